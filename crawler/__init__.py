@@ -1,0 +1,1 @@
+"""AWS turned into facts; interprets nothing."""

@@ -1,0 +1,26 @@
+"""Runs the migrations on the connection that models.database hands over; there is no other way in."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from alembic import context
+
+from models.base import UtcDateTime
+from models.tables import Base
+
+
+def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    """A migration must not change its meaning when our column types do: it names SQLAlchemy's own."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    render_as_batch=connection.dialect.name == "sqlite",
+    compare_type=True,
+    render_item=render_item,
+)
+context.run_migrations()

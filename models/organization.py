@@ -1,0 +1,48 @@
+"""Accounts of the organization and their regions."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy.orm import Mapped
+
+from models.base import Facet
+
+
+class Account(Facet):
+    """An account, as AWS Organizations or the configuration lists it (organizations:ListAccounts).
+
+    An account that left the organization stays, with state ``LEFT``: what is known of it is kept.
+    """
+
+    __tablename__ = "account"
+    natural = ("account_id",)
+
+    account_id: Mapped[str]
+    name: Mapped[str | None]
+    email: Mapped[str | None]
+    arn: Mapped[str | None]
+    state: Mapped[str | None]
+    ou_path: Mapped[str | None]
+    """Names from the root down, as ``/Production/Web``."""
+    ou_ids: Mapped[str | None]
+    """Ids from the root down, as ``r-abcd/ou-abcd-11111111``."""
+    joined_at: Mapped[dt.datetime | None]
+    is_management: Mapped[bool]
+    selection: Mapped[str]
+    """``crawled``, or why it is not: ``excluded``, ``suspended``, ``left``."""
+
+
+class AccountRegion(Facet):
+    """A region of an account (account:ListRegions or ec2:DescribeRegions)."""
+
+    __tablename__ = "account_region"
+    natural = ("account_id", "region")
+    cover = ("account_id",)
+
+    account_id: Mapped[str]
+    region: Mapped[str]
+    status: Mapped[str]
+    """The opt-in status as AWS words it, ``unknown`` when it could not be asked."""
+    selection: Mapped[str]
+    """``crawled``, ``excluded`` (by configuration) or ``disabled``."""

@@ -1,0 +1,48 @@
+"""Every table, in one import: what the migrations are compared with."""
+
+from __future__ import annotations
+
+from models.base import Base, Facet, facets
+from models.findings import Finding
+from models.keys import (
+    Alias,
+    CustomKeyStore,
+    Key,
+    KeyGrant,
+    KeyMetadata,
+    KeyPolicy,
+    KeyRotation,
+    KeyRotationEvent,
+    PolicyDocument,
+    Tag,
+)
+from models.organization import Account, AccountRegion
+from models.run import CrawlLock, Delivery, Gap, Run, ScopeRun
+from models.usage import KeyReference, KeyUsage, Resource
+
+__all__ = [
+    "Account",
+    "AccountRegion",
+    "Alias",
+    "Base",
+    "CrawlLock",
+    "CustomKeyStore",
+    "Delivery",
+    "Facet",
+    "Finding",
+    "Gap",
+    "Key",
+    "KeyGrant",
+    "KeyMetadata",
+    "KeyPolicy",
+    "KeyReference",
+    "KeyRotation",
+    "KeyRotationEvent",
+    "KeyUsage",
+    "PolicyDocument",
+    "Resource",
+    "Run",
+    "ScopeRun",
+    "Tag",
+    "facets",
+]

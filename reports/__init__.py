@@ -1,0 +1,1 @@
+"""Facts turned into answers; never talks to AWS (mail through SES aside)."""
