@@ -1,14 +1,268 @@
 """A YAML file as plain text values with their positions; nothing is guessed from how a scalar looks.
 
-YAML 1.1 reads `no` as false, `0123456701` as octal and `012345678901` as text. Here every scalar stays the text that
-was written, and the setting that receives it decides. Only a plain `null`, `~` or nothing at all is None.
+YAML 1.1 reads `no` as false, `0123456701` as octal and `1e3` as a float. Here every scalar stays the text that was
+written, and the setting that receives it decides what it means. Only a plain `null`, `~` or nothing at all is None.
+Environment references are filled in here, because a value from outside must never be read as YAML.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import yaml
 
-type_names = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
+KeyPath: TypeAlias = tuple[str | int, ...]
+Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
+
+_MAX_DEPTH = 32  # settings nest six levels; more is a mistake or an anchor that contains itself
+_MAX_REPEATS = 10_000  # values reached a second time through aliases: a list reused a few times, never a bomb
+_NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
+_PLAIN_TAG = "tag:yaml.org,2002:"
+_REFERENCE = re.compile(
+    r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\{))"
+)
+_QUOTED_WORD = re.compile(r"'[^'<]{2,}'")  # in the parser's messages: may be a piece of a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a settings file. `line` and `column` count from 1; line 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        key = f"{self.key}: " if self.key else ""
+        return f"{place}{key}found {self.found}, expected {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, and what was written there before environment references were filled in."""
+
+    line: int
+    column: int
+    kind: Literal["text", "nothing", "list", "mapping"]
+    written: str = ""
+
+
+@dataclass(slots=True)
+class Source:
+    """What a file says: `values` for validation, positions of values and of keys by key path, and problems so far."""
+
+    file: str
+    values: Value = None
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    blamed: set[KeyPath] = field(default_factory=set)  # values already reported: not judged a second time
+
+
+def read(path: Path, env: Mapping[str, str]) -> Source:
+    """Read a UTF-8 YAML file whose top level is a mapping; whatever is wrong with it is in `problems`."""
+    source = Source(file=str(path))
+    text = _text(path, source)
+    if text is None:
+        return source
+    root = _compose(text, source)
+    if root is None:
+        return source
+    if not isinstance(root, yaml.MappingNode):
+        kind = "no settings" if _is_null(root) else "a list" if isinstance(root, yaml.SequenceNode) else "a text"
+        _blame(source, (), root, kind, "a mapping of settings at the top (key: value)")
+        return source
+    try:
+        source.values = _Walk(source, env).value(root, ())
+    except _TooManyRepeatsError as error:
+        expected = f"at most {_MAX_REPEATS} repeated values: write the lists out or repeat less"
+        _blame(source, (), error.node, "aliases that repeat too many values", expected)
+    return source
+
+
+def key_text(path: KeyPath) -> str:
+    """Write a key path as `organization.accounts[3].id`; parts that would be ambiguous are quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = re.fullmatch(r"[\w-]+", part)
+            text += ("." if text else "") + (part if plain else quoted(part))
+    return text
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    """Quote foreign text for one line of a terminal: control characters escaped, long text cut."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    safe = "".join(c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode() for c in cut)
+    return '"' + safe.replace('"', '\\"') + '"'
+
+
+def _text(path: Path, source: Source) -> str | None:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        source.problems.append(Problem(source.file, 0, 0, "", "no such file", "a settings file in YAML"))
+    except IsADirectoryError:
+        source.problems.append(Problem(source.file, 0, 0, "", "a directory", "a settings file in YAML"))
+    except OSError as error:
+        found = f"a file that cannot be read ({error.strerror})"
+        source.problems.append(Problem(source.file, 0, 0, "", found, "a readable settings file"))
+    except ValueError as error:  # a NUL in the path
+        source.problems.append(Problem(source.file.replace("\0", "?"), 0, 0, "", str(error), "a path to a file"))
+    else:
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            # Columns count characters: all before the bad byte are good.
+            before = raw[: error.start].decode("utf-8-sig", errors="replace")
+            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
+            source.problems.append(Problem(source.file, line, column, "", found, "a file saved as UTF-8"))
+    return None
+
+
+def _compose(text: str, source: Source) -> yaml.Node | None:
+    line, column, cause = 1, 1, ""
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        cause = f"the character U+{ord(text[error.position]):04X} is not allowed"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        if mark is not None:
+            line, column = mark.line + 1, mark.column + 1
+        cause = error.problem or error.context or "the parser gives no reason"
+        if "undefined alias" in cause:
+            cause = "an alias without its anchor; a value that begins with * needs quotes"
+        elif "'\\t'" in cause:
+            cause = "a tab; indent with spaces"
+        elif "mapping values are not allowed" in cause:
+            cause = "a second colon on the line; a value that contains ': ' needs quotes, or the indent is wrong"
+        cause = _QUOTED_WORD.sub("(hidden)", cause)
+    except RecursionError:
+        cause = "lists or mappings nested too deeply"
+    else:
+        if root is not None:
+            return root
+        source.problems.append(Problem(source.file, 1, 1, "", "no settings", "a mapping of settings (key: value)"))
+        return None
+    source.problems.append(Problem(source.file, line, column, "", f"a YAML syntax error: {cause}", "valid YAML"))
+    return None
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.style and _NULL.match(node.value) is not None
+
+
+def _position(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _blame(source: Source, path: KeyPath, node: yaml.Node, found: str, expected: str) -> None:
+    source.blamed.add(path)
+    source.problems.append(Problem(source.file, *_position(node), key_text(path), found, expected))
+
+
+class _TooManyRepeatsError(Exception):
+    def __init__(self, node: yaml.Node) -> None:
+        super().__init__()
+        self.node = node
+
+
+class _Walk:
+    """Node tree to values. An aliased node is one object reached by several paths, so visits are counted."""
+
+    def __init__(self, source: Source, env: Mapping[str, str]) -> None:
+        self.source = source
+        self.env = env
+        self.seen: set[int] = set()
+        self.repeats = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Value:
+        self._count(node)
+        if isinstance(node, yaml.ScalarNode):
+            null = _is_null(node)
+            self._place(node, path, "nothing" if null else "text", node.value)
+            self._refuse_tag(node, path, "str")
+            return None if null else self._filled(node, path)
+        if len(path) >= _MAX_DEPTH:
+            expected = f"at most {_MAX_DEPTH} levels"
+            _blame(self.source, path[:3], node, "values nested too deeply, or an alias inside itself", expected)
+            return None
+        if isinstance(node, yaml.SequenceNode):
+            self._place(node, path, "list")
+            self._refuse_tag(node, path, "seq")
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        self._place(node, path, "mapping")
+        self._refuse_tag(node, path, "map")
+        return self._mapping(node, path)
+
+    def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or not key_node.value:
+                kind = "an empty key" if isinstance(key_node, yaml.ScalarNode) else "a list or mapping as a key"
+                problem = Problem(self.source.file, *_position(key_node), key_text(path), kind, "a name as the key")
+                self.source.problems.append(problem)
+                continue
+            if key_node.value == "<<" and not key_node.style:
+                _blame(self.source, (*path, "<<"), key_node, "a merge key", "the keys written out")
+                continue
+            inner = (*path, key_node.value)
+            if key_node.value in values:
+                (line, column), first = _position(key_node), self.source.keys[inner][0]
+                found = f"the same key twice (line {first} and line {line})"
+                self.source.problems.append(
+                    Problem(self.source.file, line, column, key_text(inner), found, "each key once")
+                )
+                continue
+            self.source.keys[inner] = _position(key_node)
+            values[key_node.value] = self.value(value_node, inner)
+        return values
+
+    def _count(self, node: yaml.Node) -> None:
+        if id(node) in self.seen:
+            self.repeats += 1
+            if self.repeats > _MAX_REPEATS:
+                raise _TooManyRepeatsError(node)
+        self.seen.add(id(node))
+
+    def _place(
+        self, node: yaml.Node, path: KeyPath, kind: Literal["text", "nothing", "list", "mapping"], written: str = ""
+    ) -> None:
+        self.source.places[path] = Place(*_position(node), kind, written)
+
+    def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
+        if node.tag != _PLAIN_TAG + plain:
+            _blame(self.source, path, node, "a value with a tag (!)", "a value without a tag; put quotes around a !")
+
+    def _filled(self, node: yaml.ScalarNode, path: KeyPath) -> str:
+        """Fill in `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign, and so is one that starts neither."""
+
+        def fill(reference: re.Match[str]) -> str:
+            if reference["escaped"]:
+                return "$"
+            if reference["broken"]:
+                _blame(self.source, path, node, "${ without a name", "${NAME}, ${NAME:-default}, or $$ for a dollar")
+                return reference.group()
+            value = self.env.get(reference["name"])
+            if reference["default"] is not None:
+                return value or reference["default"]
+            if value is None:
+                expected = f"{reference['name']} in the environment, or ${{{reference['name']}:-default}}"
+                _blame(self.source, path, node, f"no environment variable {reference['name']}", expected)
+                return reference.group()
+            return value
+
+        text: str = node.value
+        return _REFERENCE.sub(fill, text) if "$" in text else text

@@ -1,0 +1,304 @@
+"""What one setting may hold: every scalar arrives as written text, each kind here says what it accepts.
+
+Native values (an int for a number, a Path for a path) are accepted as well, so that code can build settings directly.
+"""
+
+import os.path
+import re
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, ValidationInfo, model_validator
+from pydantic import ModelWrapValidatorHandler as Handler
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+# Regions with KMS on 2026-11, only to suggest a spelling: a region that is not here is accepted if it looks like one.
+_NAMES = (
+    "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
+    "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1 "
+    "cn-north-1 cn-northwest-1 eu-central-1 eu-central-2 eu-isoe-west-1 eu-north-1 eu-south-1 eu-south-2 eu-west-1 "
+    "eu-west-2 eu-west-3 eusc-de-east-1 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 "
+    "us-east-2 us-gov-east-1 us-gov-west-1 us-iso-east-1 us-iso-west-1 us-isob-east-1 us-isob-west-1 us-isof-east-1 "
+    "us-isof-south-1 us-west-1 us-west-2"
+)
+KNOWN_REGIONS = tuple(_NAMES.split())
+_REGION_WORDS = {word for region in KNOWN_REGIONS for word in region.split("-")[1:-1]}
+_REGION = re.compile(r"[a-z]{2}(?:sc)?(?:-[a-z]+)+-\d")
+_PARTITION = r"(?:aws|aws-cn|aws-us-gov|aws-eusc|aws-iso(?:-[a-z])?)"
+
+
+def wrong(expected: str) -> PydanticCustomError:
+    """The error of a value that is not what was `expected`; the value itself is never part of it."""
+    return PydanticCustomError("setting", "expected {expected}", {"expected": expected})
+
+
+def unknown_key(expected: str) -> PydanticCustomError:
+    """The error of a key that is no setting; `expected` has the nearest one, or all of them."""
+    return PydanticCustomError("unknown_key", "unknown key, expected {expected}", {"expected": expected})
+
+
+def objection(location: tuple[str | int, ...], expected: str) -> InitErrorDetails:
+    """One error at a place below the group that raises it."""
+    return InitErrorDetails(type=wrong(expected), loc=location, input=None)
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, closed, and all that is wrong in it reported at once, contradictions included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield what is wrong between values; `data` is not validated, so anything may stand anywhere in it."""
+        del data
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _whole(cls, data: Any, handler: Handler[Self]) -> Self:
+        # A validator after the fields would stay silent as long as one field is wrong.
+        if isinstance(data, cls):
+            return handler(data)
+        if data is None:
+            data = {}  # the name of a group above lines that are all comments
+        if not isinstance(data, Mapping):
+            raise wrong("a mapping (key: value)")
+        errors = [
+            InitErrorDetails(type=_unknown(cls, key), loc=(key,), input=None)
+            for key in data
+            if key not in cls.model_fields
+        ]
+        errors += cls.contradictions(data)
+        try:
+            made = handler({key: value for key, value in data.items() if key in cls.model_fields})
+        except ValidationError as error:
+            errors += [_again(details) for details in error.errors(include_url=False)]
+        else:
+            if not errors:
+                return made
+        raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
+
+
+def _unknown(group: type[Group], key: str) -> PydanticCustomError:
+    near = get_close_matches(key, group.model_fields, n=1)
+    known = ", ".join(group.model_fields)
+    return unknown_key(f'a known setting; did you mean "{near[0]}"?' if near else f"one of {known}")
+
+
+def _again(details: ErrorDetails) -> InitErrorDetails:
+    context = details.get("ctx", {})
+    own = {"setting": wrong, "unknown_key": unknown_key}.get(details["type"])
+    kind = own(context["expected"]) if own else details["type"]
+    return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"], ctx=context)
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise wrong("a text")
+    if not value:
+        raise wrong("a text that is not empty")
+    if any(character in value for character in "\n\r\0"):
+        raise wrong("a text on one line")
+    return value
+
+
+def _any_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise wrong('a text (quote it if the word null is meant, "" for an empty one)')
+    return value
+
+
+def _unset(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if value not in {"true", "false"}:
+        raise wrong("a switch: write true or false")
+    return value == "true"
+
+
+def whole(low: int, high: int, unit: str) -> BeforeValidator:
+    """Accept a whole number from `low` to `high`, in decimal digits."""
+
+    def check(value: Any) -> Any:
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else value
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise wrong(f"a whole number from {low} to {high} ({unit})")
+        return number
+
+    return BeforeValidator(check)
+
+
+def seconds(high: float) -> BeforeValidator:
+    """Accept a decimal number of seconds above 0 and up to `high`."""
+
+    def check(value: Any) -> Any:
+        number = float(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", value) else value
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= high:
+            raise wrong(f"a number of seconds above 0 and up to {high:g}")
+        return float(number)
+
+    return BeforeValidator(check)
+
+
+def matching(pattern: str, expected: str, hint: Callable[[str], str | None] = lambda _: None) -> BeforeValidator:
+    """Accept text that matches `pattern` as a whole; `hint` may know what a wrong text was meant to be."""
+    compiled = re.compile(pattern)
+
+    def check(value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and compiled.fullmatch(text):
+            return value
+        advice = hint(text) if isinstance(text, str) else None
+        raise wrong(f"{expected}: {advice}" if advice else expected)
+
+    return BeforeValidator(check)
+
+
+def _account_hint(value: str) -> str | None:
+    if re.fullmatch(r"[0-9]{1,11}", value):
+        return "an account id has 12 digits; were leading zeros lost?"
+    if re.fullmatch(r"[0-9]{4}[- ][0-9]{4}[- ][0-9]{4}", value):
+        return "write the 12 digits without separators"
+    return None
+
+
+def _role_name_hint(value: str) -> str | None:
+    if value.startswith("arn:"):
+        return "this is an ARN, but the account is filled in for each account"
+    return "leave out the leading /" if value.startswith("/") else None
+
+
+def _address_hint(value: str) -> str | None:
+    return "write the address alone, without a name" if "<" in value else None
+
+
+def _region(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise wrong("a region such as eu-west-1")
+    looks = _REGION.fullmatch(value) is not None
+    if looks and (value in KNOWN_REGIONS or _REGION_WORDS.issuperset(value.split("-")[1:-1])):
+        return value
+    near = get_close_matches(value.lower().replace("_", "-"), KNOWN_REGIONS, n=1, cutoff=0.8)
+    if near:
+        raise wrong(f'a region; did you mean "{near[0]}"?')
+    if not looks:
+        raise wrong("a region such as eu-west-1")
+    return value
+
+
+def _url(value: Any) -> Any:
+    expected = "a URL such as https://host:port, without user name and password"
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s@]+", value):
+        raise wrong(expected)
+    try:
+        parts = urlsplit(value)
+        usable = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise wrong(expected)
+    return value
+
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise wrong("a path")
+    if value == "~" or value.startswith("~/"):
+        raise wrong("a path without ~: write ${HOME} instead")
+    return Path(resolved(value, info))
+
+
+def resolved(path: str, info: ValidationInfo) -> str:
+    """Return `path` as absolute: relative ones start at the settings file, whose directory is the context's `base`."""
+    base = info.context.get("base") if isinstance(info.context, Mapping) else None
+    return os.path.normpath(os.path.join(base, path)) if base else path  # noqa: PTH118  (text in, text out)
+
+
+def _database(value: Any, info: ValidationInfo) -> Any:
+    forms = "sqlite:///FILE (relative to this file, sqlite:////FILE absolute) or postgresql://USER@HOST/DATABASE"
+    if not isinstance(value, str):
+        raise wrong(forms)
+    if value.startswith("postgresql://"):
+        try:
+            usable = urlsplit(value).port != 0 and not re.search(r"\s", value) and len(value) > len("postgresql://")
+        except ValueError:
+            usable = False
+        if not usable:
+            raise wrong(f"{forms}: percent-encode special characters in user name and password")
+        return value
+    match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value)
+    if match is None:
+        raise wrong(forms)
+    if match[1] == ":memory:":
+        raise wrong(f"{forms}: a database in memory would not outlive the run")
+    return f"sqlite:///{resolved(match[1], info)}"
+
+
+def masked_url(text: str) -> str:
+    """Return a URL with its password replaced by ***: in the user part (up to the last @) and in the query."""
+    match = re.fullmatch(r"((?:[A-Za-z][\w+.-]*:/*)?)(.*)@(.*)", text, re.DOTALL)
+    if match is not None and ":" in match[2]:
+        text = f"{match[1]}{match[2].partition(':')[0]}:***@{match[3]}"
+    return re.sub(r"(?i)(password\s*=\s*)[^&\s]+", r"\1***", text)
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+AnyText = Annotated[str, BeforeValidator(_any_text)]
+Unset = BeforeValidator(_unset)  # an optional value given as "" (often ${NAME:-}) is not set
+Flag = Annotated[bool, BeforeValidator(_flag)]
+AccountId = Annotated[str, matching(r"[0-9]{12}", "an account id of 12 digits", _account_hint)]
+OuId = Annotated[
+    str,
+    matching(r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}", "an OU or root id (ou-xxxx-xxxxxxxx or r-xxxx)"),
+]
+Region = Annotated[str, BeforeValidator(_region)]
+RoleArn = Annotated[
+    str,
+    matching(
+        rf"arn:{_PARTITION}:iam::[0-9]{{12}}:role/(?:[\x21-\x7e]+/)?[A-Za-z0-9_+=,.@-]{{1,64}}",
+        "a role ARN (arn:aws:iam::123456789012:role/NAME; the partition may be another)",
+    ),
+]
+RoleName = Annotated[
+    str,
+    matching(
+        r"(?!arn:|/)(?:[\x21-\x7e]{1,510}/)?[A-Za-z0-9_+=,.@-]{1,64}",
+        "a role name, or path/name",
+        _role_name_hint,
+    ),
+]
+SessionName = Annotated[
+    str, matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits or characters out of _+=,.@-")
+]
+Address = Annotated[
+    str,
+    matching(
+        r"[^@\s<>(),:;\"\[\]\\]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+        "a mail address such as kms@example.org",
+        _address_hint,
+    ),
+]
+Password = Annotated[SecretStr, matching(r"[^\0\r\n]+", "a text on one line that is not empty")]
+ExternalId = Annotated[
+    SecretStr,
+    matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits or characters out of _+=,.@:/-"),
+]
+Host = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?",
+        "a host name or address, without scheme and port",
+    ),
+]
+Url = Annotated[str, BeforeValidator(_url)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+DatabaseUrl = Annotated[str, BeforeValidator(_database)]
