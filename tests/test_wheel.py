@@ -1,0 +1,129 @@
+"""What a user installs: the built wheel, alone in an empty environment."""
+
+import configparser
+import email
+import fnmatch
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("crawler", "migrations", "models", "reports")
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that sees neither this checkout nor the environment the tests run in."""
+    hidden = ("PYTHONPATH", "VIRTUAL_ENV", "KMSLEDGER_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=600)
+
+
+def succeed(*command: str | Path, cwd: Path) -> str:
+    done = run(*command, cwd=cwd)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("wheel")
+    succeed(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, ROOT, cwd=directory)
+    (built,) = directory.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def members(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The console script of an environment with the wheel and its dependencies at the locked versions, nothing else."""
+    directory = tmp_path_factory.mktemp("installed")
+    venv.create(directory, symlinks=True, with_pip=False)
+    # Without the hashes, for with them pip would ask for one of the wheel that was just built.
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    versions = [line.removesuffix("\\") for line in lock if not line.startswith((" ", "#"))]
+    constraints = directory / "constraints.txt"
+    constraints.write_text("\n".join(versions), encoding="utf-8")
+    pip = (sys.executable, "-m", "pip", "--python", directory / "bin" / "python", "--disable-pip-version-check")
+    install = ("install", "--quiet", "--no-compile", "--only-binary", ":all:", "--constraint", constraints, wheel)
+    succeed(*pip, *install, cwd=directory)
+    return directory / "bin" / "kmsledger"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The least a user must say: where the ledger is, and where its reports go."""
+    path = tmp_path / "cfg.yaml"
+    path.write_text(
+        f"database:\n  url: sqlite:///{tmp_path / 'ledger.db'}\nreport:\n  directory: {tmp_path / 'report'}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_the_wheel_holds_the_command_and_the_four_packages_entirely(members: dict[str, bytes]) -> None:
+    """Every file of the packages is shipped, templates, SQL and migrations too, and no tests, demo or benchmarks."""
+    expected = {"kmsledger.py"} | {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in members if ".dist-info/" not in name} == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "migrations/versions/*_*.py",
+        "migrations/env.py",
+        "migrations/script.py.mako",
+        "reports/*.j2",
+        "reports/*.sql",
+        "reports/*.yaml",
+    ],
+)
+def test_the_wheel_holds_each_kind_of_data(members: dict[str, bytes], pattern: str) -> None:
+    """Each kind of file that is read at run time is found where its package looks for it."""
+    assert fnmatch.filter(members, pattern)
+
+
+def test_the_wheel_installs_one_command_and_cannot_be_published(members: dict[str, bytes]) -> None:
+    """The only script is kmsledger, the licence is inside, and a public index would refuse the upload."""
+    info = {name.partition(".dist-info/")[2]: content for name, content in members.items() if ".dist-info/" in name}
+    scripts = configparser.ConfigParser()
+    scripts.read_string(info["entry_points.txt"].decode())
+    metadata = email.message_from_bytes(info["METADATA"])
+    assert {section: dict(scripts[section]) for section in scripts.sections()} == {
+        "console_scripts": {"kmsledger": "kmsledger:main"}
+    }
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert "licenses/LICENSE" in info
+    assert "Private :: Do Not Upload" in metadata.get_all("Classifier", [])
+
+
+def test_the_installed_command_shows_its_help(kmsledger: Path, tmp_path: Path) -> None:
+    """After `pip install` of the wheel alone, `kmsledger --help` works from any directory."""
+    assert "Usage: kmsledger" in succeed(kmsledger, "--help", cwd=tmp_path)
+
+
+def test_the_installed_command_migrates_a_database(kmsledger: Path, config: Path, tmp_path: Path) -> None:
+    """The migrations travel inside the wheel: an empty database is brought to the newest schema."""
+    succeed(kmsledger, "db", "upgrade", "--config", config, cwd=tmp_path)
+    assert (tmp_path / "ledger.db").stat().st_size > 0
+
+
+def test_the_installed_command_reports_on_an_empty_ledger(kmsledger: Path, config: Path, tmp_path: Path) -> None:
+    """Views, rules and templates travel inside the wheel: a ledger without a run still gives a readable report."""
+    succeed(kmsledger, "db", "upgrade", "--config", config, cwd=tmp_path)
+    succeed(kmsledger, "report", "--config", config, cwd=tmp_path)
+    assert list((tmp_path / "report").rglob("*.html"))
