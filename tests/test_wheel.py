@@ -63,10 +63,7 @@ def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path) -> Path:
     """The least a user must say: where the ledger is, and where its reports go."""
     path = tmp_path / "cfg.yaml"
-    path.write_text(
-        f"database:\n  url: sqlite:///{tmp_path / 'ledger.db'}\nreport:\n  directory: {tmp_path / 'report'}\n",
-        encoding="utf-8",
-    )
+    path.write_text("database: sqlite:///ledger.db\nreport:\n  directory: report\n", encoding="utf-8")
     return path
 
 
