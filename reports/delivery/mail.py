@@ -37,7 +37,6 @@ _SEVERITIES: Final = frozenset({"critical", "high", "medium", "low", "info"})
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
-_PLACEHOLDER: Final = re.compile(r"\{(status|date|title|run_id)\}")
 _LINK: Final = re.compile(r"\bhttp(s?)://", re.IGNORECASE)
 
 
@@ -157,7 +156,7 @@ class _View:
     """The content of the body, cleaned once for both forms of it."""
 
     title: str
-    status: Status
+    tone: Status
     status_line: str
     facts: str
     headline: tuple[tuple[str, str], ...]
@@ -168,15 +167,17 @@ class _View:
 def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -> _View:
     finished = summary.finished_at.astimezone(UTC)
     gap_count = max(summary.gaps_total, len(summary.gaps))
-    status_line = _STATUS_LINE[summary.status]
+    tone, status_line = summary.status, _STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
+        tone = "partial"
         status_line = "Complete, with gaps: every scope was read, but not everything in it is known (see below)."
-    attention = tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in
-                      summary.attention)  # fmt: skip
+    attention = tuple(
+        AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in summary.attention
+    )
     whole = summary.status == "complete" and not gap_count
     return _View(
         title=_text(summary.title),
-        status=summary.status,
+        tone=tone,
         status_line=status_line,
         facts=f"Run {summary.run_id}, finished {finished:%Y-%m-%d %H:%M} UTC",
         headline=tuple((_text(label), _text(value)) for label, value in summary.headline),
@@ -187,13 +188,22 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 _more(summary.attention_total, attention),
                 "Nothing needs attention." if whole else "No finding in what could be read.",
             ),
-            _lines("Not known", summary.gaps, gap_count, _no_gaps(summary.status),
-                   "Answers that are missing, and why. Not known is never counted as passed."),
-            _lines("Changed since the run before", summary.changes, summary.changes_total,
-                   "No change." if whole else "No change in what could be read."),
+            _lines(
+                "Not known",
+                summary.gaps,
+                gap_count,
+                _no_gaps(summary.status),
+                "Answers that are missing, and why. Not known is never counted as passed.",
+            ),
+            _lines(
+                "Changed since the run before",
+                summary.changes,
+                summary.changes_total,
+                "No change." if whole else "No change in what could be read.",
+            ),
         ),
         notes=(*(f"Attached: {clean(name)}" for name in attached), *notes),
-    )  # fmt: skip
+    )
 
 
 def _no_gaps(status: Status) -> str:
@@ -230,7 +240,7 @@ def _plain(view: _View) -> str:
             lines += _wrap(f"{badge}{entry.text}", first="* ", rest="  ")
             lines += _wrap(entry.where, first="  ", rest="  ") if entry.where else []
         if section.more:
-            lines.append(f"... and {section.more:,} more.")
+            lines.append(f"... and {section.more:,} more in the report.")
         elif not count:
             lines += _wrap(section.empty)
     if view.notes:
@@ -243,8 +253,9 @@ def _plain(view: _View) -> str:
 
 def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
     # An ARN must stay in one piece to be found and copied.
-    return textwrap.wrap(text, 78, initial_indent=first, subsequent_indent=rest, break_long_words=False,
-                         break_on_hyphens=False)  # fmt: skip
+    return textwrap.wrap(
+        text, 78, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _html(view: _View) -> str:
@@ -265,20 +276,15 @@ def _template() -> Template:
 
 
 def _subject(summary: Summary, pattern: str) -> str:
-    values = {
-        "status": summary.status,
-        "date": f"{summary.finished_at.astimezone(UTC):%Y-%m-%d}",
-        "title": summary.title,
-        "run_id": str(summary.run_id),
-    }
-    # Not str.format: a brace in a subject is no error, and no attribute of a value can be reached.
-    return clean(_PLACEHOLDER.sub(lambda match: values[match[1]], pattern))[:200]
+    text = pattern.format(status=summary.status, date=f"{summary.finished_at.astimezone(UTC):%Y-%m-%d}")
+    return clean(text)[:200]
 
 
 def _message_id(summary: Summary, sender: Address, to: Address) -> str:
     # The time of the run is part of it: a second database with the same sender also has a run 1.
-    key = "\n".join((str(summary.run_id), summary.finished_at.astimezone(UTC).isoformat(), sender.addr_spec,
-                     to.addr_spec))  # fmt: skip
+    key = "\n".join(
+        (str(summary.run_id), summary.finished_at.astimezone(UTC).isoformat(), sender.addr_spec, to.addr_spec)
+    )
     digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
     return f"<kmsledger.run-{summary.run_id}.{digest}@{sender.domain}>"
 
