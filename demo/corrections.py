@@ -1,0 +1,244 @@
+"""Where moto 5.2 answers otherwise than AWS does in something that a ledger of keys must get right, corrected.
+
+Each correction is one function that wraps one method of moto's; the docstring says what AWS does. They are applied once
+a process, and they change answers only: what moto cannot do at all stays an error (see `demo.server`).
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import re
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
+
+from moto.kms import models as kms
+from moto.kms.responses import KmsResponse
+from moto.kms.utils import RESERVED_ALIASES
+from moto.rds.models import RDSBackend
+from moto.s3.models import S3Backend
+from moto.s3.responses import S3Response
+
+DEFAULT_ROTATION_DAYS = 365
+MANAGED_KEY_PURPOSE = {
+    "alias/aws/rds": "Default key that protects my RDS database volumes when no other key is defined",
+    "alias/aws/secretsmanager": "Default key that protects my Secrets Manager data when no other key is defined",
+    "alias/aws/s3": "Default key that protects my S3 objects when no other key is defined",
+}
+
+
+@cache
+def apply() -> None:
+    """Put all corrections in place; a second call does nothing."""
+    _wrap(kms.KmsBackend, "_generate_default_keys", _managed_key)
+    _wrap(kms.KmsBackend, "create_alias", _alias_created)
+    _wrap(kms.KmsBackend, "update_alias", _alias_moved)
+    _wrap(kms.KmsBackend, "replicate_key", _separate_replica)
+    _wrap(kms.KmsBackend, "describe_key", _own_regionality)
+    _wrap(kms.KmsBackend, "create_grant", _date_grant)
+    _wrap(kms.Grant, "to_json", _grant_entry)
+    _wrap(KmsResponse, "list_aliases", _alias_entries)
+    _wrap(KmsResponse, "enable_key_rotation", _keep_rotation_period)
+    _wrap(KmsResponse, "get_key_rotation_status", _rotation_status)
+    _wrap(RDSBackend, "create_db_instance", _database_key)
+    _wrap(RDSBackend, "create_db_cluster", _cluster_key)
+    _wrap(S3Backend, "create_bucket", _bucket_encryption)
+    _wrap(S3Response, "all_buckets", _bucket_regions)
+
+
+def _wrap(owner: type, name: str, correction: Callable[..., Any]) -> None:
+    """Let `correction(original, self, ...)` stand in for a method."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def corrected(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return correction(original, self, *args, **kwargs)
+
+    setattr(owner, name, corrected)
+
+
+def _now() -> float:
+    return dt.datetime.now(dt.UTC).timestamp()
+
+
+def _managed_key(original: Any, backend: Any, alias_name: str) -> Any:
+    """The key behind `alias/aws/x` is managed by AWS, rotates every year, and may be used through that service only."""
+    key_id = original(backend, alias_name)
+    if key_id is not None:
+        key = backend.keys[key_id]
+        service = alias_name.rpartition("/")[2]
+        key.key_manager = "AWS"
+        key.key_rotation_status = True
+        key.description = MANAGED_KEY_PURPOSE.get(alias_name, f"Default key that protects my {service} data")
+        key.policy = json.dumps(_managed_policy(service, key.account_id, key.region))
+    return key_id
+
+
+def _managed_policy(service: str, account_id: str, region: str) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Id": f"auto-{service}-1",
+        "Statement": [
+            {
+                "Sid": f"Allow access through {service} for all principals in the account that may use it",
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": [
+                    "kms:Encrypt",
+                    "kms:Decrypt",
+                    "kms:ReEncrypt*",
+                    "kms:GenerateDataKey*",
+                    "kms:CreateGrant",
+                    "kms:DescribeKey",
+                ],
+                "Resource": "*",
+                "Condition": {
+                    "StringEquals": {
+                        "kms:CallerAccount": account_id,
+                        "kms:ViaService": f"{service}.{region}.amazonaws.com",
+                    }
+                },
+            },
+            {
+                "Sid": "Allow direct access to key metadata to the account",
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{account_id}:root"},
+                "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
+                "Resource": "*",
+            },
+        ],
+    }
+
+
+def _alias_created(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """ListAliases tells when an alias was made and when it last moved."""
+    alias = original(backend, *args, **kwargs)
+    alias.created = alias.updated = _now()
+    return alias
+
+
+def _alias_moved(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """As `_alias_created`."""
+    alias = original(backend, *args, **kwargs)
+    alias.updated = _now()
+    return alias
+
+
+def _alias_entries(original: Any, response: Any) -> str:
+    """A predefined alias whose key does not exist yet has no TargetKeyId."""
+    answer = json.loads(original(response))
+    aliases = {alias.alias_name: alias for alias in response.kms_backend.list_aliases()}
+    for entry in answer["Aliases"]:
+        alias = aliases.get(entry["AliasName"])
+        if alias is not None:
+            entry |= {"CreationDate": alias.created, "LastUpdatedDate": alias.updated}
+        elif entry["AliasName"] in RESERVED_ALIASES:
+            del entry["TargetKeyId"]
+    return json.dumps(answer)
+
+
+def _separate_replica(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """A replica has its own aliases, grants and policy; moto lets it share the primary's."""
+    replica = original(backend, *args, **kwargs)
+    replica.aliases, replica.grants, replica.rotations = {}, {}, []
+    replica.policy = replica.generate_default_policy()
+    return replica
+
+
+def _own_regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """A primary key stays PRIMARY when one of its replicas is described."""
+    key = original(backend, *args, **kwargs)
+    if key.multi_region:
+        shared = copy.deepcopy(key.multi_region_configuration)
+        shared["MultiRegionKeyType"] = "PRIMARY" if key.arn == shared["PrimaryKey"]["Arn"] else "REPLICA"
+        key.multi_region_configuration = shared
+    return key
+
+
+def _date_grant(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
+    """ListGrants tells when and by which account a grant was made."""
+    grant_id, token = original(backend, key_id, *args, **kwargs)
+    key = backend.describe_key(key_id)
+    grant = key.grants[grant_id]
+    grant.created, grant.issuer, grant.key_arn = _now(), f"arn:aws:iam::{backend.account_id}:root", key.arn
+    return grant_id, token
+
+
+def _grant_entry(original: Any, grant: Any) -> dict[str, Any]:
+    """As `_date_grant`; the KeyId of an entry is the key's ARN, and what was not given is not listed."""
+    entry = original(grant) | {"CreationDate": grant.created, "IssuingAccount": grant.issuer, "KeyId": grant.key_arn}
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _keep_rotation_period(original: Any, response: Any) -> Any:
+    """EnableKeyRotation takes a period in days."""
+    answer = original(response)
+    key = response.kms_backend.keys[response.kms_backend.get_key_id(response._get_param("KeyId"))]  # noqa: SLF001 - moto
+    key.rotation_days = response._get_param("RotationPeriodInDays") or DEFAULT_ROTATION_DAYS  # noqa: SLF001 - moto
+    return answer
+
+
+def _rotation_status(original: Any, response: Any) -> str:
+    """A key that rotates tells its period and its next rotation."""
+    answer = json.loads(original(response))
+    key = response.kms_backend.keys[response.kms_backend.get_key_id(response._get_param("KeyId"))]  # noqa: SLF001 - moto
+    answer["KeyId"] = key.arn
+    if answer["KeyRotationEnabled"]:
+        days = getattr(key, "rotation_days", DEFAULT_ROTATION_DAYS)
+        answer |= {"RotationPeriodInDays": days, "NextRotationDate": key.creation_date + days * 86400}
+    return json.dumps(answer)
+
+
+def _database_key(original: Any, backend: Any, settings: dict[str, Any]) -> Any:
+    """An encrypted database without a key of its own is under `aws/rds`; keys are answered as ARNs."""
+    if settings.get("db_cluster_identifier") is None and settings.get("storage_encrypted"):
+        settings = {**settings, "kms_key_id": _rds_key(backend, settings.get("kms_key_id"))}
+    database = original(backend, settings)
+    database.storage_encryption_type = "sse-kms" if database.storage_encrypted else "none"
+    database.performance_insights_enabled = bool(settings.get("enable_performance_insights"))
+    if database.performance_insights_enabled:
+        database.performance_insights_kms_key_id = _rds_key(backend, settings.get("performance_insights_kms_key_id"))
+    return database
+
+
+def _cluster_key(original: Any, backend: Any, settings: dict[str, Any]) -> Any:
+    """As `_database_key`; a cluster that is not encrypted has no key."""
+    encrypted = bool(settings.get("storage_encrypted"))
+    if encrypted:
+        settings = {**settings, "kms_key_id": _rds_key(backend, settings.get("kms_key_id"))}
+    cluster = original(backend, settings)
+    cluster.storage_encryption_type = "sse-kms" if encrypted else "none"
+    if not encrypted:
+        cluster.kms_key_id = None
+    return cluster
+
+
+def _rds_key(backend: Any, reference: str | None) -> str:
+    name = reference or "alias/aws/rds"
+    try:
+        return str(backend.kms.describe_key(name).arn)
+    except KeyError:  # a key of another account or region: leave it as it was given
+        return name
+
+
+def _bucket_encryption(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """Since January 2023 every new bucket is encrypted with keys of S3 until it is told otherwise."""
+    bucket = original(backend, *args, **kwargs)
+    bucket.encryption = {
+        "Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": "false"}
+    }
+    return bucket
+
+
+def _bucket_regions(original: Any, response: Any) -> Any:
+    """A ListBuckets call with any parameter tells the region of every bucket."""
+    status, headers, body = original(response)
+    if response.querystring.keys() - {"x-id"}:
+        regions = {bucket.name: bucket.region_name for bucket in response.backend.buckets.values()}
+        text = body.decode() if isinstance(body, bytes) else body
+        body = re.sub(
+            r"<Name>([^<]+)</Name>", lambda name: f"{name[0]}<BucketRegion>{regions[name[1]]}</BucketRegion>", text
+        )
+    return status, headers, body

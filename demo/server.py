@@ -1,0 +1,345 @@
+"""An AWS on this machine: moto behind a door that writes down every call and can refuse some of them.
+
+    with AwsServer() as server:
+        session = server.session()          # of the organization's management account
+        member = server.session("111122223333", region="eu-west-1")
+
+`python -m demo.server --port 0 --port-file port.txt` runs it alone, until it is interrupted.
+
+An operation that moto lacks is answered as AWS answers where an operation does not exist: JSON and CBOR services with
+400 `UnknownOperationException`, query services with 400 `InvalidAction`, REST-JSON services with 404
+`UnknownOperationException`, S3 with 501 `NotImplemented`. An error inside moto is a 500 `InternalFailure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import signal
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.loaders import Loader
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+from moto.iam.models import get_account_id_from
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.datastructures import Headers
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.test import run_wsgi_app
+from werkzeug.wrappers import Response
+
+from demo import corrections, wire
+
+MANAGEMENT_ACCOUNT = "123456789012"  # moto's own: every access key that it does not know belongs to it
+MEMBER_ROLE = "OrganizationAccountAccessRole"  # AWS Organizations makes it in every account that it creates
+ROOT_ACCESS_KEY = "AKIAKMSLEDGERDEMO000"
+HOME_REGION = "us-east-1"
+
+Outcome = Literal["answered", "injected", "missing", "crashed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that reached the server.
+
+    `service` is the signing name, `operation` the API operation ("" when no model knows it), `account` the account that
+    the access key belongs to. `outcome`: answered by moto, injected by a fault, missing in moto, crashed in moto.
+    """
+
+    service: str
+    operation: str
+    region: str
+    account: str
+    access_key: str
+    status: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Fault:
+    """A refusal to hand out; `remaining` counts down, None is for ever. A None in a filter means any."""
+
+    service: str
+    operation: str
+    region: str | None
+    account: str | None
+    match: str | None
+    code: str
+    message: str
+    status: int
+    remaining: int | None
+
+    def fits(self, request: wire.Request, account: str) -> bool:
+        """Whether this fault is meant for this request of this account."""
+        return (
+            self.remaining != 0
+            and self.service == request.service
+            and self.operation in {"*", request.operation}
+            and self.region in {None, request.region}
+            and self.account in {None, account}
+            and (self.match is None or self.match in request.text)
+        )
+
+
+class Session(boto3.Session):
+    """A boto3 session whose clients speak to the demo server, S3 with the bucket in the path."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._url = url
+
+    def client(self, *args: Any, **options: Any) -> Any:
+        """As boto3's own, with the endpoint filled in."""
+        plain = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, max_pool_connections=8)
+        config = options.pop("config", None)
+        options["config"] = plain.merge(config) if config else plain
+        return super().client(*args, **{"endpoint_url": self._url, **options})
+
+
+class _Handler(MotoRequestHandler):
+    """moto's handler, silent, and with connections that stay open."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes: with Nagle each answer waits 40 ms for an ACK
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
+        """Say nothing: `AwsServer.calls` is the log."""
+
+
+class _Dispatcher(DomainDispatcherApplication):
+    """moto's choice of the service, remembered, and with a clean error for a service that moto does not have."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._backends: dict[str, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        """The name of moto's backend for this host. Raises NotImplementedError when there is none."""
+        if host is None:
+            return None
+        if host not in self._backends:
+            known = "." not in host or any(pattern.match(f"http://{host}") for _, pattern in self.backend_url_patterns)
+            if not known:
+                raise NotImplementedError(host)
+            self._backends[host] = super().get_backend_for_host(host)
+        return self._backends[host]
+
+
+class AwsServer:
+    """moto on 127.0.0.1, in this process, with a record of calls and a way to inject faults.
+
+    Only one can run at a time in a process, because moto keeps its state in module globals.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+        self._lock = threading.Lock()
+        self._calls: list[Call] = []
+        self._faults: list[Fault] = []
+        self._members: dict[str, dict[str, str]] = {}
+        self._loader = Loader()  # shared by all sessions: parsing a service model takes longer than a call
+        self._app = _Dispatcher()
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        corrections.apply()
+        self._server = make_server("127.0.0.1", self._port, self._serve, threaded=True, request_handler=_Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="aws-server", daemon=True)
+        self._thread.start()
+        self.reset()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server and self._thread:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        if self._server is None:
+            raise RuntimeError("The demo server is not running; enter its context first.")
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """The endpoint for every service, region and account."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls since the start or the last reset, in the order in which they were answered."""
+        with self._lock:
+            return list(self._calls)
+
+    def mark(self) -> int:
+        """A place in the record of calls, for `calls_since`."""
+        with self._lock:
+            return len(self._calls)
+
+    def calls_since(self, mark: int) -> list[Call]:
+        """The calls that were answered after `mark`."""
+        with self._lock:
+            return self._calls[mark:]
+
+    def fault(
+        self,
+        service: str,
+        operation: str,
+        *,
+        region: str | None = None,
+        account: str | None = None,
+        match: str | None = None,
+        code: str = "AccessDeniedException",
+        message: str = "User is not authorized to perform this operation.",
+        status: int = 400,
+        times: int | None = None,
+    ) -> None:
+        """Refuse calls of `operation` ("*": of any) with this error, in the service's own wire format.
+
+        `account` is the caller's, `match` a text in path, query or body (a key id, a role ARN), `times` how often
+        before the fault is used up. The fault that was added last wins.
+        """
+        with self._lock:
+            self._faults.insert(0, Fault(service, operation, region, account, match, code, message, status, times))
+
+    def clear_faults(self) -> None:
+        """Answer everything again."""
+        with self._lock:
+            self._faults.clear()
+
+    def reset(self) -> None:
+        """Forget everything: all resources of all accounts, faults and recorded calls."""
+        BackendDict.reset()
+        reset_model_data()
+        with self._lock:
+            self._calls.clear()
+            self._faults.clear()
+            self._members.clear()
+
+    def session(self, account_id: str | None = None, region: str = HOME_REGION) -> Session:
+        """A session of the management account, or of a member account through STS AssumeRole.
+
+        Raises botocore's ClientError when the role is refused (by a fault).
+        """
+        keys = {"AccessKeyId": ROOT_ACCESS_KEY, "SecretAccessKey": "secret"}
+        if account_id not in {None, MANAGEMENT_ACCOUNT}:
+            keys = self._member(str(account_id))
+        core = botocore.session.Session()
+        core.register_component("data_loader", self._loader)
+        return Session(
+            self.url,
+            botocore_session=core,
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys.get("SessionToken"),
+            region_name=region,
+        )
+
+    def set_database_status(self, account_id: str, region: str, identifier: str, status: str) -> None:
+        """Give an RDS instance a status that no API call sets, as AWS does after its key was disabled."""
+        from moto.rds.models import rds_backends
+
+        rds_backends[account_id][region].databases[identifier].status = status
+
+    def _member(self, account_id: str) -> dict[str, str]:
+        with self._lock:
+            known = self._members.get(account_id)
+        if known is None:
+            role = f"arn:aws:iam::{account_id}:role/{MEMBER_ROLE}"
+            sts = self.session().client("sts")
+            known = dict(sts.assume_role(RoleArn=role, RoleSessionName="demo")["Credentials"])
+            with self._lock:
+                self._members[account_id] = known
+        return known
+
+    def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The WSGI application: record, refuse or pass on to moto."""
+        request = _request(environ)
+        account = get_account_id_from(request.access_key)
+        if fault := self._take_fault(request, account):
+            outcome: Outcome = "injected"
+            answer = wire.error(request, fault.code, fault.message, fault.status)
+        else:
+            outcome, answer = self._ask_moto(environ, request)
+        if request.service:
+            call = Call(
+                request.service, request.operation, request.region, account, request.access_key, answer.status, outcome
+            )
+            with self._lock:
+                self._calls.append(call)
+        return Response(answer.body, answer.status, Headers(answer.headers))(environ, start_response)
+
+    def _take_fault(self, request: wire.Request, account: str) -> Fault | None:
+        with self._lock:
+            fault = next((each for each in self._faults if each.fits(request, account)), None)
+            if fault and fault.remaining is not None:
+                fault.remaining -= 1
+            return fault
+
+    def _ask_moto(self, environ: dict[str, Any], request: wire.Request) -> tuple[Outcome, wire.Answer]:
+        try:
+            body, status, headers = run_wsgi_app(self._app, environ, buffered=True)
+            content = b"".join(body)
+        except NotImplementedError:
+            return "missing", wire.not_implemented(request)
+        except Exception as problem:  # noqa: BLE001 - whatever breaks inside moto must reach the client as an AWS error
+            return "crashed", wire.error(request, "InternalFailure", f"{type(problem).__name__}: {problem}", 500)
+        code = int(status.split()[0])
+        page = headers.get("Content-Type", "").startswith("text/html") and content.startswith(b"<!doctype html>")
+        if code in {404, 405} and page:  # Flask's own page: moto has no such route
+            return "missing", wire.not_implemented(request)
+        return "answered", wire.Answer(code, list(headers.items()), content)
+
+
+def _request(environ: dict[str, Any]) -> wire.Request:
+    """Read the request whole (so that the connection can be used again) and leave a copy of the body for moto."""
+    stream = environ["wsgi.input"]
+    chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+    body = stream.read() if chunked else stream.read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return wire.parse(
+        environ["REQUEST_METHOD"],
+        environ.get("PATH_INFO", "/"),
+        environ.get("QUERY_STRING", ""),
+        _headers(environ),
+        body,
+    )
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    headers = {name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name[:5] == "HTTP_"}
+    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    return headers
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until interrupted; the port is written to a file once the server answers."""
+    parser = argparse.ArgumentParser(prog="python -m demo.server", description="An AWS on this machine (moto).")
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port-file", type=Path, help="file that receives the port, once it is open")
+    options = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with AwsServer(options.port) as server:
+        if options.port_file:
+            partial = options.port_file.with_suffix(".partial")
+            partial.write_text(f"{server.port}\n", encoding="ascii")
+            partial.replace(options.port_file)  # a reader sees no file or the whole port
+        print(f"AWS (moto) answers on {server.url}", flush=True)
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()
