@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateTable
 
 from models.base import Facet, content_hash, facets
+from models.keys import PolicyDocument
 
 Row = Mapping[str, Any]
 """One fact: the facet's natural key and values by column name."""
@@ -40,6 +41,8 @@ class Batch:
 
     rows: dict[type[Facet], list[Row]] = field(default_factory=dict)
     covers: dict[type[Facet], set[tuple[Any, ...]]] = field(default_factory=dict)
+    documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
+    """Policy texts by their hash, stored once however many facts point to them."""
 
     def add(self, facet: type[Facet], **values: Any) -> None:
         """Add one fact."""
@@ -50,6 +53,14 @@ class Batch:
         if len(cover) != len(facet.cover):
             raise ValueError(f"{facet.__name__} is covered by {facet.cover}, not by {cover!r}")
         self.covers.setdefault(facet, set()).add(cover)
+
+    def absorb(self, other: Batch) -> None:
+        """Add what another batch learned, so that several scopes are merged at once."""
+        for facet, rows in other.rows.items():
+            self.rows.setdefault(facet, []).extend(rows)
+        for facet, covers in other.covers.items():
+            self.covers.setdefault(facet, set()).update(covers)
+        self.documents.update(other.documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     them whatever describes them.
     """
     total = Merged()
+    _store_documents(connection, batch.documents)
     for facet in _ordered({*batch.rows, *batch.covers}):
         rows = batch.rows.get(facet, ())
         covers = batch.covers.get(facet, set())
@@ -83,8 +95,7 @@ def stage_table(facet: type[Facet]) -> Table:
     """The temporary table that a facet's facts are staged in."""
     source = facet.table()
     columns = [Column(name, source.c[name].type) for name in (*facet.value_columns(), "content")]
-    staged = Table(f"stage_{source.name}", MetaData(), *columns, prefixes=["TEMPORARY"])
-    return staged
+    return Table(f"stage_{source.name}", MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
 def merge_staged(
@@ -120,6 +131,22 @@ def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
         return select(target).where(target.c.valid_to.is_(None))
     ended = target.c.valid_to.is_(None) | (target.c.valid_to > run_id)
     return select(target).where(target.c.valid_from <= run_id, ended)
+
+
+def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
+    if not documents:
+        return
+    target = PolicyDocument.metadata.tables[PolicyDocument.__tablename__]
+    hashes = sorted(documents)
+    for start in range(0, len(hashes), 500):
+        wanted = hashes[start : start + 500]
+        known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(wanted))))
+        new = [documents[one] for one in wanted if one not in known]
+        if new:
+            values = [
+                {"policy_hash": one.policy_hash, "canonical": one.canonical, "received": one.received} for one in new
+            ]
+            connection.execute(insert(target), values)
 
 
 def _merge_facet(
@@ -195,7 +222,7 @@ def _fill(connection: Connection, staged: Table, values: Sequence[tuple[Any, ...
     names = ", ".join(f'"{staged_column.name}"' for staged_column in staged.columns)
     if connection.dialect.name == "postgresql":
         cursor = connection.connection.cursor()
-        with cursor.copy(f'COPY "{staged.name}" ({names}) FROM STDIN') as copy:  # type: ignore[attr-defined]  # psycopg's cursor
+        with cursor.copy(f'COPY "{staged.name}" ({names}) FROM STDIN') as copy:
             for row in values:
                 copy.write_row(row)
         return

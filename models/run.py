@@ -105,6 +105,8 @@ class Cause(StrEnum):
     EXPLICIT_DENY = "explicit_deny"
     DENIED = "denied"
     ROLE_MISSING_OR_UNTRUSTED = "role_missing_or_untrusted"
+    TRUST = "trust"
+    ASSUME_ROLE_PERMISSION = "assume_role_permission"
     EXTERNAL_ID = "external_id"
     ACCOUNT_SUSPENDED = "account_suspended"
     THROTTLED = "throttled"
@@ -116,6 +118,7 @@ class Cause(StrEnum):
     NOT_FOUND = "not_found"
     EXPIRED = "expired"
     CREDENTIALS = "credentials"
+    REFUSED = "refused"
     MALFORMED = "malformed"
     DEADLINE = "deadline"
 
@@ -135,6 +138,8 @@ _CAUSE_TEXTS = {
     Cause.EXPLICIT_DENY: "a policy denies it explicitly",
     Cause.DENIED: "access was denied without a reason",
     Cause.ROLE_MISSING_OR_UNTRUSTED: "the role does not exist or does not trust us",
+    Cause.TRUST: "the role exists, but its trust policy does not admit us (principal, external id or another condition)",
+    Cause.ASSUME_ROLE_PERMISSION: "our own identity may not call sts:AssumeRole on the role",
     Cause.EXTERNAL_ID: "the role's trust policy asks for another external id",
     Cause.ACCOUNT_SUSPENDED: "the account is suspended or closed",
     Cause.THROTTLED: "AWS throttled us until the tries were used up",
@@ -146,6 +151,7 @@ _CAUSE_TEXTS = {
     Cause.NOT_FOUND: "it was gone when it was asked for",
     Cause.EXPIRED: "our credentials expired and could not be renewed",
     Cause.CREDENTIALS: "our credentials were not accepted",
+    Cause.REFUSED: "the service refused the question",
     Cause.MALFORMED: "the answer could not be understood",
     Cause.DEADLINE: "the time set for it was used up",
 }

@@ -185,9 +185,11 @@ def _region(value: Any) -> Any:
     looks = _REGION.fullmatch(value) is not None
     if looks and (value in KNOWN_REGIONS or _REGION_WORDS.issuperset(value.split("-")[1:-1])):
         return value
-    near = get_close_matches(value.lower().replace("_", "-"), KNOWN_REGIONS, n=1, cutoff=0.8)
+    spelled = value.lower().replace("_", "-")
+    near = get_close_matches(spelled, KNOWN_REGIONS, n=4, cutoff=0.8)
     if near:
-        raise wrong(f'a region; did you mean "{near[0]}"?')
+        swapped = [region for region in near if sorted(region) == sorted(spelled)]  # esat is east, though as near west
+        raise wrong(f'a region; did you mean "{(swapped or near)[0]}"?')
     if not looks:
         raise wrong("a region such as eu-west-1")
     return value

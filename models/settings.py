@@ -96,6 +96,13 @@ class AwsSettings(Group):
     connect_timeout: Annotated[float, seconds(600)] = 5
     read_timeout: Annotated[float, seconds(3600)] = 30
 
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield variants of AWS endpoints asked for together with an endpoint of one's own: AWS's rules refuse both."""
+        for variant in ("use_fips", "use_dualstack"):
+            if data.get("endpoint_url") and data.get(variant) in (True, "true"):
+                yield objection((variant,), "false, since endpoint_url is set")
+
 
 class AccountEntry(Group):
     """One account of a list; in YAML a bare id, or a mapping of id and name."""
@@ -296,6 +303,33 @@ class Settings(Group):
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
     log: LogSettings = Field(default_factory=dict, validate_default=True)
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield parties that share a name: reports could not tell them apart."""
+        names = [_get(party, "name") for party in _items(data, "parties")]
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name in names[:index]:
+                yield objection(("parties", index, "name"), "each party once")
+
+    def summary(self) -> Iterator[str]:
+        """Yield a few lines that say what is configured, without secrets."""
+        organization, regions = self.organization, self.regions
+        if organization.source == "list":
+            accounts = f"a list of {len(organization.accounts)}"
+        else:
+            accounts = f"AWS Organizations, read as {organization.reader_role or 'the base credentials'}"
+        if organization.include != AccountFilter() or organization.exclude != AccountFilter():
+            accounts += " (filtered)"
+        chosen = ", ".join(regions.include) or "all that are enabled"
+        excluded = f" except {', '.join(regions.exclude)}" if regions.exclude else ""
+        recipients = len(self.mail.recipients) if self.mail else 0
+        plural = "" if recipients == 1 else "s"
+        yield f"database: {masked_url(self.database)}"
+        yield f"accounts: {accounts}"
+        yield f"role:     {self.role.name}"
+        yield f"regions:  {chosen}{excluded}"
+        yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield what repr() shows: the password of the database is masked."""

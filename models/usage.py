@@ -79,10 +79,14 @@ class KeyReference(Facet):
     position: Mapped[int]
     """0, 1 ... where a role can have several keys."""
     form: Mapped[str]
+    encryption: Mapped[str | None]
+    """What the service says of this encryption, in its own words: ``sse-kms``, ``AES256``, ``true`` ..."""
     raw: Mapped[str | None]
     """The value as AWS returned it."""
     target_arn: Mapped[str | None]
     """The key ARN or alias ARN that the value means in the referring account and region."""
+    target_account: Mapped[str | None]
+    target_region: Mapped[str | None]
     stated_class: Mapped[str | None]
     """Set when the value itself decides: ``none``, ``aws_owned`` or ``unknown``."""
     reason: Mapped[str | None]

@@ -23,7 +23,7 @@ _PLAIN_TAG = "tag:yaml.org,2002:"
 _REFERENCE = re.compile(
     r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\{))"
 )
-_QUOTED_WORD = re.compile(r"'[^'<]{2,}'")  # in the parser's messages: may be a piece of a secret
+_QUOTED = re.compile(r"'([^']*)'")  # in the parser's messages: a token, or a piece of what may be a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,7 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
         cause = error.problem or error.context or "the parser gives no reason"
-        if "undefined alias" in cause:
-            cause = "an alias without its anchor; a value that begins with * needs quotes"
-        elif "'\\t'" in cause:
-            cause = "a tab; indent with spaces"
-        elif "mapping values are not allowed" in cause:
-            cause = "a second colon on the line; a value that contains ': ' needs quotes, or the indent is wrong"
-        cause = _QUOTED_WORD.sub("(hidden)", cause)
+        cause = _explained(cause)
     except RecursionError:
         cause = "lists or mappings nested too deeply"
     else:
@@ -158,6 +152,20 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
         return None
     source.problems.append(Problem(source.file, line, column, "", f"a YAML syntax error: {cause}", "valid YAML"))
     return None
+
+
+def _explained(cause: str) -> str:
+    """Return the parser's reason without pieces of the file, and with the usual mistake behind it."""
+    if "undefined alias" in cause:
+        return "an alias without its anchor; a value that begins with * needs quotes"
+    if "'\\t'" in cause:
+        return "a tab; indent with spaces"
+    if "mapping values are not allowed" in cause:
+        return "a second colon on the line; a value with a colon needs quotes, or the indent is wrong"
+    shown = _QUOTED.sub(lambda word: word[0] if len(word[1]) < 2 or word[1].startswith("<") else "(hidden)", cause)
+    if "or '}'" in cause or "or ']'" in cause:
+        return f"{shown}; inside {{ }} and [ ] a value with braces, such as ${{NAME}}, needs quotes"
+    return shown
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -1,0 +1,173 @@
+"""What went wrong with a call, decided once and for all.
+
+The words are those of AWS: the explanation of an access denial names the kind of policy that decided ("because no
+identity-based policy allows ...", "with an explicit deny in a service control policy").
+"""
+
+from __future__ import annotations
+
+import re
+
+from models.run import Cause
+
+MESSAGE_LIMIT = 1000
+
+THROTTLE_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+)
+DENIED_CODES = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AllAccessDisabled",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "Forbidden",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+        "UnauthorizedAccess",
+    }
+)
+UNSUPPORTED_CODES = frozenset(
+    {
+        "501",
+        "404",
+        "InvalidAction",
+        "MethodNotAllowed",
+        "NotImplemented",
+        "OperationNotSupportedException",
+        "UnknownOperation",
+        "UnknownOperationException",
+        "UnsupportedOperation",
+        "UnsupportedOperationException",
+    }
+)
+REGION_CODES = frozenset({"OptInRequired", "RegionDisabledException", "InvalidRegion"})
+TRANSIENT_CODES = frozenset(
+    {
+        "DependencyTimeoutException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServiceError",
+        "InternalServiceErrorException",
+        "KMSInternalException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
+RETRYABLE = frozenset({Cause.THROTTLED, Cause.SERVICE_ERROR, Cause.UNREACHABLE})
+
+_DENIALS = (
+    ("service control policy", Cause.SERVICE_CONTROL_POLICY),
+    ("resource control policy", Cause.RESOURCE_CONTROL_POLICY),
+    ("session policy", Cause.SESSION_POLICY),
+    ("permissions boundary", Cause.PERMISSIONS_BOUNDARY),
+    ("no resource-based policy allows", Cause.KEY_POLICY),
+    ("no identity-based policy allows", Cause.ROLE_PERMISSION),
+    ("explicit deny", Cause.EXPLICIT_DENY),
+)
+_NOT_FOUND = re.compile(r"(NotFound|NotFoundException|NotFoundFault|NoSuch\w+|DoesNotExist\w*)$")
+
+
+class AwsError(Exception):
+    """A call that has no answer. ``cause`` says why; ``code`` and ``message`` are AWS's own words."""
+
+    def __init__(self, cause: Cause, code: str, message: str, retries: int = 0) -> None:
+        super().__init__(f"{code}: {message}")
+        self.cause = cause
+        self.code = code
+        self.message = message[:MESSAGE_LIMIT]
+        self.retries = retries
+        """Tries that were made before it was given up."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later in this run."""
+        return self.cause in RETRYABLE
+
+
+def classify(code: str, message: str, status: int | None) -> Cause:
+    """The cause of an error answer, from its code, its words and its HTTP status."""
+    if code in THROTTLE_CODES or status == 429:
+        return Cause.THROTTLED
+    if code in EXPIRED_CODES:
+        return Cause.EXPIRED
+    if code in REGION_CODES:
+        return Cause.REGION_DISABLED
+    if code in DENIED_CODES:
+        return _denial(message)
+    if code in CREDENTIAL_CODES:
+        return Cause.CREDENTIALS
+    if code in TRANSIENT_CODES:
+        return Cause.SERVICE_ERROR
+    if code in UNSUPPORTED_CODES or status == 501:
+        return Cause.UNSUPPORTED
+    if _NOT_FOUND.search(code):
+        return Cause.NOT_FOUND
+    if status is not None and status >= 500:
+        return Cause.SERVICE_ERROR
+    if status == 403:
+        return _denial(message)
+    return Cause.REFUSED
+
+
+def classify_assume_role(code: str, message: str, status: int | None) -> Cause:
+    """The cause of a role that could not be assumed.
+
+    STS gives one and the same bare denial for a role that does not exist and for one that does not trust the caller, so that
+    nobody can probe for roles; only where it explains itself can the two be told apart.
+    """
+    cause = classify(code, message, status)
+    lowered = message.lower()
+    if "suspended" in lowered or "closed" in lowered:
+        return Cause.ACCOUNT_SUSPENDED
+    if "externalid" in lowered or "external id" in lowered:
+        return Cause.EXTERNAL_ID
+    named = {
+        Cause.DENIED: Cause.ROLE_MISSING_OR_UNTRUSTED,
+        Cause.KEY_POLICY: Cause.TRUST,
+        Cause.ROLE_PERMISSION: Cause.ASSUME_ROLE_PERMISSION,
+        Cause.NOT_FOUND: Cause.ROLE_MISSING_OR_UNTRUSTED,
+    }
+    return named.get(cause, cause)
+
+
+def _denial(message: str) -> Cause:
+    lowered = message.lower()
+    for sign, cause in _DENIALS:
+        if sign in lowered:
+            return cause
+    return Cause.DENIED

@@ -1,0 +1,89 @@
+"""What was discovered of the organization, as facts; what could not be learned keeps its last known value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Engine
+
+from crawler.organization import FoundAccount, FoundRegion, Organization
+from models.database import explained
+from models.history import Batch, open_rows
+from models.keys import Tag
+from models.organization import Account, AccountRegion
+from models.run import Gap
+
+ORGANIZATION = "organization"
+"""The region under which gaps of the organization itself are filed."""
+
+
+def account_batch(engine: Engine, found: Organization, home: str) -> tuple[Batch, int]:
+    """The accounts, those that left included, and the number of gaps."""
+    batch = Batch()
+    known = _known(engine)
+    for account in found.accounts:
+        _account(batch, account, known.get(account.account_id))
+    for account_id in left_accounts(engine, found):
+        values = {name: known[account_id][name] for name in Account.value_columns()}
+        batch.add(Account, **{**values, "state": "LEFT", "selection": "left"})
+    for operation, subject, error in found.gaps:
+        batch.add(
+            Gap,
+            account_id=home,
+            region=ORGANIZATION,
+            service=operation.service,
+            operation=operation.name,
+            subject=subject,
+            action=operation.iam_action,
+            cause=str(error.cause),
+            code=error.code,
+            message=error.message,
+        )
+    batch.complete(Gap, home, ORGANIZATION)
+    return batch, len(found.gaps)
+
+
+def left_accounts(engine: Engine, found: Organization) -> list[str]:
+    """Accounts that the ledger knows and a complete listing no longer shows."""
+    if not found.listed:
+        return []
+    present = {account.account_id for account in found.accounts}
+    return sorted(account_id for account_id in _known(engine) if account_id not in present)
+
+
+def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) -> None:
+    """The regions of one account."""
+    for region in regions:
+        batch.add(
+            AccountRegion, account_id=account_id, region=region.region, status=region.status, selection=region.selection
+        )
+    batch.complete(AccountRegion, account_id)
+
+
+def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) -> None:
+    placed = account.placed or known is None
+    path = "/" + "/".join(account.ou_names[1:]) if account.ou_names else None
+    batch.add(
+        Account,
+        account_id=account.account_id,
+        name=account.name,
+        email=account.email,
+        arn=account.arn,
+        state=account.state,
+        ou_path=path if placed or known is None else known["ou_path"],
+        ou_ids="/".join(account.ou_ids) or None if placed or known is None else known["ou_ids"],
+        joined_at=account.joined_at,
+        is_management=account.is_management,
+        selection=account.selection,
+    )
+    if account.tags and account.arn:
+        for key, value in account.tags.items():
+            batch.add(Tag, resource_arn=account.arn, tag_key=key, tag_value=value)
+        batch.complete(Tag, account.arn)
+
+
+def _known(engine: Engine) -> dict[str, dict[str, Any]]:
+    with explained(engine), engine.connect() as connection:
+        rows = connection.execute(open_rows(Account)).mappings()
+        return {row["account_id"]: dict(row) for row in rows}

@@ -1,0 +1,87 @@
+"""How far a crawl is: a live line on a terminal, a plain line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from typing import Any, Self
+
+INTERVAL = 10.0
+"""Seconds between lines where there is no terminal."""
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts of a running crawl; the crawl adds to them, a thread of its own shows them."""
+
+    def __init__(self, *, live: bool | None = None) -> None:
+        self.accounts = 0
+        self.accounts_done = 0
+        self.scopes = 0
+        self.scopes_done = 0
+        self.gaps = 0
+        self.door: Any = None
+        self._live = sys.stderr.isatty() if live is None else live
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
+        self._started = time.monotonic()
+        self._last = (0.0, 0)
+
+    def expect(self, accounts: int) -> None:
+        """Say how many accounts are to be crawled."""
+        self.accounts = accounts
+
+    def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def calls(self) -> int:
+        """Calls made so far."""
+        return self.door.total.calls if self.door is not None else 0
+
+    def line(self) -> str:
+        """Accounts, scopes, calls a second, gaps, and the time left, as far as it can be told."""
+        elapsed = max(time.monotonic() - self._started, 0.001)
+        before, calls_before = self._last
+        calls = self.calls
+        rate = (calls - calls_before) / max(elapsed - before, 0.001)
+        self._last = (elapsed, calls)
+        return (
+            f"accounts {self.accounts_done}/{self.accounts}, scopes {self.scopes_done}/{self.scopes}, "
+            f"{calls} calls ({rate:.0f}/s), {self.gaps} gaps, {self._left(elapsed)}"
+        )
+
+    def _left(self, elapsed: float) -> str:
+        """From the scopes done; accounts not yet opened count as the average of those that are."""
+        if not self.scopes_done or not self.accounts:
+            return "time left unknown"
+        opened = max(self.accounts_done, 1)
+        expected = max(self.scopes, self.scopes / opened * self.accounts if opened < self.accounts else self.scopes)
+        left = elapsed * max(expected - self.scopes_done, 0) / self.scopes_done
+        minutes, seconds = divmod(round(left), 60)
+        return f"about {minutes}:{seconds:02d} left"
+
+    def _show(self) -> None:
+        if self._live:
+            self._show_live()
+            return
+        while not self._ended.wait(INTERVAL):
+            log.info("%s", self.line())
+
+    def _show_live(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(Text(""), console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+            while not self._ended.wait(0.5):
+                live.update(Text(self.line()))

@@ -1,0 +1,234 @@
+"""From what a resource says of its key to the key: reading a value, and resolving it against what is known.
+
+A bare id or alias means a key of the referring account and region. Nothing is asked of AWS here, and DescribeKey is never
+used to resolve an alias: that could create the AWS managed key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, literal, select, update
+
+from crawler.declare import GLOBAL, Meaning, Scope
+from crawler.usage import SENTINELS
+from models.history import Batch, merge
+from models.keys import Alias, Key, KeyMetadata
+from models.run import Gap, Outcome, ScopeRun
+from models.usage import Form, KeyClass, KeyReference, KeyUsage
+
+_KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]+)")
+_ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):(\d{12}):(alias/[A-Za-z0-9/_-]+)")
+_ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+")
+_KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A key as a resource names it, read: its form, and the ARN of the key or alias that it means."""
+
+    form: Form
+    raw: str | None = None
+    target_arn: str | None = None
+    target_account: str | None = None
+    target_region: str | None = None
+    stated_class: KeyClass | None = None
+    reason: str | None = None
+
+
+def read(raw: Any, scope: Scope) -> Reference:
+    """Read a value that is there."""
+    if not isinstance(raw, str):
+        return Reference(Form.MALFORMED, str(raw), stated_class=KeyClass.UNKNOWN, reason="not a text")
+    for pattern, form in ((_KEY_ARN, Form.KEY_ARN), (_ALIAS_ARN, Form.ALIAS_ARN)):
+        found = pattern.fullmatch(raw)
+        if found:
+            return Reference(form, raw, raw, found[3], found[2])
+    if raw in SENTINELS:
+        return Reference(Form.SENTINEL, raw, stated_class=SENTINELS[raw], reason=f"the service says {raw}")
+    if _ALIAS.fullmatch(raw):
+        return _of_scope(Form.ALIAS_NAME, raw, raw, scope)
+    if _KEY_ID.fullmatch(raw):
+        return _of_scope(Form.KEY_ID, raw, f"key/{raw}", scope)
+    return Reference(
+        Form.MALFORMED,
+        raw,
+        stated_class=KeyClass.UNKNOWN,
+        reason="neither a key id, a key ARN, an alias name nor an alias ARN",
+    )
+
+
+def read_omitted(meaning: Meaning, scope: Scope) -> Reference | None:
+    """Read the meaning of a value that is not there; ``None`` when there is nothing to refer to."""
+    if meaning is None:
+        return None
+    if isinstance(meaning, KeyClass):
+        return Reference(Form.OMITTED, stated_class=meaning)
+    return _of_scope(Form.OMITTED, None, meaning, scope)
+
+
+def _of_scope(form: Form, raw: str | None, resource: str, scope: Scope) -> Reference:
+    arn = f"arn:{scope.partition}:kms:{scope.region}:{scope.account_id}:{resource}"
+    return Reference(form, raw, arn, scope.account_id, scope.region)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of the key or alias that a reference names."""
+
+    alias_arn: str | None
+    alias_target: str | None
+    key_arn: str | None
+    key_manager: str | None
+    is_aws_alias: bool
+    scope_outcome: str | None
+    keys_gap: bool
+    aliases_gap: bool
+
+
+def resolve(reference: Reference, known: Known) -> tuple[str | None, KeyClass, str | None]:
+    """Key ARN, class and reason. Without a complete listing nothing is called gone."""
+    if reference.stated_class is not None:
+        return None, reference.stated_class, reference.reason
+    target = reference.target_arn or ""
+    through_alias = ":alias/" in target
+    aws_alias = through_alias and ":alias/aws/" in target
+    wanted = known.alias_target if through_alias else target
+    if known.key_arn:
+        return known.key_arn, *_class_of(known)
+    crawled = known.scope_outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
+    where = f"account {reference.target_account}, region {reference.target_region}"
+    if aws_alias:
+        reason = None if wanted else f"the AWS managed key {target.rpartition(':')[2]} is not in the inventory"
+        return wanted, KeyClass.AWS_MANAGED, reason
+    if not crawled:
+        return (wanted or None), KeyClass.NOT_CRAWLED, f"{where} was not crawled"
+    if through_alias and known.alias_arn is None:
+        if known.aliases_gap:
+            return None, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
+        return None, KeyClass.DANGLING, f"there is no {target.rpartition(':')[2]} in {where}"
+    if not wanted:
+        return None, KeyClass.DANGLING, f"{target.rpartition(':')[2]} points to no key"
+    if known.keys_gap:
+        return wanted, KeyClass.UNKNOWN, f"the keys of {where} could not be listed"
+    return wanted, KeyClass.DANGLING, f"the key no longer exists in {where}"
+
+
+def _class_of(known: Known) -> tuple[KeyClass, str | None]:
+    if known.key_manager == "CUSTOMER":
+        return KeyClass.CUSTOMER, None
+    if known.key_manager == "AWS" or known.is_aws_alias:
+        return KeyClass.AWS_MANAGED, None
+    return KeyClass.UNKNOWN, "the key exists, but it could not be described"
+
+
+def link(connection: Connection, run_id: int, chunk: int = 20_000) -> None:
+    """Resolve every reference that is known, against every key and alias that is known, and keep the result's history.
+
+    Run once after the scopes of a run are saved: an alias may move, and a key vanish, in another scope than the resource's.
+    """
+    batch = Batch()
+    for count, (row, known) in enumerate(_references(connection, run_id), start=1):
+        key_arn, key_class, reason = resolve(
+            Reference(
+                Form(row["form"]),
+                row["raw"],
+                row["target_arn"],
+                row["target_account"],
+                row["target_region"],
+                KeyClass(row["stated_class"]) if row["stated_class"] else None,
+                row["reason"],
+            ),
+            known,
+        )
+        batch.add(
+            KeyUsage,
+            resource_arn=row["resource_arn"],
+            role=row["role"],
+            position=row["position"],
+            key_arn=key_arn,
+            key_class=str(key_class),
+            reason=reason,
+        )
+        if count % chunk == 0:
+            merge(connection, run_id, batch)
+            batch = Batch()
+    merge(connection, run_id, batch)
+    _close_unreferenced(connection, run_id)
+
+
+def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Known]]:
+    reference, alias, key, metadata = (facet.table() for facet in (KeyReference, Alias, Key, KeyMetadata))
+    aws_alias = alias.alias("aws_alias")
+    managed = exists(
+        select(literal(1)).where(
+            aws_alias.c.target_key_arn == key.c.key_arn,
+            aws_alias.c.valid_to.is_(None),
+            aws_alias.c.alias_name.like("alias/aws/%"),
+        )
+    )
+    to_alias = and_(alias.c.alias_arn == reference.c.target_arn, alias.c.valid_to.is_(None))
+    to_key = and_(
+        (key.c.key_arn == reference.c.target_arn) | (key.c.key_arn == alias.c.target_key_arn), key.c.valid_to.is_(None)
+    )
+    to_metadata = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
+    query = (
+        select(
+            reference,
+            alias.c.alias_arn.label("known_alias"),
+            alias.c.target_key_arn.label("alias_target"),
+            key.c.key_arn.label("known_key"),
+            metadata.c.manager.label("known_manager"),
+            managed.label("managed"),
+        )
+        .select_from(reference.outerjoin(alias, to_alias).outerjoin(key, to_key).outerjoin(metadata, to_metadata))
+        .where(reference.c.valid_to.is_(None))
+    )
+    outcomes = _outcomes(connection, run_id)
+    gaps = _listing_gaps(connection)
+    result = connection.execution_options(yield_per=5000).execute(query).mappings()
+    # Collected first: SQLite must not be read and written through one open cursor.
+    for row in list(result):
+        where = (row["target_account"], row["target_region"])
+        yield (
+            dict(row),
+            Known(
+                row["known_alias"],
+                row["alias_target"],
+                row["known_key"],
+                row["known_manager"],
+                bool(row["managed"]),
+                outcomes.get(where),
+                (*where, "ListKeys") in gaps,
+                (*where, "ListAliases") in gaps,
+            ),
+        )
+
+
+def _outcomes(connection: Connection, run_id: int) -> dict[tuple[str, str], str]:
+    table = ScopeRun.__table__
+    rows = connection.execute(
+        select(table.c.account_id, table.c.region, table.c.outcome).where(table.c.run_id == run_id)
+    )
+    return {(account, region): outcome for account, region, outcome in rows if region != GLOBAL}
+
+
+def _listing_gaps(connection: Connection) -> set[tuple[str, str, str]]:
+    table = Gap.table()
+    rows: Iterable[Any] = connection.execute(
+        select(table.c.account_id, table.c.region, table.c.operation).where(
+            table.c.valid_to.is_(None), table.c.service == "kms", table.c.operation.in_(("ListKeys", "ListAliases"))
+        )
+    )
+    return {(account, region, operation) for account, region, operation in rows}
+
+
+def _close_unreferenced(connection: Connection, run_id: int) -> None:
+    """A reference that a resource no longer makes uses no key any more."""
+    usage, reference = KeyUsage.table(), KeyReference.table()
+    same = and_(*(usage.c[name] == reference.c[name] for name in KeyReference.natural))
+    gone = ~exists(select(literal(1)).where(same, reference.c.valid_to.is_(None)))
+    connection.execute(update(usage).values(valid_to=run_id).where(usage.c.valid_to.is_(None), gone))

@@ -1,0 +1,174 @@
+"""From the declaration of a resource type to the steps that collect it and the facts that it becomes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import Any
+
+import jmespath
+
+from crawler.declare import KeyPath, ResourceType, Scope, Step, Subject
+from crawler.references import Reference, read, read_omitted
+from models.base import canonical_json
+from models.history import Batch
+from models.keys import Tag
+from models.usage import Form, KeyClass, KeyReference, Resource
+
+EXCLUDED_REGION = "the configuration excludes the bucket's region"
+
+
+@cache
+def resource_step(kind: ResourceType) -> Step:
+    """The steps of a resource type: its listing, then what has to be asked of each item."""
+    below: list[Step] = []
+    if kind.detail is not None:
+        below.append(
+            Step(
+                kind.detail,
+                partial(_detailed, kind),
+                applies=_excluded,
+                skipped=partial(_not_asked, kind),
+            )
+        )
+    if kind.tags_operation is not None:
+        below.append(Step(kind.tags_operation, _tag, _tags_complete, applies=_excluded))
+    return Step(kind.listing, partial(_listed, kind), partial(_listing_complete, kind), below=tuple(below))
+
+
+def _listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    scope = subject.scope
+    region = _text(kind.region, item) or "us-east-1" if kind.region else scope.region
+    place = Scope(scope.account_id, region, scope.partition)
+    arn = (_text(kind.arn, item) or "").replace("{partition}", scope.partition)
+    title = _text(kind.title, item) or ""
+    found = Subject(
+        scope,
+        region,
+        arn,
+        {"arn": arn, "title": title, "account_id": scope.account_id, "place": place, "item": item},
+    )
+    excludes = subject.values.get("excludes_region")
+    if excludes is not None and excludes(region):
+        found.values["excluded"] = EXCLUDED_REGION
+    _resource(kind, found, batch)
+    if kind.detail is None:
+        _refer(kind, found, item, batch)
+    if kind.tags:
+        for tag in _search(kind.tags, item) or ():
+            batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
+        batch.complete(Tag, arn)
+    return found
+
+
+def _detailed(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
+    _refer(kind, subject, answer, batch)
+    return None
+
+
+def _not_asked(kind: ResourceType, subject: Subject, reason: str, batch: Batch) -> None:
+    for path in kind.keys:
+        reference = Reference(Form.OMITTED, stated_class=KeyClass.UNKNOWN, reason=reason)
+        _reference(subject.arn, path, 0, reference, batch, None)
+    batch.complete(KeyReference, subject.arn)
+
+
+def _refer(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
+    for path in kind.keys:
+        for position, reference in enumerate(references_of(path, item, subject.values["place"])):
+            _reference(subject.arn, path, position, reference, batch, _shown(path, item))
+    batch.complete(KeyReference, subject.arn)
+
+
+def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
+    """From the listing alone: what a further question tells has a row of its own, so that a gap in it changes nothing here."""
+    scope, place, item = subject.scope, subject.values["place"], subject.values["item"]
+    details = {name: found for name, path in kind.details.items() if (found := _search(path, item)) is not None}
+    encryption = _text(kind.encryption, item) if kind.encryption else None
+    batch.add(
+        Resource,
+        resource_arn=subject.arn,
+        resource_type=kind.by_engine.get(str(item.get("Engine")), kind.name),
+        account_id=scope.account_id,
+        region=place.region,
+        listed_in=scope.region,
+        name=subject.values["title"],
+        status=_text(kind.status, item) if kind.status else None,
+        encryption=None if encryption == "null" else encryption,
+        created_at=_time(kind.created, item),
+        deletion_at=_time(kind.deletion, item),
+        details=canonical_json(details) if details else None,
+    )
+
+
+def references_of(path: KeyPath, item: Mapping[str, Any], place: Scope) -> list[Reference]:
+    """What an item says of one of its keys; several references where the path leads to a list."""
+    found = _search(path.path, item)
+    values = [value for value in (found if isinstance(found, list) else [found]) if value not in {None, ""}]
+    if values:
+        return [read(value, place) for value in values]
+    shown = _shown(path, item) or ""
+    if shown not in path.omitted:
+        said = f"the service says {shown!r} and names no key" if path.when else "the service names no key"
+        return [Reference(Form.OMITTED, stated_class=KeyClass.UNKNOWN, reason=said)]
+    omitted = read_omitted(path.omitted[shown], place)
+    return [] if omitted is None else [omitted]
+
+
+def _shown(path: KeyPath, item: Mapping[str, Any]) -> str | None:
+    return (_text(path.when, item) or "null") if path.when else None
+
+
+def _reference(  # noqa: PLR0917 - one fact, spelled out
+    arn: str, path: KeyPath, position: int, reference: Reference, batch: Batch, shown: str | None
+) -> None:
+    batch.add(
+        KeyReference,
+        resource_arn=arn,
+        role=path.role,
+        position=position,
+        form=str(reference.form),
+        encryption=None if shown == "null" else shown,
+        raw=reference.raw,
+        target_arn=reference.target_arn,
+        target_account=reference.target_account,
+        target_region=reference.target_region,
+        stated_class=str(reference.stated_class) if reference.stated_class else None,
+        reason=reference.reason,
+    )
+
+
+def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    if item:
+        batch.add(Tag, resource_arn=subject.arn, tag_key=item["Key"], tag_value=item.get("Value") or "")
+    return None
+
+
+def _tags_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(Tag, subject.arn)
+
+
+def _listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
+    listed_in = subject.scope.region
+    for name in {kind.name, *kind.by_engine.values()}:
+        batch.complete(Resource, subject.scope.account_id, listed_in, name)
+
+
+def _excluded(subject: Subject) -> str | None:
+    found: str | None = subject.values.get("excluded")
+    return found
+
+
+def _search(path: str, item: Mapping[str, Any]) -> Any:
+    return jmespath.search(path, item)
+
+
+def _text(path: str, item: Mapping[str, Any]) -> str | None:
+    found = _search(path, item)
+    return None if found is None else str(found)
+
+
+def _time(path: str, item: Mapping[str, Any]) -> dt.datetime | None:
+    found = _search(path, item) if path else None
+    return found if isinstance(found, dt.datetime) else None

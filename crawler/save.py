@@ -1,0 +1,173 @@
+"""Saving: scopes are merged in batches, each scope together with its coverage, by one thread that keeps up with many."""
+
+from __future__ import annotations
+
+import datetime as dt
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+
+from models import lock
+from models.database import explained
+from models.history import Batch, Merged, merge
+from models.run import Run, RunStatus, ScopeRun
+
+TOGETHER = 50
+"""Scopes merged in one transaction at most, when more than one is waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What became of one scope; a row of ``scope_run``."""
+
+    account_id: str
+    region: str
+    outcome: str
+    reason: str | None = None
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    calls: int = 0
+    retries: int = 0
+    gaps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A scope's coverage and its facts, to be committed as one."""
+
+    coverage: Coverage
+    batch: Batch
+
+
+def start(engine: Engine, version: str) -> int:
+    """Open a run and lock the database for it; refused while another crawl is alive."""
+    with explained(engine), engine.begin() as connection:
+        values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": version}
+        run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
+        lock.acquire(connection, run_id)
+    return run_id
+
+
+def describe(engine: Engine, run_id: int, **values: str | int | None) -> None:
+    """Record what is known of a run: who crawls, which organization."""
+    with explained(engine), engine.begin() as connection:
+        connection.execute(update(Run).where(Run.run_id == run_id).values(values))
+
+
+def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> Merged:
+    """Merge some scopes and write their coverage, within the caller's transaction."""
+    batch = Batch()
+    for one in finished:
+        batch.absorb(one.batch)
+    merged = merge(connection, run_id, batch)
+    table = ScopeRun.__table__
+    for one in finished:
+        coverage = one.coverage
+        connection.execute(
+            delete(ScopeRun).where(
+                table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
+            )
+        )
+    rows = [
+        {name: getattr(one.coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
+        for one in finished
+    ]
+    if rows:
+        connection.execute(insert(ScopeRun), rows)
+    lock.beat(connection, run_id)
+    return merged
+
+
+def finish(connection: Connection, run_id: int, status: RunStatus, message: str | None = None) -> None:
+    """Close a run, adding up its coverage."""
+    table = ScopeRun.__table__
+    rows = connection.execute(
+        select(table.c.account_id, table.c.region, table.c.calls, table.c.gaps, table.c.outcome).where(
+            table.c.run_id == run_id
+        )
+    ).all()
+    crawled = [row for row in rows if row.outcome in {"complete", "partial"}]
+    connection.execute(
+        update(Run)
+        .where(Run.run_id == run_id)
+        .values(
+            finished_at=dt.datetime.now(dt.UTC),
+            status=str(status),
+            message=message,
+            accounts=len({row.account_id for row in crawled}),
+            scopes=len(crawled),
+            calls=sum(row.calls for row in rows),
+            gaps=sum(row.gaps for row in rows),
+        )
+    )
+
+
+class Saver:
+    """The saving thread. Give it finished scopes; ask it to end; its first error stops the crawl."""
+
+    def __init__(self, engine: Engine, run_id: int) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._waiting: queue.Queue[Finished | None] = queue.Queue(maxsize=4 * TOGETHER)
+        self._thread = threading.Thread(target=self._work, name="save", daemon=True)
+        self.error: BaseException | None = None
+        self.merged = Merged()
+        self.saved = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def put(self, finished: Finished) -> None:
+        """Hand over a scope; waits when saving cannot keep up, and raises what went wrong there."""
+        while True:
+            self._raise()
+            try:
+                self._waiting.put(finished, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def close(self) -> None:
+        """Save what is waiting, then end."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread, if anything did."""
+        self._raise()
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            together: list[Finished] = []
+            one = self._waiting.get()
+            while one is not None:
+                together.append(one)
+                if len(together) >= TOGETHER:
+                    break
+                try:
+                    one = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+            ended = one is None
+            if not together or self.error is not None:
+                continue
+            try:
+                with explained(self._engine), self._engine.begin() as connection:
+                    self.merged += save(connection, self._run_id, together)
+                self.saved += len(together)
+            except Exception as error:  # noqa: BLE001 - carried to the crawl's own thread by put() and check(), which raise it
+                self.error = error

@@ -1,0 +1,177 @@
+"""The roof: the command, and the night's flow stage after stage. No logic of its own; only the command imports it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from crawler.run import CrawlResult
+    from models.settings import Settings
+
+LAZY = {
+    "config": ("models.commands", "config"),
+    "db": ("models.commands", "db"),
+    "permissions": ("crawler.commands", "permissions"),
+    "sql": ("reports.commands", "sql"),
+    "mart": ("reports.commands", "mart"),
+    "report": ("reports.commands", "report"),
+    "mail": ("reports.commands", "mail"),
+}
+"""Commands by module: nothing heavy is imported before it is run."""
+
+HELP = {
+    "config": "Check the settings file.",
+    "db": "Create, upgrade or check the database.",
+    "permissions": "Print the IAM policy that the crawler needs.",
+    "sql": "Query the analysts' database.",
+    "mart": "Rebuild the analysts' database from the ledger.",
+    "report": "Write the HTML reports.",
+    "mail": "Send the last run's report to those who have not had it.",
+}
+
+CONFIG = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("kmsledger.yaml"),
+    show_default=True,
+    metavar="FILE",
+    help="The settings file.",
+)
+LOG_FORMAT = click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Instead of log.format in the settings."
+)
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those of this file, then the lazy ones."""
+        return [*super().list_commands(ctx), *LAZY]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a lazy command."""
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, name = LAZY[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [
+            (
+                name,
+                HELP.get(name)
+                or (command.get_short_help_str(limit=80) if (command := self.commands.get(name)) else ""),
+            )
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("kmsledger"), prog_name="kmsledger")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, *, debug: bool) -> None:
+    """A ledger of every KMS key in an AWS organization.
+
+    Exit codes: 0 done, 1 findings over the chosen severity, 2 usage or configuration, 3 done with gaps, 4 failed.
+    """
+    context.obj = {"debug": debug}
+
+
+@cli.command()
+@CONFIG
+@LOG_FORMAT
+@click.pass_context
+def crawl(context: click.Context, file: Path, log_format: str | None) -> None:
+    """Crawl the organization into the ledger, then rebuild the analysts' database."""
+    settings = _settings(file, log_format)
+    result = _crawl(settings)
+    _refresh(settings, result.run_id)
+    context.exit(result.exit_code)
+
+
+@cli.command()
+@CONFIG
+@LOG_FORMAT
+@click.pass_context
+def nightly(context: click.Context, file: Path, log_format: str | None) -> None:
+    """The unattended night: crawl, analysts' database, reports, mail. One exit code for all of it."""
+    settings = _settings(file, log_format)
+    result = _crawl(settings)
+    _refresh(settings, result.run_id)
+    from reports.nightly import publish
+
+    context.exit(publish(settings, result.run_id, crawl_exit=result.exit_code))
+
+
+def _settings(file: Path, log_format: str | None) -> Settings:
+    from models.logs import set_up
+    from models.settings import load
+
+    settings = load(file)
+    set_up(settings.log.level, log_format or settings.log.format)
+    return settings
+
+
+def _crawl(settings: Settings) -> CrawlResult:
+    from crawler.progress import Progress
+    from crawler.run import crawl as run
+
+    result = run(settings, version("kmsledger"), Progress())
+    click.echo(
+        f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
+        f"{result.calls} calls, {result.gaps} gaps"
+    )
+    return result
+
+
+def _refresh(settings: Settings, run_id: int) -> None:
+    from reports.mart.refresh import refresh
+
+    refresh(settings, run_id)
+    click.echo(f"analysts' database: {settings.report.mart}")
+
+
+def main() -> None:
+    """Run the command; a failure is one sentence on standard error, with --debug its traceback too."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(_guarded(cli, debug=debug))
+    except KeyboardInterrupt:
+        click.echo("kmsledger: interrupted; what was saved is kept: run the command again to go on", err=True)
+        sys.exit(4)
+
+
+def _guarded(command: click.Command, *, debug: bool) -> Any:
+    from models.errors import UserError
+
+    failed: Callable[[str], None] = lambda sentence: click.echo(f"kmsledger: {sentence}", err=True)  # noqa: E731 - used twice, below
+    try:
+        return command(standalone_mode=True)
+    except UserError as error:
+        if debug:
+            raise
+        failed(str(error))
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        failed(f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints")
+        return 4
+
+
+if __name__ == "__main__":
+    main()
