@@ -61,6 +61,8 @@ class Wanted:
     resource_types: tuple[ResourceType, ...] = RESOURCE_TYPES
     aws_managed_key_details: bool = False
     excludes_region: Callable[[str], bool] = lambda _region: False
+    home_region: str = "us-east-1"
+    """Where the account's region-less part is asked."""
 
 
 async def collect(door: Door, access: Access, scope: Scope, wanted: Wanted) -> Collected:
@@ -68,7 +70,7 @@ async def collect(door: Door, access: Access, scope: Scope, wanted: Wanted) -> C
     collected = Collected(scope)
     work = _Work(door, access, collected)
     if scope.region == GLOBAL:
-        home = Subject(scope, "", values={"excludes_region": wanted.excludes_region})
+        home = Subject(scope, wanted.home_region, values={"excludes_region": wanted.excludes_region})
         await _together([work.ask(resource_step(kind), home) for kind in wanted.resource_types if not kind.regional])
     else:
         keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
@@ -104,7 +106,7 @@ class _Work:
             return
         try:
             async for items in self._pages(step.operation, subject):
-                found = [below for item in items if (below := step.record(subject, item, batch)) is not None]
+                found = [below for item in items if (below := _recorded(step, subject, item, batch)) is not None]
                 if step.below:
                     await _each(found, lambda below: self._below(step, below))
         except AwsError as error:
@@ -130,6 +132,14 @@ class _Work:
         asked = parameters(operation, subject)
         async for page in self.door.pages(self.access, operation, subject.region, asked, self.collected.counter):
             yield items_of(operation, page)
+
+
+def _recorded(step: Step, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    try:
+        return step.record(subject, item, batch)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"an item of {step.operation} is not as the API's model says: {type(error).__name__}: {error}"
+        raise AwsError(Cause.MALFORMED, "MalformedItem", said) from error
 
 
 def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from models.history import Batch
 from models.usage import KeyClass
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Paging:
     more: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """A read-only API operation that the crawler may call.
 
@@ -42,7 +39,7 @@ class Operation:
 
     service: str
     name: str
-    params: Mapping[str, Any] = field(default=NOTHING)
+    params: Mapping[str, Any] = field(default_factory=dict)
     items: str = ""
     paging: Paging | None = None
     action: str = ""
@@ -85,7 +82,7 @@ class Subject:
     """What earlier steps learned of it; parameters starting with ``@`` are looked up here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One operation asked of a subject, what its answer becomes, and what is asked next of each item.
 
@@ -108,7 +105,7 @@ Meaning = str | KeyClass | None
 """What an omitted key means: an alias name, a class, or ``None`` when there is no reference at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyPath:
     """Where a resource names a key, what the key does for it, and what it means when the name is omitted.
 
@@ -118,11 +115,11 @@ class KeyPath:
 
     path: str
     role: str
-    omitted: Mapping[str, Meaning] = field(default=NOTHING)
+    omitted: Mapping[str, Meaning] = field(default_factory=dict)
     when: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
     """A resource type that uses keys. All paths are JMESPath, relative to one item of the listing (or of ``detail``)."""
 
@@ -140,10 +137,10 @@ class ResourceType:
     encryption: str = ""
     created: str = ""
     deletion: str = ""
-    details: Mapping[str, str] = field(default=NOTHING)
+    details: Mapping[str, str] = field(default_factory=dict)
     region: str = ""
     """Path of the resource's own region, for listings that are not regional."""
-    by_engine: Mapping[str, str] = field(default=NOTHING)
+    by_engine: Mapping[str, str] = field(default_factory=dict)
     """Type names for items of other engines that the same listing returns."""
     note: str = ""
 

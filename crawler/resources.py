@@ -39,10 +39,14 @@ def resource_step(kind: ResourceType) -> Step:
 
 def _listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
     scope = subject.scope
-    region = _text(kind.region, item) or "us-east-1" if kind.region else scope.region
+    region = scope.region if kind.regional else _text(kind.region, item)
+    if region is None:
+        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} does not tell its region")
     place = Scope(scope.account_id, region, scope.partition)
     arn = (_text(kind.arn, item) or "").replace("{partition}", scope.partition)
     title = _text(kind.title, item) or ""
+    if not arn.startswith("arn:"):
+        raise ValueError(f"{kind.name} {title!r} has no ARN")
     found = Subject(
         scope,
         region,

@@ -16,7 +16,7 @@ from crawler.aws.errors import AwsError
 from crawler.aws.roles import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.collect import Collected, Wanted, collect
 from crawler.declare import GLOBAL, Operation, Scope
-from crawler.ledger import account_batch, left_accounts, region_batch
+from crawler.ledger import ORGANIZATION, account_batch, left_accounts, region_batch
 from crawler.permissions import member_actions, wanted_types
 from crawler.progress import Progress
 from crawler.references import link
@@ -159,7 +159,7 @@ class _Crawl:
                     f"state {account.state}" if account.selection == "suspended" else "left out by the configuration"
                 )
                 await self._put(Coverage(account.account_id, WHOLE_ACCOUNT, account.selection, reason))
-        await self._put(Coverage(home, "organization", Outcome.PARTIAL if gaps else Outcome.COMPLETE, gaps=gaps), batch)
+        await self._put(Coverage(home, ORGANIZATION, Outcome.PARTIAL, gaps=gaps) if gaps else None, batch)
 
     async def _account(
         self, door: Door, roles: Roles, regions: org.Regions, identity: Identity, account: org.FoundAccount
@@ -181,17 +181,14 @@ class _Crawl:
             await self._account_failed(whole, "its regions could not be listed", started)
             return
         region_batch(whole.batch, account.account_id, found)
-        await self._put(Coverage(account.account_id, WHOLE_ACCOUNT, Outcome.COMPLETE, None, started), whole.batch)
-        for region in found:
-            if region.selection != "crawled":
-                excluded = region.selection == "excluded"
-                outcome = Outcome.EXCLUDED if excluded else Outcome.DISABLED
-                await self._put(Coverage(account.account_id, region.region, outcome, region.status))
+        await self._put(None, whole.batch)
         names = [region.region for region in found if region.selection == "crawled"]
         if any(not kind.regional for kind in self.kinds):
             names.append(GLOBAL)
         self.progress.scopes += len(names)
-        wanted = Wanted(self.kinds, self.settings.crawl.aws_managed_key_details, regions.excludes)
+        wanted = Wanted(
+            self.kinds, self.settings.crawl.aws_managed_key_details, regions.excludes, self.settings.aws.region
+        )
         async with asyncio.TaskGroup() as group:
             for name in names:
                 scope = Scope(account.account_id, name, identity.partition)
@@ -234,7 +231,7 @@ class _Crawl:
         )
         await self._put(coverage, whole.batch)
 
-    async def _put(self, coverage: Coverage, batch: Batch | None = None) -> None:
+    async def _put(self, coverage: Coverage | None, batch: Batch | None = None) -> None:
         finished = Finished(coverage, batch if batch is not None else Batch())
         await asyncio.to_thread(self.saver.put, finished)
 

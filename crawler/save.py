@@ -37,9 +37,9 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A scope's coverage and its facts, to be committed as one."""
+    """A scope's coverage and its facts, to be committed as one; facts of no scope have no coverage."""
 
-    coverage: Coverage
+    coverage: Coverage | None
     batch: Batch
 
 
@@ -65,16 +65,16 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
         batch.absorb(one.batch)
     merged = merge(connection, run_id, batch)
     table = ScopeRun.__table__
-    for one in finished:
-        coverage = one.coverage
+    covered = [one.coverage for one in finished if one.coverage is not None]
+    for coverage in covered:
         connection.execute(
             delete(ScopeRun).where(
                 table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
             )
         )
     rows = [
-        {name: getattr(one.coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
-        for one in finished
+        {name: getattr(coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
+        for coverage in covered
     ]
     if rows:
         connection.execute(insert(ScopeRun), rows)

@@ -160,7 +160,8 @@ DB_CLUSTER_SNAPSHOT = _snapshot(
 DB_INSTANCE_BACKUP = ResourceType(
     "AWS::RDS::DBInstanceAutomatedBackup",
     Operation("rds", "DescribeDBInstanceAutomatedBackups", items="DBInstanceAutomatedBackups", paging=_marker()),
-    arn="DBInstanceAutomatedBackupsArn",
+    # The ARN is returned for replicated and retained backups; the backup of a living instance is named after it.
+    arn="DBInstanceAutomatedBackupsArn || join('#', [DBInstanceArn, 'automated-backup'])",
     title="DBInstanceIdentifier",
     keys=(_RDS_BACKUP,),
     tags="TagList",
@@ -173,7 +174,7 @@ DB_INSTANCE_BACKUP = ResourceType(
 DB_CLUSTER_BACKUP = ResourceType(
     "AWS::RDS::DBClusterAutomatedBackup",
     Operation("rds", "DescribeDBClusterAutomatedBackups", items="DBClusterAutomatedBackups", paging=_marker()),
-    arn="DBClusterAutomatedBackupsArn",
+    arn="DBClusterAutomatedBackupsArn || join('#', [DBClusterArn, 'automated-backup'])",
     title="DBClusterIdentifier",
     keys=(_RDS_STORAGE,),
     tags="TagList",
