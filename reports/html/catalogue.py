@@ -1,0 +1,62 @@
+"""The reports there are. A new one is an entry here, its queries, and a template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import UserError
+from models.settings import Settings
+from reports.html import render
+from reports.html.estate import Estate
+from reports.html.source import Source
+from reports.mart.reader import connect
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report: `data` makes what its template reads, from the mart and the settings."""
+
+    name: str
+    summary: str
+    template: str
+    data: Callable[[Source, Settings], Any]
+
+
+REPORTS: Final = (
+    Report("estate", "Every key, what it protects, who is named on it, what changed.", "estate.html.j2", Estate),
+)
+
+
+class UnknownReportError(UserError):
+    """There is no report of that name."""
+
+    exit_code = 2
+
+
+def find(name: str) -> Report:
+    """The report of that name."""
+    for report in REPORTS:
+        if report.name == name:
+            return report
+    raise UnknownReportError(f"there is no report {name!r}: choose from {', '.join(report.name for report in REPORTS)}")
+
+
+def write(reports: Sequence[Report], mart: Path, directory: Path, settings: Settings) -> list[Path]:
+    """Write reports about the mart's run into `directory`; the paths, two a report.
+
+    One is of the run and stays; the other has the same content and always the same name. MartError if the mart cannot be
+    read, OutputError if the directory cannot be written.
+    """
+    written: list[Path] = []
+    with connect(mart) as connection:
+        for report in reports:
+            data = report.data(Source(connection), settings)
+            path = directory / f"kmsledger-{report.name}-run{data.run['run_id']}.html"
+            latest = directory / f"kmsledger-{report.name}.html"
+            render.write(report.template, {"report": report, "data": data}, path)
+            render.copy(path, latest)
+            written += [path, latest]
+    return written

@@ -1,0 +1,135 @@
+"""The sections of the report `estate`. Each is one query, and is read when the template comes to it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import groupby
+from typing import Final
+
+from models.settings import Settings
+from reports.html.attention import Attention, attention
+from reports.html.source import Cut, Row, Source
+from reports.html.wording import CLASSES, SERVICES
+from reports.mart.errors import MartError
+
+NESTED: Final = 50
+"""How many grants, resources or keys are listed inside one row; their full number is always stated."""
+
+
+class Estate:
+    """What the template asks of the mart."""
+
+    def __init__(self, source: Source, settings: Settings) -> None:
+        self._source = source
+        self._limit = settings.report.list_limit
+        self.title = settings.report.title
+
+    @cached_property
+    def run(self) -> Row:
+        """The run that the mart is about."""
+        run = self._source.row("run")
+        if run is None:
+            raise MartError("the mart holds no run: run `kmsledger crawl` first")
+        return run
+
+    @cached_property
+    def scopes(self) -> dict[str, int]:
+        """Account-regions by outcome."""
+        return {row["outcome"]: row["scopes"] for row in self._source.rows("scopes")}
+
+    @property
+    def in_scope(self) -> int:
+        """Account-regions that the run was asked to read."""
+        return sum(self.scopes.get(outcome, 0) for outcome in ("complete", "partial", "failed"))
+
+    @cached_property
+    def missing(self) -> Cut:
+        """What is missing, grouped by cause: at most ten lines."""
+        cut = self._source.cut("missing", 10)
+        return Cut(cut.total, cut.limit, iter(list(cut.rows)))
+
+    @cached_property
+    def open_gaps(self) -> int:
+        """How many answers are missing."""
+        return sum(self.service_gaps.values())
+
+    @cached_property
+    def attention(self) -> Attention:
+        """What needs attention today."""
+        return attention(self._source, self.run, self._limit)
+
+    @cached_property
+    def figures(self) -> Row:
+        """The figures of the summary."""
+        return self._source.row("figures", run_id=self.run["run_id"]) or {}
+
+    @cached_property
+    def severities(self) -> list[Row]:
+        """Findings by severity and status."""
+        return list(self._source.rows("severities"))
+
+    def keys(self) -> Cut:
+        """Keys with policy, grants, tags and uses; those that need attention first."""
+        return self._source.cut("keys", self._limit, first=list(self.attention.keys), nested=NESTED)
+
+    def protects(self) -> Cut:
+        """Keys by what depends on them."""
+        return self._source.cut("protects", self._limit, nested=NESTED)
+
+    @cached_property
+    def classes(self) -> dict[str, dict[str, int]]:
+        """References by service, then by kind of key; the four services that are always reported come first."""
+        found = {
+            service: {row["key_class"]: row["uses"] for row in rows}
+            for service, rows in groupby(self._source.rows("classes"), lambda row: row["service"])
+        }
+        return {name: found.pop(name, {}) for name in SERVICES} | found
+
+    @property
+    def all_classes(self) -> dict[str, int]:
+        """References by kind of key, over all services."""
+        return {name: sum(counts.get(name, 0) for counts in self.classes.values()) for name in CLASSES}
+
+    @cached_property
+    def service_gaps(self) -> dict[str, int]:
+        """Missing answers by service."""
+        return {row["service"]: row["gaps"] for row in self._source.rows("service_gaps")}
+
+    def usage(self, service: str) -> Cut:
+        """What uses which key in one service."""
+        return self._source.cut("usage", self._limit, service=service)
+
+    @cached_property
+    def outsiders(self) -> list[Row]:
+        """How many parties outside the organization are named, by kind."""
+        return list(self._source.rows("outsiders"))
+
+    def parties(self, *, outside: bool) -> Cut:
+        """Who is named in policies and grants, outside or inside the organization."""
+        return self._source.cut("parties", self._limit, outside=outside, nested=NESTED)
+
+    def changes(self) -> Cut:
+        """What changed since the run before."""
+        return self._source.cut("changes", self._limit, run_id=self.run["run_id"])
+
+    @cached_property
+    def rules(self) -> list[Row]:
+        """The rules with their counts."""
+        return list(self._source.rows("rules"))
+
+    def findings(self, rule_id: str) -> Cut:
+        """What fails a rule or is not known about it."""
+        return self._source.cut("findings", self._limit, rule_id=rule_id)
+
+    @cached_property
+    def regions(self) -> list[str]:
+        """The regions of the coverage matrix."""
+        return [row["region"] for row in self._source.rows("regions")]
+
+    def matrix(self) -> Cut:
+        """Accounts with the outcome of each region."""
+        return self._source.cut("matrix", self._limit)
+
+    def gaps(self) -> Cut:
+        """The open gaps."""
+        return self._source.cut("gaps", self._limit)

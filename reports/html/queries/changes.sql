@@ -1,0 +1,6 @@
+-- What changed between the run and the one before it.
+SELECT *, count(*) OVER () AS total
+FROM changes
+WHERE run_id = $run_id
+ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), "at", account_id, region, sentence
+LIMIT $limit

@@ -1,0 +1,72 @@
+-- Keys with what belongs to them; those of $first in that order, before the others.
+WITH page AS (
+    SELECT *, count(*) OVER () AS total,
+        coalesce(list_position($first, key_arn), 2147483647) AS place
+    FROM keys
+    ORDER BY place, manager IS NULL DESC, manager = 'CUSTOMER' DESC, state IS NOT DISTINCT FROM 'Enabled',
+        account_name, account_id, region, alias NULLS LAST, key_arn
+    LIMIT $limit
+),
+stated AS (
+    SELECT key_arn, list({
+        'position': position, 'sid': sid, 'effect': effect, 'principal_kind': principal_kind,
+        'principals': principals, 'actions': actions, 'not_actions': not_actions, 'conditions': conditions
+    } ORDER BY position) AS statements
+    FROM key_policy_statements SEMI JOIN page USING (key_arn)
+    GROUP BY key_arn
+),
+unread AS (
+    SELECT key_arn, any_value(received) AS received
+    FROM key_policies SEMI JOIN page USING (key_arn)
+    WHERE NOT readable
+    GROUP BY key_arn
+),
+granted AS (
+    SELECT key_arn, list({
+        'grant_id': grant_id, 'name': name, 'grantee': grantee, 'operations': operations, 'constraints': constraints,
+        'retiring': coalesce(retiring_principal, retiring_service_principal), 'created_at': created_at
+    } ORDER BY created_at NULLS FIRST, grant_id)[1:$nested] AS grants
+    FROM grants SEMI JOIN page USING (key_arn)
+    GROUP BY key_arn
+),
+tagged AS (
+    SELECT key_arn, list({'key': tag_key, 'value': tag_value} ORDER BY tag_key) AS tags
+    FROM key_tags SEMI JOIN page USING (key_arn)
+    GROUP BY key_arn
+),
+used AS (
+    SELECT key_arn, list({
+        'name': coalesce(resource_name, resource_arn), 'service': service, 'role': role,
+        'account_id': account_id, 'account_name': account_name, 'region': region
+    } ORDER BY service, resource_name, resource_arn, role)[1:$nested] AS uses
+    FROM key_usage SEMI JOIN page USING (key_arn)
+    GROUP BY key_arn
+),
+aged AS (
+    SELECT key_arn, max(nights) AS nights
+    FROM coverage
+    WHERE outcome = 'gap' AND key_arn IS NOT NULL
+    GROUP BY key_arn
+),
+confirmed AS (
+    SELECT run_id, row_number() OVER (ORDER BY run_id DESC) - 1 AS nights FROM runs
+)
+SELECT page.*,
+    left(md5(page.key_arn), 12) AS anchor,
+    coalesce(stated.statements, []) AS policy_statements,
+    unread.received AS unreadable_policy,
+    coalesce(granted.grants, []) AS grant_list,
+    coalesce(tagged.tags, []) AS tag_list,
+    coalesce(used.uses, []) AS uses,
+    coalesce(aged.nights, confirmed.nights) AS nights
+FROM page
+LEFT JOIN stated USING (key_arn)
+LEFT JOIN unread USING (key_arn)
+LEFT JOIN granted USING (key_arn)
+LEFT JOIN tagged USING (key_arn)
+LEFT JOIN used USING (key_arn)
+LEFT JOIN aged USING (key_arn)
+LEFT JOIN confirmed ON confirmed.run_id = page.last_confirmed_run
+ORDER BY page.place, page.manager IS NULL DESC, page.manager = 'CUSTOMER' DESC,
+    page.state IS NOT DISTINCT FROM 'Enabled', page.account_name, page.account_id, page.region,
+    page.alias NULLS LAST, page.key_arn

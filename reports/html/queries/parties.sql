@@ -1,0 +1,29 @@
+-- Who is named in policies and grants, inside or outside the organization; one row for each principal and effect.
+WITH named AS (
+    SELECT
+        p.party, p.party_name, p.principal_account, p.principal, p.principal_type, p.effect,
+        count(DISTINCT p.key_arn) AS keys,
+        list_sort(list(DISTINCT p.source)) AS sources,
+        list_sort(list_distinct(flatten(list(coalesce(p.actions, []))))) AS actions,
+        list_sort(list_distinct(flatten(list(coalesce(p.condition_keys, []))))) AS condition_keys,
+        bool_or(coalesce(len(p.condition_keys), 0) = 0) AS unconditional,
+        list_distinct(list({
+            'key_arn': p.key_arn, 'alias': k.alias, 'account_id': p.account_id, 'account_name': k.account_name,
+            'region': p.region
+        } ORDER BY k.account_name, p.account_id, p.region, k.alias, p.key_arn))[1:$nested] AS key_list,
+        min(p.since) AS since
+    FROM key_principals AS p
+    LEFT JOIN keys AS k ON k.key_arn = p.key_arn
+    WHERE (p.party IN ('own account', 'own organization', 'aws service')) <> $outside
+    GROUP BY p.party, p.party_name, p.principal_account, p.principal, p.principal_type, p.effect
+)
+SELECT *, count(*) OVER () AS total
+FROM named
+ORDER BY
+    effect = 'Deny',
+    list_position(
+        ['known party', 'outside account', 'public', 'deleted principal', 'unknown',
+         'own organization', 'own account', 'aws service'], party
+    ),
+    keys DESC, party_name, principal, principal_type
+LIMIT $limit

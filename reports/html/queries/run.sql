@@ -1,0 +1,10 @@
+-- The run that the mart is about, and whether there was one to compare it with.
+SELECT
+    r.*,
+    coalesce(r.finished_at, r.started_at) AS "at",
+    (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id) AS earlier_runs,
+    m.name AS management_name
+FROM runs AS r
+LEFT JOIN accounts AS m ON m.account_id = r.management_account_id
+ORDER BY r.run_id DESC
+LIMIT 1

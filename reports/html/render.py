@@ -1,0 +1,96 @@
+"""Templates to files: one self-contained page, written piece by piece and put in place in one step."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from models.errors import UserError
+from reports.html import wording
+from reports.html.charts import stack
+from reports.html.tables import TABLES
+from reports.html.text import FILTERS, shown
+
+_PIECES: Final = 256
+
+
+class OutputError(UserError):
+    """The report cannot be written where it should go."""
+
+
+@cache
+def environment() -> Environment:
+    """The templates' environment: everything is escaped, nothing may be undefined, unseen characters are written out."""
+    made = Environment(
+        loader=PackageLoader("reports.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    made.filters |= FILTERS
+    made.globals |= {"words": wording, "stack": stack, "tables": TABLES}
+    return made
+
+
+def write(template: str, context: Mapping[str, Any], path: Path) -> None:
+    """Render `template` into the file at `path`; it is the old one or the complete new one, never a part."""
+    style, script = _asset("report.css"), _asset("report.js")
+    context = {
+        **context,
+        "style": Markup(style),  # noqa: S704 - our own file
+        "script": Markup(script),  # noqa: S704 - our own file
+        "policy": content_policy(script),
+    }
+    page = environment().get_template(template).stream(context)
+    page.enable_buffering(_PIECES)
+    with _replacing(path) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
+        file.writelines(page)
+
+
+def copy(path: Path, to: Path) -> None:
+    """Put a copy of the file at `path` in the place of `to`."""
+    with _replacing(to) as unfinished:
+        shutil.copyfile(path, unfinished)
+
+
+def content_policy(script: str) -> str:
+    """The Content-Security-Policy of a page: no network at all, and no script but ours."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}): name another directory with --output"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("reports.html") / "templates" / name).read_text(encoding="utf-8").strip()

@@ -1,0 +1,107 @@
+"""The words for what the views say in codes: services, kinds of key, outcomes, parties."""
+
+from typing import Any, Final
+
+from reports.html.text import counted, region
+
+CLASSES: Final[dict[str, str]] = {
+    "customer": "Customer managed",
+    "aws_managed": "AWS managed",
+    "aws_owned": "AWS owned",
+    "none": "Not encrypted with a key",
+    "not_crawled": "Key not crawled",
+    "dangling": "Key does not exist",
+    "unknown": "Unknown",
+}
+CLASS_NOTES: Final[dict[str, str]] = {
+    "customer": "a key of the organization that it controls itself",
+    "aws_managed": "the account's default key of the service (alias/aws/...); its policy cannot be changed",
+    "aws_owned": "a key that AWS owns; it is in no account and cannot be audited",
+    "none": "the service says that no KMS key is used",
+    "not_crawled": "a key of an account or region that is not in this ledger",
+    "dangling": "the complete list of its account and region does not show the key",
+    "unknown": "the answer is missing; the reason is stated in the row",
+}
+SERVICES: Final[dict[str, str]] = {
+    "secretsmanager": "Secrets Manager",
+    "rds": "RDS",
+    "elasticache": "ElastiCache",
+    "s3": "S3",
+}
+OUTCOMES: Final[dict[str, str]] = {
+    "complete": "read completely",
+    "partial": "read, with gaps",
+    "failed": "not read",
+    "excluded": "left out by configuration",
+    "suspended": "account suspended or closed",
+    "left": "account left the organization",
+    "disabled": "region not enabled",
+}
+PARTIES: Final[dict[str, str]] = {
+    "known party": "Known outside party",
+    "outside account": "Outside account, not known",
+    "public": "Everyone",
+    "deleted principal": "Deleted principal",
+    "unknown": "Unknown",
+    "own organization": "Another account of the organization",
+    "own account": "The key's own account",
+    "aws service": "AWS service",
+}
+STATES: Final[dict[str, str]] = {
+    "PendingDeletion": "Pending deletion",
+    "PendingReplicaDeletion": "Pending replica deletion",
+    "PendingImport": "Pending import",
+}
+
+
+def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Counts by kind of key, in the order in which the kinds are always shown."""
+    return [(name, counts.get(name, 0)) for name in CLASSES]
+
+
+def service(name: str) -> str:
+    """A service's name as people write it."""
+    return SERVICES.get(name, name)
+
+
+def account(account_id: str, name: str | None) -> str:
+    """An account by name and id."""
+    return f"{name} ({account_id})" if name else account_id
+
+
+def place(row: dict[str, Any]) -> str:
+    """Account and region of a row."""
+    where = account(row["account_id"], row["account_name"]) if row["account_id"] else "no account"
+    return f"{where}, {region(row['region'])}" if row["region"] else where
+
+
+def several(items: list[str], limit: int = 3) -> str:
+    """A list in a sentence, cut after `limit` items."""
+    left = len(items) - limit
+    if left > 0:
+        return f"{', '.join(items[:limit])} and {left:,} more"
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def by_service(services: list[dict[str, Any]]) -> str:
+    """What depends on a key, as `2 RDS, 1 S3`."""
+    return ", ".join(f"{entry['resources']:,} {service(entry['service'])}" for entry in services)
+
+
+def missing(row: dict[str, Any]) -> str:
+    """One line of what is missing, from a row of `missing.sql`."""
+    regions = several([region(name) for name in row["regions"]])
+    if row["action"] is None:
+        return (
+            f"{account(row['account_id'], row['account_name'])}, {regions}: nothing was read, because {row['cause']}."
+        )
+    if row["accounts"] > 1:
+        where = counted(row["accounts"], "account")
+    else:
+        where = f"{account(row['account_id'], row['account_name'])}, {regions}"
+    return f"{row['action']} in {where}: {counted(row['answers'], 'answer')} missing, because {row['cause']}."
+
+
+def by_region(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The cells of one account in the coverage matrix, by region."""
+    return {cell["region"]: cell for cell in cells}
