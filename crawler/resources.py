@@ -43,7 +43,9 @@ def _listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch
     if region is None:
         raise ValueError(f"{kind.name} {_text(kind.title, item)!r} does not tell its region")
     place = Scope(scope.account_id, region, scope.partition)
-    arn = (_text(kind.arn, item) or "").replace("{partition}", scope.partition)
+    arn = _text(kind.arn, item) or ""
+    for name, value in (("partition", scope.partition), ("region", region), ("account", scope.account_id)):
+        arn = arn.replace(f"{{{name}}}", value)
     title = _text(kind.title, item) or ""
     if not arn.startswith("arn:"):
         raise ValueError(f"{kind.name} {title!r} has no ARN")

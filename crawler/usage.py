@@ -160,8 +160,9 @@ DB_CLUSTER_SNAPSHOT = _snapshot(
 DB_INSTANCE_BACKUP = ResourceType(
     "AWS::RDS::DBInstanceAutomatedBackup",
     Operation("rds", "DescribeDBInstanceAutomatedBackups", items="DBInstanceAutomatedBackups", paging=_marker()),
-    # The ARN is returned for replicated and retained backups; the backup of a living instance is named after it.
-    arn="DBInstanceAutomatedBackupsArn || join('#', [DBInstanceArn, 'automated-backup'])",
+    # The API describes the ARN as that of replicated backups; the backup of a living instance is named after it.
+    arn="DBInstanceAutomatedBackupsArn || join('', ['arn:{partition}:rds:{region}:{account}:db:', "
+    "DBInstanceIdentifier, '#automated-backup'])",
     title="DBInstanceIdentifier",
     keys=(_RDS_BACKUP,),
     tags="TagList",
@@ -174,7 +175,8 @@ DB_INSTANCE_BACKUP = ResourceType(
 DB_CLUSTER_BACKUP = ResourceType(
     "AWS::RDS::DBClusterAutomatedBackup",
     Operation("rds", "DescribeDBClusterAutomatedBackups", items="DBClusterAutomatedBackups", paging=_marker()),
-    arn="DBClusterAutomatedBackupsArn || join('#', [DBClusterArn, 'automated-backup'])",
+    arn="DBClusterAutomatedBackupsArn || join('', ['arn:{partition}:rds:{region}:{account}:cluster:', "
+    "DBClusterIdentifier, '#automated-backup'])",
     title="DBClusterIdentifier",
     keys=(_RDS_STORAGE,),
     tags="TagList",

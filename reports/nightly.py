@@ -1,0 +1,112 @@
+"""What follows a crawl, unattended: findings counted against the threshold, reports written, mail sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from email.message import EmailMessage
+from pathlib import Path
+
+import click
+from sqlalchemy import Engine
+
+from models.database import connect as connect_ledger
+from models.errors import UserError
+from models.settings import MailSettings, Settings
+from reports.delivery import books, smtp
+from reports.delivery.mail import Attachment, Summary, compose
+from reports.delivery.outcome import DeliveryError, Outcome
+from reports.html.catalogue import REPORTS, write
+from reports.html.summary import summary
+from reports.mart.reader import connect
+
+SEVERITIES = ("critical", "high", "medium", "low")
+MAILED = "estate"
+"""The report that goes with the mail."""
+
+DONE, FINDINGS, PARTIAL, FAILED = 0, 1, 3, 4
+
+log = logging.getLogger(__name__)
+
+
+class NoMailError(UserError):
+    """Mail was asked for, and the settings name no server."""
+
+    exit_code = 2
+
+
+def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
+    """Write the reports of the mart's run and mail them; the exit code of the whole night.
+
+    The worst of it counts: a failed delivery (4) before gaps (3) before findings at or above ``rules.fail_on`` (1). Mail that
+    fails leaves crawl and reports as they are; `kmsledger mail` sends what is missing later.
+    """
+    written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
+    for path in written:
+        click.echo(f"report: {path}")
+    failed = False
+    if settings.mail is not None:
+        try:
+            failed = not deliver(settings, run_id, written)
+        except DeliveryError as error:
+            click.echo(f"kmsledger: {error.message}", err=True)
+            failed = True
+    if failed:
+        return FAILED
+    if crawl_exit == PARTIAL:
+        return PARTIAL
+    return FINDINGS if failing(settings) else DONE
+
+
+def failing(settings: Settings) -> int:
+    """The number of failed findings at or above the chosen severity."""
+    wanted = settings.rules.fail_on
+    if wanted == "never":
+        return 0
+    severities = list(SEVERITIES[: SEVERITIES.index(wanted) + 1])
+    with connect(settings.report.mart) as mart:
+        row = mart.execute(
+            "SELECT count(*) FROM findings WHERE status = 'fail' AND severity IN (SELECT unnest($severities))",
+            {"severities": severities},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
+    """Mail the report to everyone who has not had it; whether nobody was left out.
+
+    Raises DeliveryError when the server cannot be used at all; each recipient's outcome is in the books either way.
+    """
+    if settings.mail is None:
+        raise NoMailError("there is no mail server in the settings: add the section `mail`")
+    engine = connect_ledger(settings.database, must_exist=True)
+    try:
+        waiting = books.due(engine, run_id, MAILED, settings.mail.recipients)
+        if not waiting:
+            click.echo(f"mail: everyone has had the report of run {run_id}")
+            return True
+        with connect(settings.report.mart) as mart:
+            about = summary(mart, settings)
+        messages = _messages(about, settings.mail, waiting, written)
+        outcomes = smtp.send(messages, settings.mail, lambda outcome: _enter(engine, run_id, outcome))
+    finally:
+        engine.dispose()
+    return all(outcome.status == "sent" for outcome in outcomes)
+
+
+def _messages(
+    about: Summary, mail: MailSettings, recipients: Sequence[str], written: Sequence[Path]
+) -> list[tuple[str, EmailMessage]]:
+    attachments: tuple[Attachment, ...] = ()
+    report = next((path for path in written if path.name == f"kmsledger-{MAILED}-run{about.run_id}.html"), None)
+    if report is not None and mail.attach_report:
+        attachments = (Attachment(report.name, "text/html", report.read_bytes(), str(report)),)
+    return [(one, compose(about, mail, recipient=one, attachments=attachments)) for one in recipients]
+
+
+def _enter(engine: Engine, run_id: int, outcome: Outcome) -> None:
+    books.enter(engine, run_id, MAILED, outcome)
+    if outcome.status == "sent":
+        click.echo(f"mail: sent to {outcome.recipient}")
+    else:
+        click.echo(f"kmsledger: mail to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
