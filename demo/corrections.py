@@ -20,11 +20,13 @@ from moto.kms.utils import RESERVED_ALIASES
 from moto.rds.models import RDSBackend
 from moto.s3.models import S3Backend
 from moto.s3.responses import S3Response
+from moto.secretsmanager.models import SecretsManagerBackend
 
 DEFAULT_ROTATION_DAYS = 365
+SECRETS_ALIAS = "alias/aws/secretsmanager"
 MANAGED_KEY_PURPOSE = {
     "alias/aws/rds": "Default key that protects my RDS database volumes when no other key is defined",
-    "alias/aws/secretsmanager": "Default key that protects my Secrets Manager data when no other key is defined",
+    SECRETS_ALIAS: "Default key that protects my Secrets Manager data when no other key is defined",
     "alias/aws/s3": "Default key that protects my S3 objects when no other key is defined",
 }
 
@@ -32,6 +34,9 @@ MANAGED_KEY_PURPOSE = {
 @cache
 def apply() -> None:
     """Put all corrections in place; a second call does nothing."""
+    for name in ("enable_key", "disable_key", "schedule_key_deletion", "cancel_key_deletion", "replicate_key"):
+        _wrap(kms.KmsBackend, name, _by_arn)
+    _wrap(kms.KmsBackend, "create_key", _regionality)
     _wrap(kms.KmsBackend, "_generate_default_keys", _managed_key)
     _wrap(kms.KmsBackend, "create_alias", _alias_created)
     _wrap(kms.KmsBackend, "update_alias", _alias_moved)
@@ -45,7 +50,10 @@ def apply() -> None:
     _wrap(RDSBackend, "create_db_instance", _database_key)
     _wrap(RDSBackend, "create_db_cluster", _cluster_key)
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
+    _wrap(S3Backend, "put_bucket_encryption", _bucket_managed_key)
     _wrap(S3Response, "all_buckets", _bucket_regions)
+    _wrap(SecretsManagerBackend, "create_secret", _secret_created)
+    _wrap(SecretsManagerBackend, "update_secret", _secret_updated)
 
 
 def _wrap(owner: type, name: str, correction: Callable[..., Any]) -> None:
@@ -61,6 +69,18 @@ def _wrap(owner: type, name: str, correction: Callable[..., Any]) -> None:
 
 def _now() -> float:
     return dt.datetime.now(dt.UTC).timestamp()
+
+
+def _by_arn(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
+    """A key may be named by its ARN in every operation."""
+    return original(backend, backend.get_key_id(key_id), *args, **kwargs)
+
+
+def _regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """DescribeKey says of every key whether it is a multi-Region key."""
+    key = original(backend, *args, **kwargs)
+    key.multi_region = bool(key.multi_region)
+    return key
 
 
 def _managed_key(original: Any, backend: Any, alias_name: str) -> Any:
@@ -230,6 +250,29 @@ def _bucket_encryption(original: Any, backend: Any, *args: Any, **kwargs: Any) -
         "Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": "false"}
     }
     return bucket
+
+
+def _bucket_managed_key(original: Any, backend: Any, bucket_name: str, encryption: dict[str, Any]) -> Any:
+    """`aws:kms` without a key is the key behind `alias/aws/s3`, which comes into being then."""
+    default = encryption["Rule"]["ApplyServerSideEncryptionByDefault"]
+    if default["SSEAlgorithm"].startswith("aws:kms") and not default.get("KMSMasterKeyID"):
+        region = backend.get_bucket(bucket_name).region_name
+        kms.kms_backends[backend.account_id][region].get_key_id_from_alias("alias/aws/s3")
+    return original(backend, bucket_name, encryption)
+
+
+def _secret_created(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """As `_bucket_managed_key`, for a secret without a key and `alias/aws/secretsmanager`."""
+    if kwargs.get("kms_key_id") in {None, SECRETS_ALIAS}:
+        kms.kms_backends[backend.account_id][backend.region_name].get_key_id_from_alias(SECRETS_ALIAS)
+    return original(backend, *args, **kwargs)
+
+
+def _secret_updated(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """As `_secret_created`; an update without a key leaves the key as it is."""
+    if kwargs.get("kms_key_id") == SECRETS_ALIAS:
+        kms.kms_backends[backend.account_id][backend.region_name].get_key_id_from_alias(SECRETS_ALIAS)
+    return original(backend, *args, **kwargs)
 
 
 def _bucket_regions(original: Any, response: Any) -> Any:

@@ -251,6 +251,14 @@ class AwsServer:
 
         rds_backends[account_id][region].databases[identifier].status = status
 
+    def set_management_account(self, name: str, email: str) -> None:
+        """Name the organization's management account, which has its name from before there was an organization."""
+        from moto.organizations.models import organizations_backends
+
+        backend = organizations_backends[MANAGEMENT_ACCOUNT]["aws"]
+        account = backend.get_account_by_id(MANAGEMENT_ACCOUNT)
+        account.name, account.email = name, email
+
     def _member(self, account_id: str) -> dict[str, str]:
         with self._lock:
             known = self._members.get(account_id)

@@ -1,0 +1,60 @@
+"""What happens between two crawls: five changes that somebody should hear about in the morning."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from demo import policies
+from demo.organization import World
+from demo.server import AwsServer
+
+WAITING_DAYS = 7
+
+
+def change(server: AwsServer, world: World) -> list[str]:
+    """Change five things through the API; returns a plain sentence for each.
+
+    Raises botocore's ClientError if a call fails, for instance when it was done before.
+    """
+    return [each(server, world) for each in (_schedule_deletion, _open_policy, _move_alias, _rekey_secret, _remove_tag)]
+
+
+def _schedule_deletion(server: AwsServer, world: World) -> str:
+    kms = _client(server, world.retiring_key)
+    kms.schedule_key_deletion(KeyId=world.retiring_key, PendingWindowInDays=WAITING_DAYS)
+    return f"Key {world.retiring_key}, which a bucket still uses, was scheduled for deletion in {WAITING_DAYS} days."
+
+
+def _open_policy(server: AwsServer, world: World) -> str:
+    kms, key = _client(server, world.opened_key), world.opened_key
+    policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+    stranger = policies.root(policies.STRANGER_ACCOUNT)
+    policy["Statement"].append(policies.allow("Partner integration", stranger, policies.USE))
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
+    return f"The policy of key {key} was opened to the outside account {policies.STRANGER_ACCOUNT}."
+
+
+def _move_alias(server: AwsServer, world: World) -> str:
+    name = world.moved_alias.split(":", 5)[5]
+    _client(server, world.moved_to).update_alias(AliasName=name, TargetKeyId=world.moved_to)
+    return f"Alias {world.moved_alias} was moved from key {world.moved_from} to key {world.moved_to}."
+
+
+def _rekey_secret(server: AwsServer, world: World) -> str:
+    secrets = _client(server, world.rekeyed_secret)
+    name = secrets.describe_secret(SecretId=world.rekeyed_secret)["Name"]  # moto updates by name only
+    secrets.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")
+    return f"Secret {world.rekeyed_secret} was put under the AWS managed key aws/secretsmanager."
+
+
+def _remove_tag(server: AwsServer, world: World) -> str:
+    name, value = world.tier_tag
+    _client(server, world.tier_key).untag_resource(KeyId=world.tier_key, TagKeys=[name])
+    return f"The tag {name}={value} was removed from key {world.tier_key}."
+
+
+def _client(server: AwsServer, arn: str) -> Any:
+    """A client of the service, region and account that an ARN names."""
+    _, _, service, region, account, _ = arn.split(":", 5)
+    return server.session(account, region).client(service)

@@ -1,0 +1,254 @@
+"""The organization of the demo: all situations are there, as boto3 sees them, and the night changes what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from demo import organization, overnight, policies
+from demo.organization import World
+from demo.server import AwsServer
+
+
+def client_of(server: AwsServer, arn: str) -> Any:
+    _, _, service, region, account, _ = arn.split(":", 5)
+    return server.session(account, region).client(service)
+
+
+def metadata(server: AwsServer, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = client_of(server, arn).describe_key(KeyId=arn)["KeyMetadata"]
+    return found
+
+
+def statements(server: AwsServer, arn: str) -> list[dict[str, Any]]:
+    text = client_of(server, arn).get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
+    found: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return found
+
+
+@pytest.fixture
+def permanent_faults(aws_server: AwsServer, demo_world: World) -> Iterator[AwsServer]:
+    organization.apply_permanent_faults(aws_server, demo_world)
+    yield aws_server
+    aws_server.clear_faults()
+
+
+def test_accounts_lie_in_their_units(aws_server: AwsServer, demo_world: World) -> None:
+    """Nine accounts, of which one is suspended, in three units, one of them inside another; with tags."""
+    client = aws_server.session().client("organizations")
+    accounts = {each["Id"]: each for each in client.list_accounts()["Accounts"]}
+    assert accounts.keys() == set(demo_world.accounts.values())
+    assert [each["Name"] for each in accounts.values() if each["Status"] == "SUSPENDED"] == ["northwind-retired"]
+    assert accounts[demo_world.management]["Name"] == "northwind-management"
+    parents = client.list_parents(ChildId=demo_world.units["Regulated"])["Parents"]
+    assert parents == [{"Id": demo_world.units["Production"], "Type": "ORGANIZATIONAL_UNIT"}]
+    in_sandbox = client.list_accounts_for_parent(ParentId=demo_world.units["Sandbox"])["Accounts"]
+    assert {each["Id"] for each in in_sandbox} == {demo_world.accounts[name] for name in ("lab", "legacy", "retired")}
+    tags = client.list_tags_for_resource(ResourceId=demo_world.accounts["lab"])["Tags"]
+    assert {"Key": "Owner", "Value": "team-lab"} in tags
+
+
+def test_the_reader_role_asks_for_the_external_id(aws_server: AwsServer, demo_world: World) -> None:
+    """Every readable account has the role, trusted by the management account with the external id; legacy has none."""
+    for account in demo_world.readable.values():
+        role = aws_server.session(account).client("iam").get_role(RoleName=demo_world.role_name)["Role"]
+        assert role["Arn"] == demo_world.role_arn(account)
+        [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": demo_world.external_id}}
+    legacy = aws_server.session(demo_world.accounts["legacy"]).client("iam")
+    with pytest.raises(ClientError, match="NoSuchEntity"):
+        legacy.get_role(RoleName=demo_world.role_name)
+
+
+def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: World) -> None:
+    """Each ARN that the world names can be looked up in the account and region that it names."""
+    for name in organization.Things.__dataclass_fields__:
+        arn = getattr(demo_world, name)
+        client, kind = client_of(aws_server, arn), arn.split(":", 5)[5]
+        if ":key/" in arn:
+            assert metadata(aws_server, arn)["Arn"] == arn, name
+        elif ":alias/" in arn:
+            assert arn in {each["AliasArn"] for each in client.list_aliases()["Aliases"]}, name
+        elif ":secret:" in arn:
+            assert client.describe_secret(SecretId=arn)["ARN"] == arn, name
+        elif ":role/" in arn:
+            assert client.get_role(RoleName=arn.rpartition("/")[2])["Role"]["Arn"] == arn, name
+        elif kind.startswith("db:"):
+            assert client.describe_db_instances(DBInstanceIdentifier=kind[3:])["DBInstances"], name
+        elif kind.startswith("cluster:"):
+            assert client.describe_db_clusters(DBClusterIdentifier=kind[8:])["DBClusters"], name
+        else:
+            groups = client.describe_replication_groups(ReplicationGroupId=kind.rpartition(":")[2])
+            assert groups["ReplicationGroups"], name
+
+
+def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_world: World) -> None:
+    """The world is large enough to be read like a company, and counting is not stopped by what is denied."""
+    counted = organization.count(permanent_faults, demo_world)
+    totals = {kind: sum(n for (_, each), n in counted.items() if each == kind) for kind in organization.KINDS}
+    assert {account for account, _ in counted} == set(demo_world.readable.values())
+    assert 60 <= totals["keys"] <= 90
+    assert totals["secrets"] >= 40
+    assert totals["db_instances"] >= 14
+    assert totals["buckets"] >= 20
+    assert totals["grants"] == 7
+    assert totals["replication_groups"] == 5
+    assert totals["predefined_aliases"] > totals["aliases"] > 60
+
+
+def test_the_refusals_name_principal_action_and_cause(permanent_faults: AwsServer, demo_world: World) -> None:
+    """The role is refused in legacy, and the locked key answers as AWS does when its policy does not let anyone in."""
+    sts = permanent_faults.session().client("sts")
+    role = demo_world.role_arn(demo_world.accounts["legacy"])
+    with pytest.raises(ClientError, match=r"AccessDenied.*sts:AssumeRole on resource") as refusal:
+        sts.assume_role(RoleArn=role, RoleSessionName="crawl", ExternalId=demo_world.external_id)
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    kms = client_of(permanent_faults, demo_world.locked_key)
+    with pytest.raises(ClientError, match=r"no resource-based policy allows the kms:GetKeyPolicy action"):
+        kms.get_key_policy(KeyId=demo_world.locked_key, PolicyName="default")
+    assert demo_world.locked_key in {key["KeyArn"] for key in kms.list_keys()["Keys"]}
+
+
+def test_the_scanner_key_is_shared_as_its_vendor_asks(aws_server: AwsServer, demo_world: World) -> None:
+    """The vendor's account is in the use and in the grant statement of one key, and only in the first of the other."""
+    vendor = policies.root(policies.CHECKMARX_ACCOUNT)
+
+    def sids(key: str) -> list[str]:
+        return [each["Sid"] for each in statements(aws_server, key) if vendor in each["Principal"]["AWS"]]
+
+    assert sids(demo_world.vendor_key) == ["Allow use of the key", "Allow attachment of persistent resources"]
+    assert sids(demo_world.half_shared_key) == ["Allow use of the key"]
+    key = metadata(aws_server, demo_world.vendor_key)
+    assert (key["KeySpec"], key["MultiRegion"], key["KeyManager"]) == ("SYMMETRIC_DEFAULT", False, "CUSTOMER")
+    stranded = client_of(aws_server, demo_world.stranded_database)
+    [database] = stranded.describe_db_instances(DBInstanceIdentifier="legacy-scans")["DBInstances"]
+    assert database["KmsKeyId"] == demo_world.disabled_key
+    assert database["DBInstanceStatus"] == "inaccessible-encryption-credentials-recoverable"
+    assert metadata(aws_server, demo_world.disabled_key)["KeyState"] == "Disabled"
+    assert "DeletionDate" in metadata(aws_server, demo_world.doomed_key)
+
+
+def test_the_vault_spans_two_regions(aws_server: AwsServer, demo_world: World) -> None:
+    """Primary and replica say what they are, have aliases of their own, and the role names both."""
+    for arn, kind in ((demo_world.vault_key, "PRIMARY"), (demo_world.vault_replica, "REPLICA")):
+        key = metadata(aws_server, arn)
+        assert key["KeySpec"] == "RSA_4096"
+        assert key["MultiRegionConfiguration"]["MultiRegionKeyType"] == kind
+        aliases = client_of(aws_server, arn).list_aliases(KeyId=arn)["Aliases"]
+        assert [each["AliasArn"].split(":")[3] for each in aliases] == [arn.split(":")[3]]
+    iam = client_of(aws_server, demo_world.vault_role)
+    policy = iam.get_role_policy(RoleName="CerbyVaultAccess", PolicyName="kms")["PolicyDocument"]
+    assert policy["Statement"][0]["Resource"] == [demo_world.vault_key, demo_world.vault_replica]
+
+
+def test_secrets_name_their_keys_in_every_way(aws_server: AwsServer, demo_world: World) -> None:
+    """Each reference is listed as it was given; the AWS managed key is not listed at all, and exists."""
+    client = client_of(aws_server, demo_world.default_secret)
+    pages = client.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
+    keys = {each["ARN"]: each.get("KmsKeyId") for page in pages for each in page["SecretList"]}
+    assert keys[demo_world.default_secret] is keys[demo_world.managed_alias_secret] is None
+    assert keys[demo_world.key_id_secret] == demo_world.secrets_key.rpartition("/")[2]
+    assert keys[demo_world.alias_name_secret] == "alias/secrets"
+    assert keys[demo_world.shared_key_secret] == demo_world.shared_key
+    assert keys[demo_world.deleted_secret] == demo_world.secrets_key
+    kms = aws_server.session(demo_world.accounts["data"]).client("kms")
+    aliases = {each["AliasName"]: each.get("TargetKeyId") for each in kms.list_aliases()["Aliases"]}
+    managed = kms.describe_key(KeyId=aliases["alias/aws/secretsmanager"])["KeyMetadata"]
+    assert managed["KeyManager"] == "AWS"
+    assert aliases["alias/aws/xray"] is None
+
+
+def test_databases_without_a_key_are_under_the_managed_one(aws_server: AwsServer, demo_world: World) -> None:
+    """The region without a tier key has one database under aws/rds, one under another key and one unencrypted."""
+    rds = client_of(aws_server, demo_world.untiered_database)
+    found = {each["DBInstanceIdentifier"]: each.get("KmsKeyId") for each in rds.describe_db_instances()["DBInstances"]}
+    assert metadata(aws_server, found["disputes"])["KeyManager"] == "AWS"
+    assert metadata(aws_server, found["chargebacks"])["KeyManager"] == "CUSTOMER"
+    assert found["sandbox"] is None
+    orders = client_of(aws_server, demo_world.tier_database)
+    [database] = orders.describe_db_instances(DBInstanceIdentifier="orders")["DBInstances"]
+    assert database["KmsKeyId"] == demo_world.tier_key
+    assert database["PerformanceInsightsKMSKeyId"] != demo_world.tier_key
+
+
+def test_buckets_tell_how_they_are_encrypted(aws_server: AwsServer, demo_world: World) -> None:
+    """New buckets are under SSE-S3; others name a key by ARN, id or alias, or none with aws:kms; all tell their region."""
+
+    def default(account: str, bucket: str) -> dict[str, str]:
+        s3 = aws_server.session(demo_world.accounts[account]).client("s3")
+        answer = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+        found: dict[str, str] = answer["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+        return found
+
+    assert default("lab", "northwind-lab-plain") == {"SSEAlgorithm": "AES256"}
+    assert default("payments", "northwind-payments-dublin") == {"SSEAlgorithm": "aws:kms"}
+    assert default("lab", "northwind-lab-alias")["KMSMasterKeyID"] == "alias/hostile"
+    assert default("data", "northwind-data-research")["SSEAlgorithm"] == "aws:kms:dsse"
+    buckets = aws_server.session(demo_world.accounts["payments"]).client("s3").list_buckets(MaxBuckets=1000)["Buckets"]
+    assert {each["BucketRegion"] for each in buckets} == {"us-east-1", "us-west-2", "eu-west-1"}
+
+
+def test_rotation_grants_and_trails_carry_their_details(aws_server: AwsServer, demo_world: World) -> None:
+    """Rotation has its period, grants their date and issuer, one trail leaves out KMS."""
+    tier = client_of(aws_server, demo_world.tier_key).get_key_rotation_status(KeyId=demo_world.tier_key)
+    assert (tier["KeyRotationEnabled"], tier["RotationPeriodInDays"]) == (True, 180)
+    grants = client_of(aws_server, demo_world.granted_key_of_platform).list_grants(
+        KeyId=demo_world.granted_key_of_platform
+    )["Grants"]
+    assert len(grants) == 6
+    assert all({"CreationDate", "IssuingAccount"} <= grant.keys() for grant in grants)
+    trails = aws_server.session(demo_world.accounts["data"]).client("cloudtrail")
+    [selector] = trails.get_event_selectors(TrailName="northwind-data")["EventSelectors"]
+    assert selector["ExcludeManagementEventSources"] == ["kms.amazonaws.com"]
+
+
+def test_hostile_texts_come_back_as_they_were_written(aws_server: AwsServer, demo_world: World) -> None:
+    """The texts that attack reports survive the way through the API."""
+    assert metadata(aws_server, demo_world.hostile_key)["Description"] == "<script>alert(1)</script>"
+    kms = client_of(aws_server, demo_world.hostile_key)
+    tags = {each["TagKey"]: each["TagValue"] for each in kms.list_resource_tags(KeyId=demo_world.hostile_key)["Tags"]}
+    assert tags["formula"] == "=cmd|' /C calc'!A0"
+    assert tags["right-to-left"].startswith("\u202e")
+
+
+def test_the_night_changes_five_things(night: list[str], aws_server: AwsServer, demo_world: World) -> None:
+    """Each sentence is true: state, policy, alias, secret and tag are as it says."""
+    deletion, opening, move, rekeying, removal = night
+    assert demo_world.retiring_key in deletion
+    assert metadata(aws_server, demo_world.retiring_key)["KeyState"] == "PendingDeletion"
+    stranger = policies.root(policies.STRANGER_ACCOUNT)
+    assert demo_world.opened_key in opening
+    assert statements(aws_server, demo_world.opened_key)[-1]["Principal"]["AWS"] == stranger
+    aliases = client_of(aws_server, demo_world.moved_to).list_aliases(KeyId=demo_world.moved_to)["Aliases"]
+    assert [each["AliasArn"] for each in aliases if each["AliasArn"] in move] == [demo_world.moved_alias]
+    secret = client_of(aws_server, demo_world.rekeyed_secret).describe_secret(SecretId=demo_world.rekeyed_secret)
+    assert secret["ARN"] in rekeying
+    assert "KmsKeyId" not in secret
+    tags = client_of(aws_server, demo_world.tier_key).list_resource_tags(KeyId=demo_world.tier_key)["Tags"]
+    assert demo_world.tier_key in removal
+    assert [each["TagKey"] for each in tags] == ["Owner"]
+
+
+@pytest.fixture
+def night(aws_server: AwsServer, demo_world: World) -> Iterator[list[str]]:
+    """One night; afterwards the changes are taken back, for the other tests."""
+    world = demo_world
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements(aws_server, world.opened_key)})
+    secrets = client_of(aws_server, world.rekeyed_secret)
+    secret = secrets.describe_secret(SecretId=world.rekeyed_secret)
+    yield overnight.change(aws_server, world)
+    retiring = client_of(aws_server, world.retiring_key)
+    retiring.cancel_key_deletion(KeyId=world.retiring_key)
+    retiring.enable_key(KeyId=world.retiring_key)
+    opened = client_of(aws_server, world.opened_key)
+    opened.put_key_policy(KeyId=world.opened_key, PolicyName="default", Policy=policy)
+    name = world.moved_alias.split(":", 5)[5]
+    client_of(aws_server, world.moved_from).update_alias(AliasName=name, TargetKeyId=world.moved_from)
+    secrets.update_secret(SecretId=secret["Name"], KmsKeyId=secret["KmsKeyId"])
+    tag, value = world.tier_tag
+    tags = [{"TagKey": tag, "TagValue": value}]
+    client_of(aws_server, world.tier_key).tag_resource(KeyId=world.tier_key, Tags=tags)
