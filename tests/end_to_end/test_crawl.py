@@ -1,0 +1,141 @@
+"""A crawl of the made-up organization, compared with what the AWS server itself says and records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+
+import pytest
+
+from crawler.permissions import member_actions, operations
+from demo.organization import count
+from tests.end_to_end.conftest import House
+
+COUNTED = {
+    "keys": "select account_id, count(*) n from keys group by 1",
+    "aliases": "select account_id, count(*) n from aliases where not predefined group by 1",
+    "predefined_aliases": "select account_id, count(*) n from aliases where predefined group by 1",
+    "grants": "select account_id, count(*) n from grants group by 1",
+    "key_tags": "select account_id, count(*) n from key_tags group by 1",
+    "secrets": "select account_id, count(*) n from resources where resource_type = 'AWS::SecretsManager::Secret' group by 1",
+    "db_instances": "select account_id, count(*) n from resources where resource_type in ('AWS::RDS::DBInstance', "
+    "'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance') group by 1",
+    "replication_groups": "select account_id, count(*) n from resources "
+    "where resource_type = 'AWS::ElastiCache::ReplicationGroup' group by 1",
+    "buckets": "select account_id, count(*) n from resources where resource_type = 'AWS::S3::Bucket' group by 1",
+}
+FACTS = (
+    "key",
+    "key_metadata",
+    "key_policy",
+    "key_grant",
+    "alias",
+    "tag",
+    "key_rotation",
+    "resource",
+    "key_reference",
+    "key_usage",
+)
+
+
+def test_every_count_equals_what_boto3_counts_account_by_account(crawled: House) -> None:
+    """Keys, aliases, grants, tags and resources in the mart are those that a plain boto3 client lists."""
+    expected = count(crawled.aws, crawled.world)
+    for kind, query in COUNTED.items():
+        found = {row["account_id"]: row["n"] for row in crawled.sql(query)}
+        wanted = {account: n for (account, counted), n in expected.items() if counted == kind and n}
+        assert found == wanted, kind
+
+
+def test_only_declared_operations_reach_aws(fresh: House) -> None:
+    """The server sees the declared operations and no other, and the printed policy covers exactly what accounts are asked."""
+    mark = fresh.aws.mark()
+    fresh.run("crawl")
+    declared = {(operation.service, operation.name): operation for operation in operations()}
+    seen = Counter((call.service, call.operation) for call in fresh.aws.calls_since(mark))
+    assert set(seen) - set(declared) == set()
+    asked = {declared[call].iam_action for call in seen if declared[call].caller == "member"}
+    done = fresh.run("permissions")
+    printed = json.loads(done.stdout)["Statement"][0]["Action"]
+    assert printed == sorted(asked) == member_actions()
+
+
+def test_no_secret_is_written_anywhere(crawled: House) -> None:
+    """Neither credentials nor the external id stand in the ledger, the mart or the settings file."""
+    secrets = [crawled.world.external_id.encode()]
+    for path in crawled.directory.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(secret in content for secret in secrets), path
+
+
+def test_what_moto_does_not_offer_is_a_gap(crawled: House) -> None:
+    """An operation that the endpoint lacks is recorded as a gap of every scope, never as an empty listing."""
+    rows = crawled.sql(
+        "select distinct operation, cause from coverage where outcome = 'gap' and cause = 'unsupported' order by 1"
+    )
+    assert {row["operation"] for row in rows} >= {"DescribeCustomKeyStores", "DescribeServerlessCaches"}
+
+
+def test_an_account_without_the_role_is_a_gap_with_its_cause(crawled: House) -> None:
+    """The account whose role cannot be assumed is listed as failed, with the action and the cause."""
+    legacy = crawled.world.accounts["legacy"]
+    rows = crawled.sql(f"select * from coverage where account_id = '{legacy}' and outcome = 'gap'")
+    assert [(row["action"], row["cause"]) for row in rows] == [("sts:AssumeRole", "role_missing_or_untrusted")]
+    assert crawled.sql(f"select coverage from accounts where account_id = '{legacy}'") == [{"coverage": "failed"}]
+
+
+def facts(house: House) -> dict[str, set[tuple[object, ...]]]:
+    """The last known facts by table, without bookkeeping."""
+    with sqlite3.connect(house.directory / "ledger.db") as connection:
+        found = {}
+        for table in FACTS:
+            names = [row[1] for row in connection.execute(f"pragma table_info({table})")]
+            values = ", ".join(name for name in names if name not in {"version_id", "valid_from", "valid_to"})
+            found[table] = set(connection.execute(f"select {values} from {table} where valid_to is null"))
+    return found
+
+
+@pytest.mark.parametrize("operation", ["DescribeKey", "GetKeyPolicy", "ListGrants"])
+def test_a_denied_question_about_one_key_leaves_every_fact_in_place(house: House, operation: str) -> None:
+    """A denial for one key closes nothing, and is seen in the coverage view with account, region, key, action, cause."""
+    before = facts(house)
+    key = house.world.granted_key_of_platform
+    action = f"kms:{operation}"
+    message = (
+        f"User: r is not authorized to perform: {action} because no resource-based policy allows the {action} action"
+    )
+    house.aws.fault("kms", operation, match=key.rpartition("/")[2], code="AccessDeniedException", message=message)
+    assert house.run("crawl").returncode == 3
+    assert facts(house) == before
+    (row,) = house.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
+    account, region = key.split(":")[4], key.split(":")[3]
+    shown = (row["account_id"], row["region"], row["action"], row["cause"])
+    assert shown == (account, region, action, "key_policy")
+
+
+def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(house: House) -> None:
+    """ListKeys denied in one region: no key of it is closed, and the keys are marked as last known."""
+    before = facts(house)
+    account = house.world.accounts["platform"]
+    house.aws.fault("kms", "ListKeys", account=account, region="us-east-1", code="AccessDeniedException", message="no")
+    assert house.run("crawl").returncode == 3
+    assert facts(house) == before
+    rows = house.sql(
+        f"select region, action, cause from coverage where account_id = '{account}' and operation = 'ListKeys'"
+    )
+    assert rows == [{"region": "us-east-1", "action": "kms:ListKeys", "cause": "denied"}]
+    known = house.sql(f"select distinct known from keys where account_id = '{account}' and region = 'us-east-1'")
+    assert known == [{"known": "last known"}]
+
+
+def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(house: House) -> None:
+    """A night without changes opens and closes nothing."""
+    house.run("crawl")
+    with sqlite3.connect(house.directory / "ledger.db") as connection:
+        for table in (*FACTS, "account", "account_region", "gap"):
+            (written,) = connection.execute(
+                f"select count(*) from {table} where valid_from = 2 or valid_to = 2"
+            ).fetchone()
+            assert written == 0, table

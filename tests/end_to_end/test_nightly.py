@@ -1,0 +1,100 @@
+"""The unattended night: crawl, mart, reports and mail, with one exit code."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import shutil
+import socket
+import sqlite3
+
+import pytest
+
+from demo import certificates
+from tests.end_to_end.conftest import House
+from tests.end_to_end.test_failures import change
+
+
+def mails(house: House, recipient: str) -> list[email.message.EmailMessage]:
+    """The messages that the server accepted for one recipient."""
+    return [
+        email.message_from_bytes(message.content, policy=email.policy.default)
+        for message in house.mail.messages
+        if message.recipients == (recipient,)
+    ]
+
+
+def crawl_and_report_are_there(house: House) -> None:
+    """Ledger, mart and report of the second run are intact."""
+    assert house.sql("select max(run_id) n from runs") == [{"n": 2}]
+    assert list((house.directory / "reports").glob("kmsledger-estate-run2.html"))
+
+
+def test_the_mail_arrives_once_with_the_report(house: House) -> None:
+    """Text, HTML and the attached report reach the recipient over STARTTLS with a login, once per run."""
+    change(house, mail={"recipients": ["once@northwind.example"]})
+    done = house.run("nightly")
+    assert done.returncode == 3, done.stderr
+    (message,) = mails(house, "once@northwind.example")
+    assert [part.get_content_type() for part in message.walk() if not part.is_multipart()] == [
+        "text/plain",
+        "text/html",
+        "text/html",
+    ]
+    (attached,) = list(message.iter_attachments())
+    assert attached.get_content() == (house.directory / "reports" / "kmsledger-estate-run2.html").read_text()
+    again = house.run("mail")
+    assert again.returncode == 0, again.stderr
+    assert len(mails(house, "once@northwind.example")) == 1
+
+
+def test_a_refused_connection(house: House) -> None:
+    """No mail server: a clear message and exit code 4; crawl and report are there, and `mail` sends it later."""
+    port = house.mail.port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        dead = taken.getsockname()[1]
+    change(house, mail={"port": dead, "recipients": ["later@northwind.example"]})
+    done = house.run("nightly")
+    assert done.returncode == 4
+    assert f"{dead}" in done.stderr
+    assert "refused" in done.stderr
+    crawl_and_report_are_there(house)
+    change(house, mail={"port": port})
+    assert house.run("mail").returncode == 0
+    assert len(mails(house, "later@northwind.example")) == 1
+
+
+def test_a_wrong_certificate(house: House, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A server that another authority signed gets no password and no mail."""
+    other = certificates.create(tmp_path_factory.mktemp("other"))
+    shutil.copy(other.authority, house.directory / "tls" / "ca.pem")
+    change(house, mail={"recipients": ["tls@northwind.example"]})
+    done = house.run("nightly")
+    assert done.returncode == 4
+    assert "certificate" in done.stderr
+    crawl_and_report_are_there(house)
+    assert mails(house, "tls@northwind.example") == []
+
+
+def test_a_wrong_password(house: House) -> None:
+    """A refused login is named as such, without the password."""
+    change(house, mail={"password": "not-the-password", "recipients": ["login@northwind.example"]})
+    done = house.run("nightly")
+    assert done.returncode == 4
+    assert "mail.password" in done.stderr or "password" in done.stderr
+    assert "not-the-password" not in done.stderr
+    crawl_and_report_are_there(house)
+
+
+def test_a_rejected_recipient_leaves_the_others_their_mail(house: House) -> None:
+    """One recipient is refused by the server: the other has the mail, the refusal is in the books and in the exit code."""
+    change(house, mail={"recipients": ["gone@northwind.example", "here@northwind.example"]})
+    done = house.run("nightly")
+    assert done.returncode == 4
+    assert "gone@northwind.example" in done.stderr
+    assert len(mails(house, "here@northwind.example")) == 1
+    with sqlite3.connect(house.directory / "ledger.db") as connection:
+        books = dict(connection.execute("select recipient, status from delivery"))
+    assert books == {"gone@northwind.example": "rejected", "here@northwind.example": "sent"}
+    crawl_and_report_are_there(house)
