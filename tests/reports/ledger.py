@@ -1,8 +1,8 @@
 """One made-up organization over three nights, with everything that answers have to cope with.
 
 Night 1 is the first crawl; on night 2 account Payments joined and is crawled for the first time; on night 3 the five
-changes that a morning reader must see have happened: a key scheduled for deletion, a policy opened to a vendor, an alias
-moved, a secret with another key, a tag removed.
+changes that a morning reader must see have happened: a key scheduled for deletion, a policy opened to a vendor, an
+alias moved, a secret with another key, a tag removed.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def second_night(world: World) -> None:
 
 def third_night(world: World) -> None:
     """The five changes."""
-    orders, fresh = _arn(SHOP, 1), _arn(SHOP, 3)
+    fresh = _arn(SHOP, 3)
     due = dt.datetime(2026, 12, 21, 22, 10, tzinfo=dt.UTC)
     world.change(KeyMetadata, _arn(SHOP, 2), state="PendingDeletion", enabled=False, deletion_date=due)
     world.policy(_arn(DATA, 5), [root_statement(DATA), vendor_statement(VENDOR)])
     world.alias("alias/orders", fresh, updated_at=dt.datetime(2026, 11, 21, 20, 0, tzinfo=dt.UTC))
     secret = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:shop/db-AbCdEf"
     world.uses(secret, fresh, role="secret", raw="alias/orders", form="alias_name", target_arn=_alias("alias/orders"))
-    world.remove(Tag, orders, "DataTier")
+    world.remove(Tag, _arn(SHOP, 8), "DataTier")
 
 
 def vendor_statement(account_id: str) -> dict[str, Any]:
@@ -94,7 +94,6 @@ def vendor_statement(account_id: str) -> dict[str, Any]:
         "Principal": {"AWS": account_id},
         "Action": ["kms:Decrypt", "kms:Encrypt"],
         "Resource": "*",
-        "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-vendor00001"}},
     }
 
 
@@ -129,7 +128,7 @@ def _shop(world: World) -> None:
         ],
     )
     key(7, VIRGINIA, key_spec="RSA_4096", rotation="not_applicable", description="signing", key_usage="SIGN_VERIFY")
-    key(
+    everywhere = key(
         8,
         multi_region=True,
         multi_region_type="PRIMARY",
@@ -141,6 +140,7 @@ def _shop(world: World) -> None:
         ("alias/orders", orders),
         ("alias/invoices", invoices),
         ("alias/archive/2019", disabled),
+        ("alias/everywhere", everywhere),
         ("alias/aws/secretsmanager", secrets),
     ):
         world.alias(name, target)
@@ -152,6 +152,7 @@ def _shop(world: World) -> None:
         region=IRELAND,
     )
     world.tag(orders, DataTier="database", Owner="shop")
+    world.tag(everywhere, DataTier="database")
     world.tag(disabled, **{"=1+1": HOSTILE, "Owner": "+49 30 1234"})
     world.add(KeyRotationEvent, key_arn=orders, rotated_at=MONTH, rotation_type="AUTOMATIC")
     world.grant(

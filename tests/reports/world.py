@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, insert, select
 
-from models.base import Facet, canonical_json, content_hash
+from models.base import Facet, content_hash
 from models.database import connect, upgrade
 from models.history import Batch, merge
+from models.policies import canonical_policy
 from models.tables import (
     Account,
     AccountRegion,
@@ -132,10 +133,7 @@ class World:
         received = statements
         if not isinstance(statements, str):
             received = orjson.dumps({"Version": "2012-10-17", "Statement": statements}).decode()
-        try:
-            canonical = canonical_json(orjson.loads(received))
-        except orjson.JSONDecodeError:
-            canonical = received
+        canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.policies.setdefault(digest, (canonical, received))
         self.add(KeyPolicy, key_arn=key_arn, policy_hash=digest)

@@ -1,0 +1,115 @@
+-- id: database-tier-key
+-- title: Databases are encrypted with the key of the database tier
+-- severity: high
+-- frameworks:
+--   - NIST SP 800-53 Rev. 5 - SC-12, SC-28
+--   - PCI DSS 4.0 - 3.6, 3.7
+-- why: >-
+--   A tier's own key puts who may decrypt its data into one policy, and its use into one place of the audit trail. That
+--   works only if the key exists, can be used, and is the one that the databases are really encrypted with.
+-- fix: >-
+--   Create a symmetric customer managed key in the region, in the KMS console or with
+--   `aws kms create-key --tags TagKey=DataTier,TagValue=database`, or tag the key that already serves the databases with
+--   `aws kms tag-resource`. The key of an existing RDS, Aurora, DocumentDB, Neptune or ElastiCache resource cannot be
+--   changed in place: copy its snapshot under the new key (`--kms-key-id`), restore from the copy, and move the
+--   applications over. Enable a disabled key, or cancel its deletion, before anything else.
+-- parameters:
+--   tag: DataTier
+--   value: database
+
+-- What counts as a database: RDS and Aurora, DocumentDB and Neptune instances and clusters, and ElastiCache replication
+-- groups, stand-alone clusters and serverless caches. Snapshots and backups follow their source.
+-- Two kinds of rows: account/region (there is a usable key with the tag), and each database (its storage key is such a key).
+WITH tier_key AS (
+  SELECT k.*, k.tags IS NOT NULL AS tags_known, k.tags[$tag] IS NOT DISTINCT FROM $value AS tagged
+  FROM keys k
+  WHERE k.manager IS DISTINCT FROM 'AWS'
+), database AS (
+  SELECT * FROM resources
+  WHERE resource_type IN (
+    'AWS::RDS::DBInstance', 'AWS::RDS::DBCluster', 'AWS::DocDB::DBInstance', 'AWS::DocDB::DBCluster',
+    'AWS::Neptune::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::ElastiCache::ReplicationGroup',
+    'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache'
+  )
+), place AS (
+  SELECT d.account_id, d.region, d.databases,
+    count(t.key_arn) FILTER (t.tagged) AS tagged,
+    count(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS usable,
+    count(t.key_arn) FILTER (t.tagged AND (t.state IS NULL OR t.manager IS NULL)) AS undescribed,
+    count(t.key_arn) FILTER (NOT t.tags_known) AS untold,
+    min(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS key_arn,
+    list_sort(list(DISTINCT coalesce(t.alias, t.key_id) || ' is ' || t.state)
+      FILTER (t.tagged AND t.state <> 'Enabled')) AS states
+  FROM (SELECT account_id, region, count(*) AS databases FROM database GROUP BY account_id, region) d
+  LEFT JOIN tier_key t ON t.account_id = d.account_id AND t.region = d.region
+  GROUP BY d.account_id, d.region, d.databases
+), unlisted AS (
+  SELECT DISTINCT account_id, region FROM coverage
+  WHERE outcome IN ('failed', 'excluded', 'suspended', 'left')
+    OR (outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys')
+), used AS (
+  SELECT d.*, u.key_class, u.reason, u.key_arn, coalesce(t.alias, u.key_alias, t.key_id, u.key_arn, u.raw) AS key_name,
+    t.key_arn IS NOT NULL AS seen, t.tags_known, t.tagged, t.state, u.resource_arn IS NOT NULL AS answered
+  FROM database d
+  LEFT JOIN (
+    SELECT * FROM key_usage WHERE role IN ('storage', 'unknown')
+    QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY role DESC, position) = 1
+  ) u ON u.resource_arn = d.resource_arn
+  LEFT JOIN tier_key t ON t.key_arn = u.key_arn
+)
+SELECT
+  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, p.key_arn,
+  CASE
+    WHEN p.usable = 0 AND (p.untold > 0 OR p.undescribed > 0 OR l.account_id IS NOT NULL) THEN 'unknown'
+    WHEN p.usable = 0 THEN 'fail'
+    WHEN p.usable > 0 THEN 'pass'
+  END AS status,
+  CASE
+    WHEN p.usable = 0 AND l.account_id IS NOT NULL
+      THEN p.databases || ' database(s), but the keys could not be listed here, so a key tagged ' || $tag || '=' || $value
+        || ' may exist.'
+    WHEN p.usable = 0 AND (p.untold > 0 OR p.undescribed > 0)
+      THEN p.databases || ' database(s) and no usable key known to be tagged ' || $tag || '=' || $value || '; '
+        || (p.untold + p.undescribed) || ' key(s) here could not be read in full.'
+    WHEN p.usable = 0 AND p.tagged > 0 THEN p.databases || ' database(s), but no key tagged ' || $tag || '=' || $value
+      || ' can be used: ' || array_to_string(p.states, ', ') || '.'
+    WHEN p.usable = 0 THEN p.databases || ' database(s), but no customer managed key is tagged ' || $tag || '=' || $value || '.'
+    WHEN p.usable > 0 THEN p.usable || ' usable key(s) tagged ' || $tag || '=' || $value || ' for ' || p.databases
+      || ' database(s).'
+  END AS reason
+FROM place p
+LEFT JOIN unlisted l ON l.account_id = p.account_id AND l.region = p.region
+UNION ALL
+SELECT
+  u.resource_arn, u.account_id, u.region, u.key_arn,
+  CASE
+    WHEN NOT u.answered OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
+    WHEN u.key_class = 'customer' AND (NOT u.seen OR NOT u.tags_known OR u.state IS NULL) THEN 'unknown'
+    WHEN u.key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'fail'
+    WHEN u.key_class = 'customer' AND (NOT u.tagged OR u.state <> 'Enabled') THEN 'fail'
+    WHEN u.key_class = 'customer' AND u.tagged THEN 'pass'
+    ELSE 'unknown'
+  END,
+  CASE
+    WHEN NOT u.answered THEN 'Its storage key is not known: the crawl has no answer for it.'
+    WHEN u.key_class = 'not_crawled' THEN 'Its key ' || coalesce(u.key_name, '')
+      || ' is in an account or region that was not crawled, so its tags are not known.'
+    WHEN u.key_class = 'unknown' THEN 'Its storage key is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
+    WHEN u.key_class = 'customer' AND NOT u.seen THEN 'Its key ' || u.key_name || ' is not in the inventory of this run.'
+    WHEN u.key_class = 'customer' AND NOT u.tags_known THEN 'The tags of its key ' || u.key_name || ' could not be read.'
+    WHEN u.key_class = 'customer' AND u.state IS NULL THEN 'Its key ' || u.key_name || ' could not be described.'
+    WHEN u.key_class = 'none' THEN 'Its storage is not encrypted with a KMS key.'
+    WHEN u.key_class = 'aws_owned' THEN 'A key that AWS owns encrypts its storage'
+      || coalesce(' (' || u.encryption || ')', '') || '.'
+    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_name, 'of the service')
+      || ' encrypts its storage.'
+    WHEN u.key_class = 'dangling' THEN 'Its key ' || coalesce(u.key_name, '') || ' no longer exists.'
+    WHEN u.key_class = 'customer' AND NOT u.tagged THEN 'Its key ' || u.key_name || ' is not tagged ' || $tag || '=' || $value || '.'
+    WHEN u.key_class = 'customer' AND u.state <> 'Enabled' THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '='
+      || $value || ', but is in state ' || u.state || '.'
+    WHEN u.key_class = 'customer' AND u.tagged THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '=' || $value
+      || ' and enabled.'
+    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+  END || CASE WHEN starts_with(coalesce(u.status, ''), 'inaccessible-encryption-credentials')
+    THEN ' Its status is ' || u.status || '.' ELSE '' END
+FROM used u

@@ -1,0 +1,49 @@
+-- id: key-rotation
+-- title: Customer managed keys rotate automatically
+-- severity: medium
+-- frameworks:
+--   - CIS AWS Foundations Benchmark 3.0 - 3.6
+--   - AWS Foundational Security Best Practices - KMS.4
+--   - NIST SP 800-53 Rev. 5 - SC-12
+--   - PCI DSS 4.0 - 3.7.4
+-- why: >-
+--   Rotation limits how much data is encrypted under one piece of key material, and with it the damage if that material
+--   becomes known. AWS keeps the old material, so nothing has to be encrypted again and no application notices.
+-- fix: >-
+--   In the KMS console open the key, tab "Key material and rotations", choose "Edit" and enable automatic rotation; or run
+--   `aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365`. For a multi-Region key do it on the
+--   primary; the replicas follow.
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN manager = 'AWS' THEN 'not_applicable'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'not_applicable'
+    WHEN origin <> 'AWS_KMS' THEN 'not_applicable'
+    WHEN state <> 'Enabled' THEN 'not_applicable'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
+    WHEN rotation = 'not_applicable' THEN 'not_applicable'
+    WHEN rotation IS NULL THEN 'unknown'
+    WHEN rotation = 'off' THEN 'fail'
+    WHEN rotation = 'on' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN manager = 'AWS' THEN 'AWS manages this key and its rotation.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys of type ' || key_spec || ' automatically.'
+    WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
+    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
+      THEN 'The key could not be described' || refused || '.'
+    WHEN rotation = 'not_applicable' THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
+    WHEN rotation IS NULL THEN 'Its rotation status could not be read' || refused || '.'
+    WHEN rotation = 'off' THEN 'Automatic rotation is off'
+      || coalesce('; the key last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d'), '')
+      || coalesce('; its material is ' || CASE WHEN last_rotated_at IS NULL THEN age_days END || ' days old', '') || '.'
+    WHEN rotation = 'on' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
+      || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
+    ELSE 'Its rotation status ' || rotation || ' is not one that this rule knows.'
+  END AS reason
+FROM (
+  SELECT *, CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused
+  FROM keys
+)

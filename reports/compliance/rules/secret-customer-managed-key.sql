@@ -1,0 +1,58 @@
+-- id: secret-customer-managed-key
+-- title: Secrets are encrypted with a customer managed key
+-- severity: medium
+-- frameworks:
+--   - AWS Config managed rule secretsmanager-using-cmk
+--   - NIST SP 800-53 Rev. 5 - SC-12, SC-28
+--   - PCI DSS 4.0 - 3.6, 3.7
+-- why: >-
+--   The AWS managed key of Secrets Manager lets everyone who may read a secret also decrypt it: its policy cannot be
+--   changed, shared with another account, or withdrawn. Only with a key of your own is there a second lock, with its own
+--   policy, its own entries in CloudTrail and its own off-switch.
+-- fix: >-
+--   Create or choose a symmetric customer managed key in the secret's region whose policy lets the secret's readers use it
+--   through Secrets Manager. Then, in the console, open the secret, choose "Actions", "Edit encryption key", and keep
+--   "Create new version of secret with new encryption key" ticked; or run
+--   `aws secretsmanager update-secret --secret-id ARN --kms-key-id KEY_ARN`. Only the current, pending and previous versions
+--   are encrypted again: older versions with other labels stay under the old key, so do not delete that one. For replicas,
+--   set the key in each region.
+SELECT
+  s.resource_arn, s.account_id, s.region, u.key_arn,
+  CASE
+    WHEN u.resource_arn IS NULL OR u.key_class IN ('not_crawled', 'unknown') THEN 'unknown'
+    WHEN u.key_class IN ('aws_managed', 'aws_owned', 'none', 'dangling') THEN 'fail'
+    WHEN u.key_class = 'customer' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN u.resource_arn IS NULL THEN 'The key of this secret is not known: the crawl has no answer for it.'
+    WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw, 'of this secret')
+      || ' is in an account or region that was not crawled, so it is not known who manages it.'
+    WHEN u.key_class = 'unknown' THEN 'The key of this secret is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
+    WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw, 'of this secret')
+      || ' no longer exists: the secret cannot be read.'
+    WHEN u.key_class = 'aws_managed' AND u.form = 'omitted'
+      THEN 'The secret names no key, so the AWS managed key aws/secretsmanager encrypts it.'
+    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw, u.key_arn, 'of the service')
+      || ' encrypts it.'
+    WHEN u.key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it.'
+    WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
+    WHEN u.key_class = 'customer' THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
+      || coalesce(' (' || u.key_state || ')', ' (state not known)') || ' encrypts it.'
+    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+  END
+    || CASE WHEN s.deletion_at IS NOT NULL THEN ' The secret is scheduled for deletion.' ELSE '' END
+    || CASE WHEN s.known <> 'yes' OR u.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+FROM resources s
+LEFT JOIN (
+  -- One row a secret, the key that is worst to have where there is more than one.
+  SELECT * FROM key_usage
+  WHERE resource_type = 'AWS::SecretsManager::Secret'
+  QUALIFY row_number() OVER (
+    PARTITION BY resource_arn
+    ORDER BY list_position(
+      ['unknown', 'not_crawled', 'dangling', 'none', 'aws_owned', 'aws_managed', 'customer'], key_class
+    ), role, position
+  ) = 1
+) u USING (resource_arn)
+WHERE s.resource_type = 'AWS::SecretsManager::Secret'

@@ -1,0 +1,169 @@
+"""The mart: a DuckDB file with the whole ledger and the analysts' views, rebuilt from the store and swapped in at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from models.database import check, connect
+from models.settings import Settings
+from reports.compliance.rules import load_rules, rule_rows
+from reports.mart import changes, derive, load, views
+from reports.mart.errors import MartError
+from reports.mart.reader import CATALOG, quoted
+
+_SCHEMA = "ledger"
+_STORAGE = "v1.0.0"
+"""An old storage version: DuckDB clients of the last years open the file."""
+_MACROS = (
+    "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
+    """
+    CREATE MACRO ledger.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
+    CASE
+      WHEN type = 'service' THEN 'aws service'
+      WHEN type = 'deleted' THEN 'deleted principal'
+      WHEN type = 'public' AND organization IS NULL THEN 'public'
+      WHEN organization = own_organization THEN 'own organization'
+      WHEN organization IS NOT NULL THEN 'outside account'
+      WHEN type IN ('unknown', 'canonical') OR account IS NULL THEN 'unknown'
+      WHEN account = own_account THEN 'own account'
+      WHEN in_organization THEN 'own organization'
+      WHEN is_party THEN 'known party'
+      ELSE 'outside account'
+    END
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MartInfo:
+    """A mart that was published: where, and as of which run its views answer."""
+
+    path: Path
+    as_of: int
+    as_of_at: dt.datetime
+    """When that run began (UTC)."""
+    keys: int
+    findings: int
+
+
+def build(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | None = None) -> MartInfo:
+    """Rebuild the mart from the ledger and replace the old one; who has that open keeps it.
+
+    ``as_of`` is the run that the views answer for, by default the latest that ended. Raises MartError or DatabaseError.
+    """
+    with building(engine_url, mart_path, settings, as_of=as_of) as mart:
+        return mart.info()
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A mart that is not yet published."""
+
+    duck: duckdb.DuckDBPyConnection
+    path: Path
+    engine_url: str
+    as_of: int
+
+    def reload_findings(self) -> None:
+        """Take the findings over from the store again, after the rules ran."""
+        load.load(self.duck, self.engine_url, [table for table in load.tables() if table.name == "finding"])
+
+    def info(self) -> MartInfo:
+        """What the mart holds."""
+        query = (
+            "SELECT (SELECT started_at FROM ledger.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
+            "(SELECT count(*) FROM findings)"
+        )
+        row = self.duck.execute(query, {"run": self.as_of}).fetchone()
+        if row is None:
+            raise MartError("the mart is empty after it was built: report this as a bug")
+        return MartInfo(self.path, self.as_of, row[0].replace(tzinfo=dt.UTC), row[1], row[2])
+
+
+@contextmanager
+def building(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | None = None) -> Iterator[Building]:
+    """Build beside the target; publish when the block ends without an error."""
+    rules = load_rules(settings)
+    engine = connect(engine_url, must_exist=True)
+    try:
+        check(engine)
+    finally:
+        engine.dispose()
+    if mart_path.stem in {_SCHEMA, "main", "system", "temp"}:
+        raise MartError(
+            f"the mart cannot be named {mart_path.name}: DuckDB takes the file's name for the database's, and a schema "
+            f"inside has that name; set report.mart to another name"
+        )
+    beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    with _explained(mart_path):
+        _remove(beside)
+        duck = duckdb.connect()
+        try:
+            # As a share of the machine's memory the default would depend on where it runs; DuckDB spills to disk beyond.
+            duck.execute("SET memory_limit = '2GB'")
+            duck.execute(f"SET temp_directory = {quoted(str(beside) + '.tmp')}")
+            duck.execute("SET preserve_insertion_order = false")
+            duck.execute(f"ATTACH {quoted(str(beside))} AS {CATALOG} (STORAGE_VERSION '{_STORAGE}')")
+            duck.execute(f"USE {CATALOG}")
+            duck.execute(f"CREATE SCHEMA {_SCHEMA}")
+            for macro in _MACROS:
+                duck.execute(macro)
+            load.load(duck, engine_url, load.tables())
+            run = _as_of(duck, as_of)
+            parties = [(party.name, party.accounts) for party in settings.parties]
+            derive.derive(duck, parties, rule_rows(rules))
+            changes.create(duck)
+            views.create(duck, run)
+            yield Building(duck, mart_path, engine_url, run)
+            duck.execute("USE memory")
+            duck.execute(f"DETACH {CATALOG}")
+            beside.replace(mart_path)
+        finally:
+            duck.close()
+            _remove(beside)
+
+
+def _as_of(duck: duckdb.DuckDBPyConnection, wanted: int | None) -> int:
+    """The run to answer for: the one wanted, or the latest that ended, or the latest there is."""
+    runs = duck.execute("SELECT run_id, status IN ('complete', 'partial') FROM ledger.run ORDER BY run_id").fetchall()
+    if not runs:
+        raise MartError("the ledger holds no run yet: run `kmsledger crawl` first")
+    if wanted is None:
+        return int(max((run for run, ended in runs if ended), default=runs[-1][0]))
+    if wanted not in {run for run, _ in runs}:
+        raise MartError(f"there is no run {wanted} in the ledger: it holds runs {runs[0][0]} to {runs[-1][0]}")
+    return wanted
+
+
+def _remove(path: Path) -> None:
+    for one in (path, path.with_name(path.name + ".wal")):
+        one.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(mart_path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MartError(
+            f"the mart {mart_path} cannot be written ({error.strerror}): create its directory, free disk space or give "
+            "this user write permission; the old mart is untouched"
+        ) from error
+    except duckdb.IOException as error:
+        cause = str(error).strip().splitlines()[0]
+        raise MartError(
+            f"the mart {mart_path} cannot be written: {cause}; create its directory, free disk space or give this user "
+            "write permission; the old mart is untouched"
+        ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise MartError(
+            f"the mart {mart_path} could not be built: memory or the disk for temporary files is full; free some and run "
+            "`kmsledger mart` again; the old mart is untouched"
+        ) from error

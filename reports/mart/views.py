@@ -1,0 +1,162 @@
+"""The analysts' vocabulary: views/*.sql with their descriptions, as-of macros, and the histories behind them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import duckdb
+
+from reports.mart.reader import quoted
+
+_HEADER = re.compile(r"--([ !:]) ?(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view: its SELECT with the parameter ``as_of_run``, and what it and its columns mean."""
+
+    name: str
+    text: str
+    columns: dict[str, str]
+    select: str
+    stored: bool
+    """Computed once, when the mart is built, because every reader needs it and it costs joins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    table: str
+    text: str
+    columns: str
+    source: str = ""
+    where: str = ""
+
+
+# Region and account are the fourth and fifth part of a key ARN.
+_KEY_PLACE = "split_part(f.key_arn, ':', 5) AS account_id, split_part(f.key_arn, ':', 4) AS region"
+_HISTORIES = {
+    "accounts_history": _History(
+        "account",
+        "The versions of accounts.",
+        "f.account_id, f.name, f.email, f.state, f.ou_path, f.ou_ids, f.joined_at, f.is_management, f.selection",
+    ),
+    "keys_history": _History(
+        "key_metadata",
+        "The versions of the keys' metadata.",
+        f"f.key_arn, {_KEY_PLACE}, f.manager, f.state, f.enabled, f.description, f.key_usage, f.key_spec, f.origin, "
+        "f.created_at, f.deletion_date, f.pending_window_days, f.material_expires_at, f.expiration_model, "
+        "f.multi_region, f.multi_region_type, f.primary_arn, f.replica_arns, f.custom_key_store_id",
+    ),
+    "aliases_history": _History(
+        "alias",
+        "The versions of aliases: which key they pointed at, when.",
+        "f.alias_arn, f.alias_name, f.account_id, f.region, f.target_key_arn, f.created_at, f.updated_at",
+    ),
+    "key_policies_history": _History(
+        "key_policy",
+        "The policies that keys had.",
+        f"f.key_arn, {_KEY_PLACE}, d.canonical AS policy, d.received",
+        "JOIN ledger.policy_document d USING (policy_hash)",
+    ),
+    "grants_history": _History(
+        "key_grant",
+        "The grants that keys had.",
+        f"f.key_arn, {_KEY_PLACE}, f.grant_id, f.name, f.grantee_principal, f.grantee_service_principal, "
+        "f.retiring_principal, f.retiring_service_principal, f.issuing_account, f.operations, f.constraints, f.created_at",
+    ),
+    "key_tags_history": _History(
+        "tag",
+        "The values that tags of keys had.",
+        "f.resource_arn AS key_arn, split_part(f.resource_arn, ':', 5) AS account_id, "
+        "split_part(f.resource_arn, ':', 4) AS region, f.tag_key, f.tag_value",
+        where="WHERE split_part(f.resource_arn, ':', 3) = 'kms'",
+    ),
+    "resources_history": _History(
+        "resource",
+        "The versions of resources.",
+        "f.resource_arn, f.resource_type, f.account_id, f.region, f.name, f.status, f.encryption, f.created_at, "
+        "f.deletion_at, f.details",
+    ),
+    "key_usage_history": _History(
+        "key_usage",
+        "The keys that resources used.",
+        "f.resource_arn, f.role, f.position, f.key_arn, f.key_class, f.reason",
+    ),
+    "findings_history": _History(
+        "finding",
+        "The verdicts of rules over time.",
+        "f.rule_id, f.severity, f.status, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason",
+    ),
+}
+_HISTORY_COLUMNS = {
+    "valid_from": "The run that first saw this version.",
+    "valid_to": "The run that saw it changed or gone; empty for the last known version.",
+    "valid_from_at": "When that first run began.",
+    "valid_to_at": "When that last run began.",
+}
+_HISTORY_SELECT = """
+SELECT {columns}, f.valid_from, f.valid_to, b.started_at AS valid_from_at, e.started_at AS valid_to_at
+FROM ledger.{table} f
+LEFT JOIN ledger.run b ON b.run_id = f.valid_from
+LEFT JOIN ledger.run e ON e.run_id = f.valid_to
+{source} {where}
+"""
+
+
+@cache
+def views() -> tuple[View, ...]:
+    """The views as shipped, in the order in which they build on each other."""
+    folder = resources.files("reports.mart").joinpath("views")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return tuple(_view(file.name, file.read_text(encoding="utf-8")) for file in files)
+
+
+def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
+    """Create views and macros in the mart; the views answer as of the run ``as_of``."""
+    described: dict[str, str] = {}
+    for view in views():
+        duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {view.select}")
+        kind = "TABLE" if view.stored else "VIEW"
+        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS SELECT * FROM {view.name}_as_of({as_of:d})")
+        _comment(duck, kind, view.name, view.text, view.columns)
+        described = view.columns | described
+    for name, history in _HISTORIES.items():
+        select = _HISTORY_SELECT.format(
+            columns=history.columns, table=history.table, source=history.source, where=history.where
+        )
+        duck.execute(f"CREATE OR REPLACE VIEW {name} AS {select}")
+        columns = [row[0] for row in duck.execute(f"DESCRIBE {name}").fetchall()]
+        base = next((view.columns for view in views() if view.name == name.removesuffix("_history")), {})
+        texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
+        _comment(duck, "VIEW", name, history.text, texts)
+
+
+def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, columns: dict[str, str]) -> None:
+    duck.execute(f"COMMENT ON {kind} {name} IS {quoted(text)}")
+    for column, meaning in columns.items():
+        duck.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(meaning)}')
+
+
+def _view(file: str, text: str) -> View:
+    title: list[str] = []
+    columns: dict[str, str] = {}
+    stored = False
+    lines = text.splitlines()
+    body = 0
+    for body, line in enumerate(lines):
+        match = _HEADER.fullmatch(line)
+        if match is None:
+            break
+        sign, rest = match.groups()
+        if sign == ":":
+            column, _, meaning = rest.partition(" | ")
+            columns[column] = meaning
+        elif sign == "!":
+            stored = rest == "stored"
+        else:
+            title.append(rest)
+    name = file.removesuffix(".sql").partition("_")[2]
+    return View(name, " ".join(title), columns, "\n".join(lines[body:]), stored)

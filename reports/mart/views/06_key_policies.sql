@@ -1,0 +1,17 @@
+-- The key policies.
+--: key_arn | The key.
+--: account_id | Its account.
+--: region | Its region.
+--: policy | The policy as canonical JSON: equal policies are equal texts. The text as received when it is not JSON.
+--: received | The policy as AWS returned it when it was first seen.
+--: statements | How many statements it has.
+--: readable | Whether every part of it could be read.
+--: since | When this policy was first seen on the key.
+SELECT p.key_arn, k.account_id, k.region, d.canonical AS policy, d.received, x.statements, x.readable,
+  r.started_at AS since
+FROM ledger.key_policy p
+JOIN ledger.key k ON k.key_arn = p.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
+JOIN ledger.policy_document d USING (policy_hash)
+JOIN ledger.policy x USING (policy_hash)
+LEFT JOIN ledger.run r ON r.run_id = p.valid_from
+WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)

@@ -1,0 +1,54 @@
+-- Who is named in key policies and as grantee of grants. Being named is not yet being able to use the key.
+--: key_arn | The key.
+--: account_id | Its account.
+--: region | Its region.
+--: source | policy or grant.
+--: source_id | The statement's Sid or # and its position, or the grant's id.
+--: effect | Allow or Deny.
+--: principal | As written; * for everyone, and for everyone but the named of a NotPrincipal.
+--: principal_type | account, role, user, session, federated, service, public, deleted, canonical or unknown.
+--: principal_account | Its account, where it has one.
+--: party | own account, own organization, known party, outside account, aws service, public, deleted principal, unknown.
+--: party_name | The account's or party's name, or the service.
+--: actions | What is allowed or denied, as written.
+--: condition_keys | The condition keys or grant constraints that narrow it.
+--: since | When this policy or grant was first seen.
+WITH organization AS (
+  SELECT account_id, any_value(name) AS name FROM ledger.account a
+  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
+  GROUP BY account_id
+), own AS (
+  SELECT organization_id FROM ledger.run WHERE run_id = as_of_run
+), written AS (
+  SELECT p.key_arn, p.valid_from, 'policy' AS source, s.name AS source_id, s.effect, n.principal, n.type, n.account,
+    n.organization, s.actions, s.condition_keys
+  FROM ledger.key_policy p
+  JOIN ledger.policy_principal n USING (policy_hash)
+  JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
+  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+  UNION ALL
+  SELECT g.key_arn, g.valid_from, 'grant', g.grant_id, 'Allow',
+    coalesce(g.grantee_service_principal, g.grantee_principal),
+    CASE WHEN g.grantee_service_principal IS NOT NULL THEN 'service' ELSE coalesce(n.type, 'unknown') END,
+    CASE WHEN g.grantee_service_principal IS NULL THEN n.account END, NULL,
+    list_transform(CAST(CAST(g.operations AS JSON) AS VARCHAR[]), lambda operation: 'kms:' || operation),
+    coalesce(json_keys(g.constraints), CAST([] AS VARCHAR[]))
+  FROM ledger.key_grant g
+  LEFT JOIN ledger.principal n ON n.principal = g.grantee_principal
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+)
+SELECT w.key_arn, k.account_id, k.region, w.source, w.source_id, w.effect, w.principal,
+  w.type AS principal_type, w.account AS principal_account,
+  ledger.party_of(w.type, w.account, w.organization, k.account_id, own.organization_id, o.account_id IS NOT NULL,
+    y.account_id IS NOT NULL) AS party,
+  CASE
+    WHEN w.type = 'service' THEN w.principal
+    ELSE coalesce(o.name, y.name, w.organization)
+  END AS party_name,
+  w.actions, w.condition_keys, r.started_at AS since
+FROM written w
+JOIN ledger.key k ON k.key_arn = w.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
+LEFT JOIN own ON true
+LEFT JOIN organization o ON o.account_id = w.account
+LEFT JOIN ledger.party y ON y.account_id = w.account
+LEFT JOIN ledger.run r ON r.run_id = w.valid_from

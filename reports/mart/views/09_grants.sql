@@ -1,0 +1,27 @@
+-- The grants on keys.
+--: key_arn | The key.
+--: account_id | Its account.
+--: account_name | The account's name.
+--: region | Its region.
+--: grant_id | The grant's id.
+--: name | Its name.
+--: grantee | Who may use the key: a principal or a service.
+--: grantee_principal | The grantee, where it is a principal.
+--: grantee_service_principal | The grantee, where it is a service.
+--: retiring_principal | Who may retire the grant.
+--: retiring_service_principal | The service that may retire it.
+--: issuing_account | The account that issued it.
+--: operations | What the grantee may do.
+--: constraints | What narrows it: encryption context, source ARN; as JSON.
+--: created_at | When it was created.
+--: since | When it was first seen as it is.
+SELECT g.key_arn, k.account_id, c.name AS account_name, k.region, g.grant_id, g.name,
+  coalesce(g.grantee_service_principal, g.grantee_principal) AS grantee,
+  g.grantee_principal, g.grantee_service_principal, g.retiring_principal, g.retiring_service_principal,
+  g.issuing_account, CAST(CAST(g.operations AS JSON) AS VARCHAR[]) AS operations, g.constraints, g.created_at,
+  r.started_at AS since
+FROM ledger.key_grant g
+JOIN ledger.key k ON k.key_arn = g.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
+LEFT JOIN ledger.account c ON c.account_id = k.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN ledger.run r ON r.run_id = g.valid_from
+WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)

@@ -1,0 +1,15 @@
+-- The custom key stores: CloudHSM clusters and external key managers.
+--: account_id | The account.
+--: region | The region.
+--: store_id | The store's id.
+--: name | Its name.
+--: store_type | AWS_CLOUDHSM or EXTERNAL_KEY_STORE.
+--: connection_state | CONNECTED, DISCONNECTED, FAILED ...; its keys work only while it is connected.
+--: connection_error | Why it is not connected.
+--: cloud_hsm_cluster_id | The cluster behind it.
+--: xks_connectivity | How an external key manager is reached.
+--: created_at | When it was created.
+SELECT s.account_id, s.region, s.store_id, s.name, s.store_type, s.connection_state, s.connection_error,
+  s.cloud_hsm_cluster_id, s.xks_connectivity, s.created_at
+FROM ledger.custom_key_store s
+WHERE ledger.known(s.valid_from, s.valid_to, as_of_run)

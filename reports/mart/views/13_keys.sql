@@ -1,0 +1,153 @@
+-- The keys of the organization.
+--! stored
+--: key_arn | The key's ARN: its identity.
+--: key_id | Its id; keys of several regions can share one.
+--: account_id | Its account.
+--: account_name | The account's name.
+--: region | Its region.
+--: alias | Its first alias by name, with the prefix alias/.
+--: aliases | All its aliases.
+--: manager | CUSTOMER or AWS.
+--: state | Enabled, Disabled, PendingDeletion ...
+--: enabled | Whether it can be used.
+--: description | Its description.
+--: key_usage | ENCRYPT_DECRYPT, SIGN_VERIFY ...
+--: key_spec | SYMMETRIC_DEFAULT, RSA_4096 ...
+--: origin | Where its material comes from: AWS_KMS, EXTERNAL, AWS_CLOUDHSM, EXTERNAL_KEY_STORE.
+--: created_at | When it was created.
+--: age_days | Its age in whole days as of the run.
+--: deletion_date | When it will be deleted.
+--: days_to_deletion | Days from the run to that date.
+--: pending_window_days | The waiting period of a multi-Region key's deletion.
+--: material_expires_at | When imported material expires.
+--: expiration_model | Whether imported material expires.
+--: multi_region | Whether it is a multi-Region key.
+--: multi_region_type | PRIMARY or REPLICA.
+--: primary_arn | The primary of a multi-Region key.
+--: replica_arns | Its replicas.
+--: custom_key_store_id | The custom key store that holds it.
+--: rotation | on, off or not_applicable; empty when not known.
+--: rotation_reason | Why rotation does not apply.
+--: rotation_period_days | Days between automatic rotations.
+--: next_rotation_at | When it rotates next.
+--: last_rotated_at | When it last rotated.
+--: grants | How many grants it has; empty when not known.
+--: used_by | How many resources are known to use it.
+--: tags | Its tags; empty (NULL) when not known.
+--: policy_known | Whether its policy is known.
+--: delegates_to_iam | Whether its policy lets the account's IAM policies decide (some actions at least); NULL: unknown.
+--: known | yes, or last known: something of it could not be read in the run.
+--: unknown | The actions that were refused for it.
+--: first_run | The run that first saw it.
+--: since | When its metadata was first seen as it is.
+--: last_confirmed_run | The latest run whose listing of its account and region could show it.
+WITH this_run AS (
+  SELECT started_at FROM ledger.run WHERE run_id = as_of_run
+), gapped AS (
+  SELECT subject AS key_arn, list_sort(list(DISTINCT action)) AS unknown,
+    min(valid_from) FILTER (operation = 'ListGrants') AS grants_unknown,
+    min(valid_from) FILTER (operation = 'ListResourceTags') AS tags_unknown
+  FROM ledger.gap g
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
+  GROUP BY subject
+), unlisted AS (
+  SELECT account_id, region, min(valid_from) AS unlisted_from
+  FROM ledger.gap g
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND subject = '' AND operation = 'ListKeys'
+  GROUP BY account_id, region
+), confirmed AS (
+  SELECT s.account_id, s.region, max(s.run_id) AS run_id
+  FROM ledger.scope_run s
+  LEFT JOIN unlisted u USING (account_id, region)
+  WHERE s.run_id <= as_of_run AND s.outcome IN ('complete', 'partial')
+    AND (u.unlisted_from IS NULL OR s.run_id < u.unlisted_from)
+  GROUP BY s.account_id, s.region
+), first_seen AS (
+  SELECT key_arn, min(valid_from) AS run_id FROM ledger.key GROUP BY key_arn
+), aliased AS (
+  SELECT target_key_arn AS key_arn, list(alias_name ORDER BY alias_name) AS aliases
+  FROM ledger.alias a
+  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
+  GROUP BY target_key_arn
+), tagged AS (
+  SELECT resource_arn AS key_arn, map_from_entries(list((tag_key, tag_value) ORDER BY tag_key)) AS tags
+  FROM ledger.tag t
+  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run)
+  GROUP BY resource_arn
+), granted AS (
+  SELECT key_arn, count(*) AS grants FROM ledger.key_grant g
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+  GROUP BY key_arn
+), used AS (
+  SELECT key_arn, count(DISTINCT resource_arn) AS used_by FROM ledger.key_usage u
+  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run) AND key_arn IS NOT NULL
+  GROUP BY key_arn
+), rotated AS (
+  SELECT key_arn, max(rotated_at) AS rotated_at FROM ledger.key_rotation_event e
+  WHERE ledger.known(e.valid_from, e.valid_to, as_of_run)
+  GROUP BY key_arn
+), delegating AS (
+  SELECT n.policy_hash, list(DISTINCT n.account) AS accounts
+  FROM ledger.policy_principal n
+  JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
+  WHERE s.effect = 'Allow' AND s.has_resource AND n.type = 'account' AND n.principal <> '*'
+  GROUP BY n.policy_hash
+), policy AS (
+  SELECT p.key_arn, x.readable, d.accounts
+  FROM ledger.key_policy p
+  JOIN ledger.policy x USING (policy_hash)
+  LEFT JOIN delegating d USING (policy_hash)
+  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+), read AS (
+  SELECT k.key_arn, k.key_id, k.account_id, k.region, m.* EXCLUDE (key_arn, valid_from, valid_to), m.valid_from AS version,
+    -- Not asked (keys of AWS, unless configured) is as unknown as refused.
+    (m.manager = 'AWS' AND p.key_arn IS NULL) IS TRUE AS not_asked
+  FROM ledger.key k
+  LEFT JOIN ledger.key_metadata m ON m.key_arn = k.key_arn AND ledger.known(m.valid_from, m.valid_to, as_of_run)
+  LEFT JOIN policy p ON p.key_arn = k.key_arn
+  WHERE ledger.known(k.valid_from, k.valid_to, as_of_run)
+)
+SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
+  a.aliases[1] AS alias, coalesce(a.aliases, CAST([] AS VARCHAR[])) AS aliases,
+  k.manager, k.state, k.enabled, k.description, k.key_usage, k.key_spec, k.origin, k.created_at,
+  date_sub('day', k.created_at, this_run.started_at) AS age_days,
+  k.deletion_date, date_diff('day', this_run.started_at, k.deletion_date) AS days_to_deletion, k.pending_window_days,
+  k.material_expires_at, k.expiration_model, k.multi_region, k.multi_region_type, k.primary_arn,
+  coalesce(CAST(CAST(k.replica_arns AS JSON) AS VARCHAR[]), CAST([] AS VARCHAR[])) AS replica_arns,
+  k.custom_key_store_id,
+  o.status AS rotation, o.reason AS rotation_reason, o.period_days AS rotation_period_days, o.next_rotation_at,
+  e.rotated_at AS last_rotated_at,
+  CASE
+    WHEN g.grants IS NOT NULL THEN g.grants
+    WHEN k.not_asked OR x.grants_unknown <= f.run_id THEN NULL
+    ELSE 0
+  END AS grants,
+  coalesce(u.used_by, 0) AS used_by,
+  CASE
+    WHEN t.tags IS NOT NULL THEN t.tags
+    WHEN k.not_asked OR x.tags_unknown <= f.run_id THEN NULL
+    ELSE map_from_entries(CAST([] AS STRUCT(k VARCHAR, v VARCHAR)[]))
+  END AS tags,
+  p.key_arn IS NOT NULL AS policy_known,
+  CASE
+    WHEN p.key_arn IS NULL THEN NULL
+    WHEN list_contains(p.accounts, k.account_id) THEN true
+    WHEN p.readable THEN false
+  END AS delegates_to_iam,
+  CASE WHEN h.run_id = as_of_run AND x.key_arn IS NULL THEN 'yes' ELSE 'last known' END AS known,
+  coalesce(x.unknown, CAST([] AS VARCHAR[])) AS unknown,
+  f.run_id AS first_run, r.started_at AS since, h.run_id AS last_confirmed_run
+FROM read k
+LEFT JOIN this_run ON true
+LEFT JOIN ledger.account c ON c.account_id = k.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN aliased a ON a.key_arn = k.key_arn
+LEFT JOIN tagged t ON t.key_arn = k.key_arn
+LEFT JOIN granted g ON g.key_arn = k.key_arn
+LEFT JOIN used u ON u.key_arn = k.key_arn
+LEFT JOIN rotated e ON e.key_arn = k.key_arn
+LEFT JOIN policy p ON p.key_arn = k.key_arn
+LEFT JOIN ledger.key_rotation o ON o.key_arn = k.key_arn AND ledger.known(o.valid_from, o.valid_to, as_of_run)
+LEFT JOIN gapped x ON x.key_arn = k.key_arn
+LEFT JOIN confirmed h ON h.account_id = k.account_id AND h.region = k.region
+LEFT JOIN first_seen f ON f.key_arn = k.key_arn
+LEFT JOIN ledger.run r ON r.run_id = coalesce(k.version, f.run_id)

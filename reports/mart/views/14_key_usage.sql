@@ -1,0 +1,64 @@
+-- Which resource uses which key, and what for.
+--! stored
+--: resource_arn | The resource.
+--: resource_type | CloudFormation's type name.
+--: service | The service, as in the ARN.
+--: resource_name | The resource's name.
+--: account_id | The resource's account.
+--: account_name | The account's name.
+--: region | The resource's region.
+--: role | What the key does for it: storage, secret, performance-insights ...; unknown when its key is not known.
+--: position | 0, 1 ... where a role can have several keys.
+--: raw | The key as the resource states it; empty when it states none.
+--: form | How it states it: key_arn, key_id, alias_name, alias_arn, omitted, sentinel, malformed.
+--: key_arn | The key that this leads to.
+--: key_alias | That key's first alias.
+--: key_account_id | That key's account.
+--: key_state | That key's state, where it is in the ledger.
+--: key_class | customer, aws_managed, aws_owned, none, not_crawled, dangling (no such key) or unknown.
+--: reason | Why, where that is not obvious.
+--: known | yes, or last known: the run could not see it again.
+--: since | When it was first seen as it is.
+WITH alias AS (
+  SELECT target_key_arn AS key_arn, min(alias_name) AS alias_name FROM ledger.alias a
+  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
+  GROUP BY target_key_arn
+), gap AS (
+  SELECT subject, arg_min(coalesce(z.text, g.cause) || ' (' || g.action || ')', g.action) AS text,
+    arg_min(g.valid_from, g.action) AS valid_from
+  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
+  GROUP BY subject
+), confirmed AS (
+  SELECT account_id, region FROM ledger.scope_run
+  WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
+), usage AS (
+  SELECT u.resource_arn, u.role, u.position, f.raw, f.form, u.key_arn, u.key_class, u.reason, u.valid_from
+  FROM ledger.key_usage u
+  LEFT JOIN ledger.key_reference f ON f.resource_arn = u.resource_arn AND f.role = u.role AND f.position = u.position
+    AND ledger.known(f.valid_from, f.valid_to, as_of_run)
+  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
+), every AS (
+  FROM usage
+  UNION ALL
+  SELECT g.subject, 'unknown', 0, NULL, NULL, NULL, 'unknown', g.text, g.valid_from
+  FROM gap g
+  WHERE NOT EXISTS (FROM usage WHERE usage.resource_arn = g.subject)
+)
+SELECT s.resource_arn, s.resource_type,
+  CASE WHEN starts_with(s.resource_arn, 'arn:') THEN split_part(s.resource_arn, ':', 3)
+    ELSE lower(split_part(s.resource_type, '::', 2)) END AS service,
+  s.name AS resource_name, s.account_id, c.name AS account_name, s.region, e.role, e.position, e.raw, e.form, e.key_arn,
+  a.alias_name AS key_alias, CASE WHEN e.key_arn IS NOT NULL THEN split_part(e.key_arn, ':', 5) END AS key_account_id,
+  m.state AS key_state, e.key_class, e.reason,
+  CASE WHEN f.account_id IS NULL OR (g.subject IS NOT NULL AND e.role <> 'unknown') THEN 'last known'
+    ELSE 'yes' END AS known,
+  r.started_at AS since
+FROM every e
+JOIN ledger.resource s ON s.resource_arn = e.resource_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
+LEFT JOIN ledger.account c ON c.account_id = s.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN ledger.key_metadata m ON m.key_arn = e.key_arn AND ledger.known(m.valid_from, m.valid_to, as_of_run)
+LEFT JOIN alias a ON a.key_arn = e.key_arn
+LEFT JOIN gap g ON g.subject = e.resource_arn
+LEFT JOIN confirmed f ON f.account_id = s.account_id AND f.region = s.listed_in
+LEFT JOIN ledger.run r ON r.run_id = e.valid_from

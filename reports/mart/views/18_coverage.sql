@@ -1,0 +1,53 @@
+-- What the run saw, and what it could not see and why.
+--: run_id | The run.
+--: account_id | The account.
+--: account_name | Its name.
+--: region | The region; global for what has none, * for an account that was not crawled at all.
+--: service | The service that was asked; empty in the row of an account-region.
+--: operation | The operation that was asked; empty in the row of an account-region.
+--: action | The IAM action that it needs.
+--: subject | The ARN or name it was asked for; empty when a whole listing is missing.
+--: key_arn | The subject, when it is a key.
+--: outcome | complete, partial, failed, excluded, suspended, left or disabled; gap in the row of an open gap.
+--: cause | Why, as a code.
+--: cause_text | Why, in words.
+--: code | The error code that AWS returned.
+--: message | AWS's message.
+--: since_run | The run since which it is so without a break.
+--: since | When that run began.
+--: nights | How many runs it has been so.
+WITH past AS (
+  SELECT account_id, region, run_id, outcome FROM ledger.scope_run WHERE run_id <= as_of_run
+), latest AS (
+  SELECT * FROM ledger.scope_run WHERE run_id = as_of_run
+), broken AS (
+  SELECT l.account_id, l.region, max(p.run_id) AS run_id
+  FROM latest l JOIN past p ON p.account_id = l.account_id AND p.region = l.region AND p.outcome <> l.outcome
+  GROUP BY l.account_id, l.region
+), steady AS (
+  SELECT l.account_id, l.region, min(p.run_id) AS since_run
+  FROM latest l
+  JOIN past p USING (account_id, region)
+  LEFT JOIN broken b USING (account_id, region)
+  WHERE p.run_id > coalesce(b.run_id, 0)
+  GROUP BY l.account_id, l.region
+), every AS (
+  SELECT l.account_id, l.region, NULL AS service, NULL AS operation, NULL AS action, NULL AS subject, l.outcome,
+    NULL AS cause, l.reason AS cause_text, NULL AS code, NULL AS message, s.since_run
+  FROM latest l LEFT JOIN steady s USING (account_id, region)
+  UNION ALL
+  SELECT g.account_id, g.region, g.service, g.operation, g.action, g.subject, 'gap', g.cause, z.text, g.code,
+    g.message, g.valid_from
+  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+), counted AS (
+  SELECT run_id, started_at, row_number() OVER (ORDER BY run_id) AS nth FROM ledger.run
+)
+SELECT CAST(as_of_run AS INTEGER) AS run_id, e.account_id, c.name AS account_name, e.region, e.service, e.operation, e.action, e.subject,
+  CASE WHEN e.service = 'kms' AND e.subject LIKE 'arn:%:key/%' THEN e.subject END AS key_arn,
+  e.outcome, e.cause, e.cause_text, e.code, e.message, e.since_run, r.started_at AS since,
+  now_run.nth - r.nth + 1 AS nights
+FROM every e
+LEFT JOIN ledger.account c ON c.account_id = e.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN counted r ON r.run_id = e.since_run
+LEFT JOIN counted now_run ON now_run.run_id = as_of_run
