@@ -94,11 +94,14 @@ def cli(context: click.Context, *, debug: bool) -> None:
 @cli.command()
 @CONFIG
 @LOG_FORMAT
+@click.option(
+    "--resume", is_flag=True, help="Finish the last run, which was interrupted: only the scopes still missing."
+)
 @click.pass_context
-def crawl(context: click.Context, file: Path, log_format: str | None) -> None:
+def crawl(context: click.Context, file: Path, log_format: str | None, *, resume: bool) -> None:
     """Crawl the organization into the ledger, then rebuild the analysts' database."""
     settings = _settings(file, log_format)
-    result = _crawl(settings)
+    result = _crawl(settings, resume=resume)
     _refresh(settings, result.run_id)
     context.exit(result.exit_code)
 
@@ -126,11 +129,11 @@ def _settings(file: Path, log_format: str | None) -> Settings:
     return settings
 
 
-def _crawl(settings: Settings) -> CrawlResult:
+def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
     from crawler.progress import Progress
     from crawler.run import crawl as run
 
-    result = run(settings, version("kmsledger"), Progress())
+    result = run(settings, version("kmsledger"), Progress(), resume=resume)
     click.echo(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"

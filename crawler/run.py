@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine
 
@@ -56,12 +56,15 @@ class CrawlResult:
         return 0 if self.status is RunStatus.COMPLETE else 3
 
 
-def crawl(settings: Settings, version: str, progress: Progress) -> CrawlResult:
-    """Crawl the organization into the database. Whatever happens, scopes that were saved stay saved."""
+def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
+    """Crawl the organization into the database. Whatever happens, scopes that were saved stay saved.
+
+    With ``resume`` the last run, if it did not end, is finished: only the scopes that are missing are crawled.
+    """
     engine = connect(settings.database)
     try:
         upgrade(engine)
-        run_id = save.start(engine, version)
+        run_id = save.resume(engine) if resume else save.start(engine, version)
         try:
             return _crawl(engine, settings, run_id, progress)
         except UserError as error:
@@ -78,18 +81,17 @@ def crawl(settings: Settings, version: str, progress: Progress) -> CrawlResult:
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
     with Saver(engine, run_id) as saver, progress:
-        counted = _run(_Crawl(engine, settings, run_id, progress, saver))
+        _run(_Crawl(engine, settings, run_id, progress, saver))
     saver.check()
-    status = RunStatus.COMPLETE if not progress.gaps else RunStatus.PARTIAL
     with explained(engine), engine.begin() as connection:
         link(connection, run_id)
-        save.finish(connection, run_id, status)
-    return CrawlResult(run_id, status, progress.accounts_done, progress.scopes_done, progress.gaps, counted)
+        totals = save.finish(connection, run_id)
+    return CrawlResult(run_id, **asdict(totals))
 
 
-def _run(crawling: _Crawl) -> int:
+def _run(crawling: _Crawl) -> None:
     try:
-        return asyncio.run(crawling.all())
+        asyncio.run(crawling.all())
     except BaseExceptionGroup as group:
         # Tasks fail in groups; a person needs the first cause.
         raise _first(group) from group
@@ -107,11 +109,12 @@ class _Crawl:
         self.run_id = run_id
         self.progress = progress
         self.saver = saver
+        self.saved = save.saved_scopes(engine, run_id)
         self.kinds = wanted_types(settings.crawl.resource_types)
         self.places = asyncio.Semaphore(SCOPES_AT_A_TIME)
 
-    async def all(self) -> int:
-        """Every account; the number of calls made."""
+    async def all(self) -> None:
+        """Every account."""
         settings = self.settings
         door = Door(settings.aws, settings.crawl)
         try:
@@ -135,7 +138,6 @@ class _Crawl:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(ACCOUNTS_AT_A_TIME, len(crawled))):
                     group.create_task(worker())
-            return door.total.calls
         finally:
             door.close()
 
@@ -185,6 +187,7 @@ class _Crawl:
         names = [region.region for region in found if region.selection == "crawled"]
         if any(not kind.regional for kind in self.kinds):
             names.append(GLOBAL)
+        names = [name for name in names if (account.account_id, name) not in self.saved]
         self.progress.scopes += len(names)
         wanted = Wanted(
             self.kinds, self.settings.crawl.aws_managed_key_details, regions.excludes, self.settings.aws.region

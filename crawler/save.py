@@ -6,18 +6,25 @@ import datetime as dt
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from models import lock
 from models.database import explained
+from models.errors import UserError
 from models.history import Batch, Merged, merge
-from models.run import Run, RunStatus, ScopeRun
+from models.run import Outcome, Run, RunStatus, ScopeRun
 
 TOGETHER = 50
 """Scopes merged in one transaction at most, when more than one is waiting."""
+
+
+class NothingToResumeError(UserError):
+    """There is no unfinished run."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,33 @@ def start(engine: Engine, version: str) -> int:
     return run_id
 
 
+def resume(engine: Engine) -> int:
+    """Go on with the last run, which was interrupted or failed; :class:`NothingToResumeError` when it had ended."""
+    with explained(engine), engine.begin() as connection:
+        last = connection.execute(select(Run.run_id, Run.status).order_by(Run.run_id.desc()).limit(1)).first()
+        if last is None:
+            raise NothingToResumeError("there is no run to resume: start one with `kmsledger crawl`")
+        if last.status in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
+            raise NothingToResumeError(f"run {last.run_id} had ended: start a new one with `kmsledger crawl`")
+        run_id: int = last.run_id
+        lock.acquire(connection, run_id)
+        connection.execute(
+            update(Run)
+            .where(Run.run_id == run_id)
+            .values(status=str(RunStatus.RUNNING), finished_at=None, message=None)
+        )
+    return run_id
+
+
+def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
+    """Account and region of the scopes that this run has already saved."""
+    query = select(ScopeRun.account_id, ScopeRun.region).where(
+        ScopeRun.run_id == run_id, ScopeRun.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
+    )
+    with explained(engine), engine.connect() as connection:
+        return frozenset((account, region) for account, region in connection.execute(query))
+
+
 def describe(engine: Engine, run_id: int, **values: str | int | None) -> None:
     """Record what is known of a run: who crawls, which organization."""
     with explained(engine), engine.begin() as connection:
@@ -82,28 +116,36 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
     return merged
 
 
-def finish(connection: Connection, run_id: int, status: RunStatus, message: str | None = None) -> None:
-    """Close a run, adding up its coverage."""
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a run covered, added up over its scopes."""
+
+    status: RunStatus
+    accounts: int
+    scopes: int
+    calls: int
+    gaps: int
+
+
+def finish(connection: Connection, run_id: int, status: RunStatus | None = None, message: str | None = None) -> Totals:
+    """Close a run, adding up its coverage; without a status it is complete, or partial when anything is missing."""
     table = ScopeRun.__table__
     rows = connection.execute(
-        select(table.c.account_id, table.c.region, table.c.calls, table.c.gaps, table.c.outcome).where(
-            table.c.run_id == run_id
-        )
+        select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(table.c.run_id == run_id)
     ).all()
-    crawled = [row for row in rows if row.outcome in {"complete", "partial"}]
-    connection.execute(
-        update(Run)
-        .where(Run.run_id == run_id)
-        .values(
-            finished_at=dt.datetime.now(dt.UTC),
-            status=str(status),
-            message=message,
-            accounts=len({row.account_id for row in crawled}),
-            scopes=len(crawled),
-            calls=sum(row.calls for row in rows),
-            gaps=sum(row.gaps for row in rows),
-        )
+    crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
+    gaps = sum(row.gaps for row in rows)
+    totals = Totals(
+        status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
+        len({row.account_id for row in crawled}),
+        len(crawled),
+        sum(row.calls for row in rows),
+        gaps,
     )
+    values = {**asdict(totals), "status": str(totals.status)}
+    ended = dt.datetime.now(dt.UTC)
+    connection.execute(update(Run).where(Run.run_id == run_id).values(finished_at=ended, message=message, **values))
+    return totals
 
 
 class Saver:
