@@ -19,6 +19,7 @@ import signal
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http.client import responses
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,10 +31,8 @@ from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.iam.models import get_account_id_from
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import run_wsgi_app
-from werkzeug.wrappers import Response
 
 from demo import corrections, wire
 
@@ -104,10 +103,10 @@ class Session(boto3.Session):
 
 
 class _Handler(MotoRequestHandler):
-    """moto's handler, silent, and with connections that stay open."""
+    """moto's handler, silent; werkzeug closes every connection after one answer."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are two writes: with Nagle each answer waits 40 ms for an ACK
+    disable_nagle_algorithm = True  # headers and body are two writes: with Nagle an answer can wait for an ACK
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         """Say nothing: `AwsServer.calls` is the log."""
@@ -285,7 +284,13 @@ class AwsServer:
             )
             with self._lock:
                 self._calls.append(call)
-        return Response(answer.body, answer.status, Headers(answer.headers))(environ, start_response)
+        headers = answer.headers
+        if not any(
+            name.lower() == "content-length" for name, _ in headers
+        ):  # HEAD tells the length of what it leaves out
+            headers = [*headers, ("Content-Length", str(len(answer.body)))]
+        start_response(f"{answer.status} {responses.get(answer.status, 'Unknown')}", headers)
+        return [answer.body]
 
     def _take_fault(self, request: wire.Request, account: str) -> Fault | None:
         with self._lock:
@@ -310,7 +315,7 @@ class AwsServer:
 
 
 def _request(environ: dict[str, Any]) -> wire.Request:
-    """Read the request whole (so that the connection can be used again) and leave a copy of the body for moto."""
+    """Read the request whole and leave a copy of the body for moto."""
     stream = environ["wsgi.input"]
     chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
     body = stream.read() if chunked else stream.read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -157,6 +157,17 @@ def test_last_use_of_a_key_is_missing_too(aws_server: AwsServer, demo_world: Wor
         aws_server.session().client("kms").get_key_last_usage(KeyId=demo_world.finance_key)
 
 
+def test_an_object_has_its_length_without_being_read(aws_server: AwsServer, demo_world: World) -> None:
+    """A HEAD answer tells the length of the body that it leaves out, and the body itself arrives whole."""
+    s3 = aws_server.session(demo_world.accounts["lab"]).client("s3")
+    content = b"0123456789" * 10_000
+    s3.put_object(Bucket="northwind-lab-plain", Key="folder/name with blanks", Body=content)
+    there = {"Bucket": "northwind-lab-plain", "Key": "folder/name with blanks"}
+    assert s3.head_object(**there)["ContentLength"] == len(content)
+    assert s3.get_object(**there)["Body"].read() == content
+    s3.delete_object(**there)
+
+
 def test_a_request_that_nobody_signed_is_not_recorded(aws_server: AwsServer) -> None:
     """The record holds AWS calls only."""
     mark = aws_server.mark()
