@@ -1,5 +1,8 @@
-"""Commands that answer: the reports and the analysts' database."""
+"""The commands of the reports: sql and mart on the analysts' database."""
 
+from __future__ import annotations
+
+import sys
 from pathlib import Path
 
 import click
@@ -16,24 +19,67 @@ CONFIG = click.option(
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.option(
-    "--output",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Where the files go, instead of report.directory in the settings.",
-)
 @CONFIG
-def report(name: str | None, directory: Path | None, file: Path) -> None:
-    """Write the HTML reports about the last run, all of them or the one called NAME.
+@click.option("--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="csv and json have every row.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="Rows of a table at most; 0 for all."
+)
+@click.option("--tables", is_flag=True, help="List the views and what their columns mean.")
+@click.argument("query", required=False)
+def sql(*, file: Path, mart_file: Path | None, form: str, limit: int, tables: bool, query: str | None) -> None:
+    """Query the analysts' database with SQL (DuckDB's); - reads the query from standard input.
 
-    Each is written twice with the same content: under the number of its run, and under a name that never changes.
+    The database is opened for reading only. Times are UTC; ids of accounts are texts.
+    """
+    from reports.mart.output import printable, writer_of
+    from reports.mart.query import ask, described
+
+    if tables == (query is not None):
+        raise click.UsageError("give a query, - to read one from standard input, or --tables")
+    if mart_file is None:
+        from models.settings import load
+
+        mart_file = load(file).report.mart
+    if tables:
+        columns, listed = described(mart_file)
+        if form != "table":
+            writer_of(form, limit)(sys.stdout, columns, listed)
+            return
+        view = None
+        for name, about, column, kind, description in listed:
+            if name != view:
+                click.echo(f"{'' if view is None else chr(10)}{name}: {printable(about or '')}")
+                view = name
+            click.echo(f"  {column} ({kind}): {printable(description or '')}")
+        return
+    columns, rows = ask(mart_file, sys.stdin.read() if query == "-" else query or "")
+    writer_of(form, limit)(sys.stdout, columns, rows)
+
+
+@click.command()
+@CONFIG
+@click.option("--as-of", type=click.IntRange(min=1), metavar="RUN", help="Answer as of this run instead of the latest.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of to report.mart.")
+def mart(*, file: Path, as_of: int | None, out: Path | None) -> None:
+    """Rebuild the analysts' database from the ledger; open readers keep the old one.
+
+    For the latest run the rules are run again; with --as-of the findings are those that were reached then.
     """
     from models.settings import load
-    from reports.html.catalogue import REPORTS, find, write
+    from reports.mart.build import build
+    from reports.mart.refresh import refresh
 
-    chosen = REPORTS if name is None else (find(name),)
     settings = load(file)
-    for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings):
-        click.echo(path)
+    if as_of is None and out is None:
+        info = refresh(settings)
+    else:
+        info = build(settings.database, out or settings.report.mart, settings, as_of=as_of)
+    click.echo(f"{info.path}: {info.keys} keys and {info.findings} findings as of run {info.as_of}")

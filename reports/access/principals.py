@@ -72,8 +72,10 @@ def classify(named: Named) -> Principal:
 
 
 def named(statement: Statement) -> tuple[Principal, ...]:
-    """Whom a statement names. NotPrincipal names everyone (but those listed); ``*`` counts as the account or the
-    organization where a plain equality on the caller says so, which is how AWS documents to write that.
+    """Whom a statement names.
+
+    NotPrincipal names everyone (but those listed). ``*`` counts as the account or the organization where a plain equality
+    on the caller says so, which is how AWS documents to write that.
     """
     if statement.principal_kind == "NotPrincipal":
         return (Principal("*", "public"),)

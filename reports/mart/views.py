@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 
 import duckdb
 
@@ -145,11 +146,8 @@ def _view(file: str, text: str) -> View:
     columns: dict[str, str] = {}
     stored = False
     lines = text.splitlines()
-    body = 0
-    for body, line in enumerate(lines):
-        match = _HEADER.fullmatch(line)
-        if match is None:
-            break
+    matches = list(takewhile(lambda match: match is not None, map(_HEADER.fullmatch, lines)))
+    for match in filter(None, matches):
         sign, rest = match.groups()
         if sign == ":":
             column, _, meaning = rest.partition(" | ")
@@ -159,4 +157,4 @@ def _view(file: str, text: str) -> View:
         else:
             title.append(rest)
     name = file.removesuffix(".sql").partition("_")[2]
-    return View(name, " ".join(title), columns, "\n".join(lines[body:]), stored)
+    return View(name, " ".join(title), columns, "\n".join(lines[len(matches) :]), stored)

@@ -37,8 +37,7 @@ SELECT
     WHEN rotation = 'not_applicable' THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
     WHEN rotation IS NULL THEN 'Its rotation status could not be read' || refused || '.'
     WHEN rotation = 'off' THEN 'Automatic rotation is off'
-      || coalesce('; the key last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d'), '')
-      || coalesce('; its material is ' || CASE WHEN last_rotated_at IS NULL THEN age_days END || ' days old', '') || '.'
+      || coalesce('; its material is that of ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
     WHEN rotation = 'on' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
       || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
     ELSE 'Its rotation status ' || rotation || ' is not one that this rule knows.'

@@ -29,12 +29,12 @@ WITH use_of AS (
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY s.resource_arn
 ), inaccessible AS (
+  -- Days left are not counted here: a reason that differs every night would be a new finding every night.
   -- The day counts from the run that first saw the status: it can only have begun earlier.
   SELECT u.key_arn, string_agg(
     DISTINCT s.name || ' is ' || s.status || ', first seen on ' || strftime(b.seen_at, '%Y-%m-%d')
       || CASE WHEN s.status LIKE '%-recoverable'
-        THEN ': recoverable for seven days, until ' || strftime(b.seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest ('
-          || greatest(0, date_diff('day', r.started_at, b.seen_at + INTERVAL 7 DAY)) || ' day(s) left)'
+        THEN ': recoverable for seven days, until ' || strftime(b.seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest'
         ELSE ': it can only be restored from a backup' END,
     '; ') AS sentence
   FROM resources s
@@ -46,17 +46,16 @@ WITH use_of AS (
     WHERE d.last_different IS NULL OR h.valid_from_at >= d.last_different
     GROUP BY h.resource_arn
   ) b ON b.resource_arn = s.resource_arn
-  JOIN (SELECT max_by(started_at, run_id) AS started_at FROM runs) r ON true
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY u.key_arn
 ), considered AS (
-  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date, k.days_to_deletion,
+  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date,
     k.material_expires_at, coalesce(u.resources, 0) AS resources, u.names, i.sentence, k.unknown, k.known, false AS gone
   FROM keys k
   LEFT JOIN use_of u ON u.key_arn = k.key_arn
   LEFT JOIN inaccessible i ON i.key_arn = k.key_arn
   UNION ALL
-  SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL, NULL,
+  SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
     u.resources, u.names, i.sentence, CAST([] AS VARCHAR[]), 'yes', true
   FROM use_of u
   LEFT JOIN inaccessible i ON i.key_arn = u.key_arn
@@ -81,8 +80,8 @@ SELECT
     WHEN gone THEN 'The key no longer exists.'
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key can be used.'
     ELSE CASE state
-        WHEN 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d')
-          || coalesce(' (in ' || days_to_deletion || ' days)', ''), 'The key is scheduled for deletion') || '.'
+        WHEN 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
+          'The key is scheduled for deletion') || '.'
         WHEN 'PendingReplicaDeletion' THEN 'The key will be deleted once its replicas are.'
         WHEN 'PendingImport' THEN 'The key has no material'
           || coalesce(': it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), '') || '.'
