@@ -58,7 +58,7 @@ _RDS_DATABASE_KEYS = (
         "MasterUserSecret.KmsKeyId",
         "master-user-secret",
         {"true": SECRETS_MANAGER_KEY, "false": None},
-        when="to_string(MasterUserSecret != null)",
+        when="to_string(MasterUserSecret != `null`)",
     ),
 )
 _DOCUMENTDB = {"docdb": "AWS::DocDB", "neptune": "AWS::Neptune"}
@@ -211,7 +211,7 @@ CACHE_CLUSTER = ResourceType(
         "elasticache",
         "DescribeCacheClusters",
         {"ShowCacheClustersNotInReplicationGroups": True},
-        items="CacheClusters[?ReplicationGroupId == null]",
+        items="CacheClusters[?ReplicationGroupId == `null`]",
         paging=_marker(),
     ),
     arn="ARN",

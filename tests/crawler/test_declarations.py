@@ -1,0 +1,329 @@
+"""The declarations, checked as a whole against botocore's service models: offline, all violations at once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from crawler.collect import Collected, Wanted, collect
+from crawler.declare import GLOBAL, KeyPath, Operation, ResourceType, Scope
+from crawler.permissions import key_operations, operations
+from crawler.usage import CACHE_CLUSTER, RESOURCE_TYPES
+from models.base import Facet
+from models.history import Batch
+from models.keys import (
+    Alias,
+    CustomKeyStore,
+    Key,
+    KeyGrant,
+    KeyMetadata,
+    KeyPolicy,
+    KeyRotation,
+    KeyRotationEvent,
+    Tag,
+)
+from models.usage import KeyReference, Resource
+from tests.crawler.scripted import ACCOUNT, REGION, Asked, Caller, ScriptedAws, door_to
+from tests.crawler.shapes import (
+    SCALARS,
+    Kind,
+    UnresolvedError,
+    full_answer,
+    items_kind,
+    kind_of,
+    member_names,
+    model_of,
+    resolve,
+    session,
+)
+
+KEYLESS = {CACHE_CLUSTER.name: "no_such_member"}
+"""Resource types whose API has no member for a key at all, and the path that says so."""
+ASKS_FOR_DATA = re.compile(
+    r"(Get(Secret|Object|Parameter|Item|Record|DataKey|Random|PublicKey)\w*|BatchGet\w*|\w*Decrypt\w*|GetFunction)"
+)
+TOKEN = re.compile(r"(Next)?(Continuation)?(Token|Marker)", re.IGNORECASE)
+ALL = operations()
+
+
+def existing() -> list[Operation]:
+    """The operations that the service models know; one test reports the others."""
+    found = []
+    for operation in ALL:
+        try:
+            model_of(operation.service, operation.name)
+        except UnresolvedError:
+            continue
+        found.append(operation)
+    return found
+
+
+def told(problems: list[str]) -> None:
+    """Fail with every violation on a line of its own."""
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def test_every_operation_exists_and_only_reads() -> None:
+    """What is declared is in the service models, and is a question about metadata."""
+    problems = []
+    for operation in ALL:
+        try:
+            model_of(operation.service, operation.name)
+        except UnresolvedError as error:
+            problems.append(f"{operation}: {error}")
+        reads = operation.name.startswith(("Describe", "List", "Get")) or str(operation) == "sts:AssumeRole"
+        if not reads or ASKS_FOR_DATA.fullmatch(operation.name):
+            problems.append(f"{operation}: not a question about metadata")
+        if not re.fullmatch(r"[a-z0-9-]+:(Describe|List|Get|AssumeRole)\w*", operation.iam_action):
+            problems.append(f"{operation}: the IAM action {operation.iam_action} is not one that reads")
+    told(problems)
+
+
+def test_every_parameter_exists_with_a_fitting_value() -> None:
+    """Parameters are members of the input with values of their types; required ones are there."""
+    told([f"{operation}: {problem}" for operation in existing() for problem in _parameter_problems(operation)])
+
+
+def _parameter_problems(operation: Operation) -> Iterator[str]:
+    shape: Any = model_of(operation.service, operation.name).input_shape
+    members = shape.members if shape else {}
+    for name, value in operation.params.items():
+        if name not in members:
+            yield f"there is no parameter {name}"
+            continue
+        member = members[name]
+        fitting = {"string": str, "boolean": bool, "number": int, "list": list}.get(kind_of(member).name)
+        if fitting is None or not isinstance(value, fitting):
+            yield f"{name} is a {member.type_name}, not {value!r}"
+        elif getattr(member, "enum", None) and not str(value).startswith("@") and value not in member.enum:
+            yield f"{name} is one of {member.enum}, not {value!r}"
+    if operation.name != "AssumeRole":  # its parameters come from the configuration: test_roles.py sees to them
+        for name in shape.required_members if shape else ():
+            if name not in operation.params:
+                yield f"the required parameter {name} is missing"
+
+
+def test_every_listing_pages_as_the_service_does() -> None:
+    """Tokens and page sizes are members of input and output, within their bounds, and as botocore's paginators have them."""
+    told([f"{operation}: {problem}" for operation in existing() for problem in _paging_problems(operation)])
+
+
+def _paging_problems(operation: Operation) -> Iterator[str]:
+    model = model_of(operation.service, operation.name)
+    given: Any = model.input_shape
+    answer: Any = model.output_shape
+    sent, received = (given.members if given else {}), (answer.members if answer else {})
+    paging = operation.paging
+    if paging is None:
+        tokens = [name for name in received if TOKEN.fullmatch(name)]
+        if tokens:
+            yield f"answers in pages ({', '.join(tokens)}), but no paging is declared: pages would be lost"
+        return
+    for name, members, kind in (
+        (paging.receive, received, "string"),
+        (paging.send, sent, "string"),
+        (paging.limit, sent, "number"),
+        (paging.more, received, "boolean"),
+    ):
+        if name and (name not in members or kind_of(members[name]).name != kind):
+            yield f"{name} is no {kind} of {'the answer' if members is received else 'the question'}"
+    if paging.limit in sent:
+        bounds = sent[paging.limit].metadata
+        if paging.size is None or not bounds.get("min", 1) <= paging.size <= bounds.get("max", paging.size):
+            yield f"a page of {paging.size} is outside {bounds}"
+    elif paging.limit is None:
+        limits = [name for name in sent if re.fullmatch(r"Max(Results|Records|Items|Buckets)|Limit", name)]
+        if limits:
+            yield f"{limits} could ask for larger pages"
+    config = _paginator(operation)
+    if config:
+        ours = (paging.receive, paging.send, paging.limit, paging.more, re.split(r"[.\[]", operation.items)[0])
+        names = ("output_token", "input_token", "limit_key", "more_results", "result_key")
+        theirs = tuple(config.get(name) for name in names)
+        if ours != theirs:
+            yield f"botocore pages by {theirs}, we by {ours}"
+
+
+def _paginator(operation: Operation) -> dict[str, Any] | None:
+    try:
+        model = session().get_paginator_model(operation.service)
+        found: dict[str, Any] = model.get_paginator(operation.name)
+    except (ValueError, LookupError):
+        return None
+    return found
+
+
+def test_every_path_leads_to_what_is_expected_there() -> None:
+    """Items, and all paths of all resource types, resolve against the answer's shape to values of the right kind."""
+    problems = []
+    for operation in existing():
+        try:
+            found = items_kind(operation)
+        except UnresolvedError as error:
+            problems.append(f"{operation}: items {operation.items}: {error}")
+        else:
+            if found.name != "structure":
+                problems.append(f"{operation}: an item is a {found}")
+    told(problems + [f"{kind.name}: {problem}" for kind in RESOURCE_TYPES for problem in _path_problems(kind)])
+
+
+def _path_problems(kind: ResourceType) -> Iterator[str]:
+    listed = items_kind(kind.listing)
+    named = items_kind(kind.detail) if kind.detail else listed
+    texts, text, times = {"string", "list of string"}, {"string"}, {"timestamp"}
+    wanted: list[tuple[str, str, Kind, set[str]]] = [
+        ("arn", kind.arn, listed, text),
+        ("title", kind.title, listed, text),
+        ("tags", kind.tags, listed, {"list of structure"}),
+        ("status", kind.status, listed, text),
+        ("encryption", kind.encryption, listed, text),
+        ("created", kind.created, listed, times),
+        ("deletion", kind.deletion, listed, times),
+        ("region", kind.region, listed, text),
+        *(("key", key.path, named, texts) for key in kind.keys if key.path != KEYLESS.get(kind.name)),
+        *(("when", key.when, named, text) for key in kind.keys),
+        *((f"details.{name}", path, listed, SCALARS) for name, path in kind.details.items()),
+    ]
+    for what, path, start, kinds in wanted:
+        if not path:
+            continue
+        try:
+            found = resolve(path, start)
+        except UnresolvedError as error:
+            yield f"{what} {path}: {error}"
+            continue
+        if str(found) not in kinds:
+            yield f"{what} {path} is a {found}"
+        if what == "tags":
+            yield from _tag_problems(found.member)
+    if kind.tags_operation:
+        yield from _tag_problems(items_kind(kind.tags_operation))
+    if kind.by_engine and resolve("Engine", listed) is None:
+        yield "items do not tell their engine"
+    if len({key.role for key in kind.keys}) < len(kind.keys):
+        yield "two keys have the same role"
+
+
+def _tag_problems(tag: Kind | None) -> Iterator[str]:
+    for name in ("Key", "Value"):
+        if tag is None or tag.name != "structure" or name not in tag.shape.members:
+            yield f"a tag has no {name}"
+
+
+def test_a_type_without_a_key_is_one_whose_api_names_none() -> None:
+    """The path that leads nowhere is allowed exactly where no member of the item, however deep, speaks of KMS."""
+    for kind in RESOURCE_TYPES:
+        path = KEYLESS.get(kind.name)
+        item = items_kind(kind.listing)
+        speaking = [name for name in member_names(item.shape) if re.search("kms", name, re.IGNORECASE)]
+        if path is None:
+            assert speaking or kind.detail, f"{kind.name} names no key: declare it as one that cannot"
+        else:
+            assert [key.path for key in kind.keys] == [path]
+            assert path not in item.shape.members
+            assert speaking == [], f"{kind.name} does name its key: {speaking}"
+            assert kind.note
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("NoSuchThing", "no member NoSuchThing"),
+        ("DBInstances[].NoSuchThing", "no member NoSuchThing"),
+        ("DBInstances.Engine", "asked of a list"),
+        ("Marker[0]", "item is asked of a string"),
+        ("DBInstances[?Engin == 'x']", "no member Engin"),
+        ("Marker || DBInstances", "joins a string and a list"),
+        ("length(DBInstances)", "function length"),
+        ("join(',', DBInstances)", "join is given"),
+        ("{a: Marker}", "multi_select_dict"),
+        ("DBInstances[?Engine == null]", "no member null"),
+    ],
+)
+def test_the_check_finds_what_is_wrong(path: str, said: str) -> None:
+    """A wrong path, and an expression that the check does not understand, are both reported."""
+    with pytest.raises(UnresolvedError, match=re.escape(said)):
+        resolve(path, kind_of(model_of("rds", "DescribeDBInstances").output_shape))
+
+
+def full(call: Asked) -> dict[str, Any]:
+    """An answer with every member; a cache cluster that stands alone, whose key has no place in the answer."""
+    service, _, name = call.name.partition(":")
+    operation = next(one for one in ALL if (one.service, one.name) == (service, name))
+    answer = full_answer(operation)
+    if name == "DescribeCacheClusters":
+        for cluster in answer["CacheClusters"]:
+            del cluster["ReplicationGroupId"]
+    return answer
+
+
+@pytest.fixture(scope="module")
+def filled() -> Batch:
+    """Everything that a region and the account's region-less part become when AWS answers with every member."""
+
+    async def both() -> list[Collected]:
+        aws = ScriptedAws({str(operation): full for operation in ALL})
+        scopes = (Scope(ACCOUNT, REGION), Scope(ACCOUNT, GLOBAL))
+        return [await collect(door_to(aws), Caller(), scope, Wanted()) for scope in scopes]
+
+    batch = Batch()
+    for collected in asyncio.run(both()):
+        assert collected.gaps == 0, collected.batch.rows
+        batch.absorb(collected.batch)
+    return batch
+
+
+@pytest.mark.parametrize("kind", RESOURCE_TYPES, ids=lambda kind: kind.name)
+def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceType) -> None:
+    """Nothing that a resource type declares stays empty when the service tells it."""
+    (row,) = [row for row in filled.rows[Resource] if row["resource_type"] == kind.name]
+    empty = [
+        column
+        for column, path in (
+            ("name", kind.title),
+            ("status", kind.status),
+            ("encryption", kind.encryption),
+            ("created_at", kind.created),
+            ("deletion_at", kind.deletion),
+        )
+        if path and not row[column]
+    ]
+    assert empty == []
+    assert all(f'"{name}":' in row["details"] for name in kind.details)
+    tagged = {tag["resource_arn"] for tag in filled.rows[Tag]}
+    assert (row["resource_arn"] in tagged) == bool(kind.tags or kind.tags_operation)
+    references = {
+        found["role"]: found for found in filled.rows[KeyReference] if found["resource_arn"] == row["resource_arn"]
+    }
+    assert set(references) == {key.role for key in kind.keys}
+    for key in kind.keys:
+        assert _tells(references[key.role], key) == (key.path != KEYLESS.get(kind.name)), references[key.role]
+
+
+def _tells(reference: Any, key: KeyPath) -> bool:
+    if key.when and not reference["encryption"]:
+        return False
+    return all(reference[name] for name in ("raw", "target_arn", "target_account", "target_region"))
+
+
+@pytest.mark.parametrize(
+    "facet",
+    [Key, KeyMetadata, KeyPolicy, KeyGrant, KeyRotation, KeyRotationEvent, Alias, CustomKeyStore, Tag],
+    ids=lambda facet: facet.__name__,
+)
+def test_a_full_answer_fills_every_column_of_a_key(filled: Batch, facet: type[Facet]) -> None:
+    """Every column about keys has a value when KMS tells it; only a rotation that applies gives no reason why not."""
+    exempt = {"reason"} if facet is KeyRotation else set()
+    assert filled.rows[facet]
+    empty = {name for row in filled.rows[facet] for name in facet.value_columns() if row[name] in {None, ""}}
+    assert empty - exempt == set()
+
+
+def test_describe_key_is_asked_with_an_arn_only() -> None:
+    """No declared KMS operation takes anything but the ARN of a key that ListKeys showed."""
+    for operation in key_operations():
+        assert operation.params.get("KeyId", "@key_arn") == "@key_arn"
