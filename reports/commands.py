@@ -1,4 +1,4 @@
-"""The commands of the reports: sql and mart on the analysts' database."""
+"""Commands that answer: the reports, the analysts' database, and the mail."""
 
 from __future__ import annotations
 
@@ -83,3 +83,38 @@ def mart(*, file: Path, as_of: int | None, out: Path | None) -> None:
     else:
         info = build(settings.database, out or settings.report.mart, settings, as_of=as_of)
     click.echo(f"{info.path}: {info.keys} keys and {info.findings} findings as of run {info.as_of}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--output",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the files go, instead of report.directory in the settings.",
+)
+@CONFIG
+def report(name: str | None, directory: Path | None, file: Path) -> None:
+    """Write the HTML reports about the last run, all of them or the one called NAME.
+
+    Each is written twice with the same content: under the number of its run, and under a name that never changes.
+    """
+    from models.settings import load
+    from reports.html.catalogue import REPORTS, find, write
+
+    chosen = REPORTS if name is None else (find(name),)
+    settings = load(file)
+    for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings):
+        click.echo(path)
+
+
+@click.command()
+@CONFIG
+def mail(file: Path) -> None:
+    """Send the report of the last run to those who have not had it."""
+    from models.settings import load
+    from reports.nightly import FAILED, send_missing
+
+    if not send_missing(load(file)):
+        raise click.exceptions.Exit(FAILED)

@@ -16,7 +16,7 @@ from models.settings import MailSettings, Settings
 from reports.delivery import books, smtp
 from reports.delivery.mail import Attachment, Summary, compose
 from reports.delivery.outcome import DeliveryError, Outcome
-from reports.html.catalogue import REPORTS, write
+from reports.html.catalogue import REPORTS, find, write
 from reports.html.summary import summary
 from reports.mart.reader import connect
 
@@ -56,6 +56,16 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
     if crawl_exit == PARTIAL:
         return PARTIAL
     return FINDINGS if failing(settings) else DONE
+
+
+def send_missing(settings: Settings) -> bool:
+    """Write the report of the mart's run and mail it to everyone who has not had it; whether nobody was left out."""
+    written = write([find(MAILED)], settings.report.mart, settings.report.directory, settings)
+    with connect(settings.report.mart) as mart:
+        row = mart.execute("SELECT max(run_id) FROM runs").fetchone()
+    if row is None or row[0] is None:
+        raise NoMailError("there is no run to report: run `kmsledger crawl` first")
+    return deliver(settings, int(row[0]), written)
 
 
 def failing(settings: Settings) -> int:
