@@ -40,6 +40,7 @@ CREDENTIAL_CODES = frozenset(
         "InvalidToken",
         "MissingAuthenticationToken",
         "MissingAuthenticationTokenException",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "InvalidSignatureException",
         "UnrecognizedClientException",
@@ -99,6 +100,7 @@ _DENIALS = (
     ("no identity-based policy allows", Cause.ROLE_PERMISSION),
     ("explicit deny", Cause.EXPLICIT_DENY),
 )
+_ARN = re.compile(r"arn:\S+")
 _NOT_FOUND = re.compile(r"(NotFound|NotFoundException|NotFoundFault|NoSuch\w+|DoesNotExist\w*)$")
 
 
@@ -151,7 +153,8 @@ def classify_assume_role(code: str, message: str, status: int | None) -> Cause:
     nobody can probe for roles; only where it explains itself can the two be told apart.
     """
     cause = classify(code, message, status)
-    lowered = message.lower()
+    # A role may be called "closed-books": names explain nothing.
+    lowered = _ARN.sub("", message.lower())
     if "suspended" in lowered or "closed" in lowered:
         return Cause.ACCOUNT_SUSPENDED
     if "externalid" in lowered or "external id" in lowered:

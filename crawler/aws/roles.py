@@ -91,11 +91,12 @@ class OwnAccess:
 class RoleAccess:
     """A role in one account; assumed when first needed, renewed before it expires."""
 
-    def __init__(self, roles: Roles, account_id: str, arn: str, source: OwnAccess | RoleAccess) -> None:
+    def __init__(self, roles: Roles, account_id: str, arn: str, policy: str | None) -> None:
         self.account_id = account_id
         self.arn = arn
+        self.policy = policy
+        """What its sessions are restricted to."""
         self._roles = roles
-        self._source = source
         self._held: Credentials | None = None
         self._until = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._lock = asyncio.Lock()
@@ -104,14 +105,14 @@ class RoleAccess:
         """Good for five minutes at least."""
         async with self._lock:
             if self._held is None or dt.datetime.now(dt.UTC) > self._until - RENEW_BEFORE:
-                self._held, self._until = await self._roles.assume(self.arn, self._source)
+                self._held, self._until = await self._roles.assume(self)
             return self._held
 
     async def renew(self, expired: Credentials) -> Credentials:
         """Assume the role again, once, however many calls saw the old session expire."""
         async with self._lock:
             if self._held is None or self._held == expired:
-                self._held, self._until = await self._roles.assume(self.arn, self._source)
+                self._held, self._until = await self._roles.assume(self)
             return self._held
 
 
@@ -142,7 +143,7 @@ class Roles:
     async def reader(self, arn: str) -> RoleAccess:
         """A role that may read the organization."""
         await self.identity()
-        return RoleAccess(self, arn.split(":")[4], arn, self._own)
+        return RoleAccess(self, arn.split(":")[4], arn, None)
 
     async def member(self, account_id: str) -> OwnAccess | RoleAccess:
         """The right to read an account; our own account needs no role."""
@@ -150,26 +151,26 @@ class Roles:
         if account_id == identity.account_id:
             return self._own
         arn = f"arn:{identity.partition}:iam::{account_id}:role/{self._role.name}"
-        return RoleAccess(self, account_id, arn, self._own)
+        return RoleAccess(self, account_id, arn, self._session_policy)
 
-    async def assume(self, arn: str, source: OwnAccess | RoleAccess) -> tuple[Credentials, dt.datetime]:
+    async def assume(self, role: RoleAccess) -> tuple[Credentials, dt.datetime]:
         """One session of a role, and when it ends."""
         try:
-            answer = await self._door.call(source, ASSUME_ROLE, self._aws.region, self._request(arn))
+            answer = await self._door.call(self._own, ASSUME_ROLE, self._aws.region, self._request(role))
         except AwsError as error:
+            if error.retryable or error.cause is Cause.CREDENTIALS:
+                raise
             cause = classify_assume_role(error.code, error.message, None)
-            raise AwsError(
-                cause if not error.retryable else error.cause, error.code, error.message, error.retries
-            ) from error
+            raise AwsError(cause, error.code, error.message, error.retries) from error
         held = answer["Credentials"]
         credentials = Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
         return credentials, held["Expiration"]
 
-    def _request(self, arn: str) -> Mapping[str, Any]:
+    def _request(self, access: RoleAccess) -> Mapping[str, Any]:
         role = self._role
         chained = self._identity is not None and self._identity.is_role
         request: dict[str, Any] = {
-            "RoleArn": arn,
+            "RoleArn": access.arn,
             "RoleSessionName": role.session_name,
             "DurationSeconds": min(role.duration, CHAINED_LIMIT) if chained else role.duration,
         }
@@ -179,8 +180,8 @@ class Roles:
             request["SourceIdentity"] = role.source_identity
         if role.session_tags:
             request["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(role.session_tags.items())]
-        if self._session_policy and arn.endswith(f":role/{role.name}"):
-            request["Policy"] = self._session_policy
+        if access.policy:
+            request["Policy"] = access.policy
         return request
 
 
