@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,30 +150,39 @@ def _refresh(settings: Settings, run_id: int) -> None:
 
 def main() -> None:
     """Run the command; a failure is one sentence on standard error, with --debug its traceback too."""
-    debug = "--debug" in sys.argv[1:]
-    try:
-        sys.exit(_guarded(cli, debug=debug))
-    except KeyboardInterrupt:
-        click.echo("kmsledger: interrupted; what was saved is kept: run the command again to go on", err=True)
-        sys.exit(4)
+    # A service manager ends a run as a person does: what was saved is kept, and the ledger's lock is released.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
+    sys.exit(_guarded(debug="--debug" in sys.argv[1:]))
 
 
-def _guarded(command: click.Command, *, debug: bool) -> Any:
+def _guarded(*, debug: bool) -> int:
     from models.errors import UserError
 
-    failed: Callable[[str], None] = lambda sentence: click.echo(f"kmsledger: {sentence}", err=True)  # noqa: E731 - used twice, below
     try:
-        return command(standalone_mode=True)
+        result: Any = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted; what was saved is kept, and `kmsledger crawl --resume` goes on from there", 4)
     except UserError as error:
         if debug:
             raise
-        failed(str(error))
-        return error.exit_code
+        return _failed(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it.
+        sys.stdout = None  # type: ignore[assignment]  # nothing is left to be flushed at exit
+        return 0
     except Exception as error:
         if debug:
             raise
-        failed(f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints")
-        return 4
+        return _failed(f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints", 4)
+    return result if isinstance(result, int) else 0
+
+
+def _failed(sentence: str, code: int) -> int:
+    click.echo(f"kmsledger: {sentence}", err=True)
+    return code
 
 
 if __name__ == "__main__":

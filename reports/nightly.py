@@ -101,6 +101,9 @@ def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
         outcomes = smtp.send(messages, settings.mail, lambda outcome: _enter(engine, run_id, outcome))
     finally:
         engine.dispose()
+    for outcome in outcomes:
+        if outcome.status != "sent":
+            click.echo(f"kmsledger: mail to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
     return all(outcome.status == "sent" for outcome in outcomes)
 
 
@@ -118,5 +121,3 @@ def _enter(engine: Engine, run_id: int, outcome: Outcome) -> None:
     books.enter(engine, run_id, MAILED, outcome)
     if outcome.status == "sent":
         click.echo(f"mail: sent to {outcome.recipient}")
-    else:
-        click.echo(f"kmsledger: mail to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)

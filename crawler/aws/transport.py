@@ -110,7 +110,7 @@ class Boto3Transport:
             answer: dict[str, Any] = client._make_api_call(operation.name, dict(params))  # noqa: SLF001 - what every client method calls, by the operation's own name
         except botocore.exceptions.ClientError as error:
             raise _from_answer(error) from error
-        except botocore.exceptions.HTTPClientError as error:
+        except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
             raise AwsError(Cause.UNREACHABLE, type(error).__name__, str(error)) from error
         except (botocore.exceptions.ResponseStreamingError, botocore.parsers.ResponseParserError) as error:
             raise AwsError(Cause.SERVICE_ERROR, type(error).__name__, str(error)) from error
