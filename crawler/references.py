@@ -20,8 +20,8 @@ from models.keys import Alias, Key, KeyMetadata
 from models.run import Gap, Outcome, ScopeRun
 from models.usage import Form, KeyClass, KeyReference, KeyUsage
 
-_KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):(\d{12}):key/([A-Za-z0-9-]+)")
-_ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):(\d{12}):(alias/[A-Za-z0-9/_-]+)")
+_KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]+)")
+_ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):(alias/[A-Za-z0-9/_-]+)")
 _ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+")
 _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 
@@ -106,9 +106,10 @@ def resolve(reference: Reference, known: Known) -> tuple[str | None, KeyClass, s
         return wanted, KeyClass.AWS_MANAGED, reason
     if not crawled:
         return (wanted or None), KeyClass.NOT_CRAWLED, f"{where} was not crawled"
+    if through_alias and known.aliases_gap:
+        # Even an alias that is known may point elsewhere by now.
+        return wanted, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
     if through_alias and known.alias_arn is None:
-        if known.aliases_gap:
-            return None, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
         return None, KeyClass.DANGLING, f"there is no {target.rpartition(':')[2]} in {where}"
     if not wanted:
         return None, KeyClass.DANGLING, f"{target.rpartition(':')[2]} points to no key"
