@@ -1,0 +1,46 @@
+"""What the README tells people to type works, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import House
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", README, flags=re.MULTILINE | re.DOTALL)
+QUERIES = [text for language, text in BLOCKS if language == "sql"]
+COMMANDS = [line.strip() for language, text in BLOCKS if not language for line in text.splitlines() if line.strip()]
+MAKE = {"make demo", "make test"}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_runs_and_answers_in_the_demo(crawled: House, query: str) -> None:
+    """Each SQL example runs against the mart of the made-up organization; all but the changes of a first night have rows."""
+    rows = crawled.sql(query)
+    assert rows or "FROM changes" in query
+
+
+def test_there_are_queries_and_commands() -> None:
+    """The README still has what this file checks, the two set-up commands among it."""
+    assert len(QUERIES) >= 5
+    assert set(COMMANDS) >= MAKE
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - MAKE))
+def test_every_command_runs(house: House, command: str) -> None:
+    """Each command of the README ends with a documented exit code that is not a failure."""
+    program, *arguments = shlex.split(command)
+    assert program == "kmsledger"
+    done = house.run(*arguments)
+    assert done.returncode in {0, 1, 3}, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_links_and_pictures_lead_somewhere() -> None:
+    """No link of the README to a file of the project is broken."""
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (Path(__file__).parents[2] / target).exists(), target
