@@ -97,7 +97,7 @@ def _rule(row: Row) -> Notice:
     failing = counted(row["failed"], "resource fails", "resources fail")
     more = row["failed"] - len(row["examples"])
     examples = f"{', '.join(row['examples'])} and {more:,} more" if more else several(row["examples"])
-    return Notice(row["severity"], f"{row['title']}: {failing}: {examples}.", where, f"rule-{row['rule_id']}")
+    return Notice(row["severity"], f"{failing} the rule “{row['title']}”: {examples}.", where, f"rule-{row['rule_id']}")
 
 
 def _change(row: Row) -> Notice:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -88,7 +88,8 @@ def _replacing(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror}): name another directory with --output"
         ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong has been said
+            unfinished.unlink()
 
 
 @cache

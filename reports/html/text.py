@@ -15,6 +15,7 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
+_CODE: Final = re.compile(r"`([^`\n]+)`")
 _SEPARATOR: Final = re.compile(r"([:/,._=@-]+)")
 
 
@@ -40,6 +41,11 @@ def wrapping(value: str) -> Markup:
     # NUL marks the place: visible() leaves none, and escaping keeps it.
     marked = _SEPARATOR.sub(lambda match: f"{match[0]}\0", visible(value))
     return Markup(str(escape(marked)).replace("\0", "<wbr>"))  # noqa: S704 - escaped in the same line
+
+
+def prose(text: str) -> Markup:
+    """A text in which `code` stands between backticks."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped in the same line
 
 
 def number(value: int) -> str:
@@ -107,6 +113,7 @@ def _plain(value: Any) -> str:
 
 FILTERS: Final = {
     "wrapping": wrapping,
+    "prose": prose,
     "number": number,
     "counted": counted,
     "date": date,

@@ -91,7 +91,7 @@ def by_service(services: list[dict[str, Any]]) -> str:
 def missing(row: dict[str, Any]) -> str:
     """One line of what is missing, from a row of `missing.sql`."""
     regions = several([region(name) for name in row["regions"]])
-    if row["action"] is None:
+    if row["actions"] is None:
         return (
             f"{account(row['account_id'], row['account_name'])}, {regions}: nothing was read, because {row['cause']}."
         )
@@ -99,7 +99,7 @@ def missing(row: dict[str, Any]) -> str:
         where = counted(row["accounts"], "account")
     else:
         where = f"{account(row['account_id'], row['account_name'])}, {regions}"
-    return f"{row['action']} in {where}: {counted(row['answers'], 'answer')} missing, because {row['cause']}."
+    return f"{several(row['actions'])} in {where}: {counted(row['answers'], 'answer')} missing, because {row['cause']}."
 
 
 def by_region(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
--- What is missing, most of it first: account-regions that were not read, then answers that are missing in the others.
+-- What is missing, grouped by cause, most of it first: account-regions that were not read, then answers that are missing in the others.
 WITH failed AS (
     SELECT DISTINCT account_id, region FROM coverage WHERE outcome = 'failed'
 ),
@@ -8,13 +8,13 @@ unread AS (
         account_id,
         any_value(account_name) AS account_name,
         list_sort(list(region)) AS regions,
-        NULL AS action,
-        coalesce(cause_text, message, 'no reason is recorded') AS cause,
+        NULL AS actions,
+        coalesce(cause_text, cause, 'no reason is recorded') AS cause,
         count(*) AS answers,
         1 AS accounts
     FROM coverage
     WHERE outcome = 'failed'
-    GROUP BY account_id, coalesce(cause_text, message, 'no reason is recorded')
+    GROUP BY account_id, coalesce(cause_text, cause, 'no reason is recorded')
 ),
 unanswered AS (
     SELECT
@@ -22,15 +22,15 @@ unanswered AS (
         CASE WHEN count(DISTINCT account_id) = 1 THEN any_value(account_id) END AS account_id,
         CASE WHEN count(DISTINCT account_id) = 1 THEN any_value(account_name) END AS account_name,
         list_sort(list(DISTINCT region)) AS regions,
-        action,
-        coalesce(cause_text, message, 'no reason is recorded') AS cause,
+        list_sort(list(DISTINCT action)) AS actions,
+        coalesce(cause_text, cause, 'no reason is recorded') AS cause,
         count(*) AS answers,
         count(DISTINCT account_id) AS accounts
     FROM coverage ANTI JOIN failed USING (account_id, region)
     WHERE outcome = 'gap'
-    GROUP BY action, coalesce(cause_text, message, 'no reason is recorded')
+    GROUP BY coalesce(cause_text, cause, 'no reason is recorded')
 )
 SELECT *, count(*) OVER () AS total
 FROM (SELECT * FROM unread UNION ALL SELECT * FROM unanswered)
-ORDER BY place, answers DESC, account_id, action, cause
+ORDER BY place, answers DESC, account_id, cause
 LIMIT $limit

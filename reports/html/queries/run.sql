@@ -2,7 +2,8 @@
 SELECT
     r.*,
     coalesce(r.finished_at, r.started_at) AS "at",
-    (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id) AS earlier_runs,
+    (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id
+        AND earlier.status IN ('complete', 'partial')) AS earlier_runs,
     m.name AS management_name
 FROM runs AS r
 LEFT JOIN accounts AS m ON m.account_id = r.management_account_id

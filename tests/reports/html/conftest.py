@@ -1,0 +1,92 @@
+"""The sample organization's mart with the rules' findings, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from models.settings import Settings
+from reports.html.catalogue import REPORTS, write
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.reports.html.page import Node, read
+from tests.reports.ledger import IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
+from tests.reports.world import World
+
+REVERSED = "invoice\u202egnp.exe\u200b"
+LONG = "x" * 4000
+INJECTED = "alias/\"><script>document.title='owned'</script><img src=http://probe.example/x>"
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture(scope="session")
+def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Settings whose files are in a directory of their own."""
+
+    def make(**values: Any) -> Settings:
+        base = tmp_path_factory.mktemp("report")
+        parties = [{"name": "Vendor <b>Inc</b>", "accounts": [VENDOR]}]
+        report = {"directory": "out", "mart": "mart.duckdb", **values.pop("report", {})}
+        return Settings.model_validate(
+            {"database": "sqlite:///ledger.db", "parties": parties, "report": report, **values},
+            context={"base": str(base)},
+        )
+
+    return make
+
+
+def world_of(settings: Settings) -> World:
+    """The sample organization on its first night, not yet crawled."""
+    return sample_world(Path(settings.database.removeprefix("sqlite:///")))
+
+
+@pytest.fixture(scope="session")
+def settings(make_settings: Make) -> Settings:
+    """Settings of the sample organization after three nights, its mart built; with names meant to do harm."""
+    made = make_settings()
+    world = world_of(made)
+    hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)
+    world.alias(INJECTED, hostile)
+    world.tag(hostile, **{REVERSED: "'\"`&amp;", "plain": LONG})
+    secret = world.secret(SHOP, IRELAND, "evil/</script><script>document.title='owned'</script>")
+    world.uses(secret, hostile, role="secret")
+    unasked = "00000000-0000-4000-8000-0000000000bb"
+    world.key(SHOP, IRELAND, unasked, manager="AWS", policy=None, rotation="unknown")
+    world.crawl()
+    second_night(world)
+    world.crawl()
+    third_night(world)
+    world.crawl()
+    refresh(made)
+    return made
+
+
+@pytest.fixture
+def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The sample organization's mart."""
+    with connect(settings.report.mart) as connection:
+        yield connection
+
+
+def report_of(settings: Settings, directory: Path | None = None) -> Path:
+    """Write the estate report; the path of the file that always has the same name."""
+    directory = directory or settings.report.directory
+    write(REPORTS, settings.report.mart, directory, settings)
+    return directory / "kmsledger-estate.html"
+
+
+@pytest.fixture(scope="session")
+def path(settings: Settings) -> Path:
+    """The sample organization's report."""
+    return report_of(settings)
+
+
+@pytest.fixture(scope="session")
+def page(path: Path) -> Node:
+    """The sample organization's report, parsed."""
+    return read(path.read_text(encoding="utf-8"))

@@ -1,0 +1,120 @@
+"""A page as the tests read it: a tree of elements, and the tables of a report by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+BLOCKS = frozenset({"p", "div", "li", "td", "th", "tr", "dt", "dd", "h1", "h2", "h3", "h4", "summary", "details", "a"})
+VOID = frozenset({"meta", "input", "wbr", "br", "img", "link"})
+
+
+@dataclass
+class Node:
+    """An element with its attributes, its children and its text, in their order."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list[Node | str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All text inside, with white space as a browser collapses it."""
+        return " ".join(self._raw().split())
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes."""
+        return self.attributes.get("class", "").split()
+
+    def _raw(self) -> str:
+        inside = "".join(child if isinstance(child, str) else child._raw() for child in self.children)
+        return f" {inside} " if self.tag in BLOCKS else inside
+
+    def all(self, tag: str = "", **attributes: str) -> Iterator[Node]:
+        """The elements inside, at any depth, with this tag and these attributes (`class_` for one class of them)."""
+        for child in self.children:
+            if isinstance(child, Node):
+                if (not tag or child.tag == tag) and all(_has(child, *one) for one in attributes.items()):
+                    yield child
+                yield from child.all(tag, **attributes)
+
+    def one(self, tag: str = "", **attributes: str) -> Node:
+        """The only such element."""
+        (found,) = self.all(tag, **attributes)
+        return found
+
+    def own(self, tag: str) -> list[Node]:
+        """The children with this tag."""
+        return [child for child in self.children if isinstance(child, Node) and child.tag == tag]
+
+    def rows(self, name: str) -> list[Row]:
+        """The rows of the table `name`, none if the page has no such table."""
+        for table in self.all("table", data_name=name):
+            bodies = table.own("tbody")
+            units = bodies if "records" in table.classes else [row for body in bodies for row in body.own("tr")]
+            return [Row(unit) for unit in units]
+        return []
+
+
+@dataclass
+class Row:
+    """A row of a table, with what is folded away below it."""
+
+    node: Node
+
+    @property
+    def cells(self) -> list[str]:
+        """The text of each cell of the row proper."""
+        row = self.node if self.node.tag == "tr" else self.node.own("tr")[0]
+        return [cell.text for cell in row.own("td")]
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return self.node.text
+
+    @property
+    def hidden(self) -> bool:
+        """Whether a filter hides it."""
+        return "hidden" in self.node.attributes
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = [Node("", {})]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        node = Node(tag, {name: value or "" for name, value in attrs})
+        self.path[-1].children.append(node)
+        if tag not in VOID:
+            self.path.append(node)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.path[-1].tag == tag, f"</{tag}> closes <{self.path[-1].tag}>"
+            self.path.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.path[-1].children.append(data)
+
+
+def read(html: str) -> Node:
+    """Parse a page; every element in it must be closed where it was opened."""
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    assert len(reader.path) == 1, f"<{reader.path[-1].tag}> is not closed"
+    return reader.path[0]
+
+
+def _has(node: Node, name: str, value: str) -> bool:
+    if name == "class_":
+        return value in node.classes
+    return node.attributes.get(name.replace("_", "-")) == value

@@ -1,0 +1,182 @@
+"""The report in a real browser: nothing in it runs but our script, nothing leaves the machine, and the script works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.reports.html.page import Node, Row, read
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("KMSLEDGER_NO_BROWSER") == "1", reason="KMSLEDGER_NO_BROWSER=1: no browser on this machine"
+)
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--proxy-bypass-list=<-loopback>",
+    "--window-size=1280,1000",
+    "--virtual-time-budget=3000",
+)
+
+
+class Trap:
+    """A proxy that answers nothing and remembers what the browser asked it for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                self.asked.append(connection.recv(4096).split(b"\r\n")[0].decode(errors="replace"))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+@pytest.fixture
+def trap() -> Iterator[Trap]:
+    """The only way out of the browser."""
+    made = Trap()
+    yield made
+    made.close()
+
+
+Open = Callable[[Path, str], Node]
+
+
+@pytest.fixture
+def browse(trap: Trap, tmp_path: Path) -> Open:
+    """Open a file in Chromium; the page as it is after its script ran."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "these tests need chromium; KMSLEDGER_NO_BROWSER=1 runs the others"
+
+    def browse(path: Path, fragment: str = "") -> Node:
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [
+            chromium,
+            *FLAGS,
+            profile,
+            f"--proxy-server=http://{trap.address}",
+            "--dump-dom",
+            path.as_uri() + fragment,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return read(done.stdout)
+
+    return browse
+
+
+def shown(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if not row.hidden]
+
+
+def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, trap: Trap, page: Node) -> None:
+    """Scripts and images in names from AWS are text in the browser as well, and no request leaves it."""
+    dom = browse(path, "")
+    assert dom.one("head").one("title").text == page.one("head").one("title").text == "KMS ledger: estate, run 3"
+    assert not list(dom.all("img"))
+    assert len(list(dom.all("script"))) == 1
+    assert trap.asked == []
+
+
+def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
+    """A page without our content policy that loads an image is seen by the trap: the test above proves something."""
+    bare = tmp_path / "bare.html"
+    bare.write_text(
+        "<!DOCTYPE html><html><head><title>t</title></head><body><img src='http://probe.example/x'></body></html>"
+    )
+    browse(bare, "")
+    assert any("probe.example" in line for line in trap.asked)
+
+
+def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path) -> None:
+    """Were an attacker's script in the page after all, the content policy would keep it from running."""
+    attacked = tmp_path / "attacked.html"
+    attack = "<script>document.title='owned'</script><style onload=\"document.title='owned'\"></style></body>"
+    attacked.write_text(path.read_text(encoding="utf-8").replace("</body>", attack), encoding="utf-8")
+    assert browse(attacked, "").one("head").one("title").text == "KMS ledger: estate, run 3"
+
+
+def test_every_row_is_there_without_the_script(path: Path, page: Node, tmp_path: Path, browse: Open) -> None:
+    """A browser that does not run the script shows every row."""
+    mute = tmp_path / "mute.html"
+    mute.write_text(path.read_text(encoding="utf-8").replace('"use strict"', '"use nothing"'), encoding="utf-8")
+    dom = browse(mute, "#keys&filter=invoices")
+    assert [row.cells for row in dom.rows("keys")] == [row.cells for row in page.rows("keys")]
+    assert not [row for row in dom.rows("keys") if row.hidden]
+    assert not list(dom.all("button"))
+
+
+def test_a_link_filters_one_table(browse: Open, path: Path, page: Node) -> None:
+    """All words must be in a row, in any case, also where it is folded; the count says how many match."""
+    dom = browse(path, "#keys&filter=EU-WEST-1%20invoices")
+    rows = shown(dom.rows("keys"))
+    assert len(rows) == 1
+    assert rows[0].cells[0].startswith("alias/invoices")
+    total = len(page.rows("keys"))
+    assert f"1 of {total} rows match" in dom.one("section", id="keys").text
+    assert len(shown(dom.rows("gaps"))) == len(page.rows("gaps"))
+
+
+def test_a_link_filters_all_tables(browse: Open, path: Path, page: Node) -> None:
+    """A filter without a table applies to every table."""
+    dom = browse(path, "#filter=alias/lake")
+    assert len(shown(dom.rows("keys"))) == 1
+    assert len(shown(dom.rows("changes"))) == 1
+    assert not shown(dom.rows("gaps"))
+    assert len(dom.rows("gaps")) == len(page.rows("gaps"))
+
+
+def test_a_link_sorts_by_number_with_the_unknown_last(browse: Open, path: Path) -> None:
+    """Numbers sort as numbers; what is not known comes last in both directions; the header says the order."""
+    for order, direction in (("grants", "ascending"), ("-grants", "descending")):
+        dom = browse(path, f"#keys&sort={order}")
+        grants = [row.cells[6] for row in dom.rows("keys")]
+        known = [int(cell) for cell in grants if cell != "unknown"]
+        assert known == sorted(known, reverse=order.startswith("-"))
+        assert grants[len(known) :] == ["unknown"] * (len(grants) - len(known))
+        assert len(known) < len(grants)
+        (head,) = [head for head in dom.all("th") if "aria-sort" in head.attributes]
+        assert (head.attributes["aria-sort"], head.attributes["data-c"]) == (direction, "grants")
+
+
+def test_the_controls_work_from_the_keyboard(browse: Open, path: Path) -> None:
+    """Every sortable header holds a button, every filter has a name, and what folds is a native element."""
+    dom = browse(path, "")
+    for head in dom.all("th"):
+        if "data-c" in head.attributes:
+            assert head.one("button").attributes["type"] == "button"
+    labels = {label.attributes["for"] for label in dom.all("label")}
+    for field in dom.all("input"):
+        assert field.attributes.get("aria-label") or field.attributes.get("id") in labels
+    assert "hidden" not in dom.one("div", class_="find").attributes
+
+
+def test_hostile_links_do_nothing(browse: Open, path: Path, page: Node) -> None:
+    """A link made to break the script leaves the page as it is."""
+    dom = browse(path, "#keys&sort=__proto__&filter=%3Cimg%20src=x%20onerror=alert(1)%3E")
+    assert not list(dom.all("img"))
+    assert len(dom.rows("keys")) == len(page.rows("keys"))

@@ -1,0 +1,71 @@
+"""How reports become files: the same mart makes the same bytes, and a file is whole or not there."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from jinja2 import UndefinedError
+
+from models.settings import Settings
+from reports.html import render
+from reports.html.catalogue import REPORTS, UnknownReportError, find, write
+from reports.mart.errors import MartError
+from tests.reports.html.page import Node
+
+
+def test_the_same_mart_makes_the_same_page(settings: Settings, tmp_path: Path) -> None:
+    """No clock, no random order: two reports of one run are equal, and so are the two files of a report."""
+    first = write(REPORTS, settings.report.mart, tmp_path / "a", settings)
+    second = write(REPORTS, settings.report.mart, tmp_path / "b", settings)
+    assert [path.name for path in first] == ["kmsledger-estate-run3.html", "kmsledger-estate.html"]
+    assert len({path.read_bytes() for path in first + second}) == 1
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in first}
+
+
+def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
+    """An error while rendering leaves neither half a page nor a temporary file."""
+    path = tmp_path / "kmsledger-estate.html"
+    path.write_text("yesterday")
+    with pytest.raises(UndefinedError):
+        render.write("estate.html.j2", {"data": SimpleNamespace(title="x", run={"run_id": 1})}, path)
+    assert path.read_text() == "yesterday"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
+    """Cause and fix, with the path."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(render.OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
+        write(REPORTS, settings.report.mart, tmp_path / "file" / "out", settings)
+
+
+def test_without_a_mart_the_next_step_is_named(settings: Settings, tmp_path: Path) -> None:
+    """No mart: run the crawl first; no report directory is made for nothing."""
+    with pytest.raises(MartError, match="run `kmsledger crawl` first"):
+        write(REPORTS, tmp_path / "none.duckdb", tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_report_names_those_there_are() -> None:
+    """A misspelt name is a usage error (2)."""
+    with pytest.raises(UnknownReportError, match="no report 'estates': choose from estate") as error:
+        find("estates")
+    assert error.value.exit_code == 2
+
+
+def test_the_page_may_load_nothing(page: Node) -> None:
+    """The content policy forbids everything but our own style and the one script, by its hash; the script stays small."""
+    (policy,) = [node.attributes["content"] for node in page.all("meta", http_equiv="Content-Security-Policy")]
+    script = page.one("script").children[0]
+    assert isinstance(script, str)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert len(script.encode()) < 6_000
+    assert not [node for node in page.all() if {"src", "srcset", "data", "action"} & node.attributes.keys()]

@@ -1,0 +1,51 @@
+"""`kmsledger report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from models.settings import Settings
+from reports.commands import report
+from reports.html.catalogue import UnknownReportError
+from reports.mart.errors import MartError
+
+
+@pytest.fixture
+def config(settings: Settings, tmp_path: Path) -> Path:
+    """A settings file beside which reports go, on the sample organization's mart."""
+    file = tmp_path / "kmsledger.yaml"
+    file.write_text(f"report:\n  mart: {settings.report.mart}\n  directory: reports\n")
+    return file
+
+
+def test_the_paths_that_were_written_are_printed(config: Path) -> None:
+    """Without a name all reports are written, into the directory of the settings."""
+    done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
+    assert done.exit_code == 0
+    directory = config.parent / "reports"
+    assert done.output.splitlines() == [
+        str(directory / "kmsledger-estate-run3.html"),
+        str(directory / "kmsledger-estate.html"),
+    ]
+    assert all(Path(line).stat().st_size > 50_000 for line in done.output.splitlines())
+
+
+def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None:
+    """NAME chooses a report, --output a directory, which is made."""
+    done = CliRunner().invoke(
+        report, ["estate", "--output", str(tmp_path / "x" / "y"), "--config", str(config)], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    assert (tmp_path / "x" / "y" / "kmsledger-estate.html").is_file()
+
+
+def test_mistakes_are_sentences(config: Path) -> None:
+    """An unknown name and a missing mart are errors for people, not tracebacks."""
+    with pytest.raises(UnknownReportError):
+        CliRunner().invoke(report, ["nonsense", "--config", str(config)], catch_exceptions=False)
+    config.write_text("report:\n  mart: none.duckdb\n")
+    with pytest.raises(MartError, match="run `kmsledger crawl` first"):
+        CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)

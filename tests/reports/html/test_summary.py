@@ -1,0 +1,47 @@
+"""The summary for the mail says what the report says."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import duckdb
+
+from models.settings import Settings
+from reports.delivery.mail import Summary, compose
+from reports.html.summary import summary
+from tests.reports.html.page import Node
+
+
+def test_the_summary_agrees_with_the_report(mart: duckdb.DuckDBPyConnection, settings: Settings, page: Node) -> None:
+    """Attention, changes and gaps are those of the page, in its order, with its totals."""
+    made = summary(mart, settings)
+    assert (made.status, made.run_id) == ("partial", 3)
+    assert made.finished_at == dt.datetime(2026, 11, 22, 3, 4, tzinfo=dt.UTC)
+    notices = [item.one("p", class_="what").text for item in page.one("ol", class_="notices").own("li")]
+    assert [item.text for item in made.attention] == notices[:10]
+    assert made.attention_total == len(notices)
+    changes = page.rows("changes")
+    assert made.changes_total == len(changes)
+    assert all(row.cells[1].startswith(sentence) for row, sentence in zip(changes, made.changes, strict=True))
+    assert made.gaps == tuple(item.text for item in page.one("div", class_="cover").all("li"))
+    assert made.gaps_total == len(made.gaps)
+
+
+def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Each figure carries the part of it that is not known."""
+    headline = dict(summary(mart, settings).headline)
+    assert headline["Account-regions read completely"] == "4 of 7 (57 %)"
+    assert headline["Customer managed keys"] == "13 (1 not fully known)"
+    assert headline["Changes"] == "5"
+
+
+def test_a_mail_can_be_made_of_it(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """The mail takes the summary as it is, hostile names and all."""
+    made: Summary = summary(mart, settings)
+    mail = Settings.model_validate(
+        {"mail": {"host": "localhost", "sender": "a@example.org", "recipients": ["b@example.org"]}},
+        context={"base": "/"},
+    ).mail
+    assert mail is not None
+    message = compose(made, mail, recipient="b@example.org")
+    assert message["Subject"] == "KMS ledger: partial (2026-11-22)"
