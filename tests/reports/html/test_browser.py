@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -32,8 +33,12 @@ FLAGS = (
 )
 
 
+OF_THE_BROWSER = re.compile(r"(google|googleapis|gvt1|gstatic)\.com[:/ ]")
+"""What Chromium asks for on its own, whatever page it shows; the sample organization names no such host."""
+
+
 class Trap:
-    """A proxy that answers nothing and remembers what the browser asked it for."""
+    """A proxy that answers nothing and remembers what the page asked it for."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -49,7 +54,9 @@ class Trap:
                 return
             with connection:
                 connection.settimeout(5)
-                self.asked.append(connection.recv(4096).split(b"\r\n")[0].decode(errors="replace"))
+                line = connection.recv(4096).split(b"\r\n")[0].decode(errors="replace")
+            if not OF_THE_BROWSER.search(line):
+                self.asked.append(line)
 
     def close(self) -> None:
         """Stop listening."""
