@@ -91,7 +91,7 @@ def _statement(position: int, item: Any) -> Statement:
     conditions = item.get("Condition", {})
     sound = (
         (sid is None or isinstance(sid, str))
-        and effect in {"Allow", "Deny"}
+        and effect in ("Allow", "Deny")  # no set: what is not hashable may stand here
         and not ("Principal" in item and "NotPrincipal" in item)
         and not ("Action" in item and "NotAction" in item)
         and principals is not None

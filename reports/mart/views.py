@@ -118,6 +118,7 @@ def views() -> tuple[View, ...]:
 def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
     """Create views and macros in the mart; the views answer as of the run ``as_of``."""
     described: dict[str, str] = {}
+    duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {view.select}")
         kind = "TABLE" if view.stored else "VIEW"
@@ -133,6 +134,7 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
         base = next((view.columns for view in views() if view.name == name.removesuffix("_history")), {})
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
+    duck.execute("COMMIT")
 
 
 def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, columns: dict[str, str]) -> None:

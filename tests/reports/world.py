@@ -16,6 +16,7 @@ from models.base import Facet, content_hash
 from models.database import connect, upgrade
 from models.history import Batch, merge
 from models.policies import canonical_policy
+from models.settings import Settings
 from models.tables import (
     Account,
     AccountRegion,
@@ -350,6 +351,11 @@ class World:
                 batch.complete(Resource, account_id, region, resource_type)
         batch.complete(KeyUsage)
         return batch
+
+
+def settings_of(**values: Any) -> Settings:
+    """Settings from plain values, as a settings file has them."""
+    return Settings.model_validate(values)
 
 
 def root_statement(account_id: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ SELECT
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
   END
     || CASE WHEN s.deletion_at IS NOT NULL THEN ' The secret is scheduled for deletion.' ELSE '' END
-    || CASE WHEN s.known <> 'yes' OR u.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+    || CASE WHEN (s.known <> 'yes' OR u.known <> 'yes') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN (
   -- One row a secret, the key that is worst to have where there is more than one.

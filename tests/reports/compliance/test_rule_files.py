@@ -1,0 +1,170 @@
+"""Rule files: those shipped, a user's own, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.settings import Settings
+from reports.compliance.assess import assess
+from reports.compliance.rules import RuleError, load_rules, parse_rule
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.reports.world import World, settings_of
+
+RULE = """-- id: own-rule
+-- title: Keys have a description
+-- severity: low
+-- why: People must know what a key is for.
+-- fix: Describe it.
+-- parameters:
+--   least: '1'
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
+  CASE WHEN description IS NULL THEN 'unknown'
+    WHEN length(description) < CAST($least AS INTEGER) THEN 'fail'
+    WHEN length(description) >= CAST($least AS INTEGER) THEN 'pass' END AS status,
+  'Its description has ' || coalesce(length(description), 0) || ' characters.' AS reason
+FROM keys
+"""
+
+
+def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any) -> Settings:
+    (folder / "rules").mkdir(exist_ok=True)
+    (folder / "rules" / name).write_text(text, encoding="utf-8")
+    return settings_of(rules={"directories": [folder / "rules"]} | rules)
+
+
+def test_every_shipped_rule_is_complete() -> None:
+    """A shipped rule says why and how to fix, names frameworks, and never passes what it does not understand."""
+    rules = load_rules(Settings())
+    assert [rule.rule_id for rule in rules] == [
+        "database-tier-key",
+        "key-rotation",
+        "key-unusable-in-use",
+        "secret-customer-managed-key",
+    ]
+    for rule in rules:
+        assert rule.source == f"{rule.rule_id}.sql"
+        assert len(rule.why) > 80
+        assert len(rule.fix) > 80
+        assert rule.frameworks
+        assert not re.search(r"ELSE\s+'pass'", rule.query)
+        assert "ELSE 'unknown'" in rule.query or rule.rule_id == "database-tier-key"
+
+
+def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
+    """A rule in a directory of the settings is in force, with its parameters from the settings."""
+    settings = own(tmp_path, parameters={"own-rule": {"least": "10"}}, disable=["key-rotation"])
+    rules = {rule.rule_id: rule for rule in load_rules(settings)}
+    assert rules["own-rule"].parameters == {"least": "10"}
+    assert "key-rotation" not in rules
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("-- severity: low", "-- severity: grave", ":3: expected one of critical"),
+        ("-- id: own-rule", "-- id: Own Rule", ":1: expected lower-case words"),
+        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is no part of a header"),
+        ("-- fix: Describe it.\n", "", "needs a text for 'fix'"),
+        ("-- fix: Describe it.", "-- fix: [a", "no valid YAML"),
+        ("FROM keys", "FROM keys; DROP TABLE keys", ":8: expected one SELECT"),
+        ("FROM keys", "FROM keys WHERE (", "not valid SQL"),
+        ("$least", "$most", ":8: parameter $most is not declared"),
+        ("CAST($least AS INTEGER)", "1", ":8: parameter 'least' is declared but not used"),
+        ("--   least: '1'", "--   Least: '1'", ":6: expected names"),
+    ],
+)
+def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
+    """What is wrong with a rule file is told with file, line and what was expected."""
+    with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
+        parse_rule("own.sql", RULE.replace(old, new))
+    assert expected in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"disable": ["no-rule"]}, "rules.disable names no-rule"),
+        ({"parameters": {"no-rule": {"a": "b"}}}, "rules.parameters names no-rule"),
+        ({"parameters": {"database-tier-key": {"colour": "b"}}}, "it has tag, value"),
+        ({"directories": [Path("/no/such")]}, "which is no directory"),
+    ],
+)
+def test_settings_that_name_nothing_are_told(rules: dict[str, Any], expected: str) -> None:
+    """A rule, parameter or directory that is not there is a mistake in the settings."""
+    with pytest.raises(RuleError, match=expected):
+        load_rules(settings_of(rules=rules))
+
+
+def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
+    """An own rule cannot silently replace a shipped one."""
+    with pytest.raises(RuleError, match=r"already in key-rotation\.sql"):
+        load_rules(own(tmp_path, RULE.replace("own-rule", "key-rotation")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("AS status", "AS verdict", "expected the columns"),
+        ("'pass' END", "'good' END", "has status 'good'"),
+        ("FROM keys", "FROM keys, range(2)", "is returned twice"),
+        ("' characters.' AS reason", "NULL AS reason", "has no reason"),
+        ("key_arn AS resource_arn", "NULL AS resource_arn", "no resource_arn"),
+        ("description IS NULL", "nothing IS NULL", "rule own-rule failed"),
+        ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
+    ],
+)
+def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, world: World, tmp_path: Path) -> None:
+    """A rule that returns other columns, statuses or resources twice stops the run with its file's name."""
+    world.key("111122223333", "eu-west-1", "k1", description="x")
+    world.crawl()
+    settings = own(tmp_path, RULE.replace(old, new))
+    with pytest.raises(RuleError, match=expected) as caught:
+        refresh(settings.model_copy(update={"database": world.url}))
+    assert "own-rule.sql" in str(caught.value)
+
+
+def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
+    """A parameter with quotes and SQL in it is a value."""
+    world.key("111122223333", "eu-west-1", "k1")
+    world.database("111122223333", "eu-west-1", "db1")
+    world.crawl()
+    mart = tmp_path / "mart.duckdb"
+    evil = "x' OR 1=1; DROP TABLE keys; --"
+    settings = settings_of(
+        database=world.url, report={"mart": mart}, rules={"parameters": {"database-tier-key": {"tag": evil}}}
+    )
+    refresh(settings)
+    connection = connect(mart)
+    rows = [row for row in assess(connection, settings) if row["rule_id"] == "database-tier-key"]
+    connection.close()
+    assert any(evil in row["reason"] for row in rows)
+
+
+def test_findings_are_history(world: World, tmp_path: Path) -> None:
+    """A verdict is as old as the run that reached it first; those of a disabled rule end, and begin anew after."""
+    key = world.key("111122223333", "eu-west-1", "k1", rotation="off")
+    mart = tmp_path / "mart.duckdb"
+
+    def findings(**rules: Any) -> list[tuple[Any, ...]]:
+        world.crawl()
+        refresh(settings_of(database=world.url, report={"mart": mart}, rules=rules))
+        connection = connect(mart)
+        found = connection.execute(
+            "SELECT status, (SELECT run_id FROM runs WHERE started_at = since) FROM findings "
+            "WHERE rule_id = 'key-rotation'"
+        ).fetchall()
+        connection.close()
+        return found
+
+    assert findings() == [("fail", 1)]
+    assert findings() == [("fail", 1)]
+    assert findings(disable=["key-rotation"]) == []
+    world.key("111122223333", "eu-west-1", "k1", rotation="on")
+    assert findings() == [("pass", 4)]
+    assert key.endswith("k1")

@@ -1,0 +1,161 @@
+"""Building and publishing the mart: from both databases, beside readers, and when something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from sqlalchemy import insert
+
+from models.database import connect as store
+from models.database import upgrade
+from models.errors import UserError
+from models.settings import Settings
+from models.tables import KeyMetadata, Run
+from reports.mart.build import build
+from reports.mart.errors import MartError
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.postgres import NoPostgresError, database, server
+from tests.reports.ledger import sample_ledger, sample_world, second_night, third_night
+from tests.reports.world import FIRST_NIGHT, World, settings_of
+
+
+def everything(path: Path) -> dict[str, list[str]]:
+    connection = connect(path)
+    names = [row[0] for row in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()]
+    found = {
+        name: sorted(map(str, connection.execute(f'SELECT * FROM "{name}"').fetchall()))
+        for (name,) in connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
+        ).fetchall()
+    }
+    connection.close()
+    assert names
+    return found
+
+
+def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path) -> None:
+    """SQLite and PostgreSQL give equal marts, times, flags, bytes and leading zeros included."""
+    try:
+        with server() as url, database(url, f"mart_{tmp_path.name.replace('-', '_')}") as ledger:
+            world = sample_world(tmp_path / "unused.db")
+            world.url = ledger
+            world.crawl()
+            second_night(world)
+            world.crawl()
+            third_night(world)
+            world.crawl()
+            refresh(settings_of(database=ledger, report={"mart": tmp_path / "other.duckdb"}))
+    except NoPostgresError as error:
+        pytest.skip(str(error))
+    assert everything(tmp_path / "other.duckdb") == everything(sample_mart)
+
+
+def test_a_column_that_begins_with_nothing_is_read(tmp_path: Path) -> None:
+    """A column of NULLs, of which a late row has a text, arrives: the driver alone would guess numbers and fail."""
+    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account("111122223333", "Shop", "eu-west-1")
+    for number in range(3000):
+        world.key("111122223333", "eu-west-1", f"k{number:04}", policy=None, rotation="unknown")
+    world.change(KeyMetadata, "arn:aws:kms:eu-west-1:111122223333:key/k2999", xks_key_id="late", multi_region=None)
+    world.crawl()
+    build(world.url, tmp_path / "mart.duckdb", Settings())
+    connection = connect(tmp_path / "mart.duckdb")
+    late = "SELECT xks_key_id, multi_region FROM ledger.key_metadata WHERE key_arn LIKE '%k2999'"
+    assert connection.execute(late).fetchall() == [("late", None)]
+    assert connection.execute("SELECT count(*) FROM keys").fetchall() == [(3000,)]
+    connection.close()
+
+
+def test_a_reader_keeps_the_mart_that_it_opened(sample_settings: Settings, tmp_path: Path) -> None:
+    """A new mart replaces the file while an open reader goes on with the old one; new readers see the new one."""
+    path = tmp_path / "mart.duckdb"
+    build(sample_settings.database, path, sample_settings, as_of=1)
+    old = connect(path)
+    assert old.execute("SELECT max(run_id) FROM runs").fetchone() == (1,)
+    info = build(sample_settings.database, path, sample_settings)
+    new = connect(path)
+    assert (info.as_of, info.keys) == (3, 14 - 1)
+    assert old.execute("SELECT max(run_id) FROM runs").fetchone() == (1,)
+    assert new.execute("SELECT max(run_id) FROM runs").fetchone() == (3,)
+    assert [file.name for file in tmp_path.iterdir()] == ["mart.duckdb"]
+    old.close()
+    new.close()
+
+
+def test_any_client_opens_the_file(sample_mart: Path) -> None:
+    """A plain DuckDB connection reads views and macros, and the file has the old storage version."""
+    plain = duckdb.connect(str(sample_mart), read_only=True)
+    assert plain.execute("SELECT count(*) FROM keys").fetchone() == (13,)
+    assert plain.execute("SELECT count(*) FROM keys_as_of(1)").fetchone() == (12,)
+    tags = plain.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchone()
+    plain.close()
+    assert tags is not None
+    assert "v1.0.0" in str(tags[0])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "COPY keys TO 'out.csv'",
+        "ATTACH 'other.duckdb'",
+        "DELETE FROM ledger.key",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+    ],
+)
+def test_a_reader_cannot_leave_the_file(query: str, mart: duckdb.DuckDBPyConnection) -> None:
+    """A query neither writes nor reads anything but the mart."""
+    with pytest.raises(duckdb.Error):
+        mart.execute(query)
+
+
+def test_the_latest_run_that_ended_is_answered_for(tmp_path: Path) -> None:
+    """An interrupted run after it does not count, unless it is asked for."""
+    url = sample_ledger(tmp_path / "ledger.db")
+    engine = store(url)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(Run).values(started_at=FIRST_NIGHT, status="interrupted", version="1", accounts=0, scopes=0)
+        )
+    engine.dispose()
+    assert build(url, tmp_path / "mart.duckdb", Settings()).as_of == 3
+    assert build(url, tmp_path / "mart.duckdb", Settings(), as_of=4).as_of == 4
+
+
+def test_what_is_wrong_is_one_sentence_and_leaves_the_old_mart(tmp_path: Path) -> None:
+    """Missing, empty and unsuitable stores, bad targets and unknown runs are told with what to do."""
+    url = sample_ledger(tmp_path / "ledger.db")
+    path = tmp_path / "mart.duckdb"
+    build(url, path, Settings())
+    before = path.read_bytes()
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    upgrade(store(empty))
+    (tmp_path / "zero.db").touch()
+    cases: list[tuple[str, Path, dict[str, Any], str]] = [
+        (f"sqlite:///{tmp_path / 'none.db'}", path, {}, "kmsledger crawl"),
+        (f"sqlite:///{tmp_path / 'zero.db'}", path, {}, "is empty"),
+        (empty, path, {}, "no run yet"),
+        (url, tmp_path / "no" / "such" / "mart.duckdb", {}, "cannot be written"),
+        (url, tmp_path / "ledger.duckdb", {}, "cannot be named"),
+        (url, path, {"as_of": 9}, "no run 9"),
+    ]
+    for database_url, target, options, expected in cases:
+        with pytest.raises(UserError, match=expected) as caught:
+            build(database_url, target, Settings(), **options)
+        assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert sorted(file.suffix for file in tmp_path.iterdir() if "mart" in file.name) == [".duckdb"]
+
+
+def test_a_reader_without_a_mart_is_told_what_to_do(tmp_path: Path) -> None:
+    """A missing mart, and a file that is none, are told apart."""
+    with pytest.raises(MartError, match="kmsledger crawl"):
+        connect(tmp_path / "none.duckdb")
+    (tmp_path / "junk.duckdb").write_text("junk" * 5000)
+    with pytest.raises(MartError, match="kmsledger mart"):
+        connect(tmp_path / "junk.duckdb")
