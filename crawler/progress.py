@@ -19,6 +19,8 @@ class Progress:
 
     def __init__(self, *, live: bool | None = None) -> None:
         self.accounts = 0
+        self.accounts_opened = 0
+        """Accounts whose regions are known, so that their scopes are counted."""
         self.accounts_done = 0
         self.scopes = 0
         self.scopes_done = 0
@@ -64,8 +66,7 @@ class Progress:
         """From the scopes done; accounts not yet opened count as the average of those that are."""
         if not self.scopes_done or not self.accounts:
             return "time left unknown"
-        opened = max(self.accounts_done, 1)
-        expected = max(self.scopes, self.scopes / opened * self.accounts if opened < self.accounts else self.scopes)
+        expected = self.scopes / max(self.accounts_opened, 1) * self.accounts
         left = elapsed * max(expected - self.scopes_done, 0) / self.scopes_done
         minutes, seconds = divmod(round(left), 60)
         return f"about {minutes}:{seconds:02d} left"

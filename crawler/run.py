@@ -188,6 +188,7 @@ class _Crawl:
         if any(not kind.regional for kind in self.kinds):
             names.append(GLOBAL)
         names = [name for name in names if (account.account_id, name) not in self.saved]
+        self.progress.accounts_opened += 1
         self.progress.scopes += len(names)
         wanted = Wanted(
             self.kinds, self.settings.crawl.aws_managed_key_details, regions.excludes, self.settings.aws.region
@@ -227,6 +228,7 @@ class _Crawl:
 
     async def _account_failed(self, whole: Collected, reason: str, started: dt.datetime) -> None:
         self.progress.gaps += whole.gaps
+        self.progress.accounts_opened += 1
         self.progress.accounts_done += 1
         now = dt.datetime.now(dt.UTC)
         coverage = Coverage(

@@ -102,9 +102,12 @@ def report(name: str | None, directory: Path | None, file: Path) -> None:
     """
     from models.settings import load
     from reports.html.catalogue import REPORTS, find, write
+    from reports.mart.refresh import refresh
 
     chosen = REPORTS if name is None else (find(name),)
     settings = load(file)
+    if not settings.report.mart.exists():
+        refresh(settings)
     for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings):
         click.echo(path)
 

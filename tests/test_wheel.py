@@ -4,6 +4,7 @@ import configparser
 import email
 import fnmatch
 import os
+import sqlite3
 import subprocess
 import sys
 import venv
@@ -119,8 +120,13 @@ def test_the_installed_command_migrates_a_database(kmsledger: Path, config: Path
     assert (tmp_path / "ledger.db").stat().st_size > 0
 
 
-def test_the_installed_command_reports_on_an_empty_ledger(kmsledger: Path, config: Path, tmp_path: Path) -> None:
-    """Views, rules and templates travel inside the wheel: a ledger without a run still gives a readable report."""
+def test_the_installed_command_renders_a_report(kmsledger: Path, config: Path, tmp_path: Path) -> None:
+    """Views, rules and templates travel inside the wheel: a ledger with a run becomes mart and report."""
     succeed(kmsledger, "db", "upgrade", "--config", config, cwd=tmp_path)
+    with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        ledger.execute(
+            "insert into run (started_at, finished_at, status, version, accounts, scopes, calls, gaps) "
+            "values ('2026-01-02 03:00:00.000000', '2026-01-02 03:04:05.000000', 'complete', '0', 0, 0, 0, 0)"
+        )
     succeed(kmsledger, "report", "--config", config, cwd=tmp_path)
     assert list((tmp_path / "report").rglob("*.html"))
