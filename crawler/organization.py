@@ -58,7 +58,7 @@ LIST_REGIONS = Operation(
     caller="hub",
 )
 LIST_OWN_REGIONS = replace(LIST_REGIONS, params={})
-"""The management account must not name itself."""
+"""The management account must not name itself; without an id the caller's own account is meant."""
 DESCRIBE_REGIONS = Operation("ec2", "DescribeRegions", {"AllRegions": True}, items="Regions")
 OPERATIONS = (
     DESCRIBE_ORGANIZATION,
@@ -84,7 +84,7 @@ class OrganizationError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class FoundAccount:
-    """An account as discovered. ``placed`` is false when its OUs could not be learned."""
+    """An account as discovered. ``placed`` is false when its OUs, or their names, could not be learned."""
 
     account_id: str
     name: str | None = None
@@ -132,6 +132,11 @@ async def discover(
         listed = [account async for account in reader.items(LIST_ACCOUNTS)]
     except AwsError as error:
         raise _organization_error(error, identity) from error
+    if not listed:
+        # It has its management account at least; an empty list would send every known account away.
+        raise OrganizationError(
+            "the organization cannot be read: AWS Organizations listed no accounts, not even its own"
+        )
     management = organization.get("MasterAccountId")
     gaps: list[tuple[Operation, str, AwsError]] = []
     tree = await _tree(reader, listed, gaps)
@@ -173,6 +178,7 @@ async def _tree(
     told = {account["Id"]: _told_path(account) for account in listed}
     walk_accounts = not all(told.values())
     paths.update({account_id: path for account_id, path in told.items() if path})
+    asking = LIST_ROOTS
     try:
         waiting: list[tuple[tuple[str, ...], str | None]] = [
             ((root["Id"],), root.get("Name")) async for root in reader.items(LIST_ROOTS)
@@ -181,13 +187,15 @@ async def _tree(
             path, name = waiting.pop()
             names[path[-1]] = name or path[-1]
             if walk_accounts:
+                asking = LIST_ACCOUNTS_OF_UNIT
                 async for account in reader.items(LIST_ACCOUNTS_OF_UNIT, parent=path[-1]):
                     paths[account["Id"]] = path
+            asking = LIST_UNITS
             waiting.extend(
                 [((*path, unit["Id"]), unit.get("Name")) async for unit in reader.items(LIST_UNITS, parent=path[-1])]
             )
     except AwsError as error:
-        gaps.append((LIST_UNITS, "", error))
+        gaps.append((asking, "", error))
     return _Tree(names, paths)
 
 
@@ -251,7 +259,7 @@ def _select(
     for account in accounts:
         if account.state is not None and account.state != ACTIVE:
             selected.append(replace(account, selection="suspended"))
-        elif account.account_id in missing_tags or (not account.placed and _about_units(settings)):
+        elif account.account_id in missing_tags or (not account.ou_ids and _about_units(settings)):
             # What decides is not known: reading an account that was to be left out would be the worse mistake.
             selected.append(replace(account, selection="excluded"))
         elif _is_included(account, settings.include) and not _matches(account, settings.exclude):
@@ -301,7 +309,8 @@ class Regions:
 
     async def of(self, account_id: str, access: Access) -> tuple[FoundRegion, ...]:
         """The account's regions, or :class:`AwsError` when neither way answers."""
-        if self._from_hub:
+        # A delegated administrator cannot ask about the management account.
+        if self._from_hub and (account_id != self._management or account_id == self._hub.account_id):
             try:
                 return await self._listed(account_id)
             except AwsError as error:
@@ -317,7 +326,7 @@ class Regions:
         return region in settings.exclude or bool(settings.include and region not in settings.include)
 
     async def _listed(self, account_id: str) -> tuple[FoundRegion, ...]:
-        own = account_id == self._management
+        own = account_id == self._hub.account_id
         found = await self._ask(
             self._hub, LIST_OWN_REGIONS if own else LIST_REGIONS, {} if own else {"account_id": account_id}
         )
