@@ -104,26 +104,29 @@ class _Work:
             if step.skipped:
                 step.skipped(subject, reason, batch)
             return
+        failure: AwsError | None = None
         try:
             async for items in self._pages(step.operation, subject):
-                found = [below for item in items if (below := _recorded(step, subject, item, batch)) is not None]
+                found, malformed = _recorded(step, subject, items, batch)
+                failure = failure or malformed
                 if step.below:
                     await _each(found, lambda below: self._below(step, below))
         except AwsError as error:
             if error.code in step.operation.nothing:
-                below = step.record(subject, {}, batch)
-                if step.complete:
-                    step.complete(subject, batch)
-                if below is not None:
+                nothing, malformed = _recorded(step, subject, [{}], batch)
+                failure = failure or malformed
+                for below in nothing:
                     await self._below(step, below)
-                return
-            self.collected.gap(self.collected.scope.region, step.operation, subject.arn, error)
-            left = step.denied(subject) if step.denied else None
-            if left is not None:
-                await self._below(step, left)
+            else:
+                failure = error
+        if failure is None:
+            if step.complete:
+                step.complete(subject, batch)
             return
-        if step.complete:
-            step.complete(subject, batch)
+        self.collected.gap(self.collected.scope.region, step.operation, subject.arn, failure)
+        left = step.denied(subject) if step.denied else None
+        if left is not None:
+            await self._below(step, left)
 
     async def _below(self, step: Step, subject: Subject) -> None:
         await _together([self.ask(below, subject) for below in step.below])
@@ -134,12 +137,22 @@ class _Work:
             yield items_of(operation, page)
 
 
-def _recorded(step: Step, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
-    try:
-        return step.record(subject, item, batch)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = f"an item of {step.operation} is not as the API's model says: {type(error).__name__}: {error}"
-        raise AwsError(Cause.MALFORMED, "MalformedItem", said) from error
+def _recorded(
+    step: Step, subject: Subject, items: Sequence[Mapping[str, Any]], batch: Batch
+) -> tuple[list[Subject], AwsError | None]:
+    """What the items are to the steps below; one that cannot be understood is left out, and told."""
+    found: list[Subject] = []
+    malformed: AwsError | None = None
+    for item in items:
+        try:
+            below = step.record(subject, item, batch)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            said = f"an item of {step.operation} is not as the API's model says: {type(error).__name__}: {error}"
+            malformed = malformed or AwsError(Cause.MALFORMED, "MalformedItem", said)
+        else:
+            if below is not None:
+                found.append(below)
+    return found, malformed
 
 
 def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -149,7 +162,8 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
     found = compiled(operation.items).search(page)
     if found is None:
         root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
-        if page.get(root) is None and root not in page and operation.paging is None:
+        more = operation.paging is not None and page.get(operation.paging.receive)
+        if page.get(root) is None and not more:
             raise AwsError(Cause.MALFORMED, "MissingMember", f"the answer of {operation} has no {operation.items}")
         return []
     return found if isinstance(found, list) else [found]
