@@ -1,35 +1,39 @@
 """One merge for every facet: stage what was seen, then insert new, close changed, close absent-and-proved.
 
 Set-based, the same on SQLite and PostgreSQL: each statement is driven by the staged rows, so that a merge costs what a
-scope holds, not what the ledger holds.
+scope holds, not what the ledger holds (the tests look at the query plans).
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     Connection,
-    MetaData,
+    Delete,
+    Executable,
+    Insert,
     Table,
+    Update,
     and_,
-    column,
+    bindparam,
     delete,
     exists,
+    func,
     insert,
-    literal,
     select,
-    table,
     update,
 )
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import literal_column as sql
+from sqlalchemy.dialects import postgresql, sqlite
 
-from models.base import Facet, content_hash, facets
+from models.base import Facet, storable
 from models.keys import PolicyDocument
+from models.staging import count_written, cover_table, ended_table, stage, stage_rows, stage_table
+from models.tables import facets
 
 Row = Mapping[str, Any]
 """One fact: the facet's natural key and values by column name."""
@@ -78,50 +82,13 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     """Bring the ledger to what the batch says, within the caller's transaction; nothing else is touched.
 
     Facts equal to the last known version write nothing. Facts that a complete listing no longer shows are closed, and with
-    them whatever describes them.
+    them whatever describes them. A second merge in the same run replaces what the first one opened.
     """
     total = Merged()
     _store_documents(connection, batch.documents)
     for facet in _ordered({*batch.rows, *batch.covers}):
-        rows = batch.rows.get(facet, ())
-        covers = batch.covers.get(facet, set())
-        if not rows and not covers:
-            continue
-        total += _merge_facet(connection, run_id, facet, rows, covers)
+        total += _merge_facet(connection, run_id, facet, batch.rows.get(facet, ()), batch.covers.get(facet, set()))
     return total
-
-
-def stage_table(facet: type[Facet]) -> Table:
-    """The temporary table that a facet's facts are staged in."""
-    source = facet.table()
-    columns = [Column(name, source.c[name].type) for name in (*facet.value_columns(), "content")]
-    return Table(f"stage_{source.name}", MetaData(), *columns, prefixes=["TEMPORARY"])
-
-
-def merge_staged(
-    connection: Connection, run_id: int, facet: type[Facet], staged: Table, covers: Table | None
-) -> Merged:
-    """The three statements. ``covers`` holds the complete listings; ``None`` means that none was proved complete."""
-    target = facet.table()
-    now_open = target.c.valid_to.is_(None)
-    same = and_(*(target.c[name] == staged.c[name] for name in facet.natural))
-
-    changed = update(target).values(valid_to=run_id).where(same, now_open, target.c.content != staged.c.content)
-    closed = connection.execute(changed).rowcount
-    gone = 0
-    if covers is not None:
-        covered = and_(*(target.c[name] == covers.c[name] for name in facet.cover)) if facet.cover else literal(1) == 1
-        absent = update(target).values(valid_to=run_id).where(now_open, ~exists(select(staged.c.content).where(same)))
-        absent = absent.where(covered) if facet.cover else absent
-        gone = connection.execute(absent).rowcount
-    names = (*facet.value_columns(), "content")
-    fresh = select(*(staged.c[name] for name in names), literal(run_id).label("valid_from")).where(
-        ~exists(select(target.c.version_id).where(same, now_open)),
-    )
-    opened = connection.execute(insert(target).from_select([*names, "valid_from"], fresh)).rowcount
-    if gone:
-        gone += _close_orphans(connection, run_id, target.name)
-    return Merged(opened, closed + gone)
 
 
 def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
@@ -133,132 +100,134 @@ def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
     return select(target).where(target.c.valid_from <= run_id, ended)
 
 
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What a merge of one facet executes; ``:run`` is the run's id."""
+
+    changed: Update
+    """Ends the versions that the staged facts contradict."""
+    absent: Update
+    """Ends the facts that the staged listings would have shown."""
+    fresh: Insert
+    """Begins a version of each staged fact that has none."""
+    forget: Delete
+    """Takes back a version (``:version``) that began in the run in which it also ended: no run ever knew it."""
+
+
+@cache
+def statements(facet: type[Facet]) -> Statements:
+    """The statements of a facet."""
+    target, staged, covers = facet.table(), stage_table(facet), cover_table(facet)
+    same = and_(*(target.c[name] == staged.c[name] for name in facet.natural))
+    # SQLite would rather read the whole ledger and look each row up among the staged ones: so the staged side is hidden from its indexes.
+    first, *others = facet.natural
+    probed = and_(
+        target.c[first] == func.coalesce(staged.c[first], sql("''")),
+        *(target.c[name] == staged.c[name] for name in others),
+    )
+    now_open = target.c.valid_to.is_(None)
+    end = update(target).values(valid_to=bindparam("run")).where(now_open)
+    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(facet))]
+    covered = [target.c[name] == covers.c[name] for name in facet.cover]
+    names = (*facet.value_columns(), "content")
+    new = select(*(staged.c[name] for name in names), bindparam("run")).where(
+        ~exists(select(sql("1")).select_from(target).where(same, now_open))
+    )
+    return Statements(
+        changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
+        absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
+        fresh=insert(target).from_select([*names, "valid_from"], new),
+        forget=delete(target).where(target.c.version_id == bindparam("version")),
+    )
+
+
+@cache
+def orphaned(child: type[Facet], own: str, parent: type[Facet], parent_column: str) -> Update:
+    """Ends what describes the facts staged in the parent's :func:`models.staging.ended_table`."""
+    target, ended = child.table(), ended_table(parent, parent_column)
+    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
+    return (
+        update(target)
+        .values(valid_to=bindparam("run"))
+        .where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column])
+        .returning(*told)
+    )
+
+
 def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
-    if not documents:
-        return
     target = PolicyDocument.metadata.tables[PolicyDocument.__tablename__]
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     hashes = sorted(documents)
     for start in range(0, len(hashes), 500):
         wanted = hashes[start : start + 500]
         known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(wanted))))
-        new = [documents[one] for one in wanted if one not in known]
-        if new:
-            values = [
-                {"policy_hash": one.policy_hash, "canonical": one.canonical, "received": one.received} for one in new
-            ]
-            connection.execute(insert(target), values)
+        values = [
+            {"policy_hash": digest, "canonical": storable(one.canonical), "received": storable(one.received)}
+            for digest in wanted
+            if digest not in known
+            for one in (documents[digest],)
+        ]
+        if values:
+            connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
 
 
 def _merge_facet(
     connection: Connection, run_id: int, facet: type[Facet], rows: Sequence[Row], covers: set[tuple[Any, ...]]
 ) -> Merged:
-    staged = stage_table(facet)
-    _create(connection, staged, facet.natural)
-    _fill(connection, staged, _staged_values(facet, staged, rows, connection.dialect.name))
-    cover_table = None
+    if not rows and not covers:
+        return Merged()
+    steps = statements(facet)
+    stage(connection, stage_table(facet), stage_rows(facet, rows, connection.dialect.name))
+    opened = closed = 0
+    if rows:
+        closed += len(_end(connection, run_id, facet, steps.changed))
     if covers:
-        source = facet.table()
-        cover_columns = [Column(name, source.c[name].type) for name in facet.cover] or [
-            Column("everything", literal(1).type)
-        ]
-        cover_table = Table(f"cover_{source.name}", MetaData(), *cover_columns, prefixes=["TEMPORARY"])
-        _create(connection, cover_table, ())
-        _fill(connection, cover_table, [cover or (1,) for cover in covers])
-    return merge_staged(connection, run_id, facet, staged, cover_table)
+        if facet.cover:
+            stage(connection, cover_table(facet), list(covers))
+        gone = _end(connection, run_id, facet, steps.absent)
+        closed += len(gone) + _end_orphans(connection, run_id, facet, gone)
+    if rows:
+        fresh = connection.execute(steps.fresh, {"run": run_id}, execution_options={"preserve_rowcount": True})
+        opened = fresh.rowcount
+        count_written(connection, facet.table(), opened)
+    return Merged(opened, closed)
 
 
-def _staged_values(facet: type[Facet], staged: Table, rows: Iterable[Row], dialect: str) -> list[tuple[Any, ...]]:
-    names = facet.value_columns()
-    natural = [names.index(name) for name in facet.natural]
-    hashed = [index for index, name in enumerate(names) if name not in facet.natural and name not in facet.unhashed]
-    converters = _converters(staged, dialect)
-    unique: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in rows:
-        values = [row[name] for name in names]
-        digest = content_hash([_hashable(values[index]) for index in hashed])
-        for index, convert in converters:
-            values[index] = convert(values[index])
-        unique[tuple(values[index] for index in natural)] = (*values, digest)
-    return list(unique.values())
+def _end(connection: Connection, run_id: int, facet: type[Facet], statement: Executable) -> Sequence[Any]:
+    """End versions; returns those that ended."""
+    ended = connection.execute(statement, {"run": run_id}).all()
+    stillborn = [{"version": row.version_id} for row in ended if row.valid_from == run_id]
+    if stillborn:
+        connection.execute(statements(facet).forget, stillborn)
+    return ended
 
 
-def _hashable(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
-
-
-def _converters(staged: Table, dialect: str) -> list[tuple[int, Callable[[Any], Any]]]:
-    """SQLite is filled below SQLAlchemy, for speed, so its time format is applied here."""
-    if dialect != "sqlite":
-        return []
-    return [
-        (index, _sqlite_time)
-        for index, staged_column in enumerate(staged.columns)
-        if staged_column.type.python_type is dt.datetime
-    ]
-
-
-def _sqlite_time(value: dt.datetime | None) -> str | None:
-    if value is None:
-        return None
-    if value.tzinfo is None:
-        raise ValueError(f"a time without a zone cannot be stored: {value!r}")
-    return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _create(connection: Connection, staged: Table, key: Sequence[str]) -> None:
-    connection.execute(CreateTable(staged, if_not_exists=True))
-    if key:
-        schema = "temp." if connection.dialect.name == "sqlite" else ""
-        columns = ", ".join(f'"{name}"' for name in key)
-        connection.exec_driver_sql(
-            f'CREATE INDEX IF NOT EXISTS {schema}"ix_{staged.name}" ON "{staged.name}" ({columns})'
-        )
-    connection.execute(delete(staged))
-
-
-def _fill(connection: Connection, staged: Table, values: Sequence[tuple[Any, ...]]) -> None:
-    if not values:
-        return
-    names = ", ".join(f'"{staged_column.name}"' for staged_column in staged.columns)
-    if connection.dialect.name == "postgresql":
-        cursor = connection.connection.cursor()
-        with cursor.copy(f'COPY "{staged.name}" ({names}) FROM STDIN') as copy:
-            for row in values:
-                copy.write_row(row)
-        return
-    marks = ", ".join("?" * len(staged.columns))
-    connection.exec_driver_sql(f'INSERT INTO "{staged.name}" ({names}) VALUES ({marks})', list(values))
-
-
-def _close_orphans(connection: Connection, run_id: int, parent_name: str) -> int:
-    """Close what describes facts of this parent that have just ended."""
+def _end_orphans(connection: Connection, run_id: int, parent: type[Facet], gone: Sequence[Any]) -> int:
+    """End what describes the facts that are gone."""
+    if not gone:
+        return 0
     closed = 0
-    for child in facets().values():
-        for own, parent, parent_column in child.parents:
-            if parent != parent_name:
-                continue
-            target = child.table()
-            ended = table(parent, column(parent_column), column("valid_to"))
-            living = ended.alias()
-            query = (
-                update(target)
-                .values(valid_to=run_id)
-                .where(
-                    target.c.valid_to.is_(None),
-                    target.c[own].in_(select(ended.c[parent_column]).where(ended.c.valid_to == run_id)),
-                    ~exists(
-                        select(literal(1)).where(
-                            living.c[parent_column] == target.c[own],
-                            living.c.valid_to.is_(None),
-                        )
-                    ),
-                )
-            )
-            count = connection.execute(query).rowcount
-            closed += count
-            if count:
-                closed += _close_orphans(connection, run_id, target.name)
+    staged: Table | None = None
+    for child, own, parent_column in _children(parent):
+        if staged is None or parent_column not in staged.c:
+            staged = ended_table(parent, parent_column)
+            stage(connection, staged, sorted({(getattr(row, parent_column),) for row in gone}))
+        ended = _end(connection, run_id, child, orphaned(child, own, parent, parent_column))
+        closed += len(ended) + _end_orphans(connection, run_id, child, ended)
     return closed
+
+
+@cache
+def _children(parent: type[Facet]) -> tuple[tuple[type[Facet], str, str], ...]:
+    """What describes facts of this parent: the facet, its own column and the parent's."""
+    name = parent.table().name
+    found = [
+        (child, own, column)
+        for child in facets().values()
+        for own, described, column in child.parents
+        if described == name
+    ]
+    return tuple(sorted(found, key=lambda one: (one[2], one[0].table().name)))
 
 
 def _ordered(wanted: set[type[Facet]]) -> list[type[Facet]]:

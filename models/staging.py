@@ -1,0 +1,161 @@
+"""Temporary tables: what a merge works with is put there first, so that the database can do the rest in sets."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, exc
+from sqlalchemy.schema import CreateTable
+
+from models.base import Facet, UtcDateTime, content_hash, storable
+
+MANY = 1000
+"""Rows from which on it pays to tidy up behind a merge on PostgreSQL."""
+
+_COPY_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (UtcDateTime, "timestamptz"),
+    (Text, "text"),
+    (Boolean, "bool"),
+    (Integer, "int4"),
+    (LargeBinary, "bytea"),
+)
+
+
+@cache
+def stage_table(facet: type[Facet]) -> Table:
+    """Where a facet's facts are staged: its natural key, values and content hash."""
+    source = facet.table()
+    return _temporary(
+        f"stage_{source.name}",
+        *(
+            Column(name, source.c[name].type, primary_key=name in facet.natural, autoincrement=False)
+            for name in (*facet.value_columns(), "content")
+        ),
+    )
+
+
+@cache
+def cover_table(facet: type[Facet]) -> Table:
+    """Where the complete listings of a facet are staged."""
+    source = facet.table()
+    return _temporary(f"cover_{source.name}", *(Column(name, source.c[name].type) for name in facet.cover))
+
+
+@cache
+def ended_table(parent: type[Facet], own: str) -> Table:
+    """Where the facts are staged that have just ended and that others describe."""
+    source = parent.table()
+    return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
+
+
+def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Put rows into a temporary table, instead of those that were there."""
+    postgresql = connection.dialect.name == "postgresql"
+    connection.exec_driver_sql(_creation(staged, connection))
+    # PostgreSQL keeps deleted rows until the transaction ends, so many merges in one would read more and more of them;
+    # on the other hand it truncates slowly.
+    many = connection.info.get(staged, 0) > MANY
+    connection.exec_driver_sql(f'TRUNCATE "{staged.name}"' if postgresql and many else f'DELETE FROM "{staged.name}"')
+    connection.info[staged] = len(rows)
+    names = ", ".join(f'"{column.name}"' for column in staged.columns)
+    if postgresql:
+        _copy(connection, staged, names, rows)
+        # Without figures the planner takes a temporary table for a big one, and reads the whole ledger to join with it.
+        keys = ", ".join(f'"{column.name}"' for column in staged.primary_key or staged.columns)
+        connection.exec_driver_sql(f'ANALYZE "{staged.name}" ({keys})')
+    elif rows:
+        marks = ", ".join("?" * len(staged.columns))
+        connection.exec_driver_sql(f'INSERT INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
+
+
+def count_written(connection: Connection, target: Table, rows: int) -> None:
+    """Have PostgreSQL look at a table again each time that this connection has doubled what it wrote there.
+
+    Until it has, it takes the open versions for one in two hundred, and reads all of them rather than an index. Its own
+    look-outs come round once a minute, too late for a first crawl.
+    """
+    if connection.dialect.name != "postgresql" or not rows:
+        return
+    written, due = connection.info.get(target, (0, MANY))
+    written += rows
+    if written >= due:
+        connection.exec_driver_sql(f'ANALYZE "{target.name}"')
+        due = 2 * written
+    connection.info[target] = (written, due)
+
+
+def stage_rows(facet: type[Facet], rows: Iterable[Mapping[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
+    """Facts as rows for :func:`stage`: one for each natural key (the last one given), with the hash of its content."""
+    names = facet.value_columns()
+    natural = [names.index(name) for name in facet.natural]
+    hashed = [index for index, name in enumerate(names) if name not in facet.natural and name not in facet.unhashed]
+    columns = facet.table().c
+    texts = [index for index, name in enumerate(names) if isinstance(columns[name].type, Text)]
+    times = [index for index, name in enumerate(names) if isinstance(columns[name].type, UtcDateTime)]
+    binary = [index for index, name in enumerate(names) if isinstance(columns[name].type, LargeBinary)]
+    written: Callable[[dt.datetime], Any] = _sqlite_time if dialect == "sqlite" else lambda time: time
+    unique: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row in rows:
+        values = [row[name] for name in names]
+        for index in texts:
+            value = values[index]
+            if value is not None and (type(value) is not str or "\0" in value or not value.isascii()):
+                values[index] = storable(value)
+        for index in times:
+            if values[index] is not None:
+                values[index] = _utc(values[index])
+        content = [values[index] for index in hashed]
+        if binary:
+            content = [value.hex() if isinstance(value, bytes) else value for value in content]
+        digest = content_hash(content)
+        for index in times:
+            if values[index] is not None:
+                values[index] = written(values[index])
+        unique[tuple(values[index] for index in natural)] = (*values, digest)
+    return list(unique.values())
+
+
+def _temporary(name: str, *columns: Column[Any]) -> Table:
+    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DELETE ROWS")
+
+
+def _creation(staged: Table, connection: Connection) -> str:
+    key = (staged, connection.dialect.name)
+    if key not in _CREATIONS:
+        _CREATIONS[key] = str(CreateTable(staged, if_not_exists=True).compile(dialect=connection.dialect))
+    return _CREATIONS[key]
+
+
+_CREATIONS: dict[tuple[Table, str], str] = {}
+
+
+def _copy(connection: Connection, staged: Table, names: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    driver = connection.dialect.loaded_dbapi
+    statement = f'COPY "{staged.name}" ({names}) FROM STDIN (FORMAT BINARY)'
+    try:
+        cursor: Any = connection.connection.cursor()
+        with cursor, cursor.copy(statement) as copy:
+            copy.set_types([_copy_type(column) for column in staged.columns])
+            for row in rows:
+                copy.write_row(row)
+    except driver.Error as error:
+        # COPY goes past SQLAlchemy, whose callers know its errors only.
+        raise exc.DatabaseError(statement, None, error) from error
+
+
+def _copy_type(column: Column[Any]) -> str:
+    return next(name for kind, name in _COPY_TYPES if isinstance(column.type, kind))
+
+
+def _utc(value: dt.datetime) -> dt.datetime:
+    if value.tzinfo is None:
+        raise ValueError(f"a time without a zone cannot be stored: {value!r}")
+    return value.astimezone(dt.UTC)
+
+
+def _sqlite_time(value: dt.datetime) -> str:
+    """As SQLAlchemy writes times into SQLite, which is filled past it, for speed."""
+    return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
