@@ -116,5 +116,5 @@ def _blind(row: Row) -> Notice:
 def _unused(row: Row) -> Iterator[Notice]:
     if row["keys"]:
         when = f"the first goes on {date(row['first_date'])}" if row["first_date"] else "their dates are not known"
-        text = f"{counted(row['keys'], 'more key')} scheduled for deletion; {when}. No resource is known to use them."
+        text = f"{counted(row['keys'], 'more key is', 'more keys are')} scheduled for deletion; {when}. Nothing known uses them."
         yield Notice("medium", text, "Sort the keys by state to see them", "keys")

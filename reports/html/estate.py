@@ -15,6 +15,9 @@ from reports.mart.errors import MartError
 NESTED: Final = 50
 """How many grants, resources or keys are listed inside one row; their full number is always stated."""
 
+FEW: Final = 10
+"""The same for keys that name somebody of the organization, which is what policies do."""
+
 
 class Estate:
     """What the template asks of the mart."""
@@ -106,7 +109,7 @@ class Estate:
 
     def parties(self, *, outside: bool) -> Cut:
         """Who is named in policies and grants, outside or inside the organization."""
-        return self._source.cut("parties", self._limit, outside=outside, nested=NESTED)
+        return self._source.cut("parties", self._limit, outside=outside, nested=NESTED if outside else FEW)
 
     def changes(self) -> Cut:
         """What changed since the run before."""

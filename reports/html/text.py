@@ -16,7 +16,7 @@ _UNSEEN: Final = re.compile(
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 _CODE: Final = re.compile(r"`([^`\n]+)`")
-_SEPARATOR: Final = re.compile(r"([:/,._=@-]+)")
+_SEPARATOR: Final = re.compile(r"([:/]+)(?=.{3})")
 
 
 def visible(text: str) -> str:
@@ -37,10 +37,10 @@ def shown(value: Any) -> Any:
 
 
 def wrapping(value: str) -> Markup:
-    """A long name or ARN that may break after its separators; copying it gives the value itself."""
-    # NUL marks the place: visible() leaves none, and escaping keeps it.
-    marked = _SEPARATOR.sub(lambda match: f"{match[0]}\0", visible(value))
-    return Markup(str(escape(marked)).replace("\0", "<wbr>"))  # noqa: S704 - escaped in the same line
+    """A long name or ARN that may break after its colons and slashes; copying it gives the value itself."""
+    seen = str(escape(visible(value)))
+    # What is short fits; elsewhere (at a hyphen, say) browsers break a line by themselves.
+    return Markup(seen if len(value) < 24 else _SEPARATOR.sub(r"\1<wbr>", seen))  # noqa: S704 - escaped above
 
 
 def prose(text: str) -> Markup:

@@ -49,7 +49,7 @@
 
     value(row, index) {
       const cell = (this.tbodies ? row.rows[0] : row).cells[index];
-      return cell.dataset.v ?? cell.textContent.trim();
+      return cell.dataset.v ?? cell.textContent.trim().replace(/,(?=\d{3})/g, "");
     }
 
     sort(order) {

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from models.errors import UserError
 from models.settings import Settings
 from reports.commands import report
 from reports.html.catalogue import UnknownReportError
-from reports.mart.errors import MartError
 
 
 @pytest.fixture
@@ -42,10 +42,19 @@ def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None
     assert (tmp_path / "x" / "y" / "kmsledger-estate.html").is_file()
 
 
+def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:
+    """With a ledger and no mart, the mart is built first."""
+    config.write_text(f"database: {settings.database}\nreport:\n  mart: fresh.duckdb\n  directory: reports\n")
+    done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert (config.parent / "fresh.duckdb").is_file()
+    assert (config.parent / "reports" / "kmsledger-estate-run3.html").is_file()
+
+
 def test_mistakes_are_sentences(config: Path) -> None:
-    """An unknown name and a missing mart are errors for people, not tracebacks."""
+    """An unknown name, and nothing crawled yet, are errors for people, not tracebacks."""
     with pytest.raises(UnknownReportError):
         CliRunner().invoke(report, ["nonsense", "--config", str(config)], catch_exceptions=False)
     config.write_text("report:\n  mart: none.duckdb\n")
-    with pytest.raises(MartError, match="run `kmsledger crawl` first"):
+    with pytest.raises(UserError, match="run `kmsledger crawl` first"):
         CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
