@@ -10,8 +10,8 @@ import adbc_driver_manager
 import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
-from models.base import UtcDateTime, facets
-from models.tables import Base, Delivery, PolicyDocument, Run, ScopeRun
+from models.base import UtcDateTime
+from models.tables import Base, Delivery, PolicyDocument, Run, ScopeRun, facets
 from reports.mart.errors import MartError
 
 _BESIDE_FACETS: tuple[type[Base], ...] = (Run, ScopeRun, PolicyDocument, Delivery)

@@ -25,7 +25,6 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
 
 def _assess(mart: Building, settings: Settings) -> None:
     rules = load_rules(settings)
-    names = tuple(field for field in Finding.value_columns())
     engine = connect(settings.database, must_exist=True)
     try:
         with explained(engine), engine.begin() as connection:
@@ -33,7 +32,8 @@ def _assess(mart: Building, settings: Settings) -> None:
             for rule in rules:  # one at a time: the verdicts of one rule on every key are many already
                 batch = Batch()
                 batch.complete(Finding, rule.rule_id)
-                batch.rows[Finding] = [{name: row[name] for name in names} for row in assess_rule(mart.duck, rule)]
+                for row in assess_rule(mart.duck, rule):
+                    batch.add(Finding, **row)
                 merge(connection, mart.as_of, batch)
             for rule_id in known - {rule.rule_id for rule in rules}:
                 ended = Batch()

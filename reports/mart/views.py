@@ -13,6 +13,8 @@ import duckdb
 from reports.mart.reader import quoted
 
 _HEADER = re.compile(r"--([ !:]) ?(.*)")
+_PARAMETER = re.compile(r"\bas_of_run\b")
+_WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,9 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
     described: dict[str, str] = {}
     duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
-        duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {view.select}")
+        duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if view.stored else "VIEW"
-        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS SELECT * FROM {view.name}_as_of({as_of:d})")
+        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {_PARAMETER.sub(str(int(as_of)), view.select)}")
         _comment(duck, kind, view.name, view.text, view.columns)
         described = view.columns | described
     for name, history in _HISTORIES.items():
@@ -135,6 +137,27 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
     duck.execute("COMMIT")
+
+
+def inlined(select: str) -> str:
+    """A SELECT of the shipped form without WITH: DuckDB 1.4 reads no macro with one that DuckDB 2 has written."""
+    parts = []
+    rest = select
+    while match := _WITH.match(rest):
+        parts.append((match["name"], match["body"]))
+        rest = rest[match.end() :]
+    rest = rest.removeprefix(")\n")
+    known: dict[str, str] = {}
+    for name, body in parts:
+        known[name] = _filled_in(body, known)
+    return _filled_in(rest, known)
+
+
+def _filled_in(select: str, parts: dict[str, str]) -> str:
+    if not parts:
+        return select
+    reference = re.compile(rf"\b(FROM|JOIN) ({'|'.join(parts)})\b(?! AS)( [a-z_]+\b)?")
+    return reference.sub(lambda found: f"{found[1]} ({parts[found[2]]}){found[3] or ' ' + found[2]}", select)
 
 
 def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, columns: dict[str, str]) -> None:
