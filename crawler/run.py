@@ -70,6 +70,10 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
         except UserError as error:
             _close(engine, run_id, RunStatus.FAILED, error.message)
             raise
+        except Exception as error:
+            # A mistake of the program: it must not leave a run that reads as running.
+            _close(engine, run_id, RunStatus.FAILED, f"{type(error).__name__}: {error}")
+            raise
         except (KeyboardInterrupt, asyncio.CancelledError):
             _close(engine, run_id, RunStatus.INTERRUPTED, "interrupted")
             raise
