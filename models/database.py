@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,36 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 
 from models.errors import UserError
 
+SQLITE_PATIENCE = 30.0
+"""Seconds to wait for another program's write to SQLite."""
+
+_WRITES = "kmsledger writes"
+
 
 class DatabaseError(UserError):
     """The database cannot be used as it is."""
 
     exit_code = 4
+
+
+class SqliteEngine(Engine):
+    """Transactions that say from their start whether they write.
+
+    ``begin()`` takes SQLite's write lock at once, waiting for it: a transaction that reads first and writes later is
+    refused, without waiting, when another one has written in between. ``connect()`` reads, and waits for nobody.
+    """
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that writes; committed at the end, rolled back on an error."""
+        with self.connect() as connection:
+            connection.info[_WRITES] = True
+            try:
+                transaction = connection.begin()
+            finally:
+                del connection.info[_WRITES]
+            with transaction:
+                yield connection
 
 
 def connect(url: str, *, must_exist: bool = False) -> Engine:
@@ -33,16 +59,22 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(parsed.database or "")
-        if must_exist and not path.exists():
+        if must_exist and not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises where this user may not look
             raise DatabaseError(f"there is no ledger at {path}: run `kmsledger crawl` first, or name another database")
-        if not path.parent.exists():
+        if not os.path.exists(path.parent):  # noqa: PTH110 - as above
             raise DatabaseError(f"the directory {path.parent} of the database does not exist: create it")
-        engine = create_engine(parsed.set(drivername="sqlite+pysqlite"), connect_args={"timeout": 30.0})
+        made = create_engine(parsed.set(drivername="sqlite+pysqlite"), connect_args={"timeout": SQLITE_PATIENCE})
+        engine = SqliteEngine(made.pool, made.dialect, made.url)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise DatabaseError(
+            f"{parsed.get_backend_name()} cannot hold a ledger: use sqlite:///path/to/file or postgresql://user@host/database"
+        )
+    limits = {} if "connect_timeout" in parsed.query else {"connect_timeout": 10}
     try:
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=limits)
     except ModuleNotFoundError as error:
         raise DatabaseError("PostgreSQL needs the extra `postgres`: pip install 'kmsledger[postgres]'") from error
 
@@ -50,27 +82,28 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
 @contextmanager
 def explained(engine: Engine) -> Iterator[None]:
     """Turn what the database refuses into one sentence with the cause and the fix."""
-    where = engine.url.render_as_string(hide_password=True)
     try:
         yield
-    except exc.OperationalError as error:
-        raise DatabaseError(_explain(where, str(error.orig))) from error
     except exc.DatabaseError as error:
-        raise DatabaseError(_explain(where, str(error.orig))) from error
+        raise DatabaseError(_explain(engine.url.render_as_string(hide_password=True), str(error.orig))) from error
 
 
 def upgrade(engine: Engine) -> None:
     """Bring the database to the program's schema; an empty one is created, a newer one refused."""
-    with explained(engine), engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7262017)")
-        revision = current(connection)
-        _refuse_newer(connection, revision)
-        if revision == head():
-            return
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    with explained(engine):
+        with engine.connect() as connection:
+            if current(connection) == head():
+                return
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7262017)")
+            revision = current(connection)
+            _refuse_newer(connection, revision)
+            if revision == head():
+                return
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 def check(engine: Engine) -> None:
@@ -135,7 +168,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get(_WRITES) else "BEGIN")
 
 
 def _explain(where: str, cause: str) -> str:
@@ -152,11 +185,34 @@ _EXPLANATIONS = (
         "disk is full",
         "the disk that holds {where} is full: free some space and run the command again; what was saved is safe",
     ),
+    (
+        "no space left on device",
+        "the disk of the server at {where} is full: free some space and run the command again; what was saved is safe",
+    ),
     ("readonly database", "{where} cannot be written: give this user write permission on the file and its directory"),
     ("unable to open", "{where} cannot be opened: check that the path exists and this user may read and write it"),
     ("not a database", "{where} is not a SQLite database, or damaged: restore it from a backup or name another file"),
     ("malformed", "{where} is damaged: restore it from a backup"),
     ("password authentication failed", "{where} did not accept the user and password: check the database URL"),
-    ("does not exist", "{where} does not exist on the server: create the database or correct the URL"),
+    ("no password supplied", "{where} asks for a password: put it into the database URL or a password file"),
+    ('fatal:  database "', "{where} does not exist on the server: create the database or correct the URL"),
     ("connection refused", "no PostgreSQL server answers at {where}: start it or correct host and port"),
+    ("failed to resolve host", "the host of {where} is not known: correct the database URL"),
+    (
+        "timeout expired",
+        "no PostgreSQL server answers at {where}: start it, correct host and port, or open the firewall",
+    ),
+    (
+        "permission denied for",
+        "{where} does not let this user in everywhere: let it own the database, or grant it usage and create on the schema",
+    ),
+    (
+        "terminating connection",
+        "the server at {where} ended the connection: run the command again; what was saved is safe",
+    ),
+    (
+        "closed the connection unexpectedly",
+        "the server at {where} ended the connection: run the command again; what was saved is safe",
+    ),
+    ("too many clients", "the server at {where} has no connection left: wait, or raise its max_connections"),
 )

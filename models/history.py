@@ -119,7 +119,8 @@ def statements(facet: type[Facet]) -> Statements:
     """The statements of a facet."""
     target, staged, covers = facet.table(), stage_table(facet), cover_table(facet)
     same = and_(*(target.c[name] == staged.c[name] for name in facet.natural))
-    # SQLite would rather read the whole ledger and look each row up among the staged ones: so the staged side is hidden from its indexes.
+    # SQLite would rather read the whole ledger and look each row up among the staged ones: the staged side of the join
+    # is made an expression, which no index serves.
     first, *others = facet.natural
     probed = and_(
         target.c[first] == func.coalesce(staged.c[first], sql("''")),

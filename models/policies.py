@@ -12,16 +12,16 @@ from typing import Any
 
 import orjson
 
-from models.base import canonical_json
+from models.base import canonical_json, storable
 
-_ACCOUNT = re.compile(r"\d{12}")
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
 _VALUE_LISTS = ("Action", "NotAction", "Resource", "NotResource")
 _PRINCIPALS = ("Principal", "NotPrincipal")
 
 
 def canonical_policy(received: str) -> str:
-    """Canonical JSON of a policy text; the text itself when it is no JSON object."""
+    """Canonical JSON of a policy text; the text itself when it is no JSON object, or none that can be read."""
+    received = storable(received)
     try:
         document = orjson.loads(received)
     except orjson.JSONDecodeError:
@@ -33,7 +33,11 @@ def canonical_policy(received: str) -> str:
         statements = [statements]
     if isinstance(statements, list):
         document = {**document, "Statement": [_statement(statement) for statement in statements]}
-    return canonical_json(document)
+    try:
+        return canonical_json(document)
+    except orjson.JSONEncodeError:
+        # Nested deeper than can be written; AWS takes no such policy.
+        return received
 
 
 def _statement(statement: Any) -> Any:
@@ -69,13 +73,8 @@ def _principal(principal: Any) -> Any:
 
 
 def _account(value: Any) -> Any:
-    if isinstance(value, str):
-        found = _ROOT.fullmatch(value)
-        if found:
-            return found[1]
-        if _ACCOUNT.fullmatch(value):
-            return value
-    return value
+    found = _ROOT.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else value
 
 
 def _values(value: Any, *, lower: bool = False) -> Any:
