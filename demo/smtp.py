@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import ssl
 import threading
 from collections.abc import Collection
@@ -17,6 +18,8 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 from demo.certificates import Certificates
 
 START_TIMEOUT_S = 20.0
+# aiosmtpd warns of an attribute of its own that nobody here uses.
+logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)

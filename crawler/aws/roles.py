@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,8 @@ class Roles:
         """Who we are; the first call of a crawl, and the one that finds credentials or endpoints to be wrong."""
         if self._identity is None:
             answer = await self._door.call(self._own, CALLER_IDENTITY, self._aws.region, {})
-            self._identity = Identity(answer["Arn"], answer["Account"])
+            with _understood(CALLER_IDENTITY):
+                self._identity = Identity(answer["Arn"], answer["Account"])
             self._own.account_id = self._identity.account_id
         return self._identity
 
@@ -162,9 +164,10 @@ class Roles:
                 raise
             cause = classify_assume_role(error.code, error.message, None)
             raise AwsError(cause, error.code, error.message, error.retries) from error
-        held = answer["Credentials"]
-        credentials = Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
-        return credentials, held["Expiration"]
+        with _understood(ASSUME_ROLE):
+            held = answer["Credentials"]
+            credentials = Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
+            return credentials, held["Expiration"]
 
     def _request(self, access: RoleAccess) -> Mapping[str, Any]:
         role = self._role
@@ -183,6 +186,15 @@ class Roles:
         if access.policy:
             request["Policy"] = access.policy
         return request
+
+
+@contextmanager
+def _understood(operation: Operation) -> Iterator[None]:
+    """An answer without what was asked for is a gap of one account, not the end of the night."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise AwsError(Cause.MALFORMED, "MissingMember", f"the answer of {operation} has no {error}") from error
 
 
 def session_policy(actions: Iterable[str]) -> str:
