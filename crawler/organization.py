@@ -128,7 +128,7 @@ async def discover(
         return Organization(_select(found, settings), listed=False)
     reader = _Reader(door, access, region)
     try:
-        organization = (await reader.one(DESCRIBE_ORGANIZATION))["Organization"]
+        organization = (await reader.one(DESCRIBE_ORGANIZATION)).get("Organization") or {}
         listed = [account async for account in reader.items(LIST_ACCOUNTS)]
     except AwsError as error:
         raise _organization_error(error, identity) from error
@@ -334,11 +334,14 @@ class Regions:
 
     async def _ask(self, access: Access, operation: Operation, values: Mapping[str, str]) -> list[Mapping[str, Any]]:
         asked = parameters(operation, Subject(Scope("", self._home), self._home, values=dict(values)))
-        return [
+        found = [
             region
             async for page in self._door.pages(access, operation, self._home, asked)
             for region in page.get(operation.items) or ()
         ]
+        if not found:
+            raise AwsError(Cause.MALFORMED, "MissingMember", f"{operation} listed no region; every account has some")
+        return found
 
     def _selected(self, statuses: Mapping[str, str]) -> tuple[FoundRegion, ...]:
         def selection(region: str, status: str) -> str:

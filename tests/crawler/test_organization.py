@@ -271,7 +271,7 @@ def test_an_organization_that_cannot_be_read_is_one_sentence(
 def test_an_answer_without_accounts_is_no_empty_organization(answer: dict[str, Any]) -> None:
     """An organization has its management account at least: an empty answer must not send every account away."""
     with pytest.raises(org.OrganizationError, match="no accounts"):
-        discovered(organization(answers={"ListAccounts": answer}))
+        discovered(organization(answers={"ListAccounts": answer, "DescribeOrganization": {}}))
 
 
 @dataclass(frozen=True)

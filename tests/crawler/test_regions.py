@@ -107,6 +107,15 @@ def test_when_neither_way_answers_the_account_has_no_regions_to_tell() -> None:
     assert isinstance(failure, AwsError)
 
 
+def test_an_answer_without_regions_is_no_account_without_regions() -> None:
+    """An empty answer of the organization sends us to the account; an empty one there is an error."""
+    aws = ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": MEMBER_REGIONS})
+    (found,) = regions(aws, SHOP)
+    assert isinstance(found, dict)
+    (failure,) = regions(ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": {"Regions": []}}), SHOP)
+    assert isinstance(failure, AwsError)
+
+
 def test_the_configuration_leaves_regions_out() -> None:
     """Included and excluded regions; a region left out is named as such, whatever its status."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS})

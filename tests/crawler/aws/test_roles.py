@@ -212,6 +212,18 @@ def test_own_credentials_that_fail_during_the_night_are_called_that() -> None:
     assert (failure.cause, failure.code) == (Cause.CREDENTIALS, "SSOTokenLoadError")
 
 
+def test_answers_without_what_was_asked_for_are_errors_of_aws() -> None:
+    """An empty answer of STS ends one account's reading, not the program."""
+
+    async def ask(sts: Sts) -> None:
+        await (await sts.roles().member(MEMBER)).credentials()
+
+    for sts in (Sts(sts_AssumeRole={}), Sts(sts_GetCallerIdentity={})):
+        with pytest.raises(AwsError) as failure:
+            asyncio.run(ask(sts))
+        assert failure.value.cause is Cause.MALFORMED
+
+
 def test_credentials_are_never_shown() -> None:
     """Neither repr nor str of credentials holds a part of them: they end up in logs and tracebacks."""
     held = Credentials("AKIAOWN", "own-secret", "own-token")
