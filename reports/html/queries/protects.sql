@@ -26,9 +26,11 @@ named AS (
     GROUP BY key_arn
 )
 SELECT page.*, counted.services, named.uses, named.references,
-    k.alias, k.key_id, k.account_id, k.account_name, k.region, k.state, k.manager, k.days_to_deletion
+    k.alias, k.key_id, k.state, k.days_to_deletion,
+    split_part(page.key_arn, ':', 5) AS account_id, a.name AS account_name, split_part(page.key_arn, ':', 4) AS region
 FROM page
 JOIN counted USING (key_arn)
 JOIN named USING (key_arn)
 LEFT JOIN keys AS k USING (key_arn)
+LEFT JOIN accounts AS a ON a.account_id = split_part(page.key_arn, ':', 5)
 ORDER BY page.resources DESC, page.key_arn

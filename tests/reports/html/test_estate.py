@@ -13,7 +13,7 @@ from reports.mart.reader import connect
 from reports.mart.refresh import refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
 from tests.reports.html.page import Node, Row, read
-from tests.reports.ledger import DATA, IRELAND, LOCKED, SHOP
+from tests.reports.ledger import DATA, IRELAND, LOCKED, SHOP, STRANGER
 from tests.reports.world import World
 
 
@@ -267,3 +267,14 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
     refresh(settings)
     page = read(report_of(settings).read_text(encoding="utf-8"))
     assert "Nothing changed in what could be read." in section(page, "changes").text
+
+
+def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
+    """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
+    rows = page.rows("protects")
+    stranger = row_with(rows, "shop-partner")
+    assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
+    assert stranger.cells[2] == "Key not crawled"
+    lost = row_with(rows, "shop/old")
+    assert lost.cells[1] == f"Shop {SHOP}{IRELAND}"
+    assert lost.cells[2] == "Key does not exist"
