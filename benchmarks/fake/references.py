@@ -1,0 +1,49 @@
+"""How resources name their keys: in every form that AWS accepts, and sometimes one that leads nowhere."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from benchmarks.fake import assumptions as assumed
+from benchmarks.fake.accounts import OUTSIDE
+from benchmarks.fake.draw import Draw
+from benchmarks.fake.parameters import Parameters
+from benchmarks.fake.slots import CUSTOMER, Ids, slot
+
+
+class Here(Protocol):
+    """What a reference depends on."""
+
+    parameters: Parameters
+    account_id: str
+    region: str
+    other: str
+
+    @property
+    def customer_at_first(self) -> int:
+        """How many plain customer keys there were before the first night."""
+
+
+def reference(here: Here, draw: Draw, *, sentinels: bool = True) -> str | None:
+    """A key as a resource names it; None for the service's default key (where there are no keys to name)."""
+    target = draw.weighted(assumed.REFERENCE_TARGETS)
+    form = draw.weighted(assumed.REFERENCE_FORMS)
+    number = draw.between(0, max(0, here.customer_at_first - 1))
+    account = here.account_id
+    if target == "other account":
+        account, number, form = here.other, 0, "key ARN"
+    elif target == "outside the organization":
+        account, form = OUTSIDE, "key ARN"
+    elif target == "gone":
+        number += 1_000_000
+    elif not here.customer_at_first:
+        return None
+    if form == "sentinel":
+        return draw.pick(assumed.SENTINELS) if sentinels else None
+    at = slot(CUSTOMER, number)
+    key_id = Ids(here.parameters.seed, account, here.region).encode(at)
+    base = f"arn:aws:kms:{here.region}:{account}:"
+    # As `Place` names the first alias of a key; where the key has none the alias leads nowhere.
+    alias = f"alias/app-{at:x}"
+    named = {"key ARN": f"{base}key/{key_id}", "key id": key_id, "alias name": alias, "alias ARN": base + alias}
+    return named[form]
