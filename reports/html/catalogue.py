@@ -12,6 +12,7 @@ from models.settings import Settings
 from reports.html import render
 from reports.html.estate import Estate
 from reports.html.source import Source
+from reports.mart import past
 from reports.mart.reader import connect
 
 
@@ -44,16 +45,24 @@ def find(name: str) -> Report:
     raise UnknownReportError(f"there is no report {name!r}: choose from {', '.join(report.name for report in REPORTS)}")
 
 
-def write(reports: Sequence[Report], mart: Path, directory: Path, settings: Settings) -> list[Path]:
+def write(
+    reports: Sequence[Report], mart: Path, directory: Path, settings: Settings, *, as_of: str | None = None
+) -> list[Path]:
     """Write reports about the mart's run into `directory`; the paths, two a report.
 
-    One is of the run and stays; the other has the same content and always the same name. MartError if the mart cannot be
-    read, OutputError if the directory cannot be written.
+    One is of the run and stays; the other has the same content and always the same name. As of an earlier run or date there
+    is one, named after that. MartError if the mart cannot be read, QueryError if nothing was known so early, OutputError if
+    the directory cannot be written.
     """
     written: list[Path] = []
-    with connect(mart) as connection:
+    with connect(mart) if as_of is None else past.connect(mart, as_of, stored=True)[0] as connection:
         for report in reports:
             data = report.data(Source(connection), settings)
+            if as_of is not None:
+                path = directory / f"kmsledger-{report.name}-as-of-run{data.run['run_id']}.html"
+                render.write(report.template, {"report": report, "data": data}, path)
+                written.append(path)
+                continue
             path = directory / f"kmsledger-{report.name}-run{data.run['run_id']}.html"
             latest = directory / f"kmsledger-{report.name}.html"
             render.write(report.template, {"report": report, "data": data}, path)

@@ -20,6 +20,7 @@ FROM
             count(*) FILTER (WHERE manager IS NULL) AS unsorted_keys,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(unknown) > 0) AS customer_unknown,
             count(*) FILTER (WHERE manager = 'AWS' AND len(unknown) > 0) AS aws_unknown,
+            count(*) FILTER (WHERE manager = 'AWS' AND NOT policy_known AND len(unknown) = 0) AS aws_unasked,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND known = 'last known') AS customer_stale,
             count(*) FILTER (WHERE manager = 'AWS' AND known = 'last known') AS aws_stale,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND state = 'Enabled') AS customer_enabled,

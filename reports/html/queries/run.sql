@@ -4,6 +4,9 @@ SELECT
     coalesce(r.finished_at, r.started_at) AS "at",
     (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id
         AND earlier.status IN ('complete', 'partial')) AS earlier_runs,
+    -- The view ends at the run itself.
+    (SELECT count(*) FROM ledger.run AS later WHERE later.run_id > r.run_id
+        AND later.status IN ('complete', 'partial')) AS later_runs,
     m.name AS management_name
 FROM runs AS r
 LEFT JOIN accounts AS m ON m.account_id = r.management_account_id
