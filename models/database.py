@@ -63,7 +63,7 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
             raise DatabaseError(f"there is no ledger at {path}: run `kmsledger crawl` first, or name another database")
         if not os.path.exists(path.parent):  # noqa: PTH110 - as above
             raise DatabaseError(f"the directory {path.parent} of the database does not exist: create it")
-        made = create_engine(parsed.set(drivername="sqlite+pysqlite"), connect_args={"timeout": SQLITE_PATIENCE})
+        made = create_engine(parsed.set(drivername="sqlite"), connect_args={"timeout": SQLITE_PATIENCE})
         engine = SqliteEngine(made.pool, made.dialect, made.url)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -85,7 +85,7 @@ def explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except exc.DatabaseError as error:
-        raise DatabaseError(_explain(engine.url.render_as_string(hide_password=True), str(error.orig))) from error
+        raise DatabaseError(_explain(_name(engine), str(error.orig))) from error
 
 
 def upgrade(engine: Engine) -> None:
@@ -113,11 +113,11 @@ def check(engine: Engine) -> None:
         _refuse_newer(connection, revision)
         if revision is None:
             raise DatabaseError(
-                f"{_name(connection)} is empty: run `kmsledger crawl`, or `kmsledger db upgrade`, first"
+                f"{_name(connection.engine)} is empty: run `kmsledger crawl`, or `kmsledger db upgrade`, first"
             )
         if revision != head():
             raise DatabaseError(
-                f"{_name(connection)} has schema {revision}, this program needs {head()}: run `kmsledger db upgrade`"
+                f"{_name(connection.engine)} has schema {revision}, this program needs {head()}: run `kmsledger db upgrade`"
             )
 
 
@@ -140,7 +140,7 @@ def _refuse_newer(connection: Connection, revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision not in known:
         raise DatabaseError(
-            f"{_name(connection)} was written by a newer kmsledger (schema {revision}): update this program, it changed nothing"
+            f"{_name(connection.engine)} was written by a newer kmsledger (schema {revision}): update this program, it changed nothing"
         )
 
 
@@ -150,8 +150,9 @@ def _config() -> Config:
     return config
 
 
-def _name(connection: Connection) -> str:
-    return connection.engine.url.render_as_string(hide_password=True)
+def _name(engine: Engine) -> str:
+    """The URL as a user wrote it, without the password."""
+    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
