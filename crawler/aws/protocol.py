@@ -90,7 +90,7 @@ class Codec:
                 read: dict[str, Any] = self._convert(orjson.loads(answer.body)) if answer.body else {}
                 return read
             parsed = self._parse(answer)
-        except (orjson.JSONDecodeError, botocore.parsers.ResponseParserError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise AwsError(Cause.SERVICE_ERROR, "UnreadableAnswer", f"{type(error).__name__}: {error}") from error
         parsed.pop("ResponseMetadata", None)
         return parsed
@@ -101,7 +101,7 @@ class Codec:
             return _json_error(answer)
         try:
             described = self._parse(answer).get("Error") or {}
-        except (botocore.parsers.ResponseParserError, ValueError, TypeError, KeyError):
+        except UNREADABLE:
             described = {}
         return str(described.get("Code") or answer.status), str(described.get("Message") or "")
 
@@ -127,6 +127,16 @@ class Codecs:
             found = self._known[key] = Codec(model)
         return found
 
+
+UNREADABLE = (
+    botocore.parsers.ResponseParserError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+"""How parsing fails on a text that AWS never sent, such as a proxy's well-formed page, or on a time beyond all calendars."""
 
 _NO_OUTPUT = StructureShape("NoOutput", {"type": "structure", "members": {}})
 

@@ -116,8 +116,8 @@ class Boto3Transport:
             raise AwsError(Cause.SERVICE_ERROR, type(error).__name__, str(error)) from error
         except botocore.exceptions.BotoCoreError as error:
             raise AwsError(Cause.REFUSED, type(error).__name__, str(error)) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # How botocore's parsers fail on a well-formed text that AWS never sent, such as a proxy's page.
+        except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            # How botocore's parsers fail on what AWS never sent: a proxy's well-formed page, a time beyond all calendars.
             said = f"the answer is not one of AWS: {type(error).__name__}: {error}"
             raise AwsError(Cause.SERVICE_ERROR, "ResponseNotUnderstood", said) from error
         answer.pop("ResponseMetadata", None)

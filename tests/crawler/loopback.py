@@ -138,6 +138,13 @@ def _xml(given: dict[str, Any]) -> str:
     return "".join(f"<{name}>{value}</{name}>" for name, value in parts)
 
 
+class Server(ThreadingHTTPServer):
+    """Takes many connections at once."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+
 @contextmanager
 def serving() -> Iterator[Loopback]:
     """The server, until the block ends."""
@@ -165,8 +172,7 @@ def serving() -> Iterator[Loopback]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with Server(("127.0.0.1", 0), Handler) as server:
         loopback.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

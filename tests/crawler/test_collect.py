@@ -281,7 +281,7 @@ def known_facts(ledger: Ledger, facet: type[Facet]) -> set[tuple[Any, ...]]:
     return {tuple(row[name] for name in names) for row in ledger.known(facet)}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES), refusals, min_size=1))
 def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping[str, Answer]) -> None:
     """After any night with refusals, in a world that did not change, every known fact is still known, unchanged."""
