@@ -20,6 +20,9 @@ from models.run import Outcome, Run, RunStatus, ScopeRun
 TOGETHER = 50
 """Scopes merged in one transaction at most, when more than one is waiting."""
 
+SIGN_OF_LIFE = 60.0
+"""Seconds without anything to save after which the lock is told that the crawl is alive."""
+
 
 class NothingToResumeError(UserError):
     """There is no unfinished run."""
@@ -195,7 +198,11 @@ class Saver:
         ended = False
         while not ended:
             together: list[Finished] = []
-            one = self._waiting.get()
+            try:
+                one = self._waiting.get(timeout=SIGN_OF_LIFE)
+            except queue.Empty:
+                self._write(together)
+                continue
             while one is not None:
                 together.append(one)
                 if len(together) >= TOGETHER:
@@ -205,11 +212,16 @@ class Saver:
                 except queue.Empty:
                     break
             ended = one is None
-            if not together or self.error is not None:
-                continue
-            try:
-                with explained(self._engine), self._engine.begin() as connection:
-                    self.merged += save(connection, self._run_id, together)
-                self.saved += len(together)
-            except Exception as error:  # noqa: BLE001 - carried to the crawl's own thread by put() and check(), which raise it
-                self.error = error
+            if together:
+                self._write(together)
+
+    def _write(self, together: Sequence[Finished]) -> None:
+        """Save some scopes; with none it is only a sign of life."""
+        if self.error is not None:
+            return
+        try:
+            with explained(self._engine), self._engine.begin() as connection:
+                self.merged += save(connection, self._run_id, together)
+            self.saved += len(together)
+        except Exception as error:  # noqa: BLE001 - carried to the crawl's own thread by put() and check(), which raise it
+            self.error = error

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -108,24 +109,21 @@ def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledg
 
 def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
     """One scope whole, one not: only of the whole one is anything closed."""
-    with ledger.engine.begin() as connection:
-        run_id = _run(connection)
-        save.save(connection, run_id, [finished("eu-west-1", "a", "b"), finished("us-east-1", "a", "b")])
-    with ledger.engine.begin() as connection:
-        partial = finished("us-east-1", "a", outcome=Outcome.PARTIAL, whole=False)
-        save.save(connection, _run(connection), [finished("eu-west-1", "a"), partial])
+    partial = finished("us-east-1", "a", outcome=Outcome.PARTIAL, whole=False)
+    for night in (
+        [finished("eu-west-1", "a", "b"), finished("us-east-1", "a", "b")],
+        [finished("eu-west-1", "a"), partial],
+    ):
+        run_id = save.start(ledger.engine, "test")
+        with ledger.engine.begin() as connection:
+            save.save(connection, run_id, night)
+        lock.release(ledger.engine, run_id)
     assert {(row["region"], row["key_id"]) for row in ledger.known(Key)} == {
         ("eu-west-1", "a"),
         ("us-east-1", "a"),
         ("us-east-1", "b"),
     }
     assert scopes(ledger)[2:] == [(2, "eu-west-1", "complete"), (2, "us-east-1", "partial")]
-
-
-def _run(connection: Any) -> int:
-    values = {"started_at": dt.datetime.now(dt.UTC), "status": "running", "version": "test"}
-    run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
-    return run_id
 
 
 def test_a_scope_saved_twice_counts_once(ledger: Ledger) -> None:
@@ -227,6 +225,32 @@ def test_saving_is_a_sign_of_life(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
     assert dt.datetime.now(dt.UTC) - heartbeat < dt.timedelta(minutes=1)
+
+
+def test_a_crawl_with_nothing_to_save_is_alive_too(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large scope may take longer than a silent machine is believed: signs of life come in between."""
+    monkeypatch.setattr(save, "SIGN_OF_LIFE", 0.02)
+    run_id = save.start(ledger.engine, "test")
+    with ledger.engine.connect() as connection:
+        (began,) = connection.execute(select(CrawlLock.heartbeat)).one()
+    with Saver(ledger.engine, run_id) as saver:
+        time.sleep(0.3)
+    saver.check()
+    with ledger.engine.connect() as connection:
+        (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
+    assert heartbeat > began
+
+
+def test_a_crawl_that_lost_its_lock_stops(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another crawl took over, this one saves nothing more, and learns of it even while it has nothing to save."""
+    monkeypatch.setattr(save, "SIGN_OF_LIFE", 0.02)
+    run_id = save.start(ledger.engine, "test")
+    lock.release(ledger.engine, run_id)
+    with Saver(ledger.engine, run_id) as saver:
+        time.sleep(0.3)
+    with pytest.raises(LockedError, match="another crawl took its place"):
+        saver.check()
+    assert scopes(ledger) == []
 
 
 @pytest.mark.parametrize(("whole", "status"), [(True, RunStatus.COMPLETE), (False, RunStatus.PARTIAL)])
