@@ -18,9 +18,20 @@ CONFIG = click.option(
 )
 
 
+MART = click.option(
+    "--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart."
+)
+AS_OF = click.option(
+    "--as-of",
+    metavar="DATE|RUN",
+    help="Answer with what was known then: a run's number, or a date or time (UTC; a date means its end).",
+)
+
+
 @click.command()
 @CONFIG
-@click.option("--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart.")
+@MART
+@AS_OF
 @click.option(
     "--format",
     "form",
@@ -34,20 +45,21 @@ CONFIG = click.option(
 )
 @click.option("--tables", is_flag=True, help="List the views and what their columns mean.")
 @click.argument("query", required=False)
-def sql(*, file: Path, mart_file: Path | None, form: str, limit: int, tables: bool, query: str | None) -> None:
+def sql(
+    *, file: Path, mart_file: Path | None, as_of: str | None, form: str, limit: int, tables: bool, query: str | None
+) -> None:
     """Query the analysts' database with SQL (DuckDB's); - reads the query from standard input.
 
-    The database is opened for reading only. Times are UTC; ids of accounts are texts.
+    The database is opened for reading only. Times are UTC; ids of accounts are texts. With --as-of all views answer as they
+    did after that run; each query computes what it reads of them, which takes longer than asking about the last run.
     """
+    from reports.mart import past
     from reports.mart.output import printable, writer_of
     from reports.mart.query import ask, described
 
     if tables == (query is not None):
         raise click.UsageError("give a query, - to read one from standard input, or --tables")
-    if mart_file is None:
-        from models.settings import load
-
-        mart_file = load(file).report.mart
+    mart_file = mart_file or _mart_of(file)
     if tables:
         columns, listed = described(mart_file)
         if form != "table":
@@ -60,15 +72,26 @@ def sql(*, file: Path, mart_file: Path | None, form: str, limit: int, tables: bo
                 view = name
             click.echo(f"  {column} ({kind}): {printable(description or '')}")
         return
-    columns, rows = ask(mart_file, sys.stdin.read() if query == "-" else query or "")
+    text = sys.stdin.read() if query == "-" else query or ""
+    connection = None
+    if as_of is not None:
+        connection, moment = past.connect(mart_file, as_of)
+        click.echo(f"as of {moment}", err=True)
+    columns, rows = ask(mart_file, text, connection)
     writer_of(form, limit)(sys.stdout, columns, rows)
+
+
+def _mart_of(file: Path) -> Path:
+    from models.settings import load
+
+    return load(file).report.mart
 
 
 @click.command()
 @CONFIG
-@click.option("--as-of", type=click.IntRange(min=1), metavar="RUN", help="Answer as of this run instead of the latest.")
+@AS_OF
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write there instead of to report.mart.")
-def mart(*, file: Path, as_of: int | None, out: Path | None) -> None:
+def mart(*, file: Path, as_of: str | None, out: Path | None) -> None:
     """Rebuild the analysts' database from the ledger; open readers keep the old one.
 
     For the latest run the rules are run again; with --as-of the findings are those that were reached then.
@@ -95,10 +118,12 @@ def mart(*, file: Path, as_of: int | None, out: Path | None) -> None:
     help="Where the files go, instead of report.directory in the settings.",
 )
 @CONFIG
-def report(name: str | None, directory: Path | None, file: Path) -> None:
+@AS_OF
+def report(name: str | None, directory: Path | None, file: Path, as_of: str | None) -> None:
     """Write the HTML reports about the last run, all of them or the one called NAME.
 
-    Each is written twice with the same content: under the number of its run, and under a name that never changes.
+    Each is written twice with the same content: under the number of its run, and under a name that never changes. With
+    --as-of there is one file, which says so in its name: the reports of the nights stay what they were.
     """
     from models.settings import load
     from reports.html.catalogue import REPORTS, find, write
@@ -108,7 +133,7 @@ def report(name: str | None, directory: Path | None, file: Path) -> None:
     settings = load(file)
     if not settings.report.mart.exists():
         refresh(settings)
-    for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings):
+    for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings, as_of=as_of):
         click.echo(path)
 
 

@@ -16,12 +16,13 @@ from models.settings import Settings
 from reports.compliance.rules import load_rules, rule_rows
 from reports.mart import changes, derive, load, views
 from reports.mart.errors import MartError
+from reports.mart.moments import moments, resolve
 from reports.mart.reader import CATALOG, quoted
 
 _SCHEMA = "ledger"
 _STORAGE = "v1.0.0"
 """An old storage version: DuckDB clients of the last years open the file."""
-_MACROS = (
+MACROS = (
     "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
     """
     CREATE MACRO ledger.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
@@ -53,10 +54,11 @@ class MartInfo:
     findings: int
 
 
-def build(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | None = None) -> MartInfo:
+def build(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | str | None = None) -> MartInfo:
     """Rebuild the mart from the ledger and replace the old one; who has that open keeps it.
 
-    ``as_of`` is the run that the views answer for, by default the latest that ended. Raises MartError or DatabaseError.
+    ``as_of`` is the run or date that the views answer for (see :func:`reports.mart.moments.resolve`), by default the latest
+    run that ended. Raises MartError, QueryError or DatabaseError.
     """
     with building(engine_url, mart_path, settings, as_of=as_of) as mart:
         return mart.info()
@@ -88,7 +90,9 @@ class Building:
 
 
 @contextmanager
-def building(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | None = None) -> Iterator[Building]:
+def building(
+    engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | str | None = None
+) -> Iterator[Building]:
     """Build beside the target; publish when the block ends without an error."""
     rules = load_rules(settings)
     engine = connect(engine_url, must_exist=True)
@@ -113,10 +117,10 @@ def building(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int
             duck.execute(f"ATTACH {quoted(str(beside))} AS {CATALOG} (STORAGE_VERSION '{_STORAGE}')")
             duck.execute(f"USE {CATALOG}")
             duck.execute(f"CREATE SCHEMA {_SCHEMA}")
-            for macro in _MACROS:
+            for macro in MACROS:
                 duck.execute(macro)
             load.load(duck, engine_url, load.tables())
-            run = _as_of(duck, as_of)
+            run = resolve(moments(duck), as_of).run_id
             parties = [(party.name, party.accounts) for party in settings.parties]
             derive.derive(duck, parties, rule_rows(rules))
             changes.create(duck)
@@ -128,18 +132,6 @@ def building(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int
         finally:
             duck.close()
             _remove(beside)
-
-
-def _as_of(duck: duckdb.DuckDBPyConnection, wanted: int | None) -> int:
-    """The run to answer for: the one wanted, or the latest that ended, or the latest there is."""
-    runs = duck.execute("SELECT run_id, status IN ('complete', 'partial') FROM ledger.run ORDER BY run_id").fetchall()
-    if not runs:
-        raise MartError("the ledger holds no run yet: run `kmsledger crawl` first")
-    if wanted is None:
-        return int(max((run for run, ended in runs if ended), default=runs[-1][0]))
-    if wanted not in {run for run, _ in runs}:
-        raise MartError(f"there is no run {wanted} in the ledger: it holds runs {runs[0][0]} to {runs[-1][0]}")
-    return wanted
 
 
 def _remove(path: Path) -> None:

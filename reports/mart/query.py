@@ -26,11 +26,16 @@ ORDER BY c.table_name, c.column_index
 """
 
 
-def ask(path: Path, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Run SQL on the mart, read-only; returns column names and rows. Raises MartError or QueryError."""
+def ask(
+    path: Path, sql: str, connection: duckdb.DuckDBPyConnection | None = None
+) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Run SQL on the mart, read-only; returns column names and rows. Raises MartError or QueryError.
+
+    A connection given (as of an earlier run) is used instead of a new one, and closed after the last row.
+    """
     if not sql.strip().rstrip(";").strip():
         raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
-    connection = connect(path)
+    connection = connection or connect(path)
     try:
         connection.execute(sql)
         columns = [column[0] for column in connection.description or ()]

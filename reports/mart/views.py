@@ -117,13 +117,16 @@ def views() -> tuple[View, ...]:
     return tuple(_view(file.name, file.read_text(encoding="utf-8")) for file in files)
 
 
-def create(duck: duckdb.DuckDBPyConnection, as_of: int) -> None:
-    """Create views and macros in the mart; the views answer as of the run ``as_of``."""
+def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True) -> None:
+    """Create views and macros in the mart; the views answer as of the run ``as_of``.
+
+    Without ``stored`` nothing is computed in advance.
+    """
     described: dict[str, str] = {}
     duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
-        kind = "TABLE" if view.stored else "VIEW"
+        kind = "TABLE" if stored and view.stored else "VIEW"
         duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {_PARAMETER.sub(str(int(as_of)), view.select)}")
         _comment(duck, kind, view.name, view.text, view.columns)
         described = view.columns | described
