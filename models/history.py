@@ -32,7 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.base import Facet, storable
 from models.keys import PolicyDocument
-from models.staging import count_written, cover_table, ended_table, stage, stage_rows, stage_table
+from models.staging import count_written, cover_table, ended_table, stage, stage_covers, stage_rows, stage_table
 from models.tables import facets
 
 Row = Mapping[str, Any]
@@ -184,7 +184,7 @@ def _merge_facet(
         closed += len(_end(connection, run_id, facet, steps.changed))
     if covers:
         if facet.cover:
-            stage(connection, cover_table(facet), list(covers))
+            stage(connection, cover_table(facet), stage_covers(covers))
         gone = _end(connection, run_id, facet, steps.absent)
         closed += len(gone) + _end_orphans(connection, run_id, facet, gone)
     if rows:

@@ -61,12 +61,14 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
     connection.exec_driver_sql(f'TRUNCATE "{staged.name}"' if postgresql and many else f'DELETE FROM "{staged.name}"')
     connection.info[staged] = len(rows)
     names = ", ".join(f'"{column.name}"' for column in staged.columns)
+    if not rows:
+        return
     if postgresql:
         _copy(connection, staged, names, rows)
         # Without figures the planner takes a temporary table for a big one, and reads the whole ledger to join with it.
         keys = ", ".join(f'"{column.name}"' for column in staged.primary_key or staged.columns)
         connection.exec_driver_sql(f'ANALYZE "{staged.name}" ({keys})')
-    elif rows:
+    else:
         marks = ", ".join("?" * len(staged.columns))
         connection.exec_driver_sql(f'INSERT INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
 
@@ -116,6 +118,11 @@ def stage_rows(facet: type[Facet], rows: Iterable[Mapping[str, Any]], dialect: s
                 values[index] = written(values[index])
         unique[tuple(values[index] for index in natural)] = (*values, digest)
     return list(unique.values())
+
+
+def stage_covers(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Names of complete listings as rows for :func:`stage`."""
+    return [tuple(storable(one) if isinstance(one, str) else one for one in cover) for cover in covers]
 
 
 def _temporary(name: str, *columns: Column[Any]) -> Table:
