@@ -9,10 +9,37 @@ from sqlalchemy import Engine, select
 
 from models.base import Facet
 from models.history import Batch, Merged, merge, open_rows
-from models.tables import Key, KeyMetadata, Resource
+from models.tables import (
+    Key,
+    KeyGrant,
+    KeyMetadata,
+    KeyPolicy,
+    KeyReference,
+    KeyRotation,
+    KeyRotationEvent,
+    KeyUsage,
+    Resource,
+    Tag,
+)
 
 ACCOUNT, REGION = "000123456789", "eu-west-1"
 BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+OF_KEY: dict[type[Facet], dict[str, Any]] = {
+    KeyMetadata: {},
+    KeyPolicy: {},
+    KeyGrant: {"grant_id": "g1"},
+    KeyRotation: {},
+    KeyRotationEvent: {"rotated_at": BEGINNING},
+}
+OF_RESOURCE: dict[type[Facet], dict[str, Any]] = {
+    KeyReference: {"role": "storage", "position": 0},
+    KeyUsage: {"role": "storage", "position": 0},
+}
+DESCRIBES_KEY: tuple[type[Facet], ...] = (*OF_KEY, Tag)
+DESCRIBES_RESOURCE: tuple[type[Facet], ...] = (*OF_RESOURCE, Tag)
+WITH_KEY: tuple[type[Facet], ...] = (Key, *DESCRIBES_KEY)
+WITH_RESOURCE: tuple[type[Facet], ...] = (Resource, *DESCRIBES_RESOURCE)
 
 # What a fact must have where it does not matter.
 _NEEDED: dict[str, Any] = {
@@ -100,3 +127,17 @@ def intervals(engine: Engine, facet: type[Facet], value: str) -> list[tuple[Any,
 def scope(*keys: dict[str, Any], complete: bool = True) -> Batch:
     """The listing of the keys of one account and region."""
     return batch(*((Key, one) for one in keys), complete=((Key, ACCOUNT, REGION),) if complete else ())
+
+
+def key_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+    """A key with one fact of each facet that describes it."""
+    one = key(number)
+    children = [(facet, row(facet, key_arn=one["key_arn"], **values)) for facet, values in OF_KEY.items()]
+    return [(Key, one), *children, (Tag, row(Tag, resource_arn=one["key_arn"], tag_key="Owner"))]
+
+
+def database_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+    """A database instance with one fact of each facet that describes it."""
+    one = resource(number)
+    children = [(facet, row(facet, resource_arn=one["resource_arn"], **own)) for facet, own in OF_RESOURCE.items()]
+    return [(Resource, one), *children, (Tag, row(Tag, resource_arn=one["resource_arn"], tag_key="Owner"))]

@@ -19,8 +19,6 @@ from models.tables import (
     KeyGrant,
     KeyMetadata,
     KeyPolicy,
-    KeyReference,
-    KeyRotation,
     KeyRotationEvent,
     KeyUsage,
     PolicyDocument,
@@ -30,10 +28,16 @@ from models.tables import (
 from tests.models.ledgers import (
     ACCOUNT,
     BEGINNING,
+    DESCRIBES_KEY,
+    DESCRIBES_RESOURCE,
     REGION,
+    WITH_KEY,
+    WITH_RESOURCE,
     batch,
+    database_with_everything,
     intervals,
     key,
+    key_with_everything,
     known,
     metadata,
     night,
@@ -44,33 +48,6 @@ from tests.models.ledgers import (
 
 ARN = key()["key_arn"]
 DATABASE = resource()["resource_arn"]
-OF_KEY: dict[type[Facet], dict[str, Any]] = {
-    KeyMetadata: {},
-    KeyPolicy: {},
-    KeyGrant: {"grant_id": "g1"},
-    KeyRotation: {},
-    KeyRotationEvent: {"rotated_at": BEGINNING},
-}
-OF_RESOURCE: dict[type[Facet], dict[str, Any]] = {
-    KeyReference: {"role": "storage", "position": 0},
-    KeyUsage: {"role": "storage", "position": 0},
-}
-
-
-DESCRIBES_KEY: tuple[type[Facet], ...] = (*OF_KEY, Tag)
-DESCRIBES_RESOURCE: tuple[type[Facet], ...] = (*OF_RESOURCE, Tag)
-
-
-def key_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
-    one = key(number)
-    children = [(facet, row(facet, key_arn=one["key_arn"], **values)) for facet, values in OF_KEY.items()]
-    return [(Key, one), *children, (Tag, row(Tag, resource_arn=one["key_arn"], tag_key="Owner"))]
-
-
-def database_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
-    one = resource(number)
-    children = [(facet, row(facet, resource_arn=one["resource_arn"], **own)) for facet, own in OF_RESOURCE.items()]
-    return [(Resource, one), *children, (Tag, row(Tag, resource_arn=one["resource_arn"], tag_key="Owner"))]
 
 
 def test_a_first_night_opens_everything(ledger: Engine) -> None:
@@ -176,7 +153,7 @@ def test_what_is_made_again_begins_again(ledger: Engine) -> None:
     night(ledger, 1, batch(*database_with_everything()))
     night(ledger, 2, batch(complete=(listing,)))
     night(ledger, 3, batch(*database_with_everything(), complete=(listing,)))
-    for facet in (Resource, *DESCRIBES_RESOURCE):
+    for facet in WITH_RESOURCE:
         assert intervals(ledger, facet, "resource_arn") == [(DATABASE, 1, 2), (DATABASE, 3, None)]
 
 
@@ -338,7 +315,7 @@ def test_what_comes_and_goes_in_one_run_was_never_there(ledger: Engine) -> None:
     """A key that a run's first look showed and its second, complete one did not leaves no trace, nor does its policy."""
     night(ledger, 1, batch(*key_with_everything()))
     night(ledger, 1, scope())
-    for facet in (Key, *DESCRIBES_KEY):
+    for facet in WITH_KEY:
         assert intervals(ledger, facet, facet.natural[0]) == []
 
 
