@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from demo import organization
+from demo.server import AwsServer
 from models.database import connect, upgrade
 from tests import postgres
 
@@ -78,3 +80,17 @@ def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     with postgres.database(request.getfixturevalue("postgresql_server")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[AwsServer]:
+    """One AWS a process, because moto's state is the process's; tests put back what they change."""
+    with AwsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def demo_world(aws_server: AwsServer) -> organization.World:
+    """The made-up organization in it."""
+    aws_server.reset()
+    return organization.build(aws_server)

@@ -1,7 +1,4 @@
-"""One AWS and one organization for a whole test session: both take seconds to make.
-
-Tests that change things put back what they changed.
-"""
+"""What the tests of the demo's parts share."""
 
 from __future__ import annotations
 
@@ -10,20 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from demo import certificates, organization
+from demo import certificates
 from demo.server import AwsServer
-
-
-@pytest.fixture(scope="session")
-def aws_server() -> Iterator[AwsServer]:
-    with AwsServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def demo_world(aws_server: AwsServer) -> organization.World:
-    aws_server.reset()
-    return organization.build(aws_server)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from demo import certificates
 from demo.__main__ import environment, write_settings
-from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
+from demo.organization import EXTERNAL_ID, World, apply_permanent_faults
 from demo.server import AwsServer
 from demo.smtp import MailServer
 
@@ -52,25 +52,12 @@ class House:
         return House(self.aws, self.world, self.mail, directory, directory / self.settings.name, dict(self.extra))
 
 
-@pytest.fixture(scope="session")
-def aws() -> Iterator[AwsServer]:
-    """One AWS for all tests of this worker."""
-    with AwsServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def world(aws: AwsServer) -> World:
-    """The made-up organization, built through the API."""
-    return build(aws)
-
-
 @pytest.fixture(autouse=True)
-def no_faults_left(aws: AwsServer, world: World) -> Iterator[None]:
+def no_faults_left(aws_server: AwsServer, demo_world: World) -> Iterator[None]:
     """Each test injects its own faults; what the organization always refuses stays."""
-    apply_permanent_faults(aws, world)
+    apply_permanent_faults(aws_server, demo_world)
     yield
-    aws.clear_faults()
+    aws_server.clear_faults()
 
 
 @pytest.fixture(scope="session")
@@ -99,15 +86,15 @@ def make_house(
 
 @pytest.fixture(scope="session")
 def crawled(
-    aws: AwsServer,
-    world: World,
+    aws_server: AwsServer,
+    demo_world: World,
     mail: MailServer,
     tls: certificates.Certificates,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> House:
     """The organization after one crawl; tests that go on from here take a copy."""
-    house = make_house(aws, world, mail, tls, tmp_path_factory.mktemp("crawled") / "house")
-    apply_permanent_faults(aws, world)
+    house = make_house(aws_server, demo_world, mail, tls, tmp_path_factory.mktemp("crawled") / "house")
+    apply_permanent_faults(aws_server, demo_world)
     done = house.run("crawl")
     assert done.returncode == 3, done.stderr
     return house
@@ -120,6 +107,8 @@ def house(crawled: House, tmp_path: Path) -> House:
 
 
 @pytest.fixture
-def fresh(aws: AwsServer, world: World, mail: MailServer, tls: certificates.Certificates, tmp_path: Path) -> House:
+def fresh(
+    aws_server: AwsServer, demo_world: World, mail: MailServer, tls: certificates.Certificates, tmp_path: Path
+) -> House:
     """The organization with no ledger yet."""
-    return make_house(aws, world, mail, tls, tmp_path / "fresh")
+    return make_house(aws_server, demo_world, mail, tls, tmp_path / "fresh")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -131,8 +132,8 @@ def test_a_crawl_beside_a_running_crawl(house: House) -> None:
     with sqlite3.connect(house.directory / "ledger.db") as connection:
         connection.execute(
             "insert into crawl_lock (lock_id, run_id, host, process_id, since, heartbeat) "
-            "values (1, 1, ?, ?, '2026-01-02 03:04:05.000000', '2026-01-02 03:04:05.000000')",
-            (socket.gethostname(), os.getpid()),
+            "values (1, 1, ?, ?, '2026-01-02 03:04:05.000000', ?)",
+            (socket.gethostname(), os.getpid(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"),
         )
     says(house.run("crawl"), 2, "2026-01-02 03:04:05", str(os.getpid()))
 
