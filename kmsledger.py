@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LAZY = {
     "config": ("models.commands", "config"),
     "db": ("models.commands", "db"),
+    "prune": ("models.commands", "prune"),
     "permissions": ("crawler.commands", "permissions"),
     "sql": ("reports.commands", "sql"),
     "mart": ("reports.commands", "mart"),
@@ -28,7 +29,8 @@ LAZY = {
 
 HELP = {
     "config": "Check the settings file.",
-    "db": "Create, upgrade or check the database.",
+    "db": "Create, upgrade, check or copy the database.",
+    "prune": "Delete history that is older than some days.",
     "permissions": "Print the IAM policy that the crawler needs.",
     "sql": "Query the analysts' database.",
     "mart": "Rebuild the analysts' database from the ledger.",
@@ -176,7 +178,9 @@ def _guarded(*, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        return _failed(f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints", 4)
+        return _failed(
+            f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints", 4
+        )
     return result if isinstance(result, int) else 0
 
 

@@ -77,3 +77,66 @@ def check_schema(file: Path) -> None:
     engine = database.connect(load(file).database, must_exist=True)
     database.check(engine)
     click.echo(f"{engine.url.render_as_string(hide_password=True)} has schema {database.head()}")
+
+
+@db.command("copy")
+@click.option("--from", "source", required=True, metavar="URL", help="The ledger to copy; no crawl may run.")
+@click.option("--to", "target", required=True, metavar="URL", help="A new or empty database.")
+def copy_ledger(source: str, target: str) -> None:
+    """Copy the whole ledger to another database, SQLite or PostgreSQL, and compare what arrived.
+
+    URLs are sqlite:///path/to/file or postgresql://user@host/database; a password is better left to PGPASSWORD or ~/.pgpass.
+    All rows arrive, or none.
+    """
+    from models.copy import copy
+
+    done = copy(source, target, lambda one: click.echo(f"{one.table}: {one.rows} rows, checksum {one.checksum}"))
+    click.echo(f"copied {sum(one.rows for one in done)} rows; what arrived is equal, table by table")
+
+
+@click.command()
+@click.option(
+    "--keep",
+    required=True,
+    type=click.IntRange(1, 36_500),
+    metavar="DAYS",
+    help="Runs that finished within so many days stay whole.",
+)
+@click.option(
+    "--coverage-keep",
+    type=click.IntRange(1, 36_500),
+    metavar="DAYS",
+    help="The same for coverage [default: as --keep].",
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@_CONFIG
+def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
+    """Delete versions that ended long ago, coverage of long ago, and policies and runs that nothing points to any more.
+
+    What was known in any run that finished within the days to keep stays as it was. Answers to "since when" reach back no
+    further than what is left. Refused while a crawl runs.
+    """
+    import datetime as dt
+
+    from models import database
+    from models.prune import prune as delete
+    from models.settings import load
+
+    engine = database.connect(load(file).database, must_exist=True)
+    database.check(engine)
+    coverage = None if coverage_keep is None else dt.timedelta(days=coverage_keep)
+    pruned = delete(engine, dt.timedelta(days=keep), coverage, dry_run=dry_run)
+    if pruned.horizon is None:
+        click.echo("the ledger holds no run yet")
+        return
+    for table, rows in pruned.rows.items():
+        click.echo(f"{table}: {rows} rows")
+    total = sum(pruned.rows.values())
+    done = "would be deleted" if dry_run else "deleted"
+    click.echo(f"{total} rows {done}; run {pruned.horizon.versions} is the oldest that is whole")
+    if pruned.freed is not None:
+        click.echo(f"the file became {pruned.freed / 1e6:.1f} MB smaller")
+    if pruned.note:
+        click.echo(pruned.note)
+    if total and not dry_run:
+        click.echo("`kmsledger mart` rebuilds the analysts' database from what is left")
