@@ -65,9 +65,11 @@ class Wanted:
     """Where the account's region-less part is asked."""
 
 
-async def collect(door: Door, access: Access, scope: Scope, wanted: Wanted) -> Collected:
-    """Everything that the declarations ask of one scope."""
-    collected = Collected(scope)
+async def collect(
+    door: Door, access: Access, scope: Scope, wanted: Wanted, counter: Counter | None = None
+) -> Collected:
+    """Everything that the declarations ask of one scope; calls are counted in ``counter`` as they are made."""
+    collected = Collected(scope, counter=counter or Counter())
     work = _Work(door, access, collected)
     if scope.region == GLOBAL:
         home = Subject(scope, wanted.home_region, values={"excludes_region": wanted.excludes_region})

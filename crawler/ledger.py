@@ -8,14 +8,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from crawler.organization import FoundAccount, FoundRegion, Organization
+from crawler.save import ORGANIZATION
 from models.database import explained
 from models.history import Batch, open_rows
 from models.keys import Tag
 from models.organization import Account, AccountRegion
 from models.run import Gap
-
-ORGANIZATION = "organization"
-"""The region under which gaps of the organization itself are filed."""
 
 
 def account_batch(engine: Engine, found: Organization, home: str) -> tuple[Batch, int]:
@@ -77,7 +75,7 @@ def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) 
         is_management=account.is_management,
         selection=account.selection,
     )
-    if account.tags and account.arn:
+    if account.tags is not None and account.arn:
         for key, value in account.tags.items():
             batch.add(Tag, resource_arn=account.arn, tag_key=key, tag_value=value)
         batch.complete(Tag, account.arn)

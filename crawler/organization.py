@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import fnmatch
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crawler.aws.door import Access, Door, parameters
@@ -95,7 +95,8 @@ class FoundAccount:
     ou_names: tuple[str, ...] = ()
     joined_at: dt.datetime | None = None
     is_management: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = None
+    """``None`` when they were not asked, or could not be."""
     selection: str = "crawled"
     placed: bool = True
 
@@ -243,7 +244,7 @@ def _account(
         tuple(tree.names.get(unit, unit) for unit in path),
         account.get("JoinedTimestamp"),
         account_id == management,
-        tags.get(account_id, {}),
+        tags.get(account_id),
         placed=bool(path) and all(unit in tree.names for unit in path),
     )
 
@@ -282,7 +283,7 @@ def _matches(account: FoundAccount, wanted: AccountFilter) -> bool:
     return (
         account.account_id in wanted.accounts
         or any(unit in wanted.ous for unit in account.ou_ids)
-        or any(account.tags.get(key) in values for key, values in wanted.tags.items())
+        or any((account.tags or {}).get(key) in values for key, values in wanted.tags.items())
         or any(fnmatch.fnmatchcase(account.name or "", pattern) for pattern in wanted.names)
     )
 

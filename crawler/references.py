@@ -6,15 +6,17 @@ used to resolve an alias: that could create the AWS managed key.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, literal, select, update
+from sqlalchemy import Connection, Engine, and_, exists, literal, select, update
 
 from crawler.declare import GLOBAL, Meaning, Scope
 from crawler.usage import SENTINELS
+from models import lock
 from models.history import Batch, merge
 from models.keys import Alias, Key, KeyMetadata
 from models.run import Gap, Outcome, ScopeRun
@@ -24,6 +26,9 @@ _KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0
 _ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):(alias/[A-Za-z0-9/_-]+)")
 _ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+")
 _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
+
+CHUNK = 20_000
+"""References resolved and written at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +131,27 @@ def _class_of(known: Known) -> tuple[KeyClass, str | None]:
     return KeyClass.UNKNOWN, "the key exists, but it could not be described"
 
 
-def link(connection: Connection, run_id: int, chunk: int = 20_000) -> None:
+def link(engine: Engine, run_id: int) -> None:
     """Resolve every reference that is known, against every key and alias that is known, and keep the result's history.
 
     Run once after the scopes of a run are saved: an alias may move, and a key vanish, in another scope than the resource's.
+    References are read on one connection and written on another, some thousands at a time; what a killed run leaves out is
+    done when it is resumed.
     """
+    with engine.connect() as reading:
+        waiting = _references(reading, run_id)
+        while batch := _resolved(itertools.islice(waiting, CHUNK)):
+            with engine.begin() as writing:
+                merge(writing, run_id, batch)
+                lock.beat(writing, run_id)
+    with engine.begin() as writing:
+        _close_unreferenced(writing, run_id)
+
+
+def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | None:
+    """The use of keys of some references; ``None`` when there is none left."""
     batch = Batch()
-    for count, (row, known) in enumerate(_references(connection, run_id), start=1):
+    for row, known in references:
         key_arn, key_class, reason = resolve(
             Reference(
                 Form(row["form"]),
@@ -154,11 +173,7 @@ def link(connection: Connection, run_id: int, chunk: int = 20_000) -> None:
             key_class=str(key_class),
             reason=reason,
         )
-        if count % chunk == 0:
-            merge(connection, run_id, batch)
-            batch = Batch()
-    merge(connection, run_id, batch)
-    _close_unreferenced(connection, run_id)
+    return batch if batch.rows else None
 
 
 def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Known]]:
@@ -190,9 +205,7 @@ def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[s
     )
     outcomes = _outcomes(connection, run_id)
     gaps = _listing_gaps(connection)
-    result = connection.execution_options(yield_per=5000).execute(query).mappings()
-    # Collected first: SQLite must not be read and written through one open cursor.
-    for row in list(result):
+    for row in connection.execution_options(yield_per=5000).execute(query).mappings():
         where = (row["target_account"], row["target_region"])
         yield (
             dict(row),

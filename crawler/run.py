@@ -11,16 +11,16 @@ from sqlalchemy import Engine
 
 from crawler import organization as org
 from crawler import save
-from crawler.aws.door import Access, Door
+from crawler.aws.door import Access, Counter, Door
 from crawler.aws.errors import AwsError
 from crawler.aws.roles import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.collect import Collected, Wanted, collect
 from crawler.declare import GLOBAL, Operation, Scope
-from crawler.ledger import ORGANIZATION, account_batch, left_accounts, region_batch
+from crawler.ledger import account_batch, left_accounts, region_batch
 from crawler.permissions import member_actions, wanted_types
 from crawler.progress import Progress
 from crawler.references import link
-from crawler.save import Coverage, Finished, Saver
+from crawler.save import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Saver
 from models import lock
 from models.database import connect, explained, upgrade
 from models.errors import UserError
@@ -28,7 +28,6 @@ from models.history import Batch
 from models.run import Cause, Gap, Outcome, RunStatus
 from models.settings import Settings
 
-WHOLE_ACCOUNT = "*"
 ACCOUNTS_AT_A_TIME = 64
 SCOPES_AT_A_TIME = 128
 """Scopes held in memory at once; the door bounds the calls."""
@@ -87,9 +86,10 @@ def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) 
     with Saver(engine, run_id) as saver, progress:
         _run(_Crawl(engine, settings, run_id, progress, saver))
     saver.check()
-    with explained(engine), engine.begin() as connection:
-        link(connection, run_id)
-        totals = save.finish(connection, run_id)
+    with explained(engine):
+        link(engine, run_id)
+        with engine.begin() as connection:
+            totals = save.finish(connection, run_id)
     return CrawlResult(run_id, **asdict(totals))
 
 
@@ -187,6 +187,10 @@ class _Crawl:
             await self._account_failed(whole, "its regions could not be listed", started)
             return
         region_batch(whole.batch, account.account_id, found)
+        for region in found:
+            if region.selection != "crawled":
+                # What could not be learned there is not asked any more: the account's regions say so.
+                whole.batch.complete(Gap, account.account_id, region.region)
         await self._put(None, whole.batch)
         names = [region.region for region in found if region.selection == "crawled"]
         if any(not kind.regional for kind in self.kinds):
@@ -207,14 +211,14 @@ class _Crawl:
         async with self.places:
             started = dt.datetime.now(dt.UTC)
             deadline = self.settings.crawl.scope_deadline
+            counter = Counter()
             try:
                 async with asyncio.timeout(deadline):
-                    collected = await collect(door, access, scope, wanted)
+                    collected = await collect(door, access, scope, wanted, counter)
             except TimeoutError:
                 collected = _out_of_time(scope, deadline)
             failed = collected.timed_out
             outcome = Outcome.FAILED if failed else Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE
-            counter = collected.counter
             coverage = Coverage(
                 scope.account_id,
                 scope.region,

@@ -24,6 +24,12 @@ SIGN_OF_LIFE = 60.0
 """Seconds without anything to save after which the lock is told that the crawl is alive."""
 
 
+WHOLE_ACCOUNT = "*"
+"""The region of coverage and gaps that concern an account as a whole."""
+ORGANIZATION = "organization"
+"""The region under which coverage and gaps of the organization itself are filed."""
+
+
 class NothingToResumeError(UserError):
     """There is no unfinished run."""
 
@@ -72,6 +78,10 @@ def resume(engine: Engine) -> int:
             raise NothingToResumeError(f"run {last.run_id} had ended: start a new one with `kmsledger crawl`")
         run_id: int = last.run_id
         lock.acquire(connection, run_id)
+        # What failed is tried again, and writes its coverage again.
+        again = (str(Outcome.COMPLETE), str(Outcome.PARTIAL))
+        whole = ScopeRun.region.in_((WHOLE_ACCOUNT, ORGANIZATION)) | ScopeRun.outcome.not_in(again)
+        connection.execute(delete(ScopeRun).where(ScopeRun.run_id == run_id, whole))
         connection.execute(
             update(Run)
             .where(Run.run_id == run_id)

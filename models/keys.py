@@ -112,6 +112,8 @@ class KeyRotation(Facet):
     __tablename__ = "key_rotation"
     natural = ("key_arn",)
     parents = OF_KEY
+    # A key that may not be described for a night still cannot rotate, only for another reason that we know.
+    unhashed = frozenset({"reason"})
 
     key_arn: Mapped[str]
     status: Mapped[str]

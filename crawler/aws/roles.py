@@ -26,6 +26,7 @@ ASSUME_ROLE = Operation("sts", "AssumeRole", caller="hub")
 OPERATIONS = (CALLER_IDENTITY, ASSUME_ROLE)
 
 RENEW_BEFORE = dt.timedelta(minutes=5)
+REFUSAL_STANDS = dt.timedelta(minutes=1)
 CHAINED_LIMIT = 3600
 """Seconds. A role assumed with the credentials of a role lasts an hour at most (sts:AssumeRole, DurationSeconds)."""
 SESSION_POLICY_LIMIT = 2048
@@ -100,21 +101,35 @@ class RoleAccess:
         self._roles = roles
         self._held: Credentials | None = None
         self._until = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._refusal: AwsError | None = None
+        self._refused_until = self._until
         self._lock = asyncio.Lock()
 
     async def credentials(self) -> Credentials:
         """Good for five minutes at least."""
         async with self._lock:
             if self._held is None or dt.datetime.now(dt.UTC) > self._until - RENEW_BEFORE:
-                self._held, self._until = await self._roles.assume(self)
+                self._held = await self._assume()
             return self._held
 
     async def renew(self, expired: Credentials) -> Credentials:
         """Assume the role again, once, however many calls saw the old session expire."""
         async with self._lock:
             if self._held is None or self._held == expired:
-                self._held, self._until = await self._roles.assume(self)
+                self._held = await self._assume()
             return self._held
+
+    async def _assume(self) -> Credentials:
+        """A new session; a refusal stands for a while, so that a lost role is not asked for by every call that is left."""
+        if self._refusal is not None and dt.datetime.now(dt.UTC) < self._refused_until:
+            raise self._refusal
+        try:
+            credentials, self._until = await self._roles.assume(self)
+        except AwsError as error:
+            self._refusal, self._refused_until = error, dt.datetime.now(dt.UTC) + REFUSAL_STANDS
+            raise
+        self._refusal = None
+        return credentials
 
 
 class Roles:

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Engine, insert, select
 
 from crawler.references import link
+from models import lock
 from models.base import Facet
 from models.database import connect, upgrade
 from models.history import Batch, merge
-from models.run import Outcome, Run, RunStatus, ScopeRun
+from models.run import CrawlLock, Outcome, Run, RunStatus, ScopeRun
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 
@@ -39,7 +40,11 @@ class Ledger:
             ]
             if rows:
                 connection.execute(insert(ScopeRun), rows)
-            link(connection, run_id)
+        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
+        with self.engine.begin() as connection:
+            connection.execute(insert(CrawlLock).values(lock_the))
+        link(self.engine, run_id)
+        lock.release(self.engine, run_id)
         return run_id
 
     def rows(self, facet: type[Facet], **where: Any) -> list[dict[str, Any]]:

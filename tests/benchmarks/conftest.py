@@ -1,0 +1,25 @@
+"""One endpoint in a thread for all tests of a worker; each test puts back what it set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.fake.parameters import preset
+from benchmarks.fake.running import FakeAws
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[FakeAws]:
+    with FakeAws(preset("tiny", seed=7)) as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(endpoint: FakeAws) -> Iterator[FakeAws]:
+    """The endpoint in the best of moods, on night 0."""
+    endpoint.control.reset()
+    yield endpoint
+    endpoint.control.faults()
+    endpoint.control.night(0)
