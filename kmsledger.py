@@ -173,7 +173,7 @@ def _guarded(*, debug: bool) -> int:
         return _failed(str(error), error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has had enough of it.
-        sys.stdout = None  # type: ignore[assignment]  # nothing is left to be flushed at exit
+        sys.stdout = None  # nothing is left to be flushed at exit
         return 0
     except Exception as error:
         if debug:

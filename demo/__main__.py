@@ -110,14 +110,14 @@ def say(text: str) -> None:
 
 def tell(seconds: float, settings: Path) -> None:
     """Where everything is, and three things to try next."""
-    reports = sorted((OUTPUT / "reports").glob("*.html"))
+    report = OUTPUT / "reports" / "kmsledger-estate.html"
     mails = sorted((OUTPUT / "mail").glob("*.eml"))
     sql = f".venv/bin/kmsledger sql --config {settings}"
     print(
         f"""
 Ready after {seconds:.0f} s.
 
-  report     {reports[0].resolve() if reports else "none"}
+  report     {report.resolve()}
   mail       {mails[0].resolve() if mails else "none"}
   ledger     {(OUTPUT / "ledger.db").resolve()}   (SQLite, with history)
   analysts'  {(OUTPUT / "kmsledger.duckdb").resolve()}   (DuckDB)

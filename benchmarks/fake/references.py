@@ -8,7 +8,7 @@ from benchmarks.fake import assumptions as assumed
 from benchmarks.fake.accounts import OUTSIDE
 from benchmarks.fake.draw import Draw
 from benchmarks.fake.parameters import Parameters
-from benchmarks.fake.slots import CUSTOMER, Ids, slot
+from benchmarks.fake.slots import CUSTOMER, Ids, alias_names, slot
 
 
 class Here(Protocol):
@@ -43,7 +43,7 @@ def reference(here: Here, draw: Draw, *, sentinels: bool = True) -> str | None:
     at = slot(CUSTOMER, number)
     key_id = Ids(here.parameters.seed, account, here.region).encode(at)
     base = f"arn:aws:kms:{here.region}:{account}:"
-    # As `Place` names the first alias of a key; where the key has none the alias leads nowhere.
-    alias = f"alias/app-{at:x}"
-    named = {"key ARN": f"{base}key/{key_id}", "key id": key_id, "alias name": alias, "alias ARN": base + alias}
-    return named[form]
+    aliases = alias_names(here.parameters.seed, account, here.region, at)
+    if form in {"key ARN", "key id"} or not aliases:
+        return key_id if form == "key id" else f"{base}key/{key_id}"
+    return aliases[0] if form == "alias name" else base + aliases[0]

@@ -116,6 +116,7 @@ class FakeAws:
         self._stopping: asyncio.Event | None = None
         self._started = threading.Event()
         self._loaders: Any = None
+        self._own: Session
 
     def __enter__(self) -> Self:
         if self._as_process:
@@ -161,7 +162,8 @@ class FakeAws:
         """A boto3 session of the management account, or of a member account through sts:AssumeRole."""
         if self._loaders is None:
             self._loaders = botocore.session.Session().get_component("data_loader")
-        own = Session(self, self.world.access_key, self.world.secret_key, None)
+            self._own = Session(self, self.world.access_key, self.world.secret_key, None)
+        own = self._own
         if account_id is None or account_id == self.world.management.id:
             return own
         parameters = self.world.parameters
@@ -219,6 +221,7 @@ class Session:
         core = botocore.session.Session()
         core.register_component("data_loader", fake.loaders)
         self._fake = fake
+        self._clients: dict[tuple[str, str], Any] = {}
         self._session = boto3.Session(
             botocore_session=core,
             aws_access_key_id=access_key,
@@ -227,17 +230,24 @@ class Session:
         )
 
     def client(self, service: str, region: str = "us-east-1", **options: Any) -> Any:
-        """A stock boto3 client."""
+        """A stock boto3 client; the same one again where there are no options of its own."""
+        special = bool(options)
+        known = self._clients.get((service, region))
+        if known is not None and not special:
+            return known
         plain = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"})
         config = plain.merge(options.pop("config", None) or Config())
         options.setdefault("verify", str(self._fake.ca_bundle) if self._fake.ca_bundle else None)
-        return self._session.client(
+        made = self._session.client(
             service,  # type: ignore[call-overload]  # the service's name is data here
             region_name=region,
             endpoint_url=self._fake.url,
             config=config,
             **options,
         )
+        if not special:
+            self._clients[service, region] = made
+        return made
 
 
 def tls_context(directory: Path) -> tuple[ssl.SSLContext, Path]:

@@ -61,6 +61,14 @@ def number_of(at: int) -> int:
     return at & ((1 << NIGHT) - 1)
 
 
+def alias_names(seed: int, account_id: str, region: str, at: int, *, least: int = 0) -> list[str]:
+    """Names of a customer key's aliases."""
+    draw = Draw(seed, account_id, region, at, "aliases")
+    count = max(least, draw.between(*draw.weighted(assumed.ALIASES)))
+    first = f"alias/{draw.pick(('app', 'data', 'payments', 'logs', 'backup', 'tenant'))}-{at:x}"
+    return [first, *(f"{first}-{number}" for number in range(1, count))][:count]
+
+
 class Ids:
     """Key ids of one account-region."""
 

@@ -33,6 +33,7 @@ from benchmarks.fake.slots import (
     PREDEFINED,
     Ids,
     MultiRegionSet,
+    alias_names,
     kind_of,
     multi_region_sets,
     number_of,
@@ -237,18 +238,13 @@ class Place:
         if kind_of(at) == ODD_KEYS:
             odd = ODD[number_of(at)]
             return [(f"alias/odd/{odd.name}" + (f"-{n}" if n else ""), at, None) for n in range(odd.aliases)]
-        draw = self.draw(at, "aliases")
-        count = draw.between(*draw.weighted(assumed.ALIASES))
         moves = [night for night, what in self.changes(at) if what == "alias"]
-        if moves and not count:
-            count = 1
-        label = draw.pick(("app", "data", "payments", "logs", "backup", "tenant"))
-        target, moved = at, None
-        if moves:
-            target = self.customer[(self.customer.index(at) + len(moves)) % len(self.customer)]
-            moved = START + (moves[-1] - 0.25) * DAY
-        first = (f"alias/{label}-{at:x}", target, moved)
-        return [first, *((f"alias/{label}-{at:x}-{n}", at, None) for n in range(1, count))][:count]
+        names = alias_names(self.parameters.seed, self.account_id, self.region, at, least=1 if moves else 0)
+        if not moves:
+            return [(name, at, None) for name in names]
+        target = self.customer[(self.customer.index(at) + len(moves)) % len(self.customer)]
+        moved = START + (moves[-1] - 0.25) * DAY
+        return [(names[0], target, moved), *((name, at, None) for name in names[1:])]
 
     def _alias(self, name: str, at: int, made: float, moved: float | None) -> dict[str, Any]:
         return {

@@ -23,13 +23,26 @@ WHERE r.valid_to IS NOT NULL AND r.valid_to <> r.valid_from
   AND NOT EXISTS (FROM ledger.resource n WHERE n.resource_arn = r.resource_arn AND n.valid_from = r.valid_to);
 
 -- Answers that had been refused ever since the subject was first seen: their first contents are no additions.
+-- A gap whose cause changed is still the same refusal.
+CREATE TEMP TABLE refused AS
+SELECT account_id, region, operation, subject, min(valid_from) AS valid_from,
+  CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS valid_to
+FROM (
+  SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM before)
+    OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS refusal
+  FROM (
+    SELECT *, lag(valid_to) OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS before
+    FROM ledger.gap
+  )
+)
+GROUP BY account_id, region, service, operation, subject, refusal;
 CREATE TEMP TABLE first_learned AS
 SELECT DISTINCT g.subject AS arn, g.operation, g.valid_to AS run_id
-FROM ledger.gap g JOIN known_key k ON k.key_arn = g.subject
+FROM refused g JOIN known_key k ON k.key_arn = g.subject
 WHERE g.valid_to IS NOT NULL AND g.valid_from <= k.first_run;
 CREATE TEMP TABLE first_listed AS
 SELECT DISTINCT g.account_id, g.region, g.operation, g.valid_to AS run_id
-FROM ledger.gap g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
+FROM refused g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
 WHERE g.valid_to IS NOT NULL AND g.subject = '' AND g.valid_from <= f.run_id;
 
 -- A sentence is head, subject, place (if told), tail. Without a subject of its own it is about the key.
@@ -38,14 +51,3 @@ CREATE TEMP TABLE stage (
   kind VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, placed BOOLEAN, before VARCHAR, after VARCHAR,
   key_before VARCHAR, key_after VARCHAR
 );
-
-CREATE TEMP MACRO noun(resource_type) AS CASE resource_type
-  WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
-  WHEN 'AWS::S3::Bucket' THEN 'bucket'
-  ELSE split_part(resource_type, '::', 2) || ' ' || replace(lower(regexp_replace(regexp_replace(
-    split_part(resource_type, '::', 3), '([A-Z]+)([A-Z][a-z])', '\1 \2', 'g'), '([a-z])([A-Z])', '\1 \2', 'g')),
-    'db ', 'DB ')
-END;
-CREATE TEMP MACRO capital(words) AS upper(words[1]) || words[2:];
-CREATE TEMP MACRO day(instant) AS strftime(instant, '%Y-%m-%d');
-CREATE TEMP MACRO id_of(key_arn) AS regexp_replace(key_arn, '^.*:key/', '')
