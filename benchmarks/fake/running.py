@@ -220,6 +220,8 @@ class Session:
     def __init__(self, fake: FakeAws, access_key: str, secret_key: str, token: str | None) -> None:
         core = botocore.session.Session()
         core.register_component("data_loader", fake.loaders)
+        self.keys = (access_key, secret_key, token)
+        """Access key, secret key, session token."""
         self._fake = fake
         self._clients: dict[tuple[str, str], Any] = {}
         self._session = boto3.Session(
