@@ -210,7 +210,7 @@ class CrawlSettings(Group):
     aws_managed_key_details: Flag = False
     resource_types: tuple[Text, ...] = ()
     scope_deadline: Annotated[int, whole(1, 86_400, "seconds")] = 3600
-    transport: Literal["boto3"] = "boto3"
+    transport: Literal["wire", "boto3"] = "wire"
 
 
 class RuleSettings(Group):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crawler.aws.errors import AwsError
-from crawler.aws.transport import Boto3Transport, Credentials, Transport
+from crawler.aws.transport import Credentials, Transport
 from crawler.declare import Operation, Subject
 from models.run import Cause
 from models.settings import AwsSettings, CrawlSettings
@@ -18,6 +18,8 @@ from models.settings import AwsSettings, CrawlSettings
 BASE_DELAY = 0.2
 """Seconds; the n-th retry waits a random time up to BASE_DELAY * 2**n, at most MAXIMUM_DELAY."""
 MAXIMUM_DELAY = 20.0
+RENEWALS = 5
+"""New sessions that one call may need before its expiry is the answer."""
 PAGE_LIMIT = 100_000
 """Pages after which a listing is taken to be going round in circles."""
 
@@ -50,7 +52,7 @@ class Door:
     def __init__(self, aws: AwsSettings, crawl: CrawlSettings, transport: Transport | None = None) -> None:
         self._attempts = crawl.attempts
         self._flight = asyncio.Semaphore(crawl.concurrency)
-        self._transport = transport or Boto3Transport(aws, crawl.concurrency)
+        self._transport = transport or _transport(aws, crawl)
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
 
@@ -64,8 +66,7 @@ class Door:
     ) -> dict[str, Any]:
         """The answer of one call, or :class:`AwsError` when it has none after all tries."""
         credentials = await access.credentials()
-        renewed = False
-        tries = 0
+        tries = renewals = 0
         while True:
             tries += 1
             try:
@@ -74,10 +75,12 @@ class Door:
                     return await self._transport.send(credentials, operation, region, params)
             except AwsError as error:
                 error.retries = tries - 1
-                if error.cause is Cause.EXPIRED and not renewed:
-                    renewed = True
-                    credentials = await access.renew(credentials)
-                    continue
+                if error.cause is Cause.EXPIRED and renewals < RENEWALS:
+                    # One new session for all calls that saw it; under load even that may have ended before our turn.
+                    renewals += 1
+                    expired, credentials = credentials, await access.renew(credentials)
+                    if credentials != expired:
+                        continue
                 if not error.retryable or tries >= self._attempts:
                     raise
                 delay = self._random.uniform(0, min(MAXIMUM_DELAY, BASE_DELAY * 2**tries))
@@ -123,6 +126,16 @@ class Door:
         for held in (self.total, counter) if counter else (self.total,):
             held.calls += 1
             held.retries += retry
+
+
+def _transport(aws: AwsSettings, crawl: CrawlSettings) -> Transport:
+    if crawl.transport == "boto3":
+        from crawler.aws.transport import Boto3Transport
+
+        return Boto3Transport(aws, crawl.concurrency)
+    from crawler.aws.wire import WireTransport
+
+    return WireTransport(aws)
 
 
 def parameters(operation: Operation, subject: Subject) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import botocore.exceptions
 import botocore.session
-import certifi
 import pycurl
+from botocore.httpsession import get_cert_path
 
 from crawler.aws.endpoints import Endpoint, Endpoints
 from crawler.aws.errors import AwsError, classify
@@ -59,12 +60,12 @@ class WireTransport:
     """The fast way. One a process; it belongs to the event loop that it is first used in."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        session = botocore.session.Session(profile=settings.profile)
+        session = _session(settings.profile)
         self._settings = settings
         self._endpoints = Endpoints(settings, session)
         self._codecs = Codecs(session)
         bundle = settings.ca_bundle or session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-        self._authorities = str(bundle or certifi.where())
+        self._authorities = str(bundle or get_cert_path(True))
         self._multi: _Multi | None = None
         self._skew = dt.timedelta()
 
@@ -301,6 +302,16 @@ class _Multi:
                 call.done.set_result(Answer(status, _headers(call.headers), b"".join(call.body)))
         handle.unsetopt(pycurl.CUSTOMREQUEST)
         self._free.append(handle)
+
+
+def _session(profile: str | None) -> botocore.session.Session:
+    session = botocore.session.Session(profile=profile)
+    try:
+        session.get_config_variable("ca_bundle")
+    except botocore.exceptions.ProfileNotFound:
+        # Whoever looks for credentials says so, in a sentence.
+        return botocore.session.Session()
+    return session
 
 
 def _unreachable(number: int, text: str, url: str) -> AwsError:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crawler.aws import door as door_module
-from crawler.aws.door import Counter, Door, parameters
+from crawler.aws.door import RENEWALS, Counter, Door, parameters
 from crawler.aws.errors import AwsError
 from crawler.aws.transport import Credentials
 from crawler.declare import Operation, Paging, Scope, Subject
@@ -102,13 +102,13 @@ def test_what_will_not_pass_is_asked_once(refusal: AwsError) -> None:
 
 
 def test_expired_credentials_are_renewed_once() -> None:
-    """An expired session is renewed and the call repeated; if the new one is refused too, that is the answer."""
+    """An expired session is renewed and the call repeated; if every new one is refused too, that is the answer."""
     answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {}}), attempts=1)
     assert answer == {"KeyMetadata": {}}
     assert [call.credentials.access_key for call in aws.asked] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
-    assert (error.cause, len(aws.asked)) == (Cause.EXPIRED, 2)
+    assert (error.cause, len(aws.asked)) == (Cause.EXPIRED, 1 + RENEWALS)
 
 
 def pages(
