@@ -59,6 +59,7 @@ class Call:
     session: Session
     asked: Mapping[str, Any]
     now: float
+    _place: Place | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +69,9 @@ class Call:
     @property
     def place(self) -> Place:
         """The caller's account in the region of the call."""
-        return self.state.world.place(self.session.account_id, self.region, self.state.night)
+        if self._place is None:
+            self._place = self.state.world.place(self.session.account_id, self.region, self.state.night)
+        return self._place
 
     def page(self, subject: str, total: int) -> Page:
         """The page that is asked for."""
@@ -87,6 +90,8 @@ class Call:
         for denial in self.state.faults.denials:
             if denial.fits(self.operation, self.session.account_id, self.region, key):
                 raise self.denied(denial.wording)
+        if key:  # the region was looked at before
+            return
         if self.service in EXEMPT_FROM_REGION_DENIAL:
             return
         if self.service == "s3" and self.operation not in REGION_DENIAL_OF_S3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeVar
@@ -11,30 +12,29 @@ T = TypeVar("T")
 Weights = Sequence[tuple[T, float]]
 """Values with their shares, which add up to one."""
 
-DIGEST = 64
-WORD = 4
+WORDS = struct.Struct(">16I")
 
 
 class Draw:
     """A stream of random numbers that depends on a text alone: the same text gives the same numbers everywhere."""
 
-    __slots__ = ("_at", "_data", "_key", "_round")
+    __slots__ = ("_at", "_key", "_round", "_words")
 
     def __init__(self, *parts: object) -> None:
         self._key = "/".join([str(part) for part in parts]).encode()
-        self._data = blake2b(self._key).digest()
+        self._words: tuple[int, ...] = WORDS.unpack(blake2b(self._key).digest())
         self._at = 0
         self._round = 0
 
     def unit(self) -> float:
         """At least 0, below 1."""
-        if self._at == DIGEST:
-            self._round += 1
-            self._data = blake2b(self._key, salt=self._round.to_bytes(16, "big")).digest()
-            self._at = 0
         at = self._at
-        self._at = at + WORD
-        return int.from_bytes(self._data[at : at + WORD], "big") / 4294967296.0
+        if at == len(self._words):
+            self._round += 1
+            self._words = WORDS.unpack(blake2b(self._key, salt=self._round.to_bytes(16, "big")).digest())
+            at = 0
+        self._at = at + 1
+        return self._words[at] / 4294967296.0
 
     def chance(self, share: float) -> bool:
         """True in this share of all cases."""

@@ -44,7 +44,7 @@ from benchmarks.fake.vault import Secrets
 KEYS_HELD = 4096
 """Keys whose answers are kept: a reader asks several things of a key in a row."""
 KEYS_OF_PLACES_HELD = 120_000
-"""Account-regions are kept until they have more keys than this; an empty one counts as 50."""
+"""Account-regions are kept until they have more keys than this; see `Place.weight` for what else counts."""
 ACCOUNTS_OF_BUCKETS_HELD = 256
 
 
@@ -64,11 +64,12 @@ class Place:
         self.other = world.other_than(account.index)
         self._ids = Ids(self.parameters.seed, account.id, region)
         self._changes: dict[int, list[tuple[int, str]]] = {}
-        self._keys: OrderedDict[str, Key] = OrderedDict()
         self._families = {f.key_id: n for n, f in enumerate(world.families(account.index)) if region in f.regions}
         self.odd = self.parameters.adversarial and account.index == 1 and region == self.parameters.regions[0]
         """Whether the odd keys and resources are here."""
         self.slots = self._slots()
+        self.weight = (500 if self.active else 50) + len(self.slots)
+        """What it costs to keep, in keys: resources take room too."""
 
     def changes(self, at: int) -> list[tuple[int, str]]:
         """Night and kind of all that changed in this slot."""
@@ -150,16 +151,17 @@ class Place:
 
     def key(self, key_id: str) -> Key | None:
         """A key by its id; None if there is none (any more)."""
-        found = self._keys.get(key_id)
+        held, name = self.world.keys_held, (self.account_id, self.region, self.night, key_id)
+        found = held.get(name)
         if found is not None:
             return found
         number = self._families.get(key_id)
         at = self._ids.decode(key_id) if number is None else slot(MULTI, number)
         if at is None or at not in self._alive:
             return None
-        found = self._keys[key_id] = make_key(self, at, key_id)
-        if len(self._keys) > KEYS_HELD:
-            self._keys.popitem(last=False)
+        found = held[name] = make_key(self, at, key_id)
+        if len(held) > KEYS_HELD:
+            held.popitem(last=False)
         return found
 
     def key_id(self, at: int) -> str:
@@ -262,8 +264,10 @@ class World:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self.accounts = [make_account(parameters, index) for index in range(parameters.accounts)]
-        self._places: OrderedDict[tuple[int, str, int], Place] = OrderedDict()
+        self._places: OrderedDict[tuple[str, str, int], Place] = OrderedDict()
         self._buckets: OrderedDict[tuple[int, int], Buckets] = OrderedDict()
+        self.keys_held: OrderedDict[tuple[str, str, int, str], Key] = OrderedDict()
+        """The keys that were looked at last, of all places."""
         self._weight = 0
         self._families: dict[int, list[MultiRegionSet]] = {}
         self.places_of_thousands = self._thousands()
@@ -319,17 +323,17 @@ class World:
 
     def place(self, account_id: str, region: str, night: int = 0) -> Place:
         """An account-region of the organization. Raises KeyError for an account or region that there is not."""
-        account = self.account(account_id)
-        if account is None or region not in {*self.parameters.regions, *self.parameters.opt_in}:
-            raise KeyError(f"{account_id}/{region}")
-        at = (account.index, region, night)
+        at = (account_id, region, night)
         found = self._places.get(at)
         if found is None:
+            account = self.account(account_id)
+            if account is None or region not in {*self.parameters.regions, *self.parameters.opt_in}:
+                raise KeyError(f"{account_id}/{region}")
             found = self._places[at] = Place(self, account, region, night)
-            self._weight += 50 + len(found.slots)
+            self._weight += found.weight
             while self._weight > KEYS_OF_PLACES_HELD and len(self._places) > 1:
                 _, forgotten = self._places.popitem(last=False)
-                self._weight -= 50 + len(forgotten.slots)
+                self._weight -= forgotten.weight
         else:
             self._places.move_to_end(at)
         return found
