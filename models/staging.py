@@ -55,11 +55,15 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
     """Put rows into a temporary table, instead of those that were there."""
     postgresql = connection.dialect.name == "postgresql"
     connection.exec_driver_sql(_creation(staged, connection))
-    # PostgreSQL keeps deleted rows until the transaction ends, so many merges in one would read more and more of them;
-    # on the other hand it truncates slowly.
-    many = connection.info.get(staged, 0) > MANY
-    connection.exec_driver_sql(f'TRUNCATE "{staged.name}"' if postgresql and many else f'DELETE FROM "{staged.name}"')
-    connection.info[staged] = len(rows)
+    # PostgreSQL tidies up deleted rows of temporary tables only when it is told to; truncating one takes milliseconds, so
+    # it is done once in a while.
+    used = connection.info.get(staged, 0)
+    if postgresql and used > MANY:
+        connection.exec_driver_sql(f'TRUNCATE "{staged.name}"')
+        used = 0
+    else:
+        connection.exec_driver_sql(f'DELETE FROM "{staged.name}"')
+    connection.info[staged] = used + len(rows)
     names = ", ".join(f'"{column.name}"' for column in staged.columns)
     if not rows:
         return
@@ -126,7 +130,7 @@ def stage_covers(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _temporary(name: str, *columns: Column[Any]) -> Table:
-    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DELETE ROWS")
+    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
 def _creation(staged: Table, connection: Connection) -> str:
