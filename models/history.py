@@ -32,7 +32,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.base import Facet, storable
 from models.keys import PolicyDocument
-from models.staging import count_written, cover_table, ended_table, stage, stage_covers, stage_rows, stage_table
+from models.staging import (
+    count_written,
+    cover_table,
+    ended_table,
+    favour_indexes,
+    stage,
+    stage_covers,
+    stage_rows,
+    stage_table,
+)
 from models.tables import facets
 
 Row = Mapping[str, Any]
@@ -85,6 +94,7 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     them whatever describes them. A second merge in the same run replaces what the first one opened.
     """
     total = Merged()
+    favour_indexes(connection)
     _store_documents(connection, batch.documents)
     for facet in _ordered({*batch.rows, *batch.covers}):
         total += _merge_facet(connection, run_id, facet, batch.rows.get(facet, ()), batch.covers.get(facet, set()))
