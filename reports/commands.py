@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from reports.mart.diff import Difference
+    from reports.mart.life import Lives
 
 CONFIG = click.option(
     "--config",
@@ -26,6 +31,7 @@ AS_OF = click.option(
     metavar="DATE|RUN",
     help="Answer with what was known then: a run's number, or a date or time (UTC; a date means its end).",
 )
+PLAIN = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.command()
@@ -85,6 +91,62 @@ def _mart_of(file: Path) -> Path:
     from models.settings import load
 
     return load(file).report.mart
+
+
+@click.command()
+@CONFIG
+@MART
+@click.option(
+    "--from", "start", metavar="DATE|RUN", help="The earlier moment; by default the run before the later one."
+)
+@click.option("--to", "end", metavar="DATE|RUN", help="The later moment; by default the last run.")
+@click.option("--key", metavar="KEY", help="Only this key, and what uses it: a key ARN, a key id or an alias.")
+@click.option("--account", metavar="ACCOUNT", help="Only this account: its id or its name.")
+@PLAIN
+def diff(
+    *,
+    file: Path,
+    mart_file: Path | None,
+    start: str | None,
+    end: str | None,
+    key: str | None,
+    account: str | None,
+    form: str,
+) -> None:
+    """Tell what differs between two runs: the net result, not each step between them.
+
+    A moment is a run's number, or a date or time (UTC; a date means its end). What was not known in one of the runs is said,
+    and is not compared. Differences are no error: the exit code is 0.
+
+    JSON has `from` and `to` (runs), `only` (what it was narrowed to), `differences` (each with kind, severity, sentence,
+    account, region, key, resource, before, after and details) and `not_known`.
+    """
+    from reports.mart.diff import diff as compare
+
+    _told(compare(mart_file or _mart_of(file), start, end, key=key, account=account), form)
+
+
+@click.command()
+@CONFIG
+@MART
+@PLAIN
+@click.argument("key")
+def history(*, file: Path, mart_file: Path | None, form: str, key: str) -> None:
+    """Tell the life of KEY: a key ARN, a key id or an alias.
+
+    Everything that runs saw of it: its first facts, each change with its details, what could not be read and why, which keys
+    its aliases pointed at before and after, and what began or stopped to use it. For an alias, the lives of all keys that it
+    has pointed at.
+    """
+    from reports.mart.life import history as tell
+
+    _told(tell(mart_file or _mart_of(file), key), form)
+
+
+def _told(answer: Difference | Lives, form: str) -> None:
+    from reports.mart.events import dumped
+
+    click.echo(dumped(answer.plain()) if form == "json" else "\n".join(answer.lines()))
 
 
 @click.command()

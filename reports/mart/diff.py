@@ -264,13 +264,14 @@ def _with_keys(event: Event, used: list[dict[str, Any]]) -> None:
 def _wanted(event: Event, keys: Sequence[str] | None, accounts: Sequence[str] | None) -> bool:
     if accounts is not None and event.account_id not in accounts:
         return False
-    named = {
-        event.key_arn,
-        event.before,
-        event.after,
-        *(detail.after for detail in event.details if detail.change == "stated"),
-    }
-    return keys is None or any(key in named for key in keys)
+    if keys is None:
+        return True
+    meant = {event.key_arn}
+    if event.kind in {"rekeyed", "alias_moved"}:
+        meant |= {event.before, event.after}
+    if event.kind in {"resource_created", "resource_gone"}:
+        meant |= {detail.after for detail in event.details}
+    return not meant.isdisjoint(keys)
 
 
 _RANKS = {kind: rank for rank, kind in enumerate(("account_joined", "key_created", "policy_opened", "policy_changed"))}

@@ -89,6 +89,10 @@ def value(raw: Any) -> Any:
     """A value of the mart as JSON has it."""
     if isinstance(raw, dt.datetime):
         return raw.isoformat(timespec="seconds") + "Z"
+    if isinstance(raw, list | tuple):
+        return [value(one) for one in raw]
+    if isinstance(raw, dict):
+        return {name: value(one) for name, one in raw.items()}
     return raw
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import duckdb
 
-from reports.mart import life_sql, which
+from models.prune import PRUNED
+from reports.mart import life_sql, past, which
 from reports.mart.errors import QueryError
 from reports.mart.events import Detail, Event, moment, place, value, words
 from reports.mart.moments import Moment, moments, resolve, stamp
 from reports.mart.output import printable
 from reports.mart.pairs import Pairs, named, read, rows
-from reports.mart.reader import CATALOG, attached, locked
 from reports.mart.statements import described
 
 FORMAT = "kmsledger.history/1"
@@ -159,10 +159,8 @@ def history(path: Path, text: str) -> Lives:
 
     Raises MartError, or QueryError (exit code 2) for what means nothing, or several keys of one id or aliases of one name.
     """
-    duck = attached(path, CATALOG)
+    duck = past.opened(path)
     with duck:
-        duck.execute(f"USE {CATALOG}")
-        locked(duck)
         words_file = resources.files("reports.mart").joinpath("deltas").joinpath("05_words.sql")
         duck.execute(words_file.read_text(encoding="utf-8"))
         runs = moments(duck)
@@ -182,7 +180,8 @@ def history(path: Path, text: str) -> Lives:
 
 
 _RANKS = {
-    kind: rank for rank, kind in enumerate(("first_seen", "gap", "not_crawled", "policy_opened", "policy_changed"))
+    kind: rank
+    for rank, kind in enumerate(("first_seen", "learned", "gap", "not_crawled", "policy_opened", "policy_changed"))
 }
 
 
@@ -229,7 +228,9 @@ def _events(duck: duckdb.DuckDBPyConnection, runs: list[Moment], lives: Iterable
         sentence = f"Key {_label(life, first[key_arn])} in {_where(life)} was first seen."
         if _first(created.get(key_arn), first):
             sentence = created[key_arn].sentence
-        facts = _facts(duck, life, first[key_arn])
+        pruned = next(run.status == PRUNED for run in runs if run.run_id == first[key_arn])
+        facts = [] if pruned else _facts(duck, life, first[key_arn])
+        sentence += " What was known of it then has been pruned." if pruned else ""
         events.append(_event(life, first[key_arn], at, "first_seen", sentence, details=facts))
     learned = _learned(duck, keys, first, at)
     events += learned.values()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from models.prune import PRUNED
 from reports.mart.errors import MartError, QueryError
 
 _RUNS = """
@@ -59,6 +60,9 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
                 f"there is no run {text} in the ledger: it holds runs {runs[0].run_id} to {runs[-1].run_id} "
                 "(a date is written 2026-12-24)"
             )
+        if found.status == PRUNED:
+            whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
+            raise QueryError(f"run {text} has been pruned, and what is left of it is not whole{whole}")
         return found
     until = _instant(text)
     ended = [(run.finished_at, run) for run in runs if run.ended and run.finished_at is not None]

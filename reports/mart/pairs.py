@@ -69,9 +69,11 @@ class Pairs:
                 event.details += self.rotation.get(at, {}).values()
             elif event.kind in _GRANT_KINDS:
                 event.details += self._grant(event)
-            elif event.kind in {"policy_opened", "policy_changed"}:
+            elif event.kind == "policy_changed":
                 policies[at] = event
-        for at, event in policies.items():  # the last of them: one comparison, after all that is said of it
+            elif event.kind == "policy_opened":
+                policies.setdefault(at, event)
+        for at, event in policies.items():  # one comparison, below the most general of the sentences
             event.details += self.policies.get(at, [])
         return told
 

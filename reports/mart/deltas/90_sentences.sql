@@ -34,6 +34,8 @@ SELECT s.run_id, r.started_at AS "at", s.account_id, c.name AS account_name, s.r
       || CASE WHEN c.name IS NULL THEN '' ELSE ')' END ELSE '' END
     || CASE WHEN s.kind <> 'rekeyed' THEN s.tail
       WHEN s.key_before = s.key_after THEN ' uses key ' || n.name_before || ', which no longer exists.'
+      -- An alias moved along: it names both.
+      WHEN n.name_after = o.name_before THEN ' now uses key ' || id_of(s.key_after) || ' (was ' || id_of(s.key_before) || ').'
       ELSE ' now uses ' || coalesce('key ' || n.name_after, class_text(s.after))
         || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS sentence,
   s.before, s.after
