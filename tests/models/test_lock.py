@@ -89,7 +89,7 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(ledger: Engine) -> 
         assert connection.execute(select(Run.finished_at).where(Run.run_id == first)).scalar_one() is not None
 
 
-@pytest.mark.parametrize("process_id", [os.getpid(), os.getppid(), 1])
+@pytest.mark.parametrize("process_id", [os.getpid(), os.getppid(), 1], ids=["ours", "parent", "first"])
 def test_the_number_of_a_dead_process_in_another_ones_hands_is_no_sign_of_life(ledger: Engine, process_id: int) -> None:
     """In a container the killed crawl's successor has its number: a process younger than the heartbeat is not the holder."""
     first = start(ledger)
