@@ -19,7 +19,7 @@ BASE_DELAY = 0.2
 """Seconds; the n-th retry waits a random time up to BASE_DELAY * 2**n, at most MAXIMUM_DELAY."""
 MAXIMUM_DELAY = 20.0
 RENEWALS = 5
-"""New sessions that one call may need before its expiry is the answer."""
+"""New sessions that one call may need at once; further ones wait like any other try."""
 PAGE_LIMIT = 100_000
 """Pages after which a listing is taken to be going round in circles."""
 
@@ -75,13 +75,15 @@ class Door:
                     return await self._transport.send(credentials, operation, region, params)
             except AwsError as error:
                 error.retries = tries - 1
-                if error.cause is Cause.EXPIRED and renewals < RENEWALS:
+                again = error.retryable
+                if error.cause is Cause.EXPIRED:
                     # One new session for all calls that saw it; under load even that may have ended before our turn.
-                    renewals += 1
                     expired, credentials = credentials, await access.renew(credentials)
-                    if credentials != expired:
+                    again = credentials != expired
+                    if again and renewals < RENEWALS:
+                        renewals += 1
                         continue
-                if not error.retryable or tries >= self._attempts:
+                if not again or tries >= self._attempts:
                     raise
                 delay = self._random.uniform(0, min(MAXIMUM_DELAY, BASE_DELAY * 2**tries))
                 log.debug("%s in %s/%s: %s, again in %.1f s", operation, access.account_id, region, error.code, delay)

@@ -67,6 +67,7 @@ class WireTransport:
         bundle = settings.ca_bundle or session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self._authorities = str(bundle or get_cert_path(True))
         self._multi: _Multi | None = None
+        self._places: dict[str, asyncio.Semaphore] = {}
         self._skew = dt.timedelta()
 
     async def send(
@@ -101,8 +102,13 @@ class WireTransport:
     async def _exchange(self, credentials: Credentials, endpoint: Endpoint, request: Request) -> Answer:
         if self._multi is None:
             self._multi = _Multi(self._settings, self._authorities)
-        url, headers = self._signed(credentials, endpoint, request)
-        return await self._multi.perform(request.method, url, headers, request.body)
+        place = self._places.get(endpoint.url)
+        if place is None:
+            place = self._places[endpoint.url] = asyncio.Semaphore(PER_ENDPOINT)
+        # Waiting for a connection here, not in libcurl, keeps it out of the call's time-out and signs it when it is sent.
+        async with place:
+            url, headers = self._signed(credentials, endpoint, request)
+            return await self._multi.perform(request.method, url, headers, request.body)
 
     def _signed(self, credentials: Credentials, endpoint: Endpoint, request: Request) -> tuple[str, list[str]]:
         timestamp = (dt.datetime.now(dt.UTC) + self._skew).strftime("%Y%m%dT%H%M%SZ")
