@@ -148,9 +148,10 @@ class Facet(Base):
 
 
 def facets() -> dict[str, type[Facet]]:
-    """Every facet by its table's name."""
-    return {
+    """Every facet by its table's name, in the order of the names."""
+    found: dict[str, type[Facet]] = {
         mapper.local_table.name: mapper.class_  # type: ignore[attr-defined]  # mapped classes here have one Table each
         for mapper in Base.registry.mappers
         if issubclass(mapper.class_, Facet)
     }
+    return dict(sorted(found.items()))
