@@ -9,11 +9,12 @@ from typing import Any
 
 import jmespath
 
-from crawler.declare import KeyPath, ResourceType, Scope, Step, Subject
+from crawler.declare import KeyPath, Operation, ResourceType, Scope, Step, Subject
 from crawler.references import Reference, read, read_omitted
 from models.base import canonical_json
 from models.history import Batch
 from models.keys import Tag
+from models.run import Cause, Gap
 from models.usage import Form, KeyClass, KeyReference, Resource
 
 EXCLUDED_REGION = "the configuration excludes the bucket's region"
@@ -29,11 +30,12 @@ def resource_step(kind: ResourceType) -> Step:
                 kind.detail,
                 partial(_detailed, kind),
                 applies=_excluded,
-                skipped=partial(_not_asked, kind),
+                skipped=partial(_not_asked, kind.detail),
             )
         )
     if kind.tags_operation is not None:
-        below.append(Step(kind.tags_operation, _tag, _tags_complete, applies=_excluded))
+        skipped = partial(_not_asked, kind.tags_operation)
+        below.append(Step(kind.tags_operation, _tag, _tags_complete, applies=_excluded, skipped=skipped))
     return Step(kind.listing, partial(_listed, kind), partial(_listing_complete, kind), below=tuple(below))
 
 
@@ -73,11 +75,20 @@ def _detailed(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], b
     return None
 
 
-def _not_asked(kind: ResourceType, subject: Subject, reason: str, batch: Batch) -> None:
-    for path in kind.keys:
-        reference = Reference(Form.OMITTED, stated_class=KeyClass.UNKNOWN, reason=reason)
-        _reference(subject.arn, path, 0, reference, batch, None)
-    batch.complete(KeyReference, subject.arn)
+def _not_asked(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
+    """As configured, so no failure of the run; but what was known before is neither confirmed nor ended by it."""
+    batch.add(
+        Gap,
+        account_id=subject.scope.account_id,
+        region=subject.scope.region,
+        service=operation.service,
+        operation=operation.name,
+        subject=subject.arn,
+        action=operation.iam_action,
+        cause=str(Cause.REGION_EXCLUDED),
+        code="",
+        message=reason,
+    )
 
 
 def _refer(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:

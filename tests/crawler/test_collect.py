@@ -215,13 +215,14 @@ def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, A
 
 
 def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
-    """A bucket of a region that is left out is listed, its key is unknown for that reason, and S3 is not asked there."""
+    """A bucket of a region that is left out is listed, S3 is not asked there, and what was known of its key stays."""
     aws = estate()
     found = collected(aws, GLOBAL, Wanted(excludes_region=lambda region: region == REGION))
     assert {call["Bucket"] for call in aws.asked if "Bucket" in call.params} == {"plain"}
-    (row,) = [row for row in found.batch.rows[KeyReference] if row["resource_arn"].endswith(":logs")]
-    assert (row["stated_class"], row["form"]) == (KeyClass.UNKNOWN, Form.OMITTED)
-    assert "excludes" in row["reason"]
+    assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
+    assert found.batch.covers[KeyReference] == {("arn:aws:s3:::plain",)}
+    assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
+    assert found.gaps == 0
 
 
 def test_buckets_are_asked_in_their_own_regions() -> None:

@@ -31,10 +31,20 @@ WITH past AS (
   LEFT JOIN broken b USING (account_id, region)
   WHERE p.run_id > coalesce(b.run_id, 0)
   GROUP BY l.account_id, l.region
+), opened AS (
+  SELECT DISTINCT account_id FROM latest WHERE region <> '*'
 ), every AS (
   SELECT l.account_id, l.region, NULL AS service, NULL AS operation, NULL AS action, NULL AS subject, l.outcome,
     NULL AS cause, l.reason AS cause_text, NULL AS code, NULL AS message, s.since_run
   FROM latest l LEFT JOIN steady s USING (account_id, region)
+  UNION ALL
+  SELECT n.account_id, n.region, NULL, NULL, NULL, NULL, n.selection, NULL,
+    CASE n.selection WHEN 'excluded' THEN 'left out by the configuration' ELSE 'the region is not enabled in the account' END,
+    NULL, NULL, n.valid_from
+  FROM ledger.account_region n
+  JOIN opened o ON o.account_id = n.account_id
+  LEFT JOIN latest l ON l.account_id = n.account_id AND l.region = n.region
+  WHERE ledger.known(n.valid_from, n.valid_to, as_of_run) AND n.selection <> 'crawled' AND l.region IS NULL
   UNION ALL
   SELECT g.account_id, g.region, g.service, g.operation, g.action, g.subject, 'gap', g.cause, z.text, g.code,
     g.message, g.valid_from

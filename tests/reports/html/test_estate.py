@@ -171,14 +171,18 @@ def test_outside_parties_come_first(page: Node) -> None:
 
 
 def test_the_matrix_and_the_gaps(page: Node) -> None:
-    """Each account has its outcomes in words; each gap its action, subject, cause and age."""
+    """Each account has its outcomes in words; each gap its action, subject, cause and age.
+
+    A region that is enabled nowhere is counted above, and is no column.
+    """
     (matrix,) = page.all("table", class_="matrix")
     lines = {
         line.own("th")[0].text.split()[-1]: [cell.text for cell in line.own("td")]
         for line in matrix.one("tbody").own("tr")
     }
-    assert lines[LOCKED] == ["·not in the run", "·not in the run", "not read", "·not in the run"]
-    assert lines[SHOP] == ["1 gap", "off", "✓ read completely", "✓ read completely"]
+    assert lines[LOCKED] == ["·not in the run", "not read", "·not in the run"]
+    assert lines[SHOP] == ["1 gap", "✓ read completely", "✓ read completely"]
+    assert "1 region not enabled" in section(page, "coverage").text
     assert "4 gaps" in lines[DATA]
     gap = row_with(page.rows("gaps"), "kms:ListGrants")
     assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
