@@ -51,13 +51,17 @@ def main() -> None:
 
 
 def write_settings(directory: Path, url: str, world: World, mail_port: int) -> Path:
-    """An ordinary settings file for the made-up organization."""
+    """An ordinary settings file for the made-up organization.
+
+    Its secrets come from the environment as they should; being made up, they have defaults, so that the commands which the
+    demo suggests work in any shell.
+    """
     tag, value = world.tier_tag
     settings = {
         "database": "sqlite:///ledger.db",
         "aws": {"region": "us-east-1", "endpoint_url": url},
         "regions": {"include": list(world.regions)},
-        "role": {"name": world.role_name, "external_id": "${KMSLEDGER_EXTERNAL_ID}"},
+        "role": {"name": world.role_name, "external_id": f"${{KMSLEDGER_EXTERNAL_ID:-{EXTERNAL_ID}}}"},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},
         "mail": {
@@ -65,7 +69,7 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
             "port": mail_port,
             "security": "starttls",
             "username": USER,
-            "password": "${KMSLEDGER_MAIL_PASSWORD}",
+            "password": f"${{KMSLEDGER_MAIL_PASSWORD:-{PASSWORD}}}",
             "ca_bundle": "tls/ca.pem",
             "sender": "kmsledger@northwind.example",
             "recipients": ["security@northwind.example"],

@@ -1,0 +1,125 @@
+"""`make demo` as a stranger runs it, and what they find when it is done: in the browser, in SQL, in words, in the mail."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("kmsledger")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo printed and left behind."""
+
+    output: str
+    directory: Path
+
+    def ask(self, *arguments: str) -> str:
+        """What a command answers about the demo's ledger."""
+        command = [str(COMMAND), *arguments, "--config", str(self.directory / "kmsledger.yaml")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """Rows of the mart."""
+        rows: list[dict[str, Any]] = json.loads(self.ask("sql", query, "--format", "json"))
+        return rows
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, run to its end in an empty directory."""
+    directory = tmp_path_factory.mktemp("demo")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=directory,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Demo(done.stdout, directory / "demo-output")
+
+
+@pytest.fixture(scope="module")
+def page(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report as text, after Chromium has opened it with no way to any network."""
+    if os.environ.get("KMSLEDGER_NO_BROWSER") == "1":
+        pytest.skip("KMSLEDGER_NO_BROWSER=1")
+    profile = tmp_path_factory.mktemp("profile")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    options += ["--no-first-run", f"--user-data-dir={profile}", "--proxy-server=127.0.0.1:9", "--dump-dom"]
+    report = demo.directory / "reports" / "kmsledger-estate.html"
+    done = subprocess.run(
+        ["chromium", *options, report.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    return re.sub(r"\s+", " ", re.sub(r"<wbr>|<[^>]+>", "", done.stdout))
+
+
+def sentences(demo: Demo) -> dict[str, str]:
+    """The overnight changes by kind, as the mart words them."""
+    rows = demo.sql("SELECT kind, sentence FROM changes WHERE run_id = 2")
+    return {row["kind"]: row["sentence"] for row in rows}
+
+
+def test_the_five_overnight_changes_are_told_in_words(demo: Demo) -> None:
+    """The mart has a sentence for each: deletion, opened policy, moved alias, re-keyed secret, removed tag."""
+    told = sentences(demo)
+    assert "was scheduled for deletion on " in told["deletion_scheduled"]
+    assert "was opened to account 999988887777" in told["policy_opened"]
+    assert "moved from key" in told["alias_moved"]
+    assert told["rekeyed"].startswith("Secret payments/acquirer now uses ")
+    assert told["tag_removed"].startswith("Tag DataTier=database was removed from key ")
+
+
+def test_the_report_shows_them_in_a_browser_without_network(demo: Demo, page: str) -> None:
+    """Chromium shows every one of the changes."""
+    for sentence in sentences(demo).values():
+        assert sentence in page
+
+
+def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
+    """The key shared with a vendor, the secret under aws/secretsmanager, and what the endpoint does not offer as a gap."""
+    assert "754581900792" in page
+    assert "alias/aws/secretsmanager" in page
+    assert "kms:DescribeCustomKeyStores" in page
+    assert "the endpoint does not offer the operation" in page
+
+
+def test_diff_tells_the_night_in_the_same_words(demo: Demo) -> None:
+    """`kmsledger diff` has the sentences of the night."""
+    printed = re.sub(r"\s+", " ", demo.ask("diff"))
+    for sentence in sentences(demo).values():
+        assert sentence.split(" in northwind")[0].rstrip(".") in printed
+
+
+def test_the_mail_is_there_once_with_the_report(demo: Demo) -> None:
+    """One message, kept as a file, with the report attached."""
+    (kept,) = (demo.directory / "mail").glob("*.eml")
+    message = email.message_from_bytes(kept.read_bytes(), policy=email.policy.default)
+    (attached,) = message.iter_attachments()
+    assert attached.get_filename() == "kmsledger-estate-run2.html"
+
+
+def test_it_says_where_everything_is(demo: Demo) -> None:
+    """The last lines name files that exist, and three things to try."""
+    named = re.findall(r"^  \S+ +(/\S+)", demo.output, flags=re.MULTILINE)
+    assert len(named) == 4
+    assert all(Path(path).exists() for path in named)
+    assert "  3. " in demo.output
