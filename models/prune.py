@@ -43,8 +43,7 @@ from models.staging import stage
 from models.tables import facets
 from models.upkeep import Upkeep, exclusive
 
-PRUNED = "pruned"
-"""The status of a run that stays only as the beginning or end of intervals."""
+PRUNED = str(RunStatus.PRUNED)
 
 VERSIONS_AT_A_TIME = 20_000
 RUNS_AT_A_TIME = 30

@@ -20,6 +20,8 @@ class RunStatus(StrEnum):
     """Ended, with gaps."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    PRUNED = "pruned"
+    """Stays only where an interval begins or ends with it; what it tells is no longer whole."""
 
 
 class Outcome(StrEnum):

@@ -55,13 +55,16 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
     text = str(wanted).strip()
     if text.isascii() and text.isdecimal():
         found = next((run for run in runs if run.run_id == int(text)), None)
+        whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
+        if found is None and 0 < int(text) < runs[-1].run_id:
+            # Numbers are given once; a run is only ever taken away by pruning.
+            raise QueryError(f"run {text} has been pruned{whole}")
         if found is None:
             raise QueryError(
                 f"there is no run {text} in the ledger: it holds runs {runs[0].run_id} to {runs[-1].run_id} "
                 "(a date is written 2026-12-24)"
             )
         if found.status == PRUNED:
-            whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
             raise QueryError(f"run {text} has been pruned, and what is left of it is not whole{whole}")
         return found
     until = _instant(text)
@@ -72,8 +75,9 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
     if not ended:
         raise QueryError("no run has ended yet: let `kmsledger crawl` finish first")
     first_at, first = min(ended, key=lambda one: one[0])
+    pruned = ", or it has been pruned" if runs[0].run_id > 1 or runs[0].status == PRUNED else ""
     raise QueryError(
-        f"no run had ended by {stamp(until)}: the first is run {first.run_id}, which ended on {stamp(first_at)}"
+        f"no run had ended by {stamp(until)}{pruned}: the first is run {first.run_id}, which ended on {stamp(first_at)}"
     )
 
 

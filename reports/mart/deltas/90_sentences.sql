@@ -40,7 +40,8 @@ SELECT s.run_id, r.started_at AS "at", s.account_id, c.name AS account_name, s.r
         || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS sentence,
   s.before, s.after
 FROM stage s
-JOIN ledger.run r ON r.run_id = s.run_id
+-- In a run that was pruned the older versions are missing: a change would look like an addition.
+JOIN ledger.run r ON r.run_id = s.run_id AND r.status <> 'pruned'
 LEFT JOIN ledger.account c ON c.account_id = s.account_id AND ledger.known(c.valid_from, c.valid_to, s.run_id)
 LEFT JOIN label l ON l.key_arn = s.key_arn AND l.run_id = s.run_id
 LEFT JOIN label o ON o.key_arn = s.key_before AND o.run_id = s.run_id

@@ -2,7 +2,7 @@
 --: run_id | The run's number; what other views call a run.
 --: started_at | When it began (UTC).
 --: finished_at | When it ended (UTC); empty while it runs or when it was interrupted.
---: status | running, complete, partial (ended, with gaps), failed or interrupted.
+--: status | running, complete, partial (ended, with gaps), failed, interrupted, or pruned: what is left of it is not whole.
 --: version | The version of kmsledger that crawled.
 --: caller_arn | The identity that crawled.
 --: partition | The AWS partition.
