@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import botocore.exceptions
 import botocore.session
@@ -122,7 +123,8 @@ class WireTransport:
             headers["x-amz-security-token"] = credentials.token
         signature = authorization(
             method=request.method,
-            path=path,
+            # Only S3 signs the path as it is sent; for all others it is encoded once more.
+            path=path if endpoint.signing_name == "s3" else quote(path, safe="/-_.~"),
             query=query,
             headers=headers,
             payload_hash=payload_hash,

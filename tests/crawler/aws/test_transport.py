@@ -38,8 +38,10 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(reply: Callable[[Mapping[str, str]], Reply | None]) -> Iterator[str]:
-    """A server that answers every request alike; ``None`` hangs up without an answer."""
+def serving(
+    reply: Callable[[Mapping[str, str]], Reply | None], clock: Callable[[], str] | None = None
+) -> Iterator[str]:
+    """A server that answers every request alike; ``None`` hangs up without an answer. ``clock`` gives its Date."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -58,6 +60,10 @@ def serving(reply: Callable[[Mapping[str, str]], Reply | None]) -> Iterator[str]
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            """The Date header."""
+            return clock() if clock is not None else super().date_time_string(timestamp)
 
         def do_GET(self) -> None:
             """As for POST."""
