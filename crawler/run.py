@@ -138,6 +138,7 @@ class _Crawl:
             async def worker() -> None:
                 for account in waiting:
                     await self._account(door, roles, regions, identity, account)
+                    door.pace.forget(account.account_id)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(ACCOUNTS_AT_A_TIME, len(crawled))):

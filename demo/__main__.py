@@ -62,6 +62,8 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         "aws": {"region": "us-east-1", "endpoint_url": url},
         "regions": {"include": list(world.regions)},
         "role": {"name": world.role_name, "external_id": f"${{KMSLEDGER_EXTERNAL_ID:-{EXTERNAL_ID}}}"},
+        # The made-up accounts have no production that needs its share.
+        "crawl": {"quota_percent": 100},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},
         "mail": {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crawler.aws.errors import AwsError
+from crawler.aws.pace import Pace
 from crawler.aws.transport import Credentials, Transport
 from crawler.declare import Operation, Subject
 from models.run import Cause
@@ -52,6 +53,7 @@ class Door:
     def __init__(self, aws: AwsSettings, crawl: CrawlSettings, transport: Transport | None = None) -> None:
         self._attempts = crawl.attempts
         self._flight = asyncio.Semaphore(crawl.concurrency)
+        self.pace = Pace(crawl.quota_percent / 100)
         self._transport = transport or _transport(aws, crawl)
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
@@ -69,11 +71,16 @@ class Door:
         tries = renewals = 0
         while True:
             tries += 1
+            await self.pace.wait(access.account_id, region, operation)
             try:
                 async with self._flight:
                     self._count(counter, retry=tries > 1)
-                    return await self._transport.send(credentials, operation, region, params)
+                    answer = await self._transport.send(credentials, operation, region, params)
+                self.pace.accepted(access.account_id, region, operation)
+                return answer
             except AwsError as error:
+                if error.cause is Cause.THROTTLED:
+                    self.pace.throttled(access.account_id, region, operation)
                 error.retries = tries - 1
                 again = error.retryable
                 if error.cause is Cause.EXPIRED:

@@ -63,7 +63,7 @@ def settings_file(directory: Path, fake: FakeAws, database: str) -> Path:
         f"database: {database}\n"
         f"aws: {{endpoint_url: {fake.url}, connect_timeout: 2, read_timeout: 2}}\n"
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n"
-        "crawl: {attempts: 20, concurrency: 32}\n",
+        "crawl: {attempts: 20, concurrency: 32, quota_percent: 100}\n",
         encoding="utf-8",
     )
     return path

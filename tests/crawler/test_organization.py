@@ -299,7 +299,7 @@ def test_a_real_listing_over_http(moto: Here) -> None:
 
     async def discover() -> org.Organization:
         aws = AwsSettings.model_validate({"endpoint_url": moto.url})
-        door = Door(aws, CrawlSettings())
+        door = Door(aws, CrawlSettings(quota_percent=100))
         try:
             roles = Roles(door, aws, RoleSettings(), ["kms:ListKeys"])
             wanted = OrganizationSettings.model_validate(

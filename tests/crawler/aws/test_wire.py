@@ -87,7 +87,7 @@ def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[t
             "database": url,
             "aws": {"endpoint_url": fake.url, "ca_bundle": str(fake.ca_bundle)},
             "role": {"external_id": fake.world.parameters.external_id},
-            "crawl": {"transport": transport},
+            "crawl": {"transport": transport, "quota_percent": 100},
         }
     )
     run.crawl(settings, "test", Progress(live=False))
