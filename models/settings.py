@@ -203,7 +203,10 @@ class RoleSettings(Group):
 
 
 class CrawlSettings(Group):
-    """How the crawl works: `concurrency` calls in flight, `quota_percent` of AWS's request quotas, `attempts` tries a call, `scope_deadline` in seconds."""
+    """How the crawl works.
+
+    `concurrency` calls in flight, `quota_percent` of AWS's request quotas, `attempts` tries a call, `scope_deadline` in seconds.
+    """
 
     concurrency: Annotated[int, whole(1, 4096, "calls in flight")] = 64
     quota_percent: Annotated[int, whole(1, 100, "per cent")] = 25

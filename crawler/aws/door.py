@@ -76,8 +76,6 @@ class Door:
                 async with self._flight:
                     self._count(counter, retry=tries > 1)
                     answer = await self._transport.send(credentials, operation, region, params)
-                self.pace.accepted(access.account_id, region, operation)
-                return answer
             except AwsError as error:
                 if error.cause is Cause.THROTTLED:
                     self.pace.throttled(access.account_id, region, operation)
@@ -94,6 +92,9 @@ class Door:
                     raise
                 delay = self._random.uniform(0, min(MAXIMUM_DELAY, BASE_DELAY * 2**tries))
                 log.debug("%s in %s/%s: %s, again in %.1f s", operation, access.account_id, region, error.code, delay)
+            else:
+                self.pace.accepted(access.account_id, region, operation)
+                return answer
             await asyncio.sleep(delay)
 
     async def pages(
