@@ -175,7 +175,9 @@ def test_a_second_crawl_is_told_who_is_crawling(aws: Loopback, ledger: Ledger) -
 def test_ctrl_c_keeps_what_was_saved_and_resume_finishes_it(aws: Loopback, ledger: Ledger) -> None:
     """Saved scopes stay, the run reads interrupted, the lock is free; resuming asks only what is missing."""
     released = aws.stall(MEMBER, IRELAND)
-    command = [sys.executable, "-c", CRAWL, json.dumps(written(aws, ledger))]
+    # A job in the background of a shell does not listen to Ctrl-C, nor would what it starts.
+    listening = ("env", "--default-signal=INT")
+    command = [*listening, sys.executable, "-c", CRAWL, json.dumps(written(aws, ledger))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: running.poll() is not None or set(outcomes(ledger, 1)) == SCOPES - {(MEMBER, IRELAND)})
         running.send_signal(signal.SIGINT)

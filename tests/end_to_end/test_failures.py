@@ -169,7 +169,9 @@ def test_a_full_disk_keeps_what_was_saved(house: House) -> None:
 
 def test_control_c_keeps_what_was_saved(fresh: House) -> None:
     """An interrupted crawl says so, keeps its saved scopes, and the next one goes through."""
-    command = [str(Path(sys.executable).with_name("kmsledger")), "crawl", "--config", str(fresh.settings)]
+    # A job in the background of a shell does not listen to Ctrl-C, nor would what it starts.
+    listening = ("env", "--default-signal=INT")
+    command = [*listening, str(Path(sys.executable).with_name("kmsledger")), "crawl", "--config", str(fresh.settings)]
     with subprocess.Popen(
         command,
         env=dict(environment(fresh.aws, EXTERNAL_ID)),
