@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
+from models.crawl_settings import CrawlSettings
 from models.errors import UserError
 from models.setting_values import (
     AccountId,
@@ -200,21 +201,6 @@ class RoleSettings(Group):
     session_tags: Annotated[Mapping[str, AnyText], BeforeValidator(_session_tags)] = Field(default_factory=dict)
     duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
     session_policy: Flag = True
-
-
-class CrawlSettings(Group):
-    """How the crawl works.
-
-    `concurrency` calls in flight, `quota_percent` of AWS's request quotas, `attempts` tries a call, `scope_deadline` in seconds.
-    """
-
-    concurrency: Annotated[int, whole(1, 4096, "calls in flight")] = 64
-    quota_percent: Annotated[int, whole(1, 100, "per cent")] = 25
-    attempts: Annotated[int, whole(1, 20, "tries a call")] = 8
-    aws_managed_key_details: Flag = False
-    resource_types: tuple[Text, ...] = ()
-    scope_deadline: Annotated[int, whole(1, 86_400, "seconds")] = 3600
-    transport: Literal["wire", "boto3"] = "wire"
 
 
 class RuleSettings(Group):

@@ -14,7 +14,8 @@ from crawler.aws.pace import Pace
 from crawler.aws.transport import Credentials, Transport
 from crawler.declare import Operation, Subject
 from models.run import Cause
-from models.settings import AwsSettings, CrawlSettings
+from models.crawl_settings import CrawlSettings
+from models.settings import AwsSettings
 
 BASE_DELAY = 0.2
 """Seconds; the n-th retry waits a random time up to BASE_DELAY * 2**n, at most MAXIMUM_DELAY."""
