@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import literal_column as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
+from models.asked import Asked, remember_asked
 from models.base import Facet, storable
 from models.keys import PolicyDocument
 from models.staging import (
@@ -56,6 +57,8 @@ class Batch:
     covers: dict[type[Facet], set[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
     """Policy texts by their hash, stored once however many facts point to them."""
+    asked: list[Asked] = field(default_factory=list)
+    """Keys that were asked for their last use."""
 
     def add(self, facet: type[Facet], **values: Any) -> None:
         """Add one fact."""
@@ -74,6 +77,7 @@ class Batch:
         for facet, covers in other.covers.items():
             self.covers.setdefault(facet, set()).update(covers)
         self.documents.update(other.documents)
+        self.asked.extend(other.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     _store_documents(connection, batch.documents)
     for facet in _ordered({*batch.rows, *batch.covers}):
         total += _merge_facet(connection, run_id, facet, batch.rows.get(facet, ()), batch.covers.get(facet, set()))
+    if batch.asked:
+        remember_asked(connection, run_id, batch.asked)
     return total
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import LargeBinary
+from sqlalchemy import Index, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Facet
@@ -139,6 +139,54 @@ class KeyRotationEvent(Facet):
     """``AUTOMATIC`` or ``ON_DEMAND``."""
     key_material_id: Mapped[str | None]
     key_material_state: Mapped[str | None]
+
+
+class KeyLastUse(Facet):
+    """When a key was last used (kms:GetKeyLastUsage), as AWS answered it; without a use, operation and time are NULL."""
+
+    __tablename__ = "key_last_use"
+    natural = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    operation: Mapped[str | None]
+    """``Decrypt``, ``GenerateDataKey`` ..."""
+    used_at: Mapped[dt.datetime | None]
+    cloudtrail_event_id: Mapped[str | None]
+    tracking_started_at: Mapped[dt.datetime | None]
+    """Since when AWS watches this key: the later of when it began to watch keys and the key's creation."""
+    key_created_at: Mapped[dt.datetime | None]
+
+
+class KeyLastUseGap(Facet):
+    """Why AWS did not tell when a key was last used. Open until it does; what it told before stays as it is."""
+
+    __tablename__ = "key_last_use_gap"
+    natural = ("key_arn",)
+    cover = ("key_arn",)
+    parents = OF_KEY
+    unhashed = frozenset({"message"})
+
+    key_arn: Mapped[str]
+    action: Mapped[str]
+    cause: Mapped[str]
+    """One of :class:`models.run.Cause`."""
+    code: Mapped[str]
+    message: Mapped[str]
+
+
+class KeyLastUseAsked(Base):
+    """When a key was last asked for its last use, whether AWS answered or refused; it decides who comes next."""
+
+    __tablename__ = "key_last_use_asked"
+    __table_args__ = (Index(None, "account_id", "region"),)
+
+    key_arn: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    region: Mapped[str]
+    asked_at: Mapped[dt.datetime]
+    run_id: Mapped[int] = mapped_column(Integer)
+    """The run that asked, which may have been pruned since."""
 
 
 class Alias(Facet):

@@ -37,7 +37,7 @@ from sqlalchemy import literal_column as sql
 
 from models.base import Base, Facet
 from models.database import explained
-from models.keys import PolicyDocument
+from models.keys import Key, KeyLastUseAsked, PolicyDocument
 from models.run import Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
 from models.staging import stage
 from models.tables import facets
@@ -52,6 +52,7 @@ _DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
 _DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
 _COVERAGE = Base.metadata.tables[ScopeRun.__tablename__]
 _RUNS = Base.metadata.tables[Run.__tablename__]
+_ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
 _SCOPE = ("account_id", "region")
 _KEPT = Table(
     "kept_coverage",
@@ -151,6 +152,7 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
     yield _COVERAGE.name, count(_COVERAGE, _COVERAGE.c.run_id < horizon.coverage) - len(coverage)
     yield _DELIVERIES.name, count(_DELIVERIES, _DELIVERIES.c.run_id < horizon.versions)
     yield _DOCUMENTS.name, count(_DOCUMENTS, _unused_document(horizon))
+    yield _ASKED.name, count(_ASKED, _of_forgotten_key(horizon))
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
 
 
@@ -171,6 +173,7 @@ def _delete(upkeep: Upkeep, horizon: Horizon) -> Iterator[tuple[str, int]]:
         unsent = delete(_DELIVERIES).where(_DELIVERIES.c.run_id < horizon.versions)
         yield _DELIVERIES.name, connection.execute(unsent).rowcount
         yield _DOCUMENTS.name, connection.execute(delete(_DOCUMENTS).where(_unused_document(horizon))).rowcount
+        yield _ASKED.name, connection.execute(delete(_ASKED).where(_of_forgotten_key(horizon))).rowcount
         unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
         for start in range(0, len(unused), 500):
             connection.execute(delete(_RUNS).where(_RUNS.c.run_id.in_(unused[start : start + 500])))
@@ -204,6 +207,16 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
         if "policy_hash" in table.c
     ]
     return _DOCUMENTS.c.policy_hash.not_in(union(*pointing))
+
+
+def _of_forgotten_key(horizon: Horizon) -> ColumnElement[bool]:
+    """When a key was asked that no kept run knew."""
+    facet: type[Facet] = Key
+    key = facet.table()
+    # The open ones by their index, those that ended since as a short list.
+    still_there = exists(select(sql("1")).where(key.c.key_arn == _ASKED.c.key_arn, key.c.valid_to.is_(None)))
+    ended_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
+    return and_(~still_there, _ASKED.c.key_arn.not_in(ended_since))
 
 
 def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) -> set[int]:

@@ -11,10 +11,10 @@ import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
 from models.base import UtcDateTime
-from models.tables import Base, Delivery, PolicyDocument, Run, ScopeRun, facets
+from models.tables import Base, Delivery, KeyLastUseAsked, PolicyDocument, Run, ScopeRun, facets
 from reports.mart.errors import MartError
 
-_BESIDE_FACETS: tuple[type[Base], ...] = (Run, ScopeRun, PolicyDocument, Delivery)
+_BESIDE_FACETS: tuple[type[Base], ...] = (Run, ScopeRun, PolicyDocument, Delivery, KeyLastUseAsked)
 _BOOKKEEPING = frozenset({"content", "version_id"})
 
 

@@ -19,6 +19,7 @@ from reports.mart.reader import CATALOG, attached, locked
 
 WHOLE = "whole"
 """The catalog of the file itself."""
+_OF_A_RUN = frozenset({"scope_run", "change", "delivery", "key_last_use_asked"})
 
 
 def connect(path: Path, as_of: str | int, *, stored: bool = False) -> tuple[duckdb.DuckDBPyConnection, Moment]:
@@ -76,4 +77,4 @@ def _until(table: str, run_id: int) -> str:
     if table in facets():
         known_end = f"CASE WHEN valid_to <= {run_id:d} THEN valid_to END AS valid_to"
         return f"{source.replace('*', f'* REPLACE ({known_end})', 1)} WHERE valid_from <= {run_id:d}"
-    return f"{source} WHERE run_id <= {run_id:d}" if table in {"scope_run", "change", "delivery"} else source
+    return f"{source} WHERE run_id <= {run_id:d}" if table in _OF_A_RUN else source

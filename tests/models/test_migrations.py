@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import multiprocessing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from alembic import command
@@ -12,9 +14,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
 
 from models import database
+from models.asked import Asked
 from models.base import Base
 from models.database import DatabaseError, check, connect, current, head, upgrade
-from models.tables import facets
+from models.history import Batch, merge
+from models.tables import Key, KeyLastUse, Tag, facets
+
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/one"
 
 
 @pytest.fixture
@@ -32,6 +38,17 @@ def downgrade(connection: Connection, revision: str) -> None:
     config = database._config()
     config.attributes["connection"] = connection
     command.downgrade(config, revision)
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    config = database._config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def content_of(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    names = sorted(set(inspect(connection).get_table_names()) - {"alembic_version"})
+    return {name: sorted(map(tuple, connection.execute(text(f'SELECT * FROM "{name}"'))), key=str) for name in names}
 
 
 def upgrade_at(url: str, start: multiprocessing.synchronize.Event) -> None:
@@ -98,11 +115,45 @@ def test_a_newer_schema_is_refused_and_left_alone(ledger: Engine) -> None:
         assert current(connection) == "9999"
 
 
-def test_an_older_schema_is_refused_until_it_is_upgraded(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_schema_is_refused_until_it_is_upgraded(ledger: Engine) -> None:
     """A report does not guess at a schema that is behind the program's."""
-    monkeypatch.setattr(database, "head", lambda: "0002")
-    with pytest.raises(DatabaseError, match=r"has schema 0001, this program needs 0002: run `kmsledger db upgrade`"):
+    with ledger.begin() as connection:
+        downgrade(connection, "0001")
+    with pytest.raises(
+        DatabaseError, match=rf"has schema 0001, this program needs {head()}: run `kmsledger db upgrade`"
+    ):
         check(ledger)
+    upgrade(ledger)
+    check(ledger)
+
+
+def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
+    """A database with a night in it comes to the present schema with every row as it was, and takes the new facts."""
+    with bare.begin() as connection:
+        upgrade_to(connection, "0001")
+        night = {"started_at": "2026-11-20 03:00:00", "status": "complete", "version": "0.1.0"}
+        columns = "started_at, status, version, accounts, scopes, calls, gaps"
+        connection.execute(
+            text(f"INSERT INTO run ({columns}) VALUES (:started_at, :status, :version, 1, 1, 1, 0)"), night
+        )
+    batch = Batch()
+    batch.add(Key, key_arn=ARN, key_id="one", account_id="111122223333", region="eu-west-1")
+    batch.add(Tag, resource_arn=ARN, tag_key="Owner", tag_value="shop")
+    with bare.begin() as connection:
+        merge(connection, 1, batch)
+        before = content_of(connection)
+    assert before["key"]
+    upgrade(bare)
+    check(bare)
+    with bare.begin() as connection:
+        after = content_of(connection)
+        assert {name: after.pop(name) for name in before} == before
+        assert after == {"key_last_use": [], "key_last_use_gap": [], "key_last_use_asked": []}
+        asked = Batch(asked=[Asked(ARN, "111122223333", "eu-west-1", dt.datetime(2026, 11, 21, tzinfo=dt.UTC))])
+        unused = {"operation": None, "used_at": None, "cloudtrail_event_id": None, "key_created_at": None}
+        asked.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
+        assert merge(connection, 1, asked).opened == 1
+        assert len(content_of(connection)["key_last_use_asked"]) == 1
 
 
 def test_a_migration_that_fails_leaves_no_half_of_itself(bare: Engine) -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, insert, select
 
 from models import lock, prune
+from models.asked import Asked
 from models.base import Base, content_hash
 from models.commands import prune as command
 from models.database import connect
 from models.history import Batch, merge, open_rows
-from models.keys import Key, KeyGrant, KeyPolicy, PolicyDocument, Tag
+from models.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
 from models.run import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
 from models.tables import facets
 
@@ -219,6 +220,23 @@ NOTHING = Scope(Outcome.FAILED, {}, listed=False)
 
 def night(days_later: int, scope: Scope, status: RunStatus = RunStatus.COMPLETE) -> Night:
     return Night(days_later, status, (scope, NOTHING), delivered=False)
+
+
+def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
+    """Who was asked for a last use stays as long as a kept run knows the key, though the run that asked has gone."""
+    both = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0), 1: (0, frozenset(), 0)}, listed=True)
+    one = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0)}, listed=True)
+    record(ledger, [night(0, both), night(10, one), night(10, one)])
+    account, region = SCOPES[0]
+    with ledger.begin() as connection:
+        arns = sorted(connection.scalars(select(Key.key_arn).where(Key.account_id == account)))
+        merge(connection, 1, Batch(asked=[Asked(arn, account, region, NOW - 20 * DAY) for arn in arns]))
+    counted = prune.prune(ledger, 15 * DAY, dry_run=True, now=NOW).rows
+    assert counted == prune.prune(ledger, 15 * DAY, now=NOW).rows
+    assert "key_last_use_asked" not in counted, "run 2, which saw the key go, is kept: what it ended is kept as well"
+    assert prune.prune(ledger, 5 * DAY, now=NOW).rows["key_last_use_asked"] == 1
+    with ledger.connect() as connection:
+        assert list(connection.scalars(select(KeyLastUseAsked.key_arn))) == arns[:1]
 
 
 def test_the_last_good_run_stays_whole_however_old_it_is(ledger: Engine) -> None:
