@@ -10,6 +10,7 @@ from crawler import organization
 from crawler.aws import roles
 from crawler.declare import Operation, ResourceType, Step
 from crawler.kms import ALIASES, KEY_STORES, KEYS
+from crawler.last_use import GET_KEY_LAST_USAGE
 from crawler.usage import RESOURCE_TYPES
 from models.errors import UserError
 
@@ -55,7 +56,8 @@ def wanted_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
 
 def key_operations() -> tuple[Operation, ...]:
     """The operations asked about keys."""
-    return tuple(dict.fromkeys(operation for step in (ALIASES, KEYS, KEY_STORES) for operation in _walk(step)))
+    listed = (operation for step in (ALIASES, KEYS, KEY_STORES) for operation in _walk(step))
+    return (*dict.fromkeys(listed), GET_KEY_LAST_USAGE)
 
 
 def operations(kinds: Iterable[ResourceType] = RESOURCE_TYPES) -> tuple[Operation, ...]:

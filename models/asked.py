@@ -48,14 +48,14 @@ def remember_asked(connection: Connection, run_id: int, rows: Iterable[Asked]) -
         connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
 
 
-def asked_in(connection: Connection, run_id: int, account_id: str, region: str) -> int:
+def asked_in(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
     """How many keys of an account and region this run has asked so far."""
     here = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
     return connection.execute(select(func.count()).select_from(_ASKED).where(here)).scalar_one()
 
 
 def due(
-    connection: Connection, account_id: str, region: str, *, before: dt.datetime, after: Due | None, limit: int
+    connection: Connection, *, account_id: str, region: str, before: dt.datetime, after: Due | None, limit: int
 ) -> Sequence[Due]:
     """The customer managed keys of an account and region to ask next, and those of which it is not known who manages them.
 

@@ -24,6 +24,7 @@ RATES = {
     "kms:ListGrants": 100.0,
     "kms:ListKeyRotations": 100.0,
     "kms:DescribeCustomKeyStores": 5.0,
+    "kms:GetKeyLastUsage": 5.0,
     "secretsmanager:ListSecrets": 100.0,
     "ec2:DescribeRegions": 20.0,
     "account:ListRegions": 5.0,
