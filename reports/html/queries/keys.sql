@@ -45,7 +45,8 @@ used AS (
 aged AS (
     SELECT key_arn, max(nights) AS nights
     FROM coverage
-    WHERE outcome = 'gap' AND key_arn IS NOT NULL
+    -- How old last use is has its own words.
+    WHERE outcome = 'gap' AND key_arn IS NOT NULL AND operation <> 'GetKeyLastUsage'
     GROUP BY key_arn
 ),
 confirmed AS (

@@ -31,13 +31,18 @@
 --: rotation_period_days | Days between automatic rotations.
 --: next_rotation_at | When it rotates next.
 --: last_rotated_at | When it last rotated.
+--: last_used_at | When it was last used, as far as AWS told: successful cryptographic operations, seen within an hour.
+--: last_used_operation | What it was used for then: Decrypt, GenerateDataKey ...
+--: last_use | used, never used or unknown. A key that nobody calls may still protect data: an attached volume makes no calls.
+--: last_use_reason | Why that is all that is known; empty for a use that AWS told when it was last asked.
+--: last_use_asked_at | When AWS was last asked; empty when it was not yet, and as of a run after which it was asked again.
 --: grants | How many grants it has; empty when not known.
 --: used_by | How many resources are known to use it.
 --: tags | Its tags; empty (NULL) when not known.
 --: policy_known | Whether its policy is known.
 --: delegates_to_iam | Whether its policy lets the account's IAM policies decide (some actions at least); NULL: unknown.
 --: known | yes, or last known: something of it could not be read in the run.
---: unknown | The actions that were refused for it.
+--: unknown | The actions that were refused for it, last use (last_use_reason) aside.
 --: first_run | The run that first saw it.
 --: since | When its metadata was first seen as it is.
 --: last_confirmed_run | The latest run whose listing of its account and region could show it.
@@ -86,6 +91,25 @@ WITH this_run AS (
   SELECT key_arn, max(rotated_at) AS rotated_at FROM ledger.key_rotation_event e
   WHERE ledger.known(e.valid_from, e.valid_to, as_of_run)
   GROUP BY key_arn
+), told AS (
+  SELECT key_arn, operation, used_at, tracking_started_at,
+    CASE
+      WHEN used_at IS NOT NULL OR operation IS NOT NULL THEN 'used'
+      -- Tracking begins with the key, or with AWS's tracking, whichever is later.
+      WHEN tracking_started_at <= key_created_at THEN 'never used'
+      ELSE 'unknown'
+    END AS last_use,
+    key_created_at < tracking_started_at AS is_older
+  FROM ledger.key_last_use l
+  WHERE ledger.known(l.valid_from, l.valid_to, as_of_run)
+), untold AS (
+  SELECT key_arn, CASE
+      WHEN g.cause IN ('key_policy', 'role_permission', 'service_control_policy', 'resource_control_policy',
+        'session_policy', 'permissions_boundary', 'explicit_deny', 'denied') THEN 'denied: ' || coalesce(z.text, g.cause)
+      ELSE coalesce(z.text, g.cause)
+    END AS reason
+  FROM ledger.key_last_use_gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
 ), delegating AS (
   SELECT n.policy_hash, list(DISTINCT n.account) AS accounts
   FROM ledger.policy_principal n
@@ -117,6 +141,20 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
   k.custom_key_store_id,
   o.status AS rotation, o.reason AS rotation_reason, o.period_days AS rotation_period_days, o.next_rotation_at,
   e.rotated_at AS last_rotated_at,
+  l.used_at AS last_used_at, l.operation AS last_used_operation, coalesce(l.last_use, 'unknown') AS last_use,
+  CASE
+    WHEN l.last_use = 'used' THEN 'when asked again: ' || w.reason
+    WHEN l.key_arn IS NOT NULL THEN CASE
+        WHEN l.last_use = 'never used' THEN 'no use since it was created'
+        WHEN l.is_older
+        THEN 'no use since tracking began on ' || strftime(l.tracking_started_at, '%Y-%m-%d') || '; the key is older'
+        ELSE 'no use since tracking began, and AWS did not tell when that was'
+      END || coalesce('; when asked again: ' || w.reason, '')
+    WHEN w.key_arn IS NOT NULL THEN w.reason
+    WHEN k.manager = 'AWS' THEN 'AWS managed key: not asked'
+    ELSE 'not asked yet'
+  END AS last_use_reason,
+  q.asked_at AS last_use_asked_at,
   CASE
     WHEN g.grants IS NOT NULL THEN g.grants
     WHEN k.not_asked OR x.grants_unknown <= f.run_id THEN NULL
@@ -147,6 +185,9 @@ LEFT JOIN used u ON u.key_arn = k.key_arn
 LEFT JOIN rotated e ON e.key_arn = k.key_arn
 LEFT JOIN policy p ON p.key_arn = k.key_arn
 LEFT JOIN ledger.key_rotation o ON o.key_arn = k.key_arn AND ledger.known(o.valid_from, o.valid_to, as_of_run)
+LEFT JOIN told l ON l.key_arn = k.key_arn
+LEFT JOIN untold w ON w.key_arn = k.key_arn
+LEFT JOIN ledger.key_last_use_asked q ON q.key_arn = k.key_arn AND q.run_id <= as_of_run
 LEFT JOIN gapped x ON x.key_arn = k.key_arn
 LEFT JOIN confirmed h ON h.account_id = k.account_id AND h.region = k.region
 LEFT JOIN first_seen f ON f.key_arn = k.key_arn

@@ -1,4 +1,5 @@
 -- What changed between a run and the one before it, for every run but the first and those that were pruned.
+-- Uses of keys are no changes: they would drown everything else (view keys has last_used_at).
 --: run_id | The run that saw the change.
 --: at | When that run began: the change happened before. (DuckDB 2 wants this name in quotes: "at".)
 --: account_id | The account.

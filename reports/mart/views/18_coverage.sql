@@ -50,6 +50,11 @@ WITH past AS (
     g.message, g.valid_from
   FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
   WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+  UNION ALL
+  SELECT split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), 'kms', 'GetKeyLastUsage', u.action, u.key_arn, 'gap',
+    u.cause, z.text, u.code, u.message, u.valid_from
+  FROM ledger.key_last_use_gap u LEFT JOIN ledger.cause z ON z.cause = u.cause
+  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
 ), counted AS (
   SELECT run_id, started_at, row_number() OVER (ORDER BY run_id) AS nth FROM ledger.run
 )

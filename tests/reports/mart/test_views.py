@@ -19,8 +19,9 @@ CONTRACT = {
     "keys": "key_arn key_id account_id account_name region alias aliases manager state enabled description key_usage "
     "key_spec origin created_at age_days deletion_date days_to_deletion pending_window_days material_expires_at "
     "expiration_model multi_region multi_region_type primary_arn replica_arns custom_key_store_id rotation "
-    "rotation_reason rotation_period_days next_rotation_at last_rotated_at grants used_by tags policy_known "
-    "delegates_to_iam known unknown first_run since last_confirmed_run",
+    "rotation_reason rotation_period_days next_rotation_at last_rotated_at last_used_at last_used_operation last_use "
+    "last_use_reason last_use_asked_at grants used_by tags policy_known delegates_to_iam "
+    "known unknown first_run since last_confirmed_run",
     "aliases": "alias_arn alias_name account_id account_name region target_key_arn predefined created_at updated_at since",
     "key_tags": "key_arn account_id region tag_key tag_value since",
     "resource_tags": "resource_arn account_id region tag_key tag_value since",

@@ -1,0 +1,202 @@
+"""What the views say of a key's last use: what AWS answered means no more than it says, and what it did not say is unknown."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+
+from models.asked import Asked
+from models.database import connect as store
+from models.history import Batch, merge
+from models.keys import KeyLastUse, KeyLastUseGap
+from models.settings import Settings
+from reports.mart import past
+from reports.mart.diff import diff
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.reports.world import World, settings_of
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in range(3)]
+TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, 560_000, tzinfo=dt.UTC)
+USED, AGAIN = (dt.datetime(2026, 11, day, 20, 15, tzinfo=dt.UTC) for day in (18, 20))
+YOUNG, OLD = dt.datetime(2026, 6, 1, tzinfo=dt.UTC), dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
+DENIED = "denied: the key policy does not let the account's IAM policies decide, nor names our role"
+COLUMNS = "last_use, last_use_reason, last_used_at, last_used_operation, last_use_asked_at"
+Row = tuple[Any, ...]
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}"
+
+
+class Lane:
+    """What the lane of one night learned."""
+
+    def __init__(self, night: int) -> None:
+        self.night = night
+        self.batch = Batch()
+
+    def _asked(self, name: str) -> None:
+        at = NIGHTS[self.night - 1] + dt.timedelta(minutes=5)
+        self.batch.asked.append(Asked(arn(name), ACCOUNT, REGION, at))
+
+    def answered(
+        self, name: str, used: dt.datetime | None, tracked: dt.datetime | None, created: dt.datetime | None
+    ) -> None:
+        """AWS told."""
+        self._asked(name)
+        self.batch.add(
+            KeyLastUse,
+            key_arn=arn(name),
+            operation="Decrypt" if used else None,
+            used_at=used,
+            cloudtrail_event_id="event" if used else None,
+            tracking_started_at=tracked,
+            key_created_at=created,
+        )
+        self.batch.complete(KeyLastUseGap, arn(name))
+
+    def refused(self, name: str, cause: str, code: str = "AccessDeniedException") -> None:
+        """AWS did not."""
+        self._asked(name)
+        action = "kms:GetKeyLastUsage"
+        self.batch.add(KeyLastUseGap, key_arn=arn(name), action=action, cause=cause, code=code, message="no")
+
+    def save(self, url: str) -> None:
+        """Merge it into the ledger, as the run of that night."""
+        engine = store(url)
+        with engine.begin() as connection:
+            merge(connection, self.night, self.batch)
+        engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three nights: on the first most keys are asked, on the second some again, on the third none."""
+    folder = tmp_path_factory.mktemp("last-use")
+    world = World(f"sqlite:///{folder / 'ledger.db'}")
+    world.account(ACCOUNT, "Shop", REGION)
+    names = ("used", "born-with-tracking", "young", "old", "timeless", "locked", "once-locked", "lost", "away", "idle")
+    for name in names:
+        world.key(ACCOUNT, REGION, name)
+    world.key(ACCOUNT, REGION, "managed", manager="AWS")
+    assert world.crawl() == 1
+    first = Lane(1)
+    first.answered("used", USED, TRACKED, OLD)
+    first.answered("born-with-tracking", None, YOUNG, YOUNG)
+    first.answered("young", None, TRACKED, YOUNG)
+    first.answered("old", None, TRACKED, OLD)
+    first.answered("timeless", None, None, None)
+    first.answered("lost", USED, TRACKED, OLD)
+    first.refused("locked", "key_policy")
+    first.refused("once-locked", "key_policy")
+    first.refused("away", "unreachable", "EndpointConnectionError")
+    first.save(world.url)
+    assert world.crawl() == 2
+    second = Lane(2)
+    second.answered("used", AGAIN, TRACKED, OLD)
+    second.answered("once-locked", USED, TRACKED, OLD)
+    second.answered("young", AGAIN, TRACKED, YOUNG)
+    second.refused("lost", "key_policy")
+    second.refused("old", "key_policy")
+    second.save(world.url)
+    assert world.crawl() == 3
+    settings = settings_of(database=world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
+    refresh(settings)
+    return settings
+
+
+@pytest.fixture
+def mart(lived: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(lived.report.mart) as connection:
+        yield connection
+
+
+def of(mart: duckdb.DuckDBPyConnection, name: str, view: str = "keys") -> Row:
+    """Last use of a key: verdict, reason, when, for what, and the day on which it was asked."""
+    row = mart.execute(f"SELECT {COLUMNS} FROM {view} WHERE key_id = ?", [name]).fetchone()
+    assert row is not None
+    return (*row[:2], row[2] and row[2].replace(tzinfo=dt.UTC), row[3], row[4] and row[4].day)
+
+
+CASES: dict[str, Row] = {
+    "used": ("used", None, AGAIN, "Decrypt", 21),
+    # Tracking began with the key itself, so that there was no time before.
+    "born-with-tracking": ("never used", "no use since it was created", None, None, 20),
+    "young": ("used", None, AGAIN, "Decrypt", 21),
+    "old": (
+        "unknown",
+        f"no use since tracking began on 2026-03-11; the key is older; when asked again: {DENIED}",
+        None,
+        None,
+        21,
+    ),
+    "timeless": ("unknown", "no use since tracking began, and AWS did not tell when that was", None, None, 20),
+    "locked": ("unknown", DENIED, None, None, 20),
+    "once-locked": ("used", None, USED, "Decrypt", 21),
+    "lost": ("used", f"when asked again: {DENIED}", USED, "Decrypt", 21),
+    "away": ("unknown", "the endpoint could not be reached", None, None, 20),
+    "idle": ("unknown", "not asked yet", None, None, None),
+    "managed": ("unknown", "AWS managed key: not asked", None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_last_use_says_what_is_known(mart: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Never used is said only of keys that were tracked all their life; whatever else is empty is unknown, with the reason."""
+    assert of(mart, name) == CASES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("used", ("used", None, USED, "Decrypt", None)),
+        ("young", ("never used", "no use since it was created", None, None, None)),
+        ("old", ("unknown", "no use since tracking began on 2026-03-11; the key is older", None, None, None)),
+        ("once-locked", ("unknown", DENIED, None, None, None)),
+        ("lost", ("used", None, USED, "Decrypt", None)),
+        ("idle", ("unknown", "not asked yet", None, None, None)),
+        ("locked", ("unknown", DENIED, None, None, 20)),
+    ],
+)
+def test_an_earlier_run_knew_what_it_knew(lived: Settings, name: str, expected: Row) -> None:
+    """As of the first night, by macro and by `--as-of`; when it was asked is known of the last time only."""
+    with connect(lived.report.mart) as connection:
+        assert of(connection, name, "keys_as_of(1)") == expected
+    connection, _ = past.connect(lived.report.mart, 1)
+    with connection:
+        assert of(connection, name) == expected
+
+
+def test_a_refusal_is_a_gap_of_the_coverage(mart: duckdb.DuckDBPyConnection) -> None:
+    """Coverage has a row for each key that was refused, with cause and age; who was not asked yet has none."""
+    rows = mart.execute(
+        "SELECT split_part(key_arn, '/', 2), account_name, region, service, operation, action, outcome, cause, nights "
+        "FROM coverage WHERE operation = 'GetKeyLastUsage' ORDER BY 1"
+    ).fetchall()
+    place = ("Shop", REGION, "kms", "GetKeyLastUsage", "kms:GetKeyLastUsage", "gap")
+    assert rows == [
+        ("away", *place, "unreachable", 3),
+        ("locked", *place, "key_policy", 3),
+        ("lost", *place, "key_policy", 2),
+        ("old", *place, "key_policy", 2),
+    ]
+    then = "SELECT count(*) FROM coverage_as_of(1) WHERE operation = 'GetKeyLastUsage'"
+    assert mart.execute(then).fetchall() == [(3,)]
+
+
+def test_a_use_is_no_change(lived: Settings, mart: duckdb.DuckDBPyConnection) -> None:
+    """Neither the changes nor a diff tell that keys were used, or that it became known."""
+    assert mart.execute("SELECT count(*) FROM changes").fetchall() == [(0,)]
+    found = diff(lived.report.mart, "1", "3")
+    assert found.events == []
+
+
+def test_a_refusal_leaves_the_rest_of_the_key_known(mart: duckdb.DuckDBPyConnection) -> None:
+    """Many keys deny this one question: it does not make their other facts stale."""
+    assert mart.execute("SELECT DISTINCT known, unknown FROM keys").fetchall() == [("yes", [])]
