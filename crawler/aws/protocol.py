@@ -7,7 +7,7 @@ others go through botocore's own serializers and parsers.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Header names are lower-case."""
+    """What came back; ``head`` are the lines before the body, as they were sent."""
 
     status: int
-    headers: Mapping[str, str]
+    head: Sequence[bytes]
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Values by lower-case names. Read when asked for: a good answer in JSON needs none of them."""
+        found: dict[str, str] = {}
+        for line in self.head:
+            if line.startswith(b"HTTP/"):
+                # What came before was of a proxy, or of a 100 Continue.
+                found.clear()
+                continue
+            name, separator, value = line.partition(b":")
+            if separator:
+                found[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
+        return found
 
 
 class Codec:
@@ -54,11 +68,12 @@ class Codec:
         self.json = self._protocol == "json"
         if self.json:
             version = service.metadata.get("jsonVersion", "1.0")
-            self._headers = {
+            self.headers = {
                 "content-type": f"application/x-amz-json-{version}",
                 "x-amz-target": f"{service.metadata['targetPrefix']}.{model.name}",
             }
-            self._convert = _converter(model.output_shape)
+            self._convert = _converter(model.output_shape, nulls=False)
+            self._convert_nulls = _converter(model.output_shape, nulls=True)
         else:
             self._serializer = botocore.serialize.create_serializer(self._protocol, include_validation=False)
             self._parser = botocore.parsers.create_parser(self._protocol)
@@ -66,7 +81,7 @@ class Codec:
     def request(self, params: Mapping[str, Any]) -> Request:
         """The request that asks with these parameters."""
         if self.json:
-            return Request("POST", "/", {}, orjson.dumps(dict(params)), self._headers)
+            return Request("POST", "/", {}, orjson.dumps(dict(params)), self.headers)
         made: Any = self._serializer.serialize_to_request(dict(params), self._model)
         body = made.get("body") or b""
         query = made.get("query_string") or {}
@@ -87,7 +102,9 @@ class Codec:
         """The parsed answer of a call that succeeded; :class:`AwsError` when it cannot be understood."""
         try:
             if self.json:
-                read: dict[str, Any] = self._convert(orjson.loads(answer.body)) if answer.body else {}
+                body = answer.body
+                convert = self._convert_nulls if b"null" in body else self._convert
+                read: dict[str, Any] = convert(orjson.loads(body)) if body else {}
                 return read
             parsed = self._parse(answer)
         except UNREADABLE as error:
@@ -176,22 +193,25 @@ def _query_text(value: Any) -> str:
     return str(value)
 
 
-def _converter(shape: Shape | None) -> Converter:
+def _converter(shape: Shape | None, *, nulls: bool) -> Converter:
     if shape is None:
         return lambda _value: {}
-    return _compile(shape, {}) or (lambda value: value)
+    return _compile(shape, {}, nulls=nulls) or (lambda value: value)
 
 
-def _compile(shape: Shape, known: dict[str, Converter]) -> Converter | None:
-    """A function that turns plain JSON into what the shape says; ``None`` where there is nothing to turn."""
+def _compile(shape: Shape, known: dict[str, Converter], *, nulls: bool) -> Converter | None:
+    """A function that turns plain JSON into what the shape says, in place; ``None`` where there is nothing to turn.
+
+    Without ``nulls`` it is for texts that hold no null, which it does not look for then.
+    """
     if shape.name in known:
         return known[shape.name]
     if isinstance(shape, StructureShape):
-        return _structure(shape, known)
+        return _structure(shape, known, nulls=nulls)
     if isinstance(shape, ListShape):
-        return _list_of(_compile(shape.member, known))
+        return _list_of(_compile(shape.member, known, nulls=nulls))
     if isinstance(shape, MapShape):
-        return _map_of(_compile(shape.value, known))
+        return _map_of(_compile(shape.value, known, nulls=nulls))
     if shape.type_name == "timestamp":
         return _time
     if shape.type_name == "blob":
@@ -199,23 +219,34 @@ def _compile(shape: Shape, known: dict[str, Converter]) -> Converter | None:
     return None
 
 
-def _structure(shape: StructureShape, known: dict[str, Converter]) -> Converter:
+def _structure(shape: StructureShape, known: dict[str, Converter], *, nulls: bool) -> Converter:
     members: dict[str, tuple[str, Converter | None]] = {}
+    turned: list[tuple[str, Converter]] = []
 
     def convert(value: dict[str, Any]) -> dict[str, Any]:
+        if plain and value.keys() <= names:
+            for name, inner in turned:
+                if name in value:
+                    value[name] = inner(value[name])
+            return value
         result = {}
         for name, raw in value.items():
             member = members.get(name)
             # Members that the model does not know, and nulls, are left out, as botocore leaves them out.
             if member is None or raw is None:
                 continue
-            title, inner = member
-            result[title] = raw if inner is None else inner(raw)
+            title, converter = member
+            result[title] = raw if converter is None else converter(raw)
         return result
 
     known[shape.name] = convert
     for title, member in shape.members.items():
-        members[member.serialization.get("name", title)] = (title, _compile(member, known))
+        inner = _compile(member, known, nulls=nulls)
+        members[member.serialization.get("name", title)] = (title, inner)
+        if inner is not None:
+            turned.append((title, inner))
+    names = members.keys()
+    plain = not nulls and all(name == title for name, (title, _) in members.items())
     return convert
 
 
@@ -228,7 +259,7 @@ def _map_of(inner: Converter | None) -> Converter | None:
 
 
 def _time(value: Any) -> dt.datetime:
-    if isinstance(value, int | float):
+    if type(value) is float or type(value) is int:
         return dt.datetime.fromtimestamp(value, dt.UTC)
     found: dt.datetime = botocore.parsers.DEFAULT_TIMESTAMP_PARSER(value)
     return found

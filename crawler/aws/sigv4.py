@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from crawler.aws.transport import Credentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
+_DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
 
 
 def authorization(
@@ -42,8 +44,65 @@ def authorization(
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
     key = _derived_key(credentials.secret_key, timestamp[:8], region, service)
-    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
     return f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+
+
+class Signer:
+    """Signs requests that differ in time, credentials and body only: all else is put together once.
+
+    ``headers`` are those that stay the same and are signed; ``unsigned`` are header lines to be sent with them. For path and
+    query see :func:`authorization`, which gives the same signature.
+    """
+
+    def __init__(  # noqa: PLR0917 - all are given by name
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        region: str,
+        service: str,
+        unsigned: Iterable[str] = (),
+    ) -> None:
+        self._scope = f"/{region}/{service}/aws4_request"
+        self._region, self._service = region, service
+        self._lines = [*(f"{name}: {value}" for name, value in headers.items()), *unsigned]
+        date, token = _DATE, _TOKEN
+
+        def canonical(names: Iterable[str]) -> str:
+            return "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(names))
+
+        self._head = f"{method}\n{path}\n{query}\n{canonical(name for name in headers if name < date)}{date}:"
+        self._middle = f"\n{canonical(name for name in headers if date < name < token)}"
+        self._tail = canonical(name for name in headers if name > token)
+        self._names = ";".join(sorted([*headers, date]))
+        self._names_with_token = ";".join(sorted([*headers, date, token]))
+
+    def sign(self, credentials: Credentials, timestamp: str, body: bytes) -> list[str]:
+        """The header lines to send; ``timestamp`` as for :func:`authorization`."""
+        payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+        token = credentials.token
+        if token:
+            names = self._names_with_token
+            told = f"{_TOKEN}:{' '.join(token.split())}\n"
+        else:
+            names, told = self._names, ""
+        request = f"{self._head}{timestamp}{self._middle}{told}{self._tail}\n{names}\n{payload_hash}"
+        date = timestamp[:8]
+        scope = f"{date}{self._scope}"
+        to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        key = _derived_key(credentials.secret_key, date, self._region, self._service)
+        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        who = credentials.access_key
+        lines = [
+            *self._lines,
+            f"{_DATE}: {timestamp}",
+            f"Authorization: {ALGORITHM} Credential={who}/{scope}, SignedHeaders={names}, Signature={signature}",
+        ]
+        if token:
+            lines.append(f"{_TOKEN}: {token}")
+        return lines
 
 
 def canonical_query(parameters: dict[str, str]) -> str:
@@ -56,5 +115,5 @@ def canonical_query(parameters: dict[str, str]) -> str:
 def _derived_key(secret: str, date: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (date, region, service, "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        key = hmac.digest(key, part.encode(), "sha256")
     return key
