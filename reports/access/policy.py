@@ -58,6 +58,8 @@ class Policy:
 
     readable: bool
     statements: tuple[Statement, ...] = ()
+    version: str | None = None
+    """As written. Policy variables are text, not variables, in a policy that does not say 2012-10-17."""
 
 
 def parse(text: str) -> Policy:
@@ -74,7 +76,12 @@ def parse(text: str) -> Policy:
     if not isinstance(listed, list):
         return Policy(readable=False)
     statements = tuple(_statement(position, item) for position, item in enumerate(listed))
-    return Policy(readable=all(statement.readable for statement in statements), statements=statements)
+    version = document.get("Version")
+    return Policy(
+        readable=all(statement.readable for statement in statements),
+        statements=statements,
+        version=version if isinstance(version, str) else None,
+    )
 
 
 def _statement(position: int, item: Any) -> Statement:
