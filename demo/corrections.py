@@ -1,7 +1,8 @@
 """Where moto 5.2 answers otherwise than AWS does in something that a ledger of keys must get right, corrected.
 
 Each correction is one function that wraps one method of moto's; the docstring says what AWS does. They are applied once
-a process, and they change answers only: what moto cannot do at all stays an error (see `demo.server`).
+a process, and they change answers only: what moto cannot do at all stays an error (see `demo.server`), but for
+kms:GetKeyLastUsage, which is answered from what `demo.server.AwsServer.set_key_use` was told.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import copy
 import datetime as dt
 import json
 import re
+import uuid
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
 from moto.kms import models as kms
+from moto.kms.exceptions import NotFoundException
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import RESERVED_ALIASES
 from moto.rds.models import RDSBackend
@@ -23,6 +26,7 @@ from moto.s3.responses import S3Response
 from moto.secretsmanager.models import SecretsManagerBackend
 
 DEFAULT_ROTATION_DAYS = 365
+TRACKING_BEGAN = dt.datetime(2026, 3, 11, 18, 23, 45, tzinfo=dt.UTC)
 SECRETS_ALIAS = "alias/aws/secretsmanager"
 MANAGED_KEY_PURPOSE = {
     "alias/aws/rds": "Default key that protects my RDS database volumes when no other key is defined",
@@ -47,6 +51,8 @@ def apply() -> None:
     _wrap(KmsResponse, "list_aliases", _alias_entries)
     _wrap(KmsResponse, "enable_key_rotation", _keep_rotation_period)
     _wrap(KmsResponse, "get_key_rotation_status", _rotation_status)
+    answering: Any = KmsResponse
+    answering.get_key_last_usage = _last_usage
     _wrap(RDSBackend, "create_db_instance", _database_key)
     _wrap(RDSBackend, "create_db_cluster", _cluster_key)
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
@@ -208,6 +214,28 @@ def _rotation_status(original: Any, response: Any) -> str:
     if answer["KeyRotationEnabled"]:
         days = getattr(key, "rotation_days", DEFAULT_ROTATION_DAYS)
         answer |= {"RotationPeriodInDays": days, "NextRotationDate": key.creation_date + days * 86400}
+    return json.dumps(answer)
+
+
+def _last_usage(response: Any) -> str:
+    """GetKeyLastUsage: the last use of a key since its tracking began, which is never before the key was created."""
+    key_id = response._get_param("KeyId")  # noqa: SLF001 - moto
+    if "alias/" in key_id:
+        raise NotFoundException(f"Invalid keyId {key_id}")
+    response._validate_key_id(key_id)  # noqa: SLF001 - moto
+    key = response.kms_backend.describe_key(key_id)
+    used = getattr(key, "last_use", None)
+    usage = {}
+    if used is not None:
+        operation, at = used
+        event = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key.arn} {operation} {at.isoformat()}"))
+        usage = {"Operation": operation, "Timestamp": at.timestamp(), "CloudTrailEventId": event, "KmsRequestId": event}
+    answer = {
+        "KeyId": key.arn,
+        "KeyLastUsage": usage,
+        "TrackingStartDate": max(TRACKING_BEGAN.timestamp(), key.creation_date),
+        "KeyCreationDate": key.creation_date,
+    }
     return json.dumps(answer)
 
 

@@ -192,12 +192,12 @@ def laboratory(at: Place) -> dict[str, str]:
     dublin.bucket("northwind-lab-plain")
     dublin.database("experiments", encrypted=False, Engine="mysql")
     dublin.cache("experiments", None)
-    for number in range(1, 7):
-        virginia.key(f"experiment-{number}", tags={"Experiment": str(number)})
+    experiments = [virginia.key(f"experiment-{number}", tags={"Experiment": str(number)}) for number in range(1, 7)]
     for name in ("notebook", "scratch", "api"):
         virginia.secret(f"lab/{name}")
     return {
         "public_key": keys["public"],
+        "forgotten_key": experiments[0],
         "orphaned_key": keys["deleted-principals"],
         "stranger_key": keys["stranger"],
         "hostile_key": hostile,

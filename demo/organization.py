@@ -6,6 +6,7 @@ crawl can be compared with something that shares no code with it.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from demo import estate, policies, vendors
+from demo.corrections import TRACKING_BEGAN
 from demo.place import Place
 from demo.server import HOME_REGION, MANAGEMENT_ACCOUNT, MEMBER_ROLE, AwsServer
 
@@ -37,12 +39,23 @@ READER_ACTIONS = [
 ]
 KEY_METADATA = (
     "DescribeKey",
+    "GetKeyLastUsage",
     "GetKeyPolicy",
     "GetKeyRotationStatus",
     "ListGrants",
     "ListKeyRotations",
     "ListResourceTags",
 )
+USED = {  # what keys were used for last, just now; most of the others never were
+    "vendor_key": "GenerateDataKey",
+    "tier_key": "Decrypt",
+    "vault_key": "Encrypt",
+    "secrets_key": "Decrypt",
+    "shared_key": "GenerateDataKey",
+    "granted_key_of_platform": "Decrypt",
+    "hostile_key": "Decrypt",
+    "finance_key": "Decrypt",
+}
 BUILDERS = 4  # accounts that are filled at once; moto answers on one processor
 
 
@@ -103,6 +116,7 @@ class Things:
     granted_key_of_platform: str  # carries six grants
     # Accounts lab (eu-west-1), management and legacy
     public_key: str
+    forgotten_key: str  # older than AWS's tracking of use, and not used since that began
     orphaned_key: str  # its policy names deleted principals
     stranger_key: str
     hostile_key: str
@@ -166,6 +180,7 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
     with ThreadPoolExecutor(BUILDERS) as pool:
         for made in [pool.submit(task) for task in tasks]:
             things |= made.result()
+    _use(server, things)
     return World(
         organization=organization,
         management=MANAGEMENT_ACCOUNT,
@@ -188,13 +203,14 @@ def apply_permanent_faults(server: AwsServer, world: World) -> None:
         server.fault("sts", "AssumeRole", match=role, code="AccessDenied", message=message, status=403)
     account, key = world.accounts["data"], world.locked_key
     member = f"arn:aws:sts::{account}:assumed-role/{world.role_name}/crawl"
-    for operation in KEY_METADATA:
+    # The policy of the appliance's key lists actions one by one, from before there was GetKeyLastUsage.
+    for denied, operation in [*((key, each) for each in KEY_METADATA), (world.appliance_key, "GetKeyLastUsage")]:
         action = f"kms:{operation}"
         message = (
-            f"User: {member} is not authorized to perform: {action} on resource: {key} "
+            f"User: {member} is not authorized to perform: {action} on resource: {denied} "
             f"because no resource-based policy allows the {action} action"
         )
-        server.fault("kms", operation, match=key.rpartition("/")[2], message=message)
+        server.fault("kms", operation, match=denied.rpartition("/")[2], message=message)
 
 
 def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:
@@ -254,6 +270,15 @@ def _allowed(client: Any, operation: str, items: str, **options: Any) -> int:
         if denial.response["Error"]["Code"] != "AccessDeniedException":
             raise
         return 0
+
+
+def _use(server: AwsServer, things: Mapping[str, str]) -> None:
+    """Let keys have been used: some just now, one months ago, one not since AWS tracks it, the others never."""
+    for name, operation in USED.items():
+        server.set_key_use(things[name], operation)
+    months_ago = TRACKING_BEGAN + dt.timedelta(days=30)
+    server.set_key_use(things["retiring_key"], "Decrypt", months_ago, created=TRACKING_BEGAN - dt.timedelta(days=700))
+    server.set_key_use(things["forgotten_key"], None, created=TRACKING_BEGAN - dt.timedelta(days=1800))
 
 
 def _units(organizations: Any) -> dict[str, str]:

@@ -14,6 +14,7 @@ An operation that moto lacks is answered as AWS answers where an operation does 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import io
 import signal
 import threading
@@ -249,6 +250,18 @@ class AwsServer:
         from moto.rds.models import rds_backends
 
         rds_backends[account_id][region].databases[identifier].status = status
+
+    def set_key_use(
+        self, key: str, operation: str | None, at: dt.datetime | None = None, *, created: dt.datetime | None = None
+    ) -> None:
+        """Let a key (its ARN) have been used for an operation, now or at another time, or never; and created earlier."""
+        from moto.kms.models import kms_backends
+
+        _, _, _, region, account_id, _ = key.split(":", 5)
+        found: Any = kms_backends[account_id][region].describe_key(key)
+        found.last_use = (operation, at or dt.datetime.now(dt.UTC)) if operation else None
+        if created is not None:
+            found.creation_date = created.timestamp()
 
     def set_management_account(self, name: str, email: str) -> None:
         """Name the organization's management account, which has its name from before there was an organization."""

@@ -3,130 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
 
 from crawler import last_use
 from crawler.aws.errors import AwsError
 from crawler.aws.pace import RATES
 from crawler.aws.roles import RoleAccess
-from crawler.last_use import LastUse
 from crawler.save import Coverage
-from models.asked import Asked
-from models.crawl_settings import LastUseSettings
 from models.errors import UserError
-from models.history import Batch, merge
-from models.keys import Key, KeyLastUse, KeyLastUseAsked, KeyLastUseGap, KeyMetadata
-from models.run import Cause, Run, RunStatus
+from models.history import Batch
+from models.keys import Key, KeyLastUse, KeyLastUseGap
+from models.run import Cause
+from tests.crawler.lanes import (
+    OTHER_REGION,
+    PLAIN,
+    QUESTION,
+    TRACKED,
+    USAGE,
+    USED,
+    Nights,
+    answering,
+    arn,
+    arns,
+    asked_keys,
+    days_ago,
+    only,
+)
 from tests.crawler.ledger import Ledger
-from tests.crawler.scripted import (
-    ACCOUNT,
-    REGION,
-    Answer,
-    Caller,
-    Given,
-    ScriptedAws,
-    denied,
-    door_to,
-    in_turn,
-    refused,
-    unreachable,
-)
-from tests.crawler.scripted import (
-    Asked as Call,
-)
-
-QUESTION = "kms:GetKeyLastUsage"
-TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, tzinfo=dt.UTC)
-USED = dt.datetime(2026, 11, 20, 9, 30, tzinfo=dt.UTC)
-OTHER_REGION = "us-east-1"
-PLAIN: dict[str, Any] = {"KeyLastUsage": {}, "TrackingStartDate": TRACKED, "KeyCreationDate": TRACKED}
-USAGE = {"Operation": "Decrypt", "Timestamp": USED, "CloudTrailEventId": "event-1", "KmsRequestId": "request-1"}
-
-
-def arn(number: int, region: str = REGION) -> str:
-    """The ARN of the n-th key; their order is that of their numbers."""
-    return f"arn:aws:kms:{region}:{ACCOUNT}:key/{number:04}"
-
-
-def days_ago(days: float) -> dt.datetime:
-    return dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
-
-
-class Nights:
-    """A ledger with keys in it, and the nights on which they are asked."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.puts: list[Batch] = []
-
-    def keys(self, numbers: range, region: str = REGION, manager: str | None = "CUSTOMER") -> None:
-        """Add keys; with no manager nothing but their existence is known."""
-        batch = Batch()
-        for number in numbers:
-            where = {"account_id": ACCOUNT, "region": region}
-            batch.add(Key, key_arn=arn(number, region), key_id=f"{number:04}", **where)
-            if manager:
-                empty = dict.fromkeys(KeyMetadata.value_columns())
-                batch.add(KeyMetadata, **{**empty, "key_arn": arn(number, region), "manager": manager})
-        self._merge(self.run(), batch)
-
-    def asked(self, numbers: range | list[int], at: dt.datetime) -> None:
-        """State when keys were asked, by an earlier run."""
-        self._merge(self.run(), Batch(asked=[Asked(arn(number), ACCOUNT, REGION, at) for number in numbers]))
-
-    def run(self) -> int:
-        """Begin another run."""
-        values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": "test"}
-        with self.ledger.engine.begin() as connection:
-            return int(connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one())
-
-    def ask(self, aws: ScriptedAws, *, run_id: int | None = None, **options: Any) -> LastUse:
-        """One night: the keys of the region are asked until all lanes are done."""
-
-        async def night() -> LastUse:
-            lanes = self.lanes(aws, run_id=run_id, **options)
-            lanes.saved(ACCOUNT, REGION)
-            await lanes.finish()
-            return lanes
-
-        return asyncio.run(night())
-
-    def lanes(
-        self,
-        aws: ScriptedAws,
-        *,
-        run_id: int | None = None,
-        access: Callable[[str], Awaitable[Any]] | None = None,
-        attempts: int = 1,
-        **settings: Any,
-    ) -> LastUse:
-        """The lanes of a night; make them where an event loop runs."""
-        run = run_id or self.run()
-
-        async def put(_: Coverage | None, batch: Batch) -> None:
-            self.puts.append(batch)
-            await asyncio.to_thread(self._merge, run, batch)
-
-        async def caller(account_id: str) -> Caller:
-            return Caller(account_id)
-
-        door = door_to(aws, attempts=attempts)
-        return LastUse(self.ledger.engine, run, door, LastUseSettings(**settings), access or caller, put)
-
-    def last_asked(self) -> dict[str, int]:
-        """The run that last asked each key."""
-        table = KeyLastUseAsked.__table__
-        with self.ledger.engine.connect() as connection:
-            return {row.key_arn: row.run_id for row in connection.execute(select(table))}
-
-    def _merge(self, run_id: int, batch: Batch) -> None:
-        with self.ledger.engine.begin() as connection:
-            merge(connection, run_id, batch)
+from tests.crawler.scripted import ACCOUNT, REGION, Asked, Given, ScriptedAws, denied, in_turn, refused, unreachable
 
 
 @pytest.fixture
@@ -134,23 +40,6 @@ def nights(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Nights:
     """With a quota that makes nobody wait."""
     monkeypatch.setitem(RATES, QUESTION, 1e6)
     return Nights(ledger)
-
-
-def answering(answer: Answer = PLAIN) -> ScriptedAws:
-    return ScriptedAws({QUESTION: answer})
-
-
-def only(number: int, answer: Given) -> ScriptedAws:
-    """An answer for one key; the others were never used."""
-    return answering(lambda call: answer if call["KeyId"] == arn(number) else PLAIN)
-
-
-def asked_keys(aws: ScriptedAws) -> list[str]:
-    return [call["KeyId"] for call in aws.of(QUESTION)]
-
-
-def arns(*numbers: int) -> list[str]:
-    return [arn(number) for number in numbers]
 
 
 def test_what_aws_answers_is_kept_as_it_is(nights: Nights) -> None:
@@ -182,7 +71,7 @@ def test_a_key_that_is_gone_is_not_asked(nights: Nights) -> None:
     nights.ask(only(1, denied(QUESTION)))
     gone = Batch()
     gone.complete(Key, ACCOUNT, REGION)
-    nights._merge(nights.run(), gone)
+    nights.merge(nights.run(), gone)
     assert nights.ledger.known(KeyLastUse) == nights.ledger.known(KeyLastUseGap) == []
     aws = answering()
     nights.ask(aws)
@@ -354,7 +243,7 @@ def test_keys_are_asked_at_a_share_of_the_quota(nights: Nights, monkeypatch: pyt
     nights.keys(range(26), OTHER_REGION)
     made: list[tuple[str, float]] = []
 
-    def answer(call: Call) -> Given:
+    def answer(call: Asked) -> Given:
         made.append((call.region, asyncio.get_running_loop().time()))
         return PLAIN
 

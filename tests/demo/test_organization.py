@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo import organization, overnight, policies
+from demo.corrections import TRACKING_BEGAN
 from demo.organization import World
 from demo.server import AwsServer
 
@@ -111,6 +113,43 @@ def test_the_refusals_name_principal_action_and_cause(permanent_faults: AwsServe
     with pytest.raises(ClientError, match=r"no resource-based policy allows the kms:GetKeyPolicy action"):
         kms.get_key_policy(KeyId=demo_world.locked_key, PolicyName="default")
     assert demo_world.locked_key in {key["KeyArn"] for key in kms.list_keys()["Keys"]}
+
+
+def last_usage(server: AwsServer, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = client_of(server, arn).get_key_last_usage(KeyId=arn)
+    return found
+
+
+def test_keys_tell_when_they_were_last_used(aws_server: AwsServer, demo_world: World) -> None:
+    """Some keys were used just now, one months ago, most never; one is older than the tracking, so that nobody knows."""
+    for name, operation in organization.USED.items():
+        told = last_usage(aws_server, getattr(demo_world, name))
+        assert told["KeyLastUsage"]["Operation"] == operation
+        assert told["TrackingStartDate"] <= told["KeyLastUsage"]["Timestamp"]
+    months_ago = last_usage(aws_server, demo_world.retiring_key)
+    assert months_ago["KeyLastUsage"]["Timestamp"] == TRACKING_BEGAN + dt.timedelta(days=30)
+    assert months_ago["KeyCreationDate"] < months_ago["TrackingStartDate"] == TRACKING_BEGAN
+    never = last_usage(aws_server, demo_world.opened_key)
+    assert (never["KeyId"], never["KeyLastUsage"]) == (demo_world.opened_key, {})
+    assert (
+        never["TrackingStartDate"] == never["KeyCreationDate"] == metadata(aws_server, never["KeyId"])["CreationDate"]
+    )
+    unknown = last_usage(aws_server, demo_world.forgotten_key)
+    assert unknown["KeyLastUsage"] == {}
+    assert unknown["KeyCreationDate"] < unknown["TrackingStartDate"] == TRACKING_BEGAN
+    assert last_usage(aws_server, demo_world.retiring_key)["KeyLastUsage"] == months_ago["KeyLastUsage"]
+
+
+def test_last_use_is_asked_by_id_or_arn_and_may_be_denied(permanent_faults: AwsServer, demo_world: World) -> None:
+    """An alias names no key here, an unknown key is not found, and a policy that does not list the action denies it."""
+    kms = client_of(permanent_faults, demo_world.tier_key)
+    assert kms.get_key_last_usage(KeyId=demo_world.tier_key.rpartition("/")[2])["KeyId"] == demo_world.tier_key
+    for nobody in ("alias/payments-database", "1234abcd-12ab-34cd-56ef-1234567890ab"):
+        with pytest.raises(ClientError, match="NotFoundException"):
+            kms.get_key_last_usage(KeyId=nobody)
+    with pytest.raises(ClientError, match=r"no resource-based policy allows the kms:GetKeyLastUsage action"):
+        last_usage(permanent_faults, demo_world.appliance_key)
+    assert metadata(permanent_faults, demo_world.appliance_key)["Arn"] == demo_world.appliance_key
 
 
 def test_the_scanner_key_is_shared_as_its_vendor_asks(aws_server: AwsServer, demo_world: World) -> None:

@@ -151,12 +151,6 @@ def test_what_moto_lacks_fails_as_in_a_region_without_it(
     assert aws_server.calls[-1].outcome == "missing"
 
 
-def test_last_use_of_a_key_is_missing_too(aws_server: AwsServer, demo_world: World) -> None:
-    """GetKeyLastUsage is unknown to moto: a crawl of the demo must show a gap there."""
-    with pytest.raises(ClientError, match="UnknownOperationException"):
-        aws_server.session().client("kms").get_key_last_usage(KeyId=demo_world.finance_key)
-
-
 def test_an_object_has_its_length_without_being_read(aws_server: AwsServer, demo_world: World) -> None:
     """A HEAD answer tells the length of the body that it leaves out, and the body itself arrives whole."""
     s3 = aws_server.session(demo_world.accounts["lab"]).client("s3")
