@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import sys
 from importlib.metadata import version
@@ -56,6 +57,15 @@ LOG_FORMAT = click.option(
 )
 
 
+def _known_executor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from models.crawl_settings import EXECUTOR, EXECUTOR_EXPECTED
+
+        if not re.fullmatch(EXECUTOR, value):
+            raise click.BadParameter(f"expected {EXECUTOR_EXPECTED}")
+    return value
+
+
 class Commands(click.Group):
     """A group whose commands are imported when they are run."""
 
@@ -103,10 +113,18 @@ def cli(context: click.Context, *, debug: bool) -> None:
 @click.option(
     "--resume", is_flag=True, help="Finish the last run, which was interrupted: only the scopes still missing."
 )
+@click.option(
+    "--executor",
+    metavar="WHERE",
+    callback=_known_executor,
+    help="Instead of crawl.executor in the settings: processes, dask://HOST:PORT or dask://local.",
+)
 @click.pass_context
-def crawl(context: click.Context, file: Path, log_format: str | None, *, resume: bool) -> None:
+def crawl(context: click.Context, file: Path, log_format: str | None, executor: str | None, *, resume: bool) -> None:
     """Crawl the organization into the ledger, then rebuild the analysts' database."""
     settings = _settings(file, log_format)
+    if executor is not None:
+        settings = settings.with_executor(executor)
     result = _crawl(settings, resume=resume)
     _refresh(settings, result.run_id)
     context.exit(result.exit_code)

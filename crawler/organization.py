@@ -297,6 +297,11 @@ class FoundRegion:
     selection: str
 
 
+def excludes_region(settings: RegionSettings, region: str) -> bool:
+    """Whether the configuration leaves a region out."""
+    return region in settings.exclude or bool(settings.include and region not in settings.include)
+
+
 class Regions:
     """Finds the regions of accounts: from the organization where that is possible, else from the account itself."""
 
@@ -321,11 +326,6 @@ class Regions:
         found = await self._ask(access, DESCRIBE_REGIONS, {})
         return self._selected({region["RegionName"]: region.get("OptInStatus") or "unknown" for region in found})
 
-    def excludes(self, region: str) -> bool:
-        """Whether the configuration leaves a region out."""
-        settings = self._settings
-        return region in settings.exclude or bool(settings.include and region not in settings.include)
-
     async def _listed(self, account_id: str) -> tuple[FoundRegion, ...]:
         own = account_id == self._hub.account_id
         found = await self._ask(
@@ -346,7 +346,7 @@ class Regions:
 
     def _selected(self, statuses: Mapping[str, str]) -> tuple[FoundRegion, ...]:
         def selection(region: str, status: str) -> str:
-            if self.excludes(region):
+            if excludes_region(self._settings, region):
                 return "excluded"
             return "crawled" if status in ENABLED or status == "unknown" else "disabled"
 

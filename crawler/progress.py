@@ -25,6 +25,10 @@ class Progress:
         self.scopes = 0
         self.scopes_done = 0
         self.gaps = 0
+        self.scope_calls = 0
+        """Calls of scopes that are done."""
+        self.calls_elsewhere = 0
+        """Calls that other processes made, as far as they have told."""
         self.door: Any = None
         self._live = sys.stderr.isatty() if live is None else live
         self._ended = threading.Event()
@@ -48,7 +52,7 @@ class Progress:
     @property
     def calls(self) -> int:
         """Calls made so far."""
-        return self.door.total.calls if self.door is not None else 0
+        return self.calls_elsewhere + (self.door.total.calls if self.door is not None else 0)
 
     def line(self) -> str:
         """Accounts, scopes, calls a second, gaps, and the time left, as far as it can be told."""

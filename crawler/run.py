@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine
 
 from crawler import organization as org
 from crawler import save
-from crawler.aws.door import Access, Counter, Door
+from crawler.aws.door import Access
 from crawler.aws.errors import AwsError
 from crawler.aws.roles import ASSUME_ROLE, CredentialsError, Identity, Roles
-from crawler.collect import Collected, Wanted, collect
-from crawler.declare import GLOBAL, Operation, Scope
-from crawler.ledger import account_batch, left_accounts, region_batch
-from crawler.permissions import member_actions, wanted_types
+from crawler.collect import Collected
+from crawler.crew import Crew, Job, Part, unread
+from crawler.declare import EVERYTHING, GLOBAL, Scope
+from crawler.last_use import LastUse
+from crawler.ledger import account_batch, region_batch
 from crawler.progress import Progress
+from crawler.quiet import quiet_scopes
 from crawler.references import link
-from crawler.save import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Saver
+from crawler.save import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Packed, Saver
+from crawler.schedule import Schedule, last_sizes, schedule
 from models import lock
 from models.database import connect, explained, upgrade
 from models.errors import UserError
@@ -29,11 +33,7 @@ from models.run import Cause, Gap, Outcome, RunStatus
 from models.settings import Settings
 
 ACCOUNTS_AT_A_TIME = 64
-SCOPES_AT_A_TIME = 128
-"""Scopes held in memory at once; the door bounds the calls."""
-
-EVERYTHING = Operation("kmsledger", "Scope", action="*")
-"""What a gap names that concerns a whole scope rather than one operation; never sent."""
+"""Accounts whose scopes wait or are crawled, at least; the schedule bounds the scopes, the door the calls."""
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +83,14 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
 
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
-    with Saver(engine, run_id) as saver, progress:
-        _run(_Crawl(engine, settings, run_id, progress, saver))
-    saver.check()
+    crawling = _Crawl(engine, settings, run_id, progress)
+    with crawling.saver, progress:
+        _run(crawling)
+    crawling.saver.check()
     with explained(engine):
         link(engine, run_id)
         with engine.begin() as connection:
-            totals = save.finish(connection, run_id)
+            totals = save.finish(connection, run_id, other_calls=crawling.other_calls)
     return CrawlResult(run_id, **asdict(totals))
 
 
@@ -107,44 +108,61 @@ def _first(group: BaseExceptionGroup) -> BaseException:
 
 
 class _Crawl:
-    def __init__(self, engine: Engine, settings: Settings, run_id: int, progress: Progress, saver: Saver) -> None:
+    def __init__(self, engine: Engine, settings: Settings, run_id: int, progress: Progress) -> None:
         self.engine = engine
         self.settings = settings
         self.run_id = run_id
         self.progress = progress
-        self.saver = saver
+        self.saver = Saver(engine, run_id, self._committed)
         self.saved = save.saved_scopes(engine, run_id)
-        self.kinds = wanted_types(settings.crawl.resource_types)
-        self.places = asyncio.Semaphore(SCOPES_AT_A_TIME)
+        self.quiet = quiet_scopes(engine, settings.crawl.empty_regions_days)
+        self.other_calls = 0
+        """Calls that belong to no scope."""
+        self._last_use: LastUse | None = None
 
     async def all(self) -> None:
-        """Every account."""
+        """Every account, the largest first."""
         settings = self.settings
-        door = Door(settings.aws, settings.crawl)
+        self.loop = asyncio.get_running_loop()
+        self.ends = self.loop.time() + settings.crawl.run_deadline
+        crew = Crew(Job(settings.aws, settings.role, settings.crawl, settings.regions))
         try:
-            roles = Roles(door, settings.aws, settings.role, member_actions(self.kinds))
-            identity = await _identity(roles, settings.aws.region)
-            hub: Access = roles.own
+            self.progress.door = crew.door
+            identity = await _identity(crew.roles, settings.aws.region)
+            hub: Access = crew.roles.own
             if settings.organization.reader_role:
-                hub = await roles.reader(settings.organization.reader_role)
-            found = await org.discover(door, hub, identity, settings.organization, settings.aws.region)
+                hub = await crew.roles.reader(settings.organization.reader_role)
+            found = await org.discover(crew.door, hub, identity, settings.organization, settings.aws.region)
             await self._put_organization(identity, found)
-            regions = org.Regions(door, hub, settings.regions, settings.aws.region, found.management_account_id)
+            regions = org.Regions(crew.door, hub, settings.regions, settings.aws.region, found.management_account_id)
+            self._last_use = LastUse(
+                self.engine, self.run_id, crew.door, settings.crawl.last_use, crew.access, self._put
+            )
             crawled = [account for account in found.accounts if account.crawled]
             self.progress.expect(len(crawled))
-            self.progress.door = door
-            waiting = iter(crawled)
+            sizes = last_sizes(self.engine, self.run_id)
+            log_level, log_format = settings.log.level, settings.log.format
+            with schedule(crew, len(crawled), sizes, log_level=log_level, log_format=log_format) as places:
+                largest: dict[str, int] = {}
+                for (account_id, _), calls in sizes.items():
+                    largest[account_id] = max(calls, largest.get(account_id, 0))
+                crawled.sort(key=lambda account: -largest.get(account.account_id, 0))
+                waiting = iter(crawled)
 
-            async def worker() -> None:
-                for account in waiting:
-                    await self._account(door, roles, regions, identity, account)
-                    door.pace.forget(account.account_id)
+                async def worker() -> None:
+                    for account in waiting:
+                        await self._account(crew, places, regions, identity, account)
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(ACCOUNTS_AT_A_TIME, len(crawled))):
-                    group.create_task(worker())
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(max(ACCOUNTS_AT_A_TIME, places.places // 8), len(crawled))):
+                        group.create_task(worker())
+            await asyncio.to_thread(self.saver.drain)
+            await self._last_use.finish()
         finally:
-            door.close()
+            if self._last_use is not None:
+                await self._last_use.close()
+            self.other_calls = self.progress.calls - self.progress.scope_calls
+            crew.door.close()
 
     async def _put_organization(self, identity: Identity, found: org.Organization) -> None:
         save.describe(
@@ -156,9 +174,9 @@ class _Crawl:
             management_account_id=found.management_account_id,
         )
         home = identity.account_id
-        batch, gaps = account_batch(self.engine, found, home)
+        batch, gaps, gone = account_batch(self.engine, found, home)
         self.progress.gaps += gaps
-        for left in left_accounts(self.engine, found):
+        for left in gone:
             await self._put(Coverage(left, WHOLE_ACCOUNT, Outcome.LEFT, "the account left the organization"))
         for account in found.accounts:
             if not account.crawled:
@@ -169,12 +187,16 @@ class _Crawl:
         await self._put(Coverage(home, ORGANIZATION, Outcome.PARTIAL, gaps=gaps) if gaps else None, batch)
 
     async def _account(
-        self, door: Door, roles: Roles, regions: org.Regions, identity: Identity, account: org.FoundAccount
+        self, crew: Crew, places: Schedule, regions: org.Regions, identity: Identity, account: org.FoundAccount
     ) -> None:
         started = dt.datetime.now(dt.UTC)
-        access = await roles.member(account.account_id)
         whole = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
         whole.batch.complete(Gap, account.account_id, WHOLE_ACCOUNT)
+        if self.loop.time() >= self.ends:
+            whole.gap(WHOLE_ACCOUNT, EVERYTHING, "", self._no_time())
+            await self._account_failed(whole, Cause.DEADLINE.text, started)
+            return
+        access = await crew.access(account.account_id)
         try:
             await access.credentials()
         except AwsError as error:
@@ -194,46 +216,31 @@ class _Crawl:
                 whole.batch.complete(Gap, account.account_id, region.region)
         await self._put(None, whole.batch)
         names = [region.region for region in found if region.selection == "crawled"]
-        if any(not kind.regional for kind in self.kinds):
+        if any(not kind.regional for kind in crew.kinds):
             names.append(GLOBAL)
         names = [name for name in names if (account.account_id, name) not in self.saved]
         self.progress.accounts_opened += 1
         self.progress.scopes += len(names)
-        wanted = Wanted(
-            self.kinds, self.settings.crawl.aws_managed_key_details, regions.excludes, self.settings.aws.region
-        )
         async with asyncio.TaskGroup() as group:
             for name in names:
-                scope = Scope(account.account_id, name, identity.partition)
-                group.create_task(self._scope(door, access, scope, wanted))
+                group.create_task(self._scope(places, Scope(account.account_id, name, identity.partition)))
         self.progress.accounts_done += 1
 
-    async def _scope(self, door: Door, access: Access, scope: Scope, wanted: Wanted) -> None:
-        async with self.places:
-            started = dt.datetime.now(dt.UTC)
-            deadline = self.settings.crawl.scope_deadline
-            counter = Counter()
-            try:
-                async with asyncio.timeout(deadline):
-                    collected = await collect(door, access, scope, wanted, counter)
-            except TimeoutError:
-                collected = _out_of_time(scope, deadline)
-            failed = collected.timed_out
-            outcome = Outcome.FAILED if failed else Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE
-            coverage = Coverage(
-                scope.account_id,
-                scope.region,
-                outcome,
-                Cause.DEADLINE.text if failed else None,
-                started,
-                dt.datetime.now(dt.UTC),
-                counter.calls,
-                counter.retries,
-                collected.gaps,
-            )
-            await self._put(coverage, collected.batch)
-            self.progress.scopes_done += 1
-            self.progress.gaps += collected.gaps
+    async def _scope(self, places: Schedule, scope: Scope) -> None:
+        left = self.ends - self.loop.time()
+        quiet = self.quiet.get((scope.account_id, scope.region))
+        finished: Finished | Packed
+        if left > 0:
+            finished = await places.crawl(Part(scope, min(left, self.settings.crawl.scope_deadline), quiet))
+        else:
+            finished = unread(scope, self._no_time())
+        assert finished.coverage is not None  # noqa: S101 - a scope always has one
+        if places.executor is not None:
+            self.progress.calls_elsewhere += finished.coverage.calls
+        await self._hand_over(finished)
+        self.progress.scope_calls += finished.coverage.calls
+        self.progress.scopes_done += 1
+        self.progress.gaps += finished.coverage.gaps
 
     async def _account_failed(self, whole: Collected, reason: str, started: dt.datetime) -> None:
         self.progress.gaps += whole.gaps
@@ -245,9 +252,30 @@ class _Crawl:
         )
         await self._put(coverage, whole.batch)
 
+    def _no_time(self) -> AwsError:
+        seconds = self.settings.crawl.run_deadline
+        return AwsError(Cause.DEADLINE, "RunDeadline", f"not reached within the {seconds} s of crawl.run_deadline")
+
     async def _put(self, coverage: Coverage | None, batch: Batch | None = None) -> None:
-        finished = Finished(coverage, batch if batch is not None else Batch())
+        await self._hand_over(Finished(coverage, batch if batch is not None else Batch()))
+
+    async def _hand_over(self, finished: Finished | Packed) -> None:
         await asyncio.to_thread(self.saver.put, finished)
+
+    def _committed(self, covered: Sequence[Coverage]) -> None:
+        """Called by the saving thread."""
+        crawled = [
+            (one.account_id, one.region) for one in covered if one.outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
+        ]
+        try:
+            self.loop.call_soon_threadsafe(self._ask_last_use, crawled)
+        except RuntimeError:
+            log.debug("saved after the crawl's loop had ended: %s", crawled)
+
+    def _ask_last_use(self, scopes: Sequence[tuple[str, str]]) -> None:
+        for account_id, region in scopes:
+            if self._last_use is not None and region not in {WHOLE_ACCOUNT, ORGANIZATION, GLOBAL}:
+                self._last_use.saved(account_id, region)
 
 
 async def _identity(roles: Roles, region: str) -> Identity:
@@ -261,15 +289,6 @@ async def _identity(roles: Roles, region: str) -> Identity:
         raise CredentialsError(
             f"AWS did not accept our credentials ({error.code}: {error.message}): renew them, or correct aws.profile"
         ) from error
-
-
-def _out_of_time(scope: Scope, deadline: float) -> Collected:
-    """A scope that was not finished in time tells nothing but that: half of a listing proves no absence."""
-    collected = Collected(scope)
-    collected.timed_out = True
-    error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {deadline:.0f} s")
-    collected.gap(scope.region, EVERYTHING, "", error)
-    return collected
 
 
 def _close(engine: Engine, run_id: int, status: RunStatus, message: str) -> None:

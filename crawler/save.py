@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import pickle
 import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from models import lock
 from models.database import explained
 from models.errors import UserError
 from models.history import Batch, Merged, merge
+from models.keys import KeyLastUseGap
 from models.run import Outcome, Run, RunStatus, ScopeRun
 
 TOGETHER = 50
 """Scopes merged in one transaction at most, when more than one is waiting."""
+
+BYTES_TOGETHER = 16 * 1024 * 1024
+"""Packed scopes of so many bytes are enough for one transaction."""
 
 SIGN_OF_LIFE = 60.0
 """Seconds without anything to save after which the lock is told that the crawl is alive."""
@@ -57,6 +63,19 @@ class Finished:
 
     coverage: Coverage | None
     batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A :class:`Finished` from another process: unpacked when it is saved, so that what waits takes little room."""
+
+    coverage: Coverage
+    data: bytes
+
+    def unpack(self) -> Finished:
+        """What was packed."""
+        found: Finished = pickle.loads(self.data)  # noqa: S301 - from a process that works for this crawl
+        return found
 
 
 def start(engine: Engine, version: str) -> int:
@@ -140,19 +159,30 @@ class Totals:
     gaps: int
 
 
-def finish(connection: Connection, run_id: int, status: RunStatus | None = None, message: str | None = None) -> Totals:
-    """Close a run, adding up its coverage; without a status it is complete, or partial when anything is missing."""
+def finish(
+    connection: Connection,
+    run_id: int,
+    status: RunStatus | None = None,
+    message: str | None = None,
+    other_calls: int = 0,
+) -> Totals:
+    """Close a run, adding up its coverage; without a status it is complete, or partial when anything is missing.
+
+    Keys that refused to tell their last use count as gaps until they tell it, whether or not this run asked them.
+    ``other_calls`` are those that belong to no scope: the organization, sessions, regions, last use.
+    """
     table = ScopeRun.__table__
     rows = connection.execute(
         select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(table.c.run_id == run_id)
     ).all()
     crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
-    gaps = sum(row.gaps for row in rows)
+    refused = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
+    gaps = sum(row.gaps for row in rows) + connection.execute(refused).scalar_one()
     totals = Totals(
         status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
         len({row.account_id for row in crawled}),
         len(crawled),
-        sum(row.calls for row in rows),
+        sum(row.calls for row in rows) + other_calls,
         gaps,
     )
     values = {**asdict(totals), "status": str(totals.status)}
@@ -164,14 +194,20 @@ def finish(connection: Connection, run_id: int, status: RunStatus | None = None,
 class Saver:
     """The saving thread. Give it finished scopes; ask it to end; its first error stops the crawl."""
 
-    def __init__(self, engine: Engine, run_id: int) -> None:
+    def __init__(
+        self, engine: Engine, run_id: int, saved: Callable[[Sequence[Coverage]], None] = lambda _coverage: None
+    ) -> None:
         self._engine = engine
         self._run_id = run_id
-        self._waiting: queue.Queue[Finished | None] = queue.Queue(maxsize=4 * TOGETHER)
+        self._told = saved
+        """Called, in this thread, with the coverage of what was committed."""
+        self._waiting: queue.Queue[Finished | Packed | None] = queue.Queue(maxsize=4 * TOGETHER)
         self._thread = threading.Thread(target=self._work, name="save", daemon=True)
         self.error: BaseException | None = None
         self.merged = Merged()
         self.saved = 0
+        self._given = 0
+        self._counting = threading.Lock()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -180,7 +216,7 @@ class Saver:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def put(self, finished: Finished) -> None:
+    def put(self, finished: Finished | Packed) -> None:
         """Hand over a scope; waits when saving cannot keep up, and raises what went wrong there."""
         while True:
             self._raise()
@@ -188,7 +224,16 @@ class Saver:
                 self._waiting.put(finished, timeout=0.5)
             except queue.Full:
                 continue
+            with self._counting:
+                self._given += 1
             return
+
+    def drain(self) -> None:
+        """Return when all that was handed over is committed; raises what went wrong."""
+        while self._given > self.saved:
+            self._raise()
+            time.sleep(0.02)
+        self._raise()
 
     def close(self) -> None:
         """Save what is waiting, then end."""
@@ -207,7 +252,8 @@ class Saver:
     def _work(self) -> None:
         ended = False
         while not ended:
-            together: list[Finished] = []
+            together: list[Finished | Packed] = []
+            size = 0
             try:
                 one = self._waiting.get(timeout=SIGN_OF_LIFE)
             except queue.Empty:
@@ -215,7 +261,8 @@ class Saver:
                 continue
             while one is not None:
                 together.append(one)
-                if len(together) >= TOGETHER:
+                size += len(one.data) if isinstance(one, Packed) else 0
+                if len(together) >= TOGETHER or size >= BYTES_TOGETHER:
                     break
                 try:
                     one = self._waiting.get_nowait()
@@ -225,13 +272,15 @@ class Saver:
             if together:
                 self._write(together)
 
-    def _write(self, together: Sequence[Finished]) -> None:
+    def _write(self, together: Sequence[Finished | Packed]) -> None:
         """Save some scopes; with none it is only a sign of life."""
         if self.error is not None:
             return
         try:
+            finished = [one.unpack() if isinstance(one, Packed) else one for one in together]
             with explained(self._engine), self._engine.begin() as connection:
-                self.merged += save(connection, self._run_id, together)
+                self.merged += save(connection, self._run_id, finished)
+            self._told([one.coverage for one in finished if one.coverage is not None])
             self.saved += len(together)
         except Exception as error:  # noqa: BLE001 - carried to the crawl's own thread by put() and check(), which raise it
             self.error = error

@@ -9,6 +9,7 @@ from pydantic import Field
 from models.setting_values import Flag, Group, Text, matching, whole
 
 EXECUTOR = r"processes|dask://(local|[A-Za-z0-9._-]{1,253}:[0-9]{1,5}|\[[0-9A-Fa-f:]+\]:[0-9]{1,5})"
+EXECUTOR_EXPECTED = "processes, dask://HOST:PORT or dask://local"
 
 
 class LastUseSettings(Group):
@@ -31,7 +32,7 @@ class CrawlSettings(Group):
     """
 
     processes: Annotated[int, whole(0, 256, "processes")] = 0
-    executor: Annotated[str, matching(EXECUTOR, "processes, dask://HOST:PORT or dask://local")] = "processes"
+    executor: Annotated[str, matching(EXECUTOR, EXECUTOR_EXPECTED)] = "processes"
     concurrency: Annotated[int, whole(1, 4096, "calls in flight")] = 256
     quota_percent: Annotated[int, whole(1, 100, "per cent")] = 25
     attempts: Annotated[int, whole(1, 20, "tries a call")] = 8

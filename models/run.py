@@ -123,6 +123,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     MALFORMED = "malformed"
     DEADLINE = "deadline"
+    WORKER_DIED = "worker_died"
 
     @property
     def text(self) -> str:
@@ -156,6 +157,7 @@ _CAUSE_TEXTS = {
     Cause.REFUSED: "the service refused the question",
     Cause.MALFORMED: "the answer could not be understood",
     Cause.DEADLINE: "the time set for it was used up",
+    Cause.WORKER_DIED: "the processes that crawled it died",
 }
 
 

@@ -302,6 +302,10 @@ class Settings(Group):
             if isinstance(name, str) and name in names[:index]:
                 yield objection(("parties", index, "name"), "each party once")
 
+    def with_executor(self, executor: str) -> "Settings":
+        """These settings with another, valid crawl.executor."""
+        return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+
     def summary(self) -> Iterator[str]:
         """Yield a few lines that say what is configured, without secrets."""
         organization, regions = self.organization, self.regions

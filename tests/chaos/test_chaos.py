@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -21,7 +20,7 @@ from benchmarks.fake.parameters import preset
 from benchmarks.fake.running import FakeAws
 from models.database import connect
 from models.run import Run, RunStatus, ScopeRun
-from models.tables import facets
+from tests.contents import rows
 
 ROOT = Path(__file__).parents[2]
 NIGHTS = 2
@@ -37,7 +36,6 @@ CHAOS = Faults(
     truncate=0.01,
     expire_after_calls=120,
 )
-BOOKKEEPING = {"version_id", "message"}
 
 
 @dataclass
@@ -139,20 +137,6 @@ def _let_it_work(process: subprocess.Popen[str], engine: Engine, chance: random.
         time.sleep(0.02)
     if process.poll() is None:
         time.sleep(chance.uniform(0.0, 1.0 if wanted == 0 else 0.2))
-
-
-def rows(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
-    """Every version of every fact with its interval, and what became of every scope."""
-    found: dict[str, set[tuple[Any, ...]]] = {}
-    with engine.connect() as connection:
-        for name, facet in facets().items():
-            table = facet.table()
-            columns = [column for column in table.columns if column.name not in BOOKKEEPING]
-            found[name] = {tuple(row) for row in connection.execute(select(*columns))}
-        coverage = select(ScopeRun.run_id, ScopeRun.account_id, ScopeRun.region, ScopeRun.outcome, ScopeRun.gaps)
-        found["scope_run"] = {tuple(row) for row in connection.execute(coverage)}
-        found["run"] = {tuple(row) for row in connection.execute(select(Run.run_id, Run.status, Run.gaps, Run.scopes))}
-    return found
 
 
 def test_troubled_nights_leave_the_ledger_of_quiet_ones(

@@ -61,6 +61,7 @@ def answers() -> dict[str, Answer]:
     accounts = [{"Id": account, "Name": f"account {account}", "State": "ACTIVE"} for account in ACCOUNTS]
     regions = [{"RegionName": region, "RegionOptStatus": "ENABLED_BY_DEFAULT"} for region in REGIONS]
     return {
+        "kms:GetKeyLastUsage": {"KeyLastUsage": {}, "TrackingStartDate": 1767225600.0, "KeyCreationDate": 1767225600.0},
         "sts:GetCallerIdentity": {"Arn": f"arn:aws:iam::{MANAGEMENT}:user/crawler", "Account": MANAGEMENT},
         "sts:AssumeRole": {},
         "organizations:DescribeOrganization": {"Organization": {"Id": "o-example", "MasterAccountId": MANAGEMENT}},

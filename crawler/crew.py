@@ -1,0 +1,163 @@
+"""What a process does with one scope: it has a door and an event loop of its own, whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import pickle
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from crawler.aws.door import Access, Counter, Door
+from crawler.aws.errors import AwsError
+from crawler.aws.roles import Roles
+from crawler.collect import Collected, Wanted, collect
+from crawler.declare import EVERYTHING, Scope
+from crawler.organization import excludes_region
+from crawler.permissions import member_actions, wanted_types
+from crawler.save import Coverage, Finished, Packed
+from models.crawl_settings import CrawlSettings
+from models.run import Cause, Outcome
+from models.settings import AwsSettings, RegionSettings, RoleSettings
+
+ROLES_HELD = 512
+"""Accounts whose sessions a process keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The settings that a process needs in order to crawl scopes."""
+
+    aws: AwsSettings
+    role: RoleSettings
+    crawl: CrawlSettings
+    regions: RegionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One scope to crawl, the seconds that it may take, and why only its keys are asked, if so."""
+
+    scope: Scope
+    seconds: float
+    quiet: str | None = None
+
+
+class Crew:
+    """Crawls scopes, as many at once as it is given. Belongs to one event loop."""
+
+    def __init__(self, job: Job, door: Door | None = None, roles: Roles | None = None) -> None:
+        self.job = job
+        self.kinds = wanted_types(job.crawl.resource_types)
+        self.door = door or Door(job.aws, job.crawl)
+        self.roles = roles or Roles(self.door, job.aws, job.role, member_actions(self.kinds))
+        self._held: OrderedDict[str, Access] = OrderedDict()
+        self._working: dict[str, int] = {}
+
+    async def access(self, account_id: str) -> Access:
+        """The right to read an account, the same for all of its scopes."""
+        held = self._held.get(account_id)
+        if held is None:
+            held = self._held[account_id] = await self.roles.member(account_id)
+        self._held.move_to_end(account_id)
+        while len(self._held) > ROLES_HELD:
+            self._held.popitem(last=False)
+        return held
+
+    async def crawl(self, part: Part) -> Finished:
+        """Everything of one scope, with its coverage. Whatever AWS does is in there; nothing of it is raised."""
+        account_id = part.scope.account_id
+        self._working[account_id] = self._working.get(account_id, 0) + 1
+        try:
+            return await self._crawl(part)
+        finally:
+            self._working[account_id] -= 1
+            if not self._working[account_id]:
+                del self._working[account_id]
+                self.door.forget(account_id)
+
+    async def _crawl(self, part: Part) -> Finished:
+        scope = part.scope
+        started = dt.datetime.now(dt.UTC)
+        counter = Counter()
+        wanted = Wanted(
+            self.kinds,
+            self.job.crawl.aws_managed_key_details,
+            lambda region: excludes_region(self.job.regions, region),
+            self.job.aws.region,
+            part.quiet,
+        )
+        try:
+            async with asyncio.timeout(part.seconds):
+                collected = await collect(self.door, await self.access(scope.account_id), scope, wanted, counter)
+        except TimeoutError:
+            error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {part.seconds:.0f} s")
+            return unread(scope, error, started, counter)
+        except AwsError as error:
+            return unread(scope, error, started, counter)
+        coverage = Coverage(
+            scope.account_id,
+            scope.region,
+            Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE,
+            part.quiet if collected.quiet else None,
+            started,
+            dt.datetime.now(dt.UTC),
+            counter.calls,
+            counter.retries,
+            collected.gaps,
+        )
+        return Finished(coverage, collected.batch)
+
+
+def unread(
+    scope: Scope, error: AwsError, started: dt.datetime | None = None, counter: Counter | None = None
+) -> Finished:
+    """A scope that was not finished tells nothing but that: half of a listing proves no absence."""
+    collected = Collected(scope)
+    collected.gap(scope.region, EVERYTHING, "", error)
+    now = dt.datetime.now(dt.UTC)
+    made = counter or Counter()
+    coverage = Coverage(
+        scope.account_id,
+        scope.region,
+        Outcome.FAILED,
+        error.cause.text,
+        started or now,
+        now,
+        made.calls,
+        made.retries,
+        collected.gaps,
+    )
+    return Finished(coverage, collected.batch)
+
+
+def crawl_part(job: bytes, part: Part) -> Packed:
+    """Crawl a part for a pickled :class:`Job`, from any thread.
+
+    Threads share one event loop a process, and with it connections, sessions and the pace.
+    """
+    loop, crew = _workshop(job)
+    finished = asyncio.run_coroutine_threadsafe(crew.crawl(part), loop).result()
+    assert finished.coverage is not None  # noqa: S101 - a scope always has one
+    return Packed(finished.coverage, pickle.dumps(finished, pickle.HIGHEST_PROTOCOL))
+
+
+_OPENING = threading.Lock()
+_OPEN: dict[bytes, tuple[asyncio.AbstractEventLoop, Crew]] = {}
+
+
+def _workshop(job: bytes) -> tuple[asyncio.AbstractEventLoop, Crew]:
+    """The loop and the crew of this process: of each job, as a process may outlive a crawl."""
+    with _OPENING:
+        found = _OPEN.get(job)
+        if found is None:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="crawl", daemon=True).start()
+            found = _OPEN[job] = loop, asyncio.run_coroutine_threadsafe(_crew(job), loop).result()
+        return found
+
+
+async def _crew(job: bytes) -> Crew:
+    settings: Job = pickle.loads(job)  # noqa: S301 - made by the crawl that this process works for
+    return Crew(settings)
