@@ -125,7 +125,8 @@ class LastUse:
             log.info("last use: %s accounts and regions go on the next night (crawl.last_use.minutes)", left)
         finally:
             await self.close()
-        log.info("last use: %s keys answered, %s refused", self.answered, self.refused)
+        if self.answered or self.refused:
+            log.info("last use: %s keys answered, %s refused", self.answered, self.refused)
         if self._error is not None:
             raise self._error
 
