@@ -17,8 +17,9 @@ from crawler.aws.errors import AwsError
 from crawler.aws.transport import Credentials
 from crawler.declare import Operation, Paging, Scope, Subject
 from crawler.kms import LIST_KEYS
+from models.crawl_settings import CrawlSettings
 from models.run import Cause
-from models.settings import AwsSettings, CrawlSettings
+from models.settings import AwsSettings
 from tests.crawler.scripted import (
     ACCOUNT,
     REGION,
