@@ -7,7 +7,7 @@ complete, so nothing of it is taken for gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -17,6 +17,7 @@ import jmespath
 from crawler.aws.door import Access, Counter, Door, parameters
 from crawler.aws.errors import AwsError
 from crawler.declare import GLOBAL, Operation, ResourceType, Scope, Step, Subject
+from crawler.gaps import gap_row
 from crawler.kms import ALIASES, KEY_STORES, KEYS
 from crawler.resources import resource_step
 from crawler.usage import RESOURCE_TYPES
@@ -34,24 +35,14 @@ class Collected:
     scope: Scope
     batch: Batch = field(default_factory=Batch)
     gaps: int = 0
-    timed_out: bool = False
+    quiet: bool = False
+    """Whether it had no key and was asked for nothing else, as wanted."""
     counter: Counter = field(default_factory=Counter)
 
     def gap(self, region: str, operation: Operation, subject: str, error: AwsError) -> None:
         """Record what could not be learned, and why."""
         self.gaps += 1
-        self.batch.add(
-            Gap,
-            account_id=self.scope.account_id,
-            region=region,
-            service=operation.service,
-            operation=operation.name,
-            subject=subject,
-            action=operation.iam_action,
-            cause=str(error.cause),
-            code=error.code,
-            message=error.message,
-        )
+        self.batch.add(Gap, **gap_row(self.scope.account_id, region, operation, subject, error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +54,52 @@ class Wanted:
     excludes_region: Callable[[str], bool] = lambda _region: False
     home_region: str = "us-east-1"
     """Where the account's region-less part is asked."""
+    quiet: str | None = None
+    """Why a region needs only its keys asked as long as it has none; ``None``: it is asked for everything."""
 
 
 async def collect(
     door: Door, access: Access, scope: Scope, wanted: Wanted, counter: Counter | None = None
 ) -> Collected:
-    """Everything that the declarations ask of one scope; calls are counted in ``counter`` as they are made."""
+    """Everything that the declarations ask of one scope; calls are counted in ``counter`` as they are made.
+
+    :class:`AwsError` when a service control policy closes the region: then nothing of it can be read.
+    """
     collected = Collected(scope, counter=counter or Counter())
     work = _Work(door, access, collected)
     if scope.region == GLOBAL:
         home = Subject(scope, wanted.home_region, values={"excludes_region": wanted.excludes_region})
         await _together([work.ask(resource_step(kind), home) for kind in wanted.resource_types if not kind.regional])
+    elif wanted.quiet is not None and await work.shows_nothing(KEYS, Subject(scope, scope.region)):
+        collected.quiet = True
     else:
-        keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
-        here = Subject(scope, scope.region)
-        await _together(
-            [
-                work.in_turn((ALIASES, KEYS), keys),
-                work.ask(KEY_STORES, here),
-                *(work.ask(resource_step(kind), here) for kind in wanted.resource_types if kind.regional),
-            ]
-        )
+        await _region(work, wanted)
     collected.batch.complete(Gap, scope.account_id, scope.region)
     return collected
+
+
+async def _region(work: _Work, wanted: Wanted) -> None:
+    scope = work.collected.scope
+    keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
+    here = Subject(scope, scope.region)
+    resources = [resource_step(kind) for kind in wanted.resource_types if kind.regional]
+    # A region that a service control policy closes refuses every service: two refusals are enough to know.
+    aliases = await work.answered(ALIASES, keys)
+    other = next((step for step in resources if step.operation.service != ALIASES.operation.service), None)
+    if aliases is not None and aliases.cause is Cause.SERVICE_CONTROL_POLICY and other is not None:
+        refusal = await work.answered(other, here)
+        if refusal is not None and refusal.cause is Cause.SERVICE_CONTROL_POLICY:
+            raise _closed(aliases, (ALIASES.operation, other.operation))
+        work.told(other, here, refusal)
+        resources.remove(other)
+    work.told(ALIASES, keys, aliases)
+    await _together([work.ask(KEYS, keys), work.ask(KEY_STORES, here), *(work.ask(step, here) for step in resources)])
+
+
+def _closed(refusal: AwsError, refused: Sequence[Operation]) -> AwsError:
+    asked = " and ".join(operation.iam_action for operation in refused)
+    said = f"{asked} were refused, so nothing else was asked in the region: {refusal.message}"
+    return AwsError(refusal.cause, refusal.code, said, refusal.retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +108,17 @@ class _Work:
     access: Access
     collected: Collected
 
-    async def in_turn(self, steps: Sequence[Step], subject: Subject) -> None:
-        for step in steps:
-            await self.ask(step, subject)
-
     async def ask(self, step: Step, subject: Subject) -> None:
         """Ask one step of one subject, and the steps below of each item that it shows."""
-        reason = step.applies(subject) if step.applies else None
+        failure = await self.answered(step, subject)
+        self.told(step, subject, failure)
+        left = step.denied(subject) if step.denied and failure is not None else None
+        if left is not None:
+            await self._below(step, left)
+
+    async def answered(self, step: Step, subject: Subject) -> AwsError | None:
+        """Record what a step shows, and ask the steps below; why it is not the whole answer, if it is not."""
         batch = self.collected.batch
-        if reason is not None:
-            if step.skipped:
-                step.skipped(subject, reason, batch)
-            return
         failure: AwsError | None = None
         try:
             async for items in self._pages(step.operation, subject):
@@ -114,24 +127,40 @@ class _Work:
                 if step.below:
                     await _each(found, lambda below: self._below(step, below))
         except AwsError as error:
-            if error.code in step.operation.nothing:
-                nothing, malformed = _recorded(step, subject, [{}], batch)
-                failure = failure or malformed
-                for below in nothing:
-                    await self._below(step, below)
-            else:
-                failure = error
-        if failure is None:
-            if step.complete:
-                step.complete(subject, batch)
-            return
-        self.collected.gap(self.collected.scope.region, step.operation, subject.arn, failure)
-        left = step.denied(subject) if step.denied else None
-        if left is not None:
-            await self._below(step, left)
+            if error.code not in step.operation.nothing:
+                return error
+            nothing, malformed = _recorded(step, subject, [{}], batch)
+            failure = failure or malformed
+            for below in nothing:
+                await self._below(step, below)
+        return failure
+
+    def told(self, step: Step, subject: Subject, failure: AwsError | None) -> None:
+        """Record that a step was answered whole, or why not."""
+        if failure is not None:
+            self.collected.gap(self.collected.scope.region, step.operation, subject.arn, failure)
+        elif step.complete:
+            step.complete(subject, self.collected.batch)
+
+    async def shows_nothing(self, step: Step, subject: Subject) -> bool:
+        """Whether a listing is whole and empty, which is recorded; anything else is left to be asked as always."""
+        try:
+            async for items in self._pages(step.operation, subject):
+                if items:
+                    return False
+        except AwsError:
+            return False
+        self.told(step, subject, None)
+        return True
 
     async def _below(self, step: Step, subject: Subject) -> None:
-        await _together([self.ask(below, subject) for below in step.below])
+        await _together([self.ask(below, subject) for below in step.below if self._applies(below, subject)])
+
+    def _applies(self, step: Step, subject: Subject) -> bool:
+        reason = step.applies(subject) if step.applies else None
+        if reason is not None and step.skipped:
+            step.skipped(subject, reason, self.collected.batch)
+        return reason is None
 
     async def _pages(self, operation: Operation, subject: Subject) -> Any:
         asked = parameters(operation, subject)
@@ -177,15 +206,14 @@ def compiled(path: str) -> Any:
     return jmespath.compile(path)
 
 
-async def _together(work: Sequence[Awaitable[None]]) -> None:
+async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     """All of it at once; the first failure ends the rest."""
-    async with asyncio.TaskGroup() as group:
-        for one in work:
-            group.create_task(_run(one))
-
-
-async def _run(work: Awaitable[None]) -> None:
-    await work
+    if len(work) == 1:
+        await work[0]
+    elif work:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
 
 
 async def _each(items: Sequence[Subject], ask: Callable[[Subject], Awaitable[None]]) -> None:

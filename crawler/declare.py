@@ -55,6 +55,10 @@ class Operation:
         return f"{self.service}:{self.name}"
 
 
+EVERYTHING = Operation("kmsledger", "Scope", action="*")
+"""What a gap names that concerns a whole scope rather than one operation; never sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """One account in one region: the unit of work, of completeness, of retry and of commit."""

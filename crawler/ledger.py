@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
+from crawler.gaps import gap_row
 from crawler.organization import FoundAccount, FoundRegion, Organization
 from crawler.save import ORGANIZATION
 from models.database import explained
@@ -16,38 +17,29 @@ from models.organization import Account, AccountRegion
 from models.run import Gap
 
 
-def account_batch(engine: Engine, found: Organization, home: str) -> tuple[Batch, int]:
-    """The accounts, those that left included, and the number of gaps."""
+class Accounts(NamedTuple):
+    """The accounts as facts: those that left included, what could not be learned counted."""
+
+    batch: Batch
+    gaps: int
+    left: tuple[str, ...]
+    """Accounts that the ledger knows and a complete listing no longer shows."""
+
+
+def account_batch(engine: Engine, found: Organization, home: str) -> Accounts:
+    """What was discovered; gaps are filed under the account ``home``."""
     batch = Batch()
     known = _known(engine)
     for account in found.accounts:
         _account(batch, account, known.get(account.account_id))
-    for account_id in left_accounts(engine, found):
+    left = tuple(sorted(known.keys() - {account.account_id for account in found.accounts})) if found.listed else ()
+    for account_id in left:
         values = {name: known[account_id][name] for name in Account.value_columns()}
         batch.add(Account, **{**values, "state": "LEFT", "selection": "left"})
     for operation, subject, error in found.gaps:
-        batch.add(
-            Gap,
-            account_id=home,
-            region=ORGANIZATION,
-            service=operation.service,
-            operation=operation.name,
-            subject=subject,
-            action=operation.iam_action,
-            cause=str(error.cause),
-            code=error.code,
-            message=error.message,
-        )
+        batch.add(Gap, **gap_row(home, ORGANIZATION, operation, subject, error))
     batch.complete(Gap, home, ORGANIZATION)
-    return batch, len(found.gaps)
-
-
-def left_accounts(engine: Engine, found: Organization) -> list[str]:
-    """Accounts that the ledger knows and a complete listing no longer shows."""
-    if not found.listed:
-        return []
-    present = {account.account_id for account in found.accounts}
-    return sorted(account_id for account_id in _known(engine) if account_id not in present)
+    return Accounts(batch, len(found.gaps), left)
 
 
 def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) -> None:

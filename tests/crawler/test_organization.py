@@ -12,7 +12,7 @@ import pytest
 from crawler import organization as org
 from crawler.aws.errors import AwsError
 from crawler.aws.roles import Identity
-from crawler.ledger import account_batch, left_accounts
+from crawler.ledger import account_batch
 from models.organization import Account
 from models.run import Cause, Gap
 from models.settings import OrganizationSettings
@@ -200,11 +200,10 @@ def test_a_walk_that_is_denied_is_a_gap_and_keeps_the_last_known_place(
     ledger: Ledger, operation: str, told: bool
 ) -> None:
     """All accounts are crawled without their units; the ledger keeps the path that it knew, and names what was denied."""
-    before, _ = account_batch(ledger.engine, discovered(organization()), MANAGEMENT)
-    ledger.night(before, {})
+    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
     found = discovered(organization(TOLD if told else None, {operation: denied(f"organizations:{operation}")}))
     assert sum(account.crawled for account in found.accounts) == 3
-    batch, gaps = account_batch(ledger.engine, found, MANAGEMENT)
+    batch, gaps, _ = account_batch(ledger.engine, found, MANAGEMENT)
     ledger.night(batch, {})
     assert gaps == 1
     paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.known(Account)}
@@ -226,13 +225,14 @@ def test_a_filter_by_unit_needs_to_know_the_units() -> None:
 
 def test_an_account_that_left_is_kept_as_left(ledger: Ledger) -> None:
     """A complete listing that no longer shows an account says that it left; what was known of it stays."""
-    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT)[0], {})
+    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
     fewer = discovered(organization([[entry(MANAGEMENT), entry(SHOP)]]))
-    assert left_accounts(ledger.engine, fewer) == [LAB, OLD]
-    ledger.night(account_batch(ledger.engine, fewer, MANAGEMENT)[0], {})
+    batch, _, left = account_batch(ledger.engine, fewer, MANAGEMENT)
+    assert left == (LAB, OLD)
+    ledger.night(batch, {})
     (lab,) = ledger.known(Account, account_id=LAB)
     assert (lab["state"], lab["selection"], lab["name"], lab["ou_path"]) == ("LEFT", "left", "lab-1", "/Sandbox")
-    assert left_accounts(ledger.engine, replace(fewer, listed=False)) == []
+    assert account_batch(ledger.engine, replace(fewer, listed=False), MANAGEMENT).left == ()
 
 
 SENTENCES: list[tuple[str, AwsError, tuple[str, ...]]] = [
@@ -295,7 +295,8 @@ def test_a_real_listing_over_http(moto: Here) -> None:
     """The whole discovery through boto3 against another implementation of AWS Organizations."""
     from crawler.aws.door import Door
     from crawler.aws.roles import Roles
-    from models.settings import AwsSettings, CrawlSettings, RoleSettings
+    from models.crawl_settings import CrawlSettings
+    from models.settings import AwsSettings, RoleSettings
 
     async def discover() -> org.Organization:
         aws = AwsSettings.model_validate({"endpoint_url": moto.url})

@@ -1,0 +1,192 @@
+"""Regions of which nothing is asked in vain: those that a service control policy closes, and those that are empty."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from crawler.aws.errors import AwsError
+from crawler.collect import Collected, Wanted, collect
+from crawler.declare import GLOBAL, Scope
+from crawler.usage import BUCKET, DB_INSTANCE, SECRET
+from models.keys import Alias, CustomKeyStore, Key
+from models.run import Cause, Gap
+from models.usage import Resource
+from tests.crawler.estate import answers, estate, key_arn, key_id
+from tests.crawler.scripted import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+
+QUIET = "no key; all else was last asked in run 12 (2026-11-20) and there was nothing"
+NOTHING: dict[str, Answer] = {
+    "kms:ListAliases": {"Aliases": [], "Truncated": False},
+    "kms:ListKeys": {"Keys": [], "Truncated": False},
+    "kms:DescribeCustomKeyStores": {"CustomKeyStores": [], "Truncated": False},
+    "secretsmanager:ListSecrets": {"SecretList": []},
+    "rds:DescribeDBInstances": {"DBInstances": []},
+    "elasticache:DescribeReplicationGroups": {"ReplicationGroups": []},
+}
+
+
+def closed(action: str) -> AwsError:
+    """A denial by a service control policy, in AWS's words."""
+    return refused(
+        "AccessDeniedException",
+        f"User: arn:aws:sts::{ACCOUNT}:assumed-role/KmsInventoryReadOnly/kmsledger is not authorized to perform: {action} "
+        "with an explicit deny in a service control policy",
+    )
+
+
+def all_closed() -> ScriptedAws:
+    """The estate, if the region may not be used."""
+    return estate({name: closed(name) for name in answers()})
+
+
+def collected(aws: ScriptedAws, region: str = REGION, wanted: Wanted | None = None) -> Collected:
+    """One scope, collected."""
+
+    async def run() -> Collected:
+        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), wanted or Wanted())
+
+    return asyncio.run(run())
+
+
+def gaps(found: Collected) -> set[tuple[str, str]]:
+    """Operation and cause of every gap."""
+    return {(row["operation"], row["cause"]) for row in found.batch.rows.get(Gap, ())}
+
+
+def test_a_region_that_a_policy_closes_is_asked_twice() -> None:
+    """KMS and another service are refused: no third call is made, and what was refused is told, with AWS's words."""
+    aws = all_closed()
+    with pytest.raises(AwsError) as raised:
+        collected(aws)
+    assert [call.name for call in aws.asked] == ["kms:ListAliases", "secretsmanager:ListSecrets"]
+    error = raised.value
+    assert (error.cause, error.code) == (Cause.SERVICE_CONTROL_POLICY, "AccessDeniedException")
+    assert error.message.startswith("kms:ListAliases and secretsmanager:ListSecrets were refused")
+    assert error.message.endswith("with an explicit deny in a service control policy")
+
+
+def test_the_other_service_is_the_first_that_is_wanted() -> None:
+    """Whichever resource types are configured, one listing of theirs decides."""
+    aws = all_closed()
+    with pytest.raises(AwsError, match="rds:DescribeDBInstances"):
+        collected(aws, wanted=Wanted((BUCKET, DB_INSTANCE, SECRET)))
+    assert [call.name for call in aws.asked] == ["kms:ListAliases", "rds:DescribeDBInstances"]
+
+
+def test_a_policy_that_closes_kms_alone_leaves_everything_else() -> None:
+    """Nothing is asked twice, nothing that answers is left out, and each refusal is a gap of its own."""
+    changed: dict[str, Answer] = {name: closed(name) for name in answers() if name.startswith("kms:")}
+    aws = estate(changed)
+    found = collected(aws)
+    scp = Cause.SERVICE_CONTROL_POLICY
+    assert gaps(found) == {("ListAliases", scp), ("ListKeys", scp), ("DescribeCustomKeyStores", scp)}
+    usual = estate()
+    whole = collected(usual)
+    assert found.batch.rows[Resource] == whole.batch.rows[Resource]
+    assert found.batch.covers[Resource] == whole.batch.covers[Resource]
+    names = [call.name for call in aws.asked]
+    assert sorted(names) == sorted({*names, "elasticache:ListTagsForResource"})
+    assert set(names) >= {call.name for call in usual.asked if not call.name.startswith("kms:")}
+
+
+@pytest.mark.parametrize("refusal", [denied(), refused("InternalFailure", status=500), refused("OptInRequired")])
+def test_only_service_control_policies_close_a_region(refusal: AwsError) -> None:
+    """Two refusals for any other reason say nothing about the third question."""
+    aws = estate({"kms:ListAliases": refusal, "secretsmanager:ListSecrets": refusal})
+    found = collected(aws)
+    assert {name for name, _ in gaps(found)} == {"ListAliases", "ListSecrets"}
+    assert aws.of("kms:ListKeys")
+    assert len(aws.of("kms:ListAliases")) == len(aws.of("secretsmanager:ListSecrets")) == 1
+
+
+def test_a_second_service_that_fails_otherwise_does_not_close_a_region() -> None:
+    """KMS refused by a policy, the other service broken: both are told, the rest is asked."""
+    aws = estate({"kms:ListAliases": closed("kms:ListAliases"), "secretsmanager:ListSecrets": denied()})
+    found = collected(aws)
+    assert gaps(found) == {("ListAliases", Cause.SERVICE_CONTROL_POLICY), ("ListSecrets", Cause.KEY_POLICY)}
+    assert aws.of("kms:ListKeys")
+    assert (ACCOUNT, REGION) in found.batch.covers[Key]
+
+
+def test_keys_alone_can_be_refused_without_a_second_service_to_ask() -> None:
+    """Where only keys and buckets are wanted, the refusals of KMS are told one by one."""
+    found = collected(all_closed(), wanted=Wanted((BUCKET,)))
+    assert {name for name, _ in gaps(found)} == {"ListAliases", "ListKeys", "DescribeCustomKeyStores"}
+
+
+def test_a_quiet_region_is_asked_for_its_keys_alone() -> None:
+    """None there: the listing of keys and the absence of gaps are proved, nothing else is stated or asked."""
+    aws = estate(NOTHING)
+    found = collected(aws, wanted=Wanted(quiet=QUIET))
+    assert [call.name for call in aws.asked] == ["kms:ListKeys"]
+    assert found.quiet
+    assert not found.batch.rows
+    assert found.batch.covers == {Key: {(ACCOUNT, REGION)}, Gap: {(ACCOUNT, REGION)}}
+    assert (found.gaps, found.counter.calls) == (0, 1)
+
+
+def test_a_key_ends_the_quiet() -> None:
+    """As soon as there is one, even on a later page, everything is asked as if nothing had been known."""
+    keys = [{"KeyId": key_id("plain"), "KeyArn": key_arn("plain")}]
+    late = paged("Keys", [[], keys], send="Marker", receive="NextMarker", more="Truncated")
+    usual = collected(estate({"kms:ListKeys": late}))
+    found = collected(estate({"kms:ListKeys": late}), wanted=Wanted(quiet=QUIET))
+    assert not found.quiet
+    assert found.batch.covers == usual.batch.covers
+    assert {facet: len(rows) for facet, rows in found.batch.rows.items()} == {
+        facet: len(rows) for facet, rows in usual.batch.rows.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (denied(), Cause.KEY_POLICY),
+        ({}, Cause.MALFORMED),
+        (
+            paged("Keys", [[], refused("InternalFailure", status=500)], send="Marker", receive="NextMarker"),
+            Cause.SERVICE_ERROR,
+        ),
+    ],
+    ids=["denied", "malformed", "broken off"],
+)
+def test_a_listing_that_is_not_whole_ends_the_quiet(answer: Any, cause: Cause) -> None:
+    """No keys are proved by no answer: the refusal is told as always, and everything else is asked."""
+    if callable(answer):
+        listing = answer
+
+        def answer(call: Any) -> Any:  # the first page says that there is more
+            return listing(call) | {"Truncated": True} if "Marker" not in call.params else listing(call)
+
+    found = collected(estate(NOTHING | {"kms:ListKeys": answer}), wanted=Wanted(quiet=QUIET))
+    assert not found.quiet
+    assert gaps(found) == {("ListKeys", cause)}
+    assert Key not in found.batch.covers
+    assert (ACCOUNT, REGION) in found.batch.covers[Alias]
+    assert found.batch.covers[Resource]
+
+
+def test_a_closed_region_that_was_quiet_is_told_as_closed() -> None:
+    """The refused listing of keys leads to the same two questions as always."""
+    with pytest.raises(AwsError, match="service control policy"):
+        collected(all_closed(), wanted=Wanted(quiet=QUIET))
+
+
+def test_the_account_s_region_less_part_is_never_quiet() -> None:
+    """Buckets are always listed."""
+    aws = estate()
+    found = collected(aws, GLOBAL, Wanted(quiet=QUIET))
+    assert aws.of("s3:ListBuckets")
+    assert not found.quiet
+
+
+def test_an_empty_region_is_asked_for_listings_alone() -> None:
+    """Without a key, KMS is asked for aliases, keys and key stores, once each, and nothing about any of them."""
+    aws = estate(NOTHING)
+    found = collected(aws)
+    names = [call.name for call in aws.asked if call.name.startswith("kms:")]
+    assert sorted(names) == ["kms:DescribeCustomKeyStores", "kms:ListAliases", "kms:ListKeys"]
+    assert {Key, Alias, CustomKeyStore} <= found.batch.covers.keys()
