@@ -10,6 +10,8 @@ from collections.abc import Callable
 from benchmarks.figures import Figure, machine, table
 
 BENCHMARKS = {
+    "calls": "CPU of a KMS call: through our wire, through a warmed boto3 client",
+    "crawling": "CPU of a whole crawl against a bare boto3 script; connections of 100 and 1,000 accounts",
     "history": "30 nights with 1 % change: rows and bytes written, on both engines",
 }
 """Modules of this package by name; each has ``measure(quick) -> list[Figure]``."""
