@@ -12,6 +12,10 @@ from benchmarks.figures import Figure, machine, table
 BENCHMARKS = {
     "calls": "CPU of a KMS call: through our wire, through a warmed boto3 client",
     "crawling": "CPU of a whole crawl against a bare boto3 script; connections of 100 and 1,000 accounts",
+    "latency": "a crawl 60 ms away from AWS, against the bounds of processors, round trips and quotas",
+    "manners": "requests throttled where production uses most of a quota; our share in any ten seconds",
+    "scale": "1,000 accounts, 17 regions, 100,000 keys: clock, CPU, memory of each process",
+    "trouble": "30 % of calls throttled: retries, and what the healthy account notices of it",
     "history": "30 nights with 1 % change: rows and bytes written, on both engines",
 }
 """Modules of this package by name; each has ``measure(quick) -> list[Figure]``."""

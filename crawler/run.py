@@ -138,6 +138,7 @@ class _Crawl:
             self._last_use = LastUse(
                 self.engine, self.run_id, crew.door, settings.crawl.last_use, crew.access, self._put
             )
+            self._ask_last_use(sorted(self.saved))
             crawled = [account for account in found.accounts if account.crawled]
             self.progress.expect(len(crawled))
             sizes = last_sizes(self.engine, self.run_id)

@@ -51,6 +51,8 @@ class Faults:
     """The body ends before its Content-Length, and the connection is closed in an orderly way."""
     only: tuple[str, ...] = ()
     """Operations that have accidents, with their service; empty: all."""
+    accounts: tuple[str, ...] = ()
+    """Accounts that have accidents; empty: all."""
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
     """An answer takes `latency_ms` and up to `jitter_ms` more."""
@@ -93,6 +95,7 @@ class Faults:
         plain = dict(values)
         plain["denials"] = tuple(Denial(**each) for each in plain.get("denials", ()))
         plain["only"] = tuple(plain.get("only", ()))
+        plain["accounts"] = tuple(plain.get("accounts", ()))
         return cls(**plain)
 
 
@@ -103,11 +106,14 @@ class Dice:
         self._random = random.Random(faults.seed)
         self._accidents = faults.accidents
         self._only = frozenset(faults.only)
+        self._accounts = frozenset(faults.accounts)
         self._faults = faults
 
-    def accident(self, operation: str) -> Accident | None:
+    def accident(self, operation: str, account: str = "") -> Accident | None:
         """What happens to the next request, if anything."""
         if not self._accidents or (self._only and operation not in self._only):
+            return None
+        if self._accounts and account not in self._accounts:
             return None
         left = self._random.random()
         for kind, rate in self._accidents:

@@ -106,7 +106,7 @@ class Service:
         faults = self.state.faults
         session = call.session
         operation = call.operation
-        accident = self._dice.accident(operation)
+        accident = self._dice.accident(operation, session.account_id)
         if accident is not None:
             self.accidents[accident] += 1
         if accident == "throttle":

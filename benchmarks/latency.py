@@ -1,0 +1,52 @@
+"""A crawl of an AWS that is 60 ms away, against what it cannot do without: processors, round trips, quotas."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import replace
+
+from benchmarks.fake.faults import Faults
+from benchmarks.fake.parameters import DEFAULT_REGIONS, preset
+from benchmarks.figures import Figure
+from benchmarks.nights import nights
+from crawler.aws.pace import OTHERWISE, RATES, SERVICE_RATES
+from models.crawl_settings import CrawlSettings
+
+LATENCY = 0.060
+PROCESSES = 2
+CHAIN = 8
+"""Calls of a scope that wait for each other: a session, regions, aliases, keys, a key, its rotation, its rotations."""
+
+
+def measure(*, quick: bool = False) -> list[Figure]:
+    """One crawl with the settings that everybody has, quotas counted."""
+    world = preset("medium", accounts=6 if quick else 150, outliers=0)
+    if quick:
+        world = replace(world, regions=DEFAULT_REGIONS[:3], opt_in=())
+    share = CrawlSettings().quota_percent / 100
+    # Quotas of a thousand times the size: they are counted, and never enforced.
+    with nights(world, Faults(latency_ms=LATENCY * 1000, quota_factor=1000.0)) as endpoint:
+        night = endpoint.crawl(processes=PROCESSES)
+        buckets = endpoint.fake.control.buckets()
+    asked: dict[tuple[str, str, str], int] = defaultdict(int)
+    for bucket in buckets:
+        service, group = bucket["operation"].partition(":")[0], bucket["operation"]
+        asked[bucket["account"], bucket["region"], service if service in SERVICE_RATES else group] += bucket["passed"]
+    quota, slowest = max(
+        (calls / (share * RATES.get(group, SERVICE_RATES.get(group, OTHERWISE))), f"{calls} x {group}")
+        for (_, _, group), calls in asked.items()
+    )
+    processors = min(PROCESSES, os.cpu_count() or 1)
+    cpu = (night.cpu + night.endpoint_cpu) / processors
+    trips = CHAIN * LATENCY + night.calls * LATENCY / (PROCESSES * CrawlSettings().concurrency)
+    bound = max(cpu, trips, quota)
+    return [
+        Figure("latency: calls", night.calls),
+        Figure("latency: keys", night.keys),
+        Figure("latency: CPU bound (crawl and endpoint, on two processors)", cpu, "s"),
+        Figure("latency: bound of round trips (60 ms, calls in flight as configured)", trips, "s"),
+        Figure(f"latency: quota bound ({slowest} in one account-region, at our share)", quota, "s"),
+        Figure("latency: clock", night.wall, "s"),
+        Figure("latency: clock / largest bound", night.wall / bound, "", None if quick else 1.5),
+    ]

@@ -1,0 +1,47 @@
+"""Throttling: 30 % of all calls to most accounts are refused. Whether the crawl ends, its price, who waits."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+from benchmarks.fake.parameters import DEFAULT_REGIONS, preset
+from benchmarks.figures import Figure
+from benchmarks.nights import Night, nights
+from crawler.aws.door import FREE_RETRIES
+from models.crawl_settings import CrawlSettings
+
+THROTTLED = 0.3
+
+
+def measure(*, quick: bool = False, pairs: int = 5) -> list[Figure]:
+    """The same organization with and without trouble, in turn."""
+    pairs = 1 if quick else pairs
+    accounts = 4 if quick else 12
+    world = preset("small", accounts=accounts, regions=DEFAULT_REGIONS[:3], opt_in=(), adversarial=False, dense=True)
+    world = replace(world, keys_per_place=20 if quick else 120, grants_per_key=2)
+    moved: list[float] = []
+    with nights(world) as endpoint:
+        ids = [account.id for account in endpoint.fake.world.accounts]
+        healthy, troubled = ids[-1], ids[:-1]
+        for number in range(pairs):
+            endpoint.fake.control.faults()
+            calm = endpoint.crawl(processes=1)
+            endpoint.fake.control.faults(throttle=THROTTLED, accounts=troubled, seed=number)
+            bad = endpoint.crawl(processes=1)
+            moved.append(bad.finished[healthy] / calm.finished[healthy])
+            print(f"trouble, pair {number + 1}: {moved[-1]:.3f}", flush=True)
+    return [
+        Figure("trouble: calls without trouble", calm.calls),
+        Figure("trouble: calls with 30 % throttled in all accounts but one", bad.calls),
+        Figure("trouble: gaps", bad.gaps, "", None if quick else calm.gaps),
+        Figure("trouble: clock, calm and troubled", calm.wall, "s"),
+        Figure("trouble: clock, troubled", bad.wall, "s"),
+        Figure("trouble: retries / what the budget allows", bad.retries / _allowed(bad, accounts), "", 1.0),
+        Figure("trouble: finish of the healthy account, troubled / calm (median)", statistics.median(moved), "", 1.1),
+        Figure("trouble: the same, highest pair", max(moved)),
+    ]
+
+
+def _allowed(night: Night, accounts: int) -> float:
+    return accounts * FREE_RETRIES + (night.calls - night.retries) * CrawlSettings().retry_percent / 100
