@@ -139,6 +139,8 @@ def _gives(verdict: Verdict, found: Principal, estate: Estate | None) -> bool:
     if verdict.account == found.account:
         holder = classify(Named("AWS", verdict.principal))
         return found.type == "account" or holder.type in {"account", "public"} or _role_of(written) == verdict.principal
+    if verdict.principal == "*" and verdict.access is Access.EXTERNAL and verdict.account is None:
+        return estate is None or found.account not in estate.accounts  # from a network or an organization of theirs
     if verdict.access is Access.ORGANIZATION and verdict.account is None:
         return estate is not None and found.account in estate.accounts
     return False

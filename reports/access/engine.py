@@ -162,8 +162,7 @@ class Judge:
 
     def _of_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """A statement about everyone: strangers first; others only for what a stranger cannot do already."""
-        covered = 0
-        unsure = 0
+        covered = unsure = by_organization = near = 0
         for caller in self._anyone():
             if rule.audience.inverted and rule.audience.leaves_out(caller):
                 continue
@@ -172,18 +171,21 @@ class Judge:
                     for verdict, operations in self._tried(rule, caller, "*", access, level=level, among=~covered):
                         if verdict.access is not Access.UNKNOWN:
                             covered |= operations
+                            near |= operations if level == INSIDE_NETWORKS else 0
                         elif level == INSIDE_NETWORKS:  # whatever cannot be known nearer by cannot be known here
                             unsure |= operations
                         else:
                             continue
                         yield replace(verdict, account=None, party=None)
                 continue
-            owner = caller.account == self._facts.account and caller.origin is Origin.OURS
-            left = ~unsure if owner else ~(unsure | covered)
+            left = ~unsure
+            if caller.account != self._facts.account:
+                # Someone outside who is in a certain network says nothing about our own accounts.
+                left &= ~(covered & ~near | by_organization) if caller.origin is Origin.OURS else ~covered
             access = self._access_of(caller)
             for verdict, operations in self._tried(rule, caller, "*", access, level=INSIDE_NETWORKS, among=left):
                 if caller.origin is Origin.OURS and caller.account is None and verdict.access is not Access.UNKNOWN:
-                    covered |= 0 if verdict.scope else operations
+                    by_organization |= 0 if verdict.scope else operations
                 yield verdict
 
     def _access_of(self, caller: Caller) -> Access:
@@ -213,7 +215,7 @@ class Judge:
                 if account := _account_like(pattern, known):
                     name = f"arn:{self.reach.partition}:iam::{account}:role/stranger"
                     yield Caller(Kind.IDENTITY, Origin.STRANGER, name, account)
-        if estate.organization_id:
+        if estate.organization_id and self._facts.manager != "AWS":
             name = f"a member of organization {estate.organization_id}"
             yield Caller(Kind.IDENTITY, Origin.OURS, name, stands_in=someone)
         yield Caller(Kind.IDENTITY, Origin.OURS, f"arn:{self.reach.partition}:iam::{owner}:role/example", owner)

@@ -22,6 +22,7 @@ ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
 """How far the search goes: calls anyone can make, also those through AWS services, also those from a network of someone's."""
 
 _OTHER = "other-example"
+_SERVICES_OWN = "an account of AWS"
 STRANGER_ORGANIZATION = "o-stranger00"
 _STRANGER_IDS = ("AROASTRANGER00000EXAM:session", "AIDASTRANGER00000EXAM")
 _REAL_OTHERS = {
@@ -252,7 +253,9 @@ class Reach:
                     return (None,)
                 return self._chosen(key) if caller.name == "*" else _shaped(key, (caller.name,))[1:]
             case "kms:calleraccount":
-                return (UNKNOWN if service else caller.account or caller.stands_in or UNKNOWN,)
+                if service:  # not documented; whatever it is, it is no customer's account
+                    return (_SERVICES_OWN if caller.name == "*" else UNKNOWN,)
+                return (caller.account or caller.stands_in or UNKNOWN,)
         if service or caller.kind is Kind.GONE:
             return (None,) if service else (UNKNOWN,)
         match key:
@@ -280,7 +283,7 @@ class Reach:
         for family, value in self._uses.get("aws:principalarn", ()):
             if family in {"like", "arn"} and wild(value):
                 found += (text for home in homes if (text := _identity(value, home)) is not None)
-            elif any(matches(home, plain(value)) for home in homes):
+            elif not wild(plain(value)) and any(matches(home, plain(value)) for home in homes):
                 found.append(plain(value))
         if not found:
             found.append(homes[0].replace("role/*", "role/example"))
@@ -293,7 +296,7 @@ class Reach:
             return (caller.account,)
         found: list[Value] = list(_STRANGER_IDS)
         for family, value in self._uses.get("aws:userid", ()):
-            if caller.origin is Origin.STRANGER:
+            if caller.account is None or caller.origin is Origin.STRANGER:
                 if wild(value) and family == "like":
                     found += (text for one in _STRANGER_IDS if (text := common(value, f"{one[:21]}*")) is not None)
             else:
