@@ -7,7 +7,7 @@ organization, the owner's account, and every account, organization and identity 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import replace
 
 from reports.access.actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
@@ -207,8 +207,9 @@ class Judge:
     def _callers(self) -> Iterator[Caller]:
         owner, estate = self._facts.account, self._estate
         accounts, patterns, organizations, identities = self._mentioned()
-        accounts |= {one for one in estate.accounts if any(matches(pattern, one) for pattern in patterns)}
-        known = accounts | estate.accounts | {owner} | set(estate.parties)
+        if patterns:
+            accounts |= {one for one in estate.accounts if any(matches(pattern, one) for pattern in patterns)}
+        known = (accounts, estate.accounts, {owner}, estate.parties)
         someone = _account_like("????????????", known) or ""
         if self._facts.manager != "AWS":
             for pattern in ("????????????", *patterns):
@@ -346,13 +347,13 @@ def _witness(caller: Caller, operation: str, found: Found) -> Witness:
     return Witness(caller.name, caller.account, f"kms:{operation}", found.context)
 
 
-def _account_like(pattern: str, known: set[str] | frozenset[str]) -> str | None:
+def _account_like(pattern: str, known: Sequence[Container[str]]) -> str | None:
     """An account that the pattern matches and nobody here knows."""
     fixed, _, tail = pattern.partition("*")
     room = max(0, 12 - len(fixed) - len(tail.replace("*", "")))
     spread = fixed + "?" * room + tail.replace("*", "")
     for digit in "98765432101234567":
         account = spread.replace("?", digit)
-        if len(account) == 12 and account not in known and matches(pattern, account):
+        if len(account) == 12 and matches(pattern, account) and not any(account in one for one in known):
             return account
     return None

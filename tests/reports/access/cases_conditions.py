@@ -871,4 +871,17 @@ CASES = [
         {"StringLike": {"kms:CallerAccount": "${*}"}},
         NOBODY,
     ),
+    one("source-ip-wide", f"{GLOBAL}: wider than /8", {"IpAddress": {"aws:SourceIp": "12.0.0.0/7"}}, PUBLIC),
+    Case(
+        "encryption-context-keys-not-for-metadata",
+        f"{KMS}: carried by symmetric operations and CreateGrant",
+        [
+            allow(
+                aws(APP),
+                ["kms:Decrypt", "kms:DescribeKey", "kms:CreateGrant"],
+                {"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "app"}},
+            )
+        ],
+        [f"owner_direct {APP} {OWNER} =CreateGrant,Decrypt"],
+    ),
 ]

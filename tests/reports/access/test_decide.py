@@ -84,6 +84,14 @@ def test_one_question(
     assert found.reason or found.effect is Effect.ALLOW
 
 
+def test_what_does_not_work_from_outside() -> None:
+    """A statement that gives an outside account everything gives it no administration; its own account gets that."""
+    open_to_them = policy_of([allow(aws(root(OUTSIDER), root()), "kms:*")])
+    assert allowed(open_to_them, FACTS, ESTATE, OUTSIDER, "kms:PutKeyPolicy").effect is Effect.DENY
+    assert allowed(open_to_them, FACTS, ESTATE, OWNER, "kms:PutKeyPolicy").effect is Effect.ALLOW
+    assert allowed(open_to_them, FACTS, ESTATE, OUTSIDER, "kms:CreateGrant").effect is Effect.ALLOW
+
+
 def test_a_broken_statement_leaves_a_question_open() -> None:
     """What a statement that cannot be read would say is not assumed, either way; a Deny that can be read stands."""
     broken = policy_of([allow(aws(APP)), 7, deny("*", "kms:Encrypt")])
