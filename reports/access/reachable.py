@@ -22,6 +22,7 @@ ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
 """How far the search goes: calls anyone can make, also those through AWS services, also those from a network of someone's."""
 
 _OTHER = "other-example"
+_PATTERNS = 48
 _SERVICES_OWN = "an account of AWS"
 STRANGER_ORGANIZATION = "o-stranger00"
 _STRANGER_IDS = ("AROASTRANGER00000EXAM:session", "AIDASTRANGER00000EXAM")
@@ -139,6 +140,11 @@ class Reach:
             found = self._known[asked] = self._values(key, caller, level) if carried else (None,)
         return found
 
+    def incomplete(self, key: str) -> bool:
+        """Whether the policy has so many patterns for the key that values which fit several of them were not all tried."""
+        patterns = sum(family in {"like", "arn"} and wild(value) for family, value in self._uses.get(key, ()))
+        return patterns > _PATTERNS and source(key) is not Source.CALLER
+
     def added(self, key: str, values: Iterable[str], known: tuple[Value, ...]) -> tuple[Value, ...]:
         """The values, and what variables have turned into, for a key whose value the caller chooses."""
         if source(key) in (Source.CALLER, Source.KEY, Source.UNKNOWN):
@@ -175,8 +181,8 @@ class Reach:
         uses = self._uses.get(key, ())
         texts = [text for family, value in uses for text in instances(family, value)]
         patterns = list(dict.fromkeys(value for family, value in uses if family in {"like", "arn"} and wild(value)))
-        for index, one in enumerate(patterns[:16]):
-            texts += (text for other in patterns[index + 1 : 16] if (text := common(one, other)) is not None)
+        for index, one in enumerate(patterns[:_PATTERNS]):
+            texts += (text for other in patterns[index + 1 : _PATTERNS] if (text := common(one, other)) is not None)
         texts.append(_REAL_OTHERS.get(key, _OTHER))
         if key == "kms:grantoperations":
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]

@@ -158,7 +158,7 @@ def search(allow: tuple[Element, ...], denies: Iterable[tuple[Rule, bool | None]
         return certain
     if maybe:
         return maybe[0]
-    if budget < 0:
+    if budget < 0 or any(map(call.reach.incomplete, order)):
         return Found(answer=None, context={}, reason="the conditions are too many to try them all")
     return _NOBODY
 

@@ -99,6 +99,24 @@ def test_a_broken_statement_leaves_a_question_open() -> None:
     assert allowed(broken, FACTS, ESTATE, APP, "kms:Sign").effect is Effect.UNKNOWN
 
 
+def test_too_many_conditions_are_unknown_and_not_private() -> None:
+    """A policy with more patterns than can be tried gives no answer, where a smaller one of its kind gives the right one."""
+
+    def tangled(patterns: int) -> Any:
+        allowing = {"StringLike": {"aws:PrincipalTag/t": [f"v{number}*" for number in range(patterns)]}}
+        return policy_of([allow(when=allowing), deny(when={"StringNotLike": {"aws:PrincipalTag/t": "*0q*"}})])
+
+    assert allowed(tangled(3), FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
+    assert allowed(tangled(40), FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
+    hopeless = policy_of(
+        [
+            allow(when={"StringLike": {"aws:PrincipalTag/t": [f"v{number}*" for number in range(90)]}}),
+            deny(when={"StringNotLike": {"aws:PrincipalTag/t": "*qqq*"}}),
+        ]
+    )
+    assert allowed(hopeless, FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.UNKNOWN
+
+
 def test_an_unknown_tag_leaves_a_question_open() -> None:
     """A condition on tags that were not crawled makes the answer unknown, and the reason names the key."""
     tagged = policy_of([allow(aws(APP), when={"StringEquals": {"aws:ResourceTag/a": "b"}})])
