@@ -108,6 +108,8 @@ def read_region(session: boto3.Session, region: str) -> None:
                 member = method == "describe_cache_clusters" and "ReplicationGroupId" in item
                 if service == "elasticache" and not member:
                     client.list_tags_for_resource(ResourceName=item["ARN"])
+                if service == "secretsmanager" and "DeletedDate" not in item:
+                    client.get_resource_policy(SecretId=item["ARN"])
 
 
 def read_buckets(session: boto3.Session, account_id: str) -> None:

@@ -18,6 +18,7 @@ from crawler.aws.door import Access, Counter, Door, parameters
 from crawler.aws.errors import AwsError
 from crawler.declare import GLOBAL, Operation, ResourceType, Scope, Step, Subject
 from crawler.gaps import gap_row
+from crawler.iam import IAM, not_asked
 from crawler.kms import ALIASES, KEY_STORES, KEYS
 from crawler.resources import resource_step
 from crawler.usage import RESOURCE_TYPES
@@ -51,6 +52,8 @@ class Wanted:
 
     resource_types: tuple[ResourceType, ...] = RESOURCE_TYPES
     aws_managed_key_details: bool = False
+    iam: bool = False
+    resource_policies: bool = True
     excludes_region: Callable[[str], bool] = lambda _region: False
     home_region: str = "us-east-1"
     """Where the account's region-less part is asked."""
@@ -68,8 +71,7 @@ async def collect(
     collected = Collected(scope, counter=counter or Counter())
     work = _Work(door, access, collected)
     if scope.region == GLOBAL:
-        home = Subject(scope, wanted.home_region, values={"excludes_region": wanted.excludes_region})
-        await _together([work.ask(resource_step(kind), home) for kind in wanted.resource_types if not kind.regional])
+        await _together(_regionless(work, wanted))
     elif wanted.quiet is not None and await work.shows_nothing(KEYS, Subject(scope, scope.region)):
         collected.quiet = True
     else:
@@ -78,10 +80,22 @@ async def collect(
     return collected
 
 
+def _regionless(work: _Work, wanted: Wanted) -> list[Coroutine[Any, Any, None]]:
+    scope, batch = work.collected.scope, work.collected.batch
+    values = {"excludes_region": wanted.excludes_region, "resource_policies": wanted.resource_policies}
+    home = Subject(scope, wanted.home_region, values=values)
+    asked = [work.ask(resource_step(kind), home) for kind in wanted.resource_types if not kind.regional]
+    if wanted.iam:
+        asked.append(work.ask(IAM, Subject(scope, wanted.home_region)))
+    else:
+        not_asked(scope, batch)
+    return asked
+
+
 async def _region(work: _Work, wanted: Wanted) -> None:
     scope = work.collected.scope
     keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
-    here = Subject(scope, scope.region)
+    here = Subject(scope, scope.region, values={"resource_policies": wanted.resource_policies})
     resources = [resource_step(kind) for kind in wanted.resource_types if kind.regional]
     # A region that a service control policy closes refuses every service: two refusals are enough to know.
     aliases = await work.answered(ALIASES, keys)

@@ -26,13 +26,15 @@ def permissions(audience: str, file: Path | None, partition: str) -> None:
     import json
 
     from crawler.permissions import hub_policy, key_policy_statement, member_policy, wanted_types
+    from models.crawl_settings import CrawlSettings
     from models.settings import RoleSettings, load
 
     settings = load(file) if file else None
     role_name = settings.role.name if settings else RoleSettings().name
-    kinds = wanted_types(settings.crawl.resource_types if settings else ())
+    crawl = settings.crawl if settings else CrawlSettings()
+    kinds = wanted_types(crawl.resource_types)
     document = {
-        "member": lambda: member_policy(kinds),
+        "member": lambda: member_policy(kinds, crawl),
         "hub": lambda: hub_policy(role_name, partition),
         "key-policy": lambda: key_policy_statement(role_name, partition),
     }[audience]()

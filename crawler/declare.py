@@ -137,6 +137,10 @@ class ResourceType:
     tags: str = ""
     """Path of a list of Key/Value pairs in the item."""
     tags_operation: Operation | None = None
+    policy_operation: Operation | None = None
+    """Asked for the resource policy of each item that is not about to be deleted."""
+    policy: str = ""
+    """Path of the policy's text in that answer; nothing there: the resource has no policy."""
     status: str = ""
     encryption: str = ""
     created: str = ""
@@ -156,4 +160,5 @@ class ResourceType:
     @property
     def operations(self) -> tuple[Operation, ...]:
         """Every operation that it takes."""
-        return tuple(found for found in (self.listing, self.detail, self.tags_operation) if found is not None)
+        every = (self.listing, self.detail, self.tags_operation, self.policy_operation)
+        return tuple(found for found in every if found is not None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crawler.declare import Operation, Paging, Step, Subject
-from models.base import canonical_json, content_hash
+from models.base import canonical_json
 from models.history import Batch
 from models.keys import (
     Alias,
@@ -22,10 +22,8 @@ from models.keys import (
     KeyPolicy,
     KeyRotation,
     KeyRotationEvent,
-    PolicyDocument,
     Tag,
 )
-from models.policies import canonical_policy
 
 
 def _paged(size: int) -> Paging:
@@ -155,11 +153,7 @@ def _never_for_aws_managed(subject: Subject) -> str | None:
 
 
 def _policy(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
-    received = item.get("Policy") or ""
-    canonical = canonical_policy(received)
-    digest = content_hash(canonical)
-    batch.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-    batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=digest)
+    batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=batch.document(item.get("Policy") or ""))
     return None
 
 

@@ -9,9 +9,11 @@ from typing import Any
 from crawler import organization
 from crawler.aws import roles
 from crawler.declare import Operation, ResourceType, Step
+from crawler.iam import GET_ACCOUNT_AUTHORIZATION_DETAILS
 from crawler.kms import ALIASES, KEY_STORES, KEYS
 from crawler.last_use import GET_KEY_LAST_USAGE
 from crawler.usage import RESOURCE_TYPES
+from models.crawl_settings import CrawlSettings
 from models.errors import UserError
 
 NEVER = (
@@ -30,6 +32,10 @@ NEVER = (
     "secretsmanager:GetSecretValue",
 )
 """Denied explicitly, so that the promise to read metadata only can be audited in the role itself."""
+
+
+EVERYTHING = CrawlSettings(iam=True)
+"""Settings that ask all there is to ask."""
 
 
 class UnknownTypeError(UserError):
@@ -60,22 +66,30 @@ def key_operations() -> tuple[Operation, ...]:
     return (*dict.fromkeys(listed), GET_KEY_LAST_USAGE)
 
 
-def operations(kinds: Iterable[ResourceType] = RESOURCE_TYPES) -> tuple[Operation, ...]:
-    """Every operation that a crawl can send; there is no way to send another."""
-    of_resources = (operation for kind in kinds for operation in kind.operations)
-    found = (*key_operations(), *of_resources, *organization.OPERATIONS, *roles.OPERATIONS)
+def operations(
+    kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING
+) -> tuple[Operation, ...]:
+    """Every operation that a crawl can send, by default with all settings on; there is no way to send another."""
+    of_resources = (
+        operation
+        for kind in kinds
+        for operation in kind.operations
+        if crawl.secret_policies or operation is not kind.policy_operation
+    )
+    of_iam = (GET_ACCOUNT_AUTHORIZATION_DETAILS,) if crawl.iam else ()
+    found = (*key_operations(), *of_resources, *of_iam, *organization.OPERATIONS, *roles.OPERATIONS)
     return tuple(dict.fromkeys(found))
 
 
-def member_actions(kinds: Iterable[ResourceType] = RESOURCE_TYPES) -> list[str]:
+def member_actions(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING) -> list[str]:
     """IAM actions of the role in the accounts."""
-    return sorted({operation.iam_action for operation in operations(kinds) if operation.caller == "member"})
+    return sorted({operation.iam_action for operation in operations(kinds, crawl) if operation.caller == "member"})
 
 
-def member_policy(kinds: Iterable[ResourceType] = RESOURCE_TYPES) -> dict[str, Any]:
+def member_policy(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING) -> dict[str, Any]:
     """The policy of the role that is assumed in every account."""
     return _policy(
-        {"Sid": "ReadMetadata", "Effect": "Allow", "Action": member_actions(kinds), "Resource": "*"},
+        {"Sid": "ReadMetadata", "Effect": "Allow", "Action": member_actions(kinds, crawl), "Resource": "*"},
         {"Sid": "NeverReadData", "Effect": "Deny", "Action": list(NEVER), "Resource": "*"},
     )
 

@@ -13,11 +13,14 @@ from crawler.declare import KeyPath, Operation, ResourceType, Scope, Step, Subje
 from crawler.references import Reference, read, read_omitted
 from models.base import canonical_json
 from models.history import Batch
+from models.iam import ResourcePolicy
 from models.keys import Tag
 from models.run import Cause, Gap
 from models.usage import Form, KeyClass, KeyReference, Resource
 
 EXCLUDED_REGION = "the configuration excludes the bucket's region"
+POLICIES_LEFT_OUT = "the configuration leaves resource policies out (crawl.secret_policies)"
+TO_BE_DELETED = "nobody can use what is about to be deleted"
 
 
 @cache
@@ -36,6 +39,9 @@ def resource_step(kind: ResourceType) -> Step:
     if kind.tags_operation is not None:
         skipped = partial(_not_asked, kind.tags_operation)
         below.append(Step(kind.tags_operation, _tag, _tags_complete, applies=_excluded, skipped=skipped))
+    if kind.policy_operation is not None:
+        skipped = partial(_no_policy, kind.policy_operation)
+        below.append(Step(kind.policy_operation, partial(_policy, kind), applies=_policy_left_out, skipped=skipped))
     return Step(kind.listing, partial(_listed, kind), partial(_listing_complete, kind), below=tuple(below))
 
 
@@ -60,6 +66,10 @@ def _listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch
     excludes = subject.values.get("excludes_region")
     if excludes is not None and excludes(region):
         found.values["excluded"] = EXCLUDED_REGION
+    if not subject.values.get("resource_policies", True):
+        found.values["no_policy"] = POLICIES_LEFT_OUT
+    elif _time(kind.deletion, item) is not None:
+        found.values["no_policy"] = TO_BE_DELETED
     _resource(kind, found, batch)
     if kind.detail is None:
         _refer(kind, found, item, batch)
@@ -75,7 +85,21 @@ def _detailed(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], b
     return None
 
 
-def _not_asked(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
+def _policy(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
+    received = _text(kind.policy, answer)
+    batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(received) if received else None)
+    return None
+
+
+def _no_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
+    if reason != TO_BE_DELETED:
+        cause = Cause.NOT_ASKED if reason == POLICIES_LEFT_OUT else Cause.REGION_EXCLUDED
+        _not_asked(operation, subject, reason, batch, cause)
+
+
+def _not_asked(
+    operation: Operation, subject: Subject, reason: str, batch: Batch, cause: Cause = Cause.REGION_EXCLUDED
+) -> None:
     """As configured, so no failure of the run; but what was known before is neither confirmed nor ended by it."""
     batch.add(
         Gap,
@@ -85,7 +109,7 @@ def _not_asked(operation: Operation, subject: Subject, reason: str, batch: Batch
         operation=operation.name,
         subject=subject.arn,
         action=operation.iam_action,
-        cause=str(Cause.REGION_EXCLUDED),
+        cause=str(cause),
         code="",
         message=reason,
     )
@@ -177,8 +201,19 @@ def _excluded(subject: Subject) -> str | None:
     return found
 
 
+def _policy_left_out(subject: Subject) -> str | None:
+    found: str | None = subject.values.get("no_policy")
+    return found or _excluded(subject)
+
+
 def _search(path: str, item: Mapping[str, Any]) -> Any:
-    return jmespath.search(path, item)
+    # Most paths are the name of a member.
+    return item.get(path) if path.isidentifier() else _compiled(path).search(item)
+
+
+@cache
+def _compiled(path: str) -> Any:
+    return jmespath.compile(path)
 
 
 def _text(path: str, item: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from crawler.aws.door import Access
 from crawler.aws.errors import AwsError
 from crawler.aws.roles import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.collect import Collected
-from crawler.crew import Crew, Job, Part, unread
+from crawler.crew import Crew, Job, Part, collect_garbage_less, unread
 from crawler.declare import EVERYTHING, GLOBAL, Scope
 from crawler.last_use import LastUse
 from crawler.ledger import account_batch, region_batch
@@ -84,6 +84,7 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
     crawling = _Crawl(engine, settings, run_id, progress)
+    collect_garbage_less()
     with crawling.saver, progress:
         _run(crawling)
     crawling.saver.check()
@@ -217,7 +218,7 @@ class _Crawl:
                 whole.batch.complete(Gap, account.account_id, region.region)
         await self._put(None, whole.batch)
         names = [region.region for region in found if region.selection == "crawled"]
-        if any(not kind.regional for kind in crew.kinds):
+        if crew.regionless:
             names.append(GLOBAL)
         names = [name for name in names if (account.account_id, name) not in self.saved]
         self.progress.accounts_opened += 1

@@ -39,6 +39,8 @@ class CrawlSettings(Group):
     retry_percent: Annotated[int, whole(0, 1000, "per cent")] = 50
     aws_managed_key_details: Flag = False
     resource_types: tuple[Text, ...] = ()
+    iam: Flag = False
+    secret_policies: Flag = True
     empty_regions_days: Annotated[int, whole(0, 30, "days")] = 7
     call_deadline: Annotated[int, whole(1, 86_400, "seconds")] = 600
     scope_deadline: Annotated[int, whole(1, 86_400, "seconds")] = 7200

@@ -31,8 +31,9 @@ from sqlalchemy import literal_column as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.asked import Asked, remember_asked
-from models.base import Facet, storable
+from models.base import Facet, content_hash, storable
 from models.keys import PolicyDocument
+from models.policies import canonical_policy
 from models.staging import (
     count_written,
     cover_table,
@@ -63,6 +64,13 @@ class Batch:
     def add(self, facet: type[Facet], **values: Any) -> None:
         """Add one fact."""
         self.rows.setdefault(facet, []).append(values)
+
+    def document(self, received: str) -> bytes:
+        """Keep a policy text; the hash of its canonical form, by which facts point to it."""
+        canonical = canonical_policy(received)
+        digest = content_hash(canonical)
+        self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+        return digest
 
     def complete(self, facet: type[Facet], *cover: Any) -> None:
         """State that the listing which this cover names arrived whole: what it did not show is gone."""

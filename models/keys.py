@@ -61,7 +61,7 @@ class KeyMetadata(Facet):
 
 
 class PolicyDocument(Base):
-    """A policy text, stored once however many keys carry it."""
+    """A policy text, stored once however many keys, principals and resources carry it."""
 
     __tablename__ = "policy_document"
 
@@ -226,12 +226,16 @@ class CustomKeyStore(Facet):
 
 
 class Tag(Facet):
-    """A tag of a key, an account or a resource (kms:ListResourceTags and the listings that carry tags)."""
+    """A tag of a key, an account, a resource or an IAM user or role (kms:ListResourceTags and the listings that carry tags)."""
 
     __tablename__ = "tag"
     natural = ("resource_arn", "tag_key")
     cover = ("resource_arn",)
-    parents = (("resource_arn", "key", "key_arn"), ("resource_arn", "resource", "resource_arn"))
+    parents = (
+        ("resource_arn", "key", "key_arn"),
+        ("resource_arn", "resource", "resource_arn"),
+        ("resource_arn", "iam_principal", "arn"),
+    )
 
     resource_arn: Mapped[str]
     tag_key: Mapped[str]

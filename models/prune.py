@@ -202,7 +202,8 @@ def _id_ranges(upkeep: Upkeep, table: Table, horizon: Horizon) -> Iterator[tuple
 
 def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
     pointing = [
-        select(table.c.policy_hash).where(_survives(table, horizon))
+        # A fact without a policy would make every document a used one: nothing is NOT IN a list with a NULL.
+        select(table.c.policy_hash).where(_survives(table, horizon), table.c.policy_hash.is_not(None))
         for table in _versioned()
         if "policy_hash" in table.c
     ]

@@ -116,6 +116,7 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     REGION_DISABLED = "region_disabled"
     REGION_EXCLUDED = "region_excluded"
+    NOT_ASKED = "not_asked"
     UNSUPPORTED = "unsupported"
     NOT_FOUND = "not_found"
     EXPIRED = "expired"
@@ -150,6 +151,7 @@ _CAUSE_TEXTS = {
     Cause.UNREACHABLE: "the endpoint could not be reached",
     Cause.REGION_DISABLED: "the region is not enabled in the account",
     Cause.REGION_EXCLUDED: "the configuration excludes the region",
+    Cause.NOT_ASKED: "the configuration leaves the question out",
     Cause.UNSUPPORTED: "the endpoint does not offer the operation",
     Cause.NOT_FOUND: "it was gone when it was asked for",
     Cause.EXPIRED: "our credentials expired and could not be renewed",

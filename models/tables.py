@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from models.base import Base, Facet, facets
 from models.findings import Finding
+from models.iam import (
+    IamAttachment,
+    IamGroup,
+    IamInlinePolicy,
+    IamListing,
+    IamManagedPolicy,
+    IamMembership,
+    IamPrincipal,
+    ResourcePolicy,
+)
 from models.keys import (
     Alias,
     CustomKeyStore,
@@ -34,6 +44,13 @@ __all__ = [
     "Facet",
     "Finding",
     "Gap",
+    "IamAttachment",
+    "IamGroup",
+    "IamInlinePolicy",
+    "IamListing",
+    "IamManagedPolicy",
+    "IamMembership",
+    "IamPrincipal",
     "Key",
     "KeyGrant",
     "KeyLastUse",
@@ -47,6 +64,7 @@ __all__ = [
     "KeyUsage",
     "PolicyDocument",
     "Resource",
+    "ResourcePolicy",
     "Run",
     "ScopeRun",
     "Tag",

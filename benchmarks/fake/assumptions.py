@@ -99,9 +99,14 @@ LOCKED = 0.02
 DENIED_ALONE = {"GetKeyPolicy": 0.005, "ListGrants": 0.01, "ListResourceTags": 0.003, "DescribeKey": 0.003}
 LAST_USAGE_DENIED = 0.30
 
+# -- who there is in an account
+IAM_USERS: Range = (0, 4)
+IAM_ROLES: Range = (4, 40)
+
 # -- where keys are used, an active account-region
 SECRETS = (30, 1.3, 0, 20_000)
 SECRETS_WITHOUT_KEY = 0.55
+SECRETS_WITH_POLICY = 0.2
 DATABASES = (4, 1.1, 0, 500)
 SNAPSHOTS_A_DATABASE = (20, 35)
 CACHES = (2, 1.0, 0, 200)

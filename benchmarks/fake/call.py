@@ -20,7 +20,7 @@ INSIST = {
     "bare": "",
 }
 """How AWS explains a denial, by the kind of policy to blame."""
-EXEMPT_FROM_REGION_DENIAL = frozenset({"sts", "organizations", "account"})
+EXEMPT_FROM_REGION_DENIAL = frozenset({"sts", "iam", "organizations", "account"})
 REGION_DENIAL_OF_S3 = frozenset({"s3:GetBucketEncryption", "s3:GetBucketTagging"})
 ACTIONS = {"s3:ListBuckets": "s3:ListAllMyBuckets", "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration"}
 """IAM actions that are not named like their operation."""

@@ -41,6 +41,7 @@ RULES: Mapping[str, Rule] = {
     **{f"organizations:{name}": Rule("NextToken", "MaxResults", 1, 20, 20) for name in _ORGANIZATIONS},
     "organizations:ListTagsForResource": Rule("NextToken", "", 1, 50, 50),
     "account:ListRegions": Rule("NextToken", "MaxResults", 1, 50, 50),
+    "iam:GetAccountAuthorizationDetails": Rule("Marker", "MaxItems", 1, 100, 1000),
     "secretsmanager:ListSecrets": Rule("NextToken", "MaxResults", 1, 100, 100),
     **{f"rds:DescribeDB{name}": Rule("Marker", "MaxRecords", 20, 100, 100) for name in _RDS},
     "elasticache:DescribeReplicationGroups": Rule("Marker", "MaxRecords", 20, 100, 100),

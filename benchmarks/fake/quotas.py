@@ -20,13 +20,14 @@ RATES: Mapping[str, float] = {
     # Documented or announced.
     "account:ListRegions": 5,
     "secretsmanager:ListSecrets": 100,
+    "secretsmanager:GetResourcePolicy": 50,
     "ec2:DescribeRegions": 20,
     # ASSUMPTION: AWS publishes no rates for these.
     "sts:AssumeRole": 600,
     "sts:GetCallerIdentity": 600,
 }
 ASSUMED = 10.0
-"""ASSUMPTION: requests a second of the operations of RDS, ElastiCache and Organizations, which AWS does not publish."""
+"""ASSUMPTION: requests a second of the operations of RDS, ElastiCache, IAM and Organizations, which AWS does not publish."""
 UNLIMITED = frozenset({"s3:ListBuckets", "s3:GetBucketEncryption", "s3:GetBucketTagging"})
 WINDOW = 10.0
 """Seconds over which requests are counted together."""

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from benchmarks.fake import kms, organization, storage, wire
+from benchmarks.fake import iam, kms, organization, storage, wire
 from benchmarks.fake.call import Call, Handler, State
 from benchmarks.fake.control import Connections, Control
 from benchmarks.fake.faults import Accident, Dice, Faults
@@ -21,7 +21,7 @@ from benchmarks.fake.quotas import Quotas
 from benchmarks.fake.wire import PROTOCOLS, RefusedError, refused
 from benchmarks.fake.world import World
 
-HANDLERS: Mapping[str, Handler] = {**kms.OPERATIONS, **organization.OPERATIONS, **storage.OPERATIONS}
+HANDLERS: Mapping[str, Handler] = {**kms.OPERATIONS, **organization.OPERATIONS, **storage.OPERATIONS, **iam.OPERATIONS}
 """Every operation that is answered, with the signing name of its service."""
 TARGETS: Mapping[str, str] = {
     "TrentService": "kms",
@@ -31,7 +31,7 @@ TARGETS: Mapping[str, str] = {
 """Services by what stands before the operation in X-Amz-Target."""
 PATHS: Mapping[str, str] = {"/listRegions": "account:ListRegions"}
 BUCKET_QUESTIONS: Mapping[str, str] = {"encryption": "s3:GetBucketEncryption", "tagging": "s3:GetBucketTagging"}
-SCOPE_OF_ROLES = frozenset({"sts", "organizations", "account"})
+SCOPE_OF_ROLES = frozenset({"sts", "iam", "organizations", "account"})
 """Services that have no account-region of their own."""
 
 

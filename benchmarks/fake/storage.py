@@ -10,6 +10,7 @@ import orjson
 from benchmarks.fake.buckets import Bucket
 from benchmarks.fake.call import Call, Handler
 from benchmarks.fake.pages import RULES
+from benchmarks.fake.vault import resource_policy
 from benchmarks.fake.wire import RefusedError, query_answer, root_answer
 from benchmarks.fake.world import Place
 
@@ -26,6 +27,16 @@ def _list_secrets(call: Call) -> bytes:
     if page.token is not None:
         told["NextToken"] = page.token
     return orjson.dumps(told)
+
+
+def _get_resource_policy(call: Call) -> bytes:
+    arn = str(call.asked.get("SecretId", ""))
+    secret = call.place.secrets_by_arn.get(arn)
+    if secret is None:
+        raise RefusedError("ResourceNotFoundException", 400, "Secrets Manager can't find the specified secret.")
+    told = {"ARN": arn, "Name": secret["Name"]}
+    policy = resource_policy(arn)
+    return orjson.dumps(told | {"ResourcePolicy": policy} if policy else told)
 
 
 def _listing(name: str, entries: Callable[[Place], list[dict[str, Any]]]) -> Handler:
@@ -105,6 +116,7 @@ def _get_bucket_tagging(call: Call) -> bytes:
 
 OPERATIONS: dict[str, Handler] = {
     "secretsmanager:ListSecrets": _list_secrets,
+    "secretsmanager:GetResourcePolicy": _get_resource_policy,
     "rds:DescribeDBInstances": _listing("DBInstances", lambda place: place.databases.instances),
     "rds:DescribeDBClusters": _listing("DBClusters", lambda place: place.databases.clusters),
     "rds:DescribeDBSnapshots": _listing("DBSnapshots", lambda place: place.databases.snapshots),

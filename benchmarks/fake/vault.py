@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import orjson
+
 from benchmarks.fake import assumptions as assumed
 from benchmarks.fake.accounts import OUTSIDE
 from benchmarks.fake.draw import Draw
 from benchmarks.fake.items import Kinds, Place, Shape, tags
 from benchmarks.fake.parameters import DAY, START
+
+
+def resource_policy(arn: str) -> str | None:
+    """The resource policy of a secret; most have none."""
+    draw = Draw("resource policy", arn)
+    if not draw.chance(assumed.SECRETS_WITH_POLICY):
+        return None
+    reader = f"arn:aws:iam::{arn.split(':')[4]}:role/app-{draw.between(1, 40)}"
+    statement = {"Effect": "Allow", "Principal": {"AWS": reader}, "Action": "secretsmanager:GetSecretValue"}
+    return orjson.dumps({"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"}]}).decode()
 
 
 class Secrets(Kinds):

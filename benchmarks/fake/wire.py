@@ -17,6 +17,7 @@ PROTOCOLS: Mapping[str, Wording] = {
     "organizations": "json",
     "account": "rest-json",
     "sts": "query",
+    "iam": "query",
     "rds": "query",
     "elasticache": "query",
     "ec2": "ec2",
@@ -25,6 +26,7 @@ PROTOCOLS: Mapping[str, Wording] = {
 """By the name that requests are signed with."""
 NAMESPACES: Mapping[str, str] = {
     "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
+    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
     "rds": "http://rds.amazonaws.com/doc/2014-10-31/",
     "elasticache": "http://elasticache.amazonaws.com/doc/2015-02-02/",
     "ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",

@@ -140,6 +140,11 @@ class Place:
         return Secrets(self).listed
 
     @cached_property
+    def secrets_by_arn(self) -> dict[str, dict[str, Any]]:
+        """The secrets again, to find one of them."""
+        return {secret["ARN"]: secret for secret in self.secrets}
+
+    @cached_property
     def databases(self) -> Databases:
         """What RDS has here."""
         return Databases(self)

@@ -27,12 +27,13 @@ RATES = {
     "kms:DescribeCustomKeyStores": 5.0,
     "kms:GetKeyLastUsage": 5.0,
     "secretsmanager:ListSecrets": 100.0,
+    "secretsmanager:GetResourcePolicy": 50.0,
     "ec2:DescribeRegions": 20.0,
     "account:ListRegions": 5.0,
     "sts:AssumeRole": 600.0,
 }
 """Documented calls a second."""
-SERVICE_RATES = {"rds": 10.0, "elasticache": 10.0, "s3": 100.0, "organizations": 10.0}
+SERVICE_RATES = {"rds": 10.0, "elasticache": 10.0, "s3": 100.0, "organizations": 10.0, "iam": 5.0}
 """Cautious calls a second for all operations of a service together, where nothing is published."""
 OTHERWISE = 10.0
 

@@ -16,6 +16,7 @@ import boto3
 import botocore.config
 import botocore.credentials
 import botocore.exceptions
+import botocore.handlers
 import botocore.session
 
 from crawler.aws.errors import AwsError, classify
@@ -139,6 +140,9 @@ class Boto3Transport:
                     config=self._config,
                     verify=str(settings.ca_bundle) if settings.ca_bundle else None,
                 )
+                if service == "iam":
+                    # Policies as they were sent, as the wire gives them: read and written again they would be other texts.
+                    found.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
                 self._clients[key] = found
         return found
 

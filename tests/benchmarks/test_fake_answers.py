@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import botocore.exceptions
+import botocore.handlers
 import botocore.session
 import pytest
 
+from benchmarks.fake import iam
 from benchmarks.fake.accounts import PRODUCTION, ROOT, UNITS
 from benchmarks.fake.kms import OPERATIONS as KMS_OPERATIONS
 from benchmarks.fake.running import FakeAws
 from benchmarks.fake.service import HANDLERS
+from benchmarks.fake.vault import resource_policy
 from benchmarks.fake.world import Place
 from crawler.declare import Operation
 from crawler.permissions import operations
@@ -159,6 +162,7 @@ def test_every_operation_has_its_comparison() -> None:
     """No operation is left out of the tests below."""
     organization = {name for name in HANDLERS if name.startswith(("sts:", "organizations:", "account:", "ec2:"))}
     other = {"elasticache:ListTagsForResource", "s3:GetBucketEncryption", "s3:GetBucketTagging"}
+    other |= {"iam:GetAccountAuthorizationDetails", "secretsmanager:GetResourcePolicy"}
     assert {*PAGED_FOR_PLACE, *OF_A_KEY, *organization, *other} == HANDLERS.keys()
     assert {name for name in {*PAGED_FOR_PLACE, *OF_A_KEY} if name.startswith("kms:")} == KMS_OPERATIONS.keys()
 
@@ -193,6 +197,39 @@ def test_a_key_is_told_truly(name: str, fake: FakeAws, odd: tuple[Place, Any]) -
         except botocore.exceptions.ClientError as error:
             found = error.response["Error"]["Code"]
         assert found == expected, key_id
+
+
+def test_the_iam_of_an_account_is_told_in_pages(odd: tuple[Place, Any]) -> None:
+    """All pages together hold each user, group, role and policy once; documents are percent-encoded as IAM sends them."""
+    place, session = odd
+    client = session.client("iam", REGION)
+    client.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
+    asked: dict[str, Any] = {"MaxItems": 3}
+    found: list[tuple[str, Any]] = []
+    while True:
+        page = client.get_account_authorization_details(**asked)
+        page.pop("ResponseMetadata")
+        assert list(complaints(page, output_of("iam:GetAccountAuthorizationDetails"), "iam")) == []
+        found += [(kind, plain(entry)) for kind in iam.LISTS for entry in page.get(kind, ())]
+        if not page["IsTruncated"]:
+            break
+        asked["Marker"] = page["Marker"]
+    held = [(kind, plain(entry)) for kind, entry in iam.listed(place.account_id)]
+    assert found == held
+    (first, *_) = [entry for kind, entry in held if kind == "RoleDetailList"]
+    assert first["AssumeRolePolicyDocument"].startswith("%7B%22Version%22")
+    users = client.get_account_authorization_details(Filter=["User"])
+    assert not any(users.get(kind) for kind in iam.LISTS[1:])
+
+
+def test_policies_of_secrets_are_told(odd: tuple[Place, Any]) -> None:
+    """Some secrets have a resource policy, most have none, and an unknown secret is an error."""
+    place, session = odd
+    client = session.client("secretsmanager", REGION)
+    told = {secret["ARN"]: client.get_resource_policy(SecretId=secret["ARN"]) for secret in place.secrets}
+    assert {arn: one.get("ResourcePolicy") for arn, one in told.items()} == {arn: resource_policy(arn) for arn in told}
+    assert {bool(resource_policy(arn)) for arn in told} == {True, False}
+    assert answer_or_code(client, "secretsmanager:GetResourcePolicy", SecretId="none") == "ResourceNotFoundException"
 
 
 def test_tags_of_caches_are_told(odd: tuple[Place, Any]) -> None:

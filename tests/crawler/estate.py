@@ -123,6 +123,10 @@ def _bucket_tags(call: Asked) -> Given:
     return TAGS if call["Bucket"] == "logs" else refused("NoSuchTagSet", "The TagSet does not exist", 404)
 
 
+def _secret_policy(call: Asked) -> Given:
+    return {"ARN": call["SecretId"], **({"ResourcePolicy": POLICY} if call["SecretId"].endswith("orders") else {})}
+
+
 def answers() -> dict[str, Answer]:
     """Every answer of the estate, by operation; keys come in two pages."""
     keys = [{"KeyId": key_id(name), "KeyArn": key_arn(name)} for name in KINDS]
@@ -149,6 +153,7 @@ def answers() -> dict[str, Answer]:
         },
         "kms:DescribeCustomKeyStores": {"CustomKeyStores": [store], "Truncated": False},
         "secretsmanager:ListSecrets": {"SecretList": SECRETS},
+        "secretsmanager:GetResourcePolicy": _secret_policy,
         "rds:DescribeDBInstances": {"DBInstances": DATABASES},
         "elasticache:DescribeReplicationGroups": {"ReplicationGroups": CACHES},
         "elasticache:ListTagsForResource": {"TagList": TAGS["TagSet"]},

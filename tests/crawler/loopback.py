@@ -80,6 +80,7 @@ def answers() -> dict[str, Answer]:
         "kms:ListKeyRotations": {"Rotations": []},
         "kms:DescribeCustomKeyStores": {"CustomKeyStores": []},
         "secretsmanager:ListSecrets": _secrets,
+        "secretsmanager:GetResourcePolicy": {},
     }
 
 

@@ -204,6 +204,8 @@ VALUES = {
     "Origin": "AWS_KMS",
     "KMSMasterKeyID": "alias/made/up",
     "Policy": json.dumps({"Version": "2012-10-17", "Statement": []}),
+    "DefaultVersionId": "v3",
+    "VersionId": "v3",
 }
 """Values whose meaning decides what is asked next or how it is read."""
 

@@ -19,6 +19,7 @@ from crawler.permissions import operations
 from crawler.usage import BUCKET, DB_INSTANCE, SECRET
 from models.base import Facet, facets
 from models.history import Batch
+from models.iam import IamListing
 from models.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
 from models.run import Cause, Gap, Outcome
 from models.usage import Form, KeyClass, KeyReference, KeyUsage, Resource
@@ -303,12 +304,13 @@ def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping
 
 
 def test_every_refusal_is_told(ledger: Ledger) -> None:
-    """Everything denied: one gap a listing, no facts, and nothing but gaps complete."""
+    """Everything denied: one gap a listing, no facts, and nothing complete but gaps and that IAM is not asked."""
     batch = night(estate(dict.fromkeys(NAMES, denied())))
     ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
     listings = {(kind.service, kind.name) for kind in _listings()}
     assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
-    assert set(batch.covers) == {Gap}
+    assert set(batch.covers) == {Gap, IamListing}
+    assert not batch.rows.get(IamListing)
 
 
 def _listings() -> list[Operation]:

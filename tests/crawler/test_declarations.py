@@ -144,6 +144,9 @@ def _paging_problems(operation: Operation) -> Iterator[str]:
         ours = (paging.receive, paging.send, paging.limit, paging.more, re.split(r"[.\[]", operation.items)[0])
         names = ("output_token", "input_token", "limit_key", "more_results", "result_key")
         theirs = tuple(config.get(name) for name in names)
+        if isinstance(theirs[-1], list) and not operation.items:
+            # Several lists in one answer: the whole page is what is recorded.
+            theirs = (*theirs[:-1], "")
         if ours != theirs:
             yield f"botocore pages by {theirs}, we by {ours}"
 
@@ -200,6 +203,10 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
             yield f"{what} {path} is a {found}"
         if what == "tags":
             yield from _tag_problems(found.member)
+    if bool(kind.policy) != (kind.policy_operation is not None):
+        yield "a policy has both an operation and a path, or neither"
+    if kind.policy_operation and str(found := resolve(kind.policy, items_kind(kind.policy_operation))) != "string":
+        yield f"policy {kind.policy} is a {found}"
     if kind.tags_operation:
         yield from _tag_problems(items_kind(kind.tags_operation))
     if kind.by_engine and resolve("Engine", listed) is None:
@@ -268,7 +275,7 @@ def filled() -> Batch:
     async def both() -> list[Collected]:
         aws = ScriptedAws({str(operation): full for operation in ALL})
         scopes = (Scope(ACCOUNT, REGION), Scope(ACCOUNT, GLOBAL))
-        return [await collect(door_to(aws), Caller(), scope, Wanted()) for scope in scopes]
+        return [await collect(door_to(aws), Caller(), scope, Wanted(iam=True)) for scope in scopes]
 
     batch = Batch()
     for collected in asyncio.run(both()):

@@ -1,0 +1,135 @@
+"""Who there is in an account and what its IAM policies say; and what resources themselves say of who may use them.
+
+All of IAM comes from iam:GetAccountAuthorizationDetails, asked once an account.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Facet
+
+AWS_ACCOUNT = "aws"
+"""The account of managed policies that AWS keeps, as in their ARNs."""
+
+_OF_OWNER = (("owner_arn", "iam_principal", "arn"), ("owner_arn", "iam_group", "arn"))
+
+
+class IamListing(Facet):
+    """The account's IAM was read whole, and is still being asked for. What a night could not read is a gap beside it."""
+
+    __tablename__ = "iam_listing"
+    natural = ("account_id",)
+    cover = ("account_id",)
+
+    account_id: Mapped[str]
+
+
+class IamPrincipal(Facet):
+    """A user or role. When a role was last used is left out: it changes nightly."""
+
+    __tablename__ = "iam_principal"
+    natural = ("arn",)
+    cover = ("account_id",)
+
+    arn: Mapped[str]
+    account_id: Mapped[str]
+    type: Mapped[str]
+    """``user`` or ``role``."""
+    name: Mapped[str]
+    path: Mapped[str | None]
+    unique_id: Mapped[str | None]
+    """``AIDA...`` or ``AROA...``: what a key policy shows when the principal is deleted."""
+    created_at: Mapped[dt.datetime | None]
+    permissions_boundary_arn: Mapped[str | None]
+    policy_hash: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    """The trust policy of a role; NULL for users."""
+
+
+class IamGroup(Facet):
+    """A group of users."""
+
+    __tablename__ = "iam_group"
+    natural = ("arn",)
+    cover = ("account_id",)
+
+    arn: Mapped[str]
+    account_id: Mapped[str]
+    name: Mapped[str]
+    """Unique in the account."""
+    path: Mapped[str | None]
+    unique_id: Mapped[str | None]
+    created_at: Mapped[dt.datetime | None]
+
+
+class IamMembership(Facet):
+    """A user is in a group, which AWS names without its ARN: ``iam_group`` has it by account and name."""
+
+    __tablename__ = "iam_membership"
+    natural = ("user_arn", "group_name")
+    cover = ("account_id",)
+    parents = (("user_arn", "iam_principal", "arn"),)
+
+    user_arn: Mapped[str]
+    group_name: Mapped[str]
+    account_id: Mapped[str]
+
+
+class IamAttachment(Facet):
+    """A managed policy is attached to a user, role or group."""
+
+    __tablename__ = "iam_attachment"
+    natural = ("owner_arn", "policy_arn")
+    cover = ("account_id",)
+    parents = _OF_OWNER
+
+    owner_arn: Mapped[str]
+    policy_arn: Mapped[str]
+    account_id: Mapped[str]
+
+
+class IamInlinePolicy(Facet):
+    """A policy that is part of a user, role or group."""
+
+    __tablename__ = "iam_inline_policy"
+    natural = ("owner_arn", "name")
+    cover = ("account_id",)
+    parents = _OF_OWNER
+
+    owner_arn: Mapped[str]
+    name: Mapped[str]
+    account_id: Mapped[str]
+    policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
+
+
+class IamManagedPolicy(Facet):
+    """A managed policy in its default version: of the account, or of AWS as far as some account uses it.
+
+    Those of AWS are one fact however many accounts show them, and none of their listings proves that one is gone.
+    """
+
+    __tablename__ = "iam_managed_policy"
+    natural = ("policy_arn",)
+    cover = ("account_id",)
+
+    policy_arn: Mapped[str]
+    account_id: Mapped[str]
+    """:data:`AWS_ACCOUNT` for those of AWS."""
+    name: Mapped[str]
+    default_version: Mapped[str]
+    policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
+
+
+class ResourcePolicy(Facet):
+    """The policy of a resource, as far as its type is asked for one (secretsmanager:GetResourcePolicy)."""
+
+    __tablename__ = "resource_policy"
+    natural = ("resource_arn",)
+    parents = (("resource_arn", "resource", "resource_arn"),)
+
+    resource_arn: Mapped[str]
+    policy_hash: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    """NULL: the resource has none, which is an answer."""
