@@ -84,7 +84,7 @@ class Fleet:
         return usage.ru_utime + usage.ru_stime, counters["operations"], counters["connections"] - before - 1
 
 
-def measure(*, quick: bool = False, pairs: int = 5, accounts: int = 60) -> list[Figure]:
+def measure(*, quick: bool = False, pairs: int = 5, accounts: int = 150) -> list[Figure]:
     """Crawl and script in turn, ``pairs`` times; then crawls of a hundred and of a thousand accounts."""
     if quick:
         pairs, accounts = 1, 3
@@ -166,7 +166,7 @@ def main() -> None:
     """Run with sizes of your own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crawling")
     parser.add_argument("--pairs", type=int, default=5, help="crawls, and runs of the script")
-    parser.add_argument("--accounts", type=int, default=60, help="accounts of the organization")
+    parser.add_argument("--accounts", type=int, default=150, help="accounts of the organization")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     options = parser.parse_args()
     figures = measure(quick=options.quick, pairs=options.pairs, accounts=options.accounts)

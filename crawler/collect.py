@@ -134,12 +134,14 @@ class _Work:
         """Record what a step shows, and ask the steps below; why it is not the whole answer, if it is not."""
         batch = self.collected.batch
         failure: AwsError | None = None
+        operation = step.operation
         try:
-            async for items in self._pages(step.operation, subject):
-                found, malformed = _recorded(step, subject, items, batch)
-                failure = failure or malformed
-                if step.below:
-                    await _each(found, lambda below: self._below(step, below))
+            if operation.paging is None:
+                asked = parameters(operation, subject)
+                answer = await self.door.call(self.access, operation, subject.region, asked, self.collected.counter)
+                return await self._take(step, subject, items_of(operation, answer))
+            async for items in self._pages(operation, subject):
+                failure = await self._take(step, subject, items) or failure
         except AwsError as error:
             if error.code not in step.operation.nothing:
                 return error
@@ -148,6 +150,12 @@ class _Work:
             for below in nothing:
                 await self._below(step, below)
         return failure
+
+    async def _take(self, step: Step, subject: Subject, items: Sequence[Mapping[str, Any]]) -> AwsError | None:
+        found, malformed = _recorded(step, subject, items, self.collected.batch)
+        if step.below:
+            await _each(found, lambda below: self._below(step, below))
+        return malformed
 
     def told(self, step: Step, subject: Subject, failure: AwsError | None) -> None:
         """Record that a step was answered whole, or why not."""
@@ -168,7 +176,11 @@ class _Work:
         return True
 
     async def _below(self, step: Step, subject: Subject) -> None:
-        await _together([self.ask(below, subject) for below in step.below if self._applies(below, subject)])
+        # One after the other: there are many subjects to ask at the same time, and tasks for each of their questions cost
+        # more than the questions.
+        for below in step.below:
+            if self._applies(below, subject):
+                await self.ask(below, subject)
 
     def _applies(self, step: Step, subject: Subject) -> bool:
         reason = step.applies(subject) if step.applies else None
@@ -204,7 +216,8 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
     """The items that one page holds; an answer without them is not an empty listing."""
     if not operation.items:
         return [page]
-    found = compiled(operation.items).search(page)
+    path = operation.items
+    found = page.get(path) if path.isidentifier() else compiled(path).search(page)
     if found is None:
         root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
         more = operation.paging is not None and page.get(operation.paging.receive)
@@ -232,6 +245,9 @@ async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 async def _each(items: Sequence[Subject], ask: Callable[[Subject], Awaitable[None]]) -> None:
     """Every item, some at a time, without a task for each of them."""
+    if len(items) == 1:
+        await ask(items[0])
+        return
     waiting = iter(items)
 
     async def worker() -> None:

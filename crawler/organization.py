@@ -303,7 +303,7 @@ def excludes_region(settings: RegionSettings, region: str) -> bool:
 
 
 class Regions:
-    """Finds the regions of accounts: from the organization where that is possible, else from the account itself."""
+    """Finds the regions of accounts: from the account itself and from the organization, one standing in for the other."""
 
     def __init__(self, door: Door, hub: Access, settings: RegionSettings, home: str, management: str | None) -> None:
         self._door = door
@@ -311,20 +311,36 @@ class Regions:
         self._settings = settings
         self._home = home
         self._management = management
-        self._from_hub = settings.source == "account" and management is not None
+        self._from_hub = management is not None
 
     async def of(self, account_id: str, access: Access) -> tuple[FoundRegion, ...]:
         """The account's regions, or :class:`AwsError` when neither way answers."""
-        # A delegated administrator cannot ask about the management account.
-        if self._from_hub and (account_id != self._management or account_id == self._hub.account_id):
-            try:
-                return await self._listed(account_id)
-            except AwsError as error:
-                if not error.retryable:
-                    # Trusted access is not enabled, or the endpoint has no such API: it will not be for the next account.
-                    self._from_hub = False
+        if self._settings.source == "account":
+            return await self._of_organization(account_id) or await self._of_account(access)
+        try:
+            return await self._of_account(access)
+        except AwsError:
+            found = await self._of_organization(account_id)
+            if found is None:
+                raise
+            return found
+
+    async def _of_account(self, access: Access) -> tuple[FoundRegion, ...]:
         found = await self._ask(access, DESCRIBE_REGIONS, {})
         return self._selected({region["RegionName"]: region.get("OptInStatus") or "unknown" for region in found})
+
+    async def _of_organization(self, account_id: str) -> tuple[FoundRegion, ...] | None:
+        """As the organization knows them; ``None`` when it does not tell."""
+        # A delegated administrator cannot ask about the management account.
+        if not self._from_hub or (account_id == self._management and account_id != self._hub.account_id):
+            return None
+        try:
+            return await self._listed(account_id)
+        except AwsError as error:
+            if not error.retryable:
+                # Trusted access is not enabled, or the endpoint has no such API: it will not be for the next account.
+                self._from_hub = False
+            return None
 
     async def _listed(self, account_id: str) -> tuple[FoundRegion, ...]:
         own = account_id == self._hub.account_id

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, exists, literal, select, update
+from sqlalchemy import Connection, Engine, and_, exists, func, literal, select, update
 
 from crawler.declare import GLOBAL, Meaning, Scope
 from crawler.usage import SENTINELS
@@ -181,15 +181,17 @@ def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[s
     aws_alias = alias.alias("aws_alias")
     managed = exists(
         select(literal(1)).where(
+            # An alias is where its key is; that is what the index is about.
+            aws_alias.c.account_id == key.c.account_id,
+            aws_alias.c.region == key.c.region,
             aws_alias.c.target_key_arn == key.c.key_arn,
             aws_alias.c.valid_to.is_(None),
             aws_alias.c.alias_name.like("alias/aws/%"),
         )
     )
     to_alias = and_(alias.c.alias_arn == reference.c.target_arn, alias.c.valid_to.is_(None))
-    to_key = and_(
-        (key.c.key_arn == reference.c.target_arn) | (key.c.key_arn == alias.c.target_key_arn), key.c.valid_to.is_(None)
-    )
+    named = func.coalesce(alias.c.target_key_arn, reference.c.target_arn)
+    to_key = and_(key.c.key_arn == named, key.c.valid_to.is_(None))
     to_metadata = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
     query = (
         select(

@@ -26,6 +26,9 @@ TOGETHER = 50
 BYTES_TOGETHER = 16 * 1024 * 1024
 """Packed scopes of so many bytes are enough for one transaction."""
 
+LINGER = 0.25
+"""Seconds that a scope waits for others to be saved with: a merge costs more than the rows of a small one."""
+
 SIGN_OF_LIFE = 60.0
 """Seconds without anything to save after which the lock is told that the crawl is alive."""
 
@@ -259,13 +262,14 @@ class Saver:
             except queue.Empty:
                 self._write(together)
                 continue
+            lingers = time.monotonic() + LINGER
             while one is not None:
                 together.append(one)
                 size += len(one.data) if isinstance(one, Packed) else 0
                 if len(together) >= TOGETHER or size >= BYTES_TOGETHER:
                     break
                 try:
-                    one = self._waiting.get_nowait()
+                    one = self._waiting.get(timeout=max(0.0, lingers - time.monotonic()))
                 except queue.Empty:
                     break
             ended = one is None

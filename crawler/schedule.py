@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from crawler.aws.errors import AwsError
-from crawler.crew import Crew, Part, crawl_part, unread
+from crawler.crew import Crew, Part, collect_garbage_less, crawl_part, unread
 from crawler.processes import Processes
 from crawler.save import Finished, Packed
 from models.database import explained
@@ -146,6 +146,7 @@ def _set_up(level: Any, log_format: Any) -> None:
     from models.logs import set_up
 
     set_up(level, log_format)
+    collect_garbage_less()
 
 
 @contextmanager

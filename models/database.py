@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 
 from models.errors import UserError
+
+if TYPE_CHECKING:
+    # Alembic is a fifth of what a process of the crawl has to import, and none of them migrates anything.
+    from alembic.config import Config
 
 SQLITE_PATIENCE = 30.0
 """Seconds to wait for another program's write to SQLite."""
@@ -101,6 +101,8 @@ def upgrade(engine: Engine) -> None:
             _refuse_newer(connection, revision)
             if revision == head():
                 return
+            from alembic import command
+
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -123,11 +125,15 @@ def check(engine: Engine) -> None:
 
 def current(connection: Connection) -> str | None:
     """The schema's revision, ``None`` for an empty database."""
+    from alembic.runtime.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
     """The revision that this program needs."""
+    from alembic.script import ScriptDirectory
+
     found = ScriptDirectory.from_config(_config()).get_current_head()
     if found is None:
         raise DatabaseError("the program's migrations are missing: install kmsledger again")
@@ -137,6 +143,8 @@ def head() -> str:
 def _refuse_newer(connection: Connection, revision: str | None) -> None:
     if revision is None:
         return
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision not in known:
         raise DatabaseError(
@@ -146,6 +154,8 @@ def _refuse_newer(connection: Connection, revision: str | None) -> None:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(resources.files("migrations")).replace("%", "%%"))
     return config

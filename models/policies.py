@@ -8,6 +8,7 @@ its root; so neither does the ledger (IAM user guide, "Grammar of the IAM JSON p
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ _VALUE_LISTS = ("Action", "NotAction", "Resource", "NotResource")
 _PRINCIPALS = ("Principal", "NotPrincipal")
 
 
+@lru_cache(maxsize=4096)
 def canonical_policy(received: str) -> str:
     """Canonical JSON of a policy text; the text itself when it is no JSON object, or none that can be read."""
     received = storable(received)

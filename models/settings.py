@@ -167,9 +167,9 @@ class OrganizationSettings(Group):
 
 
 class RegionSettings(Group):
-    """Which regions are read: `account` asks the organization what is enabled, `ec2` asks each member account."""
+    """Which regions are read: `ec2` asks each member account what is enabled, `account` the organization, at 5 calls a second."""
 
-    source: Literal["account", "ec2"] = "account"
+    source: Literal["account", "ec2"] = "ec2"
     include: tuple[Region, ...] = ()
     exclude: tuple[Region, ...] = ()
 

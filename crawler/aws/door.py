@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crawler.aws.errors import AwsError
 from crawler.aws.pace import Bucket, Pace
+from crawler.aws.slots import Slots
 from crawler.aws.transport import Credentials, Transport
 from crawler.declare import Operation, Subject
 from models.crawl_settings import CrawlSettings
@@ -59,9 +60,10 @@ class Door:
         self._retry_share = crawl.retry_percent / 100
         self._spent: dict[str, Counter] = {}
         """Calls and retries of each account."""
-        self._flight = asyncio.Semaphore(crawl.concurrency)
+        self._flight = Slots(crawl.concurrency)
         self._pace = Pace(crawl.quota_percent / 100)
         self._transport = transport or _transport(aws, crawl)
+        self._patience = self._transport.patience
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
 
@@ -91,16 +93,11 @@ class Door:
                 await self._in_turn(bucket)
                 began = now()
             else:
-                await flight.acquire()
+                flight.take()
             try:
                 self._count(counter, tries)
-                async with asyncio.timeout(left) as limit:
-                    answer = await self._transport.send(credentials, operation, region, params)
-            except TimeoutError as timeout:
-                if not limit.expired():
-                    raise
-                said = f"no answer within {self._deadline:.0f} s (crawl.call_deadline)"
-                raise AwsError(Cause.DEADLINE, "Deadline", said, tries - 1) from timeout
+                sending = self._transport.send(credentials, operation, region, params)
+                answer = await (sending if left > self._patience else self._in_time(sending, left, tries))
             except AwsError as error:
                 failure = error
             else:
@@ -193,6 +190,16 @@ class Door:
                 bucket.take(now())
         finally:
             bucket.waiting -= 1
+
+    async def _in_time(self, sending: Awaitable[dict[str, Any]], left: float, tries: int) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await sending
+        except TimeoutError as timeout:
+            if not limit.expired():
+                raise
+            said = f"no answer within {self._deadline:.0f} s (crawl.call_deadline)"
+            raise AwsError(Cause.DEADLINE, "Deadline", said, tries - 1) from timeout
 
     def _budget(self, account_id: str) -> Counter:
         spent = self._spent.get(account_id)

@@ -6,6 +6,7 @@ A client's credentials are looked up anew for each call, so connections belong t
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,9 @@ class Credentials:
 class Transport(Protocol):
     """Sends one call and gives its parsed answer, or raises :class:`AwsError`."""
 
+    patience: float
+    """Seconds after which :meth:`send` gives up by itself."""
+
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -67,6 +71,9 @@ class _CallCredentials(botocore.credentials.Credentials):
 
 class Boto3Transport:
     """The stock way."""
+
+    patience = math.inf
+    """An answer that arrives a byte at a time never ends."""
 
     def __init__(self, settings: AwsSettings, concurrency: int) -> None:
         threads = min(concurrency, THREADS)

@@ -6,7 +6,6 @@ A connection belongs to an endpoint; credentials belong to the request. Proxies 
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import hashlib
 import os
@@ -25,11 +24,12 @@ from crawler.aws.endpoints import Endpoint, Endpoints
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.protocol import Answer, Codec, Codecs, Request
 from crawler.aws.sigv4 import EMPTY_HASH, Signer, authorization, canonical_query
+from crawler.aws.slots import Slots
 from crawler.aws.transport import Credentials
 from crawler.declare import Operation
 from models.settings import AwsSettings
 
-PER_ENDPOINT = 64
+PER_ENDPOINT = 256
 """Connections to one host at most; further calls wait for one of them."""
 SKEW_CODES = frozenset(
     {"RequestTimeTooSkewed", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch"}
@@ -50,7 +50,7 @@ class _Route:
     """Where requests differ in their body only."""
     url: str
     """Of such requests."""
-    place: asyncio.Semaphore
+    place: Slots
     """Waiting for a connection here, not in libcurl, keeps it out of the call's time-out and signs it when it is sent."""
 
 
@@ -60,13 +60,15 @@ class WireTransport:
     def __init__(self, settings: AwsSettings) -> None:
         session = _session(settings.profile)
         self._settings = settings
+        # Two exchanges, where the first one taught us the time.
+        self.patience = 2 * (settings.connect_timeout + settings.read_timeout)
         self._endpoints = Endpoints(settings, session)
         self._codecs = Codecs(session)
         bundle = settings.ca_bundle or session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self._authorities = str(bundle or get_cert_path(True))
         self._multi: Multi | None = None
         self._routes: dict[tuple[Operation, str], _Route] = {}
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._places: dict[str, Slots] = {}
         self._skew = 0.0
         """Seconds by which the servers' clock is ahead of ours."""
         self._second = 0
@@ -106,7 +108,7 @@ class WireTransport:
         codec = self._codecs.of(operation)
         place = self._places.get(endpoint.url)
         if place is None:
-            place = self._places[endpoint.url] = asyncio.Semaphore(PER_ENDPOINT)
+            place = self._places[endpoint.url] = Slots(PER_ENDPOINT)
         signer = None
         path = f"{endpoint.path}/"
         if codec.json:
