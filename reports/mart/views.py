@@ -88,6 +88,19 @@ _HISTORIES = {
         "The keys that resources used.",
         "f.resource_arn, f.role, f.position, f.key_arn, f.key_class, f.reason",
     ),
+    "iam_principals_history": _History(
+        "iam_principal",
+        "The versions of IAM users and roles, with the trust policies of roles.",
+        "f.arn, f.account_id, f.type, f.name, f.path, f.unique_id, f.created_at, f.permissions_boundary_arn, "
+        "d.canonical AS trust_policy",
+        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+    ),
+    "resource_policies_history": _History(
+        "resource_policy",
+        "The policies that resources had; one without a policy is a version too.",
+        "f.resource_arn, f.policy_hash IS NOT NULL AS has_policy, d.canonical AS policy, d.received",
+        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+    ),
     "findings_history": _History(
         "finding",
         "The verdicts of rules over time.",

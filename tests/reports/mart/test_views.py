@@ -43,6 +43,13 @@ CONTRACT = {
     "findings": "rule_id title severity status resource_arn resource_type resource_name account_id account_name region "
     "key_arn reason since",
     "rules": "rule_id title severity frameworks why fix parameters",
+    "iam_accounts": "account_id account_name known reason users roles groups",
+    "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
+    "attached_policies inline_policies groups tags trusted_principals trust_policy since",
+    "iam_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy received "
+    "readable",
+    "resource_policies": "resource_arn resource_type account_id region name known reason has_policy policy received "
+    "principals readable since",
     "changes": "run_id at account_id account_name region key_arn resource_arn subject kind severity sentence before after",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause cause_text "
     "code message since_run since nights",

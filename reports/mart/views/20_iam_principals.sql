@@ -1,0 +1,64 @@
+-- The IAM users and roles of accounts. Which accounts are read, and how far, is in iam_accounts.
+--: arn | The user or role.
+--: account_id | Its account.
+--: account_name | The account's name.
+--: type | user or role.
+--: name | Its name.
+--: path | Its path.
+--: unique_id | The id that stands in policies for it when it is deleted.
+--: created_at | When it was created.
+--: permissions_boundary_arn | The managed policy that bounds what it may do.
+--: attached_policies | The ARNs of the managed policies attached to it itself; those of its groups are in iam_policies.
+--: inline_policies | The names of the policies that are part of it itself.
+--: groups | The names of the groups that a user is in.
+--: tags | Its tags.
+--: trusted_principals | Whom the trust policy of a role allows to assume it, conditions aside; empty for users.
+--: trust_policy | The trust policy of a role, as canonical JSON.
+--: since | When it was first seen as it is.
+WITH attached AS (
+  SELECT owner_arn, list(policy_arn ORDER BY policy_arn) AS policies
+  FROM ledger.iam_attachment a
+  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
+  GROUP BY owner_arn
+), inline AS (
+  SELECT owner_arn, list(name ORDER BY name) AS policies
+  FROM ledger.iam_inline_policy i
+  WHERE ledger.known(i.valid_from, i.valid_to, as_of_run)
+  GROUP BY owner_arn
+), membership AS (
+  SELECT user_arn, list(group_name ORDER BY group_name) AS groups
+  FROM ledger.iam_membership m
+  WHERE ledger.known(m.valid_from, m.valid_to, as_of_run)
+  GROUP BY user_arn
+), tagged AS (
+  SELECT resource_arn, map_from_entries(list((tag_key, tag_value) ORDER BY tag_key)) AS tags
+  FROM ledger.tag t
+  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run) AND split_part(resource_arn, ':', 3) = 'iam'
+  GROUP BY resource_arn
+), trusted AS (
+  SELECT n.policy_hash, list(DISTINCT n.principal ORDER BY n.principal) AS principals
+  FROM ledger.policy_principal n
+  JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
+  WHERE s.effect = 'Allow'
+  GROUP BY n.policy_hash
+)
+SELECT p.arn, p.account_id, c.name AS account_name, p.type, p.name, p.path, p.unique_id, p.created_at,
+  p.permissions_boundary_arn,
+  coalesce(a.policies, CAST([] AS VARCHAR[])) AS attached_policies,
+  coalesce(i.policies, CAST([] AS VARCHAR[])) AS inline_policies,
+  coalesce(m.groups, CAST([] AS VARCHAR[])) AS groups,
+  coalesce(t.tags, CAST(MAP {} AS MAP(VARCHAR, VARCHAR))) AS tags,
+  CASE WHEN p.policy_hash IS NOT NULL AND x.readable THEN coalesce(u.principals, CAST([] AS VARCHAR[])) END
+    AS trusted_principals,
+  d.canonical AS trust_policy, r.started_at AS since
+FROM ledger.iam_principal p
+LEFT JOIN attached a ON a.owner_arn = p.arn
+LEFT JOIN inline i ON i.owner_arn = p.arn
+LEFT JOIN membership m ON m.user_arn = p.arn
+LEFT JOIN tagged t ON t.resource_arn = p.arn
+LEFT JOIN trusted u ON u.policy_hash = p.policy_hash
+LEFT JOIN ledger.policy_document d ON d.policy_hash = p.policy_hash
+LEFT JOIN ledger.policy x ON x.policy_hash = p.policy_hash
+LEFT JOIN ledger.account c ON c.account_id = p.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN ledger.run r ON r.run_id = p.valid_from
+WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)

@@ -1,0 +1,183 @@
+"""IAM and the policies of resources in the mart: what is told, how far it is known, and what it was earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import pytest
+
+from models.base import content_hash
+from models.policies import canonical_policy
+from models.tables import (
+    IamAttachment,
+    IamGroup,
+    IamInlinePolicy,
+    IamListing,
+    IamManagedPolicy,
+    IamMembership,
+    IamPrincipal,
+    ResourcePolicy,
+    Tag,
+)
+from reports.mart import past
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.reports.ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
+from tests.reports.world import World, settings_of
+
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+BOUNDARY = f"arn:aws:iam::{SHOP}:policy/no-keys"
+ROLE, USER, GROUP = (f"arn:aws:iam::{SHOP}:{name}" for name in ("role/vendor", "user/ada", "group/team/developers"))
+SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:shop"
+
+
+def statement(*actions: str, principal: Any = None) -> dict[str, Any]:
+    who = {} if principal is None else {"Principal": principal}
+    return {"Effect": "Allow", **who, "Action": list(actions), "Resource": "*"}
+
+
+def document(world: World, *statements: dict[str, Any]) -> bytes:
+    received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
+    canonical = canonical_policy(received)
+    digest = content_hash(canonical)
+    world.policies[digest] = (canonical, received)
+    return digest
+
+
+def first_night(world: World) -> None:
+    """Account Shop was read whole, of Data only a part came, Locked could not be entered, and others were not asked."""
+    trust = document(world, statement("sts:AssumeRole", principal={"AWS": f"arn:aws:iam::{VENDOR}:root"}))
+    decrypt = document(world, statement("kms:Decrypt"))
+    everything = document(world, statement("*"))
+    principal = {"account_id": SHOP, "path": "/"}
+    world.add(IamListing, account_id=SHOP)
+    world.add(IamPrincipal, arn=USER, type="user", name="ada", **principal)
+    world.add(
+        IamPrincipal,
+        arn=ROLE,
+        type="role",
+        name="vendor",
+        permissions_boundary_arn=BOUNDARY,
+        policy_hash=trust,
+        **principal,
+    )
+    world.add(IamGroup, arn=GROUP, account_id=SHOP, name="developers", path="/team/")
+    world.add(IamMembership, user_arn=USER, group_name="developers", account_id=SHOP)
+    world.add(IamAttachment, owner_arn=GROUP, policy_arn=ADMINISTRATOR, account_id=SHOP)
+    world.add(IamInlinePolicy, owner_arn=ROLE, name="keys", account_id=SHOP, policy_hash=decrypt)
+    version = {"default_version": "v3", "policy_hash": everything}
+    world.add(IamManagedPolicy, policy_arn=ADMINISTRATOR, account_id="aws", name="AdministratorAccess", **version)
+    world.add(Tag, resource_arn=ROLE, tag_key="vendor", tag_value="one")
+    world.outcomes[DATA, "global"] = ("complete", None)
+    world.add(IamPrincipal, arn=f"arn:aws:iam::{DATA}:role/a", account_id=DATA, type="role", name="a")
+    world.gap(DATA, "global", "iam:GetAccountAuthorizationDetails", cause="role_permission")
+    reader = {"AWS": f"arn:aws:iam::{DATA}:role/reader"}
+    readable = document(world, statement("secretsmanager:GetSecretValue", principal=reader))
+    world.add(ResourcePolicy, resource_arn=f"{SECRET}/db-AbCdEf", policy_hash=readable)
+    hidden = world.secret(SHOP, IRELAND, "shop/hidden")
+    world.gap(SHOP, IRELAND, "secretsmanager:GetResourcePolicy", hidden, cause="key_policy")
+    world.add(ResourcePolicy, resource_arn=world.secret(SHOP, IRELAND, "shop/plain"), policy_hash=None)
+
+
+def second_night(world: World) -> None:
+    """The vendor's role lets a second account in, and the secret's policy is taken away."""
+    both = [f"arn:aws:iam::{account}:root" for account in (VENDOR, "999900001111")]
+    trust = document(world, statement("sts:AssumeRole", principal={"AWS": both}))
+    world.change(IamPrincipal, ROLE, policy_hash=trust)
+    world.change(ResourcePolicy, f"{SECRET}/db-AbCdEf", policy_hash=None)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("iam")
+    world = sample_world(folder / "ledger.db")
+    first_night(world)
+    world.crawl()
+    second_night(world)
+    world.crawl()
+    settings = settings_of(database=world.url, report={"mart": folder / "iam.duckdb"})
+    refresh(settings)
+    return settings.report.mart
+
+
+@pytest.fixture
+def duck(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = connect(path)
+    yield connection
+    connection.close()
+
+
+def rows(duck: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return duck.execute(query).fetchall()
+
+
+def test_principals_with_everything(duck: duckdb.DuckDBPyConnection) -> None:
+    """A role with its boundary, policies, tags and whom it trusts; a user with groups and nobody to trust."""
+    query = (
+        "SELECT name, type, account_name, permissions_boundary_arn, attached_policies, inline_policies, groups, tags, "
+        f"trusted_principals, trust_policy IS NOT NULL FROM iam_principals WHERE account_id = '{SHOP}' ORDER BY name"
+    )
+    trusted = [f"arn:aws:iam::{VENDOR}:root", "arn:aws:iam::999900001111:root"]
+    assert rows(duck, query) == [
+        ("ada", "user", "Shop", None, [], [], ["developers"], {}, None, False),
+        ("vendor", "role", "Shop", BOUNDARY, [], ["keys"], [], {"vendor": "one"}, trusted, True),
+    ]
+
+
+def test_policies_that_apply_to_a_principal(duck: duckdb.DuckDBPyConnection) -> None:
+    """Inline ones, those of groups with the group, and a boundary that is named but not known."""
+    query = (
+        "SELECT principal_arn, source, group_arn, policy_arn, policy_name, default_version, policy IS NOT NULL, readable "
+        "FROM iam_policies ORDER BY principal_arn, source"
+    )
+    assert rows(duck, query) == [
+        (ROLE, "boundary", None, BOUNDARY, "no-keys", None, False, None),
+        (ROLE, "inline", None, None, "keys", None, True, True),
+        (USER, "attached", GROUP, ADMINISTRATOR, "AdministratorAccess", "v3", True, True),
+    ]
+
+
+def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
+    """Read whole, in part, or not at all are different answers, each with its reason; no number stands for not known."""
+    query = "SELECT account_id, known, reason, users, roles, groups FROM iam_accounts"
+    found = {account: rest for account, *rest in rows(duck, query)}
+    assert found[SHOP] == ["yes", None, 1, 1, 1]
+    assert found[DATA] == ["in part", "our role lacks the permission", 0, 1, 0]
+    assert found[MANAGEMENT] == ["no", "the configuration leaves it out (crawl.iam)", None, None, None]
+    assert found[LOCKED][0] == "no"
+
+
+def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
+    """A secret without a policy and one whose policy may not be read are told apart."""
+    query = "SELECT name, known, reason, has_policy, principals FROM resource_policies ORDER BY name"
+    cause = "the key policy does not let the account's IAM policies decide, nor names our role"
+    assert rows(duck, query) == [
+        ("shop/db", "yes", None, False, None),
+        ("shop/hidden", "no", cause, None, None),
+        ("shop/plain", "yes", None, False, None),
+    ]
+
+
+def test_as_it_was(duck: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """An earlier run's trust and resource policies, by macro and by opening the mart as of that run."""
+    principals = "SELECT len(trusted_principals) FROM iam_principals{} WHERE name = 'vendor'"
+    assert (rows(duck, principals.format("")), rows(duck, principals.format("_as_of(1)"))) == ([(2,)], [(1,)])
+    secret = "SELECT has_policy, principals FROM resource_policies{} WHERE name = 'shop/db'"
+    reader = [(True, [f"arn:aws:iam::{DATA}:role/reader"])]
+    assert (rows(duck, secret.format("")), rows(duck, secret.format("_as_of(1)"))) == ([(False, None)], reader)
+    connection, _ = past.connect(path, 1)
+    assert rows(connection, secret.format("")) == reader
+    connection.close()
+    history = "SELECT valid_from, valid_to FROM iam_principals_history WHERE name = 'vendor' ORDER BY valid_from"
+    assert rows(duck, history) == [(1, 2), (2, None)]
+
+
+def test_tags_of_principals_are_nobody_elses(duck: duckdb.DuckDBPyConnection) -> None:
+    """They are neither tags of keys nor of resources, and no changes of keys."""
+    for view in ("key_tags", "resource_tags"):
+        assert rows(duck, f"SELECT count(*) FROM {view} WHERE tag_key = 'vendor'") == [(0,)]
+    assert rows(duck, "SELECT count(*) FROM changes WHERE sentence LIKE '%vendor%'") == [(0,)]
