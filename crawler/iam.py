@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
+
 from crawler.declare import Operation, Paging, Scope, Step, Subject
+from models.base import canonical_json
 from models.history import Batch
 from models.iam import (
     AWS_ACCOUNT,
@@ -25,6 +28,9 @@ from models.iam import (
 from models.keys import Tag
 
 Item = Mapping[str, Any]
+
+KEPT_OUT = "(an external id)"
+"""Stands in trust policies for an external id."""
 
 GET_ACCOUNT_AUTHORIZATION_DETAILS = Operation(
     "iam",
@@ -60,7 +66,9 @@ def _user(scope: Scope, item: Item, batch: Batch) -> None:
 
 
 def _role(scope: Scope, item: Item, batch: Batch) -> None:
-    _principal(scope, item, batch, "role", batch.document(decoded(item["AssumeRolePolicyDocument"])))
+    _principal(
+        scope, item, batch, "role", batch.document(without_external_ids(decoded(item["AssumeRolePolicyDocument"])))
+    )
     _policies(scope, item, batch, item.get("RolePolicyList"))
 
 
@@ -140,6 +148,25 @@ _KINDS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
 def decoded(document: str) -> str:
     """The text of a policy, which IAM sends percent-encoded (RFC 3986)."""
     return document if document.lstrip().startswith("{") else unquote(document, errors="strict")
+
+
+def without_external_ids(trust: str) -> str:
+    """A trust policy without the external ids that it asks for: they are shared secrets, our own among them.
+
+    That it asks for one stays, and so does ``*``, which asks for none in particular.
+    """
+    policy = orjson.loads(trust)
+    statements = policy["Statement"]
+    found = [
+        (keys, key)
+        for statement in (statements if isinstance(statements, list) else [statements])
+        for keys in statement.get("Condition", {}).values()
+        for key in keys
+        if key.lower() == "sts:externalid" and keys[key] not in ("*", ["*"])
+    ]
+    for keys, key in found:
+        keys[key] = KEPT_OUT
+    return canonical_json(policy) if found else trust
 
 
 def _complete(subject: Subject, batch: Batch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from crawler.aws.roles import SESSION_POLICY_LIMIT, session_policy
 from crawler.collect import Collected, Wanted, collect
 from crawler.declare import GLOBAL, Scope
-from crawler.iam import decoded
+from crawler.iam import KEPT_OUT, decoded, without_external_ids
 from crawler.permissions import member_actions, wanted_types
 from crawler.usage import SECRET
 from models.base import Facet
@@ -169,6 +169,31 @@ def test_only_default_versions_and_what_is_used_of_aws() -> None:
 def test_documents_are_decoded_once(text: str) -> None:
     """What IAM percent-encodes comes back as it was written; plain JSON, even with a per cent sign in it, is left alone."""
     assert decoded(quote(text, safe="")) == decoded(text) == text
+
+
+@pytest.mark.parametrize("written", ["hunter2", ["hunter2", "hunter3"]])
+def test_external_ids_are_not_kept(written: Any) -> None:
+    """What is recorded of a trust policy says that it asks for an external id, never which one."""
+    condition = {"StringEquals": {"STS:ExternalID": written, "aws:PrincipalOrgID": "o-1"}}
+    statement = {"Effect": "Allow", "Principal": {"AWS": "444455556666"}, "Action": "sts:AssumeRole"}
+    for statements in (statement | {"Condition": condition}, [statement, statement | {"Condition": condition}]):
+        trust = quote(json.dumps({"Version": "2012-10-17", "Statement": statements}), safe="")
+        found, _ = account(page(RoleDetailList=[role("vendor", AssumeRolePolicyDocument=trust)]))
+        (kept,) = found.batch.documents.values()
+        assert found.gaps == 0
+        for text in (kept.received, kept.canonical):
+            assert "hunter" not in text
+            assert KEPT_OUT in text
+            assert "o-1" in text
+
+
+def test_any_external_id_stays_visible() -> None:
+    """A trust policy that takes every external id asks for none in particular: that is no secret."""
+    for any_id in ("*", ["*"]):
+        condition = {"StringLike": {"sts:ExternalId": any_id}}
+        text = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Condition": condition}]})
+        assert KEPT_OUT not in without_external_ids(text)
+        assert '"*"' in without_external_ids(text)
 
 
 def two_pages(second: Any) -> Answer:

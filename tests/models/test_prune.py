@@ -20,6 +20,7 @@ from models.base import Base, content_hash
 from models.commands import prune as command
 from models.database import connect
 from models.history import Batch, merge, open_rows
+from models.iam import ResourcePolicy
 from models.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
 from models.run import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
 from models.tables import facets
@@ -258,6 +259,16 @@ def test_runs_that_are_no_longer_whole_say_so(ledger: Engine) -> None:
     with ledger.connect() as connection:
         statuses = {row.run_id: row.status for row in connection.execute(select(Run.run_id, Run.status))}
     assert statuses == {1: "pruned", 2: "pruned", 3: "complete"}
+
+
+def test_facts_without_a_policy_keep_no_document(ledger: Engine) -> None:
+    """A resource without a policy is a fact with no hash, which must not make every document look used."""
+    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    batch = Batch()
+    batch.add(ResourcePolicy, resource_arn="arn:aws:secretsmanager:eu-west-1:111111111111:secret:a", policy_hash=None)
+    with ledger.begin() as connection:
+        merge(connection, 3, batch)
+    assert prune.prune(ledger, DAY, now=NOW).rows["policy_document"] == 1
 
 
 def test_a_ledger_without_runs_has_nothing_to_forget(ledger: Engine) -> None:
