@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
+from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.kms import models as kms
 from moto.kms.exceptions import NotFoundException
 from moto.kms.responses import KmsResponse
@@ -53,6 +54,7 @@ def apply() -> None:
     _wrap(KmsResponse, "get_key_rotation_status", _rotation_status)
     answering: Any = KmsResponse
     answering.get_key_last_usage = _last_usage
+    _wrap(IAMBackend, "_init_aws_policies", _aws_policies)
     _wrap(RDSBackend, "create_db_instance", _database_key)
     _wrap(RDSBackend, "create_db_cluster", _cluster_key)
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
@@ -301,6 +303,20 @@ def _secret_updated(original: Any, backend: Any, *args: Any, **kwargs: Any) -> A
     if kwargs.get("kms_key_id") == SECRETS_ALIAS:
         kms.kms_backends[backend.account_id][backend.region_name].get_key_id_from_alias(SECRETS_ALIAS)
     return original(backend, *args, **kwargs)
+
+
+def _aws_policies(original: Any, backend: Any) -> list[Any]:
+    """Every account has the managed policies of AWS: here the one that the demo attaches, as loading all takes seconds."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    made = {
+        "DefaultVersionId": "v1",
+        "Path": "/",
+        "Document": {"Version": "2012-10-17", "Statement": [everything]},
+        "CreateDate": "2015-02-06T18:39:46+00:00",
+        "UpdateDate": "2015-02-06T18:39:46+00:00",
+    }
+    policy = AWSManagedPolicy.from_data("AdministratorAccess", backend.account_id, backend.region_name, made)
+    return [*original(backend), policy]
 
 
 def _bucket_regions(original: Any, response: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from demo import estate, policies, vendors
+from demo import estate, identities, policies, vendors
 from demo.corrections import TRACKING_BEGAN
 from demo.place import Place
 from demo.server import HOME_REGION, MANAGEMENT_ACCOUNT, MEMBER_ROLE, AwsServer
@@ -36,6 +36,8 @@ READER_ACTIONS = [
     "rds:Describe*",
     "elasticache:Describe*",
     "s3:GetEncryption*",
+    "secretsmanager:GetResourcePolicy",
+    "iam:GetAccountAuthorizationDetails",
 ]
 KEY_METADATA = (
     "DescribeKey",
@@ -100,7 +102,7 @@ class Things:
     default_secret: str
     managed_alias_secret: str
     key_id_secret: str
-    key_arn_secret: str
+    key_arn_secret: str  # its resource policy lets account platform read it
     alias_name_secret: str
     alias_arn_secret: str
     shared_key_secret: str  # a key of account platform
@@ -123,6 +125,12 @@ class Things:
     hostile_secret: str
     finance_key: str
     hidden_key: str  # in account legacy
+    # IAM: who may use keys because of identity policies
+    application_role: str  # of account data: decrypts with secrets_key, through an inline policy
+    administrator_role: str  # of account lab: AdministratorAccess
+    developer: str  # user of account payments: uses tier_key, through a group
+    bounded_role: str  # of account payments: AdministratorAccess within a boundary that leaves out KMS
+    partner_role: str  # of account platform: a stranger's account may assume it, and it uses shared_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +188,7 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
     with ThreadPoolExecutor(BUILDERS) as pool:
         for made in [pool.submit(task) for task in tasks]:
             things |= made.result()
+    things |= identities.people(places, things)
     _use(server, things)
     return World(
         organization=organization,
@@ -217,7 +226,8 @@ def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:
     """How many of each kind every readable account has, over the regions in use: (account id, kind) → number.
 
     Kinds: keys, aliases (with a key), predefined_aliases (without one), grants, key_tags, secrets (with those that are
-    scheduled for deletion), db_instances, replication_groups, buckets. What is denied on a single key counts as none.
+    scheduled for deletion), secret_policies, db_instances, replication_groups, buckets, iam_users, iam_roles, iam_groups.
+    What is denied on a single key counts as none.
     """
     scopes = [(account, region) for account in world.readable.values() for region in world.regions]
     totals = {(account, kind): 0 for account in world.readable.values() for kind in KINDS}
@@ -228,13 +238,18 @@ def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:
             for kind, number in found.items():
                 totals[account, kind] += number
     for account in world.readable.values():
-        totals[account, "buckets"] = len(server.session(account).client("s3").list_buckets()["Buckets"])
+        session = server.session(account)
+        totals[account, "buckets"] = len(session.client("s3").list_buckets()["Buckets"])
+        for kind in ("users", "roles", "groups"):
+            listed = _pages(session.client("iam"), f"list_{kind}", kind.capitalize())
+            totals[account, f"iam_{kind}"] = sum(1 for _ in listed)
     return totals
 
 
 KINDS = (
     *("keys", "aliases", "predefined_aliases", "grants", "key_tags", "secrets"),
-    *("db_instances", "replication_groups", "buckets"),
+    *("secret_policies", "db_instances", "replication_groups", "buckets"),
+    *("iam_users", "iam_roles", "iam_groups"),
 )
 
 
@@ -253,6 +268,9 @@ def _count_scope(server: AwsServer, account: str, region: str) -> Counter[str]:
         "db_instances": ("rds", "describe_db_instances", "DBInstances", {}),
         "replication_groups": ("elasticache", "describe_replication_groups", "ReplicationGroups", {}),
     }
+    secrets = session.client("secretsmanager")
+    for secret in _pages(secrets, "list_secrets", "SecretList"):
+        found["secret_policies"] += "ResourcePolicy" in secrets.get_resource_policy(SecretId=secret["ARN"])
     for kind, (service, operation, items, options) in lists.items():
         found[kind] += sum(1 for _ in _pages(session.client(service), operation, items, **options))
     return found

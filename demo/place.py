@@ -126,14 +126,45 @@ class Place:
         )
         return str(made["ReplicationGroup"]["ARN"])
 
-    def role(self, name: str, trust: str, policy: str | None = None, tags: dict[str, str] | None = None) -> str:
-        """Create an IAM role with an inline policy named `kms`. Returns its ARN."""
+    def role(
+        self,
+        name: str,
+        trust: str,
+        policy: str | None = None,
+        tags: dict[str, str] | None = None,
+        boundary: str | None = None,
+    ) -> str:
+        """Create an IAM role with an inline policy named `kms`, within a boundary (an ARN). Returns its ARN."""
         iam = self.client("iam")
         labels = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
-        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=labels)
+        bound = {"PermissionsBoundary": boundary} if boundary else {}
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=labels, **bound)
         if policy is not None:
             iam.put_role_policy(RoleName=name, PolicyName="kms", PolicyDocument=policy)
         return str(made["Role"]["Arn"])
+
+    def managed_policy(self, name: str, policy: str) -> str:
+        """Create a managed policy. Returns its ARN."""
+        return str(self.client("iam").create_policy(PolicyName=name, PolicyDocument=policy)["Policy"]["Arn"])
+
+    def attach(self, kind: str, name: str, policy: str) -> None:
+        """Attach a managed policy to a `user`, `role` or `group`."""
+        iam = self.client("iam")
+        getattr(iam, f"attach_{kind}_policy")(PolicyArn=policy, **{f"{kind.capitalize()}Name": name})
+
+    def group(self, name: str, *managed: str) -> None:
+        """Create an IAM group with managed policies (ARNs)."""
+        self.client("iam").create_group(GroupName=name)
+        for policy in managed:
+            self.attach("group", name, policy)
+
+    def user(self, name: str, *groups: str) -> str:
+        """Create an IAM user in some groups. Returns its ARN."""
+        iam = self.client("iam")
+        made = iam.create_user(UserName=name)
+        for group in groups:
+            iam.add_user_to_group(UserName=name, GroupName=group)
+        return str(made["User"]["Arn"])
 
     def trail(self, name: str, bucket: str, *, key: str | None = None, without_kms: bool = False) -> None:
         """Log management events of all regions to a bucket, with or without those of KMS."""

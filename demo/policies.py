@@ -74,9 +74,10 @@ def appliance(account: str) -> list[Statement]:
     ]
 
 
-def trust(principal: str, external_id: str | None) -> str:
-    """Who may assume a role, with the external id that it must present (None: any)."""
-    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
+def trust(principal: str | dict[str, str], external_id: str | None) -> str:
+    """Who may assume a role (an AWS principal, or a whole Principal element), with what external id (None: any)."""
+    element = {"AWS": principal} if isinstance(principal, str) else principal
+    statement: Statement = {"Effect": "Allow", "Principal": element, "Action": "sts:AssumeRole"}
     if external_id is not None:
         statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
     return document(statement)

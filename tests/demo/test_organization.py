@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from demo import organization, overnight, policies
+from demo import identities, organization, overnight, policies
 from demo.corrections import TRACKING_BEGAN
 from demo.organization import World
 from demo.server import AwsServer
@@ -79,6 +79,8 @@ def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: Worl
             assert client.describe_secret(SecretId=arn)["ARN"] == arn, name
         elif ":role/" in arn:
             assert client.get_role(RoleName=arn.rpartition("/")[2])["Role"]["Arn"] == arn, name
+        elif ":user/" in arn:
+            assert client.get_user(UserName=arn.rpartition("/")[2])["User"]["Arn"] == arn, name
         elif kind.startswith("db:"):
             assert client.describe_db_instances(DBInstanceIdentifier=kind[3:])["DBInstances"], name
         elif kind.startswith("cluster:"):
@@ -86,6 +88,37 @@ def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: Worl
         else:
             groups = client.describe_replication_groups(ReplicationGroupId=kind.rpartition(":")[2])
             assert groups["ReplicationGroups"], name
+
+
+def test_principals_reach_keys_by_every_way(aws_server: AwsServer, demo_world: World) -> None:
+    """IAM tells of inline, attached and group policies, a boundary, a stranger's trust; AWS's own policies only where used."""
+    details = {
+        arn: client_of(aws_server, arn).get_account_authorization_details()
+        for arn in (demo_world.developer, demo_world.administrator_role, demo_world.partner_role)
+    }
+    payments, lab, platform = details.values()
+    (maria,), (developers,) = payments["UserDetailList"], payments["GroupDetailList"]
+    assert (maria["Arn"], maria["GroupList"]) == (demo_world.developer, [developers["GroupName"]])
+    assert [one["PolicyName"] for one in developers["AttachedManagedPolicies"]] == ["use-the-tier-key"]
+    deployment = next(role for role in payments["RoleDetailList"] if role["Arn"] == demo_world.bounded_role)
+    boundary = deployment["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    policies_here = {policy["Arn"]: policy for policy in payments["Policies"]}
+    assert "no-keys" in boundary
+    assert boundary in policies_here
+    admin = next(role for role in lab["RoleDetailList"] if role["Arn"] == demo_world.administrator_role)
+    assert [one["PolicyArn"] for one in admin["AttachedManagedPolicies"]] == [identities.ADMINISTRATOR_ACCESS]
+    (unused,) = [one for one in platform["Policies"] if one["Arn"] == identities.ADMINISTRATOR_ACCESS]
+    assert unused["AttachmentCount"] == 0
+    partner = next(role for role in platform["RoleDetailList"] if role["Arn"] == demo_world.partner_role)
+    assert policies.STRANGER_ACCOUNT in str(partner["AssumeRolePolicyDocument"])
+
+
+def test_a_secret_is_shared_by_its_own_policy(aws_server: AwsServer, demo_world: World) -> None:
+    """One secret has a resource policy; the others have none."""
+    client = client_of(aws_server, demo_world.key_arn_secret)
+    text = client.get_resource_policy(SecretId=demo_world.key_arn_secret)["ResourcePolicy"]
+    assert json.loads(text)["Statement"][0]["Principal"] == {"AWS": policies.root(demo_world.accounts["platform"])}
+    assert "ResourcePolicy" not in client.get_resource_policy(SecretId=demo_world.default_secret)
 
 
 def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_world: World) -> None:
@@ -98,6 +131,8 @@ def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_wor
     assert totals["db_instances"] >= 14
     assert totals["buckets"] >= 20
     assert totals["grants"] == 7
+    assert (totals["iam_users"], totals["iam_groups"], totals["secret_policies"]) == (1, 1, 1)
+    assert totals["iam_roles"] >= 15
     assert totals["replication_groups"] == 5
     assert totals["predefined_aliases"] > totals["aliases"] > 60
 

@@ -23,6 +23,10 @@ COUNTED = {
     "'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance') group by 1",
     "replication_groups": "select account_id, count(*) n from resources "
     "where resource_type = 'AWS::ElastiCache::ReplicationGroup' group by 1",
+    "secret_policies": "select account_id, count(*) n from resource_policies where has_policy group by 1",
+    "iam_users": "select account_id, count(*) n from iam_principals where type = 'user' group by 1",
+    "iam_roles": "select account_id, count(*) n from iam_principals where type = 'role' group by 1",
+    "iam_groups": "select account_id, groups n from iam_accounts where groups > 0",
     "buckets": "select account_id, count(*) n from resources where resource_type = 'AWS::S3::Bucket' group by 1",
 }
 FACTS = (
