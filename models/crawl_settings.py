@@ -35,7 +35,7 @@ class CrawlSettings(Group):
     executor: Annotated[str, matching(EXECUTOR, EXECUTOR_EXPECTED)] = "processes"
     concurrency: Annotated[int, whole(1, 4096, "calls in flight")] = 256
     quota_percent: Annotated[int, whole(1, 100, "per cent")] = 25
-    attempts: Annotated[int, whole(1, 20, "tries a call")] = 8
+    attempts: Annotated[int, whole(1, 20, "tries a call")] = 10
     retry_percent: Annotated[int, whole(0, 1000, "per cent")] = 50
     aws_managed_key_details: Flag = False
     resource_types: tuple[Text, ...] = ()
