@@ -65,7 +65,7 @@ def sql(
 
     if tables == (query is not None):
         raise click.UsageError("give a query, - to read one from standard input, or --tables")
-    mart_file = mart_file or _mart_of(file)
+    mart_file = mart_file or mart_of(file)
     if tables:
         columns, listed = described(mart_file)
         if form != "table":
@@ -87,7 +87,8 @@ def sql(
     writer_of(form, limit)(sys.stdout, columns, rows)
 
 
-def _mart_of(file: Path) -> Path:
+def mart_of(file: Path) -> Path:
+    """The mart that the settings name."""
     from models.settings import load
 
     return load(file).report.mart
@@ -123,7 +124,7 @@ def diff(
     """
     from reports.mart.diff import diff as compare
 
-    _told(compare(mart_file or _mart_of(file), start, end, key=key, account=account), form)
+    _told(compare(mart_file or mart_of(file), start, end, key=key, account=account), form)
 
 
 @click.command()
@@ -140,7 +141,7 @@ def history(*, file: Path, mart_file: Path | None, form: str, key: str) -> None:
     """
     from reports.mart.life import history as tell
 
-    _told(tell(mart_file or _mart_of(file), key), form)
+    _told(tell(mart_file or mart_of(file), key), form)
 
 
 def _told(answer: Difference | Lives, form: str) -> None:
