@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 
+from models.access import AccessAnalysis, AccessHygiene, AccessPolicy, AccessVerdict, KeyAnalysis
 from models.base import Base, Facet
 from models.database import explained
 from models.keys import Key, KeyLastUseAsked, PolicyDocument
@@ -53,6 +54,9 @@ _DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
 _COVERAGE = Base.metadata.tables[ScopeRun.__tablename__]
 _RUNS = Base.metadata.tables[Run.__tablename__]
 _ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
+_ANALYSES = Base.metadata.tables[AccessAnalysis.__tablename__]
+_OF_ANALYSES = tuple(Base.metadata.tables[mapped.__tablename__] for mapped in (AccessVerdict, AccessHygiene))
+_LOOKS = Base.metadata.tables[AccessPolicy.__tablename__]
 _SCOPE = ("account_id", "region")
 _KEPT = Table(
     "kept_coverage",
@@ -153,6 +157,8 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
     yield _DELIVERIES.name, count(_DELIVERIES, _DELIVERIES.c.run_id < horizon.versions)
     yield _DOCUMENTS.name, count(_DOCUMENTS, _unused_document(horizon))
     yield _ASKED.name, count(_ASKED, _of_forgotten_key(horizon))
+    for table, unused in _unused_analyses(horizon):
+        yield table.name, count(table, unused)
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
 
 
@@ -172,6 +178,8 @@ def _delete(upkeep: Upkeep, horizon: Horizon) -> Iterator[tuple[str, int]]:
     with upkeep.step() as connection:
         unsent = delete(_DELIVERIES).where(_DELIVERIES.c.run_id < horizon.versions)
         yield _DELIVERIES.name, connection.execute(unsent).rowcount
+        for table, unneeded in _unused_analyses(horizon):
+            yield table.name, connection.execute(delete(table).where(unneeded)).rowcount
         yield _DOCUMENTS.name, connection.execute(delete(_DOCUMENTS).where(_unused_document(horizon))).rowcount
         yield _ASKED.name, connection.execute(delete(_ASKED).where(_of_forgotten_key(horizon))).rowcount
         unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
@@ -208,6 +216,22 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
         if "policy_hash" in table.c
     ]
     return _DOCUMENTS.c.policy_hash.not_in(union(*pointing))
+
+
+def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Analyses of policies that no kept run knew, and of grants that such a policy was part of."""
+    facet: type[Facet] = KeyAnalysis
+    found = facet.table()
+    kept = select(found.c.analysis_id).where(_survives(found, horizon))
+    of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
+    of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
+    unused = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
+    looked = _LOOKS.c.policy_hash.in_(select(_DOCUMENTS.c.policy_hash).where(_unused_document(horizon)))
+    return [
+        *((table, table.c.analysis_id.in_(unused)) for table in _OF_ANALYSES),
+        (_ANALYSES, of_policy | of_grant),
+        (_LOOKS, looked),
+    ]
 
 
 def _of_forgotten_key(horizon: Horizon) -> ColumnElement[bool]:

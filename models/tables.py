@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.access import AccessAnalysis, AccessHygiene, AccessPolicy, AccessState, AccessVerdict, KeyAnalysis
 from models.base import Base, Facet, facets
 from models.findings import Finding
 from models.iam import (
@@ -34,6 +35,11 @@ from models.run import CrawlLock, Delivery, Gap, Run, ScopeRun
 from models.usage import KeyReference, KeyUsage, Resource
 
 __all__ = [
+    "AccessAnalysis",
+    "AccessHygiene",
+    "AccessPolicy",
+    "AccessState",
+    "AccessVerdict",
     "Account",
     "AccountRegion",
     "Alias",
@@ -52,6 +58,7 @@ __all__ = [
     "IamMembership",
     "IamPrincipal",
     "Key",
+    "KeyAnalysis",
     "KeyGrant",
     "KeyLastUse",
     "KeyLastUseAsked",

@@ -14,7 +14,7 @@ import duckdb
 from models.database import check, connect
 from models.settings import Settings
 from reports.compliance.rules import load_rules, rule_rows
-from reports.mart import changes, derive, load, views
+from reports.mart import changes, derive, load, shapes, views
 from reports.mart.errors import MartError
 from reports.mart.moments import moments, resolve
 from reports.mart.reader import CATALOG, quoted
@@ -40,6 +40,7 @@ MACROS = (
     END
     """,
 )
+    *shapes.MACROS,
 
 
 @dataclass(frozen=True, slots=True)

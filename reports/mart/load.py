@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import adbc_driver_manager
@@ -11,10 +12,34 @@ import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
 from models.base import UtcDateTime
-from models.tables import Base, Delivery, KeyLastUseAsked, PolicyDocument, Run, ScopeRun, facets
+from models.tables import (
+    AccessAnalysis,
+    AccessHygiene,
+    AccessPolicy,
+    AccessState,
+    AccessVerdict,
+    Base,
+    Delivery,
+    KeyLastUseAsked,
+    PolicyDocument,
+    Run,
+    ScopeRun,
+    facets,
+)
 from reports.mart.errors import MartError
 
-_BESIDE_FACETS: tuple[type[Base], ...] = (Run, ScopeRun, PolicyDocument, Delivery, KeyLastUseAsked)
+_BESIDE_FACETS: tuple[type[Base], ...] = (
+    Run,
+    ScopeRun,
+    PolicyDocument,
+    Delivery,
+    KeyLastUseAsked,
+    AccessPolicy,
+    AccessAnalysis,
+    AccessVerdict,
+    AccessHygiene,
+    AccessState,
+)
 _BOOKKEEPING = frozenset({"content", "version_id"})
 
 
@@ -24,15 +49,31 @@ def tables() -> list[Table]:
     return [table for table in found if isinstance(table, Table)]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some columns and rows of a table; ``where`` is SQL of both engines."""
+
+    table: Table
+    columns: tuple[str, ...]
+    where: str = "true"
+
+
 def load(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: list[Table]) -> None:
     """Copy tables, all as of one moment; a table that is there is replaced."""
+    named = (tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING) for table in wanted)
+    load_parts(duck, engine_url, [Part(table, names) for table, names in zip(wanted, named, strict=True)])
+
+
+def load_parts(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[Part]) -> None:
+    """Copy parts of tables, all as of one moment; a table that is there is replaced."""
     postgresql = make_url(engine_url).get_backend_name() == "postgresql"
     with _source(engine_url) as source:
         if postgresql:
             _run(source, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for table in wanted:
-            columns = [column for column in table.columns if column.name not in _BOOKKEEPING]
+        for part in wanted:
+            table, columns = part.table, [part.table.columns[name] for name in part.columns]
             query = _postgresql_query(table, columns) if postgresql else _sqlite_query(table, columns)
+            query = f"{query} WHERE {part.where}"
             statement = adbc_driver_manager.AdbcStatement(source)
             try:
                 statement.set_sql_query(query)

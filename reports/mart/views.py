@@ -14,6 +14,8 @@ from reports.mart.reader import quoted
 
 _HEADER = re.compile(r"--([ !:]) ?(.*)")
 _PARAMETER = re.compile(r"\bas_of_run\b")
+_OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
+"""A view that builds on another names that one's macro; beside a view that answers for the same run, that is the view."""
 _WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
 
 
@@ -140,7 +142,7 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True) 
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {_PARAMETER.sub(str(int(as_of)), view.select)}")
+        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {_fixed(view.select, as_of)}")
         _comment(duck, kind, view.name, view.text, view.columns)
         described = view.columns | described
     for name, history in _HISTORIES.items():
@@ -153,6 +155,10 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True) 
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
     duck.execute("COMMIT")
+
+
+def _fixed(select: str, as_of: int) -> str:
+    return _PARAMETER.sub(str(int(as_of)), _OF_VIEW.sub(r"\1", select))
 
 
 def inlined(select: str) -> str:

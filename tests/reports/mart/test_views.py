@@ -50,6 +50,15 @@ CONTRACT = {
     "readable",
     "resource_policies": "resource_arn resource_type account_id region name known reason has_policy policy received "
     "principals readable since",
+    "access_problems": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
+    "policy_arn code message since_run since",
+    "access_paths": "key_arn path via position principal principal_account access party analysis_id n constraints reason "
+    "other_paths since_run",
+    "key_access": "key_arn key_alias account_id account_name region key_state access principal principal_account party "
+    "operations path via position scope needs_iam reason sentence witness other_paths since_run since known",
+    "key_policy_problems": "key_arn key_alias account_id account_name region code statement position sentence since",
+    "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
+    "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
     "changes": "run_id at account_id account_name region key_arn resource_arn subject kind severity sentence before after",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause cause_text "
     "code message since_run since nights",
