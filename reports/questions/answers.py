@@ -181,7 +181,7 @@ def merged(holders: Iterable[Holder]) -> list[Holder]:
         if known is holder:
             continue
         for mine, more in ((known.ways, holder.ways), (known.resource_ways, holder.resource_ways)):
-            mine += (way for way in more if way not in mine)
+            mine.extend(way for way in more if way not in mine)
         if _RANK.index(holder.answer) < _RANK.index(known.answer):
             known.answer, known.sentence, known.reason = holder.answer, holder.sentence, holder.reason
     return sorted(found.values(), key=_order)

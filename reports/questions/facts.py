@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +88,26 @@ class Facts:
 
     def key(self, key_arn: str) -> Key | None:
         """A key of the ledger; None when there is none."""
-        found = rows(self.duck, _KEY, {"key": key_arn})
-        return self._key(found[0]) if found else None
+        return next(iter(self.keys([key_arn])), None)
 
-    def _key(self, row: dict[str, Any]) -> Key:
-        arn, unknown = row["key_arn"], row["unknown"] or []
-        grants = rows(self.duck, _GRANTS, {"key": arn})
-        asked = not (row["manager"] == "AWS" and row["policy"] is None)
-        why = self._refusals(arn)
+    def keys(self, key_arns: Sequence[str]) -> Iterator[Key]:
+        """Those of the keys that are in the ledger."""
+        wanted = iter(sorted(set(key_arns)))
+        while chunk := list(islice(wanted, _CHUNK)):
+            values = {"keys": chunk}
+            grants: dict[str, list[Grant]] = {}
+            for grant in rows(self.duck, _GRANTS, values):
+                grants.setdefault(grant["key_arn"], []).append(Grant(**grant))
+            for row in rows(self.duck, _KEY, values):
+                yield self._key(row, tuple(grants.get(row["key_arn"], ())))
+
+    def _key(self, row: dict[str, Any], grants: tuple[Grant, ...]) -> Key:
+        arn, unread = row["key_arn"], "kms:ListGrants" in (row["unknown"] or [])
         policy = parse(row["policy"]) if row["policy"] is not None else None
-        no_policy = why.get("kms:GetKeyPolicy") or (
-            "AWS managed key: its policy was not asked" if not asked else "its policy was not read"
-        )
-        no_grants = why.get("kms:ListGrants", "they could not be read") if "kms:ListGrants" in unknown else ""
+        why = self._refusals(arn) if policy is None or unread else {}
+        not_asked = row["manager"] == "AWS" and policy is None
+        no_policy = "AWS managed key: its policy was not asked" if not_asked else "its policy was not read"
+        no_grants = why.get("kms:ListGrants", "they could not be read") if unread else ""
         return Key(
             KeyFacts(
                 arn=arn,
@@ -115,9 +123,9 @@ class Facts:
             row["region"],
             row["state"],
             policy,
-            "" if policy else no_policy,
-            tuple(Grant(**grant) for grant in grants),
-            no_grants if asked else "AWS managed key: its grants were not asked",
+            "" if policy else why.get("kms:GetKeyPolicy", no_policy),
+            grants,
+            "AWS managed key: its grants were not asked" if not_asked else no_grants,
         )
 
     def _refusals(self, subject: str) -> dict[str, str]:
@@ -125,17 +133,19 @@ class Facts:
         return {row["action"]: row["why"] for row in rows(self.duck, query, {"subject": subject}) if row["why"]}
 
 
+_CHUNK = 1_000
 _KEY = """
 SELECT k.key_arn, k.key_id, k.account_id, k.region, k.alias, k.aliases, k.manager, k.state, k.tags, k.key_spec,
   k.key_usage, k.origin, k.unknown, p.received AS policy
 FROM keys k LEFT JOIN key_policies p ON p.key_arn = k.key_arn
-WHERE k.key_arn = $key
+WHERE k.key_arn IN (SELECT unnest($keys))
+ORDER BY k.key_arn
 """
 _GRANTS = """
 SELECT g.key_arn, g.grant_id, g.name, g.grantee_principal, g.grantee_service_principal, g.retiring_principal,
   g.retiring_service_principal, g.issuing_account, CAST(to_json(g.operations) AS VARCHAR) AS operations, g.constraints,
   g.created_at
-FROM grants g WHERE g.key_arn = $key ORDER BY g.grant_id
+FROM grants g WHERE g.key_arn IN (SELECT unnest($keys)) ORDER BY g.key_arn, g.grant_id
 """
 _PRINCIPALS = """
 SELECT arn, account_id, type, unique_id, tags, trust_policy, permissions_boundary_arn
