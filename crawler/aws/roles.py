@@ -141,6 +141,7 @@ class Roles:
         self._role = role
         self._own = OwnAccess(aws)
         self._identity: Identity | None = None
+        self._asking = asyncio.Lock()
         self._session_policy = session_policy(actions) if role.session_policy else None
 
     @property
@@ -150,12 +151,14 @@ class Roles:
 
     async def identity(self) -> Identity:
         """Who we are; the first call of a crawl, and the one that finds credentials or endpoints to be wrong."""
-        if self._identity is None:
-            answer = await self._door.call(self._own, CALLER_IDENTITY, self._aws.region, {})
-            with _understood(CALLER_IDENTITY):
-                self._identity = Identity(answer["Arn"], answer["Account"])
-            self._own.account_id = self._identity.account_id
-        return self._identity
+        # Once, however many accounts want to be opened at the same time.
+        async with self._asking:
+            if self._identity is None:
+                answer = await self._door.call(self._own, CALLER_IDENTITY, self._aws.region, {})
+                with _understood(CALLER_IDENTITY):
+                    self._identity = Identity(answer["Arn"], answer["Account"])
+                self._own.account_id = self._identity.account_id
+            return self._identity
 
     async def reader(self, arn: str) -> RoleAccess:
         """A role that may read the organization."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,7 @@ class ScriptedAws:
 
     answers: dict[str, Answer]
     asked: list[Asked] = field(default_factory=list)
+    patience: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class Timed:
     """A transport that takes its time; remembers when each call was sent, by whom, and how many were in flight at most."""
 
     seconds: float | Callable[[], float] = 0.0
+    patience: float = math.inf
     trouble: Callable[[str], AwsError | None] = lambda _account: None
     sent: list[tuple[float, str]] = field(default_factory=list)
     flying: int = 0
