@@ -10,6 +10,7 @@ from collections.abc import Callable
 from benchmarks.figures import Figure, machine, table
 
 BENCHMARKS = {
+    "access": "who can use which key: 1,000,000 keys analysed, and analysed again after one policy changed",
     "calls": "CPU of a KMS call: through our wire, through a warmed boto3 client",
     "crawling": "CPU of a whole crawl against a bare boto3 script; connections of 100 and 1,000 accounts",
     "latency": "a crawl 60 ms away from AWS, against the bounds of processors, round trips and quotas",

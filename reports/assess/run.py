@@ -87,6 +87,9 @@ def _assess(engine: Engine, engine_url: str, redo: bool, began: float) -> Assess
         spread(connection, run_id)
         _remember(connection, {"estate": (0, estate_digest(estate)), "engine": (0, ENGINE)})
         _remember(connection, {name: _last(connection, name) for name in ("key_policy", "key_metadata")})
+    # DuckDB reads by another copy of SQLite, and two copies in one process do not see each other's locks on a file: none of
+    # our connections may be open meanwhile.
+    engine.dispose()
     after = _after(known, "key_grant") if same else 0
     asked_grants = ask_grants(engine, engine_url, estate, after, _after(known, "key_analysis"))
     with engine.begin() as connection:

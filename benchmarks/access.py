@@ -1,0 +1,233 @@
+"""Who can use which key, for a large estate: the first analysis of everything, and the one after a policy changed.
+
+1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of the kinds that services and people make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from benchmarks.figures import Figure, machine, table
+from models.base import Base, content_hash
+from models.database import connect, upgrade
+from models.history import Batch, merge
+from models.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
+from models.policies import canonical_policy
+from models.run import Run, RunStatus
+from models.settings import Settings
+from models.tables import Account
+from reports.assess.run import assess
+from tests.reports.world import FIRST_NIGHT
+
+ACCOUNTS = 500
+SHARED = 50
+"""Keys with the same policy."""
+CHUNK = 50_000
+_USE = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"]
+
+
+def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
+    """Fill a ledger, analyse it, change one policy, and analyse that."""
+    if quick:
+        keys = min(keys, 10_000)
+    with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
+        url = f"sqlite:///{Path(folder) / 'ledger.db'}"
+        engine = connect(url)
+        upgrade(engine)
+        began = time.monotonic()
+        with engine.begin() as connection:
+            _fill(connection, keys)
+        engine.dispose()
+        print(f"ledger of {keys:,} keys written in {time.monotonic() - began:.0f} s", flush=True)
+        settings = Settings.model_validate({"database": url})
+        first = assess(settings)
+        print(f"first analysis: {first}", flush=True)
+        changed = Batch()
+        received = _policy(_account(0), 1)
+        changed.add(KeyPolicy, key_arn=_arn(0), policy_hash=changed.document(received.replace("app-1-", "new-")))
+        with engine.begin() as connection:
+            connection.execute(insert(Run).values(_run(2)))
+            merge(connection, 2, changed)
+        engine.dispose()
+        second = assess(settings)
+        print(f"second analysis: {second}", flush=True)
+    full = keys >= 1_000_000
+    return [
+        Figure("access: keys", keys),
+        Figure("access: distinct policies, kinds of grants", first.policies, f"and {first.grants:,}"),
+        Figure("access: grants", 3 * keys),
+        Figure("access: everything analysed", first.seconds, "s", budget=60 if full else None),
+        Figure("access: after one policy changed", second.seconds, "s", budget=2),
+        Figure("access: policies analysed then", second.policies, budget=1),
+    ]
+
+
+def _fill(connection: Connection, keys: int) -> None:
+    connection.execute(insert(Run).values(_run(1)))
+    connection.execute(
+        insert(Account.table()),
+        [
+            {
+                "account_id": _account(one),
+                "is_management": one == 0,
+                "selection": "crawled",
+                "state": "ACTIVE",
+                **_VERSION,
+            }
+            for one in range(ACCOUNTS)
+        ],
+    )
+    documents = [_document(number) for number in range(-(-keys // SHARED))]
+    _write(connection, PolicyDocument, iter(documents))
+    hashes = [row["policy_hash"] for row in documents]
+    numbers = range(keys)
+    _write(
+        connection,
+        Key,
+        ({"key_arn": _arn(n), "key_id": str(n), "account_id": _of(n), "region": "eu-west-1"} for n in numbers),
+    )
+    _write(connection, KeyMetadata, ({"key_arn": _arn(n), **_METADATA} for n in numbers))
+    _write(connection, KeyPolicy, ({"key_arn": _arn(n), "policy_hash": hashes[n // SHARED]} for n in numbers))
+    _write(connection, KeyGrant, (grant for n in numbers for grant in _grants(n)))
+
+
+_VERSION: dict[str, Any] = {"valid_from": 1, "valid_to": None, "content": b"0" * 16}
+_METADATA = {
+    "manager": "CUSTOMER",
+    "state": "Enabled",
+    "key_usage": "ENCRYPT_DECRYPT",
+    "key_spec": "SYMMETRIC_DEFAULT",
+    "origin": "AWS_KMS",
+}
+
+
+def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, Any]]) -> None:
+    """Past SQLAlchemy, in bulk: the ledger is only what is read here."""
+    target = Base.metadata.tables[mapped.__tablename__]
+    versioned = "valid_from" in target.columns
+    names: list[str] = []
+    chunk: list[tuple[Any, ...]] = []
+
+    def send() -> None:
+        if chunk:
+            marks = ", ".join("?" * len(names))
+            connection.exec_driver_sql(f'INSERT INTO "{target.name}" ({", ".join(names)}) VALUES ({marks})', chunk)
+            chunk.clear()
+
+    for row in rows:
+        whole = row | _VERSION if versioned else row
+        names = names or list(whole)
+        chunk.append(tuple(whole.values()))
+        if len(chunk) == CHUNK:
+            send()
+    send()
+
+
+def _run(run_id: int) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "started_at": FIRST_NIGHT,
+        "status": RunStatus.COMPLETE,
+        "version": "0",
+        "organization_id": "o-exampleorg1",
+    }
+
+
+def _account(number: int) -> str:
+    return f"{111_000_000_000 + number * 7919}"
+
+
+def _of(key: int) -> str:
+    return _account(key // SHARED % ACCOUNTS)
+
+
+def _arn(key: int) -> str:
+    return f"arn:aws:kms:eu-west-1:{_of(key)}:key/{key:08x}-0000-4000-8000-{key * 2654435761 % 2**48:012x}"
+
+
+def _document(number: int) -> dict[str, Any]:
+    received = _policy(_account(number % ACCOUNTS), number)
+    canonical = canonical_policy(received)
+    return {"policy_hash": content_hash(canonical), "canonical": canonical, "received": received}
+
+
+def _policy(account: str, number: int) -> str:
+    """The root and some roles in all of them; outsiders, conditions on everyone and a Deny in some."""
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{one}" for one in range(3)]
+    statements: list[dict[str, Any]] = [
+        {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
+        {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": _USE},
+        {
+            "Sid": "Grants",
+            "Effect": "Allow",
+            "Principal": {"AWS": roles},
+            "Action": ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
+            "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        },
+    ]
+    if number % 5 == 0:
+        outsider = f"{999_000_000_000 + number}"
+        statements.append({"Sid": "Vendor", "Effect": "Allow", "Principal": {"AWS": outsider}, "Action": "kms:Decrypt"})
+    if number % 4 == 0:
+        organization = {"StringEquals": {"aws:PrincipalOrgID": "o-exampleorg1"}}
+        statements.append(
+            {"Sid": "Organization", "Effect": "Allow", "Principal": "*", "Action": _USE, "Condition": organization}
+        )
+    if number % 10 == 0:
+        outside = {
+            "StringNotEquals": {"aws:PrincipalOrgID": "o-exampleorg1"},
+            "Bool": {"aws:PrincipalIsAWSService": "false"},
+        }
+        statements.append({"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Condition": outside})
+    return json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
+
+
+def _grants(key: int) -> Iterator[dict[str, Any]]:
+    account, arn = _of(key), _arn(key)
+    kinds = (
+        (
+            f"arn:aws:sts::{account}:assumed-role/aws:ec2-infrastructure/i-{key:017x}",
+            "ec2.eu-west-1.amazonaws.com",
+            f'{{"EncryptionContextSubset":{{"aws:ebs:id":"vol-{key:017x}"}}}}',
+        ),
+        (
+            f"arn:aws:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling",
+            None,
+            None,
+        ),
+        (
+            f"arn:aws:iam::{account}:role/service-{key % 40}",
+            None,
+            f'{{"EncryptionContextEquals":{{"tenant":"{key}"}}}}',
+        ),
+    )
+    for number, (grantee, retiring, constraints) in enumerate(kinds):
+        yield {
+            "key_arn": arn,
+            "grant_id": f"{key:032x}{number:032x}",
+            "grantee_principal": grantee,
+            "retiring_principal": retiring,
+            "issuing_account": f"arn:aws:iam::{account}:root",
+            "operations": '["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]',
+            "constraints": constraints,
+        }
+
+
+def main() -> None:
+    """The same in other sizes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.access")
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    options = parser.parse_args()
+    print(f"\n{machine()}\n\n{table(measure(keys=options.keys))}")
+
+
+if __name__ == "__main__":
+    main()
