@@ -96,7 +96,7 @@ class Reach:
         found = [f"{self.who} can use {count} key{'' if count == 1 else 's'}. As of {self.end}."]
         found += [self.iam] if self.iam else []
         for one in self.keys:
-            found += ["", *_lines(one)]
+            found += ["", *_lines(one, self.kind)]
         if self.public:
             found += [
                 "",
@@ -105,17 +105,17 @@ class Reach:
         return [printable(line) for line in found]
 
 
-def _lines(one: Usable) -> Iterator[str]:
+def _lines(one: Usable, kind: str) -> Iterator[str]:
     state = f", state {one.key_state}" if one.key_state not in {None, "Enabled"} else ""
     alias = f" ({one.key_alias})" if one.key_alias else ""
     yield f"{one.key_arn}{alias} in {place(one.account_id, one.account_name, one.region)}{state}"
     for way in one.ways:
-        kind = {"policy": "statement", "grant": "grant"}.get(way["path"], "IAM policy")
-        through = f"{kind} {way['via']}"
+        sort = {"policy": "statement", "grant": "grant"}.get(way["path"], "IAM policy")
+        through = f"{sort} {way['via']}"
         iam = f" with {' or '.join(way['identity_policies'])}" if way["identity_policies"] else ""
         depends = {"depends": ", if its IAM allows", "unknown": f" (not known: {way['reason']})"}.get(way["answer"], "")
         scope = f", {way['scope']}" if way["scope"] else ""
-        who = f" as {way['principal']}" if way["principal"] else ""
+        who = f" for {way['principal']}" if way["principal"] and kind == "account" else ""
         yield f"  {through}{iam}{who}{depends}{scope}: {', '.join(way['operations'])}"
     if one.protects:
         more = f" and {one.protects - len(one.protected)} more" if one.protects > len(one.protected) else ""

@@ -28,6 +28,7 @@ from reports.questions.facts import Identity, Key
 _EVERYTHING = document("", '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
 STRANGER = "000000000001"
 """The account of anyone; no account has this id."""
+_BEYOND = "AWS does not document whether a permissions boundary limits what a policy gives to everyone"
 _OTHER_SERVICE = bit("DescribeKey")
 """Stands for an operation of another service: the condition keys that every request has are those of this one."""
 
@@ -191,7 +192,13 @@ class _Asking:
             if self._gate.by_identity and home and not direct and not inside:
                 continue  # IAM alone is enough there, and is asked already
             path, via = ("iam", "") if inside else ("policy", rule.name)
-            yield from self._tried(path, via, rule.elements, [*denies, *self._own_denies], direct=direct)
+            against = [*denies, *self._own_denies]
+            found = list(self._tried(path, via, rule.elements, against, direct=direct))
+            everyone = rule.audience.everyone or rule.audience.inverted
+            if not found and direct and everyone and self._boundary is not None:
+                outside = search(rule.elements, against, self._call).answer is not False
+                found = [Way(path, via, (), certain=False, reason=_BEYOND)] if outside else []
+            yield from found
         for grant, verdicts in self._gate.grants:
             yield from self._of_grant(grant, verdicts)
 

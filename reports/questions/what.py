@@ -32,7 +32,7 @@ WHERE resource_arn = $text OR (name = $text AND resource_type IN (
 ORDER BY resource_arn
 """
 _NEAR = """
-SELECT DISTINCT name FROM resources WHERE name IS NOT NULL AND jaro_winkler_similarity(lower(name), lower($text)) >= 0.9
+SELECT DISTINCT name FROM resources WHERE name IS NOT NULL AND jaro_winkler_similarity(lower(name), lower($text)) >= 0.85
 ORDER BY name LIMIT 3
 """
 _USAGE = "SELECT * FROM key_usage WHERE resource_arn = $arn ORDER BY role, position"
