@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from demo import certificates, overnight
+from demo import certificates, overnight, vendor_scenarios
 from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
 from demo.smtp import MailServer
@@ -42,7 +42,7 @@ def main() -> None:
         say(f"{len(world.accounts)} accounts, {len(world.regions)} regions; settings in {settings}")
         say("first night: kmsledger crawl")
         run(aws, "crawl", "--config", str(settings))
-        say("overnight, somebody changes five things:")
+        say("overnight, eight things change:")
         for sentence in overnight.change(aws, world):
             print(f"   - {sentence}")
         say("second night: kmsledger nightly")
@@ -65,6 +65,7 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         # The made-up accounts have no production that needs its share.
         "crawl": {"quota_percent": 100, "iam": True},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
+        "vendors": vendor_scenarios.settings(dict(world.accounts)),
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},
         "mail": {
             "host": "localhost",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from moto.iam.models import AWSManagedPolicy, IAMBackend
+from moto.iam.models import AWSManagedPolicy, IAMBackend, ManagedPolicy
 from moto.kms import models as kms
 from moto.kms.exceptions import NotFoundException
 from moto.kms.responses import KmsResponse
@@ -55,6 +55,8 @@ def apply() -> None:
     answering: Any = KmsResponse
     answering.get_key_last_usage = _last_usage
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)
+    named: Any = ManagedPolicy  # GetAccountAuthorizationDetails tells the name of a policy as well
+    named.policy_name = property(lambda policy: policy.name)
     _wrap(RDSBackend, "create_db_instance", _database_key)
     _wrap(RDSBackend, "create_db_cluster", _cluster_key)
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
@@ -85,9 +87,10 @@ def _by_arn(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any)
 
 
 def _regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """DescribeKey says of every key whether it is a multi-Region key."""
+    """DescribeKey says of every key whether it is a multi-Region key, and what it is for."""
     key = original(backend, *args, **kwargs)
     key.multi_region = bool(key.multi_region)
+    key.key_usage = key.key_usage or "ENCRYPT_DECRYPT"
     return key
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from demo import estate, identities, policies, vendors
+from demo import estate, identities, policies, vendor_scenarios, vendors
 from demo.corrections import TRACKING_BEGAN
 from demo.place import Place
 from demo.server import HOME_REGION, MANAGEMENT_ACCOUNT, MEMBER_ROLE, AwsServer
@@ -77,6 +77,12 @@ class Things:
     moved_alias: str
     moved_from: str  # the alias's key, used by ElastiCache
     moved_to: str  # the key that `demo.overnight` moves the alias to
+    unshared_key: str  # `demo.overnight` takes the vendor out of its policy
+    wide_key: str  # the vendor may do everything with it
+    free_grants_key: str  # the vendor may make any grant, not only for AWS resources
+    narrow_key: str  # the vendor may use it through S3 only
+    worldwide_key: str  # multi-Region, and in another region than the tenant
+    trial_key: str  # pending deletion; `demo.overnight` lets it go
     # The database tier: account payments
     tier_key: str
     tier_database: str
@@ -90,6 +96,12 @@ class Things:
     vault_role: str
     weak_vault_key: str
     weak_vault_role: str  # no external id, every action, every key
+    lonely_vault_key: str  # without a replica
+    lonely_vault_role: str  # without kms:GetPublicKey
+    orphan_vault_key: str  # its role does not exist
+    orphan_vault_replica: str
+    disabled_vault_key: str  # `demo.overnight` disables it
+    disabled_vault_replica: str
     # Plerion: account data in us-east-1
     granted_key: str
     denied_key: str
@@ -97,6 +109,13 @@ class Things:
     undelegated_key: str  # tagged Granted, but its policy does not delegate to IAM
     appliance_key: str  # does not delegate either, but has the vendor's two statements
     locked_key: str  # the ledger's own role may not read it (`apply_permanent_faults`)
+    across_key: str  # lets the appliance of account platform in
+    # Plerion, selected keys: account platform in us-west-2
+    selected_key: str
+    lower_selected_key: str  # tagged `granted`
+    misspelled_key: str  # the tag's name in another letter case
+    undelegated_selected_key: str
+    bypassing_key: str  # tagged Denied, while its policy lets the appliance in
     # Secrets by how they name their key: account data in us-east-1
     secrets_key: str
     default_secret: str
@@ -177,8 +196,8 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
     shared_key, hidden_key = things["shared_key"], things["hidden_key"]
     tasks: list[Callable[[], dict[str, str]]] = [
         lambda: estate.payments(places["payments"], tier_tag),
-        lambda: vendors.appsec(places["appsec"]),
-        lambda: vendors.identity(places["identity"]),
+        lambda: vendors.appsec(places["appsec"]) | vendor_scenarios.scanner(places["appsec"]),
+        lambda: vendors.identity(places["identity"]) | vendor_scenarios.vaults(places["identity"]),
         lambda: (
             vendors.data(places["data"], accounts["platform"]) | estate.secrets(places["data"], shared_key, hidden_key)
         ),
@@ -188,6 +207,7 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
     with ThreadPoolExecutor(BUILDERS) as pool:
         for made in [pool.submit(task) for task in tasks]:
             things |= made.result()
+    things |= vendor_scenarios.appliance(places["platform"], places["data"])
     things |= identities.people(places, things)
     _use(server, things)
     return World(

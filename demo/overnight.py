@@ -1,4 +1,4 @@
-"""What happens between two crawls: five changes that somebody should hear about in the morning."""
+"""What happens between two crawls: eight changes that somebody should hear about in the morning."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ WAITING_DAYS = 7
 
 
 def change(server: AwsServer, world: World) -> list[str]:
-    """Change five things through the API; returns a plain sentence for each.
+    """Change eight things through the API; returns a plain sentence for each.
 
     Raises botocore's ClientError if a call fails, for instance when it was done before.
     """
-    return [each(server, world) for each in (_schedule_deletion, _open_policy, _move_alias, _rekey_secret, _remove_tag)]
+    own = (_schedule_deletion, _open_policy, _move_alias, _rekey_secret, _remove_tag)
+    of_vendors = (_stop_sharing, _disable_vault, _end_trial)
+    return [each(server, world) for each in (*own, *of_vendors)]
 
 
 def _schedule_deletion(server: AwsServer, world: World) -> str:
@@ -52,6 +54,25 @@ def _remove_tag(server: AwsServer, world: World) -> str:
     name, value = world.tier_tag
     _client(server, world.tier_key).untag_resource(KeyId=world.tier_key, TagKeys=[name])
     return f"The tag {name}={value} was removed from key {world.tier_key}."
+
+
+def _stop_sharing(server: AwsServer, world: World) -> str:
+    kms, key = _client(server, world.unshared_key), world.unshared_key
+    policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+    vendor = policies.root(policies.CHECKMARX_ACCOUNT)
+    kept = [each for each in policy["Statement"] if vendor not in each["Principal"]["AWS"]]
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps({**policy, "Statement": kept}))
+    return f"Key {key} is no longer shared with the vendor's account {policies.CHECKMARX_ACCOUNT}."
+
+
+def _disable_vault(server: AwsServer, world: World) -> str:
+    _client(server, world.disabled_vault_key).disable_key(KeyId=world.disabled_vault_key)
+    return f"Key {world.disabled_vault_key}, under which a vendor keeps a vault, was disabled."
+
+
+def _end_trial(server: AwsServer, world: World) -> str:
+    server.end_waiting_period(world.trial_key)
+    return f"Key {world.trial_key} came to the end of its waiting period and was deleted."
 
 
 def _client(server: AwsServer, arn: str) -> Any:

@@ -263,6 +263,15 @@ class AwsServer:
         if created is not None:
             found.creation_date = created.timestamp()
 
+    def end_waiting_period(self, key: str) -> None:
+        """Let a key (its ARN) that is scheduled for deletion be deleted, with its aliases."""
+        from moto.kms.models import kms_backends
+
+        _, _, _, region, account_id, _ = key.split(":", 5)
+        backend: Any = kms_backends[account_id][region]
+        found = backend.describe_key(key)
+        del backend.keys[found.id]
+
     def set_management_account(self, name: str, email: str) -> None:
         """Name the organization's management account, which has its name from before there was an organization."""
         from moto.organizations.models import organizations_backends

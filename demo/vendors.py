@@ -54,8 +54,9 @@ def appsec(at: Place) -> dict[str, str]:
     doomed_secret = europe.secret("appsec/scan-archive/reader", doomed)
     europe.client("kms").schedule_key_deletion(KeyId=doomed, PendingWindowInDays=7)
 
-    before = europe.key(Description="Cache of the scanners, 2025")
-    after = europe.key(Description="Cache of the scanners, 2026")
+    caching = document(*base, policies.vendor_grants(account, vendor))
+    before = europe.key(Description="Cache of the scanners, 2025", policy=caching)
+    after = europe.key(Description="Cache of the scanners, 2026", policy=caching)
     europe.client("kms").create_alias(AliasName="alias/scanner-cache", TargetKeyId=before)
     europe.cache("scanner-cache", before)
 

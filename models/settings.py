@@ -41,6 +41,7 @@ from models.setting_values import (
     whole,
     wrong,
 )
+from models.vendor_settings import VendorSettings
 from models.yaml_source import KeyPath, Place, Problem, Source, key_text, quoted, read
 
 _HIDDEN = (("mail", "password"), ("role", "external_id"))
@@ -289,6 +290,7 @@ class Settings(Group):
     role: RoleSettings = Field(default_factory=dict, validate_default=True)
     crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
+    vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
     parties: tuple[PartySettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None

@@ -38,6 +38,7 @@ def attention(source: Source, run: Row, limit: int) -> Attention:
     notices = [_key(row, f"k-{row['anchor']}" if at < limit else "keys") for at, row in enumerate(troubled)]
     notices += map(_locked_out, source.rows("locked_out"))
     notices += map(_rule, source.rows("failing_rules"))
+    notices += map(_vendor, source.rows("vendor_notices"))
     notices += map(_change, source.rows("grave_changes", run_id=run["run_id"]))
     notices += map(_blind, source.rows("blind"))
     notices += _unused(source.row("unused_pending") or {"keys": 0})
@@ -98,6 +99,22 @@ def _rule(row: Row) -> Notice:
     more = row["failed"] - len(row["examples"])
     examples = f"{', '.join(row['examples'])} and {more:,} more" if more else several(row["examples"])
     return Notice(row["severity"], f"{failing} the rule “{row['title']}”: {examples}.", where, f"rule-{row['rule_id']}")
+
+
+def _vendor(row: Row) -> Notice:
+    link = f"vendor-{row['profile']}"
+    where = f"Vendor {row['vendor']} · {row['profile']}"
+    if row["verdict"] == "broken":
+        name = row["key_alias"] or str(row["key_arn"]).rpartition("/")[2]
+        return Notice(
+            row["severity"], f"{row['vendor']} on {name}: {row['reason']}", f"{where} · {row['key_arn']}", link
+        )
+    what = {
+        "blocked_by_policy": ("key is blocked by its policy", "keys are blocked by their policies"),
+        "over_shared": ("key is shared more widely than it asks", "keys are shared more widely than it asks"),
+    }.get(row["verdict"], ("thing is not as it asks", "things are not as it asks"))
+    names = several(list(dict.fromkeys(name for name in row["names"] if name)))
+    return Notice(row["severity"], f"{row['vendor']}: {counted(row['checks'], *what)}: {names}.", where, link)
 
 
 def _change(row: Row) -> Notice:

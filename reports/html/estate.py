@@ -125,6 +125,21 @@ class Estate:
         return self._source.cut("findings", self._limit, rule_id=rule_id)
 
     @cached_property
+    def vendor_profiles(self) -> list[Row]:
+        """The uses of vendor profiles with their counts."""
+        return list(self._source.rows("vendor_profiles"))
+
+    @property
+    def vendor_failing(self) -> int:
+        """How many keys are broken, blocked or shared too widely, and how many findings there are beside them."""
+        counted = ("broken", "blocked_by_policy", "over_shared", "wrong")
+        return sum(row[name] for row in self.vendor_profiles for name in counted)
+
+    def vendor_checks(self, profile: str) -> Cut:
+        """What one use of a profile says."""
+        return self._source.cut("vendor_rows", self._limit, profile=profile)
+
+    @cached_property
     def regions(self) -> list[str]:
         """The regions of the coverage matrix."""
         return [row["region"] for row in self._source.rows("regions")]

@@ -76,6 +76,31 @@ TABLES: Final[dict[str, Table]] = {
         ),
         "SELECT * FROM changes WHERE run_id = {} ORDER BY severity, subject",
     ),
+    "vendors": Table(
+        (
+            Column("profile", "Profile", "wide"),
+            Column("share", "Keys by verdict", "chart"),
+            Column("keys", "Keys", "num"),
+            Column("broken", "Broken", "num"),
+            Column("blocked", "Blocked", "num"),
+            Column("over", "Over-shared", "num"),
+            Column("unknown", "Unknown", "num"),
+            Column("wrong", "Findings", "num"),
+            Column("deadline", "Next deadline"),
+        ),
+        "SELECT profile, verdict, count(*) FROM vendor_checks GROUP BY ALL ORDER BY ALL",
+    ),
+    "vendor": Table(
+        (
+            Column("verdict", "Verdict"),
+            Column("key", "Key or role", "wide"),
+            Column("place", "Account, region"),
+            Column("reason", "Why", "wide"),
+            Column("deadline", "Deadline"),
+            Column("since", "Since"),
+        ),
+        "SELECT * FROM vendor_checks WHERE profile = '{}' ORDER BY severity, verdict, key_arn",
+    ),
     "rules": Table(
         (
             Column("severity", "Severity"),

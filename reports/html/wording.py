@@ -53,6 +53,61 @@ STATES: Final[dict[str, str]] = {
     "PendingImport": "Pending import",
 }
 
+VENDOR_VERDICTS: Final[dict[str, str]] = {
+    "broken": "Broken",
+    "blocked_by_policy": "Blocked by policy",
+    "over_shared": "Over-shared",
+    "unknown": "Unknown",
+    "accessible": "Accessible",
+    "not_selected": "Not selected",
+    "denied_by_tag": "Denied by tag",
+}
+VENDOR_MARKS: Final[dict[str, str]] = {
+    "broken": "critical",
+    "blocked_by_policy": "bad",
+    "over_shared": "bad",
+    "wrong": "bad",
+    "unknown": "unknown",
+    "advice": "info",
+    "accessible": "good",
+    "not_selected": "info",
+    "denied_by_tag": "info",
+}
+_ABOUT: Final[dict[str, str]] = {
+    "key_spec": "Key spec",
+    "key_usage": "Usage",
+    "role_missing": "No role",
+    "trust_too_wide": "Trust too wide",
+    "external_id_missing": "No external id",
+    "role_actions_missing": "Actions missing",
+    "role_actions_beyond": "Too many actions",
+    "role_resources_beyond": "Too many keys",
+    "replica_missing": "No replica",
+    "alias_moved": "Alias moved",
+    "protected_key_edited": "Protected key edited",
+    "multi_region": "Regionality",
+}
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """What a vendor check says, in two or three words."""
+    if row["kind"] == "key":
+        return VENDOR_VERDICTS.get(row["verdict"], str(row["verdict"]))
+    return _ABOUT.get(row["about"], str(row["about"]).replace("_", " ").capitalize())
+
+
+def verdict_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
+    """Keys by verdict, in the order in which verdicts are always shown."""
+    return [(name, row[name]) for name in VENDOR_VERDICTS]
+
+
+def vendor_subject(row: dict[str, Any]) -> str:
+    """What a vendor check is about: a key by its alias, a role by its name, or the profile."""
+    if row["key_arn"]:
+        return str(row["key_alias"] or row["key_arn"])
+    subject = str(row["subject"] or "")
+    return subject.partition(":role/")[2] or subject or f"profile {row['profile']}"
+
 
 def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:
     """Counts by kind of key, in the order in which the kinds are always shown."""

@@ -13,6 +13,7 @@ import duckdb
 
 from models.database import check, connect
 from models.settings import Settings
+from reports.compliance import vendors
 from reports.compliance.rules import load_rules, rule_rows
 from reports.mart import changes, derive, load, shapes, views
 from reports.mart.errors import MartError
@@ -39,8 +40,8 @@ MACROS = (
       ELSE 'outside account'
     END
     """,
-)
     *shapes.MACROS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,9 @@ def building(
             parties = [(party.name, party.accounts) for party in settings.parties]
             derive.derive(duck, parties, rule_rows(rules))
             changes.create(duck)
+            vendors.prepare(duck)
             views.create(duck, run)
+            vendors.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)
             duck.execute("USE memory")
             duck.execute(f"DETACH {CATALOG}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.kms.models import kms_backends
 
 from demo import identities, organization, overnight, policies
 from demo.corrections import TRACKING_BEGAN
@@ -289,9 +290,9 @@ def test_hostile_texts_come_back_as_they_were_written(aws_server: AwsServer, dem
     assert tags["right-to-left"].startswith("\u202e")
 
 
-def test_the_night_changes_five_things(night: list[str], aws_server: AwsServer, demo_world: World) -> None:
-    """Each sentence is true: state, policy, alias, secret and tag are as it says."""
-    deletion, opening, move, rekeying, removal = night
+def test_the_night_changes_eight_things(night: list[str], aws_server: AwsServer, demo_world: World) -> None:
+    """Each sentence is true: state, policy, alias, secret and tag are as it says, and so is what vendors depend on."""
+    deletion, opening, move, rekeying, removal, unsharing, disabling, ending = night
     assert demo_world.retiring_key in deletion
     assert metadata(aws_server, demo_world.retiring_key)["KeyState"] == "PendingDeletion"
     stranger = policies.root(policies.STRANGER_ACCOUNT)
@@ -305,6 +306,13 @@ def test_the_night_changes_five_things(night: list[str], aws_server: AwsServer, 
     tags = client_of(aws_server, demo_world.tier_key).list_resource_tags(KeyId=demo_world.tier_key)["Tags"]
     assert demo_world.tier_key in removal
     assert [each["TagKey"] for each in tags] == ["Owner"]
+    assert demo_world.unshared_key in unsharing
+    assert policies.CHECKMARX_ACCOUNT not in json.dumps(statements(aws_server, demo_world.unshared_key))
+    assert demo_world.disabled_vault_key in disabling
+    assert metadata(aws_server, demo_world.disabled_vault_key)["KeyState"] == "Disabled"
+    assert demo_world.trial_key in ending
+    with pytest.raises(ClientError, match="NotFoundException"):
+        metadata(aws_server, demo_world.trial_key)
 
 
 @pytest.fixture
@@ -314,7 +322,13 @@ def night(aws_server: AwsServer, demo_world: World) -> Iterator[list[str]]:
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements(aws_server, world.opened_key)})
     secrets = client_of(aws_server, world.rekeyed_secret)
     secret = secrets.describe_secret(SecretId=world.rekeyed_secret)
+    shared = json.dumps({"Version": "2012-10-17", "Statement": statements(aws_server, world.unshared_key)})
+    _, _, _, region, account, resource = world.trial_key.split(":", 5)
+    trial = kms_backends[account][region].keys[resource.removeprefix("key/")]
     yield overnight.change(aws_server, world)
+    kms_backends[account][region].keys[trial.id] = trial
+    client_of(aws_server, world.unshared_key).put_key_policy(KeyId=world.unshared_key, PolicyName="default", Policy=shared)
+    client_of(aws_server, world.disabled_vault_key).enable_key(KeyId=world.disabled_vault_key)
     retiring = client_of(aws_server, world.retiring_key)
     retiring.cancel_key_deletion(KeyId=world.retiring_key)
     retiring.enable_key(KeyId=world.retiring_key)

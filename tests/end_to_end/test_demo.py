@@ -80,14 +80,17 @@ def sentences(demo: Demo) -> dict[str, str]:
     return {row["kind"]: row["sentence"] for row in rows}
 
 
-def test_the_five_overnight_changes_are_told_in_words(demo: Demo) -> None:
-    """The mart has a sentence for each: deletion, opened policy, moved alias, re-keyed secret, removed tag."""
+def test_the_eight_overnight_changes_are_told_in_words(demo: Demo) -> None:
+    """The mart has a sentence for each: deletion, opened policy, moved alias, re-keyed secret, removed tag, and for vendors'."""
     told = sentences(demo)
     assert "was scheduled for deletion on " in told["deletion_scheduled"]
     assert "was opened to account 999988887777" in told["policy_opened"]
     assert "moved from key" in told["alias_moved"]
     assert told["rekeyed"].startswith("Secret payments/acquirer now uses ")
     assert told["tag_removed"].startswith("Tag DataTier=database was removed from key ")
+    assert "alias/checkmarx-reports" in told["policy_changed"]
+    assert "is now in state Disabled" in told["key_state"]
+    assert told["key_gone"].endswith("is gone.") or " is gone" in told["key_gone"]
 
 
 def test_the_report_shows_them_in_a_browser_without_network(demo: Demo, page: str) -> None:
