@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import botocore.session
 import jmespath
@@ -204,6 +205,7 @@ VALUES = {
     "Origin": "AWS_KMS",
     "KMSMasterKeyID": "alias/made/up",
     "Policy": json.dumps({"Version": "2012-10-17", "Statement": []}),
+    "AssumeRolePolicyDocument": quote(json.dumps({"Version": "2012-10-17", "Statement": []})),
     "DefaultVersionId": "v3",
     "VersionId": "v3",
 }

@@ -1,4 +1,4 @@
-"""Regions of accounts: from the organization where possible, else from each account, and never taken for none."""
+"""Regions of accounts: from each account or from the organization, one standing in for the other, and never taken for none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from crawler import organization as org
 from crawler.aws.errors import AwsError
 from models.settings import RegionSettings
-from tests.crawler.scripted import Caller, ScriptedAws, denied, door_to, refused
+from tests.crawler.scripted import Answer, Caller, ScriptedAws, denied, door_to, in_turn, refused
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
 
@@ -49,18 +49,54 @@ def regions(
     return asyncio.run(find())
 
 
-def test_regions_come_from_the_organization_where_possible() -> None:
+def test_the_account_itself_is_asked_and_the_organization_is_not() -> None:
+    """By default each account tells its own regions: of them AWS takes more calls than of the organization."""
+    aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": MEMBER_REGIONS})
+    assert regions(aws, SHOP, MANAGEMENT) == [{"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}] * 2
+    assert [call.name for call in aws.asked] == ["ec2:DescribeRegions"] * 2
+
+
+@pytest.mark.parametrize("answer", [denied("ec2:DescribeRegions"), refused("Throttling"), {"Regions": []}])
+def test_what_an_account_does_not_tell_the_organization_does(answer: Answer) -> None:
+    """Refused, throttled or without any region: the organization is asked about that account, and only about that one."""
+    silent = in_turn(answer, MEMBER_REGIONS)
+    aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": silent})
+    of_hub, of_member = regions(aws, SHOP, LAB)
+    assert of_hub == {"eu-west-1": "crawled", "me-south-1": "crawled", "af-south-1": "disabled"}
+    assert of_member == {"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}
+    assert [call.params.get("AccountId") for call in aws.of("account:ListRegions")] == [SHOP]
+
+
+def test_when_neither_the_account_nor_the_organization_tells_the_accounts_own_error_is_given() -> None:
+    """Its refusal is what can be acted on; the organization, which refuses for all, is asked once for many accounts."""
+    aws = ScriptedAws(
+        {"account:ListRegions": refused("AccessDeniedException"), "ec2:DescribeRegions": denied("ec2:DescribeRegions")}
+    )
+    found = regions(aws, SHOP, LAB, OLD)
+    assert [isinstance(one, AwsError) and "ec2:DescribeRegions" in one.message for one in found] == [True] * 3
+    assert len(aws.of("account:ListRegions")) == 1
+
+
+def test_the_organization_is_not_asked_about_the_management_account_by_a_delegated_administrator() -> None:
+    """It may not, and without an id it would get its own regions: the account's error is given."""
+    aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": denied("ec2:DescribeRegions")})
+    (found,) = regions(aws, MANAGEMENT, hub=LAB)
+    assert isinstance(found, AwsError)
+    assert aws.of("account:ListRegions") == []
+
+
+def test_regions_come_from_the_organization_where_it_is_to_be_asked_first() -> None:
     """Disabled regions are known as such, one that is being enabled is tried; no member is asked."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS})
     expected = {"eu-west-1": "crawled", "me-south-1": "crawled", "af-south-1": "disabled"}
-    assert regions(aws, SHOP, LAB) == [expected, expected]
+    assert regions(aws, SHOP, LAB, source="account") == [expected, expected]
     assert [call.params.get("AccountId") for call in aws.of("account:ListRegions")] == [SHOP, LAB]
 
 
 def test_the_management_account_does_not_name_itself() -> None:
     """AWS refuses the management account's own id."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS})
-    regions(aws, MANAGEMENT)
+    regions(aws, MANAGEMENT, source="account")
     (call,) = aws.asked
     assert "AccountId" not in call.params
 
@@ -68,7 +104,7 @@ def test_the_management_account_does_not_name_itself() -> None:
 def test_a_delegated_administrator_does_not_take_its_own_regions_for_others() -> None:
     """Without an id the caller's own regions come back: right for itself, wrong for the management account."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": MEMBER_REGIONS})
-    _, of_management, _ = regions(aws, LAB, MANAGEMENT, SHOP, hub=LAB)
+    _, of_management, _ = regions(aws, LAB, MANAGEMENT, SHOP, hub=LAB, source="account")
     assert isinstance(of_management, dict)
     assert "xx-new-1" in of_management
     assert [call.params.get("AccountId") for call in aws.of("account:ListRegions")] == [None, SHOP]
@@ -80,14 +116,14 @@ def test_without_trusted_access_each_member_is_asked_and_the_hub_no_more(code: s
     """What is denied for one account is denied for all: it costs one call a night, not one an account."""
     aws = ScriptedAws({"account:ListRegions": refused(code), "ec2:DescribeRegions": MEMBER_REGIONS})
     expected = {"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}
-    assert regions(aws, SHOP, LAB, OLD) == [expected] * 3
+    assert regions(aws, SHOP, LAB, OLD, source="account") == [expected] * 3
     assert (len(aws.of("account:ListRegions")), len(aws.of("ec2:DescribeRegions"))) == (1, 3)
 
 
 def test_a_throttled_hub_is_asked_again_for_the_next_account() -> None:
     """What may pass is not remembered: the next account is asked of the organization again."""
     aws = ScriptedAws({"account:ListRegions": refused("ThrottlingException"), "ec2:DescribeRegions": MEMBER_REGIONS})
-    regions(aws, SHOP, LAB)
+    regions(aws, SHOP, LAB, source="account")
     assert len(aws.of("account:ListRegions")) == 2
 
 
@@ -99,20 +135,22 @@ def test_members_are_asked_where_configured_or_without_an_organization(source: s
     assert [call.name for call in aws.asked] == ["ec2:DescribeRegions"]
 
 
-def test_when_neither_way_answers_the_account_has_no_regions_to_tell() -> None:
+@pytest.mark.parametrize("source", ["ec2", "account"])
+def test_when_neither_way_answers_the_account_has_no_regions_to_tell(source: str) -> None:
     """Both refused: the error goes up, to become a gap of the account; it is not an account without regions."""
-    (failure,) = regions(
-        ScriptedAws({"account:ListRegions": refused("Throttling"), "ec2:DescribeRegions": denied()}), SHOP
-    )
+    aws = ScriptedAws({"account:ListRegions": refused("Throttling"), "ec2:DescribeRegions": denied()})
+    (failure,) = regions(aws, SHOP, source=source)
     assert isinstance(failure, AwsError)
 
 
-def test_an_answer_without_regions_is_no_account_without_regions() -> None:
+@pytest.mark.parametrize("source", ["ec2", "account"])
+def test_an_answer_without_regions_is_no_account_without_regions(source: str) -> None:
     """An empty answer of the organization sends us to the account; an empty one there is an error."""
     aws = ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": MEMBER_REGIONS})
-    (found,) = regions(aws, SHOP)
+    (found,) = regions(aws, SHOP, source=source)
     assert isinstance(found, dict)
-    (failure,) = regions(ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": {"Regions": []}}), SHOP)
+    nothing = ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": {"Regions": []}})
+    (failure,) = regions(nothing, SHOP, source=source)
     assert isinstance(failure, AwsError)
 
 

@@ -57,11 +57,11 @@ class Timed:
     """A transport that takes its time; remembers when each call was sent, by whom, and how many were in flight at most."""
 
     seconds: float | Callable[[], float] = 0.0
-    patience: float = math.inf
     trouble: Callable[[str], AwsError | None] = lambda _account: None
     sent: list[tuple[float, str]] = field(default_factory=list)
     flying: int = 0
     most: int = 0
+    patience: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]

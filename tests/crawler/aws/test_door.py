@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -192,6 +193,7 @@ class Slow:
     flying: int = 0
     most: int = 0
     order: list[str] = field(default_factory=list)
+    patience: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]

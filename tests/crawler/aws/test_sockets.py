@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crawler.aws.transport import Credentials
-from crawler.aws.wire import WireTransport
+from crawler.aws.wire import PER_ENDPOINT, WireTransport
 from crawler.kms import LIST_KEYS
 from models.settings import AwsSettings
 
@@ -81,17 +81,18 @@ def test_hundreds_of_calls_at_once_share_the_connections() -> None:
     async def ask() -> tuple[int, int]:
         async with server(answers=1_000_000) as url:
             transport = WireTransport(AwsSettings(endpoint_url=url))
+            calls = 3 * PER_ENDPOINT
             call = Credentials("AKIA", "secret", "token"), LIST_KEYS, "us-east-1", {"Limit": 1000}
             opened = []
             for _ in range(2):
-                answers = await asyncio.gather(*(transport.send(*call) for _ in range(200)))
-                assert answers == [{"Keys": []}] * 200
+                answers = await asyncio.gather(*(transport.send(*call) for _ in range(calls)))
+                assert answers == [{"Keys": []}] * calls
                 opened.append(transport.connections)
             transport.close()
             return opened[0], opened[1]
 
     first, second = asyncio.run(ask())
-    assert first == second == 64
+    assert first == second == PER_ENDPOINT
 
 
 @pytest.mark.usefixtures("way")

@@ -112,11 +112,11 @@ def test_a_whole_crawl_gives_the_same_ledger_through_both(tls: FakeAws, tmp_path
         assert wire[name] == rows, name
     assert len(wire["gap"]) > 10
     unasked = {str(operation) for operation in operations()} - asked
-    # Asked only where ListAccounts and ListRegions do not tell, or where a filter is about tags.
+    # Asked only where ListAccounts and DescribeRegions do not tell, or where a filter is about tags.
     assert unasked <= {
         "organizations:ListAccountsForParent",
         "organizations:ListTagsForResource",
-        "ec2:DescribeRegions",
+        "account:ListRegions",
     }
 
 
