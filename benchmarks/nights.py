@@ -65,9 +65,12 @@ class Nights:
         self._folder = folder
         self._made = 0
 
-    def crawl(self, **crawl: Any) -> Night:
-        """Crawl with these settings. Last uses are asked only when they are wanted: they take minutes by design."""
-        self._made += 1
+    def crawl(self, *, again: bool = False, **crawl: Any) -> Night:
+        """Crawl with these settings, into the last crawl's ledger if ``again``.
+
+        Last uses are asked only when they are wanted: they take minutes by design.
+        """
+        self._made += not again
         path = self._folder / f"{self._made}.yaml"
         parameters = self.fake.world.parameters
         told = {
@@ -113,18 +116,24 @@ def nights(world: Parameters, faults: Faults | None = None) -> Iterator[Nights]:
 
 def _told(engine: Engine) -> dict[str, Any]:
     with engine.connect() as connection:
-        run = connection.execute(select(Run.started_at, Run.status, Run.calls, Run.scopes, Run.gaps)).one()
+        last = connection.execute(select(func.max(Run.run_id))).scalar_one()
+        run = connection.execute(
+            select(Run.started_at, Run.status, Run.calls, Run.scopes, Run.gaps).where(Run.run_id == last)
+        ).one()
+        here = ScopeRun.run_id == last
         ends = connection.execute(
-            select(ScopeRun.account_id, func.max(ScopeRun.finished_at)).group_by(ScopeRun.account_id)
+            select(ScopeRun.account_id, func.max(ScopeRun.finished_at)).where(here).group_by(ScopeRun.account_id)
         )
+        known_keys = select(func.count()).select_from(Key).where(Key.valid_to.is_(None))
+        known_grants = select(func.count()).select_from(KeyGrant).where(KeyGrant.valid_to.is_(None))
         return {
             "status": run.status,
             "calls": run.calls,
             "scopes": run.scopes,
             "gaps": run.gaps,
-            "retries": connection.execute(select(func.sum(ScopeRun.retries))).scalar_one() or 0,
-            "keys": connection.execute(select(func.count()).select_from(Key)).scalar_one(),
-            "grants": connection.execute(select(func.count()).select_from(KeyGrant)).scalar_one(),
+            "retries": connection.execute(select(func.sum(ScopeRun.retries)).where(here)).scalar_one() or 0,
+            "keys": connection.execute(known_keys).scalar_one(),
+            "grants": connection.execute(known_grants).scalar_one(),
             "finished": {account: (end - run.started_at).total_seconds() for account, end in ends if end is not None},
         }
 
