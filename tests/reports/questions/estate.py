@@ -107,7 +107,7 @@ def estate(path: Path, *, iam: bool = True) -> World:
 
 def _keys(world: World) -> None:
     app = who(SHOP, "role/app")
-    shop = {"Sid": "Shop", "Principal": {"AWS": who(SHOP, "root")}}
+    shop: dict[str, Any] = {"Sid": "Shop", "Principal": {"AWS": who(SHOP, "root")}}
     only_secrets = {"StringEquals": {"kms:ViaService": VIA}}
     for key_arn, statements in (
         (SHARED, [root_statement(DATA), allow(USE, **shop), allow(DECRYPT, Sid="App", Principal={"AWS": app})]),
@@ -146,7 +146,7 @@ def _secrets(world: World) -> None:
         secret_policy(world, secret(name))
     world.uses(world.secret(SHOP, IRELAND, "default"), MANAGED, "aws_managed", role="secret", raw=None)
     secret_policy(world, secret("default"))
-    other = {"Sid": "Other reads", "Principal": {"AWS": who(OTHER, "root")}}
+    other: dict[str, Any] = {"Sid": "Other reads", "Principal": {"AWS": who(OTHER, "root")}}
     refused = {"Effect": "Deny", "Principal": {"AWS": who(SHOP, "role/batch")}, "Action": GET, "Resource": "*"}
     secret_policy(world, secret("own"), allow(GET, **other), refused)
     world.uses(world.database(SHOP, IRELAND, "orders", encryption="true"), LOCAL)

@@ -1,0 +1,176 @@
+"""Questions about the made-up organization, as its people would ask them; the expected answers were worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from demo import policies
+from reports.access.decide import allowed
+from reports.access.policy import parse
+from reports.access.verdicts import Effect, Estate, KeyFacts
+from tests.end_to_end.conftest import House
+
+ROOT = "Enable IAM User Permissions"
+EVERYTHING = "policy AdministratorAccess (#0)"
+
+
+@pytest.fixture(scope="module")
+def no_iam(crawled: House, tmp_path_factory: pytest.TempPathFactory) -> House:
+    """The organization, crawled without its IAM into a ledger of its own."""
+    house = crawled.copy(tmp_path_factory.mktemp("no-iam") / "house")
+    settings = yaml.safe_load(house.settings.read_text(encoding="utf-8"))
+    settings["crawl"]["iam"] = False
+    settings["database"] = "sqlite:///no-iam.db"
+    settings["report"]["mart"] = "no-iam.duckdb"
+    house.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert house.run("crawl").returncode == 3
+    return house
+
+
+def asked(house: House, *arguments: str, code: int = 0) -> Any:
+    """The JSON answer of a command."""
+    done = house.run(*arguments, "--format", "json")
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def ways(answer: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[str, ...]]]]:
+    """Answer and principal to its ways to the one key; no principal comes twice."""
+    (key,) = answer["keys"]
+    found = {
+        (holder["answer"], holder["principal"]): {
+            (way["path"], way["via"], tuple(way["identity_policies"])) for way in holder["ways"]
+        }
+        for holder in key["holders"]
+    }
+    assert len(found) == len(key["holders"])
+    return found
+
+
+def grant_of(house: House, key_arn: str) -> str:
+    """The id of the one grant on a key."""
+    (row,) = house.sql(f"SELECT grant_id FROM grants WHERE key_arn = '{key_arn}'")
+    return str(row["grant_id"])
+
+
+def test_who_can_read_a_secret(crawled: House) -> None:
+    """Admin may call everything, and decrypts by the key policy as by a grant; beside it the root user, and nobody else."""
+    world = crawled.world
+    lab = world.accounts["lab"]
+    answer = asked(crawled, "who-can", "decrypt", world.hostile_secret)
+    grant = grant_of(crawled, world.hostile_key)
+    assert ways(answer) == {
+        ("yes", world.administrator_role): {("policy", ROOT, (EVERYTHING,)), ("grant", grant, ())},
+        ("yes", policies.root(lab)): {("policy", ROOT, ())},
+    }
+    (admin,) = [one for one in answer["keys"][0]["holders"] if one["principal"] == world.administrator_role]
+    assert [(way["path"], way["identity_policies"]) for way in admin["resource_ways"]] == [("iam", [EVERYTHING])]
+
+
+def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: House) -> None:
+    """Then nobody surely can: Admin (by its grant) and the account as a whole depend on IAM, and it is said why."""
+    world = no_iam.world
+    answer = asked(no_iam, "who-can", "decrypt", world.hostile_secret, code=3)
+    lab = policies.root(world.accounts["lab"])
+    grant = grant_of(no_iam, world.hostile_key)
+    assert ways(answer) == {
+        ("depends", world.administrator_role): {("policy", ROOT, ()), ("grant", grant, ())},
+        ("depends", lab): {("policy", ROOT, ())},
+    }
+    assert all("IAM was not collected" in holder["reason"] for holder in answer["keys"][0]["holders"])
+
+
+def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: House) -> None:
+    """The secret lets account platform in, its key does not: only the root user of its own account can read it."""
+    world = crawled.world
+    answer = asked(crawled, "who-can", "decrypt", world.key_arn_secret)
+    assert ways(answer) == {("yes", policies.root(world.accounts["data"])): {("policy", ROOT, ())}}
+
+
+def test_secrets_whose_key_is_gone_or_hidden(crawled: House) -> None:
+    """A key that no longer exists is nobody's, which is known; one in an account that was not crawled is not known."""
+    gone = asked(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
+    assert gone["keys"][0]["holders"] == []
+    assert any("The secret's key is gone" in note for note in gone["notes"])
+    hidden = asked(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
+    assert "was not crawled" in hidden["keys"][0]["unknown"][0]
+    assert {holder["answer"] for holder in hidden["keys"][0]["holders"]} == {"unknown"}
+
+
+def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: House) -> None:
+    """Maria uses the tier's key through her group; Deployment has every permission, and a boundary without KMS."""
+    found = ways(asked(crawled, "who-can", "decrypt", crawled.world.tier_key))
+    assert found["yes", crawled.world.developer] == {
+        ("policy", ROOT, ("policy use-the-tier-key of group developers (UseTheTier)",))
+    }
+    assert not any(principal == crawled.world.bounded_role for _, principal in found)
+
+
+def test_hostile_text_is_printed_as_text(crawled: House) -> None:
+    """Names from AWS reach a terminal without control characters."""
+    done = crawled.run("who-can", "use", crawled.world.hostile_secret)
+    assert done.returncode == 0, done.stderr
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert "lab/=HYPERLINK" in done.stdout
+
+
+def test_errors_are_one_sentence(crawled: House) -> None:
+    """What there is not, and what there are several of: exit code 2 and the candidates."""
+    unknown = crawled.run("who-can", "decrypt", "alias/payments-databas")
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
+    assert "did you mean" in unknown.stderr
+    several = crawled.run("who-can", "decrypt", "alias/payments-database")
+    assert several.returncode == 2
+    assert several.stderr.count("arn:aws:kms:") == 2
+
+
+def test_denials_with_statements_that_fix_them(crawled: House) -> None:
+    """Each of our denied calls has a statement; with it in the key's policy, the engine lets our role in."""
+    world = crawled.world
+    answer = asked(crawled, "denials", code=3)
+    assert answer["other_gaps"] > 0
+    keys = {subject: one for one in answer["denials"] if one["fix_in"] == "key policy" for subject in one["subjects"]}
+    assert set(keys) == {world.locked_key, world.appliance_key}
+    role = world.role_arn(world.accounts["data"])
+    crawled.aws.clear_faults()  # an administrator reads what our role may not
+    client = crawled.aws.session(world.accounts["data"], "us-east-1").client("kms")
+    for key_arn, one in keys.items():
+        assert one["role"] == role
+        text = json.loads(client.get_key_policy(KeyId=key_arn, PolicyName="default")["Policy"])
+        facts, estate = KeyFacts(key_arn, world.accounts["data"], tags={}), Estate(world.organization)
+        fixed = parse(orjson.dumps(text | {"Statement": [*text["Statement"], one["fix"]["statement"]]}).decode())
+        for action in one["actions"]:
+            assert allowed(fixed, facts, estate, role, action, {}).effect is Effect.ALLOW
+            if key_arn == world.locked_key:
+                before = parse(orjson.dumps(text).decode())
+                assert allowed(before, facts, estate, role, action, {}).effect is Effect.DENY
+    (trust,) = [one for one in answer["denials"] if one["fix_in"] == "trust policy"]
+    assert [account["account_id"] for account in trust["accounts"]] == [world.accounts["legacy"]]
+
+
+def test_what_an_account_and_a_person_can_use(crawled: House) -> None:
+    """The vendor's account has its keys; Maria has one, with what it protects."""
+    world = crawled.world
+    vendor = asked(crawled, "access", policies.CHECKMARX_ACCOUNT, code=3)
+    assert {one["key_arn"] for one in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
+    maria = asked(crawled, "access", "maria")
+    (key,) = maria["keys"]
+    assert (key["key_arn"], key["protects"] > 0) == (world.tier_key, True)
+
+
+def test_vendors(crawled: House) -> None:
+    """Each outside party with its keys, and what remains of its access without each way."""
+    rows = asked(crawled, "vendors")["vendors"]
+    world = crawled.world
+    found = {(row["party"], row["key_arn"]): row for row in rows}
+    assert ("Checkmarx", world.vendor_key) in found
+    stranger = found[policies.STRANGER_ACCOUNT, world.stranger_key]
+    assert (stranger["access"], stranger["paths"]) == ("external", ["Vendor"])
+    done = crawled.run("vendors")
+    assert done.returncode == 0
+    assert "without it, the access ends" in done.stdout
