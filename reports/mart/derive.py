@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import orjson
 from models.base import canonical_json
 from models.policies import canonical_policy
 from models.run import Cause
+from reports.access.actions import names
+from reports.access.identity import read_identity
 from reports.access.policy import Named, Statement, parse
 from reports.access.principals import classify, known_parties, named
 
@@ -31,6 +34,10 @@ _TABLES = {
     "principal": "principal VARCHAR, type VARCHAR, account VARCHAR",
     "party": "account_id VARCHAR, name VARCHAR",
     "cause": "cause VARCHAR, text VARCHAR",
+    "identity_statement": (
+        "policy_hash VARCHAR, position INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], inverted BOOLEAN, "
+        "reason VARCHAR"
+    ),
     "rule": (
         "rule_id VARCHAR, title VARCHAR, severity VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
         "parameters VARCHAR"
@@ -53,6 +60,7 @@ def derive(
         fill(duck, folder, "rule", _TABLES["rule"], rules)
         fill(duck, folder, "principal", _TABLES["principal"], _grantees(duck))
         _policies(duck, folder)
+        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], _identity_statements(duck))
 
 
 def fill(
@@ -97,6 +105,31 @@ def _grantees(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
     for (written,) in _rows(duck, query):
         found = classify(Named("AWS", written))
         yield {"principal": written, "type": found.type, "account": found.account}
+
+
+def _identity_statements(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+    """What IAM policies say about keys; conditions are not judged here, for they depend on who calls how."""
+    query = (
+        "SELECT policy_hash, received FROM ledger.policy_document WHERE policy_hash IN (SELECT policy_hash FROM "
+        "ledger.iam_managed_policy UNION SELECT policy_hash FROM ledger.iam_inline_policy)"
+    )
+    for digest, received in _rows(duck, query):
+        for position, one in enumerate(read_identity(received)):
+            keys = ", ".join(dict.fromkeys(element.written for element in one.elements))
+            yield {
+                "policy_hash": digest,
+                "position": position,
+                "allow": one.allow,
+                "operations": names(one.operations),
+                "patterns": [_pattern(resource) for resource in one.resources],
+                "inverted": one.inverted,
+                "reason": one.reason or (f"its conditions on {keys} are not judged" if one.elements else None),
+            }
+
+
+def _pattern(resource: str) -> str:
+    """A resource of a policy as a regular expression."""
+    return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def _policies(duck: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -56,6 +56,7 @@ CONTRACT = {
     "other_paths since_run",
     "key_access": "key_arn key_alias account_id account_name region key_state access principal principal_account party "
     "operations path via position scope needs_iam reason sentence witness other_paths since_run since known",
+    "key_access_iam": "key_arn account_id access principal operations path via reason sentence",
     "key_policy_problems": "key_arn key_alias account_id account_name region code statement position sentence since",
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
     "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
