@@ -113,7 +113,8 @@ def _lines(one: Usable, kind: str) -> Iterator[str]:
         sort = {"policy": "statement", "grant": "grant"}.get(way["path"], "IAM policy")
         through = f"{sort} {way['via']}"
         iam = f" with {' or '.join(way['identity_policies'])}" if way["identity_policies"] else ""
-        depends = {"depends": ", if its IAM allows", "unknown": f" (not known: {way['reason']})"}.get(way["answer"], "")
+        depends = ", if its IAM allows" if way["needs_iam"] and not iam else ""
+        depends = f" (not known: {way['reason']})" if way["answer"] == "unknown" else depends
         scope = f", {way['scope']}" if way["scope"] else ""
         who = f" for {way['principal']}" if way["principal"] and kind == "account" else ""
         yield f"  {through}{iam}{who}{depends}{scope}: {', '.join(way['operations'])}"
@@ -182,9 +183,11 @@ def _depends(facts: Facts, account: str) -> str:
 
 def _of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.estate.accounts else ""
+    # With its IAM collected an account surely can: its root user, and whoever has a row of their own.
+    ours = account in facts.estate.accounts and facts.iam.get(account, ("no", None))[0] != "yes"
     for row in rows(facts.duck, _ACCESS.format(f"(principal_account = $account{everyone})"), {"account": account}):
-        answer = "unknown" if row["access"] == "unknown" else "depends" if row["needs_iam"] else "yes"
-        yield row | {"answer": answer, "identity_policies": []}
+        answer = _answer(row)
+        yield row | {"answer": "yes" if answer == "depends" and not ours else answer, "identity_policies": []}
 
 
 def _of_principal(facts: Facts, found: Principal) -> tuple[list[dict[str, Any]], str]:

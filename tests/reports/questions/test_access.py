@@ -47,6 +47,16 @@ def test_an_account(mart_path: Path) -> None:
     assert (local.protects, local.protected) == (2, ["orders", "own"])
     assert {one.key_arn for one in access(mart_path, DATA).keys} >= {SHARED, NAMED}
     assert UNREAD not in {one.key_arn for one in found.keys}
+    assert found.known
+
+
+def test_an_account_whose_iam_was_not_collected(without_iam: Path) -> None:
+    """Whether anyone of the account can is a matter of IAM, and not known."""
+    found = access(without_iam, SHOP)
+    assert {way["answer"] for one in found.keys for way in one.ways if way["access"] == "owner_delegated"} == {
+        "depends"
+    }
+    assert not found.known
 
 
 def test_an_outside_account(mart_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from reports.mart.errors import QueryError
 from reports.questions.answers import Answer
+from reports.questions.facts import Facts
+from reports.questions.who_can import who_can
 from tests.reports.questions.conftest import Ask
 from tests.reports.questions.estate import (
     DATA,
@@ -205,3 +209,22 @@ def test_json_has_stable_names(ask: Ask) -> None:
 def test_other_accounts_are_asked_when_a_policy_lets_them_in(ask: Ask) -> None:
     """A visitor whose own IAM allows everything gets nowhere where the key does not let its account in."""
     assert not any(holder.account == OTHER for holder in ask("use", LOCAL).keys[0].holders)
+
+
+def test_as_of_an_earlier_run(mart_path: Path, ask: Ask) -> None:
+    """The same question as of a run has the answer of that run; a run that never was is refused."""
+    assert table(who_can(mart_path, "decrypt", SHARED, as_of="1")) == table(ask("decrypt", SHARED))
+    with pytest.raises(QueryError, match="there is no run 9"):
+        who_can(mart_path, "decrypt", SHARED, as_of="9")
+
+
+def test_agrees_with_the_stored_access(ask: Ask, facts: Facts) -> None:
+    """What view key_access tells of users and roles by name is what the live answer tells as well."""
+    query = (
+        "SELECT DISTINCT principal FROM key_access WHERE key_arn = $key AND path = 'iam' AND access <> 'unknown' "
+        "AND list_contains(operations, 'kms:Decrypt')"
+    )
+    for key_arn in (SHARED, LOCAL):
+        stored = {row[0] for row in facts.duck.execute(query, {"key": key_arn}).fetchall()}
+        live = {holder.principal for holder in ask("decrypt", key_arn).keys[0].holders if holder.answer == "yes"}
+        assert stored <= live
