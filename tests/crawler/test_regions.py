@@ -10,7 +10,7 @@ import pytest
 from crawler import organization as org
 from crawler.aws.errors import AwsError
 from models.settings import RegionSettings
-from tests.crawler.scripted import Answer, Caller, ScriptedAws, denied, door_to, in_turn, refused
+from tests.crawler.scripted import Caller, Given, ScriptedAws, denied, door_to, in_turn, refused
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
 
@@ -52,12 +52,15 @@ def regions(
 def test_the_account_itself_is_asked_and_the_organization_is_not() -> None:
     """By default each account tells its own regions: of them AWS takes more calls than of the organization."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": MEMBER_REGIONS})
-    assert regions(aws, SHOP, MANAGEMENT) == [{"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}] * 2
+    assert (
+        regions(aws, SHOP, MANAGEMENT)
+        == [{"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}] * 2
+    )
     assert [call.name for call in aws.asked] == ["ec2:DescribeRegions"] * 2
 
 
 @pytest.mark.parametrize("answer", [denied("ec2:DescribeRegions"), refused("Throttling"), {"Regions": []}])
-def test_what_an_account_does_not_tell_the_organization_does(answer: Answer) -> None:
+def test_what_an_account_does_not_tell_the_organization_does(answer: Given) -> None:
     """Refused, throttled or without any region: the organization is asked about that account, and only about that one."""
     silent = in_turn(answer, MEMBER_REGIONS)
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": silent})

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crawler.aws.door import Door
 from crawler.aws.errors import AwsError
 from crawler.aws.pace import NARROWEST, RATES, WINDOW, Bucket, Pace
+from crawler.aws.roles import ASSUME_ROLE, CALLER_IDENTITY
 from crawler.declare import Operation
 from crawler.kms import DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY, LIST_GRANTS, LIST_KEYS
 from crawler.usage import DB_CLUSTER, DB_INSTANCE
@@ -269,6 +270,9 @@ def test_buckets_are_apart_by_account_region_and_operation_and_shared_by_a_servi
     assert all(other is not one for other in others)
     instances = pace.bucket(ACCOUNT, REGION, DB_INSTANCE.listing, 0.0)
     assert instances is pace.bucket(ACCOUNT, REGION, DB_CLUSTER.listing, 0.0)
+    sessions = pace.bucket(ACCOUNT, REGION, ASSUME_ROLE, 0.0)
+    assert sessions is pace.bucket(ACCOUNT, REGION, CALLER_IDENTITY, 0.0)
+    assert sessions.size == SHARE * 600
 
 
 def test_an_account_that_is_done_is_forgotten_once_its_buckets_are_full() -> None:

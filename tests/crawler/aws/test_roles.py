@@ -17,7 +17,7 @@ from crawler.kms import DESCRIBE_KEY
 from crawler.permissions import member_actions, operations
 from models.run import Cause
 from models.settings import AwsSettings, RoleSettings
-from tests.crawler.scripted import REGION, Answer, Asked, Given, ScriptedAws, door_to, refused
+from tests.crawler.scripted import REGION, Answer, Asked, Given, ScriptedAws, door_to, in_turn, refused
 
 HUB = "999988887777"
 MEMBER = "111122223333"
@@ -181,6 +181,33 @@ def test_an_expired_session_is_renewed_once_however_many_calls_saw_it() -> None:
 
     assert asyncio.run(many()) == [{"KeyMetadata": {}}] * 50
     assert sts.sessions == 2
+
+
+def test_who_we_are_is_asked_once_by_many_at_once() -> None:
+    """A hundred accounts that are opened together cost one GetCallerIdentity."""
+    sts = Sts()
+
+    async def many() -> set[tuple[str, str]]:
+        roles = sts.roles()
+        return {
+            (found.arn, found.account_id) for found in await asyncio.gather(*(roles.identity() for _ in range(100)))
+        }
+
+    assert asyncio.run(many()) == {(AS_ROLE, HUB)}
+    assert len(sts.aws.of("sts:GetCallerIdentity")) == 1
+
+
+def test_who_we_are_is_asked_again_where_the_first_answer_was_an_error() -> None:
+    """An error of one is nobody else's answer."""
+    sts = Sts(sts_GetCallerIdentity=in_turn(refused("Throttling"), {"Arn": AS_ROLE, "Account": HUB}))
+
+    async def twice() -> tuple[Any, Any]:
+        roles = sts.roles()
+        return await asyncio.gather(roles.identity(), roles.identity(), return_exceptions=True)
+
+    failed, found = asyncio.run(twice())
+    assert isinstance(failed, AwsError)
+    assert found.account_id == HUB
 
 
 def assuming(answer: AwsError) -> AwsError:
