@@ -60,6 +60,8 @@ CONTRACT = {
     "key_policy_problems": "key_arn key_alias account_id account_name region code statement position sentence since",
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
     "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
+    "vendor_checks": "profile vendor kind about account_id account_name region key_arn key_alias subject verdict severity "
+    "reason fix statement evidence deadline since",
     "changes": "run_id at account_id account_name region key_arn resource_arn subject kind severity sentence before after",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause cause_text "
     "code message since_run since nights",
