@@ -65,7 +65,7 @@ class Check:
 
 def of_key(use: Use, key: KeyRow, verdict: Verdict, reason: str, **more: Any) -> Check:
     """A key's verdict; what is all right is worth no attention, what is not known some."""
-    severity = use.profile.severity if verdict in FAILING else "medium" if verdict is Verdict.UNKNOWN else "info"
+    severity: str = use.profile.severity if verdict in FAILING else "medium" if verdict is Verdict.UNKNOWN else "info"
     if verdict is Verdict.OVER_SHARED and SEVERITIES.index(severity) < SEVERITIES.index("high"):
         severity = "high"  # too much access harms nobody's service: what is broken comes first
     if verdict is not Verdict.BROKEN:

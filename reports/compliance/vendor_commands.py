@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNSURE = 0, 1, 3
 _QUERY = """
 SELECT profile, vendor, kind, about, account_id, account_name, region, key_arn, key_alias, subject, verdict, severity,
@@ -53,7 +54,7 @@ def check(
     """Check keys against what vendors ask for; PROFILE is one use of a profile, by its name in the settings.
 
     Exit code 1: a key is blocked, broken or shared too widely, or something is wrong, from the chosen severity on. 3: a key's
-    verdict is not known. 0 otherwise.
+    verdict is not known. 0 otherwise. JSON has `format` and `checks`: the columns of view vendor_checks.
     """
     from models.settings import load
     from reports.mart.errors import MartError
@@ -73,7 +74,7 @@ def check(
     if profile is not None and not rows:
         raise click.UsageError(f"no use of a profile is named {profile}; there are {', '.join(known) or 'none'}")
     if form == "json":
-        json.dump([_plain(row) for row in rows], sys.stdout, indent=2)
+        json.dump({"format": FORMAT, "checks": [_plain(row) for row in rows]}, sys.stdout, indent=2)
         click.echo()
     else:
         _table(rows, everything=everything)

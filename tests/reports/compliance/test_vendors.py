@@ -10,10 +10,12 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner, Result
 
 from models.base import content_hash
 from models.policies import canonical_policy
 from models.tables import IamInlinePolicy, IamListing, IamPrincipal, Key, KeyMetadata, Tag
+from reports.compliance.vendor_commands import check as check_command
 from reports.compliance.vendor_commands import exit_code
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
@@ -248,7 +250,7 @@ def test_a_vault_as_its_vendor_wants_it(world: World, check: Check) -> None:
         (assume(), [], "blocked_by_policy", {"role_policy_missing"}),
     ],
 )
-def test_a_role_that_is_not_as_asked(
+def test_a_role_that_is_not_as_asked(  # noqa: PLR0917 - a row of the table above
     world: World, check: Check, trust: dict[str, Any], policy: list[str], verdict: str, found: set[str]
 ) -> None:
     """Trust, external id and actions are findings on the role; what keeps the vendor out is the key's verdict too."""
@@ -383,3 +385,24 @@ def test_tags_that_were_refused_are_unknown(world: World, check: Check) -> None:
     [row] = [row for row in check("plerion", {"accounts": [SHOP]}) if row["kind"] == "key"]
     assert row["verdict"] == "unknown"
     assert "kms:ListResourceTags was refused" in row["reason"]
+
+
+def test_the_command_tells_verdicts_and_ends_with_them(world: World, check: Check, tmp_path: Path) -> None:
+    """`check` prints what is wrong with what to do, JSON has everything, and the exit code follows severity."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx(grant={}))
+    check("checkmarx-one", {"keys": [arn]})
+    config = tmp_path / "kmsledger.yaml"
+    config.write_text(f"report: {{mart: '{tmp_path / 'mart.duckdb'}'}}\n")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(check_command, [*arguments, "--config", str(config)])
+
+    told = run("checkmarx-one")
+    assert told.exit_code == 1
+    assert "blocked by policy" in told.output
+    assert "What to do: Add to the key policy" in told.output
+    assert run("checkmarx-one", "--fail-on", "never").exit_code == 0
+    answer = json.loads(run("--format", "json").output)
+    assert answer["format"] == "kmsledger.vendor-checks/1"
+    assert {row["profile"] for row in answer["checks"]} == {"checkmarx-one", "cerby", "plerion"}
+    assert run("nobody").exit_code == 2
