@@ -12,8 +12,9 @@ from crawler.aws.door import Door
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.transport import Credentials
 from crawler.declare import Operation
+from models.crawl_settings import CrawlSettings
 from models.run import Cause
-from models.settings import AwsSettings, CrawlSettings
+from models.settings import AwsSettings
 
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"

@@ -23,7 +23,7 @@ from models.database import connect
 from models.keys import Key
 from models.run import Outcome, Run, RunStatus, ScopeRun
 from tests import postgres
-from tests.chaos.test_chaos import rows
+from tests.contents import rows
 
 READ = ScopeRun.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
