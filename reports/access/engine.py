@@ -146,12 +146,16 @@ class Judge:
             held |= operations
             yield verdict
         if self.denies and rule.operations & ~held:
-            root = Caller(Kind.ROOT, Origin.OURS, caller.name, caller.account, caller.name)
-            left = rule.operations & ~held
-            holder, access = found.written, Access.OWNER_DELEGATED
-            for verdict, _ in self._tried(rule, root, holder, access, level=INSIDE_NETWORKS, among=left):
-                scope = "; ".join(filter(None, ("only the root user", verdict.scope)))
-                yield replace(verdict, scope=scope)
+            yield from self._of_root(rule, found.written, Access.OWNER_DELEGATED, rule.operations & ~held)
+
+    def _of_root(self, rule: Rule, holder: str, access: Access, left: int) -> Iterator[Verdict]:
+        """The root user of the owner's account, whom a Deny with NotPrincipal can leave out while it stops all others."""
+        account = self._facts.account
+        name = f"arn:{self.reach.partition}:iam::{account}:root"
+        root = Caller(Kind.ROOT, Origin.OURS, name, account, name)
+        for verdict, _ in self._tried(rule, root, holder, access, level=INSIDE_NETWORKS, among=left):
+            scope = "; ".join(filter(None, ("only the root user", verdict.scope)))
+            yield replace(verdict, scope=scope)
 
     def _access(self, found: Principal) -> Access:
         if found.type == "service":
@@ -183,10 +187,14 @@ class Judge:
                 # Someone outside who is in a certain network says nothing about our own accounts.
                 left &= ~(covered & ~near | by_organization) if caller.origin is Origin.OURS else ~covered
             access = self._access_of(caller)
+            held = 0
             for verdict, operations in self._tried(rule, caller, "*", access, level=INSIDE_NETWORKS, among=left):
                 if caller.origin is Origin.OURS and caller.account is None and verdict.access is not Access.UNKNOWN:
                     by_organization |= 0 if verdict.scope else operations
+                held |= operations
                 yield verdict
+            if caller.account == self._facts.account and self.denies and rule.operations & left & ~held:
+                yield from self._of_root(rule, "*", access, rule.operations & left & ~held)
 
     def _access_of(self, caller: Caller) -> Access:
         if caller.kind is Kind.SERVICE:

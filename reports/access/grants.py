@@ -173,8 +173,17 @@ def _context(constraints: str | None) -> Mapping[str, str | tuple[str, ...]]:
     return {key: value for key, value in _constraints(constraints)[1].items() if isinstance(value, str)}
 
 
+_READ: list[tuple[Policy, str, list[Rule]]] = []
+"""The policy that was read last: the grants of one key, or of keys that are alike, come one after the other."""
+
+
 def _denies(policy: Policy, facts: KeyFacts) -> list[Rule]:
-    return [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
+    for known, arn, rules in _READ:
+        if known is policy and arn == facts.arn:
+            return rules
+    found = [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
+    _READ[:] = [(policy, facts.arn, found)]
+    return found
 
 
 def _has_deny(policy: Policy) -> bool:

@@ -94,16 +94,17 @@ def _table(mapped: type[Base]) -> Table:
 
 
 def _parts(after: int, after_analysis: int) -> list[Part]:
-    grants = "true"
+    grants = analyses = "true"
     keys = ""
     if after:
         judged = f"SELECT key_arn FROM key_analysis WHERE version_id > {after_analysis:d}"
         grants = f"(version_id > {after:d} OR (valid_to IS NULL AND key_arn IN ({judged})))"
+        analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
         keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
     return [
         Part(_table(KeyGrant), _GRANT, grants),
         Part(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
-        Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"true{keys}"),
+        Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
         Part(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
         Part(_table(AccessPolicy), ("policy_hash", "looks", "denies")),
     ]
@@ -126,8 +127,11 @@ def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrant
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
     tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["denies"]})
     asked = AskedGrants([], {})
-    for row in rows:
-        arn, analysis_id = row["key_arn"], bytes.fromhex(row["analysis_id"])
+    # Keys with one analysis are alike: those of one policy follow each other, and the policy is read once for all of them.
+    alike: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
+        arn = alike.setdefault(row["policy_analysis"], row["key_arn"]) if row["denies"] else row["key_arn"]
+        analysis_id = bytes.fromhex(row["analysis_id"])
         names = aliases.get(arn)
         facts = KeyFacts(
             arn,

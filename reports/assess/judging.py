@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from models.base import canonical_json
+import orjson
+
 from reports.access.engine import analyse_policy
 from reports.access.grants import analyse_grant, constraint_scope
 from reports.access.policy import Policy, parse
@@ -121,14 +122,14 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "access": verdict.access.value,
         "principal": verdict.principal,
         "principal_account": verdict.account,
-        "operations": canonical_json(list(verdict.operations)),
+        "operations": _operations(verdict.operations),
         "via": verdict.via,
         "position": verdict.position,
         "scope": verdict.scope,
         "reason": verdict.reason,
         "witness": None
         if witness is None
-        else canonical_json(
+        else _json(
             {
                 "caller": witness.caller,
                 "account": witness.account,
@@ -138,3 +139,13 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         ),
         "sentence": verdict.sentence,
     }
+
+
+@lru_cache(maxsize=65_536)
+def _operations(listed: tuple[str, ...]) -> str:
+    return _json(listed)
+
+
+def _json(value: Any) -> str:
+    """Canonical JSON, without what a process would have to load for the ledger's own."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -144,9 +144,8 @@ def _facts(arn: str, row: RowMapping, tags: Mapping[str, str] | None, aliases: S
 
 
 _OF_METADATA = """
-SELECT p.version_id, p.key_arn, p.policy_hash FROM key_metadata m
-JOIN key_policy p ON p.key_arn = m.key_arn AND p.valid_to IS NULL
-WHERE m.version_id > :metadata AND m.valid_to IS NULL
+SELECT p.version_id, p.key_arn, p.policy_hash FROM key_policy p
+WHERE p.valid_to IS NULL AND p.key_arn IN (SELECT key_arn FROM key_metadata WHERE version_id > :metadata)
 """
 _OF_LOOKS = """
 SELECT p.version_id, p.key_arn, p.policy_hash FROM key_policy p
@@ -188,7 +187,7 @@ def _collect(connection: Connection, since: Since) -> None:
         connection.execute(
             text(
                 f"INSERT INTO access_changing SELECT version_id, key_arn, policy_hash, 0 FROM ({' UNION '.join(again)}) AS q "
-                "WHERE version_id <= :after"
+                "WHERE version_id + 0 <= :after"
             ),
             {"after": since.policy, "metadata": since.metadata},
         )
@@ -312,14 +311,14 @@ _SPREAD = (
     """,
     # The same policy with another conclusion: something else that it looks at has changed in this run.
     """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND valid_from >= :run AND key_arn IN
-      (SELECT j.key_arn FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn
-        AND j.analysis_id <> key_analysis.analysis_id)
+    DELETE FROM key_analysis WHERE valid_to IS NULL AND valid_from >= :run
+      AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 0)
+      AND analysis_id <> (SELECT j.analysis_id FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
     """,
     """
-    UPDATE key_analysis SET valid_to = :run WHERE valid_to IS NULL AND key_arn IN
-      (SELECT j.key_arn FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn
-        AND j.analysis_id <> key_analysis.analysis_id)
+    UPDATE key_analysis SET valid_to = :run WHERE valid_to IS NULL
+      AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 0)
+      AND analysis_id <> (SELECT j.analysis_id FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
     """,
     """
     INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content)

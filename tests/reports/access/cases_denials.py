@@ -304,7 +304,11 @@ CASES = [
     ),
     # NotPrincipal
     Case(
-        "deny-not-principal", NOT_PRINCIPAL, [EVERYONE, deny(None, NotPrincipal=aws(APP, root()))], [], hygiene=LOCKED
+        "deny-not-principal",
+        NOT_PRINCIPAL,
+        [EVERYONE, deny(None, NotPrincipal=aws(APP, root()))],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user"],
+        hygiene=LOCKED,
     ),
     Case(
         "deny-not-principal-user",
