@@ -28,6 +28,7 @@ VIEWS = [view.name for view in views.views()]
 # Views that may answer differently later; nothing else may.
 DIFFERS: dict[str, str] = {
     "rules": "the rules are those of today: the ledger keeps the verdicts of each night, not the texts of the rules",
+    "vendor_checks": "they go by the settings and profiles of today, and are made for the mart's own run only",
 }
 
 
