@@ -182,7 +182,8 @@ def _list_regions(call: Call) -> bytes:
 
 def _describe_regions(call: Call) -> bytes:
     words = {"ENABLED_BY_DEFAULT": "opt-in-not-required", "ENABLED": "opted-in", "DISABLED": "not-opted-in"}
-    account = call.place.account
+    # As it is in the list now: a place is held, and its account with it.
+    account = call.state.world.account(call.session.account_id) or call.place.account
     every = call.asked.get("AllRegions") == "true"
     regions = [
         {"regionName": region, "regionEndpoint": f"ec2.{region}.amazonaws.com", "optInStatus": words[status]}

@@ -28,6 +28,8 @@ from models.tables import facets
 
 OPT_IN = "af-south-1"
 DENIED, EXCLUDED = "eu-west-1", "eu-central-1"
+CONCLUSIONS = "key_analysis"
+"""Follows from other facts, also from who is in the organization."""
 ABOUT_PLACES = {Account.__tablename__, AccountRegion.__tablename__, Gap.__tablename__, "finding"}
 """Facts that say what a night could see; all others are facts of what is there."""
 
@@ -156,7 +158,7 @@ def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
     compared = 0
     with engine.connect() as connection:
         for name, facet in facets().items():
-            if name in ABOUT_PLACES:
+            if name in {*ABOUT_PLACES, CONCLUSIONS}:
                 continue
             table = facet.table()
             intervals = connection.execute(select(table.c.valid_from, table.c.valid_to)).all()
@@ -166,6 +168,24 @@ def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
     assert compared > 1000
 
 
+def test_conclusions_change_only_for_the_account_that_was_out_of_the_organization(nights: Nights) -> None:
+    """Who can use a key is concluded anew only where its account was a stranger for a night; then it is as before."""
+    engine = connect(f"sqlite:///{nights.directory / 'ledger.db'}", must_exist=True)
+    table = facets()[CONCLUSIONS].table()
+    held: dict[str, list[tuple[int, int | None, bytes]]] = {}
+    with engine.connect() as connection:
+        columns = (table.c.key_arn, table.c.valid_from, table.c.valid_to, table.c.analysis_id)
+        for arn, *version in connection.execute(select(*columns).order_by(table.c.key_arn, table.c.valid_from)):
+            held.setdefault(arn, []).append(tuple(version))
+    engine.dispose()
+    changed = {arn: versions for arn, versions in held.items() if [one[:2] for one in versions] != [(1, None)]}
+    assert {arn.split(":")[4] for arn in changed} == {nights.accounts["left"]}
+    assert len(changed) < len(held)
+    for versions in changed.values():
+        assert [one[:2] for one in versions] == [(1, 2), (2, 3), (3, None)]
+        assert versions[0][2] == versions[2][2] != versions[1][2]
+
+
 def test_list_keys_denied_for_one_night(nights: Nights) -> None:
     """The region's keys are last known, one night old, because the list is a gap; then all is as before."""
     place = nights.of("denied", DENIED)
@@ -173,7 +193,10 @@ def test_list_keys_denied_for_one_night(nights: Nights) -> None:
     gap, scope = _outcomes(nights, place)
     assert (gap["outcome"], gap["action"], gap["nights"]) == ("gap", "kms:ListKeys", 1)
     assert (gap["cause_text"], scope["outcome"]) == ("our role lacks the permission", "partial")
-    assert nights.sql(f"SELECT * FROM coverage WHERE {place} AND outcome <> 'complete'", 3) == []
+    # What is refused of a key every night is nothing of this one.
+    troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {place} AND outcome <> 'complete' ORDER BY ALL"
+    assert nights.sql(troubles, 3) == nights.sql(troubles, 1)
+    assert nights.sql(f"SELECT * FROM coverage WHERE {place} AND outcome <> 'complete' AND since_run > 1", 3) == []
     assert "A whole list is missing (kms:ListKeys) in" in nights.reports[1]
 
 

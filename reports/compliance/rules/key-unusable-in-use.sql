@@ -29,14 +29,15 @@ WITH use_of AS (
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY s.resource_arn
 ), inaccessible AS (
-  -- Days left are not counted here: a reason that differs every night would be a new finding every night.
+  -- Days left are not counted here, and the order is always the same: a reason that differs every night would be a new
+  -- finding every night.
   -- The day counts from the run that first saw the status: it can only have begun earlier.
-  SELECT u.key_arn, string_agg(
+  SELECT u.key_arn, array_to_string(list_sort(list(
     DISTINCT s.name || ' is ' || s.status || ', first seen on ' || strftime(b.seen_at, '%Y-%m-%d')
       || CASE WHEN s.status LIKE '%-recoverable'
         THEN ': recoverable for seven days, until ' || strftime(b.seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest'
-        ELSE ': it can only be restored from a backup' END,
-    '; ') AS sentence
+        ELSE ': it can only be restored from a backup' END
+    )), '; ') AS sentence
   FROM resources s
   JOIN key_usage u ON u.resource_arn = s.resource_arn AND u.key_arn IS NOT NULL
   JOIN (
