@@ -18,10 +18,23 @@ WITH own AS (
   SELECT account_id, any_value(name) AS name FROM ledger.account a
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
   GROUP BY account_id
+), named AS (
+  SELECT operations, unnest(CAST(CAST(operations AS JSON) AS VARCHAR[])) AS operation
+  FROM (SELECT DISTINCT operations FROM ledger.access_verdict) AS written
+), numbered AS (
+  -- Sets of operations are compared for millions of ways: as bits. There are some fifty; further ones share the last bit.
+  SELECT operation, least(row_number() OVER (ORDER BY operation) - 1, 62) AS place
+  FROM (SELECT DISTINCT operation FROM named) AS every
+), masked AS (
+  SELECT n.operations, bit_or(CAST(1 AS BIGINT) << CAST(b.place AS BIGINT)) AS mask
+  FROM named n
+  JOIN numbered b ON b.operation = n.operation
+  GROUP BY n.operations
 ), verdict AS (
-  SELECT analysis_id, n, access, principal, principal_account, via, position, reason,
-    CAST(CAST(operations AS JSON) AS VARCHAR[]) AS operations
-  FROM ledger.access_verdict
+  SELECT v.analysis_id, v.n, v.access, v.principal, v.principal_account, v.via, v.position, v.reason,
+    coalesce(m.mask, 0) AS mask
+  FROM ledger.access_verdict v
+  LEFT JOIN masked m ON m.operations = v.operations
 ), present AS (
   SELECT k.key_arn, k.account_id, m.manager, m.key_spec, m.key_usage, a.analysis_id, k.valid_from
   FROM ledger.key k
@@ -46,7 +59,7 @@ WITH own AS (
     AND g.subject <> ''
   GROUP BY g.subject, g.operation
 ), judged AS (
-  SELECT k.key_arn, 'policy' AS path, v.via, v.position, v.principal, v.principal_account, v.access, v.operations,
+  SELECT k.key_arn, 'policy' AS path, v.via, v.position, v.principal, v.principal_account, v.access, v.mask,
     v.analysis_id, v.n, NULL AS constraints, v.reason, a.valid_from
   FROM present k
   JOIN verdict v ON v.analysis_id = k.analysis_id
@@ -55,7 +68,7 @@ WITH own AS (
   SELECT g.key_arn, 'grant', g.grant_id, NULL,
     CASE v.principal WHEN '{grantee}' THEN g.grantee_principal WHEN '{retiring}' THEN g.retiring_principal
       ELSE v.principal END,
-    v.principal_account, v.access, v.operations, v.analysis_id, v.n, g.constraints, v.reason, g.valid_from
+    v.principal_account, v.access, v.mask, v.analysis_id, v.n, g.constraints, v.reason, g.valid_from
   FROM grant_of g
   JOIN verdict v ON v.analysis_id = g.analysis_id
 ), held AS (
@@ -71,19 +84,19 @@ WITH own AS (
 ), repeated AS (
   SELECT hash(key_arn, holder) AS pair FROM held GROUP BY pair HAVING count(*) > 1
 ), same AS (
-  SELECT key_arn, holder, arg_min({'via': via, 'operations': operations}, via, 9) AS ways
+  SELECT key_arn, holder, arg_min({'via': via, 'mask': mask}, via, 9) AS ways
   FROM held
   WHERE hash(key_arn, holder) IN (SELECT pair FROM repeated) AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, holder
 ), throughout AS (
-  SELECT key_arn, principal_account, arg_min({'via': via, 'operations': operations}, via, 9) AS ways
+  SELECT key_arn, principal_account, arg_min({'via': via, 'mask': mask}, via, 9) AS ways
   FROM held
   WHERE wide AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, principal_account
 ), everyone AS (
   SELECT key_arn,
-    arg_min({'via': via, 'operations': operations}, via, 9) FILTER (access <> 'organization') AS ways,
-    arg_min({'via': via, 'operations': operations}, via, 9) FILTER (access = 'organization') AS our_ways
+    arg_min({'via': via, 'mask': mask}, via, 9) FILTER (access <> 'organization') AS ways,
+    arg_min({'via': via, 'mask': mask}, via, 9) FILTER (access = 'organization') AS our_ways
   FROM held
   WHERE access IN ('public', 'public_via_service') OR (access = 'organization' AND principal_account IS NULL)
   GROUP BY key_arn
@@ -123,7 +136,7 @@ SELECT h.key_arn, h.path, h.via, h.position, h.principal, h.principal_account, h
       list_concat(coalesce(s.ways, []), coalesce(t.ways, []),
         CASE WHEN h.access = 'aws_service' THEN [] ELSE coalesce(e.ways, []) END,
         CASE WHEN h.standing IN ('organization', 'owner_direct') THEN coalesce(e.our_ways, []) ELSE [] END),
-      lambda way: way.via <> h.via AND list_has_any(way.operations, h.operations)), lambda way: way.via)))
+      lambda way: way.via <> h.via AND (way.mask & h.mask) <> 0), lambda way: way.via)))
   END AS other_paths,
   coalesce(i.since_run, h.valid_from) AS since_run
 FROM held h
