@@ -193,4 +193,15 @@ def _keep(connection: Connection, made: list[dict[str, Any]], found: Iterable[An
     )
     for mapped, rows in filled:
         if rows:
-            connection.execute(insert(_table(mapped)), rows)
+            _insert(connection, _table(mapped), rows)
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0])
+    if connection.dialect.name != "sqlite":
+        connection.execute(insert(table), rows)
+        return
+    # Past SQLAlchemy, which takes longer to look at the rows than SQLite takes to write them.
+    marks = ", ".join("?" * len(names))
+    values = [tuple(row.values()) for row in rows]
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", values)
