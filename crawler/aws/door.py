@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
@@ -227,9 +228,13 @@ def _transport(aws: AwsSettings, crawl: CrawlSettings) -> Transport:
         from crawler.aws.transport import Boto3Transport
 
         return Boto3Transport(aws, crawl.concurrency)
-    from crawler.aws.wire import WireTransport
+    from crawler.aws.wire import PER_ENDPOINT, WireTransport
 
-    return WireTransport(aws)
+    transport = WireTransport(aws)
+    if crawl.concurrency > PER_ENDPOINT:
+        # Some of the calls wait in there for a connection, for as long as others have theirs.
+        transport.patience = math.inf
+    return transport
 
 
 def parameters(operation: Operation, subject: Subject) -> dict[str, Any]:

@@ -122,6 +122,44 @@ def test_a_call_that_hangs_is_cut_at_its_deadline() -> None:
     assert "30 s" in error.message
 
 
+def test_no_timer_is_set_where_the_transport_gives_up_sooner() -> None:
+    """While more is left than the transport's patience, it is trusted; from there on the door cuts."""
+
+    async def night(patience: float) -> tuple[Cause | None, float]:
+        error = await ask(door_to(Timed(40.0, patience=patience), call_deadline=30))
+        return error.cause if error else None, now()
+
+    assert run(night(29.0)) == (None, 40.0)
+    assert run(night(30.0)) == (Cause.DEADLINE, 30.0)
+
+
+def test_calls_that_wait_for_a_connection_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More calls than connections, and a server that never answers: each call ends at its deadline, not in its turn."""
+    monkeypatch.setattr("crawler.aws.wire.PER_ENDPOINT", 1)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Until the caller has had enough.
+        await reader.read()
+        writer.close()
+
+    async def night() -> tuple[list[AwsError | None], float]:
+        listening = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        aws = AwsSettings(endpoint_url=url, connect_timeout=0.1, read_timeout=0.3)
+        door = Door(aws, CrawlSettings(quota_percent=100, concurrency=16, attempts=1, call_deadline=1))
+        began = now()
+        failed = await asyncio.gather(*(ask(door) for _ in range(16)))
+        took = now() - began
+        door.close()
+        listening.close()
+        await asyncio.sleep(0.1)
+        return failed, took
+
+    failed, took = asyncio.run(night())
+    assert took < 4.0
+    assert {error.cause for error in failed if error} == {Cause.UNREACHABLE, Cause.DEADLINE}
+
+
 def test_a_transport_that_gives_up_by_itself_is_no_deadline() -> None:
     """Only what the door cut is called so: a TimeoutError of somebody else goes through."""
 
