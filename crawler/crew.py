@@ -143,7 +143,7 @@ def unread(
 def collect_garbage_less() -> None:
     """What a crawl holds is millions of small facts and hardly a cycle: going through them costs a tenth of its CPU."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 10, 10)
 
 
 def crawl_part(job: bytes, part: Part) -> Packed:

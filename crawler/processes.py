@@ -92,6 +92,8 @@ class _Process:
         self._process = _SPAWN.Process(
             target=_serve, args=(there, at_once, initializer, initargs), name="kmsledger-crawl", daemon=True
         )
+        # The C library gives threads arenas of their own, each of which keeps the most that it ever held.
+        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
         self._process.start()
         there.close()
         self._died = died

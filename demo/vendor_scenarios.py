@@ -54,7 +54,12 @@ def scanner(at: Place) -> dict[str, str]:
 def vaults(at: Place) -> dict[str, str]:
     """Cerby: a vault without its replica, whose role lacks actions; one whose role is gone; one that somebody disables."""
     ohio = at.at("us-east-2")
-    vault: dict[str, Any] = {"KeySpec": "RSA_4096", "KeyUsage": "ENCRYPT_DECRYPT", "MultiRegion": True, "tags": {"Vendor": "cerby"}}
+    vault: dict[str, Any] = {
+        "KeySpec": "RSA_4096",
+        "KeyUsage": "ENCRYPT_DECRYPT",
+        "MultiRegion": True,
+        "tags": {"Vendor": "cerby"},
+    }
     trust = policies.trust(policies.CERBY_ROLE, CERBY_WORKSPACE)
 
     lonely = ohio.key("cerby-vault-lonely", Description="Cerby vault, replica forgotten", **vault)

@@ -6,9 +6,12 @@ scope holds, not what the ledger holds (the tests look at the query plans).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import pickle
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -41,13 +44,18 @@ from models.staging import (
     favour_indexes,
     stage,
     stage_covers,
-    stage_rows,
+    stage_facts,
     stage_table,
 )
 from models.tables import facets
 
 Row = Mapping[str, Any]
 """One fact: the facet's natural key and values by column name."""
+
+
+PORTION = 5000
+"""Facts of one kind that are held as they are; more are packed, which takes a fifth of the memory."""
+DOCUMENTS = 1000
 
 
 @dataclass(slots=True)
@@ -58,19 +66,49 @@ class Batch:
     covers: dict[type[Facet], set[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
     """Policy texts by their hash, stored once however many facts point to them."""
+    packed: dict[type[Facet], list[bytes]] = field(default_factory=dict)
+    """Further facts, :data:`PORTION` in each piece: a scope can hold a hundred thousand grants."""
+    packed_documents: list[bytes] = field(default_factory=list)
+    """Further policy texts, compressed."""
     asked: list[Asked] = field(default_factory=list)
     """Keys that were asked for their last use."""
 
     def add(self, facet: type[Facet], **values: Any) -> None:
         """Add one fact."""
-        self.rows.setdefault(facet, []).append(values)
+        rows = self.rows.setdefault(facet, [])
+        rows.append(values)
+        if len(rows) >= PORTION:
+            self.packed.setdefault(facet, []).append(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL))
+            rows.clear()
 
     def document(self, received: str) -> bytes:
         """Keep a policy text; the hash of its canonical form, by which facts point to it."""
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+        if len(self.documents) >= DOCUMENTS:
+            texts = [(one.policy_hash, one.canonical, one.received) for one in self.documents.values()]
+            self.packed_documents.append(zlib.compress(pickle.dumps(texts, pickle.HIGHEST_PROTOCOL), 1))
+            self.documents.clear()
         return digest
+
+    def portions(self, facet: type[Facet]) -> Iterator[Sequence[Row]]:
+        """The facts of a facet, some at a time."""
+        for piece in self.packed.get(facet, ()):
+            yield pickle.loads(piece)  # noqa: S301 - packed by add(), here or in a process of the same crawl
+        if self.rows.get(facet):
+            yield self.rows[facet]
+
+    def texts(self) -> Iterator[dict[bytes, PolicyDocument]]:
+        """The policy texts by their hash, some at a time."""
+        for piece in self.packed_documents:
+            texts = pickle.loads(zlib.decompress(piece))  # noqa: S301 - packed by document(), as above
+            yield {
+                digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+                for digest, canonical, received in texts
+            }
+        if self.documents:
+            yield self.documents
 
     def complete(self, facet: type[Facet], *cover: Any) -> None:
         """State that the listing which this cover names arrived whole: what it did not show is gone."""
@@ -85,6 +123,9 @@ class Batch:
         for facet, covers in other.covers.items():
             self.covers.setdefault(facet, set()).update(covers)
         self.documents.update(other.documents)
+        for facet, pieces in other.packed.items():
+            self.packed.setdefault(facet, []).extend(pieces)
+        self.packed_documents.extend(other.packed_documents)
         self.asked.extend(other.asked)
 
 
@@ -107,9 +148,10 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     """
     total = Merged()
     favour_indexes(connection)
-    _store_documents(connection, batch.documents)
+    for documents in batch.texts():
+        _store_documents(connection, documents)
     for facet in _ordered({*batch.rows, *batch.covers}):
-        total += _merge_facet(connection, run_id, facet, batch.rows.get(facet, ()), batch.covers.get(facet, set()))
+        total += _merge_facet(connection, run_id, facet, batch.portions(facet), batch.covers.get(facet, set()))
     if batch.asked:
         remember_asked(connection, run_id, batch.asked)
     return total
@@ -197,12 +239,17 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
 
 
 def _merge_facet(
-    connection: Connection, run_id: int, facet: type[Facet], rows: Sequence[Row], covers: set[tuple[Any, ...]]
+    connection: Connection,
+    run_id: int,
+    facet: type[Facet],
+    portions: Iterator[Sequence[Row]],
+    covers: set[tuple[Any, ...]],
 ) -> Merged:
-    if not rows and not covers:
+    first = next(portions, None)
+    if first is None and not covers:
         return Merged()
     steps = statements(facet)
-    stage(connection, stage_table(facet), stage_rows(facet, rows, connection.dialect.name))
+    rows = stage_facts(connection, facet, chain([first or ()], portions))
     opened = closed = 0
     if rows:
         closed += len(_end(connection, run_id, facet, steps.changed))

@@ -51,14 +51,33 @@ def ended_table(parent: type[Facet], own: str) -> Table:
     return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
 
 
-def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Put rows into a temporary table, instead of those that were there."""
+def stage_facts(connection: Connection, facet: type[Facet], portions: Iterable[Iterable[Mapping[str, Any]]]) -> int:
+    """Put facts into their temporary table, instead of those that were there; how many there are.
+
+    There is one for each natural key: the last one given of a portion, and the first portion's that has it.
+    """
+    staged = stage_table(facet)
+    natural = [index for index, column in enumerate(staged.columns) if column.name in facet.natural]
+    seen: set[tuple[Any, ...]] = set()
+    for number, portion in enumerate(portions):
+        rows = stage_rows(facet, portion, connection.dialect.name)
+        if seen:
+            rows = [row for row in rows if tuple(row[index] for index in natural) not in seen]
+        stage(connection, staged, rows, more=number > 0)
+        seen.update(tuple(row[index] for index in natural) for row in rows)
+    return len(seen)
+
+
+def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]], *, more: bool = False) -> None:
+    """Put rows into a temporary table, instead of those that were there, or with ``more`` beside them."""
     postgresql = connection.dialect.name == "postgresql"
     connection.exec_driver_sql(_creation(staged, connection))
     # PostgreSQL tidies up deleted rows of temporary tables only when it is told to; truncating one takes milliseconds, so
     # it is done once in a while.
     used = connection.info.get(staged, 0)
-    if postgresql and used > MANY:
+    if more:
+        pass
+    elif postgresql and used > MANY:
         connection.exec_driver_sql(f'TRUNCATE "{staged.name}"')
         used = 0
     else:

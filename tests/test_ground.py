@@ -18,6 +18,7 @@ LONGER_BECAUSE = {
     "tests/reports/access/cases_conditions.py": "a table of cases, to be read as one",
     "tests/reports/access/cases_denials.py": "a table of cases, to be read as one",
     "tests/reports/access/cases_principals.py": "a table of cases, to be read as one",
+    "tests/reports/compliance/test_vendors.py": "every verdict of a profile, one test each, on one estate",
 }
 HEAVY = {"adbc_driver_manager", "alembic", "boto3", "botocore", "duckdb", "jinja2", "pydantic", "rich", "sqlalchemy"}
 FORBIDDEN_TEXT = {

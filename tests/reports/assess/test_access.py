@@ -163,7 +163,7 @@ def test_what_remains_when_a_way_is_closed(world: World, ask: Ask) -> None:
     )
     world.grant(shared, "cd" * 32, grantee_principal=role)
     world.crawl()
-    found = dict(ask("SELECT via, other_paths FROM key_access WHERE access = 'vendor'"))
+    found: dict[str, list[str]] = dict(ask("SELECT via, other_paths FROM key_access WHERE access = 'vendor'"))
     assert found == {"Role": ["Account", "cd" * 32], "Account": [], "Signing": [], "cd" * 32: ["Account", "Role"]}
     ((party, operations, without),) = ask("SELECT party, operations, still_has_access_without FROM vendors")
     assert (party, operations) == (

@@ -40,9 +40,9 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
     world.account(ACCOUNT, "Shop", REGION)
     world.key(ACCOUNT, REGION, "1")
     world.key(ACCOUNT, REGION, "2", policy=[])
-    for arn, kind, edge in ((ROLE, "role", None), (BOUND, "role", BOUNDARY), (USER, "user", None)):
+    for arn, kind, bounded_by in ((ROLE, "role", None), (BOUND, "role", BOUNDARY), (USER, "user", None)):
         name = arn.rpartition("/")[2]
-        world.add(IamPrincipal, arn=arn, account_id=ACCOUNT, type=kind, name=name, permissions_boundary_arn=edge)
+        world.add(IamPrincipal, arn=arn, account_id=ACCOUNT, type=kind, name=name, permissions_boundary_arn=bounded_by)
     world.add(IamGroup, arn=GROUP, account_id=ACCOUNT, name="dev")
     world.add(IamMembership, user_arn=USER, group_name="dev", account_id=ACCOUNT)
     version = {"account_id": ACCOUNT, "default_version": "v1"}
