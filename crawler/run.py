@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -148,7 +149,7 @@ class _Crawl:
                 largest: dict[str, int] = {}
                 for (account_id, _), calls in sizes.items():
                     largest[account_id] = max(calls, largest.get(account_id, 0))
-                crawled.sort(key=lambda account: -largest.get(account.account_id, 0))
+                crawled.sort(key=lambda account: -largest.get(account.account_id, sys.maxsize))
                 waiting = iter(crawled)
 
                 async def worker() -> None:

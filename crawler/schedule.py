@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
@@ -57,8 +58,8 @@ class Schedule:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def size(self, account_id: str, region: str) -> int:
-        """How large a scope is thought to be, in calls; one never seen is as large as any."""
-        return self.sizes.get((account_id, region), 0 if self.sizes else 1)
+        """How large a scope is thought to be, in calls; one never seen may be the largest."""
+        return self.sizes.get((account_id, region), sys.maxsize)
 
     async def crawl(self, part: Part) -> Finished | Packed:
         """Crawl a scope when its turn comes: what it gave, packed where it comes from another process."""
