@@ -61,7 +61,8 @@ def settings_file(directory: Path, fake: FakeAws, database: str) -> Path:
         f"database: {database}\n"
         f"aws: {{endpoint_url: {fake.url}, connect_timeout: 2, read_timeout: 2}}\n"
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n"
-        "crawl: {attempts: 20, concurrency: 32, quota_percent: 100}\n",
+        # Last uses keep a pace of seconds a key, whatever is wrong, and have tests of their own.
+        "crawl: {attempts: 20, concurrency: 32, quota_percent: 100, last_use: {enabled: false}}\n",
         encoding="utf-8",
     )
     return path

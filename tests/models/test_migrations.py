@@ -148,8 +148,16 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
     with bare.begin() as connection:
         after = content_of(connection)
         assert {name: after.pop(name) for name in before} == before
-        of_iam = {table.name for table in Base.metadata.sorted_tables if table.name.startswith("iam_")}
-        later = {"key_last_use", "key_last_use_gap", "key_last_use_asked", "resource_policy", *of_iam}
+        families = ("iam_", "access_")
+        of_families = {table.name for table in Base.metadata.sorted_tables if table.name.startswith(families)}
+        later = {
+            "key_last_use",
+            "key_last_use_gap",
+            "key_last_use_asked",
+            "resource_policy",
+            "key_analysis",
+            *of_families,
+        }
         assert after == {name: [] for name in later}
         asked = Batch(asked=[Asked(ARN, "111122223333", "eu-west-1", dt.datetime(2026, 11, 21, tzinfo=dt.UTC))])
         unused = {"operation": None, "used_at": None, "cloudtrail_event_id": None, "key_created_at": None}
