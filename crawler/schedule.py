@@ -25,7 +25,7 @@ from models.database import explained
 from models.errors import UserError
 from models.run import Cause, ScopeRun
 
-AT_ONCE = 512
+AT_ONCE = 256
 """Scopes that a process holds at a time; its door bounds the calls."""
 ACCOUNTS_FOR_A_PROCESS = 16
 """Fewer accounts do not repay the start of another process."""
