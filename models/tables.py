@@ -32,6 +32,7 @@ from models.keys import (
 )
 from models.organization import Account, AccountRegion
 from models.run import CrawlLock, Delivery, Gap, Run, ScopeRun
+from models.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
 from models.usage import KeyReference, KeyUsage, Resource
 
 __all__ = [
@@ -75,5 +76,10 @@ __all__ = [
     "Run",
     "ScopeRun",
     "Tag",
+    "Trail",
+    "TrailListing",
+    "TrailSelector",
+    "TrailShadow",
+    "TrailStatus",
     "facets",
 ]

@@ -148,7 +148,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
     with bare.begin() as connection:
         after = content_of(connection)
         assert {name: after.pop(name) for name in before} == before
-        families = ("iam_", "access_")
+        families = ("iam_", "access_", "trail")
         of_families = {table.name for table in Base.metadata.sorted_tables if table.name.startswith(families)}
         later = {
             "key_last_use",
