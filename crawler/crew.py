@@ -17,7 +17,7 @@ from crawler.collect import Collected, Wanted, collect
 from crawler.declare import EVERYTHING, Scope
 from crawler.organization import excludes_region
 from crawler.permissions import member_actions, wanted_types
-from crawler.save import Coverage, Finished, Packed
+from crawler.save import Coverage, Finished, Packed, pack
 from models.crawl_settings import CrawlSettings
 from models.run import Cause, Outcome
 from models.settings import AwsSettings, RegionSettings, RoleSettings
@@ -152,9 +152,7 @@ def crawl_part(job: bytes, part: Part) -> Packed:
     Threads share one event loop a process, and with it connections, sessions and the pace.
     """
     loop, crew = _workshop(job)
-    finished = asyncio.run_coroutine_threadsafe(crew.crawl(part), loop).result()
-    assert finished.coverage is not None  # noqa: S101 - a scope always has one
-    return Packed(finished.coverage, pickle.dumps(finished, pickle.HIGHEST_PROTOCOL))
+    return pack(asyncio.run_coroutine_threadsafe(crew.crawl(part), loop).result())
 
 
 _OPENING = threading.Lock()

@@ -149,10 +149,11 @@ class _Process:
     def _read(self) -> None:
         while True:
             try:
-                data = self._here.recv_bytes()
+                data, *buffers = _received(self._here)
             except (EOFError, OSError):
                 break
-            number, good, result = pickle.loads(data)  # noqa: S301 - from our own child
+            number, good, result = pickle.loads(data, buffers=buffers)  # noqa: S301 - from our own child
+            del data, buffers
             future = self.tasks.pop(number)
             if future.cancelled():
                 continue
@@ -180,9 +181,12 @@ def _serve(
             answer = (number, True, function(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
             answer = (number, False, error)
-        data = _pickled(answer)
+        frames = _pickled(answer)
+        del answer
         with sending:
-            connection.send_bytes(data)
+            connection.send_bytes(len(frames).to_bytes(4))
+            for frame in frames:
+                connection.send_bytes(frame)
 
     with ThreadPoolExecutor(at_once, thread_name_prefix="task") as threads:
         while True:
@@ -200,8 +204,16 @@ def _serve(
     os._exit(0)
 
 
-def _pickled(answer: tuple[int, bool, Any]) -> bytes:
+def _received(connection: Connection) -> list[bytes]:
+    """A result: its pickle, and the buffers that this was pickled without."""
+    return [connection.recv_bytes() for _ in range(int.from_bytes(connection.recv_bytes()))]
+
+
+def _pickled(answer: tuple[int, bool, Any]) -> list[Any]:
+    buffers: list[pickle.PickleBuffer] = []
     try:
-        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        return pickle.dumps((answer[0], False, RuntimeError(f"the result cannot be sent: {error}: {answer[2]!r:.200}")))
+        failure = RuntimeError(f"the result cannot be sent: {error}: {answer[2]!r:.200}")
+        return [pickle.dumps((answer[0], False, failure))]
+    return [data, *(buffer.raw() for buffer in buffers)]

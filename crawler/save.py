@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self, SupportsIndex
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
@@ -74,11 +74,32 @@ class Packed:
 
     coverage: Coverage
     data: bytes
+    pieces: tuple[bytes, ...] = ()
+    """Most of a large scope, which is handed on as it is: a copy of it would cost more than all the rest."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data) + sum(map(len, self.pieces))
 
     def unpack(self) -> Finished:
         """What was packed."""
-        found: Finished = pickle.loads(self.data)  # noqa: S301 - from a process that works for this crawl
+        found: Finished = pickle.loads(self.data, buffers=self.pieces)  # noqa: S301 - from a process that works for this crawl
         return found
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        apart = int(protocol) >= 5
+        pieces = tuple(pickle.PickleBuffer(piece) if apart else piece for piece in self.pieces)
+        return Packed, (self.coverage, self.data, pieces)
+
+
+def pack(finished: Finished) -> Packed:
+    """What was finished, ready to be sent to the process that saves; it must have coverage."""
+    assert finished.coverage is not None  # noqa: S101 - only facts of no scope have none, and they are not sent
+    apart: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=apart.append)
+    pieces = (buffer.raw().obj for buffer in apart)
+    return Packed(finished.coverage, data, tuple(piece for piece in pieces if isinstance(piece, bytes)))
 
 
 def start(engine: Engine, version: str) -> int:
@@ -265,7 +286,7 @@ class Saver:
             lingers = time.monotonic() + LINGER
             while one is not None:
                 together.append(one)
-                size += len(one.data) if isinstance(one, Packed) else 0
+                size += one.size if isinstance(one, Packed) else 0
                 if len(together) >= TOGETHER or size >= BYTES_TOGETHER:
                     break
                 try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, SupportsIndex
 
 from sqlalchemy import (
     Connection,
@@ -58,6 +58,19 @@ PORTION = 5000
 DOCUMENTS = 1000
 
 
+class Piece(bytes):
+    """Packed facts. Pickled out of band where that is asked for: what carries them need not copy them."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return _as_it_came, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
+
+
+def _as_it_came(received: bytes) -> bytes:
+    return received
+
+
 @dataclass(slots=True)
 class Batch:
     """What was learned, by facet: the facts, and the listings that were complete (tuples of the facet's cover columns)."""
@@ -78,7 +91,7 @@ class Batch:
         rows = self.rows.setdefault(facet, [])
         rows.append(values)
         if len(rows) >= PORTION:
-            self.packed.setdefault(facet, []).append(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL))
+            self.packed.setdefault(facet, []).append(Piece(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL)))
             rows.clear()
 
     def document(self, received: str) -> bytes:
@@ -88,7 +101,7 @@ class Batch:
         self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
         if len(self.documents) >= DOCUMENTS:
             texts = [(one.policy_hash, one.canonical, one.received) for one in self.documents.values()]
-            self.packed_documents.append(zlib.compress(pickle.dumps(texts, pickle.HIGHEST_PROTOCOL), 1))
+            self.packed_documents.append(Piece(zlib.compress(pickle.dumps(texts, pickle.HIGHEST_PROTOCOL), 1)))
             self.documents.clear()
         return digest
 

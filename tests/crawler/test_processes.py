@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -118,3 +119,18 @@ def test_shutting_down_at_once_ends_the_processes() -> None:
             os.kill(process_id, 0)
     with pytest.raises(RuntimeError, match="no more tasks"):
         executor.submit(_double, 1)
+
+
+class _Large(bytes):
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
+        return bytes, (pickle.PickleBuffer(self),)
+
+
+def _enlarge(size: int) -> list[bytes]:
+    return [_Large(b"a" * size), b"small", _Large(b"b" * size)]
+
+
+def test_buffers_arrive_with_their_result(pool: Processes) -> None:
+    """What a result keeps out of its pickle, in order not to be copied, arrives all the same, beside other results."""
+    futures = [pool.submit(_enlarge, size) for size in (1, 100_000, 0)]
+    assert [future.result() for future in futures] == [[b"a" * size, b"small", b"b" * size] for size in (1, 100_000, 0)]

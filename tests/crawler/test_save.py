@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from crawler import save
-from crawler.save import TOGETHER, Coverage, Finished, Saver
+from crawler.save import TOGETHER, Coverage, Finished, Saver, pack
 from models import lock
 from models.database import DatabaseError
-from models.history import Batch
-from models.keys import Key
+from models.history import PORTION, Batch
+from models.keys import Key, Tag
 from models.lock import STALE_AFTER, LockedError
 from models.run import CrawlLock, Outcome, Run, RunStatus, ScopeRun
 from tests.crawler.ledger import Ledger
@@ -270,3 +271,23 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, whole: bool, status: RunStat
         int(not whole),
     )
     assert row["finished_at"] is not None
+
+
+def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
+    """A giant account-region is neither copied when it is packed, nor when it is unpacked, and arrives as it was."""
+    batch = Batch()
+    for number in range(2 * PORTION + 1):
+        batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
+    pieces = batch.packed[Tag]
+    finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
+    packed = pack(finished)
+    assert [id(piece) for piece in packed.pieces] == [id(piece) for piece in pieces]
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
+    assert len(sent) < packed.size / 10
+    arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - made three lines above
+    unpacked = arrived.unpack()
+    assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.pieces]
+    assert list(unpacked.batch.portions(Tag)) == list(batch.portions(Tag))
+    for protocol in (4, 5):
+        assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here
