@@ -146,6 +146,10 @@ class ResourceType:
     created: str = ""
     deletion: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """The words that stand for details whose absence is an answer: it tells them from what was never asked."""
+    weekly: frozenset[str] = frozenset()
+    """Details that are times which move every day: kept as the Monday before, or each night would be a new version."""
     region: str = ""
     """Path of the resource's own region, for listings that are not regional."""
     by_engine: Mapping[str, str] = field(default_factory=dict)

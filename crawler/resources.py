@@ -125,7 +125,9 @@ def _refer(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch:
 def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """From the listing alone: what a further question tells has a row of its own, so that a gap in it changes nothing here."""
     scope, place, item = subject.scope, subject.values["place"], subject.values["item"]
-    details = {name: found for name, path in kind.details.items() if (found := _search(path, item)) is not None}
+    told = {name: found for name, path in kind.details.items() if (found := _search(path, item)) is not None}
+    details = {**kind.absent, **told}
+    details |= {name: _monday(found) for name in kind.weekly if isinstance(found := details.get(name), dt.datetime)}
     encryption = _text(kind.encryption, item) if kind.encryption else None
     batch.add(
         Resource,
@@ -219,6 +221,11 @@ def _compiled(path: str) -> Any:
 def _text(path: str, item: Mapping[str, Any]) -> str | None:
     found = _search(path, item)
     return None if found is None else str(found)
+
+
+def _monday(time: dt.datetime) -> str:
+    day = time.astimezone(dt.UTC).date()
+    return (day - dt.timedelta(days=day.weekday())).isoformat()
 
 
 def _time(path: str, item: Mapping[str, Any]) -> dt.datetime | None:

@@ -90,11 +90,19 @@ SECRET = ResourceType(
     deletion="DeletedDate",
     details={
         "rotation_enabled": "RotationEnabled",
+        "rotation_days": "RotationRules.AutomaticallyAfterDays",
+        "rotation_schedule": "RotationRules.ScheduleExpression",
+        "last_rotated": "LastRotatedDate",
+        "last_accessed": "LastAccessedDate",
+        "next_rotation": "NextRotationDate",
         "owning_service": "OwningService",
         "primary_region": "PrimaryRegion",
         "last_changed": "LastChangedDate",
     },
-    note="Lists secrets that are scheduled for deletion too: they still need their key. A replica appears in its own region.",
+    absent={"last_rotated": "never", "last_accessed": "never"},
+    weekly=frozenset({"last_accessed"}),
+    note="Lists secrets that are scheduled for deletion too: they still need their key. A replica appears in its own region. "
+    "When a secret was last read is kept to the week, and is told only for its own region.",
 )
 
 DB_INSTANCE = ResourceType(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +30,7 @@ from tests.crawler.ledger import Ledger
 from tests.crawler.scripted import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
+READ_AT = dt.datetime(2026, 3, 4, 2, tzinfo=dt.UTC)
 BOTH = ((ACCOUNT, REGION), (ACCOUNT, GLOBAL))
 
 
@@ -319,3 +322,38 @@ def _listings() -> list[Operation]:
 
 def _of_something(operation: Operation) -> bool:
     return any(isinstance(value, str) and value.startswith("@") for value in operation.params.values())
+
+
+@pytest.mark.parametrize(
+    ("told", "details"),
+    [
+        ({}, {"last_accessed": "never", "last_rotated": "never"}),
+        # A Wednesday and the Sunday after it, of one week.
+        ({"LastAccessedDate": READ_AT}, {"last_accessed": "2026-03-02", "last_rotated": "never"}),
+        (
+            {"LastAccessedDate": READ_AT + dt.timedelta(days=4)},
+            {"last_accessed": "2026-03-02", "last_rotated": "never"},
+        ),
+        (
+            {
+                "RotationEnabled": True,
+                "RotationRules": {"AutomaticallyAfterDays": 30},
+                "LastRotatedDate": READ_AT,
+                "NextRotationDate": READ_AT + dt.timedelta(days=30),
+            },
+            {
+                "last_accessed": "never",
+                "last_rotated": "2026-03-04T02:00:00+00:00",
+                "next_rotation": "2026-04-03T02:00:00+00:00",
+                "rotation_days": 30,
+                "rotation_enabled": True,
+            },
+        ),
+    ],
+)
+def test_when_a_secret_was_read_and_rotated(told: dict[str, Any], details: dict[str, Any]) -> None:
+    """What never happened is said so, and reads are kept to the week: a secret read daily is no new version each night."""
+    secret = {**SECRETS[2], **told}
+    found = collected(estate({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
+    (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
+    assert json.loads(row["details"]) == details

@@ -203,6 +203,8 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
             yield f"{what} {path} is a {found}"
         if what == "tags":
             yield from _tag_problems(found.member)
+    for name in {*kind.absent, *kind.weekly} - {*kind.details}:
+        yield f"{name} is no detail"
     if bool(kind.policy) != (kind.policy_operation is not None):
         yield "a policy has both an operation and a path, or neither"
     if kind.policy_operation and str(found := resolve(kind.policy, items_kind(kind.policy_operation))) != "string":
