@@ -353,7 +353,7 @@ def _of_something(operation: Operation) -> bool:
 )
 def test_when_a_secret_was_read_and_rotated(told: dict[str, Any], details: dict[str, Any]) -> None:
     """What never happened is said so, and reads are kept to the week: a secret read daily is no new version each night."""
-    secret = {**SECRETS[2], **told}
+    secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **told}
     found = collected(estate({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
     (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details

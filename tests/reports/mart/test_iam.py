@@ -162,6 +162,15 @@ def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     ]
 
 
+def test_who_is_named_by_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
+    """Each named principal with whose it is and what it is allowed; a policy that is gone names nobody."""
+    query = "SELECT name, effect, principal, principal_type, party, actions, not_actions FROM resource_principals{}"
+    reader = f"arn:aws:iam::{DATA}:role/reader"
+    found = ("shop/db", "Allow", reader, "role", "own organization", ["secretsmanager:GetSecretValue"], False)
+    assert rows(duck, query.format("_as_of(1)")) == [found]
+    assert rows(duck, query.format("")) == []
+
+
 def test_as_it_was(duck: duckdb.DuckDBPyConnection, path: Path) -> None:
     """An earlier run's trust and resource policies, by macro and by opening the mart as of that run."""
     principals = "SELECT len(trusted_principals) FROM iam_principals{} WHERE name = 'vendor'"

@@ -42,7 +42,7 @@ CONTRACT = {
     "form key_arn key_alias key_account_id key_state key_class reason known since",
     "findings": "rule_id title severity status resource_arn resource_type resource_name account_id account_name region "
     "key_arn reason since",
-    "rules": "rule_id title severity frameworks why fix parameters",
+    "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
     "iam_accounts": "account_id account_name known reason users roles groups",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
@@ -50,6 +50,8 @@ CONTRACT = {
     "readable",
     "resource_policies": "resource_arn resource_type account_id region name known reason has_policy policy received "
     "principals readable since",
+    "resource_principals": "resource_arn account_id region name position statement effect principal principal_type "
+    "principal_account party party_name actions not_actions condition_keys since",
     "access_problems": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
     "policy_arn code message since_run since",
     "access_paths": "key_arn path via position principal principal_account access party analysis_id n constraints reason "
