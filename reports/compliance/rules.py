@@ -16,10 +16,33 @@ import yaml
 
 from models.errors import UserError
 from models.settings import Settings
+from reports.compliance.frameworks import controls_by_rule
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
+FAMILIES = (
+    "state",
+    "rotation",
+    "access",
+    "grants",
+    "multi-region",
+    "material",
+    "aliases",
+    "ownership",
+    "use",
+    "secrets",
+    "databases",
+    "caches",
+    "buckets",
+    "vendors",
+    "logging",
+    "coverage",
+)
+OWN_FAMILY = "own"
+"""The family of a user's rule that names none."""
 _TEXTS = ("id", "title", "severity", "why", "fix")
-_KEYS = (*_TEXTS, "frameworks", "parameters")
+_MORE_TEXTS = ("family", "console", "cli", "terraform")
+"""Shipped rules have them; a user's rule may."""
+_KEYS = (*_TEXTS, *_MORE_TEXTS, "frameworks", "parameters")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -37,10 +60,17 @@ class Rule:
     rule_id: str
     title: str
     severity: str
+    family: str
     frameworks: tuple[str, ...]
+    """What the header itself states: only users' rules do; those of shipped rules are in frameworks/*.yaml."""
     why: str
     fix: str
+    console: str | None
+    cli: str | None
+    terraform: str | None
     parameters: Mapping[str, str]
+    about: Mapping[str, str]
+    """What each parameter means; empty where the header does not say."""
     query: str
     source: str
     """The file, for messages."""
@@ -49,8 +79,9 @@ class Rule:
 def load_rules(settings: Settings) -> list[Rule]:
     """The rules in force: shipped and from the settings' directories, without the disabled, with parameters set."""
     rules: dict[str, Rule] = {}
-    for name, text in [*_shipped(), *_own(settings.rules.directories)]:
-        rule = parse_rule(name, text)
+    shipped = [(name, text, True) for name, text in _shipped()]
+    for name, text, complete in [*shipped, *((*own, False) for own in _own(settings.rules.directories))]:
+        rule = parse_rule(name, text, complete=complete)
         if rule.rule_id in rules:
             raise RuleError(
                 f"{name}: rule {rule.rule_id} is already in {rules[rule.rule_id].source}: give it another id"
@@ -76,42 +107,56 @@ def load_rules(settings: Settings) -> list[Rule]:
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     """The rules as rows of the mart's table ``ledger.rule``."""
+    controls = controls_by_rule()
     return [
         {
             "rule_id": rule.rule_id,
             "title": rule.title,
             "severity": rule.severity,
-            "frameworks": rule.frameworks,
+            "family": rule.family,
+            "frameworks": [*rule.frameworks, *controls.get(rule.rule_id, ())],
             "why": rule.why,
             "fix": rule.fix,
+            "console": rule.console,
+            "cli": rule.cli,
+            "terraform": rule.terraform,
             "parameters": orjson.dumps(rule.parameters).decode(),
         }
         for rule in rules
     ]
 
 
-def parse_rule(source: str, text: str) -> Rule:
-    """Read one rule file. Raises RuleError with the file, the line, and what was expected."""
+def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
+    """Read one rule file. Raises RuleError with the file, the line, and what was expected.
+
+    A ``complete`` header has every text, a known family and no frameworks, as shipped rules do.
+    """
     lines = text.splitlines()
     header_end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    header = _header(source, [line[2:].removeprefix(" ") for line in lines[:header_end]])
+    header = _header(source, [line[2:].removeprefix(" ") for line in lines[:header_end]], complete=complete)
     query = "\n" * header_end + "\n".join(lines[header_end:])
     parameters = header.get("parameters") or {}
     _check_query(source, query, header_end + 1, set(parameters))
+    described = {name: one if isinstance(one, dict) else {"default": one} for name, one in parameters.items()}
     return Rule(
         rule_id=header["id"],
         title=header["title"],
         severity=header["severity"],
+        family=header.get("family") or OWN_FAMILY,
         frameworks=tuple(header.get("frameworks") or ()),
         why=header["why"],
         fix=header["fix"],
-        parameters=parameters,
+        console=header.get("console") or None,
+        cli=header.get("cli") or None,
+        terraform=header.get("terraform") or None,
+        parameters={name: one["default"] for name, one in described.items()},
+        about={name: one.get("about", "") for name, one in described.items()},
         query=query,
         source=source,
     )
 
 
-def _header(source: str, lines: list[str]) -> dict[str, Any]:
+def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     text = "\n".join(lines)
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
@@ -122,21 +167,26 @@ def _header(source: str, lines: list[str]) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
     places = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    known = tuple(key for key in _KEYS if not (complete and key == "frameworks"))
     for key, line in places.items():
-        if key not in _KEYS:
-            raise RuleError(f"{source}:{line}: {key!r} is no part of a header; known are {', '.join(_KEYS)}")
-    for key in _TEXTS:
-        if not isinstance(values.get(key), str) or not values[key].strip():
+        if key not in known:
+            raise RuleError(f"{source}:{line}: {key!r} is no part of a header; known are {', '.join(known)}")
+    for key in (*_TEXTS, *_MORE_TEXTS):
+        missing = key in values or complete or key in _TEXTS
+        if missing and (not isinstance(values.get(key), str) or not values[key].strip()):
             raise RuleError(f"{source}:{places.get(key, 1)}: the header needs a text for {key!r}")
+    families = not complete or values["family"] in FAMILIES
     checks = (
         ("id", bool(_ID.fullmatch(values["id"])), "lower-case words joined by hyphens"),
         ("severity", values["severity"] in SEVERITIES, f"one of {', '.join(SEVERITIES)}"),
+        ("family", families, f"one of {', '.join(FAMILIES)}"),
         ("frameworks", _is_list(values.get("frameworks")), "a list of texts"),
-        ("parameters", _is_mapping(values.get("parameters")), "names (lower case, digits, _) with default texts"),
     )
     for key, good, expected in checks:
         if not good:
             raise RuleError(f"{source}:{places[key]}: expected {expected} for {key!r}")
+    declared = next((value for key, value in node.value if key.value == "parameters"), None)
+    _check_parameters(source, places.get("parameters", 1), values.get("parameters"), declared, complete=complete)
     return values
 
 
@@ -144,12 +194,25 @@ def _is_list(value: Any) -> bool:
     return not value or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
-def _is_mapping(value: Any) -> bool:
-    if not value:
-        return True
-    return isinstance(value, dict) and all(
-        _NAME.fullmatch(name) and isinstance(text, str) for name, text in value.items()
-    )
+def _check_parameters(source: str, line: int, values: Any, node: Any, *, complete: bool) -> None:
+    """Each is ``name: {default: text, about: text}``; in a user's rule also ``name: text``."""
+    if not values:
+        return
+    if not isinstance(values, dict):
+        raise RuleError(f"{source}:{line}: expected names (lower case, digits, _) for 'parameters'")
+    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    for name, value in values.items():
+        if not _NAME.fullmatch(name):
+            raise RuleError(f"{source}:{lines[name]}: expected names (lower case, digits, _) for 'parameters'")
+        if isinstance(value, str) and not complete:
+            continue
+        fits = isinstance(value, dict) and set(value) <= {"default", "about"} and "default" in value
+        texts = fits and all(isinstance(one, str) for one in value.values())
+        if not texts or (complete and not value.get("about", "").strip()):
+            raise RuleError(
+                f"{source}:{lines[name]}: expected {{default: TEXT, about: TEXT}} for parameter {name!r}, "
+                "and in about what it means, with its unit"
+            )
 
 
 def _check_query(source: str, query: str, line: int, parameters: set[str]) -> None:

@@ -36,11 +36,11 @@ _TABLES = {
     "cause": "cause VARCHAR, text VARCHAR",
     "identity_statement": (
         "policy_hash VARCHAR, position INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], inverted BOOLEAN, "
-        "reason VARCHAR"
+        "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], broken VARCHAR"
     ),
     "rule": (
-        "rule_id VARCHAR, title VARCHAR, severity VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
-        "parameters VARCHAR"
+        "rule_id VARCHAR, title VARCHAR, severity VARCHAR, family VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
+        "console VARCHAR, cli VARCHAR, terraform VARCHAR, parameters VARCHAR"
     ),
 }
 
@@ -115,7 +115,7 @@ def _identity_statements(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, 
     )
     for digest, received in _rows(duck, query):
         for position, one in enumerate(read_identity(received)):
-            keys = ", ".join(dict.fromkeys(element.written for element in one.elements))
+            keys = list(dict.fromkeys(element.written for element in one.elements))
             yield {
                 "policy_hash": digest,
                 "position": position,
@@ -123,7 +123,10 @@ def _identity_statements(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, 
                 "operations": names(one.operations),
                 "patterns": [_pattern(resource) for resource in one.resources],
                 "inverted": one.inverted,
-                "reason": one.reason or (f"its conditions on {keys} are not judged" if one.elements else None),
+                "reason": one.reason or (f"its conditions on {', '.join(keys)} are not judged" if keys else None),
+                "resources": one.resources,
+                "condition_keys": keys,
+                "broken": one.reason or None,
             }
 
 

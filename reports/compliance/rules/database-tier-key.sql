@@ -1,21 +1,27 @@
 -- id: database-tier-key
 -- title: Databases are encrypted with the key of the database tier
 -- severity: high
--- frameworks:
---   - NIST SP 800-53 Rev. 5 - SC-12, SC-28
---   - PCI DSS 4.0 - 3.6, 3.7
+-- family: databases
 -- why: >-
 --   A tier's own key puts who may decrypt its data into one policy, and its use into one place of the audit trail. That
 --   works only if the key exists, can be used, and is the one that the databases are really encrypted with.
 -- fix: >-
---   Create a symmetric customer managed key in the region, in the KMS console or with
---   `aws kms create-key --tags TagKey=DataTier,TagValue=database`, or tag the key that already serves the databases with
---   `aws kms tag-resource`. The key of an existing RDS, Aurora, DocumentDB, Neptune or ElastiCache resource cannot be
---   changed in place: copy its snapshot under the new key (`--kms-key-id`), restore from the copy, and move the
---   applications over. Enable a disabled key, or cancel its deletion, before anything else.
+--   Create a symmetric customer managed key in the region with the tier's tag, or tag the key that already serves the
+--   databases. The key of an existing RDS, Aurora, DocumentDB, Neptune or ElastiCache resource cannot be changed in place:
+--   copy its snapshot under the new key, restore from the copy, and move the applications over. Enable a disabled key, or
+--   cancel its deletion, before anything else.
+-- console: >-
+--   In KMS open the key, tab "Tags", and add the tier's tag; in RDS, "Snapshots", choose "Actions", "Copy snapshot" with the
+--   tier's key as AWS KMS key, then restore from the copy.
+-- cli: |-
+--   aws kms tag-resource --key-id KEY_ARN --tags TagKey=DataTier,TagValue=database
+--   aws rds copy-db-snapshot --source-db-snapshot-identifier SNAPSHOT --target-db-snapshot-identifier COPY --kms-key-id KEY_ARN
+-- terraform: >-
+--   Give aws_kms_key the tags = { DataTier = "database" }, and set kms_key_id in aws_db_instance, aws_rds_cluster or
+--   aws_elasticache_replication_group; a changed kms_key_id replaces the database, so restore it from the copy.
 -- parameters:
---   tag: DataTier
---   value: database
+--   tag: {default: DataTier, about: The key of the tag that marks the tier's key.}
+--   value: {default: database, about: The value of that tag.}
 
 -- What counts as a database: RDS and Aurora, DocumentDB and Neptune instances and clusters, and ElastiCache replication
 -- groups, stand-alone clusters and serverless caches. Snapshots and backups follow their source.

@@ -1,18 +1,19 @@
 -- id: key-rotation
 -- title: Customer managed keys rotate automatically
 -- severity: medium
--- frameworks:
---   - CIS AWS Foundations Benchmark 3.0 - 3.6
---   - AWS Foundational Security Best Practices - KMS.4
---   - NIST SP 800-53 Rev. 5 - SC-12
---   - PCI DSS 4.0 - 3.7.4
+-- family: rotation
 -- why: >-
 --   Rotation limits how much data is encrypted under one piece of key material, and with it the damage if that material
 --   becomes known. AWS keeps the old material, so nothing has to be encrypted again and no application notices.
 -- fix: >-
---   In the KMS console open the key, tab "Key material and rotations", choose "Edit" and enable automatic rotation; or run
---   `aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365`. For a multi-Region key do it on the
---   primary; the replicas follow.
+--   Automatic rotation is switched off for the key: switch it on. Old material is kept and goes on to decrypt what it
+--   encrypted, so nothing breaks; each of the first two rotations adds a little to the key's monthly price. For a
+--   multi-Region key do it on the primary; the replicas follow.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", choose "Edit" and enable automatic
+--   rotation.
+-- cli: aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
+-- terraform: In the resource aws_kms_key set enable_key_rotation = true and, if wanted, rotation_period_in_days = 365.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE

@@ -1,19 +1,26 @@
 -- id: key-unusable-in-use
 -- title: No key that is in use is disabled, unavailable or about to be deleted
 -- severity: critical
--- frameworks:
---   - AWS Foundational Security Best Practices - KMS.3
---   - NIST SP 800-53 Rev. 5 - SC-12(1)
+-- family: use
 -- why: >-
 --   What is encrypted under a key that cannot be used cannot be read, started or restored, and once the key is deleted it
 --   is lost for good. An RDS database whose key is unusable stays recoverable for seven days, and can only be restored from
 --   a backup after that.
 -- fix: >-
---   If deletion is scheduled: `aws kms cancel-key-deletion --key-id KEY_ARN`, which leaves the key disabled; then, as for
---   any disabled key: `aws kms enable-key --key-id KEY_ARN`. Import the material again if it expired; connect the custom key
---   store again if the key is unavailable. Start an RDS database in status inaccessible-encryption-credentials-recoverable
---   within seven days (`aws rds start-db-instance`, `start-db-cluster`). To retire a key, move everything in the reason to
---   another key first. A key that is deleted cannot be brought back: restore from copies under another key.
+--   If deletion is scheduled, cancel it, which leaves the key disabled; then, as for any disabled key, enable it. Import the
+--   material again if it expired; connect the custom key store again if the key is unavailable. Start an RDS database in
+--   status inaccessible-encryption-credentials-recoverable within seven days (`aws rds start-db-instance`,
+--   `start-db-cluster`). To retire a key, move everything in the reason to another key first. A key that is deleted cannot
+--   be brought back: restore from copies under another key.
+-- console: >-
+--   In KMS, "Customer managed keys", select the key and choose "Key actions", "Cancel key deletion", then "Key actions",
+--   "Enable".
+-- cli: |-
+--   aws kms cancel-key-deletion --key-id KEY_ARN
+--   aws kms enable-key --key-id KEY_ARN
+-- terraform: >-
+--   In the resource aws_kms_key set is_enabled = true. A scheduled deletion cannot be cancelled with Terraform: cancel it
+--   first, then import the key into the state again.
 WITH use_of AS (
   SELECT u.key_arn, count(DISTINCT u.resource_arn) AS resources,
     list_sort(list(DISTINCT u.service || ' ' || u.resource_name)) AS names,

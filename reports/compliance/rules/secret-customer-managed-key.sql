@@ -1,21 +1,21 @@
 -- id: secret-customer-managed-key
 -- title: Secrets are encrypted with a customer managed key
 -- severity: medium
--- frameworks:
---   - AWS Config managed rule secretsmanager-using-cmk
---   - NIST SP 800-53 Rev. 5 - SC-12, SC-28
---   - PCI DSS 4.0 - 3.6, 3.7
+-- family: secrets
 -- why: >-
 --   The AWS managed key of Secrets Manager lets everyone who may read a secret also decrypt it: its policy cannot be
 --   changed, shared with another account, or withdrawn. Only with a key of your own is there a second lock, with its own
 --   policy, its own entries in CloudTrail and its own off-switch.
 -- fix: >-
 --   Create or choose a symmetric customer managed key in the secret's region whose policy lets the secret's readers use it
---   through Secrets Manager. Then, in the console, open the secret, choose "Actions", "Edit encryption key", and keep
---   "Create new version of secret with new encryption key" ticked; or run
---   `aws secretsmanager update-secret --secret-id ARN --kms-key-id KEY_ARN`. Only the current, pending and previous versions
---   are encrypted again: older versions with other labels stay under the old key, so do not delete that one. For replicas,
---   set the key in each region.
+--   through Secrets Manager, and set it on the secret. Only the current, pending and previous versions are encrypted again:
+--   older versions with other labels stay under the old key, so do not delete that one. For replicas, set the key in each
+--   region.
+-- console: >-
+--   In Secrets Manager open the secret, choose "Actions", "Edit encryption key", and keep "Create new version of secret with
+--   new encryption key" ticked.
+-- cli: aws secretsmanager update-secret --secret-id SECRET_ARN --kms-key-id KEY_ARN
+-- terraform: In the resource aws_secretsmanager_secret set kms_key_id = aws_kms_key.NAME.arn.
 SELECT
   s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE

@@ -10,7 +10,7 @@ import pytest
 
 from models.settings import Settings
 from reports.compliance.assess import assess
-from reports.compliance.rules import RuleError, load_rules, parse_rule
+from reports.compliance.rules import FAMILIES, Rule, RuleError, load_rules, parse_rule
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
 from tests.reports.world import World, settings_of
@@ -37,22 +37,16 @@ def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any
     return settings_of(rules={"directories": [folder / "rules"]} | rules)
 
 
-def test_every_shipped_rule_is_complete() -> None:
-    """A shipped rule says why and how to fix, names frameworks, and never passes what it does not understand."""
-    rules = load_rules(Settings())
-    assert [rule.rule_id for rule in rules] == [
-        "database-tier-key",
-        "key-rotation",
-        "key-unusable-in-use",
-        "secret-customer-managed-key",
-    ]
-    for rule in rules:
-        assert rule.source == f"{rule.rule_id}.sql"
-        assert len(rule.why) > 80
-        assert len(rule.fix) > 80
-        assert rule.frameworks
-        assert not re.search(r"ELSE\s+'pass'", rule.query)
-        assert "ELSE 'unknown'" in rule.query or rule.rule_id == "database-tier-key"
+@pytest.mark.parametrize("rule", load_rules(Settings()), ids=lambda rule: rule.rule_id)
+def test_every_shipped_rule_is_complete(rule: Rule) -> None:
+    """A shipped rule says why and how to fix, everywhere, and never passes or fails what it does not understand."""
+    assert rule.source == f"{rule.rule_id}.sql"
+    assert len(rule.why) > 80
+    assert len(rule.fix) > 80
+    assert rule.family in FAMILIES
+    assert all((rule.console, rule.cli, rule.terraform))
+    assert all(rule.about[name] for name in rule.parameters)
+    assert not re.search(r"ELSE\s+'(pass|fail)'", rule.query)
 
 
 def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
@@ -75,7 +69,11 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
         ("FROM keys", "FROM keys WHERE (", "not valid SQL"),
         ("$least", "$most", ":8: parameter $most is not declared"),
         ("CAST($least AS INTEGER)", "1", ":8: parameter 'least' is declared but not used"),
-        ("--   least: '1'", "--   Least: '1'", ":6: expected names"),
+        ("--   least: '1'", "--   Least: '1'", ":7: expected names"),
+        ("--   least: '1'", "--   least: [a]", ":7: expected {default: TEXT, about: TEXT} for parameter 'least'"),
+        ("--   least: '1'", "--   least: {about: a}", ":7: expected {default: TEXT, about: TEXT}"),
+        ("-- parameters:\n--   least: '1'", "-- parameters: [least]", ":6: expected names"),
+        ("-- fix: Describe it.", "-- fix: Describe it.\n-- cli: ''", ":6: the header needs a text for 'cli'"),
     ],
 )
 def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
@@ -84,6 +82,34 @@ def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> 
         parse_rule("own.sql", RULE.replace(old, new))
     assert expected in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", ":1: the header needs a text for 'family'"),
+        ("-- fix", "-- frameworks: [PCI]\n-- fix", ":5: 'frameworks' is no part of a header"),
+        ("-- fix", "-- family: keys\n-- console: a\n-- cli: a\n-- terraform: a\n-- fix", ":5: expected one of state"),
+        (
+            "-- fix",
+            "-- family: state\n-- console: a\n-- cli: a\n-- terraform: a\n-- fix",
+            ":11: expected {default: TEXT, about: TEXT} for parameter 'least'",
+        ),
+    ],
+)
+def test_a_shipped_rule_needs_all_of_it(old: str, new: str, expected: str) -> None:
+    """What a user's rule may leave out, a shipped one may not."""
+    with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
+        parse_rule("own.sql", RULE.replace(old, new, 1), complete=True)
+    assert expected in str(caught.value)
+
+
+def test_parameters_have_a_meaning() -> None:
+    """A parameter is a default with what it means; a plain text is a default."""
+    rule = parse_rule("own.sql", RULE)
+    assert (rule.parameters, rule.about, rule.family, rule.cli) == ({"least": "1"}, {"least": ""}, "own", None)
+    rule = parse_rule("own.sql", RULE.replace("least: '1'", "least: {default: '2', about: characters}"))
+    assert (rule.parameters, rule.about) == ({"least": "2"}, {"least": "characters"})
 
 
 @pytest.mark.parametrize(
