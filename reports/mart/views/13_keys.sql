@@ -36,6 +36,8 @@
 --: last_use | used, never used or unknown. A key that nobody calls may still protect data: an attached volume makes no calls.
 --: last_use_reason | Why that is all that is known; empty for a use that AWS told when it was last asked.
 --: last_use_asked_at | When AWS was last asked; empty when it was not yet, and as of a run after which it was asked again.
+--: last_use_told_at | When AWS told what is known of the last use; empty when it never did, or has refused since.
+--: last_use_tracked_since | Since when AWS watches the key's use: no use means none since then.
 --: grants | How many grants it has; empty when not known.
 --: used_by | How many resources are known to use it.
 --: tags | Its tags; empty (NULL) when not known.
@@ -155,6 +157,8 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
     ELSE 'not asked yet'
   END AS last_use_reason,
   q.asked_at AS last_use_asked_at,
+  CASE WHEN l.key_arn IS NOT NULL AND w.key_arn IS NULL THEN q.asked_at END AS last_use_told_at,
+  l.tracking_started_at AS last_use_tracked_since,
   CASE
     WHEN g.grants IS NOT NULL THEN g.grants
     WHEN k.not_asked OR x.grants_unknown <= f.run_id THEN NULL

@@ -152,6 +152,14 @@ def test_a_last_use_says_what_is_known(mart: duckdb.DuckDBPyConnection, name: st
     assert of(mart, name) == CASES[name]
 
 
+def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -> None:
+    """A key that AWS refused to speak of again may have been used since: its answer has no date any more."""
+    query = "SELECT key_id, day(last_use_told_at), last_use_tracked_since FROM keys WHERE key_id IN ('used', 'lost', 'idle')"
+    tracked = TRACKED.replace(tzinfo=None)
+    expected = {("used", 21, tracked), ("lost", None, tracked), ("idle", None, None)}
+    assert set(mart.execute(query).fetchall()) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -20,8 +20,8 @@ CONTRACT = {
     "key_spec origin created_at age_days deletion_date days_to_deletion pending_window_days material_expires_at "
     "expiration_model multi_region multi_region_type primary_arn replica_arns custom_key_store_id rotation "
     "rotation_reason rotation_period_days next_rotation_at last_rotated_at last_used_at last_used_operation last_use "
-    "last_use_reason last_use_asked_at grants used_by tags policy_known delegates_to_iam "
-    "known unknown first_run since last_confirmed_run",
+    "last_use_reason last_use_asked_at last_use_told_at last_use_tracked_since grants used_by tags policy_known "
+    "delegates_to_iam known unknown first_run since last_confirmed_run",
     "aliases": "alias_arn alias_name account_id account_name region target_key_arn predefined created_at updated_at since",
     "key_tags": "key_arn account_id region tag_key tag_value since",
     "resource_tags": "resource_arn account_id region tag_key tag_value since",
