@@ -15,7 +15,7 @@ from models.database import check, connect
 from models.settings import Settings
 from reports.compliance import vendors
 from reports.compliance.rules import load_rules, rule_rows
-from reports.mart import changes, derive, load, shapes, views
+from reports.mart import changes, derive, event_selectors, load, shapes, views
 from reports.mart.errors import MartError
 from reports.mart.moments import moments, resolve
 from reports.mart.reader import CATALOG, quoted
@@ -125,6 +125,7 @@ def building(
             run = resolve(moments(duck), as_of).run_id
             parties = [(party.name, party.accounts) for party in settings.parties]
             derive.derive(duck, parties, rule_rows(rules))
+            event_selectors.create(duck)
             changes.create(duck)
             vendors.prepare(duck)
             views.create(duck, run)

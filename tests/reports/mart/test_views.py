@@ -60,6 +60,10 @@ CONTRACT = {
     "operations path via position scope needs_iam reason sentence witness other_paths since_run since known",
     "key_access_iam": "key_arn account_id access principal operations path via reason sentence",
     "key_policy_problems": "key_arn key_alias account_id account_name region code statement position sentence since",
+    "trails": "trail_arn name account_id account_name home_region is_multi_region is_organization logging stopped_at "
+    "delivery_error log_validation kms_key kms_key_arn bucket log_group global_events management_events kms_events "
+    "kms_excluded kms_network_events selectors known reason since",
+    "kms_logging": "account_id account_name region kms_events trails others reason known",
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
     "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
     "vendor_checks": "profile vendor kind about account_id account_name region key_arn key_alias subject verdict severity "

@@ -1,0 +1,103 @@
+-- The CloudTrail trails, each once: as its own account shows it, or else as far as others see it.
+--! stored
+--: trail_arn | The trail.
+--: name | Its name.
+--: account_id | Its own account; the management account for a trail of the organization.
+--: account_name | The account's name.
+--: home_region | The region in which it was made.
+--: is_multi_region | Whether it records every enabled region, not just its home region.
+--: is_organization | Whether it records every account of the organization.
+--: logging | Whether it is switched on; empty when that is not known.
+--: stopped_at | When it was last switched off.
+--: delivery_error | Why the last files could not be delivered to the bucket; empty when they were.
+--: log_validation | Whether digest files prove that log files were not changed.
+--: kms_key | The key of its log files as CloudTrail states it; empty when S3 encrypts them with keys of its own.
+--: kms_key_arn | The key that this leads to.
+--: bucket | The bucket that gets the log files.
+--: log_group | The CloudWatch log group that gets the events too.
+--: global_events | Whether events of services without regions are recorded too.
+--: management_events | Which management events of services in general it selects: all, read, write, some, none; empty when not known.
+--: kms_events | Which events of KMS it selects: all; write, so not the use of keys; read; some; none; empty when not known.
+--: kms_excluded | Whether it selects management events, but none of KMS; empty when not known.
+--: kms_network_events | Whether it selects KMS's calls through VPC endpoints (network activity); empty when not known.
+--: selectors | The event selectors as JSON; empty when they are not known.
+--: known | yes; last known: the run could not see it again; or in part: something was never told.
+--: reason | Why it is not known, in words.
+--: since | When it was first seen as it is.
+WITH confirmed AS (
+  SELECT account_id, region FROM ledger.scope_run
+  WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
+), missing AS (
+  SELECT account_id, region, coalesce(reason, 'the region is ' || outcome) AS reason FROM ledger.scope_run
+  WHERE run_id = as_of_run AND outcome NOT IN ('complete', 'partial')
+), refused AS (
+  SELECT g.account_id, g.region, g.subject,
+    string_agg(g.operation || ': ' || coalesce(z.text, g.cause), '; ' ORDER BY g.operation) AS reason
+  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
+  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail'
+  GROUP BY g.account_id, g.region, g.subject
+), own AS (
+  SELECT trail_arn, account_id, name, home_region, is_multi_region, is_organization, log_validation, kms_key, bucket,
+    has_custom_selectors, global_events, log_group, false AS elsewhere, valid_from
+  FROM ledger.trail t
+  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run)
+), seen AS (
+  SELECT s.trail_arn, max_by(s, (s.valid_from, s.account_id, s.region)) AS shadow, min(s.valid_from) AS valid_from
+  FROM ledger.trail_shadow s
+  WHERE ledger.known(s.valid_from, s.valid_to, as_of_run)
+  GROUP BY s.trail_arn
+), every AS (
+  FROM own
+  UNION ALL
+  SELECT n.trail_arn, split_part(n.trail_arn, ':', 5), n.shadow.name, n.shadow.home_region, n.shadow.is_multi_region,
+    n.shadow.is_organization, n.shadow.log_validation, n.shadow.kms_key, n.shadow.bucket, n.shadow.has_custom_selectors,
+    NULL, NULL, true, n.valid_from
+  FROM seen n
+  WHERE n.trail_arn NOT IN (SELECT trail_arn FROM own)
+), used AS (
+  SELECT resource_arn, any_value(key_arn) AS key_arn FROM ledger.key_usage u
+  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
+  GROUP BY resource_arn
+), told AS (
+  SELECT t.*, s.logging, s.stopped_at, s.delivery_error, e.selectors,
+    -- Without selectors of its own a trail has the default: the management events of every service.
+    x.selectors IS NULL AND t.has_custom_selectors IS FALSE AS by_default,
+    x.management_events, x.kms_events, x.kms_network_events, x.selectors_reason,
+    s.trail_arn IS NOT NULL AS status_known
+  FROM every t
+  LEFT JOIN ledger.trail_status s ON s.trail_arn = t.trail_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
+  LEFT JOIN ledger.trail_selector e ON e.trail_arn = t.trail_arn AND ledger.known(e.valid_from, e.valid_to, as_of_run)
+  LEFT JOIN ledger.event_selector x ON x.selectors = e.selectors
+), judged AS (
+  SELECT t.* REPLACE (
+      CASE WHEN by_default THEN 'all' ELSE management_events END AS management_events,
+      CASE WHEN by_default THEN 'all' ELSE kms_events END AS kms_events,
+      CASE WHEN by_default THEN false ELSE kms_network_events END AS kms_network_events),
+    concat_ws('; ', p.reason, l.reason, m.reason, t.selectors_reason,
+      CASE WHEN t.elsewhere THEN 'only seen from other accounts or regions: its own account does not show it'
+        WHEN f.account_id IS NULL AND m.reason IS NULL THEN 'its home region was not read in this run' END) AS reason,
+    f.account_id IS NOT NULL AND p.subject IS NULL AND l.subject IS NULL AS seen_again
+  FROM told t
+  LEFT JOIN confirmed f ON f.account_id = t.account_id AND f.region = t.home_region
+  LEFT JOIN missing m ON m.account_id = t.account_id AND m.region = t.home_region
+  LEFT JOIN refused p ON p.subject = t.trail_arn AND p.account_id = t.account_id
+  LEFT JOIN refused l ON l.subject = '' AND l.account_id = t.account_id AND l.region = t.home_region
+)
+SELECT t.trail_arn, t.name, t.account_id, c.name AS account_name, t.home_region, t.is_multi_region, t.is_organization,
+  t.logging, t.stopped_at, t.delivery_error, t.log_validation, t.kms_key,
+  coalesce(u.key_arn, CASE WHEN t.kms_key LIKE 'arn:%:key/%' THEN t.kms_key END) AS kms_key_arn,
+  t.bucket, t.log_group, t.global_events, t.management_events, t.kms_events,
+  CASE WHEN t.kms_events IS NOT NULL AND t.management_events IS NOT NULL
+    THEN t.kms_events = 'none' AND t.management_events <> 'none' END AS kms_excluded,
+  t.kms_network_events, t.selectors,
+  CASE
+    WHEN t.elsewhere OR t.kms_events IS NULL OR t.logging IS NULL THEN 'in part'
+    WHEN NOT t.seen_again THEN 'last known'
+    ELSE 'yes'
+  END AS known,
+  CASE WHEN t.elsewhere OR t.kms_events IS NULL OR t.logging IS NULL OR NOT t.seen_again THEN nullif(t.reason, '') END AS reason,
+  r.started_at AS since
+FROM judged t
+LEFT JOIN used u ON u.resource_arn = t.trail_arn
+LEFT JOIN ledger.account c ON c.account_id = t.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN ledger.run r ON r.run_id = t.valid_from
