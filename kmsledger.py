@@ -21,7 +21,7 @@ LAZY = {
     "db": ("models.commands", "db"),
     "prune": ("models.commands", "prune"),
     "permissions": ("crawler.commands", "permissions"),
-    "sql": ("reports.commands", "sql"),
+    "sql": ("reports.mart.commands", "sql"),
     "diff": ("reports.commands", "diff"),
     "history": ("reports.commands", "history"),
     "who-can": ("reports.questions.commands", "who_can"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,59 +31,6 @@ AS_OF = click.option(
     help="Answer with what was known then: a run's number, or a date or time (UTC; a date means its end).",
 )
 PLAIN = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-
-
-@click.command()
-@CONFIG
-@MART
-@AS_OF
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="csv and json have every row.",
-)
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="Rows of a table at most; 0 for all."
-)
-@click.option("--tables", is_flag=True, help="List the views and what their columns mean.")
-@click.argument("query", required=False)
-def sql(
-    *, file: Path, mart_file: Path | None, as_of: str | None, form: str, limit: int, tables: bool, query: str | None
-) -> None:
-    """Query the analysts' database with SQL (DuckDB's); - reads the query from standard input.
-
-    The database is opened for reading only. Times are UTC; ids of accounts are texts. With --as-of all views answer as they
-    did after that run; each query computes what it reads of them, which takes longer than asking about the last run.
-    """
-    from reports.mart import past
-    from reports.mart.output import printable, writer_of
-    from reports.mart.query import ask, described
-
-    if tables == (query is not None):
-        raise click.UsageError("give a query, - to read one from standard input, or --tables")
-    mart_file = mart_file or mart_of(file)
-    if tables:
-        columns, listed = described(mart_file)
-        if form != "table":
-            writer_of(form, limit)(sys.stdout, columns, listed)
-            return
-        view = None
-        for name, about, column, kind, description in listed:
-            if name != view:
-                click.echo(f"{'' if view is None else chr(10)}{name}: {printable(about or '')}")
-                view = name
-            click.echo(f"  {column} ({kind}): {printable(description or '')}")
-        return
-    text = sys.stdin.read() if query == "-" else query or ""
-    connection = None
-    if as_of is not None:
-        connection, moment = past.connect(mart_file, as_of)
-        click.echo(f"as of {moment}", err=True)
-    columns, rows = ask(mart_file, text, connection)
-    writer_of(form, limit)(sys.stdout, columns, rows)
 
 
 def mart_of(file: Path) -> Path:

@@ -6,19 +6,29 @@ import csv
 import datetime as dt
 import decimal
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
+
+from models.errors import UserError
 
 Row = Sequence[Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MIN_COLUMN = 14  # narrower columns are no longer read as a table: records then
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+_LINE = _JSON | orjson.OPT_APPEND_NEWLINE
+
+
+class OutputError(UserError):
+    """A file of an answer cannot be written."""
 
 
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
@@ -41,6 +51,15 @@ def write_json(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None
         out.write(separator + text)
         separator = ",\n"
     out.write("\n]\n" if separator != "[\n" else "[]\n")
+
+
+def write_jsonl(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write JSON Lines: an object a row, as in :func:`write_json`; a reader can begin before the last row is there."""
+    names = list(_distinct(columns))
+    out.writelines(
+        orjson.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str, option=_LINE).decode()
+        for row in rows
+    )
 
 
 def write_table(out: TextIO, columns: Sequence[str], rows: Iterable[Row], limit: int, width: int | None = None) -> None:
@@ -72,11 +91,9 @@ def printable(text: str) -> str:
 
 
 def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterable[Row]], None]:
-    """The writer of a format: table, csv or json. A limit of 0 is none."""
-    if form == "csv":
-        return write_csv
-    if form == "json":
-        return write_json
+    """The writer of a format: table, csv, json or jsonl. A limit of 0 is none."""
+    if form in _WRITERS:
+        return _WRITERS[form]
 
     def table(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
         width = None
@@ -87,6 +104,31 @@ def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterabl
         write_table(out, columns, rows, limit or sys.maxsize, width)
 
     return table
+
+
+_WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new name beside a file, which takes the file's place when the block ends without an error.
+
+    Readers see the old content or the new, never a part. Raises OutputError when that cannot be written.
+    """
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
+    try:
+        beside.touch()  # says now what would else be said after all the work
+        beside.unlink()
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}): create its directory, free disk space or give this user write "
+            "permission"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _escaped(character: str) -> str:

@@ -15,14 +15,16 @@ from reports.mart import views
 from reports.mart.build import MACROS
 from reports.mart.errors import MartError
 from reports.mart.moments import Moment, moments, resolve
-from reports.mart.reader import CATALOG, attached, locked
+from reports.mart.reader import CATALOG, Limits, attached, locked
 
 WHOLE = "whole"
 """The catalog of the file itself."""
 _OF_A_RUN = frozenset({"scope_run", "change", "delivery", "key_last_use_asked"})
 
 
-def connect(path: Path, as_of: str | int, *, stored: bool = False) -> tuple[duckdb.DuckDBPyConnection, Moment]:
+def connect(
+    path: Path, as_of: str | int, *, stored: bool = False, limits: Limits | None = None
+) -> tuple[duckdb.DuckDBPyConnection, Moment]:
     """Open a mart as of a run or date (see :func:`reports.mart.moments.resolve`), for reading.
 
     With ``stored``, for who asks many questions, the costly views are computed once. Raises MartError or QueryError.
@@ -34,7 +36,7 @@ def connect(path: Path, as_of: str | int, *, stored: bool = False) -> tuple[duck
         views.create(connection, moment.run_id, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
-        locked(connection)
+        locked(connection, limits)
     except BaseException:
         connection.close()
         raise

@@ -1,18 +1,24 @@
-"""Questions to the mart: any SELECT, and what there is to ask about."""
+"""Questions to the mart: one SELECT at a time, within limits of time and memory, streamed."""
 
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from reports.mart.errors import QueryError
+from reports.mart.errors import MartError, QueryError
 from reports.mart.reader import CATALOG, connect
 
 _FETCH = 2_000
+_ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
+"""Kinds of statements that only answer, as DuckDB names them; a PIVOT is a MULTI. DESCRIBE and SHOW are SELECTs to it."""
 _TABLES = f"""
 SELECT c.table_name AS view, r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
 FROM duckdb_columns() c
@@ -26,23 +32,102 @@ ORDER BY c.table_name, c.column_index
 """
 
 
-def ask(
-    path: Path, sql: str, connection: duckdb.DuckDBPyConnection | None = None
-) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Run SQL on the mart, read-only; returns column names and rows. Raises MartError or QueryError.
+class OverLimitError(MartError):
+    """A query took more time or memory than it was given (exit code 4)."""
 
-    A connection given (as of an earlier run) is used instead of a new one, and closed after the last row.
+
+@dataclass(slots=True)
+class Clock:
+    """The time that a query may work; that of its reader (a pager, a slow pipe) does not count."""
+
+    seconds: float | None = None
+    """None: as long as it takes."""
+    spent: float = 0.0
+
+    @contextmanager
+    def running(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Interrupt the connection when the time is over; DuckDB's errors become one sentence."""
+        timer = None
+        if self.seconds is not None:
+            timer = threading.Timer(max(self.seconds - self.spent, 0.001), connection.interrupt)
+            timer.daemon = True
+            timer.start()
+        began = time.monotonic()
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise OverLimitError(
+                f"the query was stopped after {self.seconds:g} seconds: ask for less, or give it more time with --timeout"
+            ) from error
+        except duckdb.OutOfMemoryException as error:
+            raise OverLimitError(
+                "the query needs more memory than it was given: ask for less (fewer columns, a WHERE), give it more with "
+                "--memory, or a directory for what does not fit with --spill"
+            ) from error
+        except duckdb.Error as error:
+            raise QueryError(_sentence(error)) from error
+        finally:
+            self.spent += time.monotonic() - began
+            if timer:
+                timer.cancel()
+
+
+def ask(
+    path: Path, sql: str, connection: duckdb.DuckDBPyConnection | None = None, timeout: float | None = None
+) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Run SQL on the mart, read-only; returns column names and rows, which come as they are read (streamed).
+
+    A connection given (with limits, as of an earlier run) is used instead of a new one, and closed after the last row.
+    Raises MartError, QueryError (not one statement that only answers; what DuckDB says) or OverLimitError (more than
+    ``timeout`` seconds of work, more memory than the connection has).
     """
-    if not sql.strip().rstrip(";").strip():
-        raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
     connection = connection or connect(path)
+    clock = Clock(timeout)
     try:
-        connection.execute(sql)
-        columns = [column[0] for column in connection.description or ()]
-    except duckdb.Error as error:
+        checked(connection, sql)
+        with clock.running(connection):
+            connection.execute(sql)
+            columns = [column[0] for column in connection.description or ()]
+    except BaseException:
         connection.close()
+        raise
+    return columns, _rows(connection, clock)
+
+
+def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise QueryError unless the text is one statement that only answers.
+
+    The connection's locks hold without this: it is for the sentence, and against what would be lost without a word (a
+    second statement's answer, a view of our own for the length of one command).
+    """
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
         raise QueryError(_sentence(error)) from error
-    return columns, _rows(connection)
+    if not statements:
+        raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
+    if len(statements) > 1:
+        raise QueryError(f"there are {len(statements)} statements in the text: ask one question at a time")
+    kind = statements[0].type.name
+    if kind not in _ANSWERS:
+        raise QueryError(
+            f"{kind} is not a question: the analysts' database is read-only, give a SELECT (also WITH, FROM, VALUES, PIVOT, "
+            "DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)"
+        )
+
+
+def write_parquet(connection: duckdb.DuckDBPyConnection, sql: str, path: Path, timeout: float | None = None) -> None:
+    """Write the answer as a Parquet file, which must be the output that the connection's limits name and not exist yet.
+
+    Closes the connection. Raises what :func:`ask` raises.
+    """
+    try:
+        checked(connection, sql)
+        with Clock(timeout).running(connection):
+            # Not COPY: the query is never part of a text of ours.
+            connection.sql(_without_end(sql)).write_parquet(str(path), compression="zstd")
+    finally:
+        connection.close()
 
 
 def described(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -51,14 +136,23 @@ def described(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
     return columns, list(rows)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: duckdb.DuckDBPyConnection, clock: Clock) -> Iterator[tuple[Any, ...]]:
     try:
-        while rows := connection.fetchmany(_FETCH):
+        while True:
+            with clock.running(connection):
+                rows = connection.fetchmany(_FETCH)
+            if not rows:
+                return
             yield from rows
-    except duckdb.Error as error:
-        raise QueryError(_sentence(error)) from error
     finally:
         connection.close()
+
+
+def _without_end(sql: str) -> str:
+    """One statement without its semicolon and what follows, which DuckDB does not take in a relation."""
+    text = sql.encode()
+    ends = (at for at, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.operator and text[at : at + 1] == b";")
+    return text[: next(ends, None)].decode()
 
 
 def _sentence(error: duckdb.Error) -> str:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from reports.mart.errors import MartError
+from reports.mart.errors import MartError, QueryError
 
 CATALOG = "mart"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the queries of a connection may use, beside the mart's own file."""
+
+    memory: str = "4GB"
+    """DuckDB's words for a size: 500MB, 4GB, 2GiB. A query that needs more ends with an error, unless it may spill."""
+    spill: Path | None = None
+    """A directory for what does not fit into memory, at most ``spill_size`` of it; None: nothing is written to disk."""
+    spill_size: str = "20GB"
+    output: Path | None = None
+    """The one file that may be written, by :func:`reports.mart.query.write_parquet`."""
+
+    def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Set them on a connection that is not yet locked. Raises QueryError for a size that is none."""
+        try:
+            connection.execute(f"SET memory_limit = {quoted(self.memory)}")
+        except duckdb.Error as error:
+            raise QueryError(f"{self.memory!r} is not a size of memory: write 500MB or 4GB") from error
+        # Else DuckDB would spill into a directory .tmp wherever the command is started.
+        connection.execute(f"SET temp_directory = {quoted(str(self.spill.absolute()) if self.spill else '')}")
+        if self.spill:
+            connection.execute(f"SET max_temp_directory_size = {quoted(self.spill_size)}")
+        if self.output:
+            connection.execute(f"SET allowed_paths = [{quoted(str(self.output))}]")
 
 
 def quoted(text: str) -> str:
@@ -16,14 +43,15 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def connect(path: Path) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:
     """Open a mart for reading, as the file is now: a mart that replaces it later is not seen by this connection.
 
-    Queries can neither write, nor read other files, nor load extensions, nor change that.
+    Queries can neither write, nor read other files, nor load extensions, nor change that. Without limits they may use what
+    DuckDB takes by itself. Raises MartError.
     """
     connection = attached(path, CATALOG)
     connection.execute(f"USE {CATALOG}")
-    locked(connection)
+    locked(connection, limits)
     return connection
 
 
@@ -42,7 +70,9 @@ def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def locked(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let a connection reach nothing but what is attached, for good."""
+def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) -> None:
+    """Let a connection reach nothing but what is attached (and what the limits name), for good."""
+    if limits:
+        limits.apply(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
 from models.errors import UserError
 from models.settings import Settings
 from reports.commands import mart as mart_command
-from reports.commands import sql as sql_command
+from reports.mart.commands import sql as sql_command
 from reports.mart.output import write_table
 from tests.reports.ledger import HOSTILE, PAYMENTS
 
@@ -109,8 +112,6 @@ def test_the_views_are_listed_with_their_columns(sample_mart: Path) -> None:
     [
         ("SELECT nothing FROM keys", "nothing"),
         ("SELEC 1", "syntax error"),
-        ("SELECT * FROM read_csv('/etc/passwd')", "Permission"),
-        ("DELETE FROM ledger.key", "read-only"),
         ("SELECT CAST('x' AS INTEGER)", "Could not convert"),
         (" ;", "no SQL"),
     ],
@@ -122,6 +123,163 @@ def test_errors_are_one_sentence_and_exit_code_2(query: str, expected: str, samp
     assert error.exit_code == 2
     assert expected in str(error)
     assert "\n" not in str(error)
+
+
+FORBIDDEN = {
+    "drop": "drop table keys",
+    "insert": "INSERT INTO ledger.key SELECT * FROM ledger.key",
+    "update": "UPDATE ledger.key SET region = 'x'",
+    "delete": "DELETE FROM ledger.key",
+    "merge": "MERGE INTO ledger.key USING ledger.key r ON true WHEN MATCHED THEN DELETE",
+    "create": "CREATE TABLE x AS SELECT 1 AS a",
+    "create temporary": "CREATE OR REPLACE TEMP VIEW keys AS SELECT 1 AS a",
+    "create secret": "CREATE SECRET s (TYPE S3)",
+    "copy a view": "COPY keys TO '{folder}/out.csv'",
+    "copy a query": "COPY (SELECT 1) TO '{folder}/out.parquet' (FORMAT parquet)",
+    "copy from": "COPY ledger.key FROM '{secret}'",
+    "read_csv": "SELECT * FROM read_csv('{secret}')",
+    "read_text": "SELECT * FROM read_text('{secret}')",
+    "read_blob": "SELECT * FROM read_blob('{secret}')",
+    "read_json": "SELECT * FROM read_json('{secret}')",
+    "read_parquet": "SELECT * FROM read_parquet('{secret}')",
+    "sniff_csv": "SELECT * FROM sniff_csv('{secret}')",
+    "file as a table": "SELECT * FROM '{secret}'",
+    "file of the internet": "SELECT * FROM read_csv('https://example.org/a.csv')",
+    "glob": "SELECT * FROM glob('{folder}/*')",
+    "attach": "ATTACH '{folder}/other.duckdb'",
+    "attach memory": "ATTACH ':memory:' AS other",
+    "detach": "DETACH mart",
+    "use": "USE memory",
+    "install": "INSTALL httpfs",
+    "load": "LOAD httpfs",
+    "pragma": "PRAGMA enable_external_access = true",
+    "set": "SET enable_external_access = true",
+    "set lock": "SET lock_configuration = false",
+    "set paths": "SET allowed_directories = ['/']",
+    "reset": "RESET enable_external_access",
+    "memory": "SET memory_limit = '100GB'",
+    "call": "CALL enable_profiling()",
+    "export": "EXPORT DATABASE '{folder}/all'",
+    "import": "IMPORT DATABASE '{folder}/all'",
+    "getenv": "SELECT getenv('HOME')",
+    "checkpoint": "CHECKPOINT",
+    "begin": "BEGIN",
+    "two statements": "SELECT 1; SELECT 2",
+    "two, the second one bad": "SELECT 1; DROP VIEW keys",
+    "hidden in a comment": "/* SELECT */ DROP VIEW keys -- SELECT",
+    "hidden in query()": "SELECT * FROM query('DROP VIEW keys')",
+    "hidden in EXPLAIN": "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
+    "hidden in WITH": "WITH a AS (SELECT 1) INSERT INTO ledger.key SELECT * FROM ledger.key",
+}
+
+
+@pytest.mark.parametrize("form", ["table", "parquet"])
+@pytest.mark.parametrize("query", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_nothing_but_questions(query: str, form: str, sample_mart: Path, tmp_path: Path) -> None:
+    """What writes, reads files, loads code, unlocks or is more than one statement: one sentence, code 2, nothing done."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    secret = folder / "secret.csv"
+    secret.write_text("password\nhunter2\n", encoding="utf-8")
+    before = sample_mart.stat()
+    output = tmp_path / "answer.parquet"
+    extra = ["--output", str(output)] if form == "parquet" else []
+    done = sql(sample_mart, "--format", form, *extra, query.format(folder=folder, secret=secret))
+    assert isinstance(done.exception, UserError)
+    assert done.exception.exit_code == 2
+    assert "\n" not in str(done.exception)
+    assert "hunter2" not in done.output + str(done.exception)
+    assert [path.name for path in folder.iterdir()] == ["secret.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert sample_mart.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM runs",
+        "WITH a AS (SELECT 1 AS b) SELECT * FROM a",
+        "VALUES (1);",
+        "DESCRIBE keys",
+        "SHOW TABLES",
+        "SUMMARIZE runs",
+        "EXPLAIN SELECT * FROM keys",
+        "PIVOT runs ON status USING count(*)",
+        "SELECT ';' AS a; -- a comment; at the end",
+    ],
+)
+def test_every_kind_of_question(query: str, sample_mart: Path) -> None:
+    """All of DuckDB's ways to ask are let through."""
+    done = sql(sample_mart, "--format", "jsonl", query)
+    assert done.exception is None
+    assert done.output
+
+
+def test_a_query_over_its_time_is_stopped(sample_mart: Path) -> None:
+    """After --timeout the query ends with one sentence and exit code 4."""
+    endless = "SELECT count(*) FROM range(10000000000) a, range(10000000) b"
+    error = sql(sample_mart, "--timeout", "0.3", endless).exception
+    assert isinstance(error, UserError)
+    assert error.exit_code == 4
+    assert "0.3 seconds" in str(error)
+
+
+def test_a_query_over_its_memory_is_stopped_or_spills(sample_mart: Path, tmp_path: Path) -> None:
+    """Beyond --memory a query ends with one sentence and exit code 4, or uses the directory that --spill names."""
+    large = "SELECT max(i) FROM (SELECT * FROM range(6000000) r(i) ORDER BY hash(i) LIMIT 5500000)"
+    few = ["--memory", "64MB", "--format", "csv"]
+    error = sql(sample_mart, *few, large).exception
+    assert isinstance(error, UserError)
+    assert error.exit_code == 4
+    assert "--memory" in str(error)
+    assert sql(sample_mart, *few, "--spill", str(tmp_path), large).exception is None
+    assert list(tmp_path.glob("**/*.tmp")) == []
+    nonsense = sql(sample_mart, "--memory", "a lot", "SELECT 1").exception
+    assert isinstance(nonsense, UserError)
+    assert nonsense.exit_code == 2
+
+
+def test_large_answers_are_streamed(sample_mart: Path) -> None:
+    """The first rows of a hundred million come at once, and reading on takes no more memory."""
+    program = (
+        "import resource, sys, pathlib; from reports.mart.query import ask; from itertools import islice\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "_, rows = ask(pathlib.Path(sys.argv[1]), \"SELECT i, repeat('x', 100) || i AS t FROM range(100000000) r(i)\")\n"
+        "next(rows); before = peak(); read = sum(1 for _ in islice(rows, 1000000)); print(read, peak() - before)"
+    )
+    command = [sys.executable, "-c", program, str(sample_mart)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, cwd=Path(__file__).parents[3]
+    )
+    read, grown = map(int, done.stdout.split())
+    assert read == 1_000_000
+    assert grown < 40
+
+
+def test_a_query_from_a_file_into_a_file(sample_mart: Path, tmp_path: Path) -> None:
+    """--file reads the query, --output is written whole or not at all, in every format."""
+    query = tmp_path / "query.sql"
+    query.write_text("-- how many\nSELECT count(*) AS keys, 'ä' AS text FROM keys; -- end\n", encoding="utf-8")
+    written = {}
+    for form in ("csv", "json", "jsonl", "table", "parquet"):
+        path = tmp_path / f"an 'odd' * name.{form}"
+        path.write_text("old", encoding="utf-8")
+        done = sql(sample_mart, "--file", str(query), "--format", form, "--output", str(path))
+        assert done.exception is None, done.exception
+        assert done.output == ""
+        written[form] = path.read_bytes()
+    assert written["csv"].decode() == '"keys","text"\n13,"ä"\n'
+    assert json.loads(written["json"]) == [json.loads(written["jsonl"])] == [{"keys": 13, "text": "ä"}]
+    relation = duckdb.read_parquet(str(tmp_path / "an 'odd' [*] name.parquet"))
+    assert relation.fetchall() == [(13, "ä")]
+    failed = sql(sample_mart, "--output", str(tmp_path / "an 'odd' * name.csv"), "SELECT error('no')")
+    assert failed.exception is not None
+    assert (tmp_path / "an 'odd' * name.csv").read_bytes() == written["csv"]
+    assert len(list(tmp_path.iterdir())) == 6
+    missing = sql(sample_mart, "--output", str(tmp_path / "none" / "a.csv"), "SELECT 1").exception
+    assert "cannot be written" in str(missing)
+    assert sql(sample_mart, "--format", "parquet", "SELECT 1").exit_code == 2
+    assert sql(sample_mart, "--file", str(query), "SELECT 1").exit_code == 2
 
 
 def test_without_a_mart_the_user_is_told_what_to_run(tmp_path: Path) -> None:
