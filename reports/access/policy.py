@@ -91,7 +91,8 @@ def _statement(position: int, item: Any) -> Statement:
     kind = next((name for name in ("Principal", "NotPrincipal") if name in item), None)
     principals = _principals(item[kind]) if kind else ()
     not_actions = "Action" not in item and "NotAction" in item
-    actions = _texts(item.get("NotAction" if not_actions else "Action"))
+    # Keys of before August 2025 may have statements without an action, which AWS kept and gave no effect.
+    actions = _texts(item.get("NotAction" if not_actions else "Action", []))
     # NotResource names what the statement is not about; in a key policy it can only exclude the key itself.
     has_resource = "Resource" in item or "NotResource" in item
     resources = _texts(item.get("Resource", [])) if "Resource" in item else _texts(item.get("NotResource", []))

@@ -31,8 +31,8 @@ CONTRACT = {
     "key_principals": "key_arn account_id region source source_id effect principal principal_type principal_account "
     "party party_name actions condition_keys since",
     "grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
-    "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations constraints "
-    "created_at since",
+    "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations for_service "
+    "constraints created_at since",
     "key_rotations": "key_arn rotated_at rotation_type key_material_id key_material_state",
     "custom_key_stores": "account_id region store_id name store_type connection_state connection_error "
     "cloud_hsm_cluster_id xks_connectivity created_at",
@@ -52,6 +52,9 @@ CONTRACT = {
     "principals readable since",
     "resource_principals": "resource_arn account_id region name position statement effect principal principal_type "
     "principal_account party party_name actions not_actions condition_keys since",
+    "iam_key_statements": "policy_id kind account_id policy_name owner_arn position allow operations resources inverted "
+    "condition_keys broken",
+    "access_verdicts": "analysis_id n path access principal principal_account operations position reason",
     "access_problems": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
     "policy_arn code message since_run since",
     "access_paths": "key_arn path via position principal principal_account access party analysis_id n constraints reason "
