@@ -173,7 +173,9 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
-        "temp_store=MEMORY",
+        # Pages of temporary tables are on disk only when they are more than fit this.
+        "temp_store=FILE",
+        "temp.cache_size=-32768",
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")

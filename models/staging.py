@@ -51,49 +51,57 @@ def ended_table(parent: type[Facet], own: str) -> Table:
     return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
 
 
-def stage_facts(connection: Connection, facet: type[Facet], portions: Iterable[Iterable[Mapping[str, Any]]]) -> int:
-    """Put facts into their temporary table, instead of those that were there; how many there are.
+def stage_facts(connection: Connection, facet: type[Facet], portions: Iterable[Iterable[Mapping[str, Any]]]) -> bool:
+    """Put facts into their temporary table, instead of those that were there; whether there are any.
 
-    There is one for each natural key: the last one given of a portion, and the first portion's that has it.
+    There is one for each natural key: the last one given of a portion, and the first portion's that has it. What is
+    staged is on disk as soon as it is much: no more than a portion is held.
     """
     staged = stage_table(facet)
-    natural = [index for index, column in enumerate(staged.columns) if column.name in facet.natural]
-    # Hashes of the names, which take a fifth of the room: a key can have fifty thousand grants.
-    seen: set[bytes] = set()
-    total = 0
-    waiting = iter(portions)
-    portion = next(waiting, None)
-    while portion is not None:
-        following = next(waiting, None)
+    found = False
+    for number, portion in enumerate(portions):
         rows = stage_rows(facet, portion, connection.dialect.name)
-        portion = following
-        if seen or following is not None:
-            named = [(content_hash([str(row[index]) for index in natural]), row) for row in rows]
-            rows = [row for name, row in named if name not in seen]
-            seen.update(name for name, _ in named)
-        stage(connection, staged, rows, more=total > 0)
-        total += len(rows)
-    return total
+        found = found or bool(rows)
+        if number:
+            stage_more(connection, staged, rows)
+        else:
+            stage(connection, staged, rows)
+    return found
 
 
-def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]], *, more: bool = False) -> None:
-    """Put rows into a temporary table, instead of those that were there, or with ``more`` beside them."""
+def stage_more(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Put rows into a temporary table beside those that are there, which win where a key is the same."""
+    names = _names(staged)
+    if connection.dialect.name == "postgresql":
+        # COPY knows no conflicts.
+        beside = _beside(staged)
+        stage(connection, beside, rows)
+        connection.exec_driver_sql(
+            f'INSERT INTO "{staged.name}" ({names}) SELECT {names} FROM "{beside.name}" ON CONFLICT DO NOTHING'
+        )
+        connection.exec_driver_sql(f'ANALYZE "{staged.name}"')
+    elif rows:
+        marks = ", ".join("?" * len(staged.columns))
+        connection.exec_driver_sql(f'INSERT OR IGNORE INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
+    connection.info[staged] = connection.info.get(staged, 0) + len(rows)
+
+
+def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Put rows into a temporary table, instead of those that were there."""
     postgresql = connection.dialect.name == "postgresql"
     connection.exec_driver_sql(_creation(staged, connection))
     # PostgreSQL tidies up deleted rows of temporary tables only when it is told to; truncating one takes milliseconds, so
     # it is done once in a while.
     used = connection.info.get(staged, 0)
-    if more:
-        pass
-    elif postgresql and used > MANY:
+    if postgresql and used > MANY:
         connection.exec_driver_sql(f'TRUNCATE "{staged.name}"')
         used = 0
     else:
         connection.exec_driver_sql(f'DELETE FROM "{staged.name}"')
     connection.info[staged] = used + len(rows)
-    names = ", ".join(f'"{column.name}"' for column in staged.columns)
     if not rows:
         return
+    names = _names(staged)
     if postgresql:
         _copy(connection, staged, names, rows)
         # Without figures the planner takes a temporary table for a big one, and reads the whole ledger to join with it.
@@ -164,6 +172,15 @@ def stage_rows(facet: type[Facet], rows: Iterable[Mapping[str, Any]], dialect: s
 def stage_covers(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Names of complete listings as rows for :func:`stage`."""
     return [tuple(storable(one) if isinstance(one, str) else one for one in cover) for cover in covers]
+
+
+@cache
+def _beside(staged: Table) -> Table:
+    return _temporary(f"more_{staged.name}", *(Column(column.name, column.type) for column in staged.columns))
+
+
+def _names(staged: Table) -> str:
+    return ", ".join(f'"{column.name}"' for column in staged.columns)
 
 
 def _temporary(name: str, *columns: Column[Any]) -> Table:
