@@ -93,14 +93,20 @@ def read_key(kms: Any, arn: str, *, managed: bool) -> None:
             list(items(kms, "list_key_rotations", "Rotations", KeyId=arn, Limit=1000))
 
 
-def read_region(session: boto3.Session, region: str) -> None:
-    """Keys, and what uses keys."""
+def read_region(session: boto3.Session, account_id: str, region: str) -> None:
+    """Keys, what uses keys, and what logs their use."""
     kms = session.client("kms", region_name=region)
     aliases = list(items(kms, "list_aliases", "Aliases", Limit=100))
     managed = {alias.get("TargetKeyId") for alias in aliases if alias["AliasName"].startswith("alias/aws/")}
     for key in items(kms, "list_keys", "Keys", Limit=1000):
         read_key(kms, key["KeyArn"], managed=key["KeyId"] in managed)
     list(items(kms, "describe_custom_key_stores", "CustomKeyStores", Limit=1000))
+    trails = session.client("cloudtrail", region_name=region)
+    for trail in trails.describe_trails(includeShadowTrails=True)["trailList"]:
+        with contextlib.suppress(ClientError):
+            if trail["HomeRegion"] == region and trail["TrailARN"].split(":")[4] == account_id:
+                trails.get_event_selectors(TrailName=trail["TrailARN"])
+                trails.get_trail_status(Name=trail["TrailARN"])
     for service, listings in LISTINGS.items():
         client: Any = session.client(service, region_name=region)  # type: ignore[call-overload]  # the service's name is data here
         for method, holds, asked in listings:
@@ -148,7 +154,7 @@ def main() -> None:
             botocore_session=core,
         )
         for region in sorted(regions):
-            read_region(session, region)
+            read_region(session, account_id, region)
         read_buckets(session, account_id)
 
 

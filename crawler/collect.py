@@ -14,6 +14,7 @@ from typing import Any
 
 import jmespath
 
+from crawler import trails
 from crawler.aws.door import Access, Counter, Door, parameters
 from crawler.aws.errors import AwsError
 from crawler.declare import GLOBAL, Operation, ResourceType, Scope, Step, Subject
@@ -21,7 +22,7 @@ from crawler.gaps import gap_row
 from crawler.iam import IAM, not_asked
 from crawler.kms import ALIASES, KEY_STORES, KEYS
 from crawler.resources import resource_step
-from crawler.usage import RESOURCE_TYPES
+from crawler.usage import RESOURCE_TYPES, TRAIL
 from models.history import Batch
 from models.run import Cause, Gap
 
@@ -70,6 +71,8 @@ async def collect(
     """
     collected = Collected(scope, counter=counter or Counter())
     work = _Work(door, access, collected)
+    if scope.region != GLOBAL and all(kind.name != TRAIL.name for kind in wanted.resource_types):
+        trails.not_asked(scope, collected.batch)
     if scope.region == GLOBAL:
         await _together(_regionless(work, wanted))
     elif wanted.quiet is not None and await work.shows_nothing(KEYS, Subject(scope, scope.region)):
@@ -96,7 +99,7 @@ async def _region(work: _Work, wanted: Wanted) -> None:
     scope = work.collected.scope
     keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
     here = Subject(scope, scope.region, values={"resource_policies": wanted.resource_policies})
-    resources = [resource_step(kind) for kind in wanted.resource_types if kind.regional]
+    resources = [_step(kind) for kind in wanted.resource_types if kind.regional]
     # A region that a service control policy closes refuses every service: two refusals are enough to know.
     aliases = await work.answered(ALIASES, keys)
     other = next((step for step in resources if step.operation.service != ALIASES.operation.service), None)
@@ -108,6 +111,10 @@ async def _region(work: _Work, wanted: Wanted) -> None:
         resources.remove(other)
     work.told(ALIASES, keys, aliases)
     await _together([work.ask(KEYS, keys), work.ask(KEY_STORES, here), *(work.ask(step, here) for step in resources)])
+
+
+def _step(kind: ResourceType) -> Step:
+    return trails.TRAILS if kind.name == TRAIL.name else resource_step(kind)
 
 
 def _closed(refusal: AwsError, refused: Sequence[Operation]) -> AwsError:

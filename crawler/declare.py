@@ -141,6 +141,8 @@ class ResourceType:
     """Asked for the resource policy of each item that is not about to be deleted."""
     policy: str = ""
     """Path of the policy's text in that answer; nothing there: the resource has no policy."""
+    further: tuple[Operation, ...] = ()
+    """Asked of its items by steps of its own."""
     status: str = ""
     encryption: str = ""
     created: str = ""
@@ -164,5 +166,5 @@ class ResourceType:
     @property
     def operations(self) -> tuple[Operation, ...]:
         """Every operation that it takes."""
-        every = (self.listing, self.detail, self.tags_operation, self.policy_operation)
+        every = (self.listing, self.detail, self.tags_operation, self.policy_operation, *self.further)
         return tuple(found for found in every if found is not None)

@@ -42,10 +42,11 @@ def resource_step(kind: ResourceType) -> Step:
     if kind.policy_operation is not None:
         skipped = partial(_no_policy, kind.policy_operation)
         below.append(Step(kind.policy_operation, partial(_policy, kind), applies=_policy_left_out, skipped=skipped))
-    return Step(kind.listing, partial(_listed, kind), partial(_listing_complete, kind), below=tuple(below))
+    return Step(kind.listing, partial(listed, kind), partial(listing_complete, kind), below=tuple(below))
 
 
-def _listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
+    """Record one item of a type's listing; the subject for what is asked of it further."""
     scope = subject.scope
     region = scope.region if kind.regional else _text(kind.region, item)
     if region is None:
@@ -192,7 +193,8 @@ def _tags_complete(subject: Subject, batch: Batch) -> None:
     batch.complete(Tag, subject.arn)
 
 
-def _listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
+def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
+    """State that a type's listing arrived whole."""
     listed_in = subject.scope.region
     for name in {kind.name, *kind.by_engine.values()}:
         batch.complete(Resource, subject.scope.account_id, listed_in, name)

@@ -1,7 +1,7 @@
 """Where keys are used: one declaration a resource type.
 
 To add a service: one entry here and one recorded answer in tests/crawler/answers. Sources: the API references of Secrets
-Manager, RDS, ElastiCache and S3, operation by operation as named.
+Manager, RDS, ElastiCache, S3 and CloudTrail, operation by operation as named.
 """
 
 from __future__ import annotations
@@ -327,6 +327,20 @@ BUCKET = ResourceType(
     note="The bucket's default only: an object may have been written under another key.",
 )
 
+GET_EVENT_SELECTORS = Operation("cloudtrail", "GetEventSelectors", {"TrailName": "@arn"})
+GET_TRAIL_STATUS = Operation("cloudtrail", "GetTrailStatus", {"Name": "@arn"})
+
+TRAIL = ResourceType(
+    "AWS::CloudTrail::Trail",
+    Operation("cloudtrail", "DescribeTrails", {"includeShadowTrails": True}, items="trailList"),
+    arn="TrailARN",
+    title="Name",
+    # Without a key of KMS the log files are encrypted by S3, with keys of its own.
+    keys=(KeyPath("KmsKeyId", "logs", {"": KeyClass.AWS_OWNED}),),
+    further=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
+    note="Tells too whether the use of keys is logged: see crawler.trails, which has the steps.",
+)
+
 RESOURCE_TYPES: tuple[ResourceType, ...] = (
     SECRET,
     DB_INSTANCE,
@@ -341,4 +355,5 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = (
     CACHE_SNAPSHOT,
     SERVERLESS_CACHE_SNAPSHOT,
     BUCKET,
+    TRAIL,
 )

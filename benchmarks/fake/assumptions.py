@@ -141,3 +141,12 @@ KEY_CHANGES: Weights[str] = (
     ("gone", 0.04),
 )
 RESOURCE_CHANGES: Weights[str] = (("re-keyed", 0.5), ("tag", 0.3), ("created", 0.1), ("gone", 0.1))
+
+ACCOUNTS_WITH_TRAIL = 0.3
+"""Accounts that keep a CloudTrail trail beside the organization's."""
+TRAILS_OF_ALL_REGIONS = 0.8
+TRAILS_VALIDATED = 0.7
+TRAILS_UNDER_KEY = 0.5
+TRAILS_WITHOUT_KMS = 0.3
+"""Trails that leave the events of KMS out."""
+TRAILS_STOPPED = 0.05

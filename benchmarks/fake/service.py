@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from benchmarks.fake import iam, kms, organization, storage, wire
+from benchmarks.fake import iam, kms, organization, storage, trails, wire
 from benchmarks.fake.call import Call, Handler, State
 from benchmarks.fake.control import Connections, Control
 from benchmarks.fake.faults import Accident, Dice, Faults
@@ -21,12 +21,19 @@ from benchmarks.fake.quotas import Quotas
 from benchmarks.fake.wire import PROTOCOLS, RefusedError, refused
 from benchmarks.fake.world import World
 
-HANDLERS: Mapping[str, Handler] = {**kms.OPERATIONS, **organization.OPERATIONS, **storage.OPERATIONS, **iam.OPERATIONS}
+HANDLERS: Mapping[str, Handler] = {
+    **kms.OPERATIONS,
+    **organization.OPERATIONS,
+    **storage.OPERATIONS,
+    **iam.OPERATIONS,
+    **trails.OPERATIONS,
+}
 """Every operation that is answered, with the signing name of its service."""
 TARGETS: Mapping[str, str] = {
     "TrentService": "kms",
     "secretsmanager": "secretsmanager",
     "AWSOrganizationsV20161128": "organizations",
+    "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
 }
 """Services by what stands before the operation in X-Amz-Target."""
 PATHS: Mapping[str, str] = {"/listRegions": "account:ListRegions"}

@@ -17,6 +17,7 @@ from benchmarks.fake.accounts import PRODUCTION, ROOT, UNITS
 from benchmarks.fake.kms import OPERATIONS as KMS_OPERATIONS
 from benchmarks.fake.running import FakeAws
 from benchmarks.fake.service import HANDLERS
+from benchmarks.fake.trails import own_trails, selectors, shadows, status
 from benchmarks.fake.vault import resource_policy
 from benchmarks.fake.world import Place
 from crawler.declare import Operation
@@ -44,6 +45,7 @@ PAGED_FOR_PLACE: dict[str, Truth] = {
     "elasticache:DescribeServerlessCaches": lambda _, place: place.caches.serverless_caches,
     "elasticache:DescribeSnapshots": lambda _, place: place.caches.cache_snapshots,
     "elasticache:DescribeServerlessCacheSnapshots": lambda _, place: place.caches.serverless_snapshots,
+    "cloudtrail:DescribeTrails": lambda _, place: own_trails(place) + shadows(place),
     "s3:ListBuckets": lambda fake, place: [
         {"Name": bucket.name, "CreationDate": bucket.created, "BucketRegion": bucket.region}
         for bucket in fake.world.buckets(place.account_id).listed
@@ -163,6 +165,7 @@ def test_every_operation_has_its_comparison() -> None:
     organization = {name for name in HANDLERS if name.startswith(("sts:", "organizations:", "account:", "ec2:"))}
     other = {"elasticache:ListTagsForResource", "s3:GetBucketEncryption", "s3:GetBucketTagging"}
     other |= {"iam:GetAccountAuthorizationDetails", "secretsmanager:GetResourcePolicy"}
+    other |= {"cloudtrail:GetEventSelectors", "cloudtrail:GetTrailStatus"}
     assert {*PAGED_FOR_PLACE, *OF_A_KEY, *organization, *other} == HANDLERS.keys()
     assert {name for name in {*PAGED_FOR_PLACE, *OF_A_KEY} if name.startswith("kms:")} == KMS_OPERATIONS.keys()
 
@@ -230,6 +233,21 @@ def test_policies_of_secrets_are_told(odd: tuple[Place, Any]) -> None:
     assert {arn: one.get("ResourcePolicy") for arn, one in told.items()} == {arn: resource_policy(arn) for arn in told}
     assert {bool(resource_policy(arn)) for arn in told} == {True, False}
     assert answer_or_code(client, "secretsmanager:GetResourcePolicy", SecretId="none") == "ResourceNotFoundException"
+
+
+def test_trails_are_told_to_their_own_account(fake: FakeAws) -> None:
+    """Each region tells its own trails and those that record it; only its own may be asked for selectors and status."""
+    management, member = (fake.world.place(fake.world.accounts[index].id, REGION) for index in (0, 1))
+    client = fake.session().client("cloudtrail", REGION)
+    for trail in own_trails(management):
+        arn = trail["TrailARN"]
+        assert answer_or_code(client, "cloudtrail:GetEventSelectors", TrailName=arn) == selectors(arn)
+        assert plain(answer_or_code(client, "cloudtrail:GetTrailStatus", Name=arn)) == plain(status(arn))
+    (seen,) = [trail["TrailARN"] for trail in shadows(member) if trail["IsOrganizationTrail"]]
+    assert seen in {trail["TrailARN"] for trail in own_trails(management)}
+    client = fake.session(member.account_id).client("cloudtrail", REGION)
+    assert answer_or_code(client, "cloudtrail:GetEventSelectors", TrailName=seen) == "TrailNotFoundException"
+    assert answer_or_code(client, "cloudtrail:GetTrailStatus", Name=seen) == "TrailNotFoundException"
 
 
 def test_tags_of_caches_are_told(odd: tuple[Place, Any]) -> None:

@@ -20,6 +20,7 @@ from models.run import Cause
 QUESTIONS = {
     "kms": "list_keys",
     "secretsmanager": "list_secrets",
+    "cloudtrail": "describe_trails",
     "organizations": "list_roots",
     "account": "list_regions",
     "rds": "describe_db_instances",
@@ -31,6 +32,7 @@ QUESTIONS = {
 THROTTLES = {
     "kms": "ThrottlingException",
     "secretsmanager": "ThrottlingException",
+    "cloudtrail": "ThrottlingException",
     "organizations": "TooManyRequestsException",
     "account": "TooManyRequestsException",
     "rds": "Throttling",

@@ -67,6 +67,34 @@ BUCKETS = [
     {"Name": "logs", "BucketRegion": REGION, "CreationDate": LONG_AGO},
     {"Name": "plain", "BucketRegion": "us-east-1", "CreationDate": LONG_AGO},
 ]
+OWN_TRAIL = {
+    "Name": "audit",
+    "TrailARN": arn_of("cloudtrail", "trail/audit"),
+    "HomeRegion": REGION,
+    "S3BucketName": "logs",
+    "KmsKeyId": key_arn("plain"),
+    "IsMultiRegionTrail": True,
+    "IsOrganizationTrail": False,
+    "IncludeGlobalServiceEvents": True,
+    "LogFileValidationEnabled": True,
+    "HasCustomEventSelectors": True,
+}
+ORGANIZATION_TRAIL = {
+    "Name": "organization",
+    "TrailARN": "arn:aws:cloudtrail:us-east-1:999999999999:trail/organization",
+    "HomeRegion": "us-east-1",
+    "S3BucketName": "organization-logs",
+    "IsMultiRegionTrail": True,
+    "IsOrganizationTrail": True,
+    "LogFileValidationEnabled": True,
+    "HasCustomEventSelectors": False,
+}
+BASIC_SELECTOR = {
+    "ReadWriteType": "All",
+    "IncludeManagementEvents": True,
+    "DataResources": [],
+    "ExcludeManagementEventSources": ["kms.amazonaws.com"],
+}
 TAGS = {"TagSet": [{"Key": "Owner", "Value": "shop"}]}
 EMPTY = {
     "rds:DescribeDBClusters": "DBClusters",
@@ -157,6 +185,9 @@ def answers() -> dict[str, Answer]:
         "rds:DescribeDBInstances": {"DBInstances": DATABASES},
         "elasticache:DescribeReplicationGroups": {"ReplicationGroups": CACHES},
         "elasticache:ListTagsForResource": {"TagList": TAGS["TagSet"]},
+        "cloudtrail:DescribeTrails": {"trailList": [OWN_TRAIL, ORGANIZATION_TRAIL]},
+        "cloudtrail:GetEventSelectors": {"TrailARN": OWN_TRAIL["TrailARN"], "EventSelectors": [BASIC_SELECTOR]},
+        "cloudtrail:GetTrailStatus": {"IsLogging": True, "StartLoggingTime": LONG_AGO},
         "s3:ListBuckets": {"Buckets": BUCKETS},
         "s3:GetBucketEncryption": _encryption,
         "s3:GetBucketTagging": _bucket_tags,

@@ -200,6 +200,7 @@ def member_names(shape: Shape | None, seen: frozenset[str] = frozenset()) -> Ite
 
 VALUES = {
     "BucketRegion": "eu-west-1",
+    "HomeRegion": "eu-west-1",
     "KeyManager": "CUSTOMER",
     "KeySpec": "SYMMETRIC_DEFAULT",
     "Origin": "AWS_KMS",

@@ -260,6 +260,7 @@ def test_references_are_read_as_declared() -> None:
         ("alias", "secret"): (Form.ALIAS_NAME, arn_of("kms", "alias/database")),
         ("orders", "storage"): (Form.KEY_ARN, key_arn("database")),
         ("cache", "storage"): (Form.OMITTED, KeyClass.AWS_OWNED),
+        ("trail/audit", "logs"): (Form.KEY_ARN, key_arn("plain")),
     }
 
 

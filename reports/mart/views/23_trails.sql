@@ -61,7 +61,7 @@ WITH confirmed AS (
 ), told AS (
   SELECT t.*, s.logging, s.stopped_at, s.delivery_error, e.selectors,
     -- Without selectors of its own a trail has the default: the management events of every service.
-    x.selectors IS NULL AND t.has_custom_selectors IS FALSE AS by_default,
+    x.kms_events IS NULL AND t.has_custom_selectors IS FALSE AS by_default,
     x.management_events, x.kms_events, x.kms_network_events, x.selectors_reason,
     s.trail_arn IS NOT NULL AS status_known
   FROM every t
