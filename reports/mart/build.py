@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import duckdb
 from models.database import check, connect
 from models.settings import Settings
 from reports.compliance import vendors
-from reports.compliance.rules import load_rules, rule_rows
+from reports.compliance.rules import Rule, load_rules, rule_rows
 from reports.mart import changes, derive, event_selectors, load, shapes, views
 from reports.mart.errors import MartError
 from reports.mart.moments import moments, resolve
@@ -56,13 +56,21 @@ class MartInfo:
     findings: int
 
 
-def build(engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | str | None = None) -> MartInfo:
+def build(
+    engine_url: str,
+    mart_path: Path,
+    settings: Settings,
+    *,
+    as_of: int | str | None = None,
+    rules: Sequence[Rule] | None = None,
+) -> MartInfo:
     """Rebuild the mart from the ledger and replace the old one; who has that open keeps it.
 
     ``as_of`` is the run or date that the views answer for (see :func:`reports.mart.moments.resolve`), by default the latest
-    run that ended. Raises MartError, QueryError or DatabaseError.
+    run that ended. ``rules`` are those that view rules tells of, by default those in force. Raises MartError, QueryError or
+    DatabaseError.
     """
-    with building(engine_url, mart_path, settings, as_of=as_of) as mart:
+    with building(engine_url, mart_path, settings, as_of=as_of, rules=rules) as mart:
         return mart.info()
 
 
@@ -93,10 +101,15 @@ class Building:
 
 @contextmanager
 def building(
-    engine_url: str, mart_path: Path, settings: Settings, *, as_of: int | str | None = None
+    engine_url: str,
+    mart_path: Path,
+    settings: Settings,
+    *,
+    as_of: int | str | None = None,
+    rules: Sequence[Rule] | None = None,
 ) -> Iterator[Building]:
     """Build beside the target; publish when the block ends without an error."""
-    rules = load_rules(settings)
+    rules = load_rules(settings) if rules is None else rules
     engine = connect(engine_url, must_exist=True)
     try:
         check(engine)
