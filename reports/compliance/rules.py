@@ -69,6 +69,8 @@ class Rule:
     cli: str | None
     terraform: str | None
     parameters: Mapping[str, str]
+    defaults: Mapping[str, str]
+    """The parameters as the file has them."""
     about: Mapping[str, str]
     """What each parameter means; empty where the header does not say."""
     query: str
@@ -79,8 +81,7 @@ class Rule:
 def load_rules(settings: Settings) -> list[Rule]:
     """The rules in force: shipped and from the settings' directories, without the disabled, with parameters set."""
     rules: dict[str, Rule] = {}
-    shipped = [(name, text, True) for name, text in _shipped()]
-    for name, text, complete in [*shipped, *((*own, False) for own in _own(settings.rules.directories))]:
+    for name, text, complete in rule_files(settings.rules.directories):
         rule = parse_rule(name, text, complete=complete)
         if rule.rule_id in rules:
             raise RuleError(
@@ -103,6 +104,12 @@ def load_rules(settings: Settings) -> list[Rule]:
                 )
         rules[rule_id] = replace(rule, parameters={**rule.parameters, **values})
     return [rule for rule_id, rule in sorted(rules.items()) if rule_id not in settings.rules.disable]
+
+
+def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
+    """Every rule file: its name (a path where it is a user's), its text, and whether it is shipped. Nothing is parsed."""
+    shipped = [(name, text, True) for name, text in _shipped()]
+    return shipped + [(name, text, False) for name, text in _own(directories)]
 
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
@@ -150,6 +157,7 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
         cli=header.get("cli") or None,
         terraform=header.get("terraform") or None,
         parameters={name: one["default"] for name, one in described.items()},
+        defaults={name: one["default"] for name, one in described.items()},
         about={name: one.get("about", "") for name, one in described.items()},
         query=query,
         source=source,
