@@ -11,7 +11,7 @@ import click
 from reports.commands import AS_OF, CONFIG, MART, mart_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reports.mart.reader import Limits
 
@@ -108,6 +108,7 @@ def answer(
     timeout: float,
     memory: str,
     spill: Path | None,
+    parameters: Mapping[str, str] | None = None,
 ) -> None:
     """Run a query and write its answer, with the options of :func:`sql`."""
     from reports.mart.output import replacing, writer_of
@@ -120,10 +121,10 @@ def answer(
             raise click.UsageError("--format parquet needs --output FILE")
         with replacing(output.absolute()) as beside:
             limits = Limits(memory=memory, spill=spill, output=beside)
-            write_parquet(_connected(mart_file, as_of, limits), query, beside, timeout)
+            write_parquet(_connected(mart_file, as_of, limits), query, beside, timeout, parameters)
         return
     connection = _connected(mart_file, as_of, Limits(memory=memory, spill=spill))
-    columns, rows = ask(mart_file, query, connection, timeout)
+    columns, rows = ask(mart_file, query, connection, timeout, parameters)
     write = writer_of(form, limit)
     if output is None:
         write(sys.stdout, columns, rows)
@@ -165,3 +166,137 @@ def _tables(mart_file: Path, form: str, limit: int, output: Path | None) -> None
             click.echo(f"{'' if view is None else chr(10)}{name}: {printable(about or '')}")
             view = name
         click.echo(f"  {column} ({kind}): {printable(description or '')}")
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@OUTPUT
+@click.argument("views", nargs=-1, metavar="[VIEW]...")
+def schema(*, form: str, output: Path | None, views: tuple[str, ...]) -> None:
+    """Describe the views that SQL can ask: every column with its type and meaning, histories, and as-of macros.
+
+    All of them, or those that are named. It is what this version declares: no ledger is needed.
+
+    JSON has `format` (kmsledger.schema/1) and `views`, each with name, about, as_of, history and columns (name, type, about).
+    """
+    from reports.mart.schema import chosen, markdown, plain, text
+
+    relations = chosen(views)
+    if form == "json":
+        _written(_json(plain(relations)), output)
+    else:
+        _written(text(relations) + "\n" if form == "text" else markdown(relations), output)
+
+
+@click.command()
+@CONFIG
+@MART
+@AS_OF
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "jsonl", "parquet", "markdown"]),
+    default="table",
+    show_default=True,
+    help="Of an answer as for sql; of the list itself also json and markdown.",
+)
+@OUTPUT
+@LIMIT
+@limited
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A parameter of the query; more than once.")
+@click.option("--show", is_flag=True, help="Show the query and what its answer means, instead of the answer.")
+@click.argument("name", required=False)
+def cookbook(*, name: str | None, given: tuple[str, ...], show: bool, **options: Any) -> None:
+    """Answer real questions: what breaks without this key, what can that vendor decrypt, what changed last night ...
+
+    Without NAME the questions are listed. Each is one query over the views, which --show prints, to start your own from.
+    """
+    from reports.mart.cookbook import find, listed, markdown, plain, recipes, shown
+
+    form, output = options["form"], options["output"]
+    if name is None:
+        if given or show or form not in {"table", "json", "markdown"}:
+            raise click.UsageError(
+                "name a question to show or answer; the list itself is written as table, json or markdown"
+            )
+        everything = {"table": lambda: listed() + "\n", "markdown": lambda: markdown(recipes())}
+        _written(everything[form]() if form != "json" else _json([plain(one) for one in recipes()]), output)
+        return
+    recipe = find(name)
+    if form == "markdown":
+        _written(markdown([recipe]), output)
+    elif show:
+        _written(shown(recipe) + "\n" if form != "json" else _json(plain(recipe)), output)
+    else:
+        answer(recipe.query, **options, parameters=recipe.values(_pairs(given)))
+
+
+@click.command()
+@CONFIG
+@MART
+@AS_OF
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Where the views' folders are, or are made.",
+)
+@click.option("--views", metavar="A,B", default="", help="Only these views; by default all but the histories.")
+@click.option(
+    "--partition",
+    "partition",
+    type=click.Choice(["account", "region"]),
+    multiple=True,
+    help="Divide each date further; more than once for both.",
+)
+@click.option("--memory", default="4GB", show_default=True, metavar="SIZE", help="What the export may use.")
+def parquet(
+    *,
+    file: Path,
+    mart_file: Path | None,
+    as_of: str | None,
+    folder: Path,
+    views: str,
+    partition: tuple[str, ...],
+    memory: str,
+) -> None:
+    """Write the views as Parquet files for a data lake: DIR/VIEW/run_date=2026-12-24/part.parquet.
+
+    The date is that on which the run began (UTC). With --partition a date's folder has folders account=ID and region=NAME,
+    for views that have these columns. Doing it again, or for a later run of the same date, replaces that date's files, each at
+    once; other dates are left alone.
+    """
+    from reports.mart.export import export
+    from reports.mart.reader import Limits
+
+    names = [name.strip() for name in views.split(",") if name.strip()]
+    for one in export(mart_file or mart_of(file), folder, names, partition, as_of=as_of, limits=Limits(memory)):
+        click.echo(f"{one.folder}: {one.rows} rows in {one.files} file{'' if one.files == 1 else 's'}")
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for one in given:
+        name, sign, value = one.partition("=")
+        if not sign:
+            raise click.UsageError(f"--set {one}: write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _written(text: str, output: Path | None) -> None:
+    from reports.mart.output import replacing
+
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with replacing(output) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,16 @@ class Clock:
 
 
 def ask(
-    path: Path, sql: str, connection: duckdb.DuckDBPyConnection | None = None, timeout: float | None = None
+    path: Path,
+    sql: str,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    timeout: float | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Run SQL on the mart, read-only; returns column names and rows, which come as they are read (streamed).
 
     A connection given (with limits, as of an earlier run) is used instead of a new one, and closed after the last row.
+    Parameters are the values of ``$name`` in the query.
     Raises MartError, QueryError (not one statement that only answers; what DuckDB says) or OverLimitError (more than
     ``timeout`` seconds of work, more memory than the connection has).
     """
@@ -86,7 +91,7 @@ def ask(
     try:
         checked(connection, sql)
         with clock.running(connection):
-            connection.execute(sql)
+            connection.execute(sql, parameters or None)
             columns = [column[0] for column in connection.description or ()]
     except BaseException:
         connection.close()
@@ -116,7 +121,13 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         )
 
 
-def write_parquet(connection: duckdb.DuckDBPyConnection, sql: str, path: Path, timeout: float | None = None) -> None:
+def write_parquet(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    path: Path,
+    timeout: float | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> None:
     """Write the answer as a Parquet file, which must be the output that the connection's limits name and not exist yet.
 
     Closes the connection. Raises what :func:`ask` raises.
@@ -125,7 +136,7 @@ def write_parquet(connection: duckdb.DuckDBPyConnection, sql: str, path: Path, t
         checked(connection, sql)
         with Clock(timeout).running(connection):
             # Not COPY: the query is never part of a text of ours.
-            connection.sql(_without_end(sql)).write_parquet(str(path), compression="zstd")
+            connection.sql(_without_end(sql), params=parameters or None).write_parquet(str(path), compression="zstd")
     finally:
         connection.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Limits:
     spill_size: str = "20GB"
     output: Path | None = None
     """The one file that may be written, by :func:`reports.mart.query.write_parquet`."""
+    folder: Path | None = None
+    """The one directory below which files may be read and written: for queries of ours, never for a user's."""
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Set them on a connection that is not yet locked. Raises QueryError for a size that is none."""
@@ -36,11 +39,19 @@ class Limits:
             connection.execute(f"SET max_temp_directory_size = {quoted(self.spill_size)}")
         if self.output:
             connection.execute(f"SET allowed_paths = [{quoted(str(self.output))}]")
+        if self.folder:
+            named = f"{quoted(str(self.folder))}, {quoted(literal(self.folder))}"
+            connection.execute(f"SET allowed_directories = [{named}]")
 
 
 def quoted(text: str) -> str:
     """An SQL text literal, for the statements that take no parameters (ATTACH, COMMENT)."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literal(path: Path) -> str:
+    """A path as the pattern that means only itself: for what reads files by patterns."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
 def connect(path: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:

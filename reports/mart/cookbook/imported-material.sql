@@ -1,0 +1,11 @@
+-- title: Imported material that expires
+-- topic: hygiene
+-- question: >-
+--   Which keys live on imported material, and when does it expire?
+-- answer: >-
+--   Keys with imported material, the soonest expiry first. When it expires the key cannot decrypt until the same
+--   material is imported again: it has to be kept elsewhere.
+SELECT material_expires_at, expiration_model, state, account_name, region, alias, used_by, key_arn
+FROM keys
+WHERE origin = 'EXTERNAL'
+ORDER BY material_expires_at NULLS LAST, used_by DESC, key_arn

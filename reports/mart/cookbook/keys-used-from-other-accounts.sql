@@ -1,0 +1,14 @@
+-- title: Keys that other accounts live on
+-- topic: before a change
+-- question: >-
+--   Which keys hold data of resources in other accounts?
+-- answer: >-
+--   One row for each key and account that uses it from outside. What the key's owner changes is felt there, by people
+--   who may not know of it.
+SELECT k.account_name AS owner, k.region, u.key_alias, u.account_name AS used_by, u.account_id AS used_by_id,
+  count(DISTINCT u.resource_arn) AS resources, list_sort(list_distinct(list(u.resource_type))) AS types, u.key_arn
+FROM key_usage u
+LEFT JOIN keys k ON k.key_arn = u.key_arn
+WHERE u.key_account_id <> u.account_id
+GROUP BY ALL
+ORDER BY resources DESC, u.key_arn, used_by_id

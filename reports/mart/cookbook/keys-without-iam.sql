@@ -1,0 +1,20 @@
+-- title: Keys that IAM policies cannot open
+-- topic: access
+-- question: >-
+--   Which keys do not let the account's IAM policies decide, and who holds them then?
+-- answer: >-
+--   Keys whose policy does not delegate to the account: only those named in it (holders) and grants get in. When the
+--   named roles are deleted, nobody is left who can change the policy.
+WITH holder AS (
+  SELECT key_arn, list_sort(list_distinct(list(principal))) AS holders,
+    count(*) FILTER (access = 'deleted') AS deleted_principals
+  FROM access_paths
+  WHERE access <> 'unknown'
+  GROUP BY key_arn
+)
+SELECT k.account_name, k.region, k.alias, k.state, h.holders, coalesce(h.deleted_principals, 0) AS deleted_principals,
+  k.used_by, k.key_arn
+FROM keys k
+LEFT JOIN holder h ON h.key_arn = k.key_arn
+WHERE k.delegates_to_iam = false AND k.manager = 'CUSTOMER'
+ORDER BY k.used_by DESC, k.key_arn

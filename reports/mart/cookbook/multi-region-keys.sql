@@ -1,0 +1,15 @@
+-- title: Multi-Region keys with their replicas
+-- topic: hygiene
+-- question: >-
+--   Which multi-Region keys are there, and are their replicas in the same state?
+-- answer: >-
+--   One row for each multi-Region key: its primary's region, the regions and states of its members, and whether they
+--   differ. A missing primary is in an account or region that was not seen.
+SELECT key_id, account_name, any_value(region) FILTER (multi_region_type = 'PRIMARY') AS primary_region,
+  list(region ORDER BY region) AS regions, list(state ORDER BY region) AS states,
+  count(DISTINCT state) > 1 AS states_differ, max(len(replica_arns)) FILTER (multi_region_type = 'PRIMARY') AS replicas_named,
+  any_value(alias) AS alias, sum(used_by) AS used_by
+FROM keys
+WHERE multi_region
+GROUP BY key_id, account_name
+ORDER BY states_differ DESC, account_name, key_id

@@ -1,0 +1,27 @@
+-- title: Keys with outside access
+-- topic: access
+-- question: >-
+--   Which keys can somebody outside the organization use, and how much data is behind them?
+-- answer: >-
+--   One row for each key and outside party: vendors (known parties), accounts that nobody knows (external) and
+--   everyone (public). resources counts what is known to use the key; the kinds tell what the party could read if it
+--   also got hold of the data.
+WITH outside AS (
+  SELECT p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal) AS party,
+    list_sort(list_distinct(list(p.via))) AS ways, min(p.since_run) AS since_run
+  FROM access_paths p
+  WHERE p.access IN ('vendor', 'external', 'public', 'public_via_service')
+  GROUP BY p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal)
+), held AS (
+  SELECT key_arn, count(DISTINCT resource_arn) AS resources, list_sort(list_distinct(list(resource_type))) AS types
+  FROM key_usage
+  WHERE key_arn IN (SELECT key_arn FROM outside)
+  GROUP BY key_arn
+)
+SELECT o.access, o.party, k.account_name, k.region, k.alias, k.state, coalesce(h.resources, 0) AS resources, h.types,
+  o.ways, r.started_at AS since, k.key_arn
+FROM outside o
+JOIN keys k ON k.key_arn = o.key_arn
+LEFT JOIN held h ON h.key_arn = o.key_arn
+LEFT JOIN runs r ON r.run_id = o.since_run
+ORDER BY resources DESC, o.access, o.party, k.key_arn

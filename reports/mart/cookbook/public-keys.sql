@@ -1,0 +1,13 @@
+-- title: Keys that anyone can use
+-- topic: access
+-- question: >-
+--   Which keys can anyone use, directly or through an AWS service?
+-- answer: >-
+--   Keys with a statement that lets in every AWS principal (public), or everyone who comes through a service
+--   (public_via_service).
+SELECT p.access, k.account_name, k.region, k.alias, k.state, p.via AS statement, v.operations, k.used_by, k.key_arn
+FROM access_paths p
+JOIN access_verdicts v ON v.analysis_id = p.analysis_id AND v.n = p.n
+JOIN keys k ON k.key_arn = p.key_arn
+WHERE p.access IN ('public', 'public_via_service')
+ORDER BY p.access, k.used_by DESC, k.key_arn, p.via

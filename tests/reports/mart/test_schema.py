@@ -1,0 +1,71 @@
+"""The data dictionary: whole, true, and the document that is made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from models.errors import UserError
+from reports.mart.commands import schema
+from reports.mart.query import described
+from reports.mart.schema import chosen, declared, markdown
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "schema.md"
+
+
+def test_the_document_is_up_to_date() -> None:
+    """docs/schema.md says what this version declares."""
+    assert DOCUMENT.read_text(encoding="utf-8") == markdown(declared()), (
+        "views have changed: write docs/schema.md anew with `kmsledger schema --format markdown --output docs/schema.md`"
+    )
+
+
+def test_it_is_what_a_mart_says_of_itself(sample_mart: Path) -> None:
+    """Every view and column of a real mart is in it with the same type and meaning, and nothing else."""
+    _, rows = described(sample_mart)
+    listed = {(view.name, column.name, column.type, column.about) for view in declared() for column in view.columns}
+    assert listed == {(row[0], row[2], row[3], row[4]) for row in rows}
+    assert all(view.about and all(column.about for column in view.columns) for view in declared())
+
+
+def test_histories_and_macros_are_named() -> None:
+    """A view names its macro and its history; a history has neither."""
+    keys, grants = chosen(["keys", "grants_history"])
+    assert (keys.as_of, keys.history) == ("keys_as_of(run)", "keys_history")
+    assert (grants.as_of, grants.history) == (None, None)
+
+
+def test_text_and_json() -> None:
+    """Chosen views in the order given, as text and as JSON with the name of its form."""
+    text = CliRunner().invoke(schema, ["runs", "keys"]).output
+    assert text.index("runs: ") < text.index("keys: ")
+    assert "  as of another run: keys_as_of(run)" in text
+    assert "accounts: " not in text
+    found = json.loads(CliRunner().invoke(schema, ["keys", "--format", "json"]).output)
+    assert found["format"] == "kmsledger.schema/1"
+    assert found["views"][0]["columns"][0] == {
+        "name": "key_arn",
+        "type": "VARCHAR",
+        "about": "The key's ARN: its identity.",
+    }
+
+
+def test_an_unknown_view_is_told(tmp_path: Path) -> None:
+    """A view that does not exist: one sentence with those that do, exit code 2, no file."""
+    error = CliRunner().invoke(schema, ["nothing", "--output", str(tmp_path / "a")]).exception
+    assert isinstance(error, UserError)
+    assert error.exit_code == 2
+    assert "key_usage" in str(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sign", ["|", "*", "<b>"])
+def test_no_sign_breaks_the_document(sign: str) -> None:
+    """What has a meaning in Markdown is written so that it has none."""
+    about = f"a {sign} b"
+    view = chosen(["runs"])[0]
+    changed = type(view)(view.name, about, view.columns, None, None)
+    assert f"a \\{sign[0]}" in markdown([changed])
