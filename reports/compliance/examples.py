@@ -73,12 +73,16 @@ def run_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Repo
     numbers = iter(range(1_000_000_000))
     for report in reports:
         cases[report.rule.rule_id] = _cases(report, numbers)
-    _judge(reports, cases)
+    variants = {
+        report.rule.rule_id: _variants(cases[report.rule.rule_id], numbers) if with_gaps else [] for report in reports
+    }
+    _judge(reports, {rule_id: [*cases[rule_id], *variants[rule_id]] for rule_id in cases})
     for report in reports:
+        report.gaps = len(variants[report.rule.rule_id])
         for case in cases[report.rule.rule_id]:
             _compare(report, case)
     if with_gaps:
-        _run_gaps(reports, cases, numbers)
+        _cross(reports, cases, variants, numbers)
     return reports
 
 
@@ -232,22 +236,27 @@ def _plain(case: _Case, text: str | None) -> str:
     return str(text).replace(facts.own, "{account}").replace(facts.other, "{other}")
 
 
-def _run_gaps(reports: Sequence[Report], cases: Mapping[str, Sequence[_Case]], numbers: Iterator[int]) -> None:
-    """Every example without what one operation told; then, where the rule went on as before, the crossing."""
-    variants: dict[str, list[_Case]] = {}
-    for report in reports:
-        variants[report.rule.rule_id] = [
-            _Case(case.example, [gaps.without(night, action) for night in renumbered], action)
-            for case in cases[report.rule.rule_id]
-            for action in _actions(case)
-            for renumbered in [facts_of(case.example, next(numbers))]
-        ]
-        report.gaps = len(variants[report.rule.rule_id])
-    _judge(reports, variants)
+def _variants(cases: Sequence[_Case], numbers: Iterator[int]) -> list[_Case]:
+    """Every example without what one operation told."""
+    return [
+        _Case(case.example, [gaps.without(night, action) for night in facts_of(case.example, next(numbers))], action)
+        for case in cases
+        for action in _actions(case)
+    ]
+
+
+def _cross(
+    reports: Sequence[Report],
+    cases: Mapping[str, Sequence[_Case]],
+    variants: Mapping[str, Sequence[_Case]],
+    numbers: Iterator[int],
+) -> None:
+    """Where a rule went on without an answer as before, look whether the answers of other examples change its mind."""
     before = {(case.example.rule_id, case.example.name): case for of_rule in cases.values() for case in of_rule}
-    doubted: dict[str, list[_Case]] = {}
-    for rule_id, of_rule in variants.items():
-        doubted[rule_id] = [case for case in of_rule if _suspects(case, before[rule_id, case.example.name])]
+    doubted = {
+        rule_id: [case for case in of_rule if _suspects(case, before[rule_id, case.example.name])]
+        for rule_id, of_rule in variants.items()
+    }
     crossings = {
         rule_id: [one for case in of_rule for one in _crossings(case, cases[rule_id], numbers)]
         for rule_id, of_rule in doubted.items()
