@@ -1,7 +1,7 @@
 -- id: key-unusable-in-use
 -- title: No key that is in use is disabled, unavailable or about to be deleted
 -- severity: critical
--- family: use
+-- family: state
 -- why: >-
 --   What is encrypted under a key that cannot be used cannot be read, started or restored, and once the key is deleted it
 --   is lost for good. An RDS database whose key is unusable stays recoverable for seven days, and can only be restored from
@@ -56,15 +56,27 @@ WITH use_of AS (
   ) b ON b.resource_arn = s.resource_arn
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY u.key_arn
+), blind AS (
+  -- Where an answer about resources is missing, more may use a key than is known.
+  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
+    list_sort(list(DISTINCT action)) AS actions
+  FROM coverage
+  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
+    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
+    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
+  GROUP BY ALL
 ), considered AS (
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date,
-    k.material_expires_at, coalesce(u.resources, 0) AS resources, u.names, i.sentence, k.unknown, k.known, false AS gone
+    k.material_expires_at, coalesce(u.resources, 0) AS resources, u.names, i.sentence, k.unknown, k.known, false AS gone,
+    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind
   FROM keys k
   LEFT JOIN use_of u ON u.key_arn = k.key_arn
   LEFT JOIN inaccessible i ON i.key_arn = k.key_arn
+  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
+  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
-    u.resources, u.names, i.sentence, CAST([] AS VARCHAR[]), 'yes', true
+    u.resources, u.names, i.sentence, CAST([] AS VARCHAR[]), 'yes', true, CAST([] AS VARCHAR[])
   FROM use_of u
   LEFT JOIN inaccessible i ON i.key_arn = u.key_arn
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
@@ -74,7 +86,8 @@ SELECT
   CASE
     WHEN manager = 'AWS' THEN 'not_applicable'
     WHEN NOT gone AND state IS NULL THEN 'unknown'
-    WHEN NOT gone AND state NOT IN ('Enabled', 'Creating', 'Updating') AND resources = 0 AND grants IS NULL THEN 'unknown'
+    WHEN NOT gone AND state NOT IN ('Enabled', 'Creating', 'Updating') AND resources = 0
+      AND (grants IS NULL OR (grants = 0 AND len(blind) > 0)) THEN 'unknown'
     WHEN gone THEN 'fail'
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating') AND (resources > 0 OR grants > 0) THEN 'fail'
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating') AND resources = 0 AND grants = 0 THEN 'pass'
@@ -98,7 +111,9 @@ SELECT
       END
       || CASE WHEN resources = 0 AND grants IS NULL
         THEN ' Nothing that was crawled uses it, but its grants could not be read.' ELSE '' END
-      || CASE WHEN resources = 0 AND grants = 0 THEN ' Nothing that was crawled uses it, and it has no grants.' ELSE '' END
+      || CASE WHEN resources = 0 AND grants = 0 AND len(blind) > 0
+        THEN ' Nothing that was crawled uses it, but not all could be: refused were ' || array_to_string(blind, ', ') || '.'
+        WHEN resources = 0 AND grants = 0 THEN ' Nothing that was crawled uses it, and it has no grants.' ELSE '' END
   END
     || CASE WHEN coalesce(manager, '') <> 'AWS' AND (gone OR state NOT IN ('Enabled', 'Creating', 'Updating')) THEN
       CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')

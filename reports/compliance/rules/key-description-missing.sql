@@ -1,0 +1,40 @@
+-- id: key-description-missing
+-- title: Customer managed keys have a description
+-- severity: info
+-- family: ownership
+-- why: >-
+--   The description is the one text that is always shown with a key, in every tool and in each account. It costs
+--   nothing and tells what the key protects when the one who made it has left.
+-- fix: >-
+--   Write what the key protects and who may decide about it. A description can be changed at any time and has no
+--   effect on who can use the key; do not put secrets into it.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key and choose "Edit" beside "General configuration".
+-- cli: |-
+--   aws kms update-key-description --key-id KEY_ARN --description TEXT
+-- terraform: >-
+--   In the resource aws_kms_key set description.
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
+    WHEN manager IS NULL OR state IS NULL OR description IS NULL THEN 'unknown'
+    WHEN trim(description) = '' THEN 'fail'
+    WHEN trim(description) <> '' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN description IS NULL THEN 'AWS did not tell its description.'
+    WHEN trim(description) = '' THEN 'The key has no description.'
+    ELSE 'The key has a description.'
+  END || stale AS reason
+FROM (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS'
+)

@@ -1,0 +1,45 @@
+-- id: key-disabled
+-- title: No customer managed key lies disabled
+-- severity: low
+-- family: state
+-- why: >-
+--   A disabled key costs as much as any other, encrypts and decrypts nothing, and does not rotate. It is either on
+--   its way out, and then its deletion should be decided, or it was disabled by mistake, and then something fails at
+--   its next restart or restore.
+-- fix: >-
+--   Decide: if something still needs the key, enable it; if nothing does, schedule its deletion with a long waiting
+--   period, which can be taken back. A key that has to stay disabled (an investigation, a legal hold) deserves a
+--   waiver with a date.
+-- console: >-
+--   In KMS, "Customer managed keys", select the key and choose "Key actions", "Enable" or "Schedule key deletion".
+-- cli: |-
+--   aws kms enable-key --key-id KEY_ARN
+--   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
+-- terraform: >-
+--   In the resource aws_kms_key set is_enabled = true, or remove the resource with deletion_window_in_days = 30.
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable') THEN 'not_applicable'
+    WHEN manager IS NULL OR state IS NULL THEN 'unknown'
+    WHEN state = 'Disabled' THEN 'fail'
+    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable')
+      THEN 'The key is in state ' || state || ', which other rules judge.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN state = 'Disabled' THEN 'The key is disabled.'
+      || CASE WHEN used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
+    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
+    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+  END || stale AS reason
+FROM (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS'
+)

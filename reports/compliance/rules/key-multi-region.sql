@@ -1,0 +1,47 @@
+-- id: key-multi-region
+-- title: Keys stay in one region unless more are allowed
+-- severity: low
+-- family: multi-region
+-- why: >-
+--   A multi-Region key has the same material in several regions: what is encrypted in one can be decrypted in every
+--   other, so that the regions no longer contain an incident, and each copy has a policy of its own to watch. AWS
+--   advises single-Region keys unless data really has to be decrypted elsewhere.
+-- fix: >-
+--   Neither kind can be changed into the other: create a single-Region key, move the data to it, then delete the
+--   replicas and at last the primary. Where multi-Region keys are wanted (global tables, failover, signatures that
+--   are verified everywhere), set the parameter allowed to yes, or waive the key.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, tab "Regionality", which lists the primary and its replicas.
+-- cli: |-
+--   aws kms create-key --no-multi-region
+--   aws kms schedule-key-deletion --region REPLICA_REGION --key-id KEY_ID --pending-window-in-days 30
+-- terraform: >-
+--   In the resource aws_kms_key set multi_region = false, which creates another key; remove its aws_kms_replica_key
+--   resources.
+-- parameters:
+--   allowed: {default: "no", about: "Whether multi-Region keys are allowed: no, or yes; with yes nothing is judged."}
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'unknown'
+    WHEN multi_region THEN 'fail'
+    WHEN NOT multi_region THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica' || coalesce(' of ' || primary_arn, '') || '.'
+    WHEN multi_region THEN 'The key is a multi-Region key'
+      || CASE WHEN len(replica_arns) > 0 THEN ' with replicas in ' || array_to_string(
+        list_sort(list_transform(replica_arns, lambda arn: split_part(arn, ':', 4))), ', ')
+        ELSE ' without replicas' END || '.'
+    ELSE 'The key is of one region only.'
+  END || stale AS reason
+FROM (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS' AND lower($allowed) <> 'yes'
+)

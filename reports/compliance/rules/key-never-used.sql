@@ -1,0 +1,74 @@
+-- id: key-never-used
+-- title: Customer managed keys are put to use
+-- severity: low
+-- family: use
+-- why: >-
+--   A key that was made weeks ago and never encrypted anything is a leftover of an attempt, or, worse, the key that a
+--   team believes its data is under. The second case is worth a question before the key is removed.
+-- fix: >-
+--   Ask its owner which resource was meant to use it and look there what encrypts the data really. If nothing was,
+--   schedule the deletion: data cannot be lost with a key that never encrypted any, but wait out the full period.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, which shows its last use, and choose "Key actions", "Schedule key
+--   deletion".
+-- cli: |-
+--   aws kms get-key-last-usage --key-id KEY_ARN
+--   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
+-- terraform: >-
+--   Remove the resource aws_kms_key with deletion_window_in_days = 30, or set kms_key_id where the key was meant to
+--   be used.
+-- parameters:
+--   days: {default: "30", about: "Days after its creation within which a key has to be used."}
+WITH now AS (
+  SELECT arg_max(started_at, run_id) AS moment FROM runs
+), blind AS (
+  -- Where an answer about resources is missing, more may use a key than is known.
+  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
+    list_sort(list(DISTINCT action)) AS actions
+  FROM coverage
+  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
+    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
+    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
+  GROUP BY ALL
+), considered AS (
+  SELECT k.*,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale,
+    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind,
+    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM keys k
+  CROSS JOIN now
+  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
+  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
+  WHERE k.manager IS DISTINCT FROM 'AWS'
+)
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest THEN 'not_applicable'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
+    WHEN last_use <> 'used' AND used_by = 0 AND coalesce(grants, 0) = 0
+      AND (grants IS NULL OR len(blind) > 0 OR last_use <> 'never used'
+        OR (last_use_told_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE) THEN 'unknown'
+    WHEN last_use = 'never used' AND used_by = 0 AND grants = 0 THEN 'fail'
+    WHEN last_use = 'used' OR used_by > 0 OR grants > 0 THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN last_use = 'used' THEN 'The key has been used.'
+    WHEN used_by > 0 THEN used_by || ' resource(s) name it as their key.'
+    WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
+    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || refused || '.'
+    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
+      || array_to_string(blind, ', ') || '.'
+    WHEN last_use = 'unknown' THEN 'Whether it was ever used is not known'
+      || coalesce(' (' || last_use_reason || ')', '') || '.'
+    WHEN (last_use_told_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE
+      THEN 'It had not been used when AWS was last asked, which was too early to tell.'
+    ELSE 'It was never used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
+  END || stale AS reason
+FROM considered

@@ -1,0 +1,49 @@
+-- id: key-pending-deletion
+-- title: No customer managed key is scheduled for deletion
+-- severity: critical
+-- family: state
+-- why: >-
+--   A deleted key takes everything with it that was ever encrypted under it: databases, snapshots, backups and
+--   secrets, also those that nobody uses today. Until the date in the reason the deletion can be taken back, after it
+--   nobody can, AWS included.
+-- fix: >-
+--   Find out who asked for the deletion (CloudTrail: ScheduleKeyDeletion) and what still depends on the key
+--   (kmsledger shows the resources and grants that it knows). In doubt cancel the deletion: the key is then disabled
+--   and costs its monthly price, but nothing is lost. Enable it if something needs it. If the deletion is wanted,
+--   waive this finding until its date.
+-- console: >-
+--   In KMS, "Customer managed keys", select the key and choose "Key actions", "Cancel key deletion".
+-- cli: |-
+--   aws kms cancel-key-deletion --key-id KEY_ARN
+--   aws kms enable-key --key-id KEY_ARN
+-- terraform: >-
+--   Terraform schedules the deletion when an aws_kms_key is destroyed and cannot cancel it: cancel it first, import
+--   the key into the state again, and set lifecycle { prevent_destroy = true }.
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN manager IS NULL OR state IS NULL THEN 'unknown'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'fail'
+    WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable') THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN state = 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
+      'The key is scheduled for deletion') || '.'
+    WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted once its replicas are'
+      || coalesce(', after another ' || pending_window_days || ' days', '') || '.'
+    WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable')
+      THEN 'No deletion is scheduled; the key is in state ' || state || '.'
+    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+  END
+    || CASE WHEN state LIKE 'Pending%Deletion' AND used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
+    || stale AS reason
+FROM (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS'
+)

@@ -1,0 +1,60 @@
+-- id: key-rotation-on-demand-limit
+-- title: Rotations on demand are not used up
+-- severity: low
+-- family: rotation
+-- why: >-
+--   A key can be rotated on demand 25 times in its life, and AWS does not raise that. Who rotates by script finds out
+--   with the 26th rotation, which is perhaps the urgent one after a leak; imported keys have no other way to rotate
+--   at all.
+-- fix: >-
+--   Leave regular rotation to automatic rotation, which is not limited, and keep the rotations on demand for
+--   emergencies. For imported material, plan the successor now: create a new key, import the material there, and move
+--   the alias.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, tab "Key material and rotations": it shows the rotations that are
+--   left; enable automatic rotation there.
+-- cli: |-
+--   aws kms list-key-rotations --key-id KEY_ARN
+--   aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
+-- terraform: >-
+--   In the resource aws_kms_key set enable_key_rotation = true; rotations on demand are not part of Terraform.
+-- parameters:
+--   limit: {default: "25", about: "How many rotations on demand AWS allows for a key."}
+--   left: {default: "5", about: "How many of them must be left."}
+WITH considered AS (
+  SELECT k.*, coalesce(d.rotations, 0) AS rotations,
+    k.rotation IN ('on', 'off') AND NOT list_contains(k.unknown, 'kms:ListKeyRotations') AS history_known,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys k
+  LEFT JOIN (
+    SELECT key_arn, count(*) AS rotations FROM key_rotations WHERE rotation_type = 'ON_DEMAND' GROUP BY key_arn
+  ) d ON d.key_arn = k.key_arn
+  WHERE k.manager IS DISTINCT FROM 'AWS'
+)
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE')
+      OR multi_region_type = 'REPLICA' OR state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
+    WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'fail'
+    WHEN rotation = 'not_applicable' THEN 'not_applicable'
+    WHEN history_known IS NOT TRUE THEN 'unknown'
+    WHEN rotations <= CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys of type ' || key_spec || ' cannot rotate.'
+    WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN 'Keys of origin ' || origin || ' cannot rotate.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
+      THEN 'The key could not be described' || refused || '.'
+    WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) OR history_known
+      THEN rotations || ' of ' || $limit || ' rotations on demand are used.'
+    WHEN rotation = 'not_applicable' THEN 'AWS says that the key cannot rotate.'
+    ELSE 'Its rotations could not be read' || refused || '.'
+  END || stale AS reason
+FROM considered

@@ -1,0 +1,50 @@
+-- id: key-rotation-period
+-- title: Automatic rotation comes often enough
+-- severity: low
+-- family: rotation
+-- why: >-
+--   Since 2024 the period of automatic rotation can be anything from 90 to 2560 days: a key can rotate and still keep
+--   the same material for seven years. Standards that ask for yearly rotation are not met by that.
+-- fix: >-
+--   Set the period to the days that your policy asks for. It takes effect from the last rotation on: a key whose
+--   material is already older rotates soon after. Nothing has to be encrypted again. For a multi-Region key do it on
+--   the primary.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", choose "Edit" and set the
+--   rotation period.
+-- cli: |-
+--   aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
+-- terraform: >-
+--   In the resource aws_kms_key set rotation_period_in_days = 365 beside enable_key_rotation = true.
+-- parameters:
+--   days: {default: "365", about: "The longest period of automatic rotation that is allowed, in days."}
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR origin <> 'AWS_KMS' OR state <> 'Enabled' THEN 'not_applicable'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL OR rotation IS NULL THEN 'unknown'
+    WHEN rotation IN ('off', 'not_applicable') THEN 'not_applicable'
+    WHEN rotation_period_days IS NULL THEN 'unknown'
+    WHEN rotation = 'on' AND rotation_period_days > CAST($days AS INTEGER) THEN 'fail'
+    WHEN rotation = 'on' AND rotation_period_days <= CAST($days AS INTEGER) THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys of type ' || key_spec || ' automatically.'
+    WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
+    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
+      THEN 'The key could not be described' || refused || '.'
+    WHEN rotation IS NULL THEN 'Its rotation status could not be read' || refused || '.'
+    WHEN rotation IN ('off', 'not_applicable') THEN 'The key does not rotate automatically, so it has no period.'
+    WHEN rotation_period_days IS NULL THEN 'AWS did not tell its rotation period.'
+    ELSE 'The key rotates every ' || rotation_period_days || ' days; at most ' || $days || ' are allowed.'
+  END || stale AS reason
+FROM (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS'
+)

@@ -1,0 +1,60 @@
+-- id: key-store-connected
+-- title: Custom key stores that hold keys are connected
+-- severity: high
+-- family: material
+-- why: >-
+--   Keys in a custom key store work only as long as KMS reaches the CloudHSM cluster or the external key manager
+--   behind it. When the connection is gone all of them stop at once, and everything that is encrypted under them with
+--   it.
+-- fix: >-
+--   Look at the error code in the reason: a changed password of the kmsuser, no active HSM, a certificate or a proxy
+--   that does not answer. Put that right, disconnect the store where it has FAILED, and connect it again, which takes
+--   up to 20 minutes.
+-- console: >-
+--   In KMS, "AWS CloudHSM key stores" or "External key stores", select the store and choose "Key store actions",
+--   "Connect".
+-- cli: |-
+--   aws kms describe-custom-key-stores --custom-key-store-id STORE_ID
+--   aws kms disconnect-custom-key-store --custom-key-store-id STORE_ID
+--   aws kms connect-custom-key-store --custom-key-store-id STORE_ID
+-- terraform: >-
+--   Terraform creates a store (aws_kms_custom_key_store), but does not connect it: use the console or the CLI.
+WITH held AS (
+  SELECT account_id, region, custom_key_store_id AS store_id, count(*) AS keys, min(key_arn) AS key_arn
+  FROM keys
+  WHERE custom_key_store_id IS NOT NULL
+  GROUP BY account_id, region, custom_key_store_id
+), undescribed AS (
+  SELECT account_id, region, count(*) AS keys FROM keys WHERE manager IS NULL GROUP BY account_id, region
+), unlisted AS (
+  SELECT DISTINCT account_id, region FROM coverage
+  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
+), considered AS (
+  SELECT coalesce(s.account_id, h.account_id) AS account_id, coalesce(s.region, h.region) AS region,
+    coalesce(s.store_id, h.store_id) AS store_id, coalesce(s.name, s.store_id, h.store_id) AS name, s.connection_state,
+    s.connection_error, h.keys, h.key_arn
+  FROM custom_key_stores s
+  FULL JOIN held h ON h.account_id = s.account_id AND h.region = s.region AND h.store_id = s.store_id
+)
+SELECT
+  c.account_id || '/' || c.region || '/' || c.store_id AS resource_arn, c.account_id, c.region, c.key_arn,
+  CASE
+    WHEN c.keys IS NULL AND u.keys IS NULL AND n.account_id IS NULL AND c.connection_state <> 'CONNECTED'
+      THEN 'not_applicable'
+    WHEN c.connection_state IS NULL OR (c.keys IS NULL AND c.connection_state <> 'CONNECTED') THEN 'unknown'
+    WHEN c.connection_state <> 'CONNECTED' THEN 'fail'
+    WHEN c.connection_state = 'CONNECTED' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN c.connection_state IS NULL THEN 'The connection of key store ' || c.name || ' could not be read.'
+    ELSE 'Key store ' || c.name || ' is ' || c.connection_state || coalesce(' (' || c.connection_error || ')', '')
+      || CASE
+      WHEN c.keys IS NOT NULL THEN ' and holds ' || c.keys || ' key(s).'
+      WHEN n.account_id IS NOT NULL THEN '; the keys here could not be listed.'
+      WHEN u.keys IS NOT NULL THEN '; ' || u.keys || ' key(s) here could not be described and may be in it.'
+      ELSE ' and holds no keys.' END
+  END AS reason
+FROM considered c
+LEFT JOIN undescribed u ON u.account_id = c.account_id AND u.region = c.region
+LEFT JOIN unlisted n ON n.account_id = c.account_id AND n.region = c.region

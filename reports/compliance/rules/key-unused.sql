@@ -1,0 +1,85 @@
+-- id: key-unused
+-- title: Customer managed keys are used
+-- severity: low
+-- family: use
+-- why: >-
+--   A key that nothing uses costs its monthly price and is one more thing to rotate, review and explain. It also
+--   keeps a way to old data open that nobody watches any more.
+-- fix: >-
+--   Disable the key first and wait a full cycle of your longest jobs, restores included, while you look for
+--   DisabledException in CloudTrail; only then schedule its deletion with 30 days. No use is no proof: an attached
+--   volume makes no calls for months, public keys that were downloaded make none at all, and objects in buckets are
+--   not listed here.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, which shows its last use, and choose "Key actions", "Disable".
+-- cli: |-
+--   aws kms get-key-last-usage --key-id KEY_ARN
+--   aws kms disable-key --key-id KEY_ARN
+--   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
+-- terraform: >-
+--   In the resource aws_kms_key set is_enabled = false first; later remove the resource with deletion_window_in_days
+--   = 30.
+-- parameters:
+--   days: {default: "90", about: "Days without any use after which a key counts as unused."}
+WITH now AS (
+  SELECT arg_max(started_at, run_id) AS moment FROM runs
+), blind AS (
+  -- Where an answer about resources is missing, more may use a key than is known.
+  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
+    list_sort(list(DISTINCT action)) AS actions
+  FROM coverage
+  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
+    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
+    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
+  GROUP BY ALL
+), considered AS (
+  SELECT k.*,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale,
+    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind,
+    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM keys k
+  CROSS JOIN now
+  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
+  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
+  WHERE k.manager IS DISTINCT FROM 'AWS'
+), weighed AS (
+  SELECT *, CASE WHEN last_use = 'used' THEN last_used_at ELSE last_use_tracked_since END AS idle_since,
+    last_use_told_at - to_days(CAST($days AS INTEGER)) AS idle_before
+  FROM considered
+)
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest
+      OR (manager IS NOT NULL AND last_use = 'never used' AND last_use_told_at IS NOT NULL
+        AND used_by = 0 AND grants = 0 AND len(blind) = 0)
+      THEN 'not_applicable'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
+    WHEN used_by = 0 AND coalesce(grants, 0) = 0 AND (last_used_at < oldest) IS NOT FALSE
+      AND (grants IS NULL OR len(blind) > 0 OR (idle_since <= idle_before) IS NOT TRUE) THEN 'unknown'
+    WHEN used_by = 0 AND grants = 0 AND (last_used_at < oldest) IS NOT FALSE AND idle_since <= idle_before THEN 'fail'
+    WHEN used_by > 0 OR grants > 0 OR last_used_at >= oldest THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN used_by > 0 THEN used_by || ' resource(s) use it.'
+    WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
+    WHEN last_used_at >= oldest THEN 'It was used in the last ' || $days || ' days.'
+    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || refused || '.'
+    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
+      || array_to_string(blind, ', ') || '.'
+    WHEN last_use = 'never used' AND last_use_told_at IS NOT NULL THEN 'It was never used, which another rule judges.'
+    WHEN (idle_since <= idle_before) IS NOT TRUE
+      THEN 'Nothing that was crawled uses it; whether it was called in the last '
+      || $days || ' days is not known' || coalesce(' (' || last_use_reason || ')', '') || '.'
+    WHEN last_use = 'used' THEN 'Nothing that was crawled uses it; it was last used on '
+      || strftime(last_used_at, '%Y-%m-%d') || coalesce(' (' || last_used_operation || ')', '') || '.'
+    ELSE 'Nothing that was crawled uses it, and it was not used since AWS began to watch, on '
+      || strftime(idle_since, '%Y-%m-%d') || '.'
+  END || stale AS reason
+FROM weighed

@@ -1,0 +1,57 @@
+-- id: multi-region-regions
+-- title: Multi-Region keys exist in allowed regions only
+-- severity: medium
+-- family: multi-region
+-- why: >-
+--   A replica carries the material of the key into its region, and with it the power to decrypt whatever the other
+--   regions hold. Where data must not leave a jurisdiction, that is the place to look: the data may stay, while the
+--   key has long moved.
+-- fix: >-
+--   Move what uses the replica in the region that is not allowed, then schedule its deletion. To prevent the next
+--   one, deny kms:ReplicateKey unless kms:ReplicaRegion is one of the allowed regions, in a service control policy.
+--   Set the parameter regions to the regions that are allowed; without it the rule judges nothing.
+-- console: >-
+--   Change to the region that is not allowed; in KMS, "Customer managed keys", select the key, "Key actions",
+--   "Schedule key deletion".
+-- cli: |-
+--   aws kms schedule-key-deletion --region REPLICA_REGION --key-id KEY_ID --pending-window-in-days 30
+-- terraform: >-
+--   Remove the aws_kms_replica_key whose provider is of that region.
+-- parameters:
+--   regions:
+--     default: ""
+--     about: >-
+--       The regions in which copies of multi-Region keys may be, separated by commas; empty: the rule judges
+--       nothing.
+WITH considered AS (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale,
+    string_split(replace($regions, ' ', ''), ',') AS allowed,
+    list_sort(list_distinct(CASE WHEN multi_region_type = 'PRIMARY' THEN list_append(
+      list_transform(replica_arns, lambda arn: split_part(arn, ':', 4)), region)
+      ELSE [region] END)) AS regions
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS' AND trim($regions) <> '' AND ((multi_region IS NULL
+    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+    AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
+    OR multi_region)
+), judged AS (
+  SELECT *, list_filter(regions, lambda one: NOT list_contains(allowed, one)) AS outside FROM considered
+)
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'unknown'
+    WHEN len(outside) > 0 THEN 'fail'
+    WHEN len(outside) = 0 THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN len(outside) > 0 THEN 'The key is in ' || array_to_string(outside, ', ')
+      || ', where multi-Region keys are not allowed.'
+    ELSE 'The key is in ' || array_to_string(regions, ', ') || ', where it may be.'
+  END || stale AS reason
+FROM judged

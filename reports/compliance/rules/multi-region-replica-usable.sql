@@ -1,0 +1,74 @@
+-- id: multi-region-replica-usable
+-- title: Every replica of a multi-Region key can be used
+-- severity: high
+-- family: multi-region
+-- why: >-
+--   A replica is there for the day on which the other region fails. If it is disabled, without material or about to
+--   be deleted, nobody notices before that day, because everything works in the primary's region.
+-- fix: >-
+--   Cancel the deletion of the replica, enable it, or import the material into it, as the reason says. If the replica
+--   is no longer wanted, delete it properly: it leaves the primary's list then. A replica in a region that was not
+--   crawled is unknown: include the region in the crawl.
+-- console: >-
+--   Change to the replica's region; in KMS, "Customer managed keys", select the key and choose "Key actions", "Cancel
+--   key deletion" or "Enable".
+-- cli: |-
+--   aws kms cancel-key-deletion --region REPLICA_REGION --key-id KEY_ID
+--   aws kms enable-key --region REPLICA_REGION --key-id KEY_ID
+-- terraform: >-
+--   In the resource aws_kms_replica_key set enabled = true.
+WITH place AS (
+  -- Where the listing of keys was seen in full, a key that is not in it does not exist.
+  SELECT account_id, region FROM coverage WHERE operation IS NULL AND outcome IN ('complete', 'partial')
+  EXCEPT
+  SELECT account_id, region FROM coverage WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
+), considered AS (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS' AND ((multi_region IS NULL
+    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+    AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
+    OR multi_region_type = 'PRIMARY')
+), listed AS (
+  SELECT key_arn AS primary_arn, unnest(replica_arns) AS replica_arn FROM considered
+), replica AS (
+  SELECT l.primary_arn, r.state IN ('Enabled', 'Creating', 'Updating') AS usable,
+    r.key_arn IS NULL AND p.account_id IS NOT NULL AS gone,
+    'the one in ' || split_part(l.replica_arn, ':', 4) || CASE
+      WHEN r.key_arn IS NULL AND p.account_id IS NOT NULL THEN ' is not there'
+      WHEN r.key_arn IS NULL THEN ' was not crawled'
+      WHEN r.state IS NULL THEN ' could not be described'
+      WHEN r.state = 'PendingDeletion' THEN coalesce(' will be deleted on ' || strftime(r.deletion_date, '%Y-%m-%d'),
+        ' is scheduled for deletion')
+      ELSE ' is in state ' || r.state
+    END AS told
+  FROM listed l
+  LEFT JOIN keys r ON r.key_arn = l.replica_arn
+  LEFT JOIN place p ON p.account_id = split_part(l.replica_arn, ':', 5) AND p.region = split_part(l.replica_arn, ':', 4)
+), counted AS (
+  SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR gone) AS broken,
+    count(*) FILTER (usable IS NULL AND NOT gone) AS untold,
+    array_to_string(list_sort(list(told) FILTER (usable IS NOT TRUE)), ', ') AS sentence
+  FROM replica
+  GROUP BY primary_arn
+)
+SELECT
+  k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+  CASE
+    WHEN k.multi_region AND c.replicas IS NULL THEN 'not_applicable'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.untold > 0 AND c.broken = 0) THEN 'unknown'
+    WHEN c.broken > 0 THEN 'fail'
+    WHEN c.broken = 0 THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN k.multi_region AND c.replicas IS NULL THEN 'The primary has no replicas.'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.refused || '.'
+    WHEN c.sentence IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s) ' || c.sentence || '.'
+    ELSE 'All ' || c.replicas || ' replica(s) can be used.'
+  END || k.stale AS reason
+FROM considered k
+LEFT JOIN counted c ON c.primary_arn = k.key_arn

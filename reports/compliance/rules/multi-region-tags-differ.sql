@@ -1,0 +1,54 @@
+-- id: multi-region-tags-differ
+-- title: Replicas have the tags of their primary
+-- severity: low
+-- family: multi-region
+-- why: >-
+--   Tags are not copied when a key is replicated, and are changed for each copy. Where tags decide who may use a key,
+--   or whom to call in the night, a replica with other tags is open to others, or belongs to nobody.
+-- fix: >-
+--   Set the tags that the reason names on the replica, or on the primary if that is the one that is wrong. Take care
+--   where policies of IAM or of keys use aws:ResourceTag: a tag that is set can let somebody in. Tags that differ on
+--   purpose (a region's name) go into the parameter ignore.
+-- console: >-
+--   In KMS, "Customer managed keys", open the replica, tab "Tags", choose "Edit".
+-- cli: |-
+--   aws kms tag-resource --region REPLICA_REGION --key-id KEY_ID --tags TagKey=NAME,TagValue=VALUE
+-- terraform: >-
+--   Give aws_kms_key and aws_kms_replica_key the same tags, or set default_tags in both providers.
+-- parameters:
+--   ignore: {default: "", about: "Keys of tags that may differ, separated by commas."}
+WITH considered AS (
+  SELECT *,
+    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
+    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
+    THEN ' This is the last known state.' ELSE '' END AS stale
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS' AND ((multi_region IS NULL
+    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+    AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
+    OR multi_region_type = 'REPLICA')
+), compared AS (
+  SELECT k.*, p.tags AS primary_tags,
+    list_sort(list_filter(list_distinct(list_concat(map_keys(k.tags), map_keys(p.tags))), lambda name:
+      NOT starts_with(name, 'aws:') AND NOT list_contains(string_split(replace($ignore, ' ', ''), ','), name)
+      AND k.tags[name] IS DISTINCT FROM p.tags[name])) AS different
+  FROM considered k
+  LEFT JOIN keys p ON p.key_arn = k.primary_arn
+)
+SELECT
+  key_arn AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL OR tags IS NULL OR primary_tags IS NULL THEN 'unknown'
+    WHEN len(different) > 0 THEN 'fail'
+    WHEN len(different) = 0 THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN tags IS NULL THEN 'Its tags could not be read' || refused || '.'
+    WHEN primary_tags IS NULL THEN 'The tags of its primary ' || coalesce(primary_arn, '') || ' are not known.'
+    WHEN len(different) > 0 THEN 'It differs from its primary ' || primary_arn || ' in the tags '
+      || array_to_string(different, ', ') || '.'
+    ELSE 'It has the tags of its primary ' || primary_arn || '.'
+  END || stale AS reason
+FROM compared
