@@ -1,4 +1,4 @@
-"""Verdicts of the rules."""
+"""Verdicts of the rules: problems with their history, and how many of everything there were."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from models.base import Facet
 
 
 class Finding(Facet):
-    """What a rule says of one resource: pass, fail, unknown or not_applicable, with the reason."""
+    """What a rule says of one resource that is, or ever was, a problem (fail, unknown, waived), with the reason.
+
+    A resource that always passed has no row; one that passes again has, so that its history tells when. Each row is a
+    listing of its own: only a judgement that names the resource as gone ends it.
+    """
 
     __tablename__ = "finding"
     natural = ("rule_id", "resource_arn")
-    cover = ("rule_id",)
+    cover = ("rule_id", "resource_arn")
 
     rule_id: Mapped[str]
     resource_arn: Mapped[str]
@@ -21,4 +25,26 @@ class Finding(Facet):
     key_arn: Mapped[str | None]
     severity: Mapped[str]
     status: Mapped[str]
+    """pass, fail, unknown, not_applicable or waived."""
+    verdict: Mapped[str]
+    """The rule's own word: what the status would be without waivers."""
+    waiver: Mapped[str | None]
+    """The id of the waiver that was applied."""
     reason: Mapped[str]
+
+
+class RuleResult(Facet):
+    """How many resources of an account and region had which status under a rule; '' where a rule names no place."""
+
+    __tablename__ = "rule_result"
+    natural = ("rule_id", "account_id", "region")
+    cover = ("rule_id", "account_id", "region")
+
+    rule_id: Mapped[str]
+    account_id: Mapped[str]
+    region: Mapped[str]
+    passed: Mapped[int]
+    failed: Mapped[int]
+    unknown: Mapped[int]
+    not_applicable: Mapped[int]
+    waived: Mapped[int]

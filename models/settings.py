@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.crawl_settings import CrawlSettings
 from models.errors import UserError
+from models.rule_settings import OwnerSettings, RuleSettings, Threshold
 from models.setting_values import (
     AccountId,
     Address,
@@ -204,15 +205,6 @@ class RoleSettings(Group):
     session_policy: Flag = True
 
 
-class RuleSettings(Group):
-    """Rules: own directories, rule ids that are off, parameters (rule id, parameter, value), and the threshold."""
-
-    directories: tuple[FilePath, ...] = ()
-    disable: tuple[Text, ...] = ()
-    parameters: Mapping[str, Mapping[str, AnyText]] = Field(default_factory=dict)
-    fail_on: Literal["critical", "high", "medium", "low", "never"] = "high"
-
-
 class PartySettings(Group):
     """A known outside party, such as a vendor, and the accounts it works from."""
 
@@ -292,6 +284,7 @@ class Settings(Group):
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
     vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
     parties: tuple[PartySettings, ...] = ()
+    owners: tuple[OwnerSettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
     log: LogSettings = Field(default_factory=dict, validate_default=True)
@@ -307,6 +300,12 @@ class Settings(Group):
     def with_executor(self, executor: str) -> "Settings":
         """These settings with another, valid crawl.executor."""
         return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+
+    def with_fail_on(self, severity: Threshold | None) -> "Settings":
+        """These settings with another rules.fail_on, if there is one."""
+        if severity is None:
+            return self
+        return self.model_copy(update={"rules": self.rules.model_copy(update={"fail_on": severity})})
 
     def summary(self) -> Iterator[str]:
         """Yield a few lines that say what is configured, without secrets."""
@@ -342,12 +341,19 @@ def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
         try:
             settings = Settings.model_validate(source.values, context={"base": base})
         except ValidationError as error:
-            details = error.errors(include_url=False, include_input=False)
-            problems += filter(None, (_problem(source, one["loc"], one["type"], _expected(one)) for one in details))
+            problems += problems_of(source, error)
         else:
             if not problems:
                 return settings
     raise SettingsError(problems)  # outside the except: the chained error would carry the values
+
+
+def problems_of(source: Source, error: ValidationError, at: KeyPath = ()) -> Iterator[Problem]:
+    """Yield what a validation found wrong in a file; the validated value stands at a key path of it."""
+    for one in error.errors(include_url=False, include_input=False):
+        problem = _problem(source, (*at, *one["loc"]), one["type"], _expected(one))
+        if problem is not None:
+            yield problem
 
 
 def _expected(details: ErrorDetails) -> str:

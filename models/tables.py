@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.access import AccessAnalysis, AccessHygiene, AccessPolicy, AccessState, AccessVerdict, KeyAnalysis
 from models.base import Base, Facet, facets
-from models.findings import Finding
+from models.findings import Finding, RuleResult
 from models.iam import (
     IamAttachment,
     IamGroup,
@@ -73,6 +73,7 @@ __all__ = [
     "PolicyDocument",
     "Resource",
     "ResourcePolicy",
+    "RuleResult",
     "Run",
     "ScopeRun",
     "Tag",

@@ -65,18 +65,23 @@ class Source:
     blamed: set[KeyPath] = field(default_factory=set)  # values already reported: not judged a second time
 
 
-def read(path: Path, env: Mapping[str, str]) -> Source:
-    """Read a UTF-8 YAML file whose top level is a mapping; whatever is wrong with it is in `problems`."""
+def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
+    """Read a UTF-8 YAML file whose top level is a mapping, or a list; whatever is wrong with it is in `problems`."""
     source = Source(file=str(path))
     text = _text(path, source)
     if text is None:
         return source
+    if listed and not text.strip():
+        return source
     root = _compose(text, source)
     if root is None:
         return source
-    if not isinstance(root, yaml.MappingNode):
-        kind = "no settings" if _is_null(root) else "a list" if isinstance(root, yaml.SequenceNode) else "a text"
-        _blame(source, (), root, kind, "a mapping of settings at the top (key: value)")
+    if not isinstance(root, yaml.SequenceNode if listed else yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a text"
+        kind = "a mapping" if isinstance(root, yaml.MappingNode) else kind
+        kind = "no settings" if _is_null(root) else kind
+        expected = "a list at the top (- key: value)" if listed else "a mapping of settings at the top (key: value)"
+        _blame(source, (), root, kind, expected)
         return source
     try:
         source.values = _Walk(source, env).value(root, ())

@@ -13,7 +13,7 @@ import duckdb
 
 from models.database import check, connect
 from models.settings import Settings
-from reports.compliance import vendors
+from reports.compliance import judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
 from reports.mart import changes, derive, event_selectors, load, shapes, views
 from reports.mart.errors import MartError
@@ -85,13 +85,15 @@ class Building:
 
     def reload_findings(self) -> None:
         """Take the findings over from the store again, after the rules ran."""
-        load.load(self.duck, self.engine_url, [table for table in load.tables() if table.name == "finding"])
+        again = [table for table in load.tables() if table.name in {"finding", "rule_result"}]
+        load.load(self.duck, self.engine_url, again)
+        views.restore(self.duck, self.as_of, {"finding_life"})
 
     def info(self) -> MartInfo:
         """What the mart holds."""
         query = (
             "SELECT (SELECT started_at FROM ledger.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
-            "(SELECT count(*) FROM findings)"
+            "(SELECT coalesce(sum(pass + fail + unknown + not_applicable + waived), 0) FROM rule_results)"
         )
         row = self.duck.execute(query, {"run": self.as_of}).fetchone()
         if row is None:
@@ -141,6 +143,8 @@ def building(
             event_selectors.create(duck)
             changes.create(duck)
             vendors.prepare(duck)
+            judge.prepare(duck)
+            waivers.prepare(duck, settings, rules)
             views.create(duck, run)
             vendors.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)

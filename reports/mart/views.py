@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -105,8 +106,13 @@ _HISTORIES = {
     ),
     "findings_history": _History(
         "finding",
-        "The verdicts of rules over time.",
-        "f.rule_id, f.severity, f.status, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason",
+        "The verdicts of rules over time, of all that is or ever was a problem.",
+        "f.rule_id, f.severity, f.status, f.verdict, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason, f.waiver",
+    ),
+    "rule_results_history": _History(
+        "rule_result",
+        "How many resources had which status under a rule, by account and region, over time.",
+        "f.rule_id, f.account_id, f.region, f.passed AS pass, f.failed AS fail, f.unknown, f.not_applicable, f.waived",
     ),
 }
 _HISTORY_COLUMNS = {
@@ -155,6 +161,14 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True) 
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
     duck.execute("COMMIT")
+
+
+def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
+    """Compute stored views again, after what they are made of changed."""
+    for view in views():
+        if view.name in names:
+            duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {_fixed(view.select, as_of)}")
+            _comment(duck, "TABLE", view.name, view.text, view.columns)
 
 
 def _fixed(select: str, as_of: int) -> str:

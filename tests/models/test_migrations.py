@@ -156,6 +156,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
             "key_last_use_asked",
             "resource_policy",
             "key_analysis",
+            "rule_result",
             *of_families,
         }
         assert after == {name: [] for name in later}
@@ -164,6 +165,44 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
         asked.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
         assert merge(connection, 1, asked).opened == 1
         assert len(content_of(connection)["key_last_use_asked"]) == 1
+
+
+def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> None:
+    """Of the findings, what was ever a problem stays with all its versions; what always passed goes; and back again."""
+    with bare.begin() as connection:
+        upgrade_to(connection, "0005")
+        columns = "rule_id, resource_arn, severity, status, reason, valid_from, valid_to, content"
+        rows = [
+            ("fixed", "fail", 1, 2),
+            ("fixed", "pass", 2, None),
+            ("fine", "pass", 1, None),
+            ("odd", "unknown", 1, None),
+        ]
+        rows += [("none", "not_applicable", 1, 3), ("ended", "fail", 1, 3)]
+        for arn, status, since, until in rows:
+            values = {"arn": arn, "status": status, "since": since, "until": until, "content": arn.encode().ljust(16)}
+            insert = (
+                f"INSERT INTO finding ({columns}) VALUES ('r', :arn, 'low', :status, 'So.', :since, :until, :content)"
+            )
+            connection.execute(text(insert), values)
+    upgrade(bare)
+    with bare.begin() as connection:
+        kept = connection.execute(text("SELECT resource_arn, status, verdict, waiver FROM finding ORDER BY 1, 2")).all()
+        assert [tuple(row) for row in kept] == [
+            ("ended", "fail", "fail", None),
+            ("fixed", "fail", "fail", None),
+            ("fixed", "pass", "pass", None),
+            ("odd", "unknown", "unknown", None),
+        ]
+        connection.execute(text("UPDATE finding SET status = 'waived', waiver = 'w' WHERE resource_arn = 'ended'"))
+        downgrade(connection, "0005")
+        assert connection.execute(text("SELECT DISTINCT status FROM finding ORDER BY 1")).scalars().all() == [
+            "fail",
+            "pass",
+            "unknown",
+        ]
+    upgrade(bare)
+    check(bare)
 
 
 def test_a_migration_that_fails_leaves_no_half_of_itself(bare: Engine) -> None:

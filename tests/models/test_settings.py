@@ -157,7 +157,7 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("role: {duration: 899}", "from 900 to 43200 (seconds)"),
         ("role: {session_tags: {'aws:x': y}}", "do not begin with aws:"),
         ("crawl: {transport: http}", "'wire' or 'boto3'"),
-        ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low' or 'never'"),
+        ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low', 'info' or 'never'"),
         ("report: {list_limit: 9}", "from 10 to 100000 (rows)"),
         ('report: {title: "a\\nb"}', "a text on one line"),
         ("report: {directory: ~/x}", "write ${HOME} instead"),

@@ -40,8 +40,14 @@ CONTRACT = {
     "deletion_at details known since",
     "key_usage": "resource_arn resource_type service resource_name account_id account_name region role position raw "
     "form key_arn key_alias key_account_id key_state key_class reason known since",
-    "findings": "rule_id title severity status resource_arn resource_type resource_name account_id account_name region "
-    "key_arn reason since",
+    "findings": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
+    "account_name ou_path region key_arn reason owner first_failed last_seen resolved_at reopened age_days since waiver "
+    "waived_until",
+    "finding_life": "rule_id resource_arn first_failed last_seen resolved_at reopened since",
+    "rule_results": "rule_id title severity family account_id account_name region pass fail unknown not_applicable waived "
+    "since",
+    "waivers": "waiver rule_id resource account_id reason ticket owner expires expired unknown_too source waives undecided",
+    "owners": "resource_arn account_id owner told_by",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
     "iam_accounts": "account_id account_name known reason users roles groups",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "

@@ -1,0 +1,154 @@
+"""The rules judged inside DuckDB: each one's SELECT once, straight into the mart's table of verdicts.
+
+A million keys under seventy-five rules are some forty million verdicts, nearly all of them passes. No row of them comes to
+Python. Resources are numbers in the table (see ``ledger.subject``), and rules follow each other, so that the columns
+compress to a few bytes a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+
+from reports.compliance.rules import Rule, RuleError
+from reports.mart.reader import quoted
+
+COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
+STATUSES = ("pass", "fail", "unknown", "not_applicable")
+_ABOUT_WAIVERS = re.compile(r"\bwaivers\b", re.IGNORECASE)
+
+_TABLES = {
+    "judged": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
+    "subject": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
+    # A resource that the ledger does not list stands in the table itself, and so does such a key.
+    "verdict": (
+        "rule SMALLINT, subject INTEGER, resource_arn VARCHAR, account_id VARCHAR, region VARCHAR, key_subject INTEGER, "
+        "key_arn VARCHAR, status VARCHAR, verdict VARCHAR, waiver VARCHAR, story BOOLEAN, reason VARCHAR"
+    ),
+}
+_SUBJECTS = """
+INSERT INTO ledger.subject
+SELECT CAST(row_number() OVER () AS INTEGER), t.resource_arn, t.resource_type, t.resource_name, o.owner
+FROM (
+  SELECT resource_arn, resource_type, name AS resource_name FROM resources
+  UNION ALL SELECT key_arn, 'AWS::KMS::Key', coalesce(alias, key_id) FROM keys
+  UNION ALL SELECT alias_arn, 'AWS::KMS::Alias', alias_name FROM aliases
+  UNION ALL SELECT account_id, 'account', coalesce(name, account_id) FROM accounts
+  UNION ALL SELECT DISTINCT account_id || '/' || region, 'account-region', account_id || '/' || region
+    FROM ledger.scope_run WHERE run_id = $run
+) t
+LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
+  SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
+  JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
+QUALIFY row_number() OVER (PARTITION BY t.resource_arn) = 1
+"""
+_VERDICTS = """
+INSERT INTO ledger.verdict
+SELECT {number}, s.subject, CASE WHEN s.subject IS NULL THEN q.resource_arn END, q.account_id, q.region,
+  CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
+  CASE WHEN k.subject IS NULL AND (s.subject IS NULL OR q.key_arn <> q.resource_arn) THEN q.key_arn END,
+  q.status, q.status, NULL, {story}, q.reason
+FROM (
+  SELECT CAST(resource_arn AS VARCHAR) AS resource_arn, CAST(account_id AS VARCHAR) AS account_id,
+    CAST(region AS VARCHAR) AS region, CAST(key_arn AS VARCHAR) AS key_arn, CAST(status AS VARCHAR) AS status,
+    CAST(reason AS VARCHAR) AS reason
+  FROM ({query}
+  )
+) q
+LEFT JOIN ledger.subject s ON s.resource_arn = q.resource_arn
+LEFT JOIN ledger.subject k ON k.resource_arn = CASE WHEN q.key_arn <> q.resource_arn THEN q.key_arn END
+"""
+_STORY = (
+    "EXISTS (SELECT 1 FROM ledger.finding f WHERE f.rule_id = {rule} AND f.valid_from < {run} "
+    "AND f.resource_arn = q.resource_arn)"
+)
+_BREACHES = f"""
+SELECT count(subject) - count(DISTINCT subject) + count(resource_arn) - count(DISTINCT resource_arn) AS twice,
+  count(*) FILTER (subject IS NULL AND coalesce(resource_arn, '') = '') AS nameless,
+  count(*) FILTER (status IS NULL OR status NOT IN {STATUSES}) AS odd,
+  count(*) FILTER (coalesce(reason, '') = '') AS silent
+FROM ledger.verdict WHERE rule = $rule
+"""
+_CULPRIT = """
+SELECT coalesce(s.resource_arn, v.resource_arn), any_value(v.status) FROM ledger.verdict v
+LEFT JOIN ledger.subject s ON s.subject = v.subject
+WHERE v.rule = $rule GROUP BY 1 HAVING {having} ORDER BY 1 LIMIT 1
+"""
+
+
+def prepare(duck: duckdb.DuckDBPyConnection) -> None:
+    """Make the empty tables that the views of findings read. Without verdicts those answer from the ledger's history."""
+    for table, columns in _TABLES.items():
+        duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
+
+
+def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
+    """Fill the tables for a run, from the views as they answer for it. Raises RuleError, which names the rule's file.
+
+    Waivers are applied when all rules but those about waivers have spoken: these see what each waiver did.
+    """
+    from reports.compliance.waivers import apply
+
+    prepare(duck)
+    duck.execute(_SUBJECTS, {"run": run_id})
+    ordered = sorted(rules, key=lambda rule: (_is_about_waivers(rule), rule.rule_id))
+    rows = [(number, rule.rule_id, rule.severity, run_id) for number, rule in enumerate(ordered)]
+    if rows:
+        duck.executemany("INSERT INTO ledger.judged VALUES (?, ?, ?, ?)", rows)
+    past = {one for (one,) in duck.execute("SELECT DISTINCT rule_id FROM ledger.finding").fetchall()}
+    first = [rule for rule in ordered if not _is_about_waivers(rule)]
+    for number, rule in enumerate(ordered):
+        if number == len(first):
+            apply(duck, run_id)
+        story = _STORY.format(rule=quoted(rule.rule_id), run=int(run_id)) if rule.rule_id in past else "false"
+        _speak(duck, rule, number, story)
+    if len(first) == len(ordered):
+        apply(duck, run_id)
+
+
+def _is_about_waivers(rule: Rule) -> bool:
+    return _ABOUT_WAIVERS.search(rule.query) is not None
+
+
+def _speak(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int, story: str) -> None:
+    """Put down what one rule says of every resource that it considers."""
+    query = rule.query.rstrip().rstrip(";")
+    parameters = dict(rule.parameters)
+    try:
+        described = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
+        _expect_columns(rule, [row[0] for row in described])
+        duck.execute(_VERDICTS.format(number=number, story=story, query=query), parameters or None)
+    except duckdb.Error as error:
+        cause = " ".join(str(error).split("LINE ")[0].split())
+        raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error
+    _expect_form(duck, rule, number)
+
+
+def _expect_columns(rule: Rule, names: Sequence[str]) -> None:
+    if sorted(names) != sorted(COLUMNS):
+        raise RuleError(f"{rule.source}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names)}")
+
+
+def _expect_form(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int) -> None:
+    found = duck.execute(_BREACHES, {"rule": number}).fetchone()
+    if found is None or not any(found):
+        return
+    twice, nameless, odd, _ = found
+    if nameless:
+        raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
+
+    def culprit(having: str) -> Any:
+        return duck.execute(_CULPRIT.format(having=having), {"rule": number}).fetchone()
+
+    if twice:
+        resource, _ = culprit("count(*) > 1")
+        raise RuleError(f"{rule.source}: {resource} is returned twice; a rule says one thing of a resource")
+    if odd:
+        resource, status = culprit(f"bool_or(v.status IS NULL OR v.status NOT IN {STATUSES})")
+        expected = ", ".join(sorted(STATUSES))
+        raise RuleError(f"{rule.source}: {resource} has status {status!r}; expected {expected}")
+    resource, _ = culprit("bool_or(coalesce(v.reason, '') = '')")
+    raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
