@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from reports.access.actions import CRYPTO, unknown_names
 from reports.access.callers import Caller, Kind, Origin
 from reports.access.conditions import CURRENT, Element, Value
-from reports.access.globs import common
+from reports.access.globs import common, matches
 from reports.access.keys import IDENTITY, Source, source
 from reports.access.policy import Policy, Statement
 from reports.access.principals import classify
@@ -162,6 +162,9 @@ def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
     for element in elements:
         if element.key == "aws:sourcearn" and source(element.key) is Source.DEPUTY:
             for value in element.values:
+                account = (value.split(":", 5) + [""] * 5)[4]
+                if account and not matches(account, _FOREIGN):
+                    continue  # what a star in the name matches is still of that account
                 text = common(value, f"arn:*:*:*:{_FOREIGN}:*")
                 if text is not None:
                     yield text

@@ -1,0 +1,55 @@
+-- id: key-policy-void-conditions
+-- title: Conditions of key policies narrow what they seem to narrow
+-- severity: medium
+-- family: access
+-- why: >-
+--   A test with ...IfExists or ForAllValues also holds when the request does not carry the key at all, and policy
+--   variables in a policy without Version 2012-10-17 are plain text. The statement looks narrow and is open, or looks
+--   open and lets nobody in.
+-- fix: >-
+--   Use the plain operator (StringEquals in place of StringEqualsIfExists, no ForAllValues in an Allow), or add a
+--   Null test that demands the key. For variables set "Version": "2012-10-17". Either change can lock out callers
+--   that got in by the gap: look in CloudTrail who that is.
+-- console: >-
+--   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit";
+--   correct the operator or the Version.
+-- cli: >-
+--   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
+--   KEY_ARN --policy file://policy.json
+-- terraform: >-
+--   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): use test = "StringEquals";
+--   aws_iam_policy_document writes Version 2012-10-17 by itself.
+WITH found AS (
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
+      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+        ELSE '' END AS sentences
+  FROM key_policy_problems
+  WHERE code IN ('if_exists_scopes_nothing', 'variables_not_resolved')
+  GROUP BY key_arn
+), untold AS (
+  SELECT key_arn, min(reason) AS reason
+  FROM (
+    SELECT key_arn, reason FROM access_paths WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NULL
+    UNION ALL
+    SELECT key_arn, 'a part of the policy cannot be read' FROM key_policies WHERE NOT readable
+  ) AS every
+  GROUP BY key_arn
+)
+SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+  CASE
+    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
+    WHEN f.key_arn IS NOT NULL THEN 'fail'
+    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN f.key_arn IS NOT NULL THEN f.sentences
+    WHEN u.key_arn IS NOT NULL THEN 'It is not known whether its conditions narrow anything: ' || u.reason || '.'
+    WHEN NOT k.policy_known THEN 'It is not known whether its conditions narrow anything: the policy was not read.'
+    ELSE 'No condition of the policy is without effect.'
+  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
+    THEN ' This is the last known policy.' ELSE '' END AS reason
+FROM keys k
+LEFT JOIN found f ON f.key_arn = k.key_arn
+LEFT JOIN untold u ON u.key_arn = k.key_arn
+WHERE k.manager IS DISTINCT FROM 'AWS'
