@@ -234,13 +234,14 @@ class _Crawl:
         quiet = self.quiet.get((scope.account_id, scope.region))
         finished: Finished | Packed
         if left > 0:
-            finished = await places.crawl(Part(scope, min(left, self.settings.crawl.scope_deadline), quiet))
+            seconds = min(left, self.settings.crawl.scope_deadline)
+            finished = await places.crawl(Part(scope, seconds, quiet), self._hand_over)
         else:
             finished = unread(scope, self._no_time())
+            await self._hand_over(finished)
         assert finished.coverage is not None  # noqa: S101 - a scope always has one
         if places.executor is not None:
             self.progress.calls_elsewhere += finished.coverage.calls
-        await self._hand_over(finished)
         self.progress.scope_calls += finished.coverage.calls
         self.progress.scopes_done += 1
         self.progress.gaps += finished.coverage.gaps

@@ -7,6 +7,7 @@ import pickle
 import queue
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self, SupportsIndex
@@ -23,11 +24,14 @@ from models.run import Outcome, Run, RunStatus, ScopeRun
 TOGETHER = 50
 """Scopes merged in one transaction at most, when more than one is waiting."""
 
-BYTES_TOGETHER = 16 * 1024 * 1024
+BYTES_TOGETHER = 4 * 1024 * 1024
 """Packed scopes of so many bytes are enough for one transaction."""
 
 LINGER = 0.25
 """Seconds that a scope waits for others to be saved with: a merge costs more than the rows of a small one."""
+
+WORTH_COMPRESSING = 64 * 1024
+"""Bytes. Hundreds of scopes may wait while a giant one is saved."""
 
 SIGN_OF_LIFE = 60.0
 """Seconds without anything to save after which the lock is told that the crawl is alive."""
@@ -76,6 +80,7 @@ class Packed:
     data: bytes
     pieces: tuple[bytes, ...] = ()
     """Most of a large scope, which is handed on as it is: a copy of it would cost more than all the rest."""
+    compressed: bool = False
 
     @property
     def size(self) -> int:
@@ -84,13 +89,14 @@ class Packed:
 
     def unpack(self) -> Finished:
         """What was packed."""
-        found: Finished = pickle.loads(self.data, buffers=self.pieces)  # noqa: S301 - from a process that works for this crawl
+        data = zlib.decompress(self.data) if self.compressed else self.data
+        found: Finished = pickle.loads(data, buffers=self.pieces)  # noqa: S301 - from a process that works for this crawl
         return found
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         apart = int(protocol) >= 5
         pieces = tuple(pickle.PickleBuffer(piece) if apart else piece for piece in self.pieces)
-        return Packed, (self.coverage, self.data, pieces)
+        return Packed, (self.coverage, self.data, pieces, self.compressed)
 
 
 def pack(finished: Finished) -> Packed:
@@ -98,8 +104,11 @@ def pack(finished: Finished) -> Packed:
     assert finished.coverage is not None  # noqa: S101 - only facts of no scope have none, and they are not sent
     apart: list[pickle.PickleBuffer] = []
     data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=apart.append)
+    compressed = len(data) > WORTH_COMPRESSING
+    if compressed:
+        data = zlib.compress(data, 1)
     pieces = (buffer.raw().obj for buffer in apart)
-    return Packed(finished.coverage, data, tuple(piece for piece in pieces if isinstance(piece, bytes)))
+    return Packed(finished.coverage, data, tuple(piece for piece in pieces if isinstance(piece, bytes)), compressed)
 
 
 def start(engine: Engine, version: str) -> int:

@@ -9,7 +9,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,11 +61,19 @@ class Schedule:
         """How large a scope is thought to be, in calls; one never seen may be the largest."""
         return self.sizes.get((account_id, region), sys.maxsize)
 
-    async def crawl(self, part: Part) -> Finished | Packed:
-        """Crawl a scope when its turn comes: what it gave, packed where it comes from another process."""
+    async def crawl(
+        self, part: Part, hand_over: Callable[[Finished | Packed], Awaitable[None]] | None = None
+    ) -> Finished | Packed:
+        """Crawl a scope when its turn comes: what it gave, packed where it comes from another process.
+
+        Its place is free when it is handed over, so that no more is crawled than can be saved.
+        """
         await self._turn(self.size(part.scope.account_id, part.scope.region))
         try:
-            return await self._crawl(part)
+            finished = await self._crawl(part)
+            if hand_over is not None:
+                await hand_over(finished)
+            return finished
         finally:
             self._next()
 

@@ -291,3 +291,14 @@ def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
     assert list(unpacked.batch.portions(Tag)) == list(batch.portions(Tag))
     for protocol in (4, 5):
         assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here
+
+
+def test_what_waits_for_a_giant_takes_little_room() -> None:
+    """A scope that comes from another process waits compressed, and is what it was when it is saved."""
+    batch = Batch()
+    for number in range(PORTION - 1):
+        batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
+    finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
+    packed = pack(finished)
+    assert packed.size < len(pickle.dumps(finished)) / 4
+    assert packed.unpack() == finished

@@ -124,6 +124,30 @@ def test_a_cancelled_waiter_loses_no_place(crew: Crew) -> None:
     assert asyncio.run(night()) == ["crawled", "is crawled", "last"]
 
 
+def test_no_more_is_crawled_than_can_be_saved(crew: Crew) -> None:
+    """A place is free again when its scope was handed over, not already when it was crawled."""
+
+    async def night() -> tuple[list[str], list[str]]:
+        executor, saved = Held(), asyncio.Event()
+        schedule = Schedule(crew, executor, 1)
+
+        async def hand_over(_finished: object) -> None:
+            await saved.wait()
+
+        tasks = [asyncio.create_task(schedule.crawl(part(name), hand_over)) for name in ("first", "second")]
+        await settled()
+        executor.done(0)
+        await settled()
+        before = list(executor.begun)
+        saved.set()
+        await settled()
+        executor.done(1)
+        await asyncio.gather(*tasks)
+        return before, executor.begun
+
+    assert asyncio.run(night()) == (["first"], ["first", "second"])
+
+
 def test_an_executor_that_gives_up_its_work_is_said_in_a_sentence(crew: Crew) -> None:
     """A cluster that cancels its tasks is not the user pressing Ctrl-C."""
 
