@@ -211,11 +211,14 @@ def _put_down(report: Report, case: _Case, by_account: Mapping[str, Sequence[Map
 
 
 def _of_grant(rows: Mapping[str, Mapping[str, Any]], target: str) -> Mapping[str, Any] | None:
-    """Rows of grants name the key and end with the grant's id; how they join the two is the rule's."""
+    """Rows of grants name the key and end with the grant's id; how they join the two is the rule's.
+
+    Where the grants of a key could not be listed, the row of the key stands for all that it may have.
+    """
     key, separator, grant = target.partition("/grant/")
     if not separator:
         return None
-    return next((row for arn, row in rows.items() if arn.startswith(key) and arn.endswith(grant)), None)
+    return next((row for arn, row in rows.items() if arn.startswith(key) and arn.endswith(grant)), rows.get(key))
 
 
 def _compare(report: Report, case: _Case) -> None:
