@@ -1,0 +1,51 @@
+-- id: iam-not-read
+-- title: The IAM policies of every account are read
+-- severity: info
+-- family: coverage
+-- why: >-
+--   Most key policies leave it to the account's IAM who may use the key. Without the users, roles and policies of the
+--   account only half of the answer to "who can decrypt this" is known.
+-- fix: >-
+--   Give the role of kmsledger iam:GetAccountAuthorizationDetails in the account. If IAM is not to be read, say so in
+--   the settings (crawl.iam); this rule then does not apply.
+-- console: >-
+--   In the IAM console of that account open the role of kmsledger and compare its trust and permissions with what
+--   `kmsledger permissions` prints; in Organizations look for a service control policy that denies it.
+-- cli: >-
+--   aws iam simulate-principal-policy --policy-source-arn ROLE_ARN --action-names iam:GetAccountAuthorizationDetails
+-- terraform: >-
+--   Add iam:GetAccountAuthorizationDetails to the policy of the aws_iam_role of kmsledger.
+-- parameters:
+--   nights:
+--     default: "2"
+--     about: >-
+--       For how many runs in a row, at least, before it fails.
+WITH refused AS (
+  SELECT account_id, max(nights) AS nights, min(since) AS since, min(cause_text) AS cause
+  FROM coverage
+  WHERE outcome = 'gap' AND service = 'iam' AND operation = 'GetAccountAuthorizationDetails'
+    AND cause NOT IN ('not_asked', 'unsupported')
+  GROUP BY account_id
+)
+SELECT
+  i.account_id AS resource_arn, i.account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
+  CASE
+    WHEN a.coverage IN ('suspended', 'left', 'excluded') OR (r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)')
+      THEN 'not_applicable'
+    WHEN i.known <> 'yes' AND coalesce(r.nights, 0) < CAST($nights AS INTEGER) THEN 'unknown'
+    WHEN i.known <> 'yes' THEN 'fail'
+    WHEN i.known = 'yes' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN a.coverage = 'excluded' THEN 'The settings exclude the account.'
+    WHEN a.coverage IN ('suspended', 'left') THEN 'The account is ' || a.coverage || '.'
+    WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'The settings leave IAM out (crawl.iam).'
+    WHEN i.known = 'yes' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'
+    WHEN r.account_id IS NOT NULL
+      THEN 'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.'
+    ELSE 'IAM was not read' || coalesce(': ' || i.reason, '') || '.'
+  END AS reason
+FROM iam_accounts i
+LEFT JOIN accounts a ON a.account_id = i.account_id
+LEFT JOIN refused r ON r.account_id = i.account_id

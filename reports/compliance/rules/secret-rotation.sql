@@ -1,0 +1,48 @@
+-- id: secret-rotation
+-- title: Secrets are rotated automatically
+-- severity: medium
+-- family: secrets
+-- why: >-
+--   A password that never changes stays valid for everyone who ever saw it: in a log, a shell history, a former
+--   colleague's notes. Automatic rotation ends that without anyone having to remember it.
+-- fix: >-
+--   Give the secret a rotation function and a schedule. The first rotation starts at once unless you postpone it, so
+--   make sure first that every application reads the secret from Secrets Manager and not from a copy of its own; one
+--   that caches it fails until it reads it again.
+-- console: >-
+--   In Secrets Manager open the secret, tab "Rotation", choose "Edit rotation", turn automatic rotation on, and choose
+--   the schedule and the Lambda function.
+-- cli: |-
+--   aws secretsmanager rotate-secret --secret-id SECRET_ARN --rotation-lambda-arn FUNCTION_ARN  \
+--     --rotation-rules AutomaticallyAfterDays=30
+-- terraform: >-
+--   Add a resource aws_secretsmanager_secret_rotation with secret_id, rotation_lambda_arn and rotation_rules {
+--   automatically_after_days = 30 }.
+SELECT
+  s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
+  CASE
+    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
+    WHEN (s.details ->> 'owning_service') IS NOT NULL THEN 'not_applicable'
+    WHEN (s.details ->> 'primary_region') <> s.region THEN 'not_applicable'
+    WHEN s.details IS NULL THEN 'unknown'
+    WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'fail'
+    WHEN (s.details ->> 'rotation_enabled') = 'true' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN (s.details ->> 'owning_service') IS NOT NULL
+      THEN 'The service ' || (s.details ->> 'owning_service') || ' owns this secret and takes care of it.'
+    WHEN (s.details ->> 'primary_region') <> s.region
+      THEN 'It is a replica of the secret in ' || (s.details ->> 'primary_region') || ', which is judged there.'
+    WHEN s.details IS NULL THEN 'It is not known whether it rotates: nothing was told of it.'
+    WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
+      THEN CASE WHEN (s.details ->> 'rotation_enabled') IS NULL
+      THEN 'Rotation was never set up.' ELSE 'Automatic rotation is off.' END
+    WHEN (s.details ->> 'rotation_enabled') = 'true'
+      THEN 'It rotates' || coalesce(' every ' || (s.details ->> 'rotation_days') || ' days',
+      ' on the schedule ' || (s.details ->> 'rotation_schedule'), '') || '.'
+    ELSE 'What Secrets Manager says of its rotation is not known to this rule.'
+  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+FROM resources s
+WHERE s.resource_type IN ('AWS::SecretsManager::Secret')

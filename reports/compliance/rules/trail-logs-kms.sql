@@ -1,0 +1,47 @@
+-- id: trail-logs-kms
+-- title: The calls of KMS are recorded in every region of every account
+-- severity: high
+-- family: logging
+-- why: >-
+--   Who used which key when, and who changed its policy, is told by CloudTrail only. Because KMS is called so often,
+--   many trails leave kms.amazonaws.com out or record writing calls only: then no use of a key is recorded, since
+--   encrypting and decrypting count as reading.
+-- fix: >-
+--   Have one trail of the organization that records all regions with management events for reading and writing, and
+--   without the exclusion of KMS events. Expect more log volume; the first copy of management events is free of charge.
+--   Switch the trail on if it is stopped.
+-- console: >-
+--   In CloudTrail open the trail, "Management events", "Edit": tick "Read" and "Write", and untick "Exclude AWS KMS
+--   events".
+-- cli: |-
+--   aws cloudtrail put-event-selectors --trail-name TRAIL_ARN --region HOME_REGION \
+--     --event-selectors '[{"ReadWriteType":"All","IncludeManagementEvents":true,"ExcludeManagementEventSources":[]}]'
+--   aws cloudtrail start-logging --name TRAIL_ARN --region HOME_REGION
+-- terraform: >-
+--   In aws_cloudtrail set is_multi_region_trail = true, is_organization_trail = true, and event_selector {
+--   read_write_type = "All" include_management_events = true } without exclude_management_event_sources.
+WITH place AS (
+  SELECT account_id, region, outcome, cause_text, nights, since
+  FROM coverage
+  WHERE service IS NULL AND region NOT IN ('*', 'organization')
+)
+SELECT
+  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  CASE
+    WHEN p.outcome IN ('excluded', 'disabled', 'suspended', 'left') THEN 'not_applicable'
+    WHEN l.kms_events IS NULL THEN 'unknown'
+    WHEN l.kms_events IN ('write', 'read', 'some', 'none') THEN 'fail'
+    WHEN l.kms_events = 'all' THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN p.outcome = 'excluded' THEN 'The settings leave the region out.'
+    WHEN p.outcome = 'disabled' THEN 'The region is not enabled in the account.'
+    WHEN p.outcome IN ('suspended', 'left') THEN 'The account is ' || p.outcome || '.'
+    WHEN l.kms_events IS NULL
+      THEN 'It is not known whether the calls of KMS are recorded' || coalesce(': ' || l.reason, '') || '.'
+    ELSE l.reason || '.'
+  END || CASE WHEN l.known = 'last known' THEN ' This is the last known state.' ELSE '' END AS reason
+FROM place p
+LEFT JOIN kms_logging l ON l.account_id = p.account_id AND l.region = p.region
+WHERE p.region <> 'global'
