@@ -52,11 +52,14 @@ WITH found AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
     WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
+    WHEN f.key_arn IS NOT NULL AND k.key_usage IS NULL THEN 'unknown'
     WHEN f.key_arn IS NOT NULL THEN 'fail'
     WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
+    WHEN f.key_arn IS NOT NULL AND k.key_usage IS NULL
+      THEN 'It is not known what the key is for, and so whether it is used by ' || f.names || '.'
     WHEN f.key_arn IS NOT NULL THEN f.names || CASE WHEN f.holders = 1 THEN ' both administers and uses the key.'
       ELSE ' both administer and use the key.' END
     WHEN u.key_arn IS NOT NULL THEN 'It is not known who administers and who uses the key: ' || u.reason || '.'

@@ -21,14 +21,15 @@
 -- parameters:
 --   days: {default: "7", about: "for how long an access counts as new (days)"}
 WITH recent AS (
-  SELECT v.key_arn, array_to_string(list_sort(list(v.party || ' can use the key since ' || strftime(v.since,
-    '%Y-%m-%d')
+  SELECT v.key_arn, bool_or(v.since_run > k.first_run OR k.created_at IS NOT NULL) AS certain,
+    array_to_string(list_sort(list(v.party || ' can use the key since ' || strftime(v.since, '%Y-%m-%d')
     || ', through ' || array_to_string(v.paths[1:3], ', ')))[1:3], '; ') AS text
   FROM vendors v
   JOIN keys k ON k.key_arn = v.key_arn
   CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
   WHERE v.since >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY
-    AND (v.since_run > k.first_run OR k.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY)
+    AND (v.since_run > k.first_run OR k.created_at IS NULL
+      OR k.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY)
   GROUP BY v.key_arn
 ), untold AS (
   SELECT key_arn, min(reason) AS reason
@@ -41,12 +42,14 @@ WITH recent AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
     WHEN r.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known OR k.grants IS NULL) THEN 'unknown'
-    WHEN r.key_arn IS NOT NULL THEN 'fail'
+    WHEN NOT r.certain THEN 'unknown'
+    WHEN r.certain THEN 'fail'
     WHEN r.key_arn IS NULL AND u.key_arn IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN r.key_arn IS NOT NULL THEN r.text || '.'
+    WHEN NOT r.certain THEN r.text || '; whether the key is new is not known.'
+    WHEN r.certain THEN r.text || '.'
     WHEN u.key_arn IS NOT NULL OR NOT k.policy_known OR k.grants IS NULL
       THEN 'It is not known whether somebody outside got access: ' || coalesce(u.reason,
         'policy or grants were not read') || '.'
