@@ -23,7 +23,8 @@
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), blind AS (
-  -- Where an answer about resources is missing, more may use a key than is known.
+  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
+  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
   SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
     list_sort(list(DISTINCT action)) AS actions
   FROM coverage
@@ -49,24 +50,30 @@ WITH now AS (
   FROM named n
   CROSS JOIN now
   LEFT JOIN earlier e ON e.alias_arn = n.alias_arn
+), recent AS (
+  SELECT * FROM moved WHERE moved_at >= oldest
 ), referred AS (
-  SELECT m.alias_arn, count(DISTINCT u.resource_arn) AS resources
-  FROM moved m
-  JOIN key_usage u ON u.raw = m.alias_arn
-    OR (u.raw = m.alias_name AND u.account_id = m.account_id AND u.region = m.region)
-  WHERE m.moved_at >= m.oldest
-  GROUP BY m.alias_arn
+  SELECT alias_arn, count(*) AS resources
+  FROM (
+    SELECT m.alias_arn, u.resource_arn FROM recent m JOIN key_usage u ON u.raw = m.alias_arn
+    UNION
+    SELECT m.alias_arn, u.resource_arn
+    FROM recent m
+    JOIN key_usage u ON u.raw = m.alias_name AND u.account_id = m.account_id AND u.region = m.region
+  )
+  GROUP BY alias_arn
 ), use AS (
   -- In use: something uses the key that it points at now, or did until it moved.
   SELECT m.alias_arn,
     bool_or(k.used_by > 0 OR k.grants > 0 OR k.last_use = 'used') AS used,
     count(*) FILTER (k.grants = 0 AND k.last_use = 'never used' AND k.last_use_told_at IS NOT NULL) AS idle,
     bool_or(here.actions IS NOT NULL OR everywhere.actions IS NOT NULL) AS blind
-  FROM moved m
-  JOIN keys k ON k.key_arn IN (m.target_key_arn, m.old_key_arn)
+  FROM (
+    SELECT alias_arn, account_id, region, unnest([target_key_arn, old_key_arn]) AS key_arn FROM recent
+  ) m
+  JOIN keys k ON k.key_arn = m.key_arn
   LEFT JOIN blind here ON here.account_id = m.account_id AND here.region = m.region
   LEFT JOIN blind everywhere ON everywhere.account_id = m.account_id AND everywhere.region = 'global'
-  WHERE m.moved_at >= m.oldest
   GROUP BY m.alias_arn
 )
 SELECT

@@ -25,7 +25,8 @@
 
 -- What counts as a database: RDS and Aurora, DocumentDB and Neptune instances and clusters, and ElastiCache replication
 -- groups, stand-alone clusters and serverless caches. Snapshots and backups follow their source.
--- Two kinds of rows: account/region (there is a usable key with the tag), and each database (its storage key is such a key).
+-- Two kinds of rows: account/region (there is a usable key with the tag), and each database (its storage key is such a key; the
+-- members of a cluster use the storage of the cluster).
 WITH tier_key AS (
   SELECT k.*, k.tags IS NOT NULL AS tags_known, k.tags[$tag] IS NOT DISTINCT FROM $value AS tagged
   FROM keys k
@@ -89,6 +90,7 @@ UNION ALL
 SELECT
   u.resource_arn, u.account_id, u.region, u.key_arn,
   CASE
+    WHEN (u.details ->> 'cluster') IS NOT NULL THEN 'not_applicable'
     WHEN NOT u.answered OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
     WHEN u.key_class = 'customer' AND (NOT u.seen OR NOT u.tags_known OR u.state IS NULL) THEN 'unknown'
     WHEN u.key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'fail'
@@ -97,6 +99,8 @@ SELECT
     ELSE 'unknown'
   END,
   CASE
+    WHEN (u.details ->> 'cluster') IS NOT NULL THEN 'It is a member of cluster ' || (u.details ->> 'cluster')
+      || ', whose storage it uses: the cluster is judged.'
     WHEN NOT u.answered THEN 'Its storage key is not known: the crawl has no answer for it.'
     WHEN u.key_class = 'not_crawled' THEN 'Its key ' || coalesce(u.key_name, '')
       || ' is in an account or region that was not crawled, so its tags are not known.'

@@ -24,7 +24,8 @@
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), blind AS (
-  -- Where an answer about resources is missing, more may use a key than is known.
+  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
+  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
   SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
     list_sort(list(DISTINCT action)) AS actions
   FROM coverage

@@ -19,12 +19,14 @@
 SELECT
   s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
+    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
     WHEN u.resource_arn IS NULL OR u.key_class IN ('not_crawled', 'unknown') THEN 'unknown'
     WHEN u.key_class IN ('aws_managed', 'aws_owned', 'none', 'dangling') THEN 'fail'
     WHEN u.key_class = 'customer' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
+    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion: its key can no longer be changed.'
     WHEN u.resource_arn IS NULL THEN 'The key of this secret is not known: the crawl has no answer for it.'
     WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw, 'of this secret')
       || ' is in an account or region that was not crawled, so it is not known who manages it.'
@@ -41,7 +43,6 @@ SELECT
       || coalesce(' (' || u.key_state || ')', ' (state not known)') || ' encrypts it.'
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
   END
-    || CASE WHEN s.deletion_at IS NOT NULL THEN ' The secret is scheduled for deletion.' ELSE '' END
     || CASE WHEN (s.known <> 'yes' OR u.known <> 'yes') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN (
