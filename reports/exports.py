@@ -8,6 +8,7 @@ import click
 
 EXPORTS = {
     "parquet": ("reports.mart.commands", "parquet", "The views as Parquet files for a data lake."),
+    "postgresql": ("reports.mart.commands", "postgresql", "Views in the ledger's PostgreSQL, for BI tools."),
 }
 """Commands by module, with their help: nothing is imported before it is run."""
 

@@ -276,6 +276,24 @@ def parquet(
         click.echo(f"{one.folder}: {one.rows} rows in {one.files} file{'' if one.files == 1 else 's'}")
 
 
+@click.command()
+@CONFIG
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL, for somebody who may create schemas.")
+def postgresql(*, file: Path, only_print: bool) -> None:
+    """Create views in the ledger's PostgreSQL, for BI tools that speak only to it (schema kmsledger).
+
+    They answer as of the latest run that ended, by themselves: do it once, and again after an upgrade, which replaces them. The
+    crawler's own tables are not changed. docs/postgresql.md lists them, and the rights that a reader needs.
+    """
+    from models.settings import load
+    from reports.mart.postgres import create, statements
+
+    if only_print:
+        click.echo("BEGIN;\n" + ";\n".join(statements()) + ";\nCOMMIT;")
+        return
+    click.echo(f"{create(load(file).database)} views in schema kmsledger")
+
+
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for one in given:

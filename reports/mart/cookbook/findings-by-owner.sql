@@ -7,10 +7,10 @@
 --   owner.
 -- parameters:
 --   tag: {default: "Owner", about: "the tag that names the owner"}
-SELECT coalesce(t.tag_value, '') AS owner, count(*) AS failing, count(*) FILTER (f.severity IN ('critical', 'high')) AS grave,
+SELECT coalesce(k.tags[$tag], '') AS owner, count(*) AS failing, count(*) FILTER (f.severity IN ('critical', 'high')) AS grave,
   count(DISTINCT f.rule_id) AS rules, count(DISTINCT f.account_id) AS accounts
 FROM findings f
-LEFT JOIN key_tags t ON t.key_arn = f.key_arn AND t.tag_key = $tag
+LEFT JOIN keys k ON k.key_arn = f.key_arn
 WHERE f.status = 'fail'
 GROUP BY ALL
 ORDER BY grave DESC, failing DESC, owner

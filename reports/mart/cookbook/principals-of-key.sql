@@ -1,14 +1,18 @@
--- title: Users and roles that reach a key through IAM
+-- title: Users, roles and services that a key lets in by name
 -- topic: access
 -- question: >-
---   Which IAM users and roles can use this key through policies of the account?
+--   Which users, roles, accounts and services can use this key by its own policy and grants, and for what?
 -- answer: >-
---   One row for each user or role, policy and certainty; needs crawl.iam. Service and resource control policies are
---   not looked at: they can take away more.
+--   One row for each principal, way and set of operations; access tells how the principal stands to the owner. Where
+--   owner_delegated is among the rows, IAM policies of the account open the key for more: kmsledger who-can reads
+--   those.
 -- parameters:
 --   key: {about: "the key: its ARN, its id or one of its aliases (alias/orders)"}
-SELECT access, principal, via AS policy, operations, reason
-FROM key_access_iam
-WHERE key_arn IN (
-  SELECT key_arn FROM keys WHERE key_arn = $key OR key_id = $key OR list_contains(aliases, $key))
-ORDER BY access, principal, policy
+WITH asked AS (
+  SELECT key_arn FROM keys WHERE key_arn = $key OR key_id = $key OR list_contains(aliases, $key)
+)
+SELECT p.access, p.principal, p.party, p.path, p.via, v.operations, p.reason, p.key_arn
+FROM access_paths p
+LEFT JOIN access_verdicts v ON v.analysis_id = p.analysis_id AND v.n = p.n
+WHERE p.key_arn IN (FROM asked)
+ORDER BY p.access, p.principal, p.via, v.operations, p.key_arn

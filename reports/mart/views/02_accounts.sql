@@ -12,7 +12,9 @@
 --: coverage | What the run achieved: complete, partial, failed, excluded, suspended, left or not crawled.
 --: since | When this version of its facts was first seen.
 WITH outcome AS (
-  SELECT account_id, list_distinct(list(outcome)) AS outcomes, bool_or(outcome IN ('complete', 'partial')) AS seen
+  SELECT account_id, bool_or(outcome IN ('complete', 'partial')) AS seen, bool_or(outcome = 'failed') AS failed,
+    bool_or(outcome = 'partial') AS partial, bool_or(outcome = 'complete') AS complete,
+    bool_or(outcome = 'suspended') AS suspended, bool_or(outcome = 'left') AS gone, bool_or(outcome = 'excluded') AS excluded
   FROM ledger.scope_run
   WHERE run_id = as_of_run
   GROUP BY account_id
@@ -21,12 +23,12 @@ SELECT a.account_id, a.name, a.email, a.state, a.ou_path, a.ou_ids, a.joined_at,
   CASE
     WHEN o.account_id IS NULL THEN CASE WHEN a.selection IN ('excluded', 'suspended', 'left') THEN a.selection
       ELSE 'not crawled' END
-    WHEN list_contains(o.outcomes, 'failed') THEN CASE WHEN o.seen THEN 'partial' ELSE 'failed' END
-    WHEN list_contains(o.outcomes, 'partial') THEN 'partial'
-    WHEN list_contains(o.outcomes, 'complete') THEN 'complete'
-    WHEN list_contains(o.outcomes, 'suspended') THEN 'suspended'
-    WHEN list_contains(o.outcomes, 'left') THEN 'left'
-    WHEN list_contains(o.outcomes, 'excluded') THEN 'excluded'
+    WHEN o.failed THEN CASE WHEN o.seen THEN 'partial' ELSE 'failed' END
+    WHEN o.partial THEN 'partial'
+    WHEN o.complete THEN 'complete'
+    WHEN o.suspended THEN 'suspended'
+    WHEN o.gone THEN 'left'
+    WHEN o.excluded THEN 'excluded'
     ELSE 'not crawled'
   END AS coverage,
   r.started_at AS since

@@ -24,11 +24,10 @@ WITH alias AS (
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
   GROUP BY target_key_arn
 ), gap AS (
-  SELECT subject, arg_min(coalesce(z.text, g.cause) || ' (' || g.action || ')', g.action) AS text,
-    arg_min(g.valid_from, g.action) AS valid_from
+  SELECT DISTINCT ON (subject) subject, coalesce(z.text, g.cause) || ' (' || g.action || ')' AS text, g.valid_from
   FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
   WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
-  GROUP BY subject
+  ORDER BY subject, g.action, g.region
 ), confirmed AS (
   SELECT account_id, region FROM ledger.scope_run
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
@@ -39,11 +38,11 @@ WITH alias AS (
     AND ledger.known(f.valid_from, f.valid_to, as_of_run)
   WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
 ), every AS (
-  FROM usage
+  SELECT * FROM usage
   UNION ALL
   SELECT g.subject, 'unknown', 0, NULL, NULL, NULL, 'unknown', g.text, g.valid_from
   FROM gap g
-  WHERE NOT EXISTS (FROM usage WHERE usage.resource_arn = g.subject)
+  WHERE NOT EXISTS (SELECT 1 FROM usage WHERE usage.resource_arn = g.subject)
 )
 SELECT s.resource_arn, s.resource_type,
   CASE WHEN starts_with(s.resource_arn, 'arn:') THEN split_part(s.resource_arn, ':', 3)
