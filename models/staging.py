@@ -58,9 +58,13 @@ def stage_facts(connection: Connection, facet: type[Facet], portions: Iterable[I
     staged is on disk as soon as it is much: no more than a portion is held.
     """
     staged = stage_table(facet)
+    natural = [index for index, column in enumerate(staged.columns) if column.name in facet.natural]
     found = False
     for number, portion in enumerate(portions):
         rows = stage_rows(facet, portion, connection.dialect.name)
+        if len(rows) > MANY:
+            # Neighbours in the indexes come together: an index that is larger than memory is else read for each row.
+            rows.sort(key=lambda row: tuple(row[index] for index in natural))
         found = found or bool(rows)
         if number:
             stage_more(connection, staged, rows)
