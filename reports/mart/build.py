@@ -13,7 +13,7 @@ import duckdb
 
 from models.database import check, connect
 from models.settings import Settings
-from reports.compliance import judge, vendors, waivers
+from reports.compliance import frameworks, judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
 from reports.mart import changes, derive, event_selectors, load, shapes, views
 from reports.mart.errors import MartError
@@ -143,6 +143,7 @@ def building(
             event_selectors.create(duck)
             changes.create(duck)
             vendors.prepare(duck)
+            frameworks.prepare(duck)
             judge.prepare(duck)
             waivers.prepare(duck, settings, rules)
             views.create(duck, run)
