@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import duckdb
 import yaml
 
 from models.errors import UserError
@@ -68,6 +69,24 @@ def controls_by_rule() -> dict[str, tuple[str, ...]]:
             for rule_id in control.rules:
                 found.setdefault(rule_id, []).append(f"{framework.name} - {control.control_id}")
     return {rule_id: tuple(names) for rule_id, names in found.items()}
+
+
+def prepare(duck: duckdb.DuckDBPyConnection) -> None:
+    """Make the mart's table ``ledger.framework_control``: one row for each rule of each control."""
+    duck.execute(
+        "CREATE OR REPLACE TABLE ledger.framework_control (framework VARCHAR, framework_title VARCHAR, version VARCHAR, "
+        "source VARCHAR, checked DATE, position INTEGER, control VARCHAR, title VARCHAR, rule_id VARCHAR)"
+    )
+    duck.executemany(
+        "INSERT INTO ledger.framework_control VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (*about, position, control.control_id, control.title, rule_id)
+            for one in load_frameworks()
+            for about in [(one.framework_id, one.title, one.version, one.source, one.checked)]
+            for position, control in enumerate(one.controls)
+            for rule_id in control.rules
+        ],
+    )
 
 
 def parse_framework(source: str, text: str) -> Framework:

@@ -73,6 +73,9 @@ CONTRACT = {
     "delivery_error log_validation kms_key kms_key_arn bucket log_group global_events management_events kms_events "
     "kms_excluded kms_network_events selectors known reason since",
     "kms_logging": "account_id account_name region kms_events trails others reason known",
+    "framework_controls": "framework framework_title version control title rules rules_in_force status pass fail unknown "
+    "not_applicable waived",
+    "frameworks": "framework title version source checked controls pass fail unknown not_applicable",
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
     "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
     "vendor_checks": "profile vendor kind about account_id account_name region key_arn key_alias subject verdict severity "
