@@ -16,11 +16,13 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
+from moto.cloudtrail.models import CloudTrailBackend, Trail, cloudtrail_backends
 from moto.iam.models import AWSManagedPolicy, IAMBackend, ManagedPolicy
 from moto.kms import models as kms
 from moto.kms.exceptions import NotFoundException
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import RESERVED_ALIASES
+from moto.organizations.models import organizations_backends
 from moto.rds.models import RDSBackend
 from moto.s3.models import S3Backend
 from moto.s3.responses import S3Response
@@ -57,6 +59,9 @@ def apply() -> None:
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)
     named: Any = ManagedPolicy  # GetAccountAuthorizationDetails tells the name of a policy as well
     named.policy_name = property(lambda policy: policy.name)
+    _wrap(CloudTrailBackend, "describe_trails", _shadow_trails)
+    _wrap(Trail, "get_event_selectors", _event_selectors)
+    _wrap(Trail, "description", _trail_entry)
     _wrap(RDSBackend, "create_db_instance", _database_key)
     _wrap(RDSBackend, "create_db_cluster", _cluster_key)
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
@@ -320,6 +325,37 @@ def _aws_policies(original: Any, backend: Any) -> list[Any]:
     }
     policy = AWSManagedPolicy.from_data("AdministratorAccess", backend.account_id, backend.region_name, made)
     return [*original(backend), policy]
+
+
+def _shadow_trails(original: Any, backend: Any, include_shadow_trails: bool) -> list[Any]:
+    """An organization's trail is shown, as a shadow, in every account of the organization."""
+    found = list(original(backend, include_shadow_trails))
+    if not include_shadow_trails:
+        return found
+    for owner, organization in list(organizations_backends.items()):
+        members = {account.id for account in organization["aws"].accounts} - {owner}
+        if backend.account_id in members:
+            of_all = [trail for each in cloudtrail_backends[owner].values() for trail in each.trails.values()]
+            found += [
+                trail
+                for trail in of_all
+                if trail.is_org_trail and (trail.is_multi_region or trail.region_name == backend.region_name)
+            ]
+    return found
+
+
+def _event_selectors(original: Any, trail: Any) -> Any:
+    """A trail without selectors of its own has the default: the management events of every service."""
+    basic, advanced = original(trail)
+    default = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}
+    return ([default | {"ExcludeManagementEventSources": []}] if not basic and not advanced else basic), advanced
+
+
+def _trail_entry(original: Any, trail: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The listing tells whether a trail has selectors of its own, and leaves out what it does not have."""
+    told = original(trail, *args, **kwargs)
+    told["HasCustomEventSelectors"] = bool(trail.event_selectors or trail.advanced_event_selectors)
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _bucket_regions(original: Any, response: Any) -> Any:

@@ -19,6 +19,7 @@ from demo import estate, identities, policies, vendor_scenarios, vendors
 from demo.corrections import TRACKING_BEGAN
 from demo.place import Place
 from demo.server import HOME_REGION, MANAGEMENT_ACCOUNT, MEMBER_ROLE, AwsServer
+from demo.trails import trails
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1")
 EXTERNAL_ID = "northwind-kms-inventory"
@@ -38,6 +39,9 @@ READER_ACTIONS = [
     "s3:GetEncryption*",
     "secretsmanager:GetResourcePolicy",
     "iam:GetAccountAuthorizationDetails",
+    "cloudtrail:DescribeTrails",
+    "cloudtrail:GetEventSelectors",
+    "cloudtrail:GetTrailStatus",
 ]
 KEY_METADATA = (
     "DescribeKey",
@@ -150,6 +154,10 @@ class Things:
     developer: str  # user of account payments: uses tier_key, through a group
     bounded_role: str  # of account payments: AdministratorAccess within a boundary that leaves out KMS
     partner_role: str  # of account platform: a stranger's account may assume it, and it uses shared_key
+    # CloudTrail: in us-east-1
+    organization_trail: str  # of account management: all events of all accounts
+    trail_without_kms: str  # of account payments: leaves the events of KMS out
+    silent_trail: str  # of account platform: nobody may ask which events it selects (`apply_permanent_faults`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +217,7 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
             things |= made.result()
     things |= vendor_scenarios.appliance(places["platform"], places["data"])
     things |= identities.people(places, things)
+    things |= trails(places)
     _use(server, things)
     return World(
         organization=organization,
@@ -240,13 +249,20 @@ def apply_permanent_faults(server: AwsServer, world: World) -> None:
             f"because no resource-based policy allows the {action} action"
         )
         server.fault("kms", operation, match=denied.rpartition("/")[2], message=message)
+    platform = f"arn:aws:sts::{world.accounts['platform']}:assumed-role/{world.role_name}/crawl"
+    message = (
+        f"User: {platform} is not authorized to perform: cloudtrail:GetEventSelectors on resource: {world.silent_trail} "
+        "because no identity-based policy allows the cloudtrail:GetEventSelectors action"
+    )
+    server.fault("cloudtrail", "GetEventSelectors", match=world.silent_trail, message=message)
 
 
 def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:
     """How many of each kind every readable account has, over the regions in use: (account id, kind) → number.
 
     Kinds: keys, aliases (with a key), predefined_aliases (without one), grants, key_tags, secrets (with those that are
-    scheduled for deletion), secret_policies, db_instances, replication_groups, buckets, iam_users, iam_roles, iam_groups.
+    scheduled for deletion), secret_policies, db_instances, replication_groups, buckets, trails, iam_users, iam_roles,
+    iam_groups.
     What is denied on a single key counts as none.
     """
     scopes = [(account, region) for account in world.readable.values() for region in world.regions]
@@ -268,7 +284,7 @@ def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:
 
 KINDS = (
     *("keys", "aliases", "predefined_aliases", "grants", "key_tags", "secrets"),
-    *("secret_policies", "db_instances", "replication_groups", "buckets"),
+    *("secret_policies", "db_instances", "replication_groups", "buckets", "trails"),
     *("iam_users", "iam_roles", "iam_groups"),
 )
 
@@ -291,6 +307,7 @@ def _count_scope(server: AwsServer, account: str, region: str) -> Counter[str]:
     secrets = session.client("secretsmanager")
     for secret in _pages(secrets, "list_secrets", "SecretList"):
         found["secret_policies"] += "ResourcePolicy" in secrets.get_resource_policy(SecretId=secret["ARN"])
+    found["trails"] += len(session.client("cloudtrail").describe_trails(includeShadowTrails=False)["trailList"])
     for kind, (service, operation, items, options) in lists.items():
         found[kind] += sum(1 for _ in _pages(session.client(service), operation, items, **options))
     return found

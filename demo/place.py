@@ -166,13 +166,18 @@ class Place:
             iam.add_user_to_group(UserName=name, GroupName=group)
         return str(made["User"]["Arn"])
 
-    def trail(self, name: str, bucket: str, *, key: str | None = None, without_kms: bool = False) -> None:
-        """Log management events of all regions to a bucket, with or without those of KMS."""
+    def trail(
+        self, name: str, bucket: str, *, key: str | None = None, without_kms: bool = False, **options: Any
+    ) -> str:
+        """Log management events of all regions to a bucket, with or without those of KMS. Returns the trail's ARN."""
         cloudtrail = self.client("cloudtrail")
-        options = {"KmsKeyId": key} if key else {}
-        cloudtrail.create_trail(Name=name, S3BucketName=bucket, IsMultiRegionTrail=True, **options)
+        options = {"IsMultiRegionTrail": True, "EnableLogFileValidation": True, **options}
+        if key:
+            options["KmsKeyId"] = key
+        made = cloudtrail.create_trail(Name=name, S3BucketName=bucket, **options)
         selector = {"ReadWriteType": "All", "IncludeManagementEvents": True}
         if without_kms:
             selector["ExcludeManagementEventSources"] = ["kms.amazonaws.com"]
         cloudtrail.put_event_selectors(TrailName=name, EventSelectors=[selector])
         cloudtrail.start_logging(Name=name)
+        return str(made["TrailARN"])

@@ -13,6 +13,7 @@ from models.settings import Settings
 from reports.compliance.vendor_checks import SEVERITIES, Check, Verdict, day, finding, listed
 from reports.compliance.vendor_facts import Facts, Gone, KeyRow
 from reports.compliance.vendor_keys import KeyJudge
+from reports.compliance.vendor_logging import logging
 from reports.compliance.vendor_needs import Needs
 from reports.compliance.vendor_profiles import Property
 from reports.compliance.vendor_roles import Roles, keys_named_by
@@ -78,11 +79,13 @@ def _of_use(use: Use, facts: Facts) -> Iterator[Check]:
     judge = KeyJudge(use, facts, roles, Needs(use, facts, roles))
     seen: list[KeyRow] = []
     total = 0
+    places: set[tuple[str, str]] = set()
     for key in facts.keys(arns=arns, accounts=accounts):
         check = judge.check(key)
         if not use.configured and check.verdict is Verdict.BROKEN and _forgotten(check, facts):
             continue
         total += 1
+        places.add((key.account_id, key.region))
         yield check
         if arns is not None:
             seen.append(key)
@@ -99,8 +102,8 @@ def _of_use(use: Use, facts: Facts) -> Iterator[Check]:
     yield from _mode(use, roles, found_roles)
     if use.profile.alias_moves is not None:
         yield from _moves(use, facts, [key.key_arn for key in seen])
-    if use.profile.logging and total:
-        yield finding(use, "logging", use.profile.logging, verdict=Verdict.UNKNOWN, severity="info")
+    if use.profile.logging:
+        yield from logging(use, facts, places)
 
 
 def _arns(use: Use, facts: Facts, named_by_roles: Sequence[str]) -> list[str]:

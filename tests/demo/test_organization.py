@@ -86,6 +86,8 @@ def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: Worl
             assert client.describe_db_instances(DBInstanceIdentifier=kind[3:])["DBInstances"], name
         elif kind.startswith("cluster:"):
             assert client.describe_db_clusters(DBClusterIdentifier=kind[8:])["DBClusters"], name
+        elif kind.startswith("trail/"):
+            assert arn in {each["TrailARN"] for each in client.list_trails()["Trails"]}, name
         else:
             groups = client.describe_replication_groups(ReplicationGroupId=kind.rpartition(":")[2])
             assert groups["ReplicationGroups"], name
@@ -122,6 +124,26 @@ def test_a_secret_is_shared_by_its_own_policy(aws_server: AwsServer, demo_world:
     assert "ResourcePolicy" not in client.get_resource_policy(SecretId=demo_world.default_secret)
 
 
+def test_trails_are_seen_where_they_record(permanent_faults: AwsServer, demo_world: World) -> None:
+    """The organization's trail in every account, another account's nowhere else; one may not be asked what it selects."""
+    seen = {
+        name: {
+            trail["TrailARN"]
+            for trail in permanent_faults.session(account, "eu-west-1")
+            .client("cloudtrail")
+            .describe_trails()["trailList"]
+        }
+        for name, account in demo_world.readable.items()
+    }
+    assert seen["lab"] == seen["management"] == {demo_world.organization_trail}
+    assert seen["payments"] == {demo_world.organization_trail, demo_world.trail_without_kms}
+    management = client_of(permanent_faults, demo_world.organization_trail)
+    (selector,) = management.get_event_selectors(TrailName=demo_world.organization_trail)["EventSelectors"]
+    assert (selector["ReadWriteType"], selector.get("ExcludeManagementEventSources")) == ("All", None)
+    with pytest.raises(ClientError, match="no identity-based policy allows the cloudtrail:GetEventSelectors"):
+        client_of(permanent_faults, demo_world.silent_trail).get_event_selectors(TrailName=demo_world.silent_trail)
+
+
 def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_world: World) -> None:
     """The world is large enough to be read like a company, and counting is not stopped by what is denied."""
     counted = organization.count(permanent_faults, demo_world)
@@ -134,7 +156,7 @@ def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_wor
     assert totals["grants"] == 7
     assert (totals["iam_users"], totals["iam_groups"], totals["secret_policies"]) == (1, 1, 1)
     assert totals["iam_roles"] >= 15
-    assert totals["replication_groups"] == 5
+    assert (totals["replication_groups"], totals["trails"]) == (5, 5)
     assert totals["predefined_aliases"] > totals["aliases"] > 60
 
 

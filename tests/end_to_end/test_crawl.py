@@ -27,6 +27,7 @@ COUNTED = {
     "iam_users": "select account_id, count(*) n from iam_principals where type = 'user' group by 1",
     "iam_roles": "select account_id, count(*) n from iam_principals where type = 'role' group by 1",
     "iam_groups": "select account_id, groups n from iam_accounts where groups > 0",
+    "trails": "select account_id, count(*) n from trails group by 1",
     "buckets": "select account_id, count(*) n from resources where resource_type = 'AWS::S3::Bucket' group by 1",
 }
 FACTS = (

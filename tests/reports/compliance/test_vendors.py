@@ -12,9 +12,21 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from models.base import content_hash
+from models.base import canonical_json, content_hash
 from models.policies import canonical_policy
-from models.tables import IamInlinePolicy, IamListing, IamPrincipal, Key, KeyMetadata, Tag
+from models.tables import (
+    IamInlinePolicy,
+    IamListing,
+    IamPrincipal,
+    Key,
+    KeyMetadata,
+    Tag,
+    Trail,
+    TrailListing,
+    TrailSelector,
+    TrailShadow,
+    TrailStatus,
+)
 from reports.compliance.vendor_commands import check as check_command
 from reports.compliance.vendor_commands import exit_code
 from reports.mart.reader import connect
@@ -269,6 +281,43 @@ def test_a_vault_without_replica_of_a_weak_key(world: World, check: Check) -> No
     assert rows["access"]["verdict"] == "accessible"
     assert OREGON in rows["replica_missing"]["reason"]
     assert rows["key_spec"]["verdict"] == "advice"
+
+
+@pytest.mark.parametrize(
+    ("exclude", "listed", "logs", "verdict", "words"),
+    [
+        (False, True, True, None, ""),
+        (True, True, True, "advice", "No trail records the calls of KMS: audit leaves KMS out."),
+        (False, True, False, "advice", "audit is switched off"),
+        (False, True, None, "unknown", "is not known"),
+        (False, False, True, "unknown", "the trails were never listed there"),
+    ],
+)
+def test_whether_the_use_of_the_keys_is_logged(  # noqa: PLR0917 - a row of the table above
+    world: World, check: Check, exclude: bool, listed: bool, logs: bool | None, verdict: str | None, words: str
+) -> None:
+    """The vendor suggests it: what a trail leaves out is advice, what nobody told is not known."""
+    arns = vault(world)
+    role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
+    region = arns[0].split(":")[3]
+    trail_arn = f"arn:aws:cloudtrail:{region}:{SHOP}:trail/audit"
+    for each in {arn.split(":")[3] for arn in arns} if listed else ():
+        world.add(TrailListing, account_id=SHOP, region=each)
+        if each != region:
+            described = {"name": "audit", "home_region": region, "is_multi_region": True}
+            world.add(TrailShadow, account_id=SHOP, region=each, trail_arn=trail_arn, **described)
+    if listed:
+        where = {"account_id": SHOP, "region": region, "home_region": region}
+        world.add(Trail, trail_arn=trail_arn, name="audit", is_multi_region=True, **where)
+        if logs is not None:
+            world.add(TrailStatus, trail_arn=trail_arn, logging=logs)
+        excluded = ["kms.amazonaws.com"] if exclude else []
+        selectors = {"EventSelectors": [{"ExcludeManagementEventSources": excluded}], "AdvancedEventSelectors": []}
+        world.add(TrailSelector, trail_arn=trail_arn, selectors=canonical_json(selectors))
+    found = [row for row in check("cerby", CERBY_USE) if row["about"] == "logging"]
+    assert {row["verdict"] for row in found} == ({verdict} if verdict else set())
+    assert len(found) == (2 if verdict else 0)
+    assert all(words in row["reason"] for row in found)
 
 
 def test_iam_that_was_not_read_is_no_verdict(world: World, check: Check) -> None:

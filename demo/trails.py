@@ -1,0 +1,23 @@
+"""CloudTrail in the demo organization: the organization's trail, one that leaves KMS out, one that may not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from demo.place import Place
+
+
+def trails(places: Mapping[str, Place]) -> dict[str, str]:
+    """Make the trails. Returns their ARNs by the names by which `demo.organization.World` knows them."""
+    management, payments, platform = (places[name].at("us-east-1") for name in ("management", "payments", "platform"))
+    key = management.key("audit-trail", Description="Log files of the organization's trail", rotation_days=365)
+    everything = management.trail(
+        "northwind-organization", management.bucket("northwind-trail", "AES256"), key=key, IsOrganizationTrail=True
+    )
+    without_kms = payments.trail("payments-audit", payments.bucket("northwind-payments-trail"), without_kms=True)
+    changes = platform.trail("platform-changes", platform.bucket("northwind-platform-trail"), IsMultiRegionTrail=False)
+    only_changes = [{"Field": "eventCategory", "Equals": ["Management"]}, {"Field": "readOnly", "Equals": ["false"]}]
+    platform.client("cloudtrail").put_event_selectors(
+        TrailName=changes, AdvancedEventSelectors=[{"Name": "Changes", "FieldSelectors": only_changes}]
+    )
+    return {"organization_trail": everything, "trail_without_kms": without_kms, "silent_trail": changes}
