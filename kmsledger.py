@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from crawler.run import CrawlResult
+    from models.rule_settings import Threshold
     from models.settings import Settings
 
 LAZY = {
@@ -31,7 +32,9 @@ LAZY = {
     "access": ("reports.questions.commands", "access"),
     "vendors": ("reports.questions.commands", "vendors"),
     "denials": ("reports.questions.commands", "denials"),
+    "rules": ("reports.compliance.commands", "rules"),
     "assess": ("reports.assess.commands", "assess"),
+    "findings": ("reports.findings.commands", "findings"),
     "mart": ("reports.commands", "mart"),
     "report": ("reports.commands", "report"),
     "mail": ("reports.commands", "mail"),
@@ -53,7 +56,9 @@ HELP = {
     "access": "Tell which keys somebody can use.",
     "vendors": "Tell which outside party can do what with which key.",
     "denials": "Tell which of our own calls were denied, and what fixes that.",
+    "rules": "List, show and test the rules, and write new ones.",
     "assess": "Work out who can use which key.",
+    "findings": "List what the rules found.",
     "mart": "Rebuild the analysts' database from the ledger.",
     "report": "Write the HTML reports.",
     "mail": "Send the last run's report to those who have not had it.",
@@ -67,6 +72,11 @@ CONFIG = click.option(
     show_default=True,
     metavar="FILE",
     help="The settings file.",
+)
+FAIL_ON = click.option(
+    "--fail-on",
+    type=click.Choice(["critical", "high", "medium", "low", "info", "never"]),
+    help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
 )
 LOG_FORMAT = click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="Instead of log.format in the settings."
@@ -135,24 +145,45 @@ def cli(context: click.Context, *, debug: bool) -> None:
     callback=_known_executor,
     help="Instead of crawl.executor in the settings: processes, dask://HOST:PORT or dask://local.",
 )
+@FAIL_ON
 @click.pass_context
-def crawl(context: click.Context, file: Path, log_format: str | None, executor: str | None, *, resume: bool) -> None:
-    """Crawl the organization into the ledger, then rebuild the analysts' database."""
+def crawl(
+    context: click.Context,
+    *,
+    file: Path,
+    log_format: str | None,
+    executor: str | None,
+    resume: bool,
+    fail_on: Threshold | None,
+) -> None:
+    """Crawl the organization into the ledger, then rebuild the analysts' database.
+
+    Findings make no difference to the exit code, unless --fail-on says so; gaps (3) come before them.
+    """
     settings = _settings(file, log_format)
     if executor is not None:
         settings = settings.with_executor(executor)
     result = _crawl(settings, resume=resume)
     _refresh(settings, result.run_id)
-    context.exit(result.exit_code)
+    code = result.exit_code
+    if fail_on is not None and not code:
+        from reports.nightly import FINDINGS, failing
+
+        code = FINDINGS if failing(settings, fail_on) else code
+    context.exit(code)
 
 
 @cli.command()
 @CONFIG
 @LOG_FORMAT
+@FAIL_ON
 @click.pass_context
-def nightly(context: click.Context, file: Path, log_format: str | None) -> None:
-    """The unattended night: crawl, analysts' database, reports, mail. One exit code for all of it."""
-    settings = _settings(file, log_format)
+def nightly(context: click.Context, *, file: Path, log_format: str | None, fail_on: Threshold | None) -> None:
+    """The unattended night: crawl, analysts' database, reports, mail. One exit code for all of it.
+
+    Findings count from rules.fail_on in the settings on, or from --fail-on.
+    """
+    settings = _settings(file, log_format).with_fail_on(fail_on)
     result = _crawl(settings)
     _refresh(settings, result.run_id)
     from reports.nightly import publish

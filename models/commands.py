@@ -26,9 +26,11 @@ def config() -> None:
 def check(context: click.Context, file: Path) -> None:
     """Report every problem of the settings file, or what it configures."""
     from models.settings import SettingsError, load
+    from models.waiver_files import read_waivers
 
     try:
         settings = load(file)
+        waivers = read_waivers(settings.rules.waivers)
     except SettingsError as error:
         click.echo(error, err=True)
         count = len(error.problems)
@@ -36,6 +38,8 @@ def check(context: click.Context, file: Path) -> None:
         context.exit(error.exit_code)
     for line in settings.summary():
         click.echo(line)
+    if waivers:
+        click.echo(f"waivers:  {len(waivers)}")
 
 
 @click.group()

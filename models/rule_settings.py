@@ -10,6 +10,7 @@ from pydantic_core import InitErrorDetails
 
 from models.setting_values import AccountId, AnyText, FilePath, Group, Text, Unset, matching, objection
 
+OuPath = Annotated[str, matching(r"/|(/[^/]+)+", "the path of an organizational unit, such as /Prod/Payments")]
 Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
@@ -32,9 +33,7 @@ class OwnerSettings(Group):
 
     tag: Annotated[Text | None, Unset] = None
     account: Annotated[tuple[AccountId, ...], BeforeValidator(_listed)] = ()
-    ou: Annotated[
-        str | None, matching(r"/|(/[^/]+)+", "the path of an organizational unit, such as /Prod/Payments")
-    ] = None
+    ou: Annotated[OuPath | None, Unset] = None
     owner: Annotated[Text | None, Unset] = None
 
     @classmethod

@@ -27,10 +27,13 @@ def _date(value: Any) -> Any:
     raise wrong("a date, written 2027-03-31")
 
 
+WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits, dots, - and _")]
+
+
 class Waiver(Group):
     """A failure that is accepted: of which rule, for which resources, why, by whom, until the end of which day (UTC)."""
 
-    id: Annotated[str | None, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits, dots, - and _")] = None
+    id: Annotated[WaiverId | None, Unset] = None
     rule: Text
     resource: Text
     account: Annotated[AccountId | None, Unset] = None

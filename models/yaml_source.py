@@ -71,8 +71,8 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
     text = _text(path, source)
     if text is None:
         return source
-    if listed and not text.strip():
-        return source
+    if listed and all(line.lstrip()[:1] in {"", "#"} for line in text.splitlines()):
+        return source  # a list without items
     root = _compose(text, source)
     if root is None:
         return source

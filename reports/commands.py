@@ -30,6 +30,11 @@ AS_OF = click.option(
     metavar="DATE|RUN",
     help="Answer with what was known then: a run's number, or a date or time (UTC; a date means its end).",
 )
+FAIL_ON = click.option(
+    "--fail-on",
+    type=click.Choice(["critical", "high", "medium", "low", "info", "never"]),
+    help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
+)
 PLAIN = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
@@ -128,7 +133,17 @@ def mart(*, file: Path, as_of: str | None, out: Path | None) -> None:
 )
 @CONFIG
 @AS_OF
-def report(name: str | None, directory: Path | None, file: Path, as_of: str | None) -> None:
+@FAIL_ON
+@click.pass_context
+def report(
+    context: click.Context,
+    *,
+    name: str | None,
+    directory: Path | None,
+    file: Path,
+    as_of: str | None,
+    fail_on: str | None,
+) -> None:
     """Write the HTML reports about the last run, all of them or the one called NAME.
 
     Each is written twice with the same content: under the number of its run, and under a name that never changes. With
@@ -144,6 +159,11 @@ def report(name: str | None, directory: Path | None, file: Path, as_of: str | No
         refresh(settings)
     for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings, as_of=as_of):
         click.echo(path)
+    if fail_on is not None:
+        from reports.nightly import FINDINGS, failing
+
+        if failing(settings, fail_on, as_of):
+            context.exit(FINDINGS)
 
 
 @click.command()

@@ -16,11 +16,12 @@ from models.settings import MailSettings, Settings
 from reports.delivery import books, smtp
 from reports.delivery.mail import Attachment, Summary, compose
 from reports.delivery.outcome import DeliveryError, Outcome
+from reports.findings import read
 from reports.html.catalogue import REPORTS, find, write
 from reports.html.summary import summary
+from reports.mart import past
 from reports.mart.reader import connect
 
-SEVERITIES = ("critical", "high", "medium", "low")
 MAILED = "estate"
 """The report that goes with the mail."""
 
@@ -68,18 +69,11 @@ def send_missing(settings: Settings) -> bool:
     return deliver(settings, int(row[0]), written)
 
 
-def failing(settings: Settings) -> int:
-    """The number of failed findings at or above the chosen severity."""
-    wanted = settings.rules.fail_on
-    if wanted == "never":
-        return 0
-    severities = list(SEVERITIES[: SEVERITIES.index(wanted) + 1])
-    with connect(settings.report.mart) as mart:
-        row = mart.execute(
-            "SELECT count(*) FROM findings WHERE status = 'fail' AND severity IN (SELECT unnest($severities))",
-            {"severities": severities},
-        ).fetchone()
-    return int(row[0]) if row else 0
+def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = None) -> int:
+    """The number of failed findings at or above a severity, by default ``rules.fail_on``; waived ones do not count."""
+    mart = connect(settings.report.mart) if as_of is None else past.connect(settings.report.mart, as_of)[0]
+    with mart:
+        return read.failing(mart, fail_on or settings.rules.fail_on)
 
 
 def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:

@@ -14,7 +14,7 @@ from models.yaml_source import Problem, quoted
 from reports.compliance.rules import Rule
 from reports.mart.derive import fill
 
-_OWN_RULES = frozenset({"waiver-expired", "waiver-unused"})
+WAIVER_RULES = frozenset({"waiver-expired", "waiver-unused"})
 """The rules about waivers themselves."""
 _COLUMNS = (
     "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
@@ -80,7 +80,7 @@ def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
     for one in found:
         if one.waiver.rule not in known:
             expected = "the id of a rule (kmsledger rules list)"
-        elif one.waiver.rule in _OWN_RULES:
+        elif one.waiver.rule in WAIVER_RULES:
             expected = "another rule: what is said of waivers cannot be waived"
         else:
             continue

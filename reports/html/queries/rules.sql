@@ -2,15 +2,17 @@
 WITH counted AS (
     SELECT
         rule_id,
-        count(*) FILTER (WHERE status = 'fail') AS fail,
-        count(*) FILTER (WHERE status = 'unknown') AS unknown,
-        count(*) FILTER (WHERE status = 'pass') AS pass,
-        count(*) FILTER (WHERE status = 'not_applicable') AS not_applicable
-    FROM findings
+        sum(fail) AS fail,
+        sum(unknown) AS unknown,
+        sum(waived) AS waived,
+        sum(pass) AS pass,
+        sum(not_applicable) AS not_applicable
+    FROM rule_results
     GROUP BY rule_id
 )
-SELECT r.*, coalesce(fail, 0) AS fail, coalesce(unknown, 0) AS unknown, coalesce(pass, 0) AS pass,
-    coalesce(not_applicable, 0) AS not_applicable
+SELECT r.*, CAST(coalesce(fail, 0) AS BIGINT) AS fail, CAST(coalesce(unknown, 0) AS BIGINT) AS unknown,
+    CAST(coalesce(waived, 0) AS BIGINT) AS waived, CAST(coalesce(pass, 0) AS BIGINT) AS pass,
+    CAST(coalesce(not_applicable, 0) AS BIGINT) AS not_applicable
 FROM rules AS r
 LEFT JOIN counted AS c ON c.rule_id = r.rule_id
 ORDER BY coalesce(fail, 0) > 0 DESC, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity),

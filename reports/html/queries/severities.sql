@@ -1,10 +1,12 @@
 -- Findings by severity and status.
 SELECT
     severity,
-    count(*) FILTER (WHERE status = 'fail') AS fail,
-    count(*) FILTER (WHERE status = 'unknown') AS unknown,
-    count(*) FILTER (WHERE status = 'pass') AS pass,
-    count(*) FILTER (WHERE status = 'not_applicable') AS not_applicable
-FROM findings
+    CAST(sum(fail) AS BIGINT) AS fail,
+    CAST(sum(unknown) AS BIGINT) AS unknown,
+    CAST(sum(waived) AS BIGINT) AS waived,
+    CAST(sum(pass) AS BIGINT) AS pass,
+    CAST(sum(not_applicable) AS BIGINT) AS not_applicable
+FROM rule_results
+WHERE severity IS NOT NULL
 GROUP BY severity
 ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity)
