@@ -42,8 +42,8 @@ def test_secrets(world: World, judge: Judge) -> None:
         "by-arn": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
         "by-alias": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
         "leaving": (
-            "pass",
-            "The customer managed key alias/own (Enabled) encrypts it. The secret is scheduled for deletion.",
+            "not_applicable",
+            "The secret is scheduled for deletion: its key can no longer be changed.",
         ),
         "omitted": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
         "never-used": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
