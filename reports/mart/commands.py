@@ -171,6 +171,8 @@ def _tables(mart_file: Path, form: str, limit: int, output: Path | None) -> None
 @click.command()
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 @OUTPUT
+# Taken as by every command, so that scripts need not tell them apart; what is declared depends on no settings.
+@click.option("--config", type=click.Path(), expose_value=False, hidden=True)
 @click.argument("views", nargs=-1, metavar="[VIEW]...")
 def schema(*, form: str, output: Path | None, views: tuple[str, ...]) -> None:
     """Describe the views that SQL can ask: every column with its type and meaning, histories, and as-of macros.
