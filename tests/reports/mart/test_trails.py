@@ -1,0 +1,125 @@
+"""Trails in the mart: what is known of each, and whether the use of keys is logged in each account and region."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.base import canonical_json
+from models.tables import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from reports.mart.build import build
+from reports.mart.reader import connect
+from tests.reports.world import World, settings_of
+
+HUB, SHOP, LAB, LOST = "123456789012", "111122223333", "444455556666", "222233334444"
+IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
+OF_ALL = f"arn:aws:cloudtrail:{VIRGINIA}:{HUB}:trail/all"
+OWN = f"arn:aws:cloudtrail:{IRELAND}:{SHOP}:trail/own"
+FOREIGN = f"arn:aws:cloudtrail:{VIRGINIA}:999900001111:trail/foreign"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """The organization's trail at the hub, seen by Shop; Lab may not list its trails, Lost could not be entered."""
+    made = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    made.account(HUB, "Hub", VIRGINIA, is_management=True)
+    made.account(SHOP, "Shop", IRELAND)
+    made.account(LAB, "Lab", IRELAND)
+    made.account(LOST, "Lost", IRELAND)
+    made.outcomes[LOST, IRELAND] = ("failed", "the endpoint could not be reached")
+    made.gap(LAB, IRELAND, "cloudtrail:DescribeTrails", cause="role_permission")
+    for account, region in ((HUB, VIRGINIA), (SHOP, IRELAND)):
+        made.add(TrailListing, account_id=account, region=region)
+    trail(made, OF_ALL, is_multi_region=True, is_organization=True)
+    shadow(made, OF_ALL, is_multi_region=True, is_organization=True)
+    return made
+
+
+def trail(world: World, arn: str, *, logging: bool | None = True, excluded: bool = False, **values: Any) -> None:
+    """A trail as its own account tells it."""
+    _, _, _, region, account, name = arn.split(":")
+    where = {"account_id": account, "region": region, "home_region": region, "name": name.removeprefix("trail/")}
+    world.add(Trail, trail_arn=arn, **where, **values)
+    world.add(TrailStatus, trail_arn=arn, logging=logging)
+    basic = [{"ReadWriteType": "All", "ExcludeManagementEventSources": ["kms.amazonaws.com"] if excluded else []}]
+    found = canonical_json({"EventSelectors": basic, "AdvancedEventSelectors": []})
+    world.add(TrailSelector, trail_arn=arn, selectors=found)
+
+
+def shadow(world: World, arn: str, **values: Any) -> None:
+    """The same trail as Shop sees it in Ireland."""
+    _, _, _, region, _, name = arn.split(":")
+    where = {"account_id": SHOP, "region": IRELAND, "home_region": region, "name": name.removeprefix("trail/")}
+    world.add(TrailShadow, trail_arn=arn, **where, **values)
+
+
+def ask(world: World, query: str) -> list[tuple[Any, ...]]:
+    """The answer after one more night."""
+    world.crawl()
+    path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    build(world.url, path, settings_of(database=world.url, report={"mart": path}))
+    with connect(path) as mart:
+        return mart.execute(query).fetchall()
+
+
+LOGGED = "SELECT account_name, kms_events, known FROM kms_logging ORDER BY account_name"
+
+
+def test_the_organizations_trail_covers_who_cannot_list_it(world: World) -> None:
+    """Who sees it is covered; so is who may not look or could not be asked, for it records every account."""
+    assert ask(world, LOGGED) == [
+        ("Hub", "all", "yes"),
+        ("Lab", "all", "no"),
+        ("Lost", "all", "no"),
+        ("Shop", "all", "yes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "shop", "lab"),
+    [
+        ({"logging": False}, "none", None),
+        ({"excluded": True}, "none", None),
+        ({"logging": None}, None, None),
+    ],
+)
+def test_a_trail_that_does_not_log_covers_nobody(world: World, values: dict[str, Any], shop: Any, lab: Any) -> None:
+    """Where the listing is whole it is none; where it is not known which trails there are, so is the answer."""
+    trail(world, OF_ALL, is_multi_region=True, is_organization=True, **values)
+    found = {name: word for name, word, _ in ask(world, LOGGED)}
+    assert found == {"Hub": shop, "Shop": shop, "Lab": lab, "Lost": lab}
+
+
+def test_one_trail_makes_up_for_another(world: World) -> None:
+    """An own trail that leaves KMS out harms nothing while the organization's logs it; both are told."""
+    trail(world, OWN, excluded=True)
+    query = f"SELECT kms_events, trails, others FROM kms_logging WHERE account_id = '{SHOP}'"
+    assert ask(world, query) == [("all", [OF_ALL], [OWN])]
+    query = f"SELECT management_events, kms_events, kms_excluded, known FROM trails WHERE trail_arn = '{OWN}'"
+    assert ask(world, query) == [("all", "none", True, "yes")]
+
+
+def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
+    """A trail of an account that is not read: its default selectors are known, whether it is switched on is not."""
+    world.remove(TrailShadow, SHOP, IRELAND, OF_ALL)
+    shadow(world, FOREIGN, is_organization=True, is_multi_region=True, has_custom_selectors=False)
+    told = ask(world, f"SELECT kms_events, logging, known, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
+    said = "only seen from other accounts or regions: its own account does not show it"
+    assert told == [("all", None, "in part", said)]
+    ((word, reason),) = ask(world, f"SELECT kms_events, reason FROM kms_logging WHERE account_id = '{SHOP}'")
+    assert word is None
+    assert reason.startswith("foreign: ")
+
+
+def test_a_refused_question_keeps_what_was_known(world: World) -> None:
+    """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
+    query = f"SELECT kms_events, known, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
+    said = "GetEventSelectors: our role lacks the permission"
+    world.crawl()
+    world.gap(HUB, VIRGINIA, "cloudtrail:GetEventSelectors", OF_ALL, cause="role_permission")
+    assert ask(world, query) == [("all", "last known", said)]
+    world.remove(TrailSelector, OF_ALL)
+    world.url = world.url.replace("ledger.db", "other.db")
+    assert ask(world, query) == [(None, "in part", said)]
