@@ -91,6 +91,8 @@ def _staging(folder: Path) -> Iterator[Path]:
         raise _refused(folder, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # only when nothing was written: then it is as empty as before
+            folder.rmdir()
 
 
 def _refused(folder: Path, error: OSError) -> OutputError:
