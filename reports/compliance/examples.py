@@ -18,7 +18,7 @@ import duckdb
 from models.settings import Settings
 from reports.assess.run import assess
 from reports.compliance import examples_gaps as gaps
-from reports.compliance.examples_facts import HOME, VENDOR, Facts, facts_of
+from reports.compliance.examples_facts import VENDOR, Facts, facts_of
 from reports.compliance.examples_kinds import IAM, OF_SCOPE
 from reports.compliance.examples_ledger import write
 from reports.compliance.examples_read import NO_ROW, STATUSES, Example, Examples, read_examples
@@ -340,6 +340,3 @@ def _lies(case: _Case, base: _Case, crossings: Sequence[_Case]) -> Iterator[str]
                     f"with that of another example it is {_plain(one, f'{other} ({because})')}"
                 )
                 break
-
-
-__all__ = ["HOME", "Report", "examples_file", "run_examples"]

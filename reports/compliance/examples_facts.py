@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Boolean, Integer, LargeBinary
 
 from models.base import Facet, UtcDateTime, canonical_json
-from models.tables import Account, AccountRegion, Gap, KeyLastUseGap, TrailListing, facets
+from models.tables import Account, AccountRegion, Gap, KeyLastUseGap, TrailListing
 from reports.compliance.examples_kinds import OPERATIONS
 from reports.compliance.examples_read import Example, Lined
 from reports.compliance.rules import RuleError
@@ -252,13 +252,3 @@ def add_gap(facts: Facts, action: str, subject: str, place: tuple[str, str], cau
     )
     if facts.outcomes.get((account, region)) == "complete":
         facts.outcomes[account, region] = "partial"
-
-
-def natural(facet: type[Facet], row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What identifies a row."""
-    return tuple(row[name] for name in facet.natural)
-
-
-def all_facets() -> dict[str, type[Facet]]:
-    """Every facet by its table's name."""
-    return facets()

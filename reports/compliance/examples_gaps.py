@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from models.base import Facet
-from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, Tag, Trail, TrailSelector, TrailStatus
+from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, Trail, TrailSelector, TrailStatus
 from reports.compliance.examples_facts import GLOBAL, Facts, Row, add_gap
 from reports.compliance.examples_kinds import (
     DESCRIBED_BY,
@@ -207,6 +207,3 @@ def swapped(facts: Facts, action: str, instead: Facts) -> Facts:
             new = [row for row in here if row[column] in names and row[column] not in taken and row[column] not in gone]
             found.rows[child] = stay + new
     return found
-
-
-__all__ = ["Tag", "copied", "crossed", "operations", "subjects", "swapped", "take_away", "told", "without"]

@@ -32,7 +32,7 @@ from models.tables import (
     TrailShadow,
     TrailStatus,
 )
-from reports.compliance.examples_facts import HOME, ORGANIZATION, OUTSIDE, POLICY, Facts, account_of
+from reports.compliance.examples_facts import HOME, OUTSIDE, POLICY, Facts, account_of
 from reports.compliance.examples_kinds import GLOBAL_LISTINGS, KINDS, Kind
 from reports.compliance.examples_read import Lined
 from reports.compliance.rules import RuleError
@@ -349,6 +349,3 @@ def _only(stated: Lined, names: Any) -> Lined:
         if name in stated:
             result[name], result.lines[name] = stated[name], stated.lines.get(name, stated.line)
     return result
-
-
-__all__ = ["ORGANIZATION", "add_things", "arns", "document", "root_statement"]
