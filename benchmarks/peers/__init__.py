@@ -1,0 +1,1 @@
+"""What other tools say of the demo's organization, beside what our rules say of it."""
