@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import duckdb
 
@@ -62,22 +63,38 @@ class Wanted:
     owners: Sequence[str] = ()
     framework: str | None = None
     """A part of a framework's or control's name, in any case."""
+    resolved: bool = False
+    """Also those of other statuses that failed before and are resolved."""
 
 
 _QUERY = """
 SELECT {columns}
 FROM findings f
-LEFT JOIN (SELECT rule_id, why, fix, console, cli, terraform, frameworks FROM rules) u ON u.rule_id = f.rule_id
 WHERE {where}
-ORDER BY list_position($severities, f.severity), f.rule_id, list_position($ranks, f.status), f.account_id, f.region,
+ORDER BY {order}list_position($severities, f.severity), f.rule_id, list_position($ranks, f.status), f.account_id, f.region,
   f.resource_arn
 """
-_OF_RULE = ("why", "fix", "console", "cli", "terraform")
+_OF_RULE = ("why", "fix", "console", "cli", "terraform", "frameworks")
 
 
-def read_findings(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Iterator[FindingRecord]:
-    """Yield the findings of a mart, the gravest first; the connection is the caller's and reads nothing else meanwhile."""
+def read_findings(
+    connection: duckdb.DuckDBPyConnection, wanted: Wanted, *, by_place: bool = False
+) -> Iterator[FindingRecord]:
+    """Yield the findings of a mart; the connection is the caller's and reads nothing else meanwhile.
+
+    The gravest come first; with ``by_place`` those of an account in a region stand together, and of these the gravest first.
+    """
+    # What a rule says is put to its findings here: DuckDB would sort it with each of a million rows.
+    texts = {
+        row[0]: row[1:]
+        for row in connection.execute(
+            f"SELECT rule_id, {', '.join(_OF_RULE[:-1])}, coalesce(frameworks, []) FROM rules"
+        ).fetchall()
+    }
+    unsaid: tuple[Any, ...] = (*(None for _ in _OF_RULE[:-1]), [])
     conditions, values = ["list_contains($statuses, f.status)"], {"statuses": list(wanted.statuses)}
+    if wanted.resolved:
+        conditions[0] = f"({conditions[0]} OR f.resolved_at IS NOT NULL)"
     lists = (("rules", "f.rule_id"), ("families", "f.family"), ("owners", "f.owner"))
     for name, column in lists:
         if getattr(wanted, name):
@@ -90,16 +107,16 @@ def read_findings(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Iter
         conditions.append("list_contains($enough, f.severity)")
         values["enough"] = list(SEVERITIES[: SEVERITIES.index(wanted.severity) + 1])
     if wanted.framework is not None:
-        conditions.append("len(list_filter(u.frameworks, lambda one: contains(lower(one), lower($framework[1])))) > 0")
-        values["framework"] = [wanted.framework]
-    names = [field.name for field in fields(FindingRecord) if field.name != "frameworks"]
-    columns = [f"{'u' if name in _OF_RULE else 'f'}.{name}" for name in names]
-    columns.append("coalesce(u.frameworks, CAST([] AS VARCHAR[])) AS frameworks")
-    query = _QUERY.format(columns=", ".join(columns), where=" AND ".join(conditions))
+        part = wanted.framework.lower()
+        conditions.append("list_contains($answering, f.rule_id)")
+        values["answering"] = [rule for rule, said in texts.items() if any(part in one.lower() for one in said[-1])]
+    columns = ", ".join(f"f.{field.name}" for field in fields(FindingRecord) if field.name not in _OF_RULE)
+    order = "f.account_id, f.region, " if by_place else ""
+    query = _QUERY.format(columns=columns, where=" AND ".join(conditions), order=order)
     cursor = connection.execute(query, {**values, "severities": list(SEVERITIES), "ranks": list(STATUSES)})
     while rows := cursor.fetchmany(_FETCH):
         for row in rows:
-            yield FindingRecord(*row)
+            yield FindingRecord(*row, *texts.get(row[0], unsaid))
 
 
 def failing(connection: duckdb.DuckDBPyConnection, threshold: str) -> int:
