@@ -53,10 +53,11 @@ def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
     assert made.mail
     assert plain.mail
     assert made.parties
+    assert made.owners
     own = {"host", "username", "password", "sender", "recipients"}
     assert made.mail.model_dump(exclude=own) == plain.mail.model_dump(exclude=own)
     assert made.role.model_dump(exclude={"external_id"}) == plain.role.model_dump(exclude={"external_id"})
-    apart = {"mail", "parties", "role"}
+    apart = {"mail", "owners", "parties", "role"}
     assert made.model_dump(exclude=apart) == plain.model_dump(exclude=apart)
 
 
