@@ -94,6 +94,6 @@ class AccessState(Base):
     __tablename__ = "access_state"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    """A table; ``estate`` and ``engine`` for the other things that were looked at."""
+    """A table; ``estate`` and ``engine`` for the other things that were looked at, ``made`` for when all of it was made anew."""
     version_id: Mapped[int] = mapped_column(Integer)
     identity: Mapped[str]

@@ -123,6 +123,13 @@ class Facet(Base):
             sqlite_where=open_version,
             postgresql_where=open_version,
         )
+        # What ended lately, for who keeps a copy up to date, and what ended long ago, for who forgets it.
+        Index(
+            f"ix_{table.name}_valid_to",
+            table.c.valid_to,
+            sqlite_where=text("valid_to IS NOT NULL"),
+            postgresql_where=text("valid_to IS NOT NULL"),
+        )
         for columns in {cls.cover, *((own,) for own, _, _ in cls.parents)}:
             if columns and cls.natural[: len(columns)] != columns:
                 Index(

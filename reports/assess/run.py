@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ def _assess(engine: Engine, engine_url: str, redo: bool, began: float) -> Assess
         if redo or not known:
             known = {}
             _forget(connection)
+            # Ids are given out again: who keeps a copy has to know that all of it was made anew.
+            _remember(connection, {"made": (0, uuid.uuid4().hex)})
         same = known.get("estate") == (0, estate_digest(estate))
         since = Since(_after(known, "key_policy"), _after(known, "key_metadata"), same)
         asked = ask(connection, estate, since)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -15,33 +16,18 @@ from models.database import check, connect
 from models.settings import Settings
 from reports.compliance import frameworks, judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
-from reports.mart import changes, derive, event_selectors, load, shapes, views
+from reports.mart import changes, delta, derive, event_selectors, files, load, paths, state, views
 from reports.mart.errors import MartError
+from reports.mart.macros import MACROS
 from reports.mart.moments import moments, resolve
 from reports.mart.reader import CATALOG, quoted
+from reports.mart.state import DoubtError
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = "ledger"
 _STORAGE = "v1.0.0"
 """An old storage version: DuckDB clients of the last years open the file."""
-MACROS = (
-    "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
-    """
-    CREATE MACRO ledger.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
-    CASE
-      WHEN type = 'service' THEN 'aws service'
-      WHEN type = 'deleted' THEN 'deleted principal'
-      WHEN type = 'public' AND organization IS NULL THEN 'public'
-      WHEN organization = own_organization THEN 'own organization'
-      WHEN organization IS NOT NULL THEN 'outside account'
-      WHEN type IN ('unknown', 'canonical') OR account IS NULL THEN 'unknown'
-      WHEN account = own_account THEN 'own account'
-      WHEN in_organization THEN 'own organization'
-      WHEN is_party THEN 'known party'
-      ELSE 'outside account'
-    END
-    """,
-    *shapes.MACROS,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +71,7 @@ class Building:
 
     def reload_findings(self) -> None:
         """Take the findings over from the store again, after the rules ran."""
-        again = [table for table in load.tables() if table.name in {"finding", "rule_result"}]
-        load.load(self.duck, self.engine_url, again)
+        delta.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
         views.restore(self.duck, self.as_of, {"finding_life"})
 
     def info(self) -> MartInfo:
@@ -123,38 +108,102 @@ def building(
             f"inside has that name; set report.mart to another name"
         )
     beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    parties = [(party.name, party.accounts) for party in settings.parties]
+    task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
+    now = state.wanted(engine_url, parties)
     with _explained(mart_path):
-        _remove(beside)
-        duck = duckdb.connect()
+        duck = _opened(beside)
         try:
-            # As a share of the machine's memory the default would depend on where it runs; DuckDB spills to disk beyond.
-            duck.execute("SET memory_limit = '2GB'")
-            duck.execute(f"SET temp_directory = {quoted(str(beside) + '.tmp')}")
-            duck.execute("SET preserve_insertion_order = false")
-            duck.execute(f"ATTACH {quoted(str(beside))} AS {CATALOG} (STORAGE_VERSION '{_STORAGE}')")
-            duck.execute(f"USE {CATALOG}")
-            duck.execute(f"CREATE SCHEMA {_SCHEMA}")
-            for macro in MACROS:
-                duck.execute(macro)
-            load.load(duck, engine_url, load.tables())
-            run = resolve(moments(duck), as_of).run_id
-            parties = [(party.name, party.accounts) for party in settings.parties]
-            derive.derive(duck, parties, rule_rows(rules))
+            try:
+                run, kept = task.go_on(duck, now)
+            except DoubtError as doubt:
+                log.info("the mart %s is built as a whole: %s", mart_path.name, doubt)
+                duck.close()
+                duck = _opened(beside)
+                run, kept = task.whole(duck), frozenset[str]()
             event_selectors.create(duck)
-            changes.create(duck)
             vendors.prepare(duck)
             frameworks.prepare(duck)
             judge.prepare(duck)
             waivers.prepare(duck, settings, rules)
-            views.create(duck, run)
+            views.create(duck, run, kept=kept)
             vendors.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)
+            runs = moments(duck)
+            latest = resolve(runs).run_id == run
+            state.keep(duck, replace(now, as_of=run, last_run=runs[-1].run_id, latest=latest))
             duck.execute("USE memory")
             duck.execute(f"DETACH {CATALOG}")
             beside.replace(mart_path)
         finally:
             duck.close()
             _remove(beside)
+
+
+def _opened(beside: Path) -> duckdb.DuckDBPyConnection:
+    """A connection with our limits and no mart yet."""
+    _remove(beside)
+    duck = duckdb.connect()
+    # As a share of the machine's memory the default would depend on where it runs; DuckDB spills to disk beyond.
+    duck.execute("SET memory_limit = '2GB'")
+    duck.execute(f"SET temp_directory = {quoted(str(beside) + '.tmp')}")
+    duck.execute("SET preserve_insertion_order = false")
+    return duck
+
+
+def _attach(duck: duckdb.DuckDBPyConnection, beside: Path) -> None:
+    # Nobody but us opens the file before it is whole: what a crash leaves of it is thrown away, and needs no log.
+    options = f"STORAGE_VERSION '{_STORAGE}', RECOVERY_MODE 'NO_WAL_WRITES'"
+    duck.execute(f"ATTACH {quoted(str(beside))} AS {CATALOG} ({options})")
+    duck.execute(f"USE {CATALOG}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be built of what."""
+
+    engine_url: str
+    mart_path: Path
+    beside: Path
+    as_of: int | str | None
+    parties: list[tuple[str, tuple[str, ...]]]
+    rules: Sequence[Rule]
+
+    def whole(self, duck: duckdb.DuckDBPyConnection) -> int:
+        """Take over the whole ledger; the run that is meant."""
+        _attach(duck, self.beside)
+        duck.execute(f"CREATE SCHEMA {_SCHEMA}")
+        for macro in MACROS:
+            duck.execute(macro)
+        load.load(duck, self.engine_url, load.tables())
+        run = resolve(moments(duck), self.as_of).run_id
+        derive.derive(duck, self.parties, rule_rows(self.rules))
+        changes.create_all(duck)
+        return run
+
+    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> tuple[int, frozenset[str]]:
+        """Go on from a copy of the published mart: the run that is meant, and the stored views that are up to date.
+
+        Raises DoubtError where only a mart that is built as a whole is sure to be right.
+        """
+        made = state.check(duck, self.mart_path, now)
+        duck.execute("CREATE SCHEMA memory.ledger")
+        load.load(duck, self.engine_url, [table for table in load.tables() if table.name == "run"])
+        runs = moments(duck)
+        run = resolve(runs, self.as_of).run_id
+        if run != resolve(runs).run_id:
+            raise DoubtError("an earlier run is asked for")
+        state.compare_runs(duck, "memory.main.runs_before", "memory.ledger.run", made.last_run)
+        duck.execute("DROP SCHEMA memory.ledger CASCADE")
+        files.copied(self.mart_path, self.beside)
+        _attach(duck, self.beside)
+        duck.execute("CREATE TABLE memory.main.state_before AS FROM ledger.access_state")
+        found = delta.update(duck, self.engine_url, made)
+        derive.extend(duck, self.parties, rule_rows(self.rules), delta.came, found.taken_back)
+        changes.renew(duck, found.since, delta.RENAMED)
+        kept = frozenset({paths.VIEW}) if paths.renew(duck, made, found, run) else frozenset[str]()
+        log.info("the mart %s goes on from run %d: %s", self.mart_path.name, made.last_run, found.told())
+        return run, kept
 
 
 def _remove(path: Path) -> None:

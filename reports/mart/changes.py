@@ -1,4 +1,4 @@
-"""The changes from run to run, from the versions that ended or began in each run; set-based, for the whole ledger at once.
+"""The changes from run to run, from the versions that ended or began in each run; set-based, for many runs at once.
 
 A version that ended and another of the same fact that began in the same run are a change; one alone is a removal or an
 addition. What is learned for the first time is not an addition: the first crawl of an account and region, and what had been
@@ -7,13 +7,126 @@ refused since the key was first seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 import duckdb
 
+from models.tables import facets
+from reports.mart.macros import MACROS
+from reports.mart.reader import CATALOG
+from reports.mart.rows import one
 
-def create(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``ledger.change`` from the history in schema ``ledger``."""
+AT_ONCE = 2_000_000
+"""Versions that begin or end in the runs that are compared at once: a year of a large organization is too much for memory."""
+_SLICE = "slice"
+_WHOLE = frozenset({"account", "alias", "gap", "key", "resource"})
+"""Facets that are read whole: since when something is known, and what it is called, is older than the change itself."""
+_OF_RESOURCES = frozenset({"resource", "key_reference", "key_usage", "tag"})
+
+
+def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
+    """Fill ``ledger.change`` from the history in schema ``ledger`` of the catalog in use.
+
+    ``only`` limits it to some changes: a condition on the run and the resource.
+    """
     folder = resources.files("reports.mart").joinpath("deltas")
-    for file in sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name):
+    *told, sentences = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
+    for file in told:
         duck.execute(file.read_text(encoding="utf-8"))
+    duck.execute(f"DELETE FROM stage WHERE NOT ({only})")
+    duck.execute(sentences.read_text(encoding="utf-8"))
+
+
+def create_all(duck: duckdb.DuckDBPyConnection) -> None:
+    """Fill ``ledger.change`` of a mart from its history, some runs at a time."""
+    for number, (start, end) in enumerate(_portions(duck)):
+        _take(
+            duck,
+            _Part(partial(_of_runs, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"),
+            new=not number,
+        )
+
+
+def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
+    """Compute the changes since a run again, and all those of some resources, after the history became longer.
+
+    ``renamed`` is a SELECT of the resources: a change calls a resource by its last name, however old the change is.
+    """
+    duck.execute(f"DELETE FROM ledger.change WHERE run_id >= {since:d}")
+    for start, end in _portions(duck, since):
+        _take(duck, _Part(partial(_of_runs, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
+    duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
+    if one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
+        mine = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
+        duck.execute(f"DELETE FROM ledger.change WHERE {mine}")
+        _take(duck, _Part(_of_renamed, mine))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some changes: what of each facet they follow from, and which of those that follow are meant."""
+
+    facet: Callable[[str], str]
+    wanted: str
+
+
+def _take(duck: duckdb.DuckDBPyConnection, part: _Part, *, new: bool = False) -> None:
+    """Compute some changes in a catalog whose ledger is a part of the mart's, and add them to the mart's."""
+    duck.execute(f"ATTACH ':memory:' AS {_SLICE} (COMPRESS)")
+    # Temporary tables belong to a connection, and are gone with it.
+    cursor = duck.cursor()
+    try:
+        cursor.execute(f"USE {_SLICE}")
+        cursor.execute("CREATE SCHEMA ledger")
+        for macro in MACROS:
+            cursor.execute(macro)
+        query = (
+            f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger' "
+            "AND table_name <> 'change'"
+        )
+        for (name,) in cursor.execute(query).fetchall():
+            where = part.facet(name) if name in facets() else "true"
+            cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {where}')
+        create(cursor, part.wanted)
+        into = f"CREATE OR REPLACE TABLE {CATALOG}.ledger.change AS" if new else f"INSERT INTO {CATALOG}.ledger.change"
+        cursor.execute(f"{into} SELECT * FROM {_SLICE}.ledger.change ORDER BY run_id, account_id, region, kind")
+    finally:
+        cursor.close()
+        duck.execute(f"DETACH {_SLICE}")
+
+
+def _portions(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:
+    """Neighbouring runs that are compared at once; together all since a run, at least one portion."""
+    counted = " UNION ALL ".join(
+        f'SELECT {edge} AS run_id, count(*) AS n FROM ledger."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
+        for name in facets()
+        for edge in ("valid_from", "valid_to")
+    )
+    rows = duck.execute(f"SELECT run_id, sum(n) FROM ({counted}) GROUP BY run_id ORDER BY run_id").fetchall()
+    portions: list[tuple[int, int]] = []
+    held = 0
+    for run_id, versions in rows:
+        held += versions
+        if not portions or held > AT_ONCE:
+            portions.append((run_id, run_id))
+            held = versions
+        else:
+            portions[-1] = (portions[-1][0], run_id)
+    return portions or [(since, since)]
+
+
+def _of_runs(name: str, start: int, end: int) -> str:
+    if name == "alias":
+        return f"valid_from <= {end:d} AND (valid_to IS NULL OR valid_to >= {start:d})"
+    if name in _WHOLE:
+        return "true"
+    return f"valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d}"
+
+
+def _of_renamed(name: str) -> str:
+    if name in _OF_RESOURCES:
+        return "resource_arn IN (SELECT resource_arn FROM memory.main.renamed)"
+    return "true" if name in _WHOLE else "false"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,77 @@ def derive(
     """
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
-        fill(duck, folder, "cause", _TABLES["cause"], ({"cause": one.value, "text": one.text} for one in Cause))
-        known = known_parties(parties).items()
-        fill(duck, folder, "party", _TABLES["party"], ({"account_id": one, "name": name} for one, name in known))
-        fill(duck, folder, "rule", _TABLES["rule"], rules)
-        fill(duck, folder, "principal", _TABLES["principal"], _grantees(duck))
-        _policies(duck, folder)
-        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], _identity_statements(duck))
+        _given(duck, folder, parties, rules)
+        fill(duck, folder, "principal", _TABLES["principal"], _grantees(duck, "ledger.key_grant"))
+        _policies(duck, folder, "ledger.policy_document", more=False)
+        rows = _identity_statements(duck, _IDENTITY)
+        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
+
+
+def extend(
+    duck: duckdb.DuckDBPyConnection,
+    parties: Iterable[tuple[str, Iterable[str]]],
+    rules: Iterable[dict[str, Any]],
+    came: Callable[[str], str],
+    taken_back: AbstractSet[str],
+) -> None:
+    """Bring the derived tables up to date with the ledger's copy, where that has become longer.
+
+    ``came`` names the table of the rows that came to one of the ledger's; ``taken_back`` are those that lost some.
+    """
+    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
+        folder = Path(directory)
+        _given(duck, folder, parties, rules)
+        if "key_grant" in taken_back:
+            used = "SELECT grantee_principal FROM ledger.key_grant WHERE grantee_principal IS NOT NULL"
+            duck.execute(f"DELETE FROM ledger.principal WHERE principal NOT IN ({used})")
+        grantees = _grantees(
+            duck, f"{came('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM ledger.principal)"
+        )
+        fill(duck, folder, "principal", _TABLES["principal"], grantees, more=True)
+        for name in ("policy", "policy_statement", "policy_principal"):
+            known = "SELECT policy_hash FROM ledger.policy_document"
+            duck.execute(f"DELETE FROM ledger.{name} WHERE policy_hash NOT IN ({known})")
+        _policies(duck, folder, came("policy_document"), more=True)
+        # Most policies say nothing about keys and have no rows: those that came to IAM are read, again if need be.
+        if taken_back & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
+            duck.execute("DELETE FROM ledger.identity_statement")
+            hashes = _IDENTITY
+        else:
+            hashes = " UNION ".join(
+                f"SELECT policy_hash FROM {came(name)}" for name in ("iam_managed_policy", "iam_inline_policy")
+            )
+            duck.execute(f"DELETE FROM ledger.identity_statement WHERE policy_hash IN ({hashes})")
+        rows = _identity_statements(duck, hashes)
+        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, more=True)
+
+
+_IDENTITY = "SELECT policy_hash FROM ledger.iam_managed_policy UNION SELECT policy_hash FROM ledger.iam_inline_policy"
+
+
+def _given(
+    duck: duckdb.DuckDBPyConnection,
+    folder: Path,
+    parties: Iterable[tuple[str, Iterable[str]]],
+    rules: Iterable[dict[str, Any]],
+) -> None:
+    """What does not come from the ledger."""
+    fill(duck, folder, "cause", _TABLES["cause"], ({"cause": one.value, "text": one.text} for one in Cause))
+    known = known_parties(parties).items()
+    fill(duck, folder, "party", _TABLES["party"], ({"account_id": one, "name": name} for one, name in known))
+    fill(duck, folder, "rule", _TABLES["rule"], rules)
 
 
 def fill(
-    duck: duckdb.DuckDBPyConnection, folder: Path, table: str, columns: str, rows: Iterable[dict[str, Any]]
+    duck: duckdb.DuckDBPyConnection,
+    folder: Path,
+    table: str,
+    columns: str,
+    rows: Iterable[dict[str, Any]],
+    *,
+    more: bool = False,
 ) -> None:
-    """Create a table of schema ``ledger`` from rows, through a file of JSON lines.
+    """Create a table of schema ``ledger`` from rows, or with ``more`` add them, through a file of JSON lines.
 
     With its own text reader DuckDB takes rows some four times faster than as bound lists, and a thousand times faster
     than row by row.
@@ -74,11 +133,12 @@ def fill(
     path = folder / f"{table}.jsonl"
     with path.open("wb") as file:
         file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-    _read(duck, path, table, columns)
+    _read(duck, path, table, columns, more=more)
 
 
-def _read(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str) -> None:
-    duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
+def _read(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str, *, more: bool) -> None:
+    if not more:
+        duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
     if path.stat().st_size == 0:
         path.unlink()
         return
@@ -100,19 +160,16 @@ def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ..
     cursor.close()
 
 
-def _grantees(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
-    query = "SELECT DISTINCT grantee_principal FROM ledger.key_grant WHERE grantee_principal IS NOT NULL"
+def _grantees(duck: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str, Any]]:
+    query = f"SELECT DISTINCT grantee_principal FROM (SELECT grantee_principal FROM {source}) WHERE grantee_principal IS NOT NULL"
     for (written,) in _rows(duck, query):
         found = classify(Named("AWS", written))
         yield {"principal": written, "type": found.type, "account": found.account}
 
 
-def _identity_statements(duck: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterator[dict[str, Any]]:
     """What IAM policies say about keys; conditions are not judged here, for they depend on who calls how."""
-    query = (
-        "SELECT policy_hash, received FROM ledger.policy_document WHERE policy_hash IN (SELECT policy_hash FROM "
-        "ledger.iam_managed_policy UNION SELECT policy_hash FROM ledger.iam_inline_policy)"
-    )
+    query = f"SELECT policy_hash, received FROM ledger.policy_document WHERE policy_hash IN ({hashes})"
     for digest, received in _rows(duck, query):
         for position, one in enumerate(read_identity(received)):
             keys = list(dict.fromkeys(element.written for element in one.elements))
@@ -135,7 +192,7 @@ def _pattern(resource: str) -> str:
     return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
 
 
-def _policies(duck: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, more: bool) -> None:
     names = ("policy", "policy_statement", "policy_principal")
     paths = {name: folder / f"{name}.jsonl" for name in names}
     with (
@@ -143,7 +200,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path) -> None:
         paths["policy_statement"].open("wb") as statements,
         paths["policy_principal"].open("wb") as principals,
     ):
-        for digest, received in _rows(duck, "SELECT policy_hash, received FROM ledger.policy_document"):
+        for digest, received in _rows(duck, f"SELECT policy_hash, received FROM {source}"):
             policy = parse(received)
             canonical = _canonical_statements(received)
             row = {"policy_hash": digest, "readable": policy.readable, "statements": len(policy.statements)}
@@ -164,7 +221,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path) -> None:
                         )
                     )
     for name in names:
-        _read(duck, paths[name], name, _TABLES[name])
+        _read(duck, paths[name], name, _TABLES[name], more=more)
 
 
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _BESIDE_FACETS: tuple[type[Base], ...] = (
     AccessHygiene,
     AccessState,
 )
-_BOOKKEEPING = frozenset({"content", "version_id"})
+_BOOKKEEPING = frozenset({"content"})
 
 
 def tables() -> list[Table]:
@@ -56,41 +56,72 @@ class Part:
     table: Table
     columns: tuple[str, ...]
     where: str = "true"
+    target: str = ""
+    """The table it becomes; by default the one of the same name in schema ``ledger``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT of both engines whose columns hold no NULL, and the table that it becomes."""
+
+    text: str
+    target: str
 
 
 def load(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: list[Table]) -> None:
     """Copy tables, all as of one moment; a table that is there is replaced."""
-    named = (tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING) for table in wanted)
-    load_parts(duck, engine_url, [Part(table, names) for table, names in zip(wanted, named, strict=True)])
+    load_parts(duck, engine_url, [Part(table, columns(table)) for table in wanted])
 
 
-def load_parts(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[Part]) -> None:
-    """Copy parts of tables, all as of one moment; a table that is there is replaced."""
+def columns(table: Table) -> tuple[str, ...]:
+    """The columns that the mart takes over."""
+    return tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING)
+
+
+def load_parts(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[Part | Query]) -> None:
+    """Copy parts of tables, all as of one moment; a table that is there is replaced.
+
+    Each is asked for when the one before it has arrived, so that what is wanted next may depend on that.
+    """
     postgresql = make_url(engine_url).get_backend_name() == "postgresql"
     with _source(engine_url) as source:
         if postgresql:
             _run(source, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for part in wanted:
-            table, columns = part.table, [part.table.columns[name] for name in part.columns]
-            query = _postgresql_query(table, columns) if postgresql else _sqlite_query(table, columns)
-            query = f"{query} WHERE {part.where}"
-            statement = adbc_driver_manager.AdbcStatement(source)
-            try:
-                statement.set_sql_query(query)
-                stream, _ = statement.execute_query()
-                duck.register("arriving", stream)
-                try:
-                    typed = ", ".join(f'{_cast(column)} AS "{column.name}"' for column in columns)
-                    where = "" if postgresql else " WHERE _first = 0"
-                    duck.execute(
-                        f'CREATE OR REPLACE TABLE ledger."{table.name}" AS SELECT {typed} FROM arriving{where}'
-                    )
-                finally:
-                    duck.unregister("arriving")
-            except adbc_driver_manager.Error as error:
-                raise MartError(f"table {table.name} of the ledger cannot be read: {error}") from error
-            finally:
-                statement.close()
+            if isinstance(part, Query):
+                _copy(
+                    duck,
+                    source,
+                    part.text,
+                    f"CREATE OR REPLACE TABLE {part.target} AS SELECT * FROM arriving",
+                    "the ledger",
+                )
+                continue
+            table, chosen = part.table, [part.table.columns[name] for name in part.columns]
+            query = _postgresql_query(table, chosen) if postgresql else _sqlite_query(table, chosen)
+            typed = ", ".join(f'{_cast(column)} AS "{column.name}"' for column in chosen)
+            where = "" if postgresql else " WHERE _first = 0"
+            target = part.target or f'ledger."{table.name}"'
+            statement = f"CREATE OR REPLACE TABLE {target} AS SELECT {typed} FROM arriving{where}"
+            _copy(duck, source, f"{query} WHERE {part.where}", statement, f"table {table.name} of the ledger")
+
+
+def _copy(
+    duck: duckdb.DuckDBPyConnection, source: adbc_driver_manager.AdbcConnection, query: str, create: str, what: str
+) -> None:
+    statement = adbc_driver_manager.AdbcStatement(source)
+    try:
+        statement.set_sql_query(query)
+        stream, _ = statement.execute_query()
+        duck.register("arriving", stream)
+        try:
+            duck.execute(create)
+        finally:
+            duck.unregister("arriving")
+    except adbc_driver_manager.Error as error:
+        raise MartError(f"{what} cannot be read: {error}") from error
+    finally:
+        statement.close()
 
 
 def _sqlite_query(table: Table, columns: list[Column[object]]) -> str:

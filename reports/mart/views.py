@@ -138,17 +138,18 @@ def views() -> tuple[View, ...]:
     return tuple(_view(file.name, file.read_text(encoding="utf-8")) for file in files)
 
 
-def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True) -> None:
+def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, kept: Collection[str] = ()) -> None:
     """Create views and macros in the mart; the views answer as of the run ``as_of``.
 
-    Without ``stored`` nothing is computed in advance.
+    Without ``stored`` nothing is computed in advance. Views in ``kept`` are stored already, and up to date.
     """
     described: dict[str, str] = {}
     duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {_fixed(view.select, as_of)}")
+        if view.name not in kept:
+            duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {fixed(view.select, as_of)}")
         _comment(duck, kind, view.name, view.text, view.columns)
         described = view.columns | described
     for name, history in _HISTORIES.items():
@@ -167,11 +168,12 @@ def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str])
     """Compute stored views again, after what they are made of changed."""
     for view in views():
         if view.name in names:
-            duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {_fixed(view.select, as_of)}")
+            duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {fixed(view.select, as_of)}")
             _comment(duck, "TABLE", view.name, view.text, view.columns)
 
 
-def _fixed(select: str, as_of: int) -> str:
+def fixed(select: str, as_of: int) -> str:
+    """The SELECT of a view for one run."""
     return _PARAMETER.sub(str(int(as_of)), _OF_VIEW.sub(r"\1", select))
 
 

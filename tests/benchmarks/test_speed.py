@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import calls, crawling
+from benchmarks import calls, crawling, mart
 
 
 def test_calls_are_compared_pair_by_pair() -> None:
@@ -18,3 +18,11 @@ def test_a_crawl_is_compared_with_the_script() -> None:
     figures = {figure.what: figure for figure in crawling.measure(quick=True)}
     assert figures["crawl: crawl / script (median)"].value > 0
     assert figures["connections: 6 / 3 accounts"].value > 0
+
+
+def test_a_night_is_taken_over_by_the_mart() -> None:
+    """The ledger of many nights can be built and gone on from, and what that costs is told."""
+    figures = {figure.what: figure for figure in mart.measure(quick=True)}
+    assert figures["mart: rows of the ledger written in a night"].value > 0
+    assert figures["mart: a night taken over, clock"].value > 0
+    assert figures["mart: a night taken over, clock"].budget is None

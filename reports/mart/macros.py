@@ -1,0 +1,26 @@
+"""What the views and the changes call by name: macros of schema ``ledger`` in every catalog that holds one."""
+
+from __future__ import annotations
+
+from reports.mart import shapes
+
+MACROS = (
+    "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
+    """
+    CREATE MACRO ledger.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
+    CASE
+      WHEN type = 'service' THEN 'aws service'
+      WHEN type = 'deleted' THEN 'deleted principal'
+      WHEN type = 'public' AND organization IS NULL THEN 'public'
+      WHEN organization = own_organization THEN 'own organization'
+      WHEN organization IS NOT NULL THEN 'outside account'
+      WHEN type IN ('unknown', 'canonical') OR account IS NULL THEN 'unknown'
+      WHEN account = own_account THEN 'own account'
+      WHEN in_organization THEN 'own organization'
+      WHEN is_party THEN 'known party'
+      ELSE 'outside account'
+    END
+    """,
+    *shapes.MACROS,
+)
+"""In the order in which they are made: the first ones are used by those after them."""

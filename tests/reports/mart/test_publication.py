@@ -1,0 +1,90 @@
+"""A mart is published at once, beside whoever reads the one before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.settings import Settings
+from reports.compliance import vendors
+from reports.mart.reader import connect
+from tests.reports.ledger import sample_world
+from tests.reports.mart.test_incremental import renew
+from tests.reports.world import World, settings_of
+
+_READER = """
+import sys, pathlib
+from reports.mart.reader import connect
+path, stop = map(pathlib.Path, sys.argv[1:])
+nights = set()
+held = connect(path)
+while True:
+    last = stop.exists()
+    connection = connect(path)
+    (run, keys), = connection.execute("SELECT max(run_id), (SELECT count(*) FROM keys) FROM runs").fetchall()
+    assert keys > 0
+    nights.add(run)
+    connection.close()
+    assert held.execute("SELECT max(run_id) FROM runs").fetchall() == [(1,)]
+    if last:
+        break
+print(*sorted(nights))
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = sample_world(tmp_path / "ledger.db")
+    made.crawl()
+    return made
+
+
+@pytest.fixture
+def settings(world: World, tmp_path: Path) -> Settings:
+    made = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
+    renew(made)
+    return made
+
+
+def test_readers_meet_no_error(world: World, settings: Settings, tmp_path: Path) -> None:
+    """Another process that asks all the time, and holds the first mart open, sees each mart whole."""
+    stop = tmp_path / "stop"
+    command = [sys.executable, "-c", _READER, str(settings.report.mart), str(stop)]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    held = connect(settings.report.mart)
+    for _ in range(4):
+        world.crawl()
+        renew(settings)
+        assert held.execute("SELECT max(run_id) FROM runs").fetchall() == [(1,)]
+    stop.touch()
+    seen, errors = reader.communicate(timeout=120)
+    assert reader.returncode == 0, errors
+    assert seen.split()[-1] == "5"
+
+
+def test_a_failure_leaves_the_old_mart(
+    world: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When going on fails half-way, readers keep the old mart, nothing is left beside it, and the next one goes well."""
+    world.crawl()
+    monkeypatch.setattr(vendors, "create", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        renew(settings)
+    monkeypatch.undo()
+    assert connect(settings.report.mart).execute("SELECT max(run_id) FROM runs").fetchall() == [(1,)]
+    assert [one.name for one in tmp_path.glob(".mart*")] == []
+    renew(settings)
+    assert connect(settings.report.mart).execute("SELECT max(run_id) FROM runs").fetchall() == [(2,)]
+
+
+def test_the_file_does_not_grow_by_going_on(world: World, settings: Settings) -> None:
+    """Ten nights without news do not make the file much larger than the first of them did."""
+    sizes = []
+    for _ in range(10):
+        world.crawl()
+        renew(settings)
+        sizes.append(settings.report.mart.stat().st_size)
+    assert sizes[-1] <= 1.5 * sizes[1]
