@@ -17,6 +17,7 @@ from functools import cache, wraps
 from typing import Any
 
 from moto.cloudtrail.models import CloudTrailBackend, Trail, cloudtrail_backends
+from moto.ec2.responses.availability_zones_and_regions import AvailabilityZonesAndRegions
 from moto.iam.models import AWSManagedPolicy, IAMBackend, ManagedPolicy
 from moto.kms import models as kms
 from moto.kms.exceptions import NotFoundException
@@ -59,6 +60,7 @@ def apply() -> None:
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)
     named: Any = ManagedPolicy  # GetAccountAuthorizationDetails tells the name of a policy as well
     named.policy_name = property(lambda policy: policy.name)
+    _wrap(AvailabilityZonesAndRegions, "describe_regions", _filtered_regions)
     _wrap(CloudTrailBackend, "describe_trails", _shadow_trails)
     _wrap(Trail, "get_event_selectors", _event_selectors)
     _wrap(Trail, "description", _trail_entry)
@@ -325,6 +327,14 @@ def _aws_policies(original: Any, backend: Any) -> list[Any]:
     }
     policy = AWSManagedPolicy.from_data("AdministratorAccess", backend.account_id, backend.region_name, made)
     return [*original(backend), policy]
+
+
+def _filtered_regions(original: Any, response: Any) -> Any:
+    """DescribeRegions obeys a filter by `opt-in-status`."""
+    answer = original(response)
+    if wanted := response._filters_from_querystring().get("opt-in-status"):  # noqa: SLF001 - moto's own way to filters
+        answer.result["Regions"] = [each for each in answer.result["Regions"] if each.opt_in_status in wanted]
+    return answer
 
 
 def _shadow_trails(original: Any, backend: Any, include_shadow_trails: bool) -> list[Any]:
