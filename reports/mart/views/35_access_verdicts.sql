@@ -1,4 +1,5 @@
 -- What the ways of access_paths consist of: one row for each verdict of an analysis, which all keys and grants that are alike share.
+--! stored
 --: analysis_id | The analysis, as in access_paths.
 --: n | The number of the verdict in it, as in access_paths.
 --: path | policy or grant.
@@ -12,4 +13,4 @@ SELECT v.analysis_id, v.n, a.path, v.access, v.principal, v.principal_account,
   CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, v.position, v.reason
 FROM ledger.access_verdict v
 JOIN ledger.access_analysis a ON a.analysis_id = v.analysis_id
-WHERE as_of_run IS NOT NULL
+WHERE v.analysis_id IN (SELECT p.analysis_id FROM access_paths_as_of(as_of_run) p)
