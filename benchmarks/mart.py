@@ -53,7 +53,7 @@ def measure(*, quick: bool = False, keys: int = KEYS, nights: int = NIGHTS) -> l
     if quick:
         keys, nights = min(keys, 5000), min(nights, 20)
     with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
-        return _measure(Year(Path(folder) / "ledger.db", keys, nights))
+        return _measure(Year(Path(folder) / "year.db", keys, nights))
 
 
 def _measure(year: Year) -> list[Figure]:
