@@ -43,7 +43,8 @@ def scoutsuite(directory: Path) -> Iterator[Word]:
                 flagged = {".".join(item.split(".")[: len(path)]) for item in finding.get("items", ())}
                 for place, entry in _walk(services, path):
                     if arn := entry.get("arn") or entry.get("ARN"):
-                        yield Word(check, arn, "fail" if place in flagged else "pass")
+                        # the ARN of a bucket is given as that of its objects
+                        yield Word(check, arn.removesuffix("/*"), "fail" if place in flagged else "pass")
 
 
 def _walk(node: Any, path: list[str], place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
