@@ -7,6 +7,7 @@ import importlib
 import click
 
 EXPORTS = {
+    "findings": ("reports.exports.command", "findings", "Findings as OCSF, ASFF, SARIF, CSV or JSON Lines."),
     "parquet": ("reports.mart.commands", "parquet", "The views as Parquet files for a data lake."),
     "postgresql": ("reports.mart.commands", "postgresql", "Views in the ledger's PostgreSQL, for BI tools."),
 }

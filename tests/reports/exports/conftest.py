@@ -1,0 +1,90 @@
+"""One small mart with a finding of every status, hostile names, and runs before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reports.exports import export
+from reports.exports.source import Night, night_of
+from reports.findings.read import STATUSES, FindingRecord, Wanted, read_findings
+from reports.mart.reader import connect
+from reports.mart.refresh import refresh
+from tests.reports.world import World, settings_of
+
+SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
+HOSTILE = '=HYPERLINK("http://x","y")<script>[a](http://evil){0}\u202e'
+WAIVERS = """
+- {rule: key-rotation, resource: "*:key/accepted", reason: It goes soon., owner: shop, expires: 2026-12-31, id: w1}
+- {rule: key-rotation, resource: "*:key/unseen", reason: So., owner: shop, expires: 2026-12-31, id: w2, unknown: true}
+- {rule: key-rotation, resource: "nothing*", reason: So., owner: shop, expires: 2026-12-31, id: idle}
+"""
+
+
+@pytest.fixture(scope="session")
+def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nights: rotation of key `again` is repaired in the second, in which `late` begins to fail."""
+    folder = tmp_path_factory.mktemp("exports")
+    (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
+    world = World(f"sqlite:///{folder / 'store.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    world.account(PAY, f"Pay {HOSTILE}"[:50], IRELAND)
+    for account in (SHOP, PAY):
+        for name in ("off", "accepted", "again"):
+            world.key(account, IRELAND, name, rotation="off")
+        for name in ("dark", "unseen"):
+            world.key(account, IRELAND, name, rotation="unknown")
+        world.key(account, IRELAND, "late", rotation="on")
+        world.key(account, IRELAND, "fine", rotation="on")
+        world.key(account, IRELAND, "pair", rotation="not_applicable", key_spec="RSA_2048", key_usage="SIGN_VERIFY")
+    secret = world.secret(SHOP, IRELAND, HOSTILE)
+    world.uses(secret, None, "aws_managed")
+    settings = settings_of(
+        database=world.url,
+        report={"mart": folder / "mart.duckdb"},
+        rules={"waivers": [folder / "waivers.yaml"]},
+        owners=[{"account": SHOP, "owner": HOSTILE}],
+    )
+    world.crawl()
+    refresh(settings)
+    for account in (SHOP, PAY):
+        world.key(account, IRELAND, "again", rotation="on")
+        world.key(account, IRELAND, "late", rotation="off")
+    world.crawl()
+    refresh(settings)
+    return settings.report.mart
+
+
+@pytest.fixture(scope="session")
+def night(findings_mart: Path) -> Night:
+    with connect(findings_mart) as connection:
+        found = night_of(connection)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def everything(findings_mart: Path) -> list[FindingRecord]:
+    with connect(findings_mart) as connection:
+        return list(read_findings(connection, Wanted(statuses=STATUSES)))
+
+
+@pytest.fixture
+def rotation(everything: list[FindingRecord]) -> dict[str, FindingRecord]:
+    """The findings of key-rotation in one account, by the key's name."""
+    return {
+        one.resource_arn.rpartition("/")[2]: one
+        for one in everything
+        if one.rule_id == "key-rotation" and one.account_id == SHOP
+    }
+
+
+@pytest.fixture
+def run(findings_mart: Path) -> Callable[..., Result]:
+    def ran(form: str, *options: str) -> Result:
+        return CliRunner().invoke(export, ["findings", "--mart", str(findings_mart), "--format", form, *options])
+
+    return ran

@@ -1,0 +1,179 @@
+"""ASFF: batches that Security Hub's API model accepts, within the documented limits."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import botocore.session
+import orjson
+import pytest
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
+from botocore.validate import ParamValidator
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from models.errors import UserError
+from reports.exports.asff import BATCH, Hub, asff, write
+from reports.exports.source import Night
+from reports.findings.read import FindingRecord
+from tests.reports.exports.conftest import SHOP
+from tests.reports.exports.made import NIGHT, findings, lines
+
+
+def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
+
+
+_TIME = _text(64, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+# The API model states types and enumerations; these limits stand in the API's reference (AwsSecurityFinding) only.
+LIMITS = Draft202012Validator(
+    {
+        "type": "object",
+        "properties": {
+            "SchemaVersion": {"const": "2018-10-08"},
+            "Id": _text(512),
+            "ProductArn": _text(2048, r"^arn:aws[a-z-]*:securityhub:[a-z0-9-]+:\d{12}:product/\d{12}/default$"),
+            "GeneratorId": _text(512),
+            "AwsAccountId": _text(12, r"^\d{12}$"),
+            "Region": _text(16),
+            "Types": {"type": "array", "maxItems": 50, "items": _text(256, r"^[^/]+/[^/]+$")},
+            "CreatedAt": _TIME,
+            "UpdatedAt": _TIME,
+            "FirstObservedAt": _TIME,
+            "LastObservedAt": _TIME,
+            "Title": _text(256),
+            "Description": _text(1024),
+            "Remediation": {"properties": {"Recommendation": {"properties": {"Text": _text(512)}}}},
+            "ProductFields": {
+                "maxProperties": 50,
+                "propertyNames": {"maxLength": 128},
+                "additionalProperties": _text(2048),
+            },
+            "Resources": {
+                "minItems": 1,
+                "maxItems": 32,
+                "items": {"properties": {"Id": _text(512), "Type": _text(256), "Region": _text(16)}},
+            },
+            "Compliance": {
+                "properties": {
+                    "RelatedRequirements": {"minItems": 1, "maxItems": 32, "items": _text(64)},
+                    "StatusReasons": {"items": {"properties": {"Description": _text(2048)}}},
+                }
+            },
+        },
+    }
+)
+
+
+@cache
+def operation() -> OperationModel:
+    return botocore.session.get_session().get_service_model("securityhub").operation_model("BatchImportFindings")
+
+
+def wrong(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
+    """Where a value leaves the enumerations and patterns of the model, which botocore itself does not look at."""
+    if isinstance(shape, StructureShape):
+        for name, one in value.items():
+            yield from wrong(one, shape.members[name], f"{path}.{name}")
+    elif isinstance(shape, ListShape):
+        for one in value:
+            yield from wrong(one, shape.member, path)
+    elif isinstance(shape, MapShape):
+        for one in value.values():
+            yield from wrong(one, shape.value, path)
+    elif isinstance(shape, StringShape):
+        pattern = shape.metadata.get("pattern")
+        if (shape.enum and value not in shape.enum) or (pattern and not re.search(pattern, value)):
+            yield f"{path}: {value!r}"
+
+
+def check(line: str) -> list[dict[str, Any]]:
+    request = orjson.loads(line)
+    shape = operation().input_shape
+    assert shape is not None
+    report = ParamValidator().validate(request, shape)
+    assert not report.has_errors(), report.generate_report()
+    assert not list(wrong(request, shape))
+    imported: list[dict[str, Any]] = request["Findings"]
+    for one in imported:
+        LIMITS.validate(one)
+        assert len(orjson.dumps(one)) < 240_000
+    assert len({(one["ProductArn"], one["AwsAccountId"]) for one in imported}) == 1
+    assert len(imported) <= BATCH
+    assert len(line.encode()) < 6_000_000
+    return imported
+
+
+def test_every_finding_can_be_imported(everything: list[FindingRecord], night: Night) -> None:
+    """Batches are of one place, keep the limits, and hold each finding once under its own name."""
+    ordered = sorted(everything, key=lambda one: (one.account_id or "", one.region or ""))
+    out = io.StringIO()
+    assert write(out, night, ordered) == len(everything)
+    imported = [one for line in lines(out.getvalue()) for one in check(line)]
+    assert len({one["Id"] for one in imported}) == len(everything)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("off", ("FAILED", "NEW", "ACTIVE", "MEDIUM")),
+        ("accepted", ("FAILED", "SUPPRESSED", "ACTIVE", "MEDIUM")),
+        ("dark", ("WARNING", "NEW", "ACTIVE", "MEDIUM")),
+        ("unseen", ("WARNING", "SUPPRESSED", "ACTIVE", "MEDIUM")),
+        ("again", ("PASSED", "RESOLVED", "ARCHIVED", "INFORMATIONAL")),
+        ("fine", ("PASSED", "RESOLVED", "ACTIVE", "INFORMATIONAL")),
+        ("pair", ("NOT_AVAILABLE", "RESOLVED", "ACTIVE", "INFORMATIONAL")),
+    ],
+)
+def test_states(rotation: dict[str, FindingRecord], night: Night, key: str, expected: tuple[str, ...]) -> None:
+    """Waived is SUPPRESSED, resolved is ARCHIVED, unknown is WARNING: never PASSED or FAILED."""
+    one = asff(replace(rotation[key], severity="medium"), night)
+    told = (one["Compliance"]["Status"], one["Workflow"]["Status"], one["RecordState"], one["Severity"]["Label"])
+    assert told == expected
+
+
+def test_places(rotation: dict[str, FindingRecord], night: Night) -> None:
+    """A finding is filed in its account and region, in a global one's home, or where the user says."""
+    off = rotation["off"]
+    assert asff(off, night)["ProductArn"] == f"arn:aws:securityhub:eu-west-1:{SHOP}:product/{SHOP}/default"
+    assert asff(replace(off, region="global"), night)["Region"] == "us-east-1"
+    china = replace(off, resource_arn="arn:aws-cn:iam::1:x", region="global")
+    assert asff(china, night)["ProductArn"].startswith("arn:aws-cn:securityhub:cn-north-1:")
+    filed = asff(off, night, Hub("999900001111", "eu-central-1"))
+    assert (filed["AwsAccountId"], filed["Region"]) == ("999900001111", "eu-central-1")
+    assert filed["ProductFields"]["kmsledger/ResourceAccount"] == SHOP
+    assert asff(replace(off, account_id=None), night)["AwsAccountId"] == night.management_account
+    with pytest.raises(UserError, match="--security-hub"):
+        asff(replace(off, account_id=None), replace(night, management_account=None))
+
+
+def test_long_texts_are_cut(rotation: dict[str, FindingRecord], night: Night) -> None:
+    """What is longer than the format allows ends with an ellipsis at the limit; a batch has 100 findings at most."""
+    long = replace(rotation["off"], title="t" * 300, reason="r" * 2_000, fix="f" * 600, frameworks=["f" * 70] * 40)
+    one = asff(long, night)
+    assert one["Title"] == "t" * 255 + "…"
+    assert one["Description"] == "r" * 1023 + "…"
+    assert one["Remediation"]["Recommendation"]["Text"] == "f" * 511 + "…"
+    assert one["Compliance"]["RelatedRequirements"] == ["f" * 63 + "…"] * 32
+    out = io.StringIO()
+    assert write(out, night, [long] * 201) == 201
+    assert [len(check(line)) for line in lines(out.getvalue())] == [100, 100, 1]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(findings(), max_size=5))
+def test_any_findings_can_be_imported(found: list[FindingRecord]) -> None:
+    """Whatever the texts are and whatever is missing, the batches are valid and unknown stays unknown."""
+    out = io.StringIO()
+    write(out, NIGHT, found)
+    imported = [one for line in lines(out.getvalue()) for one in check(line)]
+    assert len(imported) == len(found)
+    for one, finding in zip(imported, found, strict=True):
+        told = one["Compliance"]["Status"]
+        assert (told in {"PASSED", "FAILED"}) == (finding.verdict in {"pass", "fail"})

@@ -1,0 +1,92 @@
+"""OCSF: events that the published schema accepts, and that say what is known."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+
+from reports.exports.ocsf import VERSION, event, write
+from reports.exports.source import Night
+from reports.findings.read import FindingRecord
+from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
+from tests.reports.exports.made import NIGHT, findings, lines
+
+
+@cache
+def schema() -> Draft202012Validator:
+    published = OcsfJsonSchemaEmbedded(get_ocsf_schema(version=VERSION))
+    return Draft202012Validator(published.get_class_schema("compliance_finding", profiles=["cloud"]))
+
+
+def test_every_finding_is_a_valid_event(everything: list[FindingRecord], night: Night) -> None:
+    """All findings of a mart, of every status, are valid Compliance Findings of OCSF 1.8.0."""
+    out = io.StringIO()
+    assert write(out, night, everything) == len(everything)
+    assert {one.status for one in everything} == {"pass", "fail", "unknown", "waived", "not_applicable"}
+    events = lines(out.getvalue())
+    assert len(events) == len(everything)
+    for line in events:
+        schema().validate(orjson.loads(line))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("off", (2, 1, 3)),
+        ("late", (1, 1, 3)),
+        ("accepted", (2, 3, 3)),
+        ("dark", (2, 1, 0)),
+        ("unseen", (2, 3, 0)),
+        ("again", (3, 4, 1)),
+        ("fine", (3, 4, 1)),
+        ("pair", (3, 4, 99)),
+    ],
+)
+def test_life_and_verdict(
+    rotation: dict[str, FindingRecord], night: Night, key: str, expected: tuple[int, int, int]
+) -> None:
+    """Create, Update and Close follow the life; waived is Suppressed; unknown is neither Pass nor Fail."""
+    one = event(rotation[key], night)
+    assert (one["activity_id"], one["status_id"], one["compliance"]["status_id"]) == expected
+    assert one["type_uid"] == 200300 + one["activity_id"]
+
+
+def test_what_an_event_says(rotation: dict[str, FindingRecord], night: Night) -> None:
+    """Places, times in milliseconds, standards apart from requirements, what to do, and a name that stays."""
+    one = event(rotation["again"], night)
+    assert one["time"] == 1_763_780_400_000 + 365 * 86_400_000 - 86_400_000
+    assert one["finding_info"]["first_seen_time"] == one["time"] - 86_400_000 == one["finding_info"]["last_seen_time"]
+    assert one["end_time"] == one["time"]
+    assert one["cloud"]["account"] == {"uid": SHOP, "name": "Shop", "type_id": 10, "type": "AWS Account"}
+    assert (one["cloud"]["provider"], one["cloud"]["region"], one["cloud"]["cloud_partition"]) == (
+        "AWS",
+        IRELAND,
+        "aws",
+    )
+    assert one["resources"][0]["owner"] == {"name": HOSTILE}
+    assert one["resources"][0]["uid"] == f"arn:aws:kms:{IRELAND}:{SHOP}:key/again"
+    assert "CIS AWS Foundations Benchmark 3.0.0" in one["compliance"]["standards"]
+    assert "CIS AWS Foundations Benchmark 3.0.0 - 3.6" in one["compliance"]["requirements"]
+    assert all(address.startswith("https://") for address in one["remediation"]["references"])
+    assert "CLI: " in one["remediation"]["desc"]
+    assert one["finding_info"]["uid"] != event(rotation["off"], night)["finding_info"]["uid"]
+    assert "age_days" in one["unmapped"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(findings())
+def test_any_finding_is_valid(finding: FindingRecord) -> None:
+    """Whatever the texts are and whatever is missing, the event is valid, one line, and unknown stays unknown."""
+    out = io.StringIO()
+    write(out, NIGHT, [finding])
+    assert out.getvalue().count("\n") == 1
+    one: dict[str, Any] = orjson.loads(out.getvalue())
+    schema().validate(one)
+    assert (one["compliance"]["status_id"] in {1, 3}) == (finding.verdict in {"pass", "fail"})
