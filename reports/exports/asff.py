@@ -13,7 +13,17 @@ from typing import Any, TextIO
 import orjson
 
 from models.errors import UserError
-from reports.exports.source import PRODUCT, Night, cut, iso, moments, partition_of, region_of, uid_of
+from reports.exports.source import (
+    PRODUCT,
+    Night,
+    cut,
+    iso,
+    moments,
+    partition_of,
+    partition_of_region,
+    region_of,
+    uid_of,
+)
 from reports.findings.read import FindingRecord
 
 BATCH = 100
@@ -31,7 +41,14 @@ _TYPES = {
     "AWS::RDS::DBClusterSnapshot": "AwsRdsDbClusterSnapshot",
     "AWS::CloudTrail::Trail": "AwsCloudTrailTrail",
 }
-_PARTITIONS = frozenset({"aws", "aws-cn", "aws-us-gov", "aws-us-iso", "aws-us-iso-b"})
+_PARTITIONS = {
+    "aws": "aws",
+    "aws-cn": "aws-cn",
+    "aws-us-gov": "aws-us-gov",
+    "aws-iso": "aws-us-iso",
+    "aws-iso-b": "aws-us-iso-b",
+}
+"""The format's words for partitions, which are not always those of ARNs; it has none for others."""
 _CLOSED = frozenset({"pass", "not_applicable"})
 
 
@@ -73,7 +90,7 @@ def asff(finding: FindingRecord, night: Night, hub: Hub | None = None) -> dict[s
             "name where to file findings with --security-hub ACCOUNT/REGION"
         )
     region = hub.region if hub else region_of(finding, night)
-    partition = partition_of(finding, night)
+    partition = partition_of_region(hub.region, night) if hub else partition_of(finding, night)
     first, last = moments(finding, night)
     severity = {"Label": _label(finding), "Original": cut(finding.severity, 64)}
     types = [f"{_CHECKS}/AWS Security Best Practices"]
@@ -138,7 +155,7 @@ def _resource(finding: FindingRecord, night: Night) -> dict[str, Any]:
     }
     partition = partition_of(finding, night)
     if partition in _PARTITIONS:
-        resource["Partition"] = partition
+        resource["Partition"] = _PARTITIONS[partition]
     return resource
 
 

@@ -12,12 +12,20 @@ import duckdb
 from reports.findings.read import FindingRecord
 
 PRODUCT = "kmsledger"
-_PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-us-iso", "us-isob": "aws-us-iso-b"}
+_PARTITIONS = {
+    "cn": "aws-cn",
+    "us-gov": "aws-us-gov",
+    "us-iso": "aws-iso",
+    "us-isob": "aws-iso-b",
+    "eusc-de": "aws-eusc",
+}
+"""Partitions by what their regions begin with; all others are of partition aws, or of the run's."""
 _HOMES = {
     "aws-cn": "cn-north-1",
     "aws-us-gov": "us-gov-west-1",
-    "aws-us-iso": "us-iso-east-1",
-    "aws-us-iso-b": "us-isob-east-1",
+    "aws-iso": "us-iso-east-1",
+    "aws-iso-b": "us-isob-east-1",
+    "aws-eusc": "eusc-de-east-1",
 }
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -101,8 +109,12 @@ def partition_of(finding: FindingRecord, night: Night) -> str:
     parts = finding.resource_arn.split(":", 2)
     if parts[0] == "arn" and len(parts) == 3 and parts[1] in {"aws", *_PARTITIONS.values()}:
         return parts[1]
-    prefix = (finding.region or "").rpartition("-")[0].rpartition("-")[0]
-    return _PARTITIONS.get(prefix) or night.partition or "aws"
+    return partition_of_region(finding.region or "", night)
+
+
+def partition_of_region(region: str, night: Night) -> str:
+    """The AWS partition of a region; of none, the run's."""
+    return _PARTITIONS.get("-".join(region.split("-")[:-2])) or night.partition or "aws"
 
 
 def region_of(finding: FindingRecord, night: Night) -> str:

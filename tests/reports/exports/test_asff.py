@@ -145,6 +145,10 @@ def test_places(rotation: dict[str, FindingRecord], night: Night) -> None:
     assert asff(replace(off, region="global"), night)["Region"] == "us-east-1"
     china = replace(off, resource_arn="arn:aws-cn:iam::1:x", region="global")
     assert asff(china, night)["ProductArn"].startswith("arn:aws-cn:securityhub:cn-north-1:")
+    secret = asff(replace(off, resource_arn="arn:aws-iso:kms:us-iso-east-1:1:key/x"), night)
+    assert secret["Resources"][0]["Partition"] == "aws-us-iso"
+    gov = asff(off, night, Hub("999900001111", "us-gov-west-1"))
+    assert gov["ProductArn"].startswith("arn:aws-us-gov:securityhub:us-gov-west-1:")
     filed = asff(off, night, Hub("999900001111", "eu-central-1"))
     assert (filed["AwsAccountId"], filed["Region"]) == ("999900001111", "eu-central-1")
     assert filed["ProductFields"]["kmsledger/ResourceAccount"] == SHOP
