@@ -17,30 +17,35 @@
 
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
-  CASE
-    WHEN p.external IS NULL OR (NOT p.external AND p.reason IS NOT NULL) THEN 'unknown'
-    WHEN p.external THEN 'fail'
-    WHEN NOT p.external THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN p.external THEN coalesce(g.grantee, 'a grantee that is not named') || ' of account ' || p.account
-      || ', which nobody knows, may use the key (' || array_to_string(g.operations, ', ') || ').'
-    WHEN p.external IS NULL OR p.reason IS NOT NULL THEN 'It is not known who holds the grant: ' || coalesce(p.reason,
-      'it was not analysed') || '.'
-    ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
-  END AS reason
-FROM grants g
-LEFT JOIN (
+WITH odd AS (
   SELECT key_arn, via, bool_or(access = 'external') AS external,
     any_value(principal_account) FILTER (access = 'external') AS account,
     min(reason) FILTER (access = 'unknown') AS reason
   FROM access_paths
-  WHERE path = 'grant' AND via <> ''
+  WHERE path = 'grant' AND via <> '' AND access IN ('external', 'unknown')
   GROUP BY key_arn, via
-) p ON p.key_arn = g.key_arn AND p.via = g.grant_id
-WHERE NOT g.for_service OR p.external
+), held AS (
+  SELECT g.*,
+    EXISTS (FROM access_paths a WHERE a.path = 'grant' AND a.via = g.grant_id AND a.key_arn = g.key_arn) AS analysed
+  FROM grants g
+)
+SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+  CASE
+    WHEN NOT g.analysed OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
+    WHEN o.external THEN 'fail'
+    WHEN g.analysed AND o.key_arn IS NULL THEN 'pass'
+    ELSE 'unknown'
+  END AS status,
+  CASE
+    WHEN o.external THEN coalesce(g.grantee, 'a grantee that is not named') || ' of account ' || o.account
+      || ', which nobody knows, may use the key (' || array_to_string(g.operations, ', ') || ').'
+    WHEN NOT g.analysed OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: ' || coalesce(o.reason,
+      'it was not analysed') || '.'
+    ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
+  END AS reason
+FROM held g
+LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.via = g.grant_id
+WHERE NOT g.for_service OR o.external
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

@@ -29,13 +29,13 @@ WITH found AS (
         || (len(who) - 3) || ' more' ELSE '' END || ' all actions.') - 3) || ' more.' ELSE '' END AS sentences
   FROM (
     SELECT key_arn, sid, position, list_sort(list_filter(principals, lambda one: one <> account_id
-      AND NOT regexp_full_match(one, 'arn:[a-z-]+:iam::' || account_id || ':root')
+      AND NOT ends_with(one, ':iam::' || account_id || ':root')
       AND NOT regexp_full_match(one, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS who
     FROM key_policy_statements
     WHERE effect = 'Allow' AND has_resource AND principal_kind = 'Principal' AND NOT not_actions
       AND len(list_filter(actions, lambda one: lower(one) IN ('kms:*', '*'))) > 0
-      AND NOT (len(principals) = 1 AND regexp_full_match(principals[1], '(arn:[a-z-]+:iam::)?' || account_id
-        || '(:root)?'))
+      AND NOT (len(principals) = 1 AND (principals[1] = account_id
+        OR ends_with(principals[1], ':iam::' || account_id || ':root')))
   ) AS wide
   WHERE len(who) > 0
   GROUP BY key_arn

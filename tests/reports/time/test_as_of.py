@@ -15,9 +15,9 @@ from models.settings import Settings
 from reports.commands import mart as mart_command
 from reports.commands import report as report_command
 from reports.mart import past, views
+from reports.mart.commands import sql as sql_command
 from reports.mart.errors import QueryError
 from reports.mart.moments import moments, resolve
-from reports.mart.commands import sql as sql_command
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
 from tests.reports.time.nights import Nights
