@@ -1,0 +1,192 @@
+"""The tables of the benchmark's year: SQL expressions that make each row of its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.tables import facets
+
+SHARED = 50
+"""Keys with the same policy text."""
+
+REGION = "CASE {i} / 250 % 4 WHEN 0 THEN 'eu-west-1' WHEN 1 THEN 'us-east-1' WHEN 2 THEN 'eu-central-1' ELSE 'ap-south-1' END"
+ACCOUNT = "(111000000000 + {i} / 1000 * 7919)"
+_KEY_ID = "printf('%08x-0000-4000-8000-%012x', {i}, {i} * 40503 % 281474976710656)"
+KEY = f"printf('arn:aws:kms:%s:%d:key/%08x-0000-4000-8000-%012x', {REGION}, {ACCOUNT}, {{i}}, {{i}} * 40503 % 281474976710656)"
+_KINDS = (
+    "CASE {i} % 4 WHEN 0 THEN 'AWS::SecretsManager::Secret' WHEN 1 THEN 'AWS::RDS::DBInstance' "
+    "WHEN 2 THEN 'AWS::S3::Bucket' ELSE 'AWS::EC2::Volume' END"
+)
+_RESOURCE = (
+    "CASE {i} % 4 WHEN 2 THEN printf('arn:aws:s3:::data-%08d', {i}) ELSE printf('arn:aws:%s:%s:%d:%s-%08d', "
+    "CASE {i} % 4 WHEN 0 THEN 'secretsmanager' WHEN 1 THEN 'rds' ELSE 'ec2' END, "
+    f"{REGION}, {ACCOUNT}, "
+    "CASE {i} % 4 WHEN 0 THEN 'secret:service/data' WHEN 1 THEN 'db:data' ELSE 'volume/vol' END, {i}) END"
+)
+_LISTED = f"CASE {{i}} % 4 WHEN 2 THEN 'global' ELSE {REGION} END"
+_TIME = "strftime('%Y-%m-%d %H:%M:%S', '2022-01-01', {shift}) || '.000000'"
+_OPERATIONS = '\'["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]\''
+_GRANTEE = (
+    "CASE {c} WHEN 0 THEN printf('arn:aws:sts::%d:assumed-role/aws:ec2-infrastructure/i-%017x', {account}, {i}) "
+    "WHEN 1 THEN printf('arn:aws:iam::%d:role/aws-service-role/autoscaling.amazonaws.com/"
+    "AWSServiceRoleForAutoScaling', {account}) "
+    "ELSE printf('arn:aws:iam::%d:role/service-%d', {account}, {i} % 40) END"
+)
+_CONSTRAINTS = (
+    'CASE {c} WHEN 0 THEN printf(\'{{"EncryptionContextSubset":{{"aws:ebs:id":"vol-%017x"}}}}\', {i}) '
+    'WHEN 2 THEN printf(\'{{"EncryptionContextEquals":{{"tenant":"%d"}}}}\', {i}) END'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class YearTable:
+    """``columns`` are expressions over ``{i}`` (the key's or resource's number), ``{c}`` (which of its rows) and ``{v}``."""
+
+    name: str
+    columns: dict[str, str]
+    salt: int | None
+    """Spreads the changes over the nights; ``None`` for rows that never change."""
+    rows: int = 1
+    """Rows of a key."""
+    block: int = 1
+    """Rows that change together."""
+
+    @property
+    def natural(self) -> tuple[str, ...]:
+        """The columns that identify a row."""
+        return facets()[self.name].natural
+
+
+TABLES = (
+    YearTable("key", {"key_arn": KEY, "key_id": _KEY_ID, "account_id": ACCOUNT, "region": REGION}, None),
+    YearTable(
+        "key_metadata",
+        {
+            "key_arn": KEY,
+            "manager": "'CUSTOMER'",
+            "state": "CASE WHEN ({i} / 100 + {v}) % 10 = 0 THEN 'Disabled' ELSE 'Enabled' END",
+            "enabled": "({i} / 100 + {v}) % 10 <> 0",
+            "description": "printf('Data of service %d, revision %d', {i} % 977, {v})",
+            "key_usage": "'ENCRYPT_DECRYPT'",
+            "key_spec": "'SYMMETRIC_DEFAULT'",
+            "origin": "'AWS_KMS'",
+            "created_at": _TIME.format(shift="'-' || ({i}) || ' minutes'"),
+            "multi_region": "0",
+            "algorithms": '\'{{"encryption":["SYMMETRIC_DEFAULT"]}}\'',
+        },
+        31,
+    ),
+    YearTable(
+        "key_policy",
+        {"key_arn": KEY, "policy_hash": "CAST(printf('%08x%08x', {i} / 50, {v}) AS BLOB)"},
+        37,
+        block=SHARED,
+    ),
+    YearTable(
+        "key_rotation",
+        {
+            "key_arn": KEY,
+            "status": "CASE WHEN {i} % 7 = 0 THEN 'off' ELSE 'on' END",
+            "period_days": "365 - {v}",
+            "next_rotation_at": _TIME.format(shift="'+' || (1500 + {v}) || ' days'"),
+        },
+        41,
+    ),
+    YearTable(
+        "key_rotation_event",
+        {
+            "key_arn": KEY,
+            "rotated_at": _TIME.format(shift="'+' || ({i} % 365) || ' days'"),
+            "rotation_type": "'AUTOMATIC'",
+        },
+        None,
+    ),
+    YearTable(
+        "key_last_use",
+        {
+            "key_arn": KEY,
+            "operation": "'Decrypt'",
+            "used_at": _TIME.format(shift="'+' || (1000 + {v}) || ' days'"),
+            "tracking_started_at": "'2022-06-01 00:00:00.000000'",
+            "key_created_at": _TIME.format(shift="'-' || ({i}) || ' minutes'"),
+        },
+        43,
+    ),
+    YearTable(
+        "alias",
+        {
+            "alias_arn": f"printf('arn:aws:kms:%s:%d:alias/data-%08d', {REGION}, {ACCOUNT}, {{i}})",
+            "alias_name": "printf('alias/data-%08d', {i})",
+            "account_id": ACCOUNT,
+            "region": REGION,
+            "target_key_id": _KEY_ID,
+            "target_key_arn": KEY,
+            "created_at": "'2023-01-01 00:00:00.000000'",
+            "updated_at": _TIME.format(shift="'+' || (1000 + {v}) || ' days'"),
+        },
+        47,
+    ),
+    YearTable(
+        "tag",
+        {
+            "resource_arn": KEY,
+            "tag_key": "'owner'",
+            "tag_value": "printf('team-%d-%d', {i} % 311, {v})",
+        },
+        53,
+    ),
+    YearTable(
+        "key_grant",
+        {
+            "key_arn": KEY,
+            "grant_id": "printf('%032x%016x%016x', {i}, {c}, {v})",
+            "grantee_principal": _GRANTEE.format(c="{c}", account=ACCOUNT, i="{i}"),
+            "retiring_principal": "CASE {c} WHEN 0 THEN 'ec2.eu-west-1.amazonaws.com' END",
+            "issuing_account": f"printf('arn:aws:iam::%d:root', {ACCOUNT})",
+            "operations": _OPERATIONS,
+            "constraints": _CONSTRAINTS,
+            "created_at": _TIME.format(shift="'+' || (1000 + {v}) || ' days'"),
+        },
+        61,
+        rows=3,
+    ),
+    YearTable(
+        "resource",
+        {
+            "resource_arn": _RESOURCE,
+            "resource_type": _KINDS,
+            "account_id": ACCOUNT,
+            "region": REGION,
+            "listed_in": _LISTED,
+            "name": "printf('data-%08d', {i})",
+            "status": "CASE {v} % 2 WHEN 0 THEN 'available' ELSE 'modifying' END",
+            "encryption": "'aws:kms'",
+            "created_at": _TIME.format(shift="'-' || ({i}) || ' minutes'"),
+            "details": 'printf(\'{{"Engine":"postgres","Revision":%d}}\', {v})',
+        },
+        67,
+    ),
+    YearTable(
+        "key_reference",
+        {
+            "resource_arn": _RESOURCE,
+            "role": "'storage'",
+            "position": "0",
+            "form": "'key_arn'",
+            "raw": KEY.replace("{i}", "({i} + {v} % 2)"),
+            "target_arn": KEY.replace("{i}", "({i} + {v} % 2)"),
+        },
+        71,
+    ),
+    YearTable(
+        "key_usage",
+        {
+            "resource_arn": _RESOURCE,
+            "role": "'storage'",
+            "position": "0",
+            "key_arn": KEY.replace("{i}", "({i} + {v} % 2)"),
+            "key_class": "'customer'",
+        },
+        71,
+    ),
+)
