@@ -42,7 +42,9 @@ def scoutsuite(directory: Path) -> Iterator[Word]:
                 path = finding["path"].split(".")
                 flagged = {".".join(item.split(".")[: len(path)]) for item in finding.get("items", ())}
                 for place, entry in _walk(services, path):
-                    if arn := entry.get("arn") or entry.get("ARN"):
+                    # An entry with a link stands for one of another region: it is judged there, if that was read.
+                    arn = None if "scout_link" in entry else entry.get("arn")
+                    if arn:
                         # the ARN of a bucket is given as that of its objects
                         yield Word(check, arn.removesuffix("/*"), "fail" if place in flagged else "pass")
 

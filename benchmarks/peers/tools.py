@@ -94,7 +94,6 @@ def _variables(visit: Visit, place: Path) -> dict[str, str]:
         "AWS_REGION": visit.regions[0],
         "AWS_ENDPOINT_URL": visit.endpoint,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",  # S3 Control would put the account in front of the address
     }
 
 
