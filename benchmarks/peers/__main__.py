@@ -75,7 +75,8 @@ def measure(directory: Path, tools: Sequence[Tool], environments: Path, wanted: 
         code = subprocess.run(command, env=environment(aws, EXTERNAL_ID), check=False).returncode
         if code not in GOOD:
             sys.exit(f"kmsledger crawl ended with {code}")
-        figures["kmsledger"] = {"seconds": time.monotonic() - started, **_calls(aws, mark)}
+        crawled = {"seconds": time.monotonic() - started, "accounts": len(world.readable)}
+        figures["kmsledger"] = {**crawled, **_calls(aws, mark)}
         known = _known_accounts(directory / MART, world)
         for tool in tools:
             total: dict[str, float] = {}
@@ -100,7 +101,7 @@ def report(directory: Path, tools: Sequence[Tool]) -> int:
     )
     for name, each in figures.items():
         numbers = " | ".join(f"{each.get(what, 0):,.0f}" for what in ("seconds", "calls", "refused", "missing"))
-        print(f"| {name} | {each.get('version', '')} | {each.get('accounts', 9):.0f} | {numbers} |")
+        print(f"| {name} | {each.get('version', '')} | {each['accounts']:.0f} | {numbers} |")
     differences: list[Difference] = []
     rows = []
     for tool in tools:
