@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.crawl_settings import CrawlSettings
 from models.errors import UserError
+from models.report_settings import ReportSettings
 from models.rule_settings import OwnerSettings, RuleSettings, Threshold
 from models.setting_values import (
     AccountId,
@@ -210,15 +211,6 @@ class PartySettings(Group):
 
     name: Text
     accounts: Annotated[tuple[AccountId, ...], Field(min_length=1)]
-
-
-class ReportSettings(Group):
-    """Where answers go; a table in the HTML shows `list_limit` rows and says what it leaves out."""
-
-    directory: FilePath = Path("reports-out")
-    title: Text = "KMS ledger"
-    mart: FilePath = Path("kmsledger.duckdb")
-    list_limit: Annotated[int, whole(10, 100_000, "rows")] = 5000
 
 
 def _subject(value: Any) -> Any:

@@ -54,7 +54,9 @@ class Summary:
     """What the body of a mail says about one run.
 
     The lists hold the top entries only; the totals count all of them, so that the mail can say how many it leaves
-    out. `gaps` are the reasons why something is not known and are always shown. `finished_at` is an aware time.
+    out. `gaps` are the reasons why something is not known and are always shown. `turned` says in words how the findings
+    turned since the run before, is empty if none did, and None if there is nothing to compare with. `finished_at` is an
+    aware time.
     """
 
     title: str
@@ -66,6 +68,9 @@ class Summary:
     attention_total: int = 0
     changes: tuple[str, ...] = ()
     changes_total: int = 0
+    new_findings: tuple[AttentionItem, ...] = ()
+    new_findings_total: int = 0
+    turned: str | None = None
     gaps: tuple[str, ...] = ()
     gaps_total: int = 0
 
@@ -171,9 +176,7 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     if summary.status == "complete" and gap_count:
         tone = "partial"
         status_line = "Complete, with gaps: every scope was read, but not everything in it is known (see below)."
-    attention = tuple(
-        AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in summary.attention
-    )
+    attention, new = _items(summary.attention), _items(summary.new_findings)
     whole = summary.status == "complete" and not gap_count
     return _View(
         title=_text(summary.title),
@@ -187,6 +190,13 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 attention,
                 _more(summary.attention_total, attention),
                 "Nothing needs attention." if whole else "No finding in what could be read.",
+            ),
+            _Section(
+                "New findings",
+                new,
+                _more(summary.new_findings_total, new),
+                _nothing_new(summary.turned, whole=whole),
+                f"Since the run before: {_text(summary.turned)}." if summary.turned else "",
             ),
             _lines(
                 "Not known",
@@ -204,6 +214,16 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
         ),
         notes=(*(f"Attached: {clean(name)}" for name in attached), *notes),
     )
+
+
+def _items(items: tuple[AttentionItem, ...]) -> tuple[AttentionItem, ...]:
+    return tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in items)
+
+
+def _nothing_new(turned: str | None, *, whole: bool) -> str:
+    if turned is None:
+        return "There is nothing to compare with: no earlier run was judged."
+    return "No new finding." if whole else "No new finding in what could be read."
 
 
 def _no_gaps(status: Status) -> str:

@@ -7,9 +7,8 @@ from typing import Final
 
 from reports.html.source import Row, Source
 from reports.html.text import counted, date, days
-from reports.html.wording import STATES, account, by_service, place, several
+from reports.html.wording import SEVERITIES, STATES, account, by_service, place, several
 
-SEVERITIES: Final = ("critical", "high", "medium", "low", "info")
 RESCUE: Final = timedelta(days=7)
 """How long RDS waits for a lost key before the database can only be restored from a backup."""
 
@@ -91,6 +90,13 @@ def _deadline(since: datetime) -> str:
 
 
 def _rule(row: Row) -> Notice:
+    if row["rule_id"] is None:
+        more = row["rules"] - len(row["examples"])
+        titles = ", ".join(f"“{title}”" for title in row["examples"])
+        text = f"{row['rules']:,} rules of high severity fail, with {counted(row['failed'], 'finding')}: {titles}"
+        return Notice(
+            row["severity"], f"{text} and {more:,} more." if more else f"{text}.", "All of them, worst first", "rules"
+        )
     where = f"Rule {row['rule_id']} · "
     where += (
         account(row["account_id"], row["account_name"]) if row["accounts"] == 1 else f"{row['accounts']:,} accounts"
@@ -114,7 +120,8 @@ def _vendor(row: Row) -> Notice:
         "over_shared": ("key is shared more widely than it asks", "keys are shared more widely than it asks"),
     }.get(row["verdict"], ("thing is not as it asks", "things are not as it asks"))
     names = several(list(dict.fromkeys(name for name in row["names"] if name)))
-    return Notice(row["severity"], f"{row['vendor']}: {counted(row['checks'], *what)}: {names}.", where, link)
+    text = f"{row['vendor']}: {counted(row['checks'], *what)}"
+    return Notice(row["severity"], f"{text}: {names}." if names else f"{text}.", where, link)
 
 
 def _change(row: Row) -> Notice:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from models.errors import UserError
 from models.settings import Settings
 from reports.html import render
+from reports.html.compliance import Compliance
 from reports.html.estate import Estate
 from reports.html.source import Source
 from reports.mart import past
@@ -28,6 +29,9 @@ class Report:
 
 REPORTS: Final = (
     Report("estate", "Every key, what it protects, who is named on it, what changed.", "estate.html.j2", Estate),
+    Report(
+        "compliance", "Controls of frameworks, and the rules behind them as evidence.", "compliance.html.j2", Compliance
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 LEAST: Final = 1.2
@@ -30,3 +31,44 @@ def stack(counts: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
         parts.append(Part(name, count, round(start, 2), round(width * scale, 2)))
         start += width * scale
     return tuple(parts)
+
+
+@dataclass(frozen=True)
+class Night:
+    """The findings of one night."""
+
+    at: datetime
+    fail: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a trend, in percent of width and height: what fails stands at the bottom, what is unknown upon it."""
+
+    night: Night
+    left: float
+    width: float
+    fail: float
+    unknown: float
+
+
+def columns(nights: Sequence[Night], places: int = 14) -> tuple[Column, ...]:
+    """The columns of a trend in the order of the nights, one for each of `places`; the highest column fills the height."""
+    highest = max((night.fail + night.unknown for night in nights), default=0)
+    width = 100 / max(places, len(nights))
+    return tuple(
+        Column(
+            night,
+            left=round(at * width, 2),
+            width=round(width, 2),
+            fail=_height(night.fail, highest),
+            unknown=_height(night.unknown, highest),
+        )
+        for at, night in enumerate(nights)
+    )
+
+
+def _height(count: int, highest: int) -> float:
+    # The highest column may have two parts that are widened.
+    return round(max(8.0, count * 84 / highest), 2) if count else 0.0

@@ -6,11 +6,11 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final
 
-from models.settings import Settings
 from reports.html.attention import Attention, attention
-from reports.html.source import Cut, Row, Source
+from reports.html.run import RunReport
+from reports.html.source import Cut, Row
+from reports.html.verdicts import Verdicts
 from reports.html.wording import CLASSES, SERVICES
-from reports.mart.errors import MartError
 
 NESTED: Final = 50
 """How many grants, resources or keys are listed inside one row; their full number is always stated."""
@@ -19,42 +19,13 @@ FEW: Final = 10
 """The same for keys that name somebody of the organization, which is what policies do."""
 
 
-class Estate:
+class Estate(RunReport):
     """What the template asks of the mart."""
 
-    def __init__(self, source: Source, settings: Settings) -> None:
-        self._source = source
-        self._limit = settings.report.list_limit
-        self.title = settings.report.title
-
     @cached_property
-    def run(self) -> Row:
-        """The run that the mart is about."""
-        run = self._source.row("run")
-        if run is None:
-            raise MartError("the mart holds no run: run `kmsledger crawl` first")
-        return run
-
-    @cached_property
-    def scopes(self) -> dict[str, int]:
-        """Account-regions by outcome."""
-        return {row["outcome"]: row["scopes"] for row in self._source.rows("scopes")}
-
-    @property
-    def in_scope(self) -> int:
-        """Account-regions that the run was asked to read."""
-        return sum(self.scopes.get(outcome, 0) for outcome in ("complete", "partial", "failed"))
-
-    @cached_property
-    def missing(self) -> Cut:
-        """What is missing, grouped by cause: at most ten lines."""
-        cut = self._source.cut("missing", 10)
-        return Cut(cut.total, cut.limit, iter(list(cut.rows)))
-
-    @cached_property
-    def open_gaps(self) -> int:
-        """How many answers are missing."""
-        return sum(self.service_gaps.values())
+    def verdicts(self) -> Verdicts:
+        """What the rules say."""
+        return Verdicts(self._source, self._settings, self.run)
 
     @cached_property
     def attention(self) -> Attention:
@@ -93,11 +64,6 @@ class Estate:
         """References by kind of key, over all services."""
         return {name: sum(counts.get(name, 0) for counts in self.classes.values()) for name in CLASSES}
 
-    @cached_property
-    def service_gaps(self) -> dict[str, int]:
-        """Missing answers by service."""
-        return {row["service"]: row["gaps"] for row in self._source.rows("service_gaps")}
-
     def usage(self, service: str) -> Cut:
         """What uses which key in one service."""
         return self._source.cut("usage", self._limit, service=service)
@@ -114,15 +80,6 @@ class Estate:
     def changes(self) -> Cut:
         """What changed since the run before."""
         return self._source.cut("changes", self._limit, run_id=self.run["run_id"])
-
-    @cached_property
-    def rules(self) -> list[Row]:
-        """The rules with their counts."""
-        return list(self._source.rows("rules"))
-
-    def findings(self, rule_id: str) -> Cut:
-        """What fails a rule or is not known about it."""
-        return self._source.cut("findings", self._limit, rule_id=rule_id)
 
     @cached_property
     def vendor_profiles(self) -> list[Row]:

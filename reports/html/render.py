@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from models.errors import UserError
 from reports.html import wording
-from reports.html.charts import stack
+from reports.html.charts import columns, stack
 from reports.html.tables import TABLES
 from reports.html.text import FILTERS, shown
 
@@ -41,7 +41,7 @@ def environment() -> Environment:
         finalize=shown,
     )
     made.filters |= FILTERS
-    made.globals |= {"words": wording, "stack": stack, "tables": TABLES}
+    made.globals |= {"words": wording, "stack": stack, "columns": columns, "tables": TABLES}
     return made
 
 

@@ -11,11 +11,15 @@ from reports.delivery.mail import AttentionItem, Status, Summary
 from reports.html.estate import Estate
 from reports.html.source import Source
 from reports.html.text import share
-from reports.html.wording import missing
+from reports.html.verdicts import Verdicts
+from reports.html.wording import SEVERITIES, missing, place, turned
 
 TOP: Final = 10
 """Entries of each list."""
+NEW: Final = 3
+"""How many new findings are told."""
 
+_FAILING: Final = ("new", "reopened", "returned")
 _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial"}
 
 
@@ -33,25 +37,40 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         attention_total=len(notices),
         changes=tuple(row["sentence"] for row in islice(changes.rows, TOP)),
         changes_total=changes.total,
+        new_findings=_new(estate.verdicts),
+        new_findings_total=sum(estate.verdicts.moved[name] for name in _FAILING),
+        turned=turned(estate.verdicts.moved) if estate.verdicts.judged_before else None,
         gaps=tuple(map(missing, estate.missing.rows)),
         gaps_total=estate.missing.total,
     )
 
 
+def _new(verdicts: Verdicts) -> tuple[AttentionItem, ...]:
+    """The gravest of the findings that fail since this run, one of each resource: new ones, and those that are back."""
+    rows = [row for name, found in verdicts.moves if name in _FAILING for row in found]
+    gravest = {row["resource_arn"]: row for row in sorted(rows, key=lambda row: -SEVERITIES.index(row["severity"]))}
+    return tuple(
+        AttentionItem(
+            row["severity"],
+            f"{row['resource_name'] or row['resource_arn']}: {row['reason'] or row['title']}",
+            f"Rule “{row['title']}” · {place(row)} · {row['resource_arn']}",
+        )
+        for row in sorted(gravest.values(), key=lambda row: SEVERITIES.index(row["severity"]))[:NEW]
+    )
+
+
 def _headline(estate: Estate) -> tuple[tuple[str, str], ...]:
-    figures, complete = estate.figures, estate.scopes.get("complete", 0)
-    failed = sum(row["fail"] for row in estate.severities)
-    unknown = sum(row["unknown"] for row in estate.severities)
+    figures, complete, totals = estate.figures, estate.scopes.get("complete", 0), estate.verdicts.totals
     return (
         (
             "Account-regions read completely",
             f"{complete:,} of {estate.in_scope:,} ({share(complete, estate.in_scope)})",
         ),
         ("Customer managed keys", _with(figures["customer_keys"], figures["customer_unknown"], "not fully known")),
-        ("AWS managed keys", f"{figures['aws_keys']:,}"),
         ("References to keys", _with(figures["uses"], figures["uses_unknown"], "to an unknown key")),
-        ("Findings that fail", _with(failed, unknown, "unknown")),
-        ("Changes", f"{figures['changes']:,}"),
+        ("Findings that fail", f"{totals['fail']:,}"),
+        ("Findings unknown", f"{totals['unknown']:,}"),
+        ("Findings waived", f"{totals['waived']:,}"),
     )
 
 

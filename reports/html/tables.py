@@ -106,6 +106,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("severity", "Severity"),
             Column("rule", "Rule", "wide"),
             Column("share", "Shares", "chart"),
+            Column("turned", "Since the last run"),
             Column("fail", "Fail", "num"),
             Column("unknown", "Unknown", "num"),
             Column("waived", "Waived", "num"),
@@ -114,6 +115,36 @@ TABLES: Final[dict[str, Table]] = {
         ),
         "SELECT rule_id, status, count(*) FROM findings GROUP BY ALL ORDER BY ALL",
     ),
+    "turned": Table(
+        (
+            Column("turned", "Turned"),
+            Column("severity", "Severity"),
+            Column("resource", "Resource", "wide"),
+            Column("place", "Account, region"),
+            Column("verdict", "Rule and reason", "wide"),
+            Column("owner", "Owner"),
+        ),
+        "SELECT * FROM findings WHERE status IN ('fail', 'unknown') AND since = (SELECT max(started_at) FROM runs)",
+    ),
+    "undecided": Table(
+        (
+            Column("resource", "Resource", "wide"),
+            Column("place", "Account, region"),
+            Column("rules", "Rules", "num"),
+            Column("reason", "What the gravest of them says", "wide"),
+        ),
+        "SELECT resource_arn, count(*) FROM findings WHERE status = 'unknown' GROUP BY ALL ORDER BY 2 DESC",
+    ),
+    "quiet": Table(
+        (
+            Column("family", "Family"),
+            Column("rules", "Rules", "num"),
+            Column("which", "Which", "wide"),
+            Column("pass", "Pass", "num"),
+            Column("na", "Not applicable", "num"),
+        ),
+        "SELECT family, rule_id, sum(pass), sum(not_applicable) FROM rule_results GROUP BY ALL ORDER BY ALL",
+    ),
     "findings": Table(
         (
             Column("status", "Status"),
@@ -121,10 +152,34 @@ TABLES: Final[dict[str, Table]] = {
             Column("place", "Account, region"),
             Column("reason", "Reason", "wide"),
             Column("owner", "Owner"),
-            Column("first_failed", "Fails since"),
-            Column("since", "Status since"),
+            Column("open", "Open, days", "num"),
         ),
         "SELECT * FROM findings WHERE rule_id = '{}' ORDER BY status, resource_arn",
+    ),
+    "frameworks": Table(
+        (
+            Column("framework", "Framework", "wide"),
+            Column("share", "Controls by state", "chart"),
+            Column("controls", "Controls", "num"),
+            Column("failed", "Failed", "num"),
+            Column("unknown", "Not fully known", "num"),
+            Column("met", "Met", "num"),
+            Column("idle", "Nothing to judge", "num"),
+        ),
+        "SELECT * FROM frameworks ORDER BY title, version",
+    ),
+    "waivers": Table(
+        (
+            Column("waiver", "Waiver", "wide"),
+            Column("rule", "Rule", "wide"),
+            Column("what", "What it is for", "wide"),
+            Column("reason", "Reason", "wide"),
+            Column("owner", "Owner"),
+            Column("ticket", "Ticket"),
+            Column("expires", "Holds until"),
+            Column("waives", "Waives", "num"),
+        ),
+        "SELECT * FROM waivers ORDER BY expired, expires, rule_id, waiver",
     ),
     "gaps": Table(
         (

@@ -1,9 +1,11 @@
 """The words for what the views say in codes: services, kinds of key, outcomes, parties."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from reports.html.text import counted, region
 
+SEVERITIES: Final = ("critical", "high", "medium", "low", "info")
 CLASSES: Final[dict[str, str]] = {
     "customer": "Customer managed",
     "aws_managed": "AWS managed",
@@ -52,6 +54,41 @@ STATES: Final[dict[str, str]] = {
     "PendingReplicaDeletion": "Pending replica deletion",
     "PendingImport": "Pending import",
 }
+
+FINDINGS: Final[dict[str, str]] = {
+    "fail": "Fail",
+    "unknown": "Unknown",
+    "waived": "Waived",
+    "pass": "Pass",
+    "not_applicable": "Not applicable",
+}
+ARE: Final[dict[str, str]] = {"fail": "fail", "unknown": "are unknown", "waived": "are waived"}
+MOVES: Final[dict[str, str]] = {
+    "new": "New",
+    "reopened": "Reopened",
+    "returned": "Fails again",
+    "unknown": "Unknown now",
+    "resolved": "Resolved",
+}
+"""How a finding turned in a run, as a label."""
+MOVED: Final[dict[str, str]] = {
+    "new": "new",
+    "reopened": "reopened",
+    "returned": "waived or unknown before",
+    "unknown": "newly unknown",
+    "resolved": "resolved",
+}
+"""The same after a number."""
+MOVE_MARKS: Final[dict[str, str]] = {
+    "new": "bad",
+    "reopened": "bad",
+    "returned": "bad",
+    "unknown": "unknown",
+    "resolved": "good",
+}
+
+STATE_MARKS: Final[dict[str, str]] = {"fail": "bad", "unknown": "unknown", "pass": "good", "not_applicable": "info"}
+"""The marks of a control's state."""
 
 VENDOR_VERDICTS: Final[dict[str, str]] = {
     "broken": "Broken",
@@ -107,6 +144,52 @@ def vendor_subject(row: dict[str, Any]) -> str:
         return str(row["key_alias"] or row["key_arn"])
     subject = str(row["subject"] or "")
     return subject.partition(":role/")[2] or subject or f"profile {row['profile']}"
+
+
+def status_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
+    """Findings by status, in the order in which statuses are always shown."""
+    return [(name, row[name]) for name in FINDINGS]
+
+
+def severity_order(name: str) -> int:
+    """The place of a severity, the gravest first."""
+    return SEVERITIES.index(name)
+
+
+def turned(counts: Mapping[str, int]) -> str:
+    """`3 new, 1 reopened, 2 resolved`: only what there is."""
+    return ", ".join(f"{counts[name]:,} {word}" for name, word in MOVED.items() if counts.get(name))
+
+
+def rules_by_state(rules: list[dict[str, Any]]) -> str:
+    """How many rules fail, cannot tell, pass and have nothing to judge."""
+    failing = sum(bool(rule["fail"]) for rule in rules)
+    undecided = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
+    met = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
+    idle = len(rules) - failing - undecided - met
+    parts = (
+        (failing, "fails somewhere", "fail somewhere"),
+        (undecided, "cannot tell everywhere", "cannot tell everywhere"),
+        (met, "passes", "pass"),
+        (idle, "has nothing to judge", "have nothing to judge"),
+    )
+    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count)
+
+
+def controls_by_state(framework: Mapping[str, int]) -> str:
+    """How many controls failed, are not fully known, are met, and have nothing to judge."""
+    parts = (
+        ("fail", "failed"),
+        ("unknown", "not fully known"),
+        ("pass", "met"),
+        ("not_applicable", "with nothing to judge"),
+    )
+    return ", ".join(f"{framework[name]:,} {word}" for name, word in parts if framework[name])
+
+
+def rule_link(rule: dict[str, Any]) -> str:
+    """Where the estate report tells more of a rule."""
+    return f"rule-{rule['rule_id']}" if rule["fail"] or rule["unknown"] or rule["waived"] else "quiet"
 
 
 def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:

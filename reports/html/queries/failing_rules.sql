@@ -1,14 +1,24 @@
--- Rules of the two highest severities that fail, with a few of the resources that fail them.
-SELECT
-    rule_id,
-    any_value(title) AS title,
-    severity,
-    count(*) AS failed,
-    list_sort(list(coalesce(resource_name, resource_arn)))[1:3] AS examples,
-    count(DISTINCT account_id) AS accounts,
-    any_value(account_id) AS account_id,
-    any_value(account_name) AS account_name
-FROM findings
-WHERE status = 'fail' AND severity IN ('critical', 'high')
-GROUP BY rule_id, severity
+-- Rules of critical severity that fail, with a few of the resources that fail them, and all those of high severity as one row.
+WITH failing AS (
+    SELECT
+        rule_id,
+        any_value(title) AS title,
+        severity,
+        count(*) AS failed,
+        min(coalesce(resource_name, resource_arn), 3) AS examples,
+        count(DISTINCT account_id) AS accounts,
+        any_value(account_id) AS account_id,
+        any_value(account_name) AS account_name
+    FROM findings
+    WHERE status = 'fail' AND severity IN ('critical', 'high')
+    GROUP BY rule_id, severity
+)
+SELECT rule_id, title, severity, failed, examples, accounts, account_id, account_name, 1 AS rules
+FROM failing
+WHERE severity = 'critical' OR (SELECT count(*) FROM failing WHERE severity = 'high') < 4
+UNION ALL
+SELECT NULL, NULL, 'high', CAST(sum(failed) AS BIGINT), arg_max(title, failed, 3), NULL, NULL, NULL, count(*)
+FROM failing
+WHERE severity = 'high'
+HAVING count(*) >= 4
 ORDER BY list_position(['critical', 'high'], severity), failed DESC, rule_id

@@ -1,6 +1,20 @@
--- What fails one rule, what is not known about it, and what a waiver accepts.
-SELECT *, count(*) OVER () AS total
+-- What fails one rule, what is not known about it, and what a waiver accepts: of each the first $limit, those of this run first,
+-- then those that are open longest.
+SELECT *,
+    CASE WHEN since = CAST($at AS TIMESTAMP) THEN
+        CASE
+            WHEN status = 'unknown' THEN 'unknown'
+            WHEN status = 'fail' AND first_failed < since THEN 'returned'
+            WHEN status = 'fail' AND reopened > 0 THEN 'reopened'
+            WHEN status = 'fail' THEN 'new'
+        END
+    END AS moved,
+    CASE WHEN status = 'unknown' THEN date_diff('day', since, CAST($at AS TIMESTAMP)) ELSE age_days END AS open_days
 FROM findings
 WHERE rule_id = $rule_id AND status IN ('fail', 'unknown', 'waived')
-ORDER BY status, account_name, account_id, region, resource_name, resource_arn
-LIMIT $limit
+QUALIFY row_number() OVER (
+    PARTITION BY status
+    ORDER BY since = CAST($at AS TIMESTAMP) DESC, first_failed, since, account_name, account_id, region, resource_name, resource_arn
+) <= $limit
+ORDER BY list_position(['fail', 'unknown', 'waived'], status),
+    since = CAST($at AS TIMESTAMP) DESC, first_failed, since, account_name, account_id, region, resource_name, resource_arn

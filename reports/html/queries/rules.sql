@@ -1,4 +1,4 @@
--- The rules with their counts, failing ones first.
+-- The rules with their counts, those that fail first and the gravest of them first, then those that cannot tell.
 WITH counted AS (
     SELECT
         rule_id,
@@ -15,5 +15,6 @@ SELECT r.*, CAST(coalesce(fail, 0) AS BIGINT) AS fail, CAST(coalesce(unknown, 0)
     CAST(coalesce(not_applicable, 0) AS BIGINT) AS not_applicable
 FROM rules AS r
 LEFT JOIN counted AS c ON c.rule_id = r.rule_id
-ORDER BY coalesce(fail, 0) > 0 DESC, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity),
+ORDER BY coalesce(fail, 0) = 0, coalesce(fail, 0) = 0 AND coalesce(unknown, 0) = 0,
+    list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity),
     coalesce(fail, 0) DESC, coalesce(unknown, 0) DESC, r.rule_id

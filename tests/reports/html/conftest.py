@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from models.settings import Settings
-from reports.html.catalogue import REPORTS, write
+from reports.html.catalogue import find, write
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
 from tests.reports.html.page import Node, read
@@ -73,11 +73,11 @@ def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def report_of(settings: Settings, directory: Path | None = None) -> Path:
-    """Write the estate report; the path of the file that always has the same name."""
+def report_of(settings: Settings, directory: Path | None = None, name: str = "estate") -> Path:
+    """Write a report; the path of the file that always has the same name."""
     directory = directory or settings.report.directory
-    write(REPORTS, settings.report.mart, directory, settings)
-    return directory / "kmsledger-estate.html"
+    write([find(name)], settings.report.mart, directory, settings)
+    return directory / f"kmsledger-{name}.html"
 
 
 @pytest.fixture(scope="session")

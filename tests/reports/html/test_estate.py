@@ -44,7 +44,7 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not asked for"])
     assert tile(page, "Changes since the run before")[0] == len(page.rows("changes")) == 5
     failed = [row for table in rule_tables(page) for row in page.rows(table) if row.cells[0] == "fail"]
-    assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[3]) for row in page.rows("rules"))
+    assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[4]) for row in page.rows("rules"))
     resources, lines = tile(page, "Resources that can use keys")
     uses = sum(len(page.rows(name)) for name in usage_tables(page))
     assert f"{uses} references to keys" in lines

@@ -29,6 +29,8 @@ def test_the_paths_that_were_written_are_printed(config: Path) -> None:
     assert done.output.splitlines() == [
         str(directory / "kmsledger-estate-run3.html"),
         str(directory / "kmsledger-estate.html"),
+        str(directory / "kmsledger-compliance-run3.html"),
+        str(directory / "kmsledger-compliance.html"),
     ]
     assert all(Path(line).stat().st_size > 50_000 for line in done.output.splitlines())
 
@@ -40,6 +42,7 @@ def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None
     )
     assert done.exit_code == 0
     assert (tmp_path / "x" / "y" / "kmsledger-estate.html").is_file()
+    assert not list((tmp_path / "x" / "y").glob("*compliance*"))
 
 
 def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:

@@ -182,10 +182,12 @@ def reported(config: Path) -> Callable[..., list[str]]:
 
 def test_a_report_of_the_past_says_so(config: Path, reported: Callable[..., list[str]]) -> None:
     """It is about that run, says how many there are since, and leaves the reports of the nights alone."""
-    assert reported() == ["kmsledger-estate-run5.html", "kmsledger-estate.html"]
-    assert reported("--as-of", "2026-11-21") == ["kmsledger-estate-as-of-run2.html"]
+    assert reported("estate") == ["kmsledger-estate-run5.html", "kmsledger-estate.html"]
+    assert reported("estate", "--as-of", "2026-11-21") == ["kmsledger-estate-as-of-run2.html"]
+    assert reported("compliance", "--as-of", "2026-11-21") == ["kmsledger-compliance-as-of-run2.html"]
     out = config.parent / "out"
     assert sorted(file.name for file in out.iterdir()) == [
+        "kmsledger-compliance-as-of-run2.html",
         "kmsledger-estate-as-of-run2.html",
         "kmsledger-estate-run5.html",
         "kmsledger-estate.html",

@@ -1,0 +1,11 @@
+-- The things that most rules cannot tell about: to make one of them readable answers many findings.
+SELECT resource_arn, any_value(resource_name) AS resource_name, any_value(account_id) AS account_id,
+    any_value(account_name) AS account_name, any_value(region) AS region, count(*) AS rules,
+    arg_min(reason, list_position(['critical', 'high', 'medium', 'low', 'info'], severity)) AS reason,
+    count(*) OVER () AS total
+FROM findings
+WHERE status = 'unknown'
+GROUP BY resource_arn
+HAVING count(*) > 2
+ORDER BY rules DESC, account_name, region, resource_name, resource_arn
+LIMIT $limit
