@@ -14,6 +14,8 @@ from benchmarks.nights import Night, nights
 LIMIT = 500
 """Megabytes a process."""
 FLAT = 1.15
+MOST_GRANTS = 500
+"""Of a key other than the crowded one."""
 CALLS_OF_FIVE_THOUSAND = 5_000 * 17 * 12
 """Keys of the organization that the design is for: 5,000 accounts, 17 regions, 12 keys in each."""
 
@@ -42,7 +44,9 @@ def measure(*, quick: bool = False) -> list[Figure]:
 
 
 def _night(accounts: int, *, quick: bool) -> Night:
-    world = preset("large", accounts=accounts, outliers=3)
+    # As assumed of an organization, but for the few keys with thousands of grants: at our share of ListGrants they alone
+    # would make a night of it. The crowded key stands for them.
+    world = preset("large", accounts=accounts, outliers=0, most_grants=MOST_GRANTS)
     giant_keys, giant_grants = (200, 500) if quick else (20_000, 50_000)
     if quick:
         world = replace(world, regions=DEFAULT_REGIONS[:2], opt_in=(), outliers=0)

@@ -55,6 +55,10 @@ class Home(Protocol):
         """A set of multi-Region keys of the account."""
 
 
+QUOTA = 50_000
+"""Grants of a key, as AWS allows."""
+
+
 @dataclass(slots=True)
 class Key:
     """Everything that AWS tells of one key, in the shapes of its API. `denied` are operations with the blame's wording."""
@@ -189,7 +193,9 @@ def _of_customer(draw: Draw, parameters: Parameters, born: int) -> _Traits:
         START + (born - 0.25) * DAY if born else START - age * DAY,
         f"key of application {draw.between(1, 500)}",
         draw.between(*draw.weighted(assumed.TAGS)),
-        draw.between(*draw.weighted(assumed.GRANTS)) if grants is None else grants,
+        min(draw.between(*draw.weighted(assumed.GRANTS)), parameters.most_grants or QUOTA)
+        if grants is None
+        else grants,
         rotation=draw.chance(assumed.ROTATION_ON),
         on_demand=draw.between(1, 25) if draw.chance(assumed.ON_DEMAND_ROTATIONS) else 0,
         used=used,

@@ -64,6 +64,8 @@ class Parameters:
     """Statements of each customer key's policy, in place of the assumed distribution."""
     grants_per_key: int | None = None
     """Grants of each customer key, in place of the assumed distribution."""
+    most_grants: int | None = None
+    """No customer key has more grants than this, the crowded one aside; ``None``: up to the quota of 50,000."""
     giant_keys: int = 0
     """Customer keys of the giant account-region (see `World.giant`); 0: there is none."""
     giant_grants: int = 130
