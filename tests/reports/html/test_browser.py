@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from models.settings import Settings
+from tests.reports.html.conftest import report_of
 from tests.reports.html.page import Node, Row, read
 
 pytestmark = pytest.mark.skipif(
@@ -30,6 +32,7 @@ FLAGS = (
     "--proxy-bypass-list=<-loopback>",
     "--window-size=1280,1000",
     "--virtual-time-budget=3000",
+    "--enable-logging=stderr",
 )
 
 
@@ -42,6 +45,8 @@ class Trap:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.console: list[str] = []
+        """What the pages wrote to the browser's console: errors of scripts, and what the content policy refused."""
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -91,6 +96,7 @@ def browse(trap: Trap, tmp_path: Path) -> Open:
             path.as_uri() + fragment,
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        trap.console += [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
         return read(done.stdout)
 
     return browse
@@ -106,7 +112,18 @@ def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, tr
     assert dom.one("head").one("title").text == page.one("head").one("title").text == "KMS ledger: estate, run 3"
     assert not list(dom.all("img"))
     assert len(list(dom.all("script"))) == 1
-    assert trap.asked == []
+    assert trap.asked == trap.console == []
+
+
+def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, tmp_path: Path, trap: Trap) -> None:
+    """The report for auditors asks for nothing, has no error in its console, and its tables can be sorted by a link."""
+    dom = browse(report_of(settings, tmp_path / "out", "compliance"), "#frameworks&sort=-controls")
+    assert dom.one("head").one("title").text == "KMS ledger: compliance, run 3"
+    assert not list(dom.all("img"))
+    assert trap.asked == trap.console == []
+    controls = [int(row.cells[2]) for row in dom.rows("frameworks")]
+    assert controls == sorted(controls, reverse=True)
+    assert controls[0] > controls[-1]
 
 
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
@@ -119,12 +136,13 @@ def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap
     assert any("probe.example" in line for line in trap.asked)
 
 
-def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path) -> None:
-    """Were an attacker's script in the page after all, the content policy would keep it from running."""
+def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path, trap: Trap) -> None:
+    """Were an attacker's script in the page after all, the content policy would keep it from running, and say so."""
     attacked = tmp_path / "attacked.html"
     attack = "<script>document.title='owned'</script><style onload=\"document.title='owned'\"></style></body>"
     attacked.write_text(path.read_text(encoding="utf-8").replace("</body>", attack), encoding="utf-8")
     assert browse(attacked, "").one("head").one("title").text == "KMS ledger: estate, run 3"
+    assert any("Content Security Policy" in line for line in trap.console)
 
 
 def test_every_row_is_there_without_the_script(path: Path, page: Node, tmp_path: Path, browse: Open) -> None:

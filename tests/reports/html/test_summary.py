@@ -39,6 +39,12 @@ def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, sett
     assert headline["Findings waived"] == "0"
 
 
+def test_new_findings_need_an_earlier_night(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Where rules were run for the first time nothing is called new, and the mail says why."""
+    made = summary(mart, settings)
+    assert (made.turned, made.new_findings, made.new_findings_total) == (None, (), 0)
+
+
 def test_a_mail_can_be_made_of_it(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """The mail takes the summary as it is, hostile names and all."""
     made: Summary = summary(mart, settings)
