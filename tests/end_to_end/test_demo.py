@@ -107,6 +107,15 @@ def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
     assert "the endpoint does not offer the operation" in page
 
 
+def test_the_report_for_auditors_is_there_as_well(demo: Demo) -> None:
+    """The night writes it beside the other: every framework, with controls that failed and such that are not fully known."""
+    text = (demo.directory / "reports" / "kmsledger-compliance.html").read_text()
+    for row in demo.sql("SELECT framework FROM frameworks"):
+        assert f'id="f-{row["framework"]}"' in text
+    assert ">Failed</span>" in text
+    assert ">Not fully known</span>" in text
+
+
 def test_diff_tells_the_night_in_the_same_words(demo: Demo) -> None:
     """`kmsledger diff` has the sentences of the night."""
     printed = re.sub(r"\s+", " ", demo.ask("diff"))

@@ -15,3 +15,4 @@ FROM (
     SELECT rule_id, 'resolved' FROM finding_life WHERE resolved_at = CAST($at AS TIMESTAMP)
 )
 GROUP BY rule_id, moved
+ORDER BY rule_id, list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], moved)
