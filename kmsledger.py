@@ -130,7 +130,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
     Exit codes: 0 done, 1 findings over the chosen severity, 2 usage or configuration, 3 done with gaps, 4 failed.
     """
-    context.obj = {"debug": debug}
+    context.obj = {"debug": debug, "check": _checked}
 
 
 @cli.command()
@@ -163,6 +163,7 @@ def crawl(
     settings = _settings(file, log_format)
     if executor is not None:
         settings = settings.with_executor(executor)
+    _checked(settings)
     result = _crawl(settings, resume=resume)
     _refresh(settings, result.run_id)
     code = result.exit_code
@@ -184,6 +185,7 @@ def nightly(context: click.Context, *, file: Path, log_format: str | None, fail_
     Findings count from rules.fail_on in the settings on, or from --fail-on.
     """
     settings = _settings(file, log_format).with_fail_on(fail_on)
+    _checked(settings)
     result = _crawl(settings)
     _refresh(settings, result.run_id)
     from reports.nightly import publish
@@ -198,6 +200,12 @@ def _settings(file: Path, log_format: str | None) -> Settings:
     settings = load(file)
     set_up(settings.log.level, log_format or settings.log.format)
     return settings
+
+
+def _checked(settings: Settings) -> None:
+    from reports.settings import check
+
+    check(settings)
 
 
 def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:

@@ -36,6 +36,10 @@ def check(context: click.Context, file: Path) -> None:
         count = len(error.problems)
         click.echo(f"{count} problem{'' if count == 1 else 's'}", err=True)
         context.exit(error.exit_code)
+    # The models do not know what else makes use of settings; the command that they are part of does.
+    further = (context.find_root().obj or {}).get("check")
+    if further is not None:
+        further(settings)
     for line in settings.summary():
         click.echo(line)
     if waivers:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from models.errors import UserError
 from reports.html.charts import Night
 from reports.html.run import RunReport
 from reports.html.source import Cut, Row
 from reports.html.verdicts import STATUSES, Verdicts
+from reports.settings import check_frameworks
 
 NIGHTS: Final = 14
 """How many nights a trend shows."""
@@ -26,12 +26,6 @@ STATES: Final[dict[str, str]] = {
     "not_applicable": "Nothing to judge",
 }
 """The states of a control, in the order in which they are always shown."""
-
-
-class UnknownFrameworkError(UserError):
-    """The settings choose a framework that there is not."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -76,12 +70,9 @@ class Compliance(RunReport):
 
         Raises UnknownFrameworkError.
         """
+        check_frameworks(self._settings)
         found = {row["framework"]: row for row in self._source.rows("frameworks")}
         wanted = self._settings.report.frameworks
-        for name in wanted:
-            if name not in found:
-                known = ", ".join(sorted(found)) or "none"
-                raise UnknownFrameworkError(f"report.frameworks: there is no framework {name!r}; there are: {known}")
         return [found[name] for name in wanted] if wanted else list(found.values())
 
     @staticmethod

@@ -10,10 +10,11 @@ import pytest
 from models.settings import Settings
 from reports.compliance.frameworks import load_frameworks
 from reports.html.charts import Night, columns
-from reports.html.compliance import STATES, UnknownFrameworkError
+from reports.html.compliance import STATES
 from reports.html.summary import summary
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
+from reports.settings import UnknownFrameworkError
 from tests.reports.html.conftest import INJECTED, Make, report_of, world_of
 from tests.reports.html.page import Node, read
 from tests.reports.html.test_estate import number, row_with, test_every_link_leads_somewhere

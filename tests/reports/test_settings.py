@@ -1,0 +1,35 @@
+"""Settings about rules, waivers, vendors and frameworks are looked at before a crawl, and by `config check`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MISTAKES = {
+    "an unknown rule": ("rules: {parameters: {no-such-rule: {days: '1'}}}", "no-such-rule"),
+    "an unknown parameter": ("rules: {parameters: {key-rotation: {days: '1'}}}", "days"),
+    "a directory of rules that is not there": ("rules: {directories: [no-such-directory]}", "no-such-directory"),
+    "an unknown framework": ("report: {frameworks: [cis]}", "there is no framework 'cis'"),
+    "an unknown vendor": ("vendors: {profiles: {nobody: {keys: [alias/a]}}}", "nobody"),
+    "a waiver of an unknown rule": ("rules: {waivers: [waivers.yaml]}", "no-rule"),
+}
+WAIVERS = "- {rule: no-rule, resource: '*', reason: none, owner: shop, expires: 2027-01-01}\n"
+
+
+@pytest.mark.parametrize("command", [["config", "check"], ["nightly"], ["crawl"]], ids=" ".join)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_before_anything_is_crawled(tmp_path: Path, command: list[str], mistake: str) -> None:
+    """Exit code 2 and a sentence with what is wrong; no run is begun, no ledger made."""
+    settings, said = MISTAKES[mistake]
+    (tmp_path / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
+    (tmp_path / "kmsledger.yaml").write_text(settings + "\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "kmsledger", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "kmsledger.db").exists()
