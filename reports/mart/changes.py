@@ -15,6 +15,7 @@ from importlib import resources
 import duckdb
 
 from models.tables import facets
+from reports.mart import told
 from reports.mart.macros import MACROS
 from reports.mart.reader import CATALOG
 from reports.mart.rows import one
@@ -33,21 +34,22 @@ def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
     ``only`` limits it to some changes: a condition on the run and the resource.
     """
     folder = resources.files("reports.mart").joinpath("deltas")
-    *told, sentences = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
-    for file in told:
+    *parts, sentences = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
+    for file in parts:
         duck.execute(file.read_text(encoding="utf-8"))
     duck.execute(f"DELETE FROM stage WHERE NOT ({only})")
     duck.execute(sentences.read_text(encoding="utf-8"))
 
 
 def create_all(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``ledger.change`` of a mart from its history, some runs at a time."""
+    """Fill ``ledger.told`` of a mart from its history, some runs at a time, and put ``ledger.change`` over it."""
     for number, (start, end) in enumerate(_portions(duck)):
         _take(
             duck,
             _Part(partial(_of_runs, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"),
             new=not number,
         )
+    duck.execute(told.VIEW)
 
 
 def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
@@ -55,13 +57,15 @@ def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
 
     ``renamed`` is a SELECT of the resources: a change calls a resource by its last name, however old the change is.
     """
-    duck.execute(f"DELETE FROM ledger.change WHERE run_id >= {since:d}")
+    duck.execute(f"DELETE FROM ledger.{told.TABLE} WHERE run_id >= {since:d}")
     for start, end in _portions(duck, since):
-        _take(duck, _Part(partial(_of_runs, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
+        for name, select in _concerned(start, end).items():
+            duck.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
+        _take(duck, _Part(partial(_of_few, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
     duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
     if one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
         mine = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
-        duck.execute(f"DELETE FROM ledger.change WHERE {mine}")
+        duck.execute(f"DELETE FROM ledger.{told.TABLE} WHERE {mine}")
         _take(duck, _Part(_of_renamed, mine))
 
 
@@ -85,14 +89,15 @@ def _take(duck: duckdb.DuckDBPyConnection, part: _Part, *, new: bool = False) ->
             cursor.execute(macro)
         query = (
             f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger' "
-            "AND table_name <> 'change'"
+            f"AND table_name <> '{told.TABLE}'"
         )
         for (name,) in cursor.execute(query).fetchall():
             where = part.facet(name) if name in facets() else "true"
             cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {where}')
         create(cursor, part.wanted)
-        into = f"CREATE OR REPLACE TABLE {CATALOG}.ledger.change AS" if new else f"INSERT INTO {CATALOG}.ledger.change"
-        cursor.execute(f"{into} SELECT * FROM {_SLICE}.ledger.change ORDER BY run_id, account_id, region, kind")
+        table = f"{CATALOG}.ledger.{told.TABLE}"
+        into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table}"
+        cursor.execute(f"{into} {told.packed(f'{_SLICE}.ledger.change', f'{CATALOG}.ledger.key')}")
     finally:
         cursor.close()
         duck.execute(f"DETACH {_SLICE}")
@@ -124,6 +129,44 @@ def _of_runs(name: str, start: int, end: int) -> str:
     if name in _WHOLE:
         return "true"
     return f"valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d}"
+
+
+def _concerned(start: int, end: int) -> dict[str, str]:
+    """SELECTs of the keys and resources that something happened to in some runs, and of all keys that are named with them."""
+    within = f"(valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d})"
+
+    def arns(column: str, *names: str) -> list[str]:
+        return [f'SELECT {column} AS arn FROM ledger."{name}" WHERE {within}' for name in names]
+
+    keys = arns("key_arn", "key", "key_metadata", "key_policy", "key_rotation", "key_grant")
+    tags = arns("resource_arn", "tag")
+    used = arns("key_arn", "key_usage")
+    # The oldest resource of each type tells since when the type is listed.
+    oldest = "SELECT min_by(version_id, valid_from) FROM ledger.resource GROUP BY resource_type"
+    return {
+        "concerned_keys": " UNION ".join(keys + tags),
+        "named_keys": " UNION ".join(keys + tags + used + arns("target_key_arn", "alias")),
+        "concerned_resources": " UNION ".join(
+            [
+                *arns("resource_arn", "resource", "key_usage", "tag"),
+                f"SELECT resource_arn FROM ledger.resource WHERE version_id IN ({oldest})",
+            ]
+        ),
+    }
+
+
+def _of_few(name: str, start: int, end: int) -> str:
+    """Like :func:`_of_runs`, without the keys and resources that nothing happened to; see :func:`_concerned`."""
+    where = _of_runs(name, start, end)
+    within = f"valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d}"
+    if name == "key":
+        return "key_arn IN (SELECT arn FROM memory.main.concerned_keys)"
+    if name == "resource":
+        return "resource_arn IN (SELECT arn FROM memory.main.concerned_resources)"
+    if name == "alias":
+        named = "target_key_arn IN (SELECT arn FROM memory.main.named_keys)"
+        return f"({where}) AND ({within} OR {named})"
+    return where
 
 
 def _of_renamed(name: str) -> str:

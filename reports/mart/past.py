@@ -11,15 +11,15 @@ from pathlib import Path
 import duckdb
 
 from models.tables import facets
-from reports.mart import views
-from reports.mart.build import MACROS
+from reports.mart import told, views
 from reports.mart.errors import MartError
+from reports.mart.macros import MACROS
 from reports.mart.moments import Moment, moments, resolve
 from reports.mart.reader import CATALOG, Limits, attached, locked
 
 WHOLE = "whole"
 """The catalog of the file itself."""
-_OF_A_RUN = frozenset({"scope_run", "change", "delivery", "key_last_use_asked"})
+_OF_A_RUN = frozenset({"scope_run", told.TABLE, "delivery", "key_last_use_asked"})
 
 
 def connect(
@@ -33,6 +33,7 @@ def connect(
     try:
         moment = resolve(moments(connection), as_of)
         ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
+        connection.execute(told.VIEW)
         views.create(connection, moment.run_id, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
