@@ -40,6 +40,9 @@ CONTRACT = {
     "deletion_at details known since",
     "key_usage": "resource_arn resource_type service resource_name account_id account_name region role position raw "
     "form key_arn key_alias key_account_id key_state key_class reason known since",
+    "key_usability": "resource_arn resource_type account_id region name status usable reason key_arn known",
+    "resource_encryption": "resource_arn resource_type account_id region name role exempt encrypted encrypted_reason "
+    "customer_managed customer_managed_reason key_class key_arn known",
     "findings": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
     "account_name ou_path region key_arn reason owner first_failed last_seen resolved_at reopened age_days since waiver "
     "waived_until",
@@ -60,6 +63,10 @@ CONTRACT = {
     "principal_account party party_name actions not_actions condition_keys since",
     "iam_key_statements": "policy_id kind account_id policy_name owner_arn position allow operations resources inverted "
     "condition_keys broken",
+    "secret_readers": "resource_arn account_id region name deletion_at has_policy unjudged denies everyone "
+    "perhaps_everyone organization parties outside unclear known",
+    "iam_all_keys": "account_id policy_id kind policy_name owner_arn operations decryption decryption_reason everything "
+    "everything_reason known",
     "access_verdicts": "analysis_id n path access principal principal_account operations position reason",
     "access_problems": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
     "policy_arn code message since_run since",

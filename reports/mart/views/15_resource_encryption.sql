@@ -1,0 +1,105 @@
+-- What each resource is encrypted with, purpose by purpose: whether it is, and whether the customer manages the key.
+--: resource_arn | The resource.
+--: resource_type | CloudFormation's type name.
+--: account_id | The resource's account.
+--: region | The resource's region.
+--: name | The resource's name.
+--: role | What the key does for it: storage, secret, default-encryption, trail; of databases also performance-insights, master-user-secret and activity-stream, where it has them or that is not known.
+--: exempt | Why there is nothing of its own that could be encrypted, as a sentence; empty otherwise.
+--: encrypted | yes, no or unknown.
+--: encrypted_reason | The same as a sentence, with the key.
+--: customer_managed | Whether the customer manages the key: yes, no (none, a key of AWS, one that is gone) or unknown.
+--: customer_managed_reason | The same as a sentence, with the key.
+--: key_class | As in key_usage; empty when there is no answer.
+--: key_arn | The key; the first one where the role has several.
+--: known | yes, or last known: the run could not see the resource again.
+WITH used AS (
+  -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
+  SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason, u.position,
+    unnest(CASE
+      WHEN u.role <> 'unknown' THEN [u.role]
+      WHEN u.resource_type = 'AWS::S3::Bucket' THEN ['default-encryption']
+      WHEN u.resource_type = 'AWS::SecretsManager::Secret' THEN ['secret']
+      WHEN u.resource_type = 'AWS::CloudTrail::Trail' THEN ['trail']
+      WHEN u.resource_type LIKE '%::DBInstance' OR u.resource_type LIKE '%::DBCluster'
+        THEN ['storage', 'performance-insights', 'master-user-secret', 'activity-stream']
+      ELSE ['storage'] END) AS role
+  FROM key_usage_as_of(as_of_run) u
+), wanted AS (
+  SELECT resource_arn, resource_type,
+    CASE resource_type WHEN 'AWS::S3::Bucket' THEN 'default-encryption' WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
+      WHEN 'AWS::CloudTrail::Trail' THEN 'trail' ELSE 'storage' END AS role
+  FROM resources_as_of(as_of_run)
+  UNION
+  SELECT resource_arn, resource_type, role FROM used
+), first_key AS (
+  SELECT * FROM used
+  QUALIFY row_number() OVER (PARTITION BY resource_arn, resource_type, role ORDER BY position) = 1
+), named AS (
+  SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.encryption, s.details, s.known, w.role,
+    CASE
+      WHEN w.role = 'storage' AND s.resource_type IN ('AWS::ElastiCache::Snapshot',
+        'AWS::ElastiCache::ServerlessCacheSnapshot') THEN 'this snapshot'
+      WHEN w.role = 'storage' THEN 'its storage'
+      WHEN w.role = 'default-encryption' THEN 'its default encryption'
+      WHEN w.role = 'performance-insights' THEN 'Performance Insights'
+      WHEN w.role = 'master-user-secret' THEN 'the master password'
+      WHEN w.role = 'activity-stream' THEN 'its activity stream'
+      ELSE 'this ' || w.role END AS purpose,
+    u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
+  FROM wanted w
+  JOIN resources_as_of(as_of_run) s ON s.resource_arn = w.resource_arn AND s.resource_type = w.resource_type
+  LEFT JOIN first_key u
+    ON u.resource_arn = w.resource_arn AND u.resource_type = w.resource_type AND u.role = w.role
+)
+SELECT resource_arn, resource_type, account_id, region, name, role,
+  CASE
+    WHEN role <> 'storage' THEN NULL
+    WHEN resource_type LIKE '%::DBInstance' AND (details ->> 'cluster') IS NOT NULL
+      THEN 'It is a member of cluster ' || (details ->> 'cluster') || ', whose storage it uses: the cluster is judged.'
+    WHEN resource_type = 'AWS::ElastiCache::CacheCluster' AND (details ->> 'engine') = 'memcached'
+      THEN 'Memcached clusters with nodes keep nothing at rest that could be encrypted.'
+  END AS exempt,
+  CASE
+    WHEN raw IS NULL AND encryption IS NULL AND coalesce(key_class, 'unknown') = 'unknown' THEN 'unknown'
+    WHEN raw IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'no'
+    WHEN raw IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-rds', 'sse-elasticache') THEN 'yes'
+    WHEN key_class IN ('customer', 'aws_managed', 'aws_owned', 'not_crawled', 'dangling') THEN 'yes'
+    ELSE 'unknown'
+  END AS encrypted,
+  CASE
+    WHEN raw IS NULL AND encryption IS NULL AND key_class IS NULL
+      THEN 'It is not known whether it is encrypted: the crawl has no answer for it.'
+    WHEN raw IS NULL AND encryption IS NULL AND key_class = 'unknown'
+      THEN 'It is not known whether it is encrypted: ' || coalesce(reason, 'no reason was given') || '.'
+    WHEN raw IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'It is not encrypted at rest.'
+    WHEN key_class = 'aws_owned' OR encryption = 'sse-rds' THEN 'It is encrypted with a key that AWS owns.'
+    WHEN key_class = 'dangling'
+      THEN 'It is encrypted, with the key ' || coalesce(key_alias, key_arn, raw, '') || ' that no longer exists.'
+    WHEN key_class IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-elasticache')
+      THEN 'It is encrypted with ' || coalesce(key_alias, key_arn, raw, 'a key of the service') || '.'
+    ELSE 'What the service says of its encryption is not known to this rule: ' || coalesce(encryption, 'nothing') || '.'
+  END AS encrypted_reason,
+  CASE
+    WHEN key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'no'
+    WHEN key_class = 'customer' THEN 'yes'
+    ELSE 'unknown'
+  END AS customer_managed,
+  CASE
+    WHEN key_class IS NULL THEN 'The key of ' || purpose || ' is not known: the crawl has no answer for it.'
+    WHEN key_class = 'unknown'
+      THEN 'The key of ' || purpose || ' is not known: ' || coalesce(reason, 'no reason was given') || '.'
+    WHEN key_class = 'not_crawled' THEN 'The key ' || coalesce(key_arn, raw, 'of ' || purpose)
+      || ' is in an account or region that was not crawled, so it is not known who manages it.'
+    WHEN key_class = 'none' THEN 'It is not encrypted with a KMS key.'
+    WHEN key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it' || coalesce(' (' || encryption || ')', '') || '.'
+    WHEN key_class = 'aws_managed'
+      THEN 'The AWS managed key ' || coalesce(key_alias, raw, key_arn, 'of the service') || ' encrypts it.'
+    WHEN key_class = 'dangling'
+      THEN 'The key ' || coalesce(key_alias, key_arn, raw, 'of ' || purpose) || ' no longer exists.'
+    WHEN key_class = 'customer'
+      THEN 'The customer managed key ' || coalesce(key_alias, key_arn, raw, '') || ' encrypts it.'
+    ELSE 'Its key is of class ' || key_class || ', which this rule does not know.'
+  END AS customer_managed_reason,
+  key_class, key_arn, known
+FROM named
