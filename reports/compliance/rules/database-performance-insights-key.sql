@@ -19,42 +19,18 @@
 -- terraform: >-
 --   Set performance_insights_kms_key_id in aws_db_instance or aws_rds_cluster_instance, after applying
 --   performance_insights_enabled = false once.
-WITH used AS (
-  -- One row a resource; the role is unknown where the resource did not tell its key.
-  SELECT * FROM key_usage
-  WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',
-    'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
-    AND role IN ('performance-insights', 'unknown')
-  QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
-)
 SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn,
+  s.resource_arn, s.account_id, s.region, e.key_arn,
   CASE
-    WHEN u.resource_arn IS NULL THEN 'not_applicable'
-    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
-    WHEN u.key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'fail'
-    WHEN u.key_class = 'customer' THEN 'pass'
+    WHEN e.resource_arn IS NULL THEN 'not_applicable'
+    WHEN e.customer_managed = 'unknown' THEN 'unknown'
+    WHEN e.customer_managed = 'no' THEN 'fail'
+    WHEN e.customer_managed = 'yes' THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  CASE
-    WHEN u.resource_arn IS NULL THEN 'Performance Insights is not turned on.'
-    WHEN u.key_class IS NULL THEN 'The key of Performance Insights is not known: the crawl has no answer for it.'
-    WHEN u.key_class = 'unknown'
-      THEN 'The key of Performance Insights is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
-    WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw, 'of Performance Insights')
-      || ' is in an account or region that was not crawled, so it is not known who manages it.'
-    WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
-    WHEN u.key_class = 'aws_owned'
-      THEN 'A key that AWS owns encrypts it' || coalesce(' (' || s.encryption || ')', '') || '.'
-    WHEN u.key_class = 'aws_managed'
-      THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw, u.key_arn, 'of the service') || ' encrypts it.'
-    WHEN u.key_class = 'dangling'
-      THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw, 'of Performance Insights') || ' no longer exists.'
-    WHEN u.key_class = 'customer'
-      THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, u.raw, '') || ' encrypts it.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  coalesce(e.customer_managed_reason, 'Performance Insights is not turned on.')
+    || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
-LEFT JOIN used u ON u.resource_arn = s.resource_arn
+LEFT JOIN resource_encryption e ON e.resource_arn = s.resource_arn AND e.role = 'performance-insights'
 WHERE s.resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',
   'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
