@@ -22,16 +22,6 @@
 --   days: {default: "7", about: "For how many days after its move an alias fails."}
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
-), blind AS (
-  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
-  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
-  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
-    list_sort(list(DISTINCT action)) AS actions
-  FROM coverage
-  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
-    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
-    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
-  GROUP BY ALL
 ), named AS (
   SELECT a.alias_arn, a.alias_name, a.account_id, a.region, a.target_key_arn, a.created_at, a.updated_at, a.since
   FROM aliases a
@@ -67,13 +57,12 @@ WITH now AS (
   SELECT m.alias_arn,
     bool_or(k.used_by > 0 OR k.grants > 0 OR k.last_use = 'used') AS used,
     count(*) FILTER (k.grants = 0 AND k.last_use = 'never used' AND k.last_use_told_at IS NOT NULL) AS idle,
-    bool_or(here.actions IS NOT NULL OR everywhere.actions IS NOT NULL) AS blind
+    bool_or(len(n.resources_refused) > 0) AS blind
   FROM (
     SELECT alias_arn, account_id, region, unnest([target_key_arn, old_key_arn]) AS key_arn FROM recent
   ) m
   JOIN keys k ON k.key_arn = m.key_arn
-  LEFT JOIN blind here ON here.account_id = m.account_id AND here.region = m.region
-  LEFT JOIN blind everywhere ON everywhere.account_id = m.account_id AND everywhere.region = 'global'
+  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
   GROUP BY m.alias_arn
 )
 SELECT

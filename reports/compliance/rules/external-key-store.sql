@@ -20,27 +20,15 @@
 --   days: {default: "90", about: "A key that was called within so many days counts as used."}
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
-), blind AS (
-  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
-  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
-  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
-    list_sort(list(DISTINCT action)) AS actions
-  FROM coverage
-  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
-    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
-    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
-  GROUP BY ALL
 ), considered AS (
   SELECT k.*,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
-    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind,
+    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
+    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
+    n.resources_refused AS blind,
     now.moment - to_days(CAST($days AS INTEGER)) AS oldest
   FROM keys k
   CROSS JOIN now
-  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
-  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
+  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.manager IS DISTINCT FROM 'AWS' AND (k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE')
 ), weighed AS (
   SELECT *,

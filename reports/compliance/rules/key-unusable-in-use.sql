@@ -56,25 +56,14 @@ WITH use_of AS (
   ) b ON b.resource_arn = s.resource_arn
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY u.key_arn
-), blind AS (
-  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
-  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
-  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
-    list_sort(list(DISTINCT action)) AS actions
-  FROM coverage
-  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
-    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
-    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
-  GROUP BY ALL
 ), considered AS (
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date,
     k.material_expires_at, coalesce(u.resources, 0) AS resources, u.names, i.sentence, k.unknown, k.known, false AS gone,
-    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind
+    n.resources_refused AS blind
   FROM keys k
   LEFT JOIN use_of u ON u.key_arn = k.key_arn
   LEFT JOIN inaccessible i ON i.key_arn = k.key_arn
-  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
-  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
+  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
     u.resources, u.names, i.sentence, CAST([] AS VARCHAR[]), 'yes', true, CAST([] AS VARCHAR[])

@@ -25,16 +25,6 @@
 --   guard_days: {default: "7", about: "For how many days after its last use the policy has to guard a key at least."}
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
-), blind AS (
-  -- Where an answer about resources is missing, more may use a key of that account than is known. Resources of other
-  -- accounts count where they are known: a gap somewhere in an organization would otherwise leave every key open.
-  SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
-    list_sort(list(DISTINCT action)) AS actions
-  FROM coverage
-  WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
-    AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
-    AND operation NOT IN ('GetTrailStatus', 'GetEventSelectors')
-  GROUP BY ALL
 ), denial AS (
   SELECT s.key_arn, s.sid, s.position, s.conditions,
     -- Names of actions are compared as AWS does: any letter case, * and ?.
@@ -73,19 +63,17 @@ WITH now AS (
 ), considered AS (
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.used_by, k.grants, k.last_use, k.last_used_at,
     k.last_use_told_at, k.last_use_tracked_since, k.last_use_reason, p.readable, g.few_days,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
+    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
+    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
     coalesce(g.disabling AND g.deleting, false) AS guarded,
     coalesce((g.disabling OR g.perhaps_disabling) AND (g.deleting OR g.perhaps_deleting), false) AS perhaps,
-    list_sort(list_distinct(list_concat(coalesce(here.actions, []), coalesce(everywhere.actions, [])))) AS blind,
+    n.resources_refused AS blind,
     now.moment - to_days(CAST($days AS INTEGER)) AS oldest
   FROM keys k
   CROSS JOIN now
   LEFT JOIN key_policies p ON p.key_arn = k.key_arn
   LEFT JOIN guard g ON g.key_arn = k.key_arn
-  LEFT JOIN blind here ON here.account_id = k.account_id AND here.region = k.region
-  LEFT JOIN blind everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'
+  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.manager IS DISTINCT FROM 'AWS'
 ), weighed AS (
   SELECT *,

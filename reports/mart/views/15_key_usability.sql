@@ -21,7 +21,7 @@ WITH judged AS (
     END AS usable,
     coalesce('The key ' || coalesce(u.key_alias, u.key_arn, u.raw),
       CASE WHEN u.key_class IN ('aws_managed', 'aws_owned') THEN 'A key of the service' ELSE 'Its key' END)
-      || CASE WHEN u.role IN ('storage', 'secret', 'default-encryption', 'trail', 'unknown')
+      || CASE WHEN u.role IN ('storage', 'secret', 'default-encryption', 'logs', 'unknown')
         THEN '' ELSE ' (' || u.role || ')' END
       || CASE
         WHEN u.key_class = 'dangling' THEN ' no longer exists'
@@ -35,26 +35,24 @@ WITH judged AS (
       END AS sentence
   FROM key_usage_as_of(as_of_run) u
   LEFT JOIN keys_as_of(as_of_run) k ON k.key_arn = u.key_arn
-), decisive AS (
+), told AS (
   SELECT resource_arn, resource_type,
     CASE WHEN bool_or(usable = 'no') THEN 'no' WHEN bool_or(usable = 'unknown') THEN 'unknown'
       WHEN bool_or(usable = 'yes') THEN 'yes' ELSE 'no key' END AS usable,
-    coalesce(min(key_arn) FILTER (usable = 'no'), min(key_arn)) AS key_arn
+    coalesce(min(key_arn) FILTER (usable = 'no'), min(key_arn)) AS key_arn,
+    coalesce(list(sentence) FILTER (usable = 'no'), list(sentence) FILTER (usable = 'unknown'),
+      list(sentence) FILTER (usable = 'yes')) AS sentences
   FROM judged
   GROUP BY resource_arn, resource_type
-), told AS (
-  SELECT d.resource_arn, d.resource_type, d.usable, any_value(d.key_arn) AS key_arn,
-    array_to_string(list_sort(list(j.sentence)), '; ') || '.' AS reason
-  FROM decisive d
-  JOIN judged j ON j.resource_arn = d.resource_arn AND j.resource_type = d.resource_type AND j.usable = d.usable
-  GROUP BY d.resource_arn, d.resource_type, d.usable
 )
-SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.status, coalesce(t.usable, 'unknown') AS usable,
+SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.status,
+  coalesce(t.usable, 'unknown') AS usable,
   CASE
     WHEN t.usable IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
-    WHEN t.usable = 'no key' AND s.resource_type = 'AWS::S3::Bucket' THEN 'It is not encrypted with a KMS key by default.'
+    WHEN t.usable = 'no key' AND s.resource_type = 'AWS::S3::Bucket'
+      THEN 'It is not encrypted with a KMS key by default.'
     WHEN t.usable = 'no key' THEN 'It is not encrypted with a KMS key.'
-    ELSE t.reason
+    ELSE array_to_string(list_sort(t.sentences), '; ') || '.'
   END AS reason,
   t.key_arn, s.known
 FROM resources_as_of(as_of_run) s

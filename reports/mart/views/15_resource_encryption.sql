@@ -1,10 +1,11 @@
 -- What each resource is encrypted with, purpose by purpose: whether it is, and whether the customer manages the key.
+--! stored
 --: resource_arn | The resource.
 --: resource_type | CloudFormation's type name.
 --: account_id | The resource's account.
 --: region | The resource's region.
 --: name | The resource's name.
---: role | What the key does for it: storage, secret, default-encryption, trail; of databases also performance-insights, master-user-secret and activity-stream, where it has them or that is not known.
+--: role | What the key does for it: storage, secret, default-encryption, logs; of databases also performance-insights, master-user-secret and activity-stream, where it has them or that is not known.
 --: exempt | Why there is nothing of its own that could be encrypted, as a sentence; empty otherwise.
 --: encrypted | yes, no or unknown.
 --: encrypted_reason | The same as a sentence, with the key.
@@ -20,37 +21,41 @@ WITH used AS (
       WHEN u.role <> 'unknown' THEN [u.role]
       WHEN u.resource_type = 'AWS::S3::Bucket' THEN ['default-encryption']
       WHEN u.resource_type = 'AWS::SecretsManager::Secret' THEN ['secret']
-      WHEN u.resource_type = 'AWS::CloudTrail::Trail' THEN ['trail']
+      WHEN u.resource_type = 'AWS::CloudTrail::Trail' THEN ['logs']
       WHEN u.resource_type LIKE '%::DBInstance' OR u.resource_type LIKE '%::DBCluster'
         THEN ['storage', 'performance-insights', 'master-user-secret', 'activity-stream']
       ELSE ['storage'] END) AS role
   FROM key_usage_as_of(as_of_run) u
-), wanted AS (
-  SELECT resource_arn, resource_type,
-    CASE resource_type WHEN 'AWS::S3::Bucket' THEN 'default-encryption' WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
-      WHEN 'AWS::CloudTrail::Trail' THEN 'trail' ELSE 'storage' END AS role
-  FROM resources_as_of(as_of_run)
-  UNION
-  SELECT resource_arn, resource_type, role FROM used
 ), first_key AS (
   SELECT * FROM used
   QUALIFY row_number() OVER (PARTITION BY resource_arn, resource_type, role ORDER BY position) = 1
-), named AS (
-  SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.encryption, s.details, s.known, w.role,
-    CASE
-      WHEN w.role = 'storage' AND s.resource_type IN ('AWS::ElastiCache::Snapshot',
-        'AWS::ElastiCache::ServerlessCacheSnapshot') THEN 'this snapshot'
-      WHEN w.role = 'storage' THEN 'its storage'
-      WHEN w.role = 'default-encryption' THEN 'its default encryption'
-      WHEN w.role = 'performance-insights' THEN 'Performance Insights'
-      WHEN w.role = 'master-user-secret' THEN 'the master password'
-      WHEN w.role = 'activity-stream' THEN 'its activity stream'
-      ELSE 'this ' || w.role END AS purpose,
-    u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
-  FROM wanted w
-  JOIN resources_as_of(as_of_run) s ON s.resource_arn = w.resource_arn AND s.resource_type = w.resource_type
+), resource AS (
+  SELECT *,
+    CASE resource_type WHEN 'AWS::S3::Bucket' THEN 'default-encryption' WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
+      WHEN 'AWS::CloudTrail::Trail' THEN 'logs' ELSE 'storage' END AS main_role
+  FROM resources_as_of(as_of_run)
+), answer AS (
+  SELECT s.*, s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
+  FROM resource s
   LEFT JOIN first_key u
-    ON u.resource_arn = w.resource_arn AND u.resource_type = w.resource_type AND u.role = w.role
+    ON u.resource_arn = s.resource_arn AND u.resource_type = s.resource_type AND u.role = s.main_role
+  UNION ALL
+  SELECT s.*, u.role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
+  FROM resource s
+  JOIN first_key u ON u.resource_arn = s.resource_arn AND u.resource_type = s.resource_type AND u.role <> s.main_role
+), named AS (
+  SELECT *,
+    CASE
+      WHEN role = 'storage' AND resource_type IN ('AWS::ElastiCache::Snapshot',
+        'AWS::ElastiCache::ServerlessCacheSnapshot') THEN 'this snapshot'
+      WHEN role = 'storage' THEN 'its storage'
+      WHEN role = 'default-encryption' THEN 'its default encryption'
+      WHEN role = 'performance-insights' THEN 'Performance Insights'
+      WHEN role = 'master-user-secret' THEN 'the master password'
+      WHEN role = 'activity-stream' THEN 'its activity stream'
+      WHEN role = 'logs' THEN 'its logs'
+      ELSE 'this ' || role END AS purpose
+  FROM answer
 )
 SELECT resource_arn, resource_type, account_id, region, name, role,
   CASE

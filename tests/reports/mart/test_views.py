@@ -52,6 +52,7 @@ CONTRACT = {
     "waivers": "waiver rule_id resource account_id reason ticket owner expires expired unknown_too source waives undecided",
     "owners": "resource_arn account_id owner told_by",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
+    "key_unknowns": "key_arn account_id region refused last_known resources_refused",
     "iam_accounts": "account_id account_name known reason users roles groups",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
