@@ -30,7 +30,7 @@ OPT_IN = "af-south-1"
 DENIED, EXCLUDED = "eu-west-1", "eu-central-1"
 CONCLUSIONS = "key_analysis"
 """Follows from other facts, also from who is in the organization."""
-ABOUT_PLACES = {Account.__tablename__, AccountRegion.__tablename__, Gap.__tablename__, "finding"}
+ABOUT_PLACES = {Account.__tablename__, AccountRegion.__tablename__, Gap.__tablename__, "finding", "rule_result"}
 """Facts that say what a night could see; all others are facts of what is there."""
 
 
