@@ -18,9 +18,10 @@ import duckdb
 from models.settings import Settings
 from reports.assess.run import assess
 from reports.compliance import examples_gaps as gaps
-from reports.compliance.examples_facts import VENDOR, Facts, facts_of
+from reports.compliance.examples_facts import VENDOR, Facts
 from reports.compliance.examples_kinds import IAM, OF_SCOPE
 from reports.compliance.examples_ledger import write
+from reports.compliance.examples_nights import facts_of
 from reports.compliance.examples_read import NO_ROW, STATUSES, Example, Examples, read_examples
 from reports.compliance.rule_checks import check_query
 from reports.compliance.rules import Rule, RuleError
