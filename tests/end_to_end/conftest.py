@@ -84,7 +84,7 @@ def make_house(
     return House(aws, world, mail, directory, settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def crawled(
     aws_server: AwsServer,
     demo_world: World,
@@ -92,7 +92,10 @@ def crawled(
     tls: certificates.Certificates,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> House:
-    """The organization after one crawl; tests that go on from here take a copy."""
+    """The organization after one crawl; tests that go on from here take a copy.
+
+    Anew for each file: what other files put back leaves traces, such as the time at which an alias was last moved.
+    """
     house = make_house(aws_server, demo_world, mail, tls, tmp_path_factory.mktemp("crawled") / "house")
     apply_permanent_faults(aws_server, demo_world)
     done = house.run("crawl")

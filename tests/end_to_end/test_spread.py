@@ -11,37 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import yaml
 from sqlalchemy import Engine, func, select
 
-from demo import certificates
 from demo.__main__ import environment
-from demo.organization import EXTERNAL_ID, World, apply_permanent_faults
-from demo.server import AwsServer
-from demo.smtp import MailServer
+from demo.organization import EXTERNAL_ID
 from models.database import connect
 from models.run import ScopeRun
 from tests.contents import rows
-from tests.end_to_end.conftest import House, make_house
+from tests.end_to_end.conftest import House
 
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
-
-
-@pytest.fixture(scope="module")
-def reference(
-    aws_server: AwsServer,
-    demo_world: World,
-    mail: MailServer,
-    tls: certificates.Certificates,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> House:
-    """One process's night, of the organization as it is now: other tests may have had it live on since theirs."""
-    house = make_house(aws_server, demo_world, mail, tls, tmp_path_factory.mktemp("reference") / "house")
-    apply_permanent_faults(aws_server, demo_world)
-    done = house.run("crawl")
-    assert done.returncode == 3, done.stderr
-    return house
 
 
 def _change(house: House, **settings: object) -> None:
@@ -107,7 +87,7 @@ def _assert_same(house: House, reference: House, engine: Engine) -> None:
         assert found[name] == wanted, name
 
 
-def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, reference: House) -> None:
+def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, crawled: House) -> None:
     """Two crawling processes, one of them killed: its scopes are crawled again and the ledger is that of one process."""
     _change(fresh, crawl={"processes": 2})
     engine = connect(f"sqlite:///{fresh.directory / 'ledger.db'}")
@@ -119,7 +99,7 @@ def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, referenc
     os.kill(_children(crawl.pid)[0], signal.SIGKILL)
     errors = _finish(crawl)
     assert "another takes its place" in errors
-    _assert_same(fresh, reference, engine)
+    _assert_same(fresh, crawled, engine)
     engine.dispose()
 
 
@@ -173,7 +153,7 @@ def _dask(directory: Path, env: dict[str, str]) -> Iterator[tuple[str, list[subp
 
 
 def test_a_dask_worker_killed_half_way_costs_nothing_but_time(
-    fresh: House, reference: House, postgresql_url: str, tmp_path: Path
+    fresh: House, crawled: House, postgresql_url: str, tmp_path: Path
 ) -> None:
     """A scheduler, two workers, PostgreSQL, one worker killed: the ledger is that of one process."""
     _change(fresh, database=postgresql_url)
@@ -184,7 +164,7 @@ def test_a_dask_worker_killed_half_way_costs_nothing_but_time(
         _wait_for_scopes(engine, crawl, 3)
         workers[0].kill()
         _finish(crawl)
-    _assert_same(fresh, reference, engine)
+    _assert_same(fresh, crawled, engine)
     engine.dispose()
 
 
