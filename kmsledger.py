@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.severities import THRESHOLDS
+
 if TYPE_CHECKING:
     from crawler.run import CrawlResult
     from models.rule_settings import Threshold
@@ -75,7 +77,7 @@ CONFIG = click.option(
 )
 FAIL_ON = click.option(
     "--fail-on",
-    type=click.Choice(["critical", "high", "medium", "low", "info", "never"]),
+    type=click.Choice(THRESHOLDS),
     help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
 )
 LOG_FORMAT = click.option(

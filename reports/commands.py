@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from models.severities import THRESHOLDS
+
 if TYPE_CHECKING:
     from reports.mart.diff import Difference
     from reports.mart.life import Lives
@@ -32,7 +34,7 @@ AS_OF = click.option(
 )
 FAIL_ON = click.option(
     "--fail-on",
-    type=click.Choice(["critical", "high", "medium", "low", "info", "never"]),
+    type=click.Choice(THRESHOLDS),
     help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
 )
 PLAIN = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

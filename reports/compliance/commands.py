@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.severities import SEVERITIES
+
 if TYPE_CHECKING:
     from models.settings import Settings
     from reports.compliance.rules import Rule
@@ -37,7 +39,7 @@ def rules() -> None:
 @rules.command(name="list")
 @CONFIG
 @click.option("--family", metavar="FAMILY", help="Only rules of this family.")
-@click.option("--severity", type=click.Choice(["critical", "high", "medium", "low", "info"]), help="Only of this one.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="Only of this one.")
 @click.option(
     "--framework", metavar="TEXT", help="Only rules that answer a control whose framework or number has TEXT."
 )

@@ -16,9 +16,9 @@ import yaml
 
 from models.errors import UserError
 from models.settings import Settings
+from models.severities import SEVERITIES
 from reports.compliance.frameworks import controls_by_rule
 
-SEVERITIES = ("critical", "high", "medium", "low", "info")
 FAMILIES = (
     "state",
     "rotation",

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from models.severities import SEVERITIES
 from reports.compliance.vendor_facts import KeyRow
 from reports.compliance.vendor_uses import Use
-
-SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
 class Verdict(StrEnum):

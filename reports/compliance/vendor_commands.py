@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from models.severities import SEVERITIES
+
 FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNSURE = 0, 1, 3
 _QUERY = """
@@ -19,7 +21,7 @@ WHERE $profile IS NULL OR profile = $profile
 ORDER BY profile, list_position(['key', 'finding', 'profile'], kind),
   list_position(['critical', 'high', 'medium', 'low', 'info'], severity), account_id, region, key_alias, key_arn, about
 """
-_SEVERITIES = ("critical", "high", "medium", "low")
+_SEVERITIES = SEVERITIES[:-1]
 
 
 @click.command()

@@ -10,7 +10,8 @@ from typing import Any, Final
 import duckdb
 
 from models.settings import Settings
-from reports.compliance.vendor_checks import SEVERITIES, Check, Verdict, day, finding, listed
+from models.severities import SEVERITIES
+from reports.compliance.vendor_checks import Check, Verdict, day, finding, listed
 from reports.compliance.vendor_facts import Facts, Gone, KeyRow
 from reports.compliance.vendor_keys import KeyJudge
 from reports.compliance.vendor_logging import logging

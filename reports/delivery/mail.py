@@ -20,6 +20,7 @@ import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from models.settings import MailSettings
+from models.severities import SEVERITIES
 
 Status = Literal["complete", "partial", "failed"]
 
@@ -32,7 +33,7 @@ _STATUS_LINE: Final[dict[Status, str]] = {
     "nothing.",
     "failed": "Failed: the run did not finish. The figures below, if any, are what was known before it stopped.",
 }
-_SEVERITIES: Final = frozenset({"critical", "high", "medium", "low", "info"})
+_SEVERITIES: Final = frozenset(SEVERITIES)
 
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"

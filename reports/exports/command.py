@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from models.severities import SEVERITIES
 from reports.commands import AS_OF, CONFIG, MART, mart_of
-from reports.findings.read import SEVERITIES, STATUSES, Wanted
+from reports.findings.read import STATUSES, Wanted
 
 if TYPE_CHECKING:
     from reports.exports.asff import Hub

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from models.severities import SEVERITIES
 from reports.commands import AS_OF, CONFIG, FAIL_ON, MART, mart_of
-from reports.findings.read import SEVERITIES, STATUSES, FindingRecord, Wanted, failing, read_findings
+from reports.findings.read import STATUSES, FindingRecord, Wanted, failing, read_findings
 
 _SHOWN = (
     "severity", "status", "rule_id", "resource_name", "account_name", "region", "owner", "first_failed", "reason"

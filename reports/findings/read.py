@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-SEVERITIES = ("critical", "high", "medium", "low", "info")
+from models.severities import SEVERITIES
+
 STATUSES = ("fail", "unknown", "waived", "pass", "not_applicable")
 _FETCH = 2_000
 

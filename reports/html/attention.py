@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from models.severities import SEVERITIES
 from reports.html.source import Row, Source
 from reports.html.text import counted, date, days
-from reports.html.wording import SEVERITIES, STATES, account, by_service, place, several
+from reports.html.wording import STATES, account, by_service, place, several
 
 RESCUE: Final = timedelta(days=7)
 """How long RDS waits for a lost key before the database can only be restored from a backup."""

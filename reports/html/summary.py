@@ -7,12 +7,13 @@ from typing import Final
 import duckdb
 
 from models.settings import Settings
+from models.severities import SEVERITIES
 from reports.delivery.mail import AttentionItem, Status, Summary
 from reports.html.estate import Estate
 from reports.html.source import Source
 from reports.html.text import share
 from reports.html.verdicts import Verdicts
-from reports.html.wording import SEVERITIES, missing, place, turned
+from reports.html.wording import missing, place, turned
 
 TOP: Final = 10
 """Entries of each list."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from models.severities import SEVERITIES
 from reports.html.text import counted, region
 
-SEVERITIES: Final = ("critical", "high", "medium", "low", "info")
 CLASSES: Final[dict[str, str]] = {
     "customer": "Customer managed",
     "aws_managed": "AWS managed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from models.database import check, connect
 from models.settings import Settings
 from reports.compliance import frameworks, judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
-from reports.mart import changes, delta, derive, event_selectors, files, load, paths, state, views
+from reports.mart import changes, delta, derive, event_selectors, load, paths, state, views
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
 from reports.mart.moments import moments, resolve
@@ -195,7 +196,9 @@ class _Task:
             raise DoubtError("an earlier run is asked for")
         state.compare_runs(duck, "memory.main.runs_before", "memory.ledger.run", made.last_run)
         duck.execute("DROP SCHEMA memory.ledger CASCADE")
-        files.copied(self.mart_path, self.beside)
+        # Not the file that the last mart replaced, though that would spare the copy: somebody may still have it open, and the
+        # locks that would tell are given up by a process that has it open twice and closes one.
+        shutil.copyfile(self.mart_path, self.beside)
         _attach(duck, self.beside)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM ledger.access_state")
         found = delta.update(duck, self.engine_url, made)

@@ -11,11 +11,14 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from models.commands import config
+from models.rule_settings import Threshold
 from models.settings import (
     MailSettings,
     Settings,
     load,
 )
+from models.severities import SEVERITIES, THRESHOLDS
+from reports.compliance.vendor_profiles import Severity
 from tests.models.settings_writer import MAIL
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +124,9 @@ def test_check_says_what_is_configured(tmp_path: Path, monkeypatch: pytest.Monke
         "regions:  eu-west-1 except eu-west-2",
         "mail:     1 recipient through h.example",
     ]
+
+
+def test_severities_are_the_same_everywhere() -> None:
+    """What settings and profiles accept is what commands offer and reports sort by."""
+    assert typing.get_args(Threshold) == THRESHOLDS
+    assert typing.get_args(Severity) == SEVERITIES

@@ -6,8 +6,9 @@ import datetime as dt
 
 from hypothesis import strategies as st
 
+from models.severities import SEVERITIES
 from reports.exports.source import Night
-from reports.findings.read import SEVERITIES, STATUSES, FindingRecord
+from reports.findings.read import STATUSES, FindingRecord
 
 NIGHT = Night(
     run_id=7,
