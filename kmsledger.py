@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.severities import THRESHOLDS
+from models.options import CONFIG, FAIL_ON
 
 if TYPE_CHECKING:
     from crawler.run import CrawlResult
@@ -66,20 +66,6 @@ HELP = {
     "mail": "Send the last run's report to those who have not had it.",
 }
 
-CONFIG = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("kmsledger.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="The settings file.",
-)
-FAIL_ON = click.option(
-    "--fail-on",
-    type=click.Choice(THRESHOLDS),
-    help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
-)
 LOG_FORMAT = click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="Instead of log.format in the settings."
 )

@@ -1,7 +1,7 @@
 """The analysts' database of a large estate with a year of history: one night taken over, the rules, the questions.
 
 1,000,000 keys, 3,000,000 grants, 1,000,000 resources that use keys, 365 nights in each of which 1 % of the rows changed.
-Each step is a process of its own, so that its memory is its own.
+Each night is a process of its own, so that its memory is its own.
 """
 
 from __future__ import annotations
@@ -12,44 +12,73 @@ import multiprocessing.connection
 import resource
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.figures import Figure, machine, table
 from benchmarks.year import Year
 from models.settings import Settings
 from reports.assess.run import assess
-from reports.mart import refresh as stage
-from reports.mart.build import build
+from reports.mart.build import building
+from reports.mart.cookbook import recipes
+from reports.mart.query import ask
+from reports.mart.refresh import apply_rules
 
 KEYS = 1_000_000
 NIGHTS = 365
 REFRESH = 60
 RULES = 60
+QUESTION = 2
+"""Seconds."""
 LIMIT = 3000
 """Megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds of the clock and of the processors, and the most memory, of a process and those it started."""
+    """Seconds of the clock, and of the processors."""
 
     wall: float
     cpu: float
-    peak: float
 
-    def figures(self, name: str, *, wall: float | None = None, peak: float | None = None) -> list[Figure]:
+    def __add__(self, other: Spent) -> Spent:
+        """Both steps."""
+        return Spent(self.wall + other.wall, self.cpu + other.cpu)
+
+    def figures(self, name: str, wall: float | None = None) -> list[Figure]:
         """As rows of the table."""
-        return [
-            Figure(f"mart: {name}, clock", self.wall, "s", wall),
-            Figure(f"mart: {name}, CPU", self.cpu, "s"),
-            Figure(f"mart: {name}, peak of memory", self.peak, "MB", peak),
-        ]
+        return [Figure(f"mart: {name}, clock", self.wall, "s", wall), Figure(f"mart: {name}, CPU", self.cpu, "s")]
+
+
+@dataclass(slots=True)
+class Process:
+    """What the steps of a process took, and its memory when it was largest (MB)."""
+
+    steps: dict[str, Spent] = field(default_factory=dict)
+    peak: float = 0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a step."""
+        began, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.steps[name] = Spent(time.perf_counter() - began, time.process_time() - cpu)
+
+    @property
+    def refreshed(self) -> Spent:
+        """The mart without access and rules: made and published."""
+        return self.steps["mart"] + self.steps["publication"]
+
+    def __str__(self) -> str:
+        """For the log."""
+        steps = (f"{name} {one.wall:.1f} s (CPU {one.cpu:.1f} s)" for name, one in self.steps.items())
+        return f"{', '.join(steps)}; {self.peak:,.0f} MB"
 
 
 def measure(*, quick: bool = False, keys: int = KEYS, nights: int = NIGHTS) -> list[Figure]:
-    """Write the ledger, build the mart, and take over nights of 1 % change."""
+    """Write the ledger, build the mart, take over two nights of 1 % change, ask the cookbook's questions."""
     if quick:
         keys, nights = min(keys, 5000), min(nights, 20)
     with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
@@ -63,66 +92,94 @@ def _measure(year: Year) -> list[Figure]:
     year.write()
     assess(settings)
     year.analysed_before()
-    written = time.monotonic() - began
-    print(f"ledger of {year.keys:,} keys and {year.nights} nights written in {written:.0f} s", flush=True)
-    whole = apart(_refresh, settings)
+    print(f"{year.keys:,} keys and {year.nights} nights were written in {time.monotonic() - began:.0f} s", flush=True)
+    whole = apart(_night, settings)
     print(f"built as a whole: {whole}", flush=True)
     size = mart.stat().st_size / 1e6
     full = year.keys >= KEYS and year.nights >= NIGHTS
-    changed = year.night()
-    assessed = apart(_assess, settings)
-    taken = apart(_build, settings)
-    print(f"a night taken over: {taken}", flush=True)
-    year.night()
-    both = apart(_refresh, settings)
-    print(f"another one, with access and rules: {both}", flush=True)
-    rules = max(both.wall - taken.wall - assessed.wall, 0)
-    return [
+    figures = [
         Figure("mart: keys", year.keys),
         Figure("mart: nights in the ledger", year.nights),
         Figure("mart: ledger", year.path.stat().st_size / 1e6, "MB"),
         Figure("mart: file when built as a whole", size, "MB"),
-        Figure("mart: file after two nights were taken over", mart.stat().st_size / 1e6, "MB"),
-        *whole.figures("built as a whole with all rules"),
-        Figure("mart: rows of the ledger written in a night", changed),
-        *taken.figures("a night taken over", wall=REFRESH if full else None, peak=LIMIT if full else None),
-        *both.figures("a night taken over with access and all rules", peak=LIMIT if full else None),
-        Figure("mart: of it all rules", rules, "s", RULES if full else None),
+        *whole.refreshed.figures("built as a whole"),
+        *whole.steps["rules"].figures("all rules for the first time"),
+        Figure("mart: built as a whole, peak of memory", whole.peak, "MB"),
+    ]
+    # The second one begins from a file that a night was already taken over into.
+    for name in ("a night", "the next night"):
+        figures.append(Figure(f"mart: {name}, rows written to the ledger", year.night()))
+        night = apart(_night, settings)
+        print(f"{name}: {night}", flush=True)
+        figures += [
+            *night.steps["access"].figures(f"{name}, access"),
+            *night.refreshed.figures(f"{name} taken over", REFRESH if full else None),
+            *night.steps["rules"].figures(f"{name}, all rules", RULES if full else None),
+            Figure(f"mart: {name}, peak of memory", night.peak, "MB", LIMIT if full else None),
+        ]
+    figures.append(Figure("mart: file after two nights", mart.stat().st_size / 1e6, "MB"))
+    return figures + _questions(apart(_cookbook, settings), full=full)
+
+
+def _questions(cookbook: Process, *, full: bool) -> list[Figure]:
+    slowest = sorted(cookbook.steps.items(), key=lambda one: -one[1].wall)
+    return [
+        Figure("mart: questions of the cookbook", len(slowest)),
+        *(Figure(f"mart: {name}", one.wall, "s", QUESTION if full else None) for name, one in slowest[:5]),
     ]
 
 
-def apart(step: Callable[[Settings], None], settings: Settings) -> Spent:
-    """Run a step in a process of its own."""
+def apart(work: Callable[[Settings], Process], settings: Settings) -> Process:
+    """Run steps in a process of their own."""
     receive, send = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_measured, args=(step, settings, send))
+    process = multiprocessing.get_context("spawn").Process(target=_measured, args=(work, settings, send))
     process.start()
     send.close()
     try:
-        found: Spent = receive.recv()
+        found: Process = receive.recv()
     finally:
         process.join()
     return found
 
 
 def _measured(
-    step: Callable[[Settings], None], settings: Settings, send: multiprocessing.connection.Connection
+    work: Callable[[Settings], Process], settings: Settings, send: multiprocessing.connection.Connection
 ) -> None:
-    began, cpu = time.perf_counter(), time.process_time()
-    step(settings)
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    send.send(Spent(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    process = work(settings)
+    process.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    send.send(process)
 
 
-def _assess(settings: Settings) -> None:
-    assess(settings)
+def _night(settings: Settings) -> Process:
+    """The stage after a crawl, as :func:`reports.mart.refresh.refresh` has it."""
+    process = Process()
+    with process.step("access"):
+        assess(settings)
+    with ExitStack() as stack:
+        with process.step("mart"):
+            mart = stack.enter_context(building(settings.database, settings.report.mart, settings))
+        with process.step("rules"):
+            apply_rules(mart, settings)
+        with process.step("publication"):
+            stack.close()
+    return process
 
 
-def _build(settings: Settings) -> None:
-    build(settings.database, settings.report.mart, settings)
-
-
-def _refresh(settings: Settings) -> None:
-    stage.refresh(settings)
+def _cookbook(settings: Settings) -> Process:
+    """Each question as the command asks it, in a connection of its own, all rows fetched."""
+    process = Process()
+    given = {"vendor": "999000000000"}
+    _, rows = ask(
+        settings.report.mart, "SELECT key_arn FROM keys WHERE used_by > 0 ORDER BY key_arn LIMIT 1 OFFSET 500"
+    )
+    given["key"] = next(iter(rows))[0]
+    for recipe in recipes():
+        chosen = {one.name: given[one.name] for one in recipe.parameters if one.default is None}
+        with process.step(recipe.name):
+            _, rows = ask(settings.report.mart, recipe.query, parameters=recipe.values(chosen))
+            for _ in rows:
+                pass
+    return process
 
 
 def main() -> None:

@@ -4,15 +4,7 @@ from pathlib import Path
 
 import click
 
-_CONFIG = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("kmsledger.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="The settings file.",
-)
+from models.options import CONFIG
 
 
 @click.group()
@@ -21,7 +13,7 @@ def config() -> None:
 
 
 @config.command()
-@_CONFIG
+@CONFIG
 @click.pass_context
 def check(context: click.Context, file: Path) -> None:
     """Report every problem of the settings file, or what it configures."""
@@ -52,7 +44,7 @@ def db() -> None:
 
 
 @db.command()
-@_CONFIG
+@CONFIG
 def upgrade(file: Path) -> None:
     """Bring the database to this program's schema; an empty one is created."""
     from models import database
@@ -64,7 +56,7 @@ def upgrade(file: Path) -> None:
 
 
 @db.command()
-@_CONFIG
+@CONFIG
 def current(file: Path) -> None:
     """Print the database's schema and the one that this program needs."""
     from models import database
@@ -76,7 +68,7 @@ def current(file: Path) -> None:
 
 
 @db.command("check")
-@_CONFIG
+@CONFIG
 def check_schema(file: Path) -> None:
     """Fail unless the database has this program's schema."""
     from models import database
@@ -117,7 +109,7 @@ def copy_ledger(source: str, target: str) -> None:
     help="The same for coverage [default: as --keep].",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
-@_CONFIG
+@CONFIG
 def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
     """Delete versions that ended long ago, coverage of long ago, and policies and runs that nothing points to any more.
 

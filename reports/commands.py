@@ -7,35 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from models.severities import THRESHOLDS
+from models.options import CONFIG, FAIL_ON, MART
 
 if TYPE_CHECKING:
     from reports.mart.diff import Difference
     from reports.mart.life import Lives
 
-CONFIG = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("kmsledger.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="The settings file.",
-)
 
-
-MART = click.option(
-    "--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart."
-)
 AS_OF = click.option(
     "--as-of",
     metavar="DATE|RUN",
     help="Answer with what was known then: a run's number, or a date or time (UTC; a date means its end).",
-)
-FAIL_ON = click.option(
-    "--fail-on",
-    type=click.Choice(THRESHOLDS),
-    help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
 )
 PLAIN = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import click
 
+from models.options import CONFIG
+
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("kmsledger.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="The settings file.",
-)
+@CONFIG
 @click.option("--all", "redo", is_flag=True, help="Judge everything again, not only what is new.")
 def assess(*, file: Path, redo: bool) -> None:
     """Work out who can use which key, from what the ledger knows: no question is asked of AWS.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.options import CONFIG, SETTINGS
 from models.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
 
 FORMAT = "kmsledger.rules/1"
 FAILED, USAGE = 1, 2
-_DEFAULT = Path("kmsledger.yaml")
-CONFIG = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT,
-    show_default=True,
-    metavar="FILE",
-    help="The settings file; without one there are the shipped rules.",
-)
 
 
 @click.group()
@@ -159,7 +150,7 @@ def new(*, rule_id: str, directory: Path) -> None:
 def _settings(file: Path) -> Settings:
     from models.settings import Settings, load
 
-    return Settings() if file == _DEFAULT and not file.exists() else load(file)
+    return Settings() if file == SETTINGS and not file.exists() else load(file)
 
 
 def _chosen(settings: Settings, what: Sequence[str]) -> tuple[list[Rule], list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from models.options import CONFIG, MART
 from models.severities import SEVERITIES
 
 FORMAT = "kmsledger.vendor-checks/1"
@@ -26,16 +27,8 @@ _SEVERITIES = SEVERITIES[:-1]
 
 @click.command()
 @click.argument("profile", required=False)
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("kmsledger.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="The settings file.",
-)
-@click.option("--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart.")
+@CONFIG
+@MART
 @click.option(
     "--format",
     "form",

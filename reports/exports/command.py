@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from models.options import CONFIG, MART
 from models.severities import SEVERITIES
-from reports.commands import AS_OF, CONFIG, MART, mart_of
+from reports.commands import AS_OF, mart_of
 from reports.findings.read import STATUSES, Wanted
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from models.options import CONFIG, FAIL_ON, MART
 from models.severities import SEVERITIES
-from reports.commands import AS_OF, CONFIG, FAIL_ON, MART, mart_of
+from reports.commands import AS_OF, mart_of
 from reports.findings.read import STATUSES, FindingRecord, Wanted, failing, read_findings
 
 _SHOWN = (

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reports.commands import AS_OF, CONFIG, MART, mart_of
+from models.options import CONFIG, MART
+from reports.commands import AS_OF, mart_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

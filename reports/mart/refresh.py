@@ -20,12 +20,12 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
     """
     assess(settings)
     with building(settings.database, settings.report.mart, settings, as_of=run_id) as mart:
-        _judge(mart, settings)
-        mart.reload_findings()
+        apply_rules(mart, settings)
         return mart.info()
 
 
-def _judge(mart: Building, settings: Settings) -> None:
+def apply_rules(mart: Building, settings: Settings) -> None:
+    """Judge by the rules in force: all verdicts into the mart, the history of problems into the ledger and the mart."""
     judge(mart.duck, mart.as_of, load_rules(settings))
     engine = connect(settings.database, must_exist=True)
     try:
@@ -33,3 +33,4 @@ def _judge(mart: Building, settings: Settings) -> None:
             record(mart.duck, connection, mart.as_of)
     finally:
         engine.dispose()
+    mart.reload_findings()

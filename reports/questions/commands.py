@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from reports.commands import AS_OF, CONFIG, MART, mart_of
+from models.options import CONFIG, MART
+from reports.commands import AS_OF, mart_of
 
 FORM = click.option(
     "--format",
