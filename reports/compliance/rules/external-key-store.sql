@@ -21,15 +21,11 @@
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
-  SELECT k.*,
-    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
-    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
-    n.resources_refused AS blind,
-    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys k
+  SELECT k.*, n.resources_refused AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM customer_keys k
   CROSS JOIN now
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS' AND (k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE')
+  WHERE k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE'
 ), weighed AS (
   SELECT *,
     CASE WHEN last_use = 'never used' AND last_use_told_at IS NOT NULL THEN false
