@@ -18,12 +18,10 @@
 --   In the resource that uses the key set kms_key_id to an aws_kms_key in place of one with xks_key_id.
 -- parameters:
 --   days: {default: "90", about: "A key that was called within so many days counts as used."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
-  SELECT k.*, n.resources_refused AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+WITH considered AS (
+  SELECT k.*, n.resources_refused AS blind,
+    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
   FROM customer_keys k
-  CROSS JOIN now
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE'
 ), weighed AS (

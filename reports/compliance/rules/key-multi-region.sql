@@ -23,7 +23,8 @@
 --   allowed: {default: "no", about: "Whether multi-Region keys are allowed: no, or yes; with yes nothing is judged."}
 WITH unread AS (
   -- Where IAM was refused, a vendor's role that names the key may not be known.
-  SELECT DISTINCT account_id FROM coverage WHERE outcome = 'gap' AND service = 'iam'
+  SELECT DISTINCT account_id FROM coverage
+  WHERE outcome = 'gap' AND operation = 'GetAccountAuthorizationDetails' AND cause NOT IN ('not_asked', 'unsupported')
 ), considered AS (
   SELECT k.*, v.multi_region_for AS vendors,
     CASE

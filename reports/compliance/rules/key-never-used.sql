@@ -19,12 +19,10 @@
 --   be used.
 -- parameters:
 --   days: {default: "30", about: "Days after its creation within which a key has to be used."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
-  SELECT k.*, n.resources_refused AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+WITH considered AS (
+  SELECT k.*, n.resources_refused AS blind,
+    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
   FROM customer_keys k
-  CROSS JOIN now
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
 )
 SELECT

@@ -61,6 +61,7 @@ CONTRACT = {
     "alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "key_policy_doubts": "key_arn account_id region analysis_id unread unclear everyone outsiders own_account services stale",
     "vendor_keys": "key_arn account_id region profiles wanted accessible broken over_shared doubt reason multi_region_for",
+    "places": "place account_id region outcome exempt cause_text since nights",
     "iam_accounts": "account_id account_name known reason users roles groups",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
