@@ -55,6 +55,8 @@ class Check:
     statement: str | None = None
     evidence: str | None = None
     deadline: dt.datetime | None = None
+    required: str | None = None
+    """What the profile requires of its keys themselves, as JSON."""
     since: dt.datetime | None = None
 
     def row(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def of_key(use: Use, key: KeyRow, verdict: Verdict, reason: str, **more: Any) ->
         region=key.region,
         key_arn=key.key_arn,
         key_alias=key.alias,
+        required=use.required(),
         **more,
     )
 

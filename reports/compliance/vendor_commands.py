@@ -16,7 +16,7 @@ FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNSURE = 0, 1, 3
 _QUERY = """
 SELECT profile, vendor, kind, about, account_id, account_name, region, key_arn, key_alias, subject, verdict, severity,
-  reason, fix, statement, evidence, deadline, since
+  reason, fix, statement, evidence, deadline, required, since
 FROM vendor_checks
 WHERE $profile IS NULL OR profile = $profile
 ORDER BY profile, list_position(['key', 'finding', 'profile'], kind),

@@ -25,6 +25,11 @@ class Use:
     values: Mapping[str, str]
     """Parameters in force; empty text for one without a value."""
 
+    def required(self) -> str:
+        """The values that properties of its keys must have, as JSON; those that are only recommended are left out."""
+        wanted = [one for one in self.profile.keys.properties if one.level == "required"]
+        return orjson.dumps({one.name: " or ".join(one.expect) for one in wanted}).decode()
+
     def text(self, written: str | None, more: Mapping[str, str] | None = None) -> str:
         """A text of the profile with its placeholders filled in."""
         values = {**self.values, **(more or {})}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -14,6 +14,7 @@ import duckdb
 from reports.mart.reader import quoted
 
 _HEADER = re.compile(r"--([ !:]) ?(.*)")
+_COLUMNS_OF = "columns of "
 _PARAMETER = re.compile(r"\bas_of_run\b")
 _OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
 """A view that builds on another names that one's macro; beside a view that answers for the same run, that is the view."""
@@ -135,7 +136,11 @@ def views() -> tuple[View, ...]:
     """The views as shipped, in the order in which they build on each other."""
     folder = resources.files("reports.mart").joinpath("views")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return tuple(_view(file.name, file.read_text(encoding="utf-8")) for file in files)
+    found: dict[str, View] = {}
+    for file in files:
+        view = _view(file.name, file.read_text(encoding="utf-8"), found)
+        found[view.name] = view
+    return tuple(found.values())
 
 
 def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, kept: Collection[str] = ()) -> None:
@@ -204,7 +209,8 @@ def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, c
         duck.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(meaning)}')
 
 
-def _view(file: str, text: str) -> View:
+def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
+    """Read a view's file: ``--`` what it is, ``--:`` a column, ``--!`` stored, or that it has the columns of an earlier view."""
     title: list[str] = []
     columns: dict[str, str] = {}
     stored = False
@@ -216,7 +222,9 @@ def _view(file: str, text: str) -> View:
             column, _, meaning = rest.partition(" | ")
             columns[column] = meaning
         elif sign == "!":
-            stored = rest == "stored"
+            stored = stored or rest == "stored"
+            if rest.startswith(_COLUMNS_OF):
+                columns |= earlier[rest.removeprefix(_COLUMNS_OF)].columns
         else:
             title.append(rest)
     name = file.removesuffix(".sql").partition("_")[2]

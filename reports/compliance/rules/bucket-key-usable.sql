@@ -17,15 +17,9 @@
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key, or kms_master_key_id of the
 --   aws_s3_bucket_server_side_encryption_configuration to another key.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE usable
-    WHEN 'no key' THEN 'not_applicable'
-    WHEN 'unknown' THEN 'unknown'
-    WHEN 'no' THEN 'fail'
-    WHEN 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE usable WHEN 'no key' THEN 'not_applicable' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass'
+    ELSE 'unknown' END AS status,
+  reason || stale AS reason
 FROM key_usability
 WHERE resource_type = 'AWS::S3::Bucket'

@@ -19,17 +19,9 @@
 --     --replication-group-description TEXT --snapshot-name BEFORE --at-rest-encryption-enabled --kms-key-id KEY_ARN
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_replication_group: it is replaced, so restore with snapshot_name.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE
-    WHEN exempt IS NOT NULL THEN 'not_applicable'
-    WHEN customer_managed = 'unknown' THEN 'unknown'
-    WHEN customer_managed = 'no' THEN 'fail'
-    WHEN customer_managed = 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  coalesce(exempt, customer_managed_reason)
-    || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN customer_managed = 'no' THEN 'fail'
+    WHEN customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(exempt, customer_managed_reason) || stale AS reason
 FROM resource_encryption
-WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

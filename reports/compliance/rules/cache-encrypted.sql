@@ -20,17 +20,9 @@
 -- terraform: >-
 --   Set at_rest_encryption_enabled = true and kms_key_id in aws_elasticache_replication_group: it is replaced, so
 --   restore with snapshot_name.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE
-    WHEN exempt IS NOT NULL THEN 'not_applicable'
-    WHEN encrypted = 'unknown' THEN 'unknown'
-    WHEN encrypted = 'no' THEN 'fail'
-    WHEN encrypted = 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  coalesce(exempt, encrypted_reason)
-    || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN encrypted = 'no' THEN 'fail'
+    WHEN encrypted = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(exempt, encrypted_reason) || stale AS reason
 FROM resource_encryption
-WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

@@ -16,15 +16,9 @@
 --   aws rds start-activity-stream --resource-arn DATABASE_ARN --mode async --kms-key-id KEY_ARN --apply-immediately
 -- terraform: >-
 --   Set kms_key_id in the resource aws_rds_cluster_activity_stream; it is replaced, which interrupts the stream.
-SELECT
-  s.resource_arn, s.account_id, s.region, e.key_arn,
-  CASE
-    WHEN e.resource_arn IS NULL THEN 'not_applicable'
-    WHEN e.customer_managed = 'unknown' THEN 'unknown'
-    WHEN e.customer_managed = 'no' THEN 'fail'
-    WHEN e.customer_managed = 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
+SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
+  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = 'no' THEN 'fail'
+    WHEN e.customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
   coalesce(e.customer_managed_reason, 'It has no activity stream.')
     || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s

@@ -22,10 +22,8 @@
 -- terraform: >-
 --   Set kms_key_id in aws_rds_cluster: it forces a replacement, so restore from a copy of the snapshot under the key
 --   with snapshot_identifier.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'unknown' THEN 'unknown' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale AS reason
 FROM resource_encryption
-WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

@@ -21,10 +21,8 @@
 -- terraform: >-
 --   Set storage_encrypted = true and kms_key_id in aws_rds_cluster: Terraform replaces the cluster, so restore from the
 --   encrypted copy with snapshot_identifier.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN 'unknown' THEN 'unknown' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE encrypted WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  encrypted_reason || stale AS reason
 FROM resource_encryption
-WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

@@ -25,8 +25,7 @@ WITH database AS (
   WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',
     'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
 )
-SELECT
-  resource_arn, account_id, region, key_arn,
+SELECT resource_arn, account_id, region, key_arn,
   CASE
     WHEN usable = 'no key' AND NOT inaccessible THEN 'not_applicable'
     WHEN usable = 'unknown' AND NOT inaccessible THEN 'unknown'
@@ -34,7 +33,5 @@ SELECT
     WHEN usable = 'yes' THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  reason
-    || CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END
-    || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  reason || CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale AS reason
 FROM database

@@ -19,15 +19,9 @@
 -- terraform: >-
 --   Set performance_insights_kms_key_id in aws_db_instance or aws_rds_cluster_instance, after applying
 --   performance_insights_enabled = false once.
-SELECT
-  s.resource_arn, s.account_id, s.region, e.key_arn,
-  CASE
-    WHEN e.resource_arn IS NULL THEN 'not_applicable'
-    WHEN e.customer_managed = 'unknown' THEN 'unknown'
-    WHEN e.customer_managed = 'no' THEN 'fail'
-    WHEN e.customer_managed = 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
+SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
+  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = 'no' THEN 'fail'
+    WHEN e.customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
   coalesce(e.customer_managed_reason, 'Performance Insights is not turned on.')
     || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s

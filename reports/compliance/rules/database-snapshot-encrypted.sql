@@ -17,10 +17,8 @@
 -- terraform: >-
 --   Add a resource aws_db_snapshot_copy with source_db_snapshot_identifier and kms_key_id
 --   (aws_rds_cluster_snapshot_copy for clusters).
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN 'unknown' THEN 'unknown' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE encrypted WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  encrypted_reason || stale AS reason
 FROM resource_encryption
-WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot') AND role = 'storage'

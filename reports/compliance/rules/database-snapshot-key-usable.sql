@@ -18,16 +18,10 @@
 --     --kms-key-id OTHER_KEY_ARN
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key; copies under another key are aws_db_snapshot_copy resources.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE usable
-    WHEN 'no key' THEN 'not_applicable'
-    WHEN 'unknown' THEN 'unknown'
-    WHEN 'no' THEN 'fail'
-    WHEN 'yes' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE usable WHEN 'no key' THEN 'not_applicable' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass'
+    ELSE 'unknown' END AS status,
+  reason || stale AS reason
 FROM key_usability
 WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot', 'AWS::RDS::DBInstanceAutomatedBackup',
   'AWS::RDS::DBClusterAutomatedBackup')

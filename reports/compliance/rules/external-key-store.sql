@@ -18,18 +18,12 @@
 --   In the resource that uses the key set kms_key_id to an aws_kms_key in place of one with xks_key_id.
 -- parameters:
 --   days: {default: "90", about: "A key that was called within so many days counts as used."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
-  SELECT k.*,
-    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
-    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
-    n.resources_refused AS blind,
-    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys k
-  CROSS JOIN now
+WITH considered AS (
+  SELECT k.*, n.resources_refused AS blind,
+    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM customer_keys k
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS' AND (k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE')
+  WHERE k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE'
 ), weighed AS (
   SELECT *,
     CASE WHEN last_use = 'never used' AND last_use_told_at IS NOT NULL THEN false

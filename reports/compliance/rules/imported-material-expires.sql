@@ -24,13 +24,9 @@
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
-    now.moment + to_days(CAST($days AS INTEGER)) AS soon
-  FROM keys, now
-  WHERE manager IS DISTINCT FROM 'AWS' AND (origin IS NULL OR origin = 'EXTERNAL')
+  SELECT *, now.moment + to_days(CAST($days AS INTEGER)) AS soon
+  FROM customer_keys, now
+  WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,

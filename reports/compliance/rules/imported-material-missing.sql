@@ -38,11 +38,5 @@ SELECT
     WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN 'The key has imported material.'
     ELSE 'The key is in state ' || state || ', which does not tell whether it has material.'
   END || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND (origin IS NULL OR origin = 'EXTERNAL')
-)
+FROM customer_keys
+WHERE (origin IS NULL OR origin = 'EXTERNAL')

@@ -21,45 +21,24 @@
 -- parameters:
 --   most: {default: "5", about: "how many principals named in a key policy may delete, disable or open the key (a number)"}
 WITH found AS (
-  SELECT a.key_arn, d.*
-  FROM (
-    SELECT key_arn, min(analysis_id) AS analysis_id FROM access_paths WHERE path = 'policy' GROUP BY key_arn
-  ) a
-  JOIN (
-    SELECT analysis_id, count(DISTINCT principal) AS holders, bool_or(principal = '*') AS everyone,
-      array_to_string(list_sort(list(DISTINCT principal))[1:3], ', ') AS names
-    FROM access_verdicts
-    WHERE path = 'policy' AND access = 'owner_direct' AND list_has_any(operations, ['kms:PutKeyPolicy',
-      'kms:ScheduleKeyDeletion', 'kms:DisableKey', 'kms:DeleteImportedKeyMaterial'])
-    GROUP BY analysis_id
-    HAVING bool_or(principal = '*') OR count(DISTINCT principal) > CAST($most AS INTEGER)
-  ) d ON d.analysis_id = a.analysis_id
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM access_paths
-  WHERE path = 'policy' AND access = 'unknown'
-    AND (analysis_id IS NULL OR principal = '*' OR coalesce(principal_account, regexp_extract(principal,
-      '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1)) = split_part(key_arn, ':', 5))
-  GROUP BY key_arn
+  SELECT analysis_id, count(DISTINCT principal) AS holders, bool_or(principal = '*') AS everyone,
+    array_to_string(list_sort(list(DISTINCT principal))[1:3], ', ') AS names
+  FROM access_verdicts
+  WHERE path = 'policy' AND access = 'owner_direct' AND list_has_any(operations, ['kms:PutKeyPolicy',
+    'kms:ScheduleKeyDeletion', 'kms:DisableKey', 'kms:DeleteImportedKeyMaterial'])
+  GROUP BY analysis_id
+  HAVING bool_or(principal = '*') OR count(DISTINCT principal) > CAST($most AS INTEGER)
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+  CASE WHEN f.analysis_id IS NOT NULL THEN 'fail' WHEN d.own_account IS NULL THEN 'pass' ELSE 'unknown' END AS status,
   CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN f.key_arn IS NOT NULL THEN CASE WHEN f.everyone
-      THEN 'Every principal of the account can delete, disable or open the key.'
-      ELSE f.holders || ' principals of the policy can delete, disable or open the key, more than ' || $most || ': '
-        || f.names || ' ...' END
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known who can delete, disable or open the key: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known who can delete, disable or open the key: the policy was not read.'
+    WHEN f.everyone THEN 'Every principal of the account can delete, disable or open the key.'
+    WHEN f.analysis_id IS NOT NULL
+      THEN f.holders || ' principals of the policy can delete, disable or open the key, more than ' || $most || ': '
+        || f.names || ' ...'
+    WHEN d.own_account IS NOT NULL
+      THEN 'It is not known who can delete, disable or open the key: ' || d.own_account || '.'
     ELSE 'At most ' || $most || ' principals of the policy can delete, disable or open the key.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+  END || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN found f ON f.analysis_id = d.analysis_id

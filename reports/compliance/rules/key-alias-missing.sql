@@ -19,14 +19,9 @@ WITH unlisted AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
 ), considered AS (
-  SELECT k.*,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
-    u.account_id IS NOT NULL AS unlisted
-  FROM keys k
+  SELECT k.*, u.account_id IS NOT NULL AS unlisted
+  FROM customer_keys k
   LEFT JOIN unlisted u ON u.account_id = k.account_id AND u.region = k.region
-  WHERE k.manager IS DISTINCT FROM 'AWS'
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,

@@ -24,32 +24,13 @@ WITH found AS (
       || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM key_policy_problems
-  WHERE code IN ('service_without_source', 'if_exists_scopes_nothing')
-    AND (code = 'service_without_source' OR contains(sentence, 'tests aws:Source'))
-  GROUP BY key_arn
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM access_paths
-  WHERE path = 'policy' AND access = 'unknown'
-    AND (analysis_id IS NULL OR principal = '*' OR regexp_matches(principal,
-      '^[a-z0-9.-]+[.](amazonaws|aws|amazon)[.]'))
+  WHERE code = 'service_without_source'
+    OR (code = 'if_exists_scopes_nothing' AND contains(sentence, 'tests aws:Source'))
   GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
-  CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN f.key_arn IS NOT NULL THEN f.sentences
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known for whom services use the key: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known for whom services use the key: the policy was not read.'
-    ELSE 'No statement lets an AWS service act for other customers.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.services IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known for whom services use the key: ' || d.services || '.',
+    'No statement lets an AWS service act for other customers.') || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN found f ON f.key_arn = d.key_arn

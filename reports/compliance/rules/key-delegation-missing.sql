@@ -20,47 +20,30 @@
 -- terraform: >-
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): add a statement with principals
 --   identifiers = ["arn:aws:iam::ACCOUNT:root"], actions = ["kms:*"], resources = ["*"].
-WITH analysed AS (
-  SELECT key_arn, min(analysis_id) AS analysis_id FROM access_paths WHERE path = 'policy' GROUP BY key_arn
-), held AS (
+WITH held AS (
   SELECT analysis_id,
+    bool_or(access = 'owner_delegated') AS part,
     bool_or(access = 'owner_delegated' AND list_contains(operations, 'kms:PutKeyPolicy')) AS delegated,
-    bool_or(list_contains(operations, 'kms:PutKeyPolicy')
-      AND (access = 'owner_delegated' OR principal = '*')) AS whole,
-    bool_or(list_contains(operations, 'kms:PutKeyPolicy')) AS managed,
-    bool_or(access = 'owner_delegated') AS part
+    bool_or((access = 'owner_delegated' OR principal = '*') AND list_contains(operations, 'kms:PutKeyPolicy')) AS whole
   FROM access_verdicts
   WHERE path = 'policy' AND access IN ('owner_delegated', 'owner_direct')
   GROUP BY analysis_id
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM access_paths
-  WHERE path = 'policy' AND access = 'unknown'
-    AND (analysis_id IS NULL OR principal = '*' OR coalesce(principal_account, regexp_extract(principal,
-      '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1)) = split_part(key_arn, ':', 5))
-  GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
-    WHEN NOT coalesce(h.whole, false) AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN k.policy_known AND NOT coalesce(h.whole, false) THEN 'fail'
+    WHEN h.whole IS NOT TRUE AND d.own_account IS NOT NULL THEN 'unknown'
+    WHEN h.whole IS NOT TRUE THEN 'fail'
     WHEN h.whole THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN h.delegated THEN 'The policy leaves the decision to IAM of account ' || k.account_id || '.'
-    WHEN h.whole THEN 'Every principal of account ' || k.account_id || ' can change the policy.'
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known whether IAM of account ' || k.account_id || ' has a say: '
-      || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known whether IAM of account ' || k.account_id
-      || ' has a say: the policy was not read.'
-    WHEN h.part THEN 'The policy leaves some decisions to IAM of account ' || k.account_id
+    WHEN h.delegated THEN 'The policy leaves the decision to IAM of account ' || d.account_id || '.'
+    WHEN h.whole THEN 'Every principal of account ' || d.account_id || ' can change the policy.'
+    WHEN d.own_account IS NOT NULL
+      THEN 'It is not known whether IAM of account ' || d.account_id || ' has a say: ' || d.own_account || '.'
+    WHEN h.part THEN 'The policy leaves some decisions to IAM of account ' || d.account_id
       || ', but not who may change it (kms:PutKeyPolicy).'
-    ELSE 'No statement leaves the decision to IAM of account ' || k.account_id || '.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN analysed a ON a.key_arn = k.key_arn
-LEFT JOIN held h ON h.analysis_id = a.analysis_id
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+    ELSE 'No statement leaves the decision to IAM of account ' || d.account_id || '.'
+  END || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN held h ON h.analysis_id = d.analysis_id

@@ -25,12 +25,9 @@
 --     about: >-
 --       Days that the deletion must be away when it is first seen; AWS allows waiting periods of 7 to 30 days.
 WITH leaving AS (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND (state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion'))
+  SELECT *
+  FROM customer_keys
+  WHERE (state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion'))
 ), history AS (
   SELECT l.key_arn, min(h.valid_from_at) AS known_at,
     min(h.valid_from_at) FILTER (h.state = 'PendingDeletion' AND h.deletion_date = l.deletion_date) AS seen_at

@@ -35,11 +35,4 @@ SELECT
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
     ELSE 'The key is in state ' || state || ', which this rule does not know.'
   END || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
-)
+FROM customer_keys

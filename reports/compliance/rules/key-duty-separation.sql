@@ -19,55 +19,37 @@
 -- terraform: >-
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): one statement for administrators and one
 --   for users, with different roles.
-WITH found AS (
-  SELECT a.key_arn, d.*
-  FROM (
-    SELECT key_arn, min(analysis_id) AS analysis_id FROM access_paths WHERE path = 'policy' GROUP BY key_arn
-  ) a
-  JOIN (
-    SELECT analysis_id, array_to_string(list_sort(list(DISTINCT who))[1:3], ', ')
-      || CASE WHEN count(DISTINCT who) > 3 THEN ' and ' || (count(DISTINCT who) - 3) || ' more' ELSE '' END AS names,
-      count(DISTINCT who) AS holders
-    FROM (
-      SELECT analysis_id, CASE WHEN principal = '*' THEN 'every principal of the account' ELSE principal END AS who
-      FROM access_verdicts
-      WHERE path = 'policy' AND access = 'owner_direct'
-      GROUP BY analysis_id, principal
-      HAVING bool_or(list_has_any(operations, ['kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion', 'kms:DisableKey',
-        'kms:DeleteImportedKeyMaterial']))
-        AND bool_or(list_has_any(operations, ['kms:Decrypt', 'kms:Encrypt', 'kms:GenerateDataKey',
-          'kms:GenerateDataKeyWithoutPlaintext', 'kms:ReEncryptFrom', 'kms:Sign', 'kms:GenerateMac',
-          'kms:DeriveSharedSecret']))
-    ) AS doubled
-    GROUP BY analysis_id
-  ) d ON d.analysis_id = a.analysis_id
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM access_paths
-  WHERE path = 'policy' AND access = 'unknown'
-    AND (analysis_id IS NULL OR principal = '*' OR coalesce(principal_account, regexp_extract(principal,
-      '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1)) = split_part(key_arn, ':', 5))
-  GROUP BY key_arn
+WITH doubled AS (
+  SELECT analysis_id, CASE WHEN principal = '*' THEN 'every principal of the account' ELSE principal END AS who
+  FROM access_verdicts
+  WHERE path = 'policy' AND access = 'owner_direct'
+  GROUP BY analysis_id, principal
+  HAVING bool_or(list_has_any(operations, ['kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion', 'kms:DisableKey',
+      'kms:DeleteImportedKeyMaterial']))
+    AND bool_or(list_has_any(operations, ['kms:Decrypt', 'kms:Encrypt', 'kms:GenerateDataKey',
+      'kms:GenerateDataKeyWithoutPlaintext', 'kms:ReEncryptFrom', 'kms:Sign', 'kms:GenerateMac',
+      'kms:DeriveSharedSecret']))
+), found AS (
+  SELECT analysis_id, count(DISTINCT who) AS holders, array_to_string(list_sort(list(DISTINCT who))[1:3], ', ')
+      || CASE WHEN count(DISTINCT who) > 3 THEN ' and ' || (count(DISTINCT who) - 3) || ' more' ELSE '' END AS names
+  FROM doubled
+  GROUP BY analysis_id
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL AND k.key_usage IS NULL THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
+    WHEN f.analysis_id IS NOT NULL AND k.key_usage IS NULL THEN 'unknown'
+    WHEN f.analysis_id IS NOT NULL THEN 'fail'
+    WHEN d.own_account IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN f.key_arn IS NOT NULL AND k.key_usage IS NULL
+    WHEN f.analysis_id IS NOT NULL AND k.key_usage IS NULL
       THEN 'It is not known what the key is for, and so whether it is used by ' || f.names || '.'
-    WHEN f.key_arn IS NOT NULL THEN f.names || CASE WHEN f.holders = 1 THEN ' both administers and uses the key.'
-      ELSE ' both administer and use the key.' END
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known who administers and who uses the key: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known who administers and who uses the key: the policy was not read.'
+    WHEN f.holders = 1 THEN f.names || ' both administers and uses the key.'
+    WHEN f.holders > 1 THEN f.names || ' both administer and use the key.'
+    WHEN d.own_account IS NOT NULL THEN 'It is not known who administers and who uses the key: ' || d.own_account || '.'
     ELSE 'Nobody whom the policy names both administers and uses the key.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+  END || d.stale AS reason
+FROM key_policy_doubts d
+JOIN keys k ON k.key_arn = d.key_arn
+LEFT JOIN found f ON f.analysis_id = d.analysis_id

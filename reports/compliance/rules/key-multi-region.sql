@@ -9,7 +9,8 @@
 -- fix: >-
 --   Neither kind can be changed into the other: create a single-Region key, move the data to it, then delete the
 --   replicas and at last the primary. Where multi-Region keys are wanted (global tables, failover, signatures that
---   are verified everywhere), set the parameter allowed to yes, or waive the key.
+--   are verified everywhere), set the parameter allowed to yes, or waive the key. One that a vendor profile
+--   requires is left alone.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Regionality", which lists the primary and its replicas.
 -- cli: |-
@@ -20,16 +21,36 @@
 --   resources.
 -- parameters:
 --   allowed: {default: "no", about: "Whether multi-Region keys are allowed: no, or yes; with yes nothing is judged."}
+WITH unread AS (
+  -- Where IAM was refused, a vendor's role that names the key may not be known.
+  SELECT DISTINCT account_id FROM coverage
+  WHERE outcome = 'gap' AND operation = 'GetAccountAuthorizationDetails' AND cause NOT IN ('not_asked', 'unsupported')
+), considered AS (
+  SELECT k.*, v.multi_region_for AS vendors,
+    CASE
+      WHEN NOT k.multi_region OR v.multi_region_for IS NOT NULL THEN NULL
+      WHEN w.asked AND v.profiles IS NULL AND v.doubt IS NOT NULL THEN 'its policy could not be read'
+      WHEN u.account_id IS NOT NULL THEN 'IAM of its account could not be read'
+    END AS doubt
+  FROM customer_keys k
+  CROSS JOIN (SELECT count(multi_region_for) > 0 AS asked FROM vendor_keys) w
+  LEFT JOIN vendor_keys v ON v.key_arn = k.key_arn
+  LEFT JOIN unread u ON u.account_id = k.account_id
+  WHERE lower($allowed) <> 'yes'
+)
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'unknown'
+    WHEN multi_region AND vendors IS NOT NULL THEN 'not_applicable'
+    WHEN manager IS NULL OR multi_region IS NULL OR doubt IS NOT NULL THEN 'unknown'
     WHEN multi_region THEN 'fail'
     WHEN NOT multi_region THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
+    WHEN multi_region AND vendors IS NOT NULL THEN 'The vendor profile ' || vendors || ' requires a multi-Region key.'
     WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN doubt IS NOT NULL THEN 'It is not known whether a vendor requires this multi-Region key: ' || doubt || '.'
     WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica' || coalesce(' of ' || primary_arn, '') || '.'
     WHEN multi_region THEN 'The key is a multi-Region key'
       || CASE WHEN len(replica_arns) > 0 THEN ' with replicas in ' || array_to_string(
@@ -37,11 +58,4 @@ SELECT
         ELSE ' without replicas' END || '.'
     ELSE 'The key is of one region only.'
   END || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND lower($allowed) <> 'yes'
-)
+FROM considered

@@ -19,18 +19,11 @@
 --   be used.
 -- parameters:
 --   days: {default: "30", about: "Days after its creation within which a key has to be used."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
-  SELECT k.*,
-    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
-    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
-    n.resources_refused AS blind,
-    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys k
-  CROSS JOIN now
+WITH considered AS (
+  SELECT k.*, n.resources_refused AS blind,
+    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM customer_keys k
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS'
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,

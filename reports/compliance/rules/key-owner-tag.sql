@@ -38,11 +38,7 @@ SELECT
   END || stale AS reason
 FROM (
   SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     list_filter(string_split(replace($tags, ' ', ''), ','), lambda name: trim(tags[name]) <> '')[1] AS tag,
     tag || '=' || tags[tag] AS owner
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
+  FROM customer_keys
 )

@@ -39,11 +39,4 @@ SELECT
   END
     || CASE WHEN state LIKE 'Pending%Deletion' AND used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
     || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
-)
+FROM customer_keys

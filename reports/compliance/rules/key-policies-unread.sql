@@ -21,11 +21,7 @@
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH place AS (
-  SELECT account_id, region, outcome, cause_text, nights, since
-  FROM coverage
-  WHERE service IS NULL AND region NOT IN ('*', 'organization')
-), refused AS (
+WITH refused AS (
   SELECT account_id, region, count(*) AS keys, min(since) AS since,
     count(*) FILTER (nights >= CAST($nights AS INTEGER)) AS lasting,
     min(since) FILTER (nights >= CAST($nights AS INTEGER)) AS lasting_since
@@ -44,9 +40,9 @@ WITH place AS (
   GROUP BY account_id, region
 )
 SELECT
-  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.outcome IN ('excluded', 'disabled', 'suspended', 'left') THEN 'not_applicable'
+    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
     WHEN coalesce(r.lasting, 0) = 0 AND (p.outcome = 'failed' OR l.account_id IS NOT NULL) THEN 'unknown'
     WHEN r.keys IS NULL AND h.keys IS NULL THEN 'not_applicable'
     WHEN coalesce(r.lasting, 0) = 0 AND (r.keys > 0 OR h.untold > 0 OR h.undescribed) THEN 'unknown'
@@ -55,9 +51,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.outcome = 'excluded' THEN 'The settings leave the region out.'
-    WHEN p.outcome = 'disabled' THEN 'The region is not enabled in the account.'
-    WHEN p.outcome IN ('suspended', 'left') THEN 'The account is ' || p.outcome || '.'
+    WHEN p.exempt IS NOT NULL THEN p.exempt
     WHEN r.lasting > 0 THEN 'The policies of ' || r.lasting || ' key(s) could not be read since '
       || strftime(r.lasting_since, '%Y-%m-%d') || '.'
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
@@ -69,7 +63,7 @@ SELECT
     WHEN h.undescribed THEN 'The ' || h.keys || ' key(s) could not be described.'
     ELSE 'The policies of all ' || h.keys || ' key(s) were read.'
   END AS reason
-FROM place p
+FROM places p
 LEFT JOIN refused r ON r.account_id = p.account_id AND r.region = p.region
 LEFT JOIN listing l ON l.account_id = p.account_id AND l.region = p.region
 LEFT JOIN held h ON h.account_id = p.account_id AND h.region = p.region

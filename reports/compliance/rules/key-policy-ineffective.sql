@@ -24,35 +24,19 @@ WITH found AS (
       || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM key_policy_problems
-  WHERE code IN ('no_effect', 'wildcard_principal')
-    AND sentence NOT LIKE '%NotPrincipal lists.'
+  WHERE code IN ('no_effect', 'wildcard_principal') AND sentence NOT LIKE '%NotPrincipal lists.'
   GROUP BY key_arn
 ), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM (
-    SELECT key_arn, reason FROM access_paths WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NULL
-    UNION ALL
-    SELECT key_arn, 'a part of the policy cannot be read' FROM key_policies WHERE NOT readable
-    UNION ALL
-    SELECT key_arn, rtrim(sentence, '.') FROM key_policy_problems WHERE code = 'unknown_action'
-  ) AS every
+  SELECT key_arn, rtrim(min(sentence), '.') AS reason
+  FROM key_policy_problems
+  WHERE code = 'unknown_action'
   GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
-  CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN f.key_arn IS NOT NULL THEN f.sentences
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known whether all statements have an effect: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known whether all statements have an effect: the policy was not read.'
-    ELSE 'All statements of the policy have an effect.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL AND u.key_arn IS NULL THEN 'pass'
+    ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known whether all statements have an effect: ' || least(d.unclear, u.reason) || '.',
+    'All statements of the policy have an effect.') || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN untold u ON u.key_arn = d.key_arn

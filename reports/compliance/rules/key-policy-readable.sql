@@ -19,28 +19,20 @@
 -- terraform: >-
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): write policies with
 --   aws_iam_policy_document, which knows the form.
-WITH untold AS (
-  SELECT key_arn, bool_or(analysis_id IS NULL) AS unread, min(reason) AS reason,
-    min(CASE WHEN analysis_id IS NOT NULL AND via <> 'policy' THEN 'Statement ' || via || ': ' || reason
-      ELSE 'The policy: ' || reason END) AS text
+WITH unjudged AS (
+  SELECT key_arn, min(CASE WHEN via <> 'policy' THEN 'Statement ' || via ELSE 'The policy' END || ': ' || reason) AS text
   FROM access_paths
-  WHERE path = 'policy' AND access = 'unknown'
+  WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NOT NULL
   GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
-    WHEN u.unread OR NOT k.policy_known THEN 'unknown'
+    WHEN d.unread IS NOT NULL THEN 'unknown'
     WHEN u.key_arn IS NOT NULL THEN 'fail'
-    WHEN k.policy_known AND u.key_arn IS NULL THEN 'pass'
+    WHEN u.key_arn IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  CASE
-    WHEN u.unread THEN 'It is not known what the policy says: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known what the policy says: it was not read.'
-    WHEN u.key_arn IS NOT NULL THEN u.text || '.'
-    ELSE 'All of the policy could be judged.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+  coalesce('It is not known what the policy says: ' || d.unread || '.', u.text || '.',
+    'All of the policy could be judged.') || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN unjudged u ON u.key_arn = d.key_arn

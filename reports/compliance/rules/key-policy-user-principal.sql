@@ -28,30 +28,11 @@ WITH found AS (
     WHERE effect = 'Allow' AND principal_kind = 'Principal' AND contains(array_to_string(principals, ' '), ':user/')
   ) AS named
   GROUP BY key_arn
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM (
-    SELECT key_arn, reason FROM access_paths WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NULL
-    UNION ALL
-    SELECT key_arn, 'a part of the policy cannot be read' FROM key_policies WHERE NOT readable
-  ) AS every
-  GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
-  CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN f.key_arn IS NOT NULL THEN 'The policy allows IAM users: ' || f.names || '.'
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known whom the policy names: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known whom the policy names: the policy was not read.'
-    ELSE 'The policy allows no IAM user by name.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce('The policy allows IAM users: ' || f.names || '.',
+    'It is not known whom the policy names: ' || d.unclear || '.',
+    'The policy allows no IAM user by name.') || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN found f ON f.key_arn = d.key_arn

@@ -26,30 +26,10 @@ WITH found AS (
   FROM key_policy_problems
   WHERE code IN ('if_exists_scopes_nothing', 'variables_not_resolved')
   GROUP BY key_arn
-), untold AS (
-  SELECT key_arn, min(reason) AS reason
-  FROM (
-    SELECT key_arn, reason FROM access_paths WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NULL
-    UNION ALL
-    SELECT key_arn, 'a part of the policy cannot be read' FROM key_policies WHERE NOT readable
-  ) AS every
-  GROUP BY key_arn
 )
-SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
-  CASE
-    WHEN f.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known) THEN 'unknown'
-    WHEN f.key_arn IS NOT NULL THEN 'fail'
-    WHEN f.key_arn IS NULL AND u.key_arn IS NULL AND k.policy_known THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN f.key_arn IS NOT NULL THEN f.sentences
-    WHEN u.key_arn IS NOT NULL THEN 'It is not known whether its conditions narrow anything: ' || u.reason || '.'
-    WHEN NOT k.policy_known THEN 'It is not known whether its conditions narrow anything: the policy was not read.'
-    ELSE 'No condition of the policy is without effect.'
-  END || CASE WHEN k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:GetKeyPolicy'))
-    THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM keys k
-LEFT JOIN found f ON f.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
-WHERE k.manager IS DISTINCT FROM 'AWS'
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known whether its conditions narrow anything: ' || d.unclear || '.',
+    'No condition of the policy is without effect.') || d.stale AS reason
+FROM key_policy_doubts d
+LEFT JOIN found f ON f.key_arn = d.key_arn

@@ -31,14 +31,11 @@ WITH now AS (
     AND h.valid_to_at >= now.moment - to_days(CAST($days AS INTEGER))
 ), considered AS (
   SELECT k.*,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value)) IS TRUE AS tagged
-  FROM keys k
+  FROM customer_keys k
   LEFT JOIN once o ON o.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS' AND (k.tags IS NULL OR o.key_arn IS NOT NULL
-    OR (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value)))
+  WHERE k.tags IS NULL OR o.key_arn IS NOT NULL
+    OR (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value))
 ), concerned AS (
   SELECT c.run_id, c."at", c.sentence, unnest(list_distinct(list_filter([c.key_arn,
     CASE WHEN c.kind = 'alias_moved' THEN c.before END], lambda arn: arn IS NOT NULL))) AS key_arn

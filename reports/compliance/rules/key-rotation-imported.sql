@@ -28,13 +28,10 @@ WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
   SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     rotation IN ('on', 'off') AND NOT list_contains(unknown, 'kms:ListKeyRotations') AS history_known,
     greatest(created_at, last_rotated_at) AS material_at, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys, now
-  WHERE manager IS DISTINCT FROM 'AWS' AND (origin IS NULL OR origin = 'EXTERNAL')
+  FROM customer_keys, now
+  WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,

@@ -23,15 +23,11 @@
 --   left: {default: "5", about: "How many of them must be left."}
 WITH considered AS (
   SELECT k.*, coalesce(d.rotations, 0) AS rotations,
-    k.rotation IN ('on', 'off') AND NOT list_contains(k.unknown, 'kms:ListKeyRotations') AS history_known,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys k
+    k.rotation IN ('on', 'off') AND NOT list_contains(k.unknown, 'kms:ListKeyRotations') AS history_known
+  FROM customer_keys k
   LEFT JOIN (
     SELECT key_arn, count(*) AS rotations FROM key_rotations WHERE rotation_type = 'ON_DEMAND' GROUP BY key_arn
   ) d ON d.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS'
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,

@@ -34,14 +34,10 @@ WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
   SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     key_spec <> 'SYMMETRIC_DEFAULT' OR origin = 'AWS_CLOUDHSM' AS by_hand,
     key_spec = 'SYMMETRIC_DEFAULT' AND origin = 'EXTERNAL' AS on_demand_only,
     rotation IN ('on', 'off') AND NOT list_contains(unknown, 'kms:ListKeyRotations') AS history_known
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
+  FROM customer_keys
 ), dated AS (
   SELECT *, CASE WHEN by_hand THEN created_at ELSE greatest(created_at, last_rotated_at) END AS material_at,
     now.moment - to_days(CAST(CASE WHEN by_hand THEN $manual_days ELSE $days END AS INTEGER)) AS oldest

@@ -40,11 +40,4 @@ SELECT
     WHEN rotation_period_days IS NULL THEN 'AWS did not tell its rotation period.'
     ELSE 'The key rotates every ' || rotation_period_days || ' days; at most ' || $days || ' are allowed.'
   END || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
-)
+FROM customer_keys

@@ -39,11 +39,4 @@ SELECT
       THEN 'The key is of type ' || key_spec || ', which is not one of those allowed.'
     ELSE 'The key is of type ' || key_spec || '.'
   END || stale AS reason
-FROM (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS'
-)
+FROM customer_keys

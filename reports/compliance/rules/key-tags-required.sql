@@ -38,13 +38,10 @@ SELECT
   END || stale AS reason
 FROM (
   SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     -- A tag is asked for as NAME, or as NAME=VALUE|VALUE.
     list_filter(list_transform(string_split($tags, ','), lambda one: trim(one)), lambda one:
       coalesce(tags[split_part(one, '=', 1)], '') = '' OR (contains(one, '=')
       AND NOT list_contains(string_split(split_part(one, '=', 2), '|'), tags[split_part(one, '=', 1)]))) AS missing
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND trim($tags) <> ''
+  FROM customer_keys
+  WHERE trim($tags) <> ''
 )

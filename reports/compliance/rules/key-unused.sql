@@ -21,18 +21,11 @@
 --   = 30.
 -- parameters:
 --   days: {default: "90", about: "Days without any use after which a key counts as unused."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
-  SELECT k.*,
-    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
-    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
-    n.resources_refused AS blind,
-    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys k
-  CROSS JOIN now
+WITH considered AS (
+  SELECT k.*, n.resources_refused AS blind,
+    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM customer_keys k
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS'
 ), weighed AS (
   SELECT *, CASE WHEN last_use = 'used' THEN last_used_at ELSE last_use_tracked_since END AS idle_since,
     last_use_told_at - to_days(CAST($days AS INTEGER)) AS idle_before

@@ -63,18 +63,14 @@ WITH now AS (
 ), considered AS (
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.used_by, k.grants, k.last_use, k.last_used_at,
     k.last_use_told_at, k.last_use_tracked_since, k.last_use_reason, p.readable, g.few_days,
-    coalesce(' (refused: ' || n.refused || ')', '') AS refused,
-    CASE WHEN n.last_known THEN ' This is the last known state.' ELSE '' END AS stale,
     coalesce(g.disabling AND g.deleting, false) AS guarded,
     coalesce((g.disabling OR g.perhaps_disabling) AND (g.deleting OR g.perhaps_deleting), false) AS perhaps,
-    n.resources_refused AS blind,
-    now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM keys k
+    k.refused, k.stale, n.resources_refused AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM customer_keys k
   CROSS JOIN now
   LEFT JOIN key_policies p ON p.key_arn = k.key_arn
   LEFT JOIN guard g ON g.key_arn = k.key_arn
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
-  WHERE k.manager IS DISTINCT FROM 'AWS'
 ), weighed AS (
   SELECT *,
     CASE WHEN used_by > 0 OR grants > 0 OR last_used_at >= oldest THEN true

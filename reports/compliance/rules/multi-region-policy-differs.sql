@@ -18,15 +18,10 @@
 -- terraform: >-
 --   Give aws_kms_key and aws_kms_replica_key the same policy, as one aws_iam_policy_document.
 WITH considered AS (
-  SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND ((multi_region IS NULL
-    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+  SELECT * FROM customer_keys
+  -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+  WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
-    OR multi_region_type = 'REPLICA')
 ), policy AS (
   -- What differs only in that each copy names its own region does not differ.
   SELECT p.key_arn, md5(replace(p.policy, p.region, '*')) AS text

@@ -25,15 +25,12 @@
 --       nothing.
 WITH considered AS (
   SELECT *,
-    CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused,
-    CASE WHEN known <> 'yes' AND (len(unknown) = 0 OR list_contains(unknown, 'kms:DescribeKey'))
-    THEN ' This is the last known state.' ELSE '' END AS stale,
     string_split(replace($regions, ' ', ''), ',') AS allowed,
     list_sort(list_distinct(CASE WHEN multi_region_type = 'PRIMARY' THEN list_append(
       list_transform(replica_arns, lambda arn: split_part(arn, ':', 4)), region)
       ELSE [region] END)) AS regions
-  FROM keys
-  WHERE manager IS DISTINCT FROM 'AWS' AND trim($regions) <> '' AND ((multi_region IS NULL
+  FROM customer_keys
+  WHERE trim($regions) <> '' AND ((multi_region IS NULL
     -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
     OR multi_region)

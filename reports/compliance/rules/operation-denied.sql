@@ -22,11 +22,7 @@
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH place AS (
-  SELECT account_id, region, outcome, cause_text, nights, since
-  FROM coverage
-  WHERE service IS NULL AND region NOT IN ('*', 'organization')
-), refused AS (
+WITH refused AS (
   -- Either a listing was refused, or the role lacks the action, which then is refused whatever it is asked for.
   SELECT account_id, region, action, max(nights) AS nights, min(since) AS since
   FROM coverage
@@ -43,23 +39,21 @@ WITH place AS (
   GROUP BY account_id, region
 )
 SELECT
-  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.outcome IN ('excluded', 'disabled', 'suspended', 'left') THEN 'not_applicable'
+    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
     WHEN p.outcome = 'failed' OR (s.every <> '' AND coalesce(s.lasting, '') = '') THEN 'unknown'
     WHEN s.lasting <> '' THEN 'fail'
     WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.outcome = 'excluded' THEN 'The settings leave the region out.'
-    WHEN p.outcome = 'disabled' THEN 'The region is not enabled in the account.'
-    WHEN p.outcome IN ('suspended', 'left') THEN 'The account is ' || p.outcome || '.'
+    WHEN p.exempt IS NOT NULL THEN p.exempt
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
     WHEN s.lasting <> '' THEN 'It is refused throughout: ' || s.lasting || '.'
     WHEN s.every <> '' THEN 'It was refused, maybe just once: ' || s.every || '.'
     WHEN p.outcome IN ('complete', 'partial') THEN 'No question was refused throughout.'
     ELSE 'How far the region was read is not known: ' || p.outcome || '.'
   END AS reason
-FROM place p
+FROM places p
 LEFT JOIN summed s ON s.account_id = p.account_id AND s.region = p.region

@@ -23,28 +23,21 @@
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH place AS (
-  SELECT account_id, region, outcome, cause_text, nights, since
-  FROM coverage
-  WHERE service IS NULL AND region NOT IN ('*', 'organization')
-)
 SELECT
-  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.outcome IN ('excluded', 'disabled', 'suspended', 'left') THEN 'not_applicable'
+    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
     WHEN p.outcome = 'failed' AND coalesce(p.nights, 0) < CAST($nights AS INTEGER) THEN 'unknown'
     WHEN p.outcome = 'failed' THEN 'fail'
     WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.outcome = 'excluded' THEN 'The settings leave the region out.'
-    WHEN p.outcome = 'disabled' THEN 'The region is not enabled in the account.'
-    WHEN p.outcome IN ('suspended', 'left') THEN 'The account is ' || p.outcome || '.'
+    WHEN p.exempt IS NOT NULL THEN p.exempt
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there'
       || coalesce(' since ' || strftime(p.since, '%Y-%m-%d'), '') || coalesce(': ' || p.cause_text, '') || '.'
     WHEN p.outcome = 'complete' THEN 'The region was read.'
     WHEN p.outcome = 'partial' THEN 'The region was read, though not all of it.'
     ELSE 'How far the region was read is not known: ' || p.outcome || '.'
   END AS reason
-FROM place p
+FROM places p

@@ -35,8 +35,7 @@ WITH asked AS (
     try_cast(left((r.details ->> 'last_rotated'), 10) AS DATE) AS rotated_on,
     try_cast(left((r.details ->> 'next_rotation'), 10) AS DATE) AS due_on,
     try_cast((r.details ->> 'rotation_days') AS INTEGER) AS every_days
-  FROM resources r CROSS JOIN asked a
-  WHERE r.resource_type = 'AWS::SecretsManager::Secret'
+  FROM secrets r CROSS JOIN asked a
 ), judged AS (
   SELECT s.*,
     s.due_on < s.today - CAST($grace_days AS INTEGER) AS missed,
@@ -47,9 +46,7 @@ WITH asked AS (
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'primary_region') <> s.region THEN 'not_applicable'
+    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
     WHEN s.details IS NOT NULL AND coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'not_applicable'
     WHEN s.told IS NULL AND s.missed IS NOT TRUE THEN 'unknown'
     WHEN s.rotated_on IS NULL AND s.due_on IS NULL THEN 'unknown'
@@ -61,11 +58,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL
-      THEN 'The service ' || (s.details ->> 'owning_service') || ' owns this secret and takes care of it.'
-    WHEN (s.details ->> 'primary_region') <> s.region
-      THEN 'It is a replica of the secret in ' || (s.details ->> 'primary_region') || ', which is judged there.'
+    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.primary_region IS NOT NULL
+      THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
     WHEN s.details IS NOT NULL AND coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN 'It does not rotate automatically.'
     WHEN s.told IS NULL AND s.missed IS NOT TRUE THEN 'It was not told when it last rotated.'
@@ -80,6 +75,5 @@ SELECT
       || coalesce(', next by ' || strftime(s.due_on, '%Y-%m-%d'), '') || '.'
     WHEN s.due_on IS NOT NULL THEN 'Its first rotation is planned by ' || strftime(s.due_on, '%Y-%m-%d') || '.'
     ELSE 'When it last rotated is not known to this rule: ' || s.told || '.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || s.stale AS reason
 FROM judged s
-WHERE s.resource_type IN ('AWS::SecretsManager::Secret')

@@ -21,20 +21,16 @@
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'primary_region') <> s.region THEN 'not_applicable'
+    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
     WHEN s.details IS NULL THEN 'unknown'
     WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'fail'
     WHEN (s.details ->> 'rotation_enabled') = 'true' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL
-      THEN 'The service ' || (s.details ->> 'owning_service') || ' owns this secret and takes care of it.'
-    WHEN (s.details ->> 'primary_region') <> s.region
-      THEN 'It is a replica of the secret in ' || (s.details ->> 'primary_region') || ', which is judged there.'
+    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.primary_region IS NOT NULL
+      THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
     WHEN s.details IS NULL THEN 'It is not known whether it rotates: nothing was told of it.'
     WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN CASE WHEN (s.details ->> 'rotation_enabled') IS NULL
@@ -43,6 +39,5 @@ SELECT
       THEN 'It rotates' || coalesce(' every ' || (s.details ->> 'rotation_days') || ' days',
       ' on the schedule ' || (s.details ->> 'rotation_schedule'), '') || '.'
     ELSE 'What Secrets Manager says of its rotation is not known to this rule.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
-FROM resources s
-WHERE s.resource_type IN ('AWS::SecretsManager::Secret')
+  END || s.stale AS reason
+FROM secrets s

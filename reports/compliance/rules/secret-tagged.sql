@@ -28,16 +28,14 @@ WITH wanted AS (
 ), secret AS (
   SELECT r.*, len(w.names) AS asked, len(coalesce(t.names, [])) AS tags,
     array_to_string(list_filter(w.names, lambda one: NOT list_contains(coalesce(t.names, []), one)), ', ') AS missing
-  FROM resources r
+  FROM secrets r
   CROSS JOIN wanted w
   LEFT JOIN told t ON t.resource_arn = r.resource_arn
-  WHERE r.resource_type = 'AWS::SecretsManager::Secret'
 )
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL THEN 'not_applicable'
+    WHEN s.exempt IS NOT NULL THEN 'not_applicable'
     WHEN s.asked = 0 AND s.tags = 0 THEN 'fail'
     WHEN s.missing <> '' THEN 'fail'
     WHEN s.asked = 0 AND s.tags > 0 THEN 'pass'
@@ -45,14 +43,11 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL
-      THEN 'The service ' || (s.details ->> 'owning_service') || ' owns this secret and takes care of it.'
+    WHEN s.exempt IS NOT NULL THEN s.exempt
     WHEN s.asked = 0 AND s.tags = 0 THEN 'It has no tags.'
     WHEN s.missing <> '' THEN 'These tags are missing: ' || s.missing || '.'
     WHEN s.asked = 0 AND s.tags > 0 THEN 'It has ' || s.tags || ' tag(s).'
     WHEN s.missing = '' THEN 'It has the tags ' || $tags || '.'
     ELSE 'Its tags are not known.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || s.stale AS reason
 FROM secret s
-WHERE s.resource_type IN ('AWS::SecretsManager::Secret')

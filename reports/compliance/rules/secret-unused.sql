@@ -27,15 +27,12 @@ WITH asked AS (
   SELECT r.*, a.today - CAST($days AS INTEGER) AS limit_on, (r.details ->> 'last_accessed') AS told,
     -- Kept to the week: the Monday is known, the day itself may be any up to Sunday.
     try_cast((r.details ->> 'last_accessed') AS DATE) AS week, CAST(r.created_at AS DATE) AS created_on
-  FROM resources r CROSS JOIN asked a
-  WHERE r.resource_type = 'AWS::SecretsManager::Secret'
+  FROM secrets r CROSS JOIN asked a
 )
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL THEN 'not_applicable'
-    WHEN (s.details ->> 'primary_region') <> s.region THEN 'not_applicable'
+    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
     WHEN s.told IS NULL THEN 'unknown'
     WHEN s.told = 'never' AND s.created_on IS NULL THEN 'unknown'
     WHEN s.told = 'never' AND s.created_on < s.limit_on THEN 'fail'
@@ -45,11 +42,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN (s.details ->> 'owning_service') IS NOT NULL
-      THEN 'The service ' || (s.details ->> 'owning_service') || ' owns this secret and takes care of it.'
-    WHEN (s.details ->> 'primary_region') <> s.region
-      THEN 'It is a replica of the secret in ' || (s.details ->> 'primary_region') || ': it is there for emergencies.'
+    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.primary_region IS NOT NULL
+      THEN 'It is a replica of the secret in ' || s.primary_region || ': it is there for emergencies.'
     WHEN s.told IS NULL THEN 'It was not told when it was last read.'
     WHEN s.told = 'never' AND s.created_on IS NULL THEN 'It was never read, and it is not known when it was created.'
     WHEN s.told = 'never' AND s.created_on < s.limit_on
@@ -61,6 +56,5 @@ SELECT
       THEN 'It was created on ' || strftime(s.created_on, '%Y-%m-%d') || ' and not yet read.'
     WHEN s.week IS NOT NULL THEN 'It was last read in the week of ' || strftime(s.week, '%Y-%m-%d') || '.'
     ELSE 'When it was last read is not known to this rule: ' || s.told || '.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || s.stale AS reason
 FROM secret s
-WHERE s.resource_type IN ('AWS::SecretsManager::Secret')

@@ -17,10 +17,8 @@
 --     --snapshot-arns-to-restore SNAPSHOT_ARN --kms-key-id KEY_ARN
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_serverless_cache: it is replaced, so restore with snapshot_arns_to_restore.
-SELECT
-  resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'unknown' THEN 'unknown' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+SELECT resource_arn, account_id, region, key_arn,
+  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale AS reason
 FROM resource_encryption
-WHERE resource_type = 'AWS::ElastiCache::ServerlessCache'
-  AND role = 'storage'
+WHERE resource_type = 'AWS::ElastiCache::ServerlessCache' AND role = 'storage'

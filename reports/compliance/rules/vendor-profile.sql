@@ -51,11 +51,6 @@ SELECT about_arn AS resource_arn, account_id, coalesce(region, 'global') AS regi
 FROM judged
 WHERE considered OR is_key
 UNION ALL
--- A key whose policy is not known may be one that a vendor uses, where there are vendors.
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown',
-  'It is not known whether a vendor uses the key: its policy could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND NOT k.policy_known
-  AND (SELECT count(*) FROM vendor_checks WHERE kind IN ('key', 'finding')) > 0
-  AND k.key_arn NOT IN (SELECT c.key_arn FROM vendor_checks c WHERE c.kind IN ('key', 'finding')
-    AND c.key_arn IS NOT NULL)
+SELECT key_arn, account_id, region, key_arn, 'unknown', doubt
+FROM vendor_keys
+WHERE profiles IS NULL

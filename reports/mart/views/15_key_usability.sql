@@ -9,6 +9,7 @@
 --: reason | The keys that decide it, each with its state, as sentences.
 --: key_arn | The key that cannot be used, or else its key; the first one where there are several.
 --: known | yes, or last known: the run could not see the resource again.
+--: stale | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
 WITH judged AS (
   SELECT u.resource_arn, u.resource_type, u.key_arn,
     CASE
@@ -54,6 +55,7 @@ SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.status
     WHEN t.usable = 'no key' THEN 'It is not encrypted with a KMS key.'
     ELSE array_to_string(list_sort(t.sentences), '; ') || '.'
   END AS reason,
-  t.key_arn, s.known
+  t.key_arn, s.known,
+  CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS stale
 FROM resources_as_of(as_of_run) s
 LEFT JOIN told t ON t.resource_arn = s.resource_arn AND t.resource_type = s.resource_type

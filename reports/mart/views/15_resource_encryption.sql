@@ -14,6 +14,7 @@
 --: key_class | As in key_usage; empty when there is no answer.
 --: key_arn | The key; the first one where the role has several.
 --: known | yes, or last known: the run could not see the resource again.
+--: stale | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
 WITH used AS (
   -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
   SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason, u.position,
@@ -106,5 +107,6 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
       THEN 'The customer managed key ' || coalesce(key_alias, key_arn, raw, '') || ' encrypts it.'
     ELSE 'Its key is of class ' || key_class || ', which this rule does not know.'
   END AS customer_managed_reason,
-  key_class, key_arn, known
+  key_class, key_arn, known,
+  CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS stale
 FROM named

@@ -12,16 +12,19 @@ from reports.mart.views import View, inlined, views
 from tests.reports.ledger import DATA, HOSTILE, LOCKED, PAYMENTS, SHOP, VENDOR
 from tests.reports.mart.conftest import Ask
 
-CONTRACT = {
-    "runs": "run_id started_at finished_at status version caller_arn partition organization_id management_account_id "
-    "accounts scopes calls gaps message",
-    "accounts": "account_id name email state ou_path ou_ids joined_at is_management selection coverage since",
-    "keys": "key_arn key_id account_id account_name region alias aliases manager state enabled description key_usage "
+KEYS = (
+    "key_arn key_id account_id account_name region alias aliases manager state enabled description key_usage "
     "key_spec origin created_at age_days deletion_date days_to_deletion pending_window_days material_expires_at "
     "expiration_model multi_region multi_region_type primary_arn replica_arns custom_key_store_id rotation "
     "rotation_reason rotation_period_days next_rotation_at last_rotated_at last_used_at last_used_operation last_use "
     "last_use_reason last_use_asked_at last_use_told_at last_use_tracked_since grants used_by tags policy_known "
-    "delegates_to_iam known unknown first_run since last_confirmed_run",
+    "delegates_to_iam known unknown first_run since last_confirmed_run"
+)
+CONTRACT = {
+    "runs": "run_id started_at finished_at status version caller_arn partition organization_id management_account_id "
+    "accounts scopes calls gaps message",
+    "accounts": "account_id name email state ou_path ou_ids joined_at is_management selection coverage since",
+    "keys": KEYS,
     "aliases": "alias_arn alias_name account_id account_name region target_key_arn predefined created_at updated_at since",
     "key_tags": "key_arn account_id region tag_key tag_value since",
     "resource_tags": "resource_arn account_id region tag_key tag_value since",
@@ -40,9 +43,10 @@ CONTRACT = {
     "deletion_at details known since",
     "key_usage": "resource_arn resource_type service resource_name account_id account_name region role position raw "
     "form key_arn key_alias key_account_id key_state key_class reason known since",
-    "key_usability": "resource_arn resource_type account_id region name status usable reason key_arn known",
+    "secrets": "resource_arn account_id region name exempt primary_region details created_at deletion_at known stale",
+    "key_usability": "resource_arn resource_type account_id region name status usable reason key_arn known stale",
     "resource_encryption": "resource_arn resource_type account_id region name role exempt encrypted encrypted_reason "
-    "customer_managed customer_managed_reason key_class key_arn known",
+    "customer_managed customer_managed_reason key_class key_arn known stale",
     "findings": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
     "account_name ou_path region key_arn reason owner first_failed last_seen resolved_at reopened age_days since waiver "
     "waived_until",
@@ -53,6 +57,11 @@ CONTRACT = {
     "owners": "resource_arn account_id owner told_by",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
     "key_unknowns": "key_arn account_id region refused last_known resources_refused",
+    "customer_keys": KEYS + " refused stale",
+    "alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
+    "key_policy_doubts": "key_arn account_id region analysis_id unread unclear everyone outsiders own_account services stale",
+    "vendor_keys": "key_arn account_id region profiles wanted accessible broken over_shared doubt reason multi_region_for",
+    "places": "place account_id region outcome exempt cause_text since nights",
     "iam_accounts": "account_id account_name known reason users roles groups",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
@@ -87,7 +96,7 @@ CONTRACT = {
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
     "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
     "vendor_checks": "profile vendor kind about account_id account_name region key_arn key_alias subject verdict severity "
-    "reason fix statement evidence deadline since",
+    "reason fix statement evidence deadline required since",
     "changes": "run_id at account_id account_name region key_arn resource_arn subject kind severity sentence before after",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause cause_text "
     "code message since_run since nights",

@@ -30,6 +30,7 @@ DIFFERS: dict[str, str] = {
     "rules": "the rules are those of today: the ledger keeps the verdicts of each night, not the texts of the rules",
     "waivers": "they are those of today's settings, and what each of them waives is counted for the mart's own run only",
     "vendor_checks": "they go by the settings and profiles of today, and are made for the mart's own run only",
+    "vendor_keys": "it is what vendor_checks say, key by key",
 }
 # The ledger keeps problems row by row, and of everything else the counts (rule_results, compared in full): which resources
 # passed on an earlier night cannot be told, so only the problems of that night are compared.
