@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.year_tables import ACCOUNT, KEY, REGION, SHARED, TABLES, YearTable
@@ -225,9 +226,11 @@ def _policy(account: int, number: int, version: int) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path)
-    database.execute("PRAGMA synchronous=OFF")
-    database.execute("PRAGMA temp_store=MEMORY")
-    database.execute("PRAGMA cache_size=-500000")
-    return database
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    # Closed at once: the mart reads by another copy of SQLite, and two in one process do not see each other's locks.
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("PRAGMA temp_store=MEMORY")
+        database.execute("PRAGMA cache_size=-500000")
+        yield database
