@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from models.yaml_source import LOADER
 from reports.compliance.rules import RuleError
 
 STATUSES = ("pass", "fail", "unknown", "not_applicable")
@@ -72,7 +73,7 @@ class Examples:
 def read_examples(source: str, text: str, rule_id: str, parameters: Iterable[str]) -> Examples:
     """Read one file; ``parameters`` are those of the rule. Raises RuleError with file, line and what was expected."""
     try:
-        documents = [_value(source, node) for node in yaml.compose_all(text, Loader=yaml.BaseLoader)]
+        documents = [_value(source, node) for node in yaml.compose_all(text, Loader=LOADER)]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RuleError(f"{source}:{line}: no valid YAML: {error.problem}") from error

@@ -12,6 +12,7 @@ import duckdb
 import yaml
 
 from models.errors import UserError
+from models.yaml_source import LOADER
 
 _KEYS = ("id", "title", "version", "source", "checked", "controls")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-.][a-z0-9]+)*")
@@ -92,8 +93,8 @@ def prepare(duck: duckdb.DuckDBPyConnection) -> None:
 def parse_framework(source: str, text: str) -> Framework:
     """Read one file. Raises FrameworkError with the file, the line, and what was expected."""
     try:
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
-        values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader only makes texts, lists and mappings
+        node = yaml.compose(text, Loader=LOADER)
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FrameworkError(f"{source}:{line}: no valid YAML: {error.problem}") from error

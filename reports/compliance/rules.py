@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from models.errors import UserError
 from models.settings import Settings
 from models.severities import SEVERITIES
+from models.yaml_source import LOADER
 from reports.compliance.frameworks import controls_by_rule
 
 FAMILIES = (
@@ -133,6 +135,7 @@ def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
     """Read one rule file. Raises RuleError with the file, the line, and what was expected.
 
@@ -167,8 +170,8 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
 def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     text = "\n".join(lines)
     try:
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
-        values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader only makes texts, lists and mappings
+        node = yaml.compose(text, Loader=LOADER)
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RuleError(f"{source}:{line}: the header is no valid YAML: {error.problem}") from error
