@@ -116,18 +116,18 @@ def building(
         duck = _opened(beside)
         try:
             try:
-                run, kept = task.go_on(duck, now)
+                run = task.go_on(duck, now)
             except DoubtError as doubt:
                 log.info("the mart %s is built as a whole: %s", mart_path.name, doubt)
                 duck.close()
                 duck = _opened(beside)
-                run, kept = task.whole(duck), frozenset[str]()
+                run = task.whole(duck)
             event_selectors.create(duck)
             vendors.prepare(duck)
             frameworks.prepare(duck)
             judge.prepare(duck)
             waivers.prepare(duck, settings, rules)
-            views.create(duck, run, kept=kept)
+            views.create(duck, run, kept={paths.VIEW})
             vendors.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)
             runs = moments(duck)
@@ -180,10 +180,11 @@ class _Task:
         run = resolve(moments(duck), self.as_of).run_id
         derive.derive(duck, self.parties, rule_rows(self.rules))
         changes.create_all(duck)
+        paths.fill(duck, run)
         return run
 
-    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> tuple[int, frozenset[str]]:
-        """Go on from a copy of the published mart: the run that is meant, and the stored views that are up to date.
+    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> int:
+        """Go on from a copy of the published mart; the run that is meant.
 
         Raises DoubtError where only a mart that is built as a whole is sure to be right.
         """
@@ -204,9 +205,10 @@ class _Task:
         found = delta.update(duck, self.engine_url, made)
         derive.extend(duck, self.parties, rule_rows(self.rules), delta.came, found.taken_back)
         changes.renew(duck, found.since, delta.RENAMED)
-        kept = frozenset({paths.VIEW}) if paths.renew(duck, made, found, run) else frozenset[str]()
+        if not paths.renew(duck, made, found, run):
+            paths.fill(duck, run)
         log.info("the mart %s goes on from run %d: %s", self.mart_path.name, made.last_run, found.told())
-        return run, kept
+        return run
 
 
 def _remove(path: Path) -> None:

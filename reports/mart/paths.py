@@ -1,6 +1,7 @@
-"""The stored view of ways to keys, for the keys that something happened to: for all of them it costs more than a night's rest.
+"""The stored view of ways to keys: of all keys some at a time, and after a night of those that something happened to.
 
-A way depends on its key's own facts, and on whose accounts are whose; it tells nothing that grows older by itself.
+For a million keys at once memory does not suffice. A way depends on its key's own facts, and on whose accounts are whose; it
+tells nothing that grows older by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,23 @@ _OF_A_KEY = ("key", "key_metadata", "key_policy", "key_analysis", "key_grant")
 _PART = "part"
 MANY = 0.5
 """From this share of the keys on all ways are computed again."""
+AT_ONCE = 100_000
+"""Keys whose ways are computed together."""
+
+
+def fill(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
+    """Make the table of the ways to all keys."""
+    duck.execute(
+        "CREATE OR REPLACE TABLE memory.main.every_key AS SELECT key_arn, "
+        f"CAST((row_number() OVER (ORDER BY key_arn) - 1) // {AT_ONCE:d} AS INTEGER) AS portion "
+        "FROM (SELECT DISTINCT key_arn FROM ledger.key) AS named"
+    )
+    last = one(duck, "SELECT coalesce(max(portion), 0) FROM memory.main.every_key")[0]
+    for portion in range(last + 1):
+        touched = f"SELECT key_arn FROM memory.main.every_key WHERE portion = {portion:d}"
+        duck.execute(f"CREATE OR REPLACE TABLE memory.main.touched AS {touched}")
+        _take(duck, run_id, new=portion == 0)
+    duck.execute("DROP TABLE memory.main.every_key")
 
 
 def renew(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta, run_id: int) -> bool:
@@ -42,11 +60,19 @@ def renew(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta, run_id: int
         touched.append(
             f'SELECT {column} FROM ledger.{name} WHERE version_id IN (SELECT version_id FROM memory.arriving."{name} ended")'
         )
-    duck.execute(f"CREATE TABLE memory.main.touched AS SELECT DISTINCT key_arn FROM ({' UNION ALL '.join(touched)})")
+    duck.execute(
+        f"CREATE OR REPLACE TABLE memory.main.touched AS SELECT DISTINCT key_arn FROM ({' UNION ALL '.join(touched)})"
+    )
     share = "SELECT (SELECT count(*) FROM memory.main.touched) / greatest((SELECT count(*) FROM ledger.key), 1)"
     if one(duck, share)[0] > MANY:
         return False
     duck.execute(f"DELETE FROM {VIEW} WHERE key_arn IN (SELECT key_arn FROM memory.main.touched)")
+    _take(duck, run_id)
+    return True
+
+
+def _take(duck: duckdb.DuckDBPyConnection, run_id: int, *, new: bool = False) -> None:
+    """Compute the ways to the keys in ``memory.main.touched`` in a catalog that has these only, and add them to the table."""
     duck.execute(f"ATTACH ':memory:' AS {_PART}")
     cursor = duck.cursor()
     try:
@@ -60,11 +86,12 @@ def renew(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta, run_id: int
                 f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {_where(name)}'
             )
         select = next(view for view in views.views() if view.name == VIEW).select
-        cursor.execute(f"INSERT INTO {CATALOG}.{VIEW} BY NAME {views.fixed(select, run_id)}")
+        table = f"{CATALOG}.{VIEW}"
+        into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
+        cursor.execute(f"{into} {views.fixed(select, run_id)}")
     finally:
         cursor.close()
         duck.execute(f"DETACH {_PART}")
-    return True
 
 
 def _where(name: str) -> str:
