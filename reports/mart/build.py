@@ -17,7 +17,7 @@ from models.database import check, connect
 from models.settings import Settings
 from reports.compliance import frameworks, judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
-from reports.mart import changes, delta, derive, event_selectors, load, paths, state, views
+from reports.mart import changes, delta, derive, event_selectors, load, parts, state, views
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
 from reports.mart.moments import moments, resolve
@@ -73,7 +73,8 @@ class Building:
     def reload_findings(self) -> None:
         """Take the findings over from the store again, after the rules ran."""
         delta.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
-        views.restore(self.duck, self.as_of, {"finding_life"})
+        if not parts.renew(self.duck, parts.TURNS, self.as_of):
+            views.restore(self.duck, self.as_of, {parts.TURNS.view})
 
     def info(self) -> MartInfo:
         """What the mart holds."""
@@ -116,18 +117,18 @@ def building(
         duck = _opened(beside)
         try:
             try:
-                run = task.go_on(duck, now)
+                run, kept = task.go_on(duck, now)
             except DoubtError as doubt:
                 log.info("the mart %s is built as a whole: %s", mart_path.name, doubt)
                 duck.close()
                 duck = _opened(beside)
-                run = task.whole(duck)
+                run, kept = task.whole(duck), {parts.PATHS.view}
             event_selectors.create(duck)
             vendors.prepare(duck)
             frameworks.prepare(duck)
             judge.prepare(duck)
             waivers.prepare(duck, settings, rules)
-            views.create(duck, run, kept={paths.VIEW})
+            views.create(duck, run, kept=kept)
             vendors.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)
             runs = moments(duck)
@@ -180,11 +181,11 @@ class _Task:
         run = resolve(moments(duck), self.as_of).run_id
         derive.derive(duck, self.parties, rule_rows(self.rules))
         changes.create_all(duck)
-        paths.fill(duck, run)
+        parts.fill_paths(duck, run)
         return run
 
-    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> int:
-        """Go on from a copy of the published mart; the run that is meant.
+    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> tuple[int, set[str]]:
+        """Go on from a copy of the published mart: the run that is meant, and the stored views that are up to date.
 
         Raises DoubtError where only a mart that is built as a whole is sure to be right.
         """
@@ -205,10 +206,12 @@ class _Task:
         found = delta.update(duck, self.engine_url, made)
         derive.extend(duck, self.parties, rule_rows(self.rules), delta.came, found.taken_back)
         changes.renew(duck, found.since, delta.RENAMED)
-        if not paths.renew(duck, made, found, run):
-            paths.fill(duck, run)
+        parts.renew_paths(duck, made, found, run)
+        kept = {parts.PATHS.view}
+        if parts.renew(duck, parts.TURNS, run, made.as_of):
+            kept.add(parts.TURNS.view)
         log.info("the mart %s goes on from run %d: %s", self.mart_path.name, made.last_run, found.told())
-        return run
+        return run, kept
 
 
 def _remove(path: Path) -> None:

@@ -179,17 +179,17 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
     """Take versions back, add new ones, end those that ended."""
     known, now = f'ledger."{name}"', f'{_NEW}."{name} now"'
     gone, new, ended = (f'{_NEW}."{name} {what}"' for what in ("gone", "new", "ended"))
+    # Rows are compared by hashes of 64 bits: after rules ran for the first time they are millions of texts.
+    values = ", ".join(f'"{column}"' for column in load.columns(facets()[name].table()) if column != "valid_to")
     mine, theirs = (
-        f"SELECT * EXCLUDE (valid_to) FROM {source} WHERE version_id >= {first:d}" for source in (known, now)
+        f"SELECT version_id, hash({values}) AS row_hash FROM {source} WHERE version_id >= {first:d}"
+        for source in (known, now)
     )
-    duck.execute(
-        f"CREATE OR REPLACE TABLE {gone} AS SELECT * FROM {known} WHERE version_id >= {first:d} "
-        f"AND version_id IN (SELECT version_id FROM ({mine} EXCEPT {theirs}))"
-    )
-    duck.execute(
-        f"CREATE OR REPLACE TABLE {new} AS SELECT * FROM {now} "
-        f"WHERE version_id IN (SELECT version_id FROM ({theirs} EXCEPT {mine}))"
-    )
+    same = f"SELECT version_id FROM ({mine}) AS m JOIN ({theirs}) AS t USING (version_id, row_hash)"
+    duck.execute(f"CREATE OR REPLACE TABLE {_NEW}.same AS {same}")
+    other = f"version_id NOT IN (SELECT version_id FROM {_NEW}.same)"
+    duck.execute(f"CREATE OR REPLACE TABLE {gone} AS SELECT * FROM {known} WHERE version_id >= {first:d} AND {other}")
+    duck.execute(f"CREATE OR REPLACE TABLE {new} AS SELECT * FROM {now} WHERE {other}")
     told = f'(SELECT version_id, valid_to FROM {_NEW}."{name} closed" UNION ALL SELECT version_id, valid_to FROM {now})'
     duck.execute(
         f"CREATE OR REPLACE TABLE {ended} AS SELECT k.version_id, t.valid_to, k.valid_to AS before FROM {known} k "

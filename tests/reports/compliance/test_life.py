@@ -79,8 +79,9 @@ def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, 
 
 
 def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:
-    (view,) = [one for one in views.views() if one.name == "finding_life"]
-    query = view.select.replace("as_of_run", str(run_id))
+    turns, life = (one for one in views.views() if one.name in {"finding_turns", "finding_life"})
+    duck.execute(f"CREATE OR REPLACE VIEW finding_turns AS {views.fixed(turns.select, run_id)}")
+    query = views.fixed(life.select, run_id)
     names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since"
 
     def number(value: Any) -> Any:
