@@ -15,17 +15,33 @@ from models.history import Batch, Merged, merge
 _PORTION = 50_000
 """Rows that are in Python at a time."""
 
-# What is a problem now, or was one before this run: the only rows that the ledger keeps.
+# What is a problem now, or was one before this run: the only rows that the ledger keeps. They are compared with those that it
+# has by hashes of 64 bits, for they are millions of texts; in a night all but a few are as they were.
 _NOW = """
 CREATE OR REPLACE TEMP TABLE finding_now AS
-SELECT j.rule_id, coalesce(s.resource_arn, v.resource_arn) AS resource_arn, v.account_id, v.region,
-  CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn, j.severity, v.status, v.verdict,
-  v.waiver, v.reason
+SELECT n.place, hash(n.rule_id, n.resource_arn) AS pair, {content} AS content FROM ({said}) n
+"""
+_SAID = """
+SELECT v.rowid AS place, j.rule_id, coalesce(s.resource_arn, v.resource_arn) AS resource_arn, v.account_id, v.region,
+  CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn, j.severity,
+  CAST(v.status AS VARCHAR) AS status, CAST(v.verdict AS VARCHAR) AS verdict, v.waiver, v.reason
 FROM ledger.verdict v
 JOIN ledger.judged j ON j.rule = v.rule
 LEFT JOIN ledger.subject s ON s.subject = v.subject
 LEFT JOIN ledger.subject k ON k.subject = v.key_subject
-WHERE v.verdict IN ('fail', 'unknown') OR v.story
+WHERE (v.verdict IN ('fail', 'unknown') OR v.story)
+"""
+_CHANGED = """
+SELECT {columns} FROM ({said} AND v.rowid IN (
+  SELECT n.place FROM finding_now n
+  ANTI JOIN (
+    SELECT hash(rule_id, resource_arn) AS pair, {content} AS content FROM ledger.finding WHERE valid_to IS NULL
+  ) o ON o.pair = n.pair AND o.content = n.content
+))
+"""
+_GONE = """
+SELECT rule_id, resource_arn FROM ledger.finding
+WHERE valid_to IS NULL AND hash(rule_id, resource_arn) NOT IN (SELECT pair FROM finding_now)
 """
 _COUNTED = """
 CREATE OR REPLACE TEMP TABLE rule_result_now AS
@@ -46,27 +62,39 @@ def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int)
 
     A finding whose resource or rule is gone ends. The mart's own copies of both facets are to be loaded again afterwards.
     """
-    total = Merged()
-    for facet, query in ((Finding, _NOW), (RuleResult, _COUNTED)):
-        duck.execute(query)
-        total += _merge(duck, connection, run_id, facet)
-        duck.execute(f"DROP TABLE {facet.table().name}_now")
+    content = f"hash({', '.join(_values(Finding))})"
+    duck.execute(_NOW.format(content=content, said=_SAID))
+    changed = _CHANGED.format(columns=", ".join(Finding.value_columns()), said=_SAID, content=content)
+    total = _merge(duck, connection, run_id, Finding, (changed, _GONE))
+    duck.execute("DROP TABLE finding_now")
+    duck.execute(_COUNTED)
+    total += _merge(duck, connection, run_id, RuleResult, _differences(RuleResult, "rule_result_now"))
+    duck.execute("DROP TABLE rule_result_now")
     return total
 
 
-def _merge(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, facet: type[Facet]) -> Merged:
-    name, columns = facet.table().name, facet.value_columns()
-    values = [column for column in columns if column not in facet.natural]
+def _values(facet: type[Facet]) -> list[str]:
+    return [column for column in facet.value_columns() if column not in facet.natural]
+
+
+def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
+    """SELECTs of a table's rows that the ledger has not, and of what identifies those that the ledger has beyond it."""
     same = " AND ".join(f"o.{column} = n.{column}" for column in facet.natural)
-    differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in values)
-    known = f"(SELECT * FROM ledger.{name} WHERE valid_to IS NULL)"
+    differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(facet))
+    known = f"(SELECT * FROM ledger.{facet.table().name} WHERE valid_to IS NULL)"
+    columns = ", ".join(f"n.{column}" for column in facet.value_columns())
     changed = (
-        f"SELECT {', '.join(f'n.{column}' for column in columns)} FROM {name}_now n LEFT JOIN {known} o ON {same} "
-        f"WHERE o.{facet.natural[0]} IS NULL OR {differs}"
+        f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{facet.natural[0]} IS NULL OR {differs}"
     )
-    gone = (
-        f"SELECT {', '.join(f'o.{column}' for column in facet.natural)} FROM {known} o ANTI JOIN {name}_now n ON {same}"
-    )
+    gone = f"SELECT {', '.join(f'o.{column}' for column in facet.natural)} FROM {known} o ANTI JOIN {now} n ON {same}"
+    return changed, gone
+
+
+def _merge(
+    duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, facet: type[Facet], queries: tuple[str, str]
+) -> Merged:
+    changed, gone = queries
+    columns = facet.value_columns()
     total = Merged()
     for rows in _portions(duck, changed):
         batch = Batch()
