@@ -77,34 +77,32 @@ class Process:
         return f"{', '.join(steps)}; {self.peak:,.0f} MB"
 
 
-def measure(*, quick: bool = False, keys: int = KEYS, nights: int = NIGHTS) -> list[Figure]:
-    """Write the ledger, build the mart, take over two nights of 1 % change, ask the cookbook's questions."""
+def measure(*, quick: bool = False, keys: int = KEYS, nights: int = NIGHTS, folder: Path | None = None) -> list[Figure]:
+    """Write the ledger, build the mart, take over two nights of 1 % change, ask the cookbook's questions.
+
+    A ``folder`` keeps ledger and mart: the next time only nights are added to them.
+    """
     if quick:
         keys, nights = min(keys, 5000), min(nights, 20)
-    with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
-        return _measure(Year(Path(folder) / "year.db", keys, nights))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _measure(Year(folder / "year.db", keys, nights))
+    with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as temporary:
+        return _measure(Year(Path(temporary) / "year.db", keys, nights))
 
 
 def _measure(year: Year) -> list[Figure]:
     mart = year.path.with_suffix(".duckdb")
     settings = Settings.model_validate({"database": year.url, "report": {"mart": str(mart)}})
-    began = time.monotonic()
-    year.write()
-    assess(settings)
-    year.analysed_before()
-    print(f"{year.keys:,} keys and {year.nights} nights were written in {time.monotonic() - began:.0f} s", flush=True)
-    whole = apart(_night, settings)
-    print(f"built as a whole: {whole}", flush=True)
-    size = mart.stat().st_size / 1e6
+    known = mart.exists()
+    figures = [] if known else _whole(year, settings)
+    if known:
+        year.go_on()
     full = year.keys >= KEYS and year.nights >= NIGHTS
-    figures = [
+    figures += [
         Figure("mart: keys", year.keys),
         Figure("mart: nights in the ledger", year.nights),
         Figure("mart: ledger", year.path.stat().st_size / 1e6, "MB"),
-        Figure("mart: file when built as a whole", size, "MB"),
-        *whole.refreshed.figures("built as a whole"),
-        *whole.steps["rules"].figures("all rules for the first time"),
-        Figure("mart: built as a whole, peak of memory", whole.peak, "MB"),
     ]
     # The second one begins from a file that a night was already taken over into.
     for name in ("a night", "the next night"):
@@ -119,6 +117,22 @@ def _measure(year: Year) -> list[Figure]:
         ]
     figures.append(Figure("mart: file after two nights", mart.stat().st_size / 1e6, "MB"))
     return figures + _questions(apart(_cookbook, settings), full=full)
+
+
+def _whole(year: Year, settings: Settings) -> list[Figure]:
+    began = time.monotonic()
+    year.write()
+    assess(settings)
+    year.analysed_before()
+    print(f"{year.keys:,} keys and {year.nights} nights were written in {time.monotonic() - began:.0f} s", flush=True)
+    whole = apart(_night, settings)
+    print(f"built as a whole: {whole}", flush=True)
+    return [
+        Figure("mart: file when built as a whole", settings.report.mart.stat().st_size / 1e6, "MB"),
+        *whole.refreshed.figures("built as a whole"),
+        *whole.steps["rules"].figures("all rules for the first time"),
+        Figure("mart: built as a whole, peak of memory", whole.peak, "MB"),
+    ]
 
 
 def _questions(cookbook: Process, *, full: bool) -> list[Figure]:
@@ -187,8 +201,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mart")
     parser.add_argument("--keys", type=int, default=KEYS)
     parser.add_argument("--nights", type=int, default=NIGHTS)
+    parser.add_argument("--folder", type=Path, help="keep ledger and mart there; if they are there, add nights to them")
     options = parser.parse_args()
-    print(f"\n{machine()}\n\n{table(measure(keys=options.keys, nights=options.nights))}")
+    figures = measure(keys=options.keys, nights=options.nights, folder=options.folder)
+    print(f"\n{machine()}\n\n{table(figures)}")
 
 
 if __name__ == "__main__":

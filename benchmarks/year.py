@@ -65,6 +65,12 @@ class Year:
             database.execute("ANALYZE")
             database.commit()
 
+    def go_on(self) -> None:
+        """Take a ledger as it is in place of writing it."""
+        with _open(self.path) as database:
+            (self.keys,) = database.execute("SELECT count(*) FROM key").fetchone()
+            (self.nights,) = database.execute("SELECT max(run_id) FROM run").fetchone()
+
     def analysed_before(self) -> None:
         """Give the policies of the past the analyses that today's have; comes after the first assessment."""
         with _open(self.path) as database:
