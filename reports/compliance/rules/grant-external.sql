@@ -24,27 +24,41 @@ WITH odd AS (
   FROM access_paths
   WHERE path = 'grant' AND via <> '' AND access IN ('external', 'unknown')
   GROUP BY key_arn, via
+), untold AS (
+  -- Asked for what is not there: that is next to nothing, where asking what is there would be a row for each grant.
+  SELECT g.resource_arn
+  FROM customer_grants g
+  ANTI JOIN (SELECT key_arn, via FROM access_paths WHERE path = 'grant') a ON a.via = g.grant_id AND a.key_arn = g.key_arn
+), stranger AS (
+  -- As a list, since DuckDB then takes them to be few, and does not work out all grants before it looks for these.
+  SELECT unnest(list(DISTINCT via)) AS grant_id FROM odd WHERE external
 ), held AS (
-  SELECT g.*,
-    EXISTS (FROM access_paths a WHERE a.path = 'grant' AND a.via = g.grant_id AND a.key_arn = g.key_arn) AS analysed
+  SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations, for_service
+  FROM customer_grants
+  UNION ALL
+  SELECT g.key_arn, g.account_id, g.region, g.grant_id, g.key_arn || '#grant/' || g.grant_id, g.grantee, g.operations,
+    g.for_service
   FROM grants g
+  JOIN stranger s ON s.grant_id = g.grant_id
+  WHERE g.for_service
 )
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
-    WHEN NOT g.analysed OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
+    WHEN u.resource_arn IS NOT NULL OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
     WHEN o.external THEN 'fail'
-    WHEN g.analysed AND o.key_arn IS NULL THEN 'pass'
+    WHEN u.resource_arn IS NULL AND o.key_arn IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN o.external THEN coalesce(g.grantee, 'a grantee that is not named') || ' of account ' || o.account
       || ', which nobody knows, may use the key (' || array_to_string(g.operations, ', ') || ').'
-    WHEN NOT g.analysed OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: ' || coalesce(o.reason,
-      'it was not analysed') || '.'
+    WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: '
+      || coalesce(o.reason, 'it was not analysed') || '.'
     ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
   END AS reason
 FROM held g
 LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.via = g.grant_id
+LEFT JOIN untold u ON u.resource_arn = g.resource_arn
 WHERE NOT g.for_service OR o.external
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
