@@ -26,16 +26,11 @@ WITH now AS (
   SELECT a.alias_arn, a.alias_name, a.account_id, a.region, a.target_key_arn, a.created_at, a.updated_at, a.since
   FROM aliases a
   WHERE NOT starts_with(a.alias_name, 'alias/aws/') AND a.target_key_arn IS NOT NULL
-), ended AS (
-  -- As a list, since DuckDB then takes them to be few, and looks up all aliases among them instead of these among all.
-  SELECT unnest(list({'alias_arn': alias_arn, 'target_key_arn': target_key_arn, 'valid_to': valid_to,
-    'valid_to_at': valid_to_at}), recursive := true)
-  FROM aliases_history
-  WHERE valid_to IS NOT NULL
 ), earlier AS (
   SELECT n.alias_arn, arg_max(h.target_key_arn, h.valid_to) AS target_key_arn, max(h.valid_to_at) AS until
   FROM named n
-  JOIN ended h ON h.alias_arn = n.alias_arn AND h.target_key_arn <> n.target_key_arn
+  JOIN aliases_history h ON h.alias_arn = n.alias_arn AND h.target_key_arn <> n.target_key_arn
+  WHERE h.valid_to IS NOT NULL
   GROUP BY n.alias_arn
 ), moved AS (
   SELECT n.*, e.target_key_arn AS old_key_arn,

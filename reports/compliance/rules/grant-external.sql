@@ -30,17 +30,25 @@ WITH odd AS (
   FROM customer_grants g
   ANTI JOIN (SELECT key_arn, via FROM access_paths WHERE path = 'grant') a ON a.via = g.grant_id AND a.key_arn = g.key_arn
 ), stranger AS (
-  -- As a list, since DuckDB then takes them to be few, and does not work out all grants before it looks for these.
-  SELECT unnest(list(DISTINCT via)) AS grant_id FROM odd WHERE external
+  -- As a list, since DuckDB then takes them to be few, and looks for them in the grants instead of the other way round.
+  SELECT unnest(list({'key_arn': key_arn, 'grant_id': via}), recursive := true) FROM odd WHERE external
+), service AS (
+  -- From the history: it need not work out of millions of grants whose they are.
+  SELECT h.key_arn, k.account_id, k.region, h.grant_id, h.key_arn || '#grant/' || h.grant_id AS resource_arn,
+    coalesce(h.grantee_service_principal, h.grantee_principal) AS grantee,
+    CAST(CAST(h.operations AS JSON) AS VARCHAR[]) AS operations
+  FROM stranger s
+  JOIN grants_history h ON h.grant_id = s.grant_id AND h.key_arn = s.key_arn
+  JOIN keys k ON k.key_arn = h.key_arn
+  CROSS JOIN (SELECT max(run_id) AS run_id FROM runs) n
+  WHERE h.valid_from <= n.run_id AND (h.valid_to IS NULL OR h.valid_to > n.run_id)
 ), held AS (
-  SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations, for_service
+  SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations
   FROM customer_grants
   UNION ALL
-  SELECT g.key_arn, g.account_id, g.region, g.grant_id, g.key_arn || '#grant/' || g.grant_id, g.grantee, g.operations,
-    g.for_service
-  FROM grants g
-  JOIN stranger s ON s.grant_id = g.grant_id
-  WHERE g.for_service
+  SELECT s.*
+  FROM service s
+  ANTI JOIN customer_grants c ON c.resource_arn = s.resource_arn
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
@@ -59,7 +67,6 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
 FROM held g
 LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.via = g.grant_id
 LEFT JOIN untold u ON u.resource_arn = g.resource_arn
-WHERE NOT g.for_service OR o.external
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k
