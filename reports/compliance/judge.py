@@ -34,19 +34,24 @@ _TABLES = {
 }
 _SUBJECTS = """
 INSERT INTO ledger.subject
-SELECT CAST(row_number() OVER () AS INTEGER), t.resource_arn, t.resource_type, t.resource_name, o.owner
+SELECT CAST(row_number() OVER () AS INTEGER), *
 FROM (
-  SELECT resource_arn, resource_type, name AS resource_name FROM resources
-  UNION ALL SELECT key_arn, 'AWS::KMS::Key', coalesce(alias, key_id) FROM keys
-  UNION ALL SELECT alias_arn, 'AWS::KMS::Alias', alias_name FROM aliases
-  UNION ALL SELECT account_id, 'account', coalesce(name, account_id) FROM accounts
-  UNION ALL SELECT DISTINCT account_id || '/' || region, 'account-region', account_id || '/' || region
-    FROM ledger.scope_run WHERE run_id = $run
-) t
-LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
-  SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
-  JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
-QUALIFY row_number() OVER (PARTITION BY t.resource_arn) = 1
+  SELECT t.resource_arn, t.resource_type, t.resource_name, o.owner
+  FROM (
+    SELECT resource_arn, resource_type, name AS resource_name FROM resources
+    UNION ALL SELECT key_arn, 'AWS::KMS::Key', coalesce(alias, key_id) FROM keys
+    UNION ALL SELECT alias_arn, 'AWS::KMS::Alias', alias_name FROM aliases
+    UNION ALL SELECT account_id, 'account', coalesce(name, account_id) FROM accounts
+    UNION ALL SELECT DISTINCT account_id || '/' || region, 'account-region', account_id || '/' || region
+      FROM ledger.scope_run WHERE run_id = $run
+  ) t
+  LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
+    SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
+    JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
+  QUALIFY row_number() OVER (PARTITION BY t.resource_arn) = 1
+  -- Grants are what nothing else is: they need no comparing.
+  UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM customer_grants
+)
 """
 # Rules name resources by long texts, a million times each: they are found by hashes of 64 bits. Of two resources with the same
 # hash neither is in the table, and their verdicts keep the texts.

@@ -59,7 +59,8 @@ WITH tier_key AS (
     t.key_arn IS NOT NULL AS seen, t.tags_known, t.tagged, t.state, u.resource_arn IS NOT NULL AS answered
   FROM database d
   LEFT JOIN (
-    SELECT * FROM key_usage WHERE role IN ('storage', 'unknown')
+    SELECT * FROM key_usage
+    WHERE role IN ('storage', 'unknown') AND resource_arn IN (SELECT resource_arn FROM database)
     QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY role DESC, position) = 1
   ) u ON u.resource_arn = d.resource_arn
   LEFT JOIN tier_key t ON t.key_arn = u.key_arn

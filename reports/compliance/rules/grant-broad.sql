@@ -23,7 +23,7 @@
 
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.operations IS NULL THEN 'unknown'
     WHEN len(g.beyond) > 0 THEN 'fail'
@@ -40,9 +40,8 @@ SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.reg
 FROM (
   SELECT *, list_sort(list_filter(operations, lambda one: one <> 'CreateGrant'
     AND NOT list_contains(string_split(replace($operations, ' ', ''), ','), one))) AS beyond
-  FROM grants
+  FROM customer_grants
 ) g
-WHERE NOT g.for_service
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

@@ -24,28 +24,49 @@ WITH odd AS (
   FROM access_paths
   WHERE path = 'grant' AND via <> '' AND access IN ('external', 'unknown')
   GROUP BY key_arn, via
+), untold AS (
+  -- Asked for what is not there: that is next to nothing, where asking what is there would be a row for each grant.
+  SELECT g.resource_arn
+  FROM customer_grants g
+  ANTI JOIN (SELECT key_arn, via FROM access_paths WHERE path = 'grant') a ON a.via = g.grant_id AND a.key_arn = g.key_arn
+), stranger AS (
+  -- As a list, since DuckDB then takes them to be few, and looks for them in the grants instead of the other way round.
+  SELECT unnest(list({'key_arn': key_arn, 'grant_id': via}), recursive := true) FROM odd WHERE external
+), service AS (
+  -- From the history: it need not work out of millions of grants whose they are.
+  SELECT h.key_arn, k.account_id, k.region, h.grant_id, h.key_arn || '#grant/' || h.grant_id AS resource_arn,
+    coalesce(h.grantee_service_principal, h.grantee_principal) AS grantee,
+    CAST(CAST(h.operations AS JSON) AS VARCHAR[]) AS operations
+  FROM stranger s
+  JOIN grants_history h ON h.grant_id = s.grant_id AND h.key_arn = s.key_arn
+  JOIN keys k ON k.key_arn = h.key_arn
+  CROSS JOIN (SELECT max(run_id) AS run_id FROM runs) n
+  WHERE h.valid_from <= n.run_id AND (h.valid_to IS NULL OR h.valid_to > n.run_id)
 ), held AS (
-  SELECT g.*,
-    EXISTS (FROM access_paths a WHERE a.path = 'grant' AND a.via = g.grant_id AND a.key_arn = g.key_arn) AS analysed
-  FROM grants g
+  SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations
+  FROM customer_grants
+  UNION ALL
+  SELECT s.*
+  FROM service s
+  ANTI JOIN customer_grants c ON c.resource_arn = s.resource_arn
 )
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
-    WHEN NOT g.analysed OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
+    WHEN u.resource_arn IS NOT NULL OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
     WHEN o.external THEN 'fail'
-    WHEN g.analysed AND o.key_arn IS NULL THEN 'pass'
+    WHEN u.resource_arn IS NULL AND o.key_arn IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN o.external THEN coalesce(g.grantee, 'a grantee that is not named') || ' of account ' || o.account
       || ', which nobody knows, may use the key (' || array_to_string(g.operations, ', ') || ').'
-    WHEN NOT g.analysed OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: ' || coalesce(o.reason,
-      'it was not analysed') || '.'
+    WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: '
+      || coalesce(o.reason, 'it was not analysed') || '.'
     ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
   END AS reason
 FROM held g
 LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.via = g.grant_id
-WHERE NOT g.for_service OR o.external
+LEFT JOIN untold u ON u.resource_arn = g.resource_arn
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

@@ -26,7 +26,7 @@ WITH holder AS (
       WHEN regexp_matches(grantee, '^arn:[a-z-]+:sts::[0-9]{12}:assumed-role/') THEN 'session'
       ELSE 'other'
     END AS kind
-  FROM grants
+  FROM customer_grants
 ), named AS (
   SELECT * EXCLUDE (place),
     CASE WHEN regexp_full_match(grantee, '[0-9]{12}') THEN grantee ELSE nullif(place, '') END AS account,
@@ -39,7 +39,7 @@ WITH holder AS (
   UNION
   SELECT account_id || ' ' || name FROM iam_principals WHERE type = 'role'
 )
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.kind = 'account' OR (g.kind <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
       THEN 'not_applicable'
@@ -63,7 +63,6 @@ FROM named g
 LEFT JOIN accounts o ON o.account_id = g.account AND o.state IS DISTINCT FROM 'LEFT'
 LEFT JOIN iam_accounts i ON i.account_id = g.account
 LEFT JOIN existing f ON f.who = g.who
-WHERE NOT g.for_service
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

@@ -16,7 +16,7 @@
 
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.operations IS NULL THEN 'unknown'
     WHEN g.retiring_principal IS NULL AND NOT list_contains(g.operations, 'RetireGrant') THEN 'fail'
@@ -31,8 +31,7 @@ SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.reg
     WHEN g.operations IS NULL THEN 'Its operations are not known.'
     ELSE 'Nobody is named who may retire the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
   END AS reason
-FROM grants g
-WHERE NOT g.for_service
+FROM customer_grants g
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

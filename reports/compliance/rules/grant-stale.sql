@@ -18,7 +18,7 @@
 
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.created_at IS NULL THEN 'unknown'
     WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN 'fail'
@@ -32,9 +32,8 @@ SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.reg
       || CASE WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN ', more than ' || $days
         || ' days ago.' ELSE '.' END
   END AS reason
-FROM grants g
+FROM customer_grants g
 CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
-WHERE NOT g.for_service
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

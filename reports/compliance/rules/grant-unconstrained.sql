@@ -18,7 +18,7 @@
 
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
-SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.region, g.key_arn,
+SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN NOT list_has_any(g.operations, ['Decrypt', 'Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext',
       'GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext', 'ReEncryptFrom', 'ReEncryptTo'])
@@ -40,9 +40,8 @@ SELECT g.key_arn || '#grant/' || g.grant_id AS resource_arn, g.account_id, g.reg
       THEN 'No encryption context binds the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
     ELSE 'The grant to ' || coalesce(g.grantee, 'a grantee that is not named') || ' is bound to what it was made for.'
   END AS reason
-FROM grants g
+FROM customer_grants g
 LEFT JOIN keys k ON k.key_arn = g.key_arn
-WHERE NOT g.for_service
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

@@ -47,6 +47,7 @@ WITH now AS (
   SELECT key_arn, count(*) AS changes,
     list(strftime("at", '%Y-%m-%d') || ': ' || sentence ORDER BY run_id DESC, sentence) AS sentences
   FROM concerned
+  WHERE key_arn IN (SELECT key_arn FROM considered)
   GROUP BY key_arn
 ), unlisted AS (
   SELECT DISTINCT account_id, region FROM coverage

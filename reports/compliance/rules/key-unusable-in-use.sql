@@ -21,12 +21,16 @@
 -- terraform: >-
 --   In the resource aws_kms_key set is_enabled = true. A scheduled deletion cannot be cancelled with Terraform: cancel it
 --   first, then import the key into the state again.
-WITH use_of AS (
+WITH usable AS (
+  -- Who uses them is not asked: they are nearly all.
+  SELECT key_arn FROM keys WHERE state IN ('Enabled', 'Creating', 'Updating')
+), use_of AS (
   SELECT u.key_arn, count(DISTINCT u.resource_arn) AS resources,
     list_sort(list(DISTINCT u.service || ' ' || u.resource_name)) AS names,
     any_value(u.account_id) AS account_id, any_value(u.region) AS region,
     bool_or(u.key_class = 'dangling') AS dangling
   FROM key_usage u
+  ANTI JOIN usable k ON k.key_arn = u.key_arn
   WHERE u.key_arn IS NOT NULL
   GROUP BY u.key_arn
 ), different AS (
@@ -51,24 +55,30 @@ WITH use_of AS (
     SELECT h.resource_arn, min(h.valid_from_at) AS seen_at
     FROM resources_history h
     LEFT JOIN different d USING (resource_arn)
-    WHERE d.last_different IS NULL OR h.valid_from_at >= d.last_different
+    WHERE (d.last_different IS NULL OR h.valid_from_at >= d.last_different)
+      AND h.resource_arn IN (
+        SELECT resource_arn FROM resources WHERE starts_with(status, 'inaccessible-encryption-credentials')
+      )
     GROUP BY h.resource_arn
   ) b ON b.resource_arn = s.resource_arn
   WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY u.key_arn
 ), considered AS (
-  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date,
-    k.material_expires_at, coalesce(u.resources, 0) AS resources, u.names, i.sentence, k.unknown, k.known, false AS gone,
-    n.resources_refused AS blind
+  SELECT key_arn, account_id, region, manager, state, grants, deletion_date, material_expires_at, 0 AS resources,
+    CAST([] AS VARCHAR[]) AS names, unknown, known, false AS gone, CAST([] AS VARCHAR[]) AS blind
+  FROM keys
+  WHERE state IS NULL OR state IN ('Enabled', 'Creating', 'Updating')
+  UNION ALL
+  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date, k.material_expires_at,
+    coalesce(u.resources, 0), u.names, k.unknown, k.known, false, n.resources_refused
   FROM keys k
   LEFT JOIN use_of u ON u.key_arn = k.key_arn
-  LEFT JOIN inaccessible i ON i.key_arn = k.key_arn
   LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  WHERE k.state NOT IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
-    u.resources, u.names, i.sentence, CAST([] AS VARCHAR[]), 'yes', true, CAST([] AS VARCHAR[])
+    u.resources, u.names, CAST([] AS VARCHAR[]), 'yes', true, CAST([] AS VARCHAR[])
   FROM use_of u
-  LEFT JOIN inaccessible i ON i.key_arn = u.key_arn
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
 )
 SELECT
@@ -112,4 +122,5 @@ SELECT
     ELSE '' END
     || coalesce(' ' || sentence || '.', '')
     || CASE WHEN known <> 'yes' AND len(unknown) = 0 THEN ' This is the last known state.' ELSE '' END AS reason
-FROM considered
+FROM considered c
+LEFT JOIN inaccessible i USING (key_arn)

@@ -30,51 +30,51 @@ WITH ours AS (
   SELECT trim(unnest(string_split($accounts, ','))) AS account_id
 ), named AS (
   -- The owner stands in the reference itself, even where the key cannot be seen.
-  SELECT u.resource_arn, u.account_id, u.key_class, u.role, coalesce(u.key_arn, u.raw) AS name,
+  SELECT u.resource_arn, u.account_id, u.role, coalesce(u.key_arn, u.raw) AS name,
     coalesce(u.key_arn, CASE WHEN u.raw LIKE 'arn:%:kms:%' THEN u.raw END) AS arn,
     CASE
       WHEN u.key_arn IS NOT NULL THEN u.key_account_id
       WHEN u.raw LIKE 'arn:%:kms:%' THEN split_part(u.raw, ':', 5)
       WHEN u.form IN ('key_id', 'alias_name') OR u.key_class = 'aws_managed' THEN u.account_id
-    END AS owner
+    END AS owner,
+    u.key_class NOT IN ('none', 'aws_owned') AS counts
   FROM key_usage u
-  WHERE u.key_class NOT IN ('none', 'aws_owned')
 ), summed AS (
+  SELECT resource_arn, count(*) FILTER (counts) AS keys, count(*) FILTER (counts AND owner IS NULL) AS open,
+    min(arn) FILTER (counts AND arn LIKE '%:key/%') AS key_arn
+  FROM named
+  GROUP BY resource_arn
+), abroad AS (
   SELECT n.resource_arn,
-    count(*) FILTER (n.owner IS NULL) AS open,
-    count(*) FILTER (n.owner <> n.account_id AND o.account_id IS NULL AND a.account_id IS NULL) AS foreign_keys,
-    count(*) FILTER (n.owner <> n.account_id AND (o.account_id IS NOT NULL OR a.account_id IS NOT NULL)) AS others,
+    count(*) FILTER (o.account_id IS NULL AND a.account_id IS NULL) AS foreign_keys,
     array_to_string(list_sort(list(DISTINCT n.role || ' ' || n.name)
-      FILTER (n.owner <> n.account_id AND o.account_id IS NULL AND a.account_id IS NULL)), '; ') AS problems,
-    array_to_string(list_sort(list(DISTINCT n.owner) FILTER (n.owner <> n.account_id)), ', ') AS owners,
-    coalesce(min(n.arn) FILTER (n.owner <> n.account_id AND o.account_id IS NULL AND a.account_id IS NULL
-      AND n.arn LIKE '%:key/%'),
-      min(n.arn) FILTER (n.arn LIKE '%:key/%')) AS key_arn
+      FILTER (o.account_id IS NULL AND a.account_id IS NULL)), '; ') AS problems,
+    array_to_string(list_sort(list(DISTINCT n.owner)), ', ') AS owners,
+    min(n.arn) FILTER (o.account_id IS NULL AND a.account_id IS NULL AND n.arn LIKE '%:key/%') AS key_arn
   FROM named n
   LEFT JOIN ours o ON o.account_id = n.owner
   LEFT JOIN agreed a ON a.account_id = n.owner
+  WHERE n.counts AND n.owner <> n.account_id
   GROUP BY n.resource_arn
-), told AS (
-  SELECT DISTINCT resource_arn FROM key_usage
 )
 SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn,
+  s.resource_arn, s.account_id, s.region, coalesce(b.key_arn, u.key_arn) AS key_arn,
   CASE
-    WHEN t.resource_arn IS NOT NULL AND u.resource_arn IS NULL THEN 'not_applicable'
-    WHEN t.resource_arn IS NULL OR (u.foreign_keys = 0 AND u.open > 0) THEN 'unknown'
-    WHEN u.foreign_keys > 0 THEN 'fail'
-    WHEN u.foreign_keys = 0 THEN 'pass'
+    WHEN u.keys = 0 THEN 'not_applicable'
+    WHEN u.resource_arn IS NULL OR (coalesce(b.foreign_keys, 0) = 0 AND u.open > 0) THEN 'unknown'
+    WHEN b.foreign_keys > 0 THEN 'fail'
+    WHEN coalesce(b.foreign_keys, 0) = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN t.resource_arn IS NOT NULL AND u.resource_arn IS NULL THEN 'It names no key of an account.'
-    WHEN t.resource_arn IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
-    WHEN u.foreign_keys > 0
-      THEN 'It is under a key of an account that is not of the organization: ' || u.problems || '.'
+    WHEN u.keys = 0 THEN 'It names no key of an account.'
+    WHEN u.resource_arn IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
+    WHEN b.foreign_keys > 0
+      THEN 'It is under a key of an account that is not of the organization: ' || b.problems || '.'
     WHEN u.open > 0 THEN 'The account of a key of it is not known.'
-    WHEN u.others > 0 THEN 'Its keys are of accounts that are known: ' || u.owners || '.'
+    WHEN b.resource_arn IS NOT NULL THEN 'Its keys are of accounts that are known: ' || b.owners || '.'
     ELSE 'Its keys are of its own account.'
   END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN summed u ON u.resource_arn = s.resource_arn
-LEFT JOIN told t ON t.resource_arn = s.resource_arn
+LEFT JOIN abroad b ON b.resource_arn = s.resource_arn

@@ -22,12 +22,17 @@ WITH summed AS (
     count(*) FILTER (key_class = 'dangling') AS gone,
     count(*) FILTER (key_class IN ('unknown', 'not_crawled')) AS open,
     count(*) FILTER (key_class IN ('customer', 'aws_managed')) AS found,
+    coalesce(min(key_arn) FILTER (key_class = 'dangling'), min(key_arn)) AS key_arn
+  FROM key_usage
+  GROUP BY resource_arn
+), told AS (
+  SELECT resource_arn,
     array_to_string(list_sort(list(role || ': ' || coalesce(raw, key_alias, key_arn, 'the key') || ' does not exist'
       || coalesce(' (' || reason || ')', '')) FILTER (key_class = 'dangling')), '; ') AS problems,
     array_to_string(list_sort(list(CASE WHEN role = 'unknown' THEN 'its key' ELSE role END || ' is not known'
-      || coalesce(': ' || reason, '')) FILTER (key_class IN ('unknown', 'not_crawled'))), '; ') AS doubts,
-    coalesce(min(key_arn) FILTER (key_class = 'dangling'), min(key_arn)) AS key_arn
+      || coalesce(': ' || reason, '')) FILTER (key_class <> 'dangling')), '; ') AS doubts
   FROM key_usage
+  WHERE key_class IN ('dangling', 'unknown', 'not_crawled')
   GROUP BY resource_arn
 )
 SELECT
@@ -42,9 +47,10 @@ SELECT
   CASE
     WHEN u.gone + u.open + u.found = 0 THEN 'It names no key of an account.'
     WHEN u.resource_arn IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
-    WHEN u.gone > 0 THEN 'A key that it names leads nowhere: ' || u.problems || '.'
-    WHEN u.open > 0 THEN 'It cannot be told where its keys lead: ' || u.doubts || '.'
+    WHEN u.gone > 0 THEN 'A key that it names leads nowhere: ' || t.problems || '.'
+    WHEN u.open > 0 THEN 'It cannot be told where its keys lead: ' || t.doubts || '.'
     ELSE u.found || ' key(s) that it names exist.'
   END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN summed u ON u.resource_arn = s.resource_arn
+LEFT JOIN told t ON t.resource_arn = s.resource_arn

@@ -20,14 +20,21 @@
 --   hand is put back by terraform apply.
 -- parameters:
 --   days: {default: "7", about: "for how long an access counts as new (days)"}
-WITH recent AS (
+WITH outsider AS (
+  SELECT coalesce(party, principal_account, principal) AS party, access, key_arn, list_sort(list(DISTINCT via)) AS paths,
+    min(since_run) AS since_run
+  FROM access_paths
+  WHERE access IN ('vendor', 'external')
+  GROUP BY ALL
+), recent AS (
   SELECT v.key_arn, bool_or(v.since_run > k.first_run OR k.created_at IS NOT NULL) AS certain,
-    array_to_string(list_sort(list(v.party || ' can use the key since ' || strftime(v.since, '%Y-%m-%d')
+    array_to_string(list_sort(list(v.party || ' can use the key since ' || strftime(r.started_at, '%Y-%m-%d')
     || ', through ' || array_to_string(v.paths[1:3], ', ')))[1:3], '; ') AS text
-  FROM vendors v
+  FROM outsider v
   JOIN keys k ON k.key_arn = v.key_arn
+  JOIN runs r ON r.run_id = v.since_run
   CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
-  WHERE v.since >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY
+  WHERE r.started_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY
     AND (v.since_run > k.first_run OR k.created_at IS NULL
       OR k.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY)
   GROUP BY v.key_arn

@@ -34,7 +34,8 @@ WITH judged AS (
   JOIN ledger.judged j ON j.rule = v.rule AND j.run_id = as_of_run
   LEFT JOIN ledger.subject s ON s.subject = v.subject
   LEFT JOIN ledger.subject k ON k.subject = v.key_subject
-  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN v.subject IS NULL THEN v.account_id END
+  -- Nothing says of a grant, or of what the ledger does not list, whose it is.
+  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN s.resource_type IS NULL THEN v.account_id END
 ), alias_name AS (
   SELECT target_key_arn, min(alias_name) AS alias_name FROM ledger.alias a
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)

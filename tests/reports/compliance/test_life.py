@@ -30,6 +30,7 @@ _EMPTY = {
     "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR",
     "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR",
     "aliases": "alias_arn VARCHAR, alias_name VARCHAR",
+    "customer_grants": "resource_arn VARCHAR",
     "accounts": "account_id VARCHAR, name VARCHAR",
     "owners": "resource_arn VARCHAR, owner VARCHAR",
     "said": "r VARCHAR, s VARCHAR",

@@ -36,6 +36,9 @@ CONTRACT = {
     "grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
     "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations for_service "
     "constraints created_at since",
+    "customer_grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
+    "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations for_service "
+    "constraints created_at since resource_arn",
     "key_rotations": "key_arn rotated_at rotation_type key_material_id key_material_state",
     "custom_key_stores": "account_id region store_id name store_type connection_state connection_error "
     "cloud_hsm_cluster_id xks_connectivity created_at",
