@@ -162,7 +162,7 @@ def _value(source: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_value(source, value) for value in node.value]
     text: str = node.value
-    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+    if not isinstance(node, yaml.ScalarNode) or node.style:
         return text
     if _NUMBER.fullmatch(text):
         return int(text)
