@@ -69,17 +69,19 @@ WITH this_run AS (
   WHERE s.run_id <= as_of_run AND s.outcome IN ('complete', 'partial')
     AND (u.unlisted_from IS NULL OR s.run_id < u.unlisted_from)
   GROUP BY s.account_id, s.region
-), first_seen AS (
-  SELECT key_arn, min(valid_from) AS run_id FROM ledger.key GROUP BY key_arn
+), earlier AS (
+  -- Of the few keys that were gone once; what is there now has no end, or is the last one.
+  SELECT key_arn, min(valid_from) AS run_id FROM ledger.key WHERE valid_to IS NOT NULL GROUP BY key_arn
 ), aliased AS (
-  SELECT target_key_arn AS key_arn, list(alias_name ORDER BY alias_name) AS aliases
+  SELECT target_key_arn AS key_arn, list_sort(list(alias_name)) AS aliases
   FROM ledger.alias a
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
   GROUP BY target_key_arn
 ), tagged AS (
-  SELECT resource_arn AS key_arn, map_from_entries(list((tag_key, tag_value) ORDER BY tag_key)) AS tags
+  -- A tag key is there once, so that sorting the pairs afterwards sorts by it: much cheaper than lists that keep an order.
+  SELECT resource_arn AS key_arn, map_from_entries(list_sort(list((tag_key, tag_value)))) AS tags
   FROM ledger.tag t
-  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run)
+  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run) AND contains(resource_arn, ':kms:')
   GROUP BY resource_arn
 ), granted AS (
   SELECT key_arn, count(*) AS grants FROM ledger.key_grant g
@@ -125,12 +127,15 @@ WITH this_run AS (
   LEFT JOIN delegating d USING (policy_hash)
   WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
 ), read AS (
-  SELECT k.key_arn, k.key_id, k.account_id, k.region, m.* EXCLUDE (key_arn, valid_from, valid_to), m.valid_from AS version,
+  SELECT k.key_arn, k.key_id, k.account_id, k.region, m.* EXCLUDE (key_arn, valid_from, valid_to),
+    least(k.valid_from, f.run_id) AS first_run, coalesce(m.valid_from, least(k.valid_from, f.run_id)) AS version,
+    p.key_arn AS policy_of, p.readable, list_contains(p.accounts, k.account_id) AS delegates,
     -- Not asked (keys of AWS, unless configured) is as unknown as refused.
     (m.manager = 'AWS' AND p.key_arn IS NULL) IS TRUE AS not_asked
   FROM ledger.key k
   LEFT JOIN ledger.key_metadata m ON m.key_arn = k.key_arn AND ledger.known(m.valid_from, m.valid_to, as_of_run)
   LEFT JOIN policy p ON p.key_arn = k.key_arn
+  LEFT JOIN earlier f ON f.key_arn = k.key_arn
   WHERE ledger.known(k.valid_from, k.valid_to, as_of_run)
 )
 SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
@@ -161,24 +166,24 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
   l.tracking_started_at AS last_use_tracked_since,
   CASE
     WHEN g.grants IS NOT NULL THEN g.grants
-    WHEN k.not_asked OR x.grants_unknown <= f.run_id THEN NULL
+    WHEN k.not_asked OR x.grants_unknown <= k.first_run THEN NULL
     ELSE 0
   END AS grants,
   coalesce(u.used_by, 0) AS used_by,
   CASE
     WHEN t.tags IS NOT NULL THEN t.tags
-    WHEN k.not_asked OR x.tags_unknown <= f.run_id THEN NULL
+    WHEN k.not_asked OR x.tags_unknown <= k.first_run THEN NULL
     ELSE map_from_entries(CAST([] AS STRUCT(k VARCHAR, v VARCHAR)[]))
   END AS tags,
-  p.key_arn IS NOT NULL AS policy_known,
+  k.policy_of IS NOT NULL AS policy_known,
   CASE
-    WHEN p.key_arn IS NULL THEN NULL
-    WHEN list_contains(p.accounts, k.account_id) THEN true
-    WHEN p.readable THEN false
+    WHEN k.policy_of IS NULL THEN NULL
+    WHEN k.delegates THEN true
+    WHEN k.readable THEN false
   END AS delegates_to_iam,
   CASE WHEN h.run_id = as_of_run AND x.key_arn IS NULL THEN 'yes' ELSE 'last known' END AS known,
   coalesce(x.unknown, CAST([] AS VARCHAR[])) AS unknown,
-  f.run_id AS first_run, r.started_at AS since, h.run_id AS last_confirmed_run
+  k.first_run, r.started_at AS since, h.run_id AS last_confirmed_run
 FROM read k
 LEFT JOIN this_run ON true
 LEFT JOIN ledger.account c ON c.account_id = k.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
@@ -187,12 +192,10 @@ LEFT JOIN tagged t ON t.key_arn = k.key_arn
 LEFT JOIN granted g ON g.key_arn = k.key_arn
 LEFT JOIN used u ON u.key_arn = k.key_arn
 LEFT JOIN rotated e ON e.key_arn = k.key_arn
-LEFT JOIN policy p ON p.key_arn = k.key_arn
 LEFT JOIN ledger.key_rotation o ON o.key_arn = k.key_arn AND ledger.known(o.valid_from, o.valid_to, as_of_run)
 LEFT JOIN told l ON l.key_arn = k.key_arn
 LEFT JOIN untold w ON w.key_arn = k.key_arn
 LEFT JOIN ledger.key_last_use_asked q ON q.key_arn = k.key_arn AND q.run_id <= as_of_run
 LEFT JOIN gapped x ON x.key_arn = k.key_arn
 LEFT JOIN confirmed h ON h.account_id = k.account_id AND h.region = k.region
-LEFT JOIN first_seen f ON f.key_arn = k.key_arn
-LEFT JOIN ledger.run r ON r.run_id = coalesce(k.version, f.run_id)
+LEFT JOIN ledger.run r ON r.run_id = k.version

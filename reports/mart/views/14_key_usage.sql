@@ -42,7 +42,8 @@ WITH alias AS (
   UNION ALL
   SELECT g.subject, 'unknown', 0, NULL, NULL, NULL, 'unknown', g.text, g.valid_from
   FROM gap g
-  WHERE NOT EXISTS (SELECT 1 FROM usage WHERE usage.resource_arn = g.subject)
+  WHERE NOT EXISTS (SELECT 1 FROM ledger.key_usage u
+    WHERE u.resource_arn = g.subject AND ledger.known(u.valid_from, u.valid_to, as_of_run))
 )
 SELECT s.resource_arn, s.resource_type,
   CASE WHEN starts_with(s.resource_arn, 'arn:') THEN split_part(s.resource_arn, ':', 3)

@@ -18,7 +18,7 @@
 WITH used AS (
   -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
   SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason, u.position,
-    unnest(CASE
+    u.role = 'unknown' AS any_role, unnest(CASE
       WHEN u.role <> 'unknown' THEN [u.role]
       WHEN u.resource_type = 'AWS::S3::Bucket' THEN ['default-encryption']
       WHEN u.resource_type = 'AWS::SecretsManager::Secret' THEN ['secret']
@@ -27,9 +27,16 @@ WITH used AS (
         THEN ['storage', 'performance-insights', 'master-user-secret', 'activity-stream']
       ELSE ['storage'] END) AS role
   FROM key_usage_as_of(as_of_run) u
+), several AS (
+  -- Only these can have more than one row of a role: to number the rows of all resources costs much.
+  SELECT DISTINCT resource_arn FROM used WHERE position <> 0 OR any_role
 ), first_key AS (
-  SELECT * FROM used
-  QUALIFY row_number() OVER (PARTITION BY resource_arn, resource_type, role ORDER BY position) = 1
+  SELECT * FROM used u
+  WHERE NOT EXISTS (SELECT 1 FROM several n WHERE n.resource_arn = u.resource_arn)
+  UNION ALL
+  SELECT * FROM used u
+  WHERE EXISTS (SELECT 1 FROM several n WHERE n.resource_arn = u.resource_arn)
+  QUALIFY row_number() OVER (PARTITION BY u.resource_arn, u.role ORDER BY u.position) = 1
 ), resource AS (
   SELECT *,
     CASE resource_type WHEN 'AWS::S3::Bucket' THEN 'default-encryption' WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
@@ -38,12 +45,11 @@ WITH used AS (
 ), answer AS (
   SELECT s.*, s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
   FROM resource s
-  LEFT JOIN first_key u
-    ON u.resource_arn = s.resource_arn AND u.resource_type = s.resource_type AND u.role = s.main_role
+  LEFT JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role = s.main_role
   UNION ALL
   SELECT s.*, u.role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
   FROM resource s
-  JOIN first_key u ON u.resource_arn = s.resource_arn AND u.resource_type = s.resource_type AND u.role <> s.main_role
+  JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role <> s.main_role
 ), named AS (
   SELECT *,
     CASE

@@ -17,20 +17,24 @@ WITH doubt AS (
       regexp_extract(principal, '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1)) END AS account
   FROM access_paths_as_of(as_of_run)
   WHERE path = 'policy' AND access = 'unknown'
+), doubted AS (
+  -- From a list, so that these are taken for few: the joins below then begin with them and not with every key's principals.
+  SELECT unnest(list(DISTINCT key_arn)) AS key_arn FROM doubt WHERE principal = '*' AND position IS NOT NULL
 ), party AS (
-  SELECT key_arn, source_id,
-    bool_and(party IN ('own account', 'own organization', 'aws service', 'deleted principal') AND principal <> '*') AS ours
-  FROM key_principals_as_of(as_of_run)
-  WHERE source = 'policy' AND key_arn IN (SELECT key_arn FROM doubt)
-  GROUP BY key_arn, source_id
+  SELECT n.key_arn, n.source_id,
+    bool_and(n.party IN ('own account', 'own organization', 'aws service', 'deleted principal') AND n.principal <> '*') AS ours
+  FROM key_principals_as_of(as_of_run) n
+  JOIN doubted d ON d.key_arn = n.key_arn
+  WHERE n.source = 'policy'
+  GROUP BY n.key_arn, n.source_id
 ), statement AS (
   -- Whatever is not known of a statement that names its principals, it lets nobody else in.
   SELECT s.key_arn, s.position, coalesce(n.ours, false) AS ours,
     s.principal_kind = 'Principal' AND NOT list_contains(s.principals, '*') AS named
-  FROM key_policy_statements_as_of(as_of_run) s
+  FROM doubted d
+  JOIN key_policy_statements_as_of(as_of_run) s ON s.key_arn = d.key_arn
   JOIN key_policies_as_of(as_of_run) p ON p.key_arn = s.key_arn AND p.readable
   LEFT JOIN party n ON n.key_arn = s.key_arn AND n.source_id = coalesce(s.sid, '#' || s.position)
-  WHERE s.key_arn IN (SELECT key_arn FROM doubt)
 ), told AS (
   SELECT d.key_arn,
     min(d.reason) FILTER (d.unread) AS unread,
