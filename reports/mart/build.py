@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from models.settings import Settings
 from reports.compliance import frameworks, judge, vendors, waivers
 from reports.compliance.rules import Rule, load_rules, rule_rows
 from reports.mart import changes, delta, derive, event_selectors, load, parts, state, views
+from reports.mart.copying import copy
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
 from reports.mart.moments import moments, resolve
@@ -200,7 +200,7 @@ class _Task:
         duck.execute("DROP SCHEMA memory.ledger CASCADE")
         # Not the file that the last mart replaced, though that would spare the copy: somebody may still have it open, and the
         # locks that would tell are given up by a process that has it open twice and closes one.
-        shutil.copyfile(self.mart_path, self.beside)
+        copy(self.mart_path, self.beside)
         _attach(duck, self.beside)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM ledger.access_state")
         found = delta.update(duck, self.engine_url, made)

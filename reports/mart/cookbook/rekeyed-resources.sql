@@ -4,7 +4,9 @@
 --   Which resources use another key than before?
 -- answer: >-
 --   One row for each resource that a run found under another key, the latest first.
+-- parameters:
+--   days: {default: "30", about: "found within so many days before the run"}
 SELECT "at", account_name, region, subject AS resource, before, after, sentence, resource_arn
 FROM changes
-WHERE kind = 'rekeyed'
+WHERE kind = 'rekeyed' AND "at" >= (SELECT max(started_at) FROM runs) - CAST($days AS INTEGER) * INTERVAL 1 DAY
 ORDER BY "at" DESC, resource_arn

@@ -26,57 +26,11 @@
 --: since | The run that reached this status first, however its reason was worded since; empty for what never was a problem.
 --: waiver | The waiver that applies (see waivers).
 --: waived_until | The last day on which that waiver holds.
-WITH judged AS (
-  SELECT j.rule_id, j.severity, v.status, v.verdict, coalesce(s.resource_arn, v.resource_arn) AS resource_arn, s.resource_type,
-    s.resource_name, v.account_id, v.region, CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn,
-    v.reason, coalesce(s.owner, k.owner, o.owner) AS owner, v.waiver, v.story OR v.verdict IN ('fail', 'unknown') AS story
-  FROM ledger.verdict v
-  JOIN ledger.judged j ON j.rule = v.rule AND j.run_id = as_of_run
-  LEFT JOIN ledger.subject s ON s.subject = v.subject
-  LEFT JOIN ledger.subject k ON k.subject = v.key_subject
-  -- Nothing says of a grant, or of what the ledger does not list, whose it is.
-  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN s.resource_type IS NULL THEN v.account_id END
-), alias_name AS (
-  SELECT target_key_arn, min(alias_name) AS alias_name FROM ledger.alias a
-  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
-  GROUP BY target_key_arn
-), recalled AS (
-  SELECT f.rule_id, f.severity, f.status, f.verdict, f.resource_arn,
-    CASE
-      WHEN s.resource_type IS NOT NULL THEN s.resource_type
-      WHEN k.key_arn IS NOT NULL THEN 'AWS::KMS::Key'
-      WHEN l.alias_arn IS NOT NULL THEN 'AWS::KMS::Alias'
-      WHEN n.account_id IS NOT NULL THEN 'account'
-      WHEN regexp_full_match(f.resource_arn, '[0-9]{12}/[a-z0-9-]+') THEN 'account-region'
-    END AS resource_type,
-    CASE WHEN s.resource_arn IS NOT NULL THEN s.name ELSE coalesce(a.alias_name, k.key_id, l.alias_name, n.name) END AS resource_name,
-    f.account_id, f.region, f.key_arn, f.reason, coalesce(o.owner, ko.owner, ao.owner) AS owner, f.waiver, true AS story
-  FROM ledger.finding f
-  LEFT JOIN ledger.resource s ON s.resource_arn = f.resource_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
-  LEFT JOIN ledger.key k ON k.key_arn = f.resource_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
-  LEFT JOIN ledger.alias l ON l.alias_arn = f.resource_arn AND ledger.known(l.valid_from, l.valid_to, as_of_run)
-  LEFT JOIN ledger.account n ON n.account_id = f.resource_arn AND ledger.known(n.valid_from, n.valid_to, as_of_run)
-  LEFT JOIN alias_name a ON a.target_key_arn = f.resource_arn
-  LEFT JOIN owners_as_of(as_of_run) o ON o.resource_arn = f.resource_arn
-  LEFT JOIN owners_as_of(as_of_run) ko ON ko.resource_arn = f.key_arn
-  LEFT JOIN owners_as_of(as_of_run) ao ON ao.resource_arn = f.account_id
-  WHERE ledger.known(f.valid_from, f.valid_to, as_of_run)
-    AND NOT EXISTS (SELECT 1 FROM ledger.judged j WHERE j.run_id = as_of_run)
-), said AS (
-  SELECT * FROM judged j
-  UNION ALL
-  SELECT * FROM recalled r
-)
-SELECT f.rule_id, coalesce(u.title, f.rule_id) AS title, f.severity, u.family, f.status, f.verdict, f.resource_arn,
-  f.resource_type, coalesce(f.resource_name, f.resource_arn) AS resource_name, f.account_id, c.name AS account_name, c.ou_path,
-  f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at,
+SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.verdict, f.resource_arn, f.resource_type, f.resource_name,
+  f.account_id, f.account_name, f.ou_path, f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at,
   coalesce(l.reopened, 0) AS reopened,
-  date_diff('day', l.first_failed, coalesce(l.resolved_at, r.started_at)) AS age_days, l.since, f.waiver,
-  w.expires AS waived_until
-FROM said f
-LEFT JOIN ledger.rule u ON u.rule_id = f.rule_id
-LEFT JOIN ledger.account c ON c.account_id = f.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+  date_diff('day', l.first_failed, coalesce(l.resolved_at, r.started_at)) AS age_days, l.since, f.waiver, f.waived_until
+FROM finding_verdicts_as_of(as_of_run) f
 LEFT JOIN finding_life_as_of(as_of_run) l ON l.rule_id = f.rule_id
   AND l.resource_arn = CASE WHEN f.story THEN f.resource_arn END
-LEFT JOIN ledger.waiver w ON w.waiver = f.waiver
 LEFT JOIN ledger.run r ON r.run_id = as_of_run
