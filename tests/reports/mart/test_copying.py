@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,27 @@ import pytest
 from reports.mart import copying
 
 
-@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 3 * 4096, 3 * 4096 + 1, 50_000])
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8 * 4096, 8 * 4096 + 1, 100_000])
 def test_a_copy_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Pieces are put together without gap or overlap, whatever is left over at the end."""
-    monkeypatch.setattr(copying, "PIECE", 4096)
-    monkeypatch.setattr(copying, "_BLOCK", 1000)
+    """Blocks are put together without gap or overlap, whatever is left over at the end."""
+    monkeypatch.setattr(copying, "BLOCK", 2 * 4096)
     content = bytes(number % 251 for number in range(size))
     (tmp_path / "mart").write_bytes(content)
     copying.copy(tmp_path / "mart", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == content
+
+
+def test_a_file_system_that_cannot_pass_by_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The copy is made the ordinary way, and nothing of the attempt is left."""
+
+    def unable(_source: Path, target: Path) -> None:
+        target.write_bytes(b"a beginning")
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(copying, "_past_the_cache", unable)
+    (tmp_path / "mart").write_bytes(b"x" * 5000)
+    copying.copy(tmp_path / "mart", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"x" * 5000
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -29,16 +43,13 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == b"old"
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    """An error of any reader is raised, not lost in its thread."""
-    (tmp_path / "mart").write_bytes(b"x" * 100_000)
-    with pytest.raises(OSError, match="No space left"):
-        copying.copy(tmp_path / "mart", Full(tmp_path / "copy"))
-
-
-class Full(type(Path())):  # type: ignore[misc] # the class of paths is chosen by the system
-    """A path that opens the device on which there is never any space."""
-
-    def open(self, *_args: object, **_options: object) -> object:
-        """The device, as a file to write to."""
-        return Path("/dev/full").open("r+b", buffering=0)
+def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
+    """What the system says is told, after the part that there was room for."""
+    (tmp_path / "mart").write_bytes(b"x" * 1_000_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            copying.copy(tmp_path / "mart", tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
