@@ -146,6 +146,8 @@ def _opened(beside: Path) -> duckdb.DuckDBPyConnection:
     """A connection with our limits and no mart yet."""
     _remove(beside)
     duck = duckdb.connect()
+    # A program that has no file of its own (a process that another one started) is taken for a notebook.
+    duck.execute("SET enable_progress_bar = false")
     # As a share of the machine's memory the default would depend on where it runs; DuckDB spills to disk beyond.
     duck.execute("SET memory_limit = '2GB'")
     duck.execute(f"SET temp_directory = {quoted(str(beside) + '.tmp')}")

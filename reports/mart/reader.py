@@ -71,6 +71,7 @@ def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise MartError(f"there is no mart at {path}: run `kmsledger crawl` first, or `kmsledger mart` to rebuild it")
     connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")
     try:
         # A fixed name inside: the file's own could be anything. A new instance sees the file that is there now.
         connection.execute(f"ATTACH {quoted(str(path))} AS {catalog} (READ_ONLY)")
