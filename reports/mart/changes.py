@@ -16,13 +16,12 @@ import duckdb
 
 from models.tables import facets
 from reports.mart import told
-from reports.mart.macros import MACROS
 from reports.mart.reader import CATALOG
 from reports.mart.rows import one
+from reports.mart.slices import sliced
 
 AT_ONCE = 2_000_000
 """Versions that begin or end in the runs that are compared at once: a year of a large organization is too much for memory."""
-_SLICE = "slice"
 _WHOLE = frozenset({"account", "alias", "gap", "key", "resource"})
 """Facets that are read whole: since when something is known, and what it is called, is older than the change itself."""
 _OF_RESOURCES = frozenset({"resource", "key_reference", "key_usage", "tag"})
@@ -79,28 +78,11 @@ class _Part:
 
 def _take(duck: duckdb.DuckDBPyConnection, part: _Part, *, new: bool = False) -> None:
     """Compute some changes in a catalog whose ledger is a part of the mart's, and add them to the mart's."""
-    duck.execute(f"ATTACH ':memory:' AS {_SLICE} (COMPRESS)")
-    # Temporary tables belong to a connection, and are gone with it.
-    cursor = duck.cursor()
-    try:
-        cursor.execute(f"USE {_SLICE}")
-        cursor.execute("CREATE SCHEMA ledger")
-        for macro in MACROS:
-            cursor.execute(macro)
-        query = (
-            f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger' "
-            f"AND table_name <> '{told.TABLE}'"
-        )
-        for (name,) in cursor.execute(query).fetchall():
-            where = part.facet(name) if name in facets() else "true"
-            cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {where}')
+    with sliced(duck, part.facet, without=told.TABLE) as cursor:
         create(cursor, part.wanted)
         table = f"{CATALOG}.ledger.{told.TABLE}"
         into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table}"
-        cursor.execute(f"{into} {told.packed(f'{_SLICE}.ledger.change', f'{CATALOG}.ledger.key')}")
-    finally:
-        cursor.close()
-        duck.execute(f"DETACH {_SLICE}")
+        cursor.execute(f"{into} {told.packed('ledger.change', f'{CATALOG}.ledger.key')}")
 
 
 def _portions(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:

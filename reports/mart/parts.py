@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from models.tables import facets
 from reports.mart import views
 from reports.mart.delta import Delta
-from reports.mart.macros import MACROS
 from reports.mart.reader import CATALOG
 from reports.mart.rows import one
+from reports.mart.slices import sliced
 from reports.mart.state import Made
 
-_PART = "part"
 _TOUCHED = "memory.main.touched"
 MANY = 0.5
 """From this share of the rows on all are computed again."""
@@ -106,21 +104,8 @@ def renew(duck: duckdb.DuckDBPyConnection, part: Part, run_id: int, since: int |
 
 def _take(duck: duckdb.DuckDBPyConnection, part: Part, run_id: int, *, new: bool = False) -> None:
     """Compute rows in a catalog that has only what belongs to the touched ones, and add them to the table."""
-    duck.execute(f"ATTACH ':memory:' AS {_PART}")
-    cursor = duck.cursor()
-    try:
-        cursor.execute(f"USE {_PART}")
-        cursor.execute("CREATE SCHEMA ledger")
-        for macro in MACROS:
-            cursor.execute(macro)
-        query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger'"
-        for (name,) in cursor.execute(query).fetchall():
-            chosen = part.chosen(name) if name in facets() else "true"
-            cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {chosen}')
-        select = next(view for view in views.views() if view.name == part.view).select
-        table = f"{CATALOG}.{part.view}"
-        into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
+    select = next(view for view in views.views() if view.name == part.view).select
+    table = f"{CATALOG}.{part.view}"
+    into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
+    with sliced(duck, part.chosen) as cursor:
         cursor.execute(f"{into} {views.fixed(select, run_id)}")
-    finally:
-        cursor.close()
-        duck.execute(f"DETACH {_PART}")
