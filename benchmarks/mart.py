@@ -24,7 +24,7 @@ from reports.assess.run import assess
 from reports.mart.build import building
 from reports.mart.cookbook import recipes
 from reports.mart.query import ask
-from reports.mart.refresh import apply_rules
+from reports.mart.refresh import judge_all, keep_findings
 
 KEYS = 1_000_000
 NIGHTS = 365
@@ -113,6 +113,7 @@ def _measure(year: Year) -> list[Figure]:
             *night.steps["access"].figures(f"{name}, access"),
             *night.refreshed.figures(f"{name} taken over", REFRESH if full else None),
             *night.steps["rules"].figures(f"{name}, all rules", RULES if full else None),
+            *night.steps["findings"].figures(f"{name}, findings kept"),
             Figure(f"mart: {name}, peak of memory", night.peak, "MB", LIMIT if full else None),
         ]
     figures.append(Figure("mart: file after two nights", mart.stat().st_size / 1e6, "MB"))
@@ -131,6 +132,7 @@ def _whole(year: Year, settings: Settings) -> list[Figure]:
         Figure("mart: file when built as a whole", settings.report.mart.stat().st_size / 1e6, "MB"),
         *whole.refreshed.figures("built as a whole"),
         *whole.steps["rules"].figures("all rules for the first time"),
+        *whole.steps["findings"].figures("findings kept for the first time"),
         Figure("mart: built as a whole, peak of memory", whole.peak, "MB"),
     ]
 
@@ -173,7 +175,9 @@ def _night(settings: Settings) -> Process:
         with process.step("mart"):
             mart = stack.enter_context(building(settings.database, settings.report.mart, settings))
         with process.step("rules"):
-            apply_rules(mart, settings)
+            judge_all(mart, settings)
+        with process.step("findings"):
+            keep_findings(mart, settings)
         with process.step("publication"):
             stack.close()
     return process

@@ -20,13 +20,18 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
     """
     assess(settings)
     with building(settings.database, settings.report.mart, settings, as_of=run_id) as mart:
-        apply_rules(mart, settings)
+        judge_all(mart, settings)
+        keep_findings(mart, settings)
         return mart.info()
 
 
-def apply_rules(mart: Building, settings: Settings) -> None:
-    """Judge by the rules in force: all verdicts into the mart, the history of problems into the ledger and the mart."""
+def judge_all(mart: Building, settings: Settings) -> None:
+    """Judge by the rules in force: all verdicts are in the mart then."""
     judge(mart.duck, mart.as_of, load_rules(settings))
+
+
+def keep_findings(mart: Building, settings: Settings) -> None:
+    """Write what changed of problems and counts into the ledger's history, and take that over into the mart."""
     engine = connect(settings.database, must_exist=True)
     try:
         with explained(engine), engine.begin() as connection:
