@@ -24,7 +24,7 @@ FAILED, USAGE = 1, 2
 
 @click.group()
 def rules() -> None:
-    """List, show and test the rules, and write new ones."""
+    """List, show and test the rules, and write new ones; without a settings file these are the shipped ones."""
 
 
 @rules.command(name="list")

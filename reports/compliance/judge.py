@@ -77,15 +77,14 @@ SELECT {number}, s.subject, CASE WHEN s.subject IS NULL THEN q.resource_arn END,
 FROM (
   SELECT CAST(resource_arn AS VARCHAR) AS resource_arn, CAST(account_id AS VARCHAR) AS account_id,
     CAST(region AS VARCHAR) AS region, CAST(key_arn AS VARCHAR) AS key_arn,
-    TRY_CAST(CAST(status AS VARCHAR) AS {status}) AS status, CAST(reason AS VARCHAR) AS reason,
-    hash(CAST(resource_arn AS VARCHAR)) AS place,
-    CASE WHEN key_arn <> resource_arn THEN hash(CAST(key_arn AS VARCHAR)) END AS key_place
+    TRY_CAST(CAST(status AS VARCHAR) AS {status}) AS status, CAST(reason AS VARCHAR) AS reason
   FROM ({query}
   )
 ) q
-LEFT JOIN (SELECT place, subject FROM subject_place WHERE {among}) s ON s.place = q.place
-LEFT JOIN (SELECT place, subject FROM subject_place WHERE is_key) k ON k.place = q.key_place
-LEFT JOIN (SELECT place FROM problem_before WHERE rule = {number}) p ON p.place = q.place
+LEFT JOIN (SELECT place, subject FROM subject_place WHERE {among}) s ON s.place = hash(q.resource_arn)
+LEFT JOIN (SELECT place, subject FROM subject_place WHERE is_key) k
+  ON k.place = CASE WHEN q.key_arn <> q.resource_arn THEN hash(q.key_arn) END
+LEFT JOIN (SELECT place FROM problem_before WHERE rule = {number}) p ON p.place = hash(q.resource_arn)
 """
 _BREACHES = f"""
 SELECT count(subject) - count(DISTINCT subject) + count(resource_arn) - count(DISTINCT resource_arn) AS twice,
@@ -149,13 +148,12 @@ def _speak(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int) -> None:
         described = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
         _expect_columns(rule, [row[0] for row in described])
         # Looking resources up among the keys only takes a quarter of the time: guessed, and done again where it was wrong.
-        among = "is_key" if _ABOUT_KEYS.search(query) else "true"
-        duck.execute(_VERDICTS.format(number=number, query=query, status=_STATUS, among=among), parameters or None)
-        if among != "true" and one(duck, f"SELECT count(resource_arn) FROM ledger.verdict WHERE rule = {number:d}") != (
-            0,
-        ):
+        for among in ("is_key", "true") if _ABOUT_KEYS.search(query) else ("true",):
             duck.execute(f"DELETE FROM ledger.verdict WHERE rule = {number:d}")
-            duck.execute(_VERDICTS.format(number=number, query=query, status=_STATUS, among="true"), parameters or None)
+            verdicts = _VERDICTS.format(number=number, query=query, status=_STATUS, among=among)
+            duck.execute(verdicts, parameters or None)
+            if one(duck, f"SELECT count(resource_arn) FROM ledger.verdict WHERE rule = {number:d}") == (0,):
+                break
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())
         raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error

@@ -1,7 +1,7 @@
 -- title: Resources that changed their key
 -- topic: time
 -- question: >-
---   Which resources use another key than before?
+--   Which resources were found under another key in the last 30 days?
 -- answer: >-
 --   One row for each resource that a run found under another key, the latest first.
 -- parameters:

@@ -16,7 +16,6 @@
 --: statement | The policy or statements to set, as JSON.
 --: evidence | The statement, grant or state that decides; before and after of an edit.
 --: deadline | By when something is lost for good.
---: required | What the profile requires of its keys themselves, as JSON: {"multi_region": "true"}; several values that all fit are separated by spaces.
 --: required | What the profile requires of its keys themselves, as JSON: {"multi_region": "true"}; values that all fit are joined by " or ". Only of kind key.
 --: since | Since when it is so, as far as the ledger saw.
 SELECT profile, vendor, kind, about, account_id, account_name, region, key_arn, key_alias, subject, verdict, severity,

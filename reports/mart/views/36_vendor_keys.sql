@@ -4,7 +4,7 @@
 --: region | Its region.
 --: profiles | The profiles that are about it, by name; empty when that is not known, since its policy is not.
 --: wanted | Whether one of them wants the vendor to use it: tags do not keep the vendor out, or leave it unselected.
---: accessible | Whether a vendor can use it, and no profile says otherwise of itself; also false where that is not known.
+--: accessible | Whether a vendor can use it; empty when that is not known.
 --: broken | Why vendors that should cannot use it, as sentences; empty when there is no such vendor.
 --: over_shared | Which vendors can do more with it than their profiles ask for, as sentences; empty when none can.
 --: doubt | What is not known of it, as a sentence; empty when nothing is missing.
@@ -18,7 +18,8 @@ WITH said AS (
   SELECT key_arn, any_value(account_id) AS account_id, any_value(region) AS region,
     array_to_string(list_sort(list(DISTINCT profile)), ', ') AS profiles,
     bool_or(verdict NOT IN ('denied_by_tag', 'not_selected')) AS wanted,
-    bool_or(verdict IN ('accessible', 'over_shared')) AS accessible,
+    bool_or(CASE WHEN verdict <> 'unknown' THEN verdict IN ('accessible', 'over_shared') END)
+      OR CASE WHEN bool_or(verdict = 'unknown') THEN NULL ELSE false END AS accessible,
     array_to_string(list_sort(list(DISTINCT sentence) FILTER (verdict IN ('broken', 'blocked_by_policy')))[1:3], ' ') AS broken,
     array_to_string(list_sort(list(DISTINCT sentence) FILTER (verdict = 'over_shared'))[1:3], ' ') AS over_shared,
     min(sentence) FILTER (verdict = 'unknown') AS doubt,

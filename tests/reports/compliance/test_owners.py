@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from reports.mart.build import build
 from reports.mart.reader import connect
+from reports.mart.refresh import refresh
 from tests.reports.compliance.conftest import IRELAND, SHOP
 from tests.reports.world import World, settings_of
 
@@ -58,3 +59,21 @@ def test_an_entry_that_says_too_little_or_too_much(entry: dict[str, str], expect
     """Each entry goes by one thing, and names an owner unless a tag does."""
     with pytest.raises(ValidationError, match=expected):
         settings_of(owners=[entry])
+
+
+def test_a_grant_is_its_keys_owners(world: World, tmp_path: Path) -> None:
+    """A finding about a grant has no owner of its own: the key's, else the account's."""
+    mine, theirs = world.key(SHOP, IRELAND, "k1"), world.key(SHOP, IRELAND, "k2")
+    world.tag(mine, Owner="one")
+    for key in (mine, theirs):
+        world.grant(key, "g", operations='["CreateGrant","Decrypt"]')
+    world.crawl()
+    owners = [{"tag": "Owner"}, {"account": [SHOP], "owner": "shop"}]
+    path = tmp_path / "mart.duckdb"
+    refresh(settings_of(database=world.url, report={"mart": str(path)}, owners=owners))
+    with connect(path) as mart:
+        rows = mart.execute(
+            "SELECT key_arn, owner, resource_arn FROM findings WHERE rule_id = 'grant-create-grant'"
+        ).fetchall()
+    assert {(key, owner) for key, owner, _ in rows} == {(mine, "one"), (theirs, "shop")}
+    assert {arn.partition("#")[2] for _, _, arn in rows} == {"grant/g"}
