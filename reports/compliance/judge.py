@@ -8,12 +8,15 @@ compress to a few bytes a row.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
 
 from reports.compliance.rules import Rule, RuleError
+from reports.mart.reader import CATALOG
 from reports.mart.rows import one
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
@@ -21,15 +24,18 @@ STATUSES = ("pass", "fail", "unknown", "not_applicable")
 WAIVED = "waived"
 # Numbers in the file: fifty million short texts take longer to pack than the rules to judge.
 _STATUS = f"ENUM {(*STATUSES, WAIVED)}"
+_AT_ONCE = 2
 _ABOUT_WAIVERS = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
 _TABLES = {
     "judged": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
     "subject": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
-    # A resource that the ledger does not list stands in the table itself, and so does such a key.
+    "place": "place INTEGER, account_id VARCHAR, region VARCHAR",
+    # A resource that the ledger does not list stands in the table itself, and so do such a key and such a place.
     "verdict": (
-        "rule SMALLINT, subject INTEGER, resource_arn VARCHAR, account_id VARCHAR, region VARCHAR, key_subject INTEGER, "
-        f"key_arn VARCHAR, status {_STATUS}, verdict {_STATUS}, waiver VARCHAR, story BOOLEAN, reason VARCHAR"
+        "rule SMALLINT, subject INTEGER, resource_arn VARCHAR, place INTEGER, account_id VARCHAR, region VARCHAR, "
+        f"key_subject INTEGER, key_arn VARCHAR, status {_STATUS}, verdict {_STATUS}, waiver VARCHAR, story BOOLEAN, "
+        "reason VARCHAR"
     ),
 }
 _SUBJECTS = """
@@ -53,27 +59,48 @@ FROM (
   UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM customer_grants
 )
 """
+# Two texts in each of fifty million rows would take as long to pack as all the rest of them.
+_PLACES = """
+INSERT INTO ledger.place
+SELECT CAST(row_number() OVER () AS INTEGER), *
+FROM (
+  SELECT account_id, region FROM resources
+  UNION SELECT account_id, region FROM keys
+  UNION SELECT account_id, region FROM aliases
+  UNION SELECT account_id, region FROM ledger.scope_run WHERE run_id = $run
+  UNION SELECT account_id, NULL FROM accounts
+)
+"""
 # Rules name resources by long texts, a million times each: they are found by hashes of 64 bits. Of two resources with the same
 # hash neither is in the table, and their verdicts keep the texts.
-_PLACES = """
-CREATE OR REPLACE TEMP TABLE subject_place AS
-SELECT hash(resource_arn) AS place, any_value(subject) AS subject, any_value(resource_type) IS NOT DISTINCT FROM 'AWS::KMS::Key'
-  AS is_key
+_HASHED = """
+CREATE OR REPLACE TABLE memory.main.subject_hash AS
+SELECT hash(resource_arn) AS hashed, any_value(subject) AS subject,
+  CAST(CASE coalesce(any_value(resource_type), '') WHEN 'AWS::KMS::Key' THEN 'key' WHEN 'AWS::KMS::Alias' THEN 'alias'
+    WHEN '' THEN 'grant' ELSE 'other' END AS ENUM ('key', 'alias', 'grant', 'other')) AS kind
 FROM ledger.subject GROUP BY hash(resource_arn) HAVING count(*) = 1
 """
-_ABOUT_KEYS = re.compile(r"\bkey_arn AS resource_arn\b")
+# Looking resources up among those of their kind only takes a part of the time: guessed, and done again where it was wrong.
+_LIKELY = (
+    (re.compile(r"\bkey_arn AS resource_arn\b"), "kind = 'key'"),
+    (re.compile(r"\balias_arn AS resource_arn\b"), "kind = 'alias'"),
+    (re.compile(r"\bcustomer_grants\b"), "kind IN ('grant', 'key')"),
+    (re.compile(""), "kind = 'other'"),
+)
+_EVERY = "true"
 _PAST = """
-CREATE OR REPLACE TEMP TABLE problem_before AS
-SELECT DISTINCT j.rule, hash(f.resource_arn) AS place
+CREATE OR REPLACE TABLE memory.main.problem_before AS
+SELECT DISTINCT j.rule, hash(f.resource_arn) AS hashed
 FROM ledger.finding f JOIN ledger.judged j ON j.rule_id = f.rule_id
 WHERE f.valid_from < $run ORDER BY j.rule
 """
 _VERDICTS = """
 INSERT INTO ledger.verdict
-SELECT {number}, s.subject, CASE WHEN s.subject IS NULL THEN q.resource_arn END, q.account_id, q.region,
+SELECT {number}, s.subject, CASE WHEN s.subject IS NULL THEN q.resource_arn END,
+  l.place, CASE WHEN l.place IS NULL THEN q.account_id END, CASE WHEN l.place IS NULL THEN q.region END,
   CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
   CASE WHEN k.subject IS NULL AND (s.subject IS NULL OR q.key_arn <> q.resource_arn) THEN q.key_arn END,
-  q.status, q.status, NULL, p.place IS NOT NULL, q.reason
+  q.status, q.status, NULL, p.hashed IS NOT NULL, q.reason
 FROM (
   SELECT CAST(resource_arn AS VARCHAR) AS resource_arn, CAST(account_id AS VARCHAR) AS account_id,
     CAST(region AS VARCHAR) AS region, CAST(key_arn AS VARCHAR) AS key_arn,
@@ -81,13 +108,16 @@ FROM (
   FROM ({query}
   )
 ) q
-LEFT JOIN (SELECT place, subject FROM subject_place WHERE {among}) s ON s.place = hash(q.resource_arn)
-LEFT JOIN (SELECT place, subject FROM subject_place WHERE is_key) k
-  ON k.place = CASE WHEN q.key_arn <> q.resource_arn THEN hash(q.key_arn) END
-LEFT JOIN (SELECT place FROM problem_before WHERE rule = {number}) p ON p.place = hash(q.resource_arn)
+LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE {among}) s ON s.hashed = hash(q.resource_arn)
+LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE kind = 'key') k
+  ON k.hashed = CASE WHEN q.key_arn <> q.resource_arn THEN hash(q.key_arn) END
+LEFT JOIN (SELECT hashed FROM memory.main.problem_before WHERE rule = {number}) p ON p.hashed = hash(q.resource_arn)
+LEFT JOIN ledger.place l ON l.account_id IS NOT DISTINCT FROM q.account_id AND l.region IS NOT DISTINCT FROM q.region
 """
+# A bit for each resource: counting different numbers in another way takes twice the time.
 _BREACHES = f"""
-SELECT count(subject) - count(DISTINCT subject) + count(resource_arn) - count(DISTINCT resource_arn) AS twice,
+SELECT count(subject) - coalesce(bit_count(bitstring_agg(subject, 1, {{subjects}})), 0)
+    + count(resource_arn) - count(DISTINCT resource_arn) AS twice,
   count(*) FILTER (subject IS NULL AND coalesce(resource_arn, '') = '') AS nameless,
   count(*) FILTER (status IS NULL OR status = '{WAIVED}') AS odd,
   count(*) FILTER (coalesce(reason, '') = '') AS silent
@@ -119,36 +149,49 @@ def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -
 
     prepare(duck)
     duck.execute(_SUBJECTS, {"run": run_id})
+    duck.execute(_PLACES, {"run": run_id})
     ordered = sorted(rules, key=lambda rule: (_is_about_waivers(rule), rule.rule_id))
     rows = [(number, rule.rule_id, rule.severity, run_id) for number, rule in enumerate(ordered)]
     if rows:
         duck.executemany("INSERT INTO ledger.judged VALUES (?, ?, ?, ?)", rows)
-    duck.execute(_PLACES)
+    duck.execute(_HASHED)
     duck.execute(_PAST, {"run": run_id})
     first = [rule for rule in ordered if not _is_about_waivers(rule)]
-    for number, rule in enumerate(ordered):
-        if number == len(first):
-            apply(duck, run_id)
-        _speak(duck, rule, number)
-    if len(first) == len(ordered):
-        apply(duck, run_id)
-    for table in ("subject_place", "problem_before"):
-        duck.execute(f"DROP TABLE {table}")
+    subjects = one(duck, "SELECT greatest(count(*), 1) FROM ledger.subject")[0]
+    _speak_all(duck, subjects, list(enumerate(first)))
+    apply(duck, run_id)
+    _speak_all(duck, subjects, list(enumerate(ordered))[len(first) :])
+    for table in ("subject_hash", "problem_before"):
+        duck.execute(f"DROP TABLE memory.main.{table}")
+
+
+def _speak_all(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[tuple[int, Rule]]) -> None:
+    """Some rules at once, for none of them keeps all processors busy; of several mistakes the first rule's is raised."""
+    mine = threading.local()
+
+    def speak(numbered: tuple[int, Rule]) -> None:
+        if not hasattr(mine, "duck"):
+            mine.duck = duck.cursor()
+            mine.duck.execute(f"USE {CATALOG}")
+        _speak(mine.duck, subjects, *numbered)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for _ in threads.map(speak, rules):
+            pass
 
 
 def _is_about_waivers(rule: Rule) -> bool:
     return _ABOUT_WAIVERS.search(rule.query) is not None
 
 
-def _speak(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int) -> None:
+def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
     """Put down what one rule says of every resource that it considers."""
     query = _plain(rule)
     parameters = dict(rule.parameters)
     try:
         described = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
         _expect_columns(rule, [row[0] for row in described])
-        # Looking resources up among the keys only takes a quarter of the time: guessed, and done again where it was wrong.
-        for among in ("is_key", "true") if _ABOUT_KEYS.search(query) else ("true",):
+        for among in (next(kind for pattern, kind in _LIKELY if pattern.search(query)), _EVERY):
             duck.execute(f"DELETE FROM ledger.verdict WHERE rule = {number:d}")
             verdicts = _VERDICTS.format(number=number, query=query, status=_STATUS, among=among)
             duck.execute(verdicts, parameters or None)
@@ -157,7 +200,7 @@ def _speak(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int) -> None:
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())
         raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error
-    _expect_form(duck, rule, number)
+    _expect_form(duck, subjects, number, rule)
 
 
 def _expect_columns(rule: Rule, names: Sequence[str]) -> None:
@@ -165,8 +208,8 @@ def _expect_columns(rule: Rule, names: Sequence[str]) -> None:
         raise RuleError(f"{rule.source}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names)}")
 
 
-def _expect_form(duck: duckdb.DuckDBPyConnection, rule: Rule, number: int) -> None:
-    found = duck.execute(_BREACHES, {"rule": number}).fetchone()
+def _expect_form(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
+    found = duck.execute(_BREACHES.format(subjects=subjects), {"rule": number}).fetchone()
     if found is None or not any(found):
         return
     twice, nameless, odd, _ = found

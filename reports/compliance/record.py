@@ -19,21 +19,23 @@ _PORTION = 50_000
 # has by hashes of 64 bits, for they are millions of texts; in a night all but a few are as they were.
 _NOW = """
 CREATE OR REPLACE TEMP TABLE finding_now AS
-SELECT n.place, hash(n.rule_id, n.resource_arn) AS pair, {content} AS content FROM ({said}) n
+SELECT n.position, hash(n.rule_id, n.resource_arn) AS pair, {content} AS content FROM ({said}) n
 """
 _SAID = """
-SELECT v.rowid AS place, j.rule_id, coalesce(s.resource_arn, v.resource_arn) AS resource_arn, v.account_id, v.region,
+SELECT v.rowid AS position, j.rule_id, coalesce(s.resource_arn, v.resource_arn) AS resource_arn,
+  coalesce(l.account_id, v.account_id) AS account_id, coalesce(l.region, v.region) AS region,
   CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn, j.severity,
   CAST(v.status AS VARCHAR) AS status, CAST(v.verdict AS VARCHAR) AS verdict, v.waiver, v.reason
 FROM ledger.verdict v
 JOIN ledger.judged j ON j.rule = v.rule
 LEFT JOIN ledger.subject s ON s.subject = v.subject
 LEFT JOIN ledger.subject k ON k.subject = v.key_subject
+LEFT JOIN ledger.place l ON l.place = v.place
 WHERE (v.verdict IN ('fail', 'unknown') OR v.story)
 """
 _CHANGED = """
 SELECT {columns} FROM ({said} AND v.rowid IN (
-  SELECT n.place FROM finding_now n
+  SELECT n.position FROM finding_now n
   ANTI JOIN (
     SELECT hash(rule_id, resource_arn) AS pair, {content} AS content FROM ledger.finding WHERE valid_to IS NULL
   ) o ON o.pair = n.pair AND o.content = n.content
@@ -45,7 +47,7 @@ WHERE valid_to IS NULL AND hash(rule_id, resource_arn) NOT IN (SELECT pair FROM 
 """
 _COUNTED = """
 CREATE OR REPLACE TEMP TABLE rule_result_now AS
-SELECT j.rule_id, coalesce(v.account_id, '') AS account_id, coalesce(v.region, '') AS region,
+SELECT j.rule_id, coalesce(l.account_id, v.account_id, '') AS account_id, coalesce(l.region, v.region, '') AS region,
   CAST(count(*) FILTER (v.status = 'pass') AS INTEGER) AS passed,
   CAST(count(*) FILTER (v.status = 'fail') AS INTEGER) AS failed,
   CAST(count(*) FILTER (v.status = 'unknown') AS INTEGER) AS unknown,
@@ -53,6 +55,7 @@ SELECT j.rule_id, coalesce(v.account_id, '') AS account_id, coalesce(v.region, '
   CAST(count(*) FILTER (v.status = 'waived') AS INTEGER) AS waived
 FROM ledger.verdict v
 JOIN ledger.judged j ON j.rule = v.rule
+LEFT JOIN ledger.place l ON l.place = v.place
 GROUP BY ALL
 """
 

@@ -26,11 +26,12 @@ _OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR,
 _MATCHES = r"""
 CREATE OR REPLACE TEMP TABLE waiver_match AS
 WITH problem AS (
-  SELECT v.rule, v.subject, v.resource_arn, v.verdict, v.account_id, j.rule_id,
+  SELECT v.rule, v.subject, v.resource_arn, v.verdict, coalesce(l.account_id, v.account_id) AS account_id, j.rule_id,
     coalesce(s.resource_arn, v.resource_arn) AS arn, s.resource_name AS name
   FROM ledger.verdict v
   JOIN ledger.judged j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM ledger.waiver)
   LEFT JOIN ledger.subject s ON s.subject = v.subject
+  LEFT JOIN ledger.place l ON l.place = v.place
   WHERE v.verdict IN ('fail', 'unknown')
 ), plain AS (
   SELECT * FROM ledger.waiver WHERE NOT regexp_matches(resource, '[*?\[]')

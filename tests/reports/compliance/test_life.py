@@ -27,9 +27,9 @@ Nights = list[list[str | None]]
 
 _SAID = "SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, s AS status, 'So.' AS reason FROM said"
 _EMPTY = {
-    "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR",
-    "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR",
-    "aliases": "alias_arn VARCHAR, alias_name VARCHAR",
+    "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR, account_id VARCHAR, region VARCHAR",
+    "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR",
+    "aliases": "alias_arn VARCHAR, alias_name VARCHAR, account_id VARCHAR, region VARCHAR",
     "customer_grants": "resource_arn VARCHAR",
     "accounts": "account_id VARCHAR, name VARCHAR",
     "owners": "resource_arn VARCHAR, owner VARCHAR",

@@ -34,8 +34,8 @@ def everything(path: Path) -> Contents:
     names = connection.execute(
         "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name <> 'made'"
     ).fetchall()
-    # Numbers that verdicts are stored by: which resource has which does not matter, the view has its name.
-    hidden = {("ledger", "subject"), ("ledger", "verdict")}
+    # Numbers that verdicts are stored by: which thing has which does not matter, the view has its name.
+    hidden = {("ledger", "subject"), ("ledger", "place"), ("ledger", "verdict")}
     found = {
         f"{schema}.{name}": sorted(map(str, connection.execute(f'SELECT * FROM {schema}."{name}"').fetchall()))
         for schema, name in names
