@@ -31,11 +31,11 @@ _TABLES = {
     "judged": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
     "subject": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
     "place": "place INTEGER, account_id VARCHAR, region VARCHAR",
-    # A resource that the ledger does not list stands in the table itself, and so do such a key and such a place.
+    # A resource, key or place that the ledger does not list stands in the table itself, as JSON in one column: each column of
+    # texts, though empty, takes its time to pack.
     "verdict": (
-        "rule SMALLINT, subject INTEGER, resource_arn VARCHAR, place INTEGER, account_id VARCHAR, region VARCHAR, "
-        f"key_subject INTEGER, key_arn VARCHAR, status {_STATUS}, verdict {_STATUS}, waiver VARCHAR, story BOOLEAN, "
-        "reason VARCHAR"
+        f"rule SMALLINT, subject INTEGER, place INTEGER, key_subject INTEGER, status {_STATUS}, verdict {_STATUS}, "
+        "waiver VARCHAR, story BOOLEAN, reason VARCHAR, unlisted VARCHAR"
     ),
 }
 _SUBJECTS = """
@@ -54,7 +54,6 @@ FROM (
   LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
     SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
     JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
-  QUALIFY row_number() OVER (PARTITION BY t.resource_arn) = 1
   -- Grants are what nothing else is: they need no comparing.
   UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM customer_grants
 )
@@ -96,11 +95,13 @@ WHERE f.valid_from < $run ORDER BY j.rule
 """
 _VERDICTS = """
 INSERT INTO ledger.verdict
-SELECT {number}, s.subject, CASE WHEN s.subject IS NULL THEN q.resource_arn END,
-  l.place, CASE WHEN l.place IS NULL THEN q.account_id END, CASE WHEN l.place IS NULL THEN q.region END,
-  CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
-  CASE WHEN k.subject IS NULL AND (s.subject IS NULL OR q.key_arn <> q.resource_arn) THEN q.key_arn END,
-  q.status, q.status, NULL, p.hashed IS NOT NULL, q.reason
+SELECT {number}, s.subject, l.place, CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
+  q.status, q.status, NULL, p.hashed IS NOT NULL, q.reason,
+  CASE WHEN s.subject IS NULL OR l.place IS NULL OR (k.subject IS NULL AND q.key_arn <> q.resource_arn) THEN to_json({{
+    'resource_arn': CASE WHEN s.subject IS NULL THEN q.resource_arn END,
+    'account_id': CASE WHEN l.place IS NULL THEN q.account_id END, 'region': CASE WHEN l.place IS NULL THEN q.region END,
+    'key_arn': CASE WHEN k.subject IS NULL THEN q.key_arn END
+  }}) END
 FROM (
   SELECT CAST(resource_arn AS VARCHAR) AS resource_arn, CAST(account_id AS VARCHAR) AS account_id,
     CAST(region AS VARCHAR) AS region, CAST(key_arn AS VARCHAR) AS key_arn,
@@ -115,16 +116,17 @@ LEFT JOIN (SELECT hashed FROM memory.main.problem_before WHERE rule = {number}) 
 LEFT JOIN ledger.place l ON l.account_id IS NOT DISTINCT FROM q.account_id AND l.region IS NOT DISTINCT FROM q.region
 """
 # A bit for each resource: counting different numbers in another way takes twice the time.
+# A bit for each resource: counting different numbers in another way takes twice the time.
 _BREACHES = f"""
 SELECT count(subject) - coalesce(bit_count(bitstring_agg(subject, 1, {{subjects}})), 0)
-    + count(resource_arn) - count(DISTINCT resource_arn) AS twice,
-  count(*) FILTER (subject IS NULL AND coalesce(resource_arn, '') = '') AS nameless,
+    + count(name) - count(DISTINCT name) AS twice,
+  count(*) FILTER (subject IS NULL AND coalesce(name, '') = '') AS nameless,
   count(*) FILTER (status IS NULL OR status = '{WAIVED}') AS odd,
   count(*) FILTER (coalesce(reason, '') = '') AS silent
-FROM ledger.verdict WHERE rule = $rule
+FROM (SELECT *, unlisted ->> 'resource_arn' AS name FROM ledger.verdict WHERE rule = $rule)
 """
 _CULPRIT = """
-SELECT coalesce(s.resource_arn, v.resource_arn) FROM ledger.verdict v
+SELECT coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') FROM ledger.verdict v
 LEFT JOIN ledger.subject s ON s.subject = v.subject
 WHERE v.rule = {rule} GROUP BY 1 HAVING {having} ORDER BY 1 LIMIT 1
 """
@@ -195,7 +197,7 @@ def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Ru
             duck.execute(f"DELETE FROM ledger.verdict WHERE rule = {number:d}")
             verdicts = _VERDICTS.format(number=number, query=query, status=_STATUS, among=among)
             duck.execute(verdicts, parameters or None)
-            if one(duck, f"SELECT count(resource_arn) FROM ledger.verdict WHERE rule = {number:d}") == (0,):
+            if one(duck, f"SELECT count(*) - count(subject) FROM ledger.verdict WHERE rule = {number:d}") == (0,):
                 break
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
 from sqlalchemy import Connection
 
+from models.ahead import read_ahead
 from models.base import Facet
 from models.findings import Finding, RuleResult
 from models.history import Batch, Merged, merge
@@ -15,45 +16,88 @@ from models.history import Batch, Merged, merge
 _PORTION = 50_000
 """Rows that are in Python at a time."""
 
-# What is a problem now, or was one before this run: the only rows that the ledger keeps. They are compared with those that it
-# has by hashes of 64 bits, for they are millions of texts; in a night all but a few are as they were.
-_NOW = """
-CREATE OR REPLACE TEMP TABLE finding_now AS
-SELECT n.position, hash(n.rule_id, n.resource_arn) AS pair, {content} AS content FROM ({said}) n
-"""
-_SAID = """
-SELECT v.rowid AS position, j.rule_id, coalesce(s.resource_arn, v.resource_arn) AS resource_arn,
-  coalesce(l.account_id, v.account_id) AS account_id, coalesce(l.region, v.region) AS region,
-  CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn, j.severity,
-  CAST(v.status AS VARCHAR) AS status, CAST(v.verdict AS VARCHAR) AS verdict, v.waiver, v.reason
+# What the ledger keeps of a verdict, by its column.
+_WORDS = {
+    "rule_id": "j.rule_id",
+    "resource_arn": "coalesce(s.resource_arn, v.unlisted ->> 'resource_arn')",
+    "account_id": "coalesce(l.account_id, v.unlisted ->> 'account_id')",
+    "region": "coalesce(l.region, v.unlisted ->> 'region')",
+    "key_arn": "coalesce(k.resource_arn, v.unlisted ->> 'key_arn')",
+    "severity": "j.severity",
+    "status": "CAST(v.status AS VARCHAR)",
+    "verdict": "CAST(v.verdict AS VARCHAR)",
+    "waiver": "v.waiver",
+    "reason": "v.reason",
+}
+# Texts of which there are fewer than verdicts are hashed once.
+_HASHED = {
+    "resource_arn": "coalesce(s.hashed, hash(v.unlisted ->> 'resource_arn'))",
+    "key_arn": "coalesce(k.hashed, hash(v.unlisted ->> 'key_arn'))",
+}
+_VERDICTS = """
 FROM ledger.verdict v
 JOIN ledger.judged j ON j.rule = v.rule
-LEFT JOIN ledger.subject s ON s.subject = v.subject
-LEFT JOIN ledger.subject k ON k.subject = v.key_subject
+LEFT JOIN {named} s ON s.subject = v.subject
+LEFT JOIN {named} k ON k.subject = v.key_subject
 LEFT JOIN ledger.place l ON l.place = v.place
-WHERE (v.verdict IN ('fail', 'unknown') OR v.story)
 """
-_CHANGED = """
-SELECT {columns} FROM ({said} AND v.rowid IN (
-  SELECT n.position FROM finding_now n
-  ANTI JOIN (
-    SELECT hash(rule_id, resource_arn) AS pair, {content} AS content FROM ledger.finding WHERE valid_to IS NULL
-  ) o ON o.pair = n.pair AND o.content = n.content
-))
+_COUNTS = {
+    "passed": "pass",
+    "failed": "fail",
+    "unknown": "unknown",
+    "not_applicable": "not_applicable",
+    "waived": "waived",
+}
+
+
+def _hashed(columns: Iterable[str]) -> str:
+    return f"hash({', '.join(_HASHED.get(column, _WORDS[column]) for column in columns)})"
+
+
+def _hashed_in_ledger(columns: Iterable[str]) -> str:
+    return f"hash({', '.join(f'hash({column})' if column in _HASHED else column for column in columns)})"
+
+
+def _values(facet: type[Facet]) -> list[str]:
+    return [column for column in facet.value_columns() if column not in facet.natural]
+
+
+# What is a problem now, or was one before this run: the only rows that the ledger keeps. They are compared with those that it
+# has by hashes of 64 bits, for they are millions of texts; in a night all but a few are as they were.
+_NOW = f"""
+CREATE OR REPLACE TEMP TABLE finding_now AS
+SELECT v.rowid AS position, {_hashed(Finding.natural)} AS pair, {_hashed(_values(Finding))} AS content
+{_VERDICTS.format(named="(SELECT subject, hash(resource_arn) AS hashed FROM ledger.subject)")}
+WHERE v.verdict IN ('fail', 'unknown') OR v.story
 """
-_GONE = """
-SELECT rule_id, resource_arn FROM ledger.finding
-WHERE valid_to IS NULL AND hash(rule_id, resource_arn) NOT IN (SELECT pair FROM finding_now)
+_CHANGED = f"""
+CREATE OR REPLACE TEMP TABLE finding_changed AS
+SELECT n.position, o.pair IS NOT NULL AS known
+FROM finding_now n
+LEFT JOIN (
+  SELECT {_hashed_in_ledger(Finding.natural)} AS pair, {_hashed_in_ledger(_values(Finding))} AS content
+  FROM ledger.finding WHERE valid_to IS NULL
+) o ON o.pair = n.pair
+WHERE o.content IS DISTINCT FROM n.content
 """
-_COUNTED = """
+_SAID = f"""
+SELECT {", ".join(f"{_WORDS[column]} AS {column}" for column in Finding.value_columns())}, c.known
+{_VERDICTS.format(named="ledger.subject")}
+JOIN finding_changed c ON c.position = v.rowid
+"""
+_GONE = f"""
+SELECT {", ".join(Finding.natural)}, true AS known FROM ledger.finding
+WHERE valid_to IS NULL AND {_hashed_in_ledger(Finding.natural)} NOT IN (SELECT pair FROM finding_now)
+"""
+_COUNTED = f"""
 CREATE OR REPLACE TEMP TABLE rule_result_now AS
 SELECT j.rule_id, coalesce(l.account_id, v.account_id, '') AS account_id, coalesce(l.region, v.region, '') AS region,
-  CAST(count(*) FILTER (v.status = 'pass') AS INTEGER) AS passed,
-  CAST(count(*) FILTER (v.status = 'fail') AS INTEGER) AS failed,
-  CAST(count(*) FILTER (v.status = 'unknown') AS INTEGER) AS unknown,
-  CAST(count(*) FILTER (v.status = 'not_applicable') AS INTEGER) AS not_applicable,
-  CAST(count(*) FILTER (v.status = 'waived') AS INTEGER) AS waived
-FROM ledger.verdict v
+  {", ".join(f"CAST(sum(v.{name}) AS INTEGER) AS {name}" for name in _COUNTS)}
+FROM (
+  SELECT rule, place, unlisted ->> 'account_id' AS account_id, unlisted ->> 'region' AS region,
+    {", ".join(f"count(*) FILTER (status = '{status}') AS {name}" for name, status in _COUNTS.items())}
+  FROM ledger.verdict GROUP BY rule, place, account_id, region
+) v
 JOIN ledger.judged j ON j.rule = v.rule
 LEFT JOIN ledger.place l ON l.place = v.place
 GROUP BY ALL
@@ -65,19 +109,15 @@ def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int)
 
     A finding whose resource or rule is gone ends. The mart's own copies of both facets are to be loaded again afterwards.
     """
-    content = f"hash({', '.join(_values(Finding))})"
-    duck.execute(_NOW.format(content=content, said=_SAID))
-    changed = _CHANGED.format(columns=", ".join(Finding.value_columns()), said=_SAID, content=content)
-    total = _merge(duck, connection, run_id, Finding, (changed, _GONE))
+    duck.execute(_NOW)
+    duck.execute(_CHANGED)
+    total = _merge(duck, connection, run_id, Finding, (_SAID, _GONE))
     duck.execute("DROP TABLE finding_now")
+    duck.execute("DROP TABLE finding_changed")
     duck.execute(_COUNTED)
     total += _merge(duck, connection, run_id, RuleResult, _differences(RuleResult, "rule_result_now"))
     duck.execute("DROP TABLE rule_result_now")
     return total
-
-
-def _values(facet: type[Facet]) -> list[str]:
-    return [column for column in facet.value_columns() if column not in facet.natural]
 
 
 def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
@@ -86,30 +126,40 @@ def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
     differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(facet))
     known = f"(SELECT * FROM ledger.{facet.table().name} WHERE valid_to IS NULL)"
     columns = ", ".join(f"n.{column}" for column in facet.value_columns())
+    first = facet.natural[0]
     changed = (
-        f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{facet.natural[0]} IS NULL OR {differs}"
+        f"SELECT {columns}, o.{first} IS NOT NULL AS known FROM {now} n LEFT JOIN {known} o ON {same} "
+        f"WHERE o.{first} IS NULL OR {differs}"
     )
-    gone = f"SELECT {', '.join(f'o.{column}' for column in facet.natural)} FROM {known} o ANTI JOIN {now} n ON {same}"
-    return changed, gone
+    listed = ", ".join(f"o.{column}" for column in facet.natural)
+    return changed, f"SELECT {listed}, true AS known FROM {known} o ANTI JOIN {now} n ON {same}"
 
 
 def _merge(
     duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, facet: type[Facet], queries: tuple[str, str]
 ) -> Merged:
+    """Merge the rows of two SELECTs: facts, and natural keys of facts that are gone; both say which the ledger has."""
     changed, gone = queries
     columns = facet.value_columns()
     total = Merged()
     for rows in _portions(duck, changed):
+        read_ahead(connection, facet, _known(facet, columns, rows))
         batch = Batch()
         for row in rows:
-            batch.add(facet, **dict(zip(columns, row, strict=True)))
+            batch.add(facet, **dict(zip(columns, row[:-1], strict=True)))
         total += merge(connection, run_id, batch)
     for rows in _portions(duck, gone):
+        read_ahead(connection, facet, _known(facet, facet.natural, rows))
         batch = Batch()
         for row in rows:
-            batch.complete(facet, *row)
+            batch.complete(facet, *row[:-1])
         total += merge(connection, run_id, batch)
     return total
+
+
+def _known(facet: type[Facet], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, ...]]:
+    places = [columns.index(column) for column in facet.natural]
+    return [tuple(row[place] for place in places) for row in rows if row[-1]]
 
 
 def _portions(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[list[tuple[Any, ...]]]:

@@ -26,8 +26,8 @@ _OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR,
 _MATCHES = r"""
 CREATE OR REPLACE TEMP TABLE waiver_match AS
 WITH problem AS (
-  SELECT v.rule, v.subject, v.resource_arn, v.verdict, coalesce(l.account_id, v.account_id) AS account_id, j.rule_id,
-    coalesce(s.resource_arn, v.resource_arn) AS arn, s.resource_name AS name
+  SELECT v.rule, v.subject, v.verdict, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id, j.rule_id,
+    coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS arn, s.resource_name AS name
   FROM ledger.verdict v
   JOIN ledger.judged j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM ledger.waiver)
   LEFT JOIN ledger.subject s ON s.subject = v.subject
@@ -45,7 +45,7 @@ WITH problem AS (
   SELECT p.*, w.waiver FROM problem p JOIN pattern w ON w.rule_id = p.rule_id
     AND (p.arn GLOB w.resource OR p.name GLOB w.resource)
 )
-SELECT f.rule, f.subject, f.resource_arn, f.verdict, w.waiver, w.expires,
+SELECT f.rule, f.subject, f.arn, f.verdict, w.waiver, w.expires,
   w.expires >= CAST(r.started_at AS DATE) AND (f.verdict = 'fail' OR w.unknown_too) AS applies
 FROM found f
 JOIN ledger.waiver w ON w.waiver = f.waiver AND (w.account_id IS NULL OR w.account_id = f.account_id)
@@ -63,8 +63,8 @@ UPDATE ledger.verdict v SET status = 'waived', waiver = w.waiver,
   reason = 'Waived until ' || strftime(w.expires, '%Y-%m-%d') || ' (' || concat_ws(', ', w.owner, w.ticket) || '): '
     || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule says: ' || v.reason
 FROM (
-  SELECT m.rule, m.subject, m.resource_arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
-  GROUP BY m.rule, m.subject, m.resource_arn
+  SELECT m.rule, m.subject, m.arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
+  GROUP BY m.rule, m.subject, m.arn
 ) m JOIN ledger.waiver w ON w.waiver = m.waiver
 WHERE v.rule = m.rule AND {same}
 """
@@ -122,6 +122,6 @@ def apply(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
     """Give the verdicts that waivers cover the status ``waived``, and each waiver the number of them."""
     duck.execute(_MATCHES, {"run": run_id})
     duck.execute(_COUNTS, {"run": run_id})
-    for same in ("v.subject = m.subject", "m.subject IS NULL AND v.resource_arn = m.resource_arn"):
+    for same in ("v.subject = m.subject", "m.subject IS NULL AND v.unlisted ->> 'resource_arn' = m.arn"):
         duck.execute(_APPLIED.format(same=same))
     duck.execute("DROP TABLE waiver_match")

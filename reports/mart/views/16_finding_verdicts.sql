@@ -19,8 +19,9 @@
 --: waived_until | The last day on which that waiver holds.
 --: story | Whether it is, or ever was, a problem: whether finding_life tells of it.
 WITH judged AS (
-  SELECT j.rule_id, j.severity, v.status, v.verdict, coalesce(s.resource_arn, v.resource_arn) AS resource_arn, s.resource_type,
-    s.resource_name, coalesce(l.account_id, v.account_id) AS account_id, coalesce(l.region, v.region) AS region, CASE WHEN v.key_subject IS NULL THEN v.key_arn ELSE k.resource_arn END AS key_arn,
+  SELECT j.rule_id, j.severity, v.status, v.verdict, coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS resource_arn,
+    s.resource_type, s.resource_name, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id,
+    coalesce(l.region, v.unlisted ->> 'region') AS region, coalesce(k.resource_arn, v.unlisted ->> 'key_arn') AS key_arn,
     v.reason, coalesce(s.owner, k.owner, o.owner) AS owner, v.waiver, v.story OR v.verdict IN ('fail', 'unknown') AS story
   FROM ledger.verdict v
   JOIN ledger.judged j ON j.rule = v.rule AND j.run_id = as_of_run
@@ -28,7 +29,8 @@ WITH judged AS (
   LEFT JOIN ledger.subject k ON k.subject = v.key_subject
   LEFT JOIN ledger.place l ON l.place = v.place
   -- Nothing says of a grant, or of what the ledger does not list, whose it is.
-  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN s.resource_type IS NULL THEN coalesce(l.account_id, v.account_id) END
+  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN s.resource_type IS NULL
+    THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
 ), alias_name AS (
   SELECT target_key_arn, min(alias_name) AS alias_name FROM ledger.alias a
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
