@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import duckdb
@@ -15,6 +15,8 @@ from models.history import Batch, Merged, merge
 
 _PORTION = 50_000
 """Rows that are in Python at a time."""
+_AHEAD = 10
+"""Portions of them that are read ahead."""
 
 # What the ledger keeps of a verdict, by its column.
 _WORDS = {
@@ -72,21 +74,19 @@ WHERE v.verdict IN ('fail', 'unknown') OR v.story
 """
 _CHANGED = f"""
 CREATE OR REPLACE TEMP TABLE finding_changed AS
-SELECT n.position, o.pair IS NOT NULL AS known
-FROM finding_now n
-LEFT JOIN (
+SELECT n.position FROM finding_now n
+ANTI JOIN (
   SELECT {_hashed_in_ledger(Finding.natural)} AS pair, {_hashed_in_ledger(_values(Finding))} AS content
   FROM ledger.finding WHERE valid_to IS NULL
-) o ON o.pair = n.pair
-WHERE o.content IS DISTINCT FROM n.content
+) o ON o.pair = n.pair AND o.content = n.content
 """
 _SAID = f"""
-SELECT {", ".join(f"{_WORDS[column]} AS {column}" for column in Finding.value_columns())}, c.known
+SELECT {", ".join(f"{_WORDS[column]} AS {column}" for column in Finding.value_columns())}
 {_VERDICTS.format(named="ledger.subject")}
 JOIN finding_changed c ON c.position = v.rowid
 """
 _GONE = f"""
-SELECT {", ".join(Finding.natural)}, true AS known FROM ledger.finding
+SELECT {", ".join(Finding.natural)} FROM ledger.finding
 WHERE valid_to IS NULL AND {_hashed_in_ledger(Finding.natural)} NOT IN (SELECT pair FROM finding_now)
 """
 _COUNTED = f"""
@@ -126,40 +126,36 @@ def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
     differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(facet))
     known = f"(SELECT * FROM ledger.{facet.table().name} WHERE valid_to IS NULL)"
     columns = ", ".join(f"n.{column}" for column in facet.value_columns())
-    first = facet.natural[0]
     changed = (
-        f"SELECT {columns}, o.{first} IS NOT NULL AS known FROM {now} n LEFT JOIN {known} o ON {same} "
-        f"WHERE o.{first} IS NULL OR {differs}"
+        f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{facet.natural[0]} IS NULL OR {differs}"
     )
-    listed = ", ".join(f"o.{column}" for column in facet.natural)
-    return changed, f"SELECT {listed}, true AS known FROM {known} o ANTI JOIN {now} n ON {same}"
+    gone = f"SELECT {', '.join(f'o.{column}' for column in facet.natural)} FROM {known} o ANTI JOIN {now} n ON {same}"
+    return changed, gone
 
 
 def _merge(
     duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, facet: type[Facet], queries: tuple[str, str]
 ) -> Merged:
-    """Merge the rows of two SELECTs: facts, and natural keys of facts that are gone; both say which the ledger has."""
+    """Merge the rows of two SELECTs: facts, and natural keys of facts that are gone."""
     changed, gone = queries
     columns = facet.value_columns()
+    places = [columns.index(column) for column in facet.natural]
     total = Merged()
-    for rows in _portions(duck, changed):
-        read_ahead(connection, facet, _known(facet, columns, rows))
+    for number, rows in enumerate(_portions(duck, changed)):
+        # What is new is looked up as well. Of very many rows neighbours come together, and are read once anyway.
+        if number < _AHEAD:
+            read_ahead(connection, facet, [tuple(row[place] for place in places) for row in rows])
         batch = Batch()
         for row in rows:
-            batch.add(facet, **dict(zip(columns, row[:-1], strict=True)))
+            batch.add(facet, **dict(zip(columns, row, strict=True)))
         total += merge(connection, run_id, batch)
     for rows in _portions(duck, gone):
-        read_ahead(connection, facet, _known(facet, facet.natural, rows))
+        read_ahead(connection, facet, rows)
         batch = Batch()
         for row in rows:
-            batch.complete(facet, *row[:-1])
+            batch.complete(facet, *row)
         total += merge(connection, run_id, batch)
     return total
-
-
-def _known(facet: type[Facet], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, ...]]:
-    places = [columns.index(column) for column in facet.natural]
-    return [tuple(row[place] for place in places) for row in rows if row[-1]]
 
 
 def _portions(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[list[tuple[Any, ...]]]:
