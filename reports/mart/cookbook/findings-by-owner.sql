@@ -4,9 +4,14 @@
 --   Whose findings are they?
 -- answer: >-
 --   Open failures by owner (settings: owners), worst first; those without one are counted under an empty owner.
-SELECT coalesce(owner, '') AS owner, count(*) AS failing, count(*) FILTER (severity IN ('critical', 'high')) AS grave,
+WITH counted AS (
+  SELECT coalesce(owner, '') AS owner, severity, rule_id, account_id, count(*) AS failing
+  FROM finding_verdicts
+  WHERE status = 'fail'
+  GROUP BY ALL
+)
+SELECT owner, sum(failing) AS failing, coalesce(sum(failing) FILTER (severity IN ('critical', 'high')), 0) AS grave,
   count(DISTINCT rule_id) AS rules, count(DISTINCT account_id) AS accounts
-FROM finding_verdicts
-WHERE status = 'fail'
-GROUP BY ALL
+FROM counted
+GROUP BY owner
 ORDER BY grave DESC, failing DESC, owner

@@ -5,16 +5,17 @@
 -- answer: >-
 --   Keys whose policy does not delegate to the account: only those named in it (holders) and grants get in. When the
 --   named roles are deleted, nobody is left who can change the policy.
-WITH holder AS (
+WITH shut AS (
+  SELECT * FROM keys WHERE delegates_to_iam = false AND manager = 'CUSTOMER'
+), holder AS (
   SELECT key_arn, list_sort(list_distinct(list(principal))) AS holders,
     count(*) FILTER (access = 'deleted') AS deleted_principals
   FROM access_paths
-  WHERE access <> 'unknown'
+  WHERE access <> 'unknown' AND key_arn IN (SELECT key_arn FROM shut)
   GROUP BY key_arn
 )
 SELECT k.account_name, k.region, k.alias, k.state, h.holders, coalesce(h.deleted_principals, 0) AS deleted_principals,
   k.used_by, k.key_arn
-FROM keys k
+FROM shut k
 LEFT JOIN holder h ON h.key_arn = k.key_arn
-WHERE k.delegates_to_iam = false AND k.manager = 'CUSTOMER'
 ORDER BY k.used_by DESC, k.key_arn

@@ -6,8 +6,21 @@
 --   Failures that nobody has dealt with, the oldest first.
 -- parameters:
 --   rows: {default: "100", about: "so many rows"}
-SELECT since, severity, rule_id, account_name, region, resource_name, reason, resource_arn
-FROM findings
-WHERE status = 'fail'
-ORDER BY since, list_position(['critical', 'high', 'medium', 'low', 'info'], severity), rule_id, resource_arn
-LIMIT CAST($rows AS INTEGER)
+-- From what became of problems to what is said of the oldest ones: the other way round, millions would be described.
+WITH oldest AS (
+  SELECT l.since, r.severity, l.rule_id, l.resource_arn
+  FROM finding_life l
+  JOIN rules r ON r.rule_id = l.rule_id
+  WHERE l.status = 'fail'
+  ORDER BY l.since, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity), l.rule_id, l.resource_arn
+  LIMIT CAST($rows AS INTEGER)
+)
+SELECT o.since, h.severity, o.rule_id, a.name AS account_name, h.region, coalesce(s.name, k.alias, k.key_id) AS resource_name,
+  h.reason, o.resource_arn
+FROM oldest o
+JOIN findings_history h ON h.rule_id = o.rule_id AND h.resource_arn = o.resource_arn
+LEFT JOIN accounts a ON a.account_id = h.account_id
+LEFT JOIN resources s ON s.resource_arn = o.resource_arn
+LEFT JOIN keys k ON k.key_arn = o.resource_arn
+WHERE h.valid_from <= (SELECT max(run_id) FROM runs) AND coalesce(h.valid_to > (SELECT max(run_id) FROM runs), true)
+ORDER BY o.since, list_position(['critical', 'high', 'medium', 'low', 'info'], h.severity), o.rule_id, o.resource_arn

@@ -10,7 +10,7 @@
 --: fails_now | Whether it fails in the run (a waiver may accept that).
 --: failed_until | The run that saw its last failure end.
 --: turned_run | The run that saw it reach its last status.
---: there | Whether the run has a verdict of it.
+--: status | pass, fail, unknown, not_applicable or waived: what the run says of it; empty when it is gone.
 WITH version AS (
   SELECT f.rule_id, f.resource_arn, f.status, f.verdict, f.valid_from,
     CASE WHEN f.valid_to <= as_of_run THEN f.valid_to END AS ended
@@ -21,12 +21,12 @@ WITH version AS (
   FROM version v
   WINDOW following AS (PARTITION BY v.rule_id, v.resource_arn ORDER BY v.valid_from)
 ), event AS (
-  SELECT p.rule_id, p.resource_arn, p.valid_from AS run_id, p.ended,
+  SELECT p.rule_id, p.resource_arn, p.valid_from AS run_id, p.ended, p.status,
     CASE WHEN p.verdict <> 'unknown' THEN p.verdict = 'fail' END AS failing,
     p.status_before IS DISTINCT FROM p.status OR p.ended_before IS DISTINCT FROM p.valid_from AS turned
   FROM placed p
   UNION ALL
-  SELECT p.rule_id, p.resource_arn, p.ended, p.ended, false, NULL
+  SELECT p.rule_id, p.resource_arn, p.ended, p.ended, NULL, false, NULL
   FROM placed p
   WHERE p.ended IS NOT NULL AND p.next_from IS DISTINCT FROM p.ended
 ), turn AS (
@@ -41,6 +41,6 @@ SELECT t.rule_id, t.resource_arn,
   bool_or(t.failing AND t.ended IS NULL) AS fails_now,
   max(t.ended) FILTER (t.failing) AS failed_until,
   max(t.run_id) FILTER (t.turned) AS turned_run,
-  bool_or(t.ended IS NULL) AS there
+  any_value(t.status) FILTER (t.ended IS NULL) AS status
 FROM turn t
 GROUP BY t.rule_id, t.resource_arn

@@ -3,6 +3,7 @@
 -- resolves it.
 --: rule_id | The rule.
 --: resource_arn | The resource.
+--: status | pass, fail, unknown, not_applicable or waived: what the run says of it; empty when it is gone.
 --: first_failed | When the run began that first saw it fail: of several failures with a pass between them, the last one.
 --: last_seen | When the last run began that saw it fail.
 --: resolved_at | When the run began that saw it pass, not apply or gone after it failed; empty while it fails.
@@ -11,11 +12,11 @@
 WITH night AS (
   SELECT r.run_id, r.started_at, lag(r.started_at) OVER (ORDER BY r.run_id) AS before_at FROM ledger.run r
 )
-SELECT s.rule_id, s.resource_arn, b.started_at AS first_failed,
+SELECT s.rule_id, s.resource_arn, s.status, b.started_at AS first_failed,
   CASE WHEN s.fails_now THEN n.started_at ELSE l.before_at END AS last_seen,
   CASE WHEN s.resolved_run > s.failed_run THEN e.started_at END AS resolved_at,
   greatest(s.failures - 1, 0) AS reopened,
-  CASE WHEN s.there THEN t.started_at END AS since
+  CASE WHEN s.status IS NOT NULL THEN t.started_at END AS since
 FROM finding_turns_as_of(as_of_run) s
 LEFT JOIN ledger.run b ON b.run_id = s.failed_run
 LEFT JOIN ledger.run e ON e.run_id = s.resolved_run

@@ -83,7 +83,7 @@ def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, .
     turns, life = (one for one in views.views() if one.name in {"finding_turns", "finding_life"})
     duck.execute(f"CREATE OR REPLACE VIEW finding_turns AS {views.fixed(turns.select, run_id)}")
     query = views.fixed(life.select, run_id)
-    names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since"
+    names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since, status"
 
     def number(value: Any) -> Any:
         return (value - START).days + 1 if isinstance(value, dt.datetime) else value
@@ -109,7 +109,10 @@ def naive(name: str, nights: Sequence[str | None]) -> tuple[Any, ...] | None:
         if status != status_before:
             since = number
         status_before = status
-    return (first, last, resolved, reopened, since if nights[-1] else None) if known else None
+    there = nights[-1] is not None
+    return (
+        (first, last, resolved, reopened, since if there else None, status_before if there else None) if known else None
+    )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -55,8 +55,8 @@ CONTRACT = {
     "waived_until",
     "finding_verdicts": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
     "account_name ou_path region key_arn reason owner waiver waived_until story",
-    "finding_turns": "rule_id resource_arn failed_run failures resolved_run fails_now failed_until turned_run there",
-    "finding_life": "rule_id resource_arn first_failed last_seen resolved_at reopened since",
+    "finding_turns": "rule_id resource_arn failed_run failures resolved_run fails_now failed_until turned_run status",
+    "finding_life": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
     "rule_results": "rule_id title severity family account_id account_name region pass fail unknown not_applicable waived "
     "since",
     "waivers": "waiver rule_id resource account_id reason ticket owner expires expired unknown_too source waives undecided",
