@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -49,6 +49,7 @@ from models.staging import (
 )
 from models.tables import facets
 
+_Writing = TypeVar("_Writing", Insert, Update)
 Row = Mapping[str, Any]
 """One fact: the facet's natural key and values by column name."""
 
@@ -214,7 +215,7 @@ def statements(facet: type[Facet]) -> Statements:
         *(target.c[name] == staged.c[name] for name in others),
     )
     now_open = target.c.valid_to.is_(None)
-    end = update(target).values(valid_to=bindparam("run")).where(now_open)
+    end = _whole(update(target).values(valid_to=bindparam("run")).where(now_open))
     told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(facet))]
     covered = [target.c[name] == covers.c[name] for name in facet.cover]
     names = (*facet.value_columns(), "content")
@@ -224,7 +225,7 @@ def statements(facet: type[Facet]) -> Statements:
     return Statements(
         changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
         absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
-        fresh=insert(target).from_select([*names, "valid_from"], new),
+        fresh=_whole(insert(target).from_select([*names, "valid_from"], new)),
         forget=delete(target).where(target.c.version_id == bindparam("version")),
     )
 
@@ -234,12 +235,17 @@ def orphaned(child: type[Facet], own: str, parent: type[Facet], parent_column: s
     """Ends what describes the facts staged in the parent's :func:`models.staging.ended_table`."""
     target, ended = child.table(), ended_table(parent, parent_column)
     told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
-    return (
-        update(target)
-        .values(valid_to=bindparam("run"))
-        .where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column])
-        .returning(*told)
-    )
+    end = update(target).values(valid_to=bindparam("run"))
+    return _whole(end).where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column]).returning(*told)
+
+
+def _whole(statement: _Writing) -> _Writing:
+    """Have SQLite end the transaction where a statement fails, as the caller does anyway.
+
+    Otherwise it writes down what each page was that the statement changes, so that it could be taken back alone: half of all
+    that a merge writes.
+    """
+    return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
 
 
 def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:

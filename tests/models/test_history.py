@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, make_url, select
+from sqlalchemy import Engine, event, exc, func, make_url, select
 
 from models.base import Facet, content_hash
 from models.database import connect
@@ -330,6 +330,21 @@ def test_a_transaction_that_breaks_off_leaves_the_night_before(ledger: Engine) -
 
     with pytest.raises(ZeroDivisionError):
         break_off()
+    assert [one["key_id"] for one in known(ledger, Key)] == ["1"]
+    assert night(ledger, 2, scope(key(2))) == Merged(opened=1, closed=7)
+
+
+def test_a_statement_that_fails_leaves_the_night_before(ledger: Engine) -> None:
+    """What the database refuses ends the whole transaction, also what was merged in it before; the next one is as any."""
+    night(ledger, 1, batch(*key_with_everything()))
+
+    def refused() -> None:
+        with ledger.begin() as connection:
+            merge(connection, 2, batch((Key, key(2)), complete=((Key, ACCOUNT, REGION),)))
+            merge(connection, 2, batch((Key, key(3)), (Key, key(4) | {"region": None})))
+
+    with pytest.raises(exc.IntegrityError):
+        refused()
     assert [one["key_id"] for one in known(ledger, Key)] == ["1"]
     assert night(ledger, 2, scope(key(2))) == Merged(opened=1, closed=7)
 

@@ -29,8 +29,8 @@ WITH judged AS (
   LEFT JOIN ledger.subject k ON k.subject = v.key_subject
   LEFT JOIN ledger.place l ON l.place = v.place
   -- Nothing says of a grant, or of what the ledger does not list, whose it is.
-  LEFT JOIN ledger.subject o ON o.resource_arn = CASE WHEN s.resource_type IS NULL
-    THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
+  LEFT JOIN (SELECT resource_arn AS account_id, owner FROM ledger.subject WHERE resource_type = 'account') o
+    ON o.account_id = CASE WHEN s.resource_type IS NULL THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
 ), alias_name AS (
   SELECT target_key_arn, min(alias_name) AS alias_name FROM ledger.alias a
   WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
