@@ -17,7 +17,7 @@ from crawler.aws.door import Access
 from crawler.aws.errors import AwsError
 from crawler.aws.roles import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.collect import Collected
-from crawler.crew import Crew, Job, Part, collect_garbage_less, unread
+from crawler.crew import Crew, Job, Part, collecting_garbage_less, unread
 from crawler.declare import EVERYTHING, GLOBAL, Scope
 from crawler.last_use import LastUse
 from crawler.ledger import account_batch, region_batch
@@ -85,8 +85,7 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
     crawling = _Crawl(engine, settings, run_id, progress)
-    collect_garbage_less()
-    with crawling.saver, progress:
+    with collecting_garbage_less(), crawling.saver, progress:
         _run(crawling)
     crawling.saver.check()
     with explained(engine):
