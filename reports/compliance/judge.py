@@ -54,7 +54,7 @@ FROM (
   LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
     SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
     JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
-  -- Grants are what nothing else is: they need no comparing.
+  -- Nothing says whose a grant is.
   UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM customer_grants
 )
 """

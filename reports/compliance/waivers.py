@@ -122,6 +122,6 @@ def apply(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
     """Give the verdicts that waivers cover the status ``waived``, and each waiver the number of them."""
     duck.execute(_MATCHES, {"run": run_id})
     duck.execute(_COUNTS, {"run": run_id})
-    for same in ("v.subject = m.subject", "m.subject IS NULL AND v.unlisted ->> 'resource_arn' = m.arn"):
+    for same in ("v.subject = m.subject", "m.subject IS NULL AND (v.unlisted ->> 'resource_arn') = m.arn"):
         duck.execute(_APPLIED.format(same=same))
     duck.execute("DROP TABLE waiver_match")

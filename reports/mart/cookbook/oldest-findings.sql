@@ -10,13 +10,14 @@
 WITH oldest AS (
   SELECT l.since, r.severity, l.rule_id, l.resource_arn
   FROM finding_life l
-  JOIN rules r ON r.rule_id = l.rule_id
+  -- Of an earlier run also rules that are no longer in force.
+  LEFT JOIN rules r ON r.rule_id = l.rule_id
   WHERE l.status = 'fail'
   ORDER BY l.since, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity), l.rule_id, l.resource_arn
   LIMIT CAST($rows AS INTEGER)
 )
-SELECT o.since, h.severity, o.rule_id, a.name AS account_name, h.region, coalesce(s.name, k.alias, k.key_id) AS resource_name,
-  h.reason, o.resource_arn
+SELECT o.since, h.severity, o.rule_id, a.name AS account_name, h.region,
+  coalesce(s.name, k.alias, k.key_id, o.resource_arn) AS resource_name, h.reason, o.resource_arn
 FROM oldest o
 JOIN findings_history h ON h.rule_id = o.rule_id AND h.resource_arn = o.resource_arn
 LEFT JOIN accounts a ON a.account_id = h.account_id

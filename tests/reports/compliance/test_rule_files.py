@@ -13,6 +13,7 @@ from reports.compliance.rule_checks import check_query
 from reports.compliance.rules import FAMILIES, Rule, RuleError, load_rules, parse_rule
 from reports.mart.reader import connect
 from reports.mart.refresh import refresh
+from tests.reports.compliance.conftest import IRELAND, SHOP
 from tests.reports.world import World, settings_of
 
 RULE = """-- id: own-rule
@@ -311,3 +312,43 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
     world.key("111122223333", "eu-west-1", "k1", rotation="on")
     assert findings() == [("pass", 4)]
     assert key.endswith("k1")
+
+
+def test_what_the_ledger_does_not_list_is_told_as_the_rule_names_it(world: World, tmp_path: Path) -> None:
+    """Resources, keys and places that only a rule knows are in its findings word for word, night after night."""
+    key = world.key(SHOP, IRELAND, "k1")
+    world.crawl()
+    stranger = "arn:aws:kms:mars-1:999900001111:key/k9"
+    said = [
+        ("arn:of:nothing", "999900001111", "mars-1", stranger, "fail"),
+        ('arn:"odd"\\', "999900001111", None, None, "pass"),
+        ("arn:at-home", SHOP, IRELAND, key, "fail"),
+        (key, SHOP, IRELAND, stranger, "fail"),
+        (stranger, None, None, stranger, "pass"),
+    ]
+
+    def word(text: str | None) -> str:
+        return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+
+    rows = ", ".join(f"({', '.join(map(word, one))}, 'So.')" for one in said)
+    columns = "resource_arn, account_id, region, key_arn, status, reason"
+    cases = "CASE s WHEN 'pass' THEN 'pass' WHEN 'fail' THEN 'fail' END AS status"
+    names = columns.replace("status", "s")
+    text = RULE[: RULE.index("-- parameters")]
+    text += f"SELECT {columns.replace('status', cases)} FROM (VALUES {rows}) v ({names})\n"
+    settings = settings_of(
+        database=world.url,
+        report={"mart": str(tmp_path / "mart.duckdb")},
+        rules={"directories": own(tmp_path, text).rules.directories},
+    )
+    expected = set(said)
+    for _ in range(2):
+        refresh(settings)
+        with connect(tmp_path / "mart.duckdb") as mart:
+            query = "SELECT resource_arn, account_id, region, key_arn, status FROM findings WHERE rule_id = 'own-rule'"
+            assert set(mart.execute(query).fetchall()) == expected
+            kept = mart.execute(
+                "SELECT resource_arn, account_id, region, key_arn, status FROM findings_history WHERE rule_id = 'own-rule'"
+            ).fetchall()
+            assert set(kept) == {one for one in expected if one[-1] == "fail"}
+            assert len(kept) == 3
