@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.options import CONFIG, FAIL_ON
+from models.cli_options import CONFIG, FAIL_ON
 
 if TYPE_CHECKING:
-    from crawler.run import CrawlResult
-    from models.rule_settings import Threshold
+    from crawler.crawl import CrawlResult
     from models.settings import Settings
+    from models.settings.rules import Threshold
 
 LAZY = {
-    "config": ("models.commands", "config"),
-    "db": ("models.commands", "db"),
-    "prune": ("models.commands", "prune"),
-    "permissions": ("crawler.commands", "permissions"),
-    "sql": ("reports.mart.commands", "sql"),
-    "schema": ("reports.mart.commands", "schema"),
-    "cookbook": ("reports.mart.commands", "cookbook"),
+    "config": ("models.cli", "config"),
+    "db": ("models.cli", "db"),
+    "prune": ("models.cli", "prune"),
+    "permissions": ("crawler.cli", "permissions"),
+    "sql": ("reports.mart.cli", "sql"),
+    "schema": ("reports.mart.cli", "schema"),
+    "cookbook": ("reports.mart.cli", "cookbook"),
     "export": ("reports.exports", "export"),
-    "diff": ("reports.commands", "diff"),
-    "history": ("reports.commands", "history"),
-    "who-can": ("reports.questions.commands", "who_can"),
-    "access": ("reports.questions.commands", "access"),
-    "vendors": ("reports.questions.commands", "vendors"),
-    "denials": ("reports.questions.commands", "denials"),
-    "rules": ("reports.compliance.commands", "rules"),
-    "assess": ("reports.assess.commands", "assess"),
-    "findings": ("reports.findings.commands", "findings"),
-    "mart": ("reports.commands", "mart"),
-    "report": ("reports.commands", "report"),
-    "mail": ("reports.commands", "mail"),
+    "diff": ("reports.cli", "diff"),
+    "history": ("reports.cli", "history"),
+    "who-can": ("reports.answers.cli", "who_can"),
+    "access": ("reports.answers.cli", "access"),
+    "vendors": ("reports.answers.cli", "vendors"),
+    "denials": ("reports.answers.cli", "denials"),
+    "rules": ("reports.rules.cli", "rules"),
+    "assess": ("reports.access.analysis.cli", "assess"),
+    "findings": ("reports.rules.findings_cli", "findings"),
+    "mart": ("reports.cli", "mart"),
+    "report": ("reports.cli", "report"),
+    "mail": ("reports.cli", "mail"),
 }
 """Commands by module: nothing heavy is imported before it is run."""
 
@@ -73,7 +73,7 @@ LOG_FORMAT = click.option(
 
 def _known_executor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None:
-        from models.crawl_settings import EXECUTOR, EXECUTOR_EXPECTED
+        from models.settings.crawl import EXECUTOR, EXECUTOR_EXPECTED
 
         if not re.fullmatch(EXECUTOR, value):
             raise click.BadParameter(f"expected {EXECUTOR_EXPECTED}")
@@ -156,7 +156,7 @@ def crawl(
     _refresh(settings, result.run_id)
     code = result.exit_code
     if fail_on is not None and not code:
-        from reports.nightly import FINDINGS, failing
+        from reports.pipeline import FINDINGS, failing
 
         code = FINDINGS if failing(settings, fail_on) else code
     context.exit(code)
@@ -176,13 +176,13 @@ def nightly(context: click.Context, *, file: Path, log_format: str | None, fail_
     _checked(settings)
     result = _crawl(settings)
     _refresh(settings, result.run_id)
-    from reports.nightly import publish
+    from reports.pipeline import publish
 
     context.exit(publish(settings, result.run_id, crawl_exit=result.exit_code))
 
 
 def _settings(file: Path, log_format: str | None) -> Settings:
-    from models.logs import set_up
+    from models.logging_setup import set_up
     from models.settings import load
 
     settings = load(file)
@@ -191,14 +191,14 @@ def _settings(file: Path, log_format: str | None) -> Settings:
 
 
 def _checked(settings: Settings) -> None:
-    from reports.settings import check
+    from reports.settings_check import check
 
     check(settings)
 
 
 def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
+    from crawler.crawl import crawl as run
     from crawler.progress import Progress
-    from crawler.run import crawl as run
 
     result = run(settings, version("kmsledger"), Progress(), resume=resume)
     click.echo(
@@ -209,7 +209,7 @@ def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
 
 
 def _refresh(settings: Settings, run_id: int) -> None:
-    from reports.mart.refresh import refresh
+    from reports.refresh import refresh
 
     refresh(settings, run_id)
     click.echo(f"analysts' database: {settings.report.mart}")

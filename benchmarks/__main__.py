@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from benchmarks.figures import Figure, machine, table
+from benchmarks.metrics import Figure, machine, table
 
 BENCHMARKS = {
     "access": "who can use which key: 1,000,000 keys analysed, and analysed again after one policy changed",

@@ -15,17 +15,17 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from benchmarks.figures import Figure, machine, table
+from benchmarks.metrics import Figure, machine, table
 from models.base import Base, content_hash
-from models.database import connect, upgrade
-from models.history import Batch, merge
-from models.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
-from models.policies import canonical_policy
-from models.run import Run, RunStatus
 from models.settings import Settings
+from models.store.engine import connect, upgrade
+from models.store.policy_canonical import canonical_policy
+from models.store.scd2_merge import Batch, merge
 from models.tables import Account
-from reports.assess.run import assess
-from tests.reports.world import FIRST_NIGHT
+from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
+from models.tables.runs import Run, RunStatus
+from reports.access.analysis.stage import assess
+from tests.reports.ledger_builder import FIRST_NIGHT
 
 ACCOUNTS = 500
 SHARED = 50

@@ -23,14 +23,14 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, MetaData, Table, func, insert, select
 
-from benchmarks.estate import FACETS, SCOPE, Estate
-from benchmarks.figures import Figure, machine, table
-from models.database import connect, upgrade
-from models.history import Batch, Merged, merge
-from models.keys import PolicyDocument
-from models.run import Outcome, Run, RunStatus, ScopeRun
-from models.staging import stage_rows
+from benchmarks.metrics import Figure, machine, table
+from benchmarks.synthetic_organization import FACETS, SCOPE, Estate
+from models.store.engine import connect, upgrade
+from models.store.scd2_merge import Batch, Merged, merge
+from models.store.staging import stage_rows
 from models.tables import Base
+from models.tables.keys import PolicyDocument
+from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
 from tests import postgres
 
 ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}

@@ -6,12 +6,12 @@ import os
 from collections import defaultdict
 from dataclasses import replace
 
-from benchmarks.fake.faults import Faults
-from benchmarks.fake.parameters import DEFAULT_REGIONS, preset
-from benchmarks.figures import Figure
-from benchmarks.nights import nights
-from crawler.aws.pace import OTHERWISE, RATES, SERVICE_RATES
-from models.crawl_settings import CrawlSettings
+from benchmarks.crawl_runner import nights
+from benchmarks.fake_aws.faults import Faults
+from benchmarks.fake_aws.presets import DEFAULT_REGIONS, preset
+from benchmarks.metrics import Figure
+from crawler.aws.rate_limit import OTHERWISE, RATES, SERVICE_RATES
+from models.settings.crawl import CrawlSettings
 
 LATENCY = 0.060
 PROCESSES = 2

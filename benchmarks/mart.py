@@ -17,14 +17,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.figures import Figure, machine, table
-from benchmarks.year import Year
+from benchmarks.history_generator import Year
+from benchmarks.metrics import Figure, machine, table
 from models.settings import Settings
-from reports.assess.run import assess
+from reports.access.analysis.stage import assess
+from reports.answers.cookbook_loader import recipes
 from reports.mart.build import building
-from reports.mart.cookbook import recipes
 from reports.mart.query import ask
-from reports.mart.refresh import judge_all, keep_findings
+from reports.refresh import judge_all, keep_findings
 
 KEYS = 1_000_000
 NIGHTS = 365
@@ -173,7 +173,7 @@ def _measured(
 
 
 def _night(settings: Settings) -> Process:
-    """The stage after a crawl, as :func:`reports.mart.refresh.refresh` has it."""
+    """The stage after a crawl, as :func:`reports.refresh.refresh` has it."""
     process = Process()
     with process.step("access"):
         assess(settings)

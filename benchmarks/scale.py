@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.fake.parameters import DEFAULT_REGIONS, preset
-from benchmarks.figures import Figure
-from benchmarks.nights import Night, nights
+from benchmarks.crawl_runner import Night, nights
+from benchmarks.fake_aws.presets import DEFAULT_REGIONS, preset
+from benchmarks.metrics import Figure
 
 LIMIT = 500
 """Megabytes a process."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from demo import certificates, overnight, vendor_scenarios
+from demo import certificates, second_run_changes, vendor_failures
 from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
 from demo.smtp import MailServer
@@ -43,7 +43,7 @@ def main() -> None:
         say("first night: kmsledger crawl")
         run(aws, "crawl", "--config", str(settings))
         say("overnight, eight things change:")
-        for sentence in overnight.change(aws, world):
+        for sentence in second_run_changes.change(aws, world):
             print(f"   - {sentence}")
         say("second night: kmsledger nightly")
         run(aws, "nightly", "--config", str(settings))
@@ -65,7 +65,7 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         # The made-up accounts have no production that needs its share.
         "crawl": {"quota_percent": 100, "iam": True},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
-        "vendors": vendor_scenarios.settings(dict(world.accounts)),
+        "vendors": vendor_failures.settings(dict(world.accounts)),
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},
         "mail": {
             "host": "localhost",
@@ -117,7 +117,7 @@ def say(text: str) -> None:
 
 def tell(seconds: float, settings: Path) -> None:
     """Where everything is, and three things to try next."""
-    report = OUTPUT / "reports" / "kmsledger-estate.html"
+    report = OUTPUT / "reports" / "kmsledger-overview.html"
     mails = sorted((OUTPUT / "mail").glob("*.eml"))
     sql = f".venv/bin/kmsledger sql --config {settings}"
     print(

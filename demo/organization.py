@@ -15,9 +15,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from demo import estate, identities, policies, vendor_scenarios, vendors
-from demo.corrections import TRACKING_BEGAN
-from demo.place import Place
+from demo import iam_fixtures, organization_resources, policies, vendor_accounts, vendor_failures
+from demo.account_region_builder import Place
+from demo.moto_patches import TRACKING_BEGAN
 from demo.server import HOME_REGION, MANAGEMENT_ACCOUNT, MEMBER_ROLE, AwsServer
 from demo.trails import trails
 
@@ -80,20 +80,20 @@ class Things:
     doomed_secret: str  # encrypted with doomed_key
     moved_alias: str
     moved_from: str  # the alias's key, used by ElastiCache
-    moved_to: str  # the key that `demo.overnight` moves the alias to
-    unshared_key: str  # `demo.overnight` takes the vendor out of its policy
+    moved_to: str  # the key that `demo.second_run_changes` moves the alias to
+    unshared_key: str  # `demo.second_run_changes` takes the vendor out of its policy
     wide_key: str  # the vendor may do everything with it
     free_grants_key: str  # the vendor may make any grant, not only for AWS resources
     narrow_key: str  # the vendor may use it through S3 only
     worldwide_key: str  # multi-Region, and in another region than the tenant
-    trial_key: str  # pending deletion; `demo.overnight` lets it go
+    trial_key: str  # pending deletion; `demo.second_run_changes` lets it go
     # The database tier: account payments
     tier_key: str
     tier_database: str
     tier_cluster: str
     untiered_database: str  # under aws/rds, in a region without a key of the tier
-    retiring_key: str  # `demo.overnight` schedules its deletion
-    rekeyed_secret: str  # `demo.overnight` puts it under aws/secretsmanager
+    retiring_key: str  # `demo.second_run_changes` schedules its deletion
+    rekeyed_secret: str  # `demo.second_run_changes` puts it under aws/secretsmanager
     # Cerby: account identity in us-east-2 and us-west-2
     vault_key: str
     vault_replica: str
@@ -104,7 +104,7 @@ class Things:
     lonely_vault_role: str  # without kms:GetPublicKey
     orphan_vault_key: str  # its role does not exist
     orphan_vault_replica: str
-    disabled_vault_key: str  # `demo.overnight` disables it
+    disabled_vault_key: str  # `demo.second_run_changes` disables it
     disabled_vault_replica: str
     # Plerion: account data in us-east-1
     granted_key: str
@@ -137,7 +137,7 @@ class Things:
     deleted_secret: str  # scheduled for deletion
     # Account platform in us-east-1
     shared_key: str
-    opened_key: str  # `demo.overnight` opens its policy to a stranger
+    opened_key: str  # `demo.second_run_changes` opens its policy to a stranger
     granted_key_of_platform: str  # carries six grants
     # Accounts lab (eu-west-1), management and legacy
     public_key: str
@@ -199,24 +199,25 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
     for name, place in places.items():
         if name != "legacy":
             _reader(place)
-    things = estate.platform(places["platform"], organization, [accounts["data"], accounts["payments"]])
-    things |= estate.legacy(places["legacy"])
+    things = organization_resources.platform(places["platform"], organization, [accounts["data"], accounts["payments"]])
+    things |= organization_resources.legacy(places["legacy"])
     shared_key, hidden_key = things["shared_key"], things["hidden_key"]
     tasks: list[Callable[[], dict[str, str]]] = [
-        lambda: estate.payments(places["payments"], tier_tag),
-        lambda: vendors.appsec(places["appsec"]) | vendor_scenarios.scanner(places["appsec"]),
-        lambda: vendors.identity(places["identity"]) | vendor_scenarios.vaults(places["identity"]),
+        lambda: organization_resources.payments(places["payments"], tier_tag),
+        lambda: vendor_accounts.appsec(places["appsec"]) | vendor_failures.scanner(places["appsec"]),
+        lambda: vendor_accounts.identity(places["identity"]) | vendor_failures.vaults(places["identity"]),
         lambda: (
-            vendors.data(places["data"], accounts["platform"]) | estate.secrets(places["data"], shared_key, hidden_key)
+            vendor_accounts.data(places["data"], accounts["platform"])
+            | organization_resources.secrets(places["data"], shared_key, hidden_key)
         ),
-        lambda: estate.laboratory(places["lab"]),
-        lambda: estate.management(places["management"]),
+        lambda: organization_resources.laboratory(places["lab"]),
+        lambda: organization_resources.management(places["management"]),
     ]
     with ThreadPoolExecutor(BUILDERS) as pool:
         for made in [pool.submit(task) for task in tasks]:
             things |= made.result()
-    things |= vendor_scenarios.appliance(places["platform"], places["data"])
-    things |= identities.people(places, things)
+    things |= vendor_failures.appliance(places["platform"], places["data"])
+    things |= iam_fixtures.people(places, things)
     things |= trails(places)
     _use(server, things)
     return World(
@@ -225,7 +226,7 @@ def build(server: AwsServer, *, tier_tag: tuple[str, str] = TIER_TAG) -> World:
         accounts=accounts,
         units=units,
         regions=REGIONS,
-        role_name=vendors.READER,
+        role_name=vendor_accounts.READER,
         external_id=EXTERNAL_ID,
         tier_tag=tier_tag,
         **things,
@@ -362,4 +363,4 @@ def _account(organizations: Any, name: str, unit: str, units: Mapping[str, str])
 def _reader(place: Place) -> None:
     """The role of the ledger: read-only, and only for the management account with the external id."""
     trust = policies.trust(policies.root(MANAGEMENT_ACCOUNT), EXTERNAL_ID)
-    place.role(vendors.READER, trust, policies.identity("ReadKeysAndTheirUse", READER_ACTIONS, "*"))
+    place.role(vendor_accounts.READER, trust, policies.identity("ReadKeysAndTheirUse", READER_ACTIONS, "*"))

@@ -35,7 +35,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import run_wsgi_app
 
-from demo import corrections, wire
+from demo import moto_patches, request_parser
 
 MANAGEMENT_ACCOUNT = "123456789012"  # moto's own: every access key that it does not know belongs to it
 MEMBER_ROLE = "OrganizationAccountAccessRole"  # AWS Organizations makes it in every account that it creates
@@ -76,7 +76,7 @@ class Fault:
     status: int
     remaining: int | None
 
-    def fits(self, request: wire.Request, account: str) -> bool:
+    def fits(self, request: request_parser.Request, account: str) -> bool:
         """Whether this fault is meant for this request of this account."""
         return (
             self.remaining != 0
@@ -150,7 +150,7 @@ class AwsServer:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        corrections.apply()
+        moto_patches.apply()
         self._server = make_server("127.0.0.1", self._port, self._serve, threaded=True, request_handler=_Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="aws-server", daemon=True)
         self._thread.start()
@@ -297,7 +297,7 @@ class AwsServer:
         account = get_account_id_from(request.access_key)
         if fault := self._take_fault(request, account):
             outcome: Outcome = "injected"
-            answer = wire.error(request, fault.code, fault.message, fault.status)
+            answer = request_parser.error(request, fault.code, fault.message, fault.status)
         else:
             outcome, answer = self._ask_moto(environ, request)
         if request.service:
@@ -314,36 +314,40 @@ class AwsServer:
         start_response(f"{answer.status} {responses.get(answer.status, 'Unknown')}", headers)
         return [answer.body]
 
-    def _take_fault(self, request: wire.Request, account: str) -> Fault | None:
+    def _take_fault(self, request: request_parser.Request, account: str) -> Fault | None:
         with self._lock:
             fault = next((each for each in self._faults if each.fits(request, account)), None)
             if fault and fault.remaining is not None:
                 fault.remaining -= 1
             return fault
 
-    def _ask_moto(self, environ: dict[str, Any], request: wire.Request) -> tuple[Outcome, wire.Answer]:
+    def _ask_moto(
+        self, environ: dict[str, Any], request: request_parser.Request
+    ) -> tuple[Outcome, request_parser.Answer]:
         try:
             body, status, headers = run_wsgi_app(self._app, environ, buffered=True)
             content = b"".join(body)
         except NotImplementedError:
-            return "missing", wire.not_implemented(request)
+            return "missing", request_parser.not_implemented(request)
         except Exception as problem:  # noqa: BLE001 - whatever breaks inside moto must reach the client as an AWS error
-            return "crashed", wire.error(request, "InternalFailure", f"{type(problem).__name__}: {problem}", 500)
+            return "crashed", request_parser.error(
+                request, "InternalFailure", f"{type(problem).__name__}: {problem}", 500
+            )
         code = int(status.split()[0])
         page = headers.get("Content-Type", "").startswith("text/html") and content.startswith(b"<!doctype html>")
         if code in {404, 405} and page:  # Flask's own page: moto has no such route
-            return "missing", wire.not_implemented(request)
-        return "answered", wire.Answer(code, list(headers.items()), content)
+            return "missing", request_parser.not_implemented(request)
+        return "answered", request_parser.Answer(code, list(headers.items()), content)
 
 
-def _request(environ: dict[str, Any]) -> wire.Request:
+def _request(environ: dict[str, Any]) -> request_parser.Request:
     """Read the request whole and leave a copy of the body for moto."""
     stream = environ["wsgi.input"]
     chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
     body = stream.read() if chunked else stream.read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
-    return wire.parse(
+    return request_parser.parse(
         environ["REQUEST_METHOD"],
         environ.get("PATH_INFO", "/"),
         environ.get("QUERY_STRING", ""),

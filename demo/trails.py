@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from demo.place import Place
+from demo.account_region_builder import Place
 
 
 def trails(places: Mapping[str, Place]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that models.database hands over; there is no other way in."""
+"""Runs the migrations on the connection that models.store.engine hands over; there is no other way in."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from demo import organization
 from demo.server import AwsServer
-from models.database import connect, upgrade
+from models.store.engine import connect, upgrade
 from tests import postgres
 
 ENGINES = ("sqlite", "postgresql")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.figures import machine
+from benchmarks.metrics import machine
 from benchmarks.peers.compare import Difference, Finding, checks, compare, kind_of, listing, table
-from benchmarks.peers.tools import TOOLS, Tool, Visit
+from benchmarks.peers.runners import TOOLS, Tool, Visit
 from demo.__main__ import GOOD, environment, write_settings
 from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer

@@ -17,8 +17,8 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.endpoint_provider import EndpointProvider
 
 from crawler.aws.errors import AwsError
-from models.run import Cause
 from models.settings import AwsSettings
+from models.tables.runs import Cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from models.run import Cause
+from models.tables.runs import Cause
 
 MESSAGE_LIMIT = 1000
 

@@ -7,9 +7,9 @@ import importlib
 import click
 
 EXPORTS = {
-    "findings": ("reports.exports.command", "findings", "Findings as OCSF, ASFF, SARIF, CSV or JSON Lines."),
-    "parquet": ("reports.mart.commands", "parquet", "The views as Parquet files for a data lake."),
-    "postgresql": ("reports.mart.commands", "postgresql", "Views in the ledger's PostgreSQL, for BI tools."),
+    "findings": ("reports.exports.cli", "findings", "Findings as OCSF, ASFF, SARIF, CSV or JSON Lines."),
+    "parquet": ("reports.mart.cli", "parquet", "The views as Parquet files for a data lake."),
+    "postgresql": ("reports.mart.cli", "postgresql", "Views in the ledger's PostgreSQL, for BI tools."),
 }
 """Commands by module, with their help: nothing is imported before it is run."""
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import orjson
 
 from models.errors import UserError
-from reports.exports.source import (
+from reports.exports.common import (
     PRODUCT,
     Night,
     cut,
@@ -24,7 +24,7 @@ from reports.exports.source import (
     region_of,
     uid_of,
 )
-from reports.findings.read import FindingRecord
+from reports.rules.findings import FindingRecord
 
 BATCH = 100
 _LABELS = {"info": "INFORMATIONAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "critical": "CRITICAL"}

@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 import orjson
 
-from reports.exports.source import PRODUCT, Night, milliseconds, moments, partition_of, remedy, uid_of
-from reports.findings.read import FindingRecord
+from reports.exports.common import PRODUCT, Night, milliseconds, moments, partition_of, remedy, uid_of
+from reports.rules.findings import FindingRecord
 
 VERSION = "1.8.0"
 _CLASS = 2003

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import orjson
 
-from reports.exports.source import PRODUCT, Night, RuleText, iso, remedy, uid_of
-from reports.findings.read import FindingRecord
+from reports.exports.common import PRODUCT, Night, RuleText, iso, remedy, uid_of
+from reports.rules.findings import FindingRecord
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}

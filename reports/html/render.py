@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.errors import UserError
-from reports.html import wording
+from reports.html import labels
 from reports.html.charts import columns, stack
-from reports.html.tables import TABLES
-from reports.html.text import FILTERS, shown
+from reports.html.filters import FILTERS, shown
+from reports.html.table_columns import TABLES
 
 _PIECES: Final = 256
 
@@ -41,7 +41,7 @@ def environment() -> Environment:
         finalize=shown,
     )
     made.filters |= FILTERS
-    made.globals |= {"words": wording, "stack": stack, "columns": columns, "tables": TABLES}
+    made.globals |= {"words": labels, "stack": stack, "columns": columns, "tables": TABLES}
     return made
 
 

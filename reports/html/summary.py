@@ -8,12 +8,12 @@ import duckdb
 
 from models.settings import Settings
 from models.severities import SEVERITIES
-from reports.delivery.mail import AttentionItem, Status, Summary
-from reports.html.estate import Estate
-from reports.html.source import Source
-from reports.html.text import share
-from reports.html.verdicts import Verdicts
-from reports.html.wording import missing, place, turned
+from reports.html.filters import share
+from reports.html.findings_section import Verdicts
+from reports.html.labels import missing, place, turned
+from reports.html.overview_report import Estate
+from reports.html.query_runner import Source
+from reports.notify.message import AttentionItem, Status, Summary
 
 TOP: Final = 10
 """Entries of each list."""

@@ -12,17 +12,27 @@ from pathlib import Path
 
 import duckdb
 
-from models.database import check, connect
 from models.settings import Settings
-from reports.compliance import frameworks, judge, vendors, waivers
-from reports.compliance.rules import Rule, load_rules, rule_rows
-from reports.mart import changes, delta, derive, event_selectors, load, parts, state, views
-from reports.mart.copying import copy
+from models.store.engine import check, connect
+from reports.mart import (
+    build_manifest,
+    change_log,
+    event_selectors,
+    incremental_load,
+    load,
+    partial_refresh,
+    policy_tables,
+    view_loader,
+)
+from reports.mart.as_of import moments, resolve
+from reports.mart.build_manifest import DoubtError
+from reports.mart.connection import CATALOG, quoted
+from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
-from reports.mart.moments import moments, resolve
-from reports.mart.reader import CATALOG, quoted
-from reports.mart.state import DoubtError
+from reports.rules import framework_loader, runner, waivers
+from reports.rules.loader import Rule, load_rules, rule_rows
+from reports.vendors import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +63,7 @@ def build(
 ) -> MartInfo:
     """Rebuild the mart from the ledger and replace the old one; who has that open keeps it.
 
-    ``as_of`` is the run or date that the views answer for (see :func:`reports.mart.moments.resolve`), by default the latest
+    ``as_of`` is the run or date that the views answer for (see :func:`reports.mart.as_of.resolve`), by default the latest
     run that ended. ``rules`` are those that view rules tells of, by default those in force. Raises MartError, QueryError or
     DatabaseError.
     """
@@ -72,9 +82,9 @@ class Building:
 
     def reload_findings(self) -> None:
         """Take the findings over from the store again, after the rules ran."""
-        delta.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
-        if not parts.renew(self.duck, parts.TURNS, self.as_of):
-            views.restore(self.duck, self.as_of, {parts.TURNS.view})
+        incremental_load.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
+        if not partial_refresh.renew(self.duck, partial_refresh.TURNS, self.as_of):
+            view_loader.restore(self.duck, self.as_of, {partial_refresh.TURNS.view})
 
     def info(self) -> MartInfo:
         """What the mart holds."""
@@ -112,7 +122,7 @@ def building(
     beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
     parties = [(party.name, party.accounts) for party in settings.parties]
     task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
-    now = state.wanted(engine_url, parties)
+    now = build_manifest.wanted(engine_url, parties)
     with _explained(mart_path):
         duck = _opened(beside)
         try:
@@ -122,18 +132,18 @@ def building(
                 log.info("the mart %s is built as a whole: %s", mart_path.name, doubt)
                 duck.close()
                 duck = _opened(beside)
-                run, kept = task.whole(duck), {parts.PATHS.view}
+                run, kept = task.whole(duck), {partial_refresh.PATHS.view}
             event_selectors.create(duck)
-            vendors.prepare(duck)
-            frameworks.prepare(duck)
-            judge.prepare(duck)
+            evaluate.prepare(duck)
+            framework_loader.prepare(duck)
+            runner.prepare(duck)
             waivers.prepare(duck, settings, rules)
-            views.create(duck, run, kept=kept)
-            vendors.create(duck, settings, run)
+            view_loader.create(duck, run, kept=kept)
+            evaluate.create(duck, settings, run)
             yield Building(duck, mart_path, engine_url, run)
             runs = moments(duck)
             latest = resolve(runs).run_id == run
-            state.keep(duck, replace(now, as_of=run, last_run=runs[-1].run_id, latest=latest))
+            build_manifest.keep(duck, replace(now, as_of=run, last_run=runs[-1].run_id, latest=latest))
             duck.execute("USE memory")
             duck.execute(f"DETACH {CATALOG}")
             beside.replace(mart_path)
@@ -181,37 +191,37 @@ class _Task:
             duck.execute(macro)
         load.load(duck, self.engine_url, load.tables())
         run = resolve(moments(duck), self.as_of).run_id
-        derive.derive(duck, self.parties, rule_rows(self.rules))
-        changes.create_all(duck)
-        parts.fill_paths(duck, run)
+        policy_tables.derive(duck, self.parties, rule_rows(self.rules))
+        change_log.create_all(duck)
+        partial_refresh.fill_paths(duck, run)
         return run
 
-    def go_on(self, duck: duckdb.DuckDBPyConnection, now: state.Made) -> tuple[int, set[str]]:
+    def go_on(self, duck: duckdb.DuckDBPyConnection, now: build_manifest.Made) -> tuple[int, set[str]]:
         """Go on from a copy of the published mart: the run that is meant, and the stored views that are up to date.
 
         Raises DoubtError where only a mart that is built as a whole is sure to be right.
         """
-        made = state.check(duck, self.mart_path, now)
+        made = build_manifest.check(duck, self.mart_path, now)
         duck.execute("CREATE SCHEMA memory.ledger")
         load.load(duck, self.engine_url, [table for table in load.tables() if table.name == "run"])
         runs = moments(duck)
         run = resolve(runs, self.as_of).run_id
         if run != resolve(runs).run_id:
             raise DoubtError("an earlier run is asked for")
-        state.compare_runs(duck, "memory.main.runs_before", "memory.ledger.run", made.last_run)
+        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.ledger.run", made.last_run)
         duck.execute("DROP SCHEMA memory.ledger CASCADE")
         # Not the file that the last mart replaced, though that would spare the copy: somebody may still have it open, and the
         # locks that would tell are given up by a process that has it open twice and closes one.
         copy(self.mart_path, self.beside)
         _attach(duck, self.beside)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM ledger.access_state")
-        found = delta.update(duck, self.engine_url, made)
-        derive.extend(duck, self.parties, rule_rows(self.rules), delta.came, found.taken_back)
-        changes.renew(duck, found.since, delta.RENAMED)
-        parts.renew_paths(duck, made, found, run)
-        kept = {parts.PATHS.view}
-        if parts.renew(duck, parts.TURNS, run, made.as_of):
-            kept.add(parts.TURNS.view)
+        found = incremental_load.update(duck, self.engine_url, made)
+        policy_tables.extend(duck, self.parties, rule_rows(self.rules), incremental_load.came, found.taken_back)
+        change_log.renew(duck, found.since, incremental_load.RENAMED)
+        partial_refresh.renew_paths(duck, made, found, run)
+        kept = {partial_refresh.PATHS.view}
+        if partial_refresh.renew(duck, partial_refresh.TURNS, run, made.as_of):
+            kept.add(partial_refresh.TURNS.view)
         log.info("the mart %s goes on from run %d: %s", self.mart_path.name, made.last_run, found.told())
         return run, kept
 

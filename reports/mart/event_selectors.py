@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from reports.mart.derive import fill
+from reports.mart.policy_tables import fill
 
 KMS = "kms.amazonaws.com"
 _OTHERS = ""
@@ -56,7 +56,7 @@ class Events:
 
 
 def events_of(selectors: str) -> Events:
-    """What the selectors select, given as in :class:`models.trails.TrailSelector`; no error for what cannot be read."""
+    """What the selectors select, given as in :class:`models.tables.trails.TrailSelector`; no error for what cannot be read."""
     try:
         found = orjson.loads(selectors)
         basic, advanced = found["EventSelectors"], found["AdvancedEventSelectors"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.mart import shapes
+from reports.access.analysis import grant_macros
 
 MACROS = (
     "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
@@ -21,6 +21,6 @@ MACROS = (
       ELSE 'outside account'
     END
     """,
-    *shapes.MACROS,
+    *grant_macros.MACROS,
 )
 """In the order in which they are made: the first ones are used by those after them."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import duckdb
 
+from reports.mart.connection import CATALOG, connect
 from reports.mart.errors import MartError, QueryError
-from reports.mart.reader import CATALOG, connect
 
 _FETCH = 2_000
 _ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})

@@ -41,7 +41,7 @@ class Relation:
 def declared() -> tuple[Relation, ...]:
     """The views in the order of the shipped files, then the histories, with the types that their columns really have."""
     from reports.mart.query import described
-    from reports.mart.views import views
+    from reports.mart.view_loader import views
 
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as folder:
         _, rows = described(_empty_mart(Path(folder)))
@@ -142,9 +142,9 @@ def _empty_mart(folder: Path) -> Path:
 
     from sqlalchemy import insert
 
-    from models.database import connect, upgrade
-    from models.run import Run
     from models.settings import Settings
+    from models.store.engine import connect, upgrade
+    from models.tables.runs import Run
     from reports.mart.build import build
 
     url = f"sqlite:///{folder / 'empty.db'}"

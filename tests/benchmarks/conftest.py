@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.fake.parameters import preset
-from benchmarks.fake.running import FakeAws
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.presets import preset
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ import botocore.handlers
 import botocore.session
 import pytest
 
-from benchmarks.fake import iam
-from benchmarks.fake.accounts import PRODUCTION, ROOT, UNITS
-from benchmarks.fake.kms import OPERATIONS as KMS_OPERATIONS
-from benchmarks.fake.running import FakeAws
-from benchmarks.fake.service import HANDLERS
-from benchmarks.fake.trails import own_trails, selectors, shadows, status
-from benchmarks.fake.vault import resource_policy
-from benchmarks.fake.world import Place
-from crawler.declare import Operation
-from crawler.permissions import operations
+from benchmarks.fake_aws import iam
+from benchmarks.fake_aws.accounts import PRODUCTION, ROOT, UNITS
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.kms import OPERATIONS as KMS_OPERATIONS
+from benchmarks.fake_aws.secrets import resource_policy
+from benchmarks.fake_aws.service import HANDLERS
+from benchmarks.fake_aws.trails import own_trails, selectors, shadows, status
+from benchmarks.fake_aws.world_state import Place
+from crawler.iam_policies import operations
+from crawler.spec import Operation
 
 Truth = Callable[[FakeAws, Place], list[Any]]
 REGION = "us-east-1"

@@ -12,10 +12,10 @@ import botocore.parsers
 import pytest
 from botocore.config import Config
 
-from benchmarks.fake.faults import Denial, Dice, Faults
-from benchmarks.fake.running import FakeAws
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.faults import Denial, Dice, Faults
 from crawler.aws.errors import classify
-from models.run import Cause
+from models.tables.runs import Cause
 
 QUESTIONS = {
     "kms": "list_keys",

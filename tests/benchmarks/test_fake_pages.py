@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fake.pages import RULES, Pager
-from benchmarks.fake.parameters import preset
-from benchmarks.fake.running import FakeAws
-from benchmarks.fake.wire import RefusedError
-from crawler.permissions import operations
+from benchmarks.fake_aws.aws_protocols import RefusedError
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.pagination import RULES, Pager
+from benchmarks.fake_aws.presets import preset
+from crawler.iam_policies import operations
 
 PAGED = {str(each): each.paging for each in operations() if each.paging is not None}
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake import quotas
-from benchmarks.fake.parameters import preset
-from benchmarks.fake.running import ROOT, FakeAws, Session
+from benchmarks.fake_aws import quotas
+from benchmarks.fake_aws.client import ROOT, FakeAws, Session
+from benchmarks.fake_aws.presets import preset
 
 NOBODY = "AWS4-HMAC-SHA256 Credential={key}/20261120/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0"
 
@@ -176,7 +176,7 @@ def test_a_process_is_steered_over_http(apart: FakeAws) -> None:
 
 def test_the_command_says_where_it_answers(tmp_path: Path) -> None:
     """By hand: address and credentials are printed, SIGTERM ends it in good order."""
-    command = [sys.executable, "-m", "benchmarks.fake", "--preset", "tiny", "--seed", "9"]
+    command = [sys.executable, "-m", "benchmarks.fake_aws", "--preset", "tiny", "--seed", "9"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first, second = process.stdout.readline(), process.stdout.readline()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fake import assumptions as assumed
-from benchmarks.fake.draw import Draw
-from benchmarks.fake.odd import ODD
-from benchmarks.fake.parameters import PRESETS, Parameters, preset
-from benchmarks.fake.world import Place, World
+from benchmarks.fake_aws import distributions as assumed
+from benchmarks.fake_aws.edge_cases import ODD
+from benchmarks.fake_aws.presets import PRESETS, Parameters, preset
+from benchmarks.fake_aws.seeded_random import Draw
+from benchmarks.fake_aws.world_state import Place, World
 
 FACETS = ("metadata", "policy", "tags", "rotation", "denied")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.peers import read
+from benchmarks.peers import parsers
 from benchmarks.peers.compare import (
     HERE,
     Check,
@@ -23,8 +23,8 @@ from benchmarks.peers.compare import (
     listing,
     table,
 )
-from benchmarks.peers.tools import TOOLS, Visit
-from reports.compliance.rules import rule_files
+from benchmarks.peers.runners import TOOLS, Visit
+from reports.rules.loader import rule_files
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1111"
 OTHER = "arn:aws:kms:eu-west-1:123456789012:key/2222"
@@ -38,7 +38,7 @@ def test_prowler_findings_are_words_on_each_resource(tmp_path: Path) -> None:
         {"metadata": {"event_code": "a"}, "resources": [{"uid": OTHER}], "status_code": "MANUAL"},
     ]
     (tmp_path / "123456789012.ocsf.json").write_text(json.dumps(entries))
-    assert list(read.prowler(tmp_path)) == [Word("a", KEY, "pass"), Word("a", OTHER, "unknown")]
+    assert list(parsers.prowler(tmp_path)) == [Word("a", KEY, "pass"), Word("a", OTHER, "unknown")]
 
 
 def test_custodian_passes_what_it_considers_and_does_not_select(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_custodian_passes_what_it_considers_and_does_not_select(tmp_path: Path) 
         place = tmp_path / "eu-west-1" / policy
         place.mkdir(parents=True)
         (place / "resources.json").write_text(json.dumps(resources))
-    assert list(read.custodian(tmp_path)) == [
+    assert list(parsers.custodian(tmp_path)) == [
         Word("bucket-kms", "arn:aws:s3:::b", "pass"),
         Word("key-rotation", KEY, "pass"),
         Word("key-rotation", OTHER, "fail"),
@@ -69,7 +69,7 @@ def test_scoutsuite_passes_what_it_does_not_flag(tmp_path: Path) -> None:
     place = tmp_path / "scoutsuite-results"
     place.mkdir()
     (place / "scoutsuite_results_x.js").write_text("scoutsuite_results =\n" + json.dumps(results))
-    assert list(read.scoutsuite(tmp_path)) == [Word("rotation", KEY, "pass"), Word("rotation", OTHER, "fail")]
+    assert list(parsers.scoutsuite(tmp_path)) == [Word("rotation", KEY, "pass"), Word("rotation", OTHER, "fail")]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import calls, crawling, mart
+from benchmarks import call_cpu, crawl_cpu, mart
 
 
 def test_calls_are_compared_pair_by_pair() -> None:
     """Both ways make the same calls, and ours costs less CPU even in a small round."""
-    figures = {figure.what: figure for figure in calls.measure(quick=True)}
+    figures = {figure.what: figure for figure in call_cpu.measure(quick=True)}
     ratio = figures["KMS calls: our wire / boto3 (median)"]
     assert 0 < ratio.value < 1
     assert ratio.budget is None
@@ -15,7 +15,7 @@ def test_calls_are_compared_pair_by_pair() -> None:
 
 def test_a_crawl_is_compared_with_the_script() -> None:
     """Crawl and script ask the same of the endpoint, and the endpoint counts the connections."""
-    figures = {figure.what: figure for figure in crawling.measure(quick=True)}
+    figures = {figure.what: figure for figure in crawl_cpu.measure(quick=True)}
     assert figures["crawl: crawl / script (median)"].value > 0
     assert figures["connections: 6 / 3 accounts"].value > 0
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from benchmarks.fake.faults import Faults
-from benchmarks.fake.parameters import preset
-from benchmarks.fake.running import FakeAws
-from models.database import connect
-from models.run import Run, RunStatus, ScopeRun
-from tests.contents import rows
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.faults import Faults
+from benchmarks.fake_aws.presets import preset
+from models.store.engine import connect
+from models.tables.runs import Run, RunStatus, ScopeRun
+from tests.dump_tables import rows
 
 ROOT = Path(__file__).parents[2]
 NIGHTS = 2
@@ -70,7 +70,7 @@ def settings_file(directory: Path, fake: FakeAws, database: str) -> Path:
 
 def start(fake: FakeAws, settings: Path, *, resume: bool) -> subprocess.Popen[str]:
     """A crawl in a process of its own."""
-    command = [sys.executable, "-m", "tests.chaos.once", str(settings), *(["resume"] if resume else [])]
+    command = [sys.executable, "-m", "tests.chaos.single_crawl", str(settings), *(["resume"] if resume else [])]
     env = {**os.environ, **fake.environment()}
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

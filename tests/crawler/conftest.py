@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crawler.ledger import Ledger
+from tests.crawler.empty_ledger import Ledger
 
 
 @pytest.fixture

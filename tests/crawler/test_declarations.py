@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from crawler.collect import Collected, Wanted, collect
-from crawler.declare import GLOBAL, KeyPath, Operation, ResourceType, Scope
-from crawler.permissions import key_operations, operations
-from crawler.usage import CACHE_CLUSTER, RESOURCE_TYPES
+from crawler.collector import Collected, Wanted, collect
+from crawler.iam_policies import key_operations, operations
+from crawler.services.resource_types import CACHE_CLUSTER, RESOURCE_TYPES
+from crawler.spec import GLOBAL, KeyPath, Operation, ResourceType, Scope
 from models.base import Facet
-from models.history import Batch
-from models.keys import (
+from models.store.scd2_merge import Batch
+from models.tables.keys import (
     Alias,
     CustomKeyStore,
     Key,
@@ -26,9 +26,8 @@ from models.keys import (
     KeyRotationEvent,
     Tag,
 )
-from models.usage import KeyReference, Resource
-from tests.crawler.scripted import ACCOUNT, REGION, Asked, Caller, ScriptedAws, door_to
-from tests.crawler.shapes import (
+from models.tables.resources import KeyReference, Resource
+from tests.crawler.jmespath_type_check import (
     SCALARS,
     Kind,
     UnresolvedError,
@@ -40,6 +39,7 @@ from tests.crawler.shapes import (
     resolve,
     session,
 )
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Asked, Caller, ScriptedAws, door_to
 
 KEYLESS = {CACHE_CLUSTER.name: "no_such_member"}
 """Resource types whose API has no member for a key at all, and the path that says so."""

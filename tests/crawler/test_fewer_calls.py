@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from crawler.aws.errors import AwsError
-from crawler.collect import Collected, Wanted, collect
-from crawler.declare import GLOBAL, Scope
-from crawler.usage import BUCKET, DB_INSTANCE, SECRET
-from models.keys import Alias, CustomKeyStore, Key
-from models.run import Cause, Gap
-from models.usage import Resource
-from tests.crawler.estate import answers, estate, key_arn, key_id
-from tests.crawler.scripted import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+from crawler.collector import Collected, Wanted, collect
+from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
+from crawler.spec import GLOBAL, Scope
+from models.tables.keys import Alias, CustomKeyStore, Key
+from models.tables.resources import Resource
+from models.tables.runs import Cause, Gap
+from tests.crawler.sample_resources import answers, estate, key_arn, key_id
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
 
 QUIET = "no key; all else was last asked in run 12 (2026-11-20) and there was nothing"
 NOTHING: dict[str, Answer] = {

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from crawler import organization as org
+from crawler import discovery as org
 from crawler.aws.errors import AwsError
 from models.settings import RegionSettings
-from tests.crawler.scripted import Caller, Given, ScriptedAws, denied, door_to, in_turn, refused
+from tests.crawler.scripted_aws import Caller, Given, ScriptedAws, denied, door_to, in_turn, refused
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
 

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.kms.models import kms_backends
 
-from demo import identities, organization, overnight, policies
-from demo.corrections import TRACKING_BEGAN
+from demo import iam_fixtures, organization, policies, second_run_changes
+from demo.moto_patches import TRACKING_BEGAN
 from demo.organization import World
 from demo.server import AwsServer
 
@@ -109,8 +109,8 @@ def test_principals_reach_keys_by_every_way(aws_server: AwsServer, demo_world: W
     assert "no-keys" in boundary
     assert boundary in policies_here
     admin = next(role for role in lab["RoleDetailList"] if role["Arn"] == demo_world.administrator_role)
-    assert [one["PolicyArn"] for one in admin["AttachedManagedPolicies"]] == [identities.ADMINISTRATOR_ACCESS]
-    (unused,) = [one for one in platform["Policies"] if one["Arn"] == identities.ADMINISTRATOR_ACCESS]
+    assert [one["PolicyArn"] for one in admin["AttachedManagedPolicies"]] == [iam_fixtures.ADMINISTRATOR_ACCESS]
+    (unused,) = [one for one in platform["Policies"] if one["Arn"] == iam_fixtures.ADMINISTRATOR_ACCESS]
     assert unused["AttachmentCount"] == 0
     partner = next(role for role in platform["RoleDetailList"] if role["Arn"] == demo_world.partner_role)
     assert policies.STRANGER_ACCOUNT in str(partner["AssumeRolePolicyDocument"])
@@ -347,7 +347,7 @@ def night(aws_server: AwsServer, demo_world: World) -> Iterator[list[str]]:
     shared = json.dumps({"Version": "2012-10-17", "Statement": statements(aws_server, world.unshared_key)})
     _, _, _, region, account, resource = world.trial_key.split(":", 5)
     trial = kms_backends[account][region].keys[resource.removeprefix("key/")]
-    yield overnight.change(aws_server, world)
+    yield second_run_changes.change(aws_server, world)
     kms_backends[account][region].keys[trial.id] = trial
     client_of(aws_server, world.unshared_key).put_key_policy(
         KeyId=world.unshared_key, PolicyName="default", Policy=shared

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from demo import wire
+from demo import request_parser
 from demo.organization import World
 from demo.server import AwsServer
 
@@ -174,14 +174,14 @@ def test_an_operation_with_the_account_in_the_host_has_its_name() -> None:
     """S3 Control shares S3's signing name and is told from it by its path."""
     scope = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
     headers = {"authorization": scope, "x-amz-account-id": "123456789012"}
-    request = wire.parse("GET", "/v20180820/configuration/publicAccessBlock", "", headers, b"")
+    request = request_parser.parse("GET", "/v20180820/configuration/publicAccessBlock", "", headers, b"")
     assert (request.service, request.operation) == ("s3", "GetPublicAccessBlock")
 
 
 def test_an_unknown_rest_request_has_no_name() -> None:
     """A path that no model knows is recorded without an operation instead of under a wrong one."""
     scope = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=0"
-    request = wire.parse("GET", "/no/such/thing", "", {"authorization": scope}, b"")
+    request = request_parser.parse("GET", "/no/such/thing", "", {"authorization": scope}, b"")
     assert (request.service, request.operation) == ("lambda", "")
 
 

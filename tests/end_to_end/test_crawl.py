@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from crawler.permissions import member_actions, operations
+from crawler.iam_policies import member_actions, operations
 from demo.organization import count
 from tests.end_to_end.conftest import House
 

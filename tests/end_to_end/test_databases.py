@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, inspect, select
 
-from benchmarks.fake.faults import Faults
-from benchmarks.fake.parameters import preset
-from benchmarks.fake.running import FakeAws
-from models.database import connect
-from models.keys import Key
-from models.run import Outcome, Run, RunStatus, ScopeRun
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.faults import Faults
+from benchmarks.fake_aws.presets import preset
+from models.store.engine import connect
+from models.tables.keys import Key
+from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
 from tests import postgres
-from tests.contents import rows
+from tests.dump_tables import rows
 
 READ = ScopeRun.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))

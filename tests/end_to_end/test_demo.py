@@ -65,7 +65,7 @@ def page(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
     profile = tmp_path_factory.mktemp("profile")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     options += ["--no-first-run", f"--user-data-dir={profile}", "--proxy-server=127.0.0.1:9", "--dump-dom"]
-    report = demo.directory / "reports" / "kmsledger-estate.html"
+    report = demo.directory / "reports" / "kmsledger-overview.html"
     done = subprocess.run(
         ["chromium", *options, report.as_uri()], capture_output=True, text=True, check=True, timeout=120
     )
@@ -128,7 +128,7 @@ def test_the_mail_is_there_once_with_the_report(demo: Demo) -> None:
     (kept,) = (demo.directory / "mail").glob("*.eml")
     message = email.message_from_bytes(kept.read_bytes(), policy=email.policy.default)
     (attached,) = message.iter_attachments()
-    assert attached.get_filename() == "kmsledger-estate-run2.html"
+    assert attached.get_filename() == "kmsledger-overview-run2.html"
 
 
 def test_it_says_where_everything_is(demo: Demo) -> None:

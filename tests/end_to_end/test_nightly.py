@@ -27,7 +27,7 @@ def mails(house: House, recipient: str) -> list[email.message.EmailMessage]:
 def crawl_and_report_are_there(house: House) -> None:
     """Ledger, mart and report of the second run are intact."""
     assert house.sql("select max(run_id) n from runs") == [{"n": 2}]
-    assert list((house.directory / "reports").glob("kmsledger-estate-run2.html"))
+    assert list((house.directory / "reports").glob("kmsledger-overview-run2.html"))
 
 
 def test_the_mail_arrives_once_with_the_report(house: House) -> None:
@@ -42,7 +42,7 @@ def test_the_mail_arrives_once_with_the_report(house: House) -> None:
         "text/html",
     ]
     (attached,) = list(message.iter_attachments())
-    assert attached.get_content() == (house.directory / "reports" / "kmsledger-estate-run2.html").read_text()
+    assert attached.get_content() == (house.directory / "reports" / "kmsledger-overview-run2.html").read_text()
     again = house.run("mail")
     assert again.returncode == 0, again.stderr
     assert len(mails(house, "once@northwind.example")) == 1

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from demo import policies
-from reports.access.decide import allowed
-from reports.access.policy import parse
-from reports.access.verdicts import Effect, Estate, KeyFacts
+from reports.access.engine.evaluator import allowed
+from reports.access.engine.model import Effect, Estate, KeyFacts
+from reports.access.engine.policy_parser import parse
 from tests.end_to_end.conftest import House
 
 ROOT = "Enable IAM User Permissions"

@@ -13,11 +13,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
 
-from models import database
-from models.asked import Asked
 from models.base import Base
-from models.database import DatabaseError, check, connect, current, head, upgrade
-from models.history import Batch, merge
+from models.store import engine
+from models.store.engine import DatabaseError, check, connect, current, head, upgrade
+from models.store.last_use_queue import Asked
+from models.store.scd2_merge import Batch, merge
 from models.tables import Key, KeyLastUse, Tag, facets
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/one"
@@ -35,13 +35,13 @@ def tables(engine: Engine) -> set[str]:
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    config = database._config()
+    config = engine._config()
     config.attributes["connection"] = connection
     command.downgrade(config, revision)
 
 
 def upgrade_to(connection: Connection, revision: str) -> None:
-    config = database._config()
+    config = engine._config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crawler.aws.errors import MESSAGE_LIMIT, AwsError, classify, classify_assume_role
-from models.run import Cause
+from models.tables.runs import Cause
 
 ROLE = "arn:aws:iam::111122223333:role/KmsInventoryReadOnly"
 CALLER = "arn:aws:sts::999988887777:assumed-role/kmsledger/crawl"

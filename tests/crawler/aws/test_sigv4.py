@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.aws.sigv4 import Signer, authorization, canonical_query
-from crawler.aws.transport import Credentials
+from crawler.aws.transport_boto3 import Credentials
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 STAMP = NOW.strftime("%Y%m%dT%H%M%SZ")

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reports.exports import export
-from reports.exports.source import Night, night_of
-from reports.findings.read import STATUSES, FindingRecord, Wanted, read_findings
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
-from tests.reports.world import World, settings_of
+from reports.exports.common import Night, night_of
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from reports.rules.findings import STATUSES, FindingRecord, Wanted, read_findings
+from tests.reports.ledger_builder import World, settings_of
 
 SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
 HOSTILE = '=HYPERLINK("http://x","y")<script>[a](http://evil){0}\u202e'

@@ -20,10 +20,10 @@ from jsonschema import Draft202012Validator
 
 from models.errors import UserError
 from reports.exports.asff import BATCH, Hub, asff, write
-from reports.exports.source import Night
-from reports.findings.read import FindingRecord
+from reports.exports.common import Night
+from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import SHOP
-from tests.reports.exports.made import NIGHT, findings, lines
+from tests.reports.exports.strategies import NIGHT, findings, lines
 
 
 def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
+from reports.exports.common import Night
 from reports.exports.ocsf import VERSION, event, write
-from reports.exports.source import Night
-from reports.findings.read import FindingRecord
+from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
-from tests.reports.exports.made import NIGHT, findings, lines
+from tests.reports.exports.strategies import NIGHT, findings, lines
 
 
 @cache

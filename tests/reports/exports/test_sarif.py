@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
+from reports.exports.common import Night
 from reports.exports.sarif import result, write
-from reports.exports.source import Night
-from reports.findings.read import FindingRecord
+from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
-from tests.reports.exports.made import NIGHT, findings
+from tests.reports.exports.strategies import NIGHT, findings
 
 RELATIVE_PATH = re.compile(
     r"(?!\.{1,2}/)([A-Za-z0-9_.~-]|%[0-9A-F]{2})+(/(?!\.{1,2}(/|$))([A-Za-z0-9_.~-]|%[0-9A-F]{2})+)*"

@@ -10,12 +10,12 @@ import duckdb
 import pytest
 
 from models.settings import Settings
-from reports.html.catalogue import find, write
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
+from reports.html.registry import find, write
+from reports.mart.connection import connect
+from reports.refresh import refresh
 from tests.reports.html.page import Node, read
-from tests.reports.ledger import IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
-from tests.reports.world import World
+from tests.reports.ledger_builder import World
+from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
 
 REVERSED = "invoice\u202egnp.exe\u200b"
 LONG = "x" * 4000
@@ -73,7 +73,7 @@ def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def report_of(settings: Settings, directory: Path | None = None, name: str = "estate") -> Path:
+def report_of(settings: Settings, directory: Path | None = None, name: str = "overview") -> Path:
     """Write a report; the path of the file that always has the same name."""
     directory = directory or settings.report.directory
     write([find(name)], settings.report.mart, directory, settings)

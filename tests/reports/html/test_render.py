@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 
 from models.settings import Settings
 from reports.html import render
-from reports.html.catalogue import REPORTS, UnknownReportError, find, write
+from reports.html.registry import REPORTS, UnknownReportError, find, write
 from reports.mart.errors import MartError
 from tests.reports.html.page import Node
 
@@ -22,22 +22,22 @@ def test_the_same_mart_makes_the_same_page(settings: Settings, tmp_path: Path) -
     first = write(REPORTS, settings.report.mart, tmp_path / "a", settings)
     second = write(REPORTS, settings.report.mart, tmp_path / "b", settings)
     assert [path.name for path in first] == [
-        "kmsledger-estate-run3.html",
-        "kmsledger-estate.html",
+        "kmsledger-overview-run3.html",
+        "kmsledger-overview.html",
         "kmsledger-compliance-run3.html",
         "kmsledger-compliance.html",
     ]
-    for name in ("estate", "compliance"):
+    for name in ("overview", "compliance"):
         assert len({path.read_bytes() for path in first + second if name in path.name}) == 1
     assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in first}
 
 
 def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
     """An error while rendering leaves neither half a page nor a temporary file."""
-    path = tmp_path / "kmsledger-estate.html"
+    path = tmp_path / "kmsledger-overview.html"
     path.write_text("yesterday")
     with pytest.raises(UndefinedError):
-        render.write("estate.html.j2", {"data": SimpleNamespace(title="x", run={"run_id": 1})}, path)
+        render.write("overview.html.j2", {"data": SimpleNamespace(title="x", run={"run_id": 1})}, path)
     assert path.read_text() == "yesterday"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from models.errors import UserError
 from models.settings import Settings
-from reports.commands import report
-from reports.html.catalogue import UnknownReportError
+from reports.cli import report
+from reports.html.registry import UnknownReportError
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def test_the_paths_that_were_written_are_printed(config: Path) -> None:
     assert done.exit_code == 0
     directory = config.parent / "reports"
     assert done.output.splitlines() == [
-        str(directory / "kmsledger-estate-run3.html"),
-        str(directory / "kmsledger-estate.html"),
+        str(directory / "kmsledger-overview-run3.html"),
+        str(directory / "kmsledger-overview.html"),
         str(directory / "kmsledger-compliance-run3.html"),
         str(directory / "kmsledger-compliance.html"),
     ]
@@ -38,10 +38,10 @@ def test_the_paths_that_were_written_are_printed(config: Path) -> None:
 def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None:
     """NAME chooses a report, --output a directory, which is made."""
     done = CliRunner().invoke(
-        report, ["estate", "--output", str(tmp_path / "x" / "y"), "--config", str(config)], catch_exceptions=False
+        report, ["overview", "--output", str(tmp_path / "x" / "y"), "--config", str(config)], catch_exceptions=False
     )
     assert done.exit_code == 0
-    assert (tmp_path / "x" / "y" / "kmsledger-estate.html").is_file()
+    assert (tmp_path / "x" / "y" / "kmsledger-overview.html").is_file()
     assert not list((tmp_path / "x" / "y").glob("*compliance*"))
 
 
@@ -51,7 +51,7 @@ def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:
     done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
     assert done.exit_code == 0
     assert (config.parent / "fresh.duckdb").is_file()
-    assert (config.parent / "reports" / "kmsledger-estate-run3.html").is_file()
+    assert (config.parent / "reports" / "kmsledger-overview-run3.html").is_file()
 
 
 def test_mistakes_are_sentences(config: Path) -> None:

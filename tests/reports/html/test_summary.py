@@ -7,8 +7,8 @@ import datetime as dt
 import duckdb
 
 from models.settings import Settings
-from reports.delivery.mail import Summary, compose
 from reports.html.summary import summary
+from reports.notify.message import Summary, compose
 from tests.reports.html.page import Node
 
 

@@ -9,17 +9,17 @@ import duckdb
 import pytest
 from sqlalchemy import insert
 
-from models.database import connect as store
-from models.database import upgrade
 from models.errors import UserError
 from models.settings import Settings
+from models.store.engine import connect as store
+from models.store.engine import upgrade
 from models.tables import KeyMetadata, Run
 from reports.mart.build import build
+from reports.mart.connection import connect
 from reports.mart.errors import MartError
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
-from tests.reports.ledger import sample_ledger, sample_world, second_night, third_night
-from tests.reports.world import FIRST_NIGHT, World, settings_of
+from reports.refresh import refresh
+from tests.reports.ledger_builder import FIRST_NIGHT, World, settings_of
+from tests.reports.sample_ledger import sample_ledger, sample_world, second_night, third_night
 
 
 def everything(path: Path) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from models.base import content_hash
-from models.policies import canonical_policy
+from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,
     IamGroup,
@@ -23,11 +23,11 @@ from models.tables import (
     ResourcePolicy,
     Tag,
 )
-from reports.mart import past
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
-from tests.reports.ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
-from tests.reports.world import World, settings_of
+from reports.mart import as_of_connection
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, settings_of
+from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 BOUNDARY = f"arn:aws:iam::{SHOP}:policy/no-keys"
@@ -178,7 +178,7 @@ def test_as_it_was(duck: duckdb.DuckDBPyConnection, path: Path) -> None:
     secret = "SELECT has_policy, principals FROM resource_policies{} WHERE name = 'shop/db'"
     reader = [(True, [f"arn:aws:iam::{DATA}:role/reader"])]
     assert (rows(duck, secret.format("")), rows(duck, secret.format("_as_of(1)"))) == ([(False, None)], reader)
-    connection, _ = past.connect(path, 1)
+    connection, _ = as_of_connection.connect(path, 1)
     assert rows(connection, secret.format("")) == reader
     connection.close()
     history = "SELECT valid_from, valid_to FROM iam_principals_history WHERE name = 'vendor' ORDER BY valid_from"

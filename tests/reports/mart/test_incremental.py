@@ -13,17 +13,17 @@ import duckdb
 import pytest
 from sqlalchemy import delete, update
 
-from models.database import connect as store
-from models.history import Batch, merge
-from models.prune import prune
 from models.settings import Settings
+from models.store.engine import connect as store
+from models.store.retention import prune
+from models.store.scd2_merge import Batch, merge
 from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Run, Tag
-from reports.assess.run import assess
-from reports.mart import changes
+from reports.access.analysis.stage import assess
+from reports.mart import change_log
 from reports.mart.build import build
-from reports.mart.refresh import refresh
-from tests.reports.ledger import DATA, SHOP, sample_world
-from tests.reports.world import FIRST_NIGHT, World, root_statement, settings_of
+from reports.refresh import refresh
+from tests.reports.ledger_builder import FIRST_NIGHT, World, root_statement, settings_of
+from tests.reports.sample_ledger import DATA, SHOP, sample_world
 
 Contents = dict[str, list[str]]
 
@@ -282,7 +282,7 @@ def test_portions_of_runs_make_the_same_changes(
         random_night(world, chance)
         world.crawl()
     renew(settings)
-    monkeypatch.setattr(changes, "AT_ONCE", 1)
+    monkeypatch.setattr(change_log, "AT_ONCE", 1)
     expect_equal(settings, tmp_path)
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import duckdb
 import pytest
 
-from models.asked import Asked
-from models.database import connect as store
-from models.history import Batch, merge
-from models.keys import KeyLastUse, KeyLastUseGap
 from models.settings import Settings
-from reports.mart import past
-from reports.mart.diff import diff
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
-from tests.reports.world import World, settings_of
+from models.store.engine import connect as store
+from models.store.last_use_queue import Asked
+from models.store.scd2_merge import Batch, merge
+from models.tables.keys import KeyLastUse, KeyLastUseGap
+from reports.answers.run_diff import diff
+from reports.mart import as_of_connection
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in range(3)]
@@ -176,7 +176,7 @@ def test_an_earlier_run_knew_what_it_knew(lived: Settings, name: str, expected: 
     """As of the first night, by macro and by `--as-of`; when it was asked is known of the last time only."""
     with connect(lived.report.mart) as connection:
         assert of(connection, name, "keys_as_of(1)") == expected
-    connection, _ = past.connect(lived.report.mart, 1)
+    connection, _ = as_of_connection.connect(lived.report.mart, 1)
     with connection:
         assert of(connection, name) == expected
 

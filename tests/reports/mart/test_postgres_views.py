@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from models.settings import Settings
-from reports.mart import postgres
-from reports.mart.commands import postgresql
+from reports.mart import postgres_views
+from reports.mart.cli import postgresql
+from reports.mart.connection import connect
 from reports.mart.errors import MartError
-from reports.mart.reader import connect
-from reports.mart.refresh import refresh
 from reports.mart.schema import declared
+from reports.refresh import refresh
 from tests import postgres as server
-from tests.reports.ledger import sample_world, second_night, third_night
-from tests.reports.world import settings_of
+from tests.reports.ledger_builder import settings_of
+from tests.reports.sample_ledger import sample_world, second_night, third_night
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def settings(
         world.crawl()
         settings = settings_of(database=url, report={"mart": folder / "mart.duckdb"})
         refresh(settings)
-        postgres.create(url)
+        postgres_views.create(url)
         yield settings
 
 
@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-@pytest.mark.parametrize("name", [name for name, _ in postgres.selects()])
+@pytest.mark.parametrize("name", [name for name, _ in postgres_views.selects()])
 def test_each_view_says_the_same_row_by_row(name: str, settings: Settings) -> None:
     """The same columns in the same order with the same values, times in UTC without a zone, and not for want of rows."""
     with psycopg.connect(settings.database) as connection:
@@ -74,7 +74,7 @@ def test_a_reader_needs_no_rights_on_the_ledger(settings: Settings) -> None:
         connection.execute("GRANT USAGE ON SCHEMA kmsledger TO kmsledger_test_reader")
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA kmsledger TO kmsledger_test_reader")
         connection.execute("SET ROLE kmsledger_test_reader")
-        for name, _ in postgres.selects():
+        for name, _ in postgres_views.selects():
             connection.execute(f'SELECT * FROM kmsledger."{name}"'.encode())
         for query in (b"SELECT * FROM public.run", b"DELETE FROM kmsledger.runs", b"SELECT * FROM kmsledger_base.run"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -94,7 +94,7 @@ def test_views_and_columns_are_described(settings: Settings) -> None:
     )
     with psycopg.connect(settings.database) as connection:
         rows = connection.execute(query).fetchall()
-    assert {row[0] for row in rows} == {name for name, _ in postgres.selects()}
+    assert {row[0] for row in rows} == {name for name, _ in postgres_views.selects()}
     for name, about, column, meaning in rows:
         assert about == described[name].about
         assert meaning == next(one.about for one in described[name].columns if one.name == column)
@@ -102,19 +102,19 @@ def test_views_and_columns_are_described(settings: Settings) -> None:
 
 def test_creating_them_again_replaces_them(settings: Settings) -> None:
     """An upgrade creates them anew, with nothing left of the old ones."""
-    assert postgres.create(settings.database) == len(list(postgres.selects()))
+    assert postgres_views.create(settings.database) == len(list(postgres_views.selects()))
 
 
 def test_only_postgresql_has_them(tmp_path: Path) -> None:
     """A ledger in SQLite: one sentence."""
     with pytest.raises(MartError, match="not in PostgreSQL"):
-        postgres.create(f"sqlite:///{tmp_path / 'ledger.db'}")
+        postgres_views.create(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
 def test_the_document_lists_them() -> None:
     """docs/postgresql.md names every view that is there, and the command tells its SQL."""
     document = (Path(__file__).parents[3] / "docs" / "postgresql.md").read_text(encoding="utf-8")
     there = document.split("Not there:")[0]
-    assert all(f"`{name}`" in there for name in postgres.VIEWS)
+    assert all(f"`{name}`" in there for name in postgres_views.VIEWS)
     printed = CliRunner().invoke(postgresql, ["--print"]).output
-    assert printed.count("CREATE VIEW kmsledger.") == len(list(postgres.selects()))
+    assert printed.count("CREATE VIEW kmsledger.") == len(list(postgres_views.selects()))

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
-from reports.compliance import vendors
-from reports.mart.reader import connect
-from tests.reports.ledger import sample_world
+from reports.mart.connection import connect
+from reports.vendors import evaluate
+from tests.reports.ledger_builder import World, settings_of
 from tests.reports.mart.test_incremental import renew
-from tests.reports.world import World, settings_of
+from tests.reports.sample_ledger import sample_world
 
 _READER = """
 import sys, pathlib
-from reports.mart.reader import connect
+from reports.mart.connection import connect
 path, stop = map(pathlib.Path, sys.argv[1:])
 nights = set()
 held = connect(path)
@@ -70,7 +70,7 @@ def test_a_failure_leaves_the_old_mart(
 ) -> None:
     """When going on fails half-way, readers keep the old mart, nothing is left beside it, and the next one goes well."""
     world.crawl()
-    monkeypatch.setattr(vendors, "create", lambda *_: 1 // 0)
+    monkeypatch.setattr(evaluate, "create", lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         renew(settings)
     monkeypatch.undo()

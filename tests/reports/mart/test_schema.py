@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from models.errors import UserError
-from reports.mart.commands import schema
+from reports.mart.cli import schema
 from reports.mart.query import described
 from reports.mart.schema import chosen, declared, markdown
 

@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from models.errors import UserError
 from models.settings import Settings
-from reports.commands import mart as mart_command
-from reports.mart.commands import sql as sql_command
-from reports.mart.output import write_table
-from tests.reports.ledger import HOSTILE, PAYMENTS
+from reports.cli import mart as mart_command
+from reports.mart.cli import sql as sql_command
+from reports.mart.result_writers import write_table
+from tests.reports.sample_ledger import HOSTILE, PAYMENTS
 
 
 def sql(mart: Path, *arguments: str, stdin: str | None = None) -> Result:

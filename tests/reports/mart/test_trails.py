@@ -10,8 +10,8 @@ import pytest
 from models.base import canonical_json
 from models.tables import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
 from reports.mart.build import build
-from reports.mart.reader import connect
-from tests.reports.world import World, settings_of
+from reports.mart.connection import connect
+from tests.reports.ledger_builder import World, settings_of
 
 HUB, SHOP, LAB, LOST = "123456789012", "111122223333", "444455556666", "222233334444"
 IRELAND, VIRGINIA = "eu-west-1", "us-east-1"

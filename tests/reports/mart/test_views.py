@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from reports.mart.views import View, inlined, views
-from tests.reports.ledger import DATA, HOSTILE, LOCKED, PAYMENTS, SHOP, VENDOR
-from tests.reports.mart.conftest import Ask
+from reports.mart.view_loader import View, inlined, views
+from tests.reports.conftest import Ask
+from tests.reports.sample_ledger import DATA, HOSTILE, LOCKED, PAYMENTS, SHOP, VENDOR
 
 KEYS = (
     "key_arn key_id account_id account_name region alias aliases manager state enabled description key_usage "

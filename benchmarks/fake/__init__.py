@@ -1,5 +1,0 @@
-"""An AWS of our own for tests and benchmarks: a generated organization, fast, and able to misbehave.
-
-`benchmarks.fake.running.FakeAws` starts it, `python -m benchmarks.fake --help` does so by hand. It answers the read-only
-operations that the crawler sends, and kms:GetKeyLastUsage, on one endpoint for all services, regions and accounts.
-"""

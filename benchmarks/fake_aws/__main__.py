@@ -1,0 +1,81 @@
+"""`python -m benchmarks.fake_aws --preset tiny --seed 1 --port 0 --port-file port.txt`: serve until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.fake_aws.client import tls_context
+from benchmarks.fake_aws.faults import Faults
+from benchmarks.fake_aws.presets import PRESETS, Parameters
+from benchmarks.fake_aws.server import Server
+from benchmarks.fake_aws.service import Service
+from benchmarks.fake_aws.world_state import World
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fake_aws", description="An AWS organization on this machine."
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="tiny", help="size of the organization")
+    parser.add_argument("--seed", type=int, help="what everything is drawn from")
+    parser.add_argument(
+        "--world", type=json.loads, default={}, help="JSON object of parameters, over those of the preset"
+    )
+    parser.add_argument("--faults", type=json.loads, default={}, help="JSON object of faults")
+    parser.add_argument("--night", type=int, default=0, help="nights that have passed")
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port-file", type=Path, help="file that receives the port, once it is open")
+    parser.add_argument("--tls-dir", type=Path, help="serve TLS, with certificates in this directory (made if missing)")
+    options = parser.parse_args(arguments)
+    values = {**PRESETS[options.preset].to_json(), **options.world}
+    parameters = Parameters.from_json(values)
+    if options.seed is not None:
+        parameters = replace(parameters, seed=options.seed)
+    service = Service(World(parameters), Faults.from_json(options.faults), options.night)
+    use_uvloop()
+    # What is made here lives long: collecting it again and again would only cost time.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+    asyncio.run(serve(service, options.port, options.port_file, options.tls_dir))
+
+
+def use_uvloop() -> None:
+    """The faster event loop, where it happens to be installed."""
+    try:
+        importlib.import_module("uvloop").install()
+    except ModuleNotFoundError:
+        return
+
+
+async def serve(service: Service, port: int, port_file: Path | None, tls_directory: Path | None) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    context = tls_context(tls_directory)[0] if tls_directory else None
+    server = Server(service, context)
+    found = await server.start(port)
+    world = service.state.world
+    if port_file:
+        partial = port_file.with_suffix(".partial")
+        partial.write_text(f"{found}\n", encoding="ascii")
+        partial.replace(port_file)  # a reader sees no file or the whole port
+    else:
+        scheme = "https://localhost" if context else "http://127.0.0.1"
+        print(f"AWS answers on {scheme}:{found}", flush=True)
+        print(f"AWS_ACCESS_KEY_ID={world.access_key} AWS_SECRET_ACCESS_KEY={world.secret_key}", flush=True)
+    await stop.wait()
+    await server.stop()
+
+
+if __name__ == "__main__":
+    main()

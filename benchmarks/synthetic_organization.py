@@ -1,0 +1,139 @@
+"""A big estate of keys on any night, computed from numbers: 1 % of its facts differ from those of the night before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+
+from models.base import Facet, content_hash
+from models.store.policy_canonical import canonical_policy
+from models.store.scd2_merge import Batch
+from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, PolicyDocument, Tag
+
+START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+FACETS: tuple[type[Facet], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)
+SCOPE = 1000
+"""Keys of one account in one region."""
+GRANTS = (43, 53, 59, 61)
+"""The grants of a key. Numbers without a common divisor with EVERY spread the changes over keys and nights."""
+TAGS = {"owner": 97, "cost-center": 103}
+OF_A_KEY = 4 + len(GRANTS) + len(TAGS)
+"""Facts of a key: its existence, metadata, policy and rotation, and what it has several of."""
+SHARED = 5
+"""Keys that carry the same policy text."""
+EVERY = 100
+"""One in so many facts changes in a night, others the next night."""
+LIFE = 2000
+"""One in so many keys is deleted in a night, and another one created."""
+
+
+@dataclass(slots=True)
+class Estate:
+    """The facts. ``changed`` counts those that differ from the night before; one replaced by another counts once."""
+
+    keys: int
+    changed: int = 0
+
+    def scope(self, number: int, night: int) -> Batch:
+        """What a crawl of one scope finds in a night (the first is 1)."""
+        batch = Batch()
+        account, region = f"{111_000_000_000 + number // 2 * 7919}", ("eu-west-1", "us-east-1")[number % 2]
+        batch.complete(Key, account, region)
+        for key in range(number * SCOPE, min((number + 1) * SCOPE, self.keys)):
+            self._key(batch, key, night, account, region)
+        return batch
+
+    def _key(self, batch: Batch, key: int, night: int, account: str, region: str) -> None:
+        life = _version(key, 7919, LIFE, night)
+        new = _changes(key, 7919, LIFE, night)
+        self.changed += OF_A_KEY if new else 0
+        key_id = f"{key:08x}-{life:04x}-4000-8000-{key * 2654435761 % 2**48:012x}"
+        arn = f"arn:aws:kms:{region}:{account}:key/{key_id}"
+
+        def version(salt: int) -> int:
+            self.changed += not new and _changes(key, salt, EVERY, night)
+            return _version(key, salt, EVERY, night)
+
+        batch.add(Key, key_arn=arn, key_id=key_id, account_id=account, region=region)
+        batch.add(
+            KeyMetadata,
+            key_arn=arn,
+            manager="CUSTOMER",
+            state="Enabled",
+            enabled=True,
+            description=f"Data of service {key % 977}, revision {version(31)}",
+            key_usage="ENCRYPT_DECRYPT",
+            key_spec="SYMMETRIC_DEFAULT",
+            origin="AWS_KMS",
+            created_at=START - dt.timedelta(minutes=key),
+            deletion_date=None,
+            pending_window_days=None,
+            material_expires_at=None,
+            expiration_model=None,
+            multi_region=False,
+            multi_region_type=None,
+            primary_arn=None,
+            replica_arns=None,
+            custom_key_store_id=None,
+            cloud_hsm_cluster_id=None,
+            xks_key_id=None,
+            key_material_id=None,
+            algorithms='{"encryption":["SYMMETRIC_DEFAULT"]}',
+        )
+        document = _policy(account, key // SHARED, version(37))
+        batch.documents[document.policy_hash] = document
+        batch.add(KeyPolicy, key_arn=arn, policy_hash=document.policy_hash)
+        batch.add(
+            KeyRotation,
+            key_arn=arn,
+            status="on",
+            reason=None,
+            period_days=365 - version(41),
+            next_rotation_at=START + dt.timedelta(days=200 + key % 100),
+            on_demand_started_at=None,
+        )
+        for number, salt in enumerate(GRANTS):
+            # A grant cannot be edited: it is retired and another one made.
+            made = version(salt)
+            batch.add(
+                KeyGrant,
+                key_arn=arn,
+                grant_id=f"{key:032x}{number:016x}{made:016x}",
+                name=None,
+                grantee_principal=f"arn:aws:iam::{account}:role/service-{key % 977}-{number}",
+                grantee_service_principal=None,
+                retiring_principal=None,
+                retiring_service_principal=None,
+                issuing_account=f"arn:aws:iam::{account}:root",
+                operations='["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]',
+                constraints='{"EncryptionContextSubset":{"aws:ebs:id":"vol-%017x"}}' % (key * len(GRANTS) + number),
+                created_at=START + dt.timedelta(days=made),
+            )
+        batch.complete(KeyGrant, arn)
+        for tag, salt in TAGS.items():
+            batch.add(Tag, resource_arn=arn, tag_key=tag, tag_value=f"team-{key % 311}-{version(salt)}")
+        batch.complete(Tag, arn)
+
+
+@lru_cache(maxsize=64)
+def _policy(account: str, number: int, version: int) -> PolicyDocument:
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{one}-{version}" for one in range(3)]
+    use = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey"]
+    statements = [
+        {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
+        {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": use},
+    ]
+    received = json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
+    canonical = canonical_policy(received)
+    return PolicyDocument(policy_hash=content_hash(canonical), canonical=canonical, received=received)
+
+
+def _version(key: int, salt: int, every: int, night: int) -> int:
+    """How often a fact has changed until a night; the night of the first change depends on key and salt."""
+    return (night - 2 - salt * (key + 1) % every) // every + 1
+
+
+def _changes(key: int, salt: int, every: int, night: int) -> bool:
+    return night > 1 and (night - 2 - salt * (key + 1)) % every == 0

@@ -1,0 +1,298 @@
+"""Keys and what belongs to them: one declared operation each, and what its answer becomes.
+
+Sources: the KMS API reference, operations ListKeys, DescribeKey, ListAliases, GetKeyPolicy, ListGrants, ListResourceTags,
+GetKeyRotationStatus, ListKeyRotations, DescribeCustomKeyStores. DescribeKey is asked with key ARNs only, never with an
+``alias/aws/...`` name, which could create the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crawler.spec import Operation, Paging, Step, Subject
+from models.base import canonical_json
+from models.store.scd2_merge import Batch
+from models.tables.keys import (
+    Alias,
+    CustomKeyStore,
+    Key,
+    KeyGrant,
+    KeyMetadata,
+    KeyPolicy,
+    KeyRotation,
+    KeyRotationEvent,
+    Tag,
+)
+
+
+def _paged(size: int) -> Paging:
+    return Paging(receive="NextMarker", send="Marker", limit="Limit", size=size, more="Truncated")
+
+
+LIST_ALIASES = Operation("kms", "ListAliases", items="Aliases", paging=_paged(100))
+LIST_KEYS = Operation("kms", "ListKeys", items="Keys", paging=_paged(1000))
+DESCRIBE_KEY = Operation("kms", "DescribeKey", {"KeyId": "@key_arn"}, items="KeyMetadata")
+GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyName": "default"})
+LIST_GRANTS = Operation("kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", paging=_paged(100))
+LIST_RESOURCE_TAGS = Operation("kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", paging=_paged(50))
+GET_KEY_ROTATION_STATUS = Operation(
+    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, nothing=frozenset({"UnsupportedOperationException"})
+)
+LIST_KEY_ROTATIONS = Operation(
+    "kms",
+    "ListKeyRotations",
+    {"KeyId": "@key_arn"},
+    items="Rotations",
+    paging=_paged(1000),
+    nothing=frozenset({"UnsupportedOperationException"}),
+)
+DESCRIBE_CUSTOM_KEY_STORES = Operation("kms", "DescribeCustomKeyStores", items="CustomKeyStores", paging=_paged(1000))
+
+ALGORITHMS = (
+    "EncryptionAlgorithms",
+    "SigningAlgorithms",
+    "KeyAgreementAlgorithms",
+    "EncapsulationAlgorithms",
+    "MacAlgorithms",
+)
+AWS_MANAGED = "an AWS managed key"
+
+
+def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    scope = subject.scope
+    target = item.get("TargetKeyId")
+    target_arn = f"arn:{scope.partition}:kms:{scope.region}:{scope.account_id}:key/{target}" if target else None
+    batch.add(
+        Alias,
+        alias_arn=item["AliasArn"],
+        alias_name=item["AliasName"],
+        account_id=scope.account_id,
+        region=scope.region,
+        target_key_id=target,
+        target_key_arn=target_arn,
+        created_at=item.get("CreationDate"),
+        updated_at=item.get("LastUpdatedDate"),
+    )
+    if target_arn and item["AliasName"].startswith("alias/aws/"):
+        subject.values.setdefault("aws_managed", set()).add(target_arn)
+    return None
+
+
+def _aliases_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(Alias, subject.scope.account_id, subject.scope.region)
+
+
+def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
+    scope = subject.scope
+    arn = item["KeyArn"]
+    batch.add(Key, key_arn=arn, key_id=item["KeyId"], account_id=scope.account_id, region=scope.region)
+    known_as_managed = arn in subject.values.get("aws_managed", ())
+    return Subject(
+        scope,
+        subject.region,
+        arn,
+        {
+            "key_arn": arn,
+            "all": subject.values.get("aws_managed_key_details", False),
+            "managed": known_as_managed or None,
+        },
+    )
+
+
+def _keys_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(Key, subject.scope.account_id, subject.scope.region)
+
+
+def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
+    topology = item.get("MultiRegionConfiguration") or {}
+    replicas = [replica["Arn"] for replica in topology.get("ReplicaKeys") or ()]
+    algorithms = {name: sorted(item[name]) for name in ALGORITHMS if item.get(name)}
+    spec = item.get("KeySpec") or item.get("CustomerMasterKeySpec")
+    batch.add(
+        KeyMetadata,
+        key_arn=subject.arn,
+        manager=item.get("KeyManager"),
+        state=item.get("KeyState"),
+        enabled=item.get("Enabled"),
+        description=item.get("Description"),
+        key_usage=item.get("KeyUsage"),
+        key_spec=spec,
+        origin=item.get("Origin"),
+        created_at=item.get("CreationDate"),
+        deletion_date=item.get("DeletionDate"),
+        pending_window_days=item.get("PendingDeletionWindowInDays"),
+        material_expires_at=item.get("ValidTo"),
+        expiration_model=item.get("ExpirationModel"),
+        multi_region=item.get("MultiRegion"),
+        multi_region_type=topology.get("MultiRegionKeyType"),
+        primary_arn=(topology.get("PrimaryKey") or {}).get("Arn"),
+        replica_arns=canonical_json(sorted(replicas)) if topology else None,
+        custom_key_store_id=item.get("CustomKeyStoreId"),
+        cloud_hsm_cluster_id=item.get("CloudHsmClusterId"),
+        xks_key_id=(item.get("XksKeyConfiguration") or {}).get("Id"),
+        key_material_id=item.get("CurrentKeyMaterialId"),
+        algorithms=canonical_json(algorithms) if algorithms else None,
+    )
+    managed = {"AWS": True, "CUSTOMER": False}.get(item.get("KeyManager", ""), subject.values["managed"])
+    below = {**subject.values, "managed": managed, "spec": spec, "origin": item.get("Origin")}
+    return Subject(subject.scope, subject.region, subject.arn, below)
+
+
+def _undescribed(subject: Subject) -> Subject:
+    """A key that may not be described may still tell its policy, grants and tags."""
+    return subject
+
+
+def _only_customer_keys(subject: Subject) -> str | None:
+    return AWS_MANAGED if subject.values.get("managed") and not subject.values.get("all") else None
+
+
+def _never_for_aws_managed(subject: Subject) -> str | None:
+    return AWS_MANAGED if subject.values.get("managed") else None
+
+
+def _policy(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=batch.document(item.get("Policy") or ""))
+    return None
+
+
+def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    constraints = item.get("Constraints")
+    batch.add(
+        KeyGrant,
+        key_arn=subject.arn,
+        grant_id=item["GrantId"],
+        name=item.get("Name") or None,
+        grantee_principal=item.get("GranteePrincipal"),
+        grantee_service_principal=item.get("GranteeServicePrincipal"),
+        retiring_principal=item.get("RetiringPrincipal"),
+        retiring_service_principal=item.get("RetiringServicePrincipal"),
+        issuing_account=item.get("IssuingAccount"),
+        operations=canonical_json(sorted(item.get("Operations") or ())),
+        constraints=canonical_json(constraints) if constraints else None,
+        created_at=item.get("CreationDate"),
+    )
+    return None
+
+
+def _grants_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(KeyGrant, subject.arn)
+
+
+def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    batch.add(Tag, resource_arn=subject.arn, tag_key=item["TagKey"], tag_value=item.get("TagValue") or "")
+    return None
+
+
+def _tags_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(Tag, subject.arn)
+
+
+def _rotation_applies(subject: Subject) -> str | None:
+    if subject.values.get("managed"):
+        return f"{AWS_MANAGED}: AWS rotates it every year"
+    spec, origin = subject.values.get("spec"), subject.values.get("origin")
+    if spec and spec != "SYMMETRIC_DEFAULT":
+        return f"key spec {spec} cannot rotate"
+    if origin in {"AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}:
+        return f"a key of origin {origin} cannot rotate"
+    return None
+
+
+def _rotation_skipped(subject: Subject, reason: str, batch: Batch) -> None:
+    batch.add(
+        KeyRotation,
+        key_arn=subject.arn,
+        status="not_applicable",
+        reason=reason,
+        period_days=None,
+        next_rotation_at=None,
+        on_demand_started_at=None,
+    )
+
+
+def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    enabled = item.get("KeyRotationEnabled")
+    if enabled is None:
+        _rotation_skipped(subject, "the key's origin or kind does not support rotation", batch)
+        return None
+    batch.add(
+        KeyRotation,
+        key_arn=subject.arn,
+        status="on" if enabled else "off",
+        reason=None,
+        period_days=item.get("RotationPeriodInDays"),
+        next_rotation_at=item.get("NextRotationDate"),
+        on_demand_started_at=item.get("OnDemandRotationStartDate"),
+    )
+    return subject
+
+
+def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    if item.get("RotationDate") is not None:
+        batch.add(
+            KeyRotationEvent,
+            key_arn=subject.arn,
+            rotated_at=item["RotationDate"],
+            rotation_type=item.get("RotationType"),
+            key_material_id=item.get("KeyMaterialId"),
+            key_material_state=item.get("KeyMaterialState"),
+        )
+    return None
+
+
+def _rotation_events_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(KeyRotationEvent, subject.arn)
+
+
+def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+    batch.add(
+        CustomKeyStore,
+        account_id=subject.scope.account_id,
+        region=subject.scope.region,
+        store_id=item["CustomKeyStoreId"],
+        name=item.get("CustomKeyStoreName"),
+        store_type=item.get("CustomKeyStoreType"),
+        connection_state=item.get("ConnectionState"),
+        connection_error=item.get("ConnectionErrorCode"),
+        cloud_hsm_cluster_id=item.get("CloudHsmClusterId"),
+        xks_connectivity=(item.get("XksProxyConfiguration") or {}).get("Connectivity"),
+        created_at=item.get("CreationDate"),
+    )
+    return None
+
+
+def _stores_complete(subject: Subject, batch: Batch) -> None:
+    batch.complete(CustomKeyStore, subject.scope.account_id, subject.scope.region)
+
+
+ALIASES = Step(LIST_ALIASES, _alias, _aliases_complete)
+"""Before the keys: ``alias/aws/...`` tells which keys AWS manages, even where DescribeKey is denied."""
+
+KEYS = Step(
+    LIST_KEYS,
+    _key,
+    _keys_complete,
+    below=(
+        Step(
+            DESCRIBE_KEY,
+            _metadata,
+            denied=_undescribed,
+            below=(
+                Step(GET_KEY_POLICY, _policy, applies=_only_customer_keys),
+                Step(LIST_GRANTS, _grant, _grants_complete, applies=_only_customer_keys),
+                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, applies=_never_for_aws_managed),
+                Step(
+                    GET_KEY_ROTATION_STATUS,
+                    _rotation,
+                    applies=_rotation_applies,
+                    skipped=_rotation_skipped,
+                    below=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
+                ),
+            ),
+        ),
+    ),
+)
+
+KEY_STORES = Step(DESCRIBE_CUSTOM_KEY_STORES, _store, _stores_complete)

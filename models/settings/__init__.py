@@ -1,0 +1,388 @@
+"""The settings of kmsledger: one YAML file, read into frozen models. `config.example.yaml` explains every one of them.
+
+All problems of a file are reported at once, each with line, column, key path, what was found and what was expected.
+Secrets are in no message: the text of `mail.password` and `role.external_id` is hidden, passwords in URLs are masked.
+"""
+
+import os
+import re
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails
+
+from models.errors import UserError
+from models.settings.crawl import CrawlSettings
+from models.settings.report import ReportSettings
+from models.settings.rules import OwnerSettings, RuleSettings, Threshold
+from models.settings.types import (
+    AccountId,
+    Address,
+    AnyText,
+    DatabaseUrl,
+    ExternalId,
+    FilePath,
+    Flag,
+    Group,
+    Host,
+    OuId,
+    Password,
+    Region,
+    RoleArn,
+    RoleName,
+    SessionName,
+    Text,
+    Unset,
+    Url,
+    masked_url,
+    objection,
+    seconds,
+    whole,
+    wrong,
+)
+from models.settings.vendors import VendorSettings
+from models.settings.yaml_loader import KeyPath, Place, Problem, Source, key_text, quoted, read
+
+_HIDDEN = (("mail", "password"), ("role", "external_id"))
+_EXPECTED = {
+    "missing": "a value; this setting has no default",
+    "tuple_type": "a list (- item, one a line; [] for none)",
+    "mapping_type": "a mapping (key: value; {} for none)",
+    "dict_type": "a mapping (key: value; {} for none)",
+    "too_short": "a list of at least one item",
+}
+
+
+def _get(data: Any, key: str) -> Any:
+    return data.get(key) if isinstance(data, Mapping) else getattr(data, key, None)
+
+
+def _items(data: Any, key: str) -> Sequence[Any]:
+    items = _get(data, key)
+    return items if isinstance(items, list | tuple) else ()
+
+
+def _overlap(included: Sequence[Any], excluded: Sequence[Any]) -> list[int]:
+    texts = {item for item in included if isinstance(item, str)}
+    return [index for index, item in enumerate(excluded) if isinstance(item, str) and item in texts]
+
+
+class SettingsError(UserError):
+    """The settings cannot be used. `problems` has them all by position; as text it is all of them, one a line."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.column, problem.key))
+        more = len(self.problems) - 1
+        plural = "s" if more > 1 else ""
+        rest = f" (and {more} more problem{plural}; kmsledger config check lists all)" if more else ""
+        super().__init__(f"{self.problems[0]}{rest}")
+        self.args = (self.problems,)  # what __init__ takes, so that the error survives pickling
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+class AwsSettings(Group):
+    """How AWS is reached; `region` is the home region, where STS and Organizations are asked. Time-outs in seconds."""
+
+    profile: Annotated[Text | None, Unset] = None
+    region: Region = "us-east-1"
+    endpoint_url: Annotated[Url | None, Unset] = None
+    endpoints: Mapping[Text, Url] = Field(default_factory=dict)
+    use_fips: Flag = False
+    use_dualstack: Flag = False
+    ca_bundle: Annotated[FilePath | None, Unset] = None
+    connect_timeout: Annotated[float, seconds(600)] = 5
+    read_timeout: Annotated[float, seconds(3600)] = 30
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield variants of AWS endpoints asked for together with an endpoint of one's own: AWS's rules refuse both."""
+        for variant in ("use_fips", "use_dualstack"):
+            if data.get("endpoint_url") and data.get(variant) in (True, "true"):
+                yield objection((variant,), "false, since endpoint_url is set")
+
+
+class AccountEntry(Group):
+    """One account of a list; in YAML a bare id, or a mapping of id and name."""
+
+    id: AccountId
+    name: Annotated[Text | None, Unset] = None
+
+
+def _entry(value: Any) -> Any:
+    return {"id": value} if value is None or isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class AccountFilter(Group):
+    """Accounts by id, by OU (with all below it), by tag (key to accepted values) and by name (shell pattern)."""
+
+    accounts: tuple[AccountId, ...] = ()
+    ous: tuple[OuId, ...] = ()
+    tags: Mapping[str, Annotated[tuple[AnyText, ...], Field(min_length=1), BeforeValidator(_listed)]] = Field(
+        default_factory=dict
+    )
+    names: tuple[Text, ...] = ()
+
+
+class OrganizationSettings(Group):
+    """Which accounts are read: those of the organization or a list, narrowed by `include`, then by `exclude`."""
+
+    source: Literal["organizations", "list"] = "organizations"
+    reader_role: Annotated[RoleArn | None, Unset] = None
+    accounts: tuple[Annotated[AccountEntry, BeforeValidator(_entry)], ...] = ()
+    include: AccountFilter = Field(default_factory=dict, validate_default=True)
+    exclude: AccountFilter = Field(default_factory=dict, validate_default=True)
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield filters that cannot be, a list of accounts nobody asked for, and a list that is not there."""
+        include, exclude = data.get("include"), data.get("exclude")
+        for kind, what in (("accounts", "account"), ("ous", "OU"), ("names", "name pattern")):
+            for index in _overlap(_items(include, kind), _items(exclude, kind)):
+                yield objection(("exclude", kind, index), f"each {what} included or excluded, not both")
+        accounts = _items(data, "accounts")
+        listed = data.get("source", "organizations") == "list"
+        if listed and not accounts:
+            yield objection(("accounts",) if "accounts" in data else ("source",), "accounts, since source is list")
+        if not listed and accounts and data.get("source", "organizations") == "organizations":
+            yield objection(("accounts",), 'no accounts, since source is organizations (or "source: list")')
+        if listed:
+            for side, part in (("include", include), ("exclude", exclude)):
+                for kind in ("ous", "tags"):
+                    if _get(part, kind):
+                        yield objection(
+                            (side, kind), f"no {kind}, since source is list and only Organizations has them"
+                        )
+        ids = [_get(account, "id") or account for account in accounts]
+        for index, account in enumerate(ids):
+            if isinstance(account, str) and account in ids[:index]:
+                yield objection(("accounts", index), "each account once")
+
+
+class RegionSettings(Group):
+    """Which regions are read: `ec2` asks each member account what is enabled, `account` the organization, at 5 calls a second."""
+
+    source: Literal["account", "ec2"] = "ec2"
+    include: tuple[Region, ...] = ()
+    exclude: tuple[Region, ...] = ()
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield regions on both sides."""
+        for index in _overlap(_items(data, "include"), _items(data, "exclude")):
+            yield objection(("exclude", index), "each region included or excluded, not both")
+
+
+def _session_tags(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if len(value) > 50:
+            raise wrong("at most 50 session tags")
+        if any(len(key) > 128 or key.lower().startswith("aws:") for key in value if isinstance(key, str)):
+            raise wrong("tag keys of at most 128 characters that do not begin with aws:")
+        if any(len(text) > 256 for text in value.values() if isinstance(text, str)):
+            raise wrong("tag values of at most 256 characters")
+    return value
+
+
+class RoleSettings(Group):
+    """The role assumed in every account. `duration` is in seconds."""
+
+    name: RoleName = "KmsInventoryReadOnly"
+    external_id: Annotated[ExternalId | None, Unset] = None
+    session_name: SessionName = "kmsledger"
+    source_identity: Annotated[SessionName | None, Unset] = None
+    session_tags: Annotated[Mapping[str, AnyText], BeforeValidator(_session_tags)] = Field(default_factory=dict)
+    duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
+    session_policy: Flag = True
+
+
+class PartySettings(Group):
+    """A known outside party, such as a vendor, and the accounts it works from."""
+
+    name: Text
+    accounts: Annotated[tuple[AccountId, ...], Field(min_length=1)]
+
+
+def _subject(value: Any) -> Any:
+    expected = "a text on one line whose only placeholders are {status} and {date}"
+    if not isinstance(value, str) or not value or any(character in value for character in "\n\r\0"):
+        raise wrong(expected)
+    try:
+        plain = all(
+            name is None or (name in {"status", "date"} and not form and not conversion)
+            for _, name, form, conversion in string.Formatter().parse(value)
+        )
+    except ValueError:
+        plain = False
+    if not plain:
+        raise wrong(expected)
+    return value
+
+
+class MailSettings(Group):
+    """The mail that carries the report. `timeout` is in seconds; `subject` may use {status} and {date}."""
+
+    host: Host
+    port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: Annotated[Text | None, Unset] = None
+    password: Annotated[Password | None, Unset] = None
+    ca_bundle: Annotated[FilePath | None, Unset] = None
+    timeout: Annotated[float, seconds(600)] = 30
+    sender: Address
+    recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
+    subject: Annotated[str, BeforeValidator(_subject)] = "KMS ledger: {status} ({date})"
+    attach_report: Flag = True
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield one half of a login, and recipients that would get the mail twice."""
+        if data.get("username") and not data.get("password"):
+            yield objection(("username",), "a password beside the user name")
+        if data.get("password") and not data.get("username"):
+            yield objection(("password",), "a user name beside the password")
+        recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
+        for index, recipient in enumerate(recipients):
+            if isinstance(recipient, str) and recipient in recipients[:index]:
+                yield objection(("recipients", index), "each recipient once")
+
+
+class LogSettings(Group):
+    """What the log says and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(Group):
+    """All settings. Relative paths in it are absolute once loaded: they start at the directory of the file."""
+
+    database: DatabaseUrl = "sqlite:///kmsledger.db"
+    aws: AwsSettings = Field(default_factory=dict, validate_default=True)
+    organization: OrganizationSettings = Field(default_factory=dict, validate_default=True)
+    regions: RegionSettings = Field(default_factory=dict, validate_default=True)
+    role: RoleSettings = Field(default_factory=dict, validate_default=True)
+    crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
+    rules: RuleSettings = Field(default_factory=dict, validate_default=True)
+    vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
+    parties: tuple[PartySettings, ...] = ()
+    owners: tuple[OwnerSettings, ...] = ()
+    report: ReportSettings = Field(default_factory=dict, validate_default=True)
+    mail: MailSettings | None = None
+    log: LogSettings = Field(default_factory=dict, validate_default=True)
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield parties that share a name: reports could not tell them apart."""
+        names = [_get(party, "name") for party in _items(data, "parties")]
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name in names[:index]:
+                yield objection(("parties", index, "name"), "each party once")
+
+    def with_executor(self, executor: str) -> "Settings":
+        """These settings with another, valid crawl.executor."""
+        return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+
+    def with_fail_on(self, severity: Threshold | None) -> "Settings":
+        """These settings with another rules.fail_on, if there is one."""
+        if severity is None:
+            return self
+        return self.model_copy(update={"rules": self.rules.model_copy(update={"fail_on": severity})})
+
+    def summary(self) -> Iterator[str]:
+        """Yield a few lines that say what is configured, without secrets."""
+        organization, regions = self.organization, self.regions
+        if organization.source == "list":
+            accounts = f"a list of {len(organization.accounts)}"
+        else:
+            accounts = f"AWS Organizations, read as {organization.reader_role or 'the base credentials'}"
+        if organization.include != AccountFilter() or organization.exclude != AccountFilter():
+            accounts += " (filtered)"
+        chosen = ", ".join(regions.include) or "all that are enabled"
+        excluded = f" except {', '.join(regions.exclude)}" if regions.exclude else ""
+        recipients = len(self.mail.recipients) if self.mail else 0
+        plural = "" if recipients == 1 else "s"
+        yield f"database: {masked_url(self.database)}"
+        yield f"accounts: {accounts}"
+        yield f"role:     {self.role.name}"
+        yield f"regions:  {chosen}{excluded}"
+        yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield what repr() shows: the password of the database is masked."""
+        for name, value in super().__repr_args__():
+            yield name, masked_url(value) if name == "database" and isinstance(value, str) else value
+
+
+def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings file at `path`; `${NAME}` in it is taken from `env`. Raises SettingsError with all problems."""
+    source = read(path, env)
+    problems = list(source.problems)
+    if source.values is not None:
+        base = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120  (as written: links are not followed)
+        try:
+            settings = Settings.model_validate(source.values, context={"base": base})
+        except ValidationError as error:
+            problems += problems_of(source, error)
+        else:
+            if not problems:
+                return settings
+    raise SettingsError(problems)  # outside the except: the chained error would carry the values
+
+
+def problems_of(source: Source, error: ValidationError, at: KeyPath = ()) -> Iterator[Problem]:
+    """Yield what a validation found wrong in a file; the validated value stands at a key path of it."""
+    for one in error.errors(include_url=False, include_input=False):
+        problem = _problem(source, (*at, *one["loc"]), one["type"], _expected(one))
+        if problem is not None:
+            yield problem
+
+
+def _expected(details: ErrorDetails) -> str:
+    if details["type"] == "literal_error":
+        return f"{details['ctx']['expected']}"
+    own = details.get("ctx", {}).get("expected")
+    return _EXPECTED.get(details["type"]) or (own if isinstance(own, str) else details["msg"])
+
+
+def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Problem | None:
+    path = location
+    while path not in source.places:  # validators see deeper than the file: a bare account id has no key "id"
+        path = path[:-1]
+    if any(path[:end] in source.blamed for end in range(len(path) + 1)):
+        return None
+    place = source.places[path]
+    if kind == "missing":
+        line, column = source.keys.get(path, (place.line, place.column))
+        return Problem(source.file, line, column, key_text(location), "nothing", expected)
+    if kind == "unknown_key":
+        # A key that is no name may be a secret whose colon or quotes went wrong.
+        line, column = source.keys[path]
+        named = re.fullmatch(r"[\w.-]{1,40}", str(path[-1])) is not None
+        shown = path if named else path[:-1]
+        return Problem(source.file, line, column, key_text(shown), "an unknown key", expected)
+    found = "an empty list" if kind == "too_short" else _found(place, path, expected)
+    return Problem(source.file, place.line, place.column, key_text(path), found, expected)
+
+
+def _found(place: Place, path: KeyPath, expected: str) -> str:
+    if place.kind == "nothing":
+        return f"nothing ({place.written})" if place.written else "nothing"
+    if place.kind != "text":
+        return f"a {place.kind}"
+    if path[:2] in _HIDDEN:
+        return "(hidden)"
+    if expected.startswith(("a list", "a mapping")):
+        return "a text"
+    origin = " (filled from the environment)" if "${" in place.written else ""
+    return quoted(masked_url(place.written)) + origin

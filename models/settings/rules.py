@@ -1,0 +1,48 @@
+"""The settings of rules and findings: which rules are in force, what is waived, and who owns what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import InitErrorDetails
+
+from models.settings.types import AccountId, AnyText, FilePath, Group, Text, Unset, matching, objection
+
+OuPath = Annotated[str, matching(r"/|(/[^/]+)+", "the path of an organizational unit, such as /Prod/Payments")]
+Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
+
+
+class RuleSettings(Group):
+    """Rules: own directories, rule ids that are off, parameters (rule id, parameter, value), waivers, and the threshold."""
+
+    directories: tuple[FilePath, ...] = ()
+    disable: tuple[Text, ...] = ()
+    parameters: Mapping[str, Mapping[str, AnyText]] = Field(default_factory=dict)
+    waivers: tuple[FilePath, ...] = ()
+    fail_on: Threshold = "high"
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class OwnerSettings(Group):
+    """One way to tell who owns a resource: the value of a tag of it, its account, or an organizational unit above it."""
+
+    tag: Annotated[Text | None, Unset] = None
+    account: Annotated[tuple[AccountId, ...], BeforeValidator(_listed)] = ()
+    ou: Annotated[OuPath | None, Unset] = None
+    owner: Annotated[Text | None, Unset] = None
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield entries that go by nothing or by several things, and an owner that is missing or beside a tag."""
+        given = [name for name in ("tag", "account", "ou") if data.get(name)]
+        if len(given) != 1:
+            yield objection(tuple(given[1:2]), "one of tag, account and ou in each entry")
+        elif given == ["tag"] and data.get("owner"):
+            yield objection(("owner",), "no owner beside a tag, whose value it is")
+        elif given != ["tag"] and not data.get("owner"):
+            yield objection((given[0],), f"an owner beside {given[0]}")

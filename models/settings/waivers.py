@@ -1,0 +1,88 @@
+"""Files of waivers: YAML lists, read with the position of everything that is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError
+
+from models.settings import SettingsError, problems_of
+from models.settings.types import AccountId, Flag, Group, Text, Unset, matching, wrong
+from models.settings.yaml_loader import Problem, quoted, read
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value
+    try:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            return dt.date.fromisoformat(value)
+    except ValueError as error:
+        raise wrong("a date that exists, written 2027-03-31") from error
+    raise wrong("a date, written 2027-03-31")
+
+
+WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits, dots, - and _")]
+
+
+class Waiver(Group):
+    """A failure that is accepted: of which rule, for which resources, why, by whom, until the end of which day (UTC)."""
+
+    id: Annotated[WaiverId | None, Unset] = None
+    rule: Text
+    resource: Text
+    account: Annotated[AccountId | None, Unset] = None
+    reason: Text
+    ticket: Annotated[Text | None, Unset] = None
+    owner: Text
+    expires: Annotated[dt.date, BeforeValidator(_date)]
+    unknown: Flag = False
+
+    @property
+    def name(self) -> str:
+        """Its id, or else what it is about."""
+        return self.id or "/".join(filter(None, (self.rule, self.account, self.resource)))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A waiver and where it stands."""
+
+    waiver: Waiver
+    file: str
+    line: int
+    column: int
+
+
+def read_waivers(files: Iterable[Path]) -> list[Placed]:
+    """The waivers of all files. Raises SettingsError with every problem; one that is there twice is a problem too."""
+    found: list[Placed] = []
+    problems: list[Problem] = []
+    first: dict[str, Placed] = {}
+    for file in files:
+        source = read(file, {}, listed=True)
+        problems += source.problems
+        for index, value in enumerate(source.values or ()):
+            try:
+                waiver = Waiver.model_validate(value)
+            except ValidationError as error:
+                problems += problems_of(source, error, (index,))
+                continue
+            place = source.places[(index,)]
+            one = Placed(waiver, source.file, place.line, place.column)
+            before = first.setdefault(waiver.name, one)
+            if before is not one:
+                name, where = quoted(waiver.name), f"{before.file}:{before.line}"
+                expected = f"each waiver once (the other is {where})"
+                problems.append(
+                    Problem(source.file, place.line, place.column, f"[{index}]", f"waiver {name}", expected)
+                )
+            found.append(one)
+    if problems:
+        raise SettingsError(problems)
+    return found

@@ -1,0 +1,105 @@
+"""Who is asked next for a key's last use: those never asked, then those asked longest ago."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.base import Base, Facet
+from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+
+_ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
+_AT_A_TIME = 150
+"""Rows a statement: five parameters each, and SQLite once took 999."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key was asked for its last use at this time (aware); it was answered or refused."""
+
+    key_arn: str
+    account_id: str
+    region: str
+    asked_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A key to ask; ``asked_at`` is when it was last asked, ``None`` if it never was."""
+
+    key_arn: str
+    asked_at: dt.datetime | None
+
+
+def remember_asked(connection: Connection, run_id: int, rows: Iterable[Asked]) -> None:
+    """Keep for each key when it was last asked, within the caller's transaction."""
+    values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.asked_at, run_id) for row in rows}
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    names = ("key_arn", "account_id", "region", "asked_at", "run_id")
+    latest = [dict(zip(names, row, strict=True)) for _, row in sorted(values.items())]
+    for start in range(0, len(latest), _AT_A_TIME):
+        statement = dialect.insert(_ASKED).values(latest[start : start + _AT_A_TIME])
+        replaced = {name: statement.excluded[name] for name in names[1:]}
+        connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
+
+
+def asked_in(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
+    """How many keys of an account and region this run has asked so far."""
+    here = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
+    return connection.execute(select(func.count()).select_from(_ASKED).where(here)).scalar_one()
+
+
+def due(
+    connection: Connection, *, account_id: str, region: str, before: dt.datetime, after: Due | None, limit: int
+) -> Sequence[Due]:
+    """The customer managed keys of an account and region to ask next, and those of which it is not known who manages them.
+
+    Never asked ones come first, then those asked longest ago, as far as that was ``before``; ``after`` goes on behind a key.
+    """
+    found: list[Due] = []
+    if after is None or after.asked_at is None:
+        never = _keys(account_id, region).where(_ASKED.c.asked_at.is_(None))
+        if after is not None:
+            never = never.where(_key().c.key_arn > after.key_arn)
+        found += _read(connection, never.order_by(_key().c.key_arn), limit)
+    if len(found) < limit:
+        stale = _keys(account_id, region).where(_ASKED.c.asked_at < before)
+        if after is not None and after.asked_at is not None:
+            same = and_(_ASKED.c.asked_at == after.asked_at, _key().c.key_arn > after.key_arn)
+            stale = stale.where(or_(_ASKED.c.asked_at > after.asked_at, same))
+        found += _read(connection, stale.order_by(_ASKED.c.asked_at, _key().c.key_arn), limit - len(found))
+    return found
+
+
+def _key() -> Any:
+    return _table(Key)
+
+
+def _table(facet: type[Facet]) -> Any:
+    return facet.table()
+
+
+def _keys(account_id: str, region: str) -> Select[Any]:
+    key, metadata = _key(), _table(KeyMetadata)
+    described = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
+    return (
+        select(key.c.key_arn, _ASKED.c.asked_at)
+        .select_from(key)
+        .outerjoin(metadata, described)
+        .outerjoin(_ASKED, _ASKED.c.key_arn == key.c.key_arn)
+        .where(
+            key.c.account_id == account_id,
+            key.c.region == region,
+            key.c.valid_to.is_(None),
+            or_(metadata.c.manager.is_(None), metadata.c.manager == "CUSTOMER"),
+        )
+    )
+
+
+def _read(connection: Connection, query: Select[Any], limit: int) -> list[Due]:
+    return [Due(key_arn, asked_at) for key_arn, asked_at in connection.execute(query.limit(limit))]

@@ -1,0 +1,198 @@
+"""Moving a whole ledger to another database, SQLite or PostgreSQL: every row as it is, with its ids, or nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, Text, exc, func, insert, select
+
+from models.base import Base
+from models.errors import UserError
+from models.store import engine
+from models.store.engine import explained
+from models.store.maintenance_lock import exclusive
+from models.tables import facets
+from models.tables.runs import CrawlLock
+
+CHUNK = 2000
+"""Rows in memory at a time."""
+
+
+class CopyError(UserError):
+    """The ledger cannot be copied; the target is as it was."""
+
+    exit_code = 2
+
+
+class DifferentError(UserError):
+    """What arrived is not what was sent; the target is as it was."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One table that was copied, read back, and found equal."""
+
+    table: str
+    rows: int
+    checksum: str
+    """32 hex digits, equal for equal sets of rows on any engine."""
+
+
+def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = lambda _table: None) -> list[Copied]:
+    """Copy a ledger into an empty database, in one transaction; ``copied`` hears of each table.
+
+    The source must have this program's schema, the target no rows; a target without tables gets them. Each table is read back
+    and compared before anything is committed. Crawls into the source are kept out meanwhile.
+    """
+    source, target = _engine(source_url, must_exist=True), _engine(target_url, must_exist=False)
+    try:
+        engine.check(source)
+        _prepare(target)
+        return _copy(source, target, copied)
+    finally:
+        source.dispose()
+        target.dispose()
+
+
+def tables() -> list[Table]:
+    """What is copied, in an order in which every row finds what it refers to: all but the lock."""
+    facets()  # all modules with tables are imported
+    return [table for table in Base.metadata.sorted_tables if table.name != CrawlLock.__tablename__]
+
+
+def _engine(url: str, *, must_exist: bool) -> Engine:
+    try:
+        return engine.connect(url, must_exist=must_exist)
+    except exc.ArgumentError as error:
+        raise CopyError("a database URL is sqlite:///path/to/file or postgresql://user@host/database") from error
+
+
+def _prepare(target: Engine) -> None:
+    with explained(target), target.connect() as connection:
+        revision = engine.current(connection)
+    if revision is None:
+        engine.upgrade(target)
+    else:
+        engine.check(target)
+
+
+def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> list[Copied]:
+    done = []
+    with exclusive(source) as upkeep, _reading(source) as reading, explained(target), target.begin() as writing:
+        _refuse_filled(writing)
+        for table in tables():
+            sent = _Checksum()
+            for rows in sent.of(_chunks(reading, table)):
+                _write(writing, table, rows)
+                upkeep.beat()
+            if writing.dialect.name == "postgresql":
+                _set_sequence(writing, table)
+            arrived = _Checksum()
+            for _rows in arrived.of(_chunks(writing, table)):
+                upkeep.beat()
+            if (sent.rows, sent.total) != (arrived.rows, arrived.total):
+                raise DifferentError(
+                    f"{table.name}: {sent.rows} rows were sent and {arrived.rows} arrived, or not as they were: "
+                    "nothing was kept; report this as a defect of kmsledger"
+                )
+            done.append(Copied(table.name, sent.rows, f"{sent.total:032x}"))
+            copied(done[-1])
+    return done
+
+
+@contextmanager
+def _reading(source: Engine) -> Iterator[Connection]:
+    """One unchanging view of the source."""
+    with explained(source), source.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+def _refuse_filled(target: Connection) -> None:
+    if target.dialect.name == "postgresql":
+        # A crawl that would begin now waits until the copy is there, and then finds its runs.
+        target.exec_driver_sql("LOCK TABLE run IN SHARE ROW EXCLUSIVE MODE")
+    for table in Base.metadata.sorted_tables:
+        if target.execute(select(1).select_from(table).limit(1)).first() is not None:
+            where = target.engine.url.render_as_string(hide_password=True)
+            raise CopyError(f"{where} is not empty (table {table.name} has rows): name a new database to copy into")
+
+
+def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
+    """All rows, in the order of the primary key, a few at a time."""
+    query = select(table).order_by(*table.primary_key)
+    with (
+        explained(connection.engine),
+        connection.execute(query, execution_options={"yield_per": CHUNK}) as result,
+    ):
+        yield from result.partitions()
+
+
+class _Checksum:
+    """A sum over rows as Python sees them: the engines' collations, and so their orders, may differ."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.total = 0
+
+    def of(self, chunks: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """Pass rows on, adding them."""
+        for chunk in chunks:
+            for row in chunk:
+                digest = hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).digest()
+                self.total = (self.total + int.from_bytes(digest, "big")) % (1 << 128)
+            self.rows += len(chunk)
+            yield chunk
+
+
+def _write(connection: Connection, table: Table, rows: Sequence[Any]) -> None:
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(table), [dict(row._mapping) for row in rows])  # noqa: SLF001 - SQLAlchemy's public name for it
+        return
+    _refuse_nul(table, rows)
+    driver = connection.dialect.loaded_dbapi
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
+    try:
+        cursor: Any = connection.connection.cursor()
+        with cursor, cursor.copy(statement) as stream:
+            for row in rows:
+                stream.write_row(row)
+    except driver.Error as error:
+        first = str(error).strip().splitlines()[0]
+        raise CopyError(
+            f"PostgreSQL does not take a row of table {table.name} ({_where(table, rows[0])} or one of the "
+            f"{len(rows) - 1} after it): {first}"
+        ) from error
+
+
+def _refuse_nul(table: Table, rows: Sequence[Any]) -> None:
+    texts = [index for index, column in enumerate(table.columns) if isinstance(column.type, Text)]
+    for row in rows:
+        for index in texts:
+            if row[index] is not None and "\0" in row[index]:
+                raise CopyError(
+                    f"table {table.name}, {_where(table, row)}: column {table.columns[index].name} holds a NUL character, which "
+                    "PostgreSQL cannot store: take it out of the source"
+                )
+
+
+def _where(table: Table, row: Any) -> str:
+    return ", ".join(f"{column.name} {row._mapping[column.name]!r}" for column in table.primary_key)  # noqa: SLF001 - as above
+
+
+def _set_sequence(connection: Connection, table: Table) -> None:
+    """The next id follows the last one that was copied."""
+    column = table.autoincrement_column
+    if column is None:
+        return
+    last = connection.execute(select(func.max(column))).scalar()
+    sequence = func.pg_get_serial_sequence(f'"{table.name}"', column.name)
+    connection.execute(select(func.setval(sequence, last or 1, last is not None)))

@@ -1,0 +1,334 @@
+"""One merge for every facet: stage what was seen, then insert new, close changed, close absent-and-proved.
+
+Set-based, the same on SQLite and PostgreSQL: each statement is driven by the staged rows, so that a merge costs what a
+scope holds, not what the ledger holds (the tests look at the query plans).
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+from typing import Any, SupportsIndex, TypeVar
+
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Executable,
+    Insert,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy import literal_column as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.base import Facet, content_hash, storable
+from models.store.last_use_queue import Asked, remember_asked
+from models.store.policy_canonical import canonical_policy
+from models.store.staging import (
+    count_written,
+    cover_table,
+    ended_table,
+    favour_indexes,
+    stage,
+    stage_covers,
+    stage_facts,
+    stage_table,
+)
+from models.tables import facets
+from models.tables.keys import PolicyDocument
+
+_Writing = TypeVar("_Writing", Insert, Update)
+Row = Mapping[str, Any]
+"""One fact: the facet's natural key and values by column name."""
+
+
+PORTION = 5000
+"""Facts of one kind that are held as they are; more are packed, which takes a twentieth of the memory."""
+DOCUMENTS = 1000
+
+
+class Piece(bytes):
+    """Packed facts. Pickled out of band where that is asked for: what carries them need not copy them."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return _as_it_came, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
+
+
+def _as_it_came(received: bytes) -> bytes:
+    return received
+
+
+def _pack(values: list[Any]) -> Piece:
+    return Piece(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
+
+
+def _unpack(piece: bytes) -> list[Any]:
+    found: list[Any] = pickle.loads(zlib.decompress(piece))  # noqa: S301 - packed here or in a process of the same crawl
+    return found
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was learned, by facet: the facts, and the listings that were complete (tuples of the facet's cover columns)."""
+
+    rows: dict[type[Facet], list[Row]] = field(default_factory=dict)
+    covers: dict[type[Facet], set[tuple[Any, ...]]] = field(default_factory=dict)
+    documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
+    """Policy texts by their hash, stored once however many facts point to them."""
+    packed: dict[type[Facet], list[bytes]] = field(default_factory=dict)
+    """Further facts, :data:`PORTION` in each piece: a scope can hold a hundred thousand grants."""
+    packed_documents: list[bytes] = field(default_factory=list)
+    """Further policy texts, :data:`DOCUMENTS` in each piece."""
+    asked: list[Asked] = field(default_factory=list)
+    """Keys that were asked for their last use."""
+
+    def add(self, facet: type[Facet], **values: Any) -> None:
+        """Add one fact."""
+        rows = self.rows.setdefault(facet, [])
+        rows.append(values)
+        if len(rows) >= PORTION:
+            self.packed.setdefault(facet, []).append(_pack(rows))
+            rows.clear()
+
+    def document(self, received: str) -> bytes:
+        """Keep a policy text; the hash of its canonical form, by which facts point to it."""
+        canonical = canonical_policy(received)
+        digest = content_hash(canonical)
+        self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+        if len(self.documents) >= DOCUMENTS:
+            texts = [(one.policy_hash, one.canonical, one.received) for one in self.documents.values()]
+            self.packed_documents.append(_pack(texts))
+            self.documents.clear()
+        return digest
+
+    def portions(self, facet: type[Facet]) -> Iterator[Sequence[Row]]:
+        """The facts of a facet, some at a time."""
+        for piece in self.packed.get(facet, ()):
+            yield _unpack(piece)
+        if self.rows.get(facet):
+            yield self.rows[facet]
+
+    def texts(self) -> Iterator[dict[bytes, PolicyDocument]]:
+        """The policy texts by their hash, some at a time."""
+        for piece in self.packed_documents:
+            yield {
+                digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+                for digest, canonical, received in _unpack(piece)
+            }
+        if self.documents:
+            yield self.documents
+
+    def complete(self, facet: type[Facet], *cover: Any) -> None:
+        """State that the listing which this cover names arrived whole: what it did not show is gone."""
+        if len(cover) != len(facet.cover):
+            raise ValueError(f"{facet.__name__} is covered by {facet.cover}, not by {cover!r}")
+        self.covers.setdefault(facet, set()).add(cover)
+
+    def absorb(self, other: Batch) -> None:
+        """Add what another batch learned, so that several scopes are merged at once."""
+        for facet, rows in other.rows.items():
+            self.rows.setdefault(facet, []).extend(rows)
+        for facet, covers in other.covers.items():
+            self.covers.setdefault(facet, set()).update(covers)
+        self.documents.update(other.documents)
+        for facet, pieces in other.packed.items():
+            self.packed.setdefault(facet, []).extend(pieces)
+        self.packed_documents.extend(other.packed_documents)
+        self.asked.extend(other.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Rows written by a merge."""
+
+    opened: int = 0
+    closed: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(self.opened + other.opened, self.closed + other.closed)
+
+
+def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
+    """Bring the ledger to what the batch says, within the caller's transaction; nothing else is touched.
+
+    Facts equal to the last known version write nothing. Facts that a complete listing no longer shows are closed, and with
+    them whatever describes them. A second merge in the same run replaces what the first one opened.
+    """
+    total = Merged()
+    favour_indexes(connection)
+    for documents in batch.texts():
+        _store_documents(connection, documents)
+    for facet in _ordered({*batch.rows, *batch.covers}):
+        total += _merge_facet(connection, run_id, facet, batch.portions(facet), batch.covers.get(facet, set()))
+    if batch.asked:
+        remember_asked(connection, run_id, batch.asked)
+    return total
+
+
+def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
+    """A SELECT of the versions known as of a run, or the last known ones."""
+    target = facet.table()
+    if run_id is None:
+        return select(target).where(target.c.valid_to.is_(None))
+    ended = target.c.valid_to.is_(None) | (target.c.valid_to > run_id)
+    return select(target).where(target.c.valid_from <= run_id, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What a merge of one facet executes; ``:run`` is the run's id."""
+
+    changed: Update
+    """Ends the versions that the staged facts contradict."""
+    absent: Update
+    """Ends the facts that the staged listings would have shown."""
+    fresh: Insert
+    """Begins a version of each staged fact that has none."""
+    forget: Delete
+    """Takes back a version (``:version``) that began in the run in which it also ended: no run ever knew it."""
+
+
+@cache
+def statements(facet: type[Facet]) -> Statements:
+    """The statements of a facet."""
+    target, staged, covers = facet.table(), stage_table(facet), cover_table(facet)
+    same = and_(*(target.c[name] == staged.c[name] for name in facet.natural))
+    # SQLite would rather read the whole ledger and look each row up among the staged ones: the staged side of the join
+    # is made an expression, which no index serves.
+    first, *others = facet.natural
+    probed = and_(
+        target.c[first] == func.coalesce(staged.c[first], sql("''")),
+        *(target.c[name] == staged.c[name] for name in others),
+    )
+    now_open = target.c.valid_to.is_(None)
+    end = _whole(update(target).values(valid_to=bindparam("run")).where(now_open))
+    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(facet))]
+    covered = [target.c[name] == covers.c[name] for name in facet.cover]
+    names = (*facet.value_columns(), "content")
+    new = select(*(staged.c[name] for name in names), bindparam("run")).where(
+        ~exists(select(sql("1")).select_from(target).where(same, now_open))
+    )
+    return Statements(
+        changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
+        absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
+        fresh=_whole(insert(target).from_select([*names, "valid_from"], new)),
+        forget=delete(target).where(target.c.version_id == bindparam("version")),
+    )
+
+
+@cache
+def orphaned(child: type[Facet], own: str, parent: type[Facet], parent_column: str) -> Update:
+    """Ends what describes the facts staged in the parent's :func:`models.store.staging.ended_table`."""
+    target, ended = child.table(), ended_table(parent, parent_column)
+    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
+    end = update(target).values(valid_to=bindparam("run"))
+    return _whole(end).where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column]).returning(*told)
+
+
+def _whole(statement: _Writing) -> _Writing:
+    """Have SQLite end the transaction where a statement fails, as the caller does anyway.
+
+    Otherwise it writes down what each page was that the statement changes, so that it could be taken back alone: half of all
+    that a merge writes.
+    """
+    return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
+
+
+def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
+    target = PolicyDocument.metadata.tables[PolicyDocument.__tablename__]
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    hashes = sorted(documents)
+    for start in range(0, len(hashes), 500):
+        wanted = hashes[start : start + 500]
+        known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(wanted))))
+        values = [
+            {"policy_hash": digest, "canonical": storable(one.canonical), "received": storable(one.received)}
+            for digest in wanted
+            if digest not in known
+            for one in (documents[digest],)
+        ]
+        if values:
+            connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
+
+
+def _merge_facet(
+    connection: Connection,
+    run_id: int,
+    facet: type[Facet],
+    portions: Iterator[Sequence[Row]],
+    covers: set[tuple[Any, ...]],
+) -> Merged:
+    first = next(portions, None)
+    if first is None and not covers:
+        return Merged()
+    steps = statements(facet)
+    rows = stage_facts(connection, facet, chain([first or ()], portions))
+    opened = closed = 0
+    if rows:
+        closed += len(_end(connection, run_id, facet, steps.changed))
+    if covers:
+        if facet.cover:
+            stage(connection, cover_table(facet), stage_covers(covers))
+        gone = _end(connection, run_id, facet, steps.absent)
+        closed += len(gone) + _end_orphans(connection, run_id, facet, gone)
+    if rows:
+        fresh = connection.execute(steps.fresh, {"run": run_id}, execution_options={"preserve_rowcount": True})
+        opened = fresh.rowcount
+        count_written(connection, facet.table(), opened)
+    return Merged(opened, closed)
+
+
+def _end(connection: Connection, run_id: int, facet: type[Facet], statement: Executable) -> Sequence[Any]:
+    """End versions; returns those that ended."""
+    ended = connection.execute(statement, {"run": run_id}).all()
+    stillborn = [{"version": row.version_id} for row in ended if row.valid_from == run_id]
+    if stillborn:
+        connection.execute(statements(facet).forget, stillborn)
+    return ended
+
+
+def _end_orphans(connection: Connection, run_id: int, parent: type[Facet], gone: Sequence[Any]) -> int:
+    """End what describes the facts that are gone."""
+    if not gone:
+        return 0
+    closed = 0
+    staged: Table | None = None
+    for child, own, parent_column in _children(parent):
+        if staged is None or parent_column not in staged.c:
+            staged = ended_table(parent, parent_column)
+            stage(connection, staged, sorted({(getattr(row, parent_column),) for row in gone}))
+        ended = _end(connection, run_id, child, orphaned(child, own, parent, parent_column))
+        closed += len(ended) + _end_orphans(connection, run_id, child, ended)
+    return closed
+
+
+@cache
+def _children(parent: type[Facet]) -> tuple[tuple[type[Facet], str, str], ...]:
+    """What describes facts of this parent: the facet, its own column and the parent's."""
+    name = parent.table().name
+    found = [
+        (child, own, column)
+        for child in facets().values()
+        for own, described, column in child.parents
+        if described == name
+    ]
+    return tuple(sorted(found, key=lambda one: (one[2], one[0].table().name)))
+
+
+def _ordered(wanted: set[type[Facet]]) -> list[type[Facet]]:
+    """What describes others comes last, so that a parent's end is seen by its children's merge."""
+    return sorted(wanted, key=lambda facet: (len(facet.parents) > 0, facet.table().name))

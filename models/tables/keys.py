@@ -1,0 +1,242 @@
+"""KMS keys and what belongs to them; one table a facet, so that a gap in one leaves the others alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import Index, Integer, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Facet
+
+OF_KEY = (("key_arn", "key", "key_arn"),)
+
+
+class Key(Facet):
+    """A key exists (kms:ListKeys). Its ARN is its identity."""
+
+    __tablename__ = "key"
+    natural = ("key_arn",)
+    cover = ("account_id", "region")
+
+    key_arn: Mapped[str]
+    key_id: Mapped[str]
+    account_id: Mapped[str]
+    region: Mapped[str]
+
+
+class KeyMetadata(Facet):
+    """What kms:DescribeKey tells of a key."""
+
+    __tablename__ = "key_metadata"
+    natural = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    manager: Mapped[str | None]
+    """``CUSTOMER`` or ``AWS``."""
+    state: Mapped[str | None]
+    enabled: Mapped[bool | None]
+    description: Mapped[str | None]
+    key_usage: Mapped[str | None]
+    key_spec: Mapped[str | None]
+    origin: Mapped[str | None]
+    created_at: Mapped[dt.datetime | None]
+    deletion_date: Mapped[dt.datetime | None]
+    pending_window_days: Mapped[int | None]
+    material_expires_at: Mapped[dt.datetime | None]
+    expiration_model: Mapped[str | None]
+    multi_region: Mapped[bool | None]
+    multi_region_type: Mapped[str | None]
+    """``PRIMARY`` or ``REPLICA``."""
+    primary_arn: Mapped[str | None]
+    replica_arns: Mapped[str | None]
+    """JSON list, sorted."""
+    custom_key_store_id: Mapped[str | None]
+    cloud_hsm_cluster_id: Mapped[str | None]
+    xks_key_id: Mapped[str | None]
+    key_material_id: Mapped[str | None]
+    algorithms: Mapped[str | None]
+    """JSON object: encryption, signing, key agreement, MAC algorithms as far as the key has them."""
+
+
+class PolicyDocument(Base):
+    """A policy text, stored once however many keys, principals and resources carry it."""
+
+    __tablename__ = "policy_document"
+
+    policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
+    canonical: Mapped[str]
+    """Canonical JSON, or the text as received when it is not JSON."""
+    received: Mapped[str]
+    """As AWS returned it when it was first seen."""
+
+
+class KeyPolicy(Facet):
+    """The key policy of a key (kms:GetKeyPolicy, policy name ``default``)."""
+
+    __tablename__ = "key_policy"
+    natural = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
+
+
+class KeyGrant(Facet):
+    """A grant on a key (kms:ListGrants)."""
+
+    __tablename__ = "key_grant"
+    natural = ("key_arn", "grant_id")
+    cover = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    grant_id: Mapped[str]
+    name: Mapped[str | None]
+    grantee_principal: Mapped[str | None]
+    grantee_service_principal: Mapped[str | None]
+    retiring_principal: Mapped[str | None]
+    retiring_service_principal: Mapped[str | None]
+    issuing_account: Mapped[str | None]
+    operations: Mapped[str]
+    """JSON list, sorted."""
+    constraints: Mapped[str | None]
+    """JSON object: EncryptionContextSubset, EncryptionContextEquals, SourceArn."""
+    created_at: Mapped[dt.datetime | None]
+
+
+class KeyRotation(Facet):
+    """Whether a key rotates by itself (kms:GetKeyRotationStatus)."""
+
+    __tablename__ = "key_rotation"
+    natural = ("key_arn",)
+    parents = OF_KEY
+    # A key that may not be described for a night still cannot rotate, only for another reason that we know.
+    unhashed = frozenset({"reason"})
+
+    key_arn: Mapped[str]
+    status: Mapped[str]
+    """``on``, ``off`` or ``not_applicable``."""
+    reason: Mapped[str | None]
+    """Why rotation does not apply."""
+    period_days: Mapped[int | None]
+    next_rotation_at: Mapped[dt.datetime | None]
+    on_demand_started_at: Mapped[dt.datetime | None]
+
+
+class KeyRotationEvent(Facet):
+    """A rotation that happened (kms:ListKeyRotations)."""
+
+    __tablename__ = "key_rotation_event"
+    natural = ("key_arn", "rotated_at")
+    cover = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    rotated_at: Mapped[dt.datetime]
+    rotation_type: Mapped[str | None]
+    """``AUTOMATIC`` or ``ON_DEMAND``."""
+    key_material_id: Mapped[str | None]
+    key_material_state: Mapped[str | None]
+
+
+class KeyLastUse(Facet):
+    """When a key was last used (kms:GetKeyLastUsage), as AWS answered it; without a use, operation and time are NULL."""
+
+    __tablename__ = "key_last_use"
+    natural = ("key_arn",)
+    parents = OF_KEY
+
+    key_arn: Mapped[str]
+    operation: Mapped[str | None]
+    """``Decrypt``, ``GenerateDataKey`` ..."""
+    used_at: Mapped[dt.datetime | None]
+    cloudtrail_event_id: Mapped[str | None]
+    tracking_started_at: Mapped[dt.datetime | None]
+    """Since when AWS watches this key: the later of when it began to watch keys and the key's creation."""
+    key_created_at: Mapped[dt.datetime | None]
+
+
+class KeyLastUseGap(Facet):
+    """Why AWS did not tell when a key was last used. Open until it does; what it told before stays as it is."""
+
+    __tablename__ = "key_last_use_gap"
+    natural = ("key_arn",)
+    cover = ("key_arn",)
+    parents = OF_KEY
+    unhashed = frozenset({"message"})
+
+    key_arn: Mapped[str]
+    action: Mapped[str]
+    cause: Mapped[str]
+    """One of :class:`models.tables.runs.Cause`."""
+    code: Mapped[str]
+    message: Mapped[str]
+
+
+class KeyLastUseAsked(Base):
+    """When a key was last asked for its last use, whether AWS answered or refused; it decides who comes next."""
+
+    __tablename__ = "key_last_use_asked"
+    __table_args__ = (Index(None, "account_id", "region"),)
+
+    key_arn: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    region: Mapped[str]
+    asked_at: Mapped[dt.datetime]
+    run_id: Mapped[int] = mapped_column(Integer)
+    """The run that asked, which may have been pruned since."""
+
+
+class Alias(Facet):
+    """An alias (kms:ListAliases). One without a target is a predefined AWS alias that was never used."""
+
+    __tablename__ = "alias"
+    natural = ("alias_arn",)
+    cover = ("account_id", "region")
+
+    alias_arn: Mapped[str]
+    alias_name: Mapped[str]
+    account_id: Mapped[str]
+    region: Mapped[str]
+    target_key_id: Mapped[str | None]
+    target_key_arn: Mapped[str | None]
+    created_at: Mapped[dt.datetime | None]
+    updated_at: Mapped[dt.datetime | None]
+
+
+class CustomKeyStore(Facet):
+    """A CloudHSM or external key store (kms:DescribeCustomKeyStores), without its secrets."""
+
+    __tablename__ = "custom_key_store"
+    natural = ("account_id", "region", "store_id")
+    cover = ("account_id", "region")
+
+    account_id: Mapped[str]
+    region: Mapped[str]
+    store_id: Mapped[str]
+    name: Mapped[str | None]
+    store_type: Mapped[str | None]
+    connection_state: Mapped[str | None]
+    connection_error: Mapped[str | None]
+    cloud_hsm_cluster_id: Mapped[str | None]
+    xks_connectivity: Mapped[str | None]
+    created_at: Mapped[dt.datetime | None]
+
+
+class Tag(Facet):
+    """A tag of a key, an account, a resource or an IAM user or role (kms:ListResourceTags and the listings that carry tags)."""
+
+    __tablename__ = "tag"
+    natural = ("resource_arn", "tag_key")
+    cover = ("resource_arn",)
+    parents = (
+        ("resource_arn", "key", "key_arn"),
+        ("resource_arn", "resource", "resource_arn"),
+        ("resource_arn", "iam_principal", "arn"),
+    )
+
+    resource_arn: Mapped[str]
+    tag_key: Mapped[str]
+    tag_value: Mapped[str]

@@ -1,0 +1,163 @@
+"""Grants: the distinct shapes among them, found in DuckDB, so that the engine sees one of each and no grant twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from sqlalchemy import Connection, Engine, Table, text
+
+from models.base import Base, content_hash
+from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
+from reports.access.analysis.dedup_policies import attributes
+from reports.access.analysis.grant_macros import MACROS
+from reports.access.analysis.runner import Question
+from reports.access.engine.model import Estate, Grant, KeyFacts
+from reports.mart.load import Part, load_parts
+
+_GRANT = (
+    "key_arn",
+    "grantee_principal",
+    "grantee_service_principal",
+    "retiring_principal",
+    "retiring_service_principal",
+    "issuing_account",
+    "operations",
+    "constraints",
+    "valid_from",
+    "valid_to",
+)
+_SHAPES = """
+CREATE TABLE shape AS
+SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coalesce(p.denies, '') AS denies,
+  CASE WHEN coalesce(p.denies, '') <> '' THEN k.analysis_id END AS policy_analysis,
+  CASE WHEN coalesce(p.denies, '') <> '' AND contains(p.looks, 'estate') THEN getvariable('estate') ELSE '' END AS estate,
+  CASE WHEN p.denies = 'each' THEN g.grantee_principal ELSE ledger.sessionless(g.grantee_principal) END AS grantee,
+  g.grantee_service_principal AS grantee_service,
+  CASE WHEN p.denies = 'each' THEN g.retiring_principal ELSE ledger.sessionless(g.retiring_principal) END AS retiring,
+  g.retiring_service_principal AS retiring_service, g.issuing_account AS issuing, g.operations,
+  CASE WHEN p.denies = 'each' THEN g.constraints ELSE ledger.valueless(g.constraints) END AS constraints,
+  any_value(g.key_arn) AS key_arn, any_value(x.policy_hash) AS policy_hash
+FROM ledger.key_grant g
+LEFT JOIN ledger.key_metadata m ON m.key_arn = g.key_arn
+LEFT JOIN ledger.key_analysis k ON k.key_arn = g.key_arn AND k.valid_from < coalesce(g.valid_to, 2147483647)
+  AND g.valid_from < coalesce(k.valid_to, 2147483647)
+LEFT JOIN ledger.access_analysis x ON x.analysis_id = k.analysis_id
+LEFT JOIN ledger.access_policy p ON p.policy_hash = x.policy_hash
+GROUP BY ALL
+"""
+_NEW = """
+WITH identified AS (
+  SELECT *, ledger.grant_shape(account, key_spec, key_usage, denies, policy_analysis, estate, grantee, grantee_service, retiring,
+    retiring_service, issuing, operations, constraints) AS analysis_id
+  FROM shape
+)
+SELECT any_value(COLUMNS(* EXCLUDE (analysis_id))), analysis_id FROM identified
+WHERE analysis_id NOT IN (SELECT analysis_id FROM ledger.access_analysis)
+GROUP BY analysis_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedGrants:
+    """The grants to judge, and for each analysis the policy and its analysis that a Deny made part of it."""
+
+    questions: list[Question]
+    policies: dict[bytes, tuple[bytes, bytes]]
+
+
+def ask_grants(engine: Engine, engine_url: str, estate: Estate, after: int, after_analysis: int) -> AskedGrants:
+    """The shapes that were not analysed yet.
+
+    They are looked for among the grants that came after version ``after``, and among those on keys whose policy's analysis
+    came after version ``after_analysis``.
+    """
+    with duckdb.connect() as duck:
+        duck.execute("SET memory_limit = '2GB'")
+        duck.execute("SET preserve_insertion_order = false")
+        duck.execute("CREATE SCHEMA ledger")
+        for macro in MACROS:
+            duck.execute(macro)
+        load_parts(duck, engine_url, _parts(after, after_analysis))
+        duck.execute(f"SET VARIABLE estate = '{estate_digest(estate)}'")
+        duck.execute(_SHAPES)
+        cursor = duck.execute(_NEW)
+        names = [column[0] for column in cursor.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    with engine.connect() as connection:
+        return _questions(connection, rows)
+
+
+def _table(mapped: type[Base]) -> Table:
+    return Base.metadata.tables[mapped.__tablename__]
+
+
+def _parts(after: int, after_analysis: int) -> list[Part]:
+    grants = analyses = "true"
+    keys = ""
+    if after:
+        judged = f"SELECT key_arn FROM key_analysis WHERE version_id > {after_analysis:d}"
+        grants = f"(version_id > {after:d} OR (valid_to IS NULL AND key_arn IN ({judged})))"
+        analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
+        keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
+    return [
+        Part(_table(KeyGrant), _GRANT, grants),
+        Part(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
+        Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
+        Part(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
+        Part(_table(AccessPolicy), ("policy_hash", "looks", "denies")),
+    ]
+
+
+def estate_digest(estate: Estate) -> str:
+    """Equal for estates in which the same accounts are ours."""
+    paths = sorted(estate.organization_paths.items())
+    return content_hash([estate.organization_id, sorted(estate.accounts), paths]).hex()
+
+
+def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrants:
+    hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["denies"]}
+    texts: dict[bytes, str] = {}
+    if hashes:
+        query = (
+            "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
+            "(SELECT policy_hash FROM access_policy WHERE denies <> '')"
+        )
+        texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
+    tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["denies"]})
+    asked = AskedGrants([], {})
+    # Keys with one analysis are alike: those of one policy follow each other, and the policy is read once for all of them.
+    alike: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
+        arn = alike.setdefault(row["policy_analysis"], row["key_arn"]) if row["denies"] else row["key_arn"]
+        analysis_id = bytes.fromhex(row["analysis_id"])
+        names = aliases.get(arn)
+        facts = KeyFacts(
+            arn,
+            row["account"],
+            None,
+            tags.get(arn),
+            None if names is None else tuple(sorted(names)),
+            row["key_spec"],
+            row["key_usage"],
+        )
+        grant = Grant(
+            "",
+            "",
+            None,
+            row["grantee"],
+            row["grantee_service"],
+            row["retiring"],
+            row["retiring_service"],
+            row["issuing"],
+            row["operations"],
+            row["constraints"],
+        )
+        received = None
+        if row["denies"]:
+            policy_hash = bytes.fromhex(row["policy_hash"])
+            received = texts[policy_hash]
+            asked.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])
+        asked.questions.append(Question(analysis_id, received, facts, grant))
+    return asked

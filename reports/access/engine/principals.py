@@ -1,0 +1,116 @@
+"""Who a policy or grant names: the kind of principal, its account, and whether that account is a known party.
+
+This says who is *named*. Whether the named can use the key depends on conditions, denials and their own IAM policies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from reports.access.engine.policy_parser import Named, Statement
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_IDENTITY = re.compile(r"arn:[a-z0-9-]+:(iam|sts)::([0-9]{12}):(.+)", re.DOTALL)
+_RESOURCE = re.compile(r"(root$|[a-z-]+/)[^*?]*\Z", re.DOTALL)
+# IAM shows the unique id of a user, role or group that was deleted in place of its ARN.
+_UNIQUE_ID = re.compile(r"A(?:ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,124}")
+_SERVICE = re.compile(
+    r"[a-z0-9.-]+\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|aws\.internal|amazon\.com|aws\.amazon\.com)"
+)
+_TYPES = {
+    "root": "account",
+    "role/": "role",
+    "user/": "user",
+    "assumed-role/": "session",
+    "federated-user/": "session",
+    "saml-provider/": "federated",
+    "oidc-provider/": "federated",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A named principal. ``organization`` is set where the statement narrows everyone to one organization."""
+
+    written: str
+    type: str
+    """account, role, user, session, federated, service, public, deleted, canonical or unknown."""
+    account: str | None = None
+    organization: str | None = None
+
+
+def classify(named: Named) -> Principal:
+    """Say what a named principal is. A bare account id is the same as the account's root; wildcards are no names."""
+    value = named.value
+    if named.kind == "Service":
+        return Principal(value, "unknown" if "*" in value or not value else "service")
+    if named.kind == "CanonicalUser":
+        return Principal(value, "canonical")
+    identity = _IDENTITY.fullmatch(value)
+    account = identity[2] if identity else None
+    if named.kind == "Federated":
+        return Principal(value, "unknown" if "*" in value or not value else "federated", account)
+    if named.kind != "AWS":
+        return Principal(value, "unknown", account)
+    if value == "*":
+        return Principal(value, "public")
+    if _ACCOUNT.fullmatch(value):
+        return Principal(value, "account", value)
+    if _UNIQUE_ID.fullmatch(value):
+        return Principal(value, "deleted")
+    if identity and (resource := _RESOURCE.fullmatch(identity[3])):
+        return Principal(value, _TYPES.get(resource[1], "unknown"), account)
+    if _SERVICE.fullmatch(value):  # grants name services in the same field as everyone else
+        return Principal(value, "service")
+    return Principal(value, "unknown", account)
+
+
+def named(statement: Statement) -> tuple[Principal, ...]:
+    """Whom a statement names.
+
+    NotPrincipal names everyone (but those listed). ``*`` counts as the account or the organization where a plain equality
+    on the caller says so, which is how AWS documents to write that.
+    """
+    if statement.principal_kind == "NotPrincipal":
+        return (Principal("*", "public"),)
+    found: list[Principal] = []
+    for principal in map(classify, statement.principals):
+        if principal.type == "public":
+            found += _narrowed(principal, statement.conditions)
+        else:
+            found.append(principal)
+    return tuple(dict.fromkeys(found))
+
+
+def known_parties(configured: Iterable[tuple[str, Iterable[str]]] = ()) -> dict[str, str]:
+    """Account id to party name: the published ones, then the configured ones, which win."""
+    text = resources.files("reports.access.engine").joinpath("parties.yaml").read_text(encoding="utf-8")
+    published = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader only makes texts, lists and mappings
+    parties = {account: entry["name"] for entry in published for account in entry["accounts"]}
+    return parties | {account: name for name, accounts in configured for account in accounts}
+
+
+def _narrowed(everyone: Principal, conditions: Mapping[str, Any]) -> list[Principal]:
+    accounts, organizations = set(), set()
+    for operator, block in conditions.items():
+        if operator.lower() not in {"stringequals", "stringlike"} or not isinstance(block, Mapping):
+            continue
+        for key, value in block.items():
+            values = value if isinstance(value, list) else [value]
+            if not values or not all(isinstance(item, str) for item in values):
+                continue
+            if key.lower() in {"kms:calleraccount", "aws:principalaccount"} and all(map(_ACCOUNT.fullmatch, values)):
+                accounts.update(values)
+            if key.lower() == "aws:principalorgid" and not any("*" in item or "?" in item for item in values):
+                organizations.update(values)
+    if accounts:
+        return [Principal(everyone.written, "account", account) for account in sorted(accounts)]
+    if organizations:
+        return [Principal(everyone.written, "public", organization=item) for item in sorted(organizations)]
+    return [everyone]

@@ -1,0 +1,86 @@
+"""What a question is about: a key, or a resource with the keys that it is under; by ARN, id, alias or name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.answers import identifier_lookup
+from reports.answers.repository import Facts
+from reports.answers.version_diff import rows
+from reports.mart.errors import QueryError
+from reports.mart.result_writers import printable
+
+SECRET = "AWS::SecretsManager::Secret"  # noqa: S105 - the name of a type of resource
+_SHOWN = 8
+_KEYS = """
+SELECT key_arn FROM keys WHERE key_arn = $text OR key_id = $text OR 'key/' || key_id = $text
+UNION
+SELECT a.target_key_arn FROM aliases a
+WHERE a.target_key_arn IS NOT NULL
+  AND (a.alias_arn = $text OR a.alias_name = $text OR ($bare AND a.alias_name = 'alias/' || $text))
+ORDER BY 1
+"""
+# Snapshots and backups are named by their ARN only: their names are often those of what they were taken of.
+_RESOURCES = """
+SELECT resource_arn, resource_type, name, account_id, region FROM resources
+WHERE resource_arn = $text OR (name = $text AND resource_type IN (
+  'AWS::SecretsManager::Secret', 'AWS::RDS::DBInstance', 'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster',
+  'AWS::DocDB::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::Neptune::DBInstance', 'AWS::ElastiCache::ReplicationGroup',
+  'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache', 'AWS::S3::Bucket'))
+ORDER BY resource_arn
+"""
+_NEAR = """
+SELECT DISTINCT name FROM resources WHERE name IS NOT NULL AND jaro_winkler_similarity(lower(name), lower($text)) >= 0.85
+ORDER BY name LIMIT 3
+"""
+_USAGE = "SELECT * FROM key_usage WHERE resource_arn = $arn ORDER BY role, position"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A key (``resource`` is None), or a resource and its rows of view key_usage."""
+
+    arn: str
+    resource: dict[str, Any] | None = None
+    usage: tuple[dict[str, Any], ...] = ()
+
+
+def find(facts: Facts, text: str) -> Thing:
+    """The one key or resource that is meant. Raises QueryError (exit code 2) for none, with a hint, and for several."""
+    text = text.strip()
+    values = {"text": text}
+    bare = not text.startswith(("alias/", "arn:"))
+    keys = [row["key_arn"] for row in rows(facts.duck, _KEYS, values | {"bare": bare})]
+    resources = rows(facts.duck, _RESOURCES, values)
+    arns = [*keys, *(row["resource_arn"] for row in resources)]
+    if len(arns) > 1:
+        raise QueryError(_several(text, arns))
+    if keys:
+        return Thing(keys[0])
+    if resources:
+        arn = resources[0]["resource_arn"]
+        return Thing(arn, resources[0], tuple(rows(facts.duck, _USAGE, {"arn": arn})))
+    raise QueryError(_none(facts, text))
+
+
+def _several(text: str, arns: Sequence[str]) -> str:
+    more = f" and {len(arns) - _SHOWN} more" if len(arns) > _SHOWN else ""
+    listed = ", ".join(map(printable, arns[:_SHOWN]))
+    return f"{printable(text)!r} means {len(arns)} things: choose one by its ARN: {listed}{more}"
+
+
+def _none(facts: Facts, text: str) -> str:
+    near = [printable(row["name"]) for row in rows(facts.duck, _NEAR, {"text": text})]
+    hint = ""
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        try:
+            gone = identifier_lookup.keys(facts.duck, text)
+        except QueryError as error:
+            hint = str(error).partition(": ")[2]
+        else:
+            hint = f"there was {gone.key_arns[0]}; ask with --as-of a moment at which it was there"
+    return f"there is no key, alias, secret, database or bucket {printable(text)!r} in the ledger: {hint}"

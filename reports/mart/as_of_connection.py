@@ -1,0 +1,83 @@
+"""The mart as of an earlier run: the same file, with the same views over what was known then, in memory.
+
+Nothing is rebuilt: versions that began later are left out, and those that ended later are open again. Each query computes
+the views that it names (a second or so for a million keys), where the mart's own file has the costly ones stored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from models.tables import facets
+from reports.mart import change_text_compression, view_loader
+from reports.mart.as_of import Moment, moments, resolve
+from reports.mart.connection import CATALOG, Limits, attached, locked
+from reports.mart.errors import MartError
+from reports.mart.macros import MACROS
+
+WHOLE = "whole"
+"""The catalog of the file itself."""
+_OF_A_RUN = frozenset({"scope_run", change_text_compression.TABLE, "delivery", "key_last_use_asked"})
+
+
+def connect(
+    path: Path, as_of: str | int, *, stored: bool = False, limits: Limits | None = None
+) -> tuple[duckdb.DuckDBPyConnection, Moment]:
+    """Open a mart as of a run or date (see :func:`reports.mart.as_of.resolve`), for reading.
+
+    With ``stored``, for who asks many questions, the costly views are computed once. Raises MartError or QueryError.
+    """
+    connection = opened(path)
+    try:
+        moment = resolve(moments(connection), as_of)
+        ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
+        connection.execute(change_text_compression.VIEW)
+        view_loader.create(connection, moment.run_id, stored=stored)
+        if stored:
+            connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
+        locked(connection, limits)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, moment
+
+
+def opened(path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection with the mart's file as catalog ``whole``, in use, and an empty catalog ``mart`` in memory."""
+    connection = attached(path, WHOLE)
+    connection.execute(f"ATTACH ':memory:' AS {CATALOG} (COMPRESS)")
+    connection.execute(f"USE {WHOLE}")
+    if not set(facets()) <= set(_tables(connection)):
+        connection.close()
+        raise MartError(f"{path} is not a mart of this version: rebuild it with `kmsledger mart`")
+    return connection
+
+
+def ledger(connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, tables: bool = False) -> None:
+    """Fill catalog ``mart`` with a ledger of its own, from SELECTs by table name, and use it.
+
+    The SELECTs name tables with their catalog (``whole.ledger``). As views they cost nothing until they are read.
+    """
+    connection.execute(f"USE {CATALOG}")
+    connection.execute("CREATE SCHEMA ledger")
+    for macro in MACROS:
+        connection.execute(macro)
+    for table, select in selects.items():
+        kind = "TABLE" if tables and table in facets() else "VIEW"
+        connection.execute(f'CREATE {kind} ledger."{table}" AS {select}')
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{WHOLE}' AND schema_name = 'ledger'"
+    return [name for (name,) in connection.execute(query).fetchall()]
+
+
+def _until(table: str, run_id: int) -> str:
+    """What a table of the ledger held after a run. The runs stay, so that it can be told how many came later."""
+    source = f'SELECT * FROM {WHOLE}.ledger."{table}"'
+    if table in facets():
+        known_end = f"CASE WHEN valid_to <= {run_id:d} THEN valid_to END AS valid_to"
+        return f"{source.replace('*', f'* REPLACE ({known_end})', 1)} WHERE valid_from <= {run_id:d}"
+    return f"{source} WHERE run_id <= {run_id:d}" if table in _OF_A_RUN else source

@@ -1,0 +1,170 @@
+"""The views as Parquet files for a data lake: a folder a view, in it a partition a date, each file replaced at once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+
+from reports.mart import as_of_connection
+from reports.mart.as_of import Moment, moments, resolve
+from reports.mart.connection import CATALOG, Limits, connect, literal, quoted
+from reports.mart.errors import MartError, QueryError
+from reports.mart.result_writers import OutputError
+from reports.mart.view_loader import views
+
+PARTITIONS = {"account": "account_id", "region": "region"}
+"""Ways to divide a date's rows further: the name in the path, and the column whose values it has.
+
+The names differ from the columns', which stay in the files: readers that guess types from paths would make a number of an
+account id and lose its zeros.
+"""
+NULL = "__HIVE_DEFAULT_PARTITION__"
+_FILE = "part.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What became of one view."""
+
+    view: str
+    rows: int
+    files: int
+    folder: Path
+
+
+def export(
+    mart: Path,
+    folder: Path,
+    names: Sequence[str] = (),
+    partition: Sequence[str] = (),
+    *,
+    as_of: str | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Exported]:
+    """Write views (by default all but the histories) below a folder: VIEW/run_date=YYYY-MM-DD/part.parquet.
+
+    With ``partition`` (names of PARTITIONS) a date's folder is divided further, for views that have the column. A view is
+    written beside and moved in file by file; doing it again gives the same files. Of a date with several runs the one exported
+    last remains. Raises QueryError, MartError or OutputError.
+    """
+    with _staging(folder) as staging:
+        connection, moment = _connected(mart, as_of, limits or Limits(), staging)
+        try:
+            for name in _chosen(connection, names):
+                date = folder / name / f"run_date={moment.started_at:%Y-%m-%d}"
+                yield _view(connection, name, date, staging, partition)
+        finally:
+            connection.close()
+
+
+def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[str]:
+    shipped = [view.name for view in views()]
+    query = (
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? AND table_schema = 'main' ORDER BY 1"
+    )
+    known = [name for (name,) in connection.execute(query, [CATALOG]).fetchall()]
+    for name in names:
+        if name not in known:
+            raise QueryError(f"there is no view {name!r}; there are {', '.join(known)}")
+    return list(dict.fromkeys(names)) or shipped
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A place on the same file system, so that moving in is one step."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".kmsledger-", dir=folder)).absolute()
+    except OSError as error:
+        raise _refused(folder, error) from error
+    try:
+        yield staging
+    except OSError as error:
+        raise _refused(folder, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # only when nothing was written: then it is as empty as before
+            folder.rmdir()
+
+
+def _refused(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{folder} cannot be written ({error.strerror}): free disk space or give this user write permission; every file there "
+        "is whole, as it was or as it is now"
+    )
+
+
+def _connected(
+    mart: Path, as_of: str | None, limits: Limits, staging: Path
+) -> tuple[duckdb.DuckDBPyConnection, Moment]:
+    limits = Limits(limits.memory, limits.spill or staging, limits.spill_size, folder=staging)
+    if as_of is not None:
+        return as_of_connection.connect(mart, as_of, limits=limits)
+    connection = connect(mart, limits)
+    try:
+        (run_id,) = connection.execute("SELECT max(run_id) FROM runs").fetchone() or (None,)
+        return connection, resolve(moments(connection), run_id)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _view(
+    connection: duckdb.DuckDBPyConnection, name: str, date: Path, staging: Path, partition: Sequence[str]
+) -> Exported:
+    written: list[Path] = []
+    try:
+        whole = staging / f"{name}.parquet"
+        columns = [row[0] for row in connection.execute(f'DESCRIBE "{name}"').fetchall()]
+        divided = [one for one in PARTITIONS if one in partition and PARTITIONS[one] in columns]
+        names = [PARTITIONS[one] for one in divided]
+        order = f" ORDER BY {', '.join(names)}" if names else ""
+        connection.sql(f'SELECT * FROM "{name}"{order}').write_parquet(str(whole), compression="zstd")
+        source = f"read_parquet({quoted(literal(whole))})"
+        (rows,) = connection.execute(f"SELECT count(*) FROM {source}").fetchone() or (0,)
+        if not names:
+            written.append(_moved(whole, date / _FILE))
+        else:
+            for values in connection.execute(f"SELECT DISTINCT {', '.join(names)} FROM {source}").fetchall():
+                part = staging / _FILE
+                condition = " AND ".join(f"{column} IS NOT DISTINCT FROM ?" for column in names)
+                relation = connection.sql(f"SELECT * FROM {source} WHERE {condition}", params=list(values))
+                relation.write_parquet(str(part), compression="zstd")
+                place = "/".join(f"{one}={_encoded(value)}" for one, value in zip(divided, values, strict=True))
+                written.append(_moved(part, date / place / _FILE))
+            whole.unlink()
+    except duckdb.OutOfMemoryException as error:
+        raise MartError(f"view {name} needs more memory than it was given: give it more with --memory") from error
+    except duckdb.Error as error:
+        raise OutputError(f"view {name} cannot be exported: {str(error).splitlines()[0]}") from error
+    _cleared(date, written)
+    return Exported(name, rows, len(written), date)
+
+
+def _encoded(value: Any) -> str:
+    """A value as part of a path: as Hive writes it, with nothing in it that a file system or reader could take otherwise."""
+    return NULL if value is None or value == "" else quote(str(value), safe="").replace(".", "%2E")
+
+
+def _moved(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return source.replace(target)
+
+
+def _cleared(date: Path, written: Iterable[Path]) -> None:
+    """Take away files of an earlier export of the same date that this one has no rows for, or divided otherwise."""
+    keep = set(written)
+    for path in sorted(date.rglob(_FILE)):
+        if path not in keep:
+            path.unlink()
+    for path in sorted((path for path in date.rglob("*=*") if path.is_dir()), reverse=True):
+        with suppress(OSError):  # it still has files, ours or others'
+            path.rmdir()

@@ -1,0 +1,231 @@
+"""The analysts' vocabulary: views/*.sql with their descriptions, as-of macros, and the histories behind them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import takewhile
+
+import duckdb
+
+from reports.mart.connection import quoted
+
+_HEADER = re.compile(r"--([ !:]) ?(.*)")
+_COLUMNS_OF = "columns of "
+_PARAMETER = re.compile(r"\bas_of_run\b")
+_OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
+"""A view that builds on another names that one's macro; beside a view that answers for the same run, that is the view."""
+_WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view: its SELECT with the parameter ``as_of_run``, and what it and its columns mean."""
+
+    name: str
+    text: str
+    columns: dict[str, str]
+    select: str
+    stored: bool
+    """Computed once, when the mart is built, because every reader needs it and it costs joins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    table: str
+    text: str
+    columns: str
+    source: str = ""
+    where: str = ""
+
+
+# Region and account are the fourth and fifth part of a key ARN.
+_KEY_PLACE = "split_part(f.key_arn, ':', 5) AS account_id, split_part(f.key_arn, ':', 4) AS region"
+_HISTORIES = {
+    "accounts_history": _History(
+        "account",
+        "The versions of accounts.",
+        "f.account_id, f.name, f.email, f.state, f.ou_path, f.ou_ids, f.joined_at, f.is_management, f.selection",
+    ),
+    "keys_history": _History(
+        "key_metadata",
+        "The versions of the keys' metadata.",
+        f"f.key_arn, {_KEY_PLACE}, f.manager, f.state, f.enabled, f.description, f.key_usage, f.key_spec, f.origin, "
+        "f.created_at, f.deletion_date, f.pending_window_days, f.material_expires_at, f.expiration_model, "
+        "f.multi_region, f.multi_region_type, f.primary_arn, f.replica_arns, f.custom_key_store_id",
+    ),
+    "aliases_history": _History(
+        "alias",
+        "The versions of aliases: which key they pointed at, when.",
+        "f.alias_arn, f.alias_name, f.account_id, f.region, f.target_key_arn, f.created_at, f.updated_at",
+    ),
+    "key_policies_history": _History(
+        "key_policy",
+        "The policies that keys had.",
+        f"f.key_arn, {_KEY_PLACE}, d.canonical AS policy, d.received",
+        "JOIN ledger.policy_document d USING (policy_hash)",
+    ),
+    "grants_history": _History(
+        "key_grant",
+        "The grants that keys had.",
+        f"f.key_arn, {_KEY_PLACE}, f.grant_id, f.name, f.grantee_principal, f.grantee_service_principal, "
+        "f.retiring_principal, f.retiring_service_principal, f.issuing_account, f.operations, f.constraints, f.created_at",
+    ),
+    "key_tags_history": _History(
+        "tag",
+        "The values that tags of keys had.",
+        "f.resource_arn AS key_arn, split_part(f.resource_arn, ':', 5) AS account_id, "
+        "split_part(f.resource_arn, ':', 4) AS region, f.tag_key, f.tag_value",
+        where="WHERE split_part(f.resource_arn, ':', 3) = 'kms'",
+    ),
+    "resources_history": _History(
+        "resource",
+        "The versions of resources.",
+        "f.resource_arn, f.resource_type, f.account_id, f.region, f.name, f.status, f.encryption, f.created_at, "
+        "f.deletion_at, f.details",
+    ),
+    "key_usage_history": _History(
+        "key_usage",
+        "The keys that resources used.",
+        "f.resource_arn, f.role, f.position, f.key_arn, f.key_class, f.reason",
+    ),
+    "iam_principals_history": _History(
+        "iam_principal",
+        "The versions of IAM users and roles, with the trust policies of roles.",
+        "f.arn, f.account_id, f.type, f.name, f.path, f.unique_id, f.created_at, f.permissions_boundary_arn, "
+        "d.canonical AS trust_policy",
+        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+    ),
+    "resource_policies_history": _History(
+        "resource_policy",
+        "The policies that resources had; one without a policy is a version too.",
+        "f.resource_arn, f.policy_hash IS NOT NULL AS has_policy, d.canonical AS policy, d.received",
+        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+    ),
+    "findings_history": _History(
+        "finding",
+        "The verdicts of rules over time, of all that is or ever was a problem.",
+        "f.rule_id, f.severity, f.status, f.verdict, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason, f.waiver",
+    ),
+    "rule_results_history": _History(
+        "rule_result",
+        "How many resources had which status under a rule, by account and region, over time.",
+        "f.rule_id, f.account_id, f.region, f.passed AS pass, f.failed AS fail, f.unknown, f.not_applicable, f.waived",
+    ),
+}
+_HISTORY_COLUMNS = {
+    "valid_from": "The run that first saw this version.",
+    "valid_to": "The run that saw it changed or gone; empty for the last known version.",
+    "valid_from_at": "When that first run began.",
+    "valid_to_at": "When that last run began.",
+}
+_HISTORY_SELECT = """
+SELECT {columns}, f.valid_from, f.valid_to, b.started_at AS valid_from_at, e.started_at AS valid_to_at
+FROM ledger.{table} f
+LEFT JOIN ledger.run b ON b.run_id = f.valid_from
+LEFT JOIN ledger.run e ON e.run_id = f.valid_to
+{source} {where}
+"""
+
+
+@cache
+def views() -> tuple[View, ...]:
+    """The views as shipped, in the order in which they build on each other."""
+    folder = resources.files("reports.mart").joinpath("views")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    found: dict[str, View] = {}
+    for file in files:
+        view = _view(file.name, file.read_text(encoding="utf-8"), found)
+        found[view.name] = view
+    return tuple(found.values())
+
+
+def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, kept: Collection[str] = ()) -> None:
+    """Create views and macros in the mart; the views answer as of the run ``as_of``.
+
+    Without ``stored`` nothing is computed in advance. Views in ``kept`` are stored already, and up to date.
+    """
+    described: dict[str, str] = {}
+    duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
+    for view in views():
+        duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
+        kind = "TABLE" if stored and view.stored else "VIEW"
+        if view.name not in kept:
+            duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {fixed(view.select, as_of)}")
+        _comment(duck, kind, view.name, view.text, view.columns)
+        described = view.columns | described
+    for name, history in _HISTORIES.items():
+        select = _HISTORY_SELECT.format(
+            columns=history.columns, table=history.table, source=history.source, where=history.where
+        )
+        duck.execute(f"CREATE OR REPLACE VIEW {name} AS {select}")
+        columns = [row[0] for row in duck.execute(f"DESCRIBE {name}").fetchall()]
+        base = next((view.columns for view in views() if view.name == name.removesuffix("_history")), {})
+        texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
+        _comment(duck, "VIEW", name, history.text, texts)
+    duck.execute("COMMIT")
+
+
+def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
+    """Compute stored views again, after what they are made of changed."""
+    for view in views():
+        if view.name in names:
+            duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {fixed(view.select, as_of)}")
+            _comment(duck, "TABLE", view.name, view.text, view.columns)
+
+
+def fixed(select: str, as_of: int) -> str:
+    """The SELECT of a view for one run."""
+    return _PARAMETER.sub(str(int(as_of)), _OF_VIEW.sub(r"\1", select))
+
+
+def inlined(select: str) -> str:
+    """A SELECT of the shipped form without WITH: DuckDB 1.4 reads no macro with one that DuckDB 2 has written."""
+    parts = []
+    rest = select
+    while match := _WITH.match(rest):
+        parts.append((match["name"], match["body"]))
+        rest = rest[match.end() :]
+    rest = rest.removeprefix(")\n")
+    known: dict[str, str] = {}
+    for name, body in parts:
+        known[name] = _filled_in(body, known)
+    return _filled_in(rest, known)
+
+
+def _filled_in(select: str, parts: dict[str, str]) -> str:
+    if not parts:
+        return select
+    reference = re.compile(rf"\b(FROM|JOIN) ({'|'.join(parts)})\b(?! AS)( [a-z_]+\b)?")
+    return reference.sub(lambda found: f"{found[1]} ({parts[found[2]]}){found[3] or ' ' + found[2]}", select)
+
+
+def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, columns: dict[str, str]) -> None:
+    duck.execute(f"COMMENT ON {kind} {name} IS {quoted(text)}")
+    for column, meaning in columns.items():
+        duck.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(meaning)}')
+
+
+def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
+    """Read a view's file: ``--`` what it is, ``--:`` a column, ``--!`` stored, or that it has the columns of an earlier view."""
+    title: list[str] = []
+    columns: dict[str, str] = {}
+    stored = False
+    lines = text.splitlines()
+    matches = list(takewhile(lambda match: match is not None, map(_HEADER.fullmatch, lines)))
+    for match in filter(None, matches):
+        sign, rest = match.groups()
+        if sign == ":":
+            column, _, meaning = rest.partition(" | ")
+            columns[column] = meaning
+        elif sign == "!":
+            stored = stored or rest == "stored"
+            if rest.startswith(_COLUMNS_OF):
+                columns |= earlier[rest.removeprefix(_COLUMNS_OF)].columns
+        else:
+            title.append(rest)
+    name = file.removesuffix(".sql").partition("_")[2]
+    return View(name, " ".join(title), columns, "\n".join(lines[len(matches) :]), stored)

@@ -1,0 +1,151 @@
+"""Published frameworks: which controls ask for what a rule demands. Data in frameworks/*.yaml, one file a version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import duckdb
+import yaml
+
+from models.errors import UserError
+from models.settings.yaml_loader import LOADER
+
+_KEYS = ("id", "title", "version", "source", "checked", "controls")
+_ID = re.compile(r"[a-z][a-z0-9]*(?:[-.][a-z0-9]+)*")
+_DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d")
+
+
+class FrameworkError(UserError):
+    """A file of a framework does not keep to its form."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control: what it asks, in our own words, and the rules that answer it."""
+
+    control_id: str
+    title: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """One version of a framework, as far as it concerns keys and what they encrypt."""
+
+    framework_id: str
+    title: str
+    version: str
+    source: str
+    """The public address of the standard."""
+    checked: str
+    """The day on which the mapping was compared with the source."""
+    controls: tuple[Control, ...]
+
+    @property
+    def name(self) -> str:
+        """Title and version, as people cite it."""
+        return f"{self.title} {self.version}".strip()
+
+
+@cache
+def load_frameworks() -> tuple[Framework, ...]:
+    """The frameworks as shipped, by id. Raises FrameworkError with file and line."""
+    folder = resources.files("reports.rules").joinpath("frameworks")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return tuple(parse_framework(file.name, file.read_text(encoding="utf-8")) for file in files)
+
+
+@cache
+def controls_by_rule() -> dict[str, tuple[str, ...]]:
+    """The controls that each rule answers, as ``CIS AWS Foundations Benchmark 3.0.0 - 3.6``."""
+    found: dict[str, list[str]] = {}
+    for framework in load_frameworks():
+        for control in framework.controls:
+            for rule_id in control.rules:
+                found.setdefault(rule_id, []).append(f"{framework.name} - {control.control_id}")
+    return {rule_id: tuple(names) for rule_id, names in found.items()}
+
+
+def prepare(duck: duckdb.DuckDBPyConnection) -> None:
+    """Make the mart's table ``ledger.framework_control``: one row for each rule of each control."""
+    duck.execute(
+        "CREATE OR REPLACE TABLE ledger.framework_control (framework VARCHAR, framework_title VARCHAR, version VARCHAR, "
+        "source VARCHAR, checked DATE, position INTEGER, control VARCHAR, title VARCHAR, rule_id VARCHAR)"
+    )
+    duck.executemany(
+        "INSERT INTO ledger.framework_control VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (*about, position, control.control_id, control.title, rule_id)
+            for one in load_frameworks()
+            for about in [(one.framework_id, one.title, one.version, one.source, one.checked)]
+            for position, control in enumerate(one.controls)
+            for rule_id in control.rules
+        ],
+    )
+
+
+def parse_framework(source: str, text: str) -> Framework:
+    """Read one file. Raises FrameworkError with the file, the line, and what was expected."""
+    try:
+        node = yaml.compose(text, Loader=LOADER)
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise FrameworkError(f"{source}:{line}: no valid YAML: {error.problem}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise FrameworkError(f"{source}:1: expected a mapping with {', '.join(_KEYS)}")
+    lines = _lines(source, node)
+    for key, line in lines.items():
+        if key not in _KEYS:
+            raise FrameworkError(f"{source}:{line}: {key!r} is no part of a framework; known are {', '.join(_KEYS)}")
+    for key in _KEYS[:-1]:
+        if not isinstance(values.get(key), str) or (key != "version" and not values[key].strip()):
+            raise FrameworkError(f"{source}:{lines.get(key, 1)}: expected a text for {key!r}")
+    checks = (
+        ("id", _ID.fullmatch(values["id"]) and source == f"{values['id']}.yaml", "the file's name, in lower case"),
+        ("source", values["source"].startswith("https://"), "an https address"),
+        ("checked", _DAY.fullmatch(values["checked"]), "a day as 2026-11-22"),
+        ("controls", isinstance(values.get("controls"), dict) and values["controls"], "controls by their id"),
+    )
+    for key, good, expected in checks:
+        if not good:
+            raise FrameworkError(f"{source}:{lines.get(key, 1)}: expected {expected} for {key!r}")
+    listed = next(value for key, value in node.value if key.value == "controls")
+    places = _lines(source, listed)
+    controls = [_control(source, places[name], name, one) for name, one in values["controls"].items()]
+    return Framework(
+        framework_id=values["id"],
+        title=values["title"],
+        version=values["version"],
+        source=values["source"],
+        checked=values["checked"],
+        controls=tuple(controls),
+    )
+
+
+def _lines(source: str, node: yaml.MappingNode) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise FrameworkError(f"{source}:{line}: {key.value!r} is already in line {lines[key.value]}")
+        lines[key.value] = line
+    return lines
+
+
+def _control(source: str, line: int, control_id: str, value: Any) -> Control:
+    complete = isinstance(value, dict) and set(value) == {"title", "rules"}
+    given: dict[str, Any] = value if complete else {"title": "", "rules": []}
+    title, rules = given["title"], given["rules"]
+    good = isinstance(title, str) and title.strip() and isinstance(rules, list) and rules
+    if not good or not all(isinstance(one, str) for one in rules) or len(set(rules)) != len(rules):
+        raise FrameworkError(
+            f"{source}:{line}: expected {{title: TEXT, rules: [RULE ...]}} for control {control_id!r}, each rule once"
+        )
+    return Control(control_id, title, tuple(rules))

@@ -1,0 +1,256 @@
+"""Examples as a ledger: every example's accounts in one database, written through the real migrations and merge."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from models.base import Facet
+from models.store.engine import connect, upgrade
+from models.store.last_use_queue import Asked
+from models.store.scd2_merge import Batch, merge
+from models.tables import (
+    Account,
+    AccountRegion,
+    Alias,
+    CustomKeyStore,
+    Gap,
+    IamAttachment,
+    IamGroup,
+    IamInlinePolicy,
+    IamListing,
+    IamManagedPolicy,
+    IamMembership,
+    IamPrincipal,
+    Key,
+    KeyGrant,
+    KeyLastUse,
+    KeyLastUseGap,
+    KeyMetadata,
+    KeyReference,
+    KeyRotationEvent,
+    KeyUsage,
+    Resource,
+    Run,
+    ScopeRun,
+    Tag,
+    Trail,
+    TrailListing,
+    TrailShadow,
+)
+from reports.rules.testing.fixture import GLOBAL, LAST_NIGHT, MANAGEMENT, ORGANIZATION, POLICY, Facts, Row
+
+_SEEN = frozenset({"complete", "partial"})
+_BY_SCOPE: tuple[type[Facet], ...] = (Key, Alias, CustomKeyStore, Trail, TrailListing, TrailShadow)
+_BY_KEY: tuple[type[Facet], ...] = (KeyGrant, KeyRotationEvent, Tag, KeyLastUseGap)
+_BY_ACCOUNT: tuple[type[Facet], ...] = (
+    IamListing,
+    IamPrincipal,
+    IamGroup,
+    IamMembership,
+    IamAttachment,
+    IamInlinePolicy,
+    IamManagedPolicy,
+    AccountRegion,
+)
+
+
+def write(url: str, variants: Sequence[Sequence[Facts]]) -> int:
+    """Write examples into a new ledger, each as its nights, the last of all on the same night; returns the last run."""
+    engine = connect(url)
+    try:
+        upgrade(engine)
+        nights = max(len(variant) for variant in variants)
+        run_id = 0
+        for ago in range(nights - 1, -1, -1):
+            shown = [(variant[-1 - ago], len(variant) > 1) for variant in variants if len(variant) > ago]
+            with engine.begin() as connection:
+                run_id = _run(connection, LAST_NIGHT - dt.timedelta(days=ago), [facts for facts, _ in shown])
+                merge(connection, run_id, _batch(shown))
+    finally:
+        engine.dispose()
+    return run_id
+
+
+def _run(connection: Connection, started: dt.datetime, shown: Iterable[Facts]) -> int:
+    ended = {"started_at": started, "finished_at": started + dt.timedelta(minutes=4)}
+    outcomes = [
+        {
+            "account_id": account,
+            "region": region,
+            "outcome": outcome,
+            "reason": None if outcome in _SEEN else f"the example says {outcome}",
+            **(ended if outcome in {*_SEEN, "failed"} else {"started_at": None, "finished_at": None}),
+            "calls": 40,
+            "gaps": 0,
+        }
+        for facts in shown
+        for (account, region), outcome in facts.outcomes.items()
+    ]
+    run_id: int = connection.execute(
+        insert(Run)
+        .values(
+            **ended,
+            status="complete" if all(one["outcome"] == "complete" for one in outcomes) else "partial",
+            version="examples",
+            caller_arn=f"arn:aws:sts::{MANAGEMENT}:assumed-role/KmsLedger/night",
+            partition="aws",
+            organization_id=ORGANIZATION,
+            management_account_id=MANAGEMENT,
+            accounts=0,
+            scopes=len(outcomes),
+            calls=0,
+            gaps=0,
+        )
+        .returning(Run.run_id)
+    ).scalar_one()
+    connection.execute(insert(ScopeRun), [one | {"run_id": run_id} for one in outcomes])
+    return run_id
+
+
+def _batch(shown: Sequence[tuple[Facts, bool]]) -> Batch:
+    batch = Batch()
+    home = {"name": "Example Organization", "email": "aws@example.org", "state": "ACTIVE", "ou_path": "/"}
+    home |= {"arn": f"arn:aws:organizations::{MANAGEMENT}:account/{ORGANIZATION}/{MANAGEMENT}", "ou_ids": "r-abcd"}
+    joined = dt.datetime(2020, 5, 1, tzinfo=dt.UTC)
+    more = {"joined_at": joined, "is_management": True, "selection": "excluded"}
+    batch.add(Account, account_id=MANAGEMENT, **home, **more)
+    managed: set[str] = set()
+    for facts, again in shown:
+        told: dict[type[Facet], list[Row]] = {**facts.rows, KeyUsage: _usage(facts)}
+        for facet, rows in told.items():
+            for row in rows:
+                if facet is IamManagedPolicy:
+                    if row["policy_arn"] in managed:
+                        continue
+                    managed.add(row["policy_arn"])
+                if not _hidden(facts, facet, row):
+                    batch.add(facet, **_stored(batch, row))
+        for row in facts.rows.get(KeyLastUse, ()):
+            _, _, _, region, account, _ = row["key_arn"].split(":", 5)
+            batch.asked.append(Asked(row["key_arn"], account, region, LAST_NIGHT))
+        if again:
+            _complete(batch, facts)
+    return batch
+
+
+def _stored(batch: Batch, row: Row) -> Mapping[str, Any]:
+    if POLICY not in row:
+        return row
+    text = row[POLICY]
+    values = {name: value for name, value in row.items() if name != POLICY}
+    return values | {"policy_hash": None if text is None else batch.document(text)}
+
+
+def _hidden(facts: Facts, facet: type[Facet], row: Row) -> bool:
+    """Of an account and region that was not entered nothing is seen."""
+    if facet in {Account, AccountRegion, Gap, KeyLastUseGap}:
+        return False
+    place = _place(facts, facet, row)
+    return place is not None and facts.outcomes.get(place, "complete") not in _SEEN
+
+
+def _place(facts: Facts, facet: type[Facet], row: Row) -> tuple[str, str] | None:
+    if "account_id" in row and facet is not Resource and "region" in row:
+        return row["account_id"], row["region"]
+    if facet is Resource:
+        return row["account_id"], row["listed_in"]
+    arn = str(row[facet.natural[0]])
+    if arn.startswith("arn:aws:kms:"):
+        return arn.split(":")[4], arn.split(":")[3]
+    for one in facts.rows.get(Resource, ()):
+        if one["resource_arn"] == arn:
+            return one["account_id"], one["listed_in"]
+    return None
+
+
+def _complete(batch: Batch, facts: Facts) -> None:
+    """State every listing whole that was not refused; only an example of several nights has anything to end."""
+    refused = {(row["account_id"], row["region"], row["operation"], row["subject"]) for row in facts.rows.get(Gap, ())}
+    listing: dict[type[Facet], str] = {Key: "ListKeys", Alias: "ListAliases", CustomKeyStore: "DescribeCustomKeyStores"}
+    of_key: dict[type[Facet], str] = {
+        KeyGrant: "ListGrants",
+        KeyRotationEvent: "ListKeyRotations",
+        Tag: "ListResourceTags",
+    }
+    for (account, region), outcome in facts.outcomes.items():
+        batch.complete(Gap, account, region)
+        if outcome not in _SEEN:
+            continue
+        for facet in _BY_SCOPE:
+            if (account, region, listing.get(facet, "DescribeTrails"), "") not in refused:
+                batch.complete(facet, account, region)
+        if region == GLOBAL:
+            for facet in _BY_ACCOUNT:
+                if (account, GLOBAL, "GetAccountAuthorizationDetails", "") not in refused:
+                    batch.complete(facet, account)
+        listed_for_nothing = not any(row[:2] == (account, region) and not row[3] for row in refused)
+        for kind in {row["resource_type"] for row in facts.rows.get(Resource, ())} if listed_for_nothing else ():
+            batch.complete(Resource, account, region, kind)
+    for row in facts.rows.get(Key, ()):
+        for facet in _BY_KEY:
+            where = (row["account_id"], row["region"])
+            if (*where, of_key.get(facet, ""), row["key_arn"]) not in refused and facts.outcomes.get(where) in _SEEN:
+                batch.complete(facet, row["key_arn"])
+    for row in facts.rows.get(Resource, ()):
+        if not any(subject == row["resource_arn"] for *_, subject in refused):
+            batch.complete(KeyReference, row["resource_arn"])
+            batch.complete(Tag, row["resource_arn"])
+
+
+def _usage(facts: Facts) -> list[Row]:
+    """The keys that references lead to, as the crawler links them: by the keys and aliases that the night shows."""
+    keys = {row["key_arn"] for row in facts.rows.get(Key, ()) if not _hidden(facts, Key, row)}
+    managers = {row["key_arn"]: row["manager"] for row in facts.rows.get(KeyMetadata, ())}
+    aliases = {row["alias_arn"]: row for row in facts.rows.get(Alias, ()) if not _hidden(facts, Alias, row)}
+    of_aws = {row["target_key_arn"] for row in aliases.values() if row["alias_name"].startswith("alias/aws/")}
+    refused = {
+        (row["account_id"], row["region"], row["operation"])
+        for row in facts.rows.get(Gap, ())
+        if row["service"] == "kms" and not row["subject"]
+    }
+    found: list[Row] = []
+    for row in facts.rows.get(KeyReference, ()):
+        key_arn, key_class, reason = _resolved(facts, row, keys, managers, aliases, of_aws, refused)
+        position = {name: row[name] for name in KeyUsage.natural}
+        found.append({**position, "key_arn": key_arn, "key_class": key_class, "reason": reason})
+    return found
+
+
+def _resolved(  # noqa: PLR0917 - what is known, spelled out
+    facts: Facts,
+    row: Row,
+    keys: set[str],
+    managers: Mapping[str, str | None],
+    aliases: Mapping[str, Row],
+    of_aws: set[str],
+    refused: set[tuple[str, str, str]],
+) -> tuple[str | None, str, str | None]:
+    if row["stated_class"]:
+        return None, row["stated_class"], row["reason"]
+    target, where = row["target_arn"], (row["target_account"], row["target_region"])
+    through_alias = ":alias/" in target
+    alias = aliases.get(target)
+    wanted = (alias["target_key_arn"] if alias else None) if through_alias else target
+    place = f"account {where[0]}, region {where[1]}"
+    if wanted in keys:
+        manager = managers.get(wanted)
+        if manager == "CUSTOMER":
+            return wanted, "customer", None
+        if manager == "AWS" or wanted in of_aws:
+            return wanted, "aws_managed", None
+        return wanted, "unknown", "the key exists, but it could not be described"
+    if ":alias/aws/" in target:
+        return wanted, "aws_managed", None if wanted else "the AWS managed key is not in the inventory"
+    if facts.outcomes.get(where) not in _SEEN:
+        return wanted, "not_crawled", f"{place} was not crawled"
+    if through_alias and (*where, "ListAliases") in refused:
+        return wanted, "unknown", f"the aliases of {place} could not be listed"
+    if not wanted:
+        return None, "dangling", f"there is no such alias in {place}, or it points to no key"
+    if (*where, "ListKeys") in refused:
+        return wanted, "unknown", f"the keys of {place} could not be listed"
+    return wanted, "dangling", f"the key no longer exists in {place}"

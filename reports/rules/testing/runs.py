@@ -1,0 +1,135 @@
+"""The nights of an example: each one's facts, from what the file states of it and what stayed from the night before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from models.tables import Account, AccountRegion, TrailListing
+from reports.rules.loader import RuleError
+from reports.rules.testing.builders import add_things, arns
+from reports.rules.testing.fixture import GLOBAL, HOME, MANAGEMENT, ORGANIZATION, OUTSIDE, VENDOR, Facts, account_of
+from reports.rules.testing.gap_mutations import take_away
+from reports.rules.testing.loader import Example, Lined
+
+
+def facts_of(example: Example, number: int) -> list[Facts]:
+    """The nights of an example, in accounts of its own. Raises RuleError with file and line."""
+    own, other = str(100000000000 + 2 * number), str(100000000001 + 2 * number)
+    nights: list[Facts] = []
+    spec: dict[str, Any] = {}
+    for stated in example.nights:
+        spec = _overlaid(spec, stated)
+        names = {
+            "account": own,
+            "other": other,
+            "region": HOME,
+            "organization": ORGANIZATION,
+            "management": MANAGEMENT,
+            "outside": OUTSIDE,
+            "vendor": VENDOR,
+        }
+        facts = Facts(own, other, names, source=example.source)
+        names |= {name: arn for name, arn in arns(facts, spec) if name not in names}
+        _places(facts, spec)
+        add_things(facts, spec)
+        for gap in spec.get("gaps") or ():
+            _state_gap(facts, gap)
+        nights.append(facts)
+    return nights
+
+
+def _overlaid(spec: Mapping[str, Any], stated: Lined) -> dict[str, Any]:
+    """Things stay from night to night, as far as they are not changed or removed; gaps and outcomes are each night's own."""
+    removed = set(stated.get("remove") or ())
+    result: dict[str, Any] = {name: value for name, value in spec.items() if isinstance(value, list) and name != "gaps"}
+    for section, value in stated.items():
+        if section == "remove":
+            continue
+        if not isinstance(value, list) or section == "gaps":
+            result[section] = value
+            continue
+        kept = {_identity(row): row for row in result.get(section, ())}
+        for row in value:
+            known = kept.get(_identity(row))
+            kept[_identity(row)] = _merged(known, row) if known is not None else row
+        result[section] = list(kept.values())
+    return {
+        name: [row for row in value if not isinstance(row, dict) or _identity(row) not in removed]
+        if isinstance(value, list) and name != "gaps"
+        else value
+        for name, value in result.items()
+    }
+
+
+def _identity(row: Mapping[str, Any]) -> Any:
+    return row.get("id") or row.get("name") or id(row)
+
+
+def _merged(known: Lined, row: Lined) -> Lined:
+    merged = Lined(row.line)
+    for one in (known, row):
+        merged.update(one)
+        merged.lines.update(one.lines)
+    return merged
+
+
+def _places(facts: Facts, spec: Mapping[str, Any]) -> None:
+    listed: Iterable[Any] = (
+        row
+        for section in ("keys", "aliases", "stores", "resources", "trails")
+        for row in spec.get(section) or ()
+        if isinstance(row, dict)
+    )
+    wanted = {(facts.own, HOME), (facts.other, HOME), (facts.own, GLOBAL), (facts.other, GLOBAL)}
+    wanted |= {(account_of(facts, row), str(row.get("region", HOME))) for row in listed}
+    outcomes = {(facts.own, HOME): str(spec["outcome"])} if spec.get("outcome") else {}
+    outcomes |= {(facts.own, str(region)): str(one) for region, one in (spec.get("regions") or {}).items()}
+    for account in (facts.own, facts.other):
+        stated = spec.get("organization") if account == facts.own else None
+        whole = stated or {}
+        facts.add(
+            Account,
+            whole,
+            account_id=account,
+            name="Example" if account == facts.own else "Other",
+            email=f"aws+{account}@example.org",
+            arn=f"arn:aws:organizations::{MANAGEMENT}:account/{ORGANIZATION}/{account}",
+            state="ACTIVE",
+            ou_path="/Production",
+            ou_ids="r-abcd/ou-abcd-11111111",
+            joined_at="2020-05-01",
+            is_management=False,
+            selection="crawled",
+        )
+    for account, region in sorted(wanted | set(outcomes)):
+        if account not in {facts.own, facts.other}:
+            continue
+        outcome = outcomes.get((account, region), "complete")
+        facts.outcomes[account, region] = outcome
+        if region not in {GLOBAL, "*"}:
+            selection = outcome if outcome in {"excluded", "disabled"} else "crawled"
+            status = "DISABLED" if outcome == "disabled" else "ENABLED"
+            facts.add(AccountRegion, {}, account_id=account, region=region, status=status, selection=selection)
+            if outcome in {"complete", "partial"}:
+                facts.add(TrailListing, {}, account_id=account, region=region)
+
+
+def _state_gap(facts: Facts, stated: Lined) -> None:
+    """A gap that an example states takes away what the operation would have told."""
+    action = str(stated.get("action", ""))
+    if ":" not in action:
+        raise RuleError(f"{facts.source}:{stated.line}: a gap needs an action, as kms:GetKeyPolicy")
+    for key, line in stated.lines.items():
+        if key not in {"action", "subject", "cause", "account", "region", "code", "message"}:
+            raise RuleError(f"{facts.source}:{line}: {key!r} is no part of a gap")
+    subject = str(stated.get("subject") or "")
+    region = stated.get("region")
+    take_away(
+        facts,
+        action,
+        subject=facts.names.get(subject, facts.text(subject)),
+        account=account_of(facts, stated),
+        region=str(region) if region else None,
+        cause=str(stated.get("cause") or "denied"),
+    )

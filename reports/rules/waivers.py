@@ -1,0 +1,127 @@
+"""Waivers: failures that are accepted for a while, from files into the mart, and onto the verdicts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+
+from models.settings import Settings, SettingsError
+from models.settings.waivers import Placed, read_waivers
+from models.settings.yaml_loader import Problem, quoted
+from reports.mart.policy_tables import fill
+from reports.rules.loader import Rule
+
+WAIVER_RULES = frozenset({"waiver-expired", "waiver-unused"})
+"""The rules about waivers themselves."""
+_COLUMNS = (
+    "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
+    "expires DATE, unknown_too BOOLEAN, source VARCHAR, waives INTEGER, undecided INTEGER, run_id INTEGER"
+)
+_OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR, owner VARCHAR"
+
+# A pattern without wildcards is looked up; only the others are tried on each problem of their rule.
+_MATCHES = r"""
+CREATE OR REPLACE TEMP TABLE waiver_match AS
+WITH problem AS (
+  SELECT v.rule, v.subject, v.verdict, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id, j.rule_id,
+    coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS arn, s.resource_name AS name
+  FROM ledger.verdict v
+  JOIN ledger.judged j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM ledger.waiver)
+  LEFT JOIN ledger.subject s ON s.subject = v.subject
+  LEFT JOIN ledger.place l ON l.place = v.place
+  WHERE v.verdict IN ('fail', 'unknown')
+), plain AS (
+  SELECT * FROM ledger.waiver WHERE NOT regexp_matches(resource, '[*?\[]')
+), pattern AS (
+  SELECT * FROM ledger.waiver WHERE regexp_matches(resource, '[*?\[]')
+), found AS (
+  SELECT p.*, w.waiver FROM problem p JOIN plain w ON w.rule_id = p.rule_id AND w.resource = p.arn
+  UNION
+  SELECT p.*, w.waiver FROM problem p JOIN plain w ON w.rule_id = p.rule_id AND w.resource = p.name
+  UNION
+  SELECT p.*, w.waiver FROM problem p JOIN pattern w ON w.rule_id = p.rule_id
+    AND (p.arn GLOB w.resource OR p.name GLOB w.resource)
+)
+SELECT f.rule, f.subject, f.arn, f.verdict, w.waiver, w.expires,
+  w.expires >= CAST(r.started_at AS DATE) AND (f.verdict = 'fail' OR w.unknown_too) AS applies
+FROM found f
+JOIN ledger.waiver w ON w.waiver = f.waiver AND (w.account_id IS NULL OR w.account_id = f.account_id)
+JOIN ledger.run r ON r.run_id = $run
+"""
+_COUNTS = """
+UPDATE ledger.waiver SET run_id = $run,
+  waives = (SELECT count(*) FROM waiver_match m WHERE m.waiver = ledger.waiver.waiver AND m.applies),
+  undecided = (SELECT count(*) FROM waiver_match m WHERE m.waiver = ledger.waiver.waiver AND m.verdict = 'unknown')
+WHERE rule_id IN (SELECT rule_id FROM ledger.judged)
+"""
+# Of several waivers the one that holds longest.
+_APPLIED = """
+UPDATE ledger.verdict v SET status = 'waived', waiver = w.waiver,
+  reason = 'Waived until ' || strftime(w.expires, '%Y-%m-%d') || ' (' || concat_ws(', ', w.owner, w.ticket) || '): '
+    || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule says: ' || v.reason
+FROM (
+  SELECT m.rule, m.subject, m.arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
+  GROUP BY m.rule, m.subject, m.arn
+) m JOIN ledger.waiver w ON w.waiver = m.waiver
+WHERE v.rule = m.rule AND {same}
+"""
+
+
+def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
+    """The waivers of all files. Raises SettingsError: what is wrong in a file, waivers that are there twice, unknown rules.
+
+    A waiver of a rule that is off is no mistake; ``rules`` are those in force.
+    """
+    found = read_waivers(settings.rules.waivers)
+    known = {rule.rule_id for rule in rules} | set(settings.rules.disable)
+    problems = []
+    for one in found:
+        if one.waiver.rule not in known:
+            expected = "the id of a rule (kmsledger rules list)"
+        elif one.waiver.rule in WAIVER_RULES:
+            expected = "another rule: what is said of waivers cannot be waived"
+        else:
+            continue
+        problems.append(Problem(one.file, one.line, one.column, "rule", quoted(one.waiver.rule), expected))
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable[Rule]) -> None:
+    """Fill ``ledger.waiver`` and ``ledger.owner`` with what the settings say. Raises SettingsError."""
+    waivers = (
+        {
+            "waiver": one.waiver.name,
+            "rule_id": one.waiver.rule,
+            "resource": one.waiver.resource,
+            "account_id": one.waiver.account,
+            "reason": one.waiver.reason,
+            "ticket": one.waiver.ticket,
+            "owner": one.waiver.owner,
+            "expires": one.waiver.expires.isoformat(),
+            "unknown_too": one.waiver.unknown,
+            "source": f"{one.file}:{one.line}",
+        }
+        for one in load_waivers(settings, rules)
+    )
+    owners = (
+        {"position": position, "tag": entry.tag, "account_id": account, "ou": entry.ou, "owner": entry.owner}
+        for position, entry in enumerate(settings.owners)
+        for account in entry.account or (None,)
+    )
+    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
+        fill(duck, Path(directory), "waiver", _COLUMNS, waivers)
+        fill(duck, Path(directory), "owner", _OWNER_COLUMNS, owners)
+
+
+def apply(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
+    """Give the verdicts that waivers cover the status ``waived``, and each waiver the number of them."""
+    duck.execute(_MATCHES, {"run": run_id})
+    duck.execute(_COUNTS, {"run": run_id})
+    for same in ("v.subject = m.subject", "m.subject IS NULL AND (v.unlisted ->> 'resource_arn') = m.arn"):
+        duck.execute(_APPLIED.format(same=same))
+    duck.execute("DROP TABLE waiver_match")

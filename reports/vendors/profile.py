@@ -1,0 +1,278 @@
+"""Vendor profiles: what a vendor's document asks of keys and roles, as data. docs/vendor-profiles.md explains every part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails
+
+from models.errors import UserError
+from models.settings.types import AnyText, Flag, Group, Text, Unset, matching, objection, whole
+from models.settings.yaml_loader import KeyPath, Problem, Source, key_text, quoted, read
+from reports.access.engine.kms_actions import matching as operations_of
+
+BUILT_IN = frozenset(
+    {
+        "key_account",
+        "key_arn",
+        "key_arns",
+        "key_region",
+        "partition",
+        "role_arn",
+        "tag_key",
+        "tag_operator",
+        "tag_value",
+    }
+)
+"""Placeholders that are filled in from the facts."""
+PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
+Json = Mapping[str, Any]
+Action = Annotated[str, matching(r"kms:[A-Za-z*?]+", "a KMS action such as kms:Decrypt or kms:ReEncrypt*")]
+Severity = Literal["critical", "high", "medium", "low", "info"]
+_NAME = matching(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", "lower-case words joined by hyphens")
+
+
+class VendorProfileError(UserError):
+    """A profile, or what the settings say of profiles, cannot be used. As text it is all problems, one a line."""
+
+    exit_code = 2
+
+
+class Parameter(Group):
+    """What the document leaves to the customer. The value of a secret one is shown nowhere."""
+
+    about: Text
+    default: Annotated[Text | None, Unset] = None
+    choices: tuple[Text, ...] = ()
+    secret: Flag = False
+
+
+class Property(Group):
+    """A property of the key and the values it may have."""
+
+    name: Literal["key_spec", "key_usage", "origin", "multi_region"]
+    expect: Annotated[tuple[Text, ...], Field(min_length=1)]
+    level: Literal["required", "recommended"] = "required"
+    why: Text
+
+
+class Keys(Group):
+    """Which keys a profile is about, and what they have to be."""
+
+    found_by: Literal["vendor_account", "role", "account_of_role", "configuration"] = "configuration"
+    dedicated: Flag = False
+    protected: Flag = False
+    protected_days: Annotated[int, whole(1, 365, "days")] = 30
+    delegation: Literal["expected", "any"] = "any"
+    regions: tuple[Text, ...] = ()
+    primary_region: Annotated[Text | None, Unset] = None
+    replica_regions: tuple[Text, ...] = ()
+    properties: tuple[Property, ...] = ()
+
+
+class TagMode(Group):
+    """One way to choose keys by a tag: those that have it are denied, or only those are granted."""
+
+    key: Text
+    value: Text
+    means: Literal["denied", "granted"]
+    letter_case: Literal["ignored", "counts"] = "ignored"
+    operator: Text = "StringEqualsIgnoreCase"
+
+
+class Tags(Group):
+    """The choice of keys by tags; the parameter `chosen_by` names the mode."""
+
+    chosen_by: Text
+    modes: Annotated[Mapping[str, TagMode], Field(min_length=1)]
+
+
+class Need(Group):
+    """Operations that somebody of the vendor's must be able to do: any principal of `account`, or a `role`."""
+
+    title: Text
+    account: Annotated[Text | None, Unset] = None
+    role: Annotated[Text | None, Unset] = None
+    role_account: Annotated[Text | None, Unset] = None
+    role_tags: Mapping[str, AnyText] = Field(default_factory=dict)
+    actions: Annotated[tuple[Action, ...], Field(min_length=1)]
+    also: tuple[Action, ...] = ()
+    conditions: Mapping[str, AnyText] = Field(default_factory=dict)
+    iam: Flag = False
+    statement: Json
+    statement_across: Json | None = None
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield a need of nobody or of two."""
+        if bool(data.get("account")) == bool(data.get("role")):
+            yield objection(("title",), "a need with either account or role")
+        yield from _unknown_actions(data)
+
+
+class Role(Group):
+    """The role in the customer's account: who may assume it, and what its policies allow."""
+
+    name: Text
+    account: Annotated[Text | None, Unset] = None
+    tags: Mapping[str, AnyText] = Field(default_factory=dict)
+    trusted: Annotated[Text | None, Unset] = None
+    trusted_account: Annotated[Text | None, Unset] = None
+    external_id: Literal["required", "not_asked"] = "not_asked"
+    actions: Annotated[tuple[Action, ...], Field(min_length=1)]
+    resources: Literal["keys", "any"] = "any"
+    trust_policy: Json | None = None
+    policy: Json
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield actions that are none, and a trust that is judged without a policy to show."""
+        yield from _unknown_actions(data)
+        if data.get("trusted") and not data.get("trust_policy"):
+            yield objection(("trusted",), "a trust_policy beside trusted, to show what is right")
+
+
+class Scenario(Group):
+    """What happens to the vendor's service, what to do, and how many days there are."""
+
+    effect: AnyText
+    fix: AnyText
+    days: Annotated[int, whole(1, 365, "days")] | None = None
+
+
+class Scenarios(Group):
+    """What can go wrong with a key."""
+
+    unshared: Scenario
+    disabled: Scenario
+    pending_deletion: Scenario
+    deleted: Scenario
+    unusable: Scenario
+
+
+class AliasMoves(Group):
+    """Services whose resources do not follow an alias to another key."""
+
+    services: Annotated[tuple[Text, ...], Field(min_length=1)]
+    effect: AnyText
+    fix: AnyText
+
+
+class Profile(Group):
+    """One vendor's document."""
+
+    id: Annotated[str, _NAME]
+    vendor: Text
+    title: Text
+    severity: Severity
+    source: AnyText = ""
+    about: AnyText
+    parameters: Mapping[str, Parameter] = Field(default_factory=dict)
+    keys: Keys = Field(default_factory=dict, validate_default=True)
+    tags: Tags | None = None
+    needs: Annotated[tuple[Need, ...], Field(min_length=1)]
+    role: Role | None = None
+    scenarios: Scenarios
+    alias_moves: AliasMoves | None = None
+    logging: AnyText = ""
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield placeholders without a parameter, and ways to find keys that lack what they go by."""
+        parameters = data.get("parameters")
+        known = {*BUILT_IN, *(parameters if isinstance(parameters, Mapping) else ())}
+        for path, name in _placeholders({key: value for key, value in data.items() if key != "parameters"}, ()):
+            if name not in known:
+                yield objection(path, f"a placeholder that is a parameter or one of {', '.join(sorted(BUILT_IN))}")
+        tags = data.get("tags")
+        chosen_by = tags.get("chosen_by") if isinstance(tags, Mapping) else None
+        if isinstance(chosen_by, str) and chosen_by not in known - BUILT_IN:
+            yield objection(("tags", "chosen_by"), "the name of a parameter")
+        keys = data.get("keys")
+        found_by = keys.get("found_by") if isinstance(keys, Mapping) else None
+        if found_by == "vendor_account" and "vendor_account" not in known:
+            yield objection(("keys", "found_by"), "a parameter vendor_account, by which keys are found")
+        if found_by in {"role", "account_of_role"} and not data.get("role"):
+            yield objection(("keys", "found_by"), "a role, by which keys are found")
+
+
+def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
+    """The profiles by id: shipped, and those of directories. Raises VendorProfileError with file, line and what is wrong."""
+    profiles: dict[str, Profile] = {}
+    origins: dict[str, str] = {}
+    with resources.as_file(resources.files("reports.vendors").joinpath("profiles")) as shipped:
+        files = [*sorted(shipped.glob("*.yaml")), *_own(directories)]
+        for file in files:
+            profile = read_profile(file)
+            if profile.id in profiles:
+                raise VendorProfileError(
+                    f"{file}: profile {profile.id} is already in {origins[profile.id]}: give it another id"
+                )
+            profiles[profile.id], origins[profile.id] = profile, file.name
+    return profiles
+
+
+def read_profile(file: Path) -> Profile:
+    """Read one profile. Raises VendorProfileError with all its problems."""
+    source = read(file, {})
+    problems = list(source.problems)
+    if source.values is not None:
+        try:
+            profile = Profile.model_validate(source.values)
+        except ValidationError as error:
+            problems += [_problem(source, one) for one in error.errors(include_url=False, include_input=False)]
+        else:
+            if not problems:
+                return profile
+    raise VendorProfileError("\n".join(map(str, sorted(problems, key=lambda one: (one.line, one.column, one.key)))))
+
+
+def _own(directories: Iterable[Path]) -> Iterator[Path]:
+    for directory in directories:
+        if not directory.is_dir():
+            raise VendorProfileError(f"vendors.directories names {directory}, which is no directory")
+        yield from sorted(directory.glob("*.yaml"))
+
+
+def _unknown_actions(data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    for name in ("actions", "also"):
+        listed = data.get(name)
+        for index, action in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(action, str) and action.startswith("kms:") and not operations_of((action,)):
+                yield objection((name, index), "an action of AWS KMS")
+
+
+def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield from ((path, name) for name in PLACEHOLDER.findall(value))
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from ((path, name) for name in PLACEHOLDER.findall(str(key)))
+            yield from _placeholders(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _placeholders(inner, (*path, index))
+
+
+def _problem(source: Source, details: ErrorDetails) -> Problem:
+    location = details["loc"]
+    path = location
+    while path not in source.places:
+        path = path[:-1]
+    place = source.places[path]
+    expected = details.get("ctx", {}).get("expected")
+    wanted = expected if isinstance(expected, str) else details["msg"]
+    line, column = place.line, place.column
+    if details["type"] == "missing":
+        return Problem(source.file, *source.keys.get(path, (line, column)), key_text(location), "nothing", "a value")
+    if details["type"] == "unknown_key":
+        return Problem(source.file, *source.keys.get(path, (line, column)), key_text(path), "an unknown key", wanted)
+    found = (
+        quoted(place.written) if place.kind == "text" else f"a {place.kind}" if place.kind != "nothing" else "nothing"
+    )
+    return Problem(source.file, line, column, key_text(path), found, wanted)

@@ -1,0 +1,313 @@
+"""What vendor profiles read of the mart, as of its run: keys, policies with their history, roles, uses."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import duckdb
+
+from reports.access.engine.model import Estate, Grant
+from reports.access.engine.policy_parser import Policy, parse
+
+_BATCH = 2_000
+_KEYS = """
+SELECT k.key_arn, k.key_id, k.account_id, k.account_name, k.region, k.alias, k.aliases, k.state, k.key_spec, k.key_usage,
+  k.origin, k.multi_region, k.multi_region_type, k.primary_arn, k.replica_arns, k.deletion_date, k.tags, k.known,
+  k.unknown, p.policy_hash, r.started_at AS policy_since
+FROM keys k
+LEFT JOIN ledger.key_policy p ON p.key_arn = k.key_arn AND ledger.known(p.valid_from, p.valid_to, $run)
+LEFT JOIN ledger.run r ON r.run_id = p.valid_from
+WHERE k.manager IS DISTINCT FROM 'AWS'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key of the ledger; None is not known."""
+
+    key_arn: str
+    key_id: str
+    account_id: str
+    account_name: str | None
+    region: str
+    alias: str | None
+    aliases: list[str]
+    state: str | None
+    key_spec: str | None
+    key_usage: str | None
+    origin: str | None
+    multi_region: bool | None
+    multi_region_type: str | None
+    primary_arn: str | None
+    replica_arns: list[str]
+    deletion_date: dt.datetime | None
+    tags: dict[str, str] | None
+    known: str
+    unknown: list[str]
+    policy_hash: str | None
+    policy_since: dt.datetime | None
+
+    @property
+    def name(self) -> str:
+        """Its alias or id."""
+        return self.alias or self.key_id
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A key that the ledger knew and that is no more."""
+
+    key_arn: str
+    account_id: str
+    region: str
+    alias: str | None
+    since: dt.datetime | None
+    """When the run began that no longer saw it."""
+    last_hash: str | None
+    """Its last policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A role of the ledger with the policies that decide what it may do."""
+
+    arn: str
+    account_id: str
+    account_name: str | None
+    name: str
+    tags: dict[str, str]
+    trust: str | None
+    policies: tuple[tuple[str, str, str | None], ...] = field(default=())
+    """Source (inline, attached, boundary), name and text; None for a text that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A policy that a key had: until the run that saw another one began."""
+
+    policy_hash: str
+    ended_at: dt.datetime | None
+
+
+class Facts:
+    """Questions to the mart of one run. The connection stays the caller's."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: int) -> None:
+        self._connection = connection
+        self._run = run_id
+        self._use = ".".join(
+            f'"{name}"' for name in connection.execute("SELECT current_catalog(), current_schema()").fetchone() or ()
+        )
+        self.policy = lru_cache(maxsize=50_000)(self._policy)
+        self.iam = lru_cache(maxsize=None)(self._iam)
+
+    def rows(self, query: str, **values: Any) -> Iterator[dict[str, Any]]:
+        """Rows of a query; ``$run`` is the run."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(f"USE {self._use}")
+            cursor.execute(query, {"run": self._run, **values} if "$run" in query else values)
+            names = [column[0] for column in cursor.description or ()]
+            while batch := cursor.fetchmany(_BATCH):
+                for row in batch:
+                    yield dict(zip(names, row, strict=True))
+        finally:
+            cursor.close()
+
+    @cached_property
+    def started_at(self) -> dt.datetime:
+        """When the run began."""
+        found: dt.datetime = next(self.rows("SELECT started_at FROM ledger.run WHERE run_id = $run"))["started_at"]
+        return found
+
+    @cached_property
+    def estate(self) -> Estate:
+        """The organization as the access engine wants it."""
+        run = next(self.rows("SELECT organization_id FROM ledger.run WHERE run_id = $run"))
+        accounts = frozenset(row["account_id"] for row in self.rows("SELECT account_id FROM accounts"))
+        parties = {row["account_id"]: row["name"] for row in self.rows("SELECT account_id, name FROM ledger.party")}
+        return Estate(run["organization_id"], accounts, parties, now=self.started_at.replace(tzinfo=dt.UTC))
+
+    def keys(self, *, arns: Sequence[str] | None = None, accounts: Sequence[str] | None = None) -> Iterator[KeyRow]:
+        """Keys that AWS does not manage: these, or those of accounts."""
+        if arns is not None:
+            query, values = f"{_KEYS} AND k.key_arn IN (SELECT unnest($arns))", {"arns": list(arns)}
+        else:
+            query, values = (
+                f"{_KEYS} AND k.account_id IN (SELECT unnest($accounts))",
+                {"accounts": list(accounts or ())},
+            )
+        for row in self.rows(f"{query} ORDER BY k.account_id, k.region, k.alias, k.key_arn", **values):
+            yield KeyRow(**row)
+
+    def named(self, names: Sequence[str], accounts: Sequence[str]) -> dict[str, list[str]]:
+        """By name (alias, ARN or id), the ARNs of the keys that it leads to."""
+        query = """
+            SELECT n.name, k.key_arn FROM (SELECT unnest($names) AS name) n
+            JOIN keys k ON k.key_arn = n.name OR k.key_id = n.name OR list_contains(k.aliases, n.name)
+            WHERE (len($accounts) = 0 OR list_contains($accounts, k.account_id)) AND k.manager IS DISTINCT FROM 'AWS'
+        """
+        found: dict[str, list[str]] = {name: [] for name in names}
+        for row in self.rows(query, names=list(names), accounts=list(accounts)):
+            found[row["name"]].append(row["key_arn"])
+        return found
+
+    def related(self, arns: Sequence[str]) -> list[str]:
+        """The keys themselves and the other multi-Region keys of the same id in the same account."""
+        query = """
+            SELECT DISTINCT b.key_arn FROM keys a
+            JOIN keys b ON b.account_id = a.account_id AND b.key_id = a.key_id
+            WHERE a.key_arn IN (SELECT unnest($arns))
+        """
+        return [row["key_arn"] for row in self.rows(query, arns=list(arns))] if arns else []
+
+    def ever_named(self, account: str, accounts: Sequence[str]) -> list[str]:
+        """Keys a policy of which, now or earlier, allowed something to an account; gone keys are among them."""
+        query = """
+            SELECT DISTINCT p.key_arn FROM ledger.key_policy p
+            JOIN ledger.policy_principal n ON n.policy_hash = p.policy_hash
+            JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
+            WHERE n.account = $account AND s.effect = 'Allow' AND p.valid_from <= $run
+              AND (len($accounts) = 0 OR list_contains($accounts, split_part(p.key_arn, ':', 5)))
+        """
+        return [row["key_arn"] for row in self.rows(query, account=account, accounts=list(accounts))]
+
+    def gone(self, names: Sequence[str]) -> list[Gone]:
+        """Keys that were deleted, by ARN, id or an alias that they had."""
+        query = """
+            WITH closed AS (
+              SELECT key_arn, key_id, account_id, region, max(valid_to) AS run_id FROM ledger.key
+              WHERE valid_from <= $run GROUP BY ALL HAVING bool_and(valid_to IS NOT NULL AND valid_to <= $run)
+            ), aliased AS (
+              SELECT target_key_arn AS key_arn, alias_name, valid_from FROM ledger.alias
+              WHERE valid_from <= $run AND target_key_arn IS NOT NULL
+            )
+            SELECT c.key_arn, c.account_id, c.region, arg_max(a.alias_name, a.valid_from) AS alias,
+              any_value(r.started_at) AS since,
+              (SELECT arg_max(p.policy_hash, p.valid_from) FROM ledger.key_policy p WHERE p.key_arn = c.key_arn) AS last_hash
+            FROM closed c
+            LEFT JOIN aliased a ON a.key_arn = c.key_arn
+            LEFT JOIN ledger.run r ON r.run_id = c.run_id
+            GROUP BY c.key_arn, c.key_id, c.account_id, c.region
+            HAVING list_contains($names, c.key_arn) OR list_contains($names, c.key_id)
+              OR list_has_any($names, coalesce(list(a.alias_name), []))
+        """
+        return [Gone(**row) for row in self.rows(query, names=list(names))] if names else []
+
+    def _policy(self, policy_hash: str) -> Policy:
+        query = "SELECT received FROM ledger.policy_document WHERE policy_hash = $digest"
+        return parse(next(self.rows(query, digest=policy_hash))["received"])
+
+    def earlier_policies(self, key_arn: str) -> list[PolicyVersion]:
+        """The policies that a key had before its present one, the latest first."""
+        query = """
+            SELECT p.policy_hash, r.started_at AS ended_at FROM ledger.key_policy p
+            LEFT JOIN ledger.run r ON r.run_id = p.valid_to
+            WHERE p.key_arn = $key_arn AND p.valid_to IS NOT NULL AND p.valid_to <= $run ORDER BY p.valid_from DESC
+        """
+        return [PolicyVersion(**row) for row in self.rows(query, key_arn=key_arn)]
+
+    def state_since(self, key_arn: str, state: str) -> tuple[dt.datetime | None, bool]:
+        """When the run began that first saw a key in its present state, and whether an earlier run saw it in another."""
+        query = """
+            SELECT m.state, r.started_at FROM ledger.key_metadata m LEFT JOIN ledger.run r ON r.run_id = m.valid_from
+            WHERE m.key_arn = $key_arn AND m.valid_from <= $run ORDER BY m.valid_from DESC
+        """
+        since = None
+        for row in self.rows(query, key_arn=key_arn):
+            if row["state"] != state:
+                return since, True
+            since = row["started_at"]
+        return since, False
+
+    def dependents(self, key_arn: str) -> list[dict[str, Any]]:
+        """What uses a key in the ledger's accounts: service, name, status."""
+        query = """
+            SELECT DISTINCT u.service, u.resource_name AS name, s.status, u.resource_arn
+            FROM key_usage u LEFT JOIN resources s ON s.resource_arn = u.resource_arn
+            WHERE u.key_arn = $key_arn ORDER BY u.service, name, u.resource_arn
+        """
+        return list(self.rows(query, key_arn=key_arn))
+
+    def gap(self, subject: str, *actions: str) -> str:
+        """Why an answer about something is missing, as a clause."""
+        query = """
+            SELECT action, coalesce(cause_text, cause) AS why FROM coverage
+            WHERE outcome = 'gap' AND subject = $subject ORDER BY action
+        """
+        found = [row for row in self.rows(query, subject=subject) if not actions or row["action"] in actions]
+        return f"{found[0]['action']} was refused: {found[0]['why']}" if found else "it was not read"
+
+    def grants(self, key_arn: str) -> list[Grant]:
+        """The grants on a key."""
+        query = """
+            SELECT key_arn, grant_id, name, grantee_principal, grantee_service_principal, issuing_account, operations
+            FROM ledger.key_grant g WHERE key_arn = $key_arn AND ledger.known(g.valid_from, g.valid_to, $run)
+        """
+        return [Grant(**row) for row in self.rows(query, key_arn=key_arn)]
+
+    def _iam(self, account: str) -> tuple[bool, str]:
+        """Whether an account's IAM was read whole, and why not."""
+        query = "SELECT known, reason FROM iam_accounts WHERE account_id = $account"
+        row = next(self.rows(query, account=account), None)
+        if row is None:
+            return False, "the account is not in the ledger"
+        return row["known"] in {"yes", "last known"}, row["reason"] or "it was not read"
+
+    def roles(self, *, name: str = "", trusting: str = "", accounts: Sequence[str] = ()) -> list[RoleRow]:
+        """Roles of a name, or whose trust policy names somebody of an account; in these accounts, or in all."""
+        query = """
+            SELECT arn, account_id, account_name, name, tags, trust_policy AS trust FROM iam_principals
+            WHERE type = 'role' AND (len($accounts) = 0 OR list_contains($accounts, account_id))
+              AND (($name <> '' AND name = $name)
+                OR ($name = '' AND $trusting <> '' AND contains(array_to_string(trusted_principals, ' '), $trusting)))
+            ORDER BY account_id, arn
+        """
+        found = [RoleRow(**row) for row in self.rows(query, name=name, trusting=trusting, accounts=list(accounts))]
+        policies: dict[str, list[tuple[str, str, str | None]]] = {role.arn: [] for role in found}
+        query = """
+            SELECT principal_arn, source, policy_name, received FROM iam_policies
+            WHERE principal_arn IN (SELECT unnest($arns)) ORDER BY source, policy_name
+        """
+        for row in self.rows(query, arns=list(policies)):
+            policies[row["principal_arn"]].append((row["source"], row["policy_name"], row["received"]))
+        return [
+            RoleRow(
+                role.arn,
+                role.account_id,
+                role.account_name,
+                role.name,
+                role.tags,
+                role.trust,
+                tuple(policies[role.arn]),
+            )
+            for role in found
+        ]
+
+    def alias_moves(self, names: Sequence[str], arns: Sequence[str]) -> list[dict[str, Any]]:
+        """Aliases (of these names, or that once led to these keys) that lead elsewhere now: from, to, since."""
+        query = """
+            WITH past AS (
+              SELECT a.alias_arn, a.alias_name, a.target_key_arn AS from_arn, max(a.valid_to) AS run_id FROM ledger.alias a
+              WHERE a.valid_from <= $run AND a.valid_to <= $run AND a.target_key_arn IS NOT NULL GROUP BY ALL
+            )
+            SELECT p.alias_name, p.from_arn, n.target_key_arn AS to_arn, r.started_at AS since
+            FROM past p
+            JOIN aliases n ON n.alias_arn = p.alias_arn AND n.target_key_arn <> p.from_arn
+            LEFT JOIN ledger.run r ON r.run_id = p.run_id
+            WHERE list_contains($names, p.alias_name) OR list_contains($arns, p.from_arn)
+              OR list_contains($arns, n.target_key_arn)
+        """
+        return list(self.rows(query, names=list(names), arns=list(arns)))
+
+    def changes(self, key_arn: str, days: int) -> list[dict[str, Any]]:
+        """What changed on a key in the last days before the run."""
+        query = """
+            SELECT "at" AS since, kind, sentence, before, after FROM changes
+            WHERE key_arn = $key_arn AND resource_arn IS NULL AND "at" >= $earliest ORDER BY run_id DESC, kind
+        """
+        return list(self.rows(query, key_arn=key_arn, earliest=self.started_at - dt.timedelta(days=days)))

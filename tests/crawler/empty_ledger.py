@@ -1,0 +1,65 @@
+"""A real ledger for tests of the crawler: nights are merged and linked as a crawl does it, history is read back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, insert, select
+
+from crawler.key_references import link
+from models.base import Facet
+from models.store import crawl_lock
+from models.store.engine import connect, upgrade
+from models.store.scd2_merge import Batch, merge
+from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeRun
+
+Outcomes = Mapping[tuple[str, str], Outcome]
+
+
+class Ledger:
+    """A SQLite file made by the migrations."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.engine: Engine = connect(f"sqlite:///{path}")
+        upgrade(self.engine)
+
+    def night(self, batch: Batch, outcomes: Outcomes) -> int:
+        """One run: the batch merged, the coverage written, references linked. Returns the run's id."""
+        now = dt.datetime.now(dt.UTC)
+        with self.engine.begin() as connection:
+            values = {"started_at": now, "status": str(RunStatus.COMPLETE), "version": "test"}
+            run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
+            merge(connection, run_id, batch)
+            rows = [
+                {"run_id": run_id, "account_id": account, "region": region, "outcome": str(outcome)}
+                for (account, region), outcome in outcomes.items()
+            ]
+            if rows:
+                connection.execute(insert(ScopeRun), rows)
+        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
+        with self.engine.begin() as connection:
+            connection.execute(insert(CrawlLock).values(lock_the))
+        link(self.engine, run_id)
+        crawl_lock.release(self.engine, run_id)
+        return run_id
+
+    def rows(self, facet: type[Facet], **where: Any) -> list[dict[str, Any]]:
+        """Every version of the facts with these values, oldest first."""
+        table = facet.table()
+        query = select(table).order_by(table.c.version_id)
+        for name, value in where.items():
+            query = query.where(table.c[name] == value)
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def known(self, facet: type[Facet], **where: Any) -> list[dict[str, Any]]:
+        """The last known versions."""
+        return [row for row in self.rows(facet, **where) if row["valid_to"] is None]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.engine.dispose()

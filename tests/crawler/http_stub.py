@@ -1,0 +1,187 @@
+"""An organization of two accounts over HTTP: scripted answers on the real wire, so that a whole crawl runs against it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+from crawler.aws.errors import AwsError
+from crawler.aws.transport_boto3 import Credentials
+from demo import request_parser
+from tests.crawler.scripted_aws import Answer, Asked, Given, refused
+
+MANAGEMENT, MEMBER = "123456789012", "111122223333"
+IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
+ACCOUNTS = (MANAGEMENT, MEMBER)
+REGIONS = (IRELAND, VIRGINIA)
+SCOPES = {(account, region) for account in ACCOUNTS for region in REGIONS}
+KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def account_of(call: Asked) -> str:
+    """The account whose credentials signed a call."""
+    return call.credentials.access_key.removeprefix("ASIA") if call.credentials.access_key[:4] == "ASIA" else MANAGEMENT
+
+
+def key_of(account: str, region: str) -> str:
+    """The only key of a scope."""
+    return f"arn:aws:kms:{region}:{account}:key/{KEY_ID}"
+
+
+def _keys(call: Asked) -> Given:
+    return {"Keys": [{"KeyId": KEY_ID, "KeyArn": key_of(account_of(call), call.region)}], "Truncated": False}
+
+
+def _described(call: Asked) -> Given:
+    return {
+        "KeyMetadata": {
+            "KeyId": KEY_ID,
+            "Arn": call["KeyId"],
+            "KeyManager": "CUSTOMER",
+            "KeyState": "Enabled",
+            "KeySpec": "SYMMETRIC_DEFAULT",
+            "Origin": "AWS_KMS",
+        }
+    }
+
+
+def _secrets(call: Asked) -> Given:
+    arn = f"arn:aws:secretsmanager:{call.region}:{account_of(call)}:secret:orders"
+    return {"SecretList": [{"ARN": arn, "Name": "orders", "KmsKeyId": KEY_ID}]}
+
+
+def answers() -> dict[str, Answer]:
+    """The organization on a good night: a key and a secret under it in each of four scopes."""
+    accounts = [{"Id": account, "Name": f"account {account}", "State": "ACTIVE"} for account in ACCOUNTS]
+    regions = [{"RegionName": region, "RegionOptStatus": "ENABLED_BY_DEFAULT"} for region in REGIONS]
+    return {
+        "kms:GetKeyLastUsage": {"KeyLastUsage": {}, "TrackingStartDate": 1767225600.0, "KeyCreationDate": 1767225600.0},
+        "sts:GetCallerIdentity": {"Arn": f"arn:aws:iam::{MANAGEMENT}:user/crawler", "Account": MANAGEMENT},
+        "sts:AssumeRole": {},
+        "organizations:DescribeOrganization": {"Organization": {"Id": "o-example", "MasterAccountId": MANAGEMENT}},
+        "organizations:ListAccounts": {"Accounts": accounts},
+        "organizations:ListRoots": {"Roots": [{"Id": "r-abcd", "Name": "Root"}]},
+        "organizations:ListOrganizationalUnitsForParent": {"OrganizationalUnits": []},
+        "organizations:ListAccountsForParent": {"Accounts": accounts},
+        "account:ListRegions": {"Regions": regions},
+        "kms:ListAliases": {"Aliases": []},
+        "kms:ListKeys": _keys,
+        "kms:DescribeKey": _described,
+        "kms:GetKeyPolicy": {"Policy": "{}"},
+        "kms:ListGrants": {"Grants": []},
+        "kms:ListResourceTags": {"Tags": []},
+        "kms:GetKeyRotationStatus": {"KeyRotationEnabled": True},
+        "kms:ListKeyRotations": {"Rotations": []},
+        "kms:DescribeCustomKeyStores": {"CustomKeyStores": []},
+        "secretsmanager:ListSecrets": _secrets,
+        "secretsmanager:GetResourcePolicy": {},
+    }
+
+
+@dataclass
+class Loopback:
+    """What the server answers, and what it was asked. Answers may wait: each request has a thread."""
+
+    url: str = ""
+    answers: dict[str, Answer] = field(default_factory=answers)
+    asked: list[Asked] = field(default_factory=list)
+
+    def scopes_asked(self) -> set[tuple[str, str]]:
+        """Account and region of every ListKeys."""
+        return {(account_of(call), call.region) for call in self.asked if call.name == "kms:ListKeys"}
+
+    def stall(self, account: str, region: str, operation: str = "kms:ListKeys") -> threading.Event:
+        """Let an operation of one scope wait until the event is set."""
+        usual, released = self.answers[operation], threading.Event()
+
+        def waiting(call: Asked) -> Given:
+            if (account_of(call), call.region) == (account, region):
+                released.wait(60)
+            return usual(call) if callable(usual) else usual
+
+        self.answers[operation] = waiting
+        return released
+
+    def answer(self, request: request_parser.Request) -> request_parser.Answer:
+        """The answer to one request."""
+        form = dict(parse_qsl(request.body.decode()))
+        params = form if "Action" in form else json.loads(request.body or b"{}")
+        credentials = Credentials(request.access_key, "", None)
+        call = Asked(f"{request.service}:{request.operation}", request.region, params, credentials)
+        self.asked.append(call)
+        found = self.answers.get(call.name, refused("UnknownOperationException"))
+        given = found(call) if callable(found) else found
+        if isinstance(given, AwsError):
+            return request_parser.error(request, given.code, given.message, 400)
+        if isinstance(given, BaseException):
+            raise given
+        if request.service == "sts":
+            return request_parser.Answer(
+                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(given), form).encode()
+            )
+        body = json.dumps(given).encode()
+        return request_parser.Answer(200, [("Content-Type", "application/x-amz-json-1.1")], body)
+
+
+def _sts(operation: str, given: dict[str, Any], form: dict[str, str]) -> str:
+    if operation == "AssumeRole":
+        account = form["RoleArn"].split(":")[4]
+        fields = {"AccessKeyId": f"ASIA{account}", "SecretAccessKey": "x", "SessionToken": "x"}
+        given = {"Credentials": {**fields, "Expiration": "2099-01-01T00:00:00Z"}}
+    return f"<{operation}Response><{operation}Result>{_xml(given)}</{operation}Result></{operation}Response>"
+
+
+def _xml(given: dict[str, Any]) -> str:
+    parts = ((name, _xml(value) if isinstance(value, dict) else value) for name, value in given.items())
+    return "".join(f"<{name}>{value}</{name}>" for name, value in parts)
+
+
+class Server(ThreadingHTTPServer):
+    """Takes many connections at once."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+
+@contextmanager
+def serving() -> Iterator[Loopback]:
+    """The server, until the block ends."""
+    loopback = Loopback()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            """Every API that is asked here speaks POST."""
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            path, _, query = self.path.partition("?")
+            answer = loopback.answer(request_parser.parse("POST", path, query, headers, body))
+            try:
+                self.send_response(answer.status)
+                for name, value in [*answer.headers, ("Content-Length", str(len(answer.body)))]:
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+            except OSError:
+                self.close_connection = True  # who asked has gone
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        loopback.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield loopback
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,366 @@
+"""The IAM of accounts and the policies of secrets: what is asked, what it becomes, and what is not concluded from silence."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from crawler.aws.credentials import SESSION_POLICY_LIMIT, session_policy
+from crawler.collector import Collected, Wanted, collect
+from crawler.iam_policies import member_actions, wanted_types
+from crawler.services.iam import KEPT_OUT, decoded, without_external_ids
+from crawler.services.resource_types import SECRET
+from crawler.spec import GLOBAL, Scope
+from models.base import Facet
+from models.settings.crawl import CrawlSettings
+from models.store.scd2_merge import Batch, merge
+from models.tables.iam import (
+    IamAttachment,
+    IamGroup,
+    IamInlinePolicy,
+    IamListing,
+    IamManagedPolicy,
+    IamMembership,
+    IamPrincipal,
+    ResourcePolicy,
+)
+from models.tables.keys import Tag
+from models.tables.runs import Cause, Gap, Outcome
+from tests.crawler.empty_ledger import Ledger
+from tests.crawler.sample_resources import arn_of, estate
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged
+
+DETAILS = "iam:GetAccountAuthorizationDetails"
+OF_IAM: tuple[type[Facet], ...] = (
+    IamPrincipal,
+    IamGroup,
+    IamMembership,
+    IamAttachment,
+    IamInlinePolicy,
+    IamManagedPolicy,
+    IamListing,
+)
+LONG_AGO = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+EVERYWHERE = {(ACCOUNT, REGION): Outcome.COMPLETE, (ACCOUNT, GLOBAL): Outcome.COMPLETE}
+
+
+def arn(kind: str, name: str, account: str = ACCOUNT) -> str:
+    return f"arn:aws:iam::{account}:{kind}/{name}"
+
+
+def document(action: str) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]})
+
+
+def encoded(action: str) -> str:
+    return quote(document(action), safe="")
+
+
+def user(name: str, *groups: str) -> dict[str, Any]:
+    return {"Arn": arn("user", name), "UserName": name, "UserId": f"AIDA{name}", "GroupList": list(groups)}
+
+
+def role(name: str, **more: Any) -> dict[str, Any]:
+    plain = {"Path": "/", "CreateDate": LONG_AGO, "AssumeRolePolicyDocument": encoded("sts:AssumeRole")}
+    return plain | {"Arn": arn("role", name), "RoleName": name, "RoleId": f"AROA{name}"} | more
+
+
+def managed(policy: str, action: str, **more: Any) -> dict[str, Any]:
+    versions = [
+        {"VersionId": "v1", "Document": encoded("iam:Get*")},
+        {"VersionId": "v2", "Document": encoded(action)},
+    ]
+    plain = {"PolicyName": policy.rpartition("/")[2], "DefaultVersionId": "v2", "PolicyVersionList": versions}
+    return plain | {"Arn": policy, "AttachmentCount": 1, "PermissionsBoundaryUsageCount": 0} | more
+
+
+def page(**lists: Any) -> dict[str, Any]:
+    return {name: [] for name in LISTS} | {"IsTruncated": False} | lists
+
+
+APPLICATION = role(
+    "application",
+    RolePolicyList=[{"PolicyName": "keys", "PolicyDocument": encoded("kms:Decrypt")}],
+    AttachedManagedPolicies=[{"PolicyName": "AdministratorAccess", "PolicyArn": ADMINISTRATOR}],
+    PermissionsBoundary={"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": BOUNDARY},
+    Tags=[{"Key": "team", "Value": "shop"}],
+    RoleLastUsed={"LastUsedDate": LONG_AGO},
+)
+DEVELOPERS = {
+    "Arn": arn("group", "people/developers"),
+    "GroupName": "developers",
+    "GroupPolicyList": [{"PolicyName": "read", "PolicyDocument": encoded("kms:DescribeKey")}],
+}
+WHOLE = page(
+    UserDetailList=[user("ada", "developers")],
+    GroupDetailList=[DEVELOPERS],
+    RoleDetailList=[APPLICATION],
+    Policies=[
+        managed(ADMINISTRATOR, "*"),
+        managed(BOUNDARY, "s3:*"),
+        managed(f"{ADMINISTRATOR}2", "*", AttachmentCount=0),
+    ],
+)
+
+
+def account(answer: Answer, region: str = GLOBAL, **wanted: Any) -> tuple[Collected, ScriptedAws]:
+    """The account's region-less part, with IAM asked."""
+    aws = estate({DETAILS: answer})
+
+    async def run() -> Collected:
+        settings = Wanted(**{"iam": True} | wanted)
+        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), settings)
+
+    return asyncio.run(run()), aws
+
+
+def rows(found: Collected, facet: type[Facet]) -> list[Any]:
+    return [dict(row) for row in found.batch.rows.get(facet, ())]
+
+
+def texts(found: Collected, facet: type[Facet], name: str) -> dict[str, str]:
+    """The policies of a facet's rows, as text, by a column."""
+    return {row[name]: found.batch.documents[row["policy_hash"]].received for row in rows(found, facet)}
+
+
+def test_everything_of_an_account_is_recorded() -> None:
+    """Users, roles, groups, who is in which, what is attached and inline, boundaries, tags, and policies as they were written."""
+    found, aws = account(WHOLE)
+    (asked,) = aws.of(DETAILS)
+    assert asked["MaxItems"] == 1000
+    assert asked["Filter"] == ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"]
+    assert found.gaps == 0
+    principals = {row["arn"]: row for row in rows(found, IamPrincipal)}
+    assert principals.keys() == {arn("user", "ada"), arn("role", "application")}
+    ada, application = principals[arn("user", "ada")], principals[arn("role", "application")]
+    assert (ada["type"], ada["policy_hash"], ada["unique_id"]) == ("user", None, "AIDAada")
+    assert (application["type"], application["permissions_boundary_arn"]) == ("role", BOUNDARY)
+    assert found.batch.documents[application["policy_hash"]].received == document("sts:AssumeRole")
+    assert [(row["user_arn"], row["group_name"]) for row in rows(found, IamMembership)] == [(ada["arn"], "developers")]
+    assert [row["name"] for row in rows(found, IamGroup)] == ["developers"]
+    assert [(row["owner_arn"], row["policy_arn"]) for row in rows(found, IamAttachment)] == [
+        (application["arn"], ADMINISTRATOR)
+    ]
+    assert texts(found, IamInlinePolicy, "owner_arn") == {
+        application["arn"]: document("kms:Decrypt"),
+        DEVELOPERS["Arn"]: document("kms:DescribeKey"),
+    }
+    tags = [(row["resource_arn"], row["tag_key"], row["tag_value"]) for row in rows(found, Tag)]
+    assert (application["arn"], "team", "shop") in tags
+
+
+def test_only_default_versions_and_what_is_used_of_aws() -> None:
+    """The version in force is kept; a policy of AWS belongs to no account, and one that nothing here uses is left out."""
+    found, _ = account(WHOLE)
+    kept = {row["policy_arn"]: (row["account_id"], row["default_version"]) for row in rows(found, IamManagedPolicy)}
+    assert kept == {ADMINISTRATOR: ("aws", "v2"), BOUNDARY: (ACCOUNT, "v2")}
+    assert texts(found, IamManagedPolicy, "policy_arn") == {ADMINISTRATOR: document("*"), BOUNDARY: document("s3:*")}
+
+
+@pytest.mark.parametrize("text", [document("kms:*"), '{"Statement": "a+b % c é"}', " {}"])
+def test_documents_are_decoded_once(text: str) -> None:
+    """What IAM percent-encodes comes back as it was written; plain JSON, even with a per cent sign in it, is left alone."""
+    assert decoded(quote(text, safe="")) == decoded(text) == text
+
+
+@pytest.mark.parametrize("written", ["hunter2", ["hunter2", "hunter3"]])
+def test_external_ids_are_not_kept(written: Any) -> None:
+    """What is recorded of a trust policy says that it asks for an external id, never which one."""
+    condition = {"StringEquals": {"STS:ExternalID": written, "aws:PrincipalOrgID": "o-1"}}
+    statement = {"Effect": "Allow", "Principal": {"AWS": "444455556666"}, "Action": "sts:AssumeRole"}
+    for statements in (statement | {"Condition": condition}, [statement, statement | {"Condition": condition}]):
+        trust = quote(json.dumps({"Version": "2012-10-17", "Statement": statements}), safe="")
+        found, _ = account(page(RoleDetailList=[role("vendor", AssumeRolePolicyDocument=trust)]))
+        (kept,) = found.batch.documents.values()
+        assert found.gaps == 0
+        for text in (kept.received, kept.canonical):
+            assert "hunter" not in text
+            assert KEPT_OUT in text
+            assert "o-1" in text
+
+
+def test_any_external_id_stays_visible() -> None:
+    """A trust policy that takes every external id asks for none in particular: that is no secret."""
+    for any_id in ("*", ["*"]):
+        condition = {"StringLike": {"sts:ExternalId": any_id}}
+        text = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Condition": condition}]})
+        assert KEPT_OUT not in without_external_ids(text)
+        assert '"*"' in without_external_ids(text)
+
+
+def two_pages(second: Any) -> Answer:
+    """The role on the first page; ``page-1`` is the second page."""
+    first = page(RoleDetailList=[APPLICATION]) | {"IsTruncated": True, "Marker": "page-1"}
+    return lambda call: second if call.params.get("Marker") == "page-1" else first
+
+
+def test_all_pages_are_read() -> None:
+    """What is spread over pages is one listing."""
+    found, aws = account(two_pages(page(UserDetailList=[user("ada")])))
+    assert [call.params.get("Marker") for call in aws.of(DETAILS)] == [None, "page-1"]
+    assert {row["name"] for row in rows(found, IamPrincipal)} == {"application", "ada"}
+    assert rows(found, IamListing) == [{"account_id": ACCOUNT}]
+
+
+@pytest.mark.parametrize(
+    ("second", "cause"),
+    [
+        (denied(DETAILS), Cause.KEY_POLICY),
+        ({"IsTruncated": False}, Cause.MALFORMED),
+        (page(UserDetailList=[{"UserName": "without ARN"}, user("ada")]), Cause.MALFORMED),
+        (
+            page(RoleDetailList=[role("bad", AssumeRolePolicyDocument="%ff%fe")], UserDetailList=[user("ada")]),
+            Cause.MALFORMED,
+        ),
+    ],
+)
+def test_half_an_answer_proves_nothing_gone(second: Any, cause: Cause) -> None:
+    """A page that is refused, empty of meaning or partly unreadable is a gap; the rest is kept, and no listing is complete."""
+    found, _ = account(two_pages(second))
+    said = [(row["operation"], row["subject"], row["cause"]) for row in rows(found, Gap)]
+    assert said == [("GetAccountAuthorizationDetails", "", cause)]
+    assert not any(facet in found.batch.covers for facet in OF_IAM)
+    names = {row["name"] for row in rows(found, IamPrincipal)}
+    assert names == {"application"} | ({"ada"} if isinstance(second, dict) and "Policies" in second else set())
+
+
+def versions(ledger: Ledger) -> int:
+    facets: list[type[Facet]] = [*OF_IAM, Tag]
+    return sum(len(ledger.rows(facet)) for facet in facets)
+
+
+def nights(ledger: Ledger, *answers: Answer) -> list[int]:
+    """One night after the other; versions written by each."""
+    written = []
+    for answer in answers:
+        before = versions(ledger)
+        ledger.night(account(answer)[0].batch, EVERYWHERE)
+        written.append(versions(ledger) - before)
+    return written
+
+
+def test_a_night_without_changes_writes_nothing(ledger: Ledger) -> None:
+    """The same answer, with the role used again meanwhile and its policy written differently, makes no new version."""
+    spaced = quote(json.dumps(json.loads(document("kms:Decrypt")), indent=4), safe="")
+    inline = [{"PolicyName": "keys", "PolicyDocument": spaced}]
+    again = APPLICATION | {"RoleLastUsed": {"LastUsedDate": LONG_AGO + dt.timedelta(days=9)}, "RolePolicyList": inline}
+    first, second = nights(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
+    assert (first > 8, second) == (True, 0)
+
+
+def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> None:
+    """A deleted role takes its policies, attachments and tags along; AWS's own policies stay, as other accounts use them."""
+    nights(ledger, WHOLE, page(UserDetailList=[user("ada")]))
+    assert [row["name"] for row in ledger.known(IamPrincipal)] == ["ada"]
+    for facet in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
+        assert ledger.rows(facet)
+        assert ledger.known(facet) == []
+    assert [row["policy_arn"] for row in ledger.known(IamManagedPolicy)] == [ADMINISTRATOR]
+    assert ledger.known(Tag, resource_arn=arn("role", "application")) == []
+
+
+def test_a_refused_night_closes_nothing(ledger: Ledger) -> None:
+    """What was known stays known, the gap says that it was not confirmed, and it ends when IAM answers again."""
+    nights(ledger, WHOLE, denied(DETAILS))
+    assert {row["name"] for row in ledger.known(IamPrincipal)} == {"ada", "application"}
+    assert [row["valid_to"] for facet in OF_IAM for row in ledger.rows(facet)] == [None] * 10
+    assert [row["action"] for row in ledger.known(Gap)] == [DETAILS]
+    nights(ledger, WHOLE)
+    assert ledger.known(Gap) == []
+
+
+def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
+    """Nothing is sent; what an earlier crawl read stays, no longer as a whole listing that is kept up."""
+    nights(ledger, WHOLE)
+    found, aws = account(WHOLE, iam=False)
+    assert aws.of(DETAILS) == []
+    ledger.night(found.batch, EVERYWHERE)
+    assert len(ledger.known(IamPrincipal)) == 2
+    assert ledger.known(IamListing) == []
+    assert DETAILS not in member_actions(crawl=CrawlSettings())
+    assert DETAILS in member_actions(crawl=CrawlSettings(iam=True))
+
+
+def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
+    """The policy is one fact: an account that stops using it neither ends it nor writes it again."""
+    nights(ledger, WHOLE)
+    batch = Batch()
+    other = account(page(Policies=[managed(ADMINISTRATOR, "*")]))[0].batch
+    batch.rows[IamManagedPolicy] = other.rows[IamManagedPolicy]
+    batch.documents = other.documents
+    batch.complete(IamManagedPolicy, "444455556666")
+    with ledger.engine.begin() as connection:
+        assert merge(connection, 2, batch).opened == 0
+    assert len(ledger.rows(IamManagedPolicy, policy_arn=ADMINISTRATOR)) == 1
+
+
+# --- the policies of secrets -----------------------------------------------------------------------------------------
+
+
+def test_each_secret_is_asked_for_its_policy(ledger: Ledger) -> None:
+    """A policy is kept as text; having none is an answer; a second night writes nothing."""
+    for _ in range(2):
+        found, aws = account(WHOLE, REGION)
+        ledger.night(found.batch, EVERYWHERE)
+    secrets = {arn_of("secretsmanager", f"secret:{name}") for name in ("orders", "default", "alias")}
+    assert {call["SecretId"] for call in aws.of("secretsmanager:GetResourcePolicy")} == secrets
+    kept = {row["resource_arn"]: row["policy_hash"] is not None for row in ledger.rows(ResourcePolicy)}
+    assert kept == {secret: secret.endswith("orders") for secret in secrets}
+
+
+def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> None:
+    """Not being told a secret's policy is not the same as there being none."""
+    ledger.night(account(WHOLE, REGION)[0].batch, EVERYWHERE)
+    before = ledger.known(ResourcePolicy)
+
+    async def run() -> Collected:
+        aws = estate({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
+        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+
+    found = asyncio.run(run())
+    ledger.night(found.batch, EVERYWHERE)
+    assert found.gaps == len(before) == 3
+    assert ledger.known(ResourcePolicy) == before
+    assert {row["operation"] for row in ledger.known(Gap)} == {"GetResourcePolicy"}
+
+
+def test_a_secret_about_to_be_deleted_is_not_asked() -> None:
+    """Secrets Manager refuses questions about it until it is restored, so no gap comes of it every night."""
+    leaving = {"ARN": arn_of("secretsmanager", "secret:gone"), "Name": "gone", "DeletedDate": LONG_AGO}
+    aws = estate(
+        {"secretsmanager:ListSecrets": paged("SecretList", [[leaving]], send="NextToken", receive="NextToken")}
+    )
+
+    async def run() -> Collected:
+        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+
+    found = asyncio.run(run())
+    assert aws.of("secretsmanager:GetResourcePolicy") == []
+    assert (rows(found, Gap), rows(found, ResourcePolicy)) == ([], [])
+
+
+def test_policies_of_secrets_can_be_left_out() -> None:
+    """With crawl.secret_policies off nothing is asked or asked for, and each secret says why its policy is not known."""
+    found, aws = account(WHOLE, REGION, resource_policies=False)
+    assert aws.of("secretsmanager:GetResourcePolicy") == []
+    assert {row["cause"] for row in rows(found, Gap)} == {Cause.NOT_ASKED}
+    assert (len(rows(found, Gap)), found.gaps) == (3, 0)
+    without = member_actions(crawl=CrawlSettings(secret_policies=False))
+    assert "secretsmanager:GetResourcePolicy" not in without
+    assert "secretsmanager:GetResourcePolicy" in member_actions(wanted_types([SECRET.name]))
+
+
+def test_all_that_can_be_asked_fits_into_a_session_policy() -> None:
+    """With every setting on, the session policy is within what sts:AssumeRole takes, and lets no secret be read."""
+    actions = member_actions()
+    assert {DETAILS, "secretsmanager:GetResourcePolicy"} <= set(actions)
+    assert "secretsmanager:GetSecretValue" not in actions
+    assert len(session_policy(actions)) < SESSION_POLICY_LIMIT

@@ -1,0 +1,360 @@
+"""Collecting one scope: every refusal leaves everything else alone, and nothing that was refused counts as gone."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawler.collector import Collected, Wanted, collect, items_of
+from crawler.iam_policies import operations
+from crawler.services.kms import LIST_GRANTS, LIST_KEYS
+from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
+from crawler.spec import GLOBAL, Operation, Scope
+from models.base import Facet, facets
+from models.store.scd2_merge import Batch
+from models.tables.iam import IamListing
+from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
+from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage, Resource
+from models.tables.runs import Cause, Gap, Outcome
+from tests.crawler.empty_ledger import Ledger
+from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+
+CUSTOMER = [name for name in KINDS if name != "managed"]
+READ_AT = dt.datetime(2026, 3, 4, 2, tzinfo=dt.UTC)
+BOTH = ((ACCOUNT, REGION), (ACCOUNT, GLOBAL))
+
+
+def collected(aws: ScriptedAws, region: str = REGION, wanted: Wanted | None = None) -> Collected:
+    """One scope, collected."""
+
+    async def run() -> Collected:
+        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), wanted or Wanted())
+
+    return asyncio.run(run())
+
+
+def night(aws: ScriptedAws) -> Batch:
+    """The region and the account's region-less part in one batch."""
+    batch = Batch()
+    for _, region in BOTH:
+        batch.absorb(collected(aws, region).batch)
+    return batch
+
+
+def keys_of(found: Collected, facet: type[Facet]) -> set[str]:
+    """The names of the estate's keys that a facet has rows of."""
+    names = {key_arn(name): name for name in KINDS}
+    column = "resource_arn" if facet is Tag else "key_arn"
+    return {names[row[column]] for row in found.batch.rows.get(facet, ()) if row[column] in names}
+
+
+def gaps(found: Collected) -> list[tuple[str, str, str]]:
+    """Operation, subject and cause of every gap."""
+    return [(row["operation"], row["subject"], row["cause"]) for row in found.batch.rows.get(Gap, ())]
+
+
+def test_a_whole_scope_has_no_gaps() -> None:
+    """Everything answered: every key on every page with all that belongs to it, every listing complete."""
+    found = collected(estate())
+    assert gaps(found) == []
+    assert keys_of(found, Key) == keys_of(found, KeyMetadata) == set(KINDS)
+    assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
+    assert (ACCOUNT, REGION) in found.batch.covers[Key]
+    assert (ACCOUNT, REGION) in found.batch.covers[Gap]
+    assert found.batch.covers[KeyGrant] == {(key_arn(name),) for name in CUSTOMER}
+    assert (found.gaps, found.counter.calls) == (0, found.counter.calls)
+    assert found.counter.calls > len(KINDS)
+
+
+def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
+    """DescribeKey denied for one key: its policy, grants, tags and rotation are asked, other keys are as always."""
+    found = collected(estate({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
+    assert gaps(found) == [("DescribeKey", key_arn("plain"), Cause.KEY_POLICY)]
+    assert keys_of(found, KeyMetadata) == set(KINDS) - {"plain"}
+    assert keys_of(found, Key) == set(KINDS)
+    assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
+    assert "plain" in keys_of(found, KeyRotation)
+
+
+@pytest.mark.parametrize(
+    ("operation", "facet"),
+    [
+        ("GetKeyPolicy", KeyPolicy),
+        ("ListGrants", KeyGrant),
+        ("ListResourceTags", Tag),
+        ("GetKeyRotationStatus", KeyRotation),
+    ],
+)
+def test_one_denied_question_leaves_the_others(operation: str, facet: type[Facet]) -> None:
+    """A denial about one key is a gap of that key and that question: no empty list, no flag that is off."""
+    name = f"kms:{operation}"
+    found = collected(estate({name: only_for("plain", denied(name), name)}))
+    assert gaps(found) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
+    assert "plain" not in keys_of(found, facet)
+    assert (key_arn("plain"),) not in found.batch.covers.get(facet, set())
+    for other in {KeyPolicy, KeyGrant, Tag, KeyRotation, KeyMetadata} - {facet}:
+        assert "plain" in keys_of(found, other)
+
+
+def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
+    """The keys of the first page are recorded and asked about; no key is called gone."""
+    first = [{"KeyId": "x", "KeyArn": key_arn("plain")}]
+    second = refused("InternalFailure", "", 500)
+    broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
+    found = collected(estate({"kms:ListKeys": broken}))
+    assert gaps(found) == [("ListKeys", "", Cause.SERVICE_ERROR)]
+    assert Key not in found.batch.covers
+    assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain"}
+    assert (ACCOUNT, REGION) in found.batch.covers[Alias]
+
+
+def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
+    """GetBucketEncryption denied: the bucket is still listed, its reference stays as it was known."""
+    outcomes = dict.fromkeys(BOTH, Outcome.COMPLETE)
+    ledger.night(night(estate()), outcomes)
+    before = ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs")
+    ledger.night(night(estate({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes)
+    assert ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs") == before
+    assert [row["raw"] for row in before] == [key_arn("plain")]
+    assert {(row["subject"], row["action"]) for row in ledger.known(Gap)} == {
+        ("arn:aws:s3:::logs", "s3:GetEncryptionConfiguration"),
+        ("arn:aws:s3:::plain", "s3:GetEncryptionConfiguration"),
+    }
+
+
+def test_rotation_is_asked_only_where_it_can_be() -> None:
+    """Asymmetric, HMAC and key-store keys are not asked; what AWS calls unsupported is not applicable, not a gap."""
+    aws = estate()
+    found = collected(aws)
+    status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in found.batch.rows[KeyRotation]}
+    rotating, never = ("on", False), ("not_applicable", True)
+    expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
+    assert status == {key_arn(name): value for name, value in expected.items()}
+    asked = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
+    assert asked == {key_arn("plain"), key_arn("database"), key_arn("imported")}
+    assert keys_of(found, KeyRotationEvent) == {"plain", "database"}
+    assert gaps(found) == []
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_aws_managed_keys_are_asked_little_unless_configured(described: bool) -> None:
+    """Their policy and grants are asked on request only, tags never; the alias tells even where DescribeKey is denied."""
+    changed = {} if described else {"kms:DescribeKey": only_for("managed", denied(), "kms:DescribeKey")}
+    managed = key_arn("managed")
+
+    def asked(wanted: Wanted) -> set[str]:
+        aws = estate(changed)
+        collected(aws, wanted=wanted)
+        return {call.name for call in aws.asked if call.params.get("KeyId") == managed}
+
+    assert asked(Wanted()) == {"kms:DescribeKey"}
+    assert asked(Wanted(aws_managed_key_details=True)) == {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
+
+
+def test_no_question_names_an_alias() -> None:
+    """DescribeKey of alias/aws/... could create a key: keys are asked about by ARN only, whatever failed before."""
+    for changed in ({}, {"kms:ListAliases": denied()}, {"kms:ListKeys": denied()}):
+        aws = estate(changed)
+        collected(aws)
+        asked = {call["KeyId"] for call in aws.asked if "KeyId" in call.params}
+        assert asked <= {key_arn(name) for name in KINDS}
+
+
+MALFORMED: list[tuple[str, Any, str]] = [
+    ("kms:ListKeys", {"Keys": [{"KeyId": "x"}, {"KeyId": "y", "KeyArn": key_arn("plain")}]}, "ListKeys"),
+    ("kms:ListAliases", {"Aliases": [{"AliasName": "alias/x"}, "what?", None]}, "ListAliases"),
+    ("kms:ListGrants", {"Grants": [{"Name": "no id"}]}, "ListGrants"),
+    ("kms:DescribeKey", {"Metadata": {}}, "DescribeKey"),
+    ("kms:DescribeKey", {"KeyMetadata": "text"}, "DescribeKey"),
+    ("secretsmanager:ListSecrets", {"SecretList": [{"Name": "no ARN"}, *SECRETS]}, "ListSecrets"),
+    ("rds:DescribeDBInstances", {"DBInstances": [{"DBInstanceArn": 7}, {}]}, "DescribeDBInstances"),
+    ("rds:DescribeDBInstanceAutomatedBackups", {"DBInstanceAutomatedBackups": [{}]}, "DescribeDBInstanceAutomatedBackups"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "answer", "named"), MALFORMED)
+def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> None:
+    """An item that is not as the model says neither ends the crawl nor lets its listing count as whole."""
+    found = collected(estate({operation: answer}))
+    assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.MALFORMED)}
+    facet = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
+    if facet is not None:
+        assert facet not in found.batch.covers
+
+
+def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
+    """Items before and after it, and on later pages, are recorded and asked about."""
+    good = [{"KeyId": "x", "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
+    pages = [[good[0], {"KeyId": "no ARN"}, good[1]], [good[2]]]
+    broken = paged("Keys", pages, send="Marker", receive="NextMarker", more="Truncated")
+    found = collected(estate({"kms:ListKeys": broken}))
+    assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain", "database", "signing"}
+    buckets = [{"Name": "nowhere"}, *BUCKETS]
+    account = collected(estate({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
+    assert {row["name"] for row in account.batch.rows[Resource]} == {"logs", "plain"}
+    assert {row["resource_arn"] for row in account.batch.rows[KeyReference]} == {
+        "arn:aws:s3:::logs",
+        "arn:aws:s3:::plain",
+    }
+
+
+@pytest.mark.parametrize("answer", [{}, {"Keys": None}])
+def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
+    """An empty body where a list belongs must not close every key of the region."""
+    found = collected(estate({"kms:ListKeys": answer}))
+    assert gaps(found) == [("ListKeys", "", Cause.MALFORMED)]
+    assert Key not in found.batch.covers
+    assert items_of(LIST_KEYS, {"Keys": []}) == []
+    assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
+
+
+def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
+    """A bucket of a region that is left out is listed, S3 is not asked there, and what was known of its key stays."""
+    aws = estate()
+    found = collected(aws, GLOBAL, Wanted(excludes_region=lambda region: region == REGION))
+    assert {call["Bucket"] for call in aws.asked if "Bucket" in call.params} == {"plain"}
+    assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
+    assert found.batch.covers[KeyReference] == {("arn:aws:s3:::plain",)}
+    assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
+    assert found.gaps == 0
+
+
+def test_buckets_are_asked_in_their_own_regions() -> None:
+    """The listing is asked at home, each bucket where it lives, always naming the expected owner."""
+    aws = estate()
+    collected(aws, GLOBAL, Wanted(home_region="eu-central-1"))
+    assert [call.region for call in aws.of("s3:ListBuckets")] == ["eu-central-1"]
+    asked = {(call["Bucket"], call.region, call["ExpectedBucketOwner"]) for call in aws.of("s3:GetBucketEncryption")}
+    assert asked == {("logs", REGION, ACCOUNT), ("plain", "us-east-1", ACCOUNT)}
+
+
+def test_only_wanted_resource_types_are_asked() -> None:
+    """crawl.resource_types narrows the calls; keys are always asked."""
+    aws = estate()
+    collected(aws, wanted=Wanted((SECRET, BUCKET)))
+    assert {call.name.partition(":")[0] for call in aws.asked} == {"kms", "secretsmanager"}
+    collected(aws, GLOBAL, Wanted((DB_INSTANCE,)))
+    assert not aws.of("s3:ListBuckets")
+
+
+def test_references_are_read_as_declared() -> None:
+    """A named key, an omitted one and an alias, each with what the service says of encryption."""
+    found = collected(estate())
+    read = {
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["stated_class"])
+        for row in found.batch.rows[KeyReference]
+    }
+    assert read == {
+        ("orders", "secret"): (Form.KEY_ARN, key_arn("plain")),
+        ("default", "secret"): (Form.OMITTED, arn_of("kms", "alias/aws/secretsmanager")),
+        ("alias", "secret"): (Form.ALIAS_NAME, arn_of("kms", "alias/database")),
+        ("orders", "storage"): (Form.KEY_ARN, key_arn("database")),
+        ("cache", "storage"): (Form.OMITTED, KeyClass.AWS_OWNED),
+        ("trail/audit", "logs"): (Form.KEY_ARN, key_arn("plain")),
+    }
+
+
+NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
+FACETS = [facet for facet in facets().values() if facet not in {Gap, KeyUsage}]
+refusals = st.sampled_from(
+    [denied(), refused("InternalFailure", "", 500), refused("OptInRequired"), refused("Whatever")]
+)
+
+
+@pytest.fixture(scope="module")
+def good_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger after a night on which everything was answered."""
+    path = tmp_path_factory.mktemp("good") / "ledger.db"
+    made = Ledger(path)
+    made.night(night(estate()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    made.close()
+    return path
+
+
+def known_facts(ledger: Ledger, facet: type[Facet]) -> set[tuple[Any, ...]]:
+    """Natural keys and contents; of rotation the keys alone: why it does not apply is not known of an undescribed key."""
+    names = facet.natural if facet is KeyRotation else (*facet.natural, "content")
+    return {tuple(row[name] for name in names) for row in ledger.known(facet)}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(NAMES), refusals, min_size=1))
+def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping[str, Answer]) -> None:
+    """After any night with refusals, in a world that did not change, every known fact is still known, unchanged."""
+    path = good_night.with_name("tonight.db")
+    shutil.copyfile(good_night, path)
+    ledger = Ledger(path)
+    try:
+        before = {facet: known_facts(ledger, facet) for facet in FACETS}
+        used = known_facts(ledger, KeyUsage)
+        ledger.night(night(estate(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
+        for facet in FACETS:
+            assert before[facet] - known_facts(ledger, facet) == set(), facet.__name__
+        assert known_facts(ledger, KeyUsage) == used
+    finally:
+        ledger.close()
+        for leftover in path.parent.glob("tonight.db*"):
+            leftover.unlink()
+
+
+def test_every_refusal_is_told(ledger: Ledger) -> None:
+    """Everything denied: one gap a listing, no facts, and nothing complete but gaps and that IAM is not asked."""
+    batch = night(estate(dict.fromkeys(NAMES, denied())))
+    ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
+    listings = {(kind.service, kind.name) for kind in _listings()}
+    assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
+    assert set(batch.covers) == {Gap, IamListing}
+    assert not batch.rows.get(IamListing)
+
+
+def _listings() -> list[Operation]:
+    return [operation for operation in operations() if str(operation) in answers() and not _of_something(operation)]
+
+
+def _of_something(operation: Operation) -> bool:
+    return any(isinstance(value, str) and value.startswith("@") for value in operation.params.values())
+
+
+@pytest.mark.parametrize(
+    ("told", "details"),
+    [
+        ({}, {"last_accessed": "never", "last_rotated": "never"}),
+        # A Wednesday and the Sunday after it, of one week.
+        ({"LastAccessedDate": READ_AT}, {"last_accessed": "2026-03-02", "last_rotated": "never"}),
+        (
+            {"LastAccessedDate": READ_AT + dt.timedelta(days=4)},
+            {"last_accessed": "2026-03-02", "last_rotated": "never"},
+        ),
+        (
+            {
+                "RotationEnabled": True,
+                "RotationRules": {"AutomaticallyAfterDays": 30},
+                "LastRotatedDate": READ_AT,
+                "NextRotationDate": READ_AT + dt.timedelta(days=30),
+            },
+            {
+                "last_accessed": "never",
+                "last_rotated": "2026-03-04T02:00:00+00:00",
+                "next_rotation": "2026-04-03T02:00:00+00:00",
+                "rotation_days": 30,
+                "rotation_enabled": True,
+            },
+        ),
+    ],
+)
+def test_when_a_secret_was_read_and_rotated(told: dict[str, Any], details: dict[str, Any]) -> None:
+    """What never happened is said so, and reads are kept to the week: a secret read daily is no new version each night."""
+    secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **told}
+    found = collected(estate({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
+    (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
+    assert json.loads(row["details"]) == details

@@ -1,0 +1,355 @@
+"""From what a resource says of its key to the key: reading, resolving, and the history of what is used where."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.key_references import Known, Reference, read, read_omitted, resolve
+from crawler.services.resource_types import SENTINELS
+from crawler.spec import Scope
+from models.store.scd2_merge import Batch
+from models.tables.keys import Alias, Key, KeyMetadata
+from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage, Resource
+from models.tables.runs import Gap, Outcome
+from tests.crawler.empty_ledger import Ledger, Outcomes
+
+HOME, OTHER = "111122223333", "444455556666"
+IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
+SCOPE = Scope(HOME, IRELAND)
+ONE, TWO = "1234abcd-12ab-34cd-56ef-1234567890ab", "0987dcba-09fe-87dc-65ba-ab0987654321"
+MRK = "mrk-1234abcd12ab34cd56ef1234567890ab"
+SECRET = f"arn:aws:secretsmanager:{IRELAND}:{HOME}:secret:orders-x1y2z3"
+LONG_AGO = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+
+
+def arn(resource: str, account: str = HOME, region: str = IRELAND) -> str:
+    """The ARN of a key or an alias."""
+    return f"arn:aws:kms:{region}:{account}:{resource}"
+
+
+READ: list[tuple[Any, Form, str | None]] = [
+    (arn(f"key/{ONE}"), Form.KEY_ARN, arn(f"key/{ONE}")),
+    (arn(f"key/{ONE}", OTHER, VIRGINIA), Form.KEY_ARN, arn(f"key/{ONE}", OTHER, VIRGINIA)),
+    (f"arn:aws-us-gov:kms:us-gov-west-1:{HOME}:key/{ONE}", Form.KEY_ARN, f"arn:aws-us-gov:kms:us-gov-west-1:{HOME}:key/{ONE}"),
+    (arn("alias/orders", OTHER), Form.ALIAS_ARN, arn("alias/orders", OTHER)),
+    ("alias/team/orders", Form.ALIAS_NAME, arn("alias/team/orders")),
+    ("alias/aws/rds", Form.ALIAS_NAME, arn("alias/aws/rds")),
+    (ONE, Form.KEY_ID, arn(f"key/{ONE}")),
+    (MRK, Form.KEY_ID, arn(f"key/{MRK}")),
+    ("AWS_OWNED_KMS_KEY", Form.SENTINEL, None),
+    ("alias/", Form.MALFORMED, None),
+    ("arn:aws:kms:eu-west-1::key/" + ONE, Form.MALFORMED, None),
+    ("arn:aws:kms:eu-west-1:١٢٣٤٥٦٧٨٩٠١٢:key/" + ONE, Form.MALFORMED, None),
+    (f"arn:aws:iam::{HOME}:role/x", Form.MALFORMED, None),
+    (arn(f"key/{ONE}") + "\n", Form.MALFORMED, None),
+    ("", Form.MALFORMED, None),
+    (7, Form.MALFORMED, None),
+    ({"KeyId": ONE}, Form.MALFORMED, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "form", "target"), READ)
+def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
+    """Ids, ARNs, aliases and words are told apart; a bare one means the account and region of the resource."""
+    reference = read(raw, SCOPE)
+    assert (reference.form, reference.target_arn, reference.raw) == (
+        form,
+        target,
+        raw if isinstance(raw, str) else str(raw),
+    )
+    if target:
+        assert reference.target_account == target.split(":")[4]
+        assert reference.target_region == target.split(":")[3]
+    else:
+        assert reference.stated_class in {KeyClass.UNKNOWN, KeyClass.AWS_OWNED}
+        assert reference.reason
+
+
+def test_every_sentinel_is_a_class_of_its_own() -> None:
+    """A word in place of a key is never taken for a key's id."""
+    for word, meant in SENTINELS.items():
+        assert (read(word, SCOPE).form, read(word, SCOPE).stated_class) == (Form.SENTINEL, meant)
+
+
+def test_an_omitted_key_means_what_the_service_says() -> None:
+    """Nothing at all, a class, or the service's own alias in the account and region of the resource."""
+    assert read_omitted(None, SCOPE) is None
+    assert read_omitted(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, stated_class=KeyClass.NONE)
+    named = read_omitted("alias/aws/rds", SCOPE)
+    assert named is not None
+    assert (named.form, named.raw, named.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
+
+
+scopes = st.builds(
+    Scope, st.from_regex(r"[0-9]{12}", fullmatch=True), st.sampled_from([IRELAND, "us-gov-west-1", "ap-southeast-5"]),
+    st.sampled_from(["aws", "aws-cn", "aws-us-gov", "aws-eusc"]),
+)  # fmt: skip
+key_ids = st.uuids().map(str) | st.uuids().map(lambda value: f"mrk-{value.hex}")
+aliases = st.from_regex(r"alias/[a-zA-Z0-9/_-]{1,240}", fullmatch=True)
+
+
+@given(scopes, key_ids | aliases)
+def test_a_name_and_its_arn_mean_the_same(scope: Scope, name: str) -> None:
+    """Whichever way a service writes a key, the same ARN is meant; reading that ARN again changes nothing."""
+    bare = read(name, scope)
+    assert bare.form in {Form.KEY_ID, Form.ALIAS_NAME}
+    elsewhere = Scope("000000000000", "us-west-2")
+    full = read(bare.target_arn, elsewhere)
+    assert full.form in {Form.KEY_ARN, Form.ALIAS_ARN}
+    assert (full.target_arn, full.target_account, full.target_region) == (
+        bare.target_arn,
+        scope.account_id,
+        scope.region,
+    )
+
+
+@given(
+    st.text()
+    | st.text().map(lambda text: f"alias/{text}")
+    | st.text().map(lambda text: arn(f"key/{text}"))
+    | st.integers()
+)
+def test_no_text_breaks_the_reader(raw: Any) -> None:
+    """Whatever a service returns is kept as received, and has a target or a stated class."""
+    reference = read(raw, SCOPE)
+    assert reference.raw == str(raw)
+    assert bool(reference.target_arn) != bool(reference.stated_class)
+
+
+def known(**values: Any) -> Known:
+    """What the ledger knows; by default nothing, of a scope that was crawled whole."""
+    nothing: dict[str, Any] = dict.fromkeys(("alias_arn", "alias_target", "key_arn", "key_manager"))
+    flags = {"is_aws_alias": False, "scope_outcome": "complete", "keys_gap": False, "aliases_gap": False}
+    return Known(**{**nothing, **flags, **values})
+
+
+KEY, ALIAS, AWS_ALIAS = arn(f"key/{ONE}"), arn("alias/orders"), arn("alias/aws/rds")
+FOUND = {"key_arn": KEY}
+POINTS = {"alias_arn": ALIAS, "alias_target": KEY}
+RESOLVED: list[tuple[str, str, dict[str, Any], str | None, KeyClass]] = [
+    ("a customer key", KEY, {**FOUND, "key_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
+    ("an AWS managed key", KEY, {**FOUND, "key_manager": "AWS"}, KEY, KeyClass.AWS_MANAGED),
+    ("an undescribed key under an AWS alias", KEY, {**FOUND, "is_aws_alias": True}, KEY, KeyClass.AWS_MANAGED),
+    ("an undescribed key", KEY, FOUND, KEY, KeyClass.UNKNOWN),
+    ("a key of last night", KEY, {**FOUND, "key_manager": "CUSTOMER", "scope_outcome": None}, KEY, KeyClass.CUSTOMER),
+    ("through an alias", ALIAS, {**POINTS, **FOUND, "key_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
+    ("gone from a complete listing", KEY, {}, KEY, KeyClass.DANGLING),
+    ("gone, other things had gaps", KEY, {"scope_outcome": "partial"}, KEY, KeyClass.DANGLING),
+    ("keys not listed", KEY, {"scope_outcome": "partial", "keys_gap": True}, KEY, KeyClass.UNKNOWN),
+    ("scope failed", KEY, {"scope_outcome": "failed"}, KEY, KeyClass.NOT_CRAWLED),
+    ("scope not crawled", KEY, {"scope_outcome": None}, KEY, KeyClass.NOT_CRAWLED),
+    ("scope excluded", KEY, {"scope_outcome": "excluded"}, KEY, KeyClass.NOT_CRAWLED),
+    ("no such alias", ALIAS, {}, None, KeyClass.DANGLING),
+    ("aliases not listed", ALIAS, {"scope_outcome": "partial", "aliases_gap": True}, None, KeyClass.UNKNOWN),
+    ("alias of a scope not crawled", ALIAS, {"scope_outcome": None}, None, KeyClass.NOT_CRAWLED),
+    ("an alias whose key is gone", ALIAS, POINTS, KEY, KeyClass.DANGLING),
+    ("an alias whose key may be there", ALIAS, {**POINTS, "keys_gap": True}, KEY, KeyClass.UNKNOWN),
+    ("an alias that may point elsewhere by now", ALIAS, {**POINTS, "aliases_gap": True}, KEY, KeyClass.UNKNOWN),
+    ("an AWS alias that is not there yet", AWS_ALIAS, {}, None, KeyClass.AWS_MANAGED),
+    ("an AWS alias of nowhere", AWS_ALIAS, {"scope_outcome": None}, None, KeyClass.AWS_MANAGED),
+    ("an AWS alias, key not listed", AWS_ALIAS, {"alias_arn": AWS_ALIAS, "alias_target": KEY}, KEY, KeyClass.AWS_MANAGED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "facts", "key", "expected"), [row[1:] for row in RESOLVED], ids=[row[0] for row in RESOLVED]
+)
+def test_every_reference_gets_its_class(
+    target: str, facts: dict[str, Any], key: str | None, expected: KeyClass
+) -> None:
+    """A key is called gone only when a complete listing does not show it; whatever is not plain has a reason."""
+    found, key_class, reason = resolve(read(target, SCOPE), known(**facts))
+    assert (found, key_class) == (key, expected)
+    if expected in {KeyClass.DANGLING, KeyClass.NOT_CRAWLED, KeyClass.UNKNOWN}:
+        assert reason
+
+
+@given(
+    st.sampled_from([KEY, ALIAS, AWS_ALIAS]), st.sampled_from([None, KEY]),
+    st.sampled_from(["complete", "partial", "failed", None]), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_nothing_is_called_gone_without_a_complete_listing(
+    target: str, points_to: str | None, outcome: str | None, keys_gap: bool, aliases_gap: bool
+) -> None:
+    """Dangling needs the scope crawled and every listing that could show the key, or move the alias, complete."""
+    facts = known(
+        alias_arn=target if points_to and "alias" in target else None,
+        alias_target=points_to if "alias" in target else None,
+        scope_outcome=outcome,
+        keys_gap=keys_gap,
+        aliases_gap=aliases_gap,
+    )
+    _, key_class, _ = resolve(read(target, SCOPE), facts)
+    if key_class is KeyClass.DANGLING:
+        assert outcome in {"complete", "partial"}
+        assert target != AWS_ALIAS
+        assert not (target == ALIAS and aliases_gap)
+        assert not (keys_gap and (target == KEY or points_to))
+
+
+class Night:
+    """What one night saw, built up fact by fact."""
+
+    def __init__(self, *scopes: tuple[str, str]) -> None:
+        self.batch = Batch()
+        self.outcomes: dict[tuple[str, str], Outcome] = dict.fromkeys(scopes or [(HOME, IRELAND)], Outcome.COMPLETE)
+        for scope in self.outcomes:
+            for facet in (Key, Alias, Gap):
+                self.batch.complete(facet, *scope)
+
+    def key(self, key_id: str, account: str = HOME, region: str = IRELAND, manager: str | None = "CUSTOMER") -> Night:
+        """A key, described unless it has no manager."""
+        key_arn = arn(f"key/{key_id}", account, region)
+        self.batch.add(Key, key_arn=key_arn, key_id=key_id, account_id=account, region=region)
+        if manager:
+            nothing: dict[str, Any] = dict.fromkeys(KeyMetadata.value_columns())
+            self.batch.add(KeyMetadata, **{**nothing, "key_arn": key_arn, "manager": manager})
+        return self
+
+    def alias(self, name: str, key_id: str | None) -> Night:
+        """An alias of the home account in Ireland."""
+        target = arn(f"key/{key_id}") if key_id else None
+        self.batch.add(
+            Alias, alias_arn=arn(name), alias_name=name, account_id=HOME, region=IRELAND, target_key_id=key_id,
+            target_key_arn=target, created_at=LONG_AGO, updated_at=None,
+        )  # fmt: skip
+        return self
+
+    def secret(self, *names: str | None, resource: str = SECRET, region: str = IRELAND) -> Night:
+        """A secret and the keys that it names; ``None`` names the AWS managed key."""
+        kind = "AWS::SecretsManager::Secret"
+        self.batch.add(
+            Resource, resource_arn=resource, resource_type=kind, account_id=HOME, region=region, listed_in=region,
+            name="orders", status=None, encryption=None, created_at=LONG_AGO, deletion_at=None, details=None,
+        )  # fmt: skip
+        for position, name in enumerate(names):
+            place = Scope(HOME, region)
+            reference = read(name, place) if name else read_omitted("alias/aws/secretsmanager", place)
+            assert reference is not None
+            self.batch.add(
+                KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,
+                raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
+                target_region=reference.target_region, stated_class=reference.stated_class, reason=reference.reason,
+            )  # fmt: skip
+        self.batch.complete(KeyReference, resource)
+        self.batch.complete(Resource, HOME, region, kind)
+        return self
+
+    def gap(self, operation: str) -> Night:
+        """A listing of the home account in Ireland that failed: it proves nothing."""
+        self.batch.covers[Key if operation == "ListKeys" else Alias].discard((HOME, IRELAND))
+        self.batch.add(
+            Gap, account_id=HOME, region=IRELAND, service="kms", operation=operation, subject="", action=f"kms:{operation}",
+            cause="denied", code="AccessDeniedException", message="",
+        )  # fmt: skip
+        self.outcomes[HOME, IRELAND] = Outcome.PARTIAL
+        return self
+
+    def into(self, ledger: Ledger, outcomes: Outcomes | None = None) -> int:
+        """Merge and link it."""
+        return ledger.night(self.batch, self.outcomes if outcomes is None else outcomes)
+
+
+def uses(ledger: Ledger, resource: str = SECRET) -> list[tuple[int, int | None, str | None, str]]:
+    """The history of what a resource uses: from run, to run, key id, class."""
+    return [
+        (row["valid_from"], row["valid_to"], (row["key_arn"] or "").rpartition("/")[2] or None, row["key_class"])
+        for row in ledger.rows(KeyUsage, resource_arn=resource)
+    ]
+
+
+def test_an_alias_that_moves_is_a_new_use(ledger: Ledger) -> None:
+    """The resource did not change, its alias did: the old use ends and the new one begins in that night."""
+    for target in (ONE, ONE, TWO):
+        Night().key(ONE).key(TWO).alias("alias/orders", target).secret("alias/orders").into(ledger)
+    assert uses(ledger) == [(1, 3, ONE, "customer"), (3, None, TWO, "customer")]
+    assert len(ledger.rows(KeyReference)) == 1
+
+
+def test_a_use_ends_with_its_reference(ledger: Ledger) -> None:
+    """A key that a resource no longer names is no longer used by it; the other one still is."""
+    Night().key(ONE).key(TWO).secret(ONE, TWO).into(ledger)
+    Night().key(ONE).key(TWO).secret(ONE).into(ledger)
+    assert uses(ledger) == [(1, None, ONE, "customer"), (1, 2, TWO, "customer")]
+
+
+def test_a_use_ends_with_its_resource(ledger: Ledger) -> None:
+    """A resource that is gone uses nothing."""
+    Night().key(ONE).secret(ONE).into(ledger)
+    gone = Night().key(ONE)
+    gone.batch.complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
+    gone.into(ledger)
+    assert uses(ledger) == [(1, 2, ONE, "customer")]
+    assert ledger.known(KeyReference) == []
+
+
+def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
+    """One id in two regions: each secret uses the key of its own region."""
+    replica = SECRET.replace(IRELAND, VIRGINIA)
+    night = Night((HOME, IRELAND), (HOME, VIRGINIA)).key(MRK).key(MRK, region=VIRGINIA)
+    night.secret(MRK).secret(MRK, resource=replica, region=VIRGINIA).into(ledger)
+    found = {row["resource_arn"]: row["key_arn"] for row in ledger.known(KeyUsage)}
+    assert found == {SECRET: arn(f"key/{MRK}"), replica: arn(f"key/{MRK}", region=VIRGINIA)}
+
+
+def test_a_key_of_another_account_is_known_once_that_account_is_crawled(ledger: Ledger) -> None:
+    """Not crawled is not gone: the class changes when the other account is read, and when the key is deleted there."""
+    foreign = arn(f"key/{ONE}", OTHER)
+    Night().secret(foreign).into(ledger)
+    Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
+    Night((HOME, IRELAND), (OTHER, IRELAND)).secret(foreign).into(ledger)
+    assert [(begin, kind) for begin, _, _, kind in uses(ledger)] == [
+        (1, "not_crawled"),
+        (2, "customer"),
+        (3, "dangling"),
+    ]
+
+
+def test_an_account_that_fails_leaves_its_keys_as_they_were_known(ledger: Ledger) -> None:
+    """A key that was seen once stays what it was while its account cannot be read."""
+    foreign = arn(f"key/{ONE}", OTHER)
+    Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
+    Night().secret(foreign).into(ledger)
+    assert uses(ledger) == [(1, None, ONE, "customer")]
+
+
+def test_an_aws_alias_is_never_dangling(ledger: Ledger) -> None:
+    """AWS makes the key of alias/aws/... when it is first needed: before that it is managed, after that it is that key."""
+    Night().secret(None).into(ledger)
+    Night().alias("alias/aws/secretsmanager", None).secret(None).into(ledger)
+    Night().alias("alias/aws/secretsmanager", ONE).key(ONE, manager=None).secret(None).into(ledger)
+    assert uses(ledger) == [(1, 3, None, "aws_managed"), (3, None, ONE, "aws_managed")]
+
+
+def test_a_failed_listing_calls_nothing_gone(ledger: Ledger) -> None:
+    """Denied ListKeys or ListAliases: what was known stays, what was not known is unknown, and only then is it gone."""
+    Night().key(ONE).secret(ONE, TWO, "alias/orders").into(ledger)
+    Night().gap("ListKeys").gap("ListAliases").secret(ONE, TWO, "alias/orders").into(ledger)
+    Night().key(ONE).secret(ONE, TWO, "alias/orders").into(ledger)
+    by_run: dict[int, list[str]] = {}
+    for run in (1, 2, 3):
+        current = [row for row in uses(ledger) if row[0] <= run and (row[1] is None or row[1] > run)]
+        by_run[run] = sorted(kind for _, _, _, kind in current)
+    assert by_run == {
+        1: ["customer", "dangling", "dangling"],
+        2: ["customer", "unknown", "unknown"],
+        3: ["customer", "dangling", "dangling"],
+    }
+
+
+def test_a_quiet_night_writes_nothing(ledger: Ledger) -> None:
+    """The same references against the same keys make no new version, however many there are."""
+    for _ in range(2):
+        night = Night().key(ONE).alias("alias/orders", ONE)
+        for number in range(50):
+            resource = f"{SECRET}-{uuid.UUID(int=number)}"
+            night.secret("alias/orders", None, resource=resource)
+        night.into(ledger)
+    assert {row["valid_from"] for row in ledger.rows(KeyUsage)} == {1}
+    assert len(ledger.rows(KeyUsage)) == 100

@@ -1,0 +1,132 @@
+"""The example of a settings file and the command that checks one."""
+
+import typing
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from models.cli import config
+from models.settings import (
+    MailSettings,
+    Settings,
+    load,
+)
+from models.settings.rules import Threshold
+from models.severities import SEVERITIES, THRESHOLDS
+from reports.vendors.profile import Severity
+from tests.models.settings.settings_writer import MAIL
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWORD": "of-the-example"}
+
+
+def groups(model: type[BaseModel] = Settings) -> set[type[BaseModel]]:
+    """Return `model` and all models below it."""
+    found = {model}
+    for info in model.model_fields.values():
+        todo: list[Any] = [info.annotation]
+        while todo:
+            kind = todo.pop()
+            todo += [one for one in typing.get_args(kind) if one is not NoneType]
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= groups(kind)
+    return found
+
+
+def test_every_group_is_frozen_and_closed() -> None:
+    """A group that is added cannot be changed after loading, nor take unknown keys."""
+    for group in groups():
+        assert group.model_config.get("frozen") is True
+        assert group.model_config.get("extra") == "forbid"
+
+
+def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
+    """What config.example.yaml gives as defaults are the defaults."""
+    copy = tmp_path / "kmsledger.yaml"
+    copy.write_bytes((ROOT / "config.example.yaml").read_bytes())
+    empty = tmp_path / "empty.yaml"
+    empty.write_text(f"{{{MAIL}}}}}")
+    made, plain = load(copy, EXAMPLE_ENV), load(empty, {})
+    assert made.role.external_id
+    assert made.mail
+    assert plain.mail
+    assert made.parties
+    assert made.owners
+    own = {"host", "username", "password", "sender", "recipients"}
+    assert made.mail.model_dump(exclude=own) == plain.mail.model_dump(exclude=own)
+    assert made.role.model_dump(exclude={"external_id"}) == plain.role.model_dump(exclude={"external_id"})
+    apart = {"mail", "owners", "parties", "role"}
+    assert made.model_dump(exclude=apart) == plain.model_dump(exclude=apart)
+
+
+def test_the_example_has_every_setting_with_a_comment() -> None:
+    """A setting that is added must be explained in config.example.yaml."""
+    text = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    node = yaml.compose(text, Loader=yaml.BaseLoader)
+    missing = []
+
+    def walk(model: type[BaseModel], mapping: yaml.Node, path: str) -> None:
+        written = {key.value: (key, value) for key, value in mapping.value}
+        for name, info in model.model_fields.items():
+            if name not in written:
+                missing.append(path + name)
+                continue
+            key, value = written[name]
+            above = [line.strip() for line in lines[: key.start_mark.line]]
+            pair = {"password", *(("accounts", "ous", "tags", "names") if ".exclude." in path else ())}
+            if name not in pair and not above[-1].startswith("#"):
+                missing.append(f"{path}{name}: a comment")
+            for group in (one for one in (info.annotation, *typing.get_args(info.annotation)) if one is not NoneType):
+                if isinstance(group, type) and issubclass(group, BaseModel):
+                    inner = value.value[0] if isinstance(value, yaml.SequenceNode) else value
+                    if isinstance(inner, yaml.MappingNode):
+                        walk(group, inner, f"{path}{name}.")
+
+    assert node is not None
+    walk(Settings, node, "")
+    assert missing == []
+    assert "id: 123456789012" in text, "the mapping form of an account"
+    assert set(yaml.load(text, Loader=yaml.BaseLoader)["mail"]) == set(MailSettings.model_fields)  # noqa: S506  (text only)
+
+
+def test_check_prints_every_problem(tmp_path: Path) -> None:
+    """`config check` ends with 2 and prints each problem, and how many there are, on standard error."""
+    file = tmp_path / "c.yaml"
+    file.write_text("log: {level: loud}\ncrawl: {attempts: 0}\n")
+    result = CliRunner().invoke(config, ["check", "--config", str(file)])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    first, second, count = result.stderr.splitlines()
+    assert first.startswith(f"{file}:1:14: log.level: ")
+    assert second.startswith(f"{file}:2:19: crawl.attempts: ")
+    assert count == "2 problems"
+
+
+def test_check_says_what_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`config check` reads ./kmsledger.yaml and sums it up without secrets."""
+    (tmp_path / "kmsledger.yaml").write_text(
+        "database: postgresql://ledger:hunter2@db/kms\nregions: {include: [eu-west-1], exclude: [eu-west-2]}\n"
+        f"organization: {{source: list, accounts: [012345678901]}}\n{MAIL}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(config, ["check"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "database: postgresql://ledger:***@db/kms",
+        "accounts: a list of 1",
+        "role:     KmsInventoryReadOnly",
+        "regions:  eu-west-1 except eu-west-2",
+        "mail:     1 recipient through h.example",
+    ]
+
+
+def test_severities_are_the_same_everywhere() -> None:
+    """What settings and profiles accept is what commands offer and reports sort by."""
+    assert typing.get_args(Threshold) == THRESHOLDS
+    assert typing.get_args(Severity) == SEVERITIES

@@ -1,0 +1,287 @@
+"""Settings: whatever is wrong is said at once and in the right place, and secrets stay secret."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from models.errors import UserError
+from models.settings import (
+    AccountEntry,
+    AwsSettings,
+    OrganizationSettings,
+    RegionSettings,
+    Settings,
+    SettingsError,
+    load,
+)
+from models.settings.yaml_loader import Problem
+from tests.models.settings.settings_writer import MAIL, Writer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Writer:
+    return Writer(tmp_path)
+
+
+TEN_MISTAKES = """\
+database: mysql://ledger:hunter2@db/kms
+aws:
+  region: eu-west1
+  use_fips: yes
+organization:
+  reader_role: arn:aws:iam::12345:role/Reader
+  include:
+    accounts: [012345678901]
+  exclude:
+    accounts:
+      - 012345678901
+role:
+  externalid: hunter2
+  duration: 3600
+  duration: 60
+crawl:
+  concurrency: many
+mail:
+  host: ${SMTP_HOST}
+  sender: a@example.org
+  recipients: []
+"""
+
+
+def test_ten_mistakes_are_reported_at_once(read: Writer) -> None:
+    """Ten mistakes of ten kinds come in one error, by position, and none tells a secret."""
+    with pytest.raises(SettingsError) as caught:
+        read(TEN_MISTAKES)
+    assert [(p.line, p.column, p.key) for p in caught.value.problems] == [
+        (1, 11, "database"),
+        (3, 11, "aws.region"),
+        (4, 13, "aws.use_fips"),
+        (6, 16, "organization.reader_role"),
+        (11, 9, "organization.exclude.accounts[0]"),
+        (13, 3, "role.externalid"),
+        (15, 3, "role.duration"),
+        (17, 16, "crawl.concurrency"),
+        (19, 9, "mail.host"),
+        (21, 15, "mail.recipients"),
+    ]
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, UserError)
+    assert caught.value.message.endswith("(and 9 more problems; kmsledger config check lists all)")
+
+
+def test_a_problem_has_a_stable_form(tmp_path: Path) -> None:
+    """Editors and scripts can parse FILE:LINE:COLUMN: KEY: found X, expected Y."""
+    file = tmp_path / "config.yaml"
+    file.write_text("crawl:\n  attempts: 21\n")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    expected = "a whole number from 1 to 20 (tries a call)"
+    assert caught.value.problems == [Problem(str(file), 2, 13, "crawl.attempts", '"21"', expected)]
+    assert str(caught.value) == f'{file}:2:13: crawl.attempts: found "21", expected {expected}'
+    assert caught.value.message == str(caught.value)
+
+
+def test_an_error_survives_pickling(read: Writer) -> None:
+    """A worker process can hand the error, and the settings, to another process."""
+    with pytest.raises(SettingsError) as caught:
+        read("nonsense: 1\nlog: {level: loud}")
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  (made here)
+    assert (copy.problems, copy.message) == (caught.value.problems, caught.value.message)
+    made = read(f"{MAIL}, username: u, password: p}}")
+    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301  (made here)
+
+
+@pytest.mark.parametrize(
+    ("region", "meant"),
+    [
+        ("eu-west1", "eu-west-1"), ("us_east_1", "us-east-1"), ("US-EAST-1", "us-east-1"), ("us-esat-1", "us-east-1"),
+        ("eu-centrl-1", "eu-central-1"), ("us-east-1a", "us-east-1"), ("Frankfurt", None), ("eu", None), ("*", None),
+    ],
+)  # fmt: skip
+def test_a_bad_region_gets_the_nearest_one(read: Writer, region: str, meant: str | None) -> None:
+    """A region that cannot be one is refused, with the one that was probably meant."""
+    answer = f'expected a region; did you mean "{meant}"?' if meant else "expected a region such as eu-west-1"
+    assert answer in read.problem(f"regions: {{include: ['{region}']}}")
+
+
+def test_regions_of_every_partition_and_new_ones_are_accepted(read: Writer) -> None:
+    """A region that AWS opens tomorrow needs no new release."""
+    regions = ("us-gov-west-1", "cn-northwest-1", "us-isob-east-1", "eusc-de-east-1", "ap-southeast-9", "xy-central-1")
+    assert read(f"regions: {{include: [{', '.join(regions)}]}}").regions.include == regions
+
+
+@pytest.mark.parametrize(
+    "partition", ["aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f"]
+)
+def test_role_arns_of_every_partition_are_accepted(read: Writer, partition: str) -> None:
+    """The reader role may live in any partition and under a path."""
+    arn = f"arn:{partition}:iam::012345678901:role/team/sub/Reader"
+    assert read(f"organization: {{reader_role: '{arn}'}}").organization.reader_role == arn
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "Reader", "arn:aws:iam::012345678901:user/x", "arn:aws:iam::12345678901:role/x",
+        "arn:azure:iam::012345678901:role/x",
+        "arn:aws:sts::012345678901:assumed-role/x/y", "arn:aws:iam::012345678901:role/",
+        "arn:aws:iam:us-east-1:012345678901:role/x",
+    ],
+)  # fmt: skip
+def test_what_is_no_role_arn_is_refused(read: Writer, arn: str) -> None:
+    """Users, sessions, short account ids and unknown partitions are not roles."""
+    assert "expected a role ARN" in read.problem(f"organization: {{reader_role: '{arn}'}}")
+
+
+def test_the_role_is_a_name(read: Writer) -> None:
+    """A name or a path with a name; an ARN is answered with why it is none."""
+    assert read("role: {name: audit/kms/Reader}").role.name == "audit/kms/Reader"
+    assert "this is an ARN" in read.problem("role: {name: 'arn:aws:iam::012345678901:role/x'}")
+    assert "leave out the leading /" in read.problem("role: {name: /audit/x}")
+    assert "expected a role name" in read.problem("role: {name: 'a b'}")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("role: {session_name: x}", "2 to 64 letters"),
+        ("role: {source_identity: 'a b'}", "2 to 64 letters"),
+        ("role: {duration: 899}", "from 900 to 43200 (seconds)"),
+        ("role: {session_tags: {'aws:x': y}}", "do not begin with aws:"),
+        ("crawl: {transport: http}", "'wire' or 'boto3'"),
+        ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low', 'info' or 'never'"),
+        ("report: {list_limit: 9}", "from 10 to 100000 (rows)"),
+        ('report: {title: "a\\nb"}', "a text on one line"),
+        ("report: {directory: ~/x}", "write ${HOME} instead"),
+        ("aws: {endpoint_url: localhost:4566}", "a URL such as"),
+        ("aws: {endpoints: {kms: 'https://u:hunter2@h'}}", "without user name and password"),
+        ("aws: {endpoints: {kms: 'http://h:99999'}}", "a URL such as"),
+        ("aws: {endpoint_url: 'http://h', use_fips: true}", "false, since endpoint_url is set"),
+        ("organization: {include: {ous: [ou-1]}}", "an OU or root id"),
+        ("organization: {include: {tags: {a: []}}}", "a list of at least one item"),
+        ("organization: {source: list}", "accounts, since source is list"),
+        ("organization: {source: list, accounts: []}", "accounts, since source is list"),
+        ("organization: {accounts: [012345678901]}", "no accounts, since source is organizations"),
+        ("organization: {source: list, accounts: [012345678901], include: {ous: [r-abcd]}}", "no ous, since source is"),
+        ("organization: {source: list, accounts: [012345678901, {id: 012345678901}]}", "each account once"),
+        ("organization: {include: {ous: [r-abcd]}, exclude: {ous: [r-abcd]}}", "each OU included or excluded"),
+        ("regions: {include: [eu-west-1], exclude: [eu-west-1]}", "each region included or excluded"),
+        ("parties: [{name: v, accounts: []}]", "a list of at least one item"),
+        ("parties: [{accounts: [012345678901]}]", "a value; this setting has no default"),
+        ("parties: [&v {name: v, accounts: [012345678901]}, *v]", "each party once"),
+        (f"{MAIL}, username: u}}", "a password beside the user name"),
+        (f"{MAIL}, password: hunter2}}", "a user name beside the password"),
+        (f"{MAIL}, port: 65536}}", "from 1 to 65535"),
+        (f"{MAIL}, subject: '{{sender}}'}}", "whose only placeholders are {status} and {date}"),
+        (f"{MAIL}, subject: '{{status'}}", "whose only placeholders are {status} and {date}"),
+        (f"{MAIL}, subject: '{{status.x}}'}}", "whose only placeholders are {status} and {date}"),
+        (MAIL.replace("h.example", "h.example:25") + "}", "without scheme and port"),
+        (MAIL.replace("a@example.org", "KMS <a@example.org>") + "}", "write the address alone"),
+        (MAIL.replace("b@", "b@example.org, B@") + "}", "each recipient once"),
+        ("mail: {host: h, sender: a@example.org}", "a value; this setting has no default"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_answered_with_what_is_right(read: Writer, line: str, expected: str) -> None:
+    """Each rule of a setting says what it wants."""
+    problem = read.problem(line)
+    assert expected in problem.partition(", expected ")[2]
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://ledger:hunter2@db/kms", "postgres://ledger:hunter2@db/kms", "postgresql+psycopg://ledger:hunter2@db/kms",
+        "postgresql://ledger:hunt/er2@db/kms", "postgresql://ledger:hunter2@db:port/kms", "postgresql://",
+        "postgres:/ledger:hunter2@db", "host=db password=hunter2", "postgresql://db:x/kms?password=hunter2",
+        "sqlite://", "sqlite:///", "'sqlite:///:memory:'", "sqlite:///x?mode=ro", "kmsledger.db", "''",
+    ],
+)  # fmt: skip
+def test_other_databases_are_refused_without_their_password(read: Writer, url: str) -> None:
+    """The error names both forms and masks the password, however broken the URL is."""
+    problem = read.problem(f"database: {url}")
+    assert "sqlite:///FILE" in problem
+    assert "postgresql://" in problem.partition(", expected ")[2]
+    assert "hunt" not in problem
+
+
+def test_paths_start_at_the_file(read: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths, defaults included, do not depend on the working directory; absolute ones stay."""
+    made = read(
+        "database: sqlite:///data/k.db\naws: {ca_bundle: ../ca.pem}\nrules: {directories: [mine, /opt/rules]}\n"
+        f"{MAIL}, ca_bundle: ca.pem}}"
+    )
+    base = read.file.parent
+    assert made.database == f"sqlite:///{base}/data/k.db"
+    assert made.aws.ca_bundle == base.parent / "ca.pem"
+    assert made.rules.directories == (base / "mine", Path("/opt/rules"))
+    assert made.mail
+    assert made.mail.ca_bundle == base / "ca.pem"
+    assert (made.report.directory, made.report.mart) == (base / "reports-out", base / "kmsledger.duckdb")
+    assert read("database: sqlite:////var/lib/k.db").database == "sqlite:////var/lib/k.db"
+    assert read("{}").database == f"sqlite:///{base}/kmsledger.db"
+    monkeypatch.chdir(base)
+    assert load(Path("config.yaml"), {}).report.directory == base / "reports-out"
+
+
+def test_short_forms_are_accepted(read: Writer) -> None:
+    """An account may be a bare id or a mapping, and a tag may have one value or several."""
+    made = read("organization:\n  include: {tags: {env: prod, tier: [a, '']}}\n").organization
+    assert made.include.tags == {"env": ("prod",), "tier": ("a", "")}
+    entries = "organization: {source: list, accounts: [012345678901, {id: 012345678902, name: no}, {id: 012345678903}]}"
+    assert [(one.id, one.name) for one in read(entries).organization.accounts] == [
+        ("012345678901", None), ("012345678902", "no"), ("012345678903", None),
+    ]  # fmt: skip
+
+
+def test_secrets_are_in_no_representation(read: Writer) -> None:
+    """Neither repr nor str of the settings, of any group or of an error tells a secret."""
+    made = read(
+        "database: 'postgresql://ledger:hunter2@db/kms?sslpassword=hunter2'\nrole: {external_id: hunter2}\n"
+        f"{MAIL}, username: u, password: hunter2}}"
+    )
+    assert made.role.external_id
+    assert made.role.external_id.get_secret_value() == "hunter2"
+    assert "hunter2" not in f"{made!r} {made} {made.role!r} {made.mail!r} {list(made.summary())}"
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"database": "x:hunter2@", "role": {"external_id": "hunter2 "}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_hidden_in_problems(read: Writer) -> None:
+    """A secret that is itself wrong is not repeated."""
+    for line in ("role: {external_id: 'hunter2 !'}", f'{MAIL}, username: u, password: "hunter2\\n"}}'):
+        assert "found (hidden), expected " in read.problem(line)
+        assert "hunter2" not in read.problem(line)
+
+
+def test_settings_are_frozen_and_closed() -> None:
+    """Nobody changes settings on the way, and nobody misspells one in code; contradictions are refused too."""
+    made = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        made.database = "x"
+    with pytest.raises(ValidationError, match="did you mean"):
+        AwsSettings(regoin="eu-west-1")  # type: ignore[call-arg]  # what is tested
+    with pytest.raises(ValidationError, match="not both"):
+        RegionSettings(include=("eu-west-1",), exclude=("eu-west-1",))
+    organization = OrganizationSettings(source="list", accounts=(AccountEntry(id="012345678901"),))
+    assert Settings(organization=organization).organization is organization
+
+
+def test_settings_are_light_to_import() -> None:
+    """Reading settings loads no database, no AWS and no rendering library."""
+    heavy = ("sqlalchemy", "boto3", "botocore", "duckdb", "jinja2", "rich", "click", "alembic")
+    code = f"import sys, models.settings; print([one for one in {heavy} if one in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"

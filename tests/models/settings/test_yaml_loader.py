@@ -1,0 +1,336 @@
+"""YAML: what is written arrives as written, and no file ends in anything but settings or problems."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.settings import (
+    AccountEntry,
+    Settings,
+    SettingsError,
+    load,
+)
+from tests.models.settings.settings_writer import MAIL, Writer
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Writer:
+    return Writer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "off", "y", "1e3", "0x1F", "012", "0o17", "1_000", "2026-11-22", ".5", "=", "1:30"]
+)
+def test_plain_scalars_stay_text(read: Writer, text: str) -> None:
+    """Nothing that YAML 1.1 would read as a boolean, number, date or sexagesimal changes."""
+    made = read(f"aws: {{profile: {text}}}\nrules: {{parameters: {{r: {{p: {text}}}}}}}\nreport: {{title: {text}}}")
+    assert (made.aws.profile, made.rules.parameters["r"]["p"], made.report.title) == (text, text, text)
+
+
+@pytest.mark.parametrize("account", ["012345678901", "000000000001", "012345670123", "123456789012"])
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_account_ids_keep_leading_zeros(read: Writer, account: str, quote: str) -> None:
+    """An account id is its twelve digits, quoted or not, even if they look octal."""
+    written = f"{quote}{account}{quote}"
+    made = read(
+        f"organization:\n  source: list\n  accounts: [{written}]\n  exclude: {{accounts: [{written}]}}\n"
+        f"parties: [{{name: v, accounts: [{written}]}}]"
+    )
+    assert made.organization.accounts == (AccountEntry(id=account),)
+    assert made.organization.exclude.accounts == made.parties[0].accounts == (account,)
+
+
+@pytest.mark.parametrize("account", ["12345678901", "0123456701", "1"])
+def test_lost_digits_are_explained(read: Writer, account: str) -> None:
+    """An id with too few digits has probably been through a spreadsheet."""
+    assert read.problem(f"organization: {{include: {{accounts: [{account}]}}}}").endswith(
+        f'organization.include.accounts[0]: found "{account}", expected an account id of 12 digits: '
+        "an account id has 12 digits; were leading zeros lost?"
+    )
+
+
+@pytest.mark.parametrize(
+    "account", ["1234-5678-9012", "1.23457E+11", "0123456789012", "o12345678901", "١٢٣٤٥٦٧٨٩٠١٢", "''"]
+)
+def test_other_account_ids_are_refused(read: Writer, account: str) -> None:
+    """Only twelve ASCII digits are an account id."""
+    assert "expected an account id of 12 digits" in read.problem(
+        f"organization: {{include: {{accounts: [{account}]}}}}"
+    )
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~", "NULL", '""', "${UNSET:-}", "${EMPTY}"])
+def test_nothing_means_not_set(read: Writer, nothing: str) -> None:
+    """An optional setting with nothing, null or an empty text is not set; so are groups and the mail."""
+    made = read(
+        f"aws:\n  profile: {nothing}\n  ca_bundle: {nothing}\n  endpoint_url: {nothing}\n"
+        f"role:\n  external_id: {nothing}\norganization:\n  reader_role: {nothing}\nmail:\ncrawl:\nlog: null",
+        EMPTY="",
+    )
+    assert (made.aws.profile, made.aws.ca_bundle, made.aws.endpoint_url) == (None, None, None)
+    assert (made.role.external_id, made.organization.reader_role, made.mail) == (None, None, None)
+    assert made.crawl == Settings().crawl
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "database: {}", "aws: {{region: {}}}", "aws: {{use_fips: {}}}", "aws: {{read_timeout: {}}}",
+        "crawl: {{attempts: {}}}", "log: {{level: {}}}", "report: {{directory: {}}}", "report: {{title: {}}}",
+        "regions: {{include: {}}}", "regions: {{include: [{}]}}", "aws: {{endpoints: {}}}", "rules: {{parameters: {}}}",
+        "organization: {{include: {{names: [{}]}}}}", "role: {{session_tags: {{k: {}}}}}", "parties: {}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("nothing", ["~", "null"])
+def test_nothing_is_refused_where_a_value_is_needed(read: Writer, line: str, nothing: str) -> None:
+    """A setting with a default takes it by being left out, not by being emptied by accident."""
+    assert f"found nothing ({nothing}), expected " in read.problem(line.format(nothing))
+
+
+def test_a_quoted_null_is_a_text(read: Writer) -> None:
+    """Quotes make a word of null and of the tilde."""
+    made = read("report: {title: 'null'}\naws: {profile: \"~\"}")
+    assert (made.report.title, made.aws.profile) == ("null", "~")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "True", "FALSE", "1", "0", "y", "''"])
+def test_a_switch_takes_true_or_false_only(read: Writer, word: str) -> None:
+    """No word but true and false is guessed to be a boolean."""
+    assert "expected a switch: write true or false" in read.problem(f"crawl: {{aws_managed_key_details: {word}}}")
+
+
+def test_switches_are_read(read: Writer) -> None:
+    """Both words arrive, also from the environment."""
+    made = read("aws: {use_fips: true, use_dualstack: '${D}'}\nrole: {session_policy: false}", D="true")
+    assert (made.aws.use_fips, made.aws.use_dualstack, made.role.session_policy) == (True, True, False)
+
+
+@pytest.mark.parametrize("number", ["0", "4097", "-1", "1e3", "1_0", "0x10", "1.0", "٣", "9" * 5000, "''", "[1]", "+1"])
+def test_whole_numbers_are_decimal_and_in_range(read: Writer, number: str) -> None:
+    """Only decimal digits within the range are a number."""
+    assert "expected a whole number from 1 to 4096 (calls in flight)" in read.problem(
+        f"crawl: {{concurrency: {number}}}"
+    )
+
+
+@pytest.mark.parametrize("number", ["0", "0.0", "-1", "inf", "nan", "1e2", "601", ".5", "5s"])
+def test_seconds_are_decimal_and_in_range(read: Writer, number: str) -> None:
+    """A time-out is a positive, bounded, plain number of seconds."""
+    assert "expected a number of seconds above 0 and up to 600" in read.problem(f"aws: {{connect_timeout: {number}}}")
+
+
+def test_seconds_may_have_a_fraction(read: Writer) -> None:
+    """Half a second is a time-out."""
+    assert read("aws: {connect_timeout: 0.5, read_timeout: 7}").aws.connect_timeout == 0.5
+
+
+def test_a_key_given_twice_names_both_lines(read: Writer) -> None:
+    """The second of two equal keys would silently win in plain YAML."""
+    assert read.problem("log:\n  level: info\n  format: text\n  level: debug\n") == (
+        "4:3: log.level: found the same key twice (line 2 and line 4), expected each key once"
+    )
+
+
+def test_an_unknown_key_gets_the_nearest_name(read: Writer) -> None:
+    """A slip of the finger is answered with the name that was meant; anything else with the choice."""
+    near, far = read.problems("role: {external-id: x}\nlog: {zebra: 1}")
+    assert near.endswith(
+        'role.external-id: found an unknown key, expected a known setting; did you mean "external_id"?'
+    )
+    assert far.endswith("log.zebra: found an unknown key, expected one of level, format")
+
+
+def test_an_unknown_key_that_may_hold_a_secret_is_not_shown(read: Writer) -> None:
+    """A colon without its blank makes key and secret one word."""
+    text = f"{MAIL}, username: u, password: x, password:hunter2}}"
+    assert read.problem(text).startswith("1:103: mail: found an unknown key")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1:1: found no settings"),
+        ("# only a comment\n", "1:1: found no settings"),
+        ("~\n", "1:1: found no settings"),
+        ("---\n", "2:1: found no settings"),
+        ("- a\n", "1:1: found a list, expected a mapping of settings at the top"),
+        ("database\n", "1:1: found a text, expected a mapping of settings at the top"),
+        ("log: [\n", "2:1: found a YAML syntax error"),
+        ("log:\n\tlevel: info\n", "2:1: found a YAML syntax error: a tab; indent with spaces"),
+        ("log:\n  level: a: b\n", "2:11: found a YAML syntax error: a second colon on the line"),
+        ("log: {}\n---\nlog: {}\n", "2:1: found a YAML syntax error"),
+        ("log: {}\nmail: *hunter2\n", "2:7: found a YAML syntax error: an alias without its anchor"),
+        ("mail: {password: !x!hunter2 y}\n", "1:18: found a YAML syntax error"),
+        ("log: \x07\n", "1:6: found a YAML syntax error: the character U+0007 is not allowed"),
+        ("[" * 5000, "1:1: found a YAML syntax error: lists or mappings nested too deeply"),
+        ("? [a]\n: b\n", "1:3: found a list or mapping as a key"),
+        ("log: {'': x}\n", "1:7: log: found an empty key"),
+        ("log: !!python/name:os.system {}\n", "1:6: log: found a value with a tag (!)"),
+        ("log: {level: !secret info}\n", "1:14: log.level: found a value with a tag (!)"),
+        ("log: &l {level: info}\nregions: {<<: *l}\n", "2:11: regions.<<: found a merge key"),
+        ("log: info\n", "1:6: log: found a text, expected a mapping"),
+        ("regions: {include: eu-west-1}\n", "1:20: regions.include: found a text, expected a list"),
+        ("regions: {include: {}}\n", "1:20: regions.include: found a mapping, expected a list"),
+        ("aws: {region: [x]}\n", "1:15: aws.region: found a list, expected a region"),
+        ("mail: smtp://u:hunter2@h\n", "1:7: mail: found a text, expected a mapping"),
+    ],
+)
+def test_a_file_of_the_wrong_shape_is_one_located_problem(read: Writer, text: str, expected: str) -> None:
+    """Whatever stands in the file, the answer is a place and a sentence, and it repeats no secret."""
+    problem = read.problem(text).replace('regions."<<"', "regions.<<")
+    assert problem.startswith(expected)
+    assert "hunter2" not in problem
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    """A missing file, a directory and an unreadable path are problems of the file as a whole."""
+    for path, found in (
+        (tmp_path / "none.yaml", "no such file"),
+        (tmp_path, "a directory"),
+        (tmp_path / ("a" * 300), "a file that cannot be read"),
+        (Path("a\0b"), "embedded null byte"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load(path, {})
+        assert f": found {found}" in str(caught.value)
+        assert caught.value.problems[0].line == 0
+
+
+def test_a_file_that_is_not_utf8_is_located(read: Writer) -> None:
+    """The byte that is not UTF-8 is named with its place, in characters."""
+    assert read.problem("log:\n  level: ü".encode() + b"\xfc\n") == (
+        "2:11: found byte 0xfc, which is not UTF-8, expected a file saved as UTF-8"
+    )
+    assert "not UTF-8" in read.problem("log: {level: info}".encode("utf-16"))
+
+
+def test_a_byte_order_mark_is_no_character(read: Writer) -> None:
+    """Editors that write one do not shift columns."""
+    assert read.problem(b"\xef\xbb\xbflog: x").startswith("1:6: log:")
+
+
+def test_aliases_work(read: Writer) -> None:
+    """A list may be written once and used twice."""
+    made = read("regions: {exclude: &r [eu-west-1]}\nrules: {disable: *r}")
+    assert made.rules.disable == made.regions.exclude == ("eu-west-1",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20)),
+        "rules: {parameters: &p {a: *p, b: *p, c: *p}}\n",
+        "regions: {include: &i [*i]}\n",
+    ],
+    ids=["billion laughs", "branching cycle", "cycle"],
+)
+def test_alias_bombs_are_defused(read: Writer, text: str) -> None:
+    """Aliases that multiply or contain themselves end in a problem, at once."""
+    problems = read.problems(text)
+    assert any("aliases that repeat too many" in one or "an alias inside itself" in one for one in problems)
+
+
+def test_environment_references_are_filled_in(read: Writer) -> None:
+    """References work anywhere in a value; defaults serve unset and empty variables; $$ and a lone $ are dollars."""
+    made = read(
+        "report: {title: 'a ${A} ${B:-b} ${EMPTY:-c} $$ $x $${A} $'}\n"
+        "regions: {include: ['${R}']}\nrules: {parameters: {r: {p: '${YAML}'}}}",
+        A="1", EMPTY="", R="eu-west-1", YAML="{no: ~} # ${A}",
+    )  # fmt: skip
+    assert made.report.title == "a 1 b c $ $x ${A} $"
+    assert made.regions.include == ("eu-west-1",)
+    assert made.rules.parameters["r"]["p"] == "{no: ~} # ${A}"
+
+
+def test_a_missing_variable_is_named_with_its_place(read: Writer) -> None:
+    """Each missing variable is one problem; the half-filled value is not judged a second time."""
+    assert read.problems("aws:\n  region: ${HOME_REGION}\n  ca_bundle: ${CA}/x.pem\n") == [
+        (
+            "2:11: aws.region: found no environment variable HOME_REGION, "
+            "expected HOME_REGION in the environment, or ${HOME_REGION:-default}"
+        ),
+        "3:14: aws.ca_bundle: found no environment variable CA, expected CA in the environment, or ${CA:-default}",
+    ]
+
+
+@pytest.mark.parametrize("text", ["${", "${}", "${1A}", "${A", "${A:x}", "${A-x}", "a${ A }"])
+def test_a_broken_reference_is_a_problem(read: Writer, text: str) -> None:
+    """A typing error in a reference never becomes part of a value, nor of the message."""
+    problem = read.problem(f"{MAIL}, username: u, password: '{text}hunter2'}}", A="x")
+    assert "mail.password: found ${ without a name, expected ${NAME}, ${NAME:-default}, or $$" in problem
+    assert "hunter2" not in problem
+
+
+def test_a_value_from_the_environment_is_not_shown(read: Writer) -> None:
+    """What a variable holds may be a secret that went to the wrong place."""
+    assert read.problem(MAIL.replace("h.example", "'${HOST}'") + "}", HOST="my secret").startswith(
+        '1:14: mail.host: found "${HOST}" (filled from the environment), expected a host name'
+    )
+
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=30) | st.sampled_from(
+    ["no", "off", "null", "~", "0123456701", "1e3", "0x1f", "2026-11-22", "=", "<<", "- a", "a: b", "#", "&a", "*a",
+     "!t", "${X", "$$"]
+)  # fmt: skip
+ACCOUNT = st.from_regex(r"[0-9]{12}\Z", fullmatch=True)
+DOCUMENT = st.fixed_dictionaries(
+    {},
+    optional={
+        "report": st.fixed_dictionaries({"title": TEXT}),
+        "aws": st.fixed_dictionaries({"profile": TEXT}),
+        "rules": st.fixed_dictionaries(
+            {
+                "parameters": st.dictionaries(TEXT, st.dictionaries(TEXT, TEXT, max_size=3), max_size=3),
+                "disable": st.lists(TEXT, max_size=3),
+            }
+        ),
+        "parties": st.lists(
+            st.fixed_dictionaries({"name": TEXT, "accounts": st.lists(ACCOUNT, min_size=1, max_size=3)}),
+            max_size=3,
+            unique_by=lambda party: party["name"],
+        ),
+    },
+).filter(bool)
+
+
+def escaped(value: Any) -> Any:
+    """Double the dollars of every value, as a user has to."""
+    if isinstance(value, dict):
+        return {key: escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [escaped(inner) for inner in value]
+    return value.replace("$", "$$")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(document=DOCUMENT, flow=st.booleans(), style=st.sampled_from([None, '"', "'"]))
+def test_strings_survive_the_round_trip(read: Writer, document: dict[str, Any], flow: bool, style: str | None) -> None:
+    """Whatever text a setting holds, written as YAML in any style, comes back exactly."""
+    text = yaml.safe_dump(escaped(document), default_flow_style=flow, default_style=style, allow_unicode=True, width=40)
+    made = read(text).model_dump(mode="json")
+    for group, values in document.items():
+        if isinstance(values, list):
+            assert made[group] == values
+        else:
+            assert {name: made[group][name] for name in values} == values
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.binary(max_size=60)
+    | st.text(st.sampled_from(" \n:-[]{},&*!|>'\"%@`#~?<$a1é\t\x85\u2028\ufeff"), max_size=40).map(str.encode)
+)
+def test_any_bytes_are_settings_or_problems(read: Writer, text: bytes) -> None:
+    """No file, however strange, ends in another exception."""
+    try:
+        read(text)
+    except SettingsError as error:
+        problems = error.problems
+    else:
+        return
+    assert problems
+    assert all(one.line >= 1 and one.column >= 1 and "\n" not in str(one) for one in problems)

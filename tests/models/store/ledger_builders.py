@@ -1,0 +1,143 @@
+"""Facts with all their columns, nights that merge them, and histories read back: what the tests of the merge speak in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from models.base import Facet
+from models.store.scd2_merge import Batch, Merged, merge, open_rows
+from models.tables import (
+    Key,
+    KeyGrant,
+    KeyMetadata,
+    KeyPolicy,
+    KeyReference,
+    KeyRotation,
+    KeyRotationEvent,
+    KeyUsage,
+    Resource,
+    Tag,
+)
+
+ACCOUNT, REGION = "000123456789", "eu-west-1"
+BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+OF_KEY: dict[type[Facet], dict[str, Any]] = {
+    KeyMetadata: {},
+    KeyPolicy: {},
+    KeyGrant: {"grant_id": "g1"},
+    KeyRotation: {},
+    KeyRotationEvent: {"rotated_at": BEGINNING},
+}
+OF_RESOURCE: dict[type[Facet], dict[str, Any]] = {
+    KeyReference: {"role": "storage", "position": 0},
+    KeyUsage: {"role": "storage", "position": 0},
+}
+DESCRIBES_KEY: tuple[type[Facet], ...] = (*OF_KEY, Tag)
+DESCRIBES_RESOURCE: tuple[type[Facet], ...] = (*OF_RESOURCE, Tag)
+WITH_KEY: tuple[type[Facet], ...] = (Key, *DESCRIBES_KEY)
+WITH_RESOURCE: tuple[type[Facet], ...] = (Resource, *DESCRIBES_RESOURCE)
+
+# What a fact must have where it does not matter.
+_NEEDED: dict[str, Any] = {
+    "form": "key_arn",
+    "operations": "[]",
+    "status": "on",
+    "key_class": "customer",
+    "selection": "crawled",
+    "is_management": False,
+    "severity": "high",
+    "reason": "because",
+    "action": "kms:ListKeys",
+    "cause": "denied",
+    "code": "AccessDenied",
+    "message": "no",
+    "policy_hash": b"1" * 16,
+}
+
+
+def row(facet: type[Facet], **values: Any) -> dict[str, Any]:
+    """A whole fact; what is not given is NULL, or some value where there must be one."""
+    columns = facet.table().c
+    needed = {name: _NEEDED.get(name, "x") for name in facet.value_columns() if not columns[name].nullable}
+    return dict.fromkeys(facet.value_columns()) | needed | values
+
+
+def key(number: int | str = 1, account_id: str = ACCOUNT, region: str = REGION) -> dict[str, Any]:
+    """A key as kms:ListKeys shows it."""
+    arn = f"arn:aws:kms:{region}:{account_id}:key/{number}"
+    return {"key_arn": arn, "key_id": str(number), "account_id": account_id, "region": region}
+
+
+def resource(number: int | str = 1, account_id: str = ACCOUNT, region: str = REGION, **values: Any) -> dict[str, Any]:
+    """A database instance as a listing of its region shows it."""
+    fact = {
+        "resource_arn": f"arn:aws:rds:{region}:{account_id}:db:{number}",
+        "resource_type": "AWS::RDS::DBInstance",
+        "account_id": account_id,
+        "region": region,
+        "listed_in": region,
+        "name": str(number),
+    }
+    return row(Resource, **(fact | values))
+
+
+def metadata(key_arn: str, **values: Any) -> dict[str, Any]:
+    """What kms:DescribeKey tells of a key."""
+    return row(KeyMetadata, key_arn=key_arn, **values)
+
+
+def batch(*facts: tuple[type[Facet], dict[str, Any]], complete: tuple[tuple[Any, ...], ...] = ()) -> Batch:
+    """Facts, and complete listings as tuples of the facet and its cover."""
+    result = Batch()
+    for facet, values in facts:
+        result.add(facet, **values)
+    for facet, *cover in complete:
+        result.complete(facet, *cover)
+    return result
+
+
+def night(engine: Engine, run_id: int, learned: Batch) -> Merged:
+    """One merge in a transaction of its own."""
+    with engine.begin() as connection:
+        return merge(connection, run_id, learned)
+
+
+def known(engine: Engine, facet: type[Facet], run_id: int | None = None) -> list[dict[str, Any]]:
+    """The facts as of a run, or the last known ones, in the order of their natural keys and without the bookkeeping."""
+    with engine.connect() as connection:
+        rows = connection.execute(open_rows(facet, run_id)).mappings().all()
+    facts = [{name: one[name] for name in facet.value_columns()} for one in rows]
+    return sorted(facts, key=lambda fact: tuple(str(fact[name]) for name in facet.natural))
+
+
+def intervals(engine: Engine, facet: type[Facet], value: str) -> list[tuple[Any, int, int | None]]:
+    """Each version's value of one column, first run and the run in which it ended."""
+    target = facet.table()
+    query = select(target.c[value], target.c.valid_from, target.c.valid_to).order_by(
+        target.c.valid_from, target.c.version_id
+    )
+    with engine.connect() as connection:
+        return [(one[0], one[1], one[2]) for one in connection.execute(query)]
+
+
+def scope(*keys: dict[str, Any], complete: bool = True) -> Batch:
+    """The listing of the keys of one account and region."""
+    return batch(*((Key, one) for one in keys), complete=((Key, ACCOUNT, REGION),) if complete else ())
+
+
+def key_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+    """A key with one fact of each facet that describes it."""
+    one = key(number)
+    children = [(facet, row(facet, key_arn=one["key_arn"], **values)) for facet, values in OF_KEY.items()]
+    return [(Key, one), *children, (Tag, row(Tag, resource_arn=one["key_arn"], tag_key="Owner"))]
+
+
+def database_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+    """A database instance with one fact of each facet that describes it."""
+    one = resource(number)
+    children = [(facet, row(facet, resource_arn=one["resource_arn"], **own)) for facet, own in OF_RESOURCE.items()]
+    return [(Resource, one), *children, (Tag, row(Tag, resource_arn=one["resource_arn"], tag_key="Owner"))]

@@ -1,0 +1,60 @@
+"""A scope of any size is merged in portions, and its ledger is the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import Engine, func, insert, select
+
+from models.store import scd2_merge
+from models.store.scd2_merge import Batch, merge
+from models.tables.keys import Key, KeyPolicy, PolicyDocument
+from models.tables.runs import Run
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+
+
+def _run(ledger: Engine, batch: Batch) -> None:
+    with ledger.begin() as connection:
+        values = {"started_at": func.now(), "status": "complete", "version": "test"}
+        merge(connection, connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one(), batch)
+
+
+def _batch(keys: range) -> Batch:
+    batch = Batch()
+    for number in keys:
+        arn = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{number}"
+        batch.add(Key, key_arn=arn, key_id=str(number), account_id=ACCOUNT, region=REGION)
+        digest = batch.document(json.dumps({"Version": "2012-10-17", "Id": str(number), "Statement": []}))
+        batch.add(KeyPolicy, key_arn=arn, policy_hash=digest)
+    batch.complete(Key, ACCOUNT, REGION)
+    return batch
+
+
+def test_portions_make_the_same_ledger(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts and policy texts that came in many portions are all there, and what no portion shows is gone."""
+    monkeypatch.setattr(scd2_merge, "PORTION", 7)
+    monkeypatch.setattr(scd2_merge, "DOCUMENTS", 3)
+    _run(ledger, _batch(range(50)))
+    second = _batch(range(10, 60))
+    assert len(second.rows[Key]) < 7
+    assert len(second.packed[Key]) == 7
+    _run(ledger, second)
+    with ledger.connect() as connection:
+        known = select(Key.key_id).where(Key.valid_to.is_(None))
+        assert {int(one) for one in connection.scalars(known)} == set(range(10, 60))
+        assert connection.scalar(select(func.count()).select_from(Key)) == 60
+        policies = select(func.count()).select_from(KeyPolicy).where(KeyPolicy.valid_to.is_(None))
+        assert connection.scalar(policies) == 50
+        assert connection.scalar(select(func.count()).select_from(PolicyDocument)) == 60
+
+
+def test_a_fact_of_two_portions_is_one_fact(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a listing shows twice, far apart, is one key."""
+    monkeypatch.setattr(scd2_merge, "PORTION", 5)
+    batch = _batch(range(12))
+    batch.absorb(_batch(range(3)))
+    _run(ledger, batch)
+    with ledger.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Key)) == 12

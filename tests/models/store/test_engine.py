@@ -1,0 +1,305 @@
+"""The engines: who waits for whom, and what a user is told when a database cannot be used."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, func, insert, select, text
+
+from models.store import engine
+from models.store.engine import DatabaseError, check, connect, explained, upgrade
+from models.tables import PolicyDocument
+
+UNPRIVILEGED = pwd.getpwnam("nobody")
+
+
+def add(connection: Connection, number: int) -> None:
+    row = {"policy_hash": number.to_bytes(16, "big"), "canonical": "{}", "received": "{}"}
+    connection.execute(insert(PolicyDocument).values(row))
+
+
+def count(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(PolicyDocument)).scalar_one()
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may write anywhere: drop that for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(UNPRIVILEGED.pw_gid)
+    os.seteuid(UNPRIVILEGED.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody can reach, unlike the test's own."""
+    folder = Path(tempfile.mkdtemp(prefix="kmsledger-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def write_into(url: str, *, must_exist: bool = False) -> None:
+    engine = connect(url, must_exist=must_exist)
+    try:
+        upgrade(engine)
+        with explained(engine), engine.begin() as connection:
+            add(connection, 1)
+    finally:
+        engine.dispose()
+
+
+def refused(url: str, *, must_exist: bool = False) -> str:
+    """What a user is told who writes into this database."""
+    with pytest.raises(DatabaseError) as error:
+        write_into(url, must_exist=must_exist)
+    assert error.value.exit_code == 4
+    assert "\n" not in error.value.message
+    return error.value.message
+
+
+def test_readers_and_the_writer_do_not_wait_for_each_other(ledger: Engine) -> None:
+    """A report that reads for long keeps its picture of the ledger while a crawl commits, and neither is held up."""
+    with ledger.connect() as reader:
+        assert count(reader) == 0
+        began = time.monotonic()
+        with ledger.begin() as writer:
+            add(writer, 1)
+            assert count(reader) == 0
+        with ledger.begin() as writer:
+            add(writer, 2)
+        assert time.monotonic() - began < 5
+    with ledger.connect() as reader:
+        assert count(reader) == 2
+
+
+def test_sqlite_readers_keep_their_picture(sqlite_url: str) -> None:
+    """On SQLite a reading transaction sees one moment of the ledger from its first statement to its end."""
+    engine = connect(sqlite_url)
+    with engine.connect() as reader:
+        assert count(reader) == 0
+        with engine.begin() as writer:
+            add(writer, 1)
+        assert count(reader) == 0
+    engine.dispose()
+
+
+def test_transactions_that_read_before_they_write_are_not_refused(ledger: Engine) -> None:
+    """Two threads that read, then write, take turns: SQLite would refuse the second one at once had it begun as a reader."""
+    together = threading.Barrier(4)
+    failures: list[Exception] = []
+
+    def work(first: int) -> None:
+        together.wait()
+        try:
+            for number in range(first, first + 25):
+                with ledger.begin() as connection:
+                    count(connection)
+                    time.sleep(0.001)
+                    add(connection, number)
+        except Exception as error:  # noqa: BLE001 - shown by the assertion below, in the thread that can fail the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(100 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with ledger.connect() as connection:
+        assert count(connection) == 100
+
+
+def test_a_writer_waits_for_another_one_and_then_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked SQLite file is waited for; when that takes too long, the sentence says what to do."""
+    monkeypatch.setattr(engine, "SQLITE_PATIENCE", 0.2)
+    one, other = connect(sqlite_url), connect(sqlite_url)
+    with one.begin() as connection:
+        add(connection, 1)
+        began = time.monotonic()
+        with (
+            pytest.raises(DatabaseError, match="is locked by another program: wait for it to end"),
+            explained(other),
+            other.begin(),
+        ):
+            pass
+        assert time.monotonic() - began >= 0.2
+    with explained(other), other.begin() as connection:
+        add(connection, 2)
+    one.dispose()
+    other.dispose()
+
+
+def test_a_transaction_that_fails_leaves_nothing(ledger: Engine) -> None:
+    """An error in the middle takes everything back, on both engines, and the engine goes on working."""
+
+    def fail_halfway() -> None:
+        with ledger.begin() as connection:
+            add(connection, 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    with ledger.begin() as connection:
+        assert count(connection) == 0
+        add(connection, 1)
+
+
+def test_sqlite_is_set_up_for_a_crawl_beside_readers(sqlite_url: str) -> None:
+    """WAL, and foreign keys that hold."""
+    engine = connect(sqlite_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_missing_ledger_is_not_made_by_asking_for_it(tmp_path: Path) -> None:
+    """A report on a mistyped path says so instead of leaving an empty file there."""
+    path = tmp_path / "typo.db"
+    assert refused(f"sqlite:///{path}", must_exist=True) == (
+        f"there is no ledger at {path}: run `kmsledger crawl` first, or name another database"
+    )
+    assert not path.exists()
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """A crawl into a directory that does not exist says which to create."""
+    folder = tmp_path / "missing"
+    message = refused(f"sqlite:///{folder}/ledger.db")
+    assert message == f"the directory {folder} of the database does not exist: create it"
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A mistyped path that leads to another file harms it not."""
+    path = tmp_path / "notes.txt"
+    path.write_text("the quick brown fox " * 100)
+    assert "is not a SQLite database, or damaged" in refused(f"sqlite:///{path}")
+    assert path.read_text() == "the quick brown fox " * 100
+
+
+def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    """The path of a directory gets a sentence too."""
+    assert "cannot be opened: check that the path exists" in refused(f"sqlite:///{tmp_path}")
+
+
+def test_a_damaged_ledger_is_told_from_a_foreign_file(sqlite_url: str) -> None:
+    """A ledger whose pages are overwritten is reported as damaged."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * (size - 100))
+    engine = connect(sqlite_url)
+    with pytest.raises(DatabaseError, match="damaged: restore it from a backup"):
+        check(engine)
+    engine.dispose()
+
+
+def test_a_directory_that_may_not_be_written_is_explained(open_folder: Path) -> None:
+    """SQLite needs to write beside its file, too: the sentence names the permission that is missing."""
+    with unprivileged():
+        assert "cannot be opened: check that" in refused(f"sqlite:///{open_folder}/ledger.db")
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_ledger_that_may_only_be_read_is_explained(open_folder: Path, sqlite_template: Path) -> None:
+    """A crawl into somebody else's ledger names the permission that is missing."""
+    path = open_folder / "ledger.db"
+    shutil.copyfile(sqlite_template, path)
+    path.chmod(0o444)
+    with unprivileged():
+        assert refused(f"sqlite:///{path}").startswith(
+            f"sqlite:///{path} cannot be written: give this user write permission"
+        )
+
+
+def test_a_directory_that_may_not_be_looked_into_is_no_crash(open_folder: Path) -> None:
+    """A path under a directory that is closed to this user counts as missing."""
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o000)
+    with unprivileged():
+        for must_exist in (True, False):
+            assert str(closed) in refused(f"sqlite:///{closed}/below/ledger.db", must_exist=must_exist)
+    closed.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "told"),
+    [
+        ("PORT", "1", "no PostgreSQL server answers at"),
+        ("DATABASE", "missing", "does not exist on the server: create the database or correct the URL"),
+        ("PASSWORD", "wrong-secret", "did not accept the user and password: check the database URL"),
+        ("HOST", "kmsledger.invalid", "is not known: correct the database URL"),
+    ],
+)
+def test_what_is_wrong_with_a_postgresql_url_is_said_without_the_password(
+    postgresql_server: str, replaced: str, by: str, told: str
+) -> None:
+    """Server down, unknown database, wrong password, unknown host: one sentence each, and no secret in it."""
+    if os.environ.get("TEST_DATABASE_URL"):
+        pytest.skip("an own server's password and port are not known")
+    user, rest = postgresql_server.removeprefix("postgresql://").split(":", 1)
+    password, place = rest.split("@")
+    host, rest = place.split(":")
+    port, name = rest.split("/")
+    parts = {"PASSWORD": password, "HOST": host, "PORT": port, "DATABASE": name} | {replaced: by}
+    message = refused("postgresql://{}:{PASSWORD}@{HOST}:{PORT}/{DATABASE}".format(user, **parts))
+    assert told in message
+    assert parts["PASSWORD"] not in message
+
+
+def test_a_postgresql_user_without_rights_is_told_what_to_grant(postgresql_url: str) -> None:
+    """PostgreSQL lets only the owner create tables: the sentence says what to ask for."""
+    name = f"reader_{os.getpid()}"
+    owner = connect(postgresql_url)
+    with owner.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'made-up'"))
+        connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {name}"))
+    place = postgresql_url.rpartition("@")[2]
+    try:
+        message = refused(f"postgresql://{name}:made-up@{place}")
+        assert "does not let this user in everywhere" in message
+    finally:
+        with owner.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {name}"))
+            connection.execute(text(f"DROP ROLE {name}"))
+        owner.dispose()
+
+
+def test_a_connection_that_the_server_ended_is_replaced(postgresql_url: str) -> None:
+    """A server that was restarted between two nights' stages costs no crash."""
+    engine = connect(postgresql_url)
+    with engine.connect() as connection:
+        own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    other = connect(postgresql_url)
+    with other.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend({own})")
+    with engine.connect() as connection:
+        assert count(connection) == 0
+    engine.dispose()
+    other.dispose()
+
+
+def test_other_databases_are_refused() -> None:
+    """Nothing but SQLite and PostgreSQL is promised, and nothing else is tried."""
+    with pytest.raises(DatabaseError, match="mysql cannot hold a ledger: use sqlite:"):
+        connect("mysql://user:secret@host/ledger")

@@ -1,0 +1,73 @@
+"""Whose turn it is to be asked for a last use, on both engines."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import Connection, Engine, select
+
+from models.store.last_use_queue import Asked, Due, asked_in, due
+from models.store.scd2_merge import Batch, merge
+from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+WEEK_AGO = dt.datetime(2026, 11, 15, 3, 0, tzinfo=dt.UTC)
+EARLIER, LATER = WEEK_AGO - dt.timedelta(days=9), WEEK_AGO - dt.timedelta(days=2)
+YESTERDAY = WEEK_AGO + dt.timedelta(days=6)
+
+
+def arn(number: int) -> str:
+    return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{number:05}"
+
+
+def fill(connection: Connection, keys: int, asked: dict[int, dt.datetime]) -> None:
+    batch = Batch()
+    for number in range(keys):
+        batch.add(Key, key_arn=arn(number), key_id=str(number), account_id=ACCOUNT, region=REGION)
+        values = dict.fromkeys(KeyMetadata.value_columns())
+        batch.add(KeyMetadata, **{**values, "key_arn": arn(number), "manager": "AWS" if number == 0 else "CUSTOMER"})
+    batch.asked = [Asked(arn(number), ACCOUNT, REGION, at) for number, at in asked.items()]
+    merge(connection, 1, batch)
+
+
+def pages(connection: Connection, limit: int) -> list[list[Due]]:
+    found: list[list[Due]] = []
+    last: Due | None = None
+    while True:
+        page = list(due(connection, account_id=ACCOUNT, region=REGION, before=WEEK_AGO, after=last, limit=limit))
+        if not page:
+            return found
+        found.append(page)
+        last = page[-1]
+
+
+def test_turns_come_in_order_whatever_the_page(ledger: Engine) -> None:
+    """Never asked by ARN, then by the time of the last question; ties by ARN; none twice, none left out at a page's edge."""
+    asked = {1: LATER, 2: EARLIER, 3: LATER, 4: EARLIER, 5: YESTERDAY, 6: LATER}
+    expected = [
+        *(Due(arn(number), None) for number in (7, 8, 9)),
+        *(Due(arn(number), EARLIER) for number in (2, 4)),
+        *(Due(arn(number), LATER) for number in (1, 3, 6)),
+    ]
+    with ledger.begin() as connection:
+        fill(connection, 10, asked)
+        for limit in (1, 2, 3, 4, 100):
+            found = pages(connection, limit)
+            assert [one for page in found for one in page] == expected
+            assert all(len(page) == limit for page in found[:-1])
+
+
+def test_the_last_question_counts(ledger: Engine) -> None:
+    """A key that is asked again has one row, of the later run; many rows are written at once."""
+    many = dict.fromkeys(range(1, 1001), EARLIER)
+    with ledger.begin() as connection:
+        fill(connection, 1001, many)
+        again = Batch(asked=[Asked(arn(number), ACCOUNT, REGION, YESTERDAY) for number in range(1, 401)])
+        merge(connection, 2, again)
+        here = {"account_id": ACCOUNT, "region": REGION}
+        assert asked_in(connection, run_id=1, **here) == 600
+        assert asked_in(connection, run_id=2, **here) == 400
+        assert asked_in(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
+        row = connection.execute(select(KeyLastUseAsked.__table__).where(KeyLastUseAsked.key_arn == arn(7))).one()
+        assert (row.asked_at, row.run_id) == (YESTERDAY, 2)
+        assert len(pages(connection, 1000)[0]) == 600

@@ -1,0 +1,163 @@
+"""A merge costs what a scope holds, not what the ledger holds: no statement reads a history table from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Column, Connection, Engine, Integer, LargeBinary, Text, UpdateBase, select, text
+
+from models.base import Facet
+from models.store.engine import connect
+from models.store.scd2_merge import Batch, Merged, _children, merge, orphaned, statements
+from models.store.staging import cover_table, ended_table, stage, stage_table
+from models.tables import Base, Key, KeyMetadata, facets
+from tests import postgres
+from tests.models.store.ledger_builders import batch, key, metadata, night, scope
+
+ROWS = 100_000
+FACETS = facets()
+DESCRIBED = [(parent, *child) for parent in FACETS.values() for child in _children(parent)]
+
+
+def plan(connection: Connection, statement: UpdateBase) -> list[str]:
+    """SQLite's plan, a line a step."""
+    compiled = statement.compile(dialect=connection.dialect)
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", (1,) * len(compiled.params))
+    return [row[3] for row in rows]
+
+
+def assert_driven_by(staged: str, target: str, steps: list[str]) -> None:
+    """The staged rows are read through, the history is looked up in an index."""
+    assert steps[0].startswith(f"SCAN {staged}"), steps
+    assert not any(step.startswith("SCAN") for step in steps[1:]), steps
+    assert any(step.startswith(f"SEARCH {target} USING") for step in steps), steps
+
+
+@pytest.fixture
+def staging(sqlite_url: str) -> Iterator[Connection]:
+    """A SQLite ledger with all temporary tables."""
+    engine = connect(sqlite_url)
+    with engine.begin() as connection:
+        for facet in FACETS.values():
+            stage(connection, stage_table(facet), [])
+            if facet.cover:
+                stage(connection, cover_table(facet), [])
+            for _, _, column in _children(facet):
+                stage(connection, ended_table(facet, column), [])
+        yield connection
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", FACETS)
+def test_sqlite_looks_up_each_staged_fact(staging: Connection, name: str) -> None:
+    """Ending what changed and beginning what is new goes through the staged rows, in every facet."""
+    steps = statements(FACETS[name])
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.changed))
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.fresh))
+
+
+@pytest.mark.parametrize("name", [name for name, facet in FACETS.items() if facet.cover])
+def test_sqlite_looks_up_each_complete_listing(staging: Connection, name: str) -> None:
+    """Ending what is absent goes through the listings, and asks the staged rows by their index."""
+    steps = plan(staging, statements(FACETS[name]).absent)
+    assert_driven_by(f"cover_{name}", name, steps)
+    assert any(step.startswith(f"SEARCH stage_{name} USING") for step in steps), steps
+
+
+@pytest.mark.parametrize(("parent", "child", "own", "column"), DESCRIBED)
+def test_sqlite_looks_up_what_describes_the_gone(
+    staging: Connection, parent: type[Facet], child: type[Facet], own: str, column: str
+) -> None:
+    """Ending what described a fact that has just ended goes through those facts, not through all that ever ended."""
+    steps = plan(staging, orphaned(child, own, parent, column))
+    assert_driven_by(f"ended_{parent.table().name}", child.table().name, steps)
+
+
+def filler(facet: type[Facet], column: Column[Any]) -> str:
+    """A column's value in the n-th of many facts: five facts of a key or resource, a thousand of a scope."""
+    name = column.name
+    last = facet.natural[-1]
+    if name == "content" or isinstance(column.type, LargeBinary):
+        return r"'\x00'::bytea"
+    if isinstance(column.type, Boolean):
+        return "true"
+    if isinstance(column.type, Integer):
+        return "n % 5" if name == last else "1"
+    if not isinstance(column.type, Text):
+        return "'2026-01-01Z'::timestamptz + n * interval '1 s'"
+    if name == last and (len(facet.natural) == 1 or not name.endswith("_arn")):
+        return f"'{name}-' || n"
+    if name in facet.natural and name.endswith("_arn"):
+        return f"'{name}-' || n / 5" if name != last else f"'{name}-' || n"
+    return f"'{name}-' || n / 1000" if name in {*facet.cover, *facet.natural} - {"role"} else "'x'"
+
+
+@pytest.fixture(scope="module")
+def big_ledger(postgresql_server: str, postgresql_template: str) -> Iterator[Engine]:
+    """A PostgreSQL ledger with a hundred thousand open facts of each kind."""
+    with postgres.database(postgresql_server, template=postgresql_template) as url:
+        engine = connect(url)
+        with engine.begin() as connection:
+            for name, facet in FACETS.items():
+                columns = [one for one in facet.table().columns if one.name not in {"version_id", "valid_to"}]
+                names = ", ".join(f'"{one.name}"' for one in columns)
+                values = ", ".join(filler(facet, one) for one in columns)
+                series = f"generate_series(0, {ROWS - 1}) AS n"
+                connection.execute(text(f'INSERT INTO "{name}" ({names}) SELECT {values} FROM {series}'))
+            connection.execute(text("ANALYZE"))
+        yield engine
+        engine.dispose()
+
+
+@pytest.mark.parametrize("name", FACETS)
+def test_postgresql_reads_no_history_from_end_to_end(big_ledger: Engine, name: str) -> None:
+    """A small merge into a big table, with changes, new facts and absences, reads by index only, in every facet."""
+    facet = FACETS[name]
+    target = facet.table()
+    with big_ledger.connect() as connection, connection.begin() as transaction:
+        some = connection.execute(select(target).where(target.c.version_id < 4)).mappings().all()
+        learned = Batch()
+        for one in some:
+            learned.add(facet, **{column: one[column] for column in facet.value_columns()})
+        if facet.cover:
+            learned.complete(facet, *(some[0][column] for column in facet.cover))
+        before = read_through(connection)
+        merged = merge(connection, 2, learned)
+        assert merged.opened == 3, "another hash is another version"
+        assert merged.closed >= 3
+        assert read_through(connection) == before
+        transaction.rollback()
+
+
+def read_through(connection: Connection) -> dict[str, int]:
+    """Rows of each of our tables that this transaction has read without an index."""
+    query = "SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE schemaname = 'public'"
+    return {row[0]: row[1] for row in connection.execute(text(query)) if row[0] in Base.metadata.tables}
+
+
+def test_a_first_crawl_keeps_postgresql_informed(postgresql_url: str) -> None:
+    """The server's own statistics come too late for a first crawl: tables are looked at again as they grow."""
+    engine = connect(postgresql_url)
+    for start in range(0, 4000, 1000):
+        numbers = range(start, start + 1000)
+        facts = [(KeyMetadata, metadata(key(number)["key_arn"])) for number in numbers]
+        assert night(engine, 1, batch(*facts)) == Merged(opened=1000)
+    with engine.connect() as connection:
+        known = connection.execute(text("SELECT reltuples FROM pg_class WHERE relname = 'key_metadata'")).scalar_one()
+    assert known >= 2000
+    assert night(engine, 2, scope(key(1))) == Merged(opened=1)
+    engine.dispose()
+
+
+def test_staging_again_and_again_does_not_pile_up(postgresql_url: str) -> None:
+    """Thousands of merges over one connection leave no growing temporary table behind."""
+    engine = connect(postgresql_url)
+    with engine.connect() as connection:
+        for run_id in range(1, 31):
+            with connection.begin():
+                merge(connection, run_id, batch(*((Key, key(number)) for number in range(200))))
+        size = connection.execute(text("SELECT pg_relation_size('pg_temp.stage_key')")).scalar_one()
+    assert size < 500_000
+    engine.dispose()

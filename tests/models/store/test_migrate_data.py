@@ -1,0 +1,269 @@
+"""Moving a ledger between engines: every row as it was, or nothing and the reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Boolean, Column, Engine, Integer, LargeBinary, Table, Text, create_engine, insert, select, text
+
+from models.base import UtcDateTime
+from models.cli import db
+from models.store import crawl_lock
+from models.store import migrate_data as copying
+from models.store.engine import DatabaseError, connect, upgrade
+from models.store.migrate_data import Copied, CopyError, DifferentError, copy
+from models.store.scd2_merge import Batch, merge
+from models.tables.keys import Key, PolicyDocument
+from models.tables.runs import Run, RunStatus
+
+HOSTILE = (
+    "",
+    "\\N",
+    "\\.",
+    "tab\tnewline\nreturn\rbackspace\b backslash \\ \\t \\x41",
+    "'; DROP TABLE run; --\" $$ %s ? :name {}",
+    "\ufeff\u202eright to left\u2066 🔑 e\u0301 \uffff \x01\x7f\x85\u2028",
+    "ÀÉ ß \u0131 I i \ufb00",
+    "NULL",
+)
+BIG = json.dumps({"Statement": [{"Sid": f"S{number}", "Resource": "*"} for number in range(40_000)]})
+TIMES = (
+    dt.datetime(1970, 1, 1, tzinfo=dt.UTC),
+    dt.datetime(2026, 3, 29, 2, 30, 0, 1, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+    dt.datetime(2026, 10, 25, 0, 59, 59, 999_999, tzinfo=dt.timezone(-dt.timedelta(hours=8))),
+    dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
+)
+ROWS = 12
+
+
+def value(column: Column[Any], row: int) -> Any:
+    """A different and nasty value for each row; nothing at all in every fourth where that is allowed."""
+    if column.nullable and row % 4 == 3:
+        return None
+    if column.foreign_keys:
+        return row + 1
+    if isinstance(column.type, UtcDateTime):
+        return TIMES[row % len(TIMES)]
+    if isinstance(column.type, Boolean):
+        return row % 2 == 0
+    if isinstance(column.type, LargeBinary):
+        return bytes([row]) + bytes(range(240, 255))
+    if isinstance(column.type, Text):
+        return f"{HOSTILE[row % len(HOSTILE)]}{row if row >= len(HOSTILE) or not column.nullable else ''}"
+    assert isinstance(column.type, Integer)
+    return row + 1 if column.primary_key else row * 178_956_970
+
+
+def fill(url: str) -> None:
+    """Rows in all tables, with ids that have gaps."""
+    engine = connect(url)
+    with engine.begin() as connection:
+        for table in copying.tables():
+            rows = [{column.name: value(column, row) for column in table.columns} for row in range(ROWS) if row != 5]
+            if table.name == "run":
+                rows.append(rows[-1] | {"run_id": 6})
+            connection.execute(insert(table), rows)
+        connection.execute(insert(PolicyDocument).values(policy_hash=b"b" * 16, canonical=BIG, received=BIG))
+    engine.dispose()
+
+
+def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    engine = connect(url)
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for table in copying.tables()
+        }
+    engine.dispose()
+    return found
+
+
+def new_file(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def test_a_round_trip_changes_nothing(
+    sqlite_url: str, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite to PostgreSQL and back: all rows of all tables are equal, hostile texts, time zones and long JSON included."""
+    monkeypatch.setattr(copying, "CHUNK", 5)
+    fill(sqlite_url)
+    sent = everything(sqlite_url)
+    assert min(map(len, sent.values())) >= ROWS - 1
+    there = copy(sqlite_url, postgresql_url)
+    assert everything(postgresql_url) == sent
+    back = new_file(tmp_path / "back.db")
+    assert copy(postgresql_url, back) == there
+    assert everything(back) == sent
+    assert everything(sqlite_url) == sent
+    assert {one.table: one.rows for one in there} == {name: len(rows) for name, rows in sent.items()}
+
+
+def test_the_files_of_a_round_trip_hold_the_same_values(sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
+    """Below the column types too: what SQLite stores after the round trip is what it stored before, value by value."""
+    fill(sqlite_url)
+    copy(sqlite_url, postgresql_url)
+    copy(postgresql_url, new_file(tmp_path / "back.db"))
+
+    def stored(url: str, table: Table) -> list[tuple[Any, ...]]:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql(f'SELECT * FROM "{table.name}"').all()
+        engine.dispose()
+        return sorted((tuple(row) for row in rows), key=repr)
+
+    for table in copying.tables():
+        assert stored(sqlite_url, table) == stored(new_file(tmp_path / "back.db"), table)
+
+
+def test_the_copy_goes_on_where_the_source_ended(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
+    """New runs and versions in the copy get new ids, in tables that were full and in those that were empty."""
+    source = new_file(tmp_path / "source.db") if ledger_url == sqlite_url else sqlite_url
+    engine = connect(source)
+    upgrade(engine)
+    with engine.begin() as connection:
+        run = {"started_at": TIMES[0], "status": RunStatus.COMPLETE, "version": "1"}
+        connection.execute(insert(Run), [run | {"run_id": 41}, run | {"run_id": 7}])
+    engine.dispose()
+    copy(source, ledger_url)
+    engine = connect(ledger_url)
+    with engine.begin() as connection:
+        assert connection.execute(insert(Run).values(run).returning(Run.run_id)).scalar_one() == 42
+        batch = Batch()
+        batch.add(Key, key_arn="a", key_id="k", account_id="1", region="r")
+        merge(connection, 42, batch)
+        assert connection.execute(select(Key.version_id)).scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_target_with_rows_is_refused(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
+    """Two histories are never mixed, not even a ledger with itself."""
+    source = sqlite_url
+    if ledger_url == sqlite_url:
+        source = new_file(tmp_path / "source.db")
+        upgrade(connect(source))
+    fill(source)
+    copy(source, ledger_url)
+    before = everything(ledger_url)
+    with pytest.raises(CopyError, match=r"is not empty \(table .* has rows\): name a new database"):
+        copy(source, ledger_url)
+    with pytest.raises(CopyError, match="is not empty"):
+        copy(ledger_url, ledger_url)
+    assert everything(ledger_url) == before
+
+
+def test_a_nul_is_named_and_nothing_arrives(sqlite_url: str, postgresql_url: str) -> None:
+    """PostgreSQL cannot store a NUL: the table, the row and the column are told, and the target stays empty."""
+    fill(sqlite_url)
+    engine = connect(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE tag SET tag_value = 'a' || char(0) || 'b' WHERE version_id = 9"))
+    engine.dispose()
+    with pytest.raises(CopyError, match=r"table tag, version_id 9: column tag_value holds a NUL character"):
+        copy(sqlite_url, postgresql_url)
+    assert set(map(len, everything(postgresql_url).values())) == {0}
+
+
+def test_a_value_that_does_not_fit_is_named_and_nothing_arrives(sqlite_url: str, postgresql_url: str) -> None:
+    """A row that PostgreSQL refuses is told with its table, and the tables before it are not kept either."""
+    fill(sqlite_url)
+    engine = connect(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE scope_run SET calls = 1099511627776 WHERE run_id = 1"))
+    engine.dispose()
+    with pytest.raises(CopyError, match=r"a row of table scope_run \(run_id 1, .*out of range"):
+        copy(sqlite_url, postgresql_url)
+    assert set(map(len, everything(postgresql_url).values())) == {0}
+
+
+def test_what_arrives_different_is_not_kept(
+    sqlite_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target is read back before it is committed: a single changed character is seen."""
+    fill(sqlite_url)
+    real = copying._write
+
+    def wrong(connection: Any, table: Table, rows: Any) -> None:
+        real(connection, table, rows)
+        if table.name == "tag":
+            connection.execute(text("UPDATE tag SET tag_value = tag_value || ' ' WHERE version_id = 3"))
+
+    monkeypatch.setattr(copying, "_write", wrong)
+    with pytest.raises(DifferentError, match="tag: "):
+        copy(sqlite_url, postgresql_url)
+    assert set(map(len, everything(postgresql_url).values())) == {0}
+
+
+def test_refused_while_a_crawl_runs(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:
+    """What a living crawl would still write into the source would be missing in the copy."""
+    with ledger.begin() as connection:
+        run = {"started_at": TIMES[0], "status": RunStatus.RUNNING, "version": "1"}
+        connection.execute(insert(Run), run)
+        crawl_lock.acquire(connection, 1)
+    target = new_file(tmp_path / "copy.db")
+    with pytest.raises(crawl_lock.LockedError):
+        copy(ledger_url, target)
+    crawl_lock.release(ledger, 1)
+    copy(ledger_url, target)
+    copied = connect(target)
+    with copied.begin() as connection:
+        crawl_lock.acquire(connection, 1)
+    copied.dispose()
+
+
+def invoke(source: str, target: str) -> Result:
+    return CliRunner().invoke(db, ["copy", "--from", source, "--to", target])
+
+
+def test_the_command_tells_what_was_compared(sqlite_url: str, postgresql_url: str) -> None:
+    """Each table with its rows and checksum, and that what arrived is equal."""
+    fill(sqlite_url)
+    done = invoke(sqlite_url, postgresql_url)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert len(lines) == len(copying.tables()) + 1
+    assert all(": 11 rows, checksum " in line or ": 12 rows, checksum " in line for line in lines[:-1])
+    assert lines[-1].endswith("rows; what arrived is equal, table by table")
+
+
+def test_a_source_must_be_a_ledger_of_this_program(sqlite_url: str, tmp_path: Path) -> None:
+    """No source, one without tables and one of an older schema are refused, each with what to do."""
+    target = new_file(tmp_path / "copy.db")
+    with pytest.raises(DatabaseError, match="there is no ledger at"):
+        copy(new_file(tmp_path / "none.db"), target)
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(DatabaseError, match="is empty"):
+        copy(new_file(tmp_path / "empty.db"), target)
+    engine = connect(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+    engine.dispose()
+    with pytest.raises(DatabaseError, match="newer kmsledger"):
+        copy(sqlite_url, target)
+    assert not (tmp_path / "copy.db").exists()
+
+
+@pytest.mark.parametrize("url", ["", "ledger.db", "mysql://u@h/d", "sqlite:///none/ledger.db"])
+def test_a_target_that_cannot_be_is_explained(sqlite_url: str, url: str) -> None:
+    """A URL that names no database is one sentence, not a traceback."""
+    with pytest.raises((CopyError, DatabaseError)):
+        copy(sqlite_url, url)
+
+
+def test_checksums_tell_rows_apart() -> None:
+    """Nothing and an empty text, a number and its digits, are different; the order of rows is not."""
+
+    def checksum(*rows: tuple[Any, ...]) -> Copied:
+        one = copying._Checksum()
+        for _chunk in one.of(iter([rows])):
+            pass
+        return Copied("t", one.rows, f"{one.total:032x}")
+
+    assert checksum((1, "a"), (2, "b")) == checksum((2, "b"), (1, "a"))
+    different = [(None,), ("",), ("1",), (1,), (b"1",), ("\\N",), (TIMES[0],), (TIMES[0].isoformat(),)]
+    assert len({checksum(row).checksum for row in different}) == len(different)

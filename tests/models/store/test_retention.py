@@ -1,0 +1,346 @@
+"""Forgetting old history: whatever a kept run knew stays, and nothing stays that no kept run needs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, func, insert, select
+
+from models.base import Base, content_hash
+from models.cli import prune as command
+from models.store import crawl_lock, retention
+from models.store.engine import connect
+from models.store.last_use_queue import Asked
+from models.store.scd2_merge import Batch, merge, open_rows
+from models.tables import facets
+from models.tables.iam import ResourcePolicy
+from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
+from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+
+NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
+TABLES = Base.metadata.tables
+SCOPES = (("111111111111", "eu-west-1"), ("222222222222", "us-east-1"))
+DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one night finds in one scope: for each key its policy, grants and tag; a gap where the listing is missing."""
+
+    outcome: Outcome
+    keys: dict[int, tuple[int, frozenset[int], int]]
+    listed: bool
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run."""
+
+    days_later: int
+    status: RunStatus
+    scopes: tuple[Scope, ...]
+    delivered: bool
+
+
+KEYS = st.dictionaries(
+    st.integers(0, 2), st.tuples(st.integers(0, 2), st.frozensets(st.integers(0, 2)), st.integers(0, 2)), max_size=3
+)
+NIGHTS = st.lists(
+    st.builds(
+        Night,
+        st.integers(0, 4),
+        st.sampled_from([status for status in RunStatus if status is not RunStatus.PRUNED]),
+        st.tuples(*(st.builds(Scope, st.sampled_from(list(Outcome)[:3]), KEYS, st.booleans()) for _ in SCOPES)),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+def batch_of(night: Night) -> Batch:
+    batch = Batch()
+    for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
+        if scope.outcome is Outcome.FAILED:
+            continue
+        batch.complete(Gap, account, region)
+        if scope.listed:
+            batch.complete(Key, account, region)
+        else:
+            gap = {
+                "service": "kms",
+                "operation": "ListKeys",
+                "subject": "",
+                "action": "kms:ListKeys",
+                "cause": "denied",
+            }
+            batch.add(Gap, account_id=account, region=region, code="x", message="", **gap)
+        for key, (policy, grants, tag) in scope.keys.items():
+            arn = f"arn:aws:kms:{region}:{account}:key/{key}"
+            batch.add(Key, key_arn=arn, key_id=str(key), account_id=account, region=region)
+            digest = content_hash(f"policy {policy}")
+            batch.documents[digest] = PolicyDocument(policy_hash=digest, canonical=f"policy {policy}", received="{}")
+            batch.add(KeyPolicy, key_arn=arn, policy_hash=digest)
+            empty = dict.fromkeys(set(KeyGrant.value_columns()) - {"key_arn", "grant_id", "operations"})
+            for grant in grants:
+                batch.add(KeyGrant, key_arn=arn, grant_id=str(grant), operations="[]", **empty)
+            batch.complete(KeyGrant, arn)
+            batch.add(Tag, resource_arn=arn, tag_key="owner", tag_value=str(tag))
+    return batch
+
+
+def record(engine: Engine, nights: list[Night]) -> None:
+    """An empty ledger, then these nights; the last one finished right now."""
+    ages = [sum(later.days_later for later in nights[index + 1 :]) for index in range(len(nights))]
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(delete(table))
+        for run, (night, age) in enumerate(zip(nights, ages, strict=True), start=1):
+            started = NOW - age * DAY - dt.timedelta(hours=1)
+            finished = None if night.status is RunStatus.RUNNING else NOW - age * DAY
+            values = {"run_id": run, "started_at": started, "finished_at": finished, "status": night.status}
+            connection.execute(insert(Run).values(version="test", **values))
+            merge(connection, run, batch_of(night))
+            for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
+                where = {"run_id": run, "account_id": account, "region": region}
+                connection.execute(insert(ScopeRun).values(outcome=scope.outcome, **where))
+            if night.delivered:
+                sent = {
+                    "report": "overview",
+                    "recipient": "a@example.org",
+                    "status": "sent",
+                    "detail": "",
+                    "sent_at": NOW,
+                }
+                connection.execute(insert(Delivery).values(run_id=run, **sent))
+
+
+def rows_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    with engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for name, table in TABLES.items()
+        }
+
+
+def known(engine: Engine, runs: list[int]) -> dict[tuple[str, int], list[str]]:
+    """Every version known as of each of the runs."""
+    with engine.connect() as connection:
+        return {
+            (name, run): sorted(repr(tuple(row)) for row in connection.execute(open_rows(facet, run)))
+            for name, facet in facets().items()
+            for run in runs
+        }
+
+
+def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...]]:
+    """As of each run and for each scope: last seen, last seen before its listing was missing, and since when it is so."""
+    with engine.connect() as connection:
+        covered = {
+            (row.account_id, row.region, row.run_id): row.outcome
+            for row in connection.execute(select(TABLES["scope_run"]))
+        }
+        gaps = {
+            (run, row.account_id, row.region): row.valid_from
+            for run in runs
+            for row in connection.execute(open_rows(Gap, run))
+        }
+    for account, region in SCOPES:
+        for run in runs:
+            past = {
+                one: outcome for (*scope, one), outcome in covered.items() if scope == [account, region] and one <= run
+            }
+            seen = [one for one, outcome in past.items() if outcome in {Outcome.COMPLETE, Outcome.PARTIAL}]
+            unlisted = gaps.get((run, account, region), run + 1)
+            broken = max((one for one, outcome in past.items() if outcome != past[run]), default=0)
+            listed = max((one for one in seen if one < unlisted), default=None)
+            yield account, run, max(seen, default=None), listed, min(one for one in past if one > broken)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(nights=NIGHTS, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
+def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep: int, coverage: int | None) -> None:
+    """As of every run of the kept days each facet and the age of coverage is what it was; nothing else outlives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "VERSIONS_AT_A_TIME", 2)
+        patch.setattr(retention, "RUNS_AT_A_TIME", 2)
+        record(ledger, nights)
+        before = rows_of(ledger)
+        ages = {run: sum(night.days_later for night in nights[run:]) for run in range(1, len(nights) + 1)}
+        finished = [run for run, age in ages.items() if age < keep]
+        covered = [run for run, age in ages.items() if age < (coverage or keep)]
+        kept = known(ledger, finished)
+        answers = list(coverage_answers(ledger, sorted(set(finished) & set(covered))))
+        days = None if coverage is None else coverage * DAY
+        told = retention.prune(ledger, keep * DAY, days, dry_run=True, now=NOW)
+        assert rows_of(ledger) == before
+        done = retention.prune(ledger, keep * DAY, days, now=NOW)
+    after = rows_of(ledger)
+    assert known(ledger, finished) == kept
+    assert list(coverage_answers(ledger, sorted(set(finished) & set(covered)))) == answers
+    lost = {name: len(rows) - len(after[name]) for name, rows in before.items() if len(rows) != len(after[name])}
+    assert done.rows == told.rows == lost
+    assert done.horizon is not None
+    oldest = done.horizon.versions
+    assert oldest <= min(finished)
+    for facet in facets().values():
+        table = facet.table()
+        ends = table.columns.keys().index("valid_to")
+        assert after[table.name] == [row for row in before[table.name] if row[ends] is None or row[ends] >= oldest]
+    hashes = KeyPolicy.table().columns.keys().index("policy_hash")
+    used = {row[hashes] for row in after["key_policy"]}
+    assert {row[0] for row in after["policy_document"]} == used
+    assert {row[0] for row in after["delivery"]} == {row[0] for row in before["delivery"] if row[0] >= oldest}
+    ids = {row[0] for row in after["run"]}
+    edges = {row[0] for row in after["scope_run"]}
+    for facet in facets().values():
+        names = facet.table().columns.keys()
+        edges |= {
+            row[names.index(edge)] for row in after[facet.table().name] for edge in ("valid_from", "valid_to")
+        } - {None}
+    assert ids == edges | {run for run in ages if run >= oldest}
+    assert after["crawl_lock"] == []
+    again = retention.prune(ledger, keep * DAY, days, now=NOW)
+    assert again.rows == {}
+
+
+SEEN = Scope(Outcome.COMPLETE, {0: (0, frozenset({0}), 0)}, listed=True)
+CHANGED = Scope(Outcome.COMPLETE, {0: (1, frozenset({1}), 1)}, listed=True)
+NOTHING = Scope(Outcome.FAILED, {}, listed=False)
+
+
+def night(days_later: int, scope: Scope, status: RunStatus = RunStatus.COMPLETE) -> Night:
+    return Night(days_later, status, (scope, NOTHING), delivered=False)
+
+
+def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
+    """Who was asked for a last use stays as long as a kept run knows the key, though the run that asked has gone."""
+    both = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0), 1: (0, frozenset(), 0)}, listed=True)
+    one = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0)}, listed=True)
+    record(ledger, [night(0, both), night(10, one), night(10, one)])
+    account, region = SCOPES[0]
+    with ledger.begin() as connection:
+        arns = sorted(connection.scalars(select(Key.key_arn).where(Key.account_id == account)))
+        merge(connection, 1, Batch(asked=[Asked(arn, account, region, NOW - 20 * DAY) for arn in arns]))
+    counted = retention.prune(ledger, 15 * DAY, dry_run=True, now=NOW).rows
+    assert counted == retention.prune(ledger, 15 * DAY, now=NOW).rows
+    assert "key_last_use_asked" not in counted, "run 2, which saw the key go, is kept: what it ended is kept as well"
+    assert retention.prune(ledger, 5 * DAY, now=NOW).rows["key_last_use_asked"] == 1
+    with ledger.connect() as connection:
+        assert list(connection.scalars(select(KeyLastUseAsked.key_arn))) == arns[:1]
+
+
+def test_the_last_good_run_stays_whole_however_old_it_is(ledger: Engine) -> None:
+    """Reports are made of the last run that ended well: failures since then do not take it away."""
+    record(
+        ledger,
+        [night(0, SEEN), night(50, CHANGED), night(50, SEEN, RunStatus.FAILED), night(50, NOTHING, RunStatus.FAILED)],
+    )
+    good = known(ledger, [2])
+    done = retention.prune(ledger, DAY, now=NOW + 100 * DAY)
+    assert done.horizon == retention.Horizon(2, 2)
+    assert known(ledger, [2]) == good
+
+
+def test_runs_that_are_no_longer_whole_say_so(ledger: Engine) -> None:
+    """A run that stays only because a version began with it has the status of one that tells no whole story."""
+    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    retention.prune(ledger, DAY, now=NOW)
+    with ledger.connect() as connection:
+        statuses = {row.run_id: row.status for row in connection.execute(select(Run.run_id, Run.status))}
+    assert statuses == {1: "pruned", 2: "pruned", 3: "complete"}
+
+
+def test_facts_without_a_policy_keep_no_document(ledger: Engine) -> None:
+    """A resource without a policy is a fact with no hash, which must not make every document look used."""
+    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    batch = Batch()
+    batch.add(ResourcePolicy, resource_arn="arn:aws:secretsmanager:eu-west-1:111111111111:secret:a", policy_hash=None)
+    with ledger.begin() as connection:
+        merge(connection, 3, batch)
+    assert retention.prune(ledger, DAY, now=NOW).rows["policy_document"] == 1
+
+
+def test_a_ledger_without_runs_has_nothing_to_forget(ledger: Engine) -> None:
+    """Before the first crawl there is no run to count from, and no error."""
+    assert retention.prune(ledger, DAY) == retention.Pruned(None)
+    assert retention.prune(ledger, DAY, dry_run=True) == retention.Pruned(None)
+
+
+def test_refused_while_a_crawl_runs(ledger: Engine) -> None:
+    """What a living crawl is writing is not pruned under its feet; counting is allowed."""
+    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    with ledger.begin() as connection:
+        crawl_lock.acquire(connection, 3)
+    before = rows_of(ledger)
+    with pytest.raises(crawl_lock.LockedError, match="wait for it to end"):
+        retention.prune(ledger, DAY, now=NOW)
+    assert rows_of(ledger) == before
+    assert retention.prune(ledger, DAY, dry_run=True, now=NOW).rows["key_policy"] == 1
+
+
+def test_crawls_are_kept_out_meanwhile(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crawl that begins during pruning is refused, and one after it is not."""
+    record(ledger, [night(0, SEEN), night(50, CHANGED)])
+    refused = []
+    real = retention._id_ranges
+
+    def meanwhile(*arguments: Any) -> Iterator[tuple[int, int]]:
+        with pytest.raises(crawl_lock.LockedError) as caught, ledger.begin() as connection:
+            crawl_lock.acquire(connection, 2)
+        refused.append(str(caught.value))
+        yield from real(*arguments)
+
+    monkeypatch.setattr(retention, "_id_ranges", meanwhile)
+    retention.prune(ledger, DAY, now=NOW)
+    assert refused
+    with ledger.begin() as connection:
+        crawl_lock.acquire(connection, 2)
+        assert connection.execute(select(func.count()).select_from(CrawlLock)).scalar_one() == 1
+
+
+def test_the_command_tells_what_goes_and_what_it_freed(sqlite_url: str, tmp_path: Path) -> None:
+    """The dry run announces what the command then deletes, and SQLite's file becomes smaller by what is told."""
+    engine = connect(sqlite_url)
+    record(engine, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    with engine.begin() as connection:
+        texts = [
+            {"policy_hash": bytes([n]) * 16, "canonical": "x" * 50_000, "received": "y" * 50_000} for n in range(20)
+        ]
+        connection.execute(insert(PolicyDocument), texts)
+    engine.dispose()
+    file = tmp_path / "kmsledger.yaml"
+    file.write_text(f"database: {sqlite_url}\n")
+    size = (tmp_path / "ledger.db").stat().st_size
+
+    def run(*arguments: str) -> list[str]:
+        done = CliRunner().invoke(command, ["--config", str(file), *arguments])
+        assert done.exit_code == 0, done.output
+        return done.output.splitlines()
+
+    announced = run("--keep", "30", "--dry-run")
+    assert announced[-1].endswith("rows would be deleted; run 3 is the oldest that is whole")
+    assert "policy_document: 21 rows" in announced
+    done = run("--keep", "30")
+    assert done[: len(announced) - 1] == announced[:-1]
+    smaller = size - (tmp_path / "ledger.db").stat().st_size
+    assert smaller > 1_900_000
+    assert done[-2] == f"the file became {smaller / 1e6:.1f} MB smaller"
+    assert done[-1] == "`kmsledger mart` rebuilds the analysts' database from what is left"
+    assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest that is whole"]
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "x", "99999999999"])
+def test_days_that_make_no_sense_are_usage_errors(days: str) -> None:
+    """Everything would be deleted with 0 days; the command does not even look for a database."""
+    assert CliRunner().invoke(command, ["--keep", days]).exit_code == 2

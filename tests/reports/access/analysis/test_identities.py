@@ -1,0 +1,83 @@
+"""Users and roles behind a key policy that leaves the decision to IAM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from models.base import content_hash
+from models.store.policy_canonical import canonical_policy
+from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, settings_of
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
+MANAGED, BOUNDARY = (f"arn:aws:iam::{ACCOUNT}:policy/{name}" for name in ("decrypt", "edge"))
+ROLE, BOUND, USER, GROUP = (
+    f"arn:aws:iam::{ACCOUNT}:{name}" for name in ("role/app", "role/bound", "user/ada", "group/dev")
+)
+
+
+def _document(world: World, *statements: dict[str, Any]) -> bytes:
+    received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
+    canonical = canonical_policy(received)
+    digest = content_hash(canonical)
+    world.policies[digest] = (canonical, received)
+    return digest
+
+
+def _say(action: str, effect: str = "Allow", resource: str = "*", **more: Any) -> dict[str, Any]:
+    return {"Effect": effect, "Action": action, "Resource": resource} | more
+
+
+def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
+    """Attached, inline and group policies count for the keys they name, less what is denied, bounded or conditional."""
+    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(ACCOUNT, "Shop", REGION)
+    world.key(ACCOUNT, REGION, "1")
+    world.key(ACCOUNT, REGION, "2", policy=[])
+    for arn, kind, bounded_by in ((ROLE, "role", None), (BOUND, "role", BOUNDARY), (USER, "user", None)):
+        name = arn.rpartition("/")[2]
+        world.add(IamPrincipal, arn=arn, account_id=ACCOUNT, type=kind, name=name, permissions_boundary_arn=bounded_by)
+    world.add(IamGroup, arn=GROUP, account_id=ACCOUNT, name="dev")
+    world.add(IamMembership, user_arn=USER, group_name="dev", account_id=ACCOUNT)
+    version = {"account_id": ACCOUNT, "default_version": "v1"}
+    decrypt, edge = _document(world, _say("kms:Decrypt")), _document(world, _say("kms:Enc*"))
+    world.add(IamManagedPolicy, policy_arn=MANAGED, name="decrypt", policy_hash=decrypt, **version)
+    world.add(IamManagedPolicy, policy_arn=BOUNDARY, name="edge", policy_hash=edge, **version)
+    world.add(IamAttachment, owner_arn=ROLE, policy_arn=MANAGED, account_id=ACCOUNT)
+    inline = {
+        (BOUND, "all"): [_say("kms:*")],
+        (GROUP, "team"): [
+            _say("kms:Encrypt", resource=KEY),
+            _say("kms:Sign", resource=f"{KEY}9"),
+            _say("kms:Decrypt", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+        ],
+        (USER, "never"): [_say("kms:*"), _say("kms:[A-Z]*", "Deny"), _say("kms:*", "Deny", f"{KEY}*")],
+    }
+    for (owner, name), statements in inline.items():
+        if owner != USER:
+            digest = _document(world, *statements)
+            world.add(IamInlinePolicy, owner_arn=owner, name=name, account_id=ACCOUNT, policy_hash=digest)
+    world.crawl()
+    settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
+    refresh(settings)
+    query = "SELECT key_arn, principal, via, access, operations, reason FROM key_access_iam ORDER BY principal, access"
+    with connect(settings.report.mart) as mart:
+        found = mart.execute(query).fetchall()
+    assert found == [
+        (KEY, ROLE, "decrypt", "owner_delegated", ["kms:Decrypt"], ""),
+        (KEY, BOUND, "all", "owner_delegated", ["kms:Encrypt"], ""),
+        (KEY, USER, "team", "owner_delegated", ["kms:Encrypt"], ""),
+        (KEY, USER, "team", "unknown", ["kms:Decrypt"], "its conditions on aws:MultiFactorAuthPresent are not judged"),
+    ]
+    denied = _document(world, *inline[USER, "never"])
+    world.add(IamInlinePolicy, owner_arn=USER, name="never", account_id=ACCOUNT, policy_hash=denied)
+    world.crawl()
+    refresh(settings)
+    with connect(settings.report.mart) as mart:
+        assert USER not in {row[1] for row in mart.execute(query).fetchall()}

@@ -1,0 +1,49 @@
+"""Key policies and grants, each with the rule that it rests on and exactly the access that it gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.access.engine.grant_analysis import analyse_grant
+from reports.access.engine.policy_analysis import analyse_policy
+from tests.reports.access.engine import cases_conditions, cases_denials, cases_documents, cases_grants, cases_principals
+from tests.reports.access.engine.cases import Case, GrantCase, check, grant_of, policy_of
+
+POLICIES: list[Case] = [
+    *cases_principals.CASES,
+    *cases_conditions.CASES,
+    *cases_denials.CASES,
+    *cases_documents.CASES,
+]
+
+
+def test_there_are_many_cases_with_names_of_their_own() -> None:
+    """The catalogue of cases does not shrink, no case hides another, and each says what it rests on."""
+    names = [case.id for case in POLICIES] + [case.id for case in cases_grants.CASES]
+    assert len(names) == len(set(names)) >= 200
+    assert all(case.rule for case in POLICIES)
+
+
+@pytest.mark.parametrize("case", POLICIES, ids=lambda case: case.id)
+def test_a_policy_gives_exactly_this(case: Case) -> None:
+    """Every class of access, principal, account and operation is there, and nothing else."""
+    analysis = analyse_policy(policy_of(case.statements, case.version), case.facts, case.estate)
+    check(analysis.verdicts, case.expect)
+    codes = {one.code for one in analysis.hygiene}
+    assert case.hygiene <= codes
+    assert not case.silent & codes
+    for verdict in analysis.verdicts:
+        assert bool(verdict.reason) == (verdict.access == "unknown")
+        assert verdict.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("case", cases_grants.CASES, ids=lambda case: case.id)
+def test_a_grant_gives_exactly_this(case: GrantCase) -> None:
+    """The grantee, those who may retire, and what a Deny leaves of it."""
+    policy = None if case.statements is None else policy_of(case.statements)
+    verdicts = analyse_grant(grant_of(case.grant), case.facts, case.estate, policy)
+    check(verdicts, case.expect)
+    assert {(verdict.path, verdict.via, verdict.position) for verdict in verdicts} <= {("grant", "g-1", None)}
+    for verdict in verdicts:
+        assert bool(verdict.reason) == (verdict.access == "unknown")
+        assert verdict.sentence.endswith(".")

@@ -1,0 +1,298 @@
+"""What `kmsledger history` says, word for word, of real ledgers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from models.errors import UserError
+from models.settings import Settings
+from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resource
+from reports.answers.key_history import Lives, history
+from reports.cli import history as history_command
+from reports.mart.build import build
+from tests.reports.ledger_builder import World, root_statement
+from tests.reports.sample_ledger import sample_ledger, vendor_statement
+
+SHOP, IRELAND = "111122223333", "eu-west-1"
+K1, K2 = (f"arn:aws:kms:{IRELAND}:{SHOP}:key/{name}" for name in ("k1", "k2"))
+SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """One account with two keys, not yet crawled."""
+    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    world.key(SHOP, IRELAND, "k1", description="first")
+    world.key(SHOP, IRELAND, "k2")
+    world.alias("alias/one", K1)
+    world.uses(world.secret(SHOP, IRELAND, "db"), K1, role="secret")
+    return world
+
+
+def mart_of(world: World) -> Path:
+    path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    build(world.url, path, Settings())
+    return path
+
+
+def told(lives: Lives) -> list[str]:
+    """The events of one key, without its first facts."""
+    (life,) = lives.keys
+    return [f"{event.run_id}: {line}" for event in life.events[1:] for line in event.lines("")]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    build(sample_ledger(folder / "ledger.db"), folder / "mart.duckdb", Settings())
+    return folder / "mart.duckdb"
+
+
+def run(mart: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(history_command, ["--mart", str(mart), *arguments], catch_exceptions=False)
+
+
+def test_a_key_of_the_sample_in_words(sample: Path) -> None:
+    """First facts, changes by run with details, aliases with all that they pointed at, and how it is now."""
+    done = run(sample, "00000000-0000-4000-8000-000000000003")
+    assert done.exit_code == 0
+    assert (
+        done.output
+        == """\
+Key arn:aws:kms:eu-west-1:111122223333:key/00000000-0000-4000-8000-000000000003
+  in Shop (111122223333), eu-west-1
+  alias/orders: key 00000000-0000-4000-8000-000000000001 since run 1 (2026-11-20) until run 3 (2026-11-22)
+  alias/orders: key 00000000-0000-4000-8000-000000000003 since run 3 (2026-11-22)
+
+Run 1, 2026-11-20 03:00 UTC
+  Key 00000000-0000-4000-8000-000000000003 in Shop (111122223333, eu-west-1) was first seen.
+    state: Enabled
+    manager: CUSTOMER
+    description: orders, new key
+    key usage: ENCRYPT_DECRYPT
+    key spec: SYMMETRIC_DEFAULT
+    origin: AWS_KMS
+    created: 2026-10-22 12:00
+    rotation: on, every 365 days
+    statement Enable IAM policies: Allow arn:aws:iam::111122223333:root: kms:*
+
+Run 3, 2026-11-22 03:00 UTC
+  Alias alias/orders moved from key 00000000-0000-4000-8000-000000000001 to key 00000000-0000-4000-8000-000000000003.
+  Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager).
+
+Now, after run 3 (finished 2026-11-22 03:04 UTC)
+  state Enabled, rotation on, 0 grants, used by 1 resource, aliases: alias/orders
+"""
+    )
+
+
+def test_an_alias_tells_the_lives_of_all_its_keys(sample: Path) -> None:
+    """The periods first, then each key in the order in which the alias pointed at it; in JSON as well."""
+    lines = run(sample, "alias/orders").output.splitlines()
+    assert lines[:3] == [
+        "arn:aws:kms:eu-west-1:111122223333:alias/orders pointed at",
+        "  key 00000000-0000-4000-8000-000000000001 since run 1 (2026-11-20) until run 3 (2026-11-22)",
+        "  key 00000000-0000-4000-8000-000000000003 since run 3 (2026-11-22)",
+    ]
+    assert [line.rpartition("/")[2] for line in lines if line.startswith("Key ")] == [
+        "00000000-0000-4000-8000-000000000001",
+        "00000000-0000-4000-8000-000000000003",
+    ]
+    document = json.loads(run(sample, "orders", "--format", "json").output)
+    assert document["format"] == "kmsledger.history/1"
+    assert document["alias_arn"] == "arn:aws:kms:eu-west-1:111122223333:alias/orders"
+    assert [len(key["aliases"]) for key in document["keys"]] == [2, 2]
+    assert document["keys"][0]["aliases"][0]["until"] == "2026-11-22T03:00:00Z"
+    assert [event["kind"] for event in document["keys"][1]["events"]] == ["first_seen", "alias_moved", "rekeyed"]
+    assert document["keys"][1]["now"]["known"] == "yes"
+
+
+def test_a_whole_life(world: World) -> None:
+    """Created, changed, used, opened, rotated, gone and back: each in the run that saw it, with its details."""
+    world.crawl()
+    key = world.key(SHOP, IRELAND, "k3")
+    world.crawl()
+    world.alias("alias/one", key, updated_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC))
+    world.change(KeyMetadata, key, description="later", key_material_id="m2")
+    world.policy(key, [root_statement(SHOP), vendor_statement("754581900792")])
+    world.uses(world.database(SHOP, IRELAND, "orders"), key)
+    world.uses(SECRET, key, role="secret")
+    world.crawl()
+    world.change(KeyMetadata, key, key_material_id="m3")
+    rotated = dt.datetime(2026, 11, 22, 22, 0, tzinfo=dt.UTC)
+    world.add(KeyRotationEvent, key_arn=key, rotated_at=rotated, rotation_type="AUTOMATIC")
+    world.grant(key, "g1", grantee_principal=f"arn:aws:iam::{SHOP}:role/b")
+    world.remove(Resource, f"arn:aws:rds:{IRELAND}:{SHOP}:db:orders")
+    world.uses(SECRET, None, "unknown", role="secret")
+    world.crawl()
+    world.uses(SECRET, key, role="secret")
+    world.crawl()
+    facts = {facet: dict(rows) for facet, rows in world.facts.items()}
+    world.remove(Key, key)
+    world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/one")
+    world.uses(SECRET, key, "dangling", role="secret")
+    world.crawl()
+    mart = mart_of(world)
+    lives = history(mart, key)
+    assert lives.keys[0].events[0].sentence == "Key k3 in Shop (111122223333, eu-west-1) was created."
+    assert lives.keys[0].now is None
+    assert lives.lines()[-1] == "  The key is gone."
+    expected = [
+        "3: The policy of key alias/one was opened to account 754581900792 (Checkmarx): kms:Decrypt, kms:Encrypt.",
+        "3:   + statement Vendor: Allow 754581900792: kms:Decrypt, kms:Encrypt",
+        "3: Alias alias/one moved from key k1 to key k3.",
+        "3: Key alias/one changed: description.",
+        "3:   description: - → later",
+        "3:   key material: - → m2",
+        "3: Secret db now uses key k3 (was k1).",
+        "3: RDS DB instance orders, which is new, uses key alias/one.",
+        "3:   role: storage",
+        f"4: A grant was added to key alias/one for arn:aws:iam::{SHOP}:role/b: Decrypt, GenerateDataKey.",
+        "4:   grant: g1",
+        f"4:   issuing account: arn:aws:iam::{SHOP}:root",
+        "4:   created: 2025-03-01 12:00",
+        "4: Key alias/one changed: key material.",
+        "4:   key material: m2 → m3",
+        "4: Key alias/one was rotated on 2026-11-22 22:00 UTC.",
+        "4:   rotation: AUTOMATIC",
+        "4: RDS DB instance orders, which used key alias/one, is gone.",
+        "4:   role: storage",
+        "4: Secret db is no longer known to use key alias/one.",
+        "4:   role: secret",
+        "5: Secret db is known to use key alias/one now.",
+        "5:   role: secret",
+        "6: Key alias/one in Shop (111122223333, eu-west-1) is gone.",
+        "6: Secret db uses key alias/one, which no longer exists.",
+    ]
+    assert sorted(told(lives)) == sorted(expected)
+    world.facts = facts
+    world.crawl()
+    again = history(mart_of(world), key).keys[0]
+    assert [event.sentence for event in again.events if event.run_id == 7][:1] == [
+        "Key alias/one in Shop (111122223333, eu-west-1) is listed again."
+    ]
+    listed = next(event for event in again.events if event.kind == "key_created")
+    assert ("state", "Enabled") in {(detail.name, detail.after) for detail in listed.details if detail.name == "state"}
+    assert again.now is not None
+
+
+def test_gaps_have_a_beginning_and_an_end(world: World) -> None:
+    """What could not be read, from when to when and why; a lost night of the whole place; what came to be read at last."""
+    for action in ("kms:GetKeyPolicy", "kms:ListGrants"):
+        world.gap(SHOP, IRELAND, action, K2, "throttled")
+    world.crawl()
+    world.facts.pop(Gap)
+    world.gap(SHOP, IRELAND, "kms:GetKeyPolicy", K2, "key_policy")
+    world.crawl()
+    world.facts.pop(Gap)
+    world.crawl()
+    world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
+    world.crawl()
+    world.crawl()
+    world.outcomes[SHOP, IRELAND] = ("complete", None)
+    world.crawl()
+    world.gap(SHOP, IRELAND, "kms:DescribeKey", K2, "denied")
+    world.crawl()
+    denied = "the key policy does not let the account's IAM policies decide, nor names our role"
+    assert told(history(mart_of(world), K2)) == [
+        (
+            "1: From then until run 2 (2026-11-21 03:00 UTC) kms:GetKeyPolicy, kms:ListGrants could not be read: AWS throttled "
+            "us until the tries were used up."
+        ),
+        "2: kms:ListGrants could be read for key k2 for the first time.",
+        f"2: From then until run 3 (2026-11-22 03:00 UTC) kms:GetKeyPolicy could not be read: {denied}.",
+        "3: kms:GetKeyPolicy could be read for key k2 for the first time.",
+        "3:   statement Enable IAM policies: Allow arn:aws:iam::111122223333:root: kms:*",
+        (
+            "4: From then until run 6 (2026-11-25 03:00 UTC) nothing of the account and region was read: the role does not "
+            "exist."
+        ),
+        "7: Since then kms:DescribeKey could not be read: access was denied without a reason.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("00000000-0000-4000-8000-000000000008", "is the id of 2 keys: choose one by its ARN: arn:aws:kms:eu-west-1:"),
+        ("alias/order", "did you mean alias/orders?"),
+        ("arn:aws:kms:eu-west-1:111122223333:key/nope", "there is no key or alias"),
+        ("alias/aws/rds", "never pointed at a key"),
+        ("", "there is no key or alias ''"),
+    ],
+)
+def test_what_names_no_key_or_several_is_wrong_usage(sample: Path, name: str, expected: str) -> None:
+    """Unknown names come with a suggestion, ambiguous ones with the ARNs to choose from."""
+    with pytest.raises(UserError) as caught:
+        run(sample, name)
+    assert caught.value.exit_code == 2
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_alias_name_of_several_accounts_must_be_chosen(world: World) -> None:
+    """The same alias in two accounts is two aliases; its ARN says which."""
+    world.account("444455556666", "Data", IRELAND)
+    other = world.key("444455556666", IRELAND, "k9")
+    world.alias("alias/one", other)
+    world.crawl()
+    mart = mart_of(world)
+    with pytest.raises(
+        UserError, match="2 aliases 'alias/one': choose one by its ARN: arn:aws:kms:eu-west-1:111122223333:"
+    ):
+        history(mart, "alias/one")
+    (life,) = history(mart, f"arn:aws:kms:{IRELAND}:444455556666:alias/one").keys
+    assert life.key_arn == other
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
+    """Control characters and direction marks are written out, in the life, in suggestions, in every format."""
+    evil = "\x1b]0;owned\x07\x9b31m\u202e"
+    world.alias("alias/one" + evil, K1)
+    world.crawl()
+    world.tag(K1, **{evil: evil})
+    world.change(KeyMetadata, K1, description=evil)
+    world.policy(K1, [root_statement(SHOP) | {"Sid": evil, "Principal": {"AWS": evil}}])
+    world.change(Resource, SECRET, name=evil)
+    world.uses(SECRET, K2, role="secret")
+    world.crawl()
+    mart = mart_of(world)
+    output = run(mart, K1, "--format", form).output
+    assert output.count("owned") > 5
+    assert all(character.isprintable() for character in output.replace("\n", ""))
+    with pytest.raises(UserError) as caught:
+        run(mart, "alias/onee")
+    assert str(caught.value).isprintable()
+
+
+def test_the_command_itself(world: World, tmp_path: Path) -> None:
+    """As a user runs it: settings file, exit codes, sentences on standard error, no traceback."""
+    world.crawl()
+    config = tmp_path / "kmsledger.yaml"
+    config.write_text(f"database: {world.url}\nreport:\n  mart: {mart_of(world)}\n", encoding="utf-8")
+
+    def kmsledger(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kmsledger", *arguments, "--config", str(config)]
+        root = Path(__file__).parents[3]
+        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
+
+    for arguments in (["history", "alias/one"], ["history", "k2", "--format", "json"], ["diff"]):
+        done = kmsledger(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+    for arguments in (["history", "alias/two"], ["diff", "--from", "7"], ["sql", "--as-of", "1999-01-01", "SELECT 1"]):
+        done = kmsledger(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("kmsledger: ")
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,108 @@
+"""`kmsledger export findings`: what is sent unasked, filters, files that are whole, mistakes in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from models.errors import UserError
+from reports.exports import asff, csv_jsonl, ocsf, sarif
+from reports.rules.findings import FindingRecord
+from tests.reports.exports.conftest import PAY, SHOP
+from tests.reports.exports.strategies import lines
+
+
+def rows(output: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in lines(output)]
+
+
+def test_passes_are_not_sent_unasked(run: Any, everything: list[FindingRecord]) -> None:
+    """By default what fails, is unknown or waived, and what was resolved; with all every finding; SARIF without resolved."""
+    sent = rows(run("jsonl", "--rule", "key-rotation").stdout)
+    names = {(row["resource_arn"].rpartition("/")[2], row["status"]) for row in sent}
+    assert names == {
+        ("off", "fail"),
+        ("late", "fail"),
+        ("accepted", "waived"),
+        ("unseen", "waived"),
+        ("dark", "unknown"),
+        ("again", "pass"),
+    }
+    assert len(rows(run("jsonl", "--status", "all").stdout)) == len(everything)
+    log = orjson.loads(run("sarif", "--rule", "key-rotation").stdout)
+    assert {one["kind"] for one in log["runs"][0]["results"]} == {"fail", "open"}
+    only = rows(run("ocsf", "--rule", "key-rotation", "--status", "resolved").stdout)
+    assert {one["activity_name"] for one in only} == {"Close"}
+
+
+def test_filters(run: Any) -> None:
+    """Account, severity, status and rule narrow what is sent."""
+    sent = rows(run("jsonl", "--account", SHOP, "--severity", "medium", "--status", "fail").stdout)
+    assert sent
+    assert {row["account_id"] for row in sent} == {SHOP}
+    assert {row["status"] for row in sent} == {"fail"}
+    assert {row["severity"] for row in sent} <= {"critical", "high", "medium"}
+    assert rows(run("jsonl", "--rule", "no-such").stdout) == []
+
+
+@pytest.mark.parametrize("form", ["ocsf", "asff", "sarif", "csv", "jsonl"])
+def test_a_file_is_what_standard_output_is(run: Any, tmp_path: Path, form: str) -> None:
+    """--output writes the same, whole, and says what is in it on standard error."""
+    file = tmp_path / f"findings.{form}"
+    done = run(form, "--output", str(file))
+    assert done.exception is None, done.exception
+    assert file.read_bytes().decode() == run(form).stdout
+    assert "of run 2" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_batches_are_place_by_place(run: Any) -> None:
+    """Each account and region has its own lines; filed in one Security Hub there is only one place."""
+    places = [line["Findings"][0]["ProductArn"] for line in rows(run("asff").stdout)]
+    assert len(set(places)) == len(places)
+    assert {PAY, SHOP} <= {place.split(":")[4] for place in places}
+    central = rows(run("asff", "--security-hub", "999900001111/eu-central-1").stdout)
+    assert {one["AwsAccountId"] for line in central for one in line["Findings"]} == {"999900001111"}
+
+
+def test_names_stay_from_night_to_night(run: Any) -> None:
+    """As of the first run the same findings have the same names, with the facts of then."""
+    now = {row["uid"]: row for row in rows(run("jsonl", "--rule", "key-rotation").stdout)}
+    then = rows(run("jsonl", "--rule", "key-rotation", "--as-of", "1").stdout)
+    again = next(row for row in then if row["resource_arn"].endswith(f"{SHOP}:key/again"))
+    assert (again["status"], again["run_id"], now[again["uid"]]["status"]) == ("fail", 1, "pass")
+
+
+def test_mistakes_are_said(run: Any, tmp_path: Path) -> None:
+    """A place that is none, a hub for another format, and a directory that is missing are told as what they are."""
+    assert run("asff", "--security-hub", "here").exit_code == 2
+    assert run("csv", "--security-hub", "999900001111/eu-central-1").exit_code == 2
+    assert run("xml").exit_code == 2
+    done = run("csv", "--output", str(tmp_path / "none" / "x.csv"))
+    assert isinstance(done.exception, UserError)
+
+
+@pytest.mark.parametrize("write", [ocsf.write, asff.write, sarif.write, csv_jsonl.csv, csv_jsonl.jsonl])
+def test_findings_are_written_as_they_come(write: Any, everything: list[FindingRecord], night: Any) -> None:
+    """No format waits for the end: a million findings pass through with what is under way, at most a batch, in memory."""
+    written = 0
+
+    class Out:
+        def write(self, text: str) -> None:
+            nonlocal written
+            written += len(text)
+
+        def writelines(self, lines: Any) -> None:
+            for line in lines:
+                self.write(line)
+
+    def slow() -> Any:
+        for number in range(1_000):
+            if number == 500:
+                assert written > 10_000
+            yield everything[0]
+
+    assert write(Out(), night, slow()) == 1_000

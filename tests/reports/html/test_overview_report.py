@@ -1,0 +1,284 @@
+"""What the estate report says: every number agrees with its table, nothing unknown is passed over, nothing hostile lives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from models.settings import Settings
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
+from tests.reports.html.page import Node, Row, read
+from tests.reports.ledger_builder import World
+from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, SHOP, STRANGER
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def tile(page: Node, label: str) -> tuple[int, list[str]]:
+    """The figure of a tile and the lines below it."""
+    (found,) = [one for one in page.all("div", class_="tile") if one.one("dt").text == label]
+    return number(found.one("dd", class_="big").text), [line.text for line in found.all("dd", class_="sub")]
+
+
+def row_with(rows: list[Row], text: str) -> Row:
+    (found,) = [row for row in rows if text in row.text]
+    return found
+
+
+def section(page: Node, name: str) -> Node:
+    return page.one("section", id=name)
+
+
+def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
+    """Each figure of summary and contents is the number of rows that its table shows, and that the mart holds."""
+    keys = page.rows("keys")
+    customer = [row for row in keys if row.cells[2].startswith("Customer")]
+    assert tile(page, "Customer managed keys")[0] == len(customer)
+    assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not asked for"])
+    assert tile(page, "Changes since the run before")[0] == len(page.rows("changes")) == 5
+    failed = [row for table in rule_tables(page) for row in page.rows(table) if row.cells[0] == "fail"]
+    assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[4]) for row in page.rows("rules"))
+    resources, lines = tile(page, "Resources that can use keys")
+    uses = sum(len(page.rows(name)) for name in usage_tables(page))
+    assert f"{uses} references to keys" in lines
+    assert (resources, uses) == counts(mart, "resources", "key_usage")
+    gaps = len(page.rows("gaps"))
+    assert f"{gaps} answers are missing" in page.one("div", class_="cover").text
+    assert f"Coverage and gaps {gaps}" in page.one("nav").text
+    assert tile(page, "Grants")[0] == sum(number(row.cells[6]) for row in keys if row.cells[6].isdigit())
+
+
+def rule_tables(page: Node) -> list[str]:
+    return [table.attributes["data-name"] for table in page.all("table", data_kind="findings")]
+
+
+def usage_tables(page: Node) -> list[str]:
+    return [table.attributes["data-name"] for table in page.all("table", data_kind="usage")]
+
+
+def counts(mart: duckdb.DuckDBPyConnection, *views: str) -> tuple[int, ...]:
+    return tuple((mart.execute(f"SELECT count(*) FROM {view}").fetchone() or (0,))[0] for view in views)
+
+
+def test_the_shares_of_a_service_are_those_of_its_table(page: Node) -> None:
+    """The counts by kind of key, and the label of the bar beside them, are those of the rows below."""
+    shares = page.one("table", class_="shares")
+    kinds = [head.text for head in shares.one("thead").all("th")][2:-1]
+    for line in shares.one("tbody").own("tr"):
+        cells = line.own("td")
+        links = list(cells[0].all("a"))
+        rows = page.rows(links[0].attributes["href"].removeprefix("#")) if links else []
+        for kind, cell in zip(kinds, cells[2:-1], strict=True):
+            assert number(cell.text) == len([row for row in rows if row.cells[3] == kind]), (cells[0].text, kind)
+            labels = [bar.attributes["aria-label"] for bar in cells[1].all("svg")]
+            assert all((f"{kind} {cell.text}" in label) == (cell.text != "0") for label in labels)
+        assert number(cells[-1].text) == len(rows)
+
+
+def test_a_refused_answer_is_unknown(page: Node) -> None:
+    """A key whose policy, grants, tags and rotation were refused says so; nothing of it is 0, none or blank."""
+    locked = row_with(page.rows("keys"), "000000000011")
+    assert locked.cells[4] == "unknown"
+    assert locked.cells[6] == "unknown"
+    assert "last known, 3 nights old" in locked.cells[0]
+    assert "Policy unknown, grants unknown, tags unknown; 4 answers missing" in locked.text
+    assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
+    hidden = row_with(page.rows("usage-s3"), "shop-hidden")
+    assert hidden.cells[3] == "Unknown"
+    assert hidden.cells[4] == "a policy denies it explicitly (s3:GetBucketEncryption)"
+
+
+def test_what_was_not_asked_is_said_to_be_so(page: Node) -> None:
+    """Policy, grants and tags of a key of AWS that were not asked for are unknown, with that reason."""
+    key = row_with(page.rows("keys"), "0000000000bb")
+    assert key.cells[6] == "unknown"
+    assert "Policy unknown, grants unknown, tags unknown: not asked for" in key.text
+    assert key.text.count("unknown: not asked for, as the key is AWS's") == 3
+
+
+def test_the_header_says_what_is_missing(page: Node) -> None:
+    """A partial run says so at the top, with the share that is known, and each cause with its place."""
+    cover = page.one("div", class_="cover")
+    assert "partial" in cover.classes
+    text = cover.text
+    assert (
+        "Not everything is known. 4 of 7 account-regions (57 %) were read completely, 2 with gaps, 1 not at all" in text
+    )
+    causes = [item.text for item in cover.all("li")]
+    assert (
+        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust us."
+        in causes
+    )
+    assert any(
+        cause.startswith("kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants and 1 more in") for cause in causes
+    )
+
+
+def test_needs_attention_today(page: Node) -> None:
+    """Keys that go or are off with resources on them, lost databases, failing rules, grave changes and blind spots."""
+    notices = [item.text for item in section(page, "attention").one("ol").own("li")]
+    assert notices[0].startswith(
+        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources will be lost with it: 1 RDS, 1 S3."
+    )
+    for text in (
+        "critical archive has lost its key (inaccessible-encryption-credentials-recoverable); first seen so on 2026-11-20.",
+        "AWS gives it up seven days after the loss, on 2026-11-27 at the latest",
+        "high Key alias/archive/2019 is disabled while 1 resource cannot be read without it: 1 RDS.",
+        "high The policy of key alias/lake was opened to account 754581900792",
+        f"high Nothing was read in Locked ({LOCKED}), {IRELAND}, for 3 nights now",
+    ):
+        assert any(text in notice for notice in notices), text
+    assert f"Needs attention today {len(notices)}" in page.one("nav").text
+
+
+def test_every_link_leads_somewhere(page: Node) -> None:
+    """Each link of the page has its target on the page, and no element shares its id."""
+    ids = [node.attributes["id"] for node in page.all() if "id" in node.attributes]
+    assert len(ids) == len(set(ids))
+    links = [node.attributes["href"] for node in page.all("a")]
+    assert links
+    assert {link for link in links if not link.startswith("#") or link[1:] not in ids} == set()
+
+
+def test_the_changes_are_sentences_with_before_and_after(page: Node) -> None:
+    """The five changes of the last night, and only those, the gravest first."""
+    rows = page.rows("changes")
+    assert [row.cells[0] for row in rows[:2]] == ["high", "high"]
+    deletion = row_with(rows, "was scheduled for deletion on 2026-12-21")
+    assert deletion.cells[3:] == ["Enabled", "PendingDeletion, 2026-12-21"]
+    removed = row_with(rows, "Tag DataTier=database was removed")
+    assert removed.cells[3:] == ["database", "nothing"]
+
+
+def test_outside_parties_come_first(page: Node) -> None:
+    """Known parties, then outside accounts, everyone, deleted principals; the inside is a table of its own."""
+    outside = [row.cells[1] for row in page.rows("outside")]
+    kinds = ["Known outside party", "Outside account, not known", "Everyone", "Deleted principal"]
+    assert [next(kind for kind in kinds if cell.startswith(kind)) for cell in outside] == kinds
+    assert "Vendor <b>Inc</b>" in outside[0]
+    assert not any(kind in row.cells[1] for kind in kinds for row in page.rows("inside"))
+    assert (
+        "More parties may be named: the policy of 1 key and the grants of 1 key are unknown."
+        in section(page, "parties").text
+    )
+
+
+def test_the_matrix_and_the_gaps(page: Node) -> None:
+    """Each account has its outcomes in words; each gap its action, subject, cause and age.
+
+    A region that is enabled nowhere is counted above, and is no column.
+    """
+    (matrix,) = page.all("table", class_="matrix")
+    lines = {
+        line.own("th")[0].text.split()[-1]: [cell.text for cell in line.own("td")]
+        for line in matrix.one("tbody").own("tr")
+    }
+    assert lines[LOCKED] == ["·not in the run", "not read", "·not in the run"]
+    assert lines[SHOP] == ["1 gap", "✓ read completely", "✓ read completely"]
+    assert "1 region not enabled" in section(page, "coverage").text
+    assert "4 gaps" in lines[DATA]
+    gap = row_with(page.rows("gaps"), "kms:ListGrants")
+    assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
+    assert gap.cells[5:] == ["2026-11-20", "3"]
+    assert gap.cells[4].startswith("the key policy does not let the account's IAM policies decide")
+
+
+def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
+    """Markup from AWS is text, what hides or reverses text is written out, and long values are there in full."""
+    assert len(list(page.all("script"))) == 1
+    assert not list(page.all("img"))
+    assert not [name for node in page.all() for name in node.attributes if name.startswith("on")]
+    key = row_with(page.rows("keys"), "0000000000aa")
+    assert INJECTED in key.text
+    assert "invoice<U+202E>gnp.exe<U+200B> = '\"`&amp;" in key.text
+    assert LONG in key.text
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\u200e\u200f]", path.read_text(encoding="utf-8"))
+
+
+def test_long_names_can_be_copied(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
+    """An ARN may break across lines, and its text is the ARN all the same."""
+    arns = {arn for (arn,) in mart.execute("SELECT key_arn FROM keys").fetchall()}
+    assert arns <= {node.text for node in page.all("span", class_="arn")}
+
+
+def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None:
+    """Above the limit a table says how many rows are left out, and with which SQL to get all of them."""
+    report = settings.report.model_copy(update={"list_limit": 5})
+    cut = read(report_of(settings.model_copy(update={"report": report}), tmp_path).read_text(encoding="utf-8"))
+    assert len(cut.rows("keys")) == 5
+    notes = {note.text for note in cut.all("p", class_="cut")}
+    (note,) = [note for note in notes if " keys are left out here" in note and "FROM keys" in note]
+    total = number(re.findall(r"of ([\d,]+) keys", note)[0])
+    assert note.startswith(f"{total - 5} of {total} keys are left out here (the table shows 5")
+    queries = [query for note in notes for query in re.findall(r'kmsledger sql "(.*?)"', note)]
+    with connect(settings.report.mart) as mart:
+        assert len(mart.execute("SELECT * FROM keys").fetchall()) == total
+        for query in queries:
+            assert mart.execute(query).fetchall(), query
+    test_every_link_leads_somewhere(cut)
+
+
+@pytest.fixture(scope="module")
+def calm(make_settings: Make) -> Node:
+    """The report of a first night in which everything was read and nothing is wrong."""
+    settings = make_settings()
+    world = World(settings.database)
+    world.account(SHOP, "Shop", IRELAND)
+    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001")
+    world.crawl()
+    refresh(settings)
+    return read(report_of(settings).read_text(encoding="utf-8"))
+
+
+def test_a_calm_first_night(calm: Node) -> None:
+    """Everything known is said to be so, the first run has nothing to compare with, and nothing needs attention."""
+    assert (
+        "Everything in scope is known. 1 of 1 account-region (100 %) was read completely."
+        in calm.one("div", class_="cover").text
+    )
+    assert "Nothing: no key with resources on it is going or disabled" in section(calm, "attention").text
+    assert "This is the first run: there is nothing to compare it with." in section(calm, "changes").text
+    assert "There are no gaps: every question was answered." in section(calm, "coverage").text
+    assert "Changes since the run before" not in section(calm, "summary").text
+    test_every_link_leads_somewhere(calm)
+
+
+def test_a_ledger_without_keys(make_settings: Make) -> None:
+    """An account without a single key makes a report that says so."""
+    settings = make_settings()
+    world = World(settings.database)
+    world.account(SHOP, "Shop", IRELAND)
+    world.crawl()
+    refresh(settings)
+    page = read(report_of(settings).read_text(encoding="utf-8"))
+    assert "No key is known." in section(page, "keys").text
+    assert "No resource is known to use a key." in section(page, "protects").text
+
+
+def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
+    """Where something could not be read, nothing to report is said of what could be read only."""
+    settings = make_settings()
+    world = world_of(settings)
+    world.crawl()
+    world.crawl()
+    refresh(settings)
+    page = read(report_of(settings).read_text(encoding="utf-8"))
+    assert "Nothing changed in what could be read." in section(page, "changes").text
+
+
+def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
+    """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
+    rows = page.rows("protects")
+    stranger = row_with(rows, "shop-partner")
+    assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
+    assert stranger.cells[2] == "Key not crawled"
+    lost = row_with(rows, "shop/old")
+    assert lost.cells[1] == f"Shop {SHOP}{IRELAND}"
+    assert lost.cells[2] == "Key does not exist"

@@ -1,0 +1,308 @@
+"""What changed overnight, in the words of the report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.settings import Settings
+from models.tables import Account, Alias, CustomKeyStore, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Tag
+from reports.mart.build import build
+from reports.mart.connection import connect
+from tests.reports.conftest import Ask
+from tests.reports.ledger_builder import World, root_statement, settings_of
+from tests.reports.sample_ledger import vendor_statement
+
+SHOP, IRELAND = "111122223333", "eu-west-1"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """One account with one key of everything, not yet crawled."""
+    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    key = world.key(SHOP, IRELAND, "k1")
+    world.key(SHOP, IRELAND, "k2")
+    world.alias("alias/one", key)
+    world.tag(key, Owner="me")
+    world.grant(key, "g1", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
+    world.uses(world.secret(SHOP, IRELAND, "db"), key, role="secret")
+    return world
+
+
+K1, K2 = (f"arn:aws:kms:{IRELAND}:{SHOP}:key/{name}" for name in ("k1", "k2"))
+SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
+
+
+def changes(world: World, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
+    path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    build(world.url, path, settings or Settings())
+    connection = connect(path)
+    found = connection.execute(
+        "SELECT kind, severity, sentence FROM changes WHERE $run IS NULL OR run_id = $run ORDER BY ALL", {"run": run_id}
+    ).fetchall()
+    connection.close()
+    return found
+
+
+def sentences(world: World) -> list[str]:
+    return sorted(row[2] for row in changes(world))
+
+
+def test_the_five_changes_of_the_sample(ask: Ask) -> None:
+    """The sample's third night tells exactly its five changes; the second only that an account joined."""
+    assert ask("SELECT sentence FROM changes WHERE run_id = 3 ORDER BY kind") == [
+        (
+            (
+                "Alias alias/orders moved from key 00000000-0000-4000-8000-000000000001 to key "
+                "00000000-0000-4000-8000-000000000003."
+            ),
+        ),
+        ("Key alias/invoices in Shop (111122223333, eu-west-1) was scheduled for deletion on 2026-12-21.",),
+        ("The policy of key alias/lake was opened to account 754581900792 (Checkmarx): kms:Decrypt, kms:Encrypt.",),
+        ("Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager).",),
+        ("Tag DataTier=database was removed from key alias/everywhere.",),
+    ]
+    assert ask("SELECT kind, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
+    assert ask("SELECT kind FROM changes WHERE severity = 'high' ORDER BY 1") == [
+        ("deletion_scheduled",),
+        ("policy_opened",),
+    ]
+
+
+def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: World) -> None:
+    """Neither the first run, nor an unchanged one, nor the first crawl of another region tells of changes."""
+    world.crawl()
+    world.crawl()
+    world.account(SHOP, "Shop", IRELAND, "us-east-1")
+    other = world.key(SHOP, "us-east-1", "k3")
+    world.alias("alias/three", other)
+    world.tag(other, Owner="me")
+    world.uses(world.secret(SHOP, "us-east-1", "three"), other, role="secret")
+    world.crawl()
+    assert changes(world) == []
+
+
+def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: World) -> None:
+    """What comes and goes with a key is not told again."""
+    world.crawl()
+    key = world.key(SHOP, IRELAND, "k3")
+    world.alias("alias/three", key)
+    world.tag(key, Owner="me")
+    world.grant(key, "g3", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
+    world.crawl()
+    world.remove(Key, key)
+    world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/three")
+    world.crawl()
+    assert sentences(world) == [
+        "Key alias/three in Shop (111122223333, eu-west-1) is gone.",
+        "Key alias/three in Shop (111122223333, eu-west-1) was created.",
+    ]
+
+
+def test_states(world: World) -> None:
+    """Disabling, deletion and its cancelling, with their weight."""
+    world.crawl()
+    for state, date in (
+        ("Disabled", None),
+        ("Enabled", None),
+        ("PendingDeletion", dt.datetime(2026, 12, 24, tzinfo=dt.UTC)),
+        ("Disabled", None),
+    ):
+        world.change(KeyMetadata, K1, state=state, deletion_date=date)
+        world.crawl()
+    place = "alias/one in Shop (111122223333, eu-west-1)"
+    assert [changes(world, run) for run in (2, 3, 4, 5)] == [
+        [("key_state", "high", f"Key {place} is now in state Disabled (was Enabled).")],
+        [("key_state", "low", f"Key {place} is now in state Enabled (was Disabled).")],
+        [("deletion_scheduled", "high", f"Key {place} was scheduled for deletion on 2026-12-24.")],
+        [("deletion_cancelled", "medium", f"The deletion of key {place} was cancelled; its state is now Disabled.")],
+    ]
+
+
+def test_metadata_and_rotation(world: World) -> None:
+    """Other metadata and rotation are told, a rotation that happened as planned is not a change of settings."""
+    world.crawl()
+    world.change(KeyMetadata, K1, description="new", multi_region_type="PRIMARY")
+    world.change(KeyRotation, K1, status="off", period_days=None)
+    world.change(KeyRotation, K2, period_days=90)
+    world.crawl()
+    world.change(KeyRotation, K2, next_rotation_at=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    world.crawl()
+    assert changes(world) == [
+        ("metadata_changed", "low", "Key alias/one changed: description, multi-Region type."),
+        ("rotation_changed", "info", "The rotation period of key k2 is now 90 days (was 365)."),
+        ("rotation_changed", "medium", "Automatic rotation of key alias/one was turned off."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "severity", "who"),
+    [
+        (vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"),
+        (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
+        (vendor_statement("222233334444"), "medium", "account 222233334444 (Other): kms:Decrypt, kms:Encrypt"),
+        (
+            vendor_statement("999900001111") | {"Principal": {"AWS": "arn:aws:iam::999900001111:role/x"}},
+            "high",
+            "role arn:aws:iam::999900001111:role/x: kms:Decrypt, kms:Encrypt",
+        ),
+        (vendor_statement("x") | {"Principal": "*"}, "high", "everyone: kms:Decrypt, kms:Encrypt"),
+        (
+            vendor_statement("x") | {"Principal": {"Service": "logs.amazonaws.com"}},
+            "medium",
+            "service logs.amazonaws.com: kms:Decrypt, kms:Encrypt",
+        ),
+    ],
+)
+def test_a_policy_is_opened(world: World, statement: dict[str, Any], severity: str, who: str) -> None:
+    """Whoever outside the account is newly named in an Allow statement is told, and only that."""
+    world.account("222233334444", "Other")
+    world.crawl()
+    world.policy(K1, [root_statement(SHOP), statement])
+    world.crawl()
+    assert changes(world) == [("policy_opened", severity, f"The policy of key alias/one was opened to {who}.")]
+
+
+def test_a_configured_party_has_its_name(world: World) -> None:
+    """The settings' name of a party stands in the sentence."""
+    world.crawl()
+    world.policy(K1, [root_statement(SHOP), vendor_statement("999900001111")])
+    world.crawl()
+    settings = settings_of(parties=[{"name": "Scanner", "accounts": ["999900001111"]}])
+    assert "account 999900001111 (Scanner)" in changes(world, settings=settings)[0][2]
+
+
+def test_a_policy_is_changed_without_being_opened(world: World) -> None:
+    """Statements that came and went are named; a Deny, and another spelling of the same policy, open nothing."""
+    world.crawl()
+    deny = {"Sid": "NoDelete", "Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
+    world.policy(K1, [root_statement(SHOP), deny])
+    world.policy(K2, [root_statement(SHOP) | {"Principal": {"AWS": [SHOP]}, "Action": ["KMS:*"]}])
+    world.crawl()
+    world.policy(K1, [deny | {"Sid": "Never"}])
+    world.crawl()
+    assert sentences(world) == [
+        (
+            "The policy of key alias/one was changed: added statement Never; removed statement Enable IAM policies, "
+            "statement NoDelete."
+        ),
+        "The policy of key alias/one was changed: added statement NoDelete.",
+    ]
+
+
+def test_aliases_grants_and_tags(world: World) -> None:
+    """Each comes, changes and goes with a sentence of its own; a grant to an outside account weighs more."""
+    world.crawl()
+    world.alias("alias/two", K2)
+    world.tag(K1, Owner="you", Team="x")
+    world.grant(K1, "g2", grantee_principal="arn:aws:iam::999900001111:root")
+    world.remove(KeyGrant, K1, "g1")
+    world.crawl()
+    world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/two")
+    world.remove(Tag, K1, "Team")
+    world.crawl()
+    assert changes(world) == [
+        ("alias_created", "low", "Alias alias/two was created for key k2."),
+        ("alias_removed", "medium", "Alias alias/two of key k2 was removed."),
+        (
+            "grant_added",
+            "high",
+            "A grant was added to key alias/one for arn:aws:iam::999900001111:root: Decrypt, GenerateDataKey.",
+        ),
+        (
+            "grant_removed",
+            "low",
+            f"A grant was removed from key alias/one for arn:aws:iam::{SHOP}:role/app: Decrypt, GenerateDataKey.",
+        ),
+        ("tag_added", "low", "Tag Team=x was added to key alias/one."),
+        ("tag_changed", "low", "Tag Owner of key alias/one is now you (was me)."),
+        ("tag_removed", "medium", "Tag Team=x was removed from key alias/one."),
+    ]
+
+
+def test_resources(world: World) -> None:
+    """Resources come, change their key, lose it, and go."""
+    world.crawl()
+    world.uses(world.database(SHOP, IRELAND, "db1"), K1)
+    world.uses(SECRET, None, "none", role="secret")
+    world.crawl()
+    world.uses(SECRET, K2, role="secret")
+    world.change(Resource, f"arn:aws:rds:{IRELAND}:{SHOP}:db:db1", status="inaccessible-encryption-credentials")
+    world.crawl()
+    world.uses(SECRET, K2, "dangling", role="secret")
+    world.remove(Resource, f"arn:aws:rds:{IRELAND}:{SHOP}:db:db1")
+    world.crawl()
+    assert [changes(world, run) for run in (2, 3, 4)] == [
+        [
+            ("rekeyed", "high", "Secret db now uses no key (was alias/one)."),
+            ("resource_created", "info", "RDS DB instance db1 in Shop (111122223333, eu-west-1) was created."),
+        ],
+        [
+            (
+                "metadata_changed",
+                "high",
+                (
+                    "RDS DB instance db1 in Shop (111122223333, eu-west-1) lost access to its key: its status is "
+                    "inaccessible-encryption-credentials."
+                ),
+            ),
+            ("rekeyed", "medium", "Secret db now uses key k2 (was no key)."),
+        ],
+        [
+            ("rekeyed", "high", "Secret db uses key k2, which no longer exists."),
+            ("resource_gone", "low", "RDS DB instance db1 in Shop (111122223333, eu-west-1) is gone."),
+        ],
+    ]
+
+
+def test_what_becomes_known_is_no_change(world: World) -> None:
+    """A key whose grants, tags and policy were refused from the start adds none when they are first read."""
+    for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy", "kms:DescribeKey"):
+        world.gap(SHOP, IRELAND, action, K1)
+    world.uses(SECRET, None, "unknown", role="secret")
+    world.crawl()
+    world.facts.pop(Gap)
+    world.uses(SECRET, K1, role="secret")
+    world.crawl()
+    assert changes(world) == []
+
+
+def test_what_a_failed_night_hides_is_no_change(world: World) -> None:
+    """A scope that could not be crawled neither loses its keys nor gains them again."""
+    world.crawl()
+    world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
+    world.crawl()
+    world.outcomes[SHOP, IRELAND] = ("complete", None)
+    world.crawl()
+    assert changes(world) == []
+
+
+def test_a_program_that_lists_more_makes_no_resources(world: World) -> None:
+    """Resources of a type that only a newer version lists are not told as created."""
+    world.crawl()
+    world.version = "0.2.0"
+    world.uses(world.database(SHOP, IRELAND, "db1"), K1)
+    world.crawl()
+    assert changes(world) == []
+
+
+def test_accounts_and_key_stores(world: World) -> None:
+    """Accounts leave, and a key store that loses its connection takes its keys with it."""
+    world.add(CustomKeyStore, account_id=SHOP, region=IRELAND, store_id="c1", name="hsm", connection_state="CONNECTED")
+    world.account("222233334444", "Other")
+    world.crawl()
+    world.change(CustomKeyStore, SHOP, IRELAND, "c1", connection_state="FAILED", connection_error="USER_LOCKED_OUT")
+    world.change(Account, "222233334444", state="LEFT", selection="left")
+    world.crawl()
+    assert changes(world) == [
+        ("account_left", "medium", "Account Other (222233334444) left the organization."),
+        (
+            "key_store_state",
+            "high",
+            "Custom key store hsm in Shop (111122223333, eu-west-1) is now FAILED (was CONNECTED): USER_LOCKED_OUT.",
+        ),
+    ]

@@ -1,0 +1,55 @@
+"""The copy of a mart that the next one goes on from."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from pathlib import Path
+
+import pytest
+
+from reports.mart import direct_io_copy
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8 * 4096, 8 * 4096 + 1, 100_000])
+def test_a_copy_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Blocks are put together without gap or overlap, whatever is left over at the end."""
+    monkeypatch.setattr(direct_io_copy, "BLOCK", 2 * 4096)
+    content = bytes(number % 251 for number in range(size))
+    (tmp_path / "mart").write_bytes(content)
+    direct_io_copy.copy(tmp_path / "mart", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == content
+
+
+def test_a_file_system_that_cannot_pass_by_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The copy is made the ordinary way, and nothing of the attempt is left."""
+
+    def unable(_source: Path, target: Path) -> None:
+        target.write_bytes(b"a beginning")
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(direct_io_copy, "_past_the_cache", unable)
+    (tmp_path / "mart").write_bytes(b"x" * 5000)
+    direct_io_copy.copy(tmp_path / "mart", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"x" * 5000
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    """A file that is there is left alone."""
+    (tmp_path / "mart").write_bytes(b"new")
+    (tmp_path / "copy").write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        direct_io_copy.copy(tmp_path / "mart", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"old"
+
+
+def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
+    """What the system says is told, after the part that there was room for."""
+    (tmp_path / "mart").write_bytes(b"x" * 1_000_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            direct_io_copy.copy(tmp_path / "mart", tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

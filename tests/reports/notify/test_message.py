@@ -1,0 +1,245 @@
+"""The composed mail: structure, both bodies, headers, attachments, hostile text."""
+
+import dataclasses
+import datetime as dt
+import email
+import email.policy
+import re
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from reports.notify.message import ATTACHMENT_LIMIT, Attachment, AttentionItem, Status, Summary, clean, compose, mailbox
+from tests.reports.notify.conftest import SettingsFactory
+
+ARN = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+SUMMARY = Summary(
+    title="KMS ledger of Example Corp",
+    status="partial",
+    run_id=42,
+    finished_at=dt.datetime(2026, 11, 20, 2, 41, tzinfo=dt.UTC),
+    headline=(("Keys", "1,284"), ("Accounts read", "117 of 120")),
+    attention=(
+        AttentionItem("critical", "Key that encrypts 14 resources is pending deletion", ARN),
+        AttentionItem("low", "Schlüssel für Prüfung has no owner", "444455556666 eu-west-1"),
+    ),
+    attention_total=31,
+    changes=("Grant created for role/reader",),
+    changes_total=12,
+    gaps=("Account 222233334444: role cannot be assumed",),
+    gaps_total=3,
+)
+REPORT = Attachment("report.html", "text/html", b"<p>all of it</p>", "/srv/kmsledger/report.html")
+
+
+def bodies(message: EmailMessage) -> tuple[str, str]:
+    """The plain and the HTML body as a mail client decodes them from the wire."""
+    parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+    plain, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    assert plain is not None
+    assert html is not None
+    return plain.get_content(), html.get_content()
+
+
+def flat(text: str) -> str:
+    """The text without tags and line breaks, to find sentences whatever way they are wrapped."""
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+def summary(**changes: Any) -> Summary:
+    return dataclasses.replace(SUMMARY, **changes)
+
+
+def test_structure_is_mixed_of_alternative_and_attachment(mail_settings: SettingsFactory) -> None:
+    """Guards the order that mail clients need: the body first, plain before HTML, then the files."""
+    message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,))
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "text/html",
+    ]
+    [attached] = message.iter_attachments()
+    assert attached.get_filename() == "report.html"
+    assert attached.get_content().strip() == "<p>all of it</p>"
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["plain", "html"])
+def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -> None:
+    """Guards that neither form leaves out a figure, a finding, its place, a change, a gap or a count of the rest."""
+    text = flat(bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,)))[form])
+    for part in (
+        "KMS ledger of Example Corp",
+        "Partial: some of the scope could not be read",
+        "Run 42, finished 2026-11-20 02:41 UTC",
+        "1,284",
+        "Accounts read",
+        "Needs attention (31)",
+        ARN,
+        "Schlüssel für Prüfung has no owner",
+        "and 29 more",
+        "Changed since the run before (12)",
+        "Grant created for role/reader",
+        "and 11 more",
+        "Not known (3)",
+        "Account 222233334444: role cannot be assumed",
+        "and 2 more",
+        "Attached: report.html",
+    ):
+        assert part in text
+    assert "CRITICAL" in text.upper()
+
+
+def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> None:
+    """Guards that the body is readable in a mail client: inlined styles, tables, no script, no request."""
+    _, html = bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org"))
+    assert "<style" not in html
+    assert 'style="' in html
+    assert "max-width: 640px" in html
+    for foreign in ("<script", "<img", "<link", "src=", "href=", "url(", "http://", "https://"):
+        assert foreign not in html.lower()
+
+
+def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
+    """Guards that text from AWS adds no markup, no line, no direction change and no link to either body."""
+    hostile = (
+        "<img src=x onerror=alert(1)>\r\nNot known\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
+    )
+    item = AttentionItem("high\n<b>", hostile, hostile)
+    message = compose(
+        summary(title=hostile, headline=((hostile, hostile),), attention=(item,), changes=(hostile,), gaps=(hostile,)),
+        mail_settings(),
+        recipient="ciso@example.org",
+    )
+    plain, html = bodies(message)
+    assert "<img" not in html
+    assert "<b>" not in html
+    assert "&lt;img" in html
+    assert plain.count("\nNot known") == 1
+    assert "{{ 7*7 }}" in plain
+    for text in (plain, html):
+        assert "\u202e" not in text
+        assert "https://evil" not in text.lower()
+        assert "hxxps://evil.example" in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "gaps", "says", "says_not"),
+    [
+        ("complete", (), ["Nothing needs attention.", "there are no gaps", "No change."], ["could be read"]),
+        ("complete", ("x",), ["Complete, with gaps", "No finding in what could be read"], ["Nothing needs attention"]),
+        ("partial", (), ["it could not name what is missing"], ["there are no gaps", "Nothing needs attention"]),
+        ("failed", (), ["Failed: the run did not finish"], ["there are no gaps", "No change."]),
+    ],
+)
+def test_absence_is_only_good_news_when_all_was_read(
+    mail_settings: SettingsFactory, status: Status, gaps: tuple[str, ...], says: list[str], says_not: list[str]
+) -> None:
+    """Guards that an empty list never reads as a pass when part of the scope is not known."""
+    empty = Summary("Ledger", status, 1, SUMMARY.finished_at, gaps=gaps, gaps_total=len(gaps))
+    for text in map(flat, bodies(compose(empty, mail_settings(), recipient="ciso@example.org"))):
+        assert all(part in text for part in says)
+        assert not any(part in text for part in says_not)
+
+
+def test_headers_of_an_automatic_mail(mail_settings: SettingsFactory) -> None:
+    """Guards From, To, Date and the mark that keeps out-of-office replies away."""
+    settings = mail_settings(subject="Ledger {{EU}}: {status}, {date}")
+    now = dt.datetime(2026, 11, 20, 3, tzinfo=dt.UTC)
+    message = compose(SUMMARY, settings, recipient="Jörg Ä <joerg@bücher.example>", now=now)
+    assert message["Subject"] == "Ledger {EU}: partial, 2026-11-20"
+    assert message["From"] == "ledger@example.org"
+    assert message["To"].addresses[0].addr_spec == "joerg@xn--bcher-kva.example"
+    assert message["To"].addresses[0].display_name == "Jörg Ä"
+    assert message["Date"].datetime == now
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message.as_bytes().isascii()
+
+
+def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFactory) -> None:
+    """Guards that a resend is recognised as the same mail, and that nothing else is."""
+
+    def message_id(run: Summary, recipient: str) -> str:
+        return str(compose(run, mail_settings(), recipient=recipient)["Message-ID"])
+
+    first = message_id(SUMMARY, "ciso@example.org")
+    assert first == message_id(summary(title="other"), "ciso@example.org")
+    assert re.fullmatch(r"<kmsledger\.run-42\.[0-9a-f]{32}@example\.org>", first)
+    others = {
+        message_id(SUMMARY, "audit@example.org"),
+        message_id(summary(run_id=43), "ciso@example.org"),
+        message_id(summary(finished_at=SUMMARY.finished_at + dt.timedelta(days=1)), "ciso@example.org"),
+    }
+    assert len(others | {first}) == 4
+
+
+def test_long_domain_does_not_break_the_message_id(mail_settings: SettingsFactory) -> None:
+    """Guards that folding leaves a Message-ID readable that is longer than a line."""
+    sender = f"ledger@{'subdomain.' * 8}example.org"
+    message = compose(SUMMARY, mail_settings(sender=sender), recipient="ciso@example.org")
+    parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+    assert str(parsed["Message-ID"]).strip() == str(message["Message-ID"])
+
+
+def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
+    """Guards against header injection, for settings that did not come through validation."""
+    settings = mail_settings().model_copy(update={"subject": "Ledger\r\nBcc: eve@evil.example\r\n\r\nbody Ü {date}"})
+    message = compose(SUMMARY, settings, recipient="ciso@example.org")
+    parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+    assert parsed["Bcc"] is None
+    assert parsed["Subject"] == "Ledger Bcc: eve@evil.example body Ü 2026-11-20"
+
+
+def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
+    """Guards that a report too big for mail servers is left out and its place told; a small one still goes along."""
+    big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
+    message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
+    assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
+    for text in map(flat, bodies(message)):
+        assert "big.html is left out" in text
+        assert "It is here: /srv/kmsledger/big.html" in text
+
+
+def test_report_just_under_the_limit_is_attached_and_fits(mail_settings: SettingsFactory) -> None:
+    """Guards the computed size: what is attached really takes at most the limit on the wire."""
+    fitting = Attachment("report.html", "text/html", bytes(ATTACHMENT_LIMIT // 78 * 57), "")
+    message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(fitting,))
+    [attached] = message.iter_attachments()
+    assert ATTACHMENT_LIMIT - 100 < len(attached.as_bytes().partition(b"\r\n\r\n")[2]) <= ATTACHMENT_LIMIT
+
+
+def test_report_is_not_attached_when_switched_off(mail_settings: SettingsFactory) -> None:
+    """Guards mail.attach_report: false."""
+    settings = mail_settings(attach_report="false")
+    message = compose(SUMMARY, settings, recipient="ciso@example.org", attachments=(REPORT,))
+    assert message.get_content_type() == "multipart/mixed"
+    assert list(message.iter_attachments()) == []
+    assert "It is here: /srv/kmsledger/report.html" in flat(bodies(message)[0])
+
+
+def test_attachment_name_has_no_path(mail_settings: SettingsFactory) -> None:
+    """Guards against a file name that leads a mail client elsewhere."""
+    sly = dataclasses.replace(REPORT, filename="..\\..\\a/../Prüf\r\nbericht.html")
+    message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(sly,))
+    parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+    assert [part.get_filename() for part in parsed.iter_attachments()] == ["Prüf bericht.html"]
+
+
+def test_no_line_is_longer_than_smtp_allows(mail_settings: SettingsFactory) -> None:
+    """Guards the 998 octets of a line, whatever the length of a name."""
+    message = compose(summary(changes=("x" * 5000,)), mail_settings(), recipient="ciso@example.org")
+    assert max(map(len, message.as_bytes().split(b"\r\n"))) <= 998
+
+
+def test_clean_keeps_one_printable_line() -> None:
+    """Guards that white space folds into spaces and control characters show as replacement characters."""
+    assert clean(" a\r\n\tb\u2028c\x1b[31m\u200bü ") == "a b c\ufffd[31m\ufffdü"
+
+
+@pytest.mark.parametrize("text", ["", "nobody", "@example.org", "user@", "a@b..c"])
+def test_mailbox_rejects_what_is_no_address(text: str) -> None:
+    """Guards that an unusable address is an error of its own and never an empty recipient."""
+    with pytest.raises(ValueError, match=r"."):
+        mailbox(text)

@@ -1,0 +1,220 @@
+"""Sending against a real mail server: what is delivered, and what is said when it is not."""
+
+import email
+import email.policy
+
+import pytest
+
+from reports.notify.message import compose
+from reports.notify.sender import Outcome, send
+from tests.reports.notify.conftest import Authority, Post, SettingsFactory, free_port, run_post, run_script
+from tests.reports.notify.smtp_helpers import EHLO, LOGIN, StartPost, deliver, failure
+from tests.reports.notify.test_message import SUMMARY
+
+# --- delivery --------------------------------------------------------------------------------------------------------
+
+
+def test_starttls_with_login_delivers_one_mail_a_recipient(
+    mail_settings: SettingsFactory, starttls_post: StartPost
+) -> None:
+    """Guards the normal night: TLS, a login with a password outside ASCII, one connection, a mail for each."""
+    with starttls_post(auth_required=True) as post:
+        outcomes, told = deliver(mail_settings(port=post.port, **LOGIN), "ciso@example.org", "audit@example.org")
+    assert [(outcome.recipient, outcome.status) for outcome in outcomes] == [
+        ("ciso@example.org", "sent"),
+        ("audit@example.org", "sent"),
+    ]
+    assert told == outcomes
+    assert len(post.sessions) == 1
+    for recipient, content in post.delivered:
+        parsed = email.message_from_bytes(content, policy=email.policy.default)
+        assert parsed["To"] == recipient
+        assert parsed["Subject"] == "KMS ledger: partial (2026-11-20)"
+
+
+def test_implicit_tls_delivers(mail_settings: SettingsFactory, authority: Authority) -> None:
+    """Guards security: tls, where the connection starts with the TLS handshake."""
+    with run_post(tls=authority.server_context()) as post:
+        outcomes, _ = deliver(mail_settings(port=post.port, security="tls", **LOGIN))
+    assert [outcome.status for outcome in outcomes] == ["sent"]
+    assert len(post.delivered) == 1
+
+
+def test_no_tls_delivers_without_password(mail_settings: SettingsFactory) -> None:
+    """Guards security: none for a relay on the same machine."""
+    with run_post() as post:
+        outcomes, _ = deliver(mail_settings(port=post.port, security="none"))
+    assert [outcome.status for outcome in outcomes] == ["sent"]
+
+
+def test_lines_that_start_with_a_dot_arrive_whole(mail_settings: SettingsFactory) -> None:
+    """Guards dot-stuffing: a line with a single dot must neither end the mail nor vanish."""
+    settings = mail_settings(security="none")
+    message = compose(SUMMARY, settings, recipient="ciso@example.org")
+    message.clear_content()
+    message.set_content("first\n.\n..two\nlast\n")
+    with run_post() as post:
+        send([("ciso@example.org", message)], settings.model_copy(update={"port": post.port}))
+    assert post.delivered[0][1].endswith(b"first\r\n.\r\n..two\r\nlast\r\n")
+
+
+def test_a_name_beside_the_address_is_not_part_of_the_envelope(mail_settings: SettingsFactory) -> None:
+    """Guards that the envelope holds the bare address, with its domain in ASCII."""
+    with run_post() as post:
+        outcomes, _ = deliver(mail_settings(port=post.port, security="none"), "Jörg <joerg@bücher.example>")
+    assert outcomes[0].recipient == "Jörg <joerg@bücher.example>"
+    assert post.delivered[0][0] == "joerg@xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(("smtputf8", "status"), [(True, "sent"), (False, "rejected")])
+def test_an_address_outside_ascii_needs_smtputf8(mail_settings: SettingsFactory, smtputf8: bool, status: str) -> None:
+    """Guards international addresses: sent where the server takes them, else that recipient alone is rejected."""
+    with run_post(enable_SMTPUTF8=smtputf8) as post:
+        settings = mail_settings(port=post.port, security="none")
+        outcomes, _ = deliver(settings, "jörg@example.org", "ciso@example.org")
+    assert [outcome.status for outcome in outcomes] == [status, "sent"]
+
+
+def test_nothing_due_opens_no_connection(mail_settings: SettingsFactory) -> None:
+    """Guards that a night with nothing to send does not depend on the mail server."""
+    assert send([], mail_settings(port=free_port())) == []
+
+
+def test_a_server_that_hangs_up_at_goodbye_changes_nothing(mail_settings: SettingsFactory) -> None:
+    """Guards that a mail stays sent when only QUIT fails."""
+    with run_script(b"220 hi\r\n", EHLO, b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 queued\r\n") as port:
+        outcomes, _ = deliver(mail_settings(port=port, security="none"))
+    assert outcomes == [Outcome("ciso@example.org", "sent", "250 queued")]
+
+
+def test_outcome_is_told_before_the_next_mail(mail_settings: SettingsFactory) -> None:
+    """Guards that a caller can commit each outcome, and that an error of its own stops the sending."""
+    with run_post() as post:
+        settings = mail_settings(port=post.port, security="none")
+        seen: list[int] = []
+
+        def commit(outcome: Outcome) -> None:
+            seen.append(post.transactions)
+            if outcome.recipient == "b@example.org":
+                raise RuntimeError("database is gone")
+
+        mails = [(to, compose(SUMMARY, settings, recipient=to)) for to in ("a@example.org", "b@example.org", "c@x.org")]
+        with pytest.raises(RuntimeError, match="database is gone"):
+            send(mails, settings, commit)
+    assert seen == [1, 2]
+    assert len(post.delivered) == 2
+
+
+# --- single recipients -----------------------------------------------------------------------------------------------
+
+
+def test_a_rejected_recipient_does_not_stop_the_others(mail_settings: SettingsFactory) -> None:
+    """Guards that each recipient has its own outcome: refused for good, for now, by content, and accepted."""
+    post = Post(
+        at_rcpt={"gone@example.org": "550 5.1.1 no such user", "grey@example.org": "450 4.7.1 come back later"},
+        at_data={
+            "filter@example.org": "554 5.7.1 looks like\x1b[31m spam",
+            "full@example.org": "552 5.2.2 mailbox full",
+        },
+    )
+    with run_post(post):
+        outcomes, told = deliver(
+            mail_settings(port=post.port, security="none"),
+            *("gone@example.org", "grey@example.org", "filter@example.org", "full@example.org", "ciso@example.org"),
+        )
+    assert [(outcome.status, outcome.detail[:9]) for outcome in outcomes] == [
+        ("rejected", "550 5.1.1"),
+        ("failed", "450 4.7.1"),
+        ("rejected", "554 5.7.1"),
+        ("rejected", "552 5.2.2"),
+        ("sent", "250 2.0.0"),
+    ]
+    assert "\x1b" not in outcomes[2].detail
+    assert told == outcomes
+    assert [recipient for recipient, _ in post.delivered] == ["ciso@example.org"]
+
+
+def test_all_recipients_rejected(mail_settings: SettingsFactory) -> None:
+    """Guards the sentence for a list of recipients of which none is right."""
+    post = Post(at_rcpt={"a@example.org": "550 no such user", "b@example.org": "550 no such user"})
+    with run_post(post):
+        error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
+    assert "rejects all 2 recipients (a@example.org: 550 no such user): check mail.recipients" in error.message
+    assert [outcome.status for outcome in error.outcomes] == ["rejected", "rejected"]
+
+
+def test_all_recipients_put_off(mail_settings: SettingsFactory) -> None:
+    """Guards that greylisting reads as "later", not as wrong addresses."""
+    post = Post(at_rcpt={"ciso@example.org": "450 4.7.1 greylisted"})
+    with run_post(post):
+        error = failure(mail_settings(port=post.port, security="none"))
+    assert "took no mail for now" in error.message
+    assert "run the delivery again in a few minutes" in error.message
+    assert error.outcomes[0].status == "failed"
+
+
+def test_sender_refused(mail_settings: SettingsFactory) -> None:
+    """Guards that a refused sender is told as such and not tried again for each recipient."""
+    post = Post(at_mail={"ledger@example.org": "553 5.7.1 not your address"})
+    with run_post(post):
+        error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
+    assert "refuses the sender ledger@example.org (553 5.7.1 not your address): set mail.sender" in error.message
+    assert [outcome.status for outcome in error.outcomes] == ["failed", "failed"]
+    assert post.transactions == 1
+
+
+def test_server_that_wants_a_login(mail_settings: SettingsFactory, starttls_post: StartPost) -> None:
+    """Guards the hint for missing credentials."""
+    with starttls_post(auth_required=True) as post:
+        error = failure(mail_settings(port=post.port))
+    assert "wants a login or TLS before it takes mail" in error.message
+    assert "mail.username and mail.password" in error.message
+
+
+@pytest.mark.parametrize("limit", [5_000, None], ids=["announced", "told after the mail"])
+def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> None:
+    """Guards the sentence for a size limit, whether the server announces it or only enforces it."""
+    post = Post(at_data={} if limit else {"ciso@example.org": "552 5.3.4 message size exceeds limit"})
+    with run_post(post, data_size_limit=limit):
+        error = failure(mail_settings(port=post.port, security="none"))
+    assert "is too big for" in error.message
+    assert "set mail.attach_report to false" in error.message
+    assert error.outcomes[0].status == "failed"
+    assert post.transactions == (0 if limit else 1)
+
+
+# --- lost on the way -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["abort", "silence"])
+def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way: str) -> None:
+    """Guards that a mail whose acceptance is unknown is called unknown and never sent a second time."""
+    post = Post(at_data={"b@example.org": way})
+    with run_post(post):
+        settings = mail_settings(port=post.port, security="none", timeout=1)
+        error = failure(settings, "a@example.org", "b@example.org", "c@example.org")
+    assert [outcome.status for outcome in error.outcomes] == ["sent", "unknown", "failed"]
+    assert "it may have arrived" in error.outcomes[1].detail
+    assert "was lost after 1 of 3 mails were sent, that of b@example.org is unknown" in error.message
+    assert [recipient for recipient, _ in post.delivered] == ["a@example.org", "b@example.org"]
+
+
+@pytest.mark.parametrize("reply", ["abort", "421 4.3.2 shutting down"])
+def test_lost_before_the_mail_was_handed_over(mail_settings: SettingsFactory, reply: str) -> None:
+    """Guards that a mail which cannot have arrived is failed, so that the next call may send it."""
+    post = Post(at_rcpt={"b@example.org": reply})
+    with run_post(post):
+        settings = mail_settings(port=post.port, security="none")
+        error = failure(settings, "a@example.org", "b@example.org", "c@example.org")
+    assert [outcome.status for outcome in error.outcomes] == ["sent", "failed", "failed"]
+    assert "was lost after 1 of 3 mails were sent (" in error.message
+    assert "run the delivery again to send the ones that are missing" in error.message
+
+
+def test_only_mail_unknown_is_not_called_rejected(mail_settings: SettingsFactory) -> None:
+    """Guards a single recipient whose answer is missing."""
+    post = Post(at_data={"ciso@example.org": "abort"})
+    with run_post(post):
+        error = failure(mail_settings(port=post.port, security="none"))
+    assert error.outcomes[0].status == "unknown"
+    assert "lost after 0 of 1 mails" in error.message

@@ -1,0 +1,41 @@
+"""The examples of the chosen rules run once, however many processes of pytest-xdist ask."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from reports.rules.loader import Rule, RuleError, parse_rule, rule_files
+from reports.rules.testing.runner import run_examples
+
+FILES = {name.removesuffix(".sql"): (name, text) for name, text, _ in rule_files()}
+
+
+def problems_of(request: pytest.FixtureRequest, base: Path, *, with_gaps: bool) -> dict[str, list[str]]:
+    """What is wrong with the rules whose tests were chosen, by rule; they are judged together in one ledger."""
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    file = shared / f"examples-{'gaps' if with_gaps else 'plain'}.json"
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            chosen = {
+                item.callspec.params.get("rule_id") for item in request.session.items if hasattr(item, "callspec")
+            }
+            file.write_text(json.dumps(_run(sorted(chosen & set(FILES)), with_gaps=with_gaps)), encoding="utf-8")
+    found: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _run(chosen: list[str], *, with_gaps: bool) -> dict[str, list[str]]:
+    rules: list[Rule] = []
+    found: dict[str, list[str]] = {}
+    for rule_id in chosen:
+        try:
+            rules.append(parse_rule(*FILES[rule_id], complete=True))
+        except RuleError as error:
+            found[rule_id] = [str(error)]
+    return found | {report.rule.rule_id: report.problems for report in run_examples(rules, with_gaps=with_gaps)}

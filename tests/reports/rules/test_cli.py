@@ -1,0 +1,129 @@
+"""`kmsledger rules`: what is in force, everything about one, a new one that works, and what is wrong with a bad one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reports.rules.cli import rules
+from reports.rules.loader import RuleError
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(rules, [str(one) for one in arguments])
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings file lies about."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_rules_are_listed_and_narrowed() -> None:
+    """The list can be narrowed by family, severity and framework, and be read by programs."""
+    table = run("list", "--family", "rotation")
+    assert table.exit_code == 0
+    assert "key-rotation" in table.output
+    assert "secret-customer-managed-key" not in table.output
+    listed = json.loads(
+        run("list", "--framework", "CIS AWS Foundations Benchmark 3.0.0 - 3.6", "--format", "json").output
+    )
+    assert listed["format"] == "kmsledger.rules/1"
+    assert [one["id"] for one in listed["rules"]] == ["key-rotation"]
+    output = run("list", "--severity", "critical", "--format", "csv").output
+    rows = list(csv.DictReader(io.StringIO(output)))
+    assert {row["severity"] for row in rows} == {"critical"}
+    assert all(row["id"] and row["title"] and row["source"] for row in rows)
+
+
+def test_everything_about_a_rule_is_told(tmp_path: Path) -> None:
+    """Parameters are those in force; how to fix is told for console, CLI and Terraform."""
+    settings = tmp_path / "kmsledger.yaml"
+    settings.write_text("rules: {parameters: {database-tier-key: {tag: Tier}}}\n", encoding="utf-8")
+    shown = run("show", "database-tier-key").output
+    assert "tag = Tier (default DataTier)" in shown
+    for part in ("why:", "fix:", "console:", "cli:", "terraform:"):
+        assert part in shown
+    assert "PCI DSS 4.0.1 - 3.7.4" in run("show", "key-rotation").output
+    told = json.loads(run("show", "database-tier-key", "--format", "json").output)["rule"]
+    assert {"name": "tag", "value": "Tier", "default": "DataTier"}.items() <= told["parameters"][0].items()
+    missing = run("show", "no-rule")
+    assert missing.exit_code == 2
+    assert "no rule in force is named no-rule" in missing.output
+
+
+def test_a_new_rule_works_at_once(tmp_path: Path) -> None:
+    """The template passes its own examples, with gaps too, and is never written over what is there."""
+    written = run("new", "own-one", "--directory", tmp_path / "own")
+    assert written.exit_code == 0, written.output
+    tested = run("test", "--gaps", tmp_path / "own")
+    assert tested.exit_code == 0, tested.output
+    assert "own-one: 5 example(s)" in tested.output
+    assert "in order" in tested.output
+    for arguments, expected in (
+        (("new", "own-one", "--directory", tmp_path / "own"), "is there already"),
+        (("new", "key-rotation", "--directory", tmp_path / "own"), "is a shipped rule"),
+        (("new", "Own One", "--directory", tmp_path / "own"), "expected lower-case words"),
+    ):
+        refused = run(*arguments)
+        assert isinstance(refused.exception, RuleError)
+        assert expected in str(refused.exception)
+
+
+def test_what_is_wrong_with_a_rule_is_told(tmp_path: Path) -> None:
+    """A bad rule ends with exit code 1, and file, line, example, what was expected and what was found."""
+    run("new", "own-one", "--directory", tmp_path)
+    rule, examples = tmp_path / "own-one.sql", tmp_path / "own-one.examples.yaml"
+    rule.write_text(rule.read_text(encoding="utf-8").replace("ELSE 'unknown'", "ELSE 'pass'"), encoding="utf-8")
+    text = (
+        examples.read_text(encoding="utf-8")
+        .replace("says: 6 char", "says: 7 char")
+        .replace("{k1: fail}", "{k1: pass}", 1)
+    )
+    examples.write_text(text, encoding="utf-8")
+    tested = run("test", rule)
+    assert tested.exit_code == 1
+    assert f"{rule}:19: ELSE 'pass'" in tested.output
+    assert "expected the reason of k1 to say '7 character(s)', found pass (Its description has 6" in tested.output
+    assert f"{examples}:6: the key has no description: expected k1 to be pass, found fail" in tested.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("- name: the key is described", "- names: the key is described", ":1: 'names' is no part of an example"),
+        ("expect: {k1: pass}", "expect: {k1: good}", ":2: 'good' is no status"),
+        ("expect: {k1: pass}", "expect: {k3: pass}", "expect names 'k3', which is nothing of the example"),
+        ("description: orders}", "colour: red}", ":5: key_metadata has no 'colour'"),
+        ("parameters: {characters: 10}", "parameters: {letters: 10}", "the rule has no parameter 'letters'"),
+        ('action: "kms:DescribeKey"', "operation: DescribeKey", ": a gap needs an action"),
+        ("- {id: k1, manager: AWS}", "- [k1]", "expected a list of mappings for 'keys'"),
+        ("- {id: k1, manager: AWS}", "- {id: k1, id: k2}", "expected every key once"),
+        ("- {id: k1, manager: AWS}", "- {id: k1, created_at: once}", "does not fit 'created_at'"),
+        ("- name: AWS manages the key", "- name: the key is described", "another example has this name"),
+        ("not_applicable", "unknown", "no example expects not_applicable"),
+        ("- name", "- [", "no valid YAML"),
+    ],
+)
+def test_a_bad_example_is_told_with_its_line(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    """A mistake in an example is told where it stands."""
+    run("new", "own-one", "--directory", tmp_path)
+    examples = tmp_path / "own-one.examples.yaml"
+    examples.write_text(examples.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    tested = run("test", tmp_path / "own-one.sql")
+    assert tested.exit_code == 1, tested.output
+    assert expected in tested.output
+    assert str(examples) in tested.output
+
+
+def test_what_is_no_rule_is_a_matter_of_usage(tmp_path: Path) -> None:
+    """A name that is nothing, and a directory without rules, end with exit code 2."""
+    assert run("test", "no-rule").exit_code == 2
+    (tmp_path / "empty").mkdir()
+    assert run("test", tmp_path / "empty").exit_code == 2
+    assert run("test", "key-rotation").exit_code == 0

@@ -1,0 +1,172 @@
+"""The life of findings over random nights: judged, recorded and told by the real parts, compared with a naive telling."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, select
+
+from models.base import Base
+from models.tables.findings import Finding, RuleResult
+from reports.mart import view_loader
+from reports.rules import runner, waivers
+from reports.rules.finding_history import record
+from reports.rules.loader import Rule, parse_rule
+from tests.reports.ledger_builder import settings_of
+
+START = dt.datetime(2026, 11, 20, 3, 0)  # noqa: DTZ001 - DuckDB gives times without a zone, in UTC
+RULE = "own-rule"
+WAIVED_UNTIL = 3
+"""The last night on which the waiver of the resources w0, w1 ... holds."""
+Nights = list[list[str | None]]
+
+_SAID = "SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, s AS status, 'So.' AS reason FROM said"
+_EMPTY = {
+    "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR, account_id VARCHAR, region VARCHAR",
+    "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR",
+    "aliases": "alias_arn VARCHAR, alias_name VARCHAR, account_id VARCHAR, region VARCHAR",
+    "customer_grants": "resource_arn VARCHAR",
+    "accounts": "account_id VARCHAR, name VARCHAR",
+    "owners": "resource_arn VARCHAR, owner VARCHAR",
+    "said": "r VARCHAR, s VARCHAR",
+    "ledger.run": "run_id INTEGER, started_at TIMESTAMP",
+    "ledger.scope_run": "run_id INTEGER, account_id VARCHAR, region VARCHAR",
+}
+
+
+def own_rule() -> Rule:
+    texts = "-- title: x\n-- severity: low\n-- why: x\n-- fix: x\n"
+    return parse_rule("own-rule.sql", f"-- id: {RULE}\n{texts}{_SAID}")
+
+
+def empty_mart() -> duckdb.DuckDBPyConnection:
+    duck = duckdb.connect()
+    duck.execute("ATTACH ':memory:' AS mart; USE mart; CREATE SCHEMA ledger")
+    for table, columns in _EMPTY.items():
+        duck.execute(f"CREATE TABLE {table} ({columns})")
+    waivers.prepare(duck, settings_of(), [])
+    last = (START + dt.timedelta(days=WAIVED_UNTIL - 1)).date()
+    duck.execute("INSERT INTO ledger.waiver (waiver, rule_id, resource, reason, owner, expires, unknown_too) "
+                 "VALUES ('w', $rule, 'w*', 'Fine.', 'me', $last, false)", {"rule": RULE, "last": last})  # fmt: skip
+    return duck
+
+
+def take_over(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
+    """What the mart loads of the two facets."""
+    for facet in (Finding, RuleResult):
+        columns = [*facet.value_columns(), "valid_from", "valid_to"]
+        counts = {column.name for column in facet.table().columns if column.type.python_type is int}
+        typed = ", ".join(f"{name} {'INTEGER' if name in counts else 'VARCHAR'}" for name in columns)
+        duck.execute(f"CREATE OR REPLACE TABLE ledger.{facet.table().name} ({typed})")
+        rows = connection.execute(select(*(facet.table().c[name] for name in columns))).all()
+        if rows:
+            marks = ", ".join("?" * len(columns))
+            duck.executemany(f"INSERT INTO ledger.{facet.table().name} VALUES ({marks})", [tuple(row) for row in rows])
+
+
+def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, said: dict[str, str]) -> None:
+    duck.execute("DELETE FROM said")
+    if said:
+        duck.executemany("INSERT INTO said VALUES (?, ?)", list(said.items()))
+    take_over(duck, connection)
+    runner.judge(duck, run_id, [own_rule()])
+    record(duck, connection, run_id)
+    take_over(duck, connection)
+
+
+def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:
+    turns, life = (one for one in view_loader.views() if one.name in {"finding_turns", "finding_life"})
+    duck.execute(f"CREATE OR REPLACE VIEW finding_turns AS {view_loader.fixed(turns.select, run_id)}")
+    query = view_loader.fixed(life.select, run_id)
+    names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since, status"
+
+    def number(value: Any) -> Any:
+        return (value - START).days + 1 if isinstance(value, dt.datetime) else value
+
+    return {row[0]: tuple(map(number, row[1:])) for row in duck.execute(f"SELECT {names} FROM ({query})").fetchall()}
+
+
+def naive(name: str, nights: Sequence[str | None]) -> tuple[Any, ...] | None:
+    """The same, night after night, in the words of the view's description."""
+    first = last = resolved = since = None
+    reopened, failing, known = 0, False, False
+    status_before: str | None = "none"
+    for number, verdict in enumerate(nights, start=1):
+        if verdict == "fail":
+            if not failing:
+                reopened += resolved is not None
+                first, resolved, failing = number, None, True
+            last = number
+        elif verdict != "unknown" and failing:
+            resolved, failing = number, False
+        known = known or verdict in {"fail", "unknown"}
+        status = "waived" if verdict == "fail" and name.startswith("w") and number <= WAIVED_UNTIL else verdict
+        if status != status_before:
+            since = number
+        status_before = status
+    there = nights[-1] is not None
+    return (
+        (first, last, resolved, reopened, since if there else None, status_before if there else None) if known else None
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(1, 7).flatmap(
+        lambda count: st.lists(
+            st.lists(
+                st.sampled_from(["pass", "fail", "fail", "unknown", "not_applicable", None]),
+                min_size=count,
+                max_size=count,
+            ),
+            min_size=4,
+            max_size=12,
+        )
+    )
+)
+def test_lives_are_what_the_nights_were(lives: Nights) -> None:
+    """First failure, last sight, resolution and reopening follow from the nights; unknown and waived resolve nothing."""
+    names = [f"{'rw'[index % 2]}{index}" for index in range(len(lives))]
+    engine = create_engine("sqlite://")
+    duck = empty_mart()
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        for number in range(1, len(lives[0]) + 1):
+            duck.execute("INSERT INTO ledger.run VALUES (?, ?)", [number, START + dt.timedelta(days=number - 1)])
+            tonight = {name: life[number - 1] for name, life in zip(names, lives, strict=True)}
+            said = {name: status for name, status in tonight.items() if status is not None}
+            for _ in range(2):  # judged again in the same run, everything stays as it is
+                night(duck, connection, number, said)
+            expected = {name: naive(name, life[:number]) for name, life in zip(names, lives, strict=True)}
+            assert told(duck, number) == {name: one for name, one in expected.items() if one is not None}
+            counts = duck.execute("SELECT sum(passed), sum(failed), sum(unknown), sum(not_applicable), sum(waived) "
+                                  "FROM ledger.rule_result WHERE valid_to IS NULL").fetchone()  # fmt: skip
+            waived = [n for n, s in said.items() if s == "fail" and n.startswith("w") and number <= WAIVED_UNTIL]
+            values = list(said.values())
+            fails = values.count("fail") - len(waived)
+            summed = (values.count("pass"), fails, values.count("unknown"), values.count("not_applicable"), len(waived))
+            assert counts == (summed if said else (None,) * 5)
+        for number in range(1, len(lives[0]) + 1):
+            expected = {name: naive(name, life[:number]) for name, life in zip(names, lives, strict=True)}
+            assert told(duck, number) == {name: one for name, one in expected.items() if one is not None}
+    duck.close()
+    engine.dispose()
+
+
+def test_a_second_thought_in_the_same_run_leaves_no_trace() -> None:
+    """A failure that a corrected rule takes back in the same run was never known; nothing of it stays in the ledger."""
+    engine = create_engine("sqlite://")
+    duck = empty_mart()
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        duck.execute("INSERT INTO ledger.run VALUES (1, ?)", [START])
+        night(duck, connection, 1, {"r": "fail"})
+        night(duck, connection, 1, {"r": "pass"})
+        assert connection.execute(select(Finding.table())).all() == []
+    duck.close()
+    engine.dispose()

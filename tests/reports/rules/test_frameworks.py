@@ -1,0 +1,124 @@
+"""Published frameworks: their files, what is said of bad ones, and the traps that others' mappings fell into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from reports.rules.framework_loader import Framework, FrameworkError, controls_by_rule, load_frameworks, parse_framework
+from reports.rules.loader import rule_files
+from tests.reports.ledger_builder import World, settings_of
+
+FRAMEWORKS = {one.framework_id: one for one in load_frameworks()}
+GOOD = """id: own-1.0
+title: Own
+version: "1.0"
+source: https://example.org/own
+checked: 2026-11-22
+controls:
+  "1":
+    title: Keys rotate
+    rules: [key-rotation]
+"""
+
+
+def rules_of(framework: str) -> dict[str, tuple[str, ...]]:
+    return {one.control_id: one.rules for one in FRAMEWORKS[framework].controls}
+
+
+def test_every_rule_that_is_named_exists() -> None:
+    """A mapping cannot name a rule that is not shipped."""
+    assert set(controls_by_rule()) <= {name.removesuffix(".sql") for name, _, _ in rule_files()}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_names_are_unique(framework: Framework) -> None:
+    """No two frameworks have one name, so that a control is cited without doubt."""
+    assert [one.name for one in FRAMEWORKS.values()].count(framework.name) == 1
+    assert framework.source.startswith("https://")
+
+
+def test_what_is_no_best_practice_of_aws_is_not_called_one() -> None:
+    """Rotation (KMS.4) and KMS encryption of buckets (S3.17) are controls of Security Hub, but not of its best practices."""
+    controls = rules_of("aws-fsbp")
+    assert not {"KMS.4", "S3.17", "SecretsManager.5"} & set(controls)
+    assert not {"key-rotation", "bucket-kms-encryption"} & {rule for rules in controls.values() for rule in rules}
+
+
+@pytest.mark.parametrize(
+    ("version", "rotation", "trail"),
+    [
+        ("1.4.0", "3.8", "3.7"),
+        ("1.5.0", "3.8", "3.7"),
+        ("2.0.0", "3.8", "3.7"),
+        ("3.0.0", "3.6", "3.5"),
+        ("4.0.0", "3.6", "3.5"),
+        ("5.0.0", "3.6", "3.5"),
+        ("6.0.0", "4.6", "4.5"),
+        ("7.0.0", "4.6", "4.5"),
+    ],
+)
+def test_controls_of_the_cis_benchmark_move_between_versions(version: str, rotation: str, trail: str) -> None:
+    """The number of a control belongs to one version of the benchmark."""
+    controls = rules_of(f"cis-aws-{version}")
+    assert controls[rotation] == ("key-rotation",)
+    assert controls[trail] == ("trail-encrypted",)
+
+
+def test_pci_has_two_versions_with_other_numbers() -> None:
+    """Key changes are 3.6.4 in version 3.2.1 and 3.7.4 in 4.0.1."""
+    assert rules_of("pci-dss-3.2.1")["3.6.4"] == rules_of("pci-dss-4.0.1")["3.7.4"] == ("key-rotation",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("id: own-1.0", "id: other", ":1: expected the file's name"),
+        ("https:", "http:", ":4: expected an https address"),
+        ("2026-11-22", "lately", ":5: expected a day"),
+        ("title: Own\n", "", ":1: expected a text for 'title'"),
+        ("title: Own", "titel: Own", ":2: 'titel' is no part of a framework"),
+        ("rules: [key-rotation]", "rules: []", ":7: expected {title: TEXT, rules: [RULE ...]} for control '1'"),
+        ("rules: [key-rotation]", "rules: [a, a]", ":7: expected"),
+        ('  "1":', '  "1": {title: a, rules: [b]}\n  "1":', ":8: '1' is already in line 7"),
+        ("controls:", "controls: [", "no valid YAML"),
+    ],
+)
+def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
+    """What is wrong with a framework's file is told with file, line and what was expected."""
+    assert parse_framework("own-1.0.yaml", GOOD).controls[0].rules == ("key-rotation",)
+    with pytest.raises(FrameworkError) as caught:
+        parse_framework("own-1.0.yaml", GOOD.replace(old, new))
+    assert str(caught.value).startswith("own-1.0.yaml:")
+    assert expected in str(caught.value)
+
+
+def test_controls_are_counted_in_the_mart(world: World, tmp_path: Path) -> None:
+    """Which controls fail is a query; a control whose rule is not in force is not known."""
+    world.key("111122223333", "eu-west-1", "k1", rotation="off")
+    world.key("111122223333", "eu-west-1", "k2")
+    world.crawl()
+    mart = tmp_path / "mart.duckdb"
+    disabled = {"disable": ["trail-encrypted"]}
+    refresh(settings_of(database=world.url, report={"mart": mart}, rules=disabled))
+    connection = connect(mart)
+    rows = connection.execute(
+        "SELECT control, status, pass, fail, rules_in_force FROM framework_controls "
+        "WHERE framework = 'cis-aws-3.0.0' ORDER BY control"
+    ).fetchall()
+    totals = connection.execute(
+        "SELECT controls, pass, fail, unknown, not_applicable FROM frameworks WHERE framework = 'cis-aws-3.0.0'"
+    ).fetchone()
+    named = connection.execute("SELECT frameworks FROM rules WHERE rule_id = 'key-rotation'").fetchone()
+    connection.close()
+    assert rows == [
+        ("2.3.1", "not_applicable", 0, 0, 1),
+        ("3.5", "unknown", 0, 0, 0),
+        ("3.6", "fail", 1, 1, 1),
+    ]
+    assert totals == (3, 0, 1, 1, 1)
+    assert named is not None
+    assert "CIS AWS Foundations Benchmark 3.0.0 - 3.6" in named[0]

@@ -1,0 +1,79 @@
+"""Owners: the first entry of the settings that applies, by tag, account or organizational unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from reports.mart.build import build
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, settings_of
+from tests.reports.rules.conftest import IRELAND, SHOP
+
+OTHER = "111122224444"
+
+
+def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None:
+    """A tag before the account wins over it, one after it does not; an OU holds for those below it and not for namesakes."""
+    world.account(OTHER, "Other", IRELAND, ou_path="/Production/Shop/Web")
+    world.account("111122225555", "Third", IRELAND, ou_path="/Production/Shopping")
+    for name, tags in (("k1", {"Owner": "one"}), ("k2", {"Owner": ""}), ("k3", {"Team": "three"})):
+        world.tag(world.key(SHOP, IRELAND, name), **tags)
+    world.tag(world.key(OTHER, IRELAND, "k4"), Team="four")
+    world.key("111122225555", IRELAND, "k5")
+    world.crawl()
+    owners = [
+        {"tag": "Owner"},
+        {"account": [SHOP], "owner": "shop"},
+        {"tag": "Team"},
+        {"ou": "/Production/Shop", "owner": "web"},
+    ]
+    path = tmp_path / "mart.duckdb"
+    build(world.url, path, settings_of(database=world.url, owners=owners))
+    with connect(path) as mart:
+        rows = mart.execute("SELECT resource_arn, owner, told_by FROM owners").fetchall()
+    assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {
+        "k1": ("one", "tag"),
+        "k2": ("shop", "account"),
+        "k3": ("shop", "account"),
+        "k4": ("four", "tag"),
+        SHOP: ("shop", "account"),
+        OTHER: ("web", "ou"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"owner": "x"}, "one of tag, account and ou"),
+        ({"tag": "Owner", "account": SHOP, "owner": "x"}, "one of tag, account and ou"),
+        ({"tag": "Owner", "owner": "x"}, "no owner beside a tag"),
+        ({"account": SHOP}, "an owner beside account"),
+        ({"ou": "Prod", "owner": "x"}, "the path of an organizational unit"),
+    ],
+)
+def test_an_entry_that_says_too_little_or_too_much(entry: dict[str, str], expected: str) -> None:
+    """Each entry goes by one thing, and names an owner unless a tag does."""
+    with pytest.raises(ValidationError, match=expected):
+        settings_of(owners=[entry])
+
+
+def test_a_grant_is_its_keys_owners(world: World, tmp_path: Path) -> None:
+    """A finding about a grant has no owner of its own: the key's, else the account's."""
+    mine, theirs = world.key(SHOP, IRELAND, "k1"), world.key(SHOP, IRELAND, "k2")
+    world.tag(mine, Owner="one")
+    for key in (mine, theirs):
+        world.grant(key, "g", operations='["CreateGrant","Decrypt"]')
+    world.crawl()
+    owners = [{"tag": "Owner"}, {"account": [SHOP], "owner": "shop"}]
+    path = tmp_path / "mart.duckdb"
+    refresh(settings_of(database=world.url, report={"mart": str(path)}, owners=owners))
+    with connect(path) as mart:
+        rows = mart.execute(
+            "SELECT key_arn, owner, resource_arn FROM findings WHERE rule_id = 'grant-create-grant'"
+        ).fetchall()
+    assert {(key, owner) for key, owner, _ in rows} == {(mine, "one"), (theirs, "shop")}
+    assert {arn.partition("#")[2] for _, _, arn in rows} == {"grant/g"}

@@ -1,0 +1,354 @@
+"""Rule files: those shipped, a user's own, and what is said of bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.settings import Settings
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from reports.rules.framework_loader import controls_by_rule
+from reports.rules.lint import check_query
+from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
+from tests.reports.ledger_builder import World, settings_of
+from tests.reports.rules.conftest import IRELAND, SHOP
+
+RULE = """-- id: own-rule
+-- title: Keys have a description
+-- severity: low
+-- why: People must know what a key is for.
+-- fix: Describe it.
+-- parameters:
+--   least: '1'
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
+  CASE WHEN description IS NULL THEN 'unknown'
+    WHEN length(description) < CAST($least AS INTEGER) THEN 'fail'
+    WHEN length(description) >= CAST($least AS INTEGER) THEN 'pass' END AS status,
+  'Its description has ' || coalesce(length(description), 0) || ' characters.' AS reason
+FROM keys
+"""
+
+
+def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any) -> Settings:
+    (folder / "rules").mkdir(exist_ok=True)
+    (folder / "rules" / name).write_text(text, encoding="utf-8")
+    return settings_of(rules={"directories": [folder / "rules"]} | rules)
+
+
+NO_CONTROL = frozenset(
+    [
+        "account-not-crawled",
+        "alias-moved",
+        "alias-target-missing",
+        "alias-target-usable",
+        "bucket-customer-managed-key",
+        "bucket-key-usable",
+        "cache-customer-managed-key",
+        "cache-snapshot-key",
+        "database-activity-stream-key",
+        "database-backup-encrypted",
+        "database-cluster-customer-managed-key",
+        "database-customer-managed-key",
+        "database-key-usable",
+        "database-master-secret-key",
+        "database-performance-insights-key",
+        "database-snapshot-key-usable",
+        "database-tier-key",
+        "external-key-store",
+        "grant-broad",
+        "grant-create-grant",
+        "grant-external",
+        "grant-many",
+        "grant-principal-gone",
+        "grant-retiring-missing",
+        "grant-stale",
+        "grant-unconstrained",
+        "iam-inline-policy-full-kms",
+        "iam-not-read",
+        "iam-policy-full-kms",
+        "imported-material-expires",
+        "imported-material-missing",
+        "key-admin-breadth",
+        "key-alias-missing",
+        "key-confused-deputy",
+        "key-delegation-missing",
+        "key-deleted-principals",
+        "key-deletion-window-short",
+        "key-description-missing",
+        "key-disabled",
+        "key-external-access",
+        "key-external-create-grant",
+        "key-lockout",
+        "key-multi-region",
+        "key-never-used",
+        "key-organization-wide",
+        "key-owner-tag",
+        "key-policies-unread",
+        "key-policy-ineffective",
+        "key-policy-not-principal",
+        "key-policy-readable",
+        "key-policy-user-principal",
+        "key-policy-void-conditions",
+        "key-policy-wildcard-actions",
+        "key-protected-changed",
+        "key-public-via-service",
+        "key-rotation-imported",
+        "key-rotation-on-demand-limit",
+        "key-rotation-overdue",
+        "key-rotation-period",
+        "key-spec-strength",
+        "key-store-connected",
+        "key-tags-required",
+        "key-unusable-in-use",
+        "key-unused",
+        "key-use-guard",
+        "multi-region-policy-differs",
+        "multi-region-regions",
+        "multi-region-replica-usable",
+        "multi-region-tags-differ",
+        "operation-denied",
+        "region-not-read",
+        "resource-key-account",
+        "resource-key-known",
+        "secret-cross-account",
+        "secret-cross-account-managed-key",
+        "secret-customer-managed-key",
+        "secret-key-usable",
+        "secret-replica-key",
+        "secret-tagged",
+        "serverless-cache-customer-managed-key",
+        "trail-key-usable",
+        "trail-logs-kms",
+        "vendor-access-new",
+        "vendor-external-id",
+        "vendor-key-usable",
+        "vendor-over-shared",
+        "vendor-profile",
+        "waiver-expired",
+        "waiver-unused",
+    ]
+)
+"""Rules that no control of a mapped framework asks for, as far as is sure."""
+
+
+@pytest.mark.parametrize("rule", load_rules(Settings()), ids=lambda rule: rule.rule_id)
+def test_every_shipped_rule_is_complete(rule: Rule) -> None:
+    """A shipped rule says why and how to fix, everywhere, and never passes or fails what it does not understand."""
+    assert rule.source == f"{rule.rule_id}.sql"
+    assert len(rule.why) > 80
+    assert len(rule.fix) > 80
+    assert rule.family in FAMILIES
+    assert all((rule.console, rule.cli, rule.terraform))
+    assert all(rule.about[name] for name in rule.parameters)
+    assert not list(check_query(rule))
+
+
+def test_every_shipped_rule_answers_a_control_or_is_known_to_answer_none() -> None:
+    """A new rule is mapped to the frameworks, or somebody has looked and found nothing."""
+    shipped = {rule.rule_id for rule in load_rules(Settings())}
+    assert shipped - set(controls_by_rule()) == NO_CONTROL
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("THEN 'pass' END", "THEN 'pass' ELSE 'pass' END", "own.sql:11: ELSE 'pass': what the rule did not foresee"),
+        ("THEN 'pass' END", "THEN 'pass'\n    else 'fail' END", "own.sql:12: ELSE 'fail'"),
+        ("THEN 'fail'", "THEN 'failed'", "own.sql:10: 'failed' is no status"),
+    ],
+)
+def test_a_query_is_looked_at_before_it_runs(old: str, new: str, expected: str) -> None:
+    """What a rule must not say is told with its line; texts in comments and reasons are not meant."""
+    assert not list(check_query(parse_rule("own.sql", RULE + "-- ELSE 'pass'\n")))
+    [found] = check_query(parse_rule("own.sql", RULE.replace(old, new)))
+    assert found.startswith(expected)
+
+
+def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
+    """A rule in a directory of the settings is in force, with its parameters from the settings."""
+    settings = own(tmp_path, parameters={"own-rule": {"least": "10"}}, disable=["key-rotation"])
+    rules = {rule.rule_id: rule for rule in load_rules(settings)}
+    assert rules["own-rule"].parameters == {"least": "10"}
+    assert "key-rotation" not in rules
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("-- severity: low", "-- severity: grave", ":3: expected one of critical"),
+        ("-- id: own-rule", "-- id: Own Rule", ":1: expected lower-case words"),
+        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is no part of a header"),
+        ("-- fix: Describe it.\n", "", "needs a text for 'fix'"),
+        ("-- fix: Describe it.", "-- fix: [a", "no valid YAML"),
+        ("FROM keys", "FROM keys; DROP TABLE keys", ":8: expected one SELECT"),
+        ("FROM keys", "FROM keys WHERE (", "not valid SQL"),
+        ("$least", "$most", ":8: parameter $most is not declared"),
+        ("CAST($least AS INTEGER)", "1", ":8: parameter 'least' is declared but not used"),
+        ("--   least: '1'", "--   Least: '1'", ":7: expected names"),
+        ("--   least: '1'", "--   least: [a]", ":7: expected {default: TEXT, about: TEXT} for parameter 'least'"),
+        ("--   least: '1'", "--   least: {about: a}", ":7: expected {default: TEXT, about: TEXT}"),
+        ("-- parameters:\n--   least: '1'", "-- parameters: [least]", ":6: expected names"),
+        ("-- fix: Describe it.", "-- fix: Describe it.\n-- cli: ''", ":6: the header needs a text for 'cli'"),
+    ],
+)
+def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
+    """What is wrong with a rule file is told with file, line and what was expected."""
+    with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
+        parse_rule("own.sql", RULE.replace(old, new))
+    assert expected in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", ":1: the header needs a text for 'family'"),
+        ("-- fix", "-- frameworks: [PCI]\n-- fix", ":5: 'frameworks' is no part of a header"),
+        ("-- fix", "-- family: keys\n-- console: a\n-- cli: a\n-- terraform: a\n-- fix", ":5: expected one of state"),
+        (
+            "-- fix",
+            "-- family: state\n-- console: a\n-- cli: a\n-- terraform: a\n-- fix",
+            ":11: expected {default: TEXT, about: TEXT} for parameter 'least'",
+        ),
+    ],
+)
+def test_a_shipped_rule_needs_all_of_it(old: str, new: str, expected: str) -> None:
+    """What a user's rule may leave out, a shipped one may not."""
+    with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
+        parse_rule("own.sql", RULE.replace(old, new, 1), complete=True)
+    assert expected in str(caught.value)
+
+
+def test_parameters_have_a_meaning() -> None:
+    """A parameter is a default with what it means; a plain text is a default."""
+    rule = parse_rule("own.sql", RULE)
+    assert (rule.parameters, rule.about, rule.family, rule.cli) == ({"least": "1"}, {"least": ""}, "own", None)
+    rule = parse_rule("own.sql", RULE.replace("least: '1'", "least: {default: '2', about: characters}"))
+    assert (rule.parameters, rule.about) == ({"least": "2"}, {"least": "characters"})
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"disable": ["no-rule"]}, "rules.disable names no-rule"),
+        ({"parameters": {"no-rule": {"a": "b"}}}, "rules.parameters names no-rule"),
+        ({"parameters": {"database-tier-key": {"colour": "b"}}}, "it has tag, value"),
+        ({"directories": [Path("/no/such")]}, "which is no directory"),
+    ],
+)
+def test_settings_that_name_nothing_are_told(rules: dict[str, Any], expected: str) -> None:
+    """A rule, parameter or directory that is not there is a mistake in the settings."""
+    with pytest.raises(RuleError, match=expected):
+        load_rules(settings_of(rules=rules))
+
+
+def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
+    """An own rule cannot silently replace a shipped one."""
+    with pytest.raises(RuleError, match=r"already in key-rotation\.sql"):
+        load_rules(own(tmp_path, RULE.replace("own-rule", "key-rotation")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("AS status", "AS verdict", "expected the columns"),
+        ("'pass' END", "'good' END", "has status 'good'"),
+        ("FROM keys", "FROM keys, range(2)", "is returned twice"),
+        ("' characters.' AS reason", "NULL AS reason", "has no reason"),
+        ("key_arn AS resource_arn", "NULL AS resource_arn", "no resource_arn"),
+        ("description IS NULL", "nothing IS NULL", "rule own-rule failed"),
+        ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
+    ],
+)
+def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, world: World, tmp_path: Path) -> None:
+    """A rule that returns other columns, statuses or resources twice stops the run with its file's name."""
+    world.key("111122223333", "eu-west-1", "k1", description="x")
+    world.crawl()
+    settings = own(tmp_path, RULE.replace(old, new))
+    with pytest.raises(RuleError, match=expected) as caught:
+        refresh(settings.model_copy(update={"database": world.url}))
+    assert "own-rule.sql" in str(caught.value)
+
+
+def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
+    """A parameter with quotes and SQL in it is a value."""
+    world.key("111122223333", "eu-west-1", "k1")
+    world.database("111122223333", "eu-west-1", "db1")
+    world.crawl()
+    mart = tmp_path / "mart.duckdb"
+    evil = "x' OR 1=1; DROP TABLE keys; --"
+    settings = settings_of(
+        database=world.url, report={"mart": mart}, rules={"parameters": {"database-tier-key": {"tag": evil}}}
+    )
+    refresh(settings)
+    connection = connect(mart)
+    rows = connection.execute("SELECT reason FROM findings WHERE rule_id = 'database-tier-key'").fetchall()
+    connection.close()
+    assert any(evil in reason for (reason,) in rows)
+
+
+def test_findings_are_history(world: World, tmp_path: Path) -> None:
+    """A verdict is as old as the run that reached it first; those of a disabled rule end, and begin anew after."""
+    key = world.key("111122223333", "eu-west-1", "k1", rotation="off")
+    mart = tmp_path / "mart.duckdb"
+
+    def findings(**rules: Any) -> list[tuple[Any, ...]]:
+        world.crawl()
+        refresh(settings_of(database=world.url, report={"mart": mart}, rules=rules))
+        connection = connect(mart)
+        found = connection.execute(
+            "SELECT status, (SELECT run_id FROM runs WHERE started_at = since) FROM findings "
+            "WHERE rule_id = 'key-rotation'"
+        ).fetchall()
+        connection.close()
+        return found
+
+    assert findings() == [("fail", 1)]
+    assert findings() == [("fail", 1)]
+    assert findings(disable=["key-rotation"]) == []
+    world.key("111122223333", "eu-west-1", "k1", rotation="on")
+    assert findings() == [("pass", 4)]
+    assert key.endswith("k1")
+
+
+def test_what_the_ledger_does_not_list_is_told_as_the_rule_names_it(world: World, tmp_path: Path) -> None:
+    """Resources, keys and places that only a rule knows are in its findings word for word, night after night."""
+    key = world.key(SHOP, IRELAND, "k1")
+    world.crawl()
+    stranger = "arn:aws:kms:mars-1:999900001111:key/k9"
+    said = [
+        ("arn:of:nothing", "999900001111", "mars-1", stranger, "fail"),
+        ('arn:"odd"\\', "999900001111", None, None, "pass"),
+        ("arn:at-home", SHOP, IRELAND, key, "fail"),
+        (key, SHOP, IRELAND, stranger, "fail"),
+        (stranger, None, None, stranger, "pass"),
+    ]
+
+    def word(text: str | None) -> str:
+        return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+
+    rows = ", ".join(f"({', '.join(map(word, one))}, 'So.')" for one in said)
+    columns = "resource_arn, account_id, region, key_arn, status, reason"
+    cases = "CASE s WHEN 'pass' THEN 'pass' WHEN 'fail' THEN 'fail' END AS status"
+    names = columns.replace("status", "s")
+    text = RULE[: RULE.index("-- parameters")]
+    text += f"SELECT {columns.replace('status', cases)} FROM (VALUES {rows}) v ({names})\n"
+    settings = settings_of(
+        database=world.url,
+        report={"mart": str(tmp_path / "mart.duckdb")},
+        rules={"directories": own(tmp_path, text).rules.directories},
+    )
+    expected = set(said)
+    for _ in range(2):
+        refresh(settings)
+        with connect(tmp_path / "mart.duckdb") as mart:
+            query = "SELECT resource_arn, account_id, region, key_arn, status FROM findings WHERE rule_id = 'own-rule'"
+            assert set(mart.execute(query).fetchall()) == expected
+            kept = mart.execute(
+                "SELECT resource_arn, account_id, region, key_arn, status FROM findings_history WHERE rule_id = 'own-rule'"
+            ).fetchall()
+            assert set(kept) == {one for one in expected if one[-1] == "fail"}
+            assert len(kept) == 3

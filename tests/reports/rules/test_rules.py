@@ -1,0 +1,282 @@
+"""The shipped rules, judged over real ledgers: pass, fail, unknown and not applicable, with their reasons."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from models.tables import Gap, Key, KeyMetadata, Resource
+from tests.reports.ledger_builder import World
+from tests.reports.rules.conftest import IRELAND, SHOP, Judge
+
+OTHER = "arn:aws:kms:eu-west-1:999900001111:key/k9"
+
+
+def test_secrets(world: World, judge: Judge) -> None:
+    """A secret passes only when its key resolves to a customer managed key."""
+    own = world.key(SHOP, IRELAND, "k1")
+    world.alias("alias/own", own)
+    managed = world.key(SHOP, IRELAND, "k2", manager="AWS")
+    world.alias("alias/aws/secretsmanager", managed)
+    cases: dict[str, tuple[str | None, str, dict[str, Any]]] = {
+        "by-arn": (own, "customer", {}),
+        "by-alias": (own, "customer", {"raw": "alias/own", "form": "alias_name"}),
+        "omitted": (managed, "aws_managed", {"raw": None, "form": "omitted"}),
+        "named-managed": (managed, "aws_managed", {"raw": "alias/aws/secretsmanager", "form": "alias_name"}),
+        "never-used": (None, "aws_managed", {"raw": None, "form": "omitted"}),
+        "gone": (f"arn:aws:kms:{IRELAND}:{SHOP}:key/k7", "dangling", {}),
+        "gone-alias": (None, "dangling", {"raw": "alias/gone", "form": "alias_name"}),
+        "elsewhere": (OTHER, "not_crawled", {}),
+        "odd": (None, "unknown", {"raw": "???", "form": "malformed", "reason": "neither id nor ARN"}),
+    }
+    for name, (key, key_class, values) in cases.items():
+        world.uses(world.secret(SHOP, IRELAND, name), key, key_class, role="secret", **values)
+    leaving = world.secret(SHOP, IRELAND, "leaving", deletion_at=dt.datetime(2026, 12, 1, tzinfo=dt.UTC))
+    world.uses(leaving, own, role="secret")
+    silent = world.secret(SHOP, IRELAND, "silent")
+    world.gap(SHOP, IRELAND, "secretsmanager:DescribeSecret", silent, "role_permission")
+    world.secret(SHOP, IRELAND, "nothing-known")
+    assert judge("secret-customer-managed-key") == {
+        "by-arn": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
+        "by-alias": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
+        "leaving": (
+            "not_applicable",
+            "The secret is scheduled for deletion: its key can no longer be changed.",
+        ),
+        "omitted": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "never-used": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "named-managed": ("fail", "The AWS managed key alias/aws/secretsmanager encrypts it."),
+        "gone": (
+            "fail",
+            "The key arn:aws:kms:eu-west-1:111122223333:key/k7 no longer exists: the secret cannot be read.",
+        ),
+        "gone-alias": ("fail", "The key alias/gone no longer exists: the secret cannot be read."),
+        "elsewhere": (
+            "unknown",
+            f"The key {OTHER} is in an account or region that was not crawled, so it is not known who manages it.",
+        ),
+        "odd": ("unknown", "The key of this secret is not known: neither id nor ARN."),
+        "silent": (
+            "unknown",
+            "The key of this secret is not known: our role lacks the permission (secretsmanager:DescribeSecret).",
+        ),
+        "nothing-known": ("unknown", "The key of this secret is not known: the crawl has no answer for it."),
+    }
+
+
+def test_a_secret_with_a_disabled_key_of_its_own_passes_and_says_so(world: World, judge: Judge) -> None:
+    """The rule asks who manages the key; that it cannot be used stands in the reason, and is another rule's failure."""
+    world.uses(world.secret(SHOP, IRELAND, "s"), world.key(SHOP, IRELAND, "k1", state="Disabled"), role="secret")
+    found = judge("secret-customer-managed-key")["s"]
+    assert found == ("pass", f"The customer managed key arn:aws:kms:{IRELAND}:{SHOP}:key/k1 (Disabled) encrypts it.")
+    assert judge("key-unusable-in-use", crawl=False)["k1"][0] == "fail"
+
+
+def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
+    """Each database is judged by its storage key, and its account and region by whether there is such a key."""
+    tier = world.key(SHOP, IRELAND, "k1")
+    world.tag(tier, DataTier="database")
+    other = world.key(SHOP, IRELAND, "k2")
+    world.tag(other, DataTier="Database")
+    stopped = world.key(SHOP, IRELAND, "k3", state="PendingDeletion")
+    world.tag(stopped, DataTier="database")
+    closed = world.key(SHOP, IRELAND, "k4")
+    world.gap(SHOP, IRELAND, "kms:ListResourceTags", closed)
+    cases: tuple[tuple[str, str | None, str], ...] = (
+        ("good", tier, "customer"),
+        ("untagged", other, "customer"),
+        ("stopped", stopped, "customer"),
+        ("closed", closed, "customer"),
+        ("plain", None, "none"),
+        ("owned", None, "aws_owned"),
+        ("managed", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k8", "aws_managed"),
+        ("gone", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k7", "dangling"),
+        ("elsewhere", OTHER, "not_crawled"),
+    )
+    for name, key, key_class in cases:
+        encryption = "sse-rds" if key_class == "aws_owned" else None
+        world.uses(world.database(SHOP, IRELAND, name, encryption=encryption), key, key_class)
+    world.uses(world.database(SHOP, IRELAND, "good"), other, role="performance-insights")
+    cache = world.resource(
+        f"arn:aws:elasticache:{IRELAND}:{SHOP}:replicationgroup:redis",
+        "AWS::ElastiCache::ReplicationGroup",
+        "redis",
+        account_id=SHOP,
+        region=IRELAND,
+    )
+    world.uses(cache, tier)
+    found = judge("database-tier-key")
+    assert {name: status for name, (status, _) in found.items()} == {
+        "good": "pass",
+        "redis": "pass",
+        "untagged": "fail",
+        "stopped": "fail",
+        "plain": "fail",
+        "owned": "fail",
+        "managed": "fail",
+        "gone": "fail",
+        "closed": "unknown",
+        "elsewhere": "unknown",
+        f"{SHOP}/{IRELAND}": "pass",
+    }
+    assert found["untagged"][1] == "Its key k2 is not tagged DataTier=database."
+    assert found["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
+    assert found["owned"][1] == "A key that AWS owns encrypts its storage (sse-rds)."
+    assert found["closed"][1] == "The tags of its key k4 could not be read."
+    assert found[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
+
+
+@pytest.mark.parametrize(
+    ("state", "tag", "gap", "expected"),
+    [
+        ("Enabled", "database", None, ("pass", "1 usable key(s) tagged DataTier=database for 1 database(s).")),
+        ("Enabled", "web", None, ("fail", "1 database(s), but no customer managed key is tagged DataTier=database.")),
+        (
+            "Disabled",
+            "database",
+            None,
+            ("fail", "1 database(s), but no key tagged DataTier=database can be used: k1 is Disabled."),
+        ),
+        (
+            "Enabled",
+            None,
+            "kms:ListResourceTags",
+            (
+                "unknown",
+                (
+                    "1 database(s) and no usable key known to be tagged DataTier=database; 1 key(s) here could not be read in "
+                    "full."
+                ),
+            ),
+        ),
+        (
+            None,
+            None,
+            "kms:ListKeys",
+            (
+                "unknown",
+                "1 database(s), but the keys could not be listed here, so a key tagged DataTier=database may exist.",
+            ),
+        ),
+    ],
+)
+def test_a_place_with_databases_has_a_key_for_them(
+    world: World, judge: Judge, *, state: str | None, tag: str | None, gap: str | None, expected: tuple[str, str]
+) -> None:
+    """An account and region with databases needs a usable key with the tag; what could not be read leaves it open."""
+    world.account(SHOP, "Shop", IRELAND, "us-east-1")
+    world.uses(world.database(SHOP, IRELAND, "db"), None, "none")
+    if state is not None:
+        key = world.key(SHOP, IRELAND, "k1", state=state)
+        if tag is not None:
+            world.tag(key, DataTier=tag)
+    if gap is not None:
+        world.gap(SHOP, IRELAND, gap, "" if state is None else f"arn:aws:kms:{IRELAND}:{SHOP}:key/k1")
+    found = judge("database-tier-key")
+    assert found[f"{SHOP}/{IRELAND}"] == expected
+    assert f"{SHOP}/us-east-1" not in found
+
+
+def test_the_tiers_tag_is_a_setting(world: World, judge: Judge) -> None:
+    """Tag and value of the tier come from the settings."""
+    key = world.key(SHOP, IRELAND, "k1")
+    world.tag(key, Tier="db")
+    world.uses(world.database(SHOP, IRELAND, "db"), key)
+    assert judge("database-tier-key")["db"][0] == "fail"
+    own = judge("database-tier-key", crawl=False, parameters={"database-tier-key": {"tag": "Tier", "value": "db"}})
+    assert own["db"] == ("pass", "Its key k1 is tagged Tier=db and enabled.")
+
+
+def test_unusable_keys(world: World, judge: Judge) -> None:
+    """An unusable key fails while something uses it, and is unknown while that cannot be told."""
+    date = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
+    leaving = world.key(SHOP, IRELAND, "leaving", state="PendingDeletion", deletion_date=date)
+    for name in ("b", "a"):
+        world.uses(world.secret(SHOP, IRELAND, name), leaving, role="secret")
+    granted = world.key(SHOP, IRELAND, "granted", state="Disabled")
+    world.grant(granted, "g1", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
+    world.key(SHOP, IRELAND, "idle", state="Disabled")
+    closed = world.key(SHOP, IRELAND, "closed", state="Disabled")
+    world.gap(SHOP, IRELAND, "kms:ListGrants", closed)
+    dark = world.key(SHOP, IRELAND, "dark")
+    del world.facts[KeyMetadata][dark,]
+    world.gap(SHOP, IRELAND, "kms:DescribeKey", dark)
+    world.key(SHOP, IRELAND, "managed", manager="AWS", policy=None)
+    world.key(SHOP, IRELAND, "fine")
+    world.uses(world.secret(SHOP, IRELAND, "c"), f"arn:aws:kms:{IRELAND}:{SHOP}:key/lost", "dangling", role="secret")
+    found = judge("key-unusable-in-use")
+    lost = f"arn:aws:kms:{IRELAND}:{SHOP}:key/lost"
+    assert found == {
+        "leaving": (
+            "fail",
+            "The key will be deleted on 2026-12-24. 2 resource(s) use it: secretsmanager a, secretsmanager b.",
+        ),
+        "granted": ("fail", "The key is in state Disabled. It has 1 grant(s)."),
+        lost: ("fail", "The key no longer exists. 1 resource(s) use it: secretsmanager c."),
+        "idle": ("pass", "The key is in state Disabled. Nothing that was crawled uses it, and it has no grants."),
+        "fine": ("pass", "The key can be used."),
+        "closed": (
+            "unknown",
+            "The key is in state Disabled. Nothing that was crawled uses it, but its grants could not be read.",
+        ),
+        "dark": ("unknown", "The state of the key could not be read (refused: kms:DescribeKey)."),
+        "managed": ("not_applicable", "AWS manages this key: it can be neither disabled nor deleted."),
+    }
+
+
+def test_the_seven_days_of_a_database(world: World, judge: Judge) -> None:
+    """The days of an inaccessible database count from the run that first saw the status, whatever else changed since."""
+    key = world.key(SHOP, IRELAND, "k1", state="Disabled")
+    database = world.database(SHOP, IRELAND, "db")
+    world.uses(database, key)
+    world.crawl()
+    world.change(Resource, database, status="inaccessible-encryption-credentials-recoverable")
+    world.crawl()
+    world.change(Resource, database, details='{"engine":"postgres"}')
+    assert judge("key-unusable-in-use")["k1"] == (
+        "fail",
+        (
+            "The key is in state Disabled. 1 resource(s) use it: rds db. db is inaccessible-encryption-credentials-"
+            "recoverable, first seen on 2026-11-21: recoverable for seven days, until 2026-11-28 at the latest."
+        ),
+    )
+    world.change(Resource, database, status="inaccessible-encryption-credentials")
+    assert judge("key-unusable-in-use")["k1"][1].endswith(
+        "db is inaccessible-encryption-credentials, first seen on 2026-11-23: it can only be restored from a backup."
+    )
+
+
+def test_rotation(world: World, judge: Judge) -> None:
+    """Rotation must be on where KMS can rotate; elsewhere the rule says why it does not apply."""
+    world.key(SHOP, IRELAND, "on")
+    world.key(SHOP, IRELAND, "off", rotation="off")
+    world.key(SHOP, IRELAND, "rsa", key_spec="RSA_4096", rotation="not_applicable")
+    world.key(SHOP, IRELAND, "imported", origin="EXTERNAL", rotation="not_applicable")
+    world.key(SHOP, IRELAND, "disabled", state="Disabled", rotation="off")
+    world.key(SHOP, IRELAND, "managed", manager="AWS", rotation="unknown")
+    denied = world.key(SHOP, IRELAND, "denied", rotation="unknown")
+    world.gap(SHOP, IRELAND, "kms:GetKeyRotationStatus", denied)
+    dark = world.key(SHOP, IRELAND, "dark")
+    del world.facts[KeyMetadata][dark,]
+    world.gap(SHOP, IRELAND, "kms:DescribeKey", dark)
+    assert judge("key-rotation") == {
+        "on": ("pass", "The key rotates every 365 days."),
+        "off": ("fail", "Automatic rotation is off; its material is that of 2024-01-15."),
+        "rsa": ("not_applicable", "KMS cannot rotate keys of type RSA_4096 automatically."),
+        "imported": ("not_applicable", "KMS cannot rotate key material of origin EXTERNAL automatically."),
+        "disabled": ("not_applicable", "The key is in state Disabled, in which it does not rotate."),
+        "managed": ("not_applicable", "AWS manages this key and its rotation."),
+        "denied": ("unknown", "Its rotation status could not be read (refused: kms:GetKeyRotationStatus)."),
+        "dark": ("unknown", "The key could not be described (refused: kms:DescribeKey)."),
+    }
+
+
+def test_a_verdict_whose_resource_is_gone_ends(world: World, judge: Judge) -> None:
+    """A key that is gone has no finding any more."""
+    key = world.key(SHOP, IRELAND, "k1")
+    assert set(judge("key-rotation")) == {"k1"}
+    world.remove(Key, key)
+    assert judge("key-rotation") == {}
+    assert Gap not in world.facts

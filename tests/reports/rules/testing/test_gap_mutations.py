@@ -1,0 +1,156 @@
+"""The examples again, with a gap in place of what each operation told: what is not known is unknown, and never a pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.rules.loader import parse_rule
+from reports.rules.testing.runner import Report, run_examples
+from tests.reports.rules.example_runs import FILES, problems_of
+
+
+@pytest.fixture(scope="module")
+def problems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return problems_of(request, tmp_path_factory.getbasetemp(), with_gaps=True)
+
+
+@pytest.mark.parametrize("rule_id", FILES)
+def test_without_an_answer_the_rule_says_unknown(rule_id: str, problems: dict[str, list[str]]) -> None:
+    """Whatever one operation does not tell makes a rule say unknown, unless it is proved to make no difference."""
+    if problems[rule_id]:
+        pytest.fail("\n".join(problems[rule_id]), pytrace=False)
+
+
+LYING = """-- id: {rule_id}
+-- title: Something
+-- severity: low
+-- why: For the test.
+-- fix: None.
+SELECT {about}_arn AS resource_arn, account_id, region, {about}_arn AS key_arn,
+  CASE WHEN {bad} THEN 'fail' ELSE 'pass' END AS status, 'It is so.' AS reason
+FROM {view}
+"""
+LYING_EXAMPLES = """- cannot: {{unknown: it lies, not_applicable: it lies}}
+- {{name: good, expect: {{k1: pass}}, {good}}}
+- {{name: bad, expect: {{k1: fail}}, {bad}}}
+"""
+SECRET = 'type: "AWS::SecretsManager::Secret"'
+LIARS = {
+    "kms:DescribeKey": (
+        ("key", "coalesce(state, 'Enabled') <> 'Enabled'", "keys"),
+        "keys: [{id: k1}]",
+        "keys: [{id: k1, state: Disabled}]",
+    ),
+    "kms:GetKeyPolicy": (
+        ("key", "NOT coalesce(delegates_to_iam, true)", "keys"),
+        "keys: [{id: k1}]",
+        "keys: [{id: k1, policy: []}]",
+    ),
+    "kms:ListGrants": (
+        ("key", "coalesce(grants, 0) > 0", "keys"),
+        "keys: [{id: k1}]",
+        'keys: [{id: k1, grants: [{id: g1, grantee_principal: "{outside}"}]}]',
+    ),
+    "kms:ListResourceTags": (
+        ("key", "coalesce(tags['Owner'], 'x') = ''", "keys"),
+        "keys: [{id: k1, tags: {Owner: x}}]",
+        'keys: [{id: k1, tags: {Owner: ""}}]',
+    ),
+    "kms:GetKeyRotationStatus": (
+        ("key", "coalesce(rotation, 'on') = 'off'", "keys"),
+        "keys: [{id: k1}]",
+        "keys: [{id: k1, rotation: off}]",
+    ),
+    "kms:GetKeyLastUsage": (
+        ("key", "last_use = 'never used'", "keys"),
+        "keys: [{id: k1, last_use: {used_at: 2026-11-01, operation: Decrypt}}]",
+        "keys: [{id: k1, last_use: {never: true}}]",
+    ),
+    "kms:ListAliases": (
+        ("key", "len(aliases) = 0", "keys"),
+        "keys: [{id: k1, aliases: [alias/a]}]",
+        "keys: [{id: k1}]",
+    ),
+    "secretsmanager:ListSecrets": (
+        ("key", "used_by = 0", "keys"),
+        f"keys: [{{id: k1}}], resources: [{{id: r1, {SECRET}, key: k1}}]",
+        "keys: [{id: k1}]",
+    ),
+    "secretsmanager:GetResourcePolicy": (
+        ("resource", "resource_arn IN (SELECT resource_arn FROM resource_policies WHERE has_policy)", "resources"),
+        f"resources: [{{id: k1, {SECRET}, class: aws_managed}}]",
+        f"resources: [{{id: k1, {SECRET}, class: aws_managed, policy: []}}]",
+    ),
+    "s3:GetEncryptionConfiguration": (
+        (
+            "resource",
+            "resource_arn NOT IN (SELECT resource_arn FROM key_usage WHERE key_class IN ('customer', 'unknown'))",
+            "resources",
+        ),
+        'keys: [{id: k2}], resources: [{id: k1, type: "AWS::S3::Bucket", key: k2}]',
+        'resources: [{id: k1, type: "AWS::S3::Bucket", class: aws_owned}]',
+    ),
+    "cloudtrail:GetTrailStatus": (
+        ("trail", "NOT coalesce(logging, true)", "(SELECT *, home_region AS region FROM trails)"),
+        "trails: [{id: k1}]",
+        "trails: [{id: k1, status: {logging: false}}]",
+    ),
+}
+
+
+HONEST = """-- id: honest
+-- title: Keys have few grants
+-- severity: low
+-- why: For the test.
+-- fix: None.
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
+  CASE WHEN grants IS NULL THEN 'unknown' WHEN grants > 0 THEN 'fail' WHEN grants = 0 THEN 'pass' ELSE 'unknown' END AS status,
+  'It has ' || coalesce(grants, 0) || ' grants.' AS reason
+FROM keys
+"""
+
+
+HONEST_EXAMPLES = """- cannot: {not_applicable: it always applies}
+- {name: none, expect: {k1: pass}, keys: [{id: k1, state: Disabled, rotation: off}]}
+- {name: one, expect: {k1: fail}, keys: [{id: k1, grants: [{id: g1, grantee_principal: "{outside}"}]}]}
+- {name: refused, expect: {k1: unknown}, keys: [{id: k1}], gaps: [{action: kms:ListGrants, subject: k1}]}
+"""
+
+
+def lying(action: str) -> str:
+    return "lying-" + action.replace(":", "-").lower()
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """What came of the liars, and of one that is honest."""
+    folder = tmp_path_factory.mktemp("rules")
+    files = {"honest": (HONEST, HONEST_EXAMPLES)}
+    for action, ((about, bad, view), good_facts, bad_facts) in LIARS.items():
+        files[lying(action)] = (
+            LYING.format(rule_id=lying(action), about=about, bad=bad, view=view),
+            LYING_EXAMPLES.format(good=good_facts, bad=bad_facts),
+        )
+    rules = []
+    for rule_id, (query, examples) in files.items():
+        source = folder / f"{rule_id}.sql"
+        source.write_text(query, encoding="utf-8")
+        source.with_name(f"{rule_id}.examples.yaml").write_text(examples, encoding="utf-8")
+        rules.append(parse_rule(str(source), query))
+    return {report.rule.rule_id: report for report in run_examples(rules, with_gaps=True)}
+
+
+@pytest.mark.parametrize("action", LIARS)
+def test_a_rule_that_takes_the_unknown_for_good_is_caught(action: str, planted: dict[str, Report]) -> None:
+    """A rule that passes (or fails) what could not be read is told with file, example, operation and what was expected."""
+    report = planted[lying(action)]
+    caught = [problem for problem in report.problems if f"without {action}, expected k1 to be unknown" in problem]
+    assert caught, report.problems
+    assert f"{lying(action)}.examples.yaml:" in caught[0]
+    assert any(": good: " in problem or ": bad: " in problem for problem in caught)
+
+
+def test_an_honest_rule_may_ignore_what_it_does_not_ask(planted: dict[str, Report]) -> None:
+    """What makes no difference to a rule may be missing: it goes on as before, and that is proved by crossing."""
+    assert planted["honest"].problems == []
+    assert planted["honest"].gaps > 10

@@ -1,0 +1,457 @@
+"""What vendor profiles say of keys: each verdict from a small ledger, and that what is not known is never a verdict."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from models.base import canonical_json, content_hash
+from models.store.policy_canonical import canonical_policy
+from models.tables import (
+    IamInlinePolicy,
+    IamListing,
+    IamPrincipal,
+    Key,
+    KeyMetadata,
+    Tag,
+    Trail,
+    TrailListing,
+    TrailSelector,
+    TrailShadow,
+    TrailStatus,
+)
+from reports.mart.connection import connect
+from reports.refresh import refresh
+from reports.vendors.cli import check as check_command
+from reports.vendors.cli import exit_code
+from tests.reports.ledger_builder import FIRST_NIGHT, World, root_statement, settings_of
+from tests.reports.rules.conftest import IRELAND, SHOP
+
+OHIO, OREGON = "us-east-2", "us-west-2"
+CHECKMARX, CERBY = "754581900792", "749452252575"
+CERBY_ROLE = f"arn:aws:iam::{CERBY}:role/production-kms-byo-key-access-role"
+ROLE = f"arn:aws:iam::{SHOP}:role/Vendor"
+USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+GRANT = ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"]
+VAULT = ["kms:Encrypt", "kms:Decrypt", "kms:GetPublicKey", "kms:DescribeKey"]
+ONLY_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+NAME = "11111111-0000-4000-8000-000000000001"
+Check = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def check(world: World, tmp_path: Path) -> Check:
+    """Crawl, refresh, and return the checks of one use of a profile, keys first."""
+
+    def checked(
+        name: str, use: dict[str, Any] | None = None, *, crawl: bool = True, **vendors: Any
+    ) -> list[dict[str, Any]]:
+        if crawl:
+            world.crawl()
+        path = tmp_path / "mart.duckdb"
+        profiles = {} if use is None else {"profiles": {name: use}}
+        refresh(settings_of(database=world.url, report={"mart": path}, vendors={**profiles, **vendors}))
+        with connect(path) as connection:
+            cursor = connection.execute(
+                "SELECT * FROM vendor_checks WHERE profile = ? ORDER BY kind DESC, region, key_arn, about", [name]
+            )
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    return checked
+
+
+def allow(sid: str, principal: Any, actions: list[str] | str, **more: Any) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*", **more}
+
+
+def checkmarx(*more: dict[str, Any], grant: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The policy of the vendor's document, and more statements."""
+    vendor = {"AWS": f"arn:aws:iam::{CHECKMARX}:root"}
+    grants = allow("grants", vendor, GRANT, Condition=ONLY_AWS) if grant is None else grant
+    return [root_statement(SHOP), allow("use", vendor, USE), *([grants] if grants else []), *more]
+
+
+def role(world: World, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
+    """The account's IAM was read, and has a role."""
+
+    def kept(document: dict[str, Any]) -> bytes:
+        text = orjson.dumps(document).decode()
+        digest = content_hash(canonical_policy(text))
+        world.policies[digest] = (canonical_policy(text), text)
+        return digest
+
+    world.outcomes[SHOP, "global"] = ("complete", None)
+    world.add(IamListing, account_id=SHOP)
+    values = {"account_id": SHOP, "type": "role", "path": "/"}
+    name = "PlerionApplianceRole" if tags else "Vendor"
+    arn = f"arn:aws:iam::{SHOP}:role/{name}"
+    document = {"Version": "2012-10-17", "Statement": [trust]}
+    world.add(IamPrincipal, arn=arn, name=name, policy_hash=kept(document), **values)
+    for number, statement in enumerate(policies):
+        digest = kept({"Version": "2012-10-17", "Statement": [statement]})
+        world.add(IamInlinePolicy, owner_arn=arn, name=f"kms{number}", account_id=SHOP, policy_hash=digest)
+    for tag, value in tags.items():
+        world.add(Tag, resource_arn=arn, tag_key=tag, tag_value=value)
+
+
+def assume(principal: str = CERBY_ROLE, **condition: Any) -> dict[str, Any]:
+    asks = condition or {"Condition": {"StringEquals": {"sts:ExternalId": "w-1"}}}
+    return {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole", **asks}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["verdict"] for row in rows if row["kind"] == "key"]
+
+
+def findings(rows: list[dict[str, Any]]) -> set[str]:
+    return {row["about"] for row in rows if row["kind"] == "finding" and row["verdict"] != "unknown"}
+
+
+# -- Checkmarx One: an account that the key policy names
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict", "words"),
+    [
+        (checkmarx(), "accessible", "can use it as the profile asks"),
+        (checkmarx(grant={}), "blocked_by_policy", "lacks kms:CreateGrant, kms:ListGrants and kms:RevokeGrant"),
+        (checkmarx(allow("all", {"AWS": CHECKMARX}, "kms:*")), "over_shared", "more than the profile asks"),
+        (checkmarx(grant=allow("grants", {"AWS": CHECKMARX}, GRANT)), "over_shared", "GrantIsForAWSResource is true"),
+        (checkmarx(allow("other", {"AWS": "999900001111"}, "kms:Decrypt")), "over_shared", "Others than the vendor"),
+        (
+            checkmarx({**allow("no", {"AWS": CHECKMARX}, "kms:Decrypt"), "Effect": "Deny"}),
+            "blocked_by_policy",
+            "which statement no denies",
+        ),
+        ("no JSON", "unknown", "not known"),
+        (None, "unknown", "kms:GetKeyPolicy was refused"),
+    ],
+)
+def test_an_account_and_a_key_policy(world: World, check: Check, policy: Any, verdict: str, words: str) -> None:
+    """Sharing is judged as a whole: use, grants for AWS resources only, nothing more, nobody else; else it is unknown."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=policy)
+    if policy is None:
+        world.gap(SHOP, IRELAND, "kms:GetKeyPolicy", arn, "key_policy")
+    [row] = [row for row in check("checkmarx-one", {"keys": [arn]}) if row["kind"] == "key"]
+    assert (row["verdict"], words in row["reason"]) == (verdict, True), row["reason"]
+    if verdict == "blocked_by_policy":
+        assert f"arn:aws:iam::{CHECKMARX}:root" in row["statement"]
+
+
+def test_a_condition_that_nobody_knows_is_unknown(world: World, check: Check) -> None:
+    """A use that is let in through one service only is neither accessible nor blocked."""
+    policy = checkmarx()
+    policy[1]["Condition"] = {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
+    arn = world.key(SHOP, IRELAND, NAME, policy=policy)
+    assert verdicts(check("checkmarx-one", {"keys": [arn]})) == ["unknown"]
+
+
+def test_a_key_stops_being_shared(world: World, check: Check) -> None:
+    """The night after, it is broken: since that run, with both statements to put back."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
+    world.crawl()
+    world.policy(arn, [root_statement(SHOP)])
+    [row] = [row for row in check("checkmarx-one", {"keys": [arn]}) if row["kind"] == "key"]
+    assert row["verdict"] == "broken"
+    assert row["since"] == (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
+    statements = json.loads(f"[{row['statement']}]")
+    assert [one["Sid"] for one in statements] == ["Allow use of the key", "Allow attachment of persistent resources"]
+
+
+def test_disabled_pending_and_deleted_have_dates(world: World, check: Check) -> None:
+    """Disabled counts seven days from what was seen, pending deletion goes by its date, a deleted key is told as gone."""
+    disabled, going, gone = (
+        world.key(SHOP, IRELAND, f"11111111-0000-4000-8000-00000000000{number}", policy=checkmarx())
+        for number in (1, 2, 3)
+    )
+    database = world.database(SHOP, IRELAND, "scans", status="inaccessible-encryption-credentials-recoverable")
+    world.uses(database, disabled)
+    world.crawl()
+    world.change(KeyMetadata, disabled, state="Disabled", enabled=False)
+    due = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
+    world.change(KeyMetadata, going, state="PendingDeletion", enabled=False, deletion_date=due)
+    world.remove(Key, gone)
+    rows = {
+        row["key_arn"]: row for row in check("checkmarx-one", {"keys": [disabled, going, gone]}) if row["kind"] == "key"
+    }
+    assert {row["verdict"] for row in rows.values()} == {"broken"}
+    second = (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
+    assert rows[disabled]["deadline"] == second + dt.timedelta(days=7)
+    assert "scans is inaccessible-encryption-credentials-recoverable" in rows[disabled]["reason"]
+    assert rows[going]["deadline"] == due.replace(tzinfo=None)
+    assert rows[gone]["since"] == second
+    assert "gone" in rows[gone]["reason"]
+
+
+def test_properties_and_region_are_findings(world: World, check: Check) -> None:
+    """A key of another kind or place is told beside its verdict."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx(), multi_region=True, origin="EXTERNAL")
+    rows = check("checkmarx-one", {"keys": [arn], "parameters": {"tenant_region": OHIO}})
+    assert findings(rows) == {"multi_region", "origin", "region"}
+
+
+def test_an_alias_that_moved_under_a_cache(world: World, check: Check) -> None:
+    """ElastiCache stays with the old key, which is a finding as long as a cache uses it."""
+    old = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
+    new = world.key(SHOP, IRELAND, NAME[:-1] + "2", policy=checkmarx())
+    world.alias("alias/cache", old)
+    cache = f"arn:aws:elasticache:{IRELAND}:{SHOP}:replicationgroup:scans"
+    world.resource(cache, "AWS::ElastiCache::ReplicationGroup", "scans", account_id=SHOP, region=IRELAND)
+    world.uses(cache, old)
+    world.crawl()
+    world.alias("alias/cache", new)
+    use = {"keys": ["alias/cache"]}
+    rows = check("checkmarx-one", use)
+    assert [row["key_arn"] for row in rows if row["about"] == "alias_moved"] == [old]
+    world.uses(cache, new)
+    assert "alias_moved" not in findings(check("checkmarx-one", use))
+
+
+def test_without_settings_the_document_finds_keys(world: World, check: Check) -> None:
+    """The vendor's account in a policy is enough; without one the profile says that it is not configured."""
+    [row] = check("checkmarx-one")
+    assert (row["kind"], row["verdict"]) == ("profile", "not_configured")
+    arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
+    rows = check("checkmarx-one")
+    assert [(row["key_arn"], row["verdict"]) for row in rows if row["kind"] == "key"] == [(arn, "accessible")]
+
+
+# -- Cerby: a role, a multi-Region key
+
+
+def vault(world: World, *, replicas: tuple[str, ...] = (OREGON,), **values: Any) -> list[str]:
+    """A multi-Region key in Ohio with replicas."""
+    world.account(SHOP, "Shop", IRELAND, OHIO, OREGON)
+    arns = [f"arn:aws:kms:{region}:{SHOP}:key/mrk-1" for region in (OHIO, *replicas)]
+    about = {"multi_region": True, "primary_arn": arns[0], "replica_arns": json.dumps(arns[1:]), "key_spec": "RSA_4096"}
+    for region, kind in ((OHIO, "PRIMARY"), *((region, "REPLICA") for region in replicas)):
+        world.key(SHOP, region, "mrk-1", multi_region_type=kind, rotation="not_applicable", **{**about, **values})
+    world.alias("alias/vault", arns[0])
+    return arns
+
+
+CERBY_USE = {"keys": ["alias/vault"], "parameters": {"role_name": "Vendor"}}
+
+
+def test_a_vault_as_its_vendor_wants_it(world: World, check: Check) -> None:
+    """Primary and replica are accessible through the role, and nothing is wrong."""
+    arns = vault(world)
+    role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
+    rows = check("cerby", CERBY_USE)
+    assert verdicts(rows) == ["accessible", "accessible"]
+    assert findings(rows) == set()
+
+
+@pytest.mark.parametrize(
+    ("trust", "policy", "verdict", "found"),
+    [
+        (assume(f"arn:aws:iam::{CERBY}:root"), VAULT, "accessible", {"trust_too_wide"}),
+        (assume(Condition={}), VAULT, "accessible", {"external_id_missing"}),
+        (assume(Condition={"StringLike": {"sts:ExternalId": "*"}}), VAULT, "accessible", {"external_id_pattern"}),
+        (assume(f"arn:aws:iam::{SHOP}:root"), VAULT, "blocked_by_policy", {"trust_missing"}),
+        (assume(), VAULT[:2], "blocked_by_policy", {"role_actions_missing"}),
+        (assume(), ["kms:*"], "over_shared", {"role_actions_beyond"}),
+        (assume(), [], "blocked_by_policy", {"role_policy_missing"}),
+    ],
+)
+def test_a_role_that_is_not_as_asked(  # noqa: PLR0917 - a row of the table above
+    world: World, check: Check, trust: dict[str, Any], policy: list[str], verdict: str, found: set[str]
+) -> None:
+    """Trust, external id and actions are findings on the role; what keeps the vendor out is the key's verdict too."""
+    arns = vault(world)
+    role(world, trust, *([{"Effect": "Allow", "Action": policy, "Resource": arns}] if policy else []))
+    rows = check("cerby", CERBY_USE)
+    assert verdicts(rows) == [verdict, verdict]
+    assert findings(rows) == found
+
+
+def test_a_vault_without_replica_of_a_weak_key(world: World, check: Check) -> None:
+    """The missing replica is wrong; RSA_2048 works, and the vendor recommends another."""
+    arns = vault(world, replicas=(), key_spec="RSA_2048")
+    role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
+    rows = {row["about"]: row for row in check("cerby", CERBY_USE)}
+    assert rows["access"]["verdict"] == "accessible"
+    assert OREGON in rows["replica_missing"]["reason"]
+    assert rows["key_spec"]["verdict"] == "advice"
+
+
+@pytest.mark.parametrize(
+    ("exclude", "listed", "logs", "verdict", "words"),
+    [
+        (False, True, True, None, ""),
+        (True, True, True, "advice", "No trail records the calls of KMS: audit leaves KMS out."),
+        (False, True, False, "advice", "audit is switched off"),
+        (False, True, None, "unknown", "is not known"),
+        (False, False, True, "unknown", "the trails were never listed there"),
+    ],
+)
+def test_whether_the_use_of_the_keys_is_logged(  # noqa: PLR0917 - a row of the table above
+    world: World, check: Check, exclude: bool, listed: bool, logs: bool | None, verdict: str | None, words: str
+) -> None:
+    """The vendor suggests it: what a trail leaves out is advice, what nobody told is not known."""
+    arns = vault(world)
+    role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
+    region = arns[0].split(":")[3]
+    trail_arn = f"arn:aws:cloudtrail:{region}:{SHOP}:trail/audit"
+    for each in {arn.split(":")[3] for arn in arns} if listed else ():
+        world.add(TrailListing, account_id=SHOP, region=each)
+        if each != region:
+            described = {"name": "audit", "home_region": region, "is_multi_region": True}
+            world.add(TrailShadow, account_id=SHOP, region=each, trail_arn=trail_arn, **described)
+    if listed:
+        where = {"account_id": SHOP, "region": region, "home_region": region}
+        world.add(Trail, trail_arn=trail_arn, name="audit", is_multi_region=True, **where)
+        if logs is not None:
+            world.add(TrailStatus, trail_arn=trail_arn, logging=logs)
+        excluded = ["kms.amazonaws.com"] if exclude else []
+        selectors = {"EventSelectors": [{"ExcludeManagementEventSources": excluded}], "AdvancedEventSelectors": []}
+        world.add(TrailSelector, trail_arn=trail_arn, selectors=canonical_json(selectors))
+    found = [row for row in check("cerby", CERBY_USE) if row["about"] == "logging"]
+    assert {row["verdict"] for row in found} == ({verdict} if verdict else set())
+    assert len(found) == (2 if verdict else 0)
+    assert all(words in row["reason"] for row in found)
+
+
+def test_iam_that_was_not_read_is_no_verdict(world: World, check: Check) -> None:
+    """Without IAM it is not known what the role may do; with it, a role that is missing blocks."""
+    vault(world)
+    rows = check("cerby", CERBY_USE)
+    assert verdicts(rows) == ["unknown", "unknown"]
+    assert exit_code(rows, "high") == 3
+    role(world, assume())
+    world.remove(IamPrincipal, ROLE)
+    rows = check("cerby", CERBY_USE)
+    assert verdicts(rows) == ["blocked_by_policy", "blocked_by_policy"]
+    assert findings(rows) == {"role_missing"}
+    assert exit_code(rows, "high") == 1
+
+
+def test_an_edit_of_a_protected_key_is_told_with_before_and_after(world: World, check: Check) -> None:
+    """The vendor does not notice: a disabled key is broken, and the edit is critical with what was before."""
+    arns = vault(world)
+    role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
+    world.crawl()
+    world.change(KeyMetadata, arns[0], state="Disabled", enabled=False)
+    rows = check("cerby", CERBY_USE)
+    assert verdicts(rows) == ["broken", "accessible"]
+    [edit] = [row for row in rows if row["about"] == "protected_key_edited"]
+    assert (edit["severity"], edit["evidence"]) == ("critical", "before: Enabled\nafter: Disabled")
+
+
+# -- Plerion: tags and delegation
+
+
+def appliance(world: World, mode: str) -> None:
+    """The appliance's role with the policy of a mode."""
+    operator, value = {
+        "ALL_KEYS": ("StringNotEqualsIgnoreCase", "Denied"),
+        "SELECTED_KEYS": ("StringEqualsIgnoreCase", "Granted"),
+    }[mode]
+    statement = {
+        "Effect": "Allow",
+        "Action": [*USE, "kms:CreateGrant"],
+        "Resource": "arn:aws:kms:*:*:key/*",
+        "Condition": {operator: {"aws:ResourceTag/PlerionAccess": value}},
+    }
+    role(world, assume(f"arn:aws:iam::{SHOP}:root"), statement, PlerionApplianceRole="True")
+
+
+def tagged(tag: str, value: str) -> dict[str, Any]:
+    return {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}", f"aws:PrincipalTag/{tag}": value}}
+
+
+OWN = [
+    allow(
+        "decrypt", {"AWS": "*"}, ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey", "kms:DescribeKey"],
+        Condition=tagged("PlerionApplianceRole", "True"),
+    ),
+    allow(
+        "metadata", {"AWS": "*"}, ["kms:Describe*", "kms:List*", "kms:Get*"],
+        Condition=tagged("RolePurpose", "PlerionAccess"),
+    ),
+]  # fmt: skip
+CLOSED = [allow("analysts", {"AWS": f"arn:aws:iam::{SHOP}:role/Analyst"}, USE)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "tags", "policy", "verdict"),
+    [
+        ("ALL_KEYS", {}, "default", "accessible"),
+        ("ALL_KEYS", {"PlerionAccess": "Denied"}, "default", "denied_by_tag"),
+        ("ALL_KEYS", {"PlerionAccess": "dENIED"}, "default", "denied_by_tag"),
+        ("ALL_KEYS", {"PlerionAccess": "Denied"}, OWN, "over_shared"),
+        ("ALL_KEYS", {"plerionaccess": "Denied"}, "default", "unknown"),
+        ("ALL_KEYS", {}, CLOSED, "blocked_by_policy"),
+        ("ALL_KEYS", {}, OWN, "accessible"),
+        ("SELECTED_KEYS", {}, "default", "not_selected"),
+        ("SELECTED_KEYS", {"PlerionAccess": "granted"}, "default", "accessible"),
+        ("SELECTED_KEYS", {"plerionaccess": "Granted"}, "default", "not_selected"),
+        ("SELECTED_KEYS", {"PlerionAccess": "yes"}, "default", "not_selected"),
+        ("SELECTED_KEYS", {"PlerionAccess": "Granted"}, CLOSED, "blocked_by_policy"),
+        ("SELECTED_KEYS", {"PlerionAccess": "Granted"}, OWN, "accessible"),
+    ],
+)
+@pytest.mark.parametrize("configured", [True, False])
+def test_tags_and_delegation(  # noqa: PLR0917 - a row of the table above
+    world: World, check: Check, mode: str, tags: dict[str, str], policy: Any, verdict: str, configured: bool
+) -> None:
+    """The mode comes from the settings or from the role's policy; a tag does not help where the policy delegates nothing."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=policy)
+    world.tag(arn, **tags)
+    appliance(world, mode)
+    use = {"accounts": [SHOP], "parameters": {"mode": mode}} if configured else None
+    [row] = [row for row in check("plerion", use) if row["kind"] == "key"]
+    assert row["verdict"] == verdict, row["reason"]
+    if verdict == "blocked_by_policy":
+        assert [one["Sid"].split()[1] for one in json.loads(f"[{row['statement']}]")] == [
+            "PlerionApplianceRole",
+            "PlerionAccessRole",
+        ]
+
+
+def test_a_mode_that_is_not_the_roles(world: World, check: Check) -> None:
+    """The settings say one mode, the role's policy has the other: the vendor reaches other keys than meant."""
+    world.key(SHOP, IRELAND, NAME)
+    appliance(world, "ALL_KEYS")
+    rows = check("plerion", {"accounts": [SHOP], "parameters": {"mode": "SELECTED_KEYS"}})
+    assert verdicts(rows) == ["over_shared"]
+    assert findings(rows) == {"mode"}
+
+
+def test_tags_that_were_refused_are_unknown(world: World, check: Check) -> None:
+    """A key whose tags could not be read is neither denied nor accessible."""
+    arn = world.key(SHOP, IRELAND, NAME)
+    world.gap(SHOP, IRELAND, "kms:ListResourceTags", arn, "key_policy")
+    appliance(world, "ALL_KEYS")
+    [row] = [row for row in check("plerion", {"accounts": [SHOP]}) if row["kind"] == "key"]
+    assert row["verdict"] == "unknown"
+    assert "kms:ListResourceTags was refused" in row["reason"]
+
+
+def test_the_command_tells_verdicts_and_ends_with_them(world: World, check: Check, tmp_path: Path) -> None:
+    """`check` prints what is wrong with what to do, JSON has everything, and the exit code follows severity."""
+    arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx(grant={}))
+    check("checkmarx-one", {"keys": [arn]})
+    config = tmp_path / "kmsledger.yaml"
+    config.write_text(f"report: {{mart: '{tmp_path / 'mart.duckdb'}'}}\n")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(check_command, [*arguments, "--config", str(config)])
+
+    told = run("checkmarx-one")
+    assert told.exit_code == 1
+    assert "blocked by policy" in told.output
+    assert "What to do: Add to the key policy" in told.output
+    assert run("checkmarx-one", "--fail-on", "never").exit_code == 0
+    answer = json.loads(run("--format", "json").output)
+    assert answer["format"] == "kmsledger.vendor-checks/1"
+    assert {row["profile"] for row in answer["checks"]} == {"checkmarx-one", "cerby", "plerion"}
+    assert run("nobody").exit_code == 2
