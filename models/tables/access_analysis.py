@@ -58,7 +58,7 @@ class AccessVerdict(Base):
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     n: Mapped[int] = mapped_column(Integer, primary_key=True)
     access: Mapped[str]
-    """One of reports.access.engine.model.Access; always ``external`` for a foreign account: parties are resolved at query time."""
+    """One of reports.access.engine.model.Access; always ``external`` for foreign accounts: parties are resolved later."""
     principal: Mapped[str]
     principal_account: Mapped[str | None]
     operations: Mapped[str]
