@@ -1,4 +1,4 @@
-"""Who can use which key, for a large estate: the first analysis of everything, and the one after a policy changed.
+"""Who can use which key, for a large organization: the first analysis of everything, and the one after a policy changed.
 
 1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of the kinds that services and people make.
 """
@@ -99,7 +99,7 @@ def _fill(connection: Connection, keys: int) -> None:
     _write(connection, KeyGrant, (grant for n in numbers for grant in _grants(n)))
 
 
-_VERSION: dict[str, Any] = {"valid_from": 1, "valid_to": None, "content": b"0" * 16}
+_VERSION: dict[str, Any] = {"valid_from": 1, "valid_to": None, "content_hash": b"0" * 16}
 _METADATA = {
     "manager": "CUSTOMER",
     "state": "Enabled",

@@ -22,7 +22,7 @@ from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import Parameters
 from models.store.engine import connect
 from models.tables.keys import Key, KeyGrant
-from models.tables.runs import Run, ScopeRun
+from models.tables.runs import Run, ScopeCoverage
 
 LOOK = 0.2
 """Seconds between two looks at the processes' memory."""
@@ -120,9 +120,11 @@ def _told(engine: Engine) -> dict[str, Any]:
         run = connection.execute(
             select(Run.started_at, Run.status, Run.calls, Run.scopes, Run.gaps).where(Run.run_id == last)
         ).one()
-        here = ScopeRun.run_id == last
+        here = ScopeCoverage.run_id == last
         ends = connection.execute(
-            select(ScopeRun.account_id, func.max(ScopeRun.finished_at)).where(here).group_by(ScopeRun.account_id)
+            select(ScopeCoverage.account_id, func.max(ScopeCoverage.finished_at))
+            .where(here)
+            .group_by(ScopeCoverage.account_id)
         )
         known_keys = select(func.count()).select_from(Key).where(Key.valid_to.is_(None))
         known_grants = select(func.count()).select_from(KeyGrant).where(KeyGrant.valid_to.is_(None))
@@ -131,7 +133,7 @@ def _told(engine: Engine) -> dict[str, Any]:
             "calls": run.calls,
             "scopes": run.scopes,
             "gaps": run.gaps,
-            "retries": connection.execute(select(func.sum(ScopeRun.retries)).where(here)).scalar_one() or 0,
+            "retries": connection.execute(select(func.sum(ScopeCoverage.retries)).where(here)).scalar_one() or 0,
             "keys": connection.execute(known_keys).scalar_one(),
             "grants": connection.execute(known_grants).scalar_one(),
             "finished": {account: (end - run.started_at).total_seconds() for account, end in ends if end is not None},

@@ -30,12 +30,12 @@ from models.store.scd2_merge import Batch, Merged, merge
 from models.store.staging import stage_rows
 from models.tables import Base
 from models.tables.keys import PolicyDocument
-from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 from tests import postgres
 
 ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
-COVERAGE = Base.metadata.tables[ScopeRun.__tablename__]
+COVERAGE = Base.metadata.tables[ScopeCoverage.__tablename__]
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Ledger:
         coverage = {"run_id": run, "account_id": f"{scope:012d}", "region": "eu-west-1", "outcome": Outcome.COMPLETE}
         with night.spent.measured(), self.engine.begin() as connection:
             night.merged += merge(connection, run, batch)
-            connection.execute(insert(ScopeRun), coverage)
+            connection.execute(insert(ScopeCoverage), coverage)
 
     def end(self, changed: int) -> None:
         """Count in the tables what the night wrote."""

@@ -53,7 +53,7 @@ class Year:
                     for night in range(2, self.nights + 1):
                         self._insert(database, table, night)
             database.execute(
-                f"INSERT INTO key_last_use_asked (key_arn, account_id, region, asked_at, run_id) "
+                f"INSERT INTO key_last_use_poll (key_arn, account_id, region, polled_at, run_id) "
                 f"SELECT {KEY.format(i='n')}, {ACCOUNT.format(i='n')}, {REGION.format(i='n')}, "
                 f"'2026-01-01 00:00:00.000000', {self.nights} FROM number WHERE n < {self.keys}"
             )
@@ -75,8 +75,8 @@ class Year:
         """Give the policies of the past the analyses that today's have; comes after the first assessment."""
         with _open(self.path) as database:
             database.execute(
-                "INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content) "
-                "SELECT p.key_arn, a.analysis_id, p.valid_from, p.valid_to, a.content "
+                "INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash) "
+                "SELECT p.key_arn, a.analysis_id, p.valid_from, p.valid_to, a.content_hash "
                 "FROM key_policy p JOIN key_analysis a ON a.key_arn = p.key_arn AND a.valid_to IS NULL "
                 "WHERE p.valid_to IS NOT NULL ORDER BY p.version_id"
             )
@@ -86,10 +86,12 @@ class Year:
             )
             # The state of the assessment names the last version: it is another one now.
             last = database.execute(
-                "SELECT version_id, key_arn || ' ' || lower(hex(content)) || ' ' || valid_from FROM key_analysis "
+                "SELECT version_id, key_arn || ' ' || lower(hex(content_hash)) || ' ' || valid_from FROM key_analysis "
                 "ORDER BY version_id DESC LIMIT 1"
             ).fetchone()
-            database.execute("UPDATE access_state SET version_id = ?, identity = ? WHERE name = 'key_analysis'", last)
+            database.execute(
+                "UPDATE analysis_watermark SET version_id = ?, identity = ? WHERE name = 'key_analysis'", last
+            )
             database.commit()
 
     def night(self) -> int:
@@ -103,7 +105,7 @@ class Year:
                 if table.salt is not None:
                     written += self._end(database, table) + self._insert(database, table, self.nights)
             written += database.execute(
-                f"UPDATE key_last_use_asked SET asked_at = '2026-06-01 00:00:00.000000', run_id = {self.nights} "
+                f"UPDATE key_last_use_poll SET polled_at = '2026-06-01 00:00:00.000000', run_id = {self.nights} "
                 f"WHERE key_arn IN (SELECT {KEY.format(i='n')} FROM number WHERE n < {self.keys} AND n % 100 = 7)"
             ).rowcount
             database.commit()
@@ -121,7 +123,7 @@ class Year:
         if first == 1:
             account = ACCOUNT.format(i="(n * 1000)")
             database.execute(
-                "INSERT INTO account (account_id, name, state, is_management, selection, ou_ids, valid_from, content) "
+                "INSERT INTO account (account_id, name, state, is_management, selection, ou_ids, valid_from, content_hash) "
                 f"SELECT {account}, 'account-' || n, 'ACTIVE', n = 0, 'crawled', 'r-abcd/ou-abcd-' || (n % 20), 1, x'00' "
                 f"FROM number WHERE n < {max(self.keys // 1000, 1)}"
             )
@@ -134,7 +136,7 @@ class Year:
                 (night, f"+{night} days", f"+{night} days"),
             )
             database.execute(
-                "INSERT INTO scope_run (run_id, account_id, region, outcome, calls, retries, gaps) "
+                "INSERT INTO scope_coverage (run_id, account_id, region, outcome, calls, retries, gaps) "
                 f"SELECT {night}, {ACCOUNT.format(i='(n * 250)')}, {REGION.format(i='(n * 250)')}, 'complete', 0, 0, 0 "
                 f"FROM number WHERE n < {self.keys // SCOPE} UNION ALL "
                 f"SELECT {night}, {ACCOUNT.format(i='(n * 1000)')}, 'global', 'complete', 0, 0, 0 "
@@ -168,7 +170,7 @@ class Year:
         if table.salt is not None:
             ends = f"CASE WHEN {ends} <= {self.nights} THEN {ends} END"
         statement = (
-            f'INSERT INTO "{table.name}" ({names}, valid_from, valid_to, content) '
+            f'INSERT INTO "{table.name}" ({names}, valid_from, valid_to, content_hash) '
             f"SELECT {', '.join(columns.values())}, {night}, {ends}, x'00000000000000000000000000000000' "
             f"FROM {self._rows(table, night)} AS r"
         )

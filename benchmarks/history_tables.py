@@ -157,7 +157,7 @@ TABLES = (
             "resource_type": _KINDS,
             "account_id": ACCOUNT,
             "region": REGION,
-            "listed_in": _LISTED,
+            "listing_region": _LISTED,
             "name": "printf('data-%08d', {i})",
             "status": "CASE {v} % 2 WHEN 0 THEN 'available' ELSE 'modifying' END",
             "encryption": "'aws:kms'",
@@ -179,7 +179,7 @@ TABLES = (
         71,
     ),
     YearTable(
-        "key_usage",
+        "resource_key",
         {
             "resource_arn": _RESOURCE,
             "role": "'storage'",

@@ -194,7 +194,8 @@ def _cookbook(settings: Settings) -> Process:
     process = Process()
     given = {"vendor": "999000000000"}
     _, rows = ask(
-        settings.report.mart, "SELECT key_arn FROM keys WHERE used_by > 0 ORDER BY key_arn LIMIT 1 OFFSET 500"
+        settings.report.mart,
+        "SELECT key_arn FROM keys WHERE dependent_resources > 0 ORDER BY key_arn LIMIT 1 OFFSET 500",
     )
     given["key"] = next(iter(rows))[0]
     for recipe in recipes():

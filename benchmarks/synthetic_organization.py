@@ -88,7 +88,7 @@ class Estate:
         batch.add(
             KeyRotation,
             key_arn=arn,
-            status="on",
+            status="enabled",
             reason=None,
             period_days=365 - version(41),
             next_rotation_at=START + dt.timedelta(days=200 + key % 100),

@@ -212,7 +212,7 @@ def _recorded(
             below = step.record(subject, item, batch)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             said = f"an item of {step.operation} is not as the API's model says: {type(error).__name__}: {error}"
-            malformed = malformed or AwsError(Cause.MALFORMED, "MalformedItem", said)
+            malformed = malformed or AwsError(Cause.INVALID_RESPONSE, "MalformedItem", said)
         else:
             if below is not None:
                 found.append(below)
@@ -229,7 +229,9 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
         root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
         more = operation.paging is not None and page.get(operation.paging.receive)
         if page.get(root) is None and not more:
-            raise AwsError(Cause.MALFORMED, "MissingMember", f"the answer of {operation} has no {operation.items}")
+            raise AwsError(
+                Cause.INVALID_RESPONSE, "MissingMember", f"the answer of {operation} has no {operation.items}"
+            )
         return []
     return found if isinstance(found, list) else [found]
 

@@ -357,7 +357,9 @@ class Regions:
             for region in page.get(operation.items) or ()
         ]
         if not found:
-            raise AwsError(Cause.MALFORMED, "MissingMember", f"{operation} listed no region; every account has some")
+            raise AwsError(
+                Cause.INVALID_RESPONSE, "MissingMember", f"{operation} listed no region; every account has some"
+            )
         return found
 
     def _selected(self, statuses: Mapping[str, str]) -> tuple[FoundRegion, ...]:

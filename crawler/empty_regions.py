@@ -12,13 +12,13 @@ from models.base import Facet
 from models.store.engine import explained
 from models.tables.keys import Alias, CustomKeyStore, Key
 from models.tables.resources import Resource
-from models.tables.runs import Gap, Outcome, Run, ScopeRun
+from models.tables.runs import Gap, Outcome, Run, ScopeCoverage
 
 PLACES: Mapping[type[Facet], str] = {
     Key: "region",
     Alias: "region",
     CustomKeyStore: "region",
-    Resource: "listed_in",
+    Resource: "listing_region",
     Gap: "region",
 }
 """What a scope that is not quiet may have, and the column of the region that it was asked in."""
@@ -35,14 +35,14 @@ def quiet_scopes(engine: Engine, days: int) -> dict[tuple[str, str], str]:
         return {}
     now = dt.datetime.now(dt.UTC)
     earliest = now.replace(hour=0, minute=0, second=0, microsecond=0) - dt.timedelta(days=days)
-    scope, run = ScopeRun.__table__.c, Run.__table__.c
+    scope, run = ScopeCoverage.__table__.c, Run.__table__.c
     # Another version may ask for more than the one that found nothing.
     version = select(run.version).order_by(run.run_id.desc()).limit(1).scalar_subquery()
     # The first run of those days bounds what is read of the coverage of all nights.
     first = select(func.min(run.run_id)).where(run.started_at >= earliest).scalar_subquery()
     last_full = (
         select(scope.account_id, scope.region, func.max(scope.run_id).label("run_id"))
-        .join_from(ScopeRun.__table__, Run.__table__, run.run_id == scope.run_id)
+        .join_from(ScopeCoverage.__table__, Run.__table__, run.run_id == scope.run_id)
         .where(
             scope.run_id >= first,
             run.started_at >= earliest,

@@ -19,8 +19,8 @@ from crawler.spec import GLOBAL, Meaning, Scope
 from models.store import crawl_lock
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Alias, Key, KeyMetadata
-from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage
-from models.tables.runs import Gap, Outcome, ScopeRun
+from models.tables.resources import Form, KeyClass, KeyReference, ResourceKey
+from models.tables.runs import Gap, Outcome, ScopeCoverage
 
 _KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0-9-]+)")
 _ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):(alias/[A-Za-z0-9/_-]+)")
@@ -40,20 +40,20 @@ class Reference:
     target_arn: str | None = None
     target_account: str | None = None
     target_region: str | None = None
-    stated_class: KeyClass | None = None
+    declared_class: KeyClass | None = None
     reason: str | None = None
 
 
 def read(raw: Any, scope: Scope) -> Reference:
     """Read a value that is there."""
     if not isinstance(raw, str):
-        return Reference(Form.MALFORMED, str(raw), stated_class=KeyClass.UNKNOWN, reason="not a text")
+        return Reference(Form.MALFORMED, str(raw), declared_class=KeyClass.UNKNOWN, reason="not a text")
     for pattern, form in ((_KEY_ARN, Form.KEY_ARN), (_ALIAS_ARN, Form.ALIAS_ARN)):
         found = pattern.fullmatch(raw)
         if found:
             return Reference(form, raw, raw, found[3], found[2])
     if raw in SENTINELS:
-        return Reference(Form.SENTINEL, raw, stated_class=SENTINELS[raw], reason=f"the service says {raw}")
+        return Reference(Form.SENTINEL, raw, declared_class=SENTINELS[raw], reason=f"the service says {raw}")
     if _ALIAS.fullmatch(raw):
         return _of_scope(Form.ALIAS_NAME, raw, raw, scope)
     if _KEY_ID.fullmatch(raw):
@@ -61,7 +61,7 @@ def read(raw: Any, scope: Scope) -> Reference:
     return Reference(
         Form.MALFORMED,
         raw,
-        stated_class=KeyClass.UNKNOWN,
+        declared_class=KeyClass.UNKNOWN,
         reason="neither a key id, a key ARN, an alias name nor an alias ARN",
     )
 
@@ -71,7 +71,7 @@ def read_omitted(meaning: Meaning, scope: Scope) -> Reference | None:
     if meaning is None:
         return None
     if isinstance(meaning, KeyClass):
-        return Reference(Form.OMITTED, stated_class=meaning)
+        return Reference(Form.OMITTED, declared_class=meaning)
     return _of_scope(Form.OMITTED, None, meaning, scope)
 
 
@@ -96,8 +96,8 @@ class Known:
 
 def resolve(reference: Reference, known: Known) -> tuple[str | None, KeyClass, str | None]:
     """Key ARN, class and reason. Without a complete listing nothing is called gone."""
-    if reference.stated_class is not None:
-        return None, reference.stated_class, reference.reason
+    if reference.declared_class is not None:
+        return None, reference.declared_class, reference.reason
     target = reference.target_arn or ""
     through_alias = ":alias/" in target
     aws_alias = through_alias and ":alias/aws/" in target
@@ -154,18 +154,18 @@ def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | 
     for row, known in references:
         key_arn, key_class, reason = resolve(
             Reference(
-                Form(row["form"]),
-                row["raw"],
+                Form(row["format"]),
+                row["raw_value"],
                 row["target_arn"],
                 row["target_account"],
                 row["target_region"],
-                KeyClass(row["stated_class"]) if row["stated_class"] else None,
+                KeyClass(row["declared_class"]) if row["declared_class"] else None,
                 row["reason"],
             ),
             known,
         )
         batch.add(
-            KeyUsage,
+            ResourceKey,
             resource_arn=row["resource_arn"],
             role=row["role"],
             position=row["position"],
@@ -225,7 +225,7 @@ def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[s
 
 
 def _outcomes(connection: Connection, run_id: int) -> dict[tuple[str, str], str]:
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     rows = connection.execute(
         select(table.c.account_id, table.c.region, table.c.outcome).where(table.c.run_id == run_id)
     )
@@ -244,7 +244,7 @@ def _listing_gaps(connection: Connection) -> set[tuple[str, str, str]]:
 
 def _close_unreferenced(connection: Connection, run_id: int) -> None:
     """A reference that a resource no longer makes uses no key any more."""
-    usage, reference = KeyUsage.table(), KeyReference.table()
+    usage, reference = ResourceKey.table(), KeyReference.table()
     same = and_(*(usage.c[name] == reference.c[name] for name in KeyReference.natural))
     gone = ~exists(select(literal(1)).where(same, reference.c.valid_to.is_(None)))
     connection.execute(update(usage).values(valid_to=run_id).where(usage.c.valid_to.is_(None), gone))

@@ -94,7 +94,7 @@ def _policy(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], bat
 
 def _no_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
     if reason != TO_BE_DELETED:
-        cause = Cause.NOT_ASKED if reason == POLICIES_LEFT_OUT else Cause.REGION_EXCLUDED
+        cause = Cause.DISABLED_BY_CONFIG if reason == POLICIES_LEFT_OUT else Cause.REGION_EXCLUDED
         _not_asked(operation, subject, reason, batch, cause)
 
 
@@ -136,7 +136,7 @@ def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
         resource_type=kind.by_engine.get(str(item.get("Engine")), kind.name),
         account_id=scope.account_id,
         region=place.region,
-        listed_in=scope.region,
+        listing_region=scope.region,
         name=subject.values["title"],
         status=_text(kind.status, item) if kind.status else None,
         encryption=None if encryption == "null" else encryption,
@@ -155,7 +155,7 @@ def references_of(path: KeyPath, item: Mapping[str, Any], place: Scope) -> list[
     shown = _shown(path, item) or ""
     if shown not in path.omitted:
         said = f"the service says {shown!r} and names no key" if path.when else "the service names no key"
-        return [Reference(Form.OMITTED, stated_class=KeyClass.UNKNOWN, reason=said)]
+        return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=said)]
     omitted = read_omitted(path.omitted[shown], place)
     return [] if omitted is None else [omitted]
 
@@ -172,13 +172,13 @@ def _reference(  # noqa: PLR0917 - one fact, spelled out
         resource_arn=arn,
         role=path.role,
         position=position,
-        form=str(reference.form),
+        format=str(reference.form),
         encryption=None if shown == "null" else shown,
-        raw=reference.raw,
+        raw_value=reference.raw,
         target_arn=reference.target_arn,
         target_account=reference.target_account,
         target_region=reference.target_region,
-        stated_class=str(reference.stated_class) if reference.stated_class else None,
+        declared_class=str(reference.declared_class) if reference.declared_class else None,
         reason=reference.reason,
     )
 
@@ -195,9 +195,9 @@ def _tags_complete(subject: Subject, batch: Batch) -> None:
 
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """State that a type's listing arrived whole."""
-    listed_in = subject.scope.region
+    listing_region = subject.scope.region
     for name in {kind.name, *kind.by_engine.values()}:
-        batch.complete(Resource, subject.scope.account_id, listed_in, name)
+        batch.complete(Resource, subject.scope.account_id, listing_region, name)
 
 
 def _excluded(subject: Subject) -> str | None:

@@ -23,7 +23,7 @@ from crawler.worker import Crew, Part, collect_garbage_less, crawl_part, unread
 from crawler.writer import Finished, Packed
 from models.errors import UserError
 from models.store.engine import explained
-from models.tables.runs import Cause, ScopeRun
+from models.tables.runs import Cause, ScopeCoverage
 
 AT_ONCE = 256
 """Scopes that a process holds at a time; its door bounds the calls."""
@@ -120,7 +120,7 @@ class Schedule:
 
 def last_sizes(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:
     """Calls by account and region of the run before this one."""
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     with explained(engine), engine.connect() as connection:
         before = connection.execute(select(func.max(table.c.run_id)).where(table.c.run_id < run_id)).scalar()
         rows = connection.execute(

@@ -19,7 +19,7 @@ from models.store import crawl_lock
 from models.store.engine import explained
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables.keys import KeyLastUseGap
-from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 
 TOGETHER = 50
 """Scopes merged in one transaction at most, when more than one is waiting."""
@@ -51,7 +51,7 @@ class NothingToResumeError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What became of one scope; a row of ``scope_run``."""
+    """What became of one scope; a row of ``scope_coverage``."""
 
     account_id: str
     region: str
@@ -132,8 +132,8 @@ def resume(engine: Engine) -> int:
         crawl_lock.acquire(connection, run_id)
         # What failed is tried again, and writes its coverage again.
         again = (str(Outcome.COMPLETE), str(Outcome.PARTIAL))
-        whole = ScopeRun.region.in_((WHOLE_ACCOUNT, ORGANIZATION)) | ScopeRun.outcome.not_in(again)
-        connection.execute(delete(ScopeRun).where(ScopeRun.run_id == run_id, whole))
+        whole = ScopeCoverage.region.in_((WHOLE_ACCOUNT, ORGANIZATION)) | ScopeCoverage.outcome.not_in(again)
+        connection.execute(delete(ScopeCoverage).where(ScopeCoverage.run_id == run_id, whole))
         connection.execute(
             update(Run)
             .where(Run.run_id == run_id)
@@ -144,8 +144,8 @@ def resume(engine: Engine) -> int:
 
 def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
     """Account and region of the scopes that this run has already saved."""
-    query = select(ScopeRun.account_id, ScopeRun.region).where(
-        ScopeRun.run_id == run_id, ScopeRun.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
+    query = select(ScopeCoverage.account_id, ScopeCoverage.region).where(
+        ScopeCoverage.run_id == run_id, ScopeCoverage.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
     )
     with explained(engine), engine.connect() as connection:
         return frozenset((account, region) for account, region in connection.execute(query))
@@ -163,11 +163,11 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
     for one in finished:
         batch.absorb(one.batch)
     merged = merge(connection, run_id, batch)
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     covered = [one.coverage for one in finished if one.coverage is not None]
     for coverage in covered:
         connection.execute(
-            delete(ScopeRun).where(
+            delete(ScopeCoverage).where(
                 table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
             )
         )
@@ -176,7 +176,7 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
         for coverage in covered
     ]
     if rows:
-        connection.execute(insert(ScopeRun), rows)
+        connection.execute(insert(ScopeCoverage), rows)
     crawl_lock.beat(connection, run_id)
     return merged
 
@@ -204,7 +204,7 @@ def finish(
     Keys that refused to tell their last use count as gaps until they tell it, whether or not this run asked them.
     ``other_calls`` are those that belong to no scope: the organization, sessions, regions, last use.
     """
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     rows = connection.execute(
         select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(table.c.run_id == run_id)
     ).all()

@@ -108,7 +108,7 @@ class Facet(Base):
     version_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True, sort_order=-10)
     valid_from: Mapped[int] = mapped_column(Integer, sort_order=10)
     valid_to: Mapped[int | None] = mapped_column(Integer, sort_order=11)
-    content: Mapped[bytes] = mapped_column(LargeBinary(16), sort_order=12)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(16), sort_order=12)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -150,7 +150,7 @@ class Facet(Base):
     @classmethod
     def value_columns(cls) -> tuple[str, ...]:
         """Natural key and values, without the bookkeeping columns: what a crawler fills in."""
-        own = {"version_id", "valid_from", "valid_to", "content"}
+        own = {"version_id", "valid_from", "valid_to", "content_hash"}
         return tuple(column.name for column in cls.table().columns if column.name not in own)
 
 

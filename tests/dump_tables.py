@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from models.tables import facets
-from models.tables.runs import Run, ScopeRun
+from models.tables.runs import Run, ScopeCoverage
 
 BOOKKEEPING = {"version_id", "message"}
 
@@ -20,7 +20,13 @@ def rows(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
             table = facet.table()
             columns = [column for column in table.columns if column.name not in BOOKKEEPING]
             found[name] = {tuple(row) for row in connection.execute(select(*columns))}
-        coverage = select(ScopeRun.run_id, ScopeRun.account_id, ScopeRun.region, ScopeRun.outcome, ScopeRun.gaps)
-        found["scope_run"] = {tuple(row) for row in connection.execute(coverage)}
+        coverage = select(
+            ScopeCoverage.run_id,
+            ScopeCoverage.account_id,
+            ScopeCoverage.region,
+            ScopeCoverage.outcome,
+            ScopeCoverage.gaps,
+        )
+        found["scope_coverage"] = {tuple(row) for row in connection.execute(coverage)}
         found["run"] = {tuple(row) for row in connection.execute(select(Run.run_id, Run.status, Run.gaps, Run.scopes))}
     return found

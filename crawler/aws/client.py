@@ -162,7 +162,9 @@ class Door:
             seen.add(token)
             asked[paging.send] = token
         raise AwsError(
-            Cause.MALFORMED, "RepeatedToken", f"{operation} gave the same page token twice: the listing has no end"
+            Cause.INVALID_RESPONSE,
+            "RepeatedToken",
+            f"{operation} gave the same page token twice: the listing has no end",
         )
 
     def forget(self, account_id: str) -> None:

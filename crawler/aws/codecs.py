@@ -219,7 +219,7 @@ def _compile(shape: Shape, known: dict[str, Converter], *, nulls: bool) -> Conve
     if shape.type_name == "timestamp":
         return _time
     if shape.type_name == "blob":
-        raise AwsError(Cause.REFUSED, "BinaryAnswer", f"{shape.name} is binary data, which this program does not read")
+        raise AwsError(Cause.REJECTED, "BinaryAnswer", f"{shape.name} is binary data, which this program does not read")
     return None
 
 

@@ -212,7 +212,7 @@ def _understood(operation: Operation) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError) as error:
-        raise AwsError(Cause.MALFORMED, "MissingMember", f"the answer of {operation} has no {error}") from error
+        raise AwsError(Cause.INVALID_RESPONSE, "MissingMember", f"the answer of {operation} has no {error}") from error
 
 
 def session_policy(actions: Iterable[str]) -> str:

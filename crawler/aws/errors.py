@@ -143,7 +143,7 @@ def classify(code: str, message: str, status: int | None) -> Cause:
         return Cause.SERVICE_ERROR
     if status == 403:
         return _denial(message)
-    return Cause.REFUSED
+    return Cause.REJECTED
 
 
 def classify_assume_role(code: str, message: str, status: int | None) -> Cause:

@@ -123,7 +123,7 @@ class Boto3Transport:
         except (botocore.exceptions.ResponseStreamingError, botocore.parsers.ResponseParserError) as error:
             raise AwsError(Cause.SERVICE_ERROR, type(error).__name__, str(error)) from error
         except botocore.exceptions.BotoCoreError as error:
-            raise AwsError(Cause.REFUSED, type(error).__name__, str(error)) from error
+            raise AwsError(Cause.REJECTED, type(error).__name__, str(error)) from error
         except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             # How botocore's parsers fail on what AWS never sent: a proxy's well-formed page, a time beyond all calendars.
             said = f"the answer is not one of AWS: {type(error).__name__}: {error}"

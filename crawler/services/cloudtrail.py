@@ -15,7 +15,7 @@ from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATU
 from crawler.spec import Scope, Step, Subject
 from models.base import canonical_json
 from models.store.scd2_merge import Batch
-from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 
 SELECTORS = ("EventSelectors", "AdvancedEventSelectors")
 
@@ -39,7 +39,7 @@ def _trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
         "has_custom_selectors": item.get("HasCustomEventSelectors"),
     }
     if (owner, home) != (scope.account_id, scope.region):
-        batch.add(TrailShadow, **described)
+        batch.add(ShadowTrail, **described)
         return None
     batch.add(
         Trail,
@@ -53,8 +53,8 @@ def _trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
 def _complete(subject: Subject, batch: Batch) -> None:
     scope = subject.scope
     batch.complete(Trail, scope.account_id, scope.region)
-    batch.complete(TrailShadow, scope.account_id, scope.region)
-    batch.add(TrailListing, account_id=scope.account_id, region=scope.region)
+    batch.complete(ShadowTrail, scope.account_id, scope.region)
+    batch.add(TrailScan, account_id=scope.account_id, region=scope.region)
     listing_complete(TRAIL, subject, batch)
 
 
@@ -83,4 +83,4 @@ TRAILS = Step(
 
 def not_asked(scope: Scope, batch: Batch) -> None:
     """The configuration leaves trails out: what was read of them before is only what was last known."""
-    batch.complete(TrailListing, scope.account_id, scope.region)
+    batch.complete(TrailScan, scope.account_id, scope.region)

@@ -20,10 +20,10 @@ from models.tables.iam import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
 )
 from models.tables.keys import Tag
 
@@ -173,7 +173,7 @@ def _complete(subject: Subject, batch: Batch) -> None:
     account_id = subject.scope.account_id
     for facet in (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy):
         batch.complete(facet, account_id)
-    batch.add(IamListing, account_id=account_id)
+    batch.add(IamScan, account_id=account_id)
 
 
 IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _page, _complete)
@@ -181,4 +181,4 @@ IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _page, _complete)
 
 def not_asked(scope: Scope, batch: Batch) -> None:
     """The configuration leaves IAM out: what was read of it before is only what was last known."""
-    batch.complete(IamListing, scope.account_id)
+    batch.complete(IamScan, scope.account_id)

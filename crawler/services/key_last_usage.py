@@ -248,7 +248,7 @@ def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
     used = usage.get("Timestamp") if isinstance(usage, Mapping) else usage
     if any(time is not None and not isinstance(time, dt.datetime) for time in (used, tracking, created)):
         said = f"an answer of {GET_KEY_LAST_USAGE} is not as the API's model says"
-        raise AwsError(Cause.MALFORMED, "MalformedItem", said)
+        raise AwsError(Cause.INVALID_RESPONSE, "MalformedItem", said)
     return {
         "operation": usage.get("Operation"),
         "used_at": used,

@@ -220,7 +220,7 @@ def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
     batch.add(
         KeyRotation,
         key_arn=subject.arn,
-        status="on" if enabled else "off",
+        status="enabled" if enabled else "disabled",
         reason=None,
         period_days=item.get("RotationPeriodInDays"),
         next_rotation_at=item.get("NextRotationDate"),

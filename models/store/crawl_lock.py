@@ -54,7 +54,7 @@ def acquire(connection: Connection, run_id: int) -> None:
         )
     connection.execute(
         insert(CrawlLock).values(
-            lock_id=1, run_id=run_id, host=socket.gethostname(), process_id=os.getpid(), since=now, heartbeat=now
+            lock_id=1, run_id=run_id, host=socket.gethostname(), process_id=os.getpid(), acquired_at=now, heartbeat=now
         )
     )
 

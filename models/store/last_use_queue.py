@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.base import Base, Facet
-from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 
-_ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
+_ASKED = Base.metadata.tables[KeyLastUsePoll.__tablename__]
 _AT_A_TIME = 150
 """Rows a statement: five parameters each, and SQLite once took 999."""
 
@@ -25,22 +25,22 @@ class Asked:
     key_arn: str
     account_id: str
     region: str
-    asked_at: dt.datetime
+    polled_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A key to ask; ``asked_at`` is when it was last asked, ``None`` if it never was."""
+    """A key to ask; ``polled_at`` is when it was last asked, ``None`` if it never was."""
 
     key_arn: str
-    asked_at: dt.datetime | None
+    polled_at: dt.datetime | None
 
 
 def remember_asked(connection: Connection, run_id: int, rows: Iterable[Asked]) -> None:
     """Keep for each key when it was last asked, within the caller's transaction."""
-    values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.asked_at, run_id) for row in rows}
+    values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.polled_at, run_id) for row in rows}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    names = ("key_arn", "account_id", "region", "asked_at", "run_id")
+    names = ("key_arn", "account_id", "region", "polled_at", "run_id")
     latest = [dict(zip(names, row, strict=True)) for _, row in sorted(values.items())]
     for start in range(0, len(latest), _AT_A_TIME):
         statement = dialect.insert(_ASKED).values(latest[start : start + _AT_A_TIME])
@@ -62,17 +62,17 @@ def due(
     Never asked ones come first, then those asked longest ago, as far as that was ``before``; ``after`` goes on behind a key.
     """
     found: list[Due] = []
-    if after is None or after.asked_at is None:
-        never = _keys(account_id, region).where(_ASKED.c.asked_at.is_(None))
+    if after is None or after.polled_at is None:
+        never = _keys(account_id, region).where(_ASKED.c.polled_at.is_(None))
         if after is not None:
             never = never.where(_key().c.key_arn > after.key_arn)
         found += _read(connection, never.order_by(_key().c.key_arn), limit)
     if len(found) < limit:
-        stale = _keys(account_id, region).where(_ASKED.c.asked_at < before)
-        if after is not None and after.asked_at is not None:
-            same = and_(_ASKED.c.asked_at == after.asked_at, _key().c.key_arn > after.key_arn)
-            stale = stale.where(or_(_ASKED.c.asked_at > after.asked_at, same))
-        found += _read(connection, stale.order_by(_ASKED.c.asked_at, _key().c.key_arn), limit - len(found))
+        stale = _keys(account_id, region).where(_ASKED.c.polled_at < before)
+        if after is not None and after.polled_at is not None:
+            same = and_(_ASKED.c.polled_at == after.polled_at, _key().c.key_arn > after.key_arn)
+            stale = stale.where(or_(_ASKED.c.polled_at > after.polled_at, same))
+        found += _read(connection, stale.order_by(_ASKED.c.polled_at, _key().c.key_arn), limit - len(found))
     return found
 
 
@@ -88,7 +88,7 @@ def _keys(account_id: str, region: str) -> Select[Any]:
     key, metadata = _key(), _table(KeyMetadata)
     described = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
     return (
-        select(key.c.key_arn, _ASKED.c.asked_at)
+        select(key.c.key_arn, _ASKED.c.polled_at)
         .select_from(key)
         .outerjoin(metadata, described)
         .outerjoin(_ASKED, _ASKED.c.key_arn == key.c.key_arn)
@@ -102,4 +102,4 @@ def _keys(account_id: str, region: str) -> Select[Any]:
 
 
 def _read(connection: Connection, query: Select[Any], limit: int) -> list[Due]:
-    return [Due(key_arn, asked_at) for key_arn, asked_at in connection.execute(query.limit(limit))]
+    return [Due(key_arn, polled_at) for key_arn, polled_at in connection.execute(query.limit(limit))]

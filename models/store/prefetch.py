@@ -30,7 +30,7 @@ def read_ahead(connection: Connection, facet: type[Facet], keys: Sequence[tuple[
         return 0
     table = facet.table().name
     matches = " AND ".join(f't."{column}" = k.value ->> {place}' for place, column in enumerate(facet.natural))
-    query = f'SELECT count(t.content) FROM json_each(?) k CROSS JOIN "{table}" t WHERE t.valid_to IS NULL AND {matches}'
+    query = f'SELECT count(t.content_hash) FROM json_each(?) k CROSS JOIN "{table}" t WHERE t.valid_to IS NULL AND {matches}'
     # Neighbours in the index are read by the same reader.
     ordered = sorted(keys)
     slices = [ordered[start : start + _TOGETHER] for start in range(0, len(ordered), _TOGETHER)]

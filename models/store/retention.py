@@ -40,9 +40,9 @@ from models.store.engine import explained
 from models.store.maintenance_lock import Upkeep, exclusive
 from models.store.staging import stage
 from models.tables import facets
-from models.tables.access_analysis import AccessAnalysis, AccessHygiene, AccessPolicy, AccessVerdict, KeyAnalysis
-from models.tables.keys import Key, KeyLastUseAsked, PolicyDocument
-from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVerdict, KeyAnalysis, PolicyLint
+from models.tables.keys import Key, KeyLastUsePoll, PolicyDocument
+from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
 
 PRUNED = str(RunStatus.PRUNED)
 
@@ -51,11 +51,11 @@ RUNS_AT_A_TIME = 30
 
 _DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
 _DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
-_COVERAGE = Base.metadata.tables[ScopeRun.__tablename__]
+_COVERAGE = Base.metadata.tables[ScopeCoverage.__tablename__]
 _RUNS = Base.metadata.tables[Run.__tablename__]
-_ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
+_ASKED = Base.metadata.tables[KeyLastUsePoll.__tablename__]
 _ANALYSES = Base.metadata.tables[AccessAnalysis.__tablename__]
-_OF_ANALYSES = tuple(Base.metadata.tables[mapped.__tablename__] for mapped in (AccessVerdict, AccessHygiene))
+_OF_ANALYSES = tuple(Base.metadata.tables[mapped.__tablename__] for mapped in (AccessVerdict, PolicyLint))
 _LOOKS = Base.metadata.tables[AccessPolicy.__tablename__]
 _SCOPE = ("account_id", "region")
 _KEPT = Table(

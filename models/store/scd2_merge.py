@@ -218,12 +218,12 @@ def statements(facet: type[Facet]) -> Statements:
     end = _whole(update(target).values(valid_to=bindparam("run")).where(now_open))
     told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(facet))]
     covered = [target.c[name] == covers.c[name] for name in facet.cover]
-    names = (*facet.value_columns(), "content")
+    names = (*facet.value_columns(), "content_hash")
     new = select(*(staged.c[name] for name in names), bindparam("run")).where(
         ~exists(select(sql("1")).select_from(target).where(same, now_open))
     )
     return Statements(
-        changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
+        changed=end.where(probed, target.c.content_hash != staged.c.content_hash).returning(*told),
         absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
         fresh=_whole(insert(target).from_select([*names, "valid_from"], new)),
         forget=delete(target).where(target.c.version_id == bindparam("version")),

@@ -32,7 +32,7 @@ def stage_table(facet: type[Facet]) -> Table:
         f"stage_{source.name}",
         *(
             Column(name, source.c[name].type, primary_key=name in facet.natural, autoincrement=False)
-            for name in (*facet.value_columns(), "content")
+            for name in (*facet.value_columns(), "content_hash")
         ),
     )
 

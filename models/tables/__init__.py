@@ -5,21 +5,21 @@ from __future__ import annotations
 from models.base import Base, Facet, facets
 from models.tables.access_analysis import (
     AccessAnalysis,
-    AccessHygiene,
     AccessPolicy,
-    AccessState,
     AccessVerdict,
+    AnalysisWatermark,
     KeyAnalysis,
+    PolicyLint,
 )
 from models.tables.findings import Finding, RuleResult
 from models.tables.iam import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     ResourcePolicy,
 )
 from models.tables.keys import (
@@ -28,8 +28,8 @@ from models.tables.keys import (
     Key,
     KeyGrant,
     KeyLastUse,
-    KeyLastUseAsked,
     KeyLastUseGap,
+    KeyLastUsePoll,
     KeyMetadata,
     KeyPolicy,
     KeyRotation,
@@ -38,19 +38,18 @@ from models.tables.keys import (
     Tag,
 )
 from models.tables.organization import Account, AccountRegion
-from models.tables.resources import KeyReference, KeyUsage, Resource
-from models.tables.runs import CrawlLock, Delivery, Gap, Run, ScopeRun
-from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.tables.resources import KeyReference, Resource, ResourceKey
+from models.tables.runs import CrawlLock, Delivery, Gap, Run, ScopeCoverage
+from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 
 __all__ = [
     "AccessAnalysis",
-    "AccessHygiene",
     "AccessPolicy",
-    "AccessState",
     "AccessVerdict",
     "Account",
     "AccountRegion",
     "Alias",
+    "AnalysisWatermark",
     "Base",
     "CrawlLock",
     "CustomKeyStore",
@@ -61,33 +60,34 @@ __all__ = [
     "IamAttachment",
     "IamGroup",
     "IamInlinePolicy",
-    "IamListing",
     "IamManagedPolicy",
     "IamMembership",
     "IamPrincipal",
+    "IamScan",
     "Key",
     "KeyAnalysis",
     "KeyGrant",
     "KeyLastUse",
-    "KeyLastUseAsked",
     "KeyLastUseGap",
+    "KeyLastUsePoll",
     "KeyMetadata",
     "KeyPolicy",
     "KeyReference",
     "KeyRotation",
     "KeyRotationEvent",
-    "KeyUsage",
     "PolicyDocument",
+    "PolicyLint",
     "Resource",
+    "ResourceKey",
     "ResourcePolicy",
     "RuleResult",
     "Run",
-    "ScopeRun",
+    "ScopeCoverage",
+    "ShadowTrail",
     "Tag",
     "Trail",
-    "TrailListing",
+    "TrailScan",
     "TrailSelector",
-    "TrailShadow",
     "TrailStatus",
     "facets",
 ]

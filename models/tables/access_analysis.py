@@ -29,9 +29,9 @@ class AccessPolicy(Base):
     __tablename__ = "access_policy"
 
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
-    looks: Mapped[str]
+    context_inputs: Mapped[str]
     """Words of :data:`reports.access.engine.analysis_key.LOOKS`, with blanks between."""
-    denies: Mapped[str]
+    deny_scope: Mapped[str]
     """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.Denies`."""
 
 
@@ -56,42 +56,42 @@ class AccessVerdict(Base):
     __tablename__ = "access_verdict"
 
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
-    n: Mapped[int] = mapped_column(Integer, primary_key=True)
+    ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
     access: Mapped[str]
     """One of reports.access.engine.model.Access; always ``external`` for foreign accounts: parties are resolved later."""
     principal: Mapped[str]
     principal_account: Mapped[str | None]
     operations: Mapped[str]
     """JSON list."""
-    via: Mapped[str]
-    position: Mapped[int | None]
-    scope: Mapped[str]
+    source_id: Mapped[str]
+    statement_index: Mapped[int | None]
+    conditions: Mapped[str]
     reason: Mapped[str]
     witness: Mapped[str | None]
     """JSON object: caller, account, operation, context."""
-    sentence: Mapped[str]
+    message: Mapped[str]
 
 
-class AccessHygiene(Base):
+class PolicyLint(Base):
     """Something about a policy that its owner would want to know."""
 
-    __tablename__ = "access_hygiene"
+    __tablename__ = "policy_lint"
 
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
-    n: Mapped[int] = mapped_column(Integer, primary_key=True)
+    ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
     code: Mapped[str]
-    via: Mapped[str]
-    position: Mapped[int | None]
-    sentence: Mapped[str]
+    source_id: Mapped[str]
+    statement_index: Mapped[int | None]
+    message: Mapped[str]
 
 
-class AccessState(Base):
+class AnalysisWatermark(Base):
     """How far the ledger was analysed: one row a table, with the last version that was looked at.
 
     ``identity`` tells whether that version is still there; ids of deleted rows can be given out again.
     """
 
-    __tablename__ = "access_state"
+    __tablename__ = "analysis_watermark"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     """A table; ``estate`` and ``engine`` for the other things that were looked at, ``made`` for when all of it was made anew."""

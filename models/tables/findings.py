@@ -26,7 +26,7 @@ class Finding(Facet):
     severity: Mapped[str]
     status: Mapped[str]
     """pass, fail, unknown, not_applicable or waived."""
-    verdict: Mapped[str]
+    unwaived_status: Mapped[str]
     """The rule's own word: what the status would be without waivers."""
     waiver: Mapped[str | None]
     """The id of the waiver that was applied."""

@@ -18,10 +18,10 @@ AWS_ACCOUNT = "aws"
 _OF_OWNER = (("owner_arn", "iam_principal", "arn"), ("owner_arn", "iam_group", "arn"))
 
 
-class IamListing(Facet):
+class IamScan(Facet):
     """The account's IAM was read whole, and is still being asked for. What a night could not read is a gap beside it."""
 
-    __tablename__ = "iam_listing"
+    __tablename__ = "iam_scan"
     natural = ("account_id",)
     cover = ("account_id",)
 

@@ -117,7 +117,7 @@ class KeyRotation(Facet):
 
     key_arn: Mapped[str]
     status: Mapped[str]
-    """``on``, ``off`` or ``not_applicable``."""
+    """``enabled``, ``disabled`` or ``not_applicable``."""
     reason: Mapped[str | None]
     """Why rotation does not apply."""
     period_days: Mapped[int | None]
@@ -175,16 +175,16 @@ class KeyLastUseGap(Facet):
     message: Mapped[str]
 
 
-class KeyLastUseAsked(Base):
+class KeyLastUsePoll(Base):
     """When a key was last asked for its last use, whether AWS answered or refused; it decides who comes next."""
 
-    __tablename__ = "key_last_use_asked"
+    __tablename__ = "key_last_use_poll"
     __table_args__ = (Index(None, "account_id", "region"),)
 
     key_arn: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str]
     region: Mapped[str]
-    asked_at: Mapped[dt.datetime]
+    polled_at: Mapped[dt.datetime]
     run_id: Mapped[int] = mapped_column(Integer)
     """The run that asked, which may have been pruned since."""
 

@@ -45,14 +45,14 @@ class Resource(Facet):
 
     __tablename__ = "resource"
     natural = ("resource_arn",)
-    cover = ("account_id", "listed_in", "resource_type")
+    cover = ("account_id", "listing_region", "resource_type")
 
     resource_arn: Mapped[str]
     resource_type: Mapped[str]
     """CloudFormation's type name where there is one."""
     account_id: Mapped[str]
     region: Mapped[str]
-    listed_in: Mapped[str]
+    listing_region: Mapped[str]
     """The region whose listing shows it; ``global`` for buckets."""
     name: Mapped[str]
     status: Mapped[str | None]
@@ -78,24 +78,24 @@ class KeyReference(Facet):
     """What the key does for the resource: storage, secret, performance-insights ..."""
     position: Mapped[int]
     """0, 1 ... where a role can have several keys."""
-    form: Mapped[str]
+    format: Mapped[str]
     encryption: Mapped[str | None]
     """What the service says of this encryption, in its own words: ``sse-kms``, ``AES256``, ``true`` ..."""
-    raw: Mapped[str | None]
+    raw_value: Mapped[str | None]
     """The value as AWS returned it."""
     target_arn: Mapped[str | None]
     """The key ARN or alias ARN that the value means in the referring account and region."""
     target_account: Mapped[str | None]
     target_region: Mapped[str | None]
-    stated_class: Mapped[str | None]
+    declared_class: Mapped[str | None]
     """Set when the value itself decides: ``none``, ``aws_owned`` or ``unknown``."""
     reason: Mapped[str | None]
 
 
-class KeyUsage(Facet):
+class ResourceKey(Facet):
     """The key that a reference leads to, resolved against the aliases and keys that are known (crawler.key_references)."""
 
-    __tablename__ = "key_usage"
+    __tablename__ = "resource_key"
     natural = ("resource_arn", "role", "position")
     parents = (("resource_arn", "resource", "resource_arn"),)
 

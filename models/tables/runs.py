@@ -61,14 +61,14 @@ class Run(Base):
     message: Mapped[str | None]
 
 
-class ScopeRun(Base):
+class ScopeCoverage(Base):
     """The coverage of one account in one region in one run; committed together with what was found there.
 
     Region ``global`` is the account's own, region-less part (its buckets). Region ``*`` stands for the whole of an account
     that was not crawled.
     """
 
-    __tablename__ = "scope_run"
+    __tablename__ = "scope_coverage"
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
     account_id: Mapped[str] = mapped_column(primary_key=True)
@@ -91,7 +91,7 @@ class CrawlLock(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"))
     host: Mapped[str]
     process_id: Mapped[int] = mapped_column(Integer)
-    since: Mapped[dt.datetime]
+    acquired_at: Mapped[dt.datetime]
     heartbeat: Mapped[dt.datetime]
 
 
@@ -116,13 +116,13 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     REGION_DISABLED = "region_disabled"
     REGION_EXCLUDED = "region_excluded"
-    NOT_ASKED = "not_asked"
+    DISABLED_BY_CONFIG = "disabled_by_config"
     UNSUPPORTED = "unsupported"
     NOT_FOUND = "not_found"
     EXPIRED = "expired"
     CREDENTIALS = "credentials"
-    REFUSED = "refused"
-    MALFORMED = "malformed"
+    REJECTED = "rejected"
+    INVALID_RESPONSE = "invalid_response"
     DEADLINE = "deadline"
     WORKER_DIED = "worker_died"
 
@@ -151,13 +151,13 @@ _CAUSE_TEXTS = {
     Cause.UNREACHABLE: "the endpoint could not be reached",
     Cause.REGION_DISABLED: "the region is not enabled in the account",
     Cause.REGION_EXCLUDED: "the configuration excludes the region",
-    Cause.NOT_ASKED: "the configuration leaves the question out",
+    Cause.DISABLED_BY_CONFIG: "the configuration leaves the question out",
     Cause.UNSUPPORTED: "the endpoint does not offer the operation",
     Cause.NOT_FOUND: "it was gone when it was asked for",
     Cause.EXPIRED: "our credentials expired and could not be renewed",
     Cause.CREDENTIALS: "our credentials were not accepted",
-    Cause.REFUSED: "the service refused the question",
-    Cause.MALFORMED: "the answer could not be understood",
+    Cause.REJECTED: "the service refused the question",
+    Cause.INVALID_RESPONSE: "the answer could not be understood",
     Cause.DEADLINE: "the time set for it was used up",
     Cause.WORKER_DIED: "the processes that crawled it died",
 }

@@ -28,10 +28,10 @@ class _Described:
     """False: it records the management events of every service, which is the default."""
 
 
-class TrailListing(Facet):
+class TrailScan(Facet):
     """The trails of an account and region were listed whole, and are still asked for; a failed try is a gap beside it."""
 
-    __tablename__ = "trail_listing"
+    __tablename__ = "trail_scan"
     natural = ("account_id", "region")
     cover = ("account_id", "region")
 
@@ -56,14 +56,14 @@ class Trail(_Described, Facet):
     """The CloudWatch log group that gets the events too."""
 
 
-class TrailShadow(_Described, Facet):
+class ShadowTrail(_Described, Facet):
     """A trail as it is seen elsewhere: in other regions, and an organization's in the accounts that it records.
 
     It proves that the trail records the account there. Whether it logs, and which events, is told to the trail's own account
     only.
     """
 
-    __tablename__ = "trail_shadow"
+    __tablename__ = "shadow_trail"
     natural = ("account_id", "region", "trail_arn")
     cover = ("account_id", "region")
 

@@ -16,7 +16,7 @@ from reports.access.engine.conditions import Element, Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, uses_of
 from reports.access.engine.grant_analysis import analyse_grant, constraint_scope
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
-from reports.access.engine.model import Access, Estate, Grant, KeyFacts, Verdict
+from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import Judge
 from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
@@ -67,7 +67,7 @@ class Gate:
     """A resource that calls are about: its facts, what its own policy says, and what a call to it always carries."""
 
     facts: KeyFacts
-    estate: Estate
+    organization: Organization
     rules: tuple[Rule, ...]
     unread: str = ""
     """Why its policy may say more than the rules."""
@@ -79,7 +79,7 @@ class Gate:
     def ways(self, who: Identity, actions: Iterable[str]) -> tuple[Way, ...]:
         """The ways of an identity to each of the actions; the same way for several actions is one."""
         found: dict[Way, list[str]] = {}
-        caller = caller_of(who, self.estate)
+        caller = caller_of(who, self.organization)
         for action in actions:
             one = bit(action) if action.startswith("kms:") else _OTHER_SERVICE
             if action.startswith("kms:") and not self._possible(one, who.account):
@@ -93,29 +93,31 @@ class Gate:
         return bool(one & usable and (account == self.facts.account or one & CROSS_ACCOUNT_MASK))
 
 
-def key_gate(key: Key, estate: Estate, given: Mapping[str, Value] | None = None) -> Gate:
+def key_gate(key: Key, organization: Organization, given: Mapping[str, Value] | None = None) -> Gate:
     """The gate of a key; with ``given``, for calls that carry these values."""
     policy = key.policy or Policy(readable=True)
-    judge = Judge(policy, key.facts, estate)
-    grants = tuple((grant, analyse_grant(grant, key.facts, estate, key.policy)) for grant in key.grants)
+    judge = Judge(policy, key.facts, organization)
+    grants = tuple((grant, analyse_grant(grant, key.facts, organization, key.policy)) for grant in key.grants)
     unread = "" if policy.readable else "a statement of the key policy cannot be read"
-    return Gate(key.facts, estate, judge.rules, unread, by_identity=False, given=given, grants=grants)
+    return Gate(key.facts, organization, judge.rules, unread, by_identity=False, given=given, grants=grants)
 
 
-def resource_gate(facts: KeyFacts, estate: Estate, policy: Document, action: str, given: Mapping[str, Value]) -> Gate:
+def resource_gate(
+    facts: KeyFacts, organization: Organization, policy: Document, action: str, given: Mapping[str, Value]
+) -> Gate:
     """The gate of a resource of another service, for one action: its own account's IAM, and its policy."""
     found = rules_about([policy], action, facts.arn, operation=_OTHER_SERVICE)
     home = Statement(-1, readable=True, principal_kind="Principal", principals=(Named("AWS", facts.account),))
     inside = Rule(home, True, _OTHER_SERVICE, audience(home), (), about_key=True)
     rules = (inside, *(one.rule for one in (*found.allows, *found.denies)))
-    return Gate(facts, estate, rules, found.unread, by_identity=True, given=given)
+    return Gate(facts, organization, rules, found.unread, by_identity=True, given=given)
 
 
-def caller_of(who: Identity, estate: Estate) -> Caller:
+def caller_of(who: Identity, organization: Organization) -> Caller:
     """The identity as the engine knows callers."""
     if who.type == "everyone":
         return Caller(Kind.IDENTITY, Origin.STRANGER, "anyone", STRANGER)
-    origin = Origin.OURS if who.account in estate.accounts else Origin.NAMED
+    origin = Origin.OURS if who.account in organization.accounts else Origin.NAMED
     if who.type == "account":
         return Caller(Kind.IDENTITY, origin, who.arn, who.account)
     kind = Kind.ROOT if who.type == "root" else Kind.IDENTITY
@@ -169,7 +171,7 @@ class _Asking:
             *(e for j in (*own, *bound) for e in j.rule.elements),
         ]
         self._call = Call(
-            Reach(uses_of(elements), gate.facts, gate.estate), caller, one, INSIDE_NETWORKS, self._fixed(elements)
+            Reach(uses_of(elements), gate.facts, gate.organization), caller, one, INSIDE_NETWORKS, self._fixed(elements)
         )
         against = [*self._identity.denies, *(self._boundary.denies if self._boundary else ())]
         self._own_denies: list[tuple[Rule, bool | None]] = [(one.rule, one.certain or None) for one in against]

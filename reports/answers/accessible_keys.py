@@ -25,17 +25,19 @@ _NAMES_SHOWN = 5
 _EVERYONE = ("public", "public_via_service")
 _ACCESS = """
 SELECT key_arn, key_alias, account_id, account_name, region, key_state, access, principal, principal_account, party,
-  operations, path, via, scope, needs_iam, reason, sentence, other_paths, since_run, since
-FROM key_access
+  operations, path, source_id, scope, needs_iam, reason, message, alternative_paths, since_run, since
+FROM internal.key_access
 WHERE access NOT IN ('public', 'public_via_service', 'aws_service') AND {}
-ORDER BY account_id, region, key_alias NULLS LAST, key_arn, path DESC, via
+ORDER BY account_id, region, key_alias NULLS LAST, key_arn, path DESC, source_id
 """
 _IN_ORGANIZATION = "(access = 'organization' AND principal_account IS NULL)"
-_PUBLIC = "SELECT count(DISTINCT key_arn) AS n FROM key_access WHERE access IN ('public', 'public_via_service')"
+_PUBLIC = (
+    "SELECT count(DISTINCT key_arn) AS n FROM internal.key_access WHERE access IN ('public', 'public_via_service')"
+)
 _USED = """
 SELECT key_arn, count(DISTINCT resource_arn) AS resources,
   list_sort(list(DISTINCT coalesce(resource_name, resource_arn)))[:{}] AS names
-FROM key_usage WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
+FROM resource_keys WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
 """
 _OPERATIONS = tuple(sorted(f"kms:{name}" for name in KEY_LEVEL))
 
@@ -138,7 +140,7 @@ def reach(facts: Facts, who: str) -> Reach:
         if named is None:
             account = found.account or _account(facts, who)
             keys = _gathered(_of_account(facts, account))
-            text = place(account, facts.names.get(account) or facts.estate.parties.get(account), None)
+            text = place(account, facts.names.get(account) or facts.organization.parties.get(account), None)
             return Reach(
                 facts.moment, f"Account {text}", "account", _depends(facts, account), public, _used(facts, keys)
             )
@@ -164,7 +166,7 @@ def _principal_named(facts: Facts, who: str) -> str | None:
     """A user or role by its bare name, or whatever else policies name so."""
     query = (
         "SELECT arn FROM iam_principals WHERE name = $who OR unique_id = $who "
-        "UNION SELECT principal FROM key_access WHERE principal = $who ORDER BY 1"
+        "UNION SELECT principal FROM internal.key_access WHERE principal = $who ORDER BY 1"
     )
     found = [row["arn"] for row in rows(facts.duck, query, {"who": who})]
     if len(found) > 1:
@@ -174,17 +176,17 @@ def _principal_named(facts: Facts, who: str) -> str | None:
 
 
 def _depends(facts: Facts, account: str) -> str:
-    if account not in facts.estate.accounts:
+    if account not in facts.organization.accounts:
         return f"Account {account} is not ours: its own IAM decides which of its principals can do that."
-    if facts.iam.get(account, ("no", None))[0] == "yes":
+    if facts.iam.get(account, ("none", None))[0] == "current":
         return ""
     return f"Where IAM has a say it is not known who of the account: {facts.why_no_iam(account)}."
 
 
 def _of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
-    everyone = f" OR {_IN_ORGANIZATION}" if account in facts.estate.accounts else ""
+    everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     # With its IAM collected an account surely can: its root user, and whoever has a row of their own.
-    ours = account in facts.estate.accounts and facts.iam.get(account, ("no", None))[0] != "yes"
+    ours = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
     for row in rows(facts.duck, _ACCESS.format(f"(principal_account = $account{everyone})"), {"account": account}):
         answer = _answer(row)
         yield row | {"answer": "yes" if answer == "depends" and not ours else answer, "identity_policies": []}
@@ -202,7 +204,7 @@ def _of_principal(facts: Facts, found: Principal) -> tuple[list[dict[str, Any]],
     if found.type == "session":
         head, _, rest = role.partition(":assumed-role/")
         role = f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
-    everyone = f" OR {_IN_ORGANIZATION}" if account in facts.estate.accounts else ""
+    everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
         "(principal IN ($who, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
         f"OR principal LIKE '%:root')){everyone})"
@@ -212,7 +214,7 @@ def _of_principal(facts: Facts, found: Principal) -> tuple[list[dict[str, Any]],
     one = identity_named(facts, found) if facts.known_iam(account) else None
     if one is not None:
         return list(_judged(facts, one, mine)), ""
-    if facts.iam.get(account, ("no", None))[0] == "yes":
+    if facts.iam.get(account, ("none", None))[0] == "current":
         return [], f"The IAM of account {account} has no such user or role."
     told = [row | {"answer": _answer(row), "identity_policies": []} for row in mine]
     return told, _depends(facts, account)
@@ -236,7 +238,7 @@ def _judged(facts: Facts, one: Identity, mine: Iterable[dict[str, Any]]) -> Iter
                 row | {"answer": "unknown", "identity_policies": []} for row in listed if row["access"] == "unknown"
             )
             continue
-        for way in key_gate(key, facts.estate).ways(one, _OPERATIONS):
+        for way in key_gate(key, facts.organization).ways(one, _OPERATIONS):
             row = next((row for row in listed if (row["path"], row["via"]) == (way.path, way.via)), listed[0])
             yield row | _told(way)
 

@@ -19,7 +19,7 @@ TOPICS = {
     "time": "What was, and what changed",
     "findings": "Findings",
     "coverage": "What is not known",
-    "hygiene": "Hygiene",
+    "lint_findings": "LintFinding",
 }
 
 

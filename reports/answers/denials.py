@@ -19,12 +19,12 @@ from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.denials/1"
 _SHOWN = 10
-_DENIED = "SELECT * FROM access_problems ORDER BY account_id, region, subject, action"
+_DENIED = "SELECT * FROM access_denials ORDER BY account_id, region, subject, action"
 _OTHERS = """
 SELECT count(*) AS n FROM coverage c
-WHERE c.outcome = 'gap' AND NOT EXISTS (FROM access_problems p WHERE p.cause = c.cause)
+WHERE c.outcome = 'gap' AND NOT EXISTS (FROM access_denials p WHERE p.cause = c.cause)
 """
-_CALLER = "SELECT caller_arn FROM ledger.run WHERE run_id = $run"
+_CALLER = "SELECT caller_arn FROM internal.run WHERE run_id = $run"
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Denial:
     actions: tuple[str, ...]
     fix: Fix
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """Of view access_problems."""
+    """Of view access_denials."""
 
     @property
     def subjects(self) -> list[str]:
@@ -136,13 +136,13 @@ def denials(path: Path, *, as_of: str | None = None, role_name: str = "ROLE") ->
 
 
 def grouped(facts: Facts, role_name: str) -> list[Denial]:
-    """The rows of view access_problems by what puts them right, the most first."""
+    """The rows of view access_denials by what puts them right, the most first."""
     caller = _role_of(rows(facts.duck, _CALLER, {"run": facts.moment.run_id})[0]["caller_arn"])
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for (fix_in, role, account, cause, policy, _), mine in _by_subject(rows(facts.duck, _DENIED), role_name).items():
         actions = tuple(sorted({row["action"] for row in mine}))
         # The policy of a key belongs to one role of one account; a role's own is the same in all accounts.
-        local = fix_in in {"key policy", "resource policy"}
+        local = fix_in in {"key_policy", "resource_policy"}
         key = (
             cause,
             fix_in,
@@ -157,7 +157,7 @@ def grouped(facts: Facts, role_name: str) -> list[Denial]:
         actions = tuple(sorted({row["action"] for row in mine}))
         who = _role_of(next((row["role"] for row in mine if row["action"] == "sts:AssumeRole"), None)) or caller
         one = fix(cause, fix_in, role, actions, [row["message"] or "" for row in mine], who)
-        one = _nearer(facts, one, role, mine) if fix_in == "denying policy" else one
+        one = _nearer(facts, one, role, mine) if fix_in == "denying_policy" else one
         if policy:
             one = Fix(f"{one.where}, {policy}", one.statement, one.certain)
         found.append(Denial(cause, mine[0]["cause_text"] or cause, fix_in, role, actions, one, mine))
@@ -170,7 +170,7 @@ def _by_subject(listed: Iterable[dict[str, Any]], role_name: str) -> dict[tuple[
         assuming = row["action"] == "sts:AssumeRole"
         named = row["subject"] if assuming else row["role"]
         role = named or f"arn:aws:iam::{row['account_id']}:role/{role_name}"
-        local = row["fix_in"] in {"key policy", "resource policy"}
+        local = row["fix_in"] in {"key_policy", "resource_policy"}
         key = (row["fix_in"], role, row["account_id"], row["cause"], row["policy_arn"], row["subject"] if local else "")
         found.setdefault(key, []).append(row)
     return found
@@ -183,9 +183,9 @@ def _nearer(facts: Facts, general: Fix, role: str, mine: list[dict[str, Any]]) -
         who = row["role"] or role.replace("::*:", f"::{row['account_id']}:")
         if key is None or key.policy is None:
             continue
-        told = allowed(key.policy, key.facts, facts.estate, who, row["action"])
-        if told.effect is Effect.DENY and told.via:
-            where = f"add this condition to statement {told.via} of the key policy of {key.facts.arn}"
+        told = allowed(key.policy, key.facts, facts.organization, who, row["action"])
+        if told.effect is Effect.DENY and told.source_id:
+            where = f"add this condition to statement {told.source_id} of the key policy of {key.facts.arn}"
             return Fix(where, general.statement)
     return general
 

@@ -29,14 +29,14 @@ def keys(duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] |
     narrowed = "" if accounts is None else " AND list_contains($accounts, account_id)"
     values = {"text": text} | ({} if accounts is None else {"accounts": list(accounts)})
     found = duck.execute(
-        "SELECT DISTINCT key_arn FROM ledger.key WHERE (key_arn = $text OR key_id = $text OR "
+        "SELECT DISTINCT key_arn FROM internal.key WHERE (key_arn = $text OR key_id = $text OR "
         f"'key/' || key_id = $text){narrowed} ORDER BY key_arn",
         values,
     ).fetchall()
     if found:
         return Chosen(tuple(arn for (arn,) in found))
     aliases = duck.execute(
-        "SELECT alias_arn, list_sort(list(DISTINCT target_key_arn) FILTER (target_key_arn IS NOT NULL)) FROM ledger.alias "
+        "SELECT alias_arn, list_sort(list(DISTINCT target_key_arn) FILTER (target_key_arn IS NOT NULL)) FROM internal.alias "
         f"WHERE (alias_arn = $text OR alias_name = $text OR alias_name = 'alias/' || $text){narrowed} "
         "GROUP BY alias_arn ORDER BY alias_arn",
         values,
@@ -52,13 +52,13 @@ def keys(duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] |
 def accounts(duck: duckdb.DuckDBPyConnection, text: str) -> tuple[str, ...]:
     """The account with this id, or every account that has or had this name. Raises QueryError when there is none."""
     found = duck.execute(
-        "SELECT DISTINCT account_id FROM ledger.account WHERE account_id = $text OR lower(name) = lower($text) ORDER BY 1",
+        "SELECT DISTINCT account_id FROM internal.account WHERE account_id = $text OR lower(name) = lower($text) ORDER BY 1",
         {"text": text.strip()},
     ).fetchall()
     if found:
         return tuple(account_id for (account_id,) in found)
     near = duck.execute(
-        "SELECT name || ' (' || account_id || ')' FROM ledger.account WHERE name IS NOT NULL GROUP BY ALL "
+        "SELECT name || ' (' || account_id || ')' FROM internal.account WHERE name IS NOT NULL GROUP BY ALL "
         f"HAVING jaro_winkler_similarity(lower(name), lower($text)) >= {_NEAR} OR contains(lower(name), lower($text)) "
         "ORDER BY max(jaro_winkler_similarity(lower(name), lower($text))) DESC LIMIT 3",
         {"text": text.strip()},
@@ -75,9 +75,9 @@ def _hint(duck: duckdb.DuckDBPyConnection, text: str) -> str:
     near = duck.execute(
         f"""
         SELECT name FROM (
-          SELECT DISTINCT alias_name AS name, substr(alias_name, 7) AS bare FROM ledger.alias WHERE target_key_arn IS NOT NULL
+          SELECT DISTINCT alias_name AS name, substr(alias_name, 7) AS bare FROM internal.alias WHERE target_key_arn IS NOT NULL
           UNION
-          SELECT DISTINCT key_id, key_id FROM ledger.key
+          SELECT DISTINCT key_id, key_id FROM internal.key
         )
         WHERE jaro_winkler_similarity(lower(bare), lower($bare)) >= {_NEAR} OR contains(lower(bare), lower($bare))
         ORDER BY jaro_winkler_similarity(lower(bare), lower($bare)) DESC, name

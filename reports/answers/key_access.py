@@ -57,7 +57,7 @@ def with_policy(key: Key) -> tuple[Key, bool]:
 def key_answer(facts: Facts, key: Key, wanted: Wanted) -> tuple[KeyAnswer, list[str]]:
     """The holders of some operations on a key, and notes."""
     key, documented = with_policy(key)
-    gate = key_gate(key, facts.estate)
+    gate = key_gate(key, facts.organization)
     verdicts = list(verdicts_on(facts, key, gate, wanted.operations))
     asking = _Asking(facts, key, gate, wanted)
     holders = merged([*asking.broad(verdicts), *asking.identities(verdicts)])
@@ -81,7 +81,7 @@ def unknowns(key: Key, *, documented: bool) -> Iterator[str]:
 
 def verdicts_on(facts: Facts, key: Key, gate: Gate, operations: tuple[str, ...]) -> Iterator[Verdict]:
     """What policy and grants give of these operations, each verdict with those only."""
-    listed = [] if key.policy is None else [*analyse_policy(key.policy, key.facts, facts.estate).verdicts]
+    listed = [] if key.policy is None else [*analyse_policy(key.policy, key.facts, facts.organization).verdicts]
     listed += (verdict for _, verdicts in gate.grants for verdict in verdicts)
     for verdict in listed:
         if mine := operations_of(verdict, operations):
@@ -150,14 +150,14 @@ class _Asking:
             return DEPENDS, f"The IAM policies of account {account} decide; {self._facts.why_no_iam(account)}."
         if identity_named(self._facts, found) is not None:
             return None
-        if self._facts.iam[account][0] == "yes":
+        if self._facts.iam[account][0] == "current":
             return NOBODY, f"The IAM of account {account} has no such user or role."
         return UNKNOWN, f"It is not among the users and roles of account {account} that could be read."
 
     def _of_accounts(self, verdict: Verdict) -> str:
         """Why the principals of the account or accounts cannot be told one by one; empty when they can."""
         if verdict.account is not None:
-            if self._facts.iam.get(verdict.account, ("no", None))[0] == "yes":
+            if self._facts.iam.get(verdict.account, ("none", None))[0] == "current":
                 return ""
             why = self._facts.why_no_iam(verdict.account)
             if verdict.access is Access.OWNER_DIRECT:
@@ -165,8 +165,8 @@ class _Asking:
             return f"The IAM policies of account {verdict.account} decide; {why}, so it is not known who."
         if verdict.access is not Access.ORGANIZATION:
             return ""
-        accounts = self._facts.estate.accounts
-        missing = sum(self._facts.iam.get(account, ("no", None))[0] != "yes" for account in accounts)
+        accounts = self._facts.organization.accounts
+        missing = sum(self._facts.iam.get(account, ("none", None))[0] != "current" for account in accounts)
         if not missing:
             return ""
         return f"The IAM policies of {missing} of the {len(accounts)} accounts decide; their IAM was not collected."
@@ -187,7 +187,7 @@ class _Asking:
             elif verdict.account is not None:
                 accounts.add(verdict.account)
             elif verdict.access is Access.ORGANIZATION:
-                accounts |= self._facts.estate.accounts
+                accounts |= self._facts.organization.accounts
         for account in sorted(accounts):
             if self._facts.known_iam(account):
                 named |= {one.arn: one for one in everyone_in(self._facts, account, self._partition)}
@@ -196,7 +196,7 @@ class _Asking:
                 yield self._of_ways(one, ways)
 
     def _of_ways(self, one: Identity, ways: tuple[Way, ...]) -> Holder:
-        access, party = relation(one.account, self._key.facts.account, self._facts.estate)
+        access, party = relation(one.account, self._key.facts.account, self._facts.organization)
         if not any(way.path == "grant" or not way.identity for way in ways):
             access = Access.OWNER_DELEGATED if access is Access.OWNER_DIRECT else access
         sure = [way for way in ways if way.certain]
@@ -222,9 +222,9 @@ class _Asking:
 def _holder(verdict: Verdict, found: Principal, answer: str, reason: str) -> Holder:
     way = Way(
         verdict.path,
-        verdict.via,
+        verdict.source_id,
         verdict.operations,
-        verdict.scope,
+        verdict.conditions,
         needs_iam=verdict.needs_iam,
         certain=verdict.access is not Access.UNKNOWN,
         reason=verdict.reason,
@@ -243,7 +243,7 @@ def _holder(verdict: Verdict, found: Principal, answer: str, reason: str) -> Hol
         verdict.party,
         verdict.access,
         answer,
-        verdict.sentence,
+        verdict.message,
         reason,
         [way],
     )

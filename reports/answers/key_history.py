@@ -103,7 +103,7 @@ class Life:
         found += (f"  {period.line()}" for period in self.aliases)
         for run_id, events in groupby(self.events, lambda event: event.run_id):
             together = list(events)
-            found += ["", f"Run {run_id}, {stamp(together[0].at)}"]
+            found += ["", f"Run {run_id}, {stamp(together[0].occurred_at)}"]
             for event in together:
                 found += event.lines("  ")
         return [*found, "", f"Now, after {last}", *(printable(f"  {line}") for line in self._now())]
@@ -113,13 +113,13 @@ class Life:
             return ["The key is gone."]
         now = self.now
         grants = "grants not known" if now["grants"] is None else _counted(now["grants"], "grant")
-        rotation = "not known" if now["rotation"] is None else words(now["rotation"].replace("_", " "))
-        used = _counted(now["used_by"], "resource")
+        rotation = "not known" if now["rotation_status"] is None else words(now["rotation_status"].replace("_", " "))
+        used = _counted(now["dependent_resources"], "resource")
         state = f"state {now['state'] or 'not known'}, rotation {rotation}, {grants}, used by {used}"
         lines = [f"{state}, aliases: {words(now['aliases'])}"]
-        if now["known"] != "yes":
-            unread = f": {', '.join(now['unknown'])} cannot be read" if now["unknown"] else ""
-            lines.append(f"as last known, confirmed by run {now['last_confirmed_run']}{unread}")
+        if now["freshness"] != "current":
+            unread = f": {', '.join(now['denied_actions'])} cannot be read" if now["denied_actions"] else ""
+            lines.append(f"as last known, confirmed by run {now['last_seen_run']}{unread}")
         return lines
 
 
@@ -174,7 +174,7 @@ def history(path: Path, text: str) -> Lives:
         events = _events(duck, runs, lives)
         for life in lives:
             mine = [event for event in events if _about(event, life.key_arn)]
-            life.events = sorted(mine, key=lambda event: (event.run_id, _RANKS.get(event.kind, len(_RANKS))))
+            life.events = sorted(mine, key=lambda event: (event.run_id, _RANKS.get(event.event_type, len(_RANKS))))
         if chosen.alias_arns:
             lives.sort(key=lambda life: min(one.since for one in life.aliases if one.key_arn == life.key_arn))
         return Lives(resolve(runs), next(iter(chosen.alias_arns), None), lives)
@@ -192,7 +192,7 @@ def _several(what: str, arns: Sequence[str]) -> str:
 
 def _about(event: Event, key_arn: str) -> bool:
     return event.key_arn == key_arn or (
-        event.kind in {"rekeyed", "alias_moved"} and key_arn in {event.before, event.after}
+        event.event_type in {"rekeyed", "alias_moved"} and key_arn in {event.before, event.after}
     )
 
 
@@ -217,10 +217,10 @@ def _events(duck: duckdb.DuckDBPyConnection, runs: list[Moment], lives: Iterable
     pairs = Pairs(duck, list(keys))
     first = {row["key_arn"]: row["run_id"] for row in rows(duck, key_history_sql.FIRST_RUN, values)}
     changes = [Event(**row) for row in rows(duck, key_history_sql.CHANGES, values)]
-    created = {event.key_arn: event for event in changes if event.kind == "key_created"}
+    created = {event.key_arn: event for event in changes if event.event_type == "key_created"}
     events = pairs.attach(event for event in changes if not _first(event, first))
     for event in events:
-        if event.kind == "key_created":  # listed again
+        if event.event_type == "key_created":  # listed again
             event.details += _facts(duck, keys[event.key_arn or ""], event.run_id)
     for (run_id, key_arn), details in pairs.untold(events):
         sentence = f"Key {_label(keys[key_arn], run_id)} changed: {', '.join(detail.name for detail in details)}."
@@ -228,7 +228,7 @@ def _events(duck: duckdb.DuckDBPyConnection, runs: list[Moment], lives: Iterable
     for key_arn, life in keys.items():
         sentence = f"Key {_label(life, first[key_arn])} in {_where(life)} was first seen."
         if _first(created.get(key_arn), first):
-            sentence = created[key_arn].sentence
+            sentence = created[key_arn].message
         pruned = next(run.status == PRUNED for run in runs if run.run_id == first[key_arn])
         facts = [] if pruned else _facts(duck, life, first[key_arn])
         sentence += " What was known of it then has been pruned." if pruned else ""
@@ -238,11 +238,11 @@ def _events(duck: duckdb.DuckDBPyConnection, runs: list[Moment], lives: Iterable
     events += _rotations(duck, keys, first, at, learned)
     for row in rows(duck, key_history_sql.USES, values):
         life = keys[row.pop("key_arn")]
-        if row["run_id"] == first[life.key_arn] and row["kind"] != "use_ended":
+        if row["run_id"] == first[life.key_arn] and row["event_type"] != "use_ended":
             continue  # told with the key's first facts
-        sentence = row.pop("sentence").replace("{key}", f"key {_label(life, row['run_id'])}")
+        sentence = row.pop("message").replace("{key}", f"key {_label(life, row['run_id'])}")
         role = Detail("role", "stated", after=row.pop("role"))
-        events.append(_event(life, row.pop("run_id"), at, row.pop("kind"), sentence, details=[role], **row))
+        events.append(_event(life, row.pop("run_id"), at, row.pop("event_type"), sentence, details=[role], **row))
     for row in rows(duck, key_history_sql.REFUSED, values):
         life = keys[row["key_arn"]]
         start = max(row["since"], first[life.key_arn])
@@ -255,7 +255,7 @@ def _events(duck: duckdb.DuckDBPyConnection, runs: list[Moment], lives: Iterable
 
 def _first(event: Event | None, first: dict[str, int]) -> bool:
     """Whether this is a key's creation, which its first event stands for."""
-    return event is not None and event.kind == "key_created" and event.run_id == first[event.key_arn or ""]
+    return event is not None and event.event_type == "key_created" and event.run_id == first[event.key_arn or ""]
 
 
 def _facts(duck: duckdb.DuckDBPyConnection, life: Life, run_id: int, wanted: Iterable[str] = ()) -> list[Detail]:
@@ -274,9 +274,9 @@ def _facts(duck: duckdb.DuckDBPyConnection, life: Life, run_id: int, wanted: Ite
         every = "" if row["period_days"] is None else f", every {row['period_days']} days"
         told = f"{row['rotation'].replace('_', ' ')}{every}"
         sections["rotation"].append(Detail("rotation", "stated", after=told))
-    for name in ("aliases", "tags", "rotated", "used_by"):
+    for name in ("aliases", "tags", "rotated", "dependent_resources"):
         sections[name] = [Detail(named(name), "stated", after=row[name])] if row[name] else []
-    order = ("metadata", "rotation", "rotated", "aliases", "tags", "used_by", "policy", "grants")
+    order = ("metadata", "rotation", "rotated", "aliases", "tags", "dependent_resources", "policy", "grants")
     chosen = set(wanted) or set(order)
     return [detail for name in order if name in chosen for detail in sections[name]]
 
@@ -306,7 +306,7 @@ def _rotations(
     """The rotations since; those that were there when the list could be read at first are told with it."""
     query = """
     SELECT key_arn, rotated_at, any_value(rotation_type) AS rotation_type, min(valid_from) AS run_id
-    FROM ledger.key_rotation_event WHERE key_arn IN (SELECT unnest($keys))
+    FROM internal.key_rotation_event WHERE key_arn IN (SELECT unnest($keys))
     GROUP BY key_arn, rotated_at ORDER BY rotated_at
     """
     found = []

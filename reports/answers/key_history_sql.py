@@ -3,7 +3,7 @@
 KEYS = """
 SELECT k.key_arn, any_value(k.key_id) AS key_id, any_value(k.account_id) AS account_id,
   arg_max(c.name, c.valid_from) AS account_name, any_value(k.region) AS region
-FROM ledger.key k LEFT JOIN ledger.account c ON c.account_id = k.account_id
+FROM internal.key k LEFT JOIN internal.account c ON c.account_id = k.account_id
 WHERE k.key_arn IN (SELECT unnest($keys))
 GROUP BY k.key_arn ORDER BY k.key_arn
 """
@@ -20,59 +20,59 @@ FROM (
     FROM (
       SELECT *, lag(valid_to) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS ended,
         lag(target_key_arn) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS pointed
-      FROM ledger.alias
-      WHERE alias_arn IN (SELECT alias_arn FROM ledger.alias WHERE target_key_arn IN (SELECT unnest($keys)))
+      FROM internal.alias
+      WHERE alias_arn IN (SELECT alias_arn FROM internal.alias WHERE target_key_arn IN (SELECT unnest($keys)))
     )
   )
   GROUP BY alias_name, alias_arn, target_key_arn, period
 ) a
-LEFT JOIN ledger.run b ON b.run_id = a.valid_from
-LEFT JOIN ledger.run e ON e.run_id = a.valid_to
+LEFT JOIN internal.run b ON b.run_id = a.valid_from
+LEFT JOIN internal.run e ON e.run_id = a.valid_to
 ORDER BY a.alias_name, a.alias_arn, a.valid_from
 """
 FIRST_RUN = """
-SELECT key_arn, min(valid_from) AS run_id FROM ledger.key WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
+SELECT key_arn, min(valid_from) AS run_id FROM internal.key WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
 """
 CHANGES = """
-SELECT * FROM ledger.change
+SELECT * FROM internal.change
 WHERE key_arn IN (SELECT unnest($keys))
-  OR (kind IN ('rekeyed', 'alias_moved') AND (before IN (SELECT unnest($keys)) OR after IN (SELECT unnest($keys))))
+  OR (event_type IN ('rekeyed', 'alias_moved') AND (before IN (SELECT unnest($keys)) OR after IN (SELECT unnest($keys))))
 """
 FACTS = """
-SELECT m.*, o.status AS rotation, o.period_days, d.received AS policy,
-  (SELECT list(alias_name ORDER BY alias_name) FROM ledger.alias a
-    WHERE a.target_key_arn = $key AND ledger.known(a.valid_from, a.valid_to, $run)) AS aliases,
-  (SELECT list(tag_key || '=' || tag_value ORDER BY tag_key) FROM ledger.tag t
-    WHERE t.resource_arn = $key AND ledger.known(t.valid_from, t.valid_to, $run)) AS tags,
-  (SELECT list(rotated_at ORDER BY rotated_at) FROM ledger.key_rotation_event e
-    WHERE e.key_arn = $key AND ledger.known(e.valid_from, e.valid_to, $run)) AS rotated,
+SELECT m.*, o.status AS rotation_status, o.period_days, d.received AS policy,
+  (SELECT list(alias_name ORDER BY alias_name) FROM internal.alias a
+    WHERE a.target_key_arn = $key AND internal.known(a.valid_from, a.valid_to, $run)) AS aliases,
+  (SELECT list(tag_key || '=' || tag_value ORDER BY tag_key) FROM internal.tag t
+    WHERE t.resource_arn = $key AND internal.known(t.valid_from, t.valid_to, $run)) AS tags,
+  (SELECT list(rotated_at ORDER BY rotated_at) FROM internal.key_rotation_event e
+    WHERE e.key_arn = $key AND internal.known(e.valid_from, e.valid_to, $run)) AS rotated,
   (SELECT list({'grantee': coalesce(grantee_service_principal, grantee_principal, 'nobody named'), 'operations': operations}
-    ORDER BY grant_id) FROM ledger.key_grant g
-    WHERE g.key_arn = $key AND ledger.known(g.valid_from, g.valid_to, $run)) AS grants,
+    ORDER BY grant_id) FROM internal.key_grant g
+    WHERE g.key_arn = $key AND internal.known(g.valid_from, g.valid_to, $run)) AS grants,
   (SELECT list(DISTINCT noun(s.resource_type) || ' ' || s.name ORDER BY noun(s.resource_type) || ' ' || s.name)
-    FROM ledger.key_usage u JOIN ledger.resource s ON s.resource_arn = u.resource_arn
-      AND ledger.known(s.valid_from, s.valid_to, $run)
-    WHERE u.key_arn = $key AND ledger.known(u.valid_from, u.valid_to, $run)) AS used_by
+    FROM internal.resource_key u JOIN internal.resource s ON s.resource_arn = u.resource_arn
+      AND internal.known(s.valid_from, s.valid_to, $run)
+    WHERE u.key_arn = $key AND internal.known(u.valid_from, u.valid_to, $run)) AS dependent_resources
 FROM (SELECT $key AS arn) k
-LEFT JOIN ledger.key_metadata m ON m.key_arn = $key AND ledger.known(m.valid_from, m.valid_to, $run)
-LEFT JOIN ledger.key_rotation o ON o.key_arn = $key AND ledger.known(o.valid_from, o.valid_to, $run)
-LEFT JOIN ledger.key_policy p ON p.key_arn = $key AND ledger.known(p.valid_from, p.valid_to, $run)
-LEFT JOIN ledger.policy_document d ON d.policy_hash = p.policy_hash
+LEFT JOIN internal.key_metadata m ON m.key_arn = $key AND internal.known(m.valid_from, m.valid_to, $run)
+LEFT JOIN internal.key_rotation o ON o.key_arn = $key AND internal.known(o.valid_from, o.valid_to, $run)
+LEFT JOIN internal.key_policy p ON p.key_arn = $key AND internal.known(p.valid_from, p.valid_to, $run)
+LEFT JOIN internal.policy_document d ON d.policy_hash = p.policy_hash
 """
 # What the changes do not tell: uses that come and go with their resource, and those that only became known or unknown.
 USES = """
 WITH used AS (
-  SELECT * FROM ledger.key_usage WHERE resource_arn IN (
-    SELECT resource_arn FROM ledger.key_usage WHERE key_arn IN (SELECT unnest($keys))
+  SELECT * FROM internal.resource_key WHERE resource_arn IN (
+    SELECT resource_arn FROM internal.resource_key WHERE key_arn IN (SELECT unnest($keys))
   )
 ), thing AS (
   SELECT resource_arn, arg_max(name, valid_from) AS subject,
     capital(noun(arg_max(resource_type, valid_from))) || ' ' || arg_max(name, valid_from) AS name,
-    min(valid_from) AS first_run
-  FROM ledger.resource WHERE resource_arn IN (SELECT resource_arn FROM used)
+    min(valid_from) AS first_seen_run
+  FROM internal.resource WHERE resource_arn IN (SELECT resource_arn FROM used)
   GROUP BY resource_arn
 ), began AS (
-  SELECT n.valid_from AS run_id, n.key_arn, n.resource_arn, n.role, 'use_began' AS kind, CASE
+  SELECT n.valid_from AS run_id, n.key_arn, n.resource_arn, n.role, 'use_began' AS event_type, CASE
       WHEN o.resource_arn IS NOT NULL THEN ' is known to use {key} now.'
       WHEN c.run_id IS NOT NULL THEN ', which is new, uses {key}.'
       ELSE ' was first seen using {key}.'
@@ -81,11 +81,11 @@ WITH used AS (
   JOIN thing t ON t.resource_arn = n.resource_arn
   LEFT JOIN used o ON o.resource_arn = n.resource_arn AND o.role = n.role AND o.position = n.position
     AND o.valid_to = n.valid_from
-  LEFT JOIN ledger.change c ON c.resource_arn = n.resource_arn AND c.kind = 'resource_created' AND c.run_id = n.valid_from
+  LEFT JOIN internal.change c ON c.resource_arn = n.resource_arn AND c.event_type = 'resource_created' AND c.run_id = n.valid_from
   WHERE n.key_arn IN (SELECT unnest($keys))
     AND (o.resource_arn IS NULL OR (o.key_arn IS NULL AND o.key_class IN ('unknown', 'not_crawled')))
 ), ended AS (
-  SELECT o.valid_to AS run_id, o.key_arn, o.resource_arn, o.role, 'use_ended' AS kind, CASE
+  SELECT o.valid_to AS run_id, o.key_arn, o.resource_arn, o.role, 'use_ended' AS event_type, CASE
       WHEN n.resource_arn IS NOT NULL THEN ' is no longer known to use {key}.'
       WHEN x.resource_arn IS NULL THEN ', which used {key}, is gone.'
       ELSE ' no longer uses {key}.'
@@ -93,11 +93,11 @@ WITH used AS (
   FROM used o
   LEFT JOIN used n ON n.resource_arn = o.resource_arn AND n.role = o.role AND n.position = o.position
     AND n.valid_from = o.valid_to
-  LEFT JOIN ledger.resource x ON x.resource_arn = o.resource_arn AND ledger.known(x.valid_from, x.valid_to, o.valid_to)
+  LEFT JOIN internal.resource x ON x.resource_arn = o.resource_arn AND internal.known(x.valid_from, x.valid_to, o.valid_to)
   WHERE o.key_arn IN (SELECT unnest($keys)) AND o.valid_to IS NOT NULL
     AND (n.resource_arn IS NULL OR (n.key_arn IS NULL AND n.key_class IN ('unknown', 'not_crawled')))
 )
-SELECT e.run_id, e.key_arn, e.resource_arn, t.subject, e.role, e.kind, t.name || e.tail AS sentence
+SELECT e.run_id, e.key_arn, e.resource_arn, t.subject, e.role, e.event_type, t.name || e.tail AS message
 FROM (FROM began UNION ALL FROM ended) e
 JOIN thing t ON t.resource_arn = e.resource_arn
 ORDER BY e.run_id, t.name, e.role
@@ -105,17 +105,17 @@ ORDER BY e.run_id, t.name, e.role
 REFUSED = """
 SELECT k.key_arn, g.valid_from AS since, g.valid_to AS until, coalesce(z.text, g.cause) AS reason,
   list_sort(list(DISTINCT g.action)) AS actions
-FROM (SELECT DISTINCT key_arn, account_id, region FROM ledger.key WHERE key_arn IN (SELECT unnest($keys))) k
-JOIN ledger.gap g ON g.subject = k.key_arn OR (g.subject = '' AND g.account_id = k.account_id AND g.region = k.region
+FROM (SELECT DISTINCT key_arn, account_id, region FROM internal.key WHERE key_arn IN (SELECT unnest($keys))) k
+JOIN internal.gap g ON g.subject = k.key_arn OR (g.subject = '' AND g.account_id = k.account_id AND g.region = k.region
   AND g.operation IN ('ListKeys', 'ListAliases'))
-LEFT JOIN ledger.cause z ON z.cause = g.cause
+LEFT JOIN internal.gap_cause z ON z.cause = g.cause
 GROUP BY k.key_arn, g.valid_from, g.valid_to, coalesce(z.text, g.cause)
 ORDER BY since, actions
 """
 OUTCOMES = """
-SELECT run_id, arg_min(outcome, place) AS outcome, arg_min(reason, place) AS reason
+SELECT run_id, arg_min(outcome, account_region) AS outcome, arg_min(reason, account_region) AS reason
 FROM (
-  SELECT *, CASE WHEN region = $region THEN 0 ELSE 1 END AS place FROM ledger.scope_run
+  SELECT *, CASE WHEN region = $region THEN 0 ELSE 1 END AS account_region FROM internal.scope_coverage
   WHERE account_id = $account AND region IN ($region, '*')
 )
 GROUP BY run_id
@@ -132,7 +132,7 @@ FROM (
       OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS refusal
     FROM (
       SELECT *, lag(valid_to) OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS ended
-      FROM ledger.gap WHERE subject IN (SELECT unnest($keys))
+      FROM internal.gap WHERE subject IN (SELECT unnest($keys))
     )
   )
   GROUP BY subject, service, operation, action, refusal

@@ -30,34 +30,34 @@ def fix(  # noqa: PLR0917 - the six words of one refusal
     allow = {"Sid": "ReadMetadata", "Effect": "Allow", "Action": listed, "Resource": "*"}
     exception = {"Condition": {"ArnNotLike": {"aws:PrincipalArn": [f"arn:{_partition(role)}:iam::*:role/{name}"]}}}
     match fix_in:
-        case "key policy" | "resource policy":
+        case "key_policy" | "resource_policy":
             statement = {
-                "Sid": "ReadKeyMetadata" if fix_in == "key policy" else "ReadMetadata",
+                "Sid": "ReadKeyMetadata" if fix_in == "key_policy" else "ReadMetadata",
                 "Effect": "Allow",
                 "Principal": {"AWS": role},
                 "Action": listed,
                 "Resource": "*",
             }
             return Fix(f"add this statement to the {fix_in}", statement)
-        case "role policy":
+        case "role_policy":
             sure = cause != "denied"
             hint = "" if sure else "; AWS gave no reason, and this is the most frequent one"
             return Fix(f"add this statement to a policy of role {name}{hint}", allow, sure)
-        case "permissions boundary":
+        case "permissions_boundary":
             return Fix(f"add this statement to the permissions boundary of role {name}", allow)
-        case "session policy":
+        case "session_policy":
             return Fix(
                 "let the session policy allow it with this statement; the one that this program sends itself is switched off by "
                 "role.session_policy: false",
                 allow,
             )
-        case "service control policy" | "resource control policy":
+        case "service_control_policy" | "resource_control_policy":
             if any("explicit deny" in message.lower() for message in messages) or fix_in.startswith("resource"):
                 return Fix(f"add this condition to the Deny statement of the {fix_in}", exception)
             return Fix(f"let a {fix_in} at every level above the account allow it with this statement", _bare(allow))
-        case "denying policy":
+        case "denying_policy":
             return Fix("add this condition to the Deny statement that denies it", exception, certain=False)
-        case "caller policy":
+        case "caller_policy":
             statement = {"Sid": "AssumeTheRoles", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": [role]}
             return Fix(f"add this statement to a policy of {caller or 'the identity that runs the crawler'}", statement)
         case _:

@@ -1,4 +1,4 @@
-"""The few facts that a question needs, out of the mart: keys, grants, identities and their policies, the estate."""
+"""The few facts that a question needs, out of the mart: keys, grants, identities and their policies, the organization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from reports.access.engine.model import Estate, Grant, KeyFacts
+from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, parse
 from reports.answers.policy_documents import Document, document
 from reports.answers.version_diff import rows
@@ -60,7 +60,7 @@ class Facts:
 
     duck: duckdb.DuckDBPyConnection
     moment: Moment
-    estate: Estate
+    organization: Organization
     names: dict[str, str | None]
     """Account id to name."""
     iam: dict[str, tuple[str, str | None]]
@@ -102,7 +102,7 @@ class Facts:
                 yield self._key(row, tuple(grants.get(row["key_arn"], ())))
 
     def _key(self, row: dict[str, Any], grants: tuple[Grant, ...]) -> Key:
-        arn, unread = row["key_arn"], "kms:ListGrants" in (row["unknown"] or [])
+        arn, unread = row["key_arn"], "kms:ListGrants" in (row["denied_actions"] or [])
         policy = parse(row["policy"]) if row["policy"] is not None else None
         why = self._refusals(arn) if policy is None or unread else {}
         not_asked = row["manager"] == "AWS" and policy is None
@@ -136,7 +136,7 @@ class Facts:
 _CHUNK = 1_000
 _KEY = """
 SELECT k.key_arn, k.key_id, k.account_id, k.region, k.alias, k.aliases, k.manager, k.state, k.tags, k.key_spec,
-  k.key_usage, k.origin, k.unknown, p.received AS policy
+  k.key_usage, k.origin, k.denied_actions, p.received AS policy
 FROM keys k LEFT JOIN key_policies p ON p.key_arn = k.key_arn
 WHERE k.key_arn IN (SELECT unnest($keys))
 ORDER BY k.key_arn
@@ -173,21 +173,24 @@ def opened(path: Path, as_of: str | None = None) -> Iterator[Facts]:
 def read(duck: duckdb.DuckDBPyConnection, moment: Moment) -> Facts:
     """The facts of an open mart."""
     accounts = rows(duck, "SELECT account_id, name, ou_ids, state FROM accounts", {})
-    organization = rows(duck, "SELECT organization_id FROM ledger.run WHERE run_id = $run", {"run": moment.run_id})[0][
-        "organization_id"
-    ]
+    organization = rows(duck, "SELECT organization_id FROM internal.run WHERE run_id = $run", {"run": moment.run_id})[
+        0
+    ]["organization_id"]
     paths = {row["account_id"]: f"{organization}/{row['ou_ids'].strip('/')}/" for row in accounts if row["ou_ids"]}
-    estate = Estate(
+    organization = Organization(
         organization_id=organization,
         accounts=frozenset(row["account_id"] for row in accounts if row["state"] != "LEFT"),
-        parties={row["account_id"]: row["name"] for row in rows(duck, "SELECT account_id, name FROM ledger.party", {})},
+        parties={
+            row["account_id"]: row["name"]
+            for row in rows(duck, "SELECT account_id, name FROM internal.known_party", {})
+        },
         organization_paths=paths if organization else {},
     )
     iam = {
-        row["account_id"]: (row["known"], row["reason"])
-        for row in rows(duck, "SELECT account_id, known, reason FROM iam_accounts", {})
+        row["account_id"]: (row["freshness"], row["reason"])
+        for row in rows(duck, "SELECT account_id, freshness, reason FROM iam_accounts", {})
     }
-    return Facts(duck, moment, estate, {row["account_id"]: row["name"] for row in accounts}, iam)
+    return Facts(duck, moment, organization, {row["account_id"]: row["name"] for row in accounts}, iam)
 
 
 def _identities(duck: duckdb.DuckDBPyConnection, account: str) -> Iterator[Identity]:

@@ -111,10 +111,10 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     source = f"{as_of_connection.WHOLE}.ledger"
     selects["run"] = f"SELECT * FROM {source}.run WHERE run_id IN ({start:d}, {end:d})"
     # When a place was crawled for the first time, as far as the two runs go.
-    selects["scope_run"] = f"""
+    selects["scope_coverage"] = f"""
         SELECT account_id, region, CASE WHEN min(run_id) <= {start:d} THEN {start:d} ELSE {end:d} END AS run_id,
           'complete' AS outcome
-        FROM {source}.scope_run WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
+        FROM {source}.scope_coverage WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
         GROUP BY account_id, region
         """
     selects["gap"] = _learned(start, end)
@@ -126,7 +126,7 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
 def _collapsed(facet: type[Facet], start: int, end: int) -> str:
     name = facet.table().name
     values = ", ".join(f'"{column}"' for column in facet.value_columns())
-    source = f'{as_of_connection.WHOLE}.ledger."{name}"'
+    source = f'{as_of_connection.WHOLE}.internal."{name}"'
     old = (
         f"SELECT {values} FROM {source} WHERE valid_from <= {start:d} AND valid_to > {start:d} AND valid_to <= {end:d}"
     )
@@ -159,7 +159,7 @@ def _learned(start: int, end: int) -> str:
     """Refusals since the very first, that were over between the two runs: then the first answers are no additions."""
     source = f"{as_of_connection.WHOLE}.ledger"
     return f"""
-    WITH refused AS (
+    WITH denied_actions AS (
       SELECT account_id, region, service, operation, subject, min(valid_from) AS since,
         CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS until
       FROM (
@@ -175,12 +175,12 @@ def _learned(start: int, end: int) -> str:
     ), first_seen AS (
       SELECT key_arn AS subject, min(valid_from) AS run_id FROM {source}.key GROUP BY key_arn
     ), first_crawl AS (
-      SELECT account_id, region, min(run_id) AS run_id FROM {source}.scope_run
+      SELECT account_id, region, min(run_id) AS run_id FROM {source}.scope_coverage
       WHERE outcome IN ('complete', 'partial')
       GROUP BY account_id, region
     )
     SELECT r.account_id, r.region, r.service, r.operation, r.subject, {start:d} AS valid_from, {end:d} AS valid_to
-    FROM refused r
+    FROM denied_actions r
     LEFT JOIN first_seen k ON k.subject = r.subject
     LEFT JOIN first_crawl c ON c.account_id = r.account_id AND c.region = r.region
     WHERE r.until > {start:d} AND r.until <= {end:d}
@@ -196,9 +196,9 @@ def _keys(
     if not chosen.alias_arns:
         return chosen.key_arns
     found = duck.execute(
-        "SELECT DISTINCT target_key_arn FROM ledger.alias a WHERE alias_arn IN (SELECT unnest($aliases)) "
-        "AND target_key_arn IS NOT NULL AND (ledger.known(a.valid_from, a.valid_to, $start) "
-        "OR ledger.known(a.valid_from, a.valid_to, $end)) ORDER BY 1",
+        "SELECT DISTINCT target_key_arn FROM internal.alias a WHERE alias_arn IN (SELECT unnest($aliases)) "
+        "AND target_key_arn IS NOT NULL AND (internal.known(a.valid_from, a.valid_to, $start) "
+        "OR internal.known(a.valid_from, a.valid_to, $end)) ORDER BY 1",
         {"aliases": list(chosen.alias_arns), "start": ends[0].run_id, "end": ends[1].run_id},
     ).fetchall()
     return tuple(arn for (arn,) in found) or chosen.key_arns
@@ -206,11 +206,11 @@ def _keys(
 
 def _events(duck: duckdb.DuckDBPyConnection, start: Moment, end: Moment, keys: Sequence[str] | None) -> list[Event]:
     pairs = Pairs(duck, keys)
-    told = [Event(**row) for row in rows(duck, "SELECT * FROM ledger.change")]
+    told = [Event(**row) for row in rows(duck, "SELECT * FROM internal.change")]
     used = _used(duck)
     for event in told:
-        if event.resource_arn and event.kind in {"resource_created", "resource_gone", "rekeyed"}:
-            _with_keys(event, used.get((event.kind != "resource_gone", event.resource_arn), []))
+        if event.resource_arn and event.event_type in {"resource_created", "resource_gone", "rekeyed"}:
+            _with_keys(event, used.get((event.event_type != "resource_gone", event.resource_arn), []))
     told = pairs.attach(told)
     places = {row["key_arn"]: row for row in rows(duck, _PLACES)}
     for (run_id, key_arn), details in pairs.untold(told):
@@ -218,7 +218,7 @@ def _events(duck: duckdb.DuckDBPyConnection, start: Moment, end: Moment, keys: S
         sentence = f"Key {row['subject']} changed: {', '.join(detail.name for detail in details)}."
         told.append(Event(run_id, end.started_at, "metadata_changed", sentence, details=details, **row))
     rotated = (
-        "SELECT * FROM ledger.key_rotation_event WHERE valid_to IS NULL AND rotated_at > $since ORDER BY rotated_at"
+        "SELECT * FROM internal.key_rotation_event WHERE valid_to IS NULL AND rotated_at > $since ORDER BY rotated_at"
     )
     for found in rows(duck, rotated, {"since": start.started_at}):
         row = places[found["key_arn"]]
@@ -231,10 +231,10 @@ def _events(duck: duckdb.DuckDBPyConnection, start: Moment, end: Moment, keys: S
 _PLACES = """
 SELECT k.key_arn, k.account_id, c.name AS account_name, k.region, coalesce(a.name, k.key_id) AS subject
 FROM (SELECT key_arn, any_value(key_id) AS key_id, any_value(account_id) AS account_id, any_value(region) AS region
-  FROM ledger.key WHERE key_arn IN (SELECT key_arn FROM ledger.key_metadata UNION SELECT key_arn FROM ledger.key_rotation_event)
+  FROM internal.key WHERE key_arn IN (SELECT key_arn FROM internal.key_metadata UNION SELECT key_arn FROM internal.key_rotation_event)
   GROUP BY key_arn) k
-LEFT JOIN ledger.account c ON c.account_id = k.account_id AND c.valid_to IS NULL
-LEFT JOIN (SELECT target_key_arn, min(alias_name) AS name FROM ledger.alias WHERE valid_to IS NULL GROUP BY target_key_arn) a
+LEFT JOIN internal.account c ON c.account_id = k.account_id AND c.valid_to IS NULL
+LEFT JOIN (SELECT target_key_arn, min(alias_name) AS name FROM internal.alias WHERE valid_to IS NULL GROUP BY target_key_arn) a
   ON a.target_key_arn = k.key_arn
 """
 
@@ -242,7 +242,7 @@ LEFT JOIN (SELECT target_key_arn, min(alias_name) AS name FROM ledger.alias WHER
 def _used(duck: duckdb.DuckDBPyConnection) -> dict[tuple[bool, str], list[dict[str, Any]]]:
     """The keys that resources used, by whether that is so at the end, and resource; as far as it changed."""
     query = """
-    SELECT u.valid_to IS NULL AS now, u.resource_arn, u.role, u.key_arn, u.key_class FROM ledger.key_usage u
+    SELECT u.valid_to IS NULL AS now, u.resource_arn, u.role, u.key_arn, u.key_class FROM internal.resource_key u
     ORDER BY u.resource_arn, u.role, u.position
     """
     found: dict[tuple[bool, str], list[dict[str, Any]]] = {}
@@ -252,7 +252,7 @@ def _used(duck: duckdb.DuckDBPyConnection) -> dict[tuple[bool, str], list[dict[s
 
 
 def _with_keys(event: Event, used: list[dict[str, Any]]) -> None:
-    if event.kind == "rekeyed":
+    if event.event_type == "rekeyed":
         roles = [row["role"] for row in used if (row["key_arn"] or row["key_class"]) == event.after]
         event.details += [Detail("role", "stated", after=role) for role in dict.fromkeys(roles)]
         return
@@ -268,9 +268,9 @@ def _wanted(event: Event, keys: Sequence[str] | None, accounts: Sequence[str] | 
     if keys is None:
         return True
     meant = {event.key_arn}
-    if event.kind in {"rekeyed", "alias_moved"}:
+    if event.event_type in {"rekeyed", "alias_moved"}:
         meant |= {event.before, event.after}
-    if event.kind in {"resource_created", "resource_gone"}:
+    if event.event_type in {"resource_created", "resource_gone"}:
         meant |= {detail.after for detail in event.details}
     return not meant.isdisjoint(keys)
 
@@ -279,7 +279,7 @@ _RANKS = {kind: rank for rank, kind in enumerate(("account_joined", "key_created
 
 
 def _order(event: Event) -> tuple[Any, ...]:
-    return (*_place(event), event.key_arn or "", _RANKS.get(event.kind, len(_RANKS)), event.kind, event.sentence)
+    return (*_place(event), event.key_arn or "", _RANKS.get(event.event_type, len(_RANKS)), event.event_type, event.message)
 
 
 def _place(event: Event) -> tuple[str, str, str]:

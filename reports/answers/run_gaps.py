@@ -101,17 +101,17 @@ _ONLY = """
   )))
 """
 _NAMED = """
-(SELECT any_value(c.name) FROM ledger.account c
-  WHERE c.account_id = f.account_id AND ledger.known(c.valid_from, c.valid_to, $end)) AS account_name
+(SELECT any_value(c.name) FROM internal.account c
+  WHERE c.account_id = f.account_id AND internal.known(c.valid_from, c.valid_to, $end)) AS account_name
 """
 _GAPS = f"""
 WITH gap AS (
-  SELECT g.*, coalesce(z.text, g.cause) AS reason FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
-  WHERE (ledger.known(g.valid_from, g.valid_to, $start) OR ledger.known(g.valid_from, g.valid_to, $end)){_ONLY}
+  SELECT g.*, coalesce(z.text, g.cause) AS reason FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
+  WHERE (internal.known(g.valid_from, g.valid_to, $start) OR internal.known(g.valid_from, g.valid_to, $end)){_ONLY}
 ), found AS (
   SELECT account_id, region, action, subject,
-    any_value(reason) FILTER (ledger.known(valid_from, valid_to, $start)) AS start,
-    any_value(reason) FILTER (ledger.known(valid_from, valid_to, $end)) AS "end"
+    any_value(reason) FILTER (internal.known(valid_from, valid_to, $start)) AS start,
+    any_value(reason) FILTER (internal.known(valid_from, valid_to, $end)) AS "end"
   FROM gap
   GROUP BY account_id, region, service, operation, action, subject
 )
@@ -129,14 +129,14 @@ WITH seen AS (
       WHEN outcome IN ('complete', 'partial') THEN NULL
       ELSE coalesce(reason, 'the account and region is ' || outcome)
     END AS reason
-  FROM ledger.scope_run WHERE run_id IN ($start, $end)
-), place AS (
+  FROM internal.scope_coverage WHERE run_id IN ($start, $end)
+), account_region AS (
   SELECT DISTINCT account_id, region FROM seen WHERE outcome IN ('complete', 'partial', 'failed'){_ONLY}
 ), found AS (
   SELECT p.account_id, p.region,
     CASE WHEN s.outcome IS NULL OR s.reason IS NOT NULL THEN coalesce(s.reason, ws.reason, 'it was not crawled') END AS start,
     CASE WHEN e.outcome IS NULL OR e.reason IS NOT NULL THEN coalesce(e.reason, we.reason, 'it was not crawled') END AS "end"
-  FROM place p
+  FROM account_region p
   LEFT JOIN seen s ON s.run_id = $start AND s.account_id = p.account_id AND s.region = p.region
   LEFT JOIN seen e ON e.run_id = $end AND e.account_id = p.account_id AND e.region = p.region
   LEFT JOIN seen ws ON ws.run_id = $start AND ws.account_id = p.account_id AND ws.region = '*'

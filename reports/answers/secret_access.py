@@ -25,7 +25,7 @@ from reports.answers.who_can_result import DEPENDS, NOBODY, UNKNOWN, YES, Holder
 GET = "secretsmanager:GetSecretValue"
 DECRYPT = "kms:Decrypt"
 _IDENTITIES = frozenset({"role", "user", "session"})
-_POLICY = "SELECT known, reason, has_policy, received FROM resource_policies WHERE resource_arn = $arn"
+_POLICY = "SELECT freshness, reason, has_policy, received FROM resource_policies WHERE resource_arn = $arn"
 _TAGS = "SELECT tag_key, tag_value FROM resource_tags WHERE resource_arn = $arn"
 
 
@@ -44,7 +44,7 @@ class _Door:
 
 
 def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> tuple[KeyAnswer, list[str]]:
-    """Who can read a secret (a row of view key_usage), and notes."""
+    """Who can read a secret (a row of view resource_keys), and notes."""
     documented = False
     if key is not None:
         key, documented = with_policy(key)
@@ -77,7 +77,7 @@ def _door(facts: Facts, secret: Mapping[str, Any]) -> _Door:
     if not found:
         unknown = "it was not asked"
     else:
-        unknown = "" if found[0]["known"] != "no" else found[0]["reason"] or "it could not be read"
+        unknown = "" if found[0]["freshness"] != "none" else found[0]["reason"] or "it could not be read"
     empty = '{"Statement":[]}'
     text = None if unknown else (found[0]["received"] if found[0]["has_policy"] else empty)
     given: dict[str, Value] = {
@@ -86,7 +86,9 @@ def _door(facts: Facts, secret: Mapping[str, Any]) -> _Door:
         "secretsmanager:versionstage": "AWSCURRENT",
     }
     of_secret = KeyFacts(arn=arn, account=secret["account_id"], tags=tags)
-    return _Door(resource_gate(of_secret, facts.estate, document("the secret's policy", text), GET, given), unknown)
+    return _Door(
+        resource_gate(of_secret, facts.organization, document("the secret's policy", text), GET, given), unknown
+    )
 
 
 def call_to_kms(secret_arn: str, region: str) -> dict[str, Value]:
@@ -110,7 +112,7 @@ class _Reading:
         self._facts, self._secret, self._door, self._key = facts, secret, door, key
         self._partition = secret["resource_arn"].split(":")[1]
         given = call_to_kms(secret["resource_arn"], secret["region"])
-        self._gate = None if key is None else key_gate(key, facts.estate, given)
+        self._gate = None if key is None else key_gate(key, facts.organization, given)
 
     def holders(self) -> Iterator[Holder]:
         """Everyone for whom both sides open."""
@@ -135,11 +137,11 @@ class _Reading:
             accounts |= rule.audience.accounts
             if rule.audience.everyone or rule.audience.inverted:
                 everyone = True
-                accounts |= self._facts.estate.accounts
+                accounts |= self._facts.organization.accounts
         for account in sorted(accounts):
             if self._facts.known_iam(account):
                 yield from everyone_in(self._facts, account, self._partition)
-            if self._facts.iam.get(account, ("no", None))[0] != "yes":
+            if self._facts.iam.get(account, ("none", None))[0] != "current":
                 yield uncollected(account)
         for one in dict.fromkeys(named):
             account = one.account or ""
@@ -164,7 +166,7 @@ class _Reading:
         yield from (one for one in found if one.account == self._secret["account_id"])
 
     def _holder(self, who: Identity, resource_ways: tuple[Way, ...], ways: tuple[Way, ...]) -> Holder:
-        access, party = relation(who.account, self._secret["account_id"], self._facts.estate)
+        access, party = relation(who.account, self._secret["account_id"], self._facts.organization)
         kind = who.type
         names = {
             "root": f"The root user of account {who.account}",
@@ -180,7 +182,7 @@ class _Reading:
         if doubt:
             holder.answer, holder.reason = UNKNOWN, doubt
             holder.sentence = f"It is not known whether {name} can read the secret: {doubt}."
-        elif iam and who.account in self._facts.estate.accounts:
+        elif iam and who.account in self._facts.organization.accounts:
             why = self._facts.why_no_iam(who.account)
             holder.answer = DEPENDS
             holder.reason = f"The IAM policies of account {who.account} decide; {why}, so it is not known who."

@@ -35,12 +35,12 @@ _NEAR = """
 SELECT DISTINCT name FROM resources WHERE name IS NOT NULL AND jaro_winkler_similarity(lower(name), lower($text)) >= 0.85
 ORDER BY name LIMIT 3
 """
-_USAGE = "SELECT * FROM key_usage WHERE resource_arn = $arn ORDER BY role, position"
+_USAGE = "SELECT * FROM resource_keys WHERE resource_arn = $arn ORDER BY role, position"
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A key (``resource`` is None), or a resource and its rows of view key_usage."""
+    """A key (``resource`` is None), or a resource and its rows of view resource_keys."""
 
     arn: str
     resource: dict[str, Any] | None = None

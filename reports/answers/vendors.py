@@ -50,7 +50,7 @@ def _key(row: dict[str, Any]) -> list[str]:
     state = f", state {row['key_state']}" if row["key_state"] not in {None, "Enabled"} else ""
     found = [f"  {row['key_arn']}{alias} in {place(row['account_id'], row['account_name'], row['region'])}{state}"]
     found.append(f"    can {', '.join(row['operations'] or ['nothing that is known'])}, if its own IAM allows")
-    remains = row["still_has_access_without"] or {}
+    remains = row["fallback_paths"] or {}
     for way in row["paths"] or ():
         others = remains.get(way) or ()
         left = f"without it, access remains through {', '.join(others)}" if others else "without it, the access ends"

@@ -61,17 +61,17 @@ class Pairs:
         policies: dict[Place, Event] = {}
         for event in told:
             at = (event.run_id, event.key_arn or "")
-            if event.kind in _STATE_KINDS:
+            if event.event_type in _STATE_KINDS:
                 event.details += [one for field, one in self.metadata.get(at, {}).items() if field in _STATE]
-            elif event.kind == "metadata_changed" and event.resource_arn is None:
+            elif event.event_type == "metadata_changed" and event.resource_arn is None:
                 event.details += [one for field, one in self.metadata.get(at, {}).items() if field not in _STATE]
-            elif event.kind == "rotation_changed":
+            elif event.event_type == "rotation_changed":
                 event.details += self.rotation.get(at, {}).values()
-            elif event.kind in _GRANT_KINDS:
+            elif event.event_type in _GRANT_KINDS:
                 event.details += self._grant(event)
-            elif event.kind == "policy_changed":
+            elif event.event_type == "policy_changed":
                 policies[at] = event
-            elif event.kind == "policy_opened":
+            elif event.event_type == "policy_opened":
                 policies.setdefault(at, event)
         for at, event in policies.items():  # one comparison, below the most general of the sentences
             event.details += self.policies.get(at, [])
@@ -94,8 +94,8 @@ class Pairs:
         rows = self._rows(
             f"""
             SELECT n.valid_from AS run_id, n.key_arn, {listed}
-            FROM ledger.{table} n
-            JOIN ledger.{table} o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+            FROM internal.{table} n
+            JOIN internal.{table} o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
             WHERE n.valid_to IS DISTINCT FROM n.valid_from AND ({differ}){self._only("n")}
             """
         )
@@ -105,17 +105,17 @@ class Pairs:
         return self._rows(
             f"""
             SELECT n.valid_from AS run_id, n.key_arn, x.received AS old, y.received AS new
-            FROM ledger.key_policy n
-            JOIN ledger.key_policy o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
-            JOIN ledger.policy_document x ON x.policy_hash = o.policy_hash
-            JOIN ledger.policy_document y ON y.policy_hash = n.policy_hash
+            FROM internal.key_policy n
+            JOIN internal.key_policy o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+            JOIN internal.policy_document x ON x.policy_hash = o.policy_hash
+            JOIN internal.policy_document y ON y.policy_hash = n.policy_hash
             WHERE n.valid_to IS DISTINCT FROM n.valid_from AND o.policy_hash <> n.policy_hash{self._only("n")}
             """
         )
 
     def _all_grants(self) -> dict[tuple[int, str, str], list[tuple[str, list[Detail]]]]:
         """By run, key and what happened: the grants, each with the end of its sentence."""
-        began = self._rows(f"SELECT *, valid_from AS run_id FROM ledger.key_grant g WHERE true{self._only('g')}")
+        began = self._rows(f"SELECT *, valid_from AS run_id FROM internal.key_grant g WHERE true{self._only('g')}")
         ended = {
             (row["valid_to"], row["key_arn"], row["grant_id"]): row for row in began if row["valid_to"] is not None
         }
@@ -140,8 +140,8 @@ class Pairs:
 
     def _grant(self, event: Event) -> list[Detail]:
         """The ledger of changes does not name the grant; grants with the same words have the same sentence."""
-        found = self._grants.get((event.run_id, event.key_arn or "", event.kind), [])
-        place = next((place for place, (end, _) in enumerate(found) if event.sentence.endswith(end)), None)
+        found = self._grants.get((event.run_id, event.key_arn or "", event.event_type), [])
+        place = next((place for place, (end, _) in enumerate(found) if event.message.endswith(end)), None)
         return [] if place is None else found.pop(place)[1]
 
     def _only(self, alias: str) -> str:

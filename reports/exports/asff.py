@@ -135,10 +135,10 @@ def _workflow(finding: FindingRecord) -> str:
 
 def _compliance(finding: FindingRecord) -> dict[str, Any]:
     compliance: dict[str, Any] = {
-        "Status": _COMPLIANCE.get(finding.verdict, "WARNING"),
+        "Status": _COMPLIANCE.get(finding.unwaived_status, "WARNING"),
         "SecurityControlId": cut(finding.rule_id, 64),
         "StatusReasons": [
-            {"ReasonCode": finding.verdict.upper() or "UNKNOWN", "Description": cut(finding.reason, 1024)}
+            {"ReasonCode": finding.unwaived_status.upper() or "UNKNOWN", "Description": cut(finding.reason, 1024)}
         ],
     }
     if finding.frameworks:

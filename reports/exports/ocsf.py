@@ -99,7 +99,7 @@ def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
             "unmapped": {
                 "run_id": night.run_id,
                 "rule_id": finding.rule_id,
-                "verdict": finding.verdict,
+                "unwaived_status": finding.unwaived_status,
                 "status": finding.status,
                 "key_arn": finding.key_arn,
                 "reopened": finding.reopened,
@@ -126,7 +126,7 @@ def _status(finding: FindingRecord) -> tuple[int, str]:
 
 
 def _compliance(finding: FindingRecord) -> dict[str, Any]:
-    status_id, status = _VERDICTS.get(finding.verdict, _NOT_KNOWN)
+    status_id, status = _VERDICTS.get(finding.unwaived_status, _NOT_KNOWN)
     standards = [one.rpartition(" - ")[0] or one for one in finding.frameworks]
     return {
         "control": finding.rule_id,

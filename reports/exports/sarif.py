@@ -43,7 +43,7 @@ def write(out: TextIO, night: Night, findings: Iterable[FindingRecord]) -> int:
 
 def result(finding: FindingRecord, index: int | None) -> dict[str, Any]:
     """One result. A verdict that is not known is of kind open; a waived finding keeps its kind and has a suppression."""
-    kind = _KINDS.get(finding.verdict, "open")
+    kind = _KINDS.get(finding.unwaived_status, "open")
     uid = uid_of(finding)
     one: dict[str, Any] = {
         "ruleId": finding.rule_id,

@@ -34,14 +34,14 @@ class Attention:
 
 def attention(source: Source, run: Row, limit: int) -> Attention:
     """What the mart's run says somebody should look at; the report's table of keys has `limit` rows."""
-    troubled = list(source.rows("troubled", at=run["started_at"]))
+    troubled = list(source.rows("keys_at_risk", at=run["started_at"]))
     notices = [_key(row, f"k-{row['anchor']}" if at < limit else "keys") for at, row in enumerate(troubled)]
-    notices += map(_locked_out, source.rows("locked_out"))
+    notices += map(_locked_out, source.rows("lockouts"))
     notices += map(_rule, source.rows("failing_rules"))
     notices += map(_vendor, source.rows("vendor_notices"))
-    notices += map(_change, source.rows("grave_changes", run_id=run["run_id"]))
-    notices += map(_blind, source.rows("blind"))
-    notices += _unused(source.row("unused_pending") or {"keys": 0})
+    notices += map(_change, source.rows("high_severity_changes", run_id=run["run_id"]))
+    notices += map(_blind, source.rows("unread_regions"))
+    notices += _unused(source.row("unused_pending_deletion") or {"keys": 0})
     ordered = sorted(notices, key=lambda notice: SEVERITIES.index(notice.severity))
     return Attention(tuple(ordered), tuple(row["key_arn"] for row in troubled))
 
@@ -50,12 +50,12 @@ def _key(row: Row, link: str) -> Notice:
     name = row["alias"] or row["key_id"]
     used = by_service(row["services"] or [])
     where = f"{place(row)} · {row['key_arn']}"
-    stale = " (last known)" if row["known"] == "last known" else ""
+    stale = " (last known)" if row["freshness"] == "stale" else ""
     if row["state"] == "PendingDeletion":
         when = "on a date that is not known"
         if row["deletion_date"]:
             when = f"{days(row['days_to_deletion'])}, on {date(row['deletion_date'])}"
-        text = f"Key {name} will be deleted {when}{stale}. {counted(row['used_by'], 'resource')} will be lost with it: {used}."
+        text = f"Key {name} will be deleted {when}{stale}. {counted(row['dependent_resources'], 'resource')} will be lost with it: {used}."
         return Notice("critical", text, where, link)
     if row["state"] == "Enabled":
         text = (
@@ -64,9 +64,7 @@ def _key(row: Row, link: str) -> Notice:
         )
         return Notice("high", f"{text}: {used}." if used else f"{text}.", where, link)
     state = STATES.get(row["state"], str(row["state"])).lower()
-    text = (
-        f"Key {name} is {state}{stale} while {counted(row['used_by'], 'resource')} cannot be read without it: {used}."
-    )
+    text = f"Key {name} is {state}{stale} while {counted(row['dependent_resources'], 'resource')} cannot be read without it: {used}."
     return Notice("critical" if row["state"] == "PendingReplicaDeletion" else "high", text, where, link)
 
 
@@ -111,7 +109,7 @@ def _rule(row: Row) -> Notice:
 def _vendor(row: Row) -> Notice:
     link = f"vendor-{row['profile']}"
     where = f"Vendor {row['vendor']} · {row['profile']}"
-    if row["verdict"] == "broken":
+    if row["result"] == "broken":
         name = row["key_alias"] or str(row["key_arn"]).rpartition("/")[2]
         return Notice(
             row["severity"], f"{row['vendor']} on {name}: {row['reason']}", f"{where} · {row['key_arn']}", link
@@ -119,14 +117,14 @@ def _vendor(row: Row) -> Notice:
     what = {
         "blocked_by_policy": ("key is blocked by its policy", "keys are blocked by their policies"),
         "over_shared": ("key is shared more widely than it asks", "keys are shared more widely than it asks"),
-    }.get(row["verdict"], ("thing is not as it asks", "things are not as it asks"))
+    }.get(row["result"], ("thing is not as it asks", "things are not as it asks"))
     names = several(list(dict.fromkeys(name for name in row["names"] if name)))
     text = f"{row['vendor']}: {counted(row['checks'], *what)}"
     return Notice(row["severity"], f"{text}: {names}." if names else f"{text}.", where, link)
 
 
 def _change(row: Row) -> Notice:
-    return Notice(row["severity"], row["sentence"], place(row), "changes")
+    return Notice(row["severity"], row["message"], place(row), "changes")
 
 
 def _blind(row: Row) -> Notice:
@@ -134,7 +132,7 @@ def _blind(row: Row) -> Notice:
     more = row["scopes"] - len(places)
     where = f"{'; '.join(places)} and {more:,} more" if more else several(places)
     what = "Nothing was read" if row["unread"] else f"A whole list is missing ({several(row['actions'])})"
-    age = f", for {counted(row['nights'], 'night')} now" if row["nights"] > 1 else ""
+    age = f", for {counted(row['consecutive_runs'], 'night')} now" if row["consecutive_runs"] > 1 else ""
     return Notice("high", f"{what} in {where}{age}: {row['cause']}.", "Nothing there can pass", "coverage")
 
 

@@ -57,7 +57,7 @@ class Compliance(RunReport):
     @cached_property
     def causes(self) -> Cut:
         """What could not be looked at, by cause."""
-        return self._source.cut("missing", self._limit)
+        return self._source.cut("unread_scopes", self._limit)
 
     @cached_property
     def verdicts(self) -> Verdicts:
@@ -133,7 +133,7 @@ class Compliance(RunReport):
     def trends(self) -> dict[str, list[Night]]:
         """Failing and unknown resources by rule, for the last nights."""
         found: dict[str, list[Night]] = {}
-        for row in self._source.rows("trend", nights=NIGHTS):
+        for row in self._source.rows("trend", runs=NIGHTS):
             found.setdefault(row["rule_id"], []).append(Night(row["started_at"], row["fail"], row["unknown"]))
         return found
 

@@ -79,15 +79,15 @@ class Verdicts:
     @cached_property
     def judged_before(self) -> bool:
         """Whether an earlier run was judged: else there is nothing to compare with."""
-        row = self._source.row("judged_before", run_id=self._run["run_id"])
-        return bool(row and row["judged"])
+        row = self._source.row("has_previous_results", run_id=self._run["run_id"])
+        return bool(row and row["evaluated"])
 
     @cached_property
     def _moved(self) -> Mapping[str, Mapping[str, int]]:
         if not self.judged_before:
             return {}
         moved: dict[str, dict[str, int]] = {}
-        for row in self._source.rows("moved", at=self._run["started_at"]):
+        for row in self._source.rows("status_changes", at=self._run["started_at"]):
             moved.setdefault(row["rule_id"], {})[row["moved"]] = row["findings"]
         return moved
 
@@ -101,7 +101,9 @@ class Verdicts:
         """What turned in this run: the gravest findings of each way to turn."""
         if not any(self.moved.values()):
             return []
-        rows = self._source.rows("moves", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_MOVES)
+        rows = self._source.rows(
+            "status_change_rows", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_MOVES
+        )
         return [(name, list(group)) for name, group in groupby(rows, lambda row: row["moved"])]
 
     def listed(self, rule_id: str, limit: int | None = None) -> Iterator[Row]:
@@ -119,4 +121,4 @@ class Verdicts:
     @cached_property
     def undecided(self) -> list[Row]:
         """The things that most rules cannot tell about."""
-        return list(self._source.rows("undecided", limit=SHOWN_UNDECIDED))
+        return list(self._source.rows("unknown_findings", limit=SHOWN_UNDECIDED))

@@ -40,14 +40,14 @@ OUTCOMES: Final[dict[str, str]] = {
     "disabled": "region not enabled",
 }
 PARTIES: Final[dict[str, str]] = {
-    "known party": "Known outside party",
-    "outside account": "Outside account, not known",
+    "known_party": "Known outside party",
+    "external_account": "Outside account, not known",
     "public": "Everyone",
-    "deleted principal": "Deleted principal",
+    "deleted_principal": "Deleted principal",
     "unknown": "Unknown",
-    "own organization": "Another account of the organization",
-    "own account": "The key's own account",
-    "aws service": "AWS service",
+    "own_organization": "Another account of the organization",
+    "own_account": "The key's own account",
+    "aws_service": "AWS service",
 }
 STATES: Final[dict[str, str]] = {
     "PendingDeletion": "Pending deletion",
@@ -128,8 +128,8 @@ _ABOUT: Final[dict[str, str]] = {
 
 def verdict(row: dict[str, Any]) -> str:
     """What a vendor check says, in two or three words."""
-    if row["kind"] == "key":
-        return VENDOR_VERDICTS.get(row["verdict"], str(row["verdict"]))
+    if row["subject_type"] == "key":
+        return VENDOR_VERDICTS.get(row["result"], str(row["result"]))
     return _ABOUT.get(row["about"], str(row["about"]).replace("_", " ").capitalize())
 
 

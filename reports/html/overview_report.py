@@ -35,7 +35,7 @@ class Estate(RunReport):
     @cached_property
     def figures(self) -> Row:
         """The figures of the summary."""
-        return self._source.row("figures", run_id=self.run["run_id"]) or {}
+        return self._source.row("kpis", run_id=self.run["run_id"]) or {}
 
     @cached_property
     def severities(self) -> list[Row]:
@@ -48,14 +48,14 @@ class Estate(RunReport):
 
     def protects(self) -> Cut:
         """Keys by what depends on them."""
-        return self._source.cut("protects", self._limit, nested=NESTED)
+        return self._source.cut("key_dependents", self._limit, nested=NESTED)
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:
         """References by service, then by kind of key; the four services that are always reported come first."""
         found = {
             service: {row["key_class"]: row["uses"] for row in rows}
-            for service, rows in groupby(self._source.rows("classes"), lambda row: row["service"])
+            for service, rows in groupby(self._source.rows("key_class_counts"), lambda row: row["service"])
         }
         return {name: found.pop(name, {}) for name in SERVICES} | found
 
@@ -71,11 +71,11 @@ class Estate(RunReport):
     @cached_property
     def outsiders(self) -> list[Row]:
         """How many parties outside the organization are named, by kind."""
-        return list(self._source.rows("outsiders"))
+        return list(self._source.rows("external_party_counts"))
 
     def parties(self, *, outside: bool) -> Cut:
         """Who is named in policies and grants, outside or inside the organization."""
-        return self._source.cut("parties", self._limit, outside=outside, nested=NESTED if outside else FEW)
+        return self._source.cut("external_principals", self._limit, outside=outside, nested=NESTED if outside else FEW)
 
     def changes(self) -> Cut:
         """What changed since the run before."""
@@ -103,7 +103,7 @@ class Estate(RunReport):
 
     def matrix(self) -> Cut:
         """Accounts with the outcome of each region."""
-        return self._source.cut("matrix", self._limit)
+        return self._source.cut("coverage_matrix", self._limit)
 
     def gaps(self) -> Cut:
         """The open gaps."""

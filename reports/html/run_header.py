@@ -39,7 +39,7 @@ class RunReport:
     @cached_property
     def missing(self) -> Cut:
         """What is missing, grouped by cause: at most ten lines."""
-        cut = self._source.cut("missing", 10)
+        cut = self._source.cut("unread_scopes", 10)
         return Cut(cut.total, cut.limit, iter(list(cut.rows)))
 
     @cached_property

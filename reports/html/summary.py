@@ -36,7 +36,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         headline=_headline(estate),
         attention=tuple(AttentionItem(item.severity, item.text, item.where) for item in notices[:TOP]),
         attention_total=len(notices),
-        changes=tuple(row["sentence"] for row in islice(changes.rows, TOP)),
+        changes=tuple(row["message"] for row in islice(changes.rows, TOP)),
         changes_total=changes.total,
         new_findings=_new(estate.verdicts),
         new_findings_total=sum(estate.verdicts.moved[name] for name in _FAILING),

@@ -43,7 +43,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("what", "What", "wide"),
             Column("resources", "Resources", "num"),
         ),
-        "SELECT key_arn, service, resource_arn, role FROM key_usage WHERE key_arn IS NOT NULL ORDER BY key_arn",
+        "SELECT key_arn, service, resource_arn, role FROM resource_keys WHERE key_arn IS NOT NULL ORDER BY key_arn",
     ),
     "usage": Table(
         (
@@ -53,7 +53,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("class", "Kind of key"),
             Column("by", "Key, or why it is not known", "wide"),
         ),
-        "SELECT * FROM key_usage WHERE service = '{}' ORDER BY key_class, resource_arn",
+        "SELECT * FROM resource_keys WHERE service = '{}' ORDER BY key_class, resource_arn",
     ),
     "parties": Table(
         (
@@ -189,7 +189,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("subject", "Subject", "wide"),
             Column("cause", "Why it is not known", "wide"),
             Column("since", "Since"),
-            Column("nights", "Nights", "num"),
+            Column("runs", "Runs", "num"),
         ),
         "SELECT * FROM coverage WHERE outcome = 'gap' ORDER BY account_id, region, action",
     ),

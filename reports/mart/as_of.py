@@ -11,7 +11,7 @@ from models.store.retention import PRUNED
 from reports.mart.errors import MartError, QueryError
 
 _RUNS = """
-SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended FROM ledger.run ORDER BY run_id
+SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended FROM internal.run ORDER BY run_id
 """
 
 

@@ -19,7 +19,7 @@ from reports.mart.macros import MACROS
 
 WHOLE = "whole"
 """The catalog of the file itself."""
-_OF_A_RUN = frozenset({"scope_run", change_text_compression.TABLE, "delivery", "key_last_use_asked"})
+_OF_A_RUN = frozenset({"scope_coverage", change_text_compression.TABLE, "delivery", "key_last_use_poll"})
 
 
 def connect(
@@ -58,25 +58,26 @@ def opened(path: Path) -> duckdb.DuckDBPyConnection:
 def ledger(connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, tables: bool = False) -> None:
     """Fill catalog ``mart`` with a ledger of its own, from SELECTs by table name, and use it.
 
-    The SELECTs name tables with their catalog (``whole.ledger``). As views they cost nothing until they are read.
+    The SELECTs name tables with their catalog (``whole.internal``). As views they cost nothing until they are read.
     """
     connection.execute(f"USE {CATALOG}")
-    connection.execute("CREATE SCHEMA ledger")
+    connection.execute("CREATE SCHEMA internal")
     for macro in MACROS:
         connection.execute(macro)
     for table, select in selects.items():
         kind = "TABLE" if tables and table in facets() else "VIEW"
-        connection.execute(f'CREATE {kind} ledger."{table}" AS {select}')
+        connection.execute(f'CREATE {kind} internal."{table}" AS {select}')
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{WHOLE}' AND schema_name = 'ledger'"
-    return [name for (name,) in connection.execute(query).fetchall()]
+    query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{WHOLE}' AND schema_name = 'internal'"
+    derived = {view.name for view in view_loader.views() if view.internal}
+    return [name for (name,) in connection.execute(query).fetchall() if name not in derived]
 
 
 def _until(table: str, run_id: int) -> str:
     """What a table of the ledger held after a run. The runs stay, so that it can be told how many came later."""
-    source = f'SELECT * FROM {WHOLE}.ledger."{table}"'
+    source = f'SELECT * FROM {WHOLE}.internal."{table}"'
     if table in facets():
         known_end = f"CASE WHEN valid_to <= {run_id:d} THEN valid_to END AS valid_to"
         return f"{source.replace('*', f'* REPLACE ({known_end})', 1)} WHERE valid_from <= {run_id:d}"

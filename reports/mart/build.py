@@ -36,7 +36,7 @@ from reports.vendors import evaluate
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = "ledger"
+_SCHEMA = "internal"
 _STORAGE = "v1.0.0"
 """An old storage version: DuckDB clients of the last years open the file."""
 
@@ -89,8 +89,8 @@ class Building:
     def info(self) -> MartInfo:
         """What the mart holds."""
         query = (
-            "SELECT (SELECT started_at FROM ledger.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
-            "(SELECT coalesce(sum(pass + fail + unknown + not_applicable + waived), 0) FROM rule_results)"
+            "SELECT (SELECT started_at FROM internal.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
+            "(SELECT coalesce(sum(passed + failed + unknown + not_applicable + waived), 0) FROM rule_results)"
         )
         row = self.duck.execute(query, {"run": self.as_of}).fetchone()
         if row is None:
@@ -202,19 +202,19 @@ class _Task:
         Raises DoubtError where only a mart that is built as a whole is sure to be right.
         """
         made = build_manifest.check(duck, self.mart_path, now)
-        duck.execute("CREATE SCHEMA memory.ledger")
+        duck.execute("CREATE SCHEMA memory.internal")
         load.load(duck, self.engine_url, [table for table in load.tables() if table.name == "run"])
         runs = moments(duck)
         run = resolve(runs, self.as_of).run_id
         if run != resolve(runs).run_id:
             raise DoubtError("an earlier run is asked for")
-        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.ledger.run", made.last_run)
-        duck.execute("DROP SCHEMA memory.ledger CASCADE")
+        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", made.last_run)
+        duck.execute("DROP SCHEMA memory.internal CASCADE")
         # Not the file that the last mart replaced, though that would spare the copy: somebody may still have it open, and the
         # locks that would tell are given up by a process that has it open twice and closes one.
         copy(self.mart_path, self.beside)
         _attach(duck, self.beside)
-        duck.execute("CREATE TABLE memory.main.state_before AS FROM ledger.access_state")
+        duck.execute("CREATE TABLE memory.main.state_before AS FROM internal.analysis_watermark")
         found = incremental_load.update(duck, self.engine_url, made)
         policy_tables.extend(duck, self.parties, rule_rows(self.rules), incremental_load.came, found.taken_back)
         change_log.renew(duck, found.since, incremental_load.RENAMED)

@@ -65,10 +65,14 @@ def check(duck: duckdb.DuckDBPyConnection, path: Path, now: Made) -> Made:
     except duckdb.Error as error:
         raise DoubtError(f"it cannot be read ({type(error).__name__})") from error
     try:
-        made = Made(*one(duck, "SELECT program, ledger, parties, as_of, last_run, latest FROM published.ledger.made"))
+        made = Made(
+            *one(
+                duck, "SELECT program, ledger, parties, as_of, last_run, latest FROM published.internal.build_manifest"
+            )
+        )
         size = "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = 'published'"
         free = one(duck, size)[0]
-        duck.execute("CREATE OR REPLACE TABLE memory.main.runs_before AS FROM published.ledger.run")
+        duck.execute("CREATE OR REPLACE TABLE memory.main.runs_before AS FROM published.internal.run")
     except (duckdb.Error, ValueError) as error:
         raise DoubtError("another version made it") from error
     finally:
@@ -89,7 +93,7 @@ def check(duck: duckdb.DuckDBPyConnection, path: Path, now: Made) -> Made:
 def keep(duck: duckdb.DuckDBPyConnection, made: Made) -> None:
     """Write the state into the mart in use."""
     duck.execute(
-        "CREATE OR REPLACE TABLE ledger.made AS SELECT $program AS program, $ledger AS ledger, $parties AS parties, "
+        "CREATE OR REPLACE TABLE internal.build_manifest AS SELECT $program AS program, $ledger AS ledger, $parties AS parties, "
         "CAST($as_of AS INTEGER) AS as_of, CAST($last_run AS INTEGER) AS last_run, CAST($latest AS BOOLEAN) AS latest",
         {name: getattr(made, name) for name in made.__dataclass_fields__},
     )

@@ -53,9 +53,9 @@ class Event:
     """Something that a run saw for the first time. Times are UTC; the change itself happened before ``at``."""
 
     run_id: int
-    at: dt.datetime
-    kind: str
-    sentence: str
+    occurred_at: dt.datetime
+    event_type: str
+    message: str
     severity: str = "info"
     account_id: str | None = None
     account_name: str | None = None
@@ -72,15 +72,15 @@ class Event:
     def plain(self) -> dict[str, Any]:
         """For JSON; every field is always there."""
         names = (
-            *("run_id", "at", "kind", "severity", "account_id", "account_name", "region", "key_arn", "resource_arn"),
-            *("subject", "sentence", "before", "after", "until_run"),
+            *("run_id", "occurred_at", "event_type", "severity", "account_id", "account_name", "region", "key_arn", "resource_arn"),
+            *("subject", "message", "before", "after", "until_run"),
         )
         plain = {name: value(getattr(self, name)) for name in names}
         return plain | {"details": [detail.plain() for detail in self.details]}
 
     def lines(self, indent: str, lead: str = "") -> Iterator[str]:
         """The sentence, then its details, further in."""
-        yield _line(indent, lead + self.sentence)
+        yield _line(indent, lead + self.message)
         for detail in self.details:
             yield from detail.lines(f"{indent}{' ' * len(lead)}  ")
 

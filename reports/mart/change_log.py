@@ -24,11 +24,11 @@ AT_ONCE = 2_000_000
 """Versions that begin or end in the runs that are compared at once: a year of a large organization is too much for memory."""
 _WHOLE = frozenset({"account", "alias", "gap", "key", "resource"})
 """Facets that are read whole: since when something is known, and what it is called, is older than the change itself."""
-_OF_RESOURCES = frozenset({"resource", "key_reference", "key_usage", "tag"})
+_OF_RESOURCES = frozenset({"resource", "key_reference", "resource_key", "tag"})
 
 
 def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
-    """Fill ``ledger.change`` from the history in schema ``ledger`` of the catalog in use.
+    """Fill ``internal.change`` from the history in schema ``ledger`` of the catalog in use.
 
     ``only`` limits it to some changes: a condition on the run and the resource.
     """
@@ -41,7 +41,7 @@ def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
 
 
 def create_all(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``ledger.told`` of a mart from its history, some runs at a time, and put ``ledger.change`` over it."""
+    """Fill ``internal.change_event`` of a mart from its history, some runs at a time, and put ``internal.change`` over it."""
     for number, (start, end) in enumerate(_portions(duck)):
         _take(
             duck,
@@ -56,7 +56,7 @@ def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
 
     ``renamed`` is a SELECT of the resources: a change calls a resource by its last name, however old the change is.
     """
-    duck.execute(f"DELETE FROM ledger.{change_text_compression.TABLE} WHERE run_id >= {since:d}")
+    duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE run_id >= {since:d}")
     for start, end in _portions(duck, since):
         for name, select in _concerned(start, end).items():
             duck.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
@@ -64,7 +64,7 @@ def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
     duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
     if one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
         mine = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
-        duck.execute(f"DELETE FROM ledger.{change_text_compression.TABLE} WHERE {mine}")
+        duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE {mine}")
         _take(duck, _Part(_of_renamed, mine))
 
 
@@ -80,15 +80,15 @@ def _take(duck: duckdb.DuckDBPyConnection, part: _Part, *, new: bool = False) ->
     """Compute some changes in a catalog whose ledger is a part of the mart's, and add them to the mart's."""
     with sliced(duck, part.facet, without=change_text_compression.TABLE) as cursor:
         create(cursor, part.wanted)
-        table = f"{CATALOG}.ledger.{change_text_compression.TABLE}"
+        table = f"{CATALOG}.internal.{change_text_compression.TABLE}"
         into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table}"
-        cursor.execute(f"{into} {change_text_compression.packed('ledger.change', f'{CATALOG}.ledger.key')}")
+        cursor.execute(f"{into} {change_text_compression.packed('internal.change', f'{CATALOG}.internal.key')}")
 
 
 def _portions(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:
     """Neighbouring runs that are compared at once; together all since a run, at least one portion."""
     counted = " UNION ALL ".join(
-        f'SELECT {edge} AS run_id, count(*) AS n FROM ledger."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
+        f'SELECT {edge} AS run_id, count(*) AS n FROM internal."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
         for name in facets()
         for edge in ("valid_from", "valid_to")
     )
@@ -118,20 +118,20 @@ def _concerned(start: int, end: int) -> dict[str, str]:
     within = f"(valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d})"
 
     def arns(column: str, *names: str) -> list[str]:
-        return [f'SELECT {column} AS arn FROM ledger."{name}" WHERE {within}' for name in names]
+        return [f'SELECT {column} AS arn FROM internal."{name}" WHERE {within}' for name in names]
 
     keys = arns("key_arn", "key", "key_metadata", "key_policy", "key_rotation", "key_grant")
     tags = arns("resource_arn", "tag")
-    used = arns("key_arn", "key_usage")
+    used = arns("key_arn", "resource_key")
     # The oldest resource of each type tells since when the type is listed.
-    oldest = "SELECT min_by(version_id, valid_from) FROM ledger.resource GROUP BY resource_type"
+    oldest = "SELECT min_by(version_id, valid_from) FROM internal.resource GROUP BY resource_type"
     return {
         "concerned_keys": " UNION ".join(keys + tags),
         "named_keys": " UNION ".join(keys + tags + used + arns("target_key_arn", "alias")),
         "concerned_resources": " UNION ".join(
             [
-                *arns("resource_arn", "resource", "key_usage", "tag"),
-                f"SELECT resource_arn FROM ledger.resource WHERE version_id IN ({oldest})",
+                *arns("resource_arn", "resource", "resource_key", "tag"),
+                f"SELECT resource_arn FROM internal.resource WHERE version_id IN ({oldest})",
             ]
         ),
     }

@@ -71,8 +71,8 @@ def events_of(selectors: str) -> Events:
 
 
 def create(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``ledger.event_selector``: what each distinct text of selectors in the ledger selects."""
-    known = duck.execute("SELECT DISTINCT selectors FROM ledger.trail_selector").fetchall()
+    """Fill ``internal.event_selector``: what each distinct text of selectors in the ledger selects."""
+    known = duck.execute("SELECT DISTINCT selectors FROM internal.trail_selector").fetchall()
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         rows = ({"selectors": text, **asdict(events_of(text))} for (text,) in known)
         fill(duck, Path(directory), "event_selector", _COLUMNS, rows)

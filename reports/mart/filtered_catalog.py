@@ -24,14 +24,16 @@ def sliced(
     cursor = duck.cursor()
     try:
         cursor.execute("USE slice")
-        cursor.execute("CREATE SCHEMA ledger")
+        cursor.execute("CREATE SCHEMA internal")
         for macro in MACROS:
             cursor.execute(macro)
-        query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger'"
+        query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         for (name,) in cursor.execute(query).fetchall():
             if name != without:
                 where = chosen(name) if name in facets() else "true"
-                cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {where}')
+                cursor.execute(
+                    f'CREATE VIEW internal."{name}" AS SELECT * FROM {CATALOG}.internal."{name}" WHERE {where}'
+                )
         yield cursor
     finally:
         cursor.close()

@@ -19,19 +19,19 @@ from reports.mart.build_manifest import DoubtError, Made, compare_runs
 from reports.mart.rows import one
 
 _NEW = "memory.arriving"
-_SMALL = ("run", "delivery", "access_policy", "access_analysis", "access_state")
+_SMALL = ("run", "delivery", "access_policy", "access_analysis", "analysis_watermark")
 """Taken over whole."""
-_BY_ANALYSIS = ("access_verdict", "access_hygiene")
+_BY_ANALYSIS = ("access_verdict", "policy_lint")
 _REPORTED = ("finding", "rule_result", "key_analysis")
 """Facets that are written after the crawl, perhaps for an older run or from the beginning: they are counted."""
 _IDS_AT_ONCE = 2000
 
 
 RENAMED = f"""
-SELECT resource_arn FROM ledger.resource
+SELECT resource_arn FROM internal.resource
 WHERE resource_arn IN (SELECT resource_arn FROM {_NEW}."resource new" UNION SELECT resource_arn FROM {_NEW}."resource gone")
 GROUP BY resource_arn
-HAVING count(DISTINCT concat_ws('|', name, resource_type, account_id, region, listed_in)) > 1
+HAVING count(DISTINCT concat_ws('|', name, resource_type, account_id, region, listing_region)) > 1
 """
 """Resources with a new version and, over all versions, more than one name or place."""
 
@@ -90,7 +90,7 @@ def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, .
 
 def _first_id(duck: duckdb.DuckDBPyConnection, name: str, since: int) -> int:
     """Of the versions that may have been written since a run."""
-    query = f'SELECT coalesce(min(version_id) FILTER (valid_from >= {since:d}), max(version_id) + 1, 0) FROM ledger."{name}"'
+    query = f'SELECT coalesce(min(version_id) FILTER (valid_from >= {since:d}), max(version_id) + 1, 0) FROM internal."{name}"'
     return int(one(duck, query)[0])
 
 
@@ -101,16 +101,18 @@ def _wanted(
     tables = {table.name: table for table in load.tables()}
     for name in _SMALL:
         yield _part(tables[name], "true", f'{_NEW}."{name}"')
-    compare_runs(duck, "ledger.run", f"{_NEW}.run", made.last_run)  # again: this is the moment that is taken over
+    compare_runs(duck, "internal.run", f"{_NEW}.run", made.last_run)  # again: this is the moment that is taken over
     since = made.since()
     for name, number in first.items():
         yield from _versions(tables[name], number, since)
         until = str(since) if name in _REPORTED else _WHOLE.format("run")
         yield load.Query(f'SELECT count(*) AS n FROM "{name}" WHERE valid_to < {until}', f'{_NEW}."{name} old"')
-    for name in ("scope_run", "key_last_use_asked"):
+    for name in ("scope_coverage", "key_last_use_poll"):
         yield _part(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
-    yield load.Query(f"SELECT count(*) AS n FROM scope_run WHERE run_id < {since:d}", f'{_NEW}."scope_run old"')
-    yield load.Query("SELECT count(*) AS n FROM key_last_use_asked", f'{_NEW}."asked"')
+    yield load.Query(
+        f"SELECT count(*) AS n FROM scope_coverage WHERE run_id < {since:d}", f'{_NEW}."scope_coverage old"'
+    )
+    yield load.Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."asked"')
     documents = tables["policy_document"]
     yield load.Part(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
     literal = "decode('{}', 'hex')" if make_url(engine_url).get_backend_name() == "postgresql" else "x'{}'"
@@ -145,9 +147,9 @@ def _by_id(
 ) -> Iterator[load.Part]:
     """The rows whose ids the mart has not; neither a text nor an analysis changes under its id."""
     owner = "access_analysis" if column == "analysis_id" else table.name
-    query = f"SELECT {column} FROM {_NEW}.{listed} EXCEPT SELECT {column} FROM ledger.{owner}"
+    query = f"SELECT {column} FROM {_NEW}.{listed} EXCEPT SELECT {column} FROM internal.{owner}"
     new = [row[0] for row in duck.execute(query).fetchall()]
-    duck.execute(f"CREATE TABLE {_NEW}.{table.name} AS FROM ledger.{table.name} LIMIT 0")
+    duck.execute(f"CREATE TABLE {_NEW}.{table.name} AS FROM internal.{table.name} LIMIT 0")
     for start in range(0, len(new), _IDS_AT_ONCE):
         some = ", ".join(literal.format(one) for one in new[start : start + _IDS_AT_ONCE])
         yield _part(table, f"{column} IN ({some})", f"{_NEW}.some")
@@ -159,15 +161,15 @@ def _check(duck: duckdb.DuckDBPyConnection, made: Made, first: dict[str, int]) -
     since = made.since()
     for name, number in first.items():
         until = str(since) if name in _REPORTED else _WHOLE.format(f"{_NEW}.run")
-        old = f'SELECT count(*) FROM ledger."{name}" WHERE valid_to < {until}'
+        old = f'SELECT count(*) FROM internal."{name}" WHERE valid_to < {until}'
         _expect_same(duck, f'SELECT n FROM {_NEW}."{name} old"', old, name)
         closed = f'SELECT count(*) FROM {_NEW}."{name} closed"'
-        found = f'{closed} WHERE version_id IN (SELECT version_id FROM ledger."{name}" WHERE version_id < {number:d})'
+        found = f'{closed} WHERE version_id IN (SELECT version_id FROM internal."{name}" WHERE version_id < {number:d})'
         _expect_same(duck, closed, found, name)
-    old = f"SELECT count(*) FROM ledger.scope_run WHERE run_id < {since:d}"
-    _expect_same(duck, f'SELECT n FROM {_NEW}."scope_run old"', old, "scope_run")
-    remade = "SELECT max(identity) FROM {}.access_state WHERE name = 'made'"
-    _expect_same(duck, remade.format(_NEW), remade.format("ledger"), "access_state")
+    old = f"SELECT count(*) FROM internal.scope_coverage WHERE run_id < {since:d}"
+    _expect_same(duck, f'SELECT n FROM {_NEW}."scope_coverage old"', old, "scope_coverage")
+    remade = "SELECT max(identity) FROM {}.analysis_watermark WHERE name = 'made'"
+    _expect_same(duck, remade.format(_NEW), remade.format("internal"), "analysis_watermark")
 
 
 def _expect_same(duck: duckdb.DuckDBPyConnection, one: str, other: str, name: str) -> None:
@@ -177,7 +179,7 @@ def _expect_same(duck: duckdb.DuckDBPyConnection, one: str, other: str, name: st
 
 def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta) -> None:
     """Take versions back, add new ones, end those that ended."""
-    known, now = f'ledger."{name}"', f'{_NEW}."{name} now"'
+    known, now = f'internal."{name}"', f'{_NEW}."{name} now"'
     gone, new, ended = (f'{_NEW}."{name} {what}"' for what in ("gone", "new", "ended"))
     # Rows are compared by hashes of 64 bits: after rules ran for the first time they are millions of texts.
     values = ", ".join(f'"{column}"' for column in load.columns(facets()[name].table()) if column != "valid_to")
@@ -219,26 +221,26 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
 def _replace(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta) -> None:
     """The tables that are no facets."""
     for name in _SMALL:
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{name} AS FROM {_NEW}.{name}")
+        duck.execute(f"CREATE OR REPLACE TABLE internal.{name} AS FROM {_NEW}.{name}")
     since = made.since()
-    duck.execute(f"DELETE FROM ledger.scope_run WHERE run_id >= {since:d}")
-    duck.execute(f"INSERT INTO ledger.scope_run BY NAME SELECT * FROM {_NEW}.scope_run ORDER BY run_id")
+    duck.execute(f"DELETE FROM internal.scope_coverage WHERE run_id >= {since:d}")
+    duck.execute(f"INSERT INTO internal.scope_coverage BY NAME SELECT * FROM {_NEW}.scope_coverage ORDER BY run_id")
     duck.execute(
-        "UPDATE ledger.key_last_use_asked SET asked_at = n.asked_at, run_id = n.run_id, account_id = n.account_id, "
-        f"region = n.region FROM {_NEW}.key_last_use_asked n WHERE key_last_use_asked.key_arn = n.key_arn"
+        "UPDATE internal.key_last_use_poll SET polled_at = n.polled_at, run_id = n.run_id, account_id = n.account_id, "
+        f"region = n.region FROM {_NEW}.key_last_use_poll n WHERE key_last_use_poll.key_arn = n.key_arn"
     )
     duck.execute(
-        f"INSERT INTO ledger.key_last_use_asked BY NAME SELECT * FROM {_NEW}.key_last_use_asked n "
-        "WHERE n.key_arn NOT IN (SELECT key_arn FROM ledger.key_last_use_asked)"
+        f"INSERT INTO internal.key_last_use_poll BY NAME SELECT * FROM {_NEW}.key_last_use_poll n "
+        "WHERE n.key_arn NOT IN (SELECT key_arn FROM internal.key_last_use_poll)"
     )
     _expect_same(
-        duck, f"SELECT n FROM {_NEW}.asked", "SELECT count(*) FROM ledger.key_last_use_asked", "key_last_use_asked"
+        duck, f"SELECT n FROM {_NEW}.asked", "SELECT count(*) FROM internal.key_last_use_poll", "key_last_use_poll"
     )
     for name, column, listed in (
         ("policy_document", "policy_hash", "document_ids"),
         *((name, "analysis_id", "access_analysis") for name in _BY_ANALYSIS),
     ):
-        lost = one(duck, f"DELETE FROM ledger.{name} WHERE {column} NOT IN (SELECT {column} FROM {_NEW}.{listed})")
+        lost = one(duck, f"DELETE FROM internal.{name} WHERE {column} NOT IN (SELECT {column} FROM {_NEW}.{listed})")
         if lost[0]:
             delta.taken_back.add(name)
-        duck.execute(f"INSERT INTO ledger.{name} BY NAME FROM {_NEW}.{name}")
+        duck.execute(f"INSERT INTO internal.{name} BY NAME FROM {_NEW}.{name}")

@@ -14,33 +14,33 @@ from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 from models.base import UtcDateTime
 from models.tables import (
     AccessAnalysis,
-    AccessHygiene,
     AccessPolicy,
-    AccessState,
     AccessVerdict,
+    AnalysisWatermark,
     Base,
     Delivery,
-    KeyLastUseAsked,
+    KeyLastUsePoll,
     PolicyDocument,
+    PolicyLint,
     Run,
-    ScopeRun,
+    ScopeCoverage,
     facets,
 )
 from reports.mart.errors import MartError
 
 _BESIDE_FACETS: tuple[type[Base], ...] = (
     Run,
-    ScopeRun,
+    ScopeCoverage,
     PolicyDocument,
     Delivery,
-    KeyLastUseAsked,
+    KeyLastUsePoll,
     AccessPolicy,
     AccessAnalysis,
     AccessVerdict,
-    AccessHygiene,
-    AccessState,
+    PolicyLint,
+    AnalysisWatermark,
 )
-_BOOKKEEPING = frozenset({"content"})
+_BOOKKEEPING = frozenset({"content_hash"})
 
 
 def tables() -> list[Table]:
@@ -101,7 +101,7 @@ def load_parts(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterabl
             query = _postgresql_query(table, chosen) if postgresql else _sqlite_query(table, chosen)
             typed = ", ".join(f'{_cast(column)} AS "{column.name}"' for column in chosen)
             where = "" if postgresql else " WHERE _first = 0"
-            target = part.target or f'ledger."{table.name}"'
+            target = part.target or f'internal."{table.name}"'
             statement = f"CREATE OR REPLACE TABLE {target} AS SELECT {typed} FROM arriving{where}"
             _copy(duck, source, f"{query} WHERE {part.where}", statement, f"table {table.name} of the ledger")
 

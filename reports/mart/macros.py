@@ -5,9 +5,9 @@ from __future__ import annotations
 from reports.access.analysis import grant_macros
 
 MACROS = (
-    "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
+    "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
     """
-    CREATE MACRO ledger.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
+    CREATE MACRO internal.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
     CASE
       WHEN type = 'service' THEN 'aws service'
       WHEN type = 'deleted' THEN 'deleted principal'

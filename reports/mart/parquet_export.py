@@ -66,7 +66,7 @@ def export(
 
 
 def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[str]:
-    shipped = [view.name for view in views()]
+    shipped = [view.name for view in views() if not view.internal]
     query = (
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? AND table_schema = 'main' ORDER BY 1"
     )

@@ -45,13 +45,15 @@ class Part:
 
 
 PATHS = Part(
-    "access_paths",
+    "internal.access_paths",
     ("key_arn",),
     dict.fromkeys(("key", "key_metadata", "key_policy", "key_analysis", "key_grant"), ("key_arn",))
     | {"gap": ("subject",)},
     "key",
 )
-TURNS = Part("finding_turns", ("rule_id", "resource_arn"), {"finding": ("rule_id", "resource_arn")}, "finding")
+TURNS = Part(
+    "internal.finding_episodes", ("rule_id", "resource_arn"), {"finding": ("rule_id", "resource_arn")}, "finding"
+)
 
 
 def fill_paths(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
@@ -59,7 +61,7 @@ def fill_paths(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
     duck.execute(
         "CREATE OR REPLACE TABLE memory.main.every_key AS SELECT key_arn, "
         f"CAST((row_number() OVER (ORDER BY key_arn) - 1) // {AT_ONCE:d} AS INTEGER) AS portion "
-        "FROM (SELECT DISTINCT key_arn FROM ledger.key) AS named"
+        "FROM (SELECT DISTINCT key_arn FROM internal.key) AS named"
     )
     last = one(duck, "SELECT coalesce(max(portion), 0) FROM memory.main.every_key")[0]
     for portion in range(last + 1):
@@ -71,9 +73,10 @@ def fill_paths(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
 
 def renew_paths(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta, run_id: int) -> None:
     """Bring the ways to keys up to date for a run."""
-    estate = "SELECT identity FROM {} WHERE name = 'estate'"
+    organization = "SELECT identity FROM {} WHERE name = 'organization'"
     known, now = (
-        duck.execute(estate.format(source)).fetchall() for source in ("memory.main.state_before", "ledger.access_state")
+        duck.execute(organization.format(source)).fetchall()
+        for source in ("memory.main.state_before", "internal.analysis_watermark")
     )
     if known != now or "account" in delta.changed or not renew(duck, PATHS, run_id, made.as_of):
         fill_paths(duck, run_id)
@@ -88,12 +91,12 @@ def renew(duck: duckdb.DuckDBPyConnection, part: Part, run_id: int, since: int |
     for name, columns in part.facets.items():
         listed = ", ".join(f"{column} AS {called}" for column, called in zip(columns, part.columns, strict=True))
         if since is not None:
-            touched.append(f"SELECT {listed} FROM ledger.{name} WHERE valid_from > {since:d} OR valid_to > {since:d}")
+            touched.append(f"SELECT {listed} FROM internal.{name} WHERE valid_from > {since:d} OR valid_to > {since:d}")
         touched += [f'SELECT {listed} FROM memory.arriving."{name} {what}"' for what in ("gone", "new")]
         ended = f'SELECT version_id FROM memory.arriving."{name} ended"'
-        touched.append(f"SELECT {listed} FROM ledger.{name} WHERE version_id IN ({ended})")
+        touched.append(f"SELECT {listed} FROM internal.{name} WHERE version_id IN ({ended})")
     duck.execute(f"CREATE OR REPLACE TABLE {_TOUCHED} AS SELECT DISTINCT * FROM ({' UNION ALL '.join(touched)})")
-    share = f"SELECT (SELECT count(*) FROM {_TOUCHED}) / greatest((SELECT count(*) FROM ledger.{part.every}), 1)"
+    share = f"SELECT (SELECT count(*) FROM {_TOUCHED}) / greatest((SELECT count(*) FROM internal.{part.every}), 1)"
     if one(duck, share)[0] > MANY:
         return False
     mine = ", ".join(part.columns)
@@ -104,7 +107,7 @@ def renew(duck: duckdb.DuckDBPyConnection, part: Part, run_id: int, since: int |
 
 def _take(duck: duckdb.DuckDBPyConnection, part: Part, run_id: int, *, new: bool = False) -> None:
     """Compute rows in a catalog that has only what belongs to the touched ones, and add them to the table."""
-    select = next(view for view in view_loader.views() if view.name == part.view).select
+    select = next(view for view in view_loader.views() if view.qualified == part.view).select
     table = f"{CATALOG}.{part.view}"
     into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
     with sliced(duck, part.chosen) as cursor:

@@ -25,19 +25,19 @@ _FETCH = 20_000
 _TABLES = {
     "policy": "policy_hash VARCHAR, readable BOOLEAN, statements INTEGER",
     "policy_statement": (
-        "policy_hash VARCHAR, position INTEGER, sid VARCHAR, name VARCHAR, effect VARCHAR, principal_kind VARCHAR, "
+        "policy_hash VARCHAR, statement_index INTEGER, sid VARCHAR, name VARCHAR, effect VARCHAR, principal_kind VARCHAR, "
         "principals VARCHAR[], actions VARCHAR[], not_actions BOOLEAN, resources VARCHAR[], has_resource BOOLEAN, "
         "conditions VARCHAR, condition_keys VARCHAR[], canonical VARCHAR, readable BOOLEAN"
     ),
     "policy_principal": (
-        "policy_hash VARCHAR, position INTEGER, principal VARCHAR, type VARCHAR, account VARCHAR, organization VARCHAR"
+        "policy_hash VARCHAR, statement_index INTEGER, principal VARCHAR, type VARCHAR, account VARCHAR, organization VARCHAR"
     ),
-    "principal": "principal VARCHAR, type VARCHAR, account VARCHAR",
-    "party": "account_id VARCHAR, name VARCHAR",
-    "cause": "cause VARCHAR, text VARCHAR",
+    "principal_dim": "principal VARCHAR, type VARCHAR, account VARCHAR",
+    "known_party": "account_id VARCHAR, name VARCHAR",
+    "gap_cause": "cause VARCHAR, text VARCHAR",
     "identity_statement": (
-        "policy_hash VARCHAR, position INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], inverted BOOLEAN, "
-        "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], broken VARCHAR"
+        "policy_hash VARCHAR, statement_index INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], not_resource BOOLEAN, "
+        "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], parse_error VARCHAR"
     ),
     "rule": (
         "rule_id VARCHAR, title VARCHAR, severity VARCHAR, family VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
@@ -56,8 +56,8 @@ def derive(
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
         _given(duck, folder, parties, rules)
-        fill(duck, folder, "principal", _TABLES["principal"], _grantees(duck, "ledger.key_grant"))
-        _policies(duck, folder, "ledger.policy_document", more=False)
+        fill(duck, folder, "principal_dim", _TABLES["principal_dim"], _grantees(duck, "internal.key_grant"))
+        _policies(duck, folder, "internal.policy_document", more=False)
         rows = _identity_statements(duck, _IDENTITY)
         fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
 
@@ -77,30 +77,32 @@ def extend(
         folder = Path(directory)
         _given(duck, folder, parties, rules)
         if "key_grant" in taken_back:
-            used = "SELECT grantee_principal FROM ledger.key_grant WHERE grantee_principal IS NOT NULL"
-            duck.execute(f"DELETE FROM ledger.principal WHERE principal NOT IN ({used})")
+            used = "SELECT grantee_principal FROM internal.key_grant WHERE grantee_principal IS NOT NULL"
+            duck.execute(f"DELETE FROM internal.principal_dim WHERE principal NOT IN ({used})")
         grantees = _grantees(
-            duck, f"{came('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM ledger.principal)"
+            duck, f"{came('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM internal.principal_dim)"
         )
-        fill(duck, folder, "principal", _TABLES["principal"], grantees, more=True)
+        fill(duck, folder, "principal_dim", _TABLES["principal_dim"], grantees, more=True)
         for name in ("policy", "policy_statement", "policy_principal"):
-            known = "SELECT policy_hash FROM ledger.policy_document"
-            duck.execute(f"DELETE FROM ledger.{name} WHERE policy_hash NOT IN ({known})")
+            known = "SELECT policy_hash FROM internal.policy_document"
+            duck.execute(f"DELETE FROM internal.{name} WHERE policy_hash NOT IN ({known})")
         _policies(duck, folder, came("policy_document"), more=True)
         # Most policies say nothing about keys and have no rows: those that came to IAM are read, again if need be.
         if taken_back & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
-            duck.execute("DELETE FROM ledger.identity_statement")
+            duck.execute("DELETE FROM internal.identity_statement")
             hashes = _IDENTITY
         else:
             hashes = " UNION ".join(
                 f"SELECT policy_hash FROM {came(name)}" for name in ("iam_managed_policy", "iam_inline_policy")
             )
-            duck.execute(f"DELETE FROM ledger.identity_statement WHERE policy_hash IN ({hashes})")
+            duck.execute(f"DELETE FROM internal.identity_statement WHERE policy_hash IN ({hashes})")
         rows = _identity_statements(duck, hashes)
         fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, more=True)
 
 
-_IDENTITY = "SELECT policy_hash FROM ledger.iam_managed_policy UNION SELECT policy_hash FROM ledger.iam_inline_policy"
+_IDENTITY = (
+    "SELECT policy_hash FROM internal.iam_managed_policy UNION SELECT policy_hash FROM internal.iam_inline_policy"
+)
 
 
 def _given(
@@ -110,9 +112,11 @@ def _given(
     rules: Iterable[dict[str, Any]],
 ) -> None:
     """What does not come from the ledger."""
-    fill(duck, folder, "cause", _TABLES["cause"], ({"cause": one.value, "text": one.text} for one in Cause))
+    fill(duck, folder, "gap_cause", _TABLES["gap_cause"], ({"cause": one.value, "text": one.text} for one in Cause))
     known = known_parties(parties).items()
-    fill(duck, folder, "party", _TABLES["party"], ({"account_id": one, "name": name} for one, name in known))
+    fill(
+        duck, folder, "known_party", _TABLES["known_party"], ({"account_id": one, "name": name} for one, name in known)
+    )
     fill(duck, folder, "rule", _TABLES["rule"], rules)
 
 
@@ -138,13 +142,13 @@ def fill(
 
 def _read(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str, *, more: bool) -> None:
     if not more:
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
+        duck.execute(f"CREATE OR REPLACE TABLE internal.{table} ({columns})")
     if path.stat().st_size == 0:
         path.unlink()
         return
     types = ", ".join("{}: '{}'".format(*column.split(" ", 1)) for column in columns.split(", "))
     duck.execute(
-        f"INSERT INTO ledger.{table} SELECT * FROM read_json($path, format = 'newline_delimited', columns = {{{types}}}, "
+        f"INSERT INTO internal.{table} SELECT * FROM read_json($path, format = 'newline_delimited', columns = {{{types}}}, "
         "maximum_object_size = 67108864)",
         {"path": str(path)},
     )
@@ -169,21 +173,21 @@ def _grantees(duck: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str
 
 def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterator[dict[str, Any]]:
     """What IAM policies say about keys; conditions are not judged here, for they depend on who calls how."""
-    query = f"SELECT policy_hash, received FROM ledger.policy_document WHERE policy_hash IN ({hashes})"
+    query = f"SELECT policy_hash, received FROM internal.policy_document WHERE policy_hash IN ({hashes})"
     for digest, received in _rows(duck, query):
         for position, one in enumerate(read_identity(received)):
             keys = list(dict.fromkeys(element.written for element in one.elements))
             yield {
                 "policy_hash": digest,
-                "position": position,
+                "statement_index": position,
                 "allow": one.allow,
                 "operations": names(one.operations),
                 "patterns": [_pattern(resource) for resource in one.resources],
-                "inverted": one.inverted,
+                "not_resource": one.inverted,
                 "reason": one.reason or (f"its conditions on {', '.join(keys)} are not judged" if keys else None),
                 "resources": one.resources,
                 "condition_keys": keys,
-                "broken": one.reason or None,
+                "parse_error": one.reason or None,
             }
 
 
@@ -212,7 +216,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, mor
                         _line(
                             {
                                 "policy_hash": digest,
-                                "position": statement.position,
+                                "statement_index": statement.position,
                                 "principal": one.written,
                                 "type": one.type,
                                 "account": one.account,
@@ -227,7 +231,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, mor
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:
     return {
         "policy_hash": digest,
-        "position": statement.position,
+        "statement_index": statement.position,
         "sid": statement.sid,
         "name": statement.name,
         "effect": statement.effect,

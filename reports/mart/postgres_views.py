@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import Table, make_url
 
 from models.base import Base, UtcDateTime
-from models.tables import PolicyDocument, Run, ScopeRun, facets
+from models.tables import PolicyDocument, Run, ScopeCoverage, facets
 from models.tables.runs import Cause
 from reports.mart.connection import quoted
 from reports.mart.errors import MartError
@@ -30,7 +30,7 @@ VIEWS = (
     "key_rotations",
     "custom_key_stores",
     "resources",
-    "key_usage",
+    "resource_keys",
     "coverage",
 )
 """Views of views/*.sql that are the same in PostgreSQL, as are all histories; the others need what only the mart works out."""
@@ -43,7 +43,7 @@ def statements() -> Iterator[str]:
     yield f"DROP SCHEMA IF EXISTS {BASE} CASCADE"
     yield f"CREATE SCHEMA {BASE}"
     yield f"CREATE SCHEMA {SCHEMA}"
-    tables: tuple[type[Base], ...] = (*facets().values(), Run, ScopeRun, PolicyDocument)
+    tables: tuple[type[Base], ...] = (*facets().values(), Run, ScopeCoverage, PolicyDocument)
     for mapped in tables:
         table = mapped.__table__
         assert isinstance(table, Table)  # noqa: S101 - for the type checker: every facet is a table
@@ -78,7 +78,7 @@ def selects() -> Iterator[tuple[str, str]]:
 def translated(select: str) -> str:
     """A SELECT of the mart for PostgreSQL: names of the ledger, the run that is asked about, lists that are kept as JSON."""
     moment = f"(SELECT {BASE}.as_of_run())"
-    named = re.sub(r"\bledger\.", f"{BASE}.", re.sub(r"\bas_of_run\b", moment, select))
+    named = re.sub(r"\binternal\.", f"{BASE}.", re.sub(r"\bas_of_run\b", moment, select))
     return _LIST.sub(rf"{BASE}.words(\1)", named)
 
 

@@ -20,15 +20,15 @@ _FETCH = 2_000
 _ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 """Kinds of statements that only answer, as DuckDB names them; a PIVOT is a MULTI. DESCRIBE and SHOW are SELECTs to it."""
 _TABLES = f"""
-SELECT c.table_name AS view, r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
+SELECT CASE c.schema_name WHEN 'main' THEN c.table_name ELSE c.schema_name || '.' || c.table_name END AS view, r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
 FROM duckdb_columns() c
 JOIN (
   SELECT schema_name, view_name AS name, comment FROM duckdb_views() WHERE database_name = '{CATALOG}' AND NOT internal
   UNION ALL
   SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE database_name = '{CATALOG}'
 ) r ON r.schema_name = c.schema_name AND r.name = c.table_name
-WHERE c.database_name = '{CATALOG}' AND c.schema_name = 'main'
-ORDER BY c.table_name, c.column_index
+WHERE c.database_name = '{CATALOG}' AND (c.schema_name = 'main' OR (c.schema_name = 'internal' AND r.comment IS NOT NULL))
+ORDER BY c.schema_name = 'internal', c.table_name, c.column_index
 """
 
 

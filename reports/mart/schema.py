@@ -48,7 +48,7 @@ def declared() -> tuple[Relation, ...]:
     found: dict[str, tuple[str, list[Column]]] = {}
     for name, about, column, kind, meaning in rows:
         found.setdefault(name, (about or "", []))[1].append(Column(column, kind, meaning or ""))
-    order = [view.name for view in views()]
+    order = [view.qualified for view in sorted(views(), key=lambda view: view.internal)]
     histories = sorted(found.keys() - set(order))
     return tuple(
         Relation(
@@ -116,7 +116,7 @@ def markdown(relations: Iterable[Relation]) -> str:
         "`FROM keys_as_of(41)`. A history has every version of a fact with the runs from which (`valid_from`) to which",
         "(`valid_to`, exclusive; empty for the last known version) it was so.",
         "",
-        "Questions with queries are in the [cookbook](cookbook.md). The schema `ledger` of the file, tables behind the views, is",
+        "Questions with queries are in the [cookbook](cookbook.md). The schema `internal` of the file, tables behind the views, is",
         "not part of this: it changes without notice.",
         "",
         *(f"- [{one.name}](#{one.name}): {_safe(one.about)}" for one in listed),

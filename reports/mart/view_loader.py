@@ -31,6 +31,13 @@ class View:
     select: str
     stored: bool
     """Computed once, when the mart is built, because every reader needs it and it costs joins."""
+    internal: bool = False
+    """A helper for rules and other views, in schema ``internal`` instead of ``main``."""
+
+    @property
+    def qualified(self) -> str:
+        """The name that queries use."""
+        return f"internal.{self.name}" if self.internal else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ _HISTORIES = {
         "key_policy",
         "The policies that keys had.",
         f"f.key_arn, {_KEY_PLACE}, d.canonical AS policy, d.received",
-        "JOIN ledger.policy_document d USING (policy_hash)",
+        "JOIN internal.policy_document d USING (policy_hash)",
     ),
     "grants_history": _History(
         "key_grant",
@@ -87,8 +94,8 @@ _HISTORIES = {
         "f.resource_arn, f.resource_type, f.account_id, f.region, f.name, f.status, f.encryption, f.created_at, "
         "f.deletion_at, f.details",
     ),
-    "key_usage_history": _History(
-        "key_usage",
+    "resource_keys_history": _History(
+        "resource_key",
         "The keys that resources used.",
         "f.resource_arn, f.role, f.position, f.key_arn, f.key_class, f.reason",
     ),
@@ -97,23 +104,23 @@ _HISTORIES = {
         "The versions of IAM users and roles, with the trust policies of roles.",
         "f.arn, f.account_id, f.type, f.name, f.path, f.unique_id, f.created_at, f.permissions_boundary_arn, "
         "d.canonical AS trust_policy",
-        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+        "LEFT JOIN internal.policy_document d ON d.policy_hash = f.policy_hash",
     ),
     "resource_policies_history": _History(
         "resource_policy",
         "The policies that resources had; one without a policy is a version too.",
         "f.resource_arn, f.policy_hash IS NOT NULL AS has_policy, d.canonical AS policy, d.received",
-        "LEFT JOIN ledger.policy_document d ON d.policy_hash = f.policy_hash",
+        "LEFT JOIN internal.policy_document d ON d.policy_hash = f.policy_hash",
     ),
     "findings_history": _History(
         "finding",
         "The verdicts of rules over time, of all that is or ever was a problem.",
-        "f.rule_id, f.severity, f.status, f.verdict, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason, f.waiver",
+        "f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason, f.waiver",
     ),
     "rule_results_history": _History(
         "rule_result",
         "How many resources had which status under a rule, by account and region, over time.",
-        "f.rule_id, f.account_id, f.region, f.passed AS pass, f.failed AS fail, f.unknown, f.not_applicable, f.waived",
+        "f.rule_id, f.account_id, f.region, f.passed, f.failed, f.unknown, f.not_applicable, f.waived",
     ),
 }
 _HISTORY_COLUMNS = {
@@ -124,9 +131,9 @@ _HISTORY_COLUMNS = {
 }
 _HISTORY_SELECT = """
 SELECT {columns}, f.valid_from, f.valid_to, b.started_at AS valid_from_at, e.started_at AS valid_to_at
-FROM ledger.{table} f
-LEFT JOIN ledger.run b ON b.run_id = f.valid_from
-LEFT JOIN ledger.run e ON e.run_id = f.valid_to
+FROM internal.{table} f
+LEFT JOIN internal.run b ON b.run_id = f.valid_from
+LEFT JOIN internal.run e ON e.run_id = f.valid_to
 {source} {where}
 """
 
@@ -151,11 +158,11 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, 
     described: dict[str, str] = {}
     duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
-        duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
+        duck.execute(f"CREATE OR REPLACE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        if view.name not in kept:
-            duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {fixed(view.select, as_of)}")
-        _comment(duck, kind, view.name, view.text, view.columns)
+        if view.qualified not in kept:
+            duck.execute(f"CREATE OR REPLACE {kind} {view.qualified} AS {fixed(view.select, as_of)}")
+        _comment(duck, kind, view.qualified, view.text, view.columns)
         described = view.columns | described
     for name, history in _HISTORIES.items():
         select = _HISTORY_SELECT.format(
@@ -172,9 +179,9 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, 
 def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
     """Compute stored views again, after what they are made of changed."""
     for view in views():
-        if view.name in names:
-            duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {fixed(view.select, as_of)}")
-            _comment(duck, "TABLE", view.name, view.text, view.columns)
+        if view.qualified in names:
+            duck.execute(f"CREATE OR REPLACE TABLE {view.qualified} AS {fixed(view.select, as_of)}")
+            _comment(duck, "TABLE", view.qualified, view.text, view.columns)
 
 
 def fixed(select: str, as_of: int) -> str:
@@ -210,10 +217,10 @@ def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, c
 
 
 def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
-    """Read a view's file: ``--`` what it is, ``--:`` a column, ``--!`` stored, or that it has the columns of an earlier view."""
+    """Read a view's file: ``--`` what it is, ``--:`` a column, ``--!`` stored, internal, or that it has the columns of an earlier view."""
     title: list[str] = []
     columns: dict[str, str] = {}
-    stored = False
+    stored = internal = False
     lines = text.splitlines()
     matches = list(takewhile(lambda match: match is not None, map(_HEADER.fullmatch, lines)))
     for match in filter(None, matches):
@@ -223,9 +230,10 @@ def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
             columns[column] = meaning
         elif sign == "!":
             stored = stored or rest == "stored"
+            internal = internal or rest == "internal"
             if rest.startswith(_COLUMNS_OF):
                 columns |= earlier[rest.removeprefix(_COLUMNS_OF)].columns
         else:
             title.append(rest)
     name = file.removesuffix(".sql").partition("_")[2]
-    return View(name, " ".join(title), columns, "\n".join(lines[len(matches) :]), stored)
+    return View(name, " ".join(title), columns, "\n".join(lines[len(matches) :]), stored, internal)

@@ -27,7 +27,7 @@ _WORDS = {
     "key_arn": "coalesce(k.resource_arn, v.unlisted ->> 'key_arn')",
     "severity": "j.severity",
     "status": "CAST(v.status AS VARCHAR)",
-    "verdict": "CAST(v.verdict AS VARCHAR)",
+    "unwaived_status": "CAST(v.unwaived_status AS VARCHAR)",
     "waiver": "v.waiver",
     "reason": "v.reason",
 }
@@ -37,11 +37,11 @@ _HASHED = {
     "key_arn": "coalesce(k.hashed, hash(v.unlisted ->> 'key_arn'))",
 }
 _VERDICTS = """
-FROM ledger.verdict v
-JOIN ledger.judged j ON j.rule = v.rule
+FROM internal.verdict v
+JOIN internal.rule_run j ON j.rule = v.rule
 LEFT JOIN {named} s ON s.subject = v.subject
 LEFT JOIN {named} k ON k.subject = v.key_subject
-LEFT JOIN ledger.place l ON l.place = v.place
+LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
 """
 _COUNTS = {
     "passed": "pass",
@@ -69,24 +69,24 @@ def _values(facet: type[Facet]) -> list[str]:
 _NOW = f"""
 CREATE OR REPLACE TEMP TABLE finding_now AS
 SELECT v.rowid AS position, {_hashed(Finding.natural)} AS pair, {_hashed(_values(Finding))} AS content
-{_VERDICTS.format(named="(SELECT subject, hash(resource_arn) AS hashed FROM ledger.subject)")}
-WHERE v.verdict IN ('fail', 'unknown') OR v.story
+{_VERDICTS.format(named="(SELECT subject, hash(resource_arn) AS hashed FROM internal.resource_dim)")}
+WHERE v.unwaived_status IN ('fail', 'unknown') OR v.was_problem
 """
 _CHANGED = f"""
 CREATE OR REPLACE TEMP TABLE finding_changed AS
 SELECT n.position FROM finding_now n
 ANTI JOIN (
   SELECT {_hashed_in_ledger(Finding.natural)} AS pair, {_hashed_in_ledger(_values(Finding))} AS content
-  FROM ledger.finding WHERE valid_to IS NULL
+  FROM internal.finding WHERE valid_to IS NULL
 ) o ON o.pair = n.pair AND o.content = n.content
 """
 _SAID = f"""
 SELECT {", ".join(f"{_WORDS[column]} AS {column}" for column in Finding.value_columns())}
-{_VERDICTS.format(named="ledger.subject")}
+{_VERDICTS.format(named="internal.resource_dim")}
 JOIN finding_changed c ON c.position = v.rowid
 """
 _GONE = f"""
-SELECT {", ".join(Finding.natural)} FROM ledger.finding
+SELECT {", ".join(Finding.natural)} FROM internal.finding
 WHERE valid_to IS NULL AND {_hashed_in_ledger(Finding.natural)} NOT IN (SELECT pair FROM finding_now)
 """
 _COUNTED = f"""
@@ -94,12 +94,12 @@ CREATE OR REPLACE TEMP TABLE rule_result_now AS
 SELECT j.rule_id, coalesce(l.account_id, v.account_id, '') AS account_id, coalesce(l.region, v.region, '') AS region,
   {", ".join(f"CAST(sum(v.{name}) AS INTEGER) AS {name}" for name in _COUNTS)}
 FROM (
-  SELECT rule, place, unlisted ->> 'account_id' AS account_id, unlisted ->> 'region' AS region,
+  SELECT rule, account_region, unlisted ->> 'account_id' AS account_id, unlisted ->> 'region' AS region,
     {", ".join(f"count(*) FILTER (status = '{status}') AS {name}" for name, status in _COUNTS.items())}
-  FROM ledger.verdict GROUP BY rule, place, account_id, region
+  FROM internal.verdict GROUP BY rule, account_region, account_id, region
 ) v
-JOIN ledger.judged j ON j.rule = v.rule
-LEFT JOIN ledger.place l ON l.place = v.place
+JOIN internal.rule_run j ON j.rule = v.rule
+LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
 GROUP BY ALL
 """
 
@@ -124,7 +124,7 @@ def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
     """SELECTs of a table's rows that the ledger has not, and of what identifies those that the ledger has beyond it."""
     same = " AND ".join(f"o.{column} = n.{column}" for column in facet.natural)
     differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(facet))
-    known = f"(SELECT * FROM ledger.{facet.table().name} WHERE valid_to IS NULL)"
+    known = f"(SELECT * FROM internal.{facet.table().name} WHERE valid_to IS NULL)"
     columns = ", ".join(f"n.{column}" for column in facet.value_columns())
     changed = (
         f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{facet.natural[0]} IS NULL OR {differs}"

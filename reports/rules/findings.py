@@ -24,7 +24,7 @@ class FindingRecord:
     severity: str
     family: str | None
     status: str
-    verdict: str
+    unwaived_status: str
     resource_arn: str
     resource_type: str | None
     resource_name: str
@@ -125,7 +125,7 @@ def failing(connection: duckdb.DuckDBPyConnection, threshold: str) -> int:
     if threshold == "never":
         return 0
     found = connection.execute(
-        "SELECT coalesce(sum(fail), 0) FROM rule_results WHERE list_contains($enough, severity)",
+        "SELECT coalesce(sum(failed), 0) FROM rule_results WHERE list_contains($enough, severity)",
         {"enough": list(SEVERITIES[: SEVERITIES.index(threshold) + 1])},
     ).fetchone()
     return int(found[0]) if found else 0

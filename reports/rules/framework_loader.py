@@ -73,13 +73,13 @@ def controls_by_rule() -> dict[str, tuple[str, ...]]:
 
 
 def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make the mart's table ``ledger.framework_control``: one row for each rule of each control."""
+    """Make the mart's table ``internal.framework_control``: one row for each rule of each control."""
     duck.execute(
-        "CREATE OR REPLACE TABLE ledger.framework_control (framework VARCHAR, framework_title VARCHAR, version VARCHAR, "
+        "CREATE OR REPLACE TABLE internal.framework_control (framework VARCHAR, framework_title VARCHAR, version VARCHAR, "
         "source VARCHAR, checked DATE, position INTEGER, control VARCHAR, title VARCHAR, rule_id VARCHAR)"
     )
     duck.executemany(
-        "INSERT INTO ledger.framework_control VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO internal.framework_control VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (*about, position, control.control_id, control.title, rule_id)
             for one in load_frameworks()

@@ -1,7 +1,7 @@
 """The rules judged inside DuckDB: each one's SELECT once, straight into the mart's table of verdicts.
 
 A million keys under seventy-five rules are some forty million verdicts, nearly all of them passes. No row of them comes to
-Python. Resources are numbers in the table (see ``ledger.subject``), and rules follow each other, so that the columns
+Python. Resources are numbers in the table (see ``internal.resource_dim``), and rules follow each other, so that the columns
 compress to a few bytes a row.
 """
 
@@ -28,18 +28,18 @@ _AT_ONCE = 2
 _ABOUT_WAIVERS = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
 _TABLES = {
-    "judged": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
-    "subject": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
-    "place": "place INTEGER, account_id VARCHAR, region VARCHAR",
+    "rule_run": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
+    "resource_dim": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
+    "account_region_dim": "account_region INTEGER, account_id VARCHAR, region VARCHAR",
     # A resource, key or place that the ledger does not list stands in the table itself, as JSON in one column: each column of
     # texts, though empty, takes its time to pack.
     "verdict": (
-        f"rule SMALLINT, subject INTEGER, place INTEGER, key_subject INTEGER, status {_STATUS}, verdict {_STATUS}, "
-        "waiver VARCHAR, story BOOLEAN, reason VARCHAR, unlisted VARCHAR"
+        f"rule SMALLINT, subject INTEGER, account_region INTEGER, key_subject INTEGER, status {_STATUS}, unwaived_status {_STATUS}, "
+        "waiver VARCHAR, was_problem BOOLEAN, reason VARCHAR, unlisted VARCHAR"
     ),
 }
 _SUBJECTS = """
-INSERT INTO ledger.subject
+INSERT INTO internal.resource_dim
 SELECT CAST(row_number() OVER () AS INTEGER), *
 FROM (
   SELECT t.resource_arn, t.resource_type, t.resource_name, o.owner
@@ -49,24 +49,24 @@ FROM (
     UNION ALL SELECT alias_arn, 'AWS::KMS::Alias', alias_name FROM aliases
     UNION ALL SELECT account_id, 'account', coalesce(name, account_id) FROM accounts
     UNION ALL SELECT DISTINCT account_id || '/' || region, 'account-region', account_id || '/' || region
-      FROM ledger.scope_run WHERE run_id = $run
+      FROM internal.scope_coverage WHERE run_id = $run
   ) t
   LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
-    SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM ledger.scope_run s
+    SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM internal.scope_coverage s
     JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
   -- Nothing says whose a grant is.
-  UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM customer_grants
+  UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM internal.customer_grants
 )
 """
 # Two texts in each of fifty million rows would take as long to pack as all the rest of them.
 _PLACES = """
-INSERT INTO ledger.place
+INSERT INTO internal.account_region_dim
 SELECT CAST(row_number() OVER () AS INTEGER), *
 FROM (
   SELECT account_id, region FROM resources
   UNION SELECT account_id, region FROM keys
   UNION SELECT account_id, region FROM aliases
-  UNION SELECT account_id, region FROM ledger.scope_run WHERE run_id = $run
+  UNION SELECT account_id, region FROM internal.scope_coverage WHERE run_id = $run
   UNION SELECT account_id, NULL FROM accounts
 )
 """
@@ -76,30 +76,30 @@ _HASHED = """
 CREATE OR REPLACE TABLE memory.main.subject_hash AS
 SELECT hash(resource_arn) AS hashed, any_value(subject) AS subject,
   CAST(CASE coalesce(any_value(resource_type), '') WHEN 'AWS::KMS::Key' THEN 'key' WHEN 'AWS::KMS::Alias' THEN 'alias'
-    WHEN '' THEN 'grant' ELSE 'other' END AS ENUM ('key', 'alias', 'grant', 'other')) AS kind
-FROM ledger.subject GROUP BY hash(resource_arn) HAVING count(*) = 1
+    WHEN '' THEN 'grant' ELSE 'other' END AS ENUM ('key', 'alias', 'grant', 'other')) AS resource_kind
+FROM internal.resource_dim GROUP BY hash(resource_arn) HAVING count(*) = 1
 """
 # Looking resources up among those of their kind only takes a part of the time: guessed, and done again where it was wrong.
 _LIKELY = (
-    (re.compile(r"\bkey_arn AS resource_arn\b"), "kind = 'key'"),
-    (re.compile(r"\balias_arn AS resource_arn\b"), "kind = 'alias'"),
-    (re.compile(r"\bcustomer_grants\b"), "kind IN ('grant', 'key')"),
-    (re.compile(""), "kind = 'other'"),
+    (re.compile(r"\bkey_arn AS resource_arn\b"), "resource_kind = 'key'"),
+    (re.compile(r"\balias_arn AS resource_arn\b"), "resource_kind = 'alias'"),
+    (re.compile(r"\bcustomer_grants\b"), "resource_kind IN ('grant', 'key')"),
+    (re.compile(""), "resource_kind = 'other'"),
 )
 _EVERY = "true"
 _PAST = """
 CREATE OR REPLACE TABLE memory.main.problem_before AS
 SELECT DISTINCT j.rule, hash(f.resource_arn) AS hashed
-FROM ledger.finding f JOIN ledger.judged j ON j.rule_id = f.rule_id
+FROM internal.finding f JOIN internal.rule_run j ON j.rule_id = f.rule_id
 WHERE f.valid_from < $run ORDER BY j.rule
 """
 _VERDICTS = """
-INSERT INTO ledger.verdict
-SELECT {number}, s.subject, l.place, CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
+INSERT INTO internal.verdict
+SELECT {number}, s.subject, l.account_region, CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
   q.status, q.status, NULL, p.hashed IS NOT NULL, q.reason,
-  CASE WHEN s.subject IS NULL OR l.place IS NULL OR (k.subject IS NULL AND q.key_arn <> q.resource_arn) THEN to_json({{
+  CASE WHEN s.subject IS NULL OR l.account_region IS NULL OR (k.subject IS NULL AND q.key_arn <> q.resource_arn) THEN to_json({{
     'resource_arn': CASE WHEN s.subject IS NULL THEN q.resource_arn END,
-    'account_id': CASE WHEN l.place IS NULL THEN q.account_id END, 'region': CASE WHEN l.place IS NULL THEN q.region END,
+    'account_id': CASE WHEN l.account_region IS NULL THEN q.account_id END, 'region': CASE WHEN l.account_region IS NULL THEN q.region END,
     'key_arn': CASE WHEN k.subject IS NULL THEN q.key_arn END
   }}) END
 FROM (
@@ -110,10 +110,10 @@ FROM (
   )
 ) q
 LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE {among}) s ON s.hashed = hash(q.resource_arn)
-LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE kind = 'key') k
+LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE resource_kind = 'key') k
   ON k.hashed = CASE WHEN q.key_arn <> q.resource_arn THEN hash(q.key_arn) END
 LEFT JOIN (SELECT hashed FROM memory.main.problem_before WHERE rule = {number}) p ON p.hashed = hash(q.resource_arn)
-LEFT JOIN ledger.place l ON l.account_id IS NOT DISTINCT FROM q.account_id AND l.region IS NOT DISTINCT FROM q.region
+LEFT JOIN internal.account_region_dim l ON l.account_id IS NOT DISTINCT FROM q.account_id AND l.region IS NOT DISTINCT FROM q.region
 """
 # A bit for each resource: counting different numbers in another way takes twice the time.
 # A bit for each resource: counting different numbers in another way takes twice the time.
@@ -123,11 +123,11 @@ SELECT count(subject) - coalesce(bit_count(bitstring_agg(subject, 1, {{subjects}
   count(*) FILTER (subject IS NULL AND coalesce(name, '') = '') AS nameless,
   count(*) FILTER (status IS NULL OR status = '{WAIVED}') AS odd,
   count(*) FILTER (coalesce(reason, '') = '') AS silent
-FROM (SELECT *, unlisted ->> 'resource_arn' AS name FROM ledger.verdict WHERE rule = $rule)
+FROM (SELECT *, unlisted ->> 'resource_arn' AS name FROM internal.verdict WHERE rule = $rule)
 """
 _CULPRIT = """
-SELECT coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') FROM ledger.verdict v
-LEFT JOIN ledger.subject s ON s.subject = v.subject
+SELECT coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') FROM internal.verdict v
+LEFT JOIN internal.resource_dim s ON s.subject = v.subject
 WHERE v.rule = {rule} GROUP BY 1 HAVING {having} ORDER BY 1 LIMIT 1
 """
 _ODD = """
@@ -139,7 +139,7 @@ SELECT resource_arn, CAST(status AS VARCHAR) FROM ({query}
 def prepare(duck: duckdb.DuckDBPyConnection) -> None:
     """Make the empty tables that the views of findings read. Without verdicts those answer from the ledger's history."""
     for table, columns in _TABLES.items():
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
+        duck.execute(f"CREATE OR REPLACE TABLE internal.{table} ({columns})")
 
 
 def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
@@ -155,11 +155,11 @@ def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -
     ordered = sorted(rules, key=lambda rule: (_is_about_waivers(rule), rule.rule_id))
     rows = [(number, rule.rule_id, rule.severity, run_id) for number, rule in enumerate(ordered)]
     if rows:
-        duck.executemany("INSERT INTO ledger.judged VALUES (?, ?, ?, ?)", rows)
+        duck.executemany("INSERT INTO internal.rule_run VALUES (?, ?, ?, ?)", rows)
     duck.execute(_HASHED)
     duck.execute(_PAST, {"run": run_id})
     first = [rule for rule in ordered if not _is_about_waivers(rule)]
-    subjects = one(duck, "SELECT greatest(count(*), 1) FROM ledger.subject")[0]
+    subjects = one(duck, "SELECT greatest(count(*), 1) FROM internal.resource_dim")[0]
     _speak_all(duck, subjects, list(enumerate(first)))
     apply(duck, run_id)
     _speak_all(duck, subjects, list(enumerate(ordered))[len(first) :])
@@ -194,10 +194,10 @@ def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Ru
         described = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
         _expect_columns(rule, [row[0] for row in described])
         for among in (next(kind for pattern, kind in _LIKELY if pattern.search(query)), _EVERY):
-            duck.execute(f"DELETE FROM ledger.verdict WHERE rule = {number:d}")
+            duck.execute(f"DELETE FROM internal.verdict WHERE rule = {number:d}")
             verdicts = _VERDICTS.format(number=number, query=query, status=_STATUS, among=among)
             duck.execute(verdicts, parameters or None)
-            if one(duck, f"SELECT count(*) - count(subject) FROM ledger.verdict WHERE rule = {number:d}") == (0,):
+            if one(duck, f"SELECT count(*) - count(subject) FROM internal.verdict WHERE rule = {number:d}") == (0,):
                 break
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())

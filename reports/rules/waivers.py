@@ -18,7 +18,7 @@ WAIVER_RULES = frozenset({"waiver-expired", "waiver-unused"})
 """The rules about waivers themselves."""
 _COLUMNS = (
     "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
-    "expires DATE, unknown_too BOOLEAN, source VARCHAR, waives INTEGER, undecided INTEGER, run_id INTEGER"
+    "expires DATE, include_unknown BOOLEAN, source VARCHAR, waived_count INTEGER, unknown_count INTEGER, run_id INTEGER"
 )
 _OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR, owner VARCHAR"
 
@@ -26,17 +26,17 @@ _OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR,
 _MATCHES = r"""
 CREATE OR REPLACE TEMP TABLE waiver_match AS
 WITH problem AS (
-  SELECT v.rule, v.subject, v.verdict, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id, j.rule_id,
+  SELECT v.rule, v.subject, v.unwaived_status, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id, j.rule_id,
     coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS arn, s.resource_name AS name
-  FROM ledger.verdict v
-  JOIN ledger.judged j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM ledger.waiver)
-  LEFT JOIN ledger.subject s ON s.subject = v.subject
-  LEFT JOIN ledger.place l ON l.place = v.place
-  WHERE v.verdict IN ('fail', 'unknown')
+  FROM internal.verdict v
+  JOIN internal.rule_run j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM internal.waiver)
+  LEFT JOIN internal.resource_dim s ON s.subject = v.subject
+  LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
+  WHERE v.unwaived_status IN ('fail', 'unknown')
 ), plain AS (
-  SELECT * FROM ledger.waiver WHERE NOT regexp_matches(resource, '[*?\[]')
+  SELECT * FROM internal.waiver WHERE NOT regexp_matches(resource, '[*?\[]')
 ), pattern AS (
-  SELECT * FROM ledger.waiver WHERE regexp_matches(resource, '[*?\[]')
+  SELECT * FROM internal.waiver WHERE regexp_matches(resource, '[*?\[]')
 ), found AS (
   SELECT p.*, w.waiver FROM problem p JOIN plain w ON w.rule_id = p.rule_id AND w.resource = p.arn
   UNION
@@ -45,27 +45,27 @@ WITH problem AS (
   SELECT p.*, w.waiver FROM problem p JOIN pattern w ON w.rule_id = p.rule_id
     AND (p.arn GLOB w.resource OR p.name GLOB w.resource)
 )
-SELECT f.rule, f.subject, f.arn, f.verdict, w.waiver, w.expires,
-  w.expires >= CAST(r.started_at AS DATE) AND (f.verdict = 'fail' OR w.unknown_too) AS applies
+SELECT f.rule, f.subject, f.arn, f.unwaived_status, w.waiver, w.expires,
+  w.expires >= CAST(r.started_at AS DATE) AND (f.unwaived_status = 'fail' OR w.include_unknown) AS applies
 FROM found f
-JOIN ledger.waiver w ON w.waiver = f.waiver AND (w.account_id IS NULL OR w.account_id = f.account_id)
-JOIN ledger.run r ON r.run_id = $run
+JOIN internal.waiver w ON w.waiver = f.waiver AND (w.account_id IS NULL OR w.account_id = f.account_id)
+JOIN internal.run r ON r.run_id = $run
 """
 _COUNTS = """
-UPDATE ledger.waiver SET run_id = $run,
-  waives = (SELECT count(*) FROM waiver_match m WHERE m.waiver = ledger.waiver.waiver AND m.applies),
-  undecided = (SELECT count(*) FROM waiver_match m WHERE m.waiver = ledger.waiver.waiver AND m.verdict = 'unknown')
-WHERE rule_id IN (SELECT rule_id FROM ledger.judged)
+UPDATE internal.waiver SET run_id = $run,
+  waived_count = (SELECT count(*) FROM waiver_match m WHERE m.waiver = internal.waiver.waiver AND m.applies),
+  unknown_count = (SELECT count(*) FROM waiver_match m WHERE m.waiver = internal.waiver.waiver AND m.unwaived_status = 'unknown')
+WHERE rule_id IN (SELECT rule_id FROM internal.rule_run)
 """
 # Of several waivers the one that holds longest.
 _APPLIED = """
-UPDATE ledger.verdict v SET status = 'waived', waiver = w.waiver,
+UPDATE internal.verdict v SET status = 'waived', waiver = w.waiver,
   reason = 'Waived until ' || strftime(w.expires, '%Y-%m-%d') || ' (' || concat_ws(', ', w.owner, w.ticket) || '): '
     || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule says: ' || v.reason
 FROM (
   SELECT m.rule, m.subject, m.arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
   GROUP BY m.rule, m.subject, m.arn
-) m JOIN ledger.waiver w ON w.waiver = m.waiver
+) m JOIN internal.waiver w ON w.waiver = m.waiver
 WHERE v.rule = m.rule AND {same}
 """
 
@@ -92,7 +92,7 @@ def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
 
 
 def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable[Rule]) -> None:
-    """Fill ``ledger.waiver`` and ``ledger.owner`` with what the settings say. Raises SettingsError."""
+    """Fill ``internal.waiver`` and ``internal.owner`` with what the settings say. Raises SettingsError."""
     waivers = (
         {
             "waiver": one.waiver.name,
@@ -103,7 +103,7 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
             "ticket": one.waiver.ticket,
             "owner": one.waiver.owner,
             "expires": one.waiver.expires.isoformat(),
-            "unknown_too": one.waiver.unknown,
+            "include_unknown": one.waiver.unknown,
             "source": f"{one.file}:{one.line}",
         }
         for one in load_waivers(settings, rules)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, matching, names, supported
-from reports.access.engine.model import Decision, Effect, Estate, KeyFacts
+from reports.access.engine.model import Decision, Effect, KeyFacts, Organization
 from reports.access.engine.policy_parser import Named, Policy, Statement, parse
 
 _EVERY_KEY = frozenset({"*", "arn:*:kms:*:*:*", "arn:*:kms:*:*:key/*", "arn:aws:kms:*:*:*", "arn:aws:kms:*:*:key/*"})
@@ -66,7 +66,7 @@ class Under:
 
     policy: Policy
     key: KeyFacts
-    estate: Estate
+    organization: Organization
 
 
 def identity_policy(texts: Iterable[str | None], role_arn: str) -> Policy | None:
@@ -162,14 +162,14 @@ def _one(
     under: Under,
     context: Mapping[str, str | tuple[str, ...]],
 ) -> Answer:
-    decision = allowed(under.policy, under.key, under.estate, caller.principal, operation, context)
+    decision = allowed(under.policy, under.key, under.organization, caller.principal, operation, context)
     if decision.effect is Effect.UNKNOWN:
-        return Answer(Outcome.UNKNOWN, (operation,), decision.via, decision.reason)
+        return Answer(Outcome.UNKNOWN, (operation,), decision.source_id, decision.reason)
     if decision.effect is Effect.DENY:
         return _refused(operation, caller, under, decision, context)
     if caller.is_role and wanted.judge_iam:
         return _by_identity(operation, caller, under, decision, context)
-    return Answer(Outcome.MET, (operation,), decision.via)
+    return Answer(Outcome.MET, (operation,), decision.source_id)
 
 
 def _refused(
@@ -181,13 +181,13 @@ def _refused(
 ) -> Answer:
     # A role's tags are its own: only what else a call may carry can make a difference.
     if not any(name.startswith("aws:principaltag/") for name in context):
-        somehow = allowed(under.policy, under.key, under.estate, caller.principal, operation)
+        somehow = allowed(under.policy, under.key, under.organization, caller.principal, operation)
         if somehow.effect is Effect.ALLOW:
             carried = ", ".join(
                 f"{name}={value}" for name, value in somehow.context.items() if context.get(name) != value
             )
-            return Answer(Outcome.NARROWED, (operation,), somehow.via, carried)
-    return Answer(Outcome.REFUSED, (operation,), decision.via, decision.reason)
+            return Answer(Outcome.NARROWED, (operation,), somehow.source_id, carried)
+    return Answer(Outcome.REFUSED, (operation,), decision.source_id, decision.reason)
 
 
 def _by_identity(
@@ -200,16 +200,16 @@ def _by_identity(
     """The key policy lets the role in. By name that is enough in its own account, unless its own policies deny."""
     if caller.identity is None:
         if not decision.needs_iam:
-            return Answer(Outcome.MET, (operation,), decision.via)
-        return Answer(Outcome.UNKNOWN, (operation,), decision.via, caller.unknown)
-    own = allowed(caller.identity, under.key, under.estate, caller.principal, operation, context)
-    if own.effect is Effect.DENY and (decision.needs_iam or own.via):
-        return Answer(Outcome.NOT_GIVEN, (operation,), own.via, own.reason)
+            return Answer(Outcome.MET, (operation,), decision.source_id)
+        return Answer(Outcome.UNKNOWN, (operation,), decision.source_id, caller.unknown)
+    own = allowed(caller.identity, under.key, under.organization, caller.principal, operation, context)
+    if own.effect is Effect.DENY and (decision.needs_iam or own.source_id):
+        return Answer(Outcome.NOT_GIVEN, (operation,), own.source_id, own.reason)
     if own.effect is Effect.UNKNOWN and decision.needs_iam:
-        return Answer(Outcome.UNKNOWN, (operation,), own.via, own.reason)
+        return Answer(Outcome.UNKNOWN, (operation,), own.source_id, own.reason)
     if caller.boundary is not None and decision.needs_iam:
-        bound = allowed(caller.boundary, under.key, under.estate, caller.principal, operation, context)
+        bound = allowed(caller.boundary, under.key, under.organization, caller.principal, operation, context)
         if bound.effect is not Effect.ALLOW:
             outcome = Outcome.NOT_GIVEN if bound.effect is Effect.DENY else Outcome.UNKNOWN
             return Answer(outcome, (operation,), "its permissions boundary", bound.reason)
-    return Answer(Outcome.MET, (operation,), decision.via)
+    return Answer(Outcome.MET, (operation,), decision.source_id)

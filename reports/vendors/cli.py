@@ -15,12 +15,12 @@ from models.severities import SEVERITIES
 FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNSURE = 0, 1, 3
 _QUERY = """
-SELECT profile, vendor, kind, about, account_id, account_name, region, key_arn, key_alias, subject, verdict, severity,
+SELECT profile, vendor, subject_type, check_name, account_id, account_name, region, key_arn, key_alias, subject, result, severity,
   reason, fix, statement, evidence, deadline, required, since
 FROM vendor_checks
 WHERE $profile IS NULL OR profile = $profile
-ORDER BY profile, list_position(['key', 'finding', 'profile'], kind),
-  list_position(['critical', 'high', 'medium', 'low', 'info'], severity), account_id, region, key_alias, key_arn, about
+ORDER BY profile, list_position(['key', 'finding', 'profile'], subject_type),
+  list_position(['critical', 'high', 'medium', 'low', 'info'], severity), account_id, region, key_alias, key_arn, check_name
 """
 _SEVERITIES = SEVERITIES[:-1]
 
@@ -82,9 +82,9 @@ def exit_code(rows: list[dict[str, Any]], fail_on: str) -> int:
     from reports.vendors.result import Verdict
 
     counted = _SEVERITIES[: _SEVERITIES.index(fail_on) + 1] if fail_on in _SEVERITIES else ()
-    if any(row["verdict"] in FAILS and row["severity"] in counted for row in rows):
+    if any(row["result"] in FAILS and row["severity"] in counted for row in rows):
         return FAILING
-    if any(row["verdict"] == Verdict.UNKNOWN and row["severity"] != "info" for row in rows):
+    if any(row["result"] == Verdict.UNKNOWN and row["severity"] != "info" for row in rows):
         return UNSURE
     return CLEAN
 
@@ -97,16 +97,16 @@ def _table(rows: list[dict[str, Any]], *, everything: bool) -> None:
         if row["profile"] != profile:
             profile = row["profile"]
             mine = [one for one in rows if one["profile"] == profile]
-            keys = [one["verdict"] for one in mine if one["kind"] == "key"]
+            keys = [one["result"] for one in mine if one["subject_type"] == "key"]
             counts = ", ".join(f"{keys.count(one)} {one.replace('_', ' ')}" for one in dict.fromkeys(sorted(keys)))
             click.echo(printable(f"{profile} ({row['vendor']}): {counts or 'no key'}"))
-        if not everything and row["kind"] == "key" and row["verdict"] in well:
+        if not everything and row["subject_type"] == "key" and row["result"] in well:
             continue
         what = row["key_alias"] or row["key_arn"] or row["subject"] or ""
         where = f" in {row['account_name'] or row['account_id']}, {row['region']}" if row["account_id"] else ""
         word = (
-            row["verdict"].replace("_", " ")
-            if row["kind"] != "finding"
+            row["result"].replace("_", " ")
+            if row["subject_type"] != "finding"
             else f"{row['verdict']}: {row['about'].replace('_', ' ')}"
         )
         click.echo(printable(f"  {row['severity']:<8} {word} | {what}{where}"))

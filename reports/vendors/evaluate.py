@@ -35,12 +35,12 @@ _EDITS = ("key_state", "deletion_", "metadata_", "policy_", "tag_", "alias_", "g
 
 
 def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make the empty table ``ledger.vendor_check``, which the view ``vendor_checks`` reads."""
-    duck.execute(f"CREATE OR REPLACE TABLE ledger.{TABLE} ({_COLUMNS})")
+    """Make the empty table ``internal.vendor_check``, which the view ``vendor_checks`` reads."""
+    duck.execute(f"CREATE OR REPLACE TABLE internal.{TABLE} ({_COLUMNS})")
 
 
 def create(duck: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> None:
-    """Fill ``ledger.vendor_check`` for a run, from the views as they answer for it. Raises VendorProfileError."""
+    """Fill ``internal.vendor_check`` for a run, from the views as they answer for it. Raises VendorProfileError."""
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         rows = ({"run_id": run_id, **_plain(check)} for check in evaluate(duck, settings, run_id))
         fill(duck, Path(directory), TABLE, _COLUMNS, rows)
@@ -55,7 +55,7 @@ def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: 
 
 def worst(checks: Iterable[Check]) -> list[Check]:
     """Checks with the gravest first."""
-    return sorted(checks, key=lambda one: (SEVERITIES.index(one.severity), one.profile, one.kind, one.key_arn or ""))
+    return sorted(checks, key=lambda one: (SEVERITIES.index(one.severity), one.profile, one.subject_type, one.key_arn or ""))
 
 
 def _plain(check: Check) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _of_use(use: Use, facts: Facts) -> Iterator[Check]:
     places: set[tuple[str, str]] = set()
     for key in facts.keys(arns=arns, accounts=accounts):
         check = judge.check(key)
-        if not use.configured and check.verdict is Verdict.BROKEN and _forgotten(check, facts):
+        if not use.configured and check.result is Verdict.BROKEN and _forgotten(check, facts):
             continue
         total += 1
         places.add((key.account_id, key.region))
@@ -148,7 +148,7 @@ def _missing(use: Use, facts: Facts) -> list[Check]:
                     use,
                     "key_not_found",
                     reason,
-                    verdict=Verdict.UNKNOWN,
+                    result=Verdict.UNKNOWN,
                     severity="medium",
                     account_id=account,
                     subject=name,
@@ -160,7 +160,7 @@ def _missing(use: Use, facts: Facts) -> list[Check]:
 def _deleted(use: Use, gone: Gone) -> Check:
     scenario = use.profile.scenarios.deleted
     return Check(
-        profile=use.name, vendor=use.profile.vendor, kind="key", about="access", verdict=Verdict.BROKEN,
+        profile=use.name, vendor=use.profile.vendor, subject_type="key", check_name="access", result=Verdict.BROKEN,
         severity=use.profile.severity,
         reason=f"The key is gone: the complete list of its region of {day(gone.since)} does not show it. {scenario.effect}",
         account_id=gone.account_id, region=gone.region, key_arn=gone.key_arn, key_alias=gone.alias, fix=scenario.fix,
@@ -178,12 +178,12 @@ def _not_configured(use: Use, facts: Facts) -> Check:
     if profile.role is not None:
         known = list(
             facts.rows(
-                "SELECT count(*) FILTER (known IN ('yes', 'last known')) AS read, count(*) AS all FROM iam_accounts"
+                "SELECT count(*) FILTER (freshness IN ('current', 'stale')) AS read, count(*) AS all FROM iam_accounts"
             )
         )
         hint += f" (IAM of {known[0]['read']} of {known[0]['all']} accounts is known)"
     return Check(
-        profile=use.name, vendor=profile.vendor, kind="profile", about="configuration", verdict=Verdict.NOT_CONFIGURED,
+        profile=use.name, vendor=profile.vendor, subject_type="profile", check_name="configuration", result=Verdict.NOT_CONFIGURED,
         severity="info", reason=f"Not configured: {hint}.",
         fix=f"If {profile.vendor} uses keys of yours, name them in the settings: vendors.profiles.{use.name}.",
     )  # fmt: skip
@@ -204,7 +204,7 @@ def _of_key(use: Use, facts: Facts, key: KeyRow) -> Iterator[Check]:
                 wanted.name,
                 f"Its {_words(wanted)} is not known.",
                 key=key,
-                verdict=Verdict.UNKNOWN,
+                result=Verdict.UNKNOWN,
                 severity="medium",
             )
         elif text not in wanted.expect:
@@ -272,7 +272,7 @@ def _property(use: Use, wanted: Property, have: str, key: KeyRow) -> Check:
         reason = f"It is {kind.get(have, have)}; the profile {asks} {expected}. {wanted.why}"
     more: dict[str, Any] = {
         "severity": "high" if required else "low",
-        "verdict": Verdict.WRONG if required else Verdict.ADVICE,
+        "result": Verdict.WRONG if required else Verdict.ADVICE,
     }
     return finding(
         use, wanted.name, reason, key=key, fix="This cannot be changed on a key: make a new one and move over.", **more
@@ -287,10 +287,10 @@ def _words(wanted: Property) -> str:
 
 def _edits(use: Use, facts: Facts, key: KeyRow) -> Iterator[Check]:
     for change in facts.changes(key.key_arn, use.profile.keys.protected_days):
-        if change["kind"].startswith(_EDITS):
+        if change["event_type"].startswith(_EDITS):
             before, after = change["before"] or "nothing", change["after"] or "nothing"
             yield finding(
-                use, "protected_key_edited", f"A key that the vendor asks not to edit was edited: {change['sentence']}",
+                use, "protected_key_edited", f"A key that the vendor asks not to edit was edited: {change['message']}",
                 key=key, severity="critical",
                 fix=f"Put back what was there before, unless it was planned with {use.profile.vendor}.",
                 evidence=f"before: {before}\nafter: {after}", since=change["since"],

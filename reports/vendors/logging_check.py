@@ -9,8 +9,8 @@ from reports.vendors.queries import Facts
 from reports.vendors.result import Check, Verdict, finding
 
 _LOGGING = """
-SELECT account_id, account_name, region, kms_events, reason, known FROM kms_logging
-WHERE list_contains($places, account_id || '/' || region)
+SELECT account_id, account_name, region, kms_events, reason, freshness FROM kms_logging
+WHERE list_contains($account_regions, account_id || '/' || region)
 ORDER BY account_id, region
 """
 USE_IS_LOGGED = frozenset({"all", "read"})
@@ -28,14 +28,14 @@ def logging(use: Use, facts: Facts, places: Iterable[tuple[str, str]]) -> Iterat
             continue
         account, region = place.split("/")
         said = "the region was not read" if row is None else row["reason"]
-        stale = " This is the last known state." if row is not None and row["known"] == "last known" else ""
+        stale = " This is the last known state." if row is not None and row["freshness"] == "stale" else ""
         known = row is not None and row["kms_events"] is not None
         reason = f"{said}." if known else f"Whether the use of keys is logged is not known: {_small(said)}."
         yield finding(
             use,
             "logging",
             f"{reason}{stale} {use.profile.logging}".strip(),
-            verdict=Verdict.ADVICE if known else Verdict.UNKNOWN,
+            result=Verdict.ADVICE if known else Verdict.UNKNOWN,
             severity="low" if known else "info",
             account_id=account,
             account_name=row["account_name"] if row is not None else None,

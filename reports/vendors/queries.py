@@ -10,17 +10,17 @@ from typing import Any
 
 import duckdb
 
-from reports.access.engine.model import Estate, Grant
+from reports.access.engine.model import Grant, Organization
 from reports.access.engine.policy_parser import Policy, parse
 
 _BATCH = 2_000
 _KEYS = """
 SELECT k.key_arn, k.key_id, k.account_id, k.account_name, k.region, k.alias, k.aliases, k.state, k.key_spec, k.key_usage,
-  k.origin, k.multi_region, k.multi_region_type, k.primary_arn, k.replica_arns, k.deletion_date, k.tags, k.known,
-  k.unknown, p.policy_hash, r.started_at AS policy_since
+  k.origin, k.multi_region, k.multi_region_type, k.primary_arn, k.replica_arns, k.deletion_date, k.tags, k.freshness,
+  k.denied_actions, p.policy_hash, r.started_at AS policy_since
 FROM keys k
-LEFT JOIN ledger.key_policy p ON p.key_arn = k.key_arn AND ledger.known(p.valid_from, p.valid_to, $run)
-LEFT JOIN ledger.run r ON r.run_id = p.valid_from
+LEFT JOIN internal.key_policy p ON p.key_arn = k.key_arn AND internal.known(p.valid_from, p.valid_to, $run)
+LEFT JOIN internal.run r ON r.run_id = p.valid_from
 WHERE k.manager IS DISTINCT FROM 'AWS'
 """
 
@@ -46,8 +46,8 @@ class KeyRow:
     replica_arns: list[str]
     deletion_date: dt.datetime | None
     tags: dict[str, str] | None
-    known: str
-    unknown: list[str]
+    freshness: str
+    denied_actions: list[str]
     policy_hash: str | None
     policy_since: dt.datetime | None
 
@@ -121,16 +121,18 @@ class Facts:
     @cached_property
     def started_at(self) -> dt.datetime:
         """When the run began."""
-        found: dt.datetime = next(self.rows("SELECT started_at FROM ledger.run WHERE run_id = $run"))["started_at"]
+        found: dt.datetime = next(self.rows("SELECT started_at FROM internal.run WHERE run_id = $run"))["started_at"]
         return found
 
     @cached_property
-    def estate(self) -> Estate:
+    def organization(self) -> Organization:
         """The organization as the access engine wants it."""
-        run = next(self.rows("SELECT organization_id FROM ledger.run WHERE run_id = $run"))
+        run = next(self.rows("SELECT organization_id FROM internal.run WHERE run_id = $run"))
         accounts = frozenset(row["account_id"] for row in self.rows("SELECT account_id FROM accounts"))
-        parties = {row["account_id"]: row["name"] for row in self.rows("SELECT account_id, name FROM ledger.party")}
-        return Estate(run["organization_id"], accounts, parties, now=self.started_at.replace(tzinfo=dt.UTC))
+        parties = {
+            row["account_id"]: row["name"] for row in self.rows("SELECT account_id, name FROM internal.known_party")
+        }
+        return Organization(run["organization_id"], accounts, parties, now=self.started_at.replace(tzinfo=dt.UTC))
 
     def keys(self, *, arns: Sequence[str] | None = None, accounts: Sequence[str] | None = None) -> Iterator[KeyRow]:
         """Keys that AWS does not manage: these, or those of accounts."""
@@ -168,9 +170,9 @@ class Facts:
     def ever_named(self, account: str, accounts: Sequence[str]) -> list[str]:
         """Keys a policy of which, now or earlier, allowed something to an account; gone keys are among them."""
         query = """
-            SELECT DISTINCT p.key_arn FROM ledger.key_policy p
-            JOIN ledger.policy_principal n ON n.policy_hash = p.policy_hash
-            JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
+            SELECT DISTINCT p.key_arn FROM internal.key_policy p
+            JOIN internal.policy_principal n ON n.policy_hash = p.policy_hash
+            JOIN internal.policy_statement s ON s.policy_hash = n.policy_hash AND s.statement_index = n.statement_index
             WHERE n.account = $account AND s.effect = 'Allow' AND p.valid_from <= $run
               AND (len($accounts) = 0 OR list_contains($accounts, split_part(p.key_arn, ':', 5)))
         """
@@ -180,18 +182,18 @@ class Facts:
         """Keys that were deleted, by ARN, id or an alias that they had."""
         query = """
             WITH closed AS (
-              SELECT key_arn, key_id, account_id, region, max(valid_to) AS run_id FROM ledger.key
+              SELECT key_arn, key_id, account_id, region, max(valid_to) AS run_id FROM internal.key
               WHERE valid_from <= $run GROUP BY ALL HAVING bool_and(valid_to IS NOT NULL AND valid_to <= $run)
             ), aliased AS (
-              SELECT target_key_arn AS key_arn, alias_name, valid_from FROM ledger.alias
+              SELECT target_key_arn AS key_arn, alias_name, valid_from FROM internal.alias
               WHERE valid_from <= $run AND target_key_arn IS NOT NULL
             )
             SELECT c.key_arn, c.account_id, c.region, arg_max(a.alias_name, a.valid_from) AS alias,
               any_value(r.started_at) AS since,
-              (SELECT arg_max(p.policy_hash, p.valid_from) FROM ledger.key_policy p WHERE p.key_arn = c.key_arn) AS last_hash
+              (SELECT arg_max(p.policy_hash, p.valid_from) FROM internal.key_policy p WHERE p.key_arn = c.key_arn) AS last_hash
             FROM closed c
             LEFT JOIN aliased a ON a.key_arn = c.key_arn
-            LEFT JOIN ledger.run r ON r.run_id = c.run_id
+            LEFT JOIN internal.run r ON r.run_id = c.run_id
             GROUP BY c.key_arn, c.key_id, c.account_id, c.region
             HAVING list_contains($names, c.key_arn) OR list_contains($names, c.key_id)
               OR list_has_any($names, coalesce(list(a.alias_name), []))
@@ -199,14 +201,14 @@ class Facts:
         return [Gone(**row) for row in self.rows(query, names=list(names))] if names else []
 
     def _policy(self, policy_hash: str) -> Policy:
-        query = "SELECT received FROM ledger.policy_document WHERE policy_hash = $digest"
+        query = "SELECT received FROM internal.policy_document WHERE policy_hash = $digest"
         return parse(next(self.rows(query, digest=policy_hash))["received"])
 
     def earlier_policies(self, key_arn: str) -> list[PolicyVersion]:
         """The policies that a key had before its present one, the latest first."""
         query = """
-            SELECT p.policy_hash, r.started_at AS ended_at FROM ledger.key_policy p
-            LEFT JOIN ledger.run r ON r.run_id = p.valid_to
+            SELECT p.policy_hash, r.started_at AS ended_at FROM internal.key_policy p
+            LEFT JOIN internal.run r ON r.run_id = p.valid_to
             WHERE p.key_arn = $key_arn AND p.valid_to IS NOT NULL AND p.valid_to <= $run ORDER BY p.valid_from DESC
         """
         return [PolicyVersion(**row) for row in self.rows(query, key_arn=key_arn)]
@@ -214,7 +216,7 @@ class Facts:
     def state_since(self, key_arn: str, state: str) -> tuple[dt.datetime | None, bool]:
         """When the run began that first saw a key in its present state, and whether an earlier run saw it in another."""
         query = """
-            SELECT m.state, r.started_at FROM ledger.key_metadata m LEFT JOIN ledger.run r ON r.run_id = m.valid_from
+            SELECT m.state, r.started_at FROM internal.key_metadata m LEFT JOIN internal.run r ON r.run_id = m.valid_from
             WHERE m.key_arn = $key_arn AND m.valid_from <= $run ORDER BY m.valid_from DESC
         """
         since = None
@@ -228,7 +230,7 @@ class Facts:
         """What uses a key in the ledger's accounts: service, name, status."""
         query = """
             SELECT DISTINCT u.service, u.resource_name AS name, s.status, u.resource_arn
-            FROM key_usage u LEFT JOIN resources s ON s.resource_arn = u.resource_arn
+            FROM resource_keys u LEFT JOIN resources s ON s.resource_arn = u.resource_arn
             WHERE u.key_arn = $key_arn ORDER BY u.service, name, u.resource_arn
         """
         return list(self.rows(query, key_arn=key_arn))
@@ -246,17 +248,17 @@ class Facts:
         """The grants on a key."""
         query = """
             SELECT key_arn, grant_id, name, grantee_principal, grantee_service_principal, issuing_account, operations
-            FROM ledger.key_grant g WHERE key_arn = $key_arn AND ledger.known(g.valid_from, g.valid_to, $run)
+            FROM internal.key_grant g WHERE key_arn = $key_arn AND internal.known(g.valid_from, g.valid_to, $run)
         """
         return [Grant(**row) for row in self.rows(query, key_arn=key_arn)]
 
     def _iam(self, account: str) -> tuple[bool, str]:
         """Whether an account's IAM was read whole, and why not."""
-        query = "SELECT known, reason FROM iam_accounts WHERE account_id = $account"
+        query = "SELECT freshness, reason FROM iam_accounts WHERE account_id = $account"
         row = next(self.rows(query, account=account), None)
         if row is None:
             return False, "the account is not in the ledger"
-        return row["known"] in {"yes", "last known"}, row["reason"] or "it was not read"
+        return row["freshness"] in {"current", "stale"}, row["reason"] or "it was not read"
 
     def roles(self, *, name: str = "", trusting: str = "", accounts: Sequence[str] = ()) -> list[RoleRow]:
         """Roles of a name, or whose trust policy names somebody of an account; in these accounts, or in all."""
@@ -292,13 +294,13 @@ class Facts:
         """Aliases (of these names, or that once led to these keys) that lead elsewhere now: from, to, since."""
         query = """
             WITH past AS (
-              SELECT a.alias_arn, a.alias_name, a.target_key_arn AS from_arn, max(a.valid_to) AS run_id FROM ledger.alias a
+              SELECT a.alias_arn, a.alias_name, a.target_key_arn AS from_arn, max(a.valid_to) AS run_id FROM internal.alias a
               WHERE a.valid_from <= $run AND a.valid_to <= $run AND a.target_key_arn IS NOT NULL GROUP BY ALL
             )
             SELECT p.alias_name, p.from_arn, n.target_key_arn AS to_arn, r.started_at AS since
             FROM past p
             JOIN aliases n ON n.alias_arn = p.alias_arn AND n.target_key_arn <> p.from_arn
-            LEFT JOIN ledger.run r ON r.run_id = p.run_id
+            LEFT JOIN internal.run r ON r.run_id = p.run_id
             WHERE list_contains($names, p.alias_name) OR list_contains($arns, p.from_arn)
               OR list_contains($arns, n.target_key_arn)
         """
@@ -307,7 +309,7 @@ class Facts:
     def changes(self, key_arn: str, days: int) -> list[dict[str, Any]]:
         """What changed on a key in the last days before the run."""
         query = """
-            SELECT "at" AS since, kind, sentence, before, after FROM changes
-            WHERE key_arn = $key_arn AND resource_arn IS NULL AND "at" >= $earliest ORDER BY run_id DESC, kind
+            SELECT occurred_at AS since, event_type, message, before, after FROM changes
+            WHERE key_arn = $key_arn AND resource_arn IS NULL AND occurred_at >= $earliest ORDER BY run_id DESC, event_type
         """
         return list(self.rows(query, key_arn=key_arn, earliest=self.started_at - dt.timedelta(days=days)))

@@ -54,7 +54,7 @@ class Needs:
             for caller in callers[position]:
                 asked = (position, caller.principal, policy_hash or key.policy_hash, self._alike(policy, caller, facts))
                 if asked not in self._answers:
-                    self._answers[asked] = judged(_wanted(need), caller, Under(policy, facts, self.facts.estate))
+                    self._answers[asked] = judged(_wanted(need), caller, Under(policy, facts, self.facts.organization))
                 answer = self._answers[asked]
                 if best is None or answer.outcome is Outcome.MET:
                     best = (need, caller, answer)
@@ -134,7 +134,7 @@ class Needs:
         if asked not in self._answers:
             also = [action for need, _ in needs for action in need.also]
             wanted = [_wanted(need) for need, _ in needs]
-            self._answers[asked] = beyond(wanted, also, caller, Under(policy, facts, self.facts.estate))
+            self._answers[asked] = beyond(wanted, also, caller, Under(policy, facts, self.facts.organization))
         return self._answers[asked]
 
     def outsiders(self, key: KeyRow, policy: Policy, vendors: set[str]) -> tuple[str, ...]:
@@ -142,13 +142,13 @@ class Needs:
         facts = self._key_facts(key, policy)
         asked = (key.policy_hash, cache_key(policy, facts))
         if asked not in self._outside:
-            verdicts = analyse_policy(policy, facts, self.facts.estate).verdicts
+            verdicts = analyse_policy(policy, facts, self.facts.organization).verdicts
             self._outside[asked] = tuple(
                 dict.fromkeys(
-                    one.sentence for one in verdicts if one.access in _OUTSIDERS and one.account not in vendors
+                    one.message for one in verdicts if one.access in _OUTSIDERS and one.account not in vendors
                 )
             )
-        ours = self.facts.estate.accounts | vendors | {key.account_id}
+        ours = self.facts.organization.accounts | vendors | {key.account_id}
         granted = [
             f"Grant {grant.name or grant.grant_id} lets {grant.grantee_principal} use it."
             for grant in self.facts.grants(key.key_arn)

@@ -40,9 +40,9 @@ class Check:
 
     profile: str
     vendor: str
-    kind: str
-    about: str
-    verdict: Verdict
+    subject_type: str
+    check_name: str
+    result: Verdict
     severity: str
     reason: str
     account_id: str | None = None
@@ -71,13 +71,13 @@ def of_key(use: Use, key: KeyRow, verdict: Verdict, reason: str, **more: Any) ->
         severity = "high"  # too much access harms nobody's service: what is broken comes first
     if verdict is not Verdict.BROKEN:
         severity = _bounded(use, severity)
-    stale = "" if key.known == "yes" else " This is the last known state."
+    stale = "" if key.freshness == "current" else " This is the last known state."
     return Check(
         profile=use.name,
         vendor=use.profile.vendor,
-        kind="key",
-        about="access",
-        verdict=verdict,
+        subject_type="key",
+        check_name="access",
+        result=verdict,
         severity=severity,
         reason=_capital(reason) + stale,
         account_id=key.account_id,
@@ -101,10 +101,10 @@ def finding(use: Use, about: str, reason: str, *, key: KeyRow | None = None, **m
             "key_arn": key.key_arn,
             "key_alias": key.alias,
         }
-    values = {"verdict": Verdict.WRONG, "severity": use.profile.severity, **place, **more}
+    values = {"result": Verdict.WRONG, "severity": use.profile.severity, **place, **more}
     values["severity"] = _bounded(use, values["severity"])
     return Check(
-        profile=use.name, vendor=use.profile.vendor, kind="finding", about=about, reason=_capital(reason), **values
+        profile=use.name, vendor=use.profile.vendor, subject_type="finding", check_name=about, reason=_capital(reason), **values
     )
 
 

@@ -259,7 +259,7 @@ class Roles:
 
     def _unknown(self, about: str, reason: str, account: str, role: RoleRow | None = None) -> Check:
         fix = "Let the crawl read IAM (crawl.iam: true) with a role that may call iam:GetAccountAuthorizationDetails."
-        return self._finding(about, reason, account, role=role, verdict=Verdict.UNKNOWN, severity="medium", fix=fix)
+        return self._finding(about, reason, account, role=role, result=Verdict.UNKNOWN, severity="medium", fix=fix)
 
 
 def identities(role: RoleRow) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
-from models.tables.runs import Run, RunStatus, ScopeRun
+from models.tables.runs import Run, RunStatus, ScopeCoverage
 from tests.dump_tables import rows
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def last_run(engine: Engine) -> tuple[int, str] | None:
 def saved(engine: Engine) -> int:
     """Scopes saved in all runs so far."""
     with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(ScopeRun)).scalar_one()
+        return connection.execute(select(func.count()).select_from(ScopeCoverage)).scalar_one()
 
 
 def quiet_nights(fake: FakeAws, settings: Path) -> None:

@@ -14,7 +14,7 @@ from models.base import Facet
 from models.store import crawl_lock
 from models.store.engine import connect, upgrade
 from models.store.scd2_merge import Batch, merge
-from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 
@@ -39,7 +39,7 @@ class Ledger:
                 for (account, region), outcome in outcomes.items()
             ]
             if rows:
-                connection.execute(insert(ScopeRun), rows)
+                connection.execute(insert(ScopeCoverage), rows)
         lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
         with self.engine.begin() as connection:
             connection.execute(insert(CrawlLock).values(lock_the))

@@ -14,7 +14,7 @@ from crawler.writer import Coverage
 from models.settings.crawl import LastUseSettings
 from models.store.last_use_queue import Asked
 from models.store.scd2_merge import Batch, merge
-from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 from models.tables.runs import Run, RunStatus
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, Given, ScriptedAws, door_to
@@ -100,7 +100,7 @@ class Nights:
 
     def last_asked(self) -> dict[str, int]:
         """The run that last asked each key."""
-        table = KeyLastUseAsked.__table__
+        table = KeyLastUsePoll.__table__
         with self.ledger.engine.connect() as connection:
             return {row.key_arn: row.run_id for row in connection.execute(select(table))}
 

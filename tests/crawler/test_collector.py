@@ -21,9 +21,9 @@ from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
 from crawler.spec import GLOBAL, Operation, Scope
 from models.base import Facet, facets
 from models.store.scd2_merge import Batch
-from models.tables.iam import IamListing
+from models.tables.iam import IamScan
 from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
-from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage, Resource
+from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey
 from models.tables.runs import Cause, Gap, Outcome
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
@@ -137,7 +137,7 @@ def test_rotation_is_asked_only_where_it_can_be() -> None:
     aws = estate()
     found = collected(aws)
     status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in found.batch.rows[KeyRotation]}
-    rotating, never = ("on", False), ("not_applicable", True)
+    rotating, never = ("enabled", False), ("not_applicable", True)
     expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
     assert status == {key_arn(name): value for name, value in expected.items()}
     asked = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
@@ -186,7 +186,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
 def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> None:
     """An item that is not as the model says neither ends the crawl nor lets its listing count as whole."""
     found = collected(estate({operation: answer}))
-    assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.MALFORMED)}
+    assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.INVALID_RESPONSE)}
     facet = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
     if facet is not None:
         assert facet not in found.batch.covers
@@ -212,7 +212,7 @@ def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
 def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
     """An empty body where a list belongs must not close every key of the region."""
     found = collected(estate({"kms:ListKeys": answer}))
-    assert gaps(found) == [("ListKeys", "", Cause.MALFORMED)]
+    assert gaps(found) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
     assert Key not in found.batch.covers
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
@@ -251,7 +251,7 @@ def test_references_are_read_as_declared() -> None:
     """A named key, an omitted one and an alias, each with what the service says of encryption."""
     found = collected(estate())
     read = {
-        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["stated_class"])
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["declared_class"])
         for row in found.batch.rows[KeyReference]
     }
     assert read == {
@@ -265,7 +265,7 @@ def test_references_are_read_as_declared() -> None:
 
 
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
-FACETS = [facet for facet in facets().values() if facet not in {Gap, KeyUsage}]
+FACETS = [facet for facet in facets().values() if facet not in {Gap, ResourceKey}]
 refusals = st.sampled_from(
     [denied(), refused("InternalFailure", "", 500), refused("OptInRequired"), refused("Whatever")]
 )
@@ -283,7 +283,7 @@ def good_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def known_facts(ledger: Ledger, facet: type[Facet]) -> set[tuple[Any, ...]]:
     """Natural keys and contents; of rotation the keys alone: why it does not apply is not known of an undescribed key."""
-    names = facet.natural if facet is KeyRotation else (*facet.natural, "content")
+    names = facet.natural if facet is KeyRotation else (*facet.natural, "content_hash")
     return {tuple(row[name] for name in names) for row in ledger.known(facet)}
 
 
@@ -296,11 +296,11 @@ def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping
     ledger = Ledger(path)
     try:
         before = {facet: known_facts(ledger, facet) for facet in FACETS}
-        used = known_facts(ledger, KeyUsage)
+        used = known_facts(ledger, ResourceKey)
         ledger.night(night(estate(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
         for facet in FACETS:
             assert before[facet] - known_facts(ledger, facet) == set(), facet.__name__
-        assert known_facts(ledger, KeyUsage) == used
+        assert known_facts(ledger, ResourceKey) == used
     finally:
         ledger.close()
         for leftover in path.parent.glob("tonight.db*"):
@@ -313,8 +313,8 @@ def test_every_refusal_is_told(ledger: Ledger) -> None:
     ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
     listings = {(kind.service, kind.name) for kind in _listings()}
     assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
-    assert set(batch.covers) == {Gap, IamListing}
-    assert not batch.rows.get(IamListing)
+    assert set(batch.covers) == {Gap, IamScan}
+    assert not batch.rows.get(IamScan)
 
 
 def _listings() -> list[Operation]:

@@ -24,8 +24,8 @@ from models.store.crawl_lock import LockedError
 from models.store.engine import DatabaseError
 from models.tables.keys import Key, KeyMetadata
 from models.tables.organization import Account
-from models.tables.resources import KeyUsage
-from models.tables.runs import Cause, CrawlLock, Gap, Run, RunStatus, ScopeRun
+from models.tables.resources import ResourceKey
+from models.tables.runs import Cause, CrawlLock, Gap, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.http_stub import IRELAND, MANAGEMENT, MEMBER, SCOPES, Loopback, account_of, key_of, serving
 from tests.crawler.scripted_aws import Asked, Given, denied, refused
@@ -74,7 +74,7 @@ def runs(ledger: Ledger) -> list[tuple[str, str | None]]:
 
 def outcomes(ledger: Ledger, run_id: int) -> dict[tuple[str, str], str]:
     """What became of each scope of a run."""
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     query = select(table.c.account_id, table.c.region, table.c.outcome).where(table.c.run_id == run_id)
     with ledger.engine.connect() as connection:
         return {(account, region): outcome for account, region, outcome in connection.execute(query)}
@@ -101,9 +101,9 @@ def test_a_whole_night(aws: Loopback, ledger: Ledger) -> None:
     assert (result.accounts, result.scopes, result.gaps) == (2, 4, 0)
     assert outcomes(ledger, 1) == dict.fromkeys(SCOPES, "complete")
     assert {row["key_arn"] for row in ledger.known(Key)} == {key_of(*scope) for scope in SCOPES}
-    assert {row["key_class"] for row in ledger.known(KeyUsage)} == {"customer"}
+    assert {row["key_class"] for row in ledger.known(ResourceKey)} == {"customer"}
     crawled(aws, ledger)
-    for facet in (Account, Key, KeyMetadata, KeyUsage):
+    for facet in (Account, Key, KeyMetadata, ResourceKey):
         assert {(row["valid_from"], row["valid_to"]) for row in ledger.rows(facet)} == {(1, None)}
     assert runs(ledger) == [("complete", None)] * 2
     assert locks(ledger) == 0
@@ -124,7 +124,7 @@ def test_an_account_without_the_role_is_a_gap(aws: Loopback, ledger: Ledger) -> 
         Cause.ROLE_MISSING_OR_UNTRUSTED,
     )
     assert len(ledger.known(Key)) == 4
-    assert {row["key_class"] for row in ledger.known(KeyUsage)} == {"customer"}
+    assert {row["key_class"] for row in ledger.known(ResourceKey)} == {"customer"}
     aws.answers["sts:AssumeRole"] = usual
     assert crawled(aws, ledger).status is RunStatus.COMPLETE
     assert ledger.known(Gap) == []
@@ -150,7 +150,7 @@ def test_a_scope_that_takes_too_long_is_given_up(aws: Loopback, ledger: Ledger) 
     (gap,) = ledger.known(Gap)
     assert (gap["account_id"], gap["region"], gap["cause"]) == (MEMBER, IRELAND, Cause.DEADLINE)
     assert len(ledger.known(Key)) == 4
-    assert {row["key_class"] for row in ledger.known(KeyUsage)} == {"customer"}
+    assert {row["key_class"] for row in ledger.known(ResourceKey)} == {"customer"}
     assert crawled(aws, ledger).status is RunStatus.COMPLETE
     assert ledger.known(Gap) == []
 
@@ -192,7 +192,7 @@ def test_ctrl_c_keeps_what_was_saved_and_resume_finishes_it(aws: Loopback, ledge
     result = crawled(aws, ledger, resume=True)
     assert (result.run_id, result.status, result.scopes) == (1, RunStatus.COMPLETE, 4)
     assert aws.scopes_asked() == {(MEMBER, IRELAND)}
-    assert len(ledger.known(KeyUsage)) == 4
+    assert len(ledger.known(ResourceKey)) == 4
 
 
 def test_nothing_to_resume_is_one_sentence(aws: Loopback, ledger: Ledger) -> None:
@@ -208,7 +208,7 @@ def test_a_database_that_refuses_ends_the_crawl_with_a_sentence(aws: Loopback, l
     """What the database says is told once; the run is recorded as failed, with that sentence, and the lock is free."""
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(
-            f"CREATE TRIGGER refuse BEFORE INSERT ON scope_run WHEN NEW.account_id = '{MEMBER}' "
+            f"CREATE TRIGGER refuse BEFORE INSERT ON scope_coverage WHEN NEW.account_id = '{MEMBER}' "
             "BEGIN SELECT RAISE(ABORT, 'no more rows today'); END"
         )
     with pytest.raises(DatabaseError, match="no more rows today") as refusal:

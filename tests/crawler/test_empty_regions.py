@@ -16,7 +16,7 @@ from models.base import Facet
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
 from models.tables import Alias, CustomKeyStore, Key, Resource
-from models.tables.runs import Gap, Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import Gap, Outcome, Run, RunStatus, ScopeCoverage
 from tests.models.store.ledger_builders import ACCOUNT, REGION, key, resource, row
 
 HERE = (ACCOUNT, REGION)
@@ -46,7 +46,9 @@ def night(
         merge(connection, run_id, batch)
         for account_id, region in scopes:
             covered = {"outcome": str(Outcome.COMPLETE), "gaps": 0, **coverage}
-            connection.execute(insert(ScopeRun).values(run_id=run_id, account_id=account_id, region=region, **covered))
+            connection.execute(
+                insert(ScopeCoverage).values(run_id=run_id, account_id=account_id, region=region, **covered)
+            )
     return run_id
 
 
@@ -113,7 +115,7 @@ def test_whatever_is_known_there_ends_the_quiet(engine: Engine, facet: type[Face
 
 def test_facts_of_other_places_do_not_matter(engine: Engine) -> None:
     """The same account's other region, the same region's other account, and a bucket that is kept there."""
-    bucket = resource("b", listed_in=GLOBAL)
+    bucket = resource("b", listing_region=GLOBAL)
     other = night(engine, (Key, key(region="us-east-1")), (Key, key(2, account_id="999999999999")), (Resource, bucket))
     assert f"in run {other} " in quiet_scopes(engine, 7)[HERE]
     assert set(quiet_scopes(engine, 7)) == {HERE}

@@ -146,7 +146,7 @@ def test_a_key_ends_the_quiet() -> None:
     ("answer", "cause"),
     [
         (denied(), Cause.KEY_POLICY),
-        ({}, Cause.MALFORMED),
+        ({}, Cause.INVALID_RESPONSE),
         (
             paged("Keys", [[], refused("InternalFailure", status=500)], send="Marker", receive="NextMarker"),
             Cause.SERVICE_ERROR,

@@ -15,7 +15,7 @@ from crawler.services.resource_types import SENTINELS
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
-from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage, Resource
+from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey
 from models.tables.runs import Gap, Outcome
 from tests.crawler.empty_ledger import Ledger, Outcomes
 
@@ -67,20 +67,20 @@ def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
         assert reference.target_account == target.split(":")[4]
         assert reference.target_region == target.split(":")[3]
     else:
-        assert reference.stated_class in {KeyClass.UNKNOWN, KeyClass.AWS_OWNED}
+        assert reference.declared_class in {KeyClass.UNKNOWN, KeyClass.AWS_OWNED}
         assert reference.reason
 
 
 def test_every_sentinel_is_a_class_of_its_own() -> None:
     """A word in place of a key is never taken for a key's id."""
     for word, meant in SENTINELS.items():
-        assert (read(word, SCOPE).form, read(word, SCOPE).stated_class) == (Form.SENTINEL, meant)
+        assert (read(word, SCOPE).form, read(word, SCOPE).declared_class) == (Form.SENTINEL, meant)
 
 
 def test_an_omitted_key_means_what_the_service_says() -> None:
     """Nothing at all, a class, or the service's own alias in the account and region of the resource."""
     assert read_omitted(None, SCOPE) is None
-    assert read_omitted(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, stated_class=KeyClass.NONE)
+    assert read_omitted(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
     named = read_omitted("alias/aws/rds", SCOPE)
     assert named is not None
     assert (named.form, named.raw, named.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
@@ -119,7 +119,7 @@ def test_no_text_breaks_the_reader(raw: Any) -> None:
     """Whatever a service returns is kept as received, and has a target or a stated class."""
     reference = read(raw, SCOPE)
     assert reference.raw == str(raw)
-    assert bool(reference.target_arn) != bool(reference.stated_class)
+    assert bool(reference.target_arn) != bool(reference.declared_class)
 
 
 def known(**values: Any) -> Known:
@@ -225,7 +225,7 @@ class Night:
         """A secret and the keys that it names; ``None`` names the AWS managed key."""
         kind = "AWS::SecretsManager::Secret"
         self.batch.add(
-            Resource, resource_arn=resource, resource_type=kind, account_id=HOME, region=region, listed_in=region,
+            Resource, resource_arn=resource, resource_type=kind, account_id=HOME, region=region, listing_region=region,
             name="orders", status=None, encryption=None, created_at=LONG_AGO, deletion_at=None, details=None,
         )  # fmt: skip
         for position, name in enumerate(names):
@@ -235,7 +235,7 @@ class Night:
             self.batch.add(
                 KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,
                 raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
-                target_region=reference.target_region, stated_class=reference.stated_class, reason=reference.reason,
+                target_region=reference.target_region, declared_class=reference.declared_class, reason=reference.reason,
             )  # fmt: skip
         self.batch.complete(KeyReference, resource)
         self.batch.complete(Resource, HOME, region, kind)
@@ -260,7 +260,7 @@ def uses(ledger: Ledger, resource: str = SECRET) -> list[tuple[int, int | None, 
     """The history of what a resource uses: from run, to run, key id, class."""
     return [
         (row["valid_from"], row["valid_to"], (row["key_arn"] or "").rpartition("/")[2] or None, row["key_class"])
-        for row in ledger.rows(KeyUsage, resource_arn=resource)
+        for row in ledger.rows(ResourceKey, resource_arn=resource)
     ]
 
 
@@ -294,7 +294,7 @@ def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
     replica = SECRET.replace(IRELAND, VIRGINIA)
     night = Night((HOME, IRELAND), (HOME, VIRGINIA)).key(MRK).key(MRK, region=VIRGINIA)
     night.secret(MRK).secret(MRK, resource=replica, region=VIRGINIA).into(ledger)
-    found = {row["resource_arn"]: row["key_arn"] for row in ledger.known(KeyUsage)}
+    found = {row["resource_arn"]: row["key_arn"] for row in ledger.known(ResourceKey)}
     assert found == {SECRET: arn(f"key/{MRK}"), replica: arn(f"key/{MRK}", region=VIRGINIA)}
 
 
@@ -351,5 +351,5 @@ def test_a_quiet_night_writes_nothing(ledger: Ledger) -> None:
             resource = f"{SECRET}-{uuid.UUID(int=number)}"
             night.secret("alias/orders", None, resource=resource)
         night.into(ledger)
-    assert {row["valid_from"] for row in ledger.rows(KeyUsage)} == {1}
-    assert len(ledger.rows(KeyUsage)) == 100
+    assert {row["valid_from"] for row in ledger.rows(ResourceKey)} == {1}
+    assert len(ledger.rows(ResourceKey)) == 100

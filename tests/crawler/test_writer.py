@@ -21,7 +21,7 @@ from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
 from models.store.scd2_merge import PORTION, Batch
 from models.tables.keys import Key, Tag
-from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
 
 ACCOUNT = "111122223333"
@@ -40,7 +40,7 @@ def finished(region: str, *keys: str, outcome: Outcome = Outcome.COMPLETE, whole
 
 def scopes(ledger: Ledger) -> list[tuple[int, str, str]]:
     """Run, region and outcome of every scope."""
-    table = ScopeRun.__table__
+    table = ScopeCoverage.__table__
     query = select(table.c.run_id, table.c.region, table.c.outcome).order_by(table.c.run_id, table.c.region)
     with ledger.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query)]
@@ -50,7 +50,7 @@ def refuse(ledger: Ledger, region: str) -> None:
     """Let the database refuse the coverage of a region."""
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(
-            f"CREATE TRIGGER refuse BEFORE INSERT ON scope_run WHEN NEW.region = '{region}' "
+            f"CREATE TRIGGER refuse BEFORE INSERT ON scope_coverage WHEN NEW.region = '{region}' "
             "BEGIN SELECT RAISE(ABORT, 'no more rows today'); END"
         )
 

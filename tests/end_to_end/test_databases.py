@@ -21,11 +21,11 @@ from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
 from models.tables.keys import Key
-from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 from tests import postgres
 from tests.dump_tables import rows
 
-READ = ScopeRun.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
+READ = ScopeCoverage.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
 
 
@@ -120,10 +120,10 @@ def _own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable
 
 
 def _saved(engine: Engine) -> int:
-    if not inspect(engine).has_table(ScopeRun.__tablename__):
+    if not inspect(engine).has_table(ScopeCoverage.__tablename__):
         return 0
     with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(ScopeRun).where(READ)).scalar_one()
+        return connection.execute(select(func.count()).select_from(ScopeCoverage).where(READ)).scalar_one()
 
 
 def test_a_server_that_goes_away_and_comes_back(
@@ -147,7 +147,7 @@ def test_a_server_that_goes_away_and_comes_back(
         engine.dispose()
         control("start")
         with engine.connect() as connection:
-            done = select(ScopeRun.account_id, ScopeRun.region).where(READ)
+            done = select(ScopeCoverage.account_id, ScopeCoverage.region).where(READ)
             covered = {tuple(row) for row in connection.execute(done)}
             found = {tuple(row) for row in connection.execute(select(Key.account_id, Key.region).distinct())}
             assert connection.scalar(select(Run.status)) in {RunStatus.RUNNING, RunStatus.FAILED}

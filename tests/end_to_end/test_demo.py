@@ -76,7 +76,7 @@ def sentences(demo: Demo) -> dict[str, str]:
     """The overnight changes by kind, as the mart words them."""
     # The secret's new key is made with its alias, which is a change too.
     own = "sentence NOT LIKE 'Alias alias/aws/%'"
-    rows = demo.sql(f"SELECT kind, sentence FROM changes WHERE run_id = 2 AND {own}")
+    rows = demo.sql(f"SELECT event_type, message FROM changes WHERE run_id = 2 AND {own}")
     return {row["kind"]: row["sentence"] for row in rows}
 
 
@@ -193,7 +193,7 @@ VENDOR_FINDINGS = {
 
 def test_every_vendor_scenario_has_its_verdict(demo: Demo) -> None:
     """Each case of the vendors' documents is told by its verdict, and what is beside the keys as a finding."""
-    rows = demo.sql("SELECT profile, kind, about, key_alias, verdict FROM vendor_checks")
+    rows = demo.sql("SELECT profile, event_type, check_name, key_alias, verdict FROM vendor_checks")
     for profile, keys in VENDOR_KEYS.items():
         told = {row["key_alias"]: row["verdict"] for row in rows if row["profile"] == profile and row["kind"] == "key"}
         assert {alias: told[f"alias/{alias}"] for alias in keys} == keys

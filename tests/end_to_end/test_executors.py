@@ -17,7 +17,7 @@ from sqlalchemy import Engine, func, select
 from demo.__main__ import environment
 from demo.organization import EXTERNAL_ID
 from models.store.engine import connect
-from models.tables.runs import ScopeRun
+from models.tables.runs import ScopeCoverage
 from tests.dump_tables import rows
 from tests.end_to_end.conftest import House
 
@@ -50,7 +50,7 @@ def _finish(crawl: subprocess.Popen[str]) -> str:
 
 def _saved(engine: Engine) -> int:
     with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(ScopeRun)).scalar_one()
+        return connection.execute(select(func.count()).select_from(ScopeCoverage)).scalar_one()
 
 
 def _wait_for_scopes(engine: Engine, crawl: subprocess.Popen[str], wanted: int) -> None:

@@ -122,15 +122,13 @@ def _text(page: Path) -> str:
 
 def _keys(nights: Nights, place: str, night: int) -> set[tuple[str, str]]:
     """Key ARN and `known` of a place, leaving out keys of which something is always refused."""
-    rows = nights.sql(f'SELECT key_arn, known FROM keys WHERE {place} AND len("unknown") = 0', night)
+    rows = nights.sql(f'SELECT key_arn, freshness FROM keys WHERE {place} AND len("unknown") = 0', night)
     return {(row["key_arn"], row["known"]) for row in rows}
 
 
 def _outcomes(nights: Nights, place: str) -> list[dict[str, Any]]:
     """Coverage of the second night, without keys of which something is always refused."""
-    query = (
-        f"SELECT region, outcome, action, cause_text, nights FROM coverage WHERE {place} AND coalesce(subject, '') = ''"
-    )
+    query = f"SELECT region, outcome, action, cause_text, consecutive_runs FROM coverage WHERE {place} AND coalesce(subject, '') = ''"
     return nights.sql(f"{query} ORDER BY region, outcome", 2)
 
 
@@ -247,7 +245,7 @@ def test_the_places_beside_are_read_as_ever(nights: Nights) -> None:
 
 def test_only_the_accounts_changed(nights: Nights) -> None:
     """No change of a key or resource is told in any night; that accounts went and came back is told."""
-    rows = nights.sql("SELECT run_id, account_id, kind FROM changes ORDER BY run_id, kind", 3)
+    rows = nights.sql("SELECT run_id, account_id, event_type FROM changes ORDER BY run_id, event_type", 3)
     suspended, left = nights.accounts["suspended"], nights.accounts["left"]
     assert {(row["run_id"], row["account_id"], row["kind"]) for row in rows} == {
         (2, suspended, "account_state"),

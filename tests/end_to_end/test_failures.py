@@ -188,7 +188,7 @@ def test_control_c_keeps_what_was_saved(fresh: House) -> None:
     with sqlite3.connect(fresh.directory / "ledger.db") as connection:
         assert connection.execute("select status from run").fetchall() == [("interrupted",)]
         assert connection.execute("select count(*) from crawl_lock").fetchone() == (0,)
-        (saved,) = connection.execute("select count(*) from scope_run").fetchone()
+        (saved,) = connection.execute("select count(*) from scope_coverage").fetchone()
     assert saved >= 3
     assert fresh.run("crawl").returncode == 3
 
@@ -200,7 +200,7 @@ def _wait_for_scopes(database: Path, wanted: int) -> None:
             continue
         try:
             with sqlite3.connect(database) as connection:
-                (saved,) = connection.execute("select count(*) from scope_run").fetchone()
+                (saved,) = connection.execute("select count(*) from scope_coverage").fetchone()
         except sqlite3.OperationalError:
             continue
         if saved >= wanted:

@@ -11,7 +11,7 @@ import yaml
 
 from demo import policies
 from reports.access.engine.evaluator import allowed
-from reports.access.engine.model import Effect, Estate, KeyFacts
+from reports.access.engine.model import Effect, KeyFacts, Organization
 from reports.access.engine.policy_parser import parse
 from tests.end_to_end.conftest import House
 
@@ -142,7 +142,7 @@ def test_denials_with_statements_that_fix_them(crawled: House) -> None:
     for key_arn, one in keys.items():
         assert one["role"] == role
         text = json.loads(client.get_key_policy(KeyId=key_arn, PolicyName="default")["Policy"])
-        facts, estate = KeyFacts(key_arn, world.accounts["data"], tags={}), Estate(world.organization)
+        facts, estate = KeyFacts(key_arn, world.accounts["data"], tags={}), Organization(world.organization)
         fixed = parse(orjson.dumps(text | {"Statement": [*text["Statement"], one["fix"]["statement"]]}).decode())
         for action in one["actions"]:
             assert allowed(fixed, facts, estate, role, action, {}).effect is Effect.ALLOW

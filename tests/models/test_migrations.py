@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import multiprocessing
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from models.store import engine
 from models.store.engine import DatabaseError, check, connect, current, head, upgrade
 from models.store.last_use_queue import Asked
 from models.store.scd2_merge import Batch, merge
-from models.tables import Key, KeyLastUse, Tag, facets
+from models.tables import KeyLastUse, facets
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/one"
+RENAMED = import_module("migrations.versions.0008_standard_names")._TABLES
+"""Tables that the standard names renamed, old to new."""
 
 
 @pytest.fixture
@@ -137,24 +140,26 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
         connection.execute(
             text(f"INSERT INTO run ({columns}) VALUES (:started_at, :status, :version, 1, 1, 1, 0)"), night
         )
-    batch = Batch()
-    batch.add(Key, key_arn=ARN, key_id="one", account_id="111122223333", region="eu-west-1")
-    batch.add(Tag, resource_arn=ARN, tag_key="Owner", tag_value="shop")
-    with bare.begin() as connection:
-        merge(connection, 1, batch)
-        before = content_of(connection)
+        for table, values in (
+            ("key", {"key_arn": ARN, "key_id": "one", "account_id": "111122223333", "region": "eu-west-1"}),
+            ("tag", {"resource_arn": ARN, "tag_key": "Owner", "tag_value": "shop"}),
+        ):
+            row = {**values, "valid_from": 1, "content": b"0" * 16}
+            names = ", ".join(row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES (:{', :'.join(row)})"), row)
+        before = {RENAMED.get(name, name): rows for name, rows in content_of(connection).items()}
     assert before["key"]
     upgrade(bare)
     check(bare)
     with bare.begin() as connection:
         after = content_of(connection)
         assert {name: after.pop(name) for name in before} == before
-        families = ("iam_", "access_", "trail")
+        families = ("iam_", "access_", "trail", "shadow_trail", "policy_lint", "analysis_watermark")
         of_families = {table.name for table in Base.metadata.sorted_tables if table.name.startswith(families)}
         later = {
             "key_last_use",
             "key_last_use_gap",
-            "key_last_use_asked",
+            "key_last_use_poll",
             "resource_policy",
             "key_analysis",
             "rule_result",
@@ -165,7 +170,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
         unused = {"operation": None, "used_at": None, "cloudtrail_event_id": None, "key_created_at": None}
         asked.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
         assert merge(connection, 1, asked).opened == 1
-        assert len(content_of(connection)["key_last_use_asked"]) == 1
+        assert len(content_of(connection)["key_last_use_poll"]) == 1
 
 
 def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> None:
@@ -188,7 +193,9 @@ def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> 
             connection.execute(text(insert), values)
     upgrade(bare)
     with bare.begin() as connection:
-        kept = connection.execute(text("SELECT resource_arn, status, verdict, waiver FROM finding ORDER BY 1, 2")).all()
+        kept = connection.execute(
+            text("SELECT resource_arn, status, unwaived_status, waiver FROM finding ORDER BY 1, 2")
+        ).all()
         assert [tuple(row) for row in kept] == [
             ("ended", "fail", "fail", None),
             ("fixed", "fail", "fail", None),

@@ -30,11 +30,11 @@ from models.tables import (
     KeyReference,
     KeyRotation,
     KeyRotationEvent,
-    KeyUsage,
     PolicyDocument,
     Resource,
+    ResourceKey,
     Run,
-    ScopeRun,
+    ScopeCoverage,
     Tag,
 )
 
@@ -103,7 +103,7 @@ class World:
             self.outcomes[account_id, region] = ("complete", None)
 
     def key(
-        self, account_id: str, region: str, key_id: str, *, policy: Any = "default", rotation: str = "on", **values: Any
+        self, account_id: str, region: str, key_id: str, *, policy: Any = "default", rotation: str = "enabled", **values: Any
     ) -> str:
         """Add a key with metadata, rotation status and policy (`None` for none of it known); returns its ARN."""
         arn = f"arn:aws:kms:{region}:{account_id}:key/{key_id}"
@@ -123,7 +123,7 @@ class World:
         self.add(KeyMetadata, key_arn=arn, **(defaults | values))
         if rotation != "unknown":
             reason = "automatic rotation does not apply to this key" if rotation == "not_applicable" else None
-            period = 365 if rotation == "on" else None
+            period = 365 if rotation == "enabled" else None
             self.add(KeyRotation, key_arn=arn, status=rotation, reason=reason, period_days=period)
         if policy is not None:
             self.policy(arn, [root_statement(account_id)] if policy == "default" else policy)
@@ -169,7 +169,7 @@ class World:
 
     def resource(self, arn: str, resource_type: str, name: str, *, account_id: str, region: str, **values: Any) -> str:
         """Add a resource; returns its ARN."""
-        row = {"listed_in": region} | values
+        row = {"listing_region": region} | values
         self.add(
             Resource,
             resource_arn=arn,
@@ -207,8 +207,8 @@ class World:
         role: str = "storage",
         **values: Any,
     ) -> None:
-        """State the key of a resource, as received (raw, form, stated_class) and as resolved (key_arn, key_class)."""
-        form = values.pop("form", "key_arn" if key_arn else "omitted")
+        """State the key of a resource, as received (raw_value, format, declared_class) and as resolved (key_arn, key_class)."""
+        key_format = values.pop("format", "key_arn" if key_arn else "omitted")
         position = values.pop("position", 0)
         stated = key_class if key_class in {"none", "aws_owned", "unknown"} else None
         self.add(
@@ -216,13 +216,13 @@ class World:
             resource_arn=resource_arn,
             role=role,
             position=position,
-            form=form,
-            raw=values.pop("raw", key_arn),
+            format=key_format,
+            raw_value=values.pop("raw_value", key_arn),
             target_arn=values.pop("target_arn", key_arn),
-            stated_class=stated,
+            declared_class=stated,
         )
         self.add(
-            KeyUsage,
+            ResourceKey,
             resource_arn=resource_arn,
             role=role,
             position=position,
@@ -289,7 +289,7 @@ class World:
         for (account_id, region), (outcome, reason) in self.outcomes.items():
             crawled = outcome in {"complete", "partial", "failed"}
             connection.execute(
-                insert(ScopeRun).values(
+                insert(ScopeCoverage).values(
                     run_id=run_id,
                     account_id=account_id,
                     region=region,
@@ -316,7 +316,8 @@ class World:
         unlisted = {(a, r) for a, r, _, operation, subject in gaps if operation == "ListKeys" and not subject}
         scope_of = {row["key_arn"]: (row["account_id"], row["region"]) for row in self.facts.get(Key, {}).values()}
         scope_of |= {
-            row["resource_arn"]: (row["account_id"], row["listed_in"]) for row in self.facts.get(Resource, {}).values()
+            row["resource_arn"]: (row["account_id"], row["listing_region"])
+            for row in self.facts.get(Resource, {}).values()
         }
         for facet, rows in self.facts.items():
             for natural, row in rows.items():
@@ -349,7 +350,7 @@ class World:
         for account_id, region in seen:
             for resource_type in types:
                 batch.complete(Resource, account_id, region, resource_type)
-        batch.complete(KeyUsage)
+        batch.complete(ResourceKey)
         return batch
 
 

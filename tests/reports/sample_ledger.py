@@ -82,7 +82,7 @@ def third_night(world: World) -> None:
     world.policy(_arn(DATA, 5), [root_statement(DATA), vendor_statement(VENDOR)])
     world.alias("alias/orders", fresh, updated_at=dt.datetime(2026, 11, 21, 20, 0, tzinfo=dt.UTC))
     secret = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:shop/db-AbCdEf"
-    world.uses(secret, fresh, role="secret", raw="alias/orders", form="alias_name", target_arn=_alias("alias/orders"))
+    world.uses(secret, fresh, role="secret", raw_value="alias/orders", format="alias_name", target_arn=_alias("alias/orders"))
     world.remove(Tag, _arn(SHOP, 8), "DataTier")
 
 
@@ -110,7 +110,7 @@ def _shop(world: World) -> None:
         return world.key(SHOP, region, _arn(SHOP, number).rpartition("/")[2], **values)
 
     orders = key(1, description="orders database")
-    invoices = key(2, description="invoices", rotation="off")
+    invoices = key(2, description="invoices", rotation="disabled")
     key(3, description="orders, new key", created_at=MONTH)
     disabled = key(4, state="Disabled", description=HOSTILE, policy="this is not JSON")
     secrets = key(
@@ -165,7 +165,7 @@ def _shop(world: World) -> None:
     )
     world.grant(orders, "cd34" * 16, name=HOSTILE, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     secret = world.secret(SHOP, IRELAND, "shop/db")
-    world.uses(secret, secrets, "aws_managed", role="secret", raw=None)
+    world.uses(secret, secrets, "aws_managed", role="secret", raw_value=None)
     old = world.secret(SHOP, IRELAND, "shop/old", deletion_at=dt.datetime(2026, 11, 28, tzinfo=dt.UTC))
     lost = _arn(SHOP, 99)
     world.uses(old, lost, "dangling", role="secret", reason="no such key in the account and region")
@@ -191,7 +191,7 @@ def _shop(world: World) -> None:
             name,
             account_id=SHOP,
             region=IRELAND,
-            listed_in="global",
+            listing_region="global",
             encryption=encryption,
             details='{"BucketKeyEnabled":true}',
         )
@@ -202,7 +202,7 @@ def _shop(world: World) -> None:
         "shop-hidden",
         account_id=SHOP,
         region=IRELAND,
-        listed_in="global",
+        listing_region="global",
     )
     world.gap(SHOP, "global", "s3:GetBucketEncryption", hidden, "explicit_deny", code="AccessDenied")
 

@@ -13,7 +13,7 @@ from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, K
 from reports.access.analysis.dedup_policies import attributes
 from reports.access.analysis.grant_macros import MACROS
 from reports.access.analysis.runner import Question
-from reports.access.engine.model import Estate, Grant, KeyFacts
+from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.mart.load import Part, load_parts
 
 _GRANT = (
@@ -30,31 +30,31 @@ _GRANT = (
 )
 _SHAPES = """
 CREATE TABLE shape AS
-SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coalesce(p.denies, '') AS denies,
-  CASE WHEN coalesce(p.denies, '') <> '' THEN k.analysis_id END AS policy_analysis,
-  CASE WHEN coalesce(p.denies, '') <> '' AND contains(p.looks, 'estate') THEN getvariable('estate') ELSE '' END AS estate,
-  CASE WHEN p.denies = 'each' THEN g.grantee_principal ELSE ledger.sessionless(g.grantee_principal) END AS grantee,
+SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coalesce(p.deny_scope, '') AS deny_scope,
+  CASE WHEN coalesce(p.deny_scope, '') <> '' THEN k.analysis_id END AS policy_analysis,
+  CASE WHEN coalesce(p.deny_scope, '') <> '' AND contains(p.context_inputs, 'organization') THEN getvariable('organization') ELSE '' END AS organization,
+  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.sessionless(g.grantee_principal) END AS grantee,
   g.grantee_service_principal AS grantee_service,
-  CASE WHEN p.denies = 'each' THEN g.retiring_principal ELSE ledger.sessionless(g.retiring_principal) END AS retiring,
+  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.sessionless(g.retiring_principal) END AS retiring,
   g.retiring_service_principal AS retiring_service, g.issuing_account AS issuing, g.operations,
-  CASE WHEN p.denies = 'each' THEN g.constraints ELSE ledger.valueless(g.constraints) END AS constraints,
+  CASE WHEN p.deny_scope = 'each' THEN g.constraints ELSE internal.valueless(g.constraints) END AS constraints,
   any_value(g.key_arn) AS key_arn, any_value(x.policy_hash) AS policy_hash
-FROM ledger.key_grant g
-LEFT JOIN ledger.key_metadata m ON m.key_arn = g.key_arn
-LEFT JOIN ledger.key_analysis k ON k.key_arn = g.key_arn AND k.valid_from < coalesce(g.valid_to, 2147483647)
+FROM internal.key_grant g
+LEFT JOIN internal.key_metadata m ON m.key_arn = g.key_arn
+LEFT JOIN internal.key_analysis k ON k.key_arn = g.key_arn AND k.valid_from < coalesce(g.valid_to, 2147483647)
   AND g.valid_from < coalesce(k.valid_to, 2147483647)
-LEFT JOIN ledger.access_analysis x ON x.analysis_id = k.analysis_id
-LEFT JOIN ledger.access_policy p ON p.policy_hash = x.policy_hash
+LEFT JOIN internal.access_analysis x ON x.analysis_id = k.analysis_id
+LEFT JOIN internal.access_policy p ON p.policy_hash = x.policy_hash
 GROUP BY ALL
 """
 _NEW = """
 WITH identified AS (
-  SELECT *, ledger.grant_shape(account, key_spec, key_usage, denies, policy_analysis, estate, grantee, grantee_service, retiring,
+  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee, grantee_service, retiring,
     retiring_service, issuing, operations, constraints) AS analysis_id
   FROM shape
 )
 SELECT any_value(COLUMNS(* EXCLUDE (analysis_id))), analysis_id FROM identified
-WHERE analysis_id NOT IN (SELECT analysis_id FROM ledger.access_analysis)
+WHERE analysis_id NOT IN (SELECT analysis_id FROM internal.access_analysis)
 GROUP BY analysis_id
 """
 
@@ -67,7 +67,9 @@ class AskedGrants:
     policies: dict[bytes, tuple[bytes, bytes]]
 
 
-def ask_grants(engine: Engine, engine_url: str, estate: Estate, after: int, after_analysis: int) -> AskedGrants:
+def ask_grants(
+    engine: Engine, engine_url: str, organization: Organization, after: int, after_analysis: int
+) -> AskedGrants:
     """The shapes that were not analysed yet.
 
     They are looked for among the grants that came after version ``after``, and among those on keys whose policy's analysis
@@ -76,11 +78,11 @@ def ask_grants(engine: Engine, engine_url: str, estate: Estate, after: int, afte
     with duckdb.connect() as duck:
         duck.execute("SET memory_limit = '2GB'")
         duck.execute("SET preserve_insertion_order = false")
-        duck.execute("CREATE SCHEMA ledger")
+        duck.execute("CREATE SCHEMA internal")
         for macro in MACROS:
             duck.execute(macro)
         load_parts(duck, engine_url, _parts(after, after_analysis))
-        duck.execute(f"SET VARIABLE estate = '{estate_digest(estate)}'")
+        duck.execute(f"SET VARIABLE organization = '{organization_digest(organization)}'")
         duck.execute(_SHAPES)
         cursor = duck.execute(_NEW)
         names = [column[0] for column in cursor.description or ()]
@@ -106,31 +108,31 @@ def _parts(after: int, after_analysis: int) -> list[Part]:
         Part(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
         Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
         Part(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
-        Part(_table(AccessPolicy), ("policy_hash", "looks", "denies")),
+        Part(_table(AccessPolicy), ("policy_hash", "context_inputs", "deny_scope")),
     ]
 
 
-def estate_digest(estate: Estate) -> str:
+def organization_digest(organization: Organization) -> str:
     """Equal for estates in which the same accounts are ours."""
-    paths = sorted(estate.organization_paths.items())
-    return content_hash([estate.organization_id, sorted(estate.accounts), paths]).hex()
+    paths = sorted(organization.organization_paths.items())
+    return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
 
 
 def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrants:
-    hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["denies"]}
+    hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["deny_scope"]}
     texts: dict[bytes, str] = {}
     if hashes:
         query = (
             "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
-            "(SELECT policy_hash FROM access_policy WHERE denies <> '')"
+            "(SELECT policy_hash FROM access_policy WHERE deny_scope <> '')"
         )
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
-    tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["denies"]})
+    tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["deny_scope"]})
     asked = AskedGrants([], {})
     # Keys with one analysis are alike: those of one policy follow each other, and the policy is read once for all of them.
     alike: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
-        arn = alike.setdefault(row["policy_analysis"], row["key_arn"]) if row["denies"] else row["key_arn"]
+        arn = alike.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
         analysis_id = bytes.fromhex(row["analysis_id"])
         names = aliases.get(arn)
         facts = KeyFacts(
@@ -155,7 +157,7 @@ def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrant
             row["constraints"],
         )
         received = None
-        if row["denies"]:
+        if row["deny_scope"]:
             policy_hash = bytes.fromhex(row["policy_hash"])
             received = texts[policy_hash]
             asked.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])

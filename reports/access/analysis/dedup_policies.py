@@ -16,8 +16,8 @@ from models.base import Base, content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
 from reports.access.analysis.runner import Question
-from reports.access.engine.analysis_key import ENGINE, denies, estate_key, looks_at
-from reports.access.engine.model import Estate, KeyFacts
+from reports.access.engine.analysis_key import ENGINE, denies, looks_at, organization_key
+from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_analysis import cache_key
 from reports.access.engine.policy_parser import Policy, parse
 
@@ -33,13 +33,13 @@ _ALIKE = _temporary(
     Column("policy_hash", LargeBinary(16), primary_key=True),
     *(Column(name, Text, primary_key=True) for name in _PLACE[1:]),
     Column("analysis_id", LargeBinary(16)),
-    Column("content", LargeBinary(16)),
+    Column("content_hash", LargeBinary(16)),
 )
 _SINGLE = _temporary(
     "access_single",
     Column("version_id", Integer, primary_key=True, autoincrement=False),
     Column("analysis_id", LargeBinary(16)),
-    Column("content", LargeBinary(16)),
+    Column("content_hash", LargeBinary(16)),
 )
 
 
@@ -49,7 +49,7 @@ class Since:
 
     policy: int = 0
     metadata: int = 0
-    estate: bool = True
+    organization: bool = True
     """Whose accounts are whose is as it was."""
 
 
@@ -63,7 +63,7 @@ class Asked:
     versions: int = 0
 
 
-def ask(connection: Connection, estate: Estate, since: Since) -> Asked:
+def ask(connection: Connection, organization: Organization, since: Since) -> Asked:
     """Find what has to be judged; leaves in temporary tables which key gets which analysis, for :func:`spread`."""
     _learn(connection, since)
     _collect(connection, since)
@@ -73,10 +73,10 @@ def ask(connection: Connection, estate: Estate, since: Since) -> Asked:
     for row in connection.execute(text(_distinct(connection))).mappings():
         arn = f"{row['head']}:kms::{row['account_id']}:key/-"
         facts = _facts(arn, row, None, None)
-        digest = _asked(asked, policies, row["policy_hash"], facts, estate)
+        digest = _asked(asked, policies, row["policy_hash"], facts, organization)
         alike.append((*(row[name] for name in _PLACE), digest, content_hash([digest.hex()])))
     for version, policy_hash, facts in _singles(connection):
-        digest = _asked(asked, policies, policy_hash, facts, estate)
+        digest = _asked(asked, policies, policy_hash, facts, organization)
         single.append((version, digest, content_hash([digest.hex()])))
     stage(connection, _ALIKE, alike)
     stage(connection, _SINGLE, single)
@@ -119,10 +119,10 @@ class _Policies:
         return self._parsed[policy_hash]
 
 
-def _asked(asked: Asked, policies: _Policies, policy_hash: Any, facts: KeyFacts, estate: Estate) -> bytes:
+def _asked(asked: Asked, policies: _Policies, policy_hash: Any, facts: KeyFacts, organization: Organization) -> bytes:
     digest = bytes(policy_hash)
     policy = policies.policy(digest)
-    identity = [ENGINE, digest.hex(), cache_key(policy, facts), estate_key(policy, facts, estate)]
+    identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
     analysis_id = content_hash(identity)
     if analysis_id not in asked.questions:
         asked.questions[analysis_id] = Question(analysis_id, policies.text(digest), facts)
@@ -149,7 +149,7 @@ WHERE p.valid_to IS NULL AND p.key_arn IN (SELECT key_arn FROM key_metadata WHER
 """
 _OF_LOOKS = """
 SELECT p.version_id, p.key_arn, p.policy_hash FROM key_policy p
-JOIN access_policy a ON a.policy_hash = p.policy_hash AND a.looks LIKE '%{word}%'
+JOIN access_policy a ON a.policy_hash = p.policy_hash AND a.context_inputs LIKE '%{word}%'
 WHERE p.valid_to IS NULL
 """
 
@@ -165,7 +165,9 @@ def _learn(connection: Connection, since: Since) -> None:
     for digest, received in connection.execute(text(query), {"after": since.policy}):
         policy = parse(received)
         looks = looks_at(policy)
-        rows.append({"policy_hash": bytes(digest), "looks": " ".join(looks), "denies": denies(policy).value})
+        rows.append(
+            {"policy_hash": bytes(digest), "context_inputs": " ".join(looks), "deny_scope": denies(policy).value}
+        )
     if rows:
         connection.execute(insert(Base.metadata.tables[AccessPolicy.__tablename__]), rows)
 
@@ -181,8 +183,12 @@ def _collect(connection: Connection, since: Since) -> None:
         {"after": since.policy},
     )
     if since.policy:
-        found = connection.scalars(text("SELECT DISTINCT looks FROM access_policy")).all()
-        words = {word for looks in found for word in looks.split()} - {"key"} - ({"estate"} if since.estate else set())
+        found = connection.scalars(text("SELECT DISTINCT context_inputs FROM access_policy")).all()
+        words = (
+            {word for looks in found for word in looks.split()}
+            - {"key"}
+            - ({"organization"} if since.organization else set())
+        )
         again = [_OF_METADATA, *(_OF_LOOKS.format(word=word) for word in sorted(words))]
         connection.execute(
             text(
@@ -206,7 +212,9 @@ def _place(connection: Connection) -> dict[str, str]:
 
 
 _METADATA = "LEFT JOIN key_metadata m ON m.key_arn = c.key_arn AND m.valid_to IS NULL"
-_ORDINARY = "a.looks NOT LIKE '%key%' AND a.looks NOT LIKE '%tags%' AND a.looks NOT LIKE '%aliases%'"
+_ORDINARY = (
+    "a.context_inputs NOT LIKE '%key%' AND a.context_inputs NOT LIKE '%tags%' AND a.context_inputs NOT LIKE '%aliases%'"
+)
 
 
 def _distinct(connection: Connection) -> str:
@@ -226,13 +234,13 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
     """Policy versions whose key matters, with what is known of it."""
     found = connection.execute(
         text(
-            "SELECT c.version_id, c.key_arn, c.policy_hash, a.looks, m.manager, m.key_spec, m.key_usage, m.origin "
+            "SELECT c.version_id, c.key_arn, c.policy_hash, a.context_inputs, m.manager, m.key_spec, m.key_usage, m.origin "
             "FROM access_changing c JOIN access_policy a ON a.policy_hash = c.policy_hash "
             f"AND NOT ({_ORDINARY}) {_METADATA}"
         )
     ).mappings()
     rows = found.all()
-    arns = {row["key_arn"] for row in rows if row["looks"] != "key"}
+    arns = {row["key_arn"] for row in rows if row["context_inputs"] != "key"}
     tags, aliases = attributes(connection, arns)
     for row in rows:
         arn = row["key_arn"]
@@ -286,10 +294,10 @@ _SPREAD = (
     "DROP TABLE IF EXISTS access_judged",
     """
     CREATE TEMPORARY TABLE access_judged AS
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content
+    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
     FROM access_changing c JOIN key_policy p ON p.version_id = c.version_id {join}
     UNION ALL
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content
+    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
     FROM access_changing c JOIN key_policy p ON p.version_id = c.version_id
     JOIN access_single v ON v.version_id = c.version_id
     """,
@@ -306,8 +314,8 @@ _SPREAD = (
     WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 1)
     """,
     """
-    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content)
-    SELECT key_arn, analysis_id, valid_from, valid_to, content FROM access_judged WHERE fresh = 1
+    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
+    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_judged WHERE fresh = 1
     """,
     # The same policy with another conclusion: something else that it looks at has changed in this run.
     """
@@ -321,8 +329,8 @@ _SPREAD = (
       AND analysis_id <> (SELECT j.analysis_id FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
     """,
     """
-    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content)
-    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content FROM access_judged j
+    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
+    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content_hash FROM access_judged j
     WHERE j.fresh = 0 AND NOT EXISTS
       (SELECT 1 FROM key_analysis k WHERE k.key_arn = j.key_arn AND k.valid_to IS NULL)
     """,

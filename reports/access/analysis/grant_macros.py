@@ -13,44 +13,44 @@ _TEXT = r"""'":"(?:[^"\\]|\\.)+"'"""
 MACROS = (
     # The name of a session stands behind the last slash.
     r"""
-    CREATE MACRO ledger.sessionless(principal) AS
+    CREATE MACRO internal.sessionless(principal) AS
     CASE WHEN contains(principal, ':assumed-role/') THEN regexp_replace(principal, '/[^/]*$', '/-') ELSE principal END
     """,
     # The ledger keeps canonical JSON; an escaped character could hide where a text ends, such constraints stay as they are.
     rf"""
-    CREATE MACRO ledger.valueless(constraints) AS
+    CREATE MACRO internal.valueless(constraints) AS
     CASE WHEN contains(constraints, '\') THEN constraints
       ELSE regexp_replace(constraints, {_TEXT}, '":"-"', 'g') END
     """,
     """
-    CREATE MACRO ledger.account_of(principal) AS
+    CREATE MACRO internal.account_of(principal) AS
     CASE WHEN regexp_full_match(principal, '[0-9]{12}') THEN principal
       ELSE regexp_extract(principal, '^arn:[^:]*:(?:iam|sts)::([0-9]{12}):', 1) END
     """,
     f"""
-    CREATE MACRO ledger.grant_shape(account, key_spec, key_usage, denies, policy_analysis, estate, grantee, grantee_service,
+    CREATE MACRO internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee, grantee_service,
       retiring, retiring_service, issuing, operations, constraints) AS
     md5(concat_ws('|', '{ENGINE}', account, coalesce(key_spec, '-'), coalesce(key_usage, '-'),
-      CASE WHEN coalesce(denies, '') <> '' THEN policy_analysis || ':' || estate ELSE '-' END,
-      coalesce(CASE WHEN denies = 'each' THEN grantee ELSE ledger.sessionless(grantee) END, '-'),
+      CASE WHEN coalesce(deny_scope, '') <> '' THEN policy_analysis || ':' || organization ELSE '-' END,
+      coalesce(CASE WHEN deny_scope = 'each' THEN grantee ELSE internal.sessionless(grantee) END, '-'),
       coalesce(grantee_service, '-'),
-      coalesce(CASE WHEN denies = 'each' THEN retiring ELSE ledger.sessionless(retiring) END, '-'),
+      coalesce(CASE WHEN deny_scope = 'each' THEN retiring ELSE internal.sessionless(retiring) END, '-'),
       coalesce(retiring_service, '-'), coalesce(issuing, '-'), operations,
-      coalesce(CASE WHEN denies = 'each' THEN constraints ELSE ledger.valueless(constraints) END, '-')))
+      coalesce(CASE WHEN deny_scope = 'each' THEN constraints ELSE internal.valueless(constraints) END, '-')))
     """,
     """
-    CREATE MACRO ledger.context_of(constraints, name) AS
+    CREATE MACRO internal.context_of(constraints, name) AS
     array_to_string(list_transform(map_entries(CAST(json_extract(CAST(constraints AS JSON), name) AS MAP(VARCHAR, VARCHAR))),
       lambda pair: pair.key || '=' || pair.value), ', ')
     """,
     """
-    CREATE MACRO ledger.grant_scope(constraints) AS
-    concat_ws('; ', 'only encryption context ' || ledger.context_of(constraints, 'EncryptionContextEquals'),
-      'encryption context ' || ledger.context_of(constraints, 'EncryptionContextSubset'),
+    CREATE MACRO internal.grant_scope(constraints) AS
+    concat_ws('; ', 'only encryption context ' || internal.context_of(constraints, 'EncryptionContextEquals'),
+      'encryption context ' || internal.context_of(constraints, 'EncryptionContextSubset'),
       'only for ' || json_extract_string(CAST(constraints AS JSON), 'SourceArn'))
     """,
     """
-    CREATE MACRO ledger.standing(access, account, is_own, is_party) AS
+    CREATE MACRO internal.standing(access, account, is_own, is_party) AS
     CASE WHEN access <> 'external' OR account IS NULL THEN access WHEN is_own THEN 'organization'
       WHEN is_party THEN 'vendor' ELSE 'external' END
     """,

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from reports.access.engine.grant_analysis import analyse_grant, constraint_scope
-from reports.access.engine.model import Access, Estate, Grant, KeyFacts, Verdict
+from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import Policy, parse
 
@@ -38,16 +38,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows of access_verdict and access_hygiene."""
+    """Rows of access_verdict and policy_lint."""
 
     analysis_id: bytes
     verdicts: list[dict[str, Any]]
-    hygiene: list[dict[str, Any]]
+    lint_findings: list[dict[str, Any]]
 
 
-def answers(questions: Sequence[Question], estate: Estate) -> Iterator[Answer]:
-    """Ask the engine; parties of the estate are left out, because who is who is told when answers are read."""
-    nameless = replace(estate, parties={})
+def answers(questions: Sequence[Question], organization: Organization) -> Iterator[Answer]:
+    """Ask the engine; parties of the organization are left out, because who is who is told when answers are read."""
+    nameless = replace(organization, parties={})
     if len(questions) < _WORTH_PROCESSES:
         yield from (_answer(question, nameless) for question in questions)
         return
@@ -59,15 +59,15 @@ def answers(questions: Sequence[Question], estate: Estate) -> Iterator[Answer]:
             yield from found
 
 
-_ESTATE: list[Estate] = []
+_ORGANIZATION: list[Organization] = []
 
 
-def _begin(estate: Estate) -> None:
-    _ESTATE[:] = [estate]
+def _begin(organization: Organization) -> None:
+    _ORGANIZATION[:] = [organization]
 
 
 def _chunk(questions: Sequence[Question]) -> list[Answer]:
-    return [_answer(question, _ESTATE[0]) for question in questions]
+    return [_answer(question, _ORGANIZATION[0]) for question in questions]
 
 
 @lru_cache(maxsize=4_096)
@@ -75,33 +75,40 @@ def _parsed(received: str) -> Policy:
     return parse(received)
 
 
-def _answer(question: Question, estate: Estate) -> Answer:
+def _answer(question: Question, organization: Organization) -> Answer:
     identity = {"analysis_id": question.analysis_id}
     policy = _parsed(question.received) if question.received is not None else None
     if question.grant is not None:
-        found = analyse_grant(question.grant, question.facts, estate, policy)
+        found = analyse_grant(question.grant, question.facts, organization, policy)
         rows = [_row(_templated(verdict, question.grant)) for verdict in found]
-        return Answer(question.analysis_id, [identity | {"n": n} | row for n, row in enumerate(rows)], [])
-    analysis = analyse_policy(policy or Policy(readable=False), question.facts, estate)
-    hygiene = [
-        identity | {"n": n, "code": one.code, "via": one.via, "position": one.position, "sentence": one.sentence}
-        for n, one in enumerate(analysis.hygiene)
+        return Answer(question.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
+    analysis = analyse_policy(policy or Policy(readable=False), question.facts, organization)
+    lint_findings = [
+        identity
+        | {
+            "ordinal": n,
+            "code": one.code,
+            "source_id": one.source_id,
+            "statement_index": one.statement_index,
+            "message": one.message,
+        }
+        for n, one in enumerate(analysis.lint_findings)
     ]
     rows = [_row(verdict) for verdict in analysis.verdicts]
-    return Answer(question.analysis_id, [identity | {"n": n} | row for n, row in enumerate(rows)], hygiene)
+    return Answer(question.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings)
 
 
 def _templated(verdict: Verdict, grant: Grant) -> Verdict:
     """With marks for what grants of one shape do not share."""
     scope = (
         SCOPE
-        if verdict.scope and verdict.scope == constraint_scope(grant.constraints) and _plain(grant)
-        else verdict.scope
+        if verdict.conditions and verdict.conditions == constraint_scope(grant.constraints) and _plain(grant)
+        else verdict.conditions
     )
     principal = verdict.principal
     if ":assumed-role/" in principal:
         principal = GRANTEE if principal == grant.grantee_principal else RETIRING
-    return replace(verdict, via=GRANT, scope=scope, principal=principal)
+    return replace(verdict, source_id=GRANT, conditions=scope, principal=principal)
 
 
 def _plain(grant: Grant) -> bool:
@@ -123,9 +130,9 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "principal": verdict.principal,
         "principal_account": verdict.account,
         "operations": _operations(verdict.operations),
-        "via": verdict.via,
-        "position": verdict.position,
-        "scope": verdict.scope,
+        "source_id": verdict.source_id,
+        "statement_index": verdict.statement_index,
+        "conditions": verdict.conditions,
         "reason": verdict.reason,
         "witness": None
         if witness is None
@@ -137,7 +144,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
                 "context": dict(witness.context),
             }
         ),
-        "sentence": verdict.sentence,
+        "message": verdict.message,
     }
 
 

@@ -16,31 +16,31 @@ from models.store.engine import check, connect, explained
 from models.tables import Account
 from models.tables.access_analysis import (
     AccessAnalysis,
-    AccessHygiene,
     AccessPolicy,
-    AccessState,
     AccessVerdict,
+    AnalysisWatermark,
     KeyAnalysis,
+    PolicyLint,
 )
 from models.tables.runs import Run
-from reports.access.analysis.dedup_grants import ask_grants, estate_digest
+from reports.access.analysis.dedup_grants import ask_grants, organization_digest
 from reports.access.analysis.dedup_policies import Since, ask, spread
 from reports.access.analysis.runner import Answer, answers
 from reports.access.engine.analysis_key import ENGINE
-from reports.access.engine.model import Estate
+from reports.access.engine.model import Organization
 
 _WATCHED = {
     "key_policy": "policy_hash",
-    "key_metadata": "content",
-    "key_grant": "content",
-    "key_analysis": "content",
+    "key_metadata": "content_hash",
+    "key_grant": "content_hash",
+    "key_analysis": "content_hash",
 }
 _MADE: tuple[type[Base], ...] = (
     AccessVerdict,
-    AccessHygiene,
+    PolicyLint,
     AccessAnalysis,
     AccessPolicy,
-    AccessState,
+    AnalysisWatermark,
     KeyAnalysis,
 )
 
@@ -78,30 +78,30 @@ def _assess(engine: Engine, engine_url: str, redo: bool, began: float) -> Assess
         run_id = connection.execute(select(func.max(Run.run_id))).scalar()
         if run_id is None:
             return Assessed(0, 0, 0, time.monotonic() - began)
-        estate = estate_of(connection)
+        organization = load_organization(connection)
         known = _known(connection)
         if redo or not known:
             known = {}
             _forget(connection)
             # Ids are given out again: who keeps a copy has to know that all of it was made anew.
-            _remember(connection, {"made": (0, uuid.uuid4().hex)})
-        same = known.get("estate") == (0, estate_digest(estate))
+            _remember(connection, {"rebuilt": (0, uuid.uuid4().hex)})
+        same = known.get("organization") == (0, organization_digest(organization))
         since = Since(_after(known, "key_policy"), _after(known, "key_metadata"), same)
-        asked = ask(connection, estate, since)
+        asked = ask(connection, organization, since)
         new = _unanswered(connection, asked.questions)
         questions = [asked.questions[one] for one in new]
         made: list[dict[str, Any]] = [
             {"analysis_id": one, "path": "policy", "policy_hash": asked.hashes[one], "engine": ENGINE} for one in new
         ]
-        _keep(connection, made, answers(questions, estate))
+        _keep(connection, made, answers(questions, organization))
         spread(connection, run_id)
-        _remember(connection, {"estate": (0, estate_digest(estate)), "engine": (0, ENGINE)})
+        _remember(connection, {"organization": (0, organization_digest(organization)), "engine": (0, ENGINE)})
         _remember(connection, {name: _last(connection, name) for name in ("key_policy", "key_metadata")})
     # DuckDB reads by another copy of SQLite, and two copies in one process do not see each other's locks on a file: none of
     # our connections may be open meanwhile.
     engine.dispose()
     after = _after(known, "key_grant") if same else 0
-    asked_grants = ask_grants(engine, engine_url, estate, after, _after(known, "key_analysis"))
+    asked_grants = ask_grants(engine, engine_url, organization, after, _after(known, "key_analysis"))
     with engine.begin() as connection:
         made = [
             {
@@ -113,12 +113,12 @@ def _assess(engine: Engine, engine_url: str, redo: bool, began: float) -> Assess
             }
             for one in asked_grants.questions
         ]
-        _keep(connection, made, answers(asked_grants.questions, estate))
+        _keep(connection, made, answers(asked_grants.questions, organization))
         _remember(connection, {name: _last(connection, name) for name in ("key_grant", "key_analysis")})
     return Assessed(len(questions), len(asked_grants.questions), asked.versions, time.monotonic() - began)
 
 
-def estate_of(connection: Connection) -> Estate:
+def load_organization(connection: Connection) -> Organization:
     """Our organization and its accounts, as last known."""
     organization = connection.execute(
         select(Run.organization_id).where(Run.organization_id.is_not(None)).order_by(Run.run_id.desc()).limit(1)
@@ -130,7 +130,7 @@ def estate_of(connection: Connection) -> Estate:
         )
     ).all()
     paths = {row.account_id: f"{organization}/{row.ou_ids.strip('/')}/" for row in rows if organization and row.ou_ids}
-    return Estate(organization, frozenset(row.account_id for row in rows), {}, paths)
+    return Organization(organization, frozenset(row.account_id for row in rows), {}, paths)
 
 
 def _table(mapped: type[Base]) -> Table:
@@ -139,7 +139,9 @@ def _table(mapped: type[Base]) -> Table:
 
 def _known(connection: Connection) -> dict[str, tuple[int, str]]:
     """The state, if what was looked at is still what it was; else nothing."""
-    state = {row.name: (row.version_id, row.identity) for row in connection.execute(select(_table(AccessState))).all()}
+    state = {
+        row.name: (row.version_id, row.identity) for row in connection.execute(select(_table(AnalysisWatermark))).all()
+    }
     if state.get("engine") != (0, ENGINE):
         return {}
     for name in _WATCHED:
@@ -167,7 +169,7 @@ def _version(connection: Connection, name: str, version_id: int) -> tuple[int, s
 
 
 def _remember(connection: Connection, state: dict[str, tuple[int, str]]) -> None:
-    table = _table(AccessState)
+    table = _table(AnalysisWatermark)
     connection.execute(delete(table).where(table.c.name.in_(list(state))))
     connection.execute(
         insert(table),
@@ -192,14 +194,14 @@ def _unanswered(connection: Connection, questions: Iterable[bytes]) -> list[byte
 
 def _keep(connection: Connection, made: list[dict[str, Any]], found: Iterable[Answer]) -> None:
     verdicts: list[dict[str, Any]] = []
-    hygiene: list[dict[str, Any]] = []
+    lint_findings: list[dict[str, Any]] = []
     for answer in found:
         verdicts += answer.verdicts
-        hygiene += answer.hygiene
+        lint_findings += answer.lint_findings
     filled: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
         (AccessAnalysis, made),
         (AccessVerdict, verdicts),
-        (AccessHygiene, hygiene),
+        (PolicyLint, lint_findings),
     )
     for mapped, rows in filled:
         if rows:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Hashable
 from enum import StrEnum
 
-from reports.access.engine.model import Estate, KeyFacts
+from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.wildcards import wild
 
 ENGINE = "2"
 """Raised with every change of what the engine answers: all that was analysed by another engine is analysed again."""
 
-LOOKS = ("key", "tags", "aliases", "estate")
+LOOKS = ("key", "tags", "aliases", "organization")
 """What a policy can make an analysis look at: the key's own ARN, its tags, its aliases, whose accounts are whose."""
 
 _ACCOUNT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
@@ -46,8 +46,8 @@ def looks_at(policy: Policy) -> tuple[str, ...]:
         found.append("tags")
     if "kms:resourcealiases" in text:
         found.append("aliases")
-    if _of_estate(policy, text):
-        found.append("estate")
+    if _depends_on_organization(policy, text):
+        found.append("organization")
     return tuple(found)
 
 
@@ -67,25 +67,29 @@ def denies(policy: Policy) -> Denies:
     return Denies.ALIKE
 
 
-def estate_key(policy: Policy, key_facts: KeyFacts, estate: Estate) -> tuple[Hashable, ...]:
-    """What of the estate a policy's analysis depends on; names and who is a known party are no part of it."""
+def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organization) -> tuple[Hashable, ...]:
+    """What of the organization a policy's analysis depends on; names and who is a known party are no part of it."""
     text = _conditions(policy.statements)
-    if not _of_estate(policy, text):
+    if not _depends_on_organization(policy, text):
         return ()
     mentioned = {key_facts.account}
     for statement in policy.statements:
         for named in statement.principals:
             mentioned.update(_ACCOUNT.findall(named.value))
     mentioned.update(_ACCOUNT.findall(text))
-    found: list[Hashable] = [estate.organization_id, bool(estate.accounts), tuple(sorted(mentioned & estate.accounts))]
+    found: list[Hashable] = [
+        organization.organization_id,
+        bool(organization.accounts),
+        tuple(sorted(mentioned & organization.accounts)),
+    ]
     if _patterns(policy):
-        found.append(tuple(sorted(estate.accounts)))
+        found.append(tuple(sorted(organization.accounts)))
     if "orgpaths" in text:
-        found.append(tuple(sorted(estate.organization_paths.items())))
+        found.append(tuple(sorted(organization.organization_paths.items())))
     return tuple(found)
 
 
-def _of_estate(policy: Policy, text: str) -> bool:
+def _depends_on_organization(policy: Policy, text: str) -> bool:
     everyone = any(
         statement.effect == "Allow"
         and (statement.principal_kind == "NotPrincipal" or any(one.value == "*" for one in statement.principals))

@@ -14,7 +14,7 @@ from reports.access.engine.condition_keys import MULTIPLE, Source, carried_by, s
 from reports.access.engine.condition_operators import moment, network, number
 from reports.access.engine.conditions import UNKNOWN, Element, Value
 from reports.access.engine.kms_actions import NAMES, SYMMETRIC_MASK
-from reports.access.engine.model import Estate, KeyFacts
+from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.request_principals import Caller, Kind, Origin
 from reports.access.engine.wildcards import common, filled, matches, plain, wild
 
@@ -119,10 +119,10 @@ def uses_of(elements: Iterable[Element]) -> dict[str, Uses]:
 class Reach:
     """The values within reach for one key policy on one key; remembers what it has worked out."""
 
-    def __init__(self, uses: dict[str, Uses], facts: KeyFacts, estate: Estate) -> None:
+    def __init__(self, uses: dict[str, Uses], facts: KeyFacts, organization: Organization) -> None:
         self._uses = uses
         self._facts = facts
-        self._estate = estate
+        self._organization = organization
         self._free: dict[str, tuple[str, ...]] = {}
         self._known: dict[tuple[str, Caller, bool, int], tuple[Value, ...]] = {}
         parts = facts.arn.split(":", 5)
@@ -209,21 +209,21 @@ class Reach:
         return _shaped(key, (*texts, _REAL_OTHERS.get(key, _OTHER)))
 
     def _of_clock(self, key: str) -> tuple[Value, ...]:
-        if self._estate.now is not None:
-            return (_date(self._estate.now.timestamp()),)
+        if self._organization.now is not None:
+            return (_date(self._organization.now.timestamp()),)
         return _shaped(key, tuple(text for text in self._texts(key) if text != _OTHER) or (_date(0),))
 
     def _of_key(self, key: str) -> Value:
-        facts, estate = self._facts, self._estate
+        facts, organization = self._facts, self._organization
         if key.startswith("aws:resourcetag/"):
             return self._tag(key.removeprefix("aws:resourcetag/"))
         match key:
             case "aws:resourceaccount":
                 return facts.account
             case "aws:resourceorgid":
-                return estate.organization_id or UNKNOWN
+                return organization.organization_id or UNKNOWN
             case "aws:resourceorgpaths":
-                path = estate.organization_paths.get(facts.account)
+                path = organization.organization_paths.get(facts.account)
                 return (path,) if path else UNKNOWN
             case "aws:requestedregion":
                 return self._region or UNKNOWN
@@ -310,13 +310,13 @@ class Reach:
         return tuple(dict.fromkeys(found))
 
     def _organizations(self, caller: Caller) -> tuple[Value, ...]:
-        ours = self._estate.organization_id
+        ours = self._organization.organization_id
         match caller.origin:
             case Origin.OURS:
                 return (ours or UNKNOWN,)
             case Origin.MEMBER:
                 return (caller.organization,)
-            case Origin.NAMED if ours is None or not self._estate.accounts:
+            case Origin.NAMED if ours is None or not self._organization.accounts:
                 return (UNKNOWN,)
             case Origin.NAMED:
                 return tuple(text for text in self._chosen("aws:principalorgid") if text != ours)
@@ -326,19 +326,22 @@ class Reach:
                 return (None, STRANGER_ORGANIZATION, *(text for text in own if text != ours))
 
     def _paths(self, caller: Caller) -> tuple[Value, ...]:
-        estate = self._estate
+        organization = self._organization
         key = "aws:principalorgpaths"
-        if caller.origin is Origin.OURS and caller.account and (path := estate.organization_paths.get(caller.account)):
+        if (
+            caller.origin is Origin.OURS
+            and caller.account
+            and (path := organization.organization_paths.get(caller.account))
+        ):
             return ((path,),)
-        organizations = self._organizations(caller)
         found: list[Value] = []
-        for organization in organizations:
-            if not isinstance(organization, str):
-                found.append(None if organization is None else UNKNOWN)
+        for organization_id in self._organizations(caller):
+            if not isinstance(organization_id, str):
+                found.append(None if organization_id is None else UNKNOWN)
                 continue
-            found.append((f"{organization}/r-example/",))
+            found.append((f"{organization_id}/r-example/",))
             for _, value in self._uses.get(key, ()):
-                text = common(value, f"{organization}/*")
+                text = common(value, f"{organization_id}/*")
                 if text is not None:
                     found.append((text,))
         return tuple(dict.fromkeys(found))

@@ -8,7 +8,7 @@ from reports.access.engine.condition_keys import Source, source
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
-from reports.access.engine.model import Access, Decision, Effect, Estate, KeyFacts, Verdict
+from reports.access.engine.model import Access, Decision, Effect, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import Judge
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
@@ -22,7 +22,7 @@ _FALSE_WHEN_NOT_GIVEN = frozenset({"aws:viaawsservice", "kms:grantisforawsresour
 def allowed(  # noqa: PLR0917 - the six words of one question, in the order in which it is asked
     policy: Policy,
     key_facts: KeyFacts,
-    estate: Estate,
+    organization: Organization,
     caller: str,
     operation: str,
     context: Mapping[str, str | tuple[str, ...]] | None = None,
@@ -33,7 +33,7 @@ def allowed(  # noqa: PLR0917 - the six words of one question, in the order in w
     ``kms:Decrypt``. With a context, the call carries these condition keys and no others that a caller chooses; without one,
     any context within the caller's reach counts. Grants and IAM policies are not asked: see ``needs_iam``.
     """
-    who = caller_named(caller, key_facts.account, estate.accounts)
+    who = caller_named(caller, key_facts.account, organization.accounts)
     one = bit(operation)
     if who is None:
         return Decision(Effect.UNKNOWN, reason=f"{caller} is no principal that is known here")
@@ -43,7 +43,7 @@ def allowed(  # noqa: PLR0917 - the six words of one question, in the order in w
         return Decision(Effect.UNKNOWN, reason="who can retire a grant is said by the grant, not by the key policy")
     if refused := _refused(one, operation, who, key_facts):
         return Decision(Effect.DENY, reason=refused)
-    judge = Judge(policy, key_facts, estate)
+    judge = Judge(policy, key_facts, organization)
     fixed = None if context is None else _fixed(judge, context)
     return _decided(judge, policy, key_facts.account, who, one=one, fixed=fixed)
 
@@ -108,23 +108,23 @@ def _meant(rule: Rule, who: Caller) -> bool:
 
 
 def paths_of(
-    verdicts: Iterable[Verdict], principal: str, operation: str, estate: Estate | None = None
+    verdicts: Iterable[Verdict], principal: str, operation: str, organization: Organization | None = None
 ) -> tuple[Verdict, ...]:
     """Every path that gives a principal an operation: without one of them, the others remain.
 
     ``principal`` is written as in policies; an account (root or bare id) stands for everyone in it. Paths of everyone count
-    for everybody, paths of the organization for accounts of the estate, paths of an account for its principals.
+    for everybody, paths of the organization for accounts of the organization, paths of an account for its principals.
     """
     asked = classify(Named("AWS", principal))
     name = operation.lower() if ":" in operation else f"kms:{operation.lower()}"
     return tuple(
         verdict
         for verdict in verdicts
-        if any(one.lower() == name for one in verdict.operations) and _gives(verdict, asked, estate)
+        if any(one.lower() == name for one in verdict.operations) and _gives(verdict, asked, organization)
     )
 
 
-def _gives(verdict: Verdict, found: Principal, estate: Estate | None) -> bool:
+def _gives(verdict: Verdict, found: Principal, organization: Organization | None) -> bool:
     written = found.written
     if verdict.principal == written and written != "*":
         return True
@@ -140,9 +140,11 @@ def _gives(verdict: Verdict, found: Principal, estate: Estate | None) -> bool:
         holder = classify(Named("AWS", verdict.principal))
         return found.type == "account" or holder.type in {"account", "public"} or _role_of(written) == verdict.principal
     if verdict.principal == "*" and verdict.access is Access.EXTERNAL and verdict.account is None:
-        return estate is None or found.account not in estate.accounts  # from a network or an organization of theirs
+        return (
+            organization is None or found.account not in organization.accounts
+        )  # from a network or an organization of theirs
     if verdict.access is Access.ORGANIZATION and verdict.account is None:
-        return estate is not None and found.account in estate.accounts
+        return organization is not None and found.account in organization.accounts
     return False
 
 

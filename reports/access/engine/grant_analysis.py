@@ -14,7 +14,7 @@ import orjson
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, first_name, uses_of
 from reports.access.engine.kms_actions import GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
-from reports.access.engine.model import Access, Estate, Grant, KeyFacts, Verdict, Witness, relation
+from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import caller_of
@@ -59,24 +59,24 @@ def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
 
 
 def analyse_grant(
-    grant: Grant, key_facts: KeyFacts, estate: Estate, policy: Policy | None = None
+    grant: Grant, key_facts: KeyFacts, organization: Organization, policy: Policy | None = None
 ) -> tuple[Verdict, ...]:
     """Who can do what through a grant (or a shape of grants); an explicit Deny in ``policy`` takes it away again.
 
     Never raises on a grant's content: what cannot be read is an unknown verdict, or a scope that says so.
     """
-    return tuple(_Reading(grant, key_facts, estate, policy).verdicts())
+    return tuple(_Reading(grant, key_facts, organization, policy).verdicts())
 
 
 class _Reading:
     """One grant on one key."""
 
-    __slots__ = ("_denies", "_estate", "_facts", "_fixed", "_grant", "_scope")
+    __slots__ = ("_denies", "_facts", "_fixed", "_grant", "_organization", "_scope")
 
-    def __init__(self, grant: Grant, facts: KeyFacts, estate: Estate, policy: Policy | None) -> None:
+    def __init__(self, grant: Grant, facts: KeyFacts, organization: Organization, policy: Policy | None) -> None:
         self._grant = grant
         self._facts = facts
-        self._estate = estate
+        self._organization = organization
         self._scope, self._fixed = _constraints(grant.constraints) if grant.constraints else ("", _NOTHING)
         self._denies = _denies(policy, facts) if policy is not None and _has_deny(policy) else []
 
@@ -104,10 +104,12 @@ class _Reading:
 
     def _left(self, holder: Principal | None, operations: int) -> tuple[int, int, str]:
         """The operations that no Deny takes away, those that one may, and why that is not known."""
-        caller = caller_of(holder, self._facts.account, self._estate.accounts) if holder else None
+        caller = caller_of(holder, self._facts.account, self._organization.accounts) if holder else None
         if caller is None:
             return operations, 0, ""
-        reach = Reach(uses_of(element for rule in self._denies for element in rule.elements), self._facts, self._estate)
+        reach = Reach(
+            uses_of(element for rule in self._denies for element in rule.elements), self._facts, self._organization
+        )
         against = [(rule, about) for rule in self._denies if (about := rule.audience.includes(caller)) is not False]
         certain, unsure, reason = 0, 0, ""
         for group in _parts(operations, [rule for rule, _ in against]):
@@ -126,7 +128,7 @@ class _Reading:
         self, holder: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
     ) -> Verdict:
         written, account = (holder.written, holder.account) if holder else ("", None)
-        access, party = _relation(holder, self._facts.account, self._estate)
+        access, party = _relation(holder, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
             reason = "AWS knows no such principal" if written else "the grant names no grantee"
         # A constraint on the encryption context holds for what takes one, SourceArn for all but retiring.
@@ -190,7 +192,7 @@ def _has_deny(policy: Policy) -> bool:
     return any(statement.effect == "Deny" for statement in policy.statements)
 
 
-def _relation(holder: Principal | None, owner: str, estate: Estate) -> tuple[Access, str | None]:
+def _relation(holder: Principal | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
     if holder is None:
         return Access.UNKNOWN, None
     if holder.type == "service":
@@ -201,7 +203,7 @@ def _relation(holder: Principal | None, owner: str, estate: Estate) -> tuple[Acc
         return Access.UNKNOWN, None
     if holder.type == "account" and holder.account == owner:
         return Access.OWNER_DELEGATED, None
-    return relation(holder.account, owner, estate)
+    return relation(holder.account, owner, organization)
 
 
 @lru_cache(maxsize=65_536)

@@ -1,4 +1,4 @@
-"""What the engine is told and what it answers: the estate, a key, a grant; verdicts, their witnesses, and their sentences."""
+"""What the engine is told and what it answers: the organization, a key, a grant; verdicts, their witnesses, and their sentences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Access(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class Organization:
     """Who we are. Accounts that are neither ours nor a party's are unknown outsiders."""
 
     organization_id: str | None = None
@@ -103,11 +103,11 @@ class Verdict:
     """Those that have an effect, ``kms:Name``, sorted."""
     path: str
     """``policy`` or ``grant``."""
-    via: str
+    source_id: str
     """The statement's Sid or ``#`` and its position; the grant's id."""
-    position: int | None
+    statement_index: int | None
     """Of the statement in the policy, from 0."""
-    scope: str = ""
+    conditions: str = ""
     """What narrows it, in English; empty when nothing does."""
     witness: Witness | None = None
     reason: str = ""
@@ -119,12 +119,12 @@ class Verdict:
         return self.access in _WITH_IAM
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """The verdict as one English sentence."""
-        through = f"grant {self.via}" if self.path == "grant" else f"statement {self.via}"
+        through = f"grant {self.source_id}" if self.path == "grant" else f"statement {self.source_id}"
         what = _listed(self.operations) or "use the key"
         who = self._who()
-        scope = f", {self.scope}" if self.scope else ""
+        scope = f", {self.conditions}" if self.conditions else ""
         if self.access is Access.UNKNOWN:
             return f"It is not known whether {who} can {what} through {through}{scope}: {self.reason}."
         if self.access is Access.DELETED:
@@ -186,14 +186,14 @@ def _listed(operations: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Hygiene:
+class LintFinding:
     """Something about a policy that its owner would want to know; it is no verdict."""
 
     code: str
-    via: str
+    source_id: str
     """The statement's Sid or ``#`` and its position; empty when it is about the whole policy."""
-    position: int | None
-    sentence: str
+    statement_index: int | None
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class Analysis:
     """All that a key policy says."""
 
     verdicts: tuple[Verdict, ...]
-    hygiene: tuple[Hygiene, ...]
+    lint_findings: tuple[LintFinding, ...]
 
 
 class Effect(StrEnum):
@@ -217,22 +217,22 @@ class Decision:
     """Whether one call is let through by the key policy, and which statement says so."""
 
     effect: Effect
-    via: str = ""
+    source_id: str = ""
     """The statement; empty when none speaks of the call."""
-    position: int | None = None
+    statement_index: int | None = None
     needs_iam: bool = False
     """The allowance counts only if the caller's own account allows it too."""
     reason: str = ""
     context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
-def relation(account: str | None, owner: str, estate: Estate) -> tuple[Access, str | None]:
+def relation(account: str | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
     """How an account stands to the key, and its party's name."""
     if account is None:
         return Access.UNKNOWN, None
     if account == owner:
         return Access.OWNER_DIRECT, None
-    if account in estate.accounts:
+    if account in organization.accounts:
         return Access.ORGANIZATION, None
-    party = estate.parties.get(account)
+    party = organization.parties.get(account)
     return (Access.VENDOR, party) if party else (Access.EXTERNAL, None)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from reports.access.engine.condition_text import narrowed
 from reports.access.engine.context_values import ANYONE, INSIDE_NETWORKS, THROUGH_SERVICES, Reach, uses_of
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
-from reports.access.engine.model import Access, Analysis, Estate, KeyFacts, Verdict, Witness, relation
+from reports.access.engine.model import Access, Analysis, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_lint import hygiene_of
 from reports.access.engine.policy_parser import Policy
 from reports.access.engine.principals import Principal, classify
@@ -35,9 +35,9 @@ _LEVELS = (
 )
 
 
-def analyse_policy(policy: Policy, key_facts: KeyFacts, estate: Estate) -> Analysis:
+def analyse_policy(policy: Policy, key_facts: KeyFacts, organization: Organization) -> Analysis:
     """Every access that a key policy gives, and what else there is to say about it. Never raises on a policy's content."""
-    judge = Judge(policy, key_facts, estate)
+    judge = Judge(policy, key_facts, organization)
     verdicts = tuple(dict.fromkeys(judge.verdicts()))
     return Analysis(verdicts, hygiene_of(policy, judge.rules, verdicts, key_facts))
 
@@ -64,13 +64,13 @@ def cache_key(policy: Policy, key_facts: KeyFacts) -> tuple[Hashable, ...]:
 class Judge:
     """One policy on one key."""
 
-    def __init__(self, policy: Policy, facts: KeyFacts, estate: Estate) -> None:
+    def __init__(self, policy: Policy, facts: KeyFacts, organization: Organization) -> None:
         self._policy = policy
         self._facts = facts
-        self._estate = estate
+        self._organization = organization
         self.rules = rules_of(policy, facts.arn)
         self.denies = [rule for rule in self.rules if not rule.allow and rule.about_key and rule.operations]
-        self.reach = Reach(uses_of(element for rule in self.rules for element in rule.elements), facts, estate)
+        self.reach = Reach(uses_of(element for rule in self.rules for element in rule.elements), facts, organization)
         self._usable = supported(facts.key_spec, facts.key_usage)
         self._everyone: list[Caller] | None = None
 
@@ -119,7 +119,7 @@ class Judge:
                 yield from self._of_named(rule, found)
 
     def _of_named(self, rule: Rule, found: Principal) -> Iterator[Verdict]:
-        caller = caller_of(found, self._facts.account, self._estate.accounts)
+        caller = caller_of(found, self._facts.account, self._organization.accounts)
         if caller is None or (found.type == "federated" and found.account is None):
             reason = {
                 "unknown": "AWS accepts no such principal",
@@ -154,15 +154,15 @@ class Judge:
         name = f"arn:{self.reach.partition}:iam::{account}:root"
         root = Caller(Kind.ROOT, Origin.OURS, name, account, name)
         for verdict, _ in self._tried(rule, root, holder, access, level=INSIDE_NETWORKS, among=left):
-            scope = "; ".join(filter(None, ("only the root user", verdict.scope)))
-            yield replace(verdict, scope=scope)
+            scope = "; ".join(filter(None, ("only the root user", verdict.conditions)))
+            yield replace(verdict, conditions=scope)
 
     def _access(self, found: Principal) -> Access:
         if found.type == "service":
             return Access.AWS_SERVICE
         if found.type == "deleted":
             return Access.DELETED
-        return relation(found.account, self._facts.account, self._estate)[0]
+        return relation(found.account, self._facts.account, self._organization)[0]
 
     def _of_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """A statement about everyone: strangers first; others only for what a stranger cannot do already."""
@@ -190,7 +190,7 @@ class Judge:
             held = 0
             for verdict, operations in self._tried(rule, caller, "*", access, level=INSIDE_NETWORKS, among=left):
                 if caller.origin is Origin.OURS and caller.account is None and verdict.access is not Access.UNKNOWN:
-                    by_organization |= 0 if verdict.scope else operations
+                    by_organization |= 0 if verdict.conditions else operations
                 held |= operations
                 yield verdict
             if caller.account == self._facts.account and self.denies and rule.operations & left & ~held:
@@ -202,10 +202,10 @@ class Judge:
         if caller.unique_id is not None:
             return Access.UNKNOWN
         if caller.origin is Origin.MEMBER:
-            return Access.EXTERNAL if self._estate.organization_id else Access.UNKNOWN
+            return Access.EXTERNAL if self._organization.organization_id else Access.UNKNOWN
         if caller.account is None:
             return Access.ORGANIZATION
-        return relation(caller.account, self._facts.account, self._estate)[0]
+        return relation(caller.account, self._facts.account, self._organization)[0]
 
     def _anyone(self) -> list[Caller]:
         if self._everyone is None:
@@ -213,27 +213,27 @@ class Judge:
         return self._everyone
 
     def _callers(self) -> Iterator[Caller]:
-        owner, estate = self._facts.account, self._estate
+        owner, organization = self._facts.account, self._organization
         accounts, patterns, organizations, identities = self._mentioned()
         if patterns:
-            accounts |= {one for one in estate.accounts if any(matches(pattern, one) for pattern in patterns)}
-        known = (accounts, estate.accounts, {owner}, estate.parties)
+            accounts |= {one for one in organization.accounts if any(matches(pattern, one) for pattern in patterns)}
+        known = (accounts, organization.accounts, {owner}, organization.parties)
         someone = _account_like("????????????", known) or ""
         if self._facts.manager != "AWS":
             for pattern in ("????????????", *patterns):
                 if account := _account_like(pattern, known):
                     name = f"arn:{self.reach.partition}:iam::{account}:role/stranger"
                     yield Caller(Kind.IDENTITY, Origin.STRANGER, name, account)
-        if estate.organization_id and self._facts.manager != "AWS":
-            name = f"a member of organization {estate.organization_id}"
+        if organization.organization_id and self._facts.manager != "AWS":
+            name = f"a member of organization {organization.organization_id}"
             yield Caller(Kind.IDENTITY, Origin.OURS, name, stands_in=someone)
         yield Caller(Kind.IDENTITY, Origin.OURS, f"arn:{self.reach.partition}:iam::{owner}:role/example", owner)
         if self._facts.manager == "AWS":
             return
         for account in sorted(accounts - {owner})[:_MANY]:
-            origin = Origin.OURS if account in estate.accounts else Origin.NAMED
+            origin = Origin.OURS if account in organization.accounts else Origin.NAMED
             yield Caller(Kind.IDENTITY, origin, f"arn:{self.reach.partition}:iam::{account}:role/example", account)
-        for one in sorted(organizations - {estate.organization_id or ""})[:_MANY]:
+        for one in sorted(organizations - {organization.organization_id or ""})[:_MANY]:
             yield Caller(Kind.IDENTITY, Origin.MEMBER, f"a member of organization {one}", None, None, one, someone)
         for one in sorted(identities)[:_MANY]:
             yield Caller(Kind.IDENTITY, Origin.NAMED, f"the holder of the id {one}", stands_in=someone, unique_id=one)
@@ -295,7 +295,7 @@ class Judge:
             # Whether a deleted principal could meet a condition does not matter: nobody is left to meet it.
             made = access if certain or access is Access.DELETED else Access.UNKNOWN
             account = caller.account if caller.kind is not Kind.SERVICE else None
-            party = self._estate.parties.get(account) if account and made in _OUTSIDE else None
+            party = self._organization.parties.get(account) if account and made in _OUTSIDE else None
             why = (reason or _UNTOLD) if made is Access.UNKNOWN else ""
             statement = rule.statement
             verdict = Verdict(

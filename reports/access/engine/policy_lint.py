@@ -8,7 +8,7 @@ from reports.access.engine.condition_keys import IDENTITY, Source, source
 from reports.access.engine.conditions import CURRENT, Element, Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, uses_of
 from reports.access.engine.kms_actions import CRYPTO, unknown_names
-from reports.access.engine.model import Access, Estate, Hygiene, KeyFacts, Verdict
+from reports.access.engine.model import Access, KeyFacts, LintFinding, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin
@@ -25,11 +25,11 @@ _ABSENT_FOR_SOME = IDENTITY - {"kms:calleraccount", "aws:principalaccount", "aws
 
 def hygiene_of(
     policy: Policy, rules: Sequence[Rule], verdicts: Sequence[Verdict], facts: KeyFacts
-) -> tuple[Hygiene, ...]:
+) -> tuple[LintFinding, ...]:
     """Everything to say about one key policy, in the order of its statements, then about the whole."""
     if facts.manager == "AWS":  # nobody can change these
         return tuple(_unreadable(policy))
-    found: list[Hygiene] = list(_unreadable(policy))
+    found: list[LintFinding] = list(_unreadable(policy))
     for rule in rules:
         found += _of_statement(policy, rule)
         if rule.allow and rule.about_key and rule.operations:
@@ -39,21 +39,21 @@ def hygiene_of(
     return tuple(found)
 
 
-def _say(code: str, statement: Statement, text: str) -> Hygiene:
-    return Hygiene(code, statement.name, statement.position, f"Statement {statement.name} {text}.")
+def _say(code: str, statement: Statement, text: str) -> LintFinding:
+    return LintFinding(code, statement.name, statement.position, f"Statement {statement.name} {text}.")
 
 
-def _unreadable(policy: Policy) -> Iterator[Hygiene]:
+def _unreadable(policy: Policy) -> Iterator[LintFinding]:
     if policy.readable:
         return
     broken = [statement for statement in policy.statements if not statement.readable]
     if not broken:
-        yield Hygiene("unreadable", "", None, "The policy cannot be read.")
+        yield LintFinding("unreadable", "", None, "The policy cannot be read.")
     for statement in broken:
         yield _say("unreadable", statement, "cannot be read")
 
 
-def _of_statement(policy: Policy, rule: Rule) -> Iterator[Hygiene]:
+def _of_statement(policy: Policy, rule: Rule) -> Iterator[LintFinding]:
     statement = rule.statement
     if not statement.has_resource or not statement.resources:
         yield _say("no_effect", statement, 'has no Resource and therefore no effect: add "Resource": "*"')
@@ -84,9 +84,9 @@ def _of_statement(policy: Policy, rule: Rule) -> Iterator[Hygiene]:
         )
 
 
-def _of_allow(rule: Rule, rules: Sequence[Rule], verdicts: Sequence[Verdict], facts: KeyFacts) -> Iterator[Hygiene]:
+def _of_allow(rule: Rule, rules: Sequence[Rule], verdicts: Sequence[Verdict], facts: KeyFacts) -> Iterator[LintFinding]:
     statement = rule.statement
-    mine = [verdict for verdict in verdicts if verdict.position == statement.position]
+    mine = [verdict for verdict in verdicts if verdict.statement_index == statement.position]
     wide = rule.audience.everyone or rule.audience.inverted
     for element in rule.elements:
         open_ended = (element.if_exists or element.every) and not element.negated and not element.unreadable
@@ -144,7 +144,7 @@ def _deputy_open(rule: Rule, rules: Sequence[Rule], service: str, facts: KeyFact
         and (about := deny.audience.includes(caller)) is not False
     ]
     elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
-    reach = Reach(uses_of(elements), facts, Estate())
+    reach = Reach(uses_of(elements), facts, Organization())
     for arn in _foreign_arns(elements):
         foreign: dict[str, Value] = {
             "aws:sourceaccount": _FOREIGN,
@@ -170,7 +170,7 @@ def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
                     yield text
 
 
-def _admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[Hygiene]:
+def _admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[LintFinding]:
     """Those who are given no use of the key, and can give it to themselves."""
     labelled = any(
         element.key.startswith("aws:resourcetag/") or element.key == "kms:resourcealiases"
@@ -185,7 +185,7 @@ def _admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[Hygi
         if verdict.access in _NOT_HELD or verdict.access is Access.OWNER_DELEGATED:
             continue
         operations = set(verdict.operations)
-        if verdict.position in confined:
+        if verdict.statement_index in confined:
             operations.discard("kms:CreateGrant")
         held.setdefault(verdict.principal, set()).update(operations)
         if operations & powers:
@@ -193,20 +193,20 @@ def _admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[Hygi
     for principal, verdict in first.items():
         if not held[principal] & _USE:
             able = ", ".join(sorted(held[principal] & powers))
-            text = f"{principal} has no use of the key, but can give it to itself through {able} (statement {verdict.via})."
-            yield Hygiene("admin_is_user", verdict.via, verdict.position, text)
+            text = f"{principal} has no use of the key, but can give it to itself through {able} (statement {verdict.source_id})."
+            yield LintFinding("admin_is_user", verdict.source_id, verdict.statement_index, text)
 
 
-def _whole(policy: Policy, verdicts: Sequence[Verdict], facts: KeyFacts) -> Iterator[Hygiene]:
+def _whole(policy: Policy, verdicts: Sequence[Verdict], facts: KeyFacts) -> Iterator[LintFinding]:
     owners = {Access.OWNER_DIRECT, Access.OWNER_DELEGATED}
     manage = [verdict for verdict in verdicts if "kms:PutKeyPolicy" in verdict.operations]
     maybe = not policy.readable or any(verdict.access is Access.UNKNOWN for verdict in manage)
     if not maybe and not any(verdict.access in owners for verdict in manage):
         gone = any(verdict.access is Access.DELETED for verdict in manage)
         why = "the only one who could was deleted" if gone else "no statement leaves anyone who can"
-        yield Hygiene(
+        yield LintFinding(
             "lock_out", "", None, f"Nobody in account {facts.account} can change this policy any more: {why}."
         )
     if policy.readable and not any(verdict.access is Access.OWNER_DELEGATED for verdict in verdicts):
         text = f"IAM policies of account {facts.account} have no say: no statement delegates to the account."
-        yield Hygiene("root_delegation_missing", "", None, text)
+        yield LintFinding("root_delegation_missing", "", None, text)

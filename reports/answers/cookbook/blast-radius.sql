@@ -6,7 +6,7 @@
 --   For each account that owns keys: its keys, those in use, the resources under them, how many of these are in other
 --   accounts, and how many kinds. An account with many foreign resources is one whose loss would be felt elsewhere.
 WITH owned AS (
-  SELECT account_id, any_value(account_name) AS account_name, count(*) AS keys, count(*) FILTER (used_by > 0) AS keys_in_use
+  SELECT account_id, any_value(account_name) AS account_name, count(*) AS keys, count(*) FILTER (dependent_resources > 0) AS keys_in_use
   FROM keys
   WHERE manager = 'CUSTOMER'
   GROUP BY account_id
@@ -15,7 +15,7 @@ WITH owned AS (
     count(DISTINCT resource_arn) FILTER (account_id <> key_account_id) AS in_other_accounts,
     count(DISTINCT account_id) FILTER (account_id <> key_account_id) AS other_accounts,
     list_sort(list_distinct(list(resource_type))) AS types
-  FROM key_usage
+  FROM resource_keys
   WHERE key_class = 'customer'
   GROUP BY key_account_id
 )

@@ -10,7 +10,7 @@ SELECT account_name, account_id, count(*) FILTER (outcome = 'complete') AS compl
   count(*) FILTER (outcome IN ('excluded', 'suspended', 'left', 'disabled')) AS left_out,
   list_sort(list(region) FILTER (outcome = 'failed')) AS failed_regions,
   list_sort(list(region) FILTER (outcome = 'partial')) AS partial_regions,
-  max(nights) FILTER (outcome IN ('partial', 'failed')) AS nights
+  max(consecutive_runs) FILTER (outcome IN ('partial', 'failed')) AS consecutive_runs
 FROM coverage
 WHERE operation IS NULL
 GROUP BY account_name, account_id

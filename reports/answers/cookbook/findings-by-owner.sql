@@ -6,7 +6,7 @@
 --   Open failures by owner (settings: owners), worst first; those without one are counted under an empty owner.
 WITH counted AS (
   SELECT coalesce(owner, '') AS owner, severity, rule_id, account_id, count(*) AS failing
-  FROM finding_verdicts
+  FROM internal.findings_without_history
   WHERE status = 'fail'
   GROUP BY ALL
 )

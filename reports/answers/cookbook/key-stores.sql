@@ -5,7 +5,7 @@
 -- answer: >-
 --   One row for each store. While it is not connected, none of its keys works.
 WITH held AS (
-  SELECT account_id, region, custom_key_store_id AS store_id, count(*) AS keys, sum(used_by) AS uses
+  SELECT account_id, region, custom_key_store_id AS store_id, count(*) AS keys, sum(dependent_resources) AS uses
   FROM keys
   WHERE custom_key_store_id IS NOT NULL
   GROUP BY account_id, region, custom_key_store_id

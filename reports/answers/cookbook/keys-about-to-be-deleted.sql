@@ -5,8 +5,8 @@
 -- answer: >-
 --   Every key in its waiting period, the soonest first, with the resources that are known to use it, its grants
 --   (empty: not known) and its last use.
-SELECT CAST(deletion_date AS DATE) AS deletion_date, days_to_deletion, account_name, region, alias, used_by, grants,
+SELECT CAST(deletion_date AS DATE) AS deletion_date, days_to_deletion, account_name, region, alias, dependent_resources, grants,
   last_use, last_used_at, state, key_arn
 FROM keys
 WHERE state IN ('PendingDeletion', 'PendingReplicaDeletion')
-ORDER BY days_to_deletion NULLS LAST, used_by DESC, key_arn
+ORDER BY days_to_deletion NULLS LAST, dependent_resources DESC, key_arn

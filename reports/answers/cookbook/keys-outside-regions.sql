@@ -6,7 +6,7 @@
 --   Keys by account and region, in all regions but those that are given.
 -- parameters:
 --   regions: {default: "eu-west-1,eu-central-1", about: "the regions that are allowed, with commas"}
-SELECT region, account_name, count(*) AS keys, sum(used_by) AS uses, min(created_at) AS oldest,
+SELECT region, account_name, count(*) AS keys, sum(dependent_resources) AS uses, min(created_at) AS oldest,
   max(last_used_at) AS last_used_at
 FROM keys
 WHERE manager = 'CUSTOMER' AND NOT list_contains(string_split(replace($regions, ' ', ''), ','), region)

@@ -5,10 +5,10 @@
 -- answer: >-
 --   One row for each key and account that uses it from outside. What the key's owner changes is felt there, by people
 --   who may not know of it.
-SELECT k.account_name AS owner, k.region, u.key_alias, u.account_name AS used_by, u.account_id AS used_by_id,
+SELECT k.account_name AS owner, k.region, u.key_alias, u.account_name AS user_account, u.account_id AS user_account_id,
   count(DISTINCT u.resource_arn) AS resources, list_sort(list_distinct(list(u.resource_type))) AS types, u.key_arn
-FROM key_usage u
+FROM resource_keys u
 LEFT JOIN keys k ON k.key_arn = u.key_arn
 WHERE u.key_account_id <> u.account_id
 GROUP BY ALL
-ORDER BY resources DESC, u.key_arn, used_by_id
+ORDER BY resources DESC, u.key_arn, user_account_id

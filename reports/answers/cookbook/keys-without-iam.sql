@@ -10,12 +10,12 @@ WITH shut AS (
 ), holder AS (
   SELECT key_arn, list_sort(list_distinct(list(principal))) AS holders,
     count(*) FILTER (access = 'deleted') AS deleted_principals
-  FROM access_paths
+  FROM internal.access_paths
   WHERE access <> 'unknown' AND key_arn IN (SELECT key_arn FROM shut)
   GROUP BY key_arn
 )
 SELECT k.account_name, k.region, k.alias, k.state, h.holders, coalesce(h.deleted_principals, 0) AS deleted_principals,
-  k.used_by, k.key_arn
+  k.dependent_resources, k.key_arn
 FROM shut k
 LEFT JOIN holder h ON h.key_arn = k.key_arn
-ORDER BY k.used_by DESC, k.key_arn
+ORDER BY k.dependent_resources DESC, k.key_arn

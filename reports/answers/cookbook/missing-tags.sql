@@ -7,9 +7,9 @@
 --   known: they may have it.
 -- parameters:
 --   tag: {default: "Owner", about: "the tag, in its own letter case"}
-SELECT CASE WHEN tags IS NULL THEN 'not known' ELSE 'missing' END AS tag, account_name, region, alias, description, used_by,
+SELECT CASE WHEN tags IS NULL THEN 'not known' ELSE 'missing' END AS tag, account_name, region, alias, description, dependent_resources,
   created_at, key_arn
 FROM keys
 WHERE manager IS DISTINCT FROM 'AWS' AND coalesce(state, '') NOT IN ('PendingDeletion', 'PendingReplicaDeletion')
   AND (tags IS NULL OR NOT list_contains(map_keys(tags), $tag))
-ORDER BY tag, used_by DESC, account_name, key_arn
+ORDER BY tag, dependent_resources DESC, account_name, key_arn

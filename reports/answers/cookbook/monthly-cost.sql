@@ -9,7 +9,7 @@
 -- parameters:
 --   price: {default: "1.00", about: "price of a key a month, in the currency of the answer"}
 SELECT account_name, account_id, count(*) AS keys, round(count(*) * CAST($price AS DECIMAL(9, 4)), 2) AS a_month,
-  round(count(*) FILTER (used_by = 0 AND last_use = 'never used') * CAST($price AS DECIMAL(9, 4)), 2) AS idle
+  round(count(*) FILTER (dependent_resources = 0 AND last_use = 'never_used') * CAST($price AS DECIMAL(9, 4)), 2) AS idle
 FROM keys
 WHERE manager IS DISTINCT FROM 'AWS' AND coalesce(state, '') NOT IN ('PendingDeletion', 'PendingReplicaDeletion')
 GROUP BY account_name, account_id

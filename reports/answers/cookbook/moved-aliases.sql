@@ -5,7 +5,7 @@
 -- answer: >-
 --   One row for each move that a run saw. Who names the alias encrypts with the new key from then on; old data still
 --   needs the old one.
-SELECT "at", account_name, region, subject AS alias, before, after, sentence
+SELECT occurred_at, account_name, region, subject AS alias, before, after, message
 FROM changes
-WHERE kind = 'alias_moved' AND before IS NOT NULL
-ORDER BY "at" DESC, account_name, region, alias
+WHERE event_type = 'alias_moved' AND before IS NOT NULL
+ORDER BY occurred_at DESC, account_name, region, alias

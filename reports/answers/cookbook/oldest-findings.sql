@@ -9,7 +9,7 @@
 -- From what became of problems to what is said of the oldest ones: the other way round, millions would be described.
 WITH oldest AS (
   SELECT l.since, r.severity, l.rule_id, l.resource_arn
-  FROM finding_life l
+  FROM finding_lifecycle l
   -- Of an earlier run also rules that are no longer in force.
   LEFT JOIN rules r ON r.rule_id = l.rule_id
   WHERE l.status = 'fail'

@@ -11,8 +11,8 @@
 WITH asked AS (
   SELECT key_arn FROM keys WHERE key_arn = $key OR key_id = $key OR list_contains(aliases, $key)
 )
-SELECT p.access, p.principal, p.party, p.path, p.via, v.operations, p.reason, p.key_arn
-FROM access_paths p
-LEFT JOIN access_verdicts v ON v.analysis_id = p.analysis_id AND v.n = p.n
+SELECT p.access, p.principal, p.party, p.path, p.source_id, v.operations, p.reason, p.key_arn
+FROM internal.access_paths p
+LEFT JOIN internal.access_verdicts v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
 WHERE p.key_arn IN (FROM asked)
-ORDER BY p.access, p.principal, p.via, v.operations, p.key_arn
+ORDER BY p.access, p.principal, p.source_id, v.operations, p.key_arn

@@ -5,9 +5,9 @@
 -- answer: >-
 --   Keys with a statement that lets in every AWS principal (public), or everyone who comes through a service
 --   (public_via_service).
-SELECT p.access, k.account_name, k.region, k.alias, k.state, p.via AS statement, v.operations, k.used_by, k.key_arn
-FROM access_paths p
-JOIN access_verdicts v ON v.analysis_id = p.analysis_id AND v.n = p.n
+SELECT p.access, k.account_name, k.region, k.alias, k.state, p.source_id AS statement, v.operations, k.dependent_resources, k.key_arn
+FROM internal.access_paths p
+JOIN internal.access_verdicts v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
 JOIN keys k ON k.key_arn = p.key_arn
 WHERE p.access IN ('public', 'public_via_service')
-ORDER BY p.access, k.used_by DESC, k.key_arn, p.via
+ORDER BY p.access, k.dependent_resources DESC, k.key_arn, p.source_id

@@ -6,7 +6,7 @@
 --   One row for each resource that a run found under another key, the latest first.
 -- parameters:
 --   days: {default: "30", about: "found within so many days before the run"}
-SELECT "at", account_name, region, subject AS resource, before, after, sentence, resource_arn
+SELECT occurred_at, account_name, region, subject AS resource, before, after, message, resource_arn
 FROM changes
-WHERE kind = 'rekeyed' AND "at" >= (SELECT max(started_at) FROM runs) - CAST($days AS INTEGER) * INTERVAL 1 DAY
-ORDER BY "at" DESC, resource_arn
+WHERE event_type = 'rekeyed' AND occurred_at >= (SELECT max(started_at) FROM runs) - CAST($days AS INTEGER) * INTERVAL 1 DAY
+ORDER BY occurred_at DESC, resource_arn

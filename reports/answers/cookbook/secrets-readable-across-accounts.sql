@@ -9,8 +9,8 @@
 SELECT p.party, p.party_name, p.principal, p.name AS secret, a.name AS account_name, p.region, p.statement, p.condition_keys,
   u.key_class, u.key_alias, u.key_arn, p.resource_arn
 FROM resource_principals p
-LEFT JOIN key_usage u ON u.resource_arn = p.resource_arn
+LEFT JOIN resource_keys u ON u.resource_arn = p.resource_arn
 LEFT JOIN accounts a ON a.account_id = p.account_id
-WHERE p.effect = 'Allow' AND p.party IN ('own organization', 'known party', 'outside account', 'public')
+WHERE p.effect = 'Allow' AND p.party IN ('own_organization', 'known_party', 'external_account', 'public')
   AND p.resource_arn LIKE '%:secretsmanager:%'
 ORDER BY p.party, p.principal, secret, p.resource_arn

@@ -6,7 +6,7 @@
 --   Enabled customer managed keys without a known use for so many days, with their age, what is known to use them and
 --   who holds grants on them: first those never used, then those whose last use is not known, then those unused the
 --   longest. idle_keys is how many there are in all. An attached volume or a running database makes no calls for
---   months: where used_by is not 0 the key is needed. Keys whose last use is not known are listed with the reason.
+--   months: where dependent_resources is not 0 the key is needed. Keys whose last use is not known are listed with the reason.
 -- parameters:
 --   days: {default: "90", about: "so many days without a use"}
 --   rows: {default: "1000", about: "so many keys at most"}
@@ -27,7 +27,7 @@ WITH idle AS (
   WHERE key_arn IN (SELECT key_arn FROM shown)
   GROUP BY key_arn
 )
-SELECT i.last_use, i.last_used_at, i.age_days, i.account_name, i.region, i.alias, i.used_by, i.grants, h.grantees,
+SELECT i.last_use, i.last_used_at, i.age_days, i.account_name, i.region, i.alias, i.dependent_resources, i.grants, h.grantees,
   i.last_use_reason, i.key_arn, i.idle_keys
 FROM shown i
 LEFT JOIN held h ON h.key_arn = i.key_arn

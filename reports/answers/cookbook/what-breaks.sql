@@ -12,8 +12,8 @@ WITH asked AS (
   SELECT key_arn FROM keys WHERE key_arn = $key OR key_id = $key OR list_contains(aliases, $key)
 )
 SELECT 'resource' AS what, u.resource_type AS type, u.resource_name AS name, u.account_name, u.region,
-  u.role || CASE WHEN u.known = 'yes' THEN '' ELSE ' (' || u.known || ')' END AS detail, u.key_arn
-FROM key_usage u
+  u.role || CASE WHEN u.freshness = 'current' THEN '' ELSE ' (' || u.freshness || ')' END AS detail, u.key_arn
+FROM resource_keys u
 WHERE u.key_arn IN (FROM asked)
 UNION ALL
 SELECT 'grant', NULL, coalesce(g.name, g.grant_id), g.account_name, g.region,

@@ -2,5 +2,5 @@
 SELECT *, count(*) OVER () AS total
 FROM changes
 WHERE run_id = $run_id
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), "at", account_id, region, sentence
+ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), occurred_at, account_id, region, message
 LIMIT $limit

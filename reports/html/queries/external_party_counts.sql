@@ -1,6 +1,6 @@
 -- How many parties outside the organization are named, by kind, statements that deny left out.
 SELECT party, count(DISTINCT principal) AS principals, count(DISTINCT key_arn) AS keys
 FROM key_principals
-WHERE party NOT IN ('own account', 'own organization', 'aws service') AND effect <> 'Deny'
+WHERE party NOT IN ('own_account', 'own_organization', 'aws_service') AND effect <> 'Deny'
 GROUP BY party
-ORDER BY list_position(['known party', 'outside account', 'public', 'deleted principal', 'unknown'], party)
+ORDER BY list_position(['known_party', 'external_account', 'public', 'deleted_principal', 'unknown'], party)

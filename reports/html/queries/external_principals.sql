@@ -14,7 +14,7 @@ WITH named AS (
         min(p.since) AS since
     FROM key_principals AS p
     LEFT JOIN keys AS k ON k.key_arn = p.key_arn
-    WHERE (p.party IN ('own account', 'own organization', 'aws service')) <> $outside
+    WHERE (p.party IN ('own_account', 'own_organization', 'aws_service')) <> $outside
     GROUP BY p.party, p.party_name, p.principal_account, p.principal, p.principal_type, p.effect
 )
 SELECT *, count(*) OVER () AS total
@@ -22,8 +22,8 @@ FROM named
 ORDER BY
     effect = 'Deny',
     list_position(
-        ['known party', 'outside account', 'public', 'deleted principal', 'unknown',
-         'own organization', 'own account', 'aws service'], party
+        ['known_party', 'external_account', 'public', 'deleted_principal', 'unknown',
+         'own_organization', 'own_account', 'aws_service'], party
     ),
     keys DESC, party_name, principal, principal_type
 LIMIT $limit

@@ -1,2 +1,2 @@
--- The frameworks with how many of their controls have which status.
-SELECT * FROM frameworks ORDER BY title, version, framework
+-- The frameworks with the number of their controls in each status.
+SELECT *, passed AS pass, failed AS fail FROM frameworks ORDER BY title, version, framework

@@ -1,5 +1,5 @@
 -- The changes that somebody should look at.
-SELECT severity, sentence, account_id, account_name, region
+SELECT severity, message, account_id, account_name, region
 FROM changes
 WHERE run_id = $run_id AND severity IN ('critical', 'high')
-ORDER BY severity <> 'critical', "at", account_id, region, sentence
+ORDER BY severity <> 'critical', occurred_at, account_id, region, message

@@ -2,7 +2,7 @@
 WITH page AS (
     SELECT key_arn, count(DISTINCT resource_arn) AS resources, min(key_class) AS key_class,
         count(*) OVER () AS total
-    FROM key_usage
+    FROM resource_keys
     WHERE key_arn IS NOT NULL
     GROUP BY key_arn
     ORDER BY resources DESC, key_arn
@@ -12,7 +12,7 @@ counted AS (
     SELECT key_arn, list({'service': service, 'resources': resources} ORDER BY resources DESC, service) AS services
     FROM (
         SELECT key_arn, service, count(DISTINCT resource_arn) AS resources
-        FROM key_usage SEMI JOIN page USING (key_arn)
+        FROM resource_keys SEMI JOIN page USING (key_arn)
         GROUP BY key_arn, service
     )
     GROUP BY key_arn
@@ -20,9 +20,9 @@ counted AS (
 named AS (
     SELECT key_arn, list({
         'name': coalesce(resource_name, resource_arn), 'arn': resource_arn, 'service': service, 'role': role,
-        'account_id': account_id, 'account_name': account_name, 'region': region, 'known': known
+        'account_id': account_id, 'account_name': account_name, 'region': region, 'freshness': freshness
     } ORDER BY service, resource_name, resource_arn, role)[1:$nested] AS uses, count(*) AS references
-    FROM key_usage SEMI JOIN page USING (key_arn)
+    FROM resource_keys SEMI JOIN page USING (key_arn)
     GROUP BY key_arn
 )
 SELECT page.*, counted.services, named.uses, named.references,

@@ -1,17 +1,17 @@
 -- Keys with what belongs to them; those of $first in that order, before the others.
 WITH page AS (
     SELECT *, count(*) OVER () AS total,
-        coalesce(list_position($first, key_arn), 2147483647) AS place
+        coalesce(list_position($first, key_arn), 2147483647) AS sort_order
     FROM keys
-    ORDER BY place, manager IS NULL DESC, manager = 'CUSTOMER' DESC, state IS NOT DISTINCT FROM 'Enabled',
+    ORDER BY sort_order, manager IS NULL DESC, manager = 'CUSTOMER' DESC, state IS NOT DISTINCT FROM 'Enabled',
         account_name, account_id, region, alias NULLS LAST, key_arn
     LIMIT $limit
 ),
 stated AS (
     SELECT key_arn, list({
-        'position': position, 'sid': sid, 'effect': effect, 'principal_kind': principal_kind,
+        'position': statement_index, 'sid': sid, 'effect': effect, 'principal_kind': principal_kind,
         'principals': principals, 'actions': actions, 'not_actions': not_actions, 'conditions': conditions
-    } ORDER BY position) AS statements
+    } ORDER BY statement_index) AS statements
     FROM key_policy_statements SEMI JOIN page USING (key_arn)
     GROUP BY key_arn
 ),
@@ -39,18 +39,18 @@ used AS (
         'name': coalesce(resource_name, resource_arn), 'service': service, 'role': role,
         'account_id': account_id, 'account_name': account_name, 'region': region
     } ORDER BY service, resource_name, resource_arn, role)[1:$nested] AS uses
-    FROM key_usage SEMI JOIN page USING (key_arn)
+    FROM resource_keys SEMI JOIN page USING (key_arn)
     GROUP BY key_arn
 ),
 aged AS (
-    SELECT key_arn, max(nights) AS nights
+    SELECT key_arn, max(consecutive_runs) AS consecutive_runs
     FROM coverage
     -- How old last use is has its own words.
     WHERE outcome = 'gap' AND key_arn IS NOT NULL AND operation <> 'GetKeyLastUsage'
     GROUP BY key_arn
 ),
 confirmed AS (
-    SELECT run_id, row_number() OVER (ORDER BY run_id DESC) - 1 AS nights FROM runs
+    SELECT run_id, row_number() OVER (ORDER BY run_id DESC) - 1 AS consecutive_runs FROM runs
 )
 SELECT page.*,
     left(md5(page.key_arn), 12) AS anchor,
@@ -59,7 +59,7 @@ SELECT page.*,
     coalesce(granted.grants, []) AS grant_list,
     coalesce(tagged.tags, []) AS tag_list,
     coalesce(used.uses, []) AS uses,
-    coalesce(aged.nights, confirmed.nights) AS nights
+    coalesce(aged.consecutive_runs, confirmed.consecutive_runs) AS consecutive_runs
 FROM page
 LEFT JOIN stated USING (key_arn)
 LEFT JOIN unread USING (key_arn)
@@ -67,7 +67,7 @@ LEFT JOIN granted USING (key_arn)
 LEFT JOIN tagged USING (key_arn)
 LEFT JOIN used USING (key_arn)
 LEFT JOIN aged USING (key_arn)
-LEFT JOIN confirmed ON confirmed.run_id = page.last_confirmed_run
-ORDER BY page.place, page.manager IS NULL DESC, page.manager = 'CUSTOMER' DESC,
+LEFT JOIN confirmed ON confirmed.run_id = page.last_seen_run
+ORDER BY page.sort_order, page.manager IS NULL DESC, page.manager = 'CUSTOMER' DESC,
     page.state IS NOT DISTINCT FROM 'Enabled', page.account_name, page.account_id, page.region,
     page.alias NULLS LAST, page.key_arn

@@ -7,7 +7,7 @@ FROM
             count(*) AS accounts,
             count(*) FILTER (WHERE coverage = 'complete') AS accounts_complete,
             count(*) FILTER (WHERE coverage = 'partial') AS accounts_partial,
-            count(*) FILTER (WHERE coverage IN ('failed', 'not crawled')) AS accounts_unknown,
+            count(*) FILTER (WHERE coverage IN ('failed', 'not_crawled')) AS accounts_unknown,
             count(*) FILTER (WHERE coverage = 'excluded') AS accounts_excluded,
             count(*) FILTER (WHERE coverage IN ('suspended', 'left')) AS accounts_gone
         FROM accounts
@@ -18,16 +18,16 @@ FROM
             count(*) FILTER (WHERE manager = 'CUSTOMER') AS customer_keys,
             count(*) FILTER (WHERE manager = 'AWS') AS aws_keys,
             count(*) FILTER (WHERE manager IS NULL) AS unsorted_keys,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(unknown) > 0) AS customer_unknown,
-            count(*) FILTER (WHERE manager = 'AWS' AND len(unknown) > 0) AS aws_unknown,
-            count(*) FILTER (WHERE manager = 'AWS' AND NOT policy_known AND len(unknown) = 0) AS aws_unasked,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND known = 'last known') AS customer_stale,
-            count(*) FILTER (WHERE manager = 'AWS' AND known = 'last known') AS aws_stale,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(denied_actions) > 0) AS customer_unknown,
+            count(*) FILTER (WHERE manager = 'AWS' AND len(denied_actions) > 0) AS aws_unknown,
+            count(*) FILTER (WHERE manager = 'AWS' AND NOT policy_known AND len(denied_actions) = 0) AS aws_unasked,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND freshness = 'stale') AS customer_stale,
+            count(*) FILTER (WHERE manager = 'AWS' AND freshness = 'stale') AS aws_stale,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND state = 'Enabled') AS customer_enabled,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation = 'on') AS rotation_on,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation = 'off') AS rotation_off,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation = 'not_applicable') AS rotation_not_applicable,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation IS NULL) AS rotation_unknown,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'enabled') AS rotation_on,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'disabled') AS rotation_off,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'not_applicable') AS rotation_not_applicable,
+            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status IS NULL) AS rotation_unknown,
             count(*) FILTER (WHERE manager IS DISTINCT FROM 'AWS' AND NOT policy_known) AS policies_unknown,
             count(*) FILTER (WHERE manager IS DISTINCT FROM 'AWS' AND grants IS NULL) AS grants_unknown
         FROM keys
@@ -39,13 +39,13 @@ FROM
         SELECT count(*) AS grants, count(DISTINCT key_arn) AS granted_keys FROM grants
     ) AS g,
     (
-        SELECT count(*) AS resources, count(*) FILTER (WHERE known = 'last known') AS resources_stale FROM resources
+        SELECT count(*) AS resources, count(*) FILTER (WHERE freshness = 'stale') AS resources_stale FROM resources
     ) AS p,
     (
         SELECT
             count(*) AS uses,
             count(*) FILTER (WHERE key_class IN ('unknown', 'not_crawled')) AS uses_unknown
-        FROM key_usage
+        FROM resource_keys
     ) AS u,
     (
         SELECT

@@ -2,10 +2,10 @@
 WITH counted AS (
     SELECT
         rule_id,
-        sum(fail) AS fail,
+        sum(failed) AS fail,
         sum(unknown) AS unknown,
         sum(waived) AS waived,
-        sum(pass) AS pass,
+        sum(passed) AS pass,
         sum(not_applicable) AS not_applicable
     FROM rule_results
     GROUP BY rule_id

@@ -1,11 +1,11 @@
 -- The run that the mart is about, and whether there was one to compare it with.
 SELECT
     r.*,
-    coalesce(r.finished_at, r.started_at) AS "at",
+    coalesce(r.finished_at, r.started_at) AS occurred_at,
     (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id
         AND earlier.status IN ('complete', 'partial')) AS earlier_runs,
     -- The view ends at the run itself.
-    (SELECT count(*) FROM ledger.run AS later WHERE later.run_id > r.run_id
+    (SELECT count(*) FROM internal.run AS later WHERE later.run_id > r.run_id
         AND later.status IN ('complete', 'partial')) AS later_runs,
     m.name AS management_name
 FROM runs AS r

@@ -14,7 +14,7 @@ WITH turned AS (
 ),
 ended AS (
     SELECT l.rule_id, l.resource_arn, l.reopened, h.severity, h.account_id, h.region, h.reason
-    FROM finding_life AS l
+    FROM finding_lifecycle AS l
     LEFT JOIN findings_history AS h
         ON h.rule_id = l.rule_id AND h.resource_arn = l.resource_arn AND h.valid_to = $run_id
     WHERE l.resolved_at = CAST($at AS TIMESTAMP)

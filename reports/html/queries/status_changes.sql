@@ -12,7 +12,7 @@ FROM (
     FROM findings
     WHERE status IN ('fail', 'unknown') AND since = CAST($at AS TIMESTAMP)
     UNION ALL
-    SELECT rule_id, 'resolved' FROM finding_life WHERE resolved_at = CAST($at AS TIMESTAMP)
+    SELECT rule_id, 'resolved' FROM finding_lifecycle WHERE resolved_at = CAST($at AS TIMESTAMP)
 )
 GROUP BY rule_id, moved
 ORDER BY rule_id, list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], moved)

@@ -5,12 +5,12 @@ WITH night AS (
     FROM runs
     WHERE status IN ('complete', 'partial') AND run_id >= (SELECT min(valid_from) FROM rule_results_history)
     ORDER BY run_id DESC
-    LIMIT $nights
+    LIMIT $runs
 ),
 step AS (
-    SELECT rule_id, valid_from AS run_id, fail, unknown FROM rule_results_history
+    SELECT rule_id, valid_from AS run_id, failed AS fail, unknown FROM rule_results_history
     UNION ALL
-    SELECT rule_id, valid_to, -fail, -unknown FROM rule_results_history WHERE valid_to IS NOT NULL
+    SELECT rule_id, valid_to, -failed, -unknown FROM rule_results_history WHERE valid_to IS NOT NULL
 ),
 placed AS (
     SELECT s.rule_id, n.run_id, sum(s.fail) AS fail, sum(s.unknown) AS unknown
@@ -21,14 +21,14 @@ placed AS (
     ) AS n ON s.run_id <= n.run_id
     GROUP BY s.rule_id, n.run_id
 ),
-known AS (
-    SELECT rule_id, min(valid_from) AS first_run, bool_or(valid_to IS NULL) AS there FROM rule_results_history GROUP BY rule_id
+counted_rules AS (
+    SELECT rule_id, min(valid_from) AS first_seen_run, bool_or(valid_to IS NULL) AS there FROM rule_results_history GROUP BY rule_id
 )
 SELECT k.rule_id, n.run_id, n.started_at,
     CAST(coalesce(sum(p.fail) OVER running, 0) AS BIGINT) AS fail,
     CAST(coalesce(sum(p.unknown) OVER running, 0) AS BIGINT) AS unknown
-FROM known AS k
-JOIN night AS n ON n.run_id >= k.first_run
+FROM counted_rules AS k
+JOIN night AS n ON n.run_id >= k.first_seen_run
 LEFT JOIN placed AS p ON p.rule_id = k.rule_id AND p.run_id = n.run_id
 WHERE k.there
 WINDOW running AS (PARTITION BY k.rule_id ORDER BY n.run_id)

@@ -11,7 +11,7 @@ WITH blind AS (
             any_value(cause_text) FILTER (WHERE outcome = 'failed'),
             'no reason is recorded'
         ) AS cause,
-        max(nights) AS nights
+        max(consecutive_runs) AS consecutive_runs
     FROM coverage
     WHERE outcome = 'failed' OR (outcome = 'gap' AND subject = '')
     GROUP BY account_id, region
@@ -22,8 +22,8 @@ SELECT
     cause,
     count(*) AS scopes,
     list({'account_id': account_id, 'account_name': account_name, 'region': region}
-        ORDER BY nights DESC, account_id, region)[1:3] AS examples,
-    max(nights) AS nights
+        ORDER BY consecutive_runs DESC, account_id, region)[1:3] AS examples,
+    max(consecutive_runs) AS consecutive_runs
 FROM blind
 GROUP BY ALL
 ORDER BY unread DESC, scopes DESC, cause, actions

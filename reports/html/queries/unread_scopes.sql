@@ -4,7 +4,7 @@ WITH failed AS (
 ),
 unread AS (
     SELECT
-        1 AS place,
+        1 AS sort_order,
         account_id,
         any_value(account_name) AS account_name,
         list_sort(list(region)) AS regions,
@@ -18,7 +18,7 @@ unread AS (
 ),
 unanswered AS (
     SELECT
-        2 AS place,
+        2 AS sort_order,
         CASE WHEN count(DISTINCT account_id) = 1 THEN any_value(account_id) END AS account_id,
         CASE WHEN count(DISTINCT account_id) = 1 THEN any_value(account_name) END AS account_name,
         list_sort(list(DISTINCT region)) AS regions,
@@ -32,5 +32,5 @@ unanswered AS (
 )
 SELECT *, count(*) OVER () AS total
 FROM (SELECT * FROM unread UNION ALL SELECT * FROM unanswered)
-ORDER BY place, answers DESC, account_id, cause
+ORDER BY sort_order, answers DESC, account_id, cause
 LIMIT $limit

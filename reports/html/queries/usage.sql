@@ -1,6 +1,6 @@
 -- What uses which key in one service, the kinds that ask for a look first.
 SELECT u.*, k.alias AS own_alias, count(*) OVER () AS total
-FROM key_usage AS u
+FROM resource_keys AS u
 LEFT JOIN keys AS k ON k.key_arn = u.key_arn
 WHERE u.service = $service
 ORDER BY

@@ -1,8 +1,8 @@
 -- Keys that came and went.
 INSERT INTO stage
 SELECT v.valid_from, v.account_id, v.region, v.key_arn, NULL, NULL, 'key_created', 'info', 'Key ',
-  CASE WHEN v.valid_from = k.first_run THEN ' was created.' ELSE ' is listed again.' END, true, NULL, NULL, NULL, NULL
-FROM ledger.key v
+  CASE WHEN v.valid_from = k.first_seen_run THEN ' was created.' ELSE ' is listed again.' END, true, NULL, NULL, NULL, NULL
+FROM internal.key v
 JOIN known_key k ON k.key_arn = v.key_arn
 WHERE v.valid_from > k.crawled_from AND v.valid_to IS DISTINCT FROM v.valid_from
   AND NOT EXISTS (
@@ -30,8 +30,8 @@ SELECT n.valid_from AS run_id, k.account_id, k.region, n.key_arn, o.state AS old
     {'name': 'custom key store', 'old': o.custom_key_store_id, 'new': n.custom_key_store_id},
     {'name': 'usage', 'old': o.key_usage, 'new': n.key_usage}
   ], lambda one: one.old IS DISTINCT FROM one.new) AS others
-FROM ledger.key_metadata n
-JOIN ledger.key_metadata o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+FROM internal.key_metadata n
+JOIN internal.key_metadata o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 JOIN known_key k ON k.key_arn = n.key_arn
 WHERE n.valid_to IS DISTINCT FROM n.valid_from;
 
@@ -73,7 +73,7 @@ WHERE len(others) > 0;
 -- Rotation.
 INSERT INTO stage
 SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL, 'rotation_changed',
-  CASE WHEN n.status = 'off' THEN 'medium' ELSE 'info' END,
+  CASE WHEN n.status = 'disabled' THEN 'medium' ELSE 'info' END,
   CASE WHEN n.status <> o.status THEN 'Automatic rotation of key ' ELSE 'The rotation period of key ' END,
   CASE
     WHEN n.status <> o.status AND n.status = 'not_applicable' THEN ' no longer applies.'
@@ -83,8 +83,8 @@ SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL, 'rotation_ch
   false,
   o.status || coalesce(', every ' || o.period_days || ' days', ''),
   n.status || coalesce(', every ' || n.period_days || ' days', ''), NULL, NULL
-FROM ledger.key_rotation n
-JOIN ledger.key_rotation o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+FROM internal.key_rotation n
+JOIN internal.key_rotation o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 JOIN known_key k ON k.key_arn = n.key_arn
 WHERE n.valid_to IS DISTINCT FROM n.valid_from
   AND (n.status <> o.status OR n.period_days IS DISTINCT FROM o.period_days);
@@ -97,13 +97,13 @@ SELECT n.valid_from, n.account_id, n.region, coalesce(n.target_key_arn, o.target
   'Alias ',
   CASE
     WHEN o.alias_arn IS NULL THEN ' was created' || coalesce(' for key ' || id_of(n.target_key_arn), '') || '.'
-    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no key') || ' to '
-      || coalesce('key ' || id_of(n.target_key_arn), 'no key') || '.'
+    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no_key') || ' to '
+      || coalesce('key ' || id_of(n.target_key_arn), 'no_key') || '.'
   END,
   false, o.target_key_arn, n.target_key_arn, NULL, NULL
-FROM ledger.alias n
+FROM internal.alias n
 JOIN first_crawl f ON f.account_id = n.account_id AND f.region = n.region
-LEFT JOIN ledger.alias o ON o.alias_arn = n.alias_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+LEFT JOIN internal.alias o ON o.alias_arn = n.alias_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > f.run_id
   AND CASE WHEN o.alias_arn IS NULL
     THEN NOT EXISTS (FROM key_begins b WHERE b.key_arn = n.target_key_arn AND b.run_id = n.valid_from)
@@ -115,10 +115,10 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > f.run_id
 INSERT INTO stage
 SELECT o.valid_to, o.account_id, o.region, o.target_key_arn, NULL, o.alias_name, 'alias_removed', 'medium', 'Alias ',
   coalesce(' of key ' || id_of(o.target_key_arn), '') || ' was removed.', false, o.target_key_arn, NULL, NULL, NULL
-FROM ledger.alias o
+FROM internal.alias o
 WHERE o.valid_to IS NOT NULL AND o.valid_to <> o.valid_from
   AND NOT EXISTS (
-    FROM ledger.alias n WHERE n.alias_arn = o.alias_arn AND n.valid_from = o.valid_to
+    FROM internal.alias n WHERE n.alias_arn = o.alias_arn AND n.valid_from = o.valid_to
       AND n.valid_to IS DISTINCT FROM n.valid_from
   )
   AND NOT EXISTS (FROM key_ends e WHERE e.key_arn = o.target_key_arn AND e.run_id = o.valid_to)

@@ -3,16 +3,16 @@ CREATE TEMP TABLE known_resource AS
 SELECT r.resource_arn, arg_max(r.resource_type, r.valid_from) AS resource_type, arg_max(r.name, r.valid_from) AS name,
   arg_max(r.account_id, r.valid_from) AS account_id, arg_max(r.region, r.valid_from) AS region,
   arg_max(f.run_id, r.valid_from) AS crawled_from
-FROM ledger.resource r
-LEFT JOIN first_crawl f ON f.account_id = r.account_id AND f.region = r.listed_in
+FROM internal.resource r
+LEFT JOIN first_crawl f ON f.account_id = r.account_id AND f.region = r.listing_region
 GROUP BY r.resource_arn;
 
 -- A newer program may list more types: what it then sees for the first time was not made that night.
 CREATE TEMP TABLE new_type AS
 SELECT t.resource_type, t.run_id
-FROM (SELECT resource_type, min(valid_from) AS run_id FROM ledger.resource GROUP BY resource_type) t
-JOIN ledger.run r ON r.run_id = t.run_id
-JOIN ledger.run b ON b.run_id = (SELECT max(run_id) FROM ledger.run x WHERE x.run_id < t.run_id)
+FROM (SELECT resource_type, min(valid_from) AS run_id FROM internal.resource GROUP BY resource_type) t
+JOIN internal.run r ON r.run_id = t.run_id
+JOIN internal.run b ON b.run_id = (SELECT max(run_id) FROM internal.run x WHERE x.run_id < t.run_id)
 WHERE r.version <> b.version;
 
 INSERT INTO stage
@@ -43,8 +43,8 @@ SELECT n.valid_from, n.account_id, n.region, NULL, n.resource_arn, n.name, 'meta
   END,
   true, concat_ws(', ', o.status, o.encryption, day(o.deletion_at)), concat_ws(', ', n.status, n.encryption, day(n.deletion_at)),
   NULL, NULL
-FROM ledger.resource n
-JOIN ledger.resource o ON o.resource_arn = n.resource_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
+FROM internal.resource n
+JOIN internal.resource o ON o.resource_arn = n.resource_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 WHERE n.valid_to IS DISTINCT FROM n.valid_from
   AND (
     n.encryption IS DISTINCT FROM o.encryption
@@ -60,8 +60,8 @@ SELECT n.valid_from, k.account_id, k.region, coalesce(n.key_arn, o.key_arn), n.r
   CASE WHEN n.key_class IN ('dangling', 'none') THEN 'high' ELSE 'medium' END,
   capital(noun(k.resource_type)) || ' ', NULL, false,
   coalesce(o.key_arn, o.key_class), coalesce(n.key_arn, n.key_class), o.key_arn, n.key_arn
-FROM ledger.key_usage n
-JOIN ledger.key_usage o ON o.resource_arn = n.resource_arn AND o.role = n.role AND o.position = n.position
+FROM internal.resource_key n
+JOIN internal.resource_key o ON o.resource_arn = n.resource_arn AND o.role = n.role AND o.position = n.position
   AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 JOIN known_resource k ON k.resource_arn = n.resource_arn
 WHERE n.valid_to IS DISTINCT FROM n.valid_from
@@ -90,9 +90,9 @@ SELECT n.valid_from, w.account_id, w.region, w.key_arn, w.resource_arn, w.name,
     ELSE 'Tag ' || n.tag_key || ' of ' END || w.noun,
   CASE WHEN o.tag_key IS NULL THEN '.' ELSE ' is now ' || n.tag_value || ' (was ' || o.tag_value || ').' END,
   false, o.tag_value, n.tag_value, NULL, NULL
-FROM ledger.tag n
+FROM internal.tag n
 JOIN tag_owner w ON w.arn = n.resource_arn
-LEFT JOIN ledger.tag o ON o.resource_arn = n.resource_arn AND o.tag_key = n.tag_key AND o.valid_to = n.valid_from
+LEFT JOIN internal.tag o ON o.resource_arn = n.resource_arn AND o.tag_key = n.tag_key AND o.valid_to = n.valid_from
   AND o.valid_from < n.valid_from
 WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > w.crawled_from
   AND NOT EXISTS (FROM owner_begins b WHERE b.key_arn = n.resource_arn AND b.run_id = n.valid_from)
@@ -102,11 +102,11 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > w.crawled_from
 INSERT INTO stage
 SELECT o.valid_to, w.account_id, w.region, w.key_arn, w.resource_arn, w.name, 'tag_removed', 'medium',
   'Tag ' || o.tag_key || '=' || o.tag_value || ' was removed from ' || w.noun, '.', false, o.tag_value, NULL, NULL, NULL
-FROM ledger.tag o
+FROM internal.tag o
 JOIN tag_owner w ON w.arn = o.resource_arn
 WHERE o.valid_to IS NOT NULL AND o.valid_to <> o.valid_from
   AND NOT EXISTS (
-    FROM ledger.tag n WHERE n.resource_arn = o.resource_arn AND n.tag_key = o.tag_key AND n.valid_from = o.valid_to
+    FROM internal.tag n WHERE n.resource_arn = o.resource_arn AND n.tag_key = o.tag_key AND n.valid_from = o.valid_to
       AND n.valid_to IS DISTINCT FROM n.valid_from
   )
   AND NOT EXISTS (FROM owner_ends e WHERE e.key_arn = o.resource_arn AND e.run_id = o.valid_to)

@@ -15,6 +15,6 @@
 --: message | What the run said of itself in the end.
 SELECT run_id, started_at, finished_at, status, version, caller_arn, partition, organization_id, management_account_id,
   accounts, scopes, calls, gaps, message
-FROM ledger.run
+FROM internal.run
 WHERE run_id <= as_of_run
 ORDER BY run_id

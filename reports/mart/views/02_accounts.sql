@@ -15,24 +15,24 @@ WITH outcome AS (
   SELECT account_id, bool_or(outcome IN ('complete', 'partial')) AS seen, bool_or(outcome = 'failed') AS failed,
     bool_or(outcome = 'partial') AS partial, bool_or(outcome = 'complete') AS complete,
     bool_or(outcome = 'suspended') AS suspended, bool_or(outcome = 'left') AS gone, bool_or(outcome = 'excluded') AS excluded
-  FROM ledger.scope_run
+  FROM internal.scope_coverage
   WHERE run_id = as_of_run
   GROUP BY account_id
 )
 SELECT a.account_id, a.name, a.email, a.state, a.ou_path, a.ou_ids, a.joined_at, a.is_management, a.selection,
   CASE
     WHEN o.account_id IS NULL THEN CASE WHEN a.selection IN ('excluded', 'suspended', 'left') THEN a.selection
-      ELSE 'not crawled' END
+      ELSE 'not_crawled' END
     WHEN o.failed THEN CASE WHEN o.seen THEN 'partial' ELSE 'failed' END
     WHEN o.partial THEN 'partial'
     WHEN o.complete THEN 'complete'
     WHEN o.suspended THEN 'suspended'
     WHEN o.gone THEN 'left'
     WHEN o.excluded THEN 'excluded'
-    ELSE 'not crawled'
+    ELSE 'not_crawled'
   END AS coverage,
   r.started_at AS since
-FROM ledger.account a
+FROM internal.account a
 LEFT JOIN outcome o USING (account_id)
-LEFT JOIN ledger.run r ON r.run_id = a.valid_from
-WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = a.valid_from
+WHERE internal.known(a.valid_from, a.valid_to, as_of_run)

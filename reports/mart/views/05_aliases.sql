@@ -11,7 +11,7 @@
 --: since | When this target was first seen.
 SELECT a.alias_arn, a.alias_name, a.account_id, c.name AS account_name, a.region, a.target_key_arn,
   a.target_key_arn IS NULL AS predefined, a.created_at, a.updated_at, r.started_at AS since
-FROM ledger.alias a
-LEFT JOIN ledger.account c ON c.account_id = a.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.run r ON r.run_id = a.valid_from
-WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
+FROM internal.alias a
+LEFT JOIN internal.account c ON c.account_id = a.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = a.valid_from
+WHERE internal.known(a.valid_from, a.valid_to, as_of_run)

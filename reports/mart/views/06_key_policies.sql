@@ -9,9 +9,9 @@
 --: since | When this policy was first seen on the key.
 SELECT p.key_arn, k.account_id, k.region, d.canonical AS policy, d.received, x.statements, x.readable,
   r.started_at AS since
-FROM ledger.key_policy p
-JOIN ledger.key k ON k.key_arn = p.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
-JOIN ledger.policy_document d USING (policy_hash)
-JOIN ledger.policy x USING (policy_hash)
-LEFT JOIN ledger.run r ON r.run_id = p.valid_from
-WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+FROM internal.key_policy p
+JOIN internal.key k ON k.key_arn = p.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
+JOIN internal.policy_document d USING (policy_hash)
+JOIN internal.policy x USING (policy_hash)
+LEFT JOIN internal.run r ON r.run_id = p.valid_from
+WHERE internal.known(p.valid_from, p.valid_to, as_of_run)

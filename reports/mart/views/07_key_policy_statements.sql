@@ -2,7 +2,7 @@
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: position | The statement's place in the policy, from 0.
+--: statement_index | The statement's place in the policy, from 0.
 --: sid | Its Sid.
 --: effect | Allow or Deny.
 --: principal_kind | Principal or NotPrincipal (everyone but the named).
@@ -13,10 +13,10 @@
 --: has_resource | Without Resource a key policy statement has no effect.
 --: conditions | The conditions, as JSON.
 --: since | When this policy was first seen on the key.
-SELECT p.key_arn, k.account_id, k.region, s.position, s.sid, s.effect, s.principal_kind, s.principals, s.actions,
+SELECT p.key_arn, k.account_id, k.region, s.statement_index, s.sid, s.effect, s.principal_kind, s.principals, s.actions,
   s.not_actions, s.resources, s.has_resource, s.conditions, r.started_at AS since
-FROM ledger.key_policy p
-JOIN ledger.key k ON k.key_arn = p.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
-JOIN ledger.policy_statement s USING (policy_hash)
-LEFT JOIN ledger.run r ON r.run_id = p.valid_from
-WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+FROM internal.key_policy p
+JOIN internal.key k ON k.key_arn = p.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
+JOIN internal.policy_statement s USING (policy_hash)
+LEFT JOIN internal.run r ON r.run_id = p.valid_from
+WHERE internal.known(p.valid_from, p.valid_to, as_of_run)

@@ -14,18 +14,18 @@
 --: condition_keys | The condition keys or grant constraints that narrow it.
 --: since | When this policy or grant was first seen.
 WITH organization AS (
-  SELECT account_id, any_value(name) AS name FROM ledger.account a
-  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
+  SELECT account_id, any_value(name) AS name FROM internal.account a
+  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
   GROUP BY account_id
 ), own AS (
-  SELECT organization_id FROM ledger.run WHERE run_id = as_of_run
+  SELECT organization_id FROM internal.run WHERE run_id = as_of_run
 ), written AS (
   SELECT p.key_arn, p.valid_from, 'policy' AS source, s.name AS source_id, s.effect, n.principal, n.type, n.account,
     n.organization, s.actions, s.condition_keys
-  FROM ledger.key_policy p
-  JOIN ledger.policy_principal n USING (policy_hash)
-  JOIN ledger.policy_statement s ON s.policy_hash = n.policy_hash AND s.position = n.position
-  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+  FROM internal.key_policy p
+  JOIN internal.policy_principal n USING (policy_hash)
+  JOIN internal.policy_statement s ON s.policy_hash = n.policy_hash AND s.statement_index = n.statement_index
+  WHERE internal.known(p.valid_from, p.valid_to, as_of_run)
   UNION ALL
   SELECT g.key_arn, g.valid_from, 'grant', g.grant_id, 'Allow',
     coalesce(g.grantee_service_principal, g.grantee_principal),
@@ -33,13 +33,13 @@ WITH organization AS (
     CASE WHEN g.grantee_service_principal IS NULL THEN n.account END, NULL,
     list_transform(CAST(CAST(g.operations AS JSON) AS VARCHAR[]), lambda operation: 'kms:' || operation),
     coalesce(json_keys(g.constraints), CAST([] AS VARCHAR[]))
-  FROM ledger.key_grant g
-  LEFT JOIN ledger.principal n ON n.principal = g.grantee_principal
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+  FROM internal.key_grant g
+  LEFT JOIN internal.principal_dim n ON n.principal = g.grantee_principal
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
 )
 SELECT w.key_arn, k.account_id, k.region, w.source, w.source_id, w.effect, w.principal,
   w.type AS principal_type, w.account AS principal_account,
-  ledger.party_of(w.type, w.account, w.organization, k.account_id, own.organization_id, o.account_id IS NOT NULL,
+  internal.party_of(w.type, w.account, w.organization, k.account_id, own.organization_id, o.account_id IS NOT NULL,
     y.account_id IS NOT NULL) AS party,
   CASE
     WHEN w.type = 'service' THEN w.principal
@@ -47,8 +47,8 @@ SELECT w.key_arn, k.account_id, k.region, w.source, w.source_id, w.effect, w.pri
   END AS party_name,
   w.actions, w.condition_keys, r.started_at AS since
 FROM written w
-JOIN ledger.key k ON k.key_arn = w.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
+JOIN internal.key k ON k.key_arn = w.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
 LEFT JOIN own ON true
 LEFT JOIN organization o ON o.account_id = w.account
-LEFT JOIN ledger.party y ON y.account_id = w.account
-LEFT JOIN ledger.run r ON r.run_id = w.valid_from
+LEFT JOIN internal.known_party y ON y.account_id = w.account
+LEFT JOIN internal.run r ON r.run_id = w.valid_from

@@ -25,9 +25,9 @@ SELECT g.key_arn, k.account_id, c.name AS account_name, k.region, g.grant_id, g.
     OR regexp_matches(coalesce(g.grantee_principal, ''), ':(role/aws-service-role/|assumed-role/(aws:|AWSServiceRole))')
     OR contains(coalesce(g.constraints, ''), '"aws:') AS for_service,
   g.constraints, g.created_at, r.started_at AS since
-FROM ledger.key_grant g
-JOIN ledger.key k ON k.key_arn = g.key_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
-LEFT JOIN ledger.principal n ON n.principal = g.grantee_principal
-LEFT JOIN ledger.account c ON c.account_id = k.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.run r ON r.run_id = g.valid_from
-WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+FROM internal.key_grant g
+JOIN internal.key k ON k.key_arn = g.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
+LEFT JOIN internal.principal_dim n ON n.principal = g.grantee_principal
+LEFT JOIN internal.account c ON c.account_id = k.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = g.valid_from
+WHERE internal.known(g.valid_from, g.valid_to, as_of_run)

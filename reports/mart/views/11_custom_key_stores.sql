@@ -11,5 +11,5 @@
 --: created_at | When it was created.
 SELECT s.account_id, s.region, s.store_id, s.name, s.store_type, s.connection_state, s.connection_error,
   s.cloud_hsm_cluster_id, s.xks_connectivity, s.created_at
-FROM ledger.custom_key_store s
-WHERE ledger.known(s.valid_from, s.valid_to, as_of_run)
+FROM internal.custom_key_store s
+WHERE internal.known(s.valid_from, s.valid_to, as_of_run)

@@ -1,4 +1,5 @@
 -- The grants that are not for AWS services (for_service of grants): those that somebody has to answer for.
+--! internal
 --! stored
 --! columns of grants
 --: resource_arn | The grant as a resource: its key's ARN, #grant/ and its id.

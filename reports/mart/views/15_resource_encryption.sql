@@ -6,18 +6,18 @@
 --: region | The resource's region.
 --: name | The resource's name.
 --: role | What the key does for it: storage, secret, default-encryption, logs; of databases also performance-insights, master-user-secret and activity-stream, where it has them or that is not known.
---: exempt | Why there is nothing of its own that could be encrypted, as a sentence; empty otherwise.
+--: not_applicable_reason | Why there is nothing of its own that could be encrypted, as a sentence; empty otherwise.
 --: encrypted | yes, no or unknown.
 --: encrypted_reason | The same as a sentence, with the key.
 --: customer_managed | Whether the customer manages the key: yes, no (none, a key of AWS, one that is gone) or unknown.
 --: customer_managed_reason | The same as a sentence, with the key.
 --: key_class | As in key_usage; empty when there is no answer.
 --: key_arn | The key; the first one where the role has several.
---: known | yes, or last known: the run could not see the resource again.
---: stale | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
+--: freshness | yes, or last known: the run could not see the resource again.
+--: stale_note | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
 WITH used AS (
   -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
-  SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason, u.position,
+  SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason, u.position,
     u.role = 'unknown' AS any_role, unnest(CASE
       WHEN u.role <> 'unknown' THEN [u.role]
       WHEN u.resource_type = 'AWS::S3::Bucket' THEN ['default-encryption']
@@ -26,7 +26,7 @@ WITH used AS (
       WHEN u.resource_type LIKE '%::DBInstance' OR u.resource_type LIKE '%::DBCluster'
         THEN ['storage', 'performance-insights', 'master-user-secret', 'activity-stream']
       ELSE ['storage'] END) AS role
-  FROM key_usage_as_of(as_of_run) u
+  FROM resource_keys_as_of(as_of_run) u
 ), several AS (
   -- Only these can have more than one row of a role: to number the rows of all resources costs much.
   SELECT DISTINCT resource_arn FROM used WHERE position <> 0 OR any_role
@@ -43,11 +43,11 @@ WITH used AS (
       WHEN 'AWS::CloudTrail::Trail' THEN 'logs' ELSE 'storage' END AS main_role
   FROM resources_as_of(as_of_run)
 ), answer AS (
-  SELECT s.*, s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
+  SELECT s.*, s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
   FROM resource s
   LEFT JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role = s.main_role
   UNION ALL
-  SELECT s.*, u.role, u.key_arn, u.key_alias, u.key_class, u.raw, u.reason
+  SELECT s.*, u.role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
   FROM resource s
   JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role <> s.main_role
 ), named AS (
@@ -71,48 +71,46 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
       THEN 'It is a member of cluster ' || (details ->> 'cluster') || ', whose storage it uses: the cluster is judged.'
     WHEN resource_type = 'AWS::ElastiCache::CacheCluster' AND (details ->> 'engine') = 'memcached'
       THEN 'Memcached clusters with nodes keep nothing at rest that could be encrypted.'
-  END AS exempt,
+  END AS not_applicable_reason,
   CASE
-    WHEN raw IS NULL AND encryption IS NULL AND coalesce(key_class, 'unknown') = 'unknown' THEN 'unknown'
-    WHEN raw IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'no'
-    WHEN raw IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-rds', 'sse-elasticache') THEN 'yes'
-    WHEN key_class IN ('customer', 'aws_managed', 'aws_owned', 'not_crawled', 'dangling') THEN 'yes'
-    ELSE 'unknown'
+    WHEN raw_value IS NULL AND encryption IS NULL AND coalesce(key_class, 'unknown') = 'unknown' THEN NULL
+    WHEN raw_value IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN false
+    WHEN raw_value IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-rds', 'sse-elasticache') THEN true
+    WHEN key_class IN ('customer', 'aws_managed', 'aws_owned', 'not_crawled', 'dangling') THEN true
   END AS encrypted,
   CASE
-    WHEN raw IS NULL AND encryption IS NULL AND key_class IS NULL
+    WHEN raw_value IS NULL AND encryption IS NULL AND key_class IS NULL
       THEN 'It is not known whether it is encrypted: the crawl has no answer for it.'
-    WHEN raw IS NULL AND encryption IS NULL AND key_class = 'unknown'
+    WHEN raw_value IS NULL AND encryption IS NULL AND key_class = 'unknown'
       THEN 'It is not known whether it is encrypted: ' || coalesce(reason, 'no reason was given') || '.'
-    WHEN raw IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'It is not encrypted at rest.'
+    WHEN raw_value IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'It is not encrypted at rest.'
     WHEN key_class = 'aws_owned' OR encryption = 'sse-rds' THEN 'It is encrypted with a key that AWS owns.'
     WHEN key_class = 'dangling'
-      THEN 'It is encrypted, with the key ' || coalesce(key_alias, key_arn, raw, '') || ' that no longer exists.'
+      THEN 'It is encrypted, with the key ' || coalesce(key_alias, key_arn, raw_value, '') || ' that no longer exists.'
     WHEN key_class IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-elasticache')
-      THEN 'It is encrypted with ' || coalesce(key_alias, key_arn, raw, 'a key of the service') || '.'
+      THEN 'It is encrypted with ' || coalesce(key_alias, key_arn, raw_value, 'a key of the service') || '.'
     ELSE 'What the service says of its encryption is not known to this rule: ' || coalesce(encryption, 'nothing') || '.'
   END AS encrypted_reason,
   CASE
-    WHEN key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'no'
-    WHEN key_class = 'customer' THEN 'yes'
-    ELSE 'unknown'
+    WHEN key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN false
+    WHEN key_class = 'customer' THEN true
   END AS customer_managed,
   CASE
     WHEN key_class IS NULL THEN 'The key of ' || purpose || ' is not known: the crawl has no answer for it.'
     WHEN key_class = 'unknown'
       THEN 'The key of ' || purpose || ' is not known: ' || coalesce(reason, 'no reason was given') || '.'
-    WHEN key_class = 'not_crawled' THEN 'The key ' || coalesce(key_arn, raw, 'of ' || purpose)
+    WHEN key_class = 'not_crawled' THEN 'The key ' || coalesce(key_arn, raw_value, 'of ' || purpose)
       || ' is in an account or region that was not crawled, so it is not known who manages it.'
     WHEN key_class = 'none' THEN 'It is not encrypted with a KMS key.'
     WHEN key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it' || coalesce(' (' || encryption || ')', '') || '.'
     WHEN key_class = 'aws_managed'
-      THEN 'The AWS managed key ' || coalesce(key_alias, raw, key_arn, 'of the service') || ' encrypts it.'
+      THEN 'The AWS managed key ' || coalesce(key_alias, raw_value, key_arn, 'of the service') || ' encrypts it.'
     WHEN key_class = 'dangling'
-      THEN 'The key ' || coalesce(key_alias, key_arn, raw, 'of ' || purpose) || ' no longer exists.'
+      THEN 'The key ' || coalesce(key_alias, key_arn, raw_value, 'of ' || purpose) || ' no longer exists.'
     WHEN key_class = 'customer'
-      THEN 'The customer managed key ' || coalesce(key_alias, key_arn, raw, '') || ' encrypts it.'
+      THEN 'The customer managed key ' || coalesce(key_alias, key_arn, raw_value, '') || ' encrypts it.'
     ELSE 'Its key is of class ' || key_class || ', which this rule does not know.'
   END AS customer_managed_reason,
-  key_class, key_arn, known,
-  CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS stale
+  key_class, key_arn, freshness,
+  CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS stale_note
 FROM named

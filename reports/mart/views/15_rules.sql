@@ -11,4 +11,4 @@
 --: terraform | The same with Terraform.
 --: parameters | Its parameters with their values, as JSON.
 SELECT rule_id, title, severity, family, frameworks, why, fix, console, cli, terraform, parameters
-FROM ledger.rule WHERE as_of_run IS NOT NULL
+FROM internal.rule WHERE as_of_run IS NOT NULL

@@ -6,16 +6,16 @@
 --: account_id | The account; empty where the rule names none.
 --: account_name | Its name.
 --: region | The region; empty where the rule names none.
---: pass | How many pass.
---: fail | How many fail, and no waiver accepts it.
+--: passed | How many pass.
+--: failed | How many fail, and no waiver accepts it.
 --: unknown | Of how many the rule cannot tell.
 --: not_applicable | To how many the rule does not apply.
 --: waived | How many a waiver accepts.
 --: since | When the run began that first counted so.
-SELECT f.rule_id, u.title, u.severity, u.family, f.account_id, c.name AS account_name, f.region, f.passed AS pass,
-  f.failed AS fail, f.unknown, f.not_applicable, f.waived, r.started_at AS since
-FROM ledger.rule_result f
-LEFT JOIN ledger.rule u ON u.rule_id = f.rule_id
-LEFT JOIN ledger.account c ON c.account_id = f.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.run r ON r.run_id = f.valid_from
-WHERE ledger.known(f.valid_from, f.valid_to, as_of_run)
+SELECT f.rule_id, u.title, u.severity, u.family, f.account_id, c.name AS account_name, f.region, f.passed,
+  f.failed, f.unknown, f.not_applicable, f.waived, r.started_at AS since
+FROM internal.rule_result f
+LEFT JOIN internal.rule u ON u.rule_id = f.rule_id
+LEFT JOIN internal.account c ON c.account_id = f.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = f.valid_from
+WHERE internal.known(f.valid_from, f.valid_to, as_of_run)

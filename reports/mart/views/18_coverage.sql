@@ -15,11 +15,11 @@
 --: message | AWS's message.
 --: since_run | The run since which it is so without a break.
 --: since | When that run began.
---: nights | How many runs it has been so.
+--: consecutive_runs | How many runs it has been so.
 WITH past AS (
-  SELECT account_id, region, run_id, outcome FROM ledger.scope_run WHERE run_id <= as_of_run
+  SELECT account_id, region, run_id, outcome FROM internal.scope_coverage WHERE run_id <= as_of_run
 ), latest AS (
-  SELECT * FROM ledger.scope_run WHERE run_id = as_of_run
+  SELECT * FROM internal.scope_coverage WHERE run_id = as_of_run
 ), broken AS (
   SELECT l.account_id, l.region, max(p.run_id) AS run_id
   FROM latest l JOIN past p ON p.account_id = l.account_id AND p.region = l.region AND p.outcome <> l.outcome
@@ -41,28 +41,28 @@ WITH past AS (
   SELECT n.account_id, n.region, NULL, NULL, NULL, NULL, n.selection, NULL,
     CASE n.selection WHEN 'excluded' THEN 'left out by the configuration' ELSE 'the region is not enabled in the account' END,
     NULL, NULL, n.valid_from
-  FROM ledger.account_region n
+  FROM internal.account_region n
   JOIN opened o ON o.account_id = n.account_id
   LEFT JOIN latest l ON l.account_id = n.account_id AND l.region = n.region
-  WHERE ledger.known(n.valid_from, n.valid_to, as_of_run) AND n.selection <> 'crawled' AND l.region IS NULL
+  WHERE internal.known(n.valid_from, n.valid_to, as_of_run) AND n.selection <> 'crawled' AND l.region IS NULL
   UNION ALL
   SELECT g.account_id, g.region, g.service, g.operation, g.action, g.subject, 'gap', g.cause, z.text, g.code,
     g.message, g.valid_from
-  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+  FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
   UNION ALL
   SELECT split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), 'kms', 'GetKeyLastUsage', u.action, u.key_arn, 'gap',
     u.cause, z.text, u.code, u.message, u.valid_from
-  FROM ledger.key_last_use_gap u LEFT JOIN ledger.cause z ON z.cause = u.cause
-  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
+  FROM internal.key_last_use_gap u LEFT JOIN internal.gap_cause z ON z.cause = u.cause
+  WHERE internal.known(u.valid_from, u.valid_to, as_of_run)
 ), counted AS (
-  SELECT run_id, started_at, row_number() OVER (ORDER BY run_id) AS nth FROM ledger.run
+  SELECT run_id, started_at, row_number() OVER (ORDER BY run_id) AS nth FROM internal.run
 )
 SELECT CAST(as_of_run AS INTEGER) AS run_id, e.account_id, c.name AS account_name, e.region, e.service, e.operation, e.action, e.subject,
   CASE WHEN e.service = 'kms' AND e.subject LIKE 'arn:%:key/%' THEN e.subject END AS key_arn,
   e.outcome, e.cause, e.cause_text, e.code, e.message, e.since_run, r.started_at AS since,
-  now_run.nth - r.nth + 1 AS nights
+  now_run.nth - r.nth + 1 AS consecutive_runs
 FROM every e
-LEFT JOIN ledger.account c ON c.account_id = e.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.account c ON c.account_id = e.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
 LEFT JOIN counted r ON r.run_id = e.since_run
 LEFT JOIN counted now_run ON now_run.run_id = as_of_run

@@ -1,4 +1,5 @@
 -- What each alias points at, those left out that AWS predefines for services and that point at nothing until they are used.
+--! internal
 --: alias_arn | The alias.
 --: alias_name | Its name, with the prefix alias/.
 --: account_id | Its account.
@@ -7,7 +8,7 @@
 --: target | exists; gone: a key that does not exist, since all keys of the account and region were listed; unknown: not in the inventory, but not all could be listed; none: it points at no key.
 --: key_state | The state of that key: Enabled, Disabled ...; empty when it is not known.
 --: deletion_date | When that key will be deleted.
-WITH place AS (
+WITH account_region AS (
   SELECT account_id, region FROM coverage_as_of(as_of_run)
   WHERE operation IS NULL AND outcome IN ('complete', 'partial')
   EXCEPT
@@ -24,5 +25,5 @@ SELECT a.alias_arn, a.alias_name, a.account_id, a.region, a.target_key_arn,
   k.state AS key_state, k.deletion_date
 FROM aliases_as_of(as_of_run) a
 LEFT JOIN keys_as_of(as_of_run) k ON k.key_arn = a.target_key_arn
-LEFT JOIN place p ON p.account_id = a.account_id AND p.region = a.region
+LEFT JOIN account_region p ON p.account_id = a.account_id AND p.region = a.region
 WHERE NOT starts_with(a.alias_name, 'alias/aws/')

@@ -1,10 +1,11 @@
 -- What is not known of each key: what of it was refused, and which answers about resources that may use it are missing.
+--! internal
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: refused | The actions that were refused for the key, last use aside, in one text; empty when none was.
+--: denied_actions | The actions that were refused for the key, last use aside, in one text; empty when none was.
 --: last_known | Whether the key itself could not be seen again, so that its state is the last known one; else only parts of it are missing.
---: resources_refused | The actions without whose answers more resources of its account and region may use it than are known.
+--: denied_resource_actions | The actions without whose answers more resources of its account and region may use it than are known.
 WITH missing AS (
   -- Resources of other accounts count where they are known: a gap somewhere in an organization would otherwise leave every
   -- key open.
@@ -17,10 +18,10 @@ WITH missing AS (
   GROUP BY ALL
 )
 SELECT k.key_arn, k.account_id, k.region,
-  CASE WHEN len(k.unknown) > 0 THEN array_to_string(k.unknown, ', ') END AS refused,
-  k.known <> 'yes' AND (len(k.unknown) = 0 OR list_contains(k.unknown, 'kms:DescribeKey')) AS last_known,
+  CASE WHEN len(k.denied_actions) > 0 THEN array_to_string(k.denied_actions, ', ') END AS denied_actions,
+  k.freshness <> 'current' AND (len(k.denied_actions) = 0 OR list_contains(k.denied_actions, 'kms:DescribeKey')) AS last_known,
   list_sort(list_distinct(list_concat(coalesce(here.actions, CAST([] AS VARCHAR[])),
-    coalesce(everywhere.actions, CAST([] AS VARCHAR[]))))) AS resources_refused
+    coalesce(everywhere.actions, CAST([] AS VARCHAR[]))))) AS denied_resource_actions
 FROM keys_as_of(as_of_run) k
 LEFT JOIN missing here ON here.account_id = k.account_id AND here.region = k.region
 LEFT JOIN missing everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'

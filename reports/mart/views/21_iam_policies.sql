@@ -11,35 +11,35 @@
 --: readable | Whether every part of it could be read; empty when it is not known.
 WITH owner AS (
   SELECT arn AS principal_arn, account_id, arn AS owner_arn, NULL AS group_arn
-  FROM ledger.iam_principal p
-  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+  FROM internal.iam_principal p
+  WHERE internal.known(p.valid_from, p.valid_to, as_of_run)
   UNION ALL
   SELECT m.user_arn, m.account_id, g.arn, g.arn
-  FROM ledger.iam_membership m
-  JOIN ledger.iam_group g ON g.account_id = m.account_id AND g.name = m.group_name
-    AND ledger.known(g.valid_from, g.valid_to, as_of_run)
-  WHERE ledger.known(m.valid_from, m.valid_to, as_of_run)
+  FROM internal.iam_membership m
+  JOIN internal.iam_group g ON g.account_id = m.account_id AND g.name = m.group_name
+    AND internal.known(g.valid_from, g.valid_to, as_of_run)
+  WHERE internal.known(m.valid_from, m.valid_to, as_of_run)
 ), managed AS (
   SELECT o.principal_arn, o.account_id, 'attached' AS source, o.group_arn, a.policy_arn
   FROM owner o
-  JOIN ledger.iam_attachment a ON a.owner_arn = o.owner_arn AND ledger.known(a.valid_from, a.valid_to, as_of_run)
+  JOIN internal.iam_attachment a ON a.owner_arn = o.owner_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
   UNION ALL
   SELECT p.arn, p.account_id, 'boundary', NULL, p.permissions_boundary_arn
-  FROM ledger.iam_principal p
-  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run) AND p.permissions_boundary_arn IS NOT NULL
+  FROM internal.iam_principal p
+  WHERE internal.known(p.valid_from, p.valid_to, as_of_run) AND p.permissions_boundary_arn IS NOT NULL
 ), every AS (
   SELECT m.principal_arn, m.account_id, m.source, m.group_arn, m.policy_arn,
     coalesce(v.name, regexp_extract(m.policy_arn, '[^/]*$')) AS policy_name, v.default_version, v.policy_hash
   FROM managed m
-  LEFT JOIN ledger.iam_managed_policy v ON v.policy_arn = m.policy_arn
-    AND ledger.known(v.valid_from, v.valid_to, as_of_run)
+  LEFT JOIN internal.iam_managed_policy v ON v.policy_arn = m.policy_arn
+    AND internal.known(v.valid_from, v.valid_to, as_of_run)
   UNION ALL
   SELECT o.principal_arn, o.account_id, 'inline', o.group_arn, NULL, i.name, NULL, i.policy_hash
   FROM owner o
-  JOIN ledger.iam_inline_policy i ON i.owner_arn = o.owner_arn AND ledger.known(i.valid_from, i.valid_to, as_of_run)
+  JOIN internal.iam_inline_policy i ON i.owner_arn = o.owner_arn AND internal.known(i.valid_from, i.valid_to, as_of_run)
 )
 SELECT e.principal_arn, e.account_id, e.source, e.group_arn, e.policy_arn, e.policy_name, e.default_version,
   d.canonical AS policy, d.received, x.readable
 FROM every e
-LEFT JOIN ledger.policy_document d ON d.policy_hash = e.policy_hash
-LEFT JOIN ledger.policy x ON x.policy_hash = e.policy_hash
+LEFT JOIN internal.policy_document d ON d.policy_hash = e.policy_hash
+LEFT JOIN internal.policy x ON x.policy_hash = e.policy_hash

@@ -21,30 +21,30 @@
 --: kms_excluded | Whether it selects management events, but none of KMS; empty when not known.
 --: kms_network_events | Whether it selects KMS's calls through VPC endpoints (network activity); empty when not known.
 --: selectors | The event selectors as JSON; empty when they are not known.
---: known | yes; last known: the run could not see it again; or in part: something was never told.
+--: freshness | yes; last known: the run could not see it again; or in part: something was never told.
 --: reason | Why it is not known, in words.
 --: since | When it was first seen as it is.
 WITH confirmed AS (
-  SELECT account_id, region FROM ledger.scope_run
+  SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
 ), missing AS (
-  SELECT account_id, region, coalesce(reason, 'the region is ' || outcome) AS reason FROM ledger.scope_run
+  SELECT account_id, region, coalesce(reason, 'the region is ' || outcome) AS reason FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome NOT IN ('complete', 'partial')
-), refused AS (
+), denied AS (
   SELECT g.account_id, g.region, g.subject,
     string_agg(g.operation || ': ' || coalesce(z.text, g.cause), '; ' ORDER BY g.operation) AS reason
-  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail'
+  FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail'
   GROUP BY g.account_id, g.region, g.subject
 ), own AS (
   SELECT trail_arn, account_id, name, home_region, is_multi_region, is_organization, log_validation, kms_key, bucket,
     has_custom_selectors, global_events, log_group, false AS elsewhere, valid_from
-  FROM ledger.trail t
-  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run)
+  FROM internal.trail t
+  WHERE internal.known(t.valid_from, t.valid_to, as_of_run)
 ), seen AS (
   SELECT s.trail_arn, max_by(s, (s.valid_from, s.account_id, s.region)) AS shadow, min(s.valid_from) AS valid_from
-  FROM ledger.trail_shadow s
-  WHERE ledger.known(s.valid_from, s.valid_to, as_of_run)
+  FROM internal.shadow_trail s
+  WHERE internal.known(s.valid_from, s.valid_to, as_of_run)
   GROUP BY s.trail_arn
 ), every AS (
   FROM own
@@ -55,20 +55,20 @@ WITH confirmed AS (
   FROM seen n
   WHERE n.trail_arn NOT IN (SELECT trail_arn FROM own)
 ), used AS (
-  SELECT resource_arn, any_value(key_arn) AS key_arn FROM ledger.key_usage u
-  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
+  SELECT resource_arn, any_value(key_arn) AS key_arn FROM internal.resource_key u
+  WHERE internal.known(u.valid_from, u.valid_to, as_of_run)
   GROUP BY resource_arn
-), told AS (
+), reported AS (
   SELECT t.*, s.logging, s.stopped_at, s.delivery_error, e.selectors,
     -- Without selectors of its own a trail has the default: the management events of every service.
     x.kms_events IS NULL AND t.has_custom_selectors IS FALSE AS by_default,
     x.management_events, x.kms_events, x.kms_network_events, x.selectors_reason,
     s.trail_arn IS NOT NULL AS status_known
   FROM every t
-  LEFT JOIN ledger.trail_status s ON s.trail_arn = t.trail_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
-  LEFT JOIN ledger.trail_selector e ON e.trail_arn = t.trail_arn AND ledger.known(e.valid_from, e.valid_to, as_of_run)
-  LEFT JOIN ledger.event_selector x ON x.selectors = e.selectors
-), judged AS (
+  LEFT JOIN internal.trail_status s ON s.trail_arn = t.trail_arn AND internal.known(s.valid_from, s.valid_to, as_of_run)
+  LEFT JOIN internal.trail_selector e ON e.trail_arn = t.trail_arn AND internal.known(e.valid_from, e.valid_to, as_of_run)
+  LEFT JOIN internal.event_selector x ON x.selectors = e.selectors
+), evaluated AS (
   SELECT t.* REPLACE (
       CASE WHEN by_default THEN 'all' ELSE management_events END AS management_events,
       CASE WHEN by_default THEN 'all' ELSE kms_events END AS kms_events,
@@ -77,11 +77,11 @@ WITH confirmed AS (
       CASE WHEN t.elsewhere THEN 'only seen from other accounts or regions: its own account does not show it'
         WHEN f.account_id IS NULL AND m.reason IS NULL THEN 'its home region was not read in this run' END) AS reason,
     f.account_id IS NOT NULL AND p.subject IS NULL AND l.subject IS NULL AS seen_again
-  FROM told t
+  FROM reported t
   LEFT JOIN confirmed f ON f.account_id = t.account_id AND f.region = t.home_region
   LEFT JOIN missing m ON m.account_id = t.account_id AND m.region = t.home_region
-  LEFT JOIN refused p ON p.subject = t.trail_arn AND p.account_id = t.account_id
-  LEFT JOIN refused l ON l.subject = '' AND l.account_id = t.account_id AND l.region = t.home_region
+  LEFT JOIN denied p ON p.subject = t.trail_arn AND p.account_id = t.account_id
+  LEFT JOIN denied l ON l.subject = '' AND l.account_id = t.account_id AND l.region = t.home_region
 )
 SELECT t.trail_arn, t.name, t.account_id, c.name AS account_name, t.home_region, t.is_multi_region, t.is_organization,
   t.logging, t.stopped_at, t.delivery_error, t.log_validation, t.kms_key,
@@ -91,13 +91,13 @@ SELECT t.trail_arn, t.name, t.account_id, c.name AS account_name, t.home_region,
     THEN t.kms_events = 'none' AND t.management_events <> 'none' END AS kms_excluded,
   t.kms_network_events, t.selectors,
   CASE
-    WHEN t.elsewhere OR t.kms_events IS NULL OR t.logging IS NULL THEN 'in part'
-    WHEN NOT t.seen_again THEN 'last known'
-    ELSE 'yes'
-  END AS known,
+    WHEN t.elsewhere OR t.kms_events IS NULL OR t.logging IS NULL THEN 'partial'
+    WHEN NOT t.seen_again THEN 'stale'
+    ELSE 'current'
+  END AS freshness,
   CASE WHEN t.elsewhere OR t.kms_events IS NULL OR t.logging IS NULL OR NOT t.seen_again THEN nullif(t.reason, '') END AS reason,
   r.started_at AS since
-FROM judged t
+FROM evaluated t
 LEFT JOIN used u ON u.resource_arn = t.trail_arn
-LEFT JOIN ledger.account c ON c.account_id = t.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.run r ON r.run_id = t.valid_from
+LEFT JOIN internal.account c ON c.account_id = t.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = t.valid_from

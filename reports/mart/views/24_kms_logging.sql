@@ -5,32 +5,32 @@
 --: region | The region.
 --: kms_events | Which events of KMS the trails that are switched on record: all; write, so not the use of keys; read; some; none; empty when that is not known.
 --: trails | The trails that record events of KMS there.
---: others | The trails that are there, but are switched off or leave KMS out, or of which that is not known.
+--: other_trails | The trails that are there, but are switched off or leave KMS out, or of which that is not known.
 --: reason | What decides, in words.
---: known | yes; last known: the run could not list the trails again; or no: they were never listed.
-WITH places AS (
-  SELECT account_id, region, outcome IN ('complete', 'partial') AND reason IS NULL AS confirmed FROM ledger.scope_run
+--: freshness | yes; last known: the run could not list the trails again; or no: they were never listed.
+WITH account_regions AS (
+  SELECT account_id, region, outcome IN ('complete', 'partial') AND reason IS NULL AS confirmed FROM internal.scope_coverage
   WHERE run_id = as_of_run AND region NOT IN ('global', 'organization', '*')
-), refused AS (
+), denied AS (
   SELECT g.account_id, g.region, any_value(coalesce(z.text, g.cause)) AS reason
-  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail' AND g.operation = 'DescribeTrails'
+  FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail' AND g.operation = 'DescribeTrails'
   GROUP BY g.account_id, g.region
 ), listed AS (
   SELECT p.account_id, p.region, p.confirmed, l.account_id IS NOT NULL AS listed, g.reason,
     l.account_id IS NOT NULL AND g.account_id IS NULL AS sure
-  FROM places p
-  LEFT JOIN ledger.trail_listing l ON l.account_id = p.account_id AND l.region = p.region
-    AND ledger.known(l.valid_from, l.valid_to, as_of_run)
-  LEFT JOIN refused g ON g.account_id = p.account_id AND g.region = p.region
+  FROM account_regions p
+  LEFT JOIN internal.trail_scan l ON l.account_id = p.account_id AND l.region = p.region
+    AND internal.known(l.valid_from, l.valid_to, as_of_run)
+  LEFT JOIN denied g ON g.account_id = p.account_id AND g.region = p.region
 ), known_trails AS (
   FROM trails_as_of(as_of_run)
 ), seen AS (
-  SELECT account_id, region, trail_arn FROM ledger.trail_shadow s
-  WHERE ledger.known(s.valid_from, s.valid_to, as_of_run)
+  SELECT account_id, region, trail_arn FROM internal.shadow_trail s
+  WHERE internal.known(s.valid_from, s.valid_to, as_of_run)
   UNION
-  SELECT account_id, region, trail_arn FROM ledger.trail t
-  WHERE ledger.known(t.valid_from, t.valid_to, as_of_run)
+  SELECT account_id, region, trail_arn FROM internal.trail t
+  WHERE internal.known(t.valid_from, t.valid_to, as_of_run)
   UNION
   -- What a region cannot tell itself, others may: a trail of all regions records it, and so does an organization's.
   SELECT l.account_id, l.region, t.trail_arn
@@ -40,11 +40,11 @@ WITH places AS (
   UNION
   SELECT l.account_id, l.region, t.trail_arn
   FROM listed l
-  JOIN ledger.account a ON a.account_id = l.account_id AND ledger.known(a.valid_from, a.valid_to, as_of_run)
+  JOIN internal.account a ON a.account_id = l.account_id AND internal.known(a.valid_from, a.valid_to, as_of_run)
     AND a.ou_ids IS NOT NULL AND a.state <> 'LEFT'
   JOIN known_trails t ON t.is_organization AND (t.is_multi_region OR t.home_region = l.region)
   WHERE NOT l.sure
-), judged AS (
+), evaluated AS (
   SELECT n.account_id, n.region, t.trail_arn, t.name, t.kms_events, t.logging, t.reason,
     t.logging AND t.kms_events IN ('all', 'read') AS reading,
     t.logging AND t.kms_events IN ('all', 'write') AS writing,
@@ -57,15 +57,15 @@ WITH places AS (
   SELECT account_id, region, bool_or(reading IS TRUE) AS reading, bool_or(writing IS TRUE) AS writing,
     bool_or(partly IS TRUE) AS partly, bool_or(unsure) AS unsure,
     coalesce(list(trail_arn ORDER BY trail_arn) FILTER (reading OR writing OR partly), CAST([] AS VARCHAR[])) AS trails,
-    coalesce(list(trail_arn ORDER BY trail_arn) FILTER ((reading OR writing OR partly) IS NOT TRUE), CAST([] AS VARCHAR[])) AS others,
+    coalesce(list(trail_arn ORDER BY trail_arn) FILTER ((reading OR writing OR partly) IS NOT TRUE), CAST([] AS VARCHAR[])) AS other_trails,
     string_agg(name, ', ' ORDER BY name) FILTER (reading OR writing OR partly) AS names,
     string_agg(name || ' is switched off', ', ' ORDER BY name) FILTER (logging IS FALSE) AS off,
     string_agg(name || ' leaves KMS out', ', ' ORDER BY name) FILTER (kms_events = 'none') AS without,
     string_agg(DISTINCT name || ': ' || coalesce(reason, 'not told'), '; ') FILTER (unsure) AS doubts
-  FROM judged
+  FROM evaluated
   GROUP BY account_id, region
 ), decided AS (
-  SELECT l.*, coalesce(s.trails, CAST([] AS VARCHAR[])) AS trails, coalesce(s.others, CAST([] AS VARCHAR[])) AS others,
+  SELECT l.*, coalesce(s.trails, CAST([] AS VARCHAR[])) AS trails, coalesce(s.other_trails, CAST([] AS VARCHAR[])) AS other_trails,
     s.names, s.off, s.without, s.doubts,
     CASE
       WHEN s.reading AND s.writing THEN 'all'
@@ -78,7 +78,7 @@ WITH places AS (
   FROM listed l
   LEFT JOIN summed s ON s.account_id = l.account_id AND s.region = l.region
 )
-SELECT d.account_id, c.name AS account_name, d.region, d.kms_events, d.trails, d.others,
+SELECT d.account_id, c.name AS account_name, d.region, d.kms_events, d.trails, d.other_trails,
   CASE
     WHEN d.kms_events = 'all' THEN 'The calls of KMS are recorded by ' || d.names
     WHEN d.kms_events = 'write' THEN 'Only changes of keys are recorded, not their use, by ' || d.names
@@ -89,6 +89,6 @@ SELECT d.account_id, c.name AS account_name, d.region, d.kms_events, d.trails, d
     WHEN d.listed THEN d.doubts
     ELSE 'The trails were never listed there' || coalesce(': ' || d.reason, '')
   END AS reason,
-  CASE WHEN NOT d.listed THEN 'no' WHEN d.confirmed AND d.sure THEN 'yes' ELSE 'last known' END AS known
+  CASE WHEN NOT d.listed THEN 'none' WHEN d.confirmed AND d.sure THEN 'current' ELSE 'stale' END AS freshness
 FROM decided d
-LEFT JOIN ledger.account c ON c.account_id = d.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.account c ON c.account_id = d.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)

@@ -1,27 +1,28 @@
 -- Which IAM policies of accounts open all keys at once, and to what; the policies that AWS keeps are left out. Key policies decide whether they leave it to IAM.
+--! internal
 --: account_id | The account.
 --: policy_id | The managed policy's ARN; for an inline policy the ARN of its user, role or group, #inline/ and its name; empty in the row of an account whose policies are not known.
---: kind | managed or inline.
+--: policy_type | managed or inline.
 --: policy_name | The policy's name.
 --: owner_arn | The user, role or group whose part an inline policy is; empty for a managed one.
 --: operations | The operations that it allows on every key, less those that it denies there without a condition; empty (NULL) where a part of it cannot be read.
---: decryption | Whether it allows decryption (Decrypt or ReEncryptFrom) on all keys, conditions aside: yes, no or unknown.
+--: allows_decryption | Whether it allows decryption (Decrypt or ReEncryptFrom) on all keys, conditions aside: yes, no or unknown.
 --: decryption_reason | The same as a sentence, with the condition keys that narrow it.
---: everything | Whether it allows use and administration on all keys, up to deleting them, conditions aside: yes, no or unknown.
+--: allows_everything | Whether it allows use and administration on all keys, up to deleting them, conditions aside: yes, no or unknown.
 --: everything_reason | The same as a sentence, with the condition keys that narrow it.
---: known | yes, or last known: the account's IAM could not be read again; else how far it is known, see iam_accounts.
+--: freshness | yes, or last known: the account's IAM could not be read again; else how far it is known, see iam_accounts.
 WITH statement AS (
   SELECT *,
-    inverted OR len(list_filter(resources, lambda one: regexp_full_match(one,
+    not_resource OR len(list_filter(resources, lambda one: regexp_full_match(one,
       '[*]+|arn:[^:]+:[*]+|arn:[^:]+:(kms|[*]):[*]+|arn:[^:]+:(kms|[*]):[^:]*:[*]+|arn:[^:]+:(kms|[*]):[^:]*:[^:]*:([*]+|k[*]+|key[*]+|key/[*]+)'))) > 0 AS every_key,
     ['kms:Decrypt', 'kms:ReEncryptFrom'] AS decrypting,
     ['kms:Decrypt', 'kms:Encrypt', 'kms:CreateGrant', 'kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion',
       'kms:DisableKey'] AS complete
-  FROM iam_key_statements_as_of(as_of_run)
+  FROM internal.iam_key_statements_as_of(as_of_run)
 ), denied AS (
   SELECT policy_id, flatten(list(operations)) AS operations
   FROM statement
-  WHERE NOT allow AND every_key AND broken IS NULL AND len(condition_keys) = 0
+  WHERE NOT allow AND every_key AND parse_error IS NULL AND len(condition_keys) = 0
   GROUP BY policy_id
 ), opening AS (
   SELECT s.policy_id, s.account_id, s.operations, s.condition_keys,
@@ -29,7 +30,7 @@ WITH statement AS (
     list_has_any(s.operations, s.decrypting) AS decrypts, list_has_any(s.operations, s.complete) AS uses
   FROM statement s
   LEFT JOIN denied d ON d.policy_id = s.policy_id
-  WHERE s.allow AND s.every_key AND s.broken IS NULL
+  WHERE s.allow AND s.every_key AND s.parse_error IS NULL
 ), opened AS (
   SELECT policy_id, account_id, list_sort(list_distinct(flatten(list(left_over)))) AS operations,
     list_sort(list_distinct(flatten(list(condition_keys) FILTER (decrypts)))) AS decryption_conditions,
@@ -37,8 +38,8 @@ WITH statement AS (
   FROM opening
   GROUP BY policy_id, account_id
 ), policy AS (
-  SELECT s.policy_id, s.account_id, any_value(s.kind) AS kind, any_value(s.policy_name) AS policy_name,
-    any_value(s.owner_arn) AS owner_arn, min(s.broken) AS broken, any_value(s.decrypting) AS decrypting,
+  SELECT s.policy_id, s.account_id, any_value(s.policy_type) AS policy_type, any_value(s.policy_name) AS policy_name,
+    any_value(s.owner_arn) AS owner_arn, min(s.parse_error) AS parse_error, any_value(s.decrypting) AS decrypting,
     any_value(s.complete) AS complete
   FROM statement s
   GROUP BY s.policy_id, s.account_id
@@ -48,7 +49,7 @@ WITH statement AS (
     list_has_all(coalesce(o.operations, CAST([] AS VARCHAR[])), p.complete) AS everything,
     'Policy ' || p.policy_name || coalesce(' of ' || regexp_extract(p.owner_arn, '[^:]*$'), '') || ' allows ' AS allows,
     'Policy ' || p.policy_name || ' does not allow ' AS allows_not,
-    'It is not known what policy ' || p.policy_name || ' allows: ' || p.broken || '.' AS unclear,
+    'It is not known what policy ' || p.policy_name || ' allows: ' || p.parse_error || '.' AS unclear,
     CASE WHEN len(o.decryption_conditions) > 0 THEN ', under conditions on '
       || array_to_string(o.decryption_conditions, ', ') || ' that are not judged' ELSE '' END AS decryption_narrowed,
     CASE WHEN len(o.everything_conditions) > 0 THEN ', under conditions on '
@@ -56,22 +57,22 @@ WITH statement AS (
   FROM policy p
   LEFT JOIN opened o ON o.policy_id = p.policy_id AND o.account_id = p.account_id
 )
-SELECT w.account_id, w.policy_id, w.kind, w.policy_name, w.owner_arn,
-  CASE WHEN w.broken IS NULL THEN w.operations END AS operations,
-  CASE WHEN w.decryption THEN 'yes' WHEN w.broken IS NULL THEN 'no' ELSE 'unknown' END AS decryption,
+SELECT w.account_id, w.policy_id, w.policy_type, w.policy_name, w.owner_arn,
+  CASE WHEN w.parse_error IS NULL THEN w.operations END AS operations,
+  CASE WHEN w.decryption THEN true WHEN w.parse_error IS NULL THEN false END AS allows_decryption,
   CASE WHEN w.decryption THEN w.allows || 'decryption on all keys' || w.decryption_narrowed || '.'
     ELSE coalesce(w.unclear, w.allows_not || 'decryption on all keys.') END AS decryption_reason,
-  CASE WHEN w.everything THEN 'yes' WHEN w.broken IS NULL THEN 'no' ELSE 'unknown' END AS everything,
+  CASE WHEN w.everything THEN true WHEN w.parse_error IS NULL THEN false END AS allows_everything,
   CASE WHEN w.everything THEN w.allows || 'everything on all keys' || w.everything_narrowed || '.'
     ELSE coalesce(w.unclear, w.allows_not || 'everything on all keys.') END AS everything_reason,
-  coalesce(i.known, 'no') AS known
+  coalesce(i.freshness, 'none') AS freshness
 FROM weighed w
 LEFT JOIN iam_accounts_as_of(as_of_run) i ON i.account_id = w.account_id
 UNION ALL
-SELECT i.account_id, NULL, NULL, NULL, NULL, NULL, 'unknown', n.reason, 'unknown', n.reason, i.known
+SELECT i.account_id, NULL, NULL, NULL, NULL, NULL, NULL, n.reason, NULL, n.reason, i.freshness
 FROM iam_accounts_as_of(as_of_run) i
 JOIN accounts_as_of(as_of_run) a ON a.account_id = i.account_id
 CROSS JOIN LATERAL (
   SELECT 'The IAM policies of the account are not known' || coalesce(': ' || i.reason, '') || '.' AS reason
 ) n
-WHERE i.known IN ('no', 'in part') AND a.coverage NOT IN ('excluded', 'suspended', 'left')
+WHERE i.freshness IN ('none', 'partial') AND a.coverage NOT IN ('excluded', 'suspended', 'left')

@@ -1,74 +1,75 @@
 -- The ways to keys, one row a way, without their texts: what key_access is made of and answers faster for all keys at once.
+--! internal
 --! stored
 --: key_arn | The key.
 --: path | policy, grant or iam.
---: via | The statement's Sid or # and its position (from 0); the grant's id; empty when it is not known.
---: position | The statement's position in the policy, from 0.
+--: source_id | The statement's Sid or # and its position (from 0); the grant's id; empty when it is not known.
+--: statement_index | The statement's position in the policy, from 0.
 --: principal | Who: as the policy or grant writes it; * for everyone that its conditions let in.
 --: principal_account | The account of who.
 --: access | How who stands to the key's owner; see key_access.
 --: party | The name of a known party, or of an account of ours.
 --: analysis_id | Of the analysis that found this way; empty for what could not be judged.
---: n | The number of the verdict in that analysis.
+--: ordinal | The number of the verdict in that analysis.
 --: constraints | A grant's constraints as JSON.
 --: reason | Why it could not be judged.
---: other_paths | Other ways (via) by which the same principal can do some of the same, at most 8 of a kind.
+--: alternative_paths | Other ways (via) by which the same principal can do some of the same, at most 8 of a kind.
 --: since_run | The run since which this principal has had access, through any version of the policy and any grant.
 WITH own AS (
-  SELECT account_id, any_value(name) AS name FROM ledger.account a
-  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
+  SELECT account_id, any_value(name) AS name FROM internal.account a
+  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
   GROUP BY account_id
 ), named AS (
   SELECT operations, unnest(CAST(CAST(operations AS JSON) AS VARCHAR[])) AS operation
-  FROM (SELECT DISTINCT operations FROM ledger.access_verdict) AS written
+  FROM (SELECT DISTINCT operations FROM internal.access_verdict) AS written
 ), numbered AS (
   -- Sets of operations are compared for millions of ways: as bits. There are some fifty; further ones share the last bit.
-  SELECT operation, least(row_number() OVER (ORDER BY operation) - 1, 62) AS place
+  SELECT operation, least(row_number() OVER (ORDER BY operation) - 1, 62) AS bit
   FROM (SELECT DISTINCT operation FROM named) AS every
 ), masked AS (
-  SELECT n.operations, bit_or(CAST(1 AS BIGINT) << CAST(b.place AS BIGINT)) AS mask
+  SELECT n.operations, bit_or(CAST(1 AS BIGINT) << CAST(b.bit AS BIGINT)) AS mask
   FROM named n
   JOIN numbered b ON b.operation = n.operation
   GROUP BY n.operations
 ), verdict AS (
-  SELECT v.analysis_id, v.n, v.access, v.principal, v.principal_account, v.via, v.position, v.reason,
+  SELECT v.analysis_id, v.ordinal, v.access, v.principal, v.principal_account, v.source_id, v.statement_index, v.reason,
     coalesce(m.mask, 0) AS mask
-  FROM ledger.access_verdict v
+  FROM internal.access_verdict v
   LEFT JOIN masked m ON m.operations = v.operations
 ), present AS (
   SELECT k.key_arn, k.account_id, m.manager, m.key_spec, m.key_usage, a.analysis_id, k.valid_from
-  FROM ledger.key k
-  LEFT JOIN ledger.key_metadata m ON m.key_arn = k.key_arn AND ledger.known(m.valid_from, m.valid_to, as_of_run)
-  LEFT JOIN ledger.key_analysis a ON a.key_arn = k.key_arn AND ledger.known(a.valid_from, a.valid_to, as_of_run)
-  WHERE ledger.known(k.valid_from, k.valid_to, as_of_run)
+  FROM internal.key k
+  LEFT JOIN internal.key_metadata m ON m.key_arn = k.key_arn AND internal.known(m.valid_from, m.valid_to, as_of_run)
+  LEFT JOIN internal.key_analysis a ON a.key_arn = k.key_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
+  WHERE internal.known(k.valid_from, k.valid_to, as_of_run)
 ), grant_of AS (
   SELECT g.key_arn, g.grant_id, g.grantee_principal, g.retiring_principal, g.constraints, g.valid_from,
-    ledger.grant_shape(k.account_id, k.key_spec, k.key_usage, d.denies, k.analysis_id,
-      CASE WHEN contains(d.looks, 'estate') THEN e.identity ELSE '' END, g.grantee_principal, g.grantee_service_principal,
+    internal.grant_shape(k.account_id, k.key_spec, k.key_usage, d.deny_scope, k.analysis_id,
+      CASE WHEN contains(d.context_inputs, 'organization') THEN e.identity ELSE '' END, g.grantee_principal, g.grantee_service_principal,
       g.retiring_principal, g.retiring_service_principal, g.issuing_account, g.operations, g.constraints) AS analysis_id
-  FROM ledger.key_grant g
+  FROM internal.key_grant g
   JOIN present k ON k.key_arn = g.key_arn
-  LEFT JOIN ledger.access_analysis x ON x.analysis_id = k.analysis_id
-  LEFT JOIN ledger.access_policy d ON d.policy_hash = x.policy_hash
-  LEFT JOIN ledger.access_state e ON e.name = 'estate'
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
-), refused AS (
+  LEFT JOIN internal.access_analysis x ON x.analysis_id = k.analysis_id
+  LEFT JOIN internal.access_policy d ON d.policy_hash = x.policy_hash
+  LEFT JOIN internal.analysis_watermark e ON e.name = 'organization'
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
+), denied AS (
   SELECT g.subject AS key_arn, g.operation, any_value(coalesce(z.text, g.cause)) AS reason, min(g.valid_from) AS valid_from
-  FROM ledger.gap g LEFT JOIN ledger.cause z ON z.cause = g.cause
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run) AND g.operation IN ('GetKeyPolicy', 'ListGrants')
+  FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.operation IN ('GetKeyPolicy', 'ListGrants')
     AND g.subject <> ''
   GROUP BY g.subject, g.operation
-), judged AS (
-  SELECT k.key_arn, 'policy' AS path, v.via, v.position, v.principal, v.principal_account, v.access, v.mask,
-    v.analysis_id, v.n, NULL AS constraints, v.reason, a.valid_from
+), evaluated AS (
+  SELECT k.key_arn, 'policy' AS path, v.source_id, v.statement_index, v.principal, v.principal_account, v.access, v.mask,
+    v.analysis_id, v.ordinal, NULL AS constraints, v.reason, a.valid_from
   FROM present k
   JOIN verdict v ON v.analysis_id = k.analysis_id
-  JOIN ledger.key_analysis a ON a.key_arn = k.key_arn AND ledger.known(a.valid_from, a.valid_to, as_of_run)
+  JOIN internal.key_analysis a ON a.key_arn = k.key_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
   UNION ALL
   SELECT g.key_arn, 'grant', g.grant_id, NULL,
     CASE v.principal WHEN '{grantee}' THEN g.grantee_principal WHEN '{retiring}' THEN g.retiring_principal
       ELSE v.principal END,
-    v.principal_account, v.access, v.mask, v.analysis_id, v.n, g.constraints, v.reason, g.valid_from
+    v.principal_account, v.access, v.mask, v.analysis_id, v.ordinal, g.constraints, v.reason, g.valid_from
   FROM grant_of g
   JOIN verdict v ON v.analysis_id = g.analysis_id
 ), held AS (
@@ -76,44 +77,44 @@ WITH own AS (
     CASE WHEN j.principal = '*' THEN concat_ws(' ', '*', j.access, j.principal_account)
       ELSE regexp_replace(j.principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS holder,
     j.principal_account IS NOT NULL AND (j.principal = '*' OR regexp_full_match(j.principal, '[0-9]{12}|.*:root')) AS wide,
-    ledger.standing(j.access, j.principal_account, o.account_id IS NOT NULL, y.account_id IS NOT NULL) AS standing,
+    internal.standing(j.access, j.principal_account, o.account_id IS NOT NULL, y.account_id IS NOT NULL) AS standing,
     coalesce(o.name, y.name) AS party
-  FROM judged j
+  FROM evaluated j
   LEFT JOIN own o ON o.account_id = j.principal_account
-  LEFT JOIN ledger.party y ON y.account_id = j.principal_account
+  LEFT JOIN internal.known_party y ON y.account_id = j.principal_account
 ), repeated AS (
   SELECT hash(key_arn, holder) AS pair FROM held GROUP BY pair HAVING count(*) > 1
 ), same AS (
-  SELECT key_arn, holder, arg_min({'via': via, 'mask': mask}, via, 9) AS ways
+  SELECT key_arn, holder, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
   FROM held
   WHERE hash(key_arn, holder) IN (SELECT pair FROM repeated) AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, holder
 ), throughout AS (
-  SELECT key_arn, principal_account, arg_min({'via': via, 'mask': mask}, via, 9) AS ways
+  SELECT key_arn, principal_account, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
   FROM held
   WHERE wide AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, principal_account
 ), everyone AS (
   SELECT key_arn,
-    arg_min({'via': via, 'mask': mask}, via, 9) FILTER (access <> 'organization') AS ways,
-    arg_min({'via': via, 'mask': mask}, via, 9) FILTER (access = 'organization') AS our_ways
+    arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) FILTER (access <> 'organization') AS ways,
+    arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) FILTER (access = 'organization') AS our_ways
   FROM held
   WHERE access IN ('public', 'public_via_service') OR (access = 'organization' AND principal_account IS NULL)
   GROUP BY key_arn
 ), span AS (
   SELECT a.key_arn, v.holder, a.valid_from, a.valid_to
-  FROM ledger.key_analysis a
+  FROM internal.key_analysis a
   JOIN (
     SELECT DISTINCT analysis_id, CASE WHEN principal = '*' THEN concat_ws(' ', '*', access, principal_account)
       ELSE regexp_replace(principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS holder
-    FROM ledger.access_verdict
+    FROM internal.access_verdict
     WHERE access <> 'unknown'
   ) v ON v.analysis_id = a.analysis_id
   WHERE a.valid_from <= as_of_run
   UNION ALL
   SELECT g.key_arn, regexp_replace(coalesce(g.grantee_service_principal, g.grantee_principal),
       '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1'), g.valid_from, g.valid_to
-  FROM ledger.key_grant g
+  FROM internal.key_grant g
   WHERE g.valid_from <= as_of_run
 ), again AS (
   SELECT hash(key_arn, holder) AS pair FROM span GROUP BY pair HAVING count(*) > 1
@@ -129,15 +130,15 @@ WITH own AS (
   ) AS ordered
   GROUP BY key_arn, holder
 )
-SELECT h.key_arn, h.path, h.via, h.position, h.principal, h.principal_account, h.standing AS access, h.party, h.analysis_id, h.n,
+SELECT h.key_arn, h.path, h.source_id, h.statement_index, h.principal, h.principal_account, h.standing AS access, h.party, h.analysis_id, h.ordinal,
   h.constraints, h.reason,
   CASE WHEN h.access IN ('unknown', 'deleted') THEN CAST([] AS VARCHAR[])
     ELSE list_sort(list_distinct(list_transform(list_filter(
       list_concat(coalesce(s.ways, []), coalesce(t.ways, []),
         CASE WHEN h.access = 'aws_service' THEN [] ELSE coalesce(e.ways, []) END,
         CASE WHEN h.standing IN ('organization', 'owner_direct') THEN coalesce(e.our_ways, []) ELSE [] END),
-      lambda way: way.via <> h.via AND (way.mask & h.mask) <> 0), lambda way: way.via)))
-  END AS other_paths,
+      lambda way: way.source_id <> h.source_id AND (way.mask & h.mask) <> 0), lambda way: way.source_id)))
+  END AS alternative_paths,
   coalesce(i.since_run, h.valid_from) AS since_run
 FROM held h
 LEFT JOIN same s ON s.key_arn = h.key_arn AND s.holder = h.holder
@@ -153,17 +154,17 @@ SELECT k.key_arn, 'policy', '', NULL, '*', NULL, 'unknown', NULL, NULL, NULL, NU
     ELSE 'the policy was not read'
   END, CAST([] AS VARCHAR[]), coalesce(p.valid_from, r.valid_from, k.valid_from)
 FROM present k
-LEFT JOIN ledger.key_policy p ON p.key_arn = k.key_arn AND ledger.known(p.valid_from, p.valid_to, as_of_run)
-LEFT JOIN refused r ON r.key_arn = k.key_arn AND r.operation = 'GetKeyPolicy'
+LEFT JOIN internal.key_policy p ON p.key_arn = k.key_arn AND internal.known(p.valid_from, p.valid_to, as_of_run)
+LEFT JOIN denied r ON r.key_arn = k.key_arn AND r.operation = 'GetKeyPolicy'
 WHERE k.analysis_id IS NULL
 UNION ALL
 SELECT r.key_arn, 'grant', '', NULL, '*', NULL, 'unknown', NULL, NULL, NULL, NULL,
   'the grants could not be read: ' || r.reason, CAST([] AS VARCHAR[]), r.valid_from
-FROM refused r
+FROM denied r
 JOIN present k ON k.key_arn = r.key_arn
 WHERE r.operation = 'ListGrants'
 UNION ALL
 SELECT g.key_arn, 'grant', g.grant_id, NULL, coalesce(g.grantee_principal, '*'), NULL, 'unknown', NULL, NULL, NULL,
   g.constraints, 'the grant was not analysed: run `kmsledger assess`', CAST([] AS VARCHAR[]), g.valid_from
 FROM grant_of g
-WHERE NOT EXISTS (FROM ledger.access_analysis x WHERE x.analysis_id = g.analysis_id)
+WHERE NOT EXISTS (FROM internal.access_analysis x WHERE x.analysis_id = g.analysis_id)

@@ -11,43 +11,43 @@
 --: principals | Who of the party, as policies and grants write it.
 --: operations | What they can do; IAM of their own account has to allow it as well.
 --: paths | The ways: Sids or # and positions of statements, ids of grants.
---: scopes | What narrows some of the ways.
---: protects | How many resources are known to use the key.
---: protected | A few of their names.
+--: conditions | What narrows some of the ways.
+--: dependent_count | How many resources are known to use the key.
+--: dependents | A few of their names.
 --: last_used_at | When the key was last used by anyone, as far as AWS told.
 --: last_use | used, never used or unknown.
---: still_has_access_without | For each way the others that remain without it; none of them: the access ends with it.
+--: fallback_paths | For each way the others that remain without it; none of them: the access ends with it.
 --: since_run | The run since which the party has had access.
 --: since | When that run began.
 WITH way AS (
   SELECT coalesce(p.party, p.principal_account, p.principal) AS party, p.access, p.principal_account, p.key_arn, p.principal,
-    p.via, CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, p.other_paths, p.since_run,
-    CASE WHEN v.scope = '{scope}' THEN ledger.grant_scope(p.constraints) ELSE coalesce(v.scope, '') END AS scope
-  FROM access_paths_as_of(as_of_run) p
-  LEFT JOIN ledger.access_verdict v ON v.analysis_id = p.analysis_id AND v.n = p.n
+    p.source_id, CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, p.alternative_paths, p.since_run,
+    CASE WHEN v.conditions = '{scope}' THEN internal.grant_scope(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
+  FROM internal.access_paths_as_of(as_of_run) p
+  LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
   WHERE p.access IN ('vendor', 'external')
 ), grouped AS (
   SELECT party, access, key_arn, list(DISTINCT principal_account) FILTER (principal_account IS NOT NULL) AS accounts,
-    list(DISTINCT principal) AS principals, flatten(list(operations)) AS operations, list(DISTINCT via) AS paths,
-    list(DISTINCT scope) FILTER (scope <> '') AS scopes, flatten(list(other_paths)) AS others, min(since_run) AS since_run
+    list(DISTINCT principal) AS principals, flatten(list(operations)) AS operations, list(DISTINCT source_id) AS paths,
+    list(DISTINCT conditions) FILTER (conditions <> '') AS conditions, flatten(list(alternative_paths)) AS others, min(since_run) AS since_run
   FROM way
   GROUP BY party, access, key_arn
 ), used AS (
   SELECT u.key_arn, count(DISTINCT u.resource_arn) AS resources, min(DISTINCT s.name, 5) AS names
-  FROM ledger.key_usage u
-  JOIN ledger.resource s ON s.resource_arn = u.resource_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
-  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run) AND u.key_arn IS NOT NULL
+  FROM internal.resource_key u
+  JOIN internal.resource s ON s.resource_arn = u.resource_arn AND internal.known(s.valid_from, s.valid_to, as_of_run)
+  WHERE internal.known(u.valid_from, u.valid_to, as_of_run) AND u.key_arn IS NOT NULL
   GROUP BY u.key_arn
 )
 SELECT g.party, g.access, coalesce(list_sort(g.accounts), CAST([] AS VARCHAR[])) AS party_accounts, g.key_arn,
   k.alias AS key_alias, k.account_id, k.account_name, k.region, k.state AS key_state, list_sort(g.principals) AS principals,
   list_sort(list_distinct(g.operations)) AS operations, list_sort(g.paths) AS paths,
-  coalesce(list_sort(g.scopes), CAST([] AS VARCHAR[])) AS scopes,
-  coalesce(u.resources, 0) AS protects, coalesce(u.names, CAST([] AS VARCHAR[])) AS protected, k.last_used_at, k.last_use,
+  coalesce(list_sort(g.conditions), CAST([] AS VARCHAR[])) AS conditions,
+  coalesce(u.resources, 0) AS dependent_count, coalesce(u.names, CAST([] AS VARCHAR[])) AS dependents, k.last_used_at, k.last_use,
   map_from_entries(list_transform(list_sort(g.paths), lambda gone: (gone,
-    list_sort(list_distinct(list_filter(list_concat(g.paths, g.others), lambda way: way <> gone)))))) AS still_has_access_without,
+    list_sort(list_distinct(list_filter(list_concat(g.paths, g.others), lambda way: way <> gone)))))) AS fallback_paths,
   g.since_run, r.started_at AS since
 FROM grouped g
 JOIN keys_as_of(as_of_run) k ON k.key_arn = g.key_arn
 LEFT JOIN used u ON u.key_arn = g.key_arn
-LEFT JOIN ledger.run r ON r.run_id = g.since_run
+LEFT JOIN internal.run r ON r.run_id = g.since_run

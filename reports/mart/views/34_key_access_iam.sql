@@ -1,56 +1,57 @@
 -- The users and roles that can use a key because its policy leaves the decision to the IAM policies of its account. Ask it for single keys, accounts or principals: an account's administrators have a row for each of its keys. Accounts whose IAM is not known have no rows: see iam_accounts.
+--! internal
 --: key_arn | The key.
 --: account_id | The key's account.
 --: access | owner_delegated, or unknown where a condition, a policy or a boundary could not be judged. Service and resource control policies and session policies are not looked at: they can take away more.
 --: principal | The user or role.
 --: operations | What it can do: allowed by this policy, left to IAM by the key policy, not denied, within the boundary.
 --: path | iam.
---: via | The name of the IAM policy.
+--: source_id | The name of the IAM policy.
 --: reason | Why it is unknown; empty when it is known.
---: sentence | The row as a sentence.
+--: message | The row as a sentence.
 WITH delegated AS (
   SELECT p.key_arn, split_part(p.key_arn, ':', 5) AS account_id,
     list_distinct(flatten(list(CAST(CAST(v.operations AS JSON) AS VARCHAR[])))) AS operations
-  FROM access_paths_as_of(as_of_run) p
-  JOIN ledger.access_verdict v ON v.analysis_id = p.analysis_id AND v.n = p.n
+  FROM internal.access_paths_as_of(as_of_run) p
+  JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
   WHERE p.access = 'owner_delegated'
   GROUP BY p.key_arn
 ), owner AS (
   SELECT arn AS principal_arn, account_id, arn AS owner_arn
-  FROM ledger.iam_principal p
-  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run)
+  FROM internal.iam_principal p
+  WHERE internal.known(p.valid_from, p.valid_to, as_of_run)
   UNION ALL
   SELECT m.user_arn, m.account_id, g.arn
-  FROM ledger.iam_membership m
-  JOIN ledger.iam_group g ON g.account_id = m.account_id AND g.name = m.group_name
-    AND ledger.known(g.valid_from, g.valid_to, as_of_run)
-  WHERE ledger.known(m.valid_from, m.valid_to, as_of_run)
+  FROM internal.iam_membership m
+  JOIN internal.iam_group g ON g.account_id = m.account_id AND g.name = m.group_name
+    AND internal.known(g.valid_from, g.valid_to, as_of_run)
+  WHERE internal.known(m.valid_from, m.valid_to, as_of_run)
 ), named AS (
   SELECT o.principal_arn, o.account_id, false AS boundary, a.policy_arn
   FROM owner o
-  JOIN ledger.iam_attachment a ON a.owner_arn = o.owner_arn AND ledger.known(a.valid_from, a.valid_to, as_of_run)
+  JOIN internal.iam_attachment a ON a.owner_arn = o.owner_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
   UNION ALL
   SELECT p.arn, p.account_id, true, p.permissions_boundary_arn
-  FROM ledger.iam_principal p
-  WHERE ledger.known(p.valid_from, p.valid_to, as_of_run) AND p.permissions_boundary_arn IS NOT NULL
+  FROM internal.iam_principal p
+  WHERE internal.known(p.valid_from, p.valid_to, as_of_run) AND p.permissions_boundary_arn IS NOT NULL
 ), applied AS (
   SELECT n.principal_arn, n.account_id, n.boundary, coalesce(v.name, regexp_extract(n.policy_arn, '[^/]*$')) AS policy,
     v.policy_hash
   FROM named n
-  LEFT JOIN ledger.iam_managed_policy v ON v.policy_arn = n.policy_arn
-    AND ledger.known(v.valid_from, v.valid_to, as_of_run)
+  LEFT JOIN internal.iam_managed_policy v ON v.policy_arn = n.policy_arn
+    AND internal.known(v.valid_from, v.valid_to, as_of_run)
   UNION ALL
   SELECT o.principal_arn, o.account_id, false, i.name, i.policy_hash
   FROM owner o
-  JOIN ledger.iam_inline_policy i ON i.owner_arn = o.owner_arn AND ledger.known(i.valid_from, i.valid_to, as_of_run)
+  JOIN internal.iam_inline_policy i ON i.owner_arn = o.owner_arn AND internal.known(i.valid_from, i.valid_to, as_of_run)
 ), said AS (
   SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, s.allow, s.reason,
     list_intersect(s.operations, d.operations) AS operations
   FROM delegated d
   JOIN applied a ON a.account_id = d.account_id
-  JOIN ledger.identity_statement s ON s.policy_hash = a.policy_hash
+  JOIN internal.identity_statement s ON s.policy_hash = a.policy_hash
   WHERE (list_contains(s.patterns, '.*')
-      OR len(list_filter(s.patterns, lambda pattern: regexp_full_match(d.key_arn, pattern))) > 0) <> s.inverted
+      OR len(list_filter(s.patterns, lambda pattern: regexp_full_match(d.key_arn, pattern))) > 0) <> s.not_resource
   UNION ALL
   SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, true, 'the policy is not known', d.operations
   FROM delegated d
@@ -65,7 +66,7 @@ WITH delegated AS (
   LEFT JOIN said s ON s.principal_arn = a.principal_arn AND s.key_arn = d.key_arn AND s.boundary
   WHERE a.boundary
   GROUP BY a.principal_arn, d.key_arn
-), refused AS (
+), denied AS (
   SELECT principal_arn, key_arn,
     coalesce(flatten(list(operations) FILTER (reason IS NULL)), CAST([] AS VARCHAR[])) AS certain,
     flatten(list(operations)) AS possible
@@ -86,10 +87,10 @@ WITH delegated AS (
     list_sort(list_distinct(list_filter(a.possible, lambda one: NOT list_contains(coalesce(r.certain, []), one)
       AND (b.key_arn IS NULL OR list_contains(b.possible, one))))) AS possible
   FROM allowed a
-  LEFT JOIN refused r ON r.principal_arn = a.principal_arn AND r.key_arn = a.key_arn
+  LEFT JOIN denied r ON r.principal_arn = a.principal_arn AND r.key_arn = a.key_arn
   LEFT JOIN bound b ON b.principal_arn = a.principal_arn AND b.key_arn = a.key_arn
-), told AS (
-  SELECT key_arn, account_id, 'owner_delegated' AS access, principal_arn AS principal, certain AS operations, policy AS via,
+), reported AS (
+  SELECT key_arn, account_id, 'owner_delegated' AS access, principal_arn AS principal, certain AS operations, policy AS source_id,
     '' AS reason
   FROM weighed
   WHERE len(certain) > 0
@@ -100,9 +101,9 @@ WITH delegated AS (
   FROM weighed
   WHERE len(list_filter(possible, lambda one: NOT list_contains(certain, one))) > 0
 )
-SELECT key_arn, account_id, access, principal, operations, 'iam' AS path, via, reason,
+SELECT key_arn, account_id, access, principal, operations, 'iam' AS path, source_id, reason,
   CASE WHEN access = 'unknown' THEN 'It is not known whether ' || principal || ' can ' ELSE principal || ' can ' END
-  || array_to_string(operations, ', ') || ' through IAM policy ' || via
+  || array_to_string(operations, ', ') || ' through IAM policy ' || source_id
   || CASE WHEN access = 'unknown' THEN ': ' || reason ELSE '' END
-  || '; service and resource control policies are not looked at.' AS sentence
-FROM told
+  || '; service and resource control policies are not looked at.' AS message
+FROM reported

@@ -21,12 +21,12 @@
 --   Add the account to what deploys the aws_iam_role of kmsledger, for example an
 --   aws_cloudformation_stack_set_instance.
 -- parameters:
---   nights:
+--   consecutive_runs:
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
 WITH failing AS (
-  SELECT account_id, min(nights) AS nights, max(since) AS since, min(cause_text) AS cause
+  SELECT account_id, min(consecutive_runs) AS consecutive_runs, max(since) AS since, min(cause_text) AS cause
   FROM coverage
   WHERE outcome = 'failed' AND service IS NULL
   GROUP BY account_id
@@ -36,7 +36,7 @@ SELECT
   CASE
     WHEN a.coverage IN ('suspended', 'left', 'excluded')
       OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED') THEN 'not_applicable'
-    WHEN a.coverage = 'not crawled' OR (a.coverage = 'failed' AND coalesce(f.nights, 0) < CAST($nights AS INTEGER))
+    WHEN a.coverage = 'not_crawled' OR (a.coverage = 'failed' AND coalesce(f.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER))
       THEN 'unknown'
     WHEN a.coverage = 'failed' THEN 'fail'
     WHEN a.coverage IN ('complete', 'partial') THEN 'pass'
@@ -46,7 +46,7 @@ SELECT
     WHEN a.coverage = 'excluded' THEN 'The settings exclude the account.'
     WHEN a.coverage IN ('suspended', 'left') OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED')
       THEN 'The account is ' || lower(replace(coalesce(nullif(a.state, 'ACTIVE'), a.coverage), '_', ' ')) || '.'
-    WHEN a.coverage = 'not crawled' THEN 'The run did not get to the account.'
+    WHEN a.coverage = 'not_crawled' THEN 'The run did not get to the account.'
     WHEN a.coverage = 'failed' THEN 'Nothing of the account could be read'
       || coalesce(' since ' || strftime(f.since, '%Y-%m-%d'), '') || coalesce(': ' || f.cause, '') || '.'
     WHEN a.coverage = 'complete' THEN 'The account was read.'

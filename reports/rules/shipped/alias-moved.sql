@@ -36,7 +36,7 @@ WITH now AS (
   SELECT n.*, e.target_key_arn AS old_key_arn,
     CASE WHEN n.updated_at IS NULL AND e.until IS NULL THEN NULL
       WHEN n.updated_at > n.created_at THEN n.updated_at ELSE e.until END AS moved_at,
-    n.updated_at IS NOT NULL OR e.until IS NOT NULL AS told, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+    n.updated_at IS NOT NULL OR e.until IS NOT NULL AS reported, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
   FROM named n
   CROSS JOIN now
   LEFT JOIN earlier e ON e.alias_arn = n.alias_arn
@@ -45,30 +45,30 @@ WITH now AS (
 ), referred AS (
   SELECT alias_arn, count(*) AS resources
   FROM (
-    SELECT m.alias_arn, u.resource_arn FROM recent m JOIN key_usage u ON u.raw = m.alias_arn
+    SELECT m.alias_arn, u.resource_arn FROM recent m JOIN resource_keys u ON u.raw_value = m.alias_arn
     UNION
     SELECT m.alias_arn, u.resource_arn
     FROM recent m
-    JOIN key_usage u ON u.raw = m.alias_name AND u.account_id = m.account_id AND u.region = m.region
+    JOIN resource_keys u ON u.raw_value = m.alias_name AND u.account_id = m.account_id AND u.region = m.region
   )
   GROUP BY alias_arn
 ), use AS (
   -- In use: something uses the key that it points at now, or did until it moved.
   SELECT m.alias_arn,
-    bool_or(k.used_by > 0 OR k.grants > 0 OR k.last_use = 'used') AS used,
-    count(*) FILTER (k.grants = 0 AND k.last_use = 'never used' AND k.last_use_told_at IS NOT NULL) AS idle,
-    bool_or(len(n.resources_refused) > 0) AS blind
+    bool_or(k.dependent_resources > 0 OR k.grants > 0 OR k.last_use = 'used') AS used,
+    count(*) FILTER (k.grants = 0 AND k.last_use = 'never_used' AND k.last_use_reported_at IS NOT NULL) AS idle,
+    bool_or(len(n.denied_resource_actions) > 0) AS blind
   FROM (
     SELECT alias_arn, account_id, region, unnest([target_key_arn, old_key_arn]) AS key_arn FROM recent
   ) m
   JOIN keys k ON k.key_arn = m.key_arn
-  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   GROUP BY m.alias_arn
 )
 SELECT
   m.alias_arn AS resource_arn, m.account_id, m.region, m.target_key_arn AS key_arn,
   CASE
-    WHEN NOT m.told THEN 'unknown'
+    WHEN NOT m.reported THEN 'unknown'
     WHEN m.moved_at >= m.oldest AND r.resources IS NULL AND u.used IS NOT TRUE
       AND (u.idle IS NULL OR u.idle < 2 OR u.blind) THEN 'unknown'
     WHEN m.moved_at >= m.oldest AND (r.resources IS NOT NULL OR u.used) THEN 'fail'
@@ -76,7 +76,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN NOT m.told THEN 'AWS did not tell when the alias was last moved.'
+    WHEN NOT m.reported THEN 'AWS did not tell when the alias was last moved.'
     WHEN m.moved_at IS NULL THEN 'The alias never moved.'
     ELSE 'The alias was moved on ' || strftime(m.moved_at, '%Y-%m-%d')
       || coalesce(' from key ' || split_part(m.old_key_arn, ':key/', 2), '')

@@ -33,4 +33,4 @@ SELECT
     WHEN 'gone' THEN 'Its key ' || target_key_arn || ' does not exist.'
     ELSE 'Its key exists.'
   END AS reason
-FROM alias_targets
+FROM internal.alias_targets

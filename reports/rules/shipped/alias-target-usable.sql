@@ -35,4 +35,4 @@ SELECT
       || strftime(deletion_date, '%Y-%m-%d'), ' is scheduled for deletion') || '.'
     ELSE 'Its key ' || target_key_arn || ' is in state ' || key_state || '.'
   END AS reason
-FROM alias_targets
+FROM internal.alias_targets

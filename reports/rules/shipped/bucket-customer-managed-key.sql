@@ -20,7 +20,7 @@
 --   Add a resource aws_s3_bucket_server_side_encryption_configuration with sse_algorithm = "aws:kms", kms_master_key_id
 --   and bucket_key_enabled = true.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale AS reason
+  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type = 'AWS::S3::Bucket' AND role = 'default-encryption'

@@ -21,7 +21,7 @@
 --   and bucket_key_enabled = true.
 WITH used AS (
   -- One row a resource; the role is unknown where the resource did not tell its key.
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type IN ('AWS::S3::Bucket') AND role IN ('default-encryption', 'unknown')
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 )
@@ -29,20 +29,20 @@ SELECT
   s.resource_arn, s.account_id, s.region, u.key_arn AS key_arn,
   CASE
     WHEN u.key_class IS NULL THEN 'unknown'
-    WHEN u.key_class = 'unknown' AND u.raw IS NULL THEN 'unknown'
+    WHEN u.key_class = 'unknown' AND u.raw_value IS NULL THEN 'unknown'
     WHEN u.key_class IN ('none', 'aws_owned') THEN 'fail'
-    WHEN u.raw IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling') THEN 'pass'
+    WHEN u.raw_value IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling') THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN u.key_class IS NULL THEN 'Its default encryption is not known: the crawl has no answer for it.'
-    WHEN u.key_class = 'unknown' AND u.raw IS NULL
+    WHEN u.key_class = 'unknown' AND u.raw_value IS NULL
       THEN 'Its default encryption is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
     WHEN u.key_class IN ('none', 'aws_owned') THEN 'Its default encryption uses keys of S3, not KMS.'
-    WHEN u.raw IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling')
-      THEN 'New objects are encrypted with ' || coalesce(u.key_alias, u.key_arn, u.raw, 'aws/s3') || '.'
+    WHEN u.raw_value IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling')
+      THEN 'New objects are encrypted with ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'aws/s3') || '.'
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN used u ON u.resource_arn = s.resource_arn
 WHERE s.resource_type IN ('AWS::S3::Bucket')

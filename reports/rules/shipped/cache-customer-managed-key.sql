@@ -20,8 +20,8 @@
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_replication_group: it is replaced, so restore with snapshot_name.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN customer_managed = 'no' THEN 'fail'
-    WHEN customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(exempt, customer_managed_reason) || stale AS reason
+  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN customer_managed = false THEN 'fail'
+    WHEN customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(not_applicable_reason, customer_managed_reason) || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

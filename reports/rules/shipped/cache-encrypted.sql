@@ -21,8 +21,8 @@
 --   Set at_rest_encryption_enabled = true and kms_key_id in aws_elasticache_replication_group: it is replaced, so
 --   restore with snapshot_name.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN encrypted = 'no' THEN 'fail'
-    WHEN encrypted = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(exempt, encrypted_reason) || stale AS reason
+  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN encrypted = false THEN 'fail'
+    WHEN encrypted = true THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(not_applicable_reason, encrypted_reason) || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

@@ -17,7 +17,7 @@
 --   Terraform has no resource for single snapshots; set kms_key_id in aws_elasticache_replication_group or
 --   aws_elasticache_serverless_cache, whose snapshots follow it.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale AS reason
+  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::Snapshot', 'AWS::ElastiCache::ServerlessCacheSnapshot') AND role = 'storage'

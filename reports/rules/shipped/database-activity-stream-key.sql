@@ -17,10 +17,10 @@
 -- terraform: >-
 --   Set kms_key_id in the resource aws_rds_cluster_activity_stream; it is replaced, which interrupts the stream.
 SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
-  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = 'no' THEN 'fail'
-    WHEN e.customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
+  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = false THEN 'fail'
+    WHEN e.customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
   coalesce(e.customer_managed_reason, 'It has no activity stream.')
-    || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+    || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN resource_encryption e ON e.resource_arn = s.resource_arn AND e.role = 'activity-stream'
 WHERE s.resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',

@@ -18,8 +18,8 @@
 --   Set storage_encrypted = true in aws_db_instance or aws_rds_cluster; set delete_automated_backups = true where
 --   backups need not outlive the database.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || stale AS reason
+  CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  encrypted_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBInstanceAutomatedBackup', 'AWS::RDS::DBClusterAutomatedBackup')
   AND role = 'storage'

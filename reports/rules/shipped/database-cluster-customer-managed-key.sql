@@ -23,7 +23,7 @@
 --   Set kms_key_id in aws_rds_cluster: it forces a replacement, so restore from a copy of the snapshot under the key
 --   with snapshot_identifier.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale AS reason
+  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

@@ -22,7 +22,7 @@
 --   Set storage_encrypted = true and kms_key_id in aws_rds_cluster: Terraform replaces the cluster, so restore from the
 --   encrypted copy with snapshot_identifier.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || stale AS reason
+  CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  encrypted_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

@@ -23,9 +23,9 @@
 --   Set kms_key_id in aws_db_instance: it forces a replacement, so restore from a copy of the snapshot under the key
 --   with snapshot_identifier.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN customer_managed = 'no' THEN 'fail'
-    WHEN customer_managed = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(exempt, customer_managed_reason) || stale AS reason
+  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN customer_managed = false THEN 'fail'
+    WHEN customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(not_applicable_reason, customer_managed_reason) || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance')
   AND role = 'storage'

@@ -22,9 +22,9 @@
 --   Set storage_encrypted = true and kms_key_id in aws_db_instance: Terraform replaces the database, so restore from
 --   the encrypted copy with snapshot_identifier.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN exempt IS NOT NULL THEN 'not_applicable' WHEN encrypted = 'no' THEN 'fail'
-    WHEN encrypted = 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(exempt, encrypted_reason) || stale AS reason
+  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN encrypted = false THEN 'fail'
+    WHEN encrypted = true THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(not_applicable_reason, encrypted_reason) || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance')
   AND role = 'storage'

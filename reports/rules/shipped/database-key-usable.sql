@@ -27,11 +27,11 @@ WITH database AS (
 )
 SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN usable = 'no key' AND NOT inaccessible THEN 'not_applicable'
-    WHEN usable = 'unknown' AND NOT inaccessible THEN 'unknown'
-    WHEN usable = 'no' OR inaccessible THEN 'fail'
-    WHEN usable = 'yes' THEN 'pass'
+    WHEN usability = 'no_key' AND NOT inaccessible THEN 'not_applicable'
+    WHEN usability = 'unknown' AND NOT inaccessible THEN 'unknown'
+    WHEN usability = 'unusable' OR inaccessible THEN 'fail'
+    WHEN usability = 'usable' THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  reason || CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale AS reason
+  reason || CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale_note AS reason
 FROM database

@@ -19,9 +19,9 @@
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key; copies under another key are aws_db_snapshot_copy resources.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE usable WHEN 'no key' THEN 'not_applicable' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass'
+  CASE usability WHEN 'no_key' THEN 'not_applicable' WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass'
     ELSE 'unknown' END AS status,
-  reason || stale AS reason
+  reason || stale_note AS reason
 FROM key_usability
 WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot', 'AWS::RDS::DBInstanceAutomatedBackup',
   'AWS::RDS::DBClusterAutomatedBackup')

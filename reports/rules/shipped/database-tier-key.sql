@@ -38,12 +38,12 @@ WITH tier_key AS (
     'AWS::Neptune::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::ElastiCache::ReplicationGroup',
     'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache'
   )
-), place AS (
+), account_region AS (
   SELECT d.account_id, d.region, d.databases,
     count(t.key_arn) FILTER (t.tagged) AS tagged,
     count(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS usable,
     count(t.key_arn) FILTER (t.tagged AND (t.state IS NULL OR t.manager IS NULL)) AS undescribed,
-    count(t.key_arn) FILTER (NOT t.tags_known) AS untold,
+    count(t.key_arn) FILTER (NOT t.tags_known) AS not_reported,
     min(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS key_arn,
     list_sort(list(DISTINCT coalesce(t.alias, t.key_id) || ' is ' || t.state)
       FILTER (t.tagged AND t.state <> 'Enabled')) AS states
@@ -55,11 +55,11 @@ WITH tier_key AS (
   WHERE outcome IN ('failed', 'excluded', 'suspended', 'left')
     OR (outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys')
 ), used AS (
-  SELECT d.*, u.key_class, u.reason, u.key_arn, coalesce(t.alias, u.key_alias, t.key_id, u.key_arn, u.raw) AS key_name,
+  SELECT d.*, u.key_class, u.reason, u.key_arn, coalesce(t.alias, u.key_alias, t.key_id, u.key_arn, u.raw_value) AS key_name,
     t.key_arn IS NOT NULL AS seen, t.tags_known, t.tagged, t.state, u.resource_arn IS NOT NULL AS answered
   FROM database d
   LEFT JOIN (
-    SELECT * FROM key_usage
+    SELECT * FROM resource_keys
     WHERE role IN ('storage', 'unknown') AND resource_arn IN (SELECT resource_arn FROM database)
     QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY role DESC, position) = 1
   ) u ON u.resource_arn = d.resource_arn
@@ -68,7 +68,7 @@ WITH tier_key AS (
 SELECT
   p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, p.key_arn,
   CASE
-    WHEN p.usable = 0 AND (p.untold > 0 OR p.undescribed > 0 OR l.account_id IS NOT NULL) THEN 'unknown'
+    WHEN p.usable = 0 AND (p.not_reported > 0 OR p.undescribed > 0 OR l.account_id IS NOT NULL) THEN 'unknown'
     WHEN p.usable = 0 THEN 'fail'
     WHEN p.usable > 0 THEN 'pass'
   END AS status,
@@ -76,16 +76,16 @@ SELECT
     WHEN p.usable = 0 AND l.account_id IS NOT NULL
       THEN p.databases || ' database(s), but the keys could not be listed here, so a key tagged ' || $tag || '=' || $value
         || ' may exist.'
-    WHEN p.usable = 0 AND (p.untold > 0 OR p.undescribed > 0)
+    WHEN p.usable = 0 AND (p.not_reported > 0 OR p.undescribed > 0)
       THEN p.databases || ' database(s) and no usable key known to be tagged ' || $tag || '=' || $value || '; '
-        || (p.untold + p.undescribed) || ' key(s) here could not be read in full.'
+        || (p.not_reported + p.undescribed) || ' key(s) here could not be read in full.'
     WHEN p.usable = 0 AND p.tagged > 0 THEN p.databases || ' database(s), but no key tagged ' || $tag || '=' || $value
       || ' can be used: ' || array_to_string(p.states, ', ') || '.'
     WHEN p.usable = 0 THEN p.databases || ' database(s), but no customer managed key is tagged ' || $tag || '=' || $value || '.'
     WHEN p.usable > 0 THEN p.usable || ' usable key(s) tagged ' || $tag || '=' || $value || ' for ' || p.databases
       || ' database(s).'
   END AS reason
-FROM place p
+FROM account_region p
 LEFT JOIN unlisted l ON l.account_id = p.account_id AND l.region = p.region
 UNION ALL
 SELECT

@@ -40,7 +40,7 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
 FROM (
   SELECT *, list_sort(list_filter(operations, lambda one: one <> 'CreateGrant'
     AND NOT list_contains(string_split(replace($operations, ' ', ''), ','), one))) AS beyond
-  FROM customer_grants
+  FROM internal.customer_grants
 ) g
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'

@@ -30,7 +30,7 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
       || ' may pass the grant on (CreateGrant).'
     ELSE coalesce(g.grantee, 'a grantee that is not named') || ' cannot pass the grant on.'
   END AS reason
-FROM customer_grants g
+FROM internal.customer_grants g
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

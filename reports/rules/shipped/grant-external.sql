@@ -18,20 +18,20 @@
 -- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
 WITH odd AS (
-  SELECT key_arn, via, bool_or(access = 'external') AS external,
+  SELECT key_arn, source_id, bool_or(access = 'external') AS external,
     any_value(principal_account) FILTER (access = 'external') AS account,
     min(reason) FILTER (access = 'unknown') AS reason
-  FROM access_paths
-  WHERE path = 'grant' AND via <> '' AND access IN ('external', 'unknown')
-  GROUP BY key_arn, via
-), untold AS (
+  FROM internal.access_paths
+  WHERE path = 'grant' AND source_id <> '' AND access IN ('external', 'unknown')
+  GROUP BY key_arn, source_id
+), not_reported AS (
   -- Asked for what is not there: that is next to nothing, where asking what is there would be a row for each grant.
   SELECT g.resource_arn
-  FROM customer_grants g
-  ANTI JOIN (SELECT key_arn, via FROM access_paths WHERE path = 'grant') a ON a.via = g.grant_id AND a.key_arn = g.key_arn
+  FROM internal.customer_grants g
+  ANTI JOIN (SELECT key_arn, source_id FROM internal.access_paths WHERE path = 'grant') a ON a.source_id = g.grant_id AND a.key_arn = g.key_arn
 ), stranger AS (
   -- As a list, since DuckDB then takes them to be few, and looks for them in the grants instead of the other way round.
-  SELECT unnest(list({'key_arn': key_arn, 'grant_id': via}), recursive := true) FROM odd WHERE external
+  SELECT unnest(list({'key_arn': key_arn, 'grant_id': source_id}), recursive := true) FROM odd WHERE external
 ), service AS (
   -- From the history: it need not work out of millions of grants whose they are.
   SELECT h.key_arn, k.account_id, k.region, h.grant_id, h.key_arn || '#grant/' || h.grant_id AS resource_arn,
@@ -44,11 +44,11 @@ WITH odd AS (
   WHERE h.valid_from <= n.run_id AND (h.valid_to IS NULL OR h.valid_to > n.run_id)
 ), held AS (
   SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations
-  FROM customer_grants
+  FROM internal.customer_grants
   UNION ALL
   SELECT s.*
   FROM service s
-  ANTI JOIN customer_grants c ON c.resource_arn = s.resource_arn
+  ANTI JOIN internal.customer_grants c ON c.resource_arn = s.resource_arn
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
@@ -65,8 +65,8 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
     ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
   END AS reason
 FROM held g
-LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.via = g.grant_id
-LEFT JOIN untold u ON u.resource_arn = g.resource_arn
+LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.source_id = g.grant_id
+LEFT JOIN not_reported u ON u.resource_arn = g.resource_arn
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

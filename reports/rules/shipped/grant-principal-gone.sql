@@ -17,7 +17,7 @@
 -- their resources and retire them. A key whose grants could not be read is a row of its own.
 WITH holder AS (
   SELECT *,
-    regexp_extract(grantee, '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1) AS place,
+    regexp_extract(grantee, '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1) AS grantee_account,
     CASE
       WHEN grantee IS NULL THEN 'other'
       WHEN regexp_full_match(grantee, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}') THEN 'deleted'
@@ -25,13 +25,13 @@ WITH holder AS (
       WHEN regexp_matches(grantee, '^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/') THEN 'identity'
       WHEN regexp_matches(grantee, '^arn:[a-z-]+:sts::[0-9]{12}:assumed-role/') THEN 'session'
       ELSE 'other'
-    END AS kind
-  FROM customer_grants
+    END AS grantee_type
+  FROM internal.customer_grants
 ), named AS (
-  SELECT * EXCLUDE (place),
-    CASE WHEN regexp_full_match(grantee, '[0-9]{12}') THEN grantee ELSE nullif(place, '') END AS account,
+  SELECT * EXCLUDE (grantee_account),
+    CASE WHEN regexp_full_match(grantee, '[0-9]{12}') THEN grantee ELSE nullif(grantee_account, '') END AS account,
     -- The ARN of a session has the role's name, but not its path.
-    CASE WHEN kind = 'session' THEN place || ' ' || regexp_extract(grantee, ':assumed-role/([^/]+)', 1)
+    CASE WHEN grantee_type = 'session' THEN grantee_account || ' ' || regexp_extract(grantee, ':assumed-role/([^/]+)', 1)
       ELSE grantee END AS who
   FROM holder
 ), existing AS (
@@ -41,21 +41,21 @@ WITH holder AS (
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
-    WHEN g.kind = 'account' OR (g.kind <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
+    WHEN g.grantee_type = 'account' OR (g.grantee_type <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
       THEN 'not_applicable'
-    WHEN g.kind = 'other' OR (g.kind <> 'deleted' AND f.who IS NULL AND i.known IS DISTINCT FROM 'yes') THEN 'unknown'
-    WHEN g.kind = 'deleted' OR (i.known = 'yes' AND f.who IS NULL) THEN 'fail'
+    WHEN g.grantee_type = 'other' OR (g.grantee_type <> 'deleted' AND f.who IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
+    WHEN g.grantee_type = 'deleted' OR (i.freshness = 'current' AND f.who IS NULL) THEN 'fail'
     WHEN f.who IS NOT NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN g.kind = 'account' THEN 'The grant is held by account ' || g.account || ' as a whole.'
-    WHEN g.kind = 'deleted' THEN 'The holder ' || g.grantee || ' was deleted.'
+    WHEN g.grantee_type = 'account' THEN 'The grant is held by account ' || g.account || ' as a whole.'
+    WHEN g.grantee_type = 'deleted' THEN 'The holder ' || g.grantee || ' was deleted.'
     WHEN o.account_id IS NULL AND g.account IS NOT NULL THEN 'The holder is of account ' || g.account
       || ', whose IAM is not ours to read.'
     WHEN f.who IS NOT NULL THEN 'The holder ' || g.grantee || ' exists.'
-    WHEN g.kind = 'other' THEN 'It is not known who ' || coalesce(g.grantee, 'a grantee that is not named') || ' is.'
-    WHEN i.known IS DISTINCT FROM 'yes' THEN 'Whether ' || g.grantee || ' exists is not known' || coalesce(': '
+    WHEN g.grantee_type = 'other' THEN 'It is not known who ' || coalesce(g.grantee, 'a grantee that is not named') || ' is.'
+    WHEN i.freshness IS DISTINCT FROM 'current' THEN 'Whether ' || g.grantee || ' exists is not known' || coalesce(': '
       || i.reason, '') || '.'
     ELSE 'The holder ' || g.grantee || ' does not exist.'
   END AS reason

@@ -31,7 +31,7 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
     WHEN g.operations IS NULL THEN 'Its operations are not known.'
     ELSE 'Nobody is named who may retire the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
   END AS reason
-FROM customer_grants g
+FROM internal.customer_grants g
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

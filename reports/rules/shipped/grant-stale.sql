@@ -32,7 +32,7 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
       || CASE WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN ', more than ' || $days
         || ' days ago.' ELSE '.' END
   END AS reason
-FROM customer_grants g
+FROM internal.customer_grants g
 CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'

@@ -40,7 +40,7 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
       THEN 'No encryption context binds the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
     ELSE 'The grant to ' || coalesce(g.grantee, 'a grantee that is not named') || ' is bound to what it was made for.'
   END AS reason
-FROM customer_grants g
+FROM internal.customer_grants g
 LEFT JOIN keys k ON k.key_arn = g.key_arn
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'

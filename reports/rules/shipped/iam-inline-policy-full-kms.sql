@@ -19,8 +19,8 @@
 --   aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy: list actions and key ARNs in the statement.
 SELECT
   coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
-  CASE everything WHEN 'unknown' THEN 'unknown' WHEN 'yes' THEN 'fail' WHEN 'no' THEN 'pass' ELSE 'unknown' END AS status,
+  CASE allows_everything WHEN true THEN 'fail' WHEN false THEN 'pass' ELSE 'unknown' END AS status,
   everything_reason
-    || CASE WHEN policy_id IS NOT NULL AND known <> 'yes' THEN ' This is the last known policy.' ELSE '' END AS reason
-FROM iam_all_keys
-WHERE kind = 'inline' OR policy_id IS NULL
+    || CASE WHEN policy_id IS NOT NULL AND freshness <> 'current' THEN ' This is the last known policy.' ELSE '' END AS reason
+FROM internal.iam_all_keys
+WHERE policy_type = 'inline' OR policy_id IS NULL

@@ -16,15 +16,15 @@
 -- terraform: >-
 --   Add iam:GetAccountAuthorizationDetails to the policy of the aws_iam_role of kmsledger.
 -- parameters:
---   nights:
+--   consecutive_runs:
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH refused AS (
-  SELECT account_id, max(nights) AS nights, min(since) AS since, min(cause_text) AS cause
+WITH denied_calls AS (
+  SELECT account_id, max(consecutive_runs) AS consecutive_runs, min(since) AS since, min(cause_text) AS cause
   FROM coverage
   WHERE outcome = 'gap' AND service = 'iam' AND operation = 'GetAccountAuthorizationDetails'
-    AND cause NOT IN ('not_asked', 'unsupported')
+    AND cause NOT IN ('disabled_by_config', 'unsupported')
   GROUP BY account_id
 )
 SELECT
@@ -32,20 +32,20 @@ SELECT
   CASE
     WHEN a.coverage IN ('suspended', 'left', 'excluded') OR (r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)')
       THEN 'not_applicable'
-    WHEN i.known <> 'yes' AND coalesce(r.nights, 0) < CAST($nights AS INTEGER) THEN 'unknown'
-    WHEN i.known <> 'yes' THEN 'fail'
-    WHEN i.known = 'yes' THEN 'pass'
+    WHEN i.freshness <> 'current' AND coalesce(r.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER) THEN 'unknown'
+    WHEN i.freshness <> 'current' THEN 'fail'
+    WHEN i.freshness = 'current' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN a.coverage = 'excluded' THEN 'The settings exclude the account.'
     WHEN a.coverage IN ('suspended', 'left') THEN 'The account is ' || a.coverage || '.'
     WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'The settings leave IAM out (crawl.iam).'
-    WHEN i.known = 'yes' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'
+    WHEN i.freshness = 'current' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'
     WHEN r.account_id IS NOT NULL
       THEN 'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.'
     ELSE 'IAM was not read' || coalesce(': ' || i.reason, '') || '.'
   END AS reason
 FROM iam_accounts i
 LEFT JOIN accounts a ON a.account_id = i.account_id
-LEFT JOIN refused r ON r.account_id = i.account_id
+LEFT JOIN denied_calls r ON r.account_id = i.account_id

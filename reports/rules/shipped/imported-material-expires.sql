@@ -25,7 +25,7 @@ WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
   SELECT *, now.moment + to_days(CAST($days AS INTEGER)) AS soon
-  FROM customer_keys, now
+  FROM internal.customer_keys, now
   WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
 SELECT
@@ -42,9 +42,9 @@ SELECT
   CASE
     WHEN state = 'PendingImport' THEN 'The key has no material, which another rule judges.'
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN expiration_model = 'KEY_MATERIAL_DOES_NOT_EXPIRE' THEN 'Its imported material does not expire.'
     ELSE coalesce('Its imported material expires on ' || strftime(material_expires_at, '%Y-%m-%d') || '.',
       'AWS did not tell when its imported material expires.')
-  END || stale AS reason
+  END || stale_note AS reason
 FROM considered

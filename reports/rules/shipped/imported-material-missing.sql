@@ -30,13 +30,13 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN state = 'PendingImport' THEN 'The key has no material: ' || CASE WHEN material_expires_at IS NULL
         THEN 'none was imported, or it was deleted or expired'
         ELSE 'it expired on ' || strftime(material_expires_at, '%Y-%m-%d') END || '.'
-      || CASE WHEN used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
+      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN 'The key has imported material.'
     ELSE 'The key is in state ' || state || ', which does not tell whether it has material.'
-  END || stale AS reason
-FROM customer_keys
+  END || stale_note AS reason
+FROM internal.customer_keys
 WHERE (origin IS NULL OR origin = 'EXTERNAL')

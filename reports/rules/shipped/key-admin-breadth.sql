@@ -21,24 +21,24 @@
 -- parameters:
 --   most: {default: "5", about: "how many principals named in a key policy may delete, disable or open the key (a number)"}
 WITH found AS (
-  SELECT analysis_id, count(DISTINCT principal) AS holders, bool_or(principal = '*') AS everyone,
+  SELECT analysis_id, count(DISTINCT principal) AS holders, bool_or(principal = '*') AS everyone_unknown_reason,
     array_to_string(list_sort(list(DISTINCT principal))[1:3], ', ') AS names
-  FROM access_verdicts
+  FROM internal.access_verdicts
   WHERE path = 'policy' AND access = 'owner_direct' AND list_has_any(operations, ['kms:PutKeyPolicy',
     'kms:ScheduleKeyDeletion', 'kms:DisableKey', 'kms:DeleteImportedKeyMaterial'])
   GROUP BY analysis_id
   HAVING bool_or(principal = '*') OR count(DISTINCT principal) > CAST($most AS INTEGER)
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.analysis_id IS NOT NULL THEN 'fail' WHEN d.own_account IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  CASE WHEN f.analysis_id IS NOT NULL THEN 'fail' WHEN d.own_account_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
   CASE
-    WHEN f.everyone THEN 'Every principal of the account can delete, disable or open the key.'
+    WHEN f.everyone_unknown_reason THEN 'Every principal of the account can delete, disable or open the key.'
     WHEN f.analysis_id IS NOT NULL
       THEN f.holders || ' principals of the policy can delete, disable or open the key, more than ' || $most || ': '
         || f.names || ' ...'
-    WHEN d.own_account IS NOT NULL
-      THEN 'It is not known who can delete, disable or open the key: ' || d.own_account || '.'
+    WHEN d.own_account_unknown_reason IS NOT NULL
+      THEN 'It is not known who can delete, disable or open the key: ' || d.own_account_unknown_reason || '.'
     ELSE 'At most ' || $most || ' principals of the policy can delete, disable or open the key.'
-  END || d.stale AS reason
-FROM key_policy_doubts d
+  END || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.analysis_id = d.analysis_id

@@ -20,7 +20,7 @@ WITH unlisted AS (
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
 ), considered AS (
   SELECT k.*, u.account_id IS NOT NULL AS unlisted
-  FROM customer_keys k
+  FROM internal.customer_keys k
   LEFT JOIN unlisted u ON u.account_id = k.account_id AND u.region = k.region
 )
 SELECT
@@ -34,9 +34,9 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN unlisted THEN 'The aliases of its account and region could not be listed.'
     WHEN len(aliases) = 0 THEN 'The key has no alias.'
     ELSE 'The key has the alias ' || alias || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM considered

@@ -20,17 +20,17 @@
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): add condition { test = "StringEquals",
 --   variable = "aws:SourceAccount", values = ["ACCOUNT"] } to the statement of the service.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM key_policy_problems
   WHERE code = 'service_without_source'
-    OR (code = 'if_exists_scopes_nothing' AND contains(sentence, 'tests aws:Source'))
+    OR (code = 'if_exists_scopes_nothing' AND contains(message, 'tests aws:Source'))
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.services IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known for whom services use the key: ' || d.services || '.',
-    'No statement lets an AWS service act for other customers.') || d.stale AS reason
-FROM key_policy_doubts d
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.services_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known for whom services use the key: ' || d.services_unknown_reason || '.',
+    'No statement lets an AWS service act for other customers.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

@@ -25,13 +25,13 @@ WITH held AS (
     bool_or(access = 'owner_delegated') AS part,
     bool_or(access = 'owner_delegated' AND list_contains(operations, 'kms:PutKeyPolicy')) AS delegated,
     bool_or((access = 'owner_delegated' OR principal = '*') AND list_contains(operations, 'kms:PutKeyPolicy')) AS whole
-  FROM access_verdicts
+  FROM internal.access_verdicts
   WHERE path = 'policy' AND access IN ('owner_delegated', 'owner_direct')
   GROUP BY analysis_id
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
-    WHEN h.whole IS NOT TRUE AND d.own_account IS NOT NULL THEN 'unknown'
+    WHEN h.whole IS NOT TRUE AND d.own_account_unknown_reason IS NOT NULL THEN 'unknown'
     WHEN h.whole IS NOT TRUE THEN 'fail'
     WHEN h.whole THEN 'pass'
     ELSE 'unknown'
@@ -39,11 +39,11 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
     WHEN h.delegated THEN 'The policy leaves the decision to IAM of account ' || d.account_id || '.'
     WHEN h.whole THEN 'Every principal of account ' || d.account_id || ' can change the policy.'
-    WHEN d.own_account IS NOT NULL
-      THEN 'It is not known whether IAM of account ' || d.account_id || ' has a say: ' || d.own_account || '.'
+    WHEN d.own_account_unknown_reason IS NOT NULL
+      THEN 'It is not known whether IAM of account ' || d.account_id || ' has a say: ' || d.own_account_unknown_reason || '.'
     WHEN h.part THEN 'The policy leaves some decisions to IAM of account ' || d.account_id
       || ', but not who may change it (kms:PutKeyPolicy).'
     ELSE 'No statement leaves the decision to IAM of account ' || d.account_id || '.'
-  END || d.stale AS reason
-FROM key_policy_doubts d
+  END || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN held h ON h.analysis_id = d.analysis_id

@@ -19,16 +19,16 @@
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): apply the configuration again, so that
 --   the ARN of the new role is written in place of the id.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM key_policy_problems
   WHERE code = 'deleted_principal'
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether the policy names deleted identities: ' || d.unclear || '.',
-    'The policy names no deleted identity.') || d.stale AS reason
-FROM key_policy_doubts d
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known whether the policy names deleted identities: ' || d.statements_unknown_reason || '.',
+    'The policy names no deleted identity.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

@@ -26,7 +26,7 @@
 --       Days that the deletion must be away when it is first seen; AWS allows waiting periods of 7 to 30 days.
 WITH leaving AS (
   SELECT *
-  FROM customer_keys
+  FROM internal.customer_keys
   WHERE (state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion'))
 ), history AS (
   SELECT l.key_arn, min(h.valid_from_at) AS known_at,
@@ -52,7 +52,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN days IS NULL THEN 'AWS did not tell when the key will be deleted.'
     WHEN state = 'PendingReplicaDeletion'
       THEN 'Once its replicas are gone the key waits ' || days || ' days for its deletion.'
@@ -61,5 +61,5 @@ SELECT
       || strftime(seen_at, '%Y-%m-%d') || ', so the waiting period is not known.'
     ELSE 'The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d') || ', ' || days
       || ' days after that was first seen, on ' || strftime(seen_at, '%Y-%m-%d') || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM considered

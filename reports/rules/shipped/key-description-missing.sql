@@ -25,9 +25,9 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN description IS NULL THEN 'AWS did not tell its description.'
     WHEN trim(description) = '' THEN 'The key has no description.'
     ELSE 'The key has a description.'
-  END || stale AS reason
-FROM customer_keys
+  END || stale_note AS reason
+FROM internal.customer_keys

@@ -29,10 +29,10 @@ SELECT
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable')
       THEN 'The key is in state ' || state || ', which other rules judge.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN state = 'Disabled' THEN 'The key is disabled.'
-      || CASE WHEN used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
+      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
     ELSE 'The key is in state ' || state || ', which this rule does not know.'
-  END || stale AS reason
-FROM customer_keys
+  END || stale_note AS reason
+FROM internal.customer_keys

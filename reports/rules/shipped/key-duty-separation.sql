@@ -21,7 +21,7 @@
 --   for users, with different roles.
 WITH doubled AS (
   SELECT analysis_id, CASE WHEN principal = '*' THEN 'every principal of the account' ELSE principal END AS who
-  FROM access_verdicts
+  FROM internal.access_verdicts
   WHERE path = 'policy' AND access = 'owner_direct'
   GROUP BY analysis_id, principal
   HAVING bool_or(list_has_any(operations, ['kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion', 'kms:DisableKey',
@@ -39,7 +39,7 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
     WHEN f.analysis_id IS NOT NULL AND k.key_usage IS NULL THEN 'unknown'
     WHEN f.analysis_id IS NOT NULL THEN 'fail'
-    WHEN d.own_account IS NULL THEN 'pass'
+    WHEN d.own_account_unknown_reason IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
@@ -47,9 +47,9 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
       THEN 'It is not known what the key is for, and so whether it is used by ' || f.names || '.'
     WHEN f.holders = 1 THEN f.names || ' both administers and uses the key.'
     WHEN f.holders > 1 THEN f.names || ' both administer and use the key.'
-    WHEN d.own_account IS NOT NULL THEN 'It is not known who administers and who uses the key: ' || d.own_account || '.'
+    WHEN d.own_account_unknown_reason IS NOT NULL THEN 'It is not known who administers and who uses the key: ' || d.own_account_unknown_reason || '.'
     ELSE 'Nobody whom the policy names both administers and uses the key.'
-  END || d.stale AS reason
-FROM key_policy_doubts d
+  END || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 JOIN keys k ON k.key_arn = d.key_arn
 LEFT JOIN found f ON f.analysis_id = d.analysis_id

@@ -20,20 +20,20 @@
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): add condition { test = "Bool", variable
 --   = "kms:GrantIsForAWSResource", values = ["true"] } to the statement with kms:CreateGrant.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
-  FROM key_access
+  FROM internal.key_access
   JOIN (
-    SELECT key_arn, position FROM key_policy_problems WHERE code = 'grant_power_without_aws_resource'
-  ) p USING (key_arn, position)
+    SELECT key_arn, statement_index FROM key_policy_problems WHERE code = 'grant_power_without_aws_resource'
+  ) p USING (key_arn, statement_index)
   WHERE path = 'policy' AND access IN ('external', 'vendor', 'public', 'public_via_service')
     AND list_contains(operations, 'kms:CreateGrant')
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.outsiders IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether somebody outside can create grants: ' || d.outsiders || '.',
-    'Nobody outside can create grants but through AWS services.') || d.stale AS reason
-FROM key_policy_doubts d
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known whether somebody outside can create grants: ' || d.external_unknown_reason || '.',
+    'Nobody outside can create grants but through AWS services.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

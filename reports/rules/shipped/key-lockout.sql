@@ -21,19 +21,19 @@
 --   false in aws_kms_key.
 WITH managed AS (
   SELECT DISTINCT analysis_id
-  FROM access_verdicts
+  FROM internal.access_verdicts
   WHERE path = 'policy' AND access IN ('owner_delegated', 'owner_direct')
     AND list_contains(operations, 'kms:PutKeyPolicy')
 ), locked AS (
-  SELECT key_arn, min(sentence) AS sentence FROM key_policy_problems WHERE code = 'lock_out' GROUP BY key_arn
+  SELECT key_arn, min(message) AS message FROM key_policy_problems WHERE code = 'lock_out' GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE WHEN l.key_arn IS NOT NULL THEN 'fail' WHEN m.analysis_id IS NOT NULL THEN 'pass' ELSE 'unknown' END AS status,
   CASE
-    WHEN l.key_arn IS NOT NULL THEN l.sentence
+    WHEN l.key_arn IS NOT NULL THEN l.message
     WHEN m.analysis_id IS NOT NULL THEN 'Somebody of account ' || d.account_id || ' can change the policy.'
-    ELSE 'It is not known whether anyone can change the policy: ' || coalesce(d.own_account, 'it was not read') || '.'
-  END || d.stale AS reason
-FROM key_policy_doubts d
+    ELSE 'It is not known whether anyone can change the policy: ' || coalesce(d.own_account_unknown_reason, 'it was not read') || '.'
+  END || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN managed m ON m.analysis_id = d.analysis_id
 LEFT JOIN locked l ON l.key_arn = d.key_arn

@@ -20,37 +20,37 @@
 -- parameters:
 --   days: {default: "30", about: "Days after its creation within which a key has to be used."}
 WITH considered AS (
-  SELECT k.*, n.resources_refused AS blind,
+  SELECT k.*, n.denied_resource_actions AS blind,
     (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM customer_keys k
-  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  FROM internal.customer_keys k
+  LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest THEN 'not_applicable'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    WHEN last_use <> 'used' AND used_by = 0 AND coalesce(grants, 0) = 0
-      AND (grants IS NULL OR len(blind) > 0 OR last_use <> 'never used'
-        OR (last_use_told_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE) THEN 'unknown'
-    WHEN last_use = 'never used' AND used_by = 0 AND grants = 0 THEN 'fail'
-    WHEN last_use = 'used' OR used_by > 0 OR grants > 0 THEN 'pass'
+    WHEN last_use <> 'used' AND dependent_resources = 0 AND coalesce(grants, 0) = 0
+      AND (grants IS NULL OR len(blind) > 0 OR last_use <> 'never_used'
+        OR (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE) THEN 'unknown'
+    WHEN last_use = 'never_used' AND dependent_resources = 0 AND grants = 0 THEN 'fail'
+    WHEN last_use = 'used' OR dependent_resources > 0 OR grants > 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
     WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN last_use = 'used' THEN 'The key has been used.'
-    WHEN used_by > 0 THEN used_by || ' resource(s) name it as their key.'
+    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) name it as their key.'
     WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || refused || '.'
+    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
     WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
       || array_to_string(blind, ', ') || '.'
     WHEN last_use = 'unknown' THEN 'Whether it was ever used is not known'
       || coalesce(' (' || last_use_reason || ')', '') || '.'
-    WHEN (last_use_told_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE
+    WHEN (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE
       THEN 'It had not been used when AWS was last asked, which was too early to tell.'
     ELSE 'It was never used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM considered

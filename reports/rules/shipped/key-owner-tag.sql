@@ -31,14 +31,14 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
+    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
     WHEN owner IS NULL THEN 'The key has none of the tags ' || $tags || ', or an empty one.'
     ELSE 'The key is tagged ' || owner || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM (
   SELECT *,
     list_filter(string_split(replace($tags, ' ', ''), ','), lambda name: trim(tags[name]) <> '')[1] AS tag,
     tag || '=' || tags[tag] AS owner
-  FROM customer_keys
+  FROM internal.customer_keys
 )

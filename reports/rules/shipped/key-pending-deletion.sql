@@ -28,7 +28,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN state = 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
       'The key is scheduled for deletion') || '.'
     WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted once its replicas are'
@@ -37,6 +37,6 @@ SELECT
       THEN 'No deletion is scheduled; the key is in state ' || state || '.'
     ELSE 'The key is in state ' || state || ', which this rule does not know.'
   END
-    || CASE WHEN state LIKE 'Pending%Deletion' AND used_by > 0 THEN ' ' || used_by || ' resource(s) use it.' ELSE '' END
-    || stale AS reason
-FROM customer_keys
+    || CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
+    || stale_note AS reason
+FROM internal.customer_keys

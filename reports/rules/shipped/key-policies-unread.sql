@@ -17,14 +17,14 @@
 -- terraform: >-
 --   Add the statement to policy of the aws_kms_key, or to its aws_kms_key_policy.
 -- parameters:
---   nights:
+--   consecutive_runs:
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH refused AS (
+WITH denied_calls AS (
   SELECT account_id, region, count(*) AS keys, min(since) AS since,
-    count(*) FILTER (nights >= CAST($nights AS INTEGER)) AS lasting,
-    min(since) FILTER (nights >= CAST($nights AS INTEGER)) AS lasting_since
+    count(*) FILTER (consecutive_runs >= CAST($consecutive_runs AS INTEGER)) AS lasting,
+    min(since) FILTER (consecutive_runs >= CAST($consecutive_runs AS INTEGER)) AS lasting_since
   FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'GetKeyPolicy'
   GROUP BY account_id, region
@@ -32,7 +32,7 @@ WITH refused AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
 ), held AS (
-  SELECT account_id, region, count(*) AS keys, count(*) FILTER (policy_known IS NOT TRUE) AS untold,
+  SELECT account_id, region, count(*) AS keys, count(*) FILTER (policy_known IS NOT TRUE) AS not_reported,
     -- Where no key is known to be a customer's, there may be none whose policy would be asked.
     count(*) FILTER (manager = 'CUSTOMER') = 0 AS undescribed
   FROM keys
@@ -40,18 +40,18 @@ WITH refused AS (
   GROUP BY account_id, region
 )
 SELECT
-  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
+    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
     WHEN coalesce(r.lasting, 0) = 0 AND (p.outcome = 'failed' OR l.account_id IS NOT NULL) THEN 'unknown'
     WHEN r.keys IS NULL AND h.keys IS NULL THEN 'not_applicable'
-    WHEN coalesce(r.lasting, 0) = 0 AND (r.keys > 0 OR h.untold > 0 OR h.undescribed) THEN 'unknown'
+    WHEN coalesce(r.lasting, 0) = 0 AND (r.keys > 0 OR h.not_reported > 0 OR h.undescribed) THEN 'unknown'
     WHEN r.lasting > 0 THEN 'fail'
-    WHEN h.untold = 0 THEN 'pass'
+    WHEN h.not_reported = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.exempt IS NOT NULL THEN p.exempt
+    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN r.lasting > 0 THEN 'The policies of ' || r.lasting || ' key(s) could not be read since '
       || strftime(r.lasting_since, '%Y-%m-%d') || '.'
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
@@ -59,12 +59,12 @@ SELECT
     WHEN r.keys IS NULL AND h.keys IS NULL THEN 'There are no customer managed keys.'
     WHEN r.keys > 0 THEN 'The policies of ' || r.keys || ' key(s) could not be read, first on '
       || strftime(r.since, '%Y-%m-%d') || '.'
-    WHEN h.untold > 0 THEN 'The policies of ' || h.untold || ' key(s) were not read.'
+    WHEN h.not_reported > 0 THEN 'The policies of ' || h.not_reported || ' key(s) were not read.'
     WHEN h.undescribed THEN 'The ' || h.keys || ' key(s) could not be described.'
     ELSE 'The policies of all ' || h.keys || ' key(s) were read.'
   END AS reason
-FROM places p
-LEFT JOIN refused r ON r.account_id = p.account_id AND r.region = p.region
+FROM account_regions p
+LEFT JOIN denied_calls r ON r.account_id = p.account_id AND r.region = p.region
 LEFT JOIN listing l ON l.account_id = p.account_id AND l.region = p.region
 LEFT JOIN held h ON h.account_id = p.account_id AND h.region = p.region
 WHERE p.region <> 'global'

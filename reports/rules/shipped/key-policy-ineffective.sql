@@ -20,23 +20,23 @@
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): give each statement resources = ["*"]
 --   and actions.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM key_policy_problems
-  WHERE code IN ('no_effect', 'wildcard_principal') AND sentence NOT LIKE '%NotPrincipal lists.'
+  WHERE code IN ('no_effect', 'wildcard_principal') AND message NOT LIKE '%NotPrincipal lists.'
   GROUP BY key_arn
-), untold AS (
-  SELECT key_arn, rtrim(min(sentence), '.') AS reason
+), not_reported AS (
+  SELECT key_arn, rtrim(min(message), '.') AS reason
   FROM key_policy_problems
   WHERE code = 'unknown_action'
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL AND u.key_arn IS NULL THEN 'pass'
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL AND u.key_arn IS NULL THEN 'pass'
     ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether all statements have an effect: ' || least(d.unclear, u.reason) || '.',
-    'All statements of the policy have an effect.') || d.stale AS reason
-FROM key_policy_doubts d
+  coalesce(f.sentences, 'It is not known whether all statements have an effect: ' || least(d.statements_unknown_reason, u.reason) || '.',
+    'All statements of the policy have an effect.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn
-LEFT JOIN untold u ON u.key_arn = d.key_arn
+LEFT JOIN not_reported u ON u.key_arn = d.key_arn

@@ -20,21 +20,21 @@
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): use principals and actions in place of
 --   not_principals and not_actions in aws_iam_policy_document.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || position) || ' allows '
+    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' allows '
       || CASE WHEN principal_kind = 'NotPrincipal' THEN 'everyone but those in NotPrincipal'
-        ELSE 'everything but what is in NotAction' END || '.' AS sentence
+        ELSE 'everything but what is in NotAction' END || '.' AS message
     FROM key_policy_statements
     WHERE effect = 'Allow' AND has_resource AND (principal_kind = 'NotPrincipal' OR not_actions)
-  ) AS inverted
+  ) AS not_resource
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known what the policy allows: ' || d.unclear || '.',
-    'The policy allows nothing by NotPrincipal or NotAction.') || d.stale AS reason
-FROM key_policy_doubts d
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known what the policy allows: ' || d.statements_unknown_reason || '.',
+    'The policy allows nothing by NotPrincipal or NotAction.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

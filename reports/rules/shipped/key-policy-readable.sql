@@ -19,20 +19,20 @@
 -- terraform: >-
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): write policies with
 --   aws_iam_policy_document, which knows the form.
-WITH unjudged AS (
-  SELECT key_arn, min(CASE WHEN via <> 'policy' THEN 'Statement ' || via ELSE 'The policy' END || ': ' || reason) AS text
-  FROM access_paths
+WITH unevaluated_reason AS (
+  SELECT key_arn, min(CASE WHEN source_id <> 'policy' THEN 'Statement ' || source_id ELSE 'The policy' END || ': ' || reason) AS text
+  FROM internal.access_paths
   WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NOT NULL
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
-    WHEN d.unread IS NOT NULL THEN 'unknown'
+    WHEN d.policy_unknown_reason IS NOT NULL THEN 'unknown'
     WHEN u.key_arn IS NOT NULL THEN 'fail'
     WHEN u.key_arn IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  coalesce('It is not known what the policy says: ' || d.unread || '.', u.text || '.',
-    'All of the policy could be judged.') || d.stale AS reason
-FROM key_policy_doubts d
-LEFT JOIN unjudged u ON u.key_arn = d.key_arn
+  coalesce('It is not known what the policy says: ' || d.policy_unknown_reason || '.', u.text || '.',
+    'All of the policy could be judged.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
+LEFT JOIN unevaluated_reason u ON u.key_arn = d.key_arn

@@ -30,9 +30,9 @@ WITH found AS (
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
   coalesce('The policy allows IAM users: ' || f.names || '.',
-    'It is not known whom the policy names: ' || d.unclear || '.',
-    'The policy allows no IAM user by name.') || d.stale AS reason
-FROM key_policy_doubts d
+    'It is not known whom the policy names: ' || d.statements_unknown_reason || '.',
+    'The policy allows no IAM user by name.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

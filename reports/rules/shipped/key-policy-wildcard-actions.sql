@@ -19,14 +19,14 @@
 -- terraform: >-
 --   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): list the actions of each statement.
 WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT sentence))[1:3], ' ')
-      || CASE WHEN count(DISTINCT sentence) > 3 THEN ' And ' || (count(DISTINCT sentence) - 3) || ' more.'
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS sentences
   FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || position) || ' gives ' || array_to_string(who[1:3], ', ')
-      || CASE WHEN len(who) > 3 THEN ' and ' || (len(who) - 3) || ' more' ELSE '' END || ' all actions.' AS sentence
+    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives ' || array_to_string(who[1:3], ', ')
+      || CASE WHEN len(who) > 3 THEN ' and ' || (len(who) - 3) || ' more' ELSE '' END || ' all actions.' AS message
     FROM (
-      SELECT key_arn, sid, position, list_sort(list_filter(principals, lambda one: one <> account_id
+      SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda one: one <> account_id
         AND NOT ends_with(one, ':iam::' || account_id || ':root')
         AND NOT regexp_full_match(one, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS who
       FROM key_policy_statements
@@ -36,12 +36,12 @@ WITH found AS (
           OR ends_with(principals[1], ':iam::' || account_id || ':root')))
     ) AS wide
     WHERE len(who) > 0
-  ) AS told
+  ) AS reported
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.unclear IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known who has all actions: ' || d.unclear || '.',
-    'Nobody but the account itself has all actions.') || d.stale AS reason
-FROM key_policy_doubts d
+  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(f.sentences, 'It is not known who has all actions: ' || d.statements_unknown_reason || '.',
+    'Nobody but the account itself has all actions.') || d.stale_note AS reason
+FROM internal.key_policy_unknowns d
 LEFT JOIN found f ON f.key_arn = d.key_arn

@@ -32,20 +32,20 @@ WITH now AS (
 ), considered AS (
   SELECT k.*,
     (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value)) IS TRUE AS tagged
-  FROM customer_keys k
+  FROM internal.customer_keys k
   LEFT JOIN once o ON o.key_arn = k.key_arn
   WHERE k.tags IS NULL OR o.key_arn IS NOT NULL
     OR (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value))
 ), concerned AS (
-  SELECT c.run_id, c."at", c.sentence, unnest(list_distinct(list_filter([c.key_arn,
-    CASE WHEN c.kind = 'alias_moved' THEN c.before END], lambda arn: arn IS NOT NULL))) AS key_arn
+  SELECT c.run_id, c.occurred_at, c.message, unnest(list_distinct(list_filter([c.key_arn,
+    CASE WHEN c.event_type = 'alias_moved' THEN c.before END], lambda arn: arn IS NOT NULL))) AS key_arn
   FROM changes c, now
-  WHERE c."at" >= now.moment - to_days(CAST($days AS INTEGER))
-    AND c.kind IN ('policy_opened', 'policy_changed', 'grant_added', 'grant_changed', 'grant_removed', 'key_state',
+  WHERE c.occurred_at >= now.moment - to_days(CAST($days AS INTEGER))
+    AND c.event_type IN ('policy_opened', 'policy_changed', 'grant_added', 'grant_changed', 'grant_removed', 'key_state',
       'deletion_scheduled', 'deletion_cancelled', 'alias_created', 'alias_moved', 'alias_removed')
 ), changed AS (
   SELECT key_arn, count(*) AS changes,
-    list(strftime("at", '%Y-%m-%d') || ': ' || sentence ORDER BY run_id DESC, sentence) AS sentences
+    list(strftime(occurred_at, '%Y-%m-%d') || ': ' || message ORDER BY run_id DESC, message) AS sentences
   FROM concerned
   WHERE key_arn IN (SELECT key_arn FROM considered)
   GROUP BY key_arn
@@ -58,27 +58,27 @@ SELECT
   CASE
     WHEN k.manager IS NULL OR k.tags IS NULL THEN 'unknown'
     WHEN c.changes IS NULL AND (k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.unknown, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
+      OR len(list_filter(k.denied_actions, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
       OR u.account_id IS NOT NULL) THEN 'unknown'
     WHEN c.changes > 0 THEN 'fail'
     WHEN c.changes IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN k.manager IS NULL THEN 'The key could not be described' || k.refused || '.'
+    WHEN k.manager IS NULL THEN 'The key could not be described' || k.denied_note || '.'
     WHEN k.tags IS NULL
-      THEN 'Its tags could not be read' || k.refused || ', so it may be a protected key.'
+      THEN 'Its tags could not be read' || k.denied_note || ', so it may be a protected key.'
     WHEN c.changes > 0 THEN c.sentences[1]
       || CASE WHEN c.changes > 1 THEN ' Further changes in these days: ' || (c.changes - 1) || '.' ELSE '' END
     WHEN u.account_id IS NOT NULL THEN 'The aliases of its account and region could not be listed.'
     WHEN k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.unknown, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
-      THEN 'No change was seen, but not all of the key could be read' || k.refused || '.'
+      OR len(list_filter(k.denied_actions, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
+      THEN 'No change was seen, but not all of the key could be read' || k.denied_note || '.'
     ELSE 'No change was seen in the last ' || $days || ' days.'
   END
     || CASE WHEN NOT k.tagged AND k.tags IS NOT NULL
       THEN ' The tag ' || $tag || ' was taken away in these days.' ELSE '' END
-    || k.stale AS reason
+    || k.stale_note AS reason
 FROM considered k
 LEFT JOIN changed c ON c.key_arn = k.key_arn
 LEFT JOIN unlisted u ON u.account_id = k.account_id AND u.region = k.region

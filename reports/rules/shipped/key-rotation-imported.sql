@@ -28,9 +28,9 @@ WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), considered AS (
   SELECT *,
-    rotation IN ('on', 'off') AND NOT list_contains(unknown, 'kms:ListKeyRotations') AS history_known,
+    rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known,
     greatest(created_at, last_rotated_at) AS material_at, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM customer_keys, now
+  FROM internal.customer_keys, now
   WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
 SELECT
@@ -49,12 +49,12 @@ SELECT
     WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
     WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
-      THEN 'The key could not be described' || refused || '.'
-    WHEN material_at < oldest AND rotation = 'not_applicable'
+      THEN 'The key could not be described' || denied_note || '.'
+    WHEN material_at < oldest AND rotation_status = 'not_applicable'
       THEN 'AWS did not tell the rotations of this imported key.'
-    WHEN material_at < oldest AND history_known IS NOT TRUE THEN 'Its rotations could not be read' || refused || '.'
+    WHEN material_at < oldest AND history_known IS NOT TRUE THEN 'Its rotations could not be read' || denied_note || '.'
     WHEN last_rotated_at IS NULL THEN 'Its imported material was never rotated; the key is that of '
       || strftime(created_at, '%Y-%m-%d') || '.'
     ELSE 'Its imported material was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM considered

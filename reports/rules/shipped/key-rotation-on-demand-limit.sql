@@ -23,8 +23,8 @@
 --   left: {default: "5", about: "How many of them must be left."}
 WITH considered AS (
   SELECT k.*, coalesce(d.rotations, 0) AS rotations,
-    k.rotation IN ('on', 'off') AND NOT list_contains(k.unknown, 'kms:ListKeyRotations') AS history_known
-  FROM customer_keys k
+    k.rotation_status IN ('enabled', 'disabled') AND NOT list_contains(k.denied_actions, 'kms:ListKeyRotations') AS history_known
+  FROM internal.customer_keys k
   LEFT JOIN (
     SELECT key_arn, count(*) AS rotations FROM key_rotations WHERE rotation_type = 'ON_DEMAND' GROUP BY key_arn
   ) d ON d.key_arn = k.key_arn
@@ -36,7 +36,7 @@ SELECT
       OR multi_region_type = 'REPLICA' OR state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
     WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'fail'
-    WHEN rotation = 'not_applicable' THEN 'not_applicable'
+    WHEN rotation_status = 'not_applicable' THEN 'not_applicable'
     WHEN history_known IS NOT TRUE THEN 'unknown'
     WHEN rotations <= CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'pass'
     ELSE 'unknown'
@@ -47,10 +47,10 @@ SELECT
     WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || refused || '.'
+      THEN 'The key could not be described' || denied_note || '.'
     WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) OR history_known
       THEN rotations || ' of ' || $limit || ' rotations on demand are used.'
-    WHEN rotation = 'not_applicable' THEN 'AWS says that the key cannot rotate.'
-    ELSE 'Its rotations could not be read' || refused || '.'
-  END || stale AS reason
+    WHEN rotation_status = 'not_applicable' THEN 'AWS says that the key cannot rotate.'
+    ELSE 'Its rotations could not be read' || denied_note || '.'
+  END || stale_note AS reason
 FROM considered

@@ -36,8 +36,8 @@ WITH now AS (
   SELECT *,
     key_spec <> 'SYMMETRIC_DEFAULT' OR origin = 'AWS_CLOUDHSM' AS by_hand,
     key_spec = 'SYMMETRIC_DEFAULT' AND origin = 'EXTERNAL' AS on_demand_only,
-    rotation IN ('on', 'off') AND NOT list_contains(unknown, 'kms:ListKeyRotations') AS history_known
-  FROM customer_keys
+    rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known
+  FROM internal.customer_keys
 ), dated AS (
   SELECT *, CASE WHEN by_hand THEN created_at ELSE greatest(created_at, last_rotated_at) END AS material_at,
     now.moment - to_days(CAST(CASE WHEN by_hand THEN $manual_days ELSE $days END AS INTEGER)) AS oldest
@@ -61,14 +61,14 @@ SELECT
     WHEN origin = 'EXTERNAL_KEY_STORE' THEN 'Its material is in a key manager outside AWS, which rotates it or not.'
     WHEN on_demand_only THEN 'Its material is imported, which another rule judges.'
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL
-      THEN 'The key could not be described' || refused || '.'
+      THEN 'The key could not be described' || denied_note || '.'
     WHEN material_at < oldest AND NOT by_hand AND history_known IS NOT TRUE
       THEN 'The last rotation that is known is older than ' || $days || ' days, but its rotations could not be read'
-        || refused || '.'
+        || denied_note || '.'
     WHEN by_hand THEN 'KMS cannot rotate keys of type ' || key_spec || ' and origin ' || origin
       || '; its material is that of ' || strftime(material_at, '%Y-%m-%d') || '.'
     WHEN last_rotated_at IS NULL
       THEN 'The key never rotated; its material is that of ' || strftime(material_at, '%Y-%m-%d') || '.'
     ELSE 'The key last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM dated

@@ -22,11 +22,11 @@ SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR origin <> 'AWS_KMS' OR state <> 'Enabled' THEN 'not_applicable'
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL OR rotation IS NULL THEN 'unknown'
-    WHEN rotation IN ('off', 'not_applicable') THEN 'not_applicable'
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL OR rotation_status IS NULL THEN 'unknown'
+    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'not_applicable'
     WHEN rotation_period_days IS NULL THEN 'unknown'
-    WHEN rotation = 'on' AND rotation_period_days > CAST($days AS INTEGER) THEN 'fail'
-    WHEN rotation = 'on' AND rotation_period_days <= CAST($days AS INTEGER) THEN 'pass'
+    WHEN rotation_status = 'enabled' AND rotation_period_days > CAST($days AS INTEGER) THEN 'fail'
+    WHEN rotation_status = 'enabled' AND rotation_period_days <= CAST($days AS INTEGER) THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
@@ -34,10 +34,10 @@ SELECT
     WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
     WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || refused || '.'
-    WHEN rotation IS NULL THEN 'Its rotation status could not be read' || refused || '.'
-    WHEN rotation IN ('off', 'not_applicable') THEN 'The key does not rotate automatically, so it has no period.'
+      THEN 'The key could not be described' || denied_note || '.'
+    WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
+    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'The key does not rotate automatically, so it has no period.'
     WHEN rotation_period_days IS NULL THEN 'AWS did not tell its rotation period.'
     ELSE 'The key rotates every ' || rotation_period_days || ' days; at most ' || $days || ' are allowed.'
-  END || stale AS reason
-FROM customer_keys
+  END || stale_note AS reason
+FROM internal.customer_keys

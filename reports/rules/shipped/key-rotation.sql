@@ -22,10 +22,10 @@ SELECT
     WHEN origin <> 'AWS_KMS' THEN 'not_applicable'
     WHEN state <> 'Enabled' THEN 'not_applicable'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN rotation = 'not_applicable' THEN 'not_applicable'
-    WHEN rotation IS NULL THEN 'unknown'
-    WHEN rotation = 'off' THEN 'fail'
-    WHEN rotation = 'on' THEN 'pass'
+    WHEN rotation_status = 'not_applicable' THEN 'not_applicable'
+    WHEN rotation_status IS NULL THEN 'unknown'
+    WHEN rotation_status = 'disabled' THEN 'fail'
+    WHEN rotation_status = 'enabled' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
@@ -34,16 +34,16 @@ SELECT
     WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
     WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || refused || '.'
-    WHEN rotation = 'not_applicable' THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
-    WHEN rotation IS NULL THEN 'Its rotation status could not be read' || refused || '.'
-    WHEN rotation = 'off' THEN 'Automatic rotation is off'
+      THEN 'The key could not be described' || denied_note || '.'
+    WHEN rotation_status = 'not_applicable' THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
+    WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
+    WHEN rotation_status = 'disabled' THEN 'Automatic rotation is off'
       || coalesce('; its material is that of ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
-    WHEN rotation = 'on' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
+    WHEN rotation_status = 'enabled' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
       || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
-    ELSE 'Its rotation status ' || rotation || ' is not one that this rule knows.'
+    ELSE 'Its rotation status ' || rotation_status || ' is not one that this rule knows.'
   END AS reason
 FROM (
-  SELECT *, CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END AS refused
+  SELECT *, CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
   FROM keys
 )

@@ -34,9 +34,9 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN NOT list_contains(string_split(replace($specs, ' ', ''), ','), key_spec)
       THEN 'The key is of type ' || key_spec || ', which is not one of those allowed.'
     ELSE 'The key is of type ' || key_spec || '.'
-  END || stale AS reason
-FROM customer_keys
+  END || stale_note AS reason
+FROM internal.customer_keys

@@ -31,17 +31,17 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
+    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
     WHEN len(missing) > 0 THEN 'The key has no tag ' || array_to_string(missing, ', ') || '.'
     ELSE 'The key has all required tags.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM (
   SELECT *,
     -- A tag is asked for as NAME, or as NAME=VALUE|VALUE.
     list_filter(list_transform(string_split($tags, ','), lambda one: trim(one)), lambda one:
       coalesce(tags[split_part(one, '=', 1)], '') = '' OR (contains(one, '=')
       AND NOT list_contains(string_split(split_part(one, '=', 2), '|'), tags[split_part(one, '=', 1)]))) AS missing
-  FROM customer_keys
+  FROM internal.customer_keys
   WHERE trim($tags) <> ''
 )

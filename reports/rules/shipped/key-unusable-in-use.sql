@@ -29,7 +29,7 @@ WITH usable AS (
     list_sort(list(DISTINCT u.service || ' ' || u.resource_name)) AS names,
     any_value(u.account_id) AS account_id, any_value(u.region) AS region,
     bool_or(u.key_class = 'dangling') AS dangling
-  FROM key_usage u
+  FROM resource_keys u
   ANTI JOIN usable k ON k.key_arn = u.key_arn
   WHERE u.key_arn IS NOT NULL
   GROUP BY u.key_arn
@@ -48,9 +48,9 @@ WITH usable AS (
       || CASE WHEN s.status LIKE '%-recoverable'
         THEN ': recoverable for seven days, until ' || strftime(b.seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest'
         ELSE ': it can only be restored from a backup' END
-    )), '; ') AS sentence
+    )), '; ') AS message
   FROM resources s
-  JOIN key_usage u ON u.resource_arn = s.resource_arn AND u.key_arn IS NOT NULL
+  JOIN resource_keys u ON u.resource_arn = s.resource_arn AND u.key_arn IS NOT NULL
   JOIN (
     SELECT h.resource_arn, min(h.valid_from_at) AS seen_at
     FROM resources_history h
@@ -65,19 +65,19 @@ WITH usable AS (
   GROUP BY u.key_arn
 ), considered AS (
   SELECT key_arn, account_id, region, manager, state, grants, deletion_date, material_expires_at, 0 AS resources,
-    CAST([] AS VARCHAR[]) AS names, unknown, known, false AS gone, CAST([] AS VARCHAR[]) AS blind
+    CAST([] AS VARCHAR[]) AS names, denied_actions, freshness, false AS gone, CAST([] AS VARCHAR[]) AS blind
   FROM keys
   WHERE state IS NULL OR state IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date, k.material_expires_at,
-    coalesce(u.resources, 0), u.names, k.unknown, k.known, false, n.resources_refused
+    coalesce(u.resources, 0), u.names, k.denied_actions, k.freshness, false, n.denied_resource_actions
   FROM keys k
   LEFT JOIN use_of u ON u.key_arn = k.key_arn
-  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.state NOT IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
-    u.resources, u.names, CAST([] AS VARCHAR[]), 'yes', true, CAST([] AS VARCHAR[])
+    u.resources, u.names, CAST([] AS VARCHAR[]), 'current', true, CAST([] AS VARCHAR[])
   FROM use_of u
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
 )
@@ -97,7 +97,7 @@ SELECT
   CASE
     WHEN manager = 'AWS' THEN 'AWS manages this key: it can be neither disabled nor deleted.'
     WHEN NOT gone AND state IS NULL THEN 'The state of the key could not be read'
-      || CASE WHEN len(unknown) > 0 THEN ' (refused: ' || array_to_string(unknown, ', ') || ')' ELSE '' END || '.'
+      || CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.'
     WHEN gone THEN 'The key no longer exists.'
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key can be used.'
     ELSE CASE state
@@ -120,7 +120,7 @@ SELECT
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
       || CASE WHEN grants > 0 THEN ' It has ' || grants || ' grant(s).' ELSE '' END
     ELSE '' END
-    || coalesce(' ' || sentence || '.', '')
-    || CASE WHEN known <> 'yes' AND len(unknown) = 0 THEN ' This is the last known state.' ELSE '' END AS reason
+    || coalesce(' ' || message || '.', '')
+    || CASE WHEN freshness <> 'current' AND len(denied_actions) = 0 THEN ' This is the last known state.' ELSE '' END AS reason
 FROM considered c
 LEFT JOIN inaccessible i USING (key_arn)

@@ -22,40 +22,40 @@
 -- parameters:
 --   days: {default: "90", about: "Days without any use after which a key counts as unused."}
 WITH considered AS (
-  SELECT k.*, n.resources_refused AS blind,
+  SELECT k.*, n.denied_resource_actions AS blind,
     (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM customer_keys k
-  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  FROM internal.customer_keys k
+  LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 ), weighed AS (
   SELECT *, CASE WHEN last_use = 'used' THEN last_used_at ELSE last_use_tracked_since END AS idle_since,
-    last_use_told_at - to_days(CAST($days AS INTEGER)) AS idle_before
+    last_use_reported_at - to_days(CAST($days AS INTEGER)) AS idle_before
   FROM considered
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest
-      OR (manager IS NOT NULL AND last_use = 'never used' AND last_use_told_at IS NOT NULL
-        AND used_by = 0 AND grants = 0 AND len(blind) = 0)
+      OR (manager IS NOT NULL AND last_use = 'never_used' AND last_use_reported_at IS NOT NULL
+        AND dependent_resources = 0 AND grants = 0 AND len(blind) = 0)
       THEN 'not_applicable'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    WHEN used_by = 0 AND coalesce(grants, 0) = 0 AND (last_used_at < oldest) IS NOT FALSE
+    WHEN dependent_resources = 0 AND coalesce(grants, 0) = 0 AND (last_used_at < oldest) IS NOT FALSE
       AND (grants IS NULL OR len(blind) > 0 OR (idle_since <= idle_before) IS NOT TRUE) THEN 'unknown'
-    WHEN used_by = 0 AND grants = 0 AND (last_used_at < oldest) IS NOT FALSE AND idle_since <= idle_before THEN 'fail'
-    WHEN used_by > 0 OR grants > 0 OR last_used_at >= oldest THEN 'pass'
+    WHEN dependent_resources = 0 AND grants = 0 AND (last_used_at < oldest) IS NOT FALSE AND idle_since <= idle_before THEN 'fail'
+    WHEN dependent_resources > 0 OR grants > 0 OR last_used_at >= oldest THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
     WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || refused || '.'
-    WHEN used_by > 0 THEN used_by || ' resource(s) use it.'
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
+    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) use it.'
     WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
     WHEN last_used_at >= oldest THEN 'It was used in the last ' || $days || ' days.'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || refused || '.'
+    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
     WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
       || array_to_string(blind, ', ') || '.'
-    WHEN last_use = 'never used' AND last_use_told_at IS NOT NULL THEN 'It was never used, which another rule judges.'
+    WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL THEN 'It was never used, which another rule judges.'
     WHEN (idle_since <= idle_before) IS NOT TRUE
       THEN 'Nothing that was crawled uses it; whether it was called in the last '
       || $days || ' days is not known' || coalesce(' (' || last_use_reason || ')', '') || '.'
@@ -63,5 +63,5 @@ SELECT
       || strftime(last_used_at, '%Y-%m-%d') || coalesce(' (' || last_used_operation || ')', '') || '.'
     ELSE 'Nothing that was crawled uses it, and it was not used since AWS began to watch, on '
       || strftime(idle_since, '%Y-%m-%d') || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM weighed

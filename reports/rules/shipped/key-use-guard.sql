@@ -26,7 +26,7 @@
 WITH now AS (
   SELECT arg_max(started_at, run_id) AS moment FROM runs
 ), denial AS (
-  SELECT s.key_arn, s.sid, s.position, s.conditions,
+  SELECT s.key_arn, s.sid, s.statement_index, s.conditions,
     -- Names of actions are compared as AWS does: any letter case, * and ?.
     (len(list_filter(s.actions, lambda one: 'kms:DisableKey' ILIKE replace(replace(one, '*', '%'), '?', '_'))) > 0)
       <> s.not_actions AS disabling,
@@ -61,21 +61,21 @@ WITH now AS (
   )
   GROUP BY key_arn
 ), considered AS (
-  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.used_by, k.grants, k.last_use, k.last_used_at,
-    k.last_use_told_at, k.last_use_tracked_since, k.last_use_reason, p.readable, g.few_days,
+  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.dependent_resources, k.grants, k.last_use, k.last_used_at,
+    k.last_use_reported_at, k.last_use_tracked_since, k.last_use_reason, p.readable, g.few_days,
     coalesce(g.disabling AND g.deleting, false) AS guarded,
     coalesce((g.disabling OR g.perhaps_disabling) AND (g.deleting OR g.perhaps_deleting), false) AS perhaps,
-    k.refused, k.stale, n.resources_refused AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM customer_keys k
+    k.denied_note, k.stale_note, n.denied_resource_actions AS blind, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
+  FROM internal.customer_keys k
   CROSS JOIN now
   LEFT JOIN key_policies p ON p.key_arn = k.key_arn
   LEFT JOIN guard g ON g.key_arn = k.key_arn
-  LEFT JOIN key_unknowns n ON n.key_arn = k.key_arn
+  LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 ), weighed AS (
   SELECT *,
-    CASE WHEN used_by > 0 OR grants > 0 OR last_used_at >= oldest THEN true
-      WHEN grants IS NULL OR len(blind) > 0 OR last_use_told_at IS NULL THEN NULL
-      WHEN last_use = 'never used' THEN false
+    CASE WHEN dependent_resources > 0 OR grants > 0 OR last_used_at >= oldest THEN true
+      WHEN grants IS NULL OR len(blind) > 0 OR last_use_reported_at IS NULL THEN NULL
+      WHEN last_use = 'never_used' THEN false
       WHEN last_use = 'used' AND last_used_at < oldest THEN false
       WHEN last_use = 'unknown' AND last_use_tracked_since < oldest THEN false END AS in_use
   FROM considered
@@ -93,15 +93,15 @@ SELECT
   END AS status,
   CASE
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable') THEN 'The key is in state ' || state || '.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN NOT in_use THEN 'Nothing uses the key.'
-    WHEN in_use IS NULL THEN 'Whether the key is in use is not known' || refused || '.'
-    WHEN readable IS NULL THEN 'Its policy could not be read' || refused || '.'
+    WHEN in_use IS NULL THEN 'Whether the key is in use is not known' || denied_note || '.'
+    WHEN readable IS NULL THEN 'Its policy could not be read' || denied_note || '.'
     WHEN NOT readable THEN 'A part of its policy has a form that is not known.'
     WHEN guarded THEN 'Its policy denies disabling and deleting it while it is used.'
     WHEN perhaps
       THEN 'Its policy denies disabling and deleting it, but not to everyone or under conditions that are not judged.'
     WHEN few_days IS NOT NULL THEN 'Its policy guards it for ' || few_days || ' day(s) after its last use only.'
     ELSE 'Its policy does not deny to disable and to delete it while it is used.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM weighed

@@ -18,7 +18,7 @@
 -- terraform: >-
 --   Give aws_kms_key and aws_kms_replica_key the same policy, as one aws_iam_policy_document.
 WITH considered AS (
-  SELECT * FROM customer_keys
+  SELECT * FROM internal.customer_keys
   -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
   WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
@@ -37,12 +37,12 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.refused || '.'
-    WHEN own.text IS NULL THEN 'Its policy could not be read' || k.refused || '.'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.denied_note || '.'
+    WHEN own.text IS NULL THEN 'Its policy could not be read' || k.denied_note || '.'
     WHEN theirs.text IS NULL THEN 'The policy of its primary ' || coalesce(k.primary_arn, '') || ' is not known.'
     WHEN own.text <> theirs.text THEN 'Its policy differs from that of its primary ' || k.primary_arn || '.'
     ELSE 'Its policy is that of its primary ' || k.primary_arn || '.'
-  END || k.stale AS reason
+  END || k.stale_note AS reason
 FROM considered k
 LEFT JOIN policy own ON own.key_arn = k.key_arn
 LEFT JOIN policy theirs ON theirs.key_arn = k.primary_arn

@@ -29,12 +29,12 @@ WITH considered AS (
     list_sort(list_distinct(CASE WHEN multi_region_type = 'PRIMARY' THEN list_append(
       list_transform(replica_arns, lambda arn: split_part(arn, ':', 4)), region)
       ELSE [region] END)) AS regions
-  FROM customer_keys
+  FROM internal.customer_keys
   WHERE trim($regions) <> '' AND ((multi_region IS NULL
     -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
     OR multi_region)
-), judged AS (
+), evaluated AS (
   SELECT *, list_filter(regions, lambda one: NOT list_contains(allowed, one)) AS outside FROM considered
 )
 SELECT
@@ -46,9 +46,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN len(outside) > 0 THEN 'The key is in ' || array_to_string(outside, ', ')
       || ', where multi-Region keys are not allowed.'
     ELSE 'The key is in ' || array_to_string(regions, ', ') || ', where it may be.'
-  END || stale AS reason
-FROM judged
+  END || stale_note AS reason
+FROM evaluated

@@ -17,13 +17,13 @@
 --   aws kms enable-key --region REPLICA_REGION --key-id KEY_ID
 -- terraform: >-
 --   In the resource aws_kms_replica_key set enabled = true.
-WITH place AS (
+WITH account_region AS (
   -- Where the listing of keys was seen in full, a key that is not in it does not exist.
   SELECT account_id, region FROM coverage WHERE operation IS NULL AND outcome IN ('complete', 'partial')
   EXCEPT
   SELECT account_id, region FROM coverage WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
 ), considered AS (
-  SELECT * FROM customer_keys
+  SELECT * FROM internal.customer_keys
   -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
   WHERE multi_region_type = 'PRIMARY' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
@@ -39,14 +39,14 @@ WITH place AS (
       WHEN r.state = 'PendingDeletion' THEN coalesce(' will be deleted on ' || strftime(r.deletion_date, '%Y-%m-%d'),
         ' is scheduled for deletion')
       ELSE ' is in state ' || r.state
-    END AS told
+    END AS reported
   FROM listed l
   LEFT JOIN keys r ON r.key_arn = l.replica_arn
-  LEFT JOIN place p ON p.account_id = split_part(l.replica_arn, ':', 5) AND p.region = split_part(l.replica_arn, ':', 4)
+  LEFT JOIN account_region p ON p.account_id = split_part(l.replica_arn, ':', 5) AND p.region = split_part(l.replica_arn, ':', 4)
 ), counted AS (
   SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR gone) AS broken,
-    count(*) FILTER (usable IS NULL AND NOT gone) AS untold,
-    array_to_string(list_sort(list(told) FILTER (usable IS NOT TRUE)), ', ') AS sentence
+    count(*) FILTER (usable IS NULL AND NOT gone) AS not_reported,
+    array_to_string(list_sort(list(reported) FILTER (usable IS NOT TRUE)), ', ') AS message
   FROM replica
   GROUP BY primary_arn
 )
@@ -54,16 +54,16 @@ SELECT
   k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN 'not_applicable'
-    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.untold > 0 AND c.broken = 0) THEN 'unknown'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.not_reported > 0 AND c.broken = 0) THEN 'unknown'
     WHEN c.broken > 0 THEN 'fail'
     WHEN c.broken = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN 'The primary has no replicas.'
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.refused || '.'
-    WHEN c.sentence IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s) ' || c.sentence || '.'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.denied_note || '.'
+    WHEN c.message IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s) ' || c.message || '.'
     ELSE 'All ' || c.replicas || ' replica(s) can be used.'
-  END || k.stale AS reason
+  END || k.stale_note AS reason
 FROM considered k
 LEFT JOIN counted c ON c.primary_arn = k.key_arn

@@ -18,7 +18,7 @@
 -- parameters:
 --   ignore: {default: "", about: "Keys of tags that may differ, separated by commas."}
 WITH considered AS (
-  SELECT * FROM customer_keys
+  SELECT * FROM internal.customer_keys
   -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
   WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
@@ -39,11 +39,11 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || refused || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || refused || '.'
+    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
+    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
     WHEN primary_tags IS NULL THEN 'The tags of its primary ' || coalesce(primary_arn, '') || ' are not known.'
     WHEN len(different) > 0 THEN 'It differs from its primary ' || primary_arn || ' in the tags '
       || array_to_string(different, ', ') || '.'
     ELSE 'It has the tags of its primary ' || primary_arn || '.'
-  END || stale AS reason
+  END || stale_note AS reason
 FROM compared

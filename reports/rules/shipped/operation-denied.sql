@@ -18,42 +18,42 @@
 -- terraform: >-
 --   Add the action to the policy of the aws_iam_role of kmsledger.
 -- parameters:
---   nights:
+--   consecutive_runs:
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
-WITH refused AS (
+WITH denied_calls AS (
   -- Either a listing was refused, or the role lacks the action, which then is refused whatever it is asked for.
-  SELECT account_id, region, action, max(nights) AS nights, min(since) AS since
+  SELECT account_id, region, action, max(consecutive_runs) AS consecutive_runs, min(since) AS since
   FROM coverage
-  WHERE outcome = 'gap' AND cause NOT IN ('not_asked', 'region_excluded', 'unsupported')
+  WHERE outcome = 'gap' AND cause NOT IN ('disabled_by_config', 'region_excluded', 'unsupported')
     AND (subject = '' OR cause IN ('role_permission', 'service_control_policy', 'session_policy',
       'permissions_boundary'))
   GROUP BY account_id, region, action
 ), summed AS (
   SELECT account_id, region,
     array_to_string(list_sort(list(action || ' since ' || strftime(since, '%Y-%m-%d'))
-      FILTER (nights >= CAST($nights AS INTEGER))), ', ') AS lasting,
+      FILTER (consecutive_runs >= CAST($consecutive_runs AS INTEGER))), ', ') AS lasting,
     array_to_string(list_sort(list(action || ' since ' || strftime(since, '%Y-%m-%d'))), ', ') AS every
-  FROM refused
+  FROM denied_calls
   GROUP BY account_id, region
 )
 SELECT
-  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
+    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
     WHEN p.outcome = 'failed' OR (s.every <> '' AND coalesce(s.lasting, '') = '') THEN 'unknown'
     WHEN s.lasting <> '' THEN 'fail'
     WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.exempt IS NOT NULL THEN p.exempt
+    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
     WHEN s.lasting <> '' THEN 'It is refused throughout: ' || s.lasting || '.'
     WHEN s.every <> '' THEN 'It was refused, maybe just once: ' || s.every || '.'
     WHEN p.outcome IN ('complete', 'partial') THEN 'No question was refused throughout.'
     ELSE 'How far the region was read is not known: ' || p.outcome || '.'
   END AS reason
-FROM places p
+FROM account_regions p
 LEFT JOIN summed s ON s.account_id = p.account_id AND s.region = p.region

@@ -19,25 +19,25 @@
 --   Exempt the role with a condition ArnNotLike aws:PrincipalArn in the aws_organizations_policy that denies the
 --   region.
 -- parameters:
---   nights:
+--   consecutive_runs:
 --     default: "2"
 --     about: >-
 --       For how many runs in a row, at least, before it fails.
 SELECT
-  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
-    WHEN p.outcome = 'failed' AND coalesce(p.nights, 0) < CAST($nights AS INTEGER) THEN 'unknown'
+    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
+    WHEN p.outcome = 'failed' AND coalesce(p.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER) THEN 'unknown'
     WHEN p.outcome = 'failed' THEN 'fail'
     WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.exempt IS NOT NULL THEN p.exempt
+    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN p.outcome = 'failed' THEN 'Nothing could be read there'
       || coalesce(' since ' || strftime(p.since, '%Y-%m-%d'), '') || coalesce(': ' || p.cause_text, '') || '.'
     WHEN p.outcome = 'complete' THEN 'The region was read.'
     WHEN p.outcome = 'partial' THEN 'The region was read, though not all of it.'
     ELSE 'How far the region was read is not known: ' || p.outcome || '.'
   END AS reason
-FROM places p
+FROM account_regions p

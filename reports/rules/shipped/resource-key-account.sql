@@ -30,15 +30,15 @@ WITH ours AS (
   SELECT trim(unnest(string_split($accounts, ','))) AS account_id
 ), named AS (
   -- The owner stands in the reference itself, even where the key cannot be seen.
-  SELECT u.resource_arn, u.account_id, u.role, coalesce(u.key_arn, u.raw) AS name,
-    coalesce(u.key_arn, CASE WHEN u.raw LIKE 'arn:%:kms:%' THEN u.raw END) AS arn,
+  SELECT u.resource_arn, u.account_id, u.role, coalesce(u.key_arn, u.raw_value) AS name,
+    coalesce(u.key_arn, CASE WHEN u.raw_value LIKE 'arn:%:kms:%' THEN u.raw_value END) AS arn,
     CASE
       WHEN u.key_arn IS NOT NULL THEN u.key_account_id
-      WHEN u.raw LIKE 'arn:%:kms:%' THEN split_part(u.raw, ':', 5)
-      WHEN u.form IN ('key_id', 'alias_name') OR u.key_class = 'aws_managed' THEN u.account_id
+      WHEN u.raw_value LIKE 'arn:%:kms:%' THEN split_part(u.raw_value, ':', 5)
+      WHEN u.format IN ('key_id', 'alias_name') OR u.key_class = 'aws_managed' THEN u.account_id
     END AS owner,
     u.key_class NOT IN ('none', 'aws_owned') AS counts
-  FROM key_usage u
+  FROM resource_keys u
 ), summed AS (
   SELECT resource_arn, count(*) FILTER (counts) AS keys, count(*) FILTER (counts AND owner IS NULL) AS open,
     min(arn) FILTER (counts AND arn LIKE '%:key/%') AS key_arn
@@ -74,7 +74,7 @@ SELECT
     WHEN u.open > 0 THEN 'The account of a key of it is not known.'
     WHEN b.resource_arn IS NOT NULL THEN 'Its keys are of accounts that are known: ' || b.owners || '.'
     ELSE 'Its keys are of its own account.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN summed u ON u.resource_arn = s.resource_arn
 LEFT JOIN abroad b ON b.resource_arn = s.resource_arn

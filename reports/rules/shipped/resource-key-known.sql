@@ -23,15 +23,15 @@ WITH summed AS (
     count(*) FILTER (key_class IN ('unknown', 'not_crawled')) AS open,
     count(*) FILTER (key_class IN ('customer', 'aws_managed')) AS found,
     coalesce(min(key_arn) FILTER (key_class = 'dangling'), min(key_arn)) AS key_arn
-  FROM key_usage
+  FROM resource_keys
   GROUP BY resource_arn
-), told AS (
+), reported AS (
   SELECT resource_arn,
-    array_to_string(list_sort(list(role || ': ' || coalesce(raw, key_alias, key_arn, 'the key') || ' does not exist'
+    array_to_string(list_sort(list(role || ': ' || coalesce(raw_value, key_alias, key_arn, 'the key') || ' does not exist'
       || coalesce(' (' || reason || ')', '')) FILTER (key_class = 'dangling')), '; ') AS problems,
     array_to_string(list_sort(list(CASE WHEN role = 'unknown' THEN 'its key' ELSE role END || ' is not known'
       || coalesce(': ' || reason, '')) FILTER (key_class <> 'dangling')), '; ') AS doubts
-  FROM key_usage
+  FROM resource_keys
   WHERE key_class IN ('dangling', 'unknown', 'not_crawled')
   GROUP BY resource_arn
 )
@@ -50,7 +50,7 @@ SELECT
     WHEN u.gone > 0 THEN 'A key that it names leads nowhere: ' || t.problems || '.'
     WHEN u.open > 0 THEN 'It cannot be told where its keys lead: ' || t.doubts || '.'
     ELSE u.found || ' key(s) that it names exist.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN summed u ON u.resource_arn = s.resource_arn
-LEFT JOIN told t ON t.resource_arn = s.resource_arn
+LEFT JOIN reported t ON t.resource_arn = s.resource_arn

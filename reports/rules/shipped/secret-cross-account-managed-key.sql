@@ -18,19 +18,19 @@
 --   In the resource aws_secretsmanager_secret set kms_key_id = aws_kms_key.NAME.arn, with a policy in the aws_kms_key
 --   that names the other account.
 WITH used AS (
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 ), secret AS (
-  SELECT *, everyone OR len(organization) + len(parties) + len(outside) > 0 AS shared,
-    perhaps_everyone OR len(unclear) > 0 AS perhaps
-  FROM secret_readers
+  SELECT *, is_public OR len(organization) + len(parties) + len(external) > 0 AS shared,
+    possibly_public OR len(unknown) > 0 AS perhaps
+  FROM internal.secret_readers
 )
 SELECT
   s.resource_arn, s.account_id, s.region, u.key_arn AS key_arn,
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN s.unjudged IS NOT NULL THEN 'unknown'
+    WHEN s.unevaluated_reason IS NOT NULL THEN 'unknown'
     WHEN NOT s.shared AND NOT s.perhaps THEN 'not_applicable'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
     WHEN u.key_class = 'aws_managed' AND NOT s.shared THEN 'unknown'
@@ -40,22 +40,22 @@ SELECT
   END AS status,
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN s.unjudged IS NOT NULL THEN s.unjudged
+    WHEN s.unevaluated_reason IS NOT NULL THEN s.unevaluated_reason
     WHEN NOT s.shared AND NOT s.perhaps THEN 'It is not shared with another account.'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
       THEN 'It is shared, and its key is not known: ' || coalesce(u.reason, 'the crawl has no answer for it') || '.'
     WHEN u.key_class = 'aws_managed' AND NOT s.shared
       THEN 'It is under an AWS managed key, and it is not known whether it is shared with another account.'
     WHEN u.key_class = 'aws_managed' THEN 'It is shared ('
-      || array_to_string(list_concat(CASE WHEN s.everyone THEN ['everyone'] ELSE [] END, s.organization, s.parties,
-        s.outside), ', ')
-      || '), but the AWS managed key ' || coalesce(u.key_alias, u.raw, 'of the service')
+      || array_to_string(list_concat(CASE WHEN s.is_public THEN ['everyone'] ELSE [] END, s.organization, s.parties,
+        s.external), ', ')
+      || '), but the AWS managed key ' || coalesce(u.key_alias, u.raw_value, 'of the service')
       || ' encrypts it: no other account can read it.'
     WHEN u.key_class = 'dangling'
-      THEN 'It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw, '') || ' no longer exists.'
+      THEN 'It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, '') || ' no longer exists.'
     WHEN u.key_class = 'customer'
       THEN 'It is shared, and the customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM secret s
 LEFT JOIN used u ON u.resource_arn = s.resource_arn

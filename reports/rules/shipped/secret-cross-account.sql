@@ -25,40 +25,40 @@
 WITH secret AS (
   SELECT *, len(parties) > 0 AND $allow IN ('organization', 'none') AS strange_party,
     len(organization) > 0 AND $allow = 'none' AS strange_account
-  FROM secret_readers
+  FROM internal.secret_readers
 )
 SELECT
   resource_arn, account_id, region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
     WHEN deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN unjudged IS NOT NULL THEN 'unknown'
-    WHEN (everyone OR len(outside) > 0 OR strange_party OR strange_account) AND denies THEN 'unknown'
-    WHEN everyone OR len(outside) > 0 OR strange_party OR strange_account THEN 'fail'
-    WHEN perhaps_everyone OR len(unclear) > 0 THEN 'unknown'
+    WHEN unevaluated_reason IS NOT NULL THEN 'unknown'
+    WHEN (is_public OR len(external) > 0 OR strange_party OR strange_account) AND denies THEN 'unknown'
+    WHEN is_public OR len(external) > 0 OR strange_party OR strange_account THEN 'fail'
+    WHEN possibly_public OR len(unknown) > 0 THEN 'unknown'
     WHEN has_policy IS NOT NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN unjudged IS NOT NULL THEN unjudged
-    WHEN (everyone OR len(outside) > 0 OR strange_party OR strange_account) AND denies
-      THEN 'Its policy lets others read it (' || array_to_string(list_concat(CASE WHEN everyone THEN ['everyone'] ELSE [] END,
-        outside, parties, organization), ', ')
+    WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
+    WHEN (is_public OR len(external) > 0 OR strange_party OR strange_account) AND denies
+      THEN 'Its policy lets others read it (' || array_to_string(list_concat(CASE WHEN is_public THEN ['everyone'] ELSE [] END,
+        external, parties, organization), ', ')
       || '); a Deny in it takes some of that away, which is not judged here.'
-    WHEN everyone THEN 'Its policy allows everyone to read it.'
-    WHEN len(outside) > 0
-      THEN 'Its policy lets accounts outside the organization read it: ' || array_to_string(outside, ', ') || '.'
+    WHEN is_public THEN 'Its policy allows everyone to read it.'
+    WHEN len(external) > 0
+      THEN 'Its policy lets accounts outside the organization read it: ' || array_to_string(external, ', ') || '.'
     WHEN strange_party THEN 'Its policy lets a known party read it: ' || array_to_string(parties, ', ') || '.'
     WHEN strange_account
       THEN 'Its policy lets other accounts of the organization read it: ' || array_to_string(organization, ', ') || '.'
-    WHEN len(unclear) > 0
-      THEN 'It is not known whom its policy lets read it: ' || array_to_string(unclear, ', ') || '.'
-    WHEN perhaps_everyone
+    WHEN len(unknown) > 0
+      THEN 'It is not known whom its policy lets read it: ' || array_to_string(unknown, ', ') || '.'
+    WHEN possibly_public
       THEN 'It is not known whom its policy lets read it: everyone, under conditions that are not judged here.'
     WHEN NOT has_policy THEN 'It has no resource policy.'
     WHEN len(organization) > 0 OR len(parties) > 0
       THEN 'Its policy lets only chosen accounts read it: '
       || array_to_string(list_concat(organization, parties), ', ') || '.'
     ELSE 'Its policy lets no other account read it.'
-  END || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM secret

@@ -28,14 +28,14 @@ SELECT
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion: its key can no longer be changed.'
     WHEN u.resource_arn IS NULL THEN 'The key of this secret is not known: the crawl has no answer for it.'
-    WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw, 'of this secret')
+    WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw_value, 'of this secret')
       || ' is in an account or region that was not crawled, so it is not known who manages it.'
     WHEN u.key_class = 'unknown' THEN 'The key of this secret is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
-    WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw, 'of this secret')
+    WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
       || ' no longer exists: the secret cannot be read.'
-    WHEN u.key_class = 'aws_managed' AND u.form = 'omitted'
+    WHEN u.key_class = 'aws_managed' AND u.format = 'omitted'
       THEN 'The secret names no key, so the AWS managed key aws/secretsmanager encrypts it.'
-    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw, u.key_arn, 'of the service')
+    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service')
       || ' encrypts it.'
     WHEN u.key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it.'
     WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
@@ -43,11 +43,11 @@ SELECT
       || coalesce(' (' || u.key_state || ')', ' (state not known)') || ' encrypts it.'
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
   END
-    || CASE WHEN (s.known <> 'yes' OR u.known <> 'yes') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
+    || CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN (
   -- One row a secret, the key that is worst to have where there is more than one.
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (
     PARTITION BY resource_arn

@@ -21,8 +21,8 @@
 --   Set is_enabled = true in the resource aws_kms_key, or kms_key_id of the aws_secretsmanager_secret to another key;
 --   Terraform cannot cancel a deletion.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE usable WHEN 'no key' THEN 'not_applicable' WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass'
+  CASE usability WHEN 'no_key' THEN 'not_applicable' WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass'
     ELSE 'unknown' END AS status,
-  reason || stale AS reason
+  reason || stale_note AS reason
 FROM key_usability
 WHERE resource_type = 'AWS::SecretsManager::Secret'

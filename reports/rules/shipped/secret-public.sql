@@ -21,19 +21,19 @@ SELECT
   resource_arn, account_id, region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
     WHEN deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN unjudged IS NOT NULL OR (everyone AND denies) OR (NOT everyone AND perhaps_everyone) THEN 'unknown'
-    WHEN everyone THEN 'fail'
-    WHEN NOT has_policy OR NOT everyone THEN 'pass'
+    WHEN unevaluated_reason IS NOT NULL OR (is_public AND denies) OR (NOT is_public AND possibly_public) THEN 'unknown'
+    WHEN is_public THEN 'fail'
+    WHEN NOT has_policy OR NOT is_public THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
-    WHEN unjudged IS NOT NULL THEN unjudged
-    WHEN everyone AND denies
+    WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
+    WHEN is_public AND denies
       THEN 'Its policy allows everyone to read it; a Deny in it takes some of that away, which is not judged here.'
-    WHEN everyone THEN 'Its policy allows everyone to read it.'
-    WHEN perhaps_everyone THEN 'Its policy allows everyone to read it under conditions that are not judged here.'
+    WHEN is_public THEN 'Its policy allows everyone to read it.'
+    WHEN possibly_public THEN 'Its policy allows everyone to read it under conditions that are not judged here.'
     WHEN NOT has_policy THEN 'It has no resource policy.'
     ELSE 'Its policy does not allow everyone to read it.'
-  END || CASE WHEN known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
-FROM secret_readers
+  END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+FROM internal.secret_readers

@@ -22,7 +22,7 @@
 
 -- A replica has the name and the random suffix of its primary; only the region in the ARN differs.
 WITH used AS (
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 ), replica AS (
@@ -54,12 +54,12 @@ SELECT
       THEN 'Its primary in ' || (s.details ->> 'primary_region') || ' is under the customer managed key '
       || coalesce(p.key_alias, p.key_arn, '') || ', but this replica is not: '
       || CASE WHEN u.key_class = 'dangling'
-        THEN 'its key no longer exists.' ELSE coalesce(u.key_alias, u.raw, 'the AWS managed key') || ' encrypts it.' END
+        THEN 'its key no longer exists.' ELSE coalesce(u.key_alias, u.raw_value, 'the AWS managed key') || ' encrypts it.' END
     WHEN u.key_class = 'customer'
       THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
     WHEN p.key_class = 'aws_managed' THEN 'Its primary is under an AWS managed key, too.'
     ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
-  END || CASE WHEN s.known <> 'yes' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM replica s
 LEFT JOIN used u ON u.resource_arn = s.resource_arn
 LEFT JOIN used p ON p.resource_arn = s.primary_arn

@@ -31,12 +31,12 @@
 WITH asked AS (
   SELECT CAST(max(started_at) AS DATE) AS today FROM runs
 ), secret AS (
-  SELECT r.*, a.today, (r.details ->> 'last_rotated') AS told,
+  SELECT r.*, a.today, (r.details ->> 'last_rotated') AS reported,
     try_cast(left((r.details ->> 'last_rotated'), 10) AS DATE) AS rotated_on,
     try_cast(left((r.details ->> 'next_rotation'), 10) AS DATE) AS due_on,
     try_cast((r.details ->> 'rotation_days') AS INTEGER) AS every_days
-  FROM secrets r CROSS JOIN asked a
-), judged AS (
+  FROM internal.secrets r CROSS JOIN asked a
+), evaluated AS (
   SELECT s.*,
     s.due_on < s.today - CAST($grace_days AS INTEGER) AS missed,
     s.rotated_on + s.every_days < s.today - CAST($grace_days AS INTEGER) AS late,
@@ -46,9 +46,9 @@ WITH asked AS (
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
+    WHEN s.not_applicable_reason IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
     WHEN s.details IS NOT NULL AND coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'not_applicable'
-    WHEN s.told IS NULL AND s.missed IS NOT TRUE THEN 'unknown'
+    WHEN s.reported IS NULL AND s.missed IS NOT TRUE THEN 'unknown'
     WHEN s.rotated_on IS NULL AND s.due_on IS NULL THEN 'unknown'
     WHEN s.missed THEN 'fail'
     WHEN s.late THEN 'fail'
@@ -58,12 +58,12 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
       THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
     WHEN s.details IS NOT NULL AND coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN 'It does not rotate automatically.'
-    WHEN s.told IS NULL AND s.missed IS NOT TRUE THEN 'It was not told when it last rotated.'
+    WHEN s.reported IS NULL AND s.missed IS NOT TRUE THEN 'It was not told when it last rotated.'
     WHEN s.rotated_on IS NULL AND s.due_on IS NULL THEN 'It has never rotated, and it was not told when it will.'
     WHEN s.missed THEN 'It should have rotated by ' || strftime(s.due_on, '%Y-%m-%d')
       || coalesce('; it last did on ' || strftime(s.rotated_on, '%Y-%m-%d'), ' and never did') || '.'
@@ -74,6 +74,6 @@ SELECT
     WHEN s.rotated_on IS NOT NULL THEN 'It last rotated on ' || strftime(s.rotated_on, '%Y-%m-%d')
       || coalesce(', next by ' || strftime(s.due_on, '%Y-%m-%d'), '') || '.'
     WHEN s.due_on IS NOT NULL THEN 'Its first rotation is planned by ' || strftime(s.due_on, '%Y-%m-%d') || '.'
-    ELSE 'When it last rotated is not known to this rule: ' || s.told || '.'
-  END || s.stale AS reason
-FROM judged s
+    ELSE 'When it last rotated is not known to this rule: ' || s.reported || '.'
+  END || s.stale_note AS reason
+FROM evaluated s

@@ -21,14 +21,14 @@
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
+    WHEN s.not_applicable_reason IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
     WHEN s.details IS NULL THEN 'unknown'
     WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'fail'
     WHEN (s.details ->> 'rotation_enabled') = 'true' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
       THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
     WHEN s.details IS NULL THEN 'It is not known whether it rotates: nothing was told of it.'
@@ -39,5 +39,5 @@ SELECT
       THEN 'It rotates' || coalesce(' every ' || (s.details ->> 'rotation_days') || ' days',
       ' on the schedule ' || (s.details ->> 'rotation_schedule'), '') || '.'
     ELSE 'What Secrets Manager says of its rotation is not known to this rule.'
-  END || s.stale AS reason
-FROM secrets s
+  END || s.stale_note AS reason
+FROM internal.secrets s

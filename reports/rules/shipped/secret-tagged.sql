@@ -19,23 +19,23 @@
 --     default: ""
 --     about: >-
 --       The tag keys that every secret needs, separated by commas; empty: at least one tag.
-WITH wanted AS (
+WITH expected AS (
   SELECT list_filter(list_transform(string_split($tags, ','), lambda one: trim(one)), lambda one: one <> '') AS names
-), told AS (
+), reported AS (
   SELECT resource_arn, list(tag_key) FILTER (NOT starts_with(tag_key, 'aws:')) AS names
   FROM resource_tags
   GROUP BY resource_arn
 ), secret AS (
   SELECT r.*, len(w.names) AS asked, len(coalesce(t.names, [])) AS tags,
     array_to_string(list_filter(w.names, lambda one: NOT list_contains(coalesce(t.names, []), one)), ', ') AS missing
-  FROM secrets r
-  CROSS JOIN wanted w
-  LEFT JOIN told t ON t.resource_arn = r.resource_arn
+  FROM internal.secrets r
+  CROSS JOIN expected w
+  LEFT JOIN reported t ON t.resource_arn = r.resource_arn
 )
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.exempt IS NOT NULL THEN 'not_applicable'
+    WHEN s.not_applicable_reason IS NOT NULL THEN 'not_applicable'
     WHEN s.asked = 0 AND s.tags = 0 THEN 'fail'
     WHEN s.missing <> '' THEN 'fail'
     WHEN s.asked = 0 AND s.tags > 0 THEN 'pass'
@@ -43,11 +43,11 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.asked = 0 AND s.tags = 0 THEN 'It has no tags.'
     WHEN s.missing <> '' THEN 'These tags are missing: ' || s.missing || '.'
     WHEN s.asked = 0 AND s.tags > 0 THEN 'It has ' || s.tags || ' tag(s).'
     WHEN s.missing = '' THEN 'It has the tags ' || $tags || '.'
     ELSE 'Its tags are not known.'
-  END || s.stale AS reason
+  END || s.stale_note AS reason
 FROM secret s

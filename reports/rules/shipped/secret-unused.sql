@@ -24,37 +24,37 @@
 WITH asked AS (
   SELECT CAST(max(started_at) AS DATE) AS today FROM runs
 ), secret AS (
-  SELECT r.*, a.today - CAST($days AS INTEGER) AS limit_on, (r.details ->> 'last_accessed') AS told,
+  SELECT r.*, a.today - CAST($days AS INTEGER) AS limit_on, (r.details ->> 'last_accessed') AS reported,
     -- Kept to the week: the Monday is known, the day itself may be any up to Sunday.
     try_cast((r.details ->> 'last_accessed') AS DATE) AS week, CAST(r.created_at AS DATE) AS created_on
-  FROM secrets r CROSS JOIN asked a
+  FROM internal.secrets r CROSS JOIN asked a
 )
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN s.exempt IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
-    WHEN s.told IS NULL THEN 'unknown'
-    WHEN s.told = 'never' AND s.created_on IS NULL THEN 'unknown'
-    WHEN s.told = 'never' AND s.created_on < s.limit_on THEN 'fail'
+    WHEN s.not_applicable_reason IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
+    WHEN s.reported IS NULL THEN 'unknown'
+    WHEN s.reported = 'never' AND s.created_on IS NULL THEN 'unknown'
+    WHEN s.reported = 'never' AND s.created_on < s.limit_on THEN 'fail'
     WHEN s.week + 6 < s.limit_on THEN 'fail'
-    WHEN s.told = 'never' AND s.created_on IS NOT NULL THEN 'pass'
+    WHEN s.reported = 'never' AND s.created_on IS NOT NULL THEN 'pass'
     WHEN s.week IS NOT NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.exempt IS NOT NULL THEN s.exempt
+    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
       THEN 'It is a replica of the secret in ' || s.primary_region || ': it is there for emergencies.'
-    WHEN s.told IS NULL THEN 'It was not told when it was last read.'
-    WHEN s.told = 'never' AND s.created_on IS NULL THEN 'It was never read, and it is not known when it was created.'
-    WHEN s.told = 'never' AND s.created_on < s.limit_on
+    WHEN s.reported IS NULL THEN 'It was not told when it was last read.'
+    WHEN s.reported = 'never' AND s.created_on IS NULL THEN 'It was never read, and it is not known when it was created.'
+    WHEN s.reported = 'never' AND s.created_on < s.limit_on
       THEN 'It was never read since it was created on ' || strftime(s.created_on, '%Y-%m-%d') || '.'
     WHEN s.week + 6 < s.limit_on
       THEN 'It was last read in the week of ' || strftime(s.week, '%Y-%m-%d') || ', longer ago than ' || $days
       || ' days.'
-    WHEN s.told = 'never' AND s.created_on IS NOT NULL
+    WHEN s.reported = 'never' AND s.created_on IS NOT NULL
       THEN 'It was created on ' || strftime(s.created_on, '%Y-%m-%d') || ' and not yet read.'
     WHEN s.week IS NOT NULL THEN 'It was last read in the week of ' || strftime(s.week, '%Y-%m-%d') || '.'
-    ELSE 'When it was last read is not known to this rule: ' || s.told || '.'
-  END || s.stale AS reason
+    ELSE 'When it was last read is not known to this rule: ' || s.reported || '.'
+  END || s.stale_note AS reason
 FROM secret s

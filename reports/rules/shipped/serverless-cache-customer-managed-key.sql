@@ -18,7 +18,7 @@
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_serverless_cache: it is replaced, so restore with snapshot_arns_to_restore.
 SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN 'no' THEN 'fail' WHEN 'yes' THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale AS reason
+  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
+  customer_managed_reason || stale_note AS reason
 FROM resource_encryption
 WHERE resource_type = 'AWS::ElastiCache::ServerlessCache' AND role = 'storage'

@@ -17,7 +17,7 @@
 -- terraform: >-
 --   Set kms_key_id = aws_kms_key.NAME.arn in the resource aws_cloudtrail.
 WITH used AS (
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::CloudTrail::Trail'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 )
@@ -33,7 +33,7 @@ SELECT
     WHEN a.account_id IS NULL THEN 'The trail belongs to account ' || t.account_id || ', which is not of this ledger.'
     WHEN t.kms_key IS NULL THEN 'Its log files are encrypted with keys of S3, not KMS.'
     ELSE 'Its log files are encrypted with ' || coalesce(u.key_alias, t.kms_key_arn, t.kms_key) || '.'
-  END || CASE WHEN t.known = 'last known' THEN ' This is the last known state.' ELSE '' END AS reason
+  END || CASE WHEN t.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM trails t
 LEFT JOIN used u ON u.resource_arn = t.trail_arn
 LEFT JOIN accounts a ON a.account_id = t.account_id AND a.state IS DISTINCT FROM 'LEFT'

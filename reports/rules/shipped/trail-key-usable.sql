@@ -18,13 +18,13 @@
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key, with a policy that names cloudtrail.amazonaws.com.
 WITH used AS (
-  SELECT * FROM key_usage
+  SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::CloudTrail::Trail'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY role = 'unknown', position) = 1
 ), trail AS (
   SELECT t.*, u.key_class, u.key_state, u.reason AS key_reason, coalesce(u.key_alias, t.kms_key_arn,
     t.kms_key) AS key_name,
-    k.deletion_date, a.account_id IS NOT NULL AS ours, t.delivery_error ILIKE '%kms%' AS refused
+    k.deletion_date, a.account_id IS NOT NULL AS ours, t.delivery_error ILIKE '%kms%' AS key_denied
   FROM trails t
   LEFT JOIN used u ON u.resource_arn = t.trail_arn
   LEFT JOIN keys k ON k.key_arn = u.key_arn
@@ -34,9 +34,9 @@ SELECT
   t.trail_arn AS resource_arn, t.account_id, t.home_region AS region, t.kms_key_arn AS key_arn,
   CASE
     WHEN NOT t.ours OR t.kms_key IS NULL THEN 'not_applicable'
-    WHEN t.refused IS NOT TRUE AND (t.key_class IS NULL OR t.key_class IN ('unknown', 'not_crawled')
+    WHEN t.key_denied IS NOT TRUE AND (t.key_class IS NULL OR t.key_class IN ('unknown', 'not_crawled')
       OR (t.key_class = 'customer' AND t.key_state IS NULL)) THEN 'unknown'
-    WHEN t.refused OR t.key_class = 'dangling' OR t.key_state NOT IN ('Enabled', 'Creating', 'Updating') THEN 'fail'
+    WHEN t.key_denied OR t.key_class = 'dangling' OR t.key_state NOT IN ('Enabled', 'Creating', 'Updating') THEN 'fail'
     WHEN t.logging IS NULL THEN 'unknown'
     WHEN t.key_class IN ('customer', 'aws_managed') THEN 'pass'
     ELSE 'unknown'
@@ -49,7 +49,7 @@ SELECT
       THEN 'Its key ' || t.key_name || ' will be deleted on ' || strftime(t.deletion_date, '%Y-%m-%d') || '.'
     WHEN t.key_state NOT IN ('Enabled', 'Creating', 'Updating')
       THEN 'Its key ' || t.key_name || ' is in state ' || t.key_state || '.'
-    WHEN t.refused THEN 'CloudTrail could not use its key ' || t.key_name || ' for the last delivery.'
+    WHEN t.key_denied THEN 'CloudTrail could not use its key ' || t.key_name || ' for the last delivery.'
     WHEN t.key_class IS NULL
       THEN 'Whether its key ' || t.key_name || ' can be used is not known: the crawl has no answer for it.'
     WHEN t.key_class = 'not_crawled'
@@ -60,7 +60,7 @@ SELECT
       || ', but whether CloudTrail can use it is not known.'
     ELSE 'Its key ' || t.key_name || ' can be used.'
   END
-    || CASE WHEN t.refused AND t.key_state IN ('Enabled', 'Creating', 'Updating')
+    || CASE WHEN t.key_denied AND t.key_state IN ('Enabled', 'Creating', 'Updating')
       THEN ' The error was: ' || t.delivery_error || '.' ELSE '' END
-    || CASE WHEN t.known = 'last known' THEN ' This is the last known state.' ELSE '' END AS reason
+    || CASE WHEN t.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM trail t

@@ -21,20 +21,20 @@
 --   In aws_cloudtrail set is_multi_region_trail = true, is_organization_trail = true, and event_selector {
 --   read_write_type = "All" include_management_events = true } without exclude_management_event_sources.
 SELECT
-  p.place AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
-    WHEN p.exempt IS NOT NULL THEN 'not_applicable'
+    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
     WHEN l.kms_events IS NULL THEN 'unknown'
     WHEN l.kms_events IN ('write', 'read', 'some', 'none') THEN 'fail'
     WHEN l.kms_events = 'all' THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN p.exempt IS NOT NULL THEN p.exempt
+    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN l.kms_events IS NULL
       THEN 'It is not known whether the calls of KMS are recorded' || coalesce(': ' || l.reason, '') || '.'
     ELSE l.reason || '.'
-  END || CASE WHEN l.known = 'last known' THEN ' This is the last known state.' ELSE '' END AS reason
-FROM places p
+  END || CASE WHEN l.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
+FROM account_regions p
 LEFT JOIN kms_logging l ON l.account_id = p.account_id AND l.region = p.region
 WHERE p.region <> 'global'

@@ -21,13 +21,13 @@
 -- parameters:
 --   days: {default: "7", about: "for how long an access counts as new (days)"}
 WITH outsider AS (
-  SELECT coalesce(party, principal_account, principal) AS party, access, key_arn, list_sort(list(DISTINCT via)) AS paths,
+  SELECT coalesce(party, principal_account, principal) AS party, access, key_arn, list_sort(list(DISTINCT source_id)) AS paths,
     min(since_run) AS since_run
-  FROM access_paths
+  FROM internal.access_paths
   WHERE access IN ('vendor', 'external')
   GROUP BY ALL
 ), recent AS (
-  SELECT v.key_arn, bool_or(v.since_run > k.first_run OR k.created_at IS NOT NULL) AS certain,
+  SELECT v.key_arn, bool_or(v.since_run > k.first_seen_run OR k.created_at IS NOT NULL) AS certain,
     array_to_string(list_sort(list(v.party || ' can use the key since ' || strftime(r.started_at, '%Y-%m-%d')
     || ', through ' || array_to_string(v.paths[1:3], ', ')))[1:3], '; ') AS text
   FROM outsider v
@@ -35,13 +35,13 @@ WITH outsider AS (
   JOIN runs r ON r.run_id = v.since_run
   CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
   WHERE r.started_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY
-    AND (v.since_run > k.first_run OR k.created_at IS NULL
+    AND (v.since_run > k.first_seen_run OR k.created_at IS NULL
       OR k.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY)
   GROUP BY v.key_arn
-), untold AS (
+), not_reported AS (
   SELECT key_arn, min(reason) AS reason
-  FROM access_paths
-  WHERE access = 'unknown' AND (via = '' OR (principal <> '*' AND coalesce(principal_account, split_part(principal,
+  FROM internal.access_paths
+  WHERE access = 'unknown' AND (source_id = '' OR (principal <> '*' AND coalesce(principal_account, split_part(principal,
     ':', 5))
     NOT IN (SELECT account_id FROM accounts)) OR (path = 'policy' AND principal = '*'))
   GROUP BY key_arn
@@ -64,5 +64,5 @@ SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   END AS reason
 FROM keys k
 LEFT JOIN recent r ON r.key_arn = k.key_arn
-LEFT JOIN untold u ON u.key_arn = k.key_arn
+LEFT JOIN not_reported u ON u.key_arn = k.key_arn
 WHERE k.manager IS DISTINCT FROM 'AWS'

@@ -69,4 +69,4 @@ SELECT i.account_id, i.account_id, 'global', NULL, 'unknown',
   'The roles of the account are not known' || coalesce(': ' || i.reason, '') || '.'
 FROM iam_accounts i
 JOIN accounts a ON a.account_id = i.account_id
-WHERE i.known IN ('no', 'in part') AND a.coverage NOT IN ('excluded', 'suspended', 'left')
+WHERE i.freshness IN ('none', 'partial') AND a.coverage NOT IN ('excluded', 'suspended', 'left')

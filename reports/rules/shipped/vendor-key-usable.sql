@@ -16,12 +16,12 @@
 --   Set the policy of aws_kms_key to the statement that the profile asks for (`kmsledger vendors` prints it).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN NOT wanted THEN 'not_applicable'
-    WHEN broken IS NULL AND doubt IS NOT NULL THEN 'unknown'
-    WHEN broken IS NOT NULL THEN 'fail'
-    WHEN doubt IS NULL THEN 'pass'
+    WHEN NOT expected THEN 'not_applicable'
+    WHEN failing IS NULL AND unknown_reason IS NOT NULL THEN 'unknown'
+    WHEN failing IS NOT NULL THEN 'fail'
+    WHEN unknown_reason IS NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  CASE WHEN NOT wanted THEN reason
-    ELSE coalesce(broken, doubt, 'The vendor can use the key (' || profiles || ').') END AS reason
-FROM vendor_keys
+  CASE WHEN NOT expected THEN reason
+    ELSE coalesce(failing, unknown_reason, 'The vendor can use the key (' || profiles || ').') END AS reason
+FROM internal.vendor_keys

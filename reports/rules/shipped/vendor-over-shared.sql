@@ -19,12 +19,12 @@
 --   Set the policy of aws_kms_key to the statement that the profile asks for (`kmsledger vendors` prints it).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN over_shared IS NOT NULL THEN 'fail'
-    WHEN doubt IS NOT NULL THEN 'unknown'
+    WHEN excess IS NOT NULL THEN 'fail'
+    WHEN unknown_reason IS NOT NULL THEN 'unknown'
     WHEN NOT accessible THEN 'not_applicable'
     WHEN accessible THEN 'pass'
     ELSE 'unknown'
   END AS status,
-  coalesce(over_shared, doubt, CASE WHEN NOT accessible THEN reason END,
+  coalesce(excess, unknown_reason, CASE WHEN NOT accessible THEN reason END,
     'The vendor has what the profile asks for and no more (' || profiles || ').') AS reason
-FROM vendor_keys
+FROM internal.vendor_keys

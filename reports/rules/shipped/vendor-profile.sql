@@ -19,17 +19,17 @@ WITH checked AS (
   SELECT coalesce(key_arn, CASE WHEN starts_with(subject, 'arn:') THEN subject END, account_id || '/' || region,
     account_id, profile) AS about_arn,
     account_id, region, key_arn, profile, reason,
-    kind = 'finding' AND verdict = 'wrong' AND NOT starts_with(about, 'external_id_') AS wrong,
-    kind = 'finding' AND verdict = 'unknown' AND about <> 'logging' AS unsure,
-    kind = 'key' AND verdict NOT IN ('denied_by_tag', 'not_selected') AS considered, kind = 'key' AS is_key
+    subject_type = 'finding' AND result = 'wrong' AND NOT starts_with(check_name, 'external_id_') AS wrong,
+    subject_type = 'finding' AND result = 'unknown' AND check_name <> 'logging' AS unsure,
+    subject_type = 'key' AND result NOT IN ('denied_by_tag', 'not_selected') AS considered, subject_type = 'key' AS is_key
   FROM vendor_checks
-  WHERE kind IN ('key', 'finding')
-), judged AS (
+  WHERE subject_type IN ('key', 'finding')
+), evaluated AS (
   SELECT about_arn, any_value(account_id) AS account_id, any_value(region) AS region, any_value(key_arn) AS key_arn,
     bool_or(wrong) AS wrong, bool_or(unsure) AS unsure, bool_or(considered OR wrong OR unsure) AS considered,
       bool_or(is_key) AS is_key,
     array_to_string(list_sort(list(DISTINCT profile || ': ' || reason) FILTER (wrong))[1:3], ' ') AS wrongs,
-    min(profile || ': ' || reason) FILTER (unsure) AS doubt, array_to_string(list_sort(list(DISTINCT profile)),
+    min(profile || ': ' || reason) FILTER (unsure) AS unknown_reason, array_to_string(list_sort(list(DISTINCT profile)),
       ', ') AS profiles
   FROM checked
   GROUP BY about_arn
@@ -45,12 +45,12 @@ SELECT about_arn AS resource_arn, account_id, coalesce(region, 'global') AS regi
   CASE
     WHEN NOT considered THEN 'The vendor does not use this key (' || profiles || ').'
     WHEN wrong THEN wrongs
-    WHEN unsure THEN doubt
+    WHEN unsure THEN unknown_reason
     ELSE 'All is as the profile asks (' || profiles || ').'
   END AS reason
-FROM judged
+FROM evaluated
 WHERE considered OR is_key
 UNION ALL
-SELECT key_arn, account_id, region, key_arn, 'unknown', doubt
-FROM vendor_keys
+SELECT key_arn, account_id, region, key_arn, 'unknown', unknown_reason
+FROM internal.vendor_keys
 WHERE profiles IS NULL

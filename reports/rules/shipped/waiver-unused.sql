@@ -15,21 +15,21 @@ SELECT
   'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
     WHEN expired THEN 'not_applicable'
-    WHEN waives IS NULL THEN 'not_applicable'
+    WHEN waived_count IS NULL THEN 'not_applicable'
     WHEN expired IS NULL THEN 'unknown'
-    WHEN waives = 0 AND undecided > 0 THEN 'unknown'
-    WHEN waives = 0 THEN 'fail'
-    WHEN waives > 0 THEN 'pass'
+    WHEN waived_count = 0 AND unknown_count > 0 THEN 'unknown'
+    WHEN waived_count = 0 THEN 'fail'
+    WHEN waived_count > 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN expired THEN 'The waiver held until ' || strftime(expires, '%Y-%m-%d') || ' and waives nothing any more.'
-    WHEN waives IS NULL THEN 'The rule ' || rule_id || ' is switched off.'
+    WHEN waived_count IS NULL THEN 'The rule ' || rule_id || ' is switched off.'
     WHEN expired IS NULL THEN 'It is not known when the run began, so not whether the waiver still held.'
-    WHEN waives = 0 AND undecided > 0 THEN 'The rule ' || rule_id || ' cannot tell whether what the waiver is for still fails.'
-    WHEN waives = 0 THEN 'No failure of ' || rule_id || ' is on a resource that matches ' || resource
+    WHEN waived_count = 0 AND unknown_count > 0 THEN 'The rule ' || rule_id || ' cannot tell whether what the waiver is for still fails.'
+    WHEN waived_count = 0 THEN 'No failure of ' || rule_id || ' is on a resource that matches ' || resource
       || coalesce(' in account ' || account_id, '') || ' (' || source || ').'
-    WHEN waives > 0 THEN 'It waives failures of ' || rule_id || '.'
+    WHEN waived_count > 0 THEN 'It waives failures of ' || rule_id || '.'
     ELSE 'What the waiver waives is not known.'
   END AS reason
 FROM waivers

@@ -12,10 +12,10 @@ from models.tables import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     Key,
     KeyGrant,
     KeyLastUse,
@@ -26,10 +26,10 @@ from models.tables import (
     KeyRotationEvent,
     Resource,
     ResourcePolicy,
+    ShadowTrail,
     Tag,
     Trail,
     TrailSelector,
-    TrailShadow,
     TrailStatus,
 )
 from reports.rules.loader import RuleError
@@ -132,10 +132,10 @@ def _key(facts: Facts, stated: Lined) -> None:
         cannot = f"key spec {spec} cannot rotate"
     elif origin not in {"AWS_KMS", "EXTERNAL"}:
         cannot = f"a key of origin {origin} cannot rotate"
-    rotation = stated.get("rotation", "not_applicable" if cannot else "off" if origin == "EXTERNAL" else "on")
+    rotation = stated.get("rotation", "not_applicable" if cannot else "disabled" if origin == "EXTERNAL" else "enabled")
     if rotation not in {"unknown", None}:
         said = {column: stated[name] for name, column in _OF_ROTATION.items() if name in stated}
-        period = 365 if rotation == "on" else None
+        period = 365 if rotation == "enabled" else None
         facts.add(KeyRotation, said, key_arn=arn, status=rotation, reason=cannot, period_days=period)
     policy = stated.get("policy", None if aws else "default")
     if policy is not None:
@@ -187,7 +187,7 @@ def _point(facts: Facts, name: str, place: tuple[str, str], key_arn: str | None,
 
 def _resource(facts: Facts, stated: Lined) -> None:
     kind, arn = _kind(facts, stated), facts.names[stated["id"]]
-    listed_in = "global" if kind.listing in GLOBAL_LISTINGS else _region(stated)
+    listing_region = "global" if kind.listing in GLOBAL_LISTINGS else _region(stated)
     facts.add(
         Resource,
         _without(stated, _OF_RESOURCE),
@@ -195,7 +195,7 @@ def _resource(facts: Facts, stated: Lined) -> None:
         resource_type=stated["type"],
         account_id=account_of(facts, stated),
         region=_region(stated),
-        listed_in=listed_in,
+        listing_region=listing_region,
         name=stated["id"],
         status=None if kind.role != "storage" else "available",
         created_at=CREATED,
@@ -236,12 +236,12 @@ def _reference(facts: Facts, kind: Kind, resource: Lined, use: Lined, position: 
         resource_arn=arn,
         role=kind.role,
         position=position,
-        form=form,
-        raw=raw,
+        format=form,
+        raw_value=raw,
         target_arn=target,
         target_account=target.split(":")[4] if target else None,
         target_region=target.split(":")[3] if target else None,
-        stated_class=None if target else key_class,
+        declared_class=None if target else key_class,
         reason="the service names no key" if key_class == "unknown" else None,
     )
 
@@ -257,14 +257,14 @@ def _trail(facts: Facts, stated: Lined) -> None:
     shadow = _without(described, {"global_events", "log_group"})
     for seen in stated.get("seen_in") or ():
         where = {"account_id": account_of(facts, seen), "region": _region(seen)}
-        facts.add(TrailShadow, shadow, trail_arn=arn, **where, **own)
+        facts.add(ShadowTrail, shadow, trail_arn=arn, **where, **own)
     if stated.get("status", {}) is not None:
         facts.add(TrailStatus, stated.get("status") or {}, trail_arn=arn, logging=True)
     default = {"ReadWriteType": "All", "IncludeManagementEvents": True, "ExcludeManagementEventSources": []}
     selectors = stated.get("selectors", {"EventSelectors": [default], "AdvancedEventSelectors": []})
     if selectors is not None:
         facts.add(TrailSelector, {}, trail_arn=arn, selectors=selectors)
-    place = {"account_id": account, "region": region, "listed_in": region, "name": own["name"]}
+    place = {"account_id": account, "region": region, "listing_region": region, "name": own["name"]}
     facts.add(Resource, {}, resource_arn=arn, resource_type=_TRAIL_TYPE, **place)
     use = Lined(stated.line)
     use.update({"key": key_arn} if key_arn else {"class": "aws_owned"})
@@ -277,7 +277,7 @@ def _iam(facts: Facts, spec: Mapping[str, Any]) -> None:
     if not any(section in spec for section in sections):
         return
     for account in (facts.own, facts.other):
-        facts.add(IamListing, {}, account_id=account)
+        facts.add(IamScan, {}, account_id=account)
     for section in ("users", "roles", "groups"):
         for one in spec.get(section) or ():
             arn = facts.names[one.get("id") or one["name"]]

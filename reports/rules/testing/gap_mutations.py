@@ -123,7 +123,7 @@ def take_away(
     for facet in (*told, *((Resource,) if action == TRAILS else ())):
         kept = []
         for row in facts.rows.get(facet, ()):
-            place = (row.get("account_id"), row.get("listed_in", row.get("region", GLOBAL)))
+            place = (row.get("account_id"), row.get("listing_region", row.get("region", GLOBAL)))
             if place == (account, region) and _listed(facet, row, action):
                 gone.add(str(row[facet.natural[0]]))
             else:
@@ -145,7 +145,7 @@ def _listed(facet: type[Facet], row: Row, action: str) -> bool:
 def _place_of(facts: Facts, arn: str) -> tuple[str, str] | None:
     places: Iterable[tuple[type[Facet], str, str]] = (
         (Key, "key_arn", "region"),
-        (Resource, "resource_arn", "listed_in"),
+        (Resource, "resource_arn", "listing_region"),
         (Trail, "trail_arn", "region"),
     )
     for facet, name, region in places:

@@ -12,10 +12,10 @@ from models.tables import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     Key,
     KeyGrant,
     KeyLastUse,
@@ -26,11 +26,11 @@ from models.tables import (
     KeyRotationEvent,
     Resource,
     ResourcePolicy,
+    ShadowTrail,
     Tag,
     Trail,
-    TrailListing,
+    TrailScan,
     TrailSelector,
-    TrailShadow,
     TrailStatus,
 )
 
@@ -119,7 +119,7 @@ OF_TRAIL: Mapping[str, tuple[type[Facet], ...]] = {
 }
 IAM = "iam:GetAccountAuthorizationDetails"
 OF_IAM: tuple[type[Facet], ...] = (
-    IamListing,
+    IamScan,
     IamPrincipal,
     IamGroup,
     IamMembership,
@@ -131,7 +131,7 @@ OF_SCOPE: Mapping[str, tuple[type[Facet], ...]] = {
     "kms:ListKeys": (Key,),
     "kms:ListAliases": (Alias,),
     "kms:DescribeCustomKeyStores": (CustomKeyStore,),
-    "cloudtrail:DescribeTrails": (Trail, TrailShadow, TrailListing),
+    "cloudtrail:DescribeTrails": (Trail, ShadowTrail, TrailScan),
     **{kind.listing: (Resource,) for kind in KINDS.values()},
 }
 """What the listings of an account and region tell; what describes the listed goes with them."""

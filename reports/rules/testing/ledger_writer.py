@@ -21,10 +21,10 @@ from models.tables import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     Key,
     KeyGrant,
     KeyLastUse,
@@ -32,22 +32,22 @@ from models.tables import (
     KeyMetadata,
     KeyReference,
     KeyRotationEvent,
-    KeyUsage,
     Resource,
+    ResourceKey,
     Run,
-    ScopeRun,
+    ScopeCoverage,
+    ShadowTrail,
     Tag,
     Trail,
-    TrailListing,
-    TrailShadow,
+    TrailScan,
 )
 from reports.rules.testing.fixture import GLOBAL, LAST_NIGHT, MANAGEMENT, ORGANIZATION, POLICY, Facts, Row
 
 _SEEN = frozenset({"complete", "partial"})
-_BY_SCOPE: tuple[type[Facet], ...] = (Key, Alias, CustomKeyStore, Trail, TrailListing, TrailShadow)
+_BY_SCOPE: tuple[type[Facet], ...] = (Key, Alias, CustomKeyStore, Trail, TrailScan, ShadowTrail)
 _BY_KEY: tuple[type[Facet], ...] = (KeyGrant, KeyRotationEvent, Tag, KeyLastUseGap)
 _BY_ACCOUNT: tuple[type[Facet], ...] = (
-    IamListing,
+    IamScan,
     IamPrincipal,
     IamGroup,
     IamMembership,
@@ -107,7 +107,7 @@ def _run(connection: Connection, started: dt.datetime, shown: Iterable[Facts]) -
         )
         .returning(Run.run_id)
     ).scalar_one()
-    connection.execute(insert(ScopeRun), [one | {"run_id": run_id} for one in outcomes])
+    connection.execute(insert(ScopeCoverage), [one | {"run_id": run_id} for one in outcomes])
     return run_id
 
 
@@ -120,7 +120,7 @@ def _batch(shown: Sequence[tuple[Facts, bool]]) -> Batch:
     batch.add(Account, account_id=MANAGEMENT, **home, **more)
     managed: set[str] = set()
     for facts, again in shown:
-        told: dict[type[Facet], list[Row]] = {**facts.rows, KeyUsage: _usage(facts)}
+        told: dict[type[Facet], list[Row]] = {**facts.rows, ResourceKey: _usage(facts)}
         for facet, rows in told.items():
             for row in rows:
                 if facet is IamManagedPolicy:
@@ -157,13 +157,13 @@ def _place(facts: Facts, facet: type[Facet], row: Row) -> tuple[str, str] | None
     if "account_id" in row and facet is not Resource and "region" in row:
         return row["account_id"], row["region"]
     if facet is Resource:
-        return row["account_id"], row["listed_in"]
+        return row["account_id"], row["listing_region"]
     arn = str(row[facet.natural[0]])
     if arn.startswith("arn:aws:kms:"):
         return arn.split(":")[4], arn.split(":")[3]
     for one in facts.rows.get(Resource, ()):
         if one["resource_arn"] == arn:
-            return one["account_id"], one["listed_in"]
+            return one["account_id"], one["listing_region"]
     return None
 
 
@@ -215,7 +215,7 @@ def _usage(facts: Facts) -> list[Row]:
     found: list[Row] = []
     for row in facts.rows.get(KeyReference, ()):
         key_arn, key_class, reason = _resolved(facts, row, keys, managers, aliases, of_aws, refused)
-        position = {name: row[name] for name in KeyUsage.natural}
+        position = {name: row[name] for name in ResourceKey.natural}
         found.append({**position, "key_arn": key_arn, "key_class": key_class, "reason": reason})
     return found
 
@@ -229,8 +229,8 @@ def _resolved(  # noqa: PLR0917 - what is known, spelled out
     of_aws: set[str],
     refused: set[tuple[str, str, str]],
 ) -> tuple[str | None, str, str | None]:
-    if row["stated_class"]:
-        return None, row["stated_class"], row["reason"]
+    if row["declared_class"]:
+        return None, row["declared_class"], row["reason"]
     target, where = row["target_arn"], (row["target_account"], row["target_region"])
     through_alias = ":alias/" in target
     alias = aliases.get(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models.tables import Account, AccountRegion, TrailListing
+from models.tables import Account, AccountRegion, TrailScan
 from reports.rules.loader import RuleError
 from reports.rules.testing.builders import add_things, arns
 from reports.rules.testing.fixture import GLOBAL, HOME, MANAGEMENT, ORGANIZATION, OUTSIDE, VENDOR, Facts, account_of
@@ -112,7 +112,7 @@ def _places(facts: Facts, spec: Mapping[str, Any]) -> None:
             status = "DISABLED" if outcome == "disabled" else "ENABLED"
             facts.add(AccountRegion, {}, account_id=account, region=region, status=status, selection=selection)
             if outcome in {"complete", "partial"}:
-                facts.add(TrailListing, {}, account_id=account, region=region)
+                facts.add(TrailScan, {}, account_id=account, region=region)
 
 
 def _state_gap(facts: Facts, stated: Lined) -> None:

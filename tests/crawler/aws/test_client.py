@@ -156,7 +156,7 @@ def test_a_listing_that_goes_round_in_circles_has_no_end() -> None:
     """A token that comes again ends the walk as an error, not as a complete listing."""
     found, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
     assert error is not None
-    assert error.cause is Cause.MALFORMED
+    assert error.cause is Cause.INVALID_RESPONSE
     assert len(found) == len(aws.asked) == 2
 
 

@@ -248,7 +248,7 @@ def test_answers_without_what_was_asked_for_are_errors_of_aws() -> None:
     for sts in (Sts(sts_AssumeRole={}), Sts(sts_GetCallerIdentity={})):
         with pytest.raises(AwsError) as failure:
             asyncio.run(ask(sts))
-        assert failure.value.cause is Cause.MALFORMED
+        assert failure.value.cause is Cause.INVALID_RESPONSE
 
 
 def test_credentials_are_never_shown() -> None:

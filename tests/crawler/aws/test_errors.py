@@ -63,10 +63,10 @@ ANSWERS: list[tuple[str, str, int | None, Cause]] = [
     ("ServiceUnavailable", "", 503, Cause.SERVICE_ERROR),
     ("SomethingNew", "", 502, Cause.SERVICE_ERROR),
     # The question was refused
-    ("ValidationException", "1 validation error detected", 400, Cause.REFUSED),
-    ("KMSInvalidStateException", f"{KEY} is pending deletion.", 400, Cause.REFUSED),
-    ("PermanentRedirect", "The bucket must be addressed using the specified endpoint.", 301, Cause.REFUSED),
-    ("Unknown", "", None, Cause.REFUSED),
+    ("ValidationException", "1 validation error detected", 400, Cause.REJECTED),
+    ("KMSInvalidStateException", f"{KEY} is pending deletion.", 400, Cause.REJECTED),
+    ("PermanentRedirect", "The bucket must be addressed using the specified endpoint.", 301, Cause.REJECTED),
+    ("Unknown", "", None, Cause.REJECTED),
 ]  # fmt: skip
 
 NOT_ASSUMED = f"User: {CALLER} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
@@ -84,7 +84,7 @@ ROLES: list[tuple[str, str, Cause]] = [
     ("RegionDisabledException", "STS is not activated in this region", Cause.REGION_DISABLED),
     ("ThrottlingException", "Rate exceeded", Cause.THROTTLED),
     ("ExpiredToken", "The security token included in the request is expired", Cause.EXPIRED),
-    ("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", Cause.REFUSED),
+    ("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", Cause.REJECTED),
     # A name is not a reason
     ("AccessDenied", NOT_ASSUMED.replace("KmsInventoryReadOnly", "of-closed-and-suspended"), Cause.ROLE_MISSING_OR_UNTRUSTED),
     ("AccessDenied", NOT_ASSUMED.replace("kmsledger/crawl", "externalid/crawl"), Cause.ROLE_MISSING_OR_UNTRUSTED),
@@ -112,4 +112,4 @@ def test_only_what_may_pass_is_tried_again() -> None:
 def test_every_cause_is_worded() -> None:
     """No cause lacks its words for people, and a message of any length is kept short."""
     assert all(cause.text for cause in Cause)
-    assert len(AwsError(Cause.REFUSED, "Code", "x" * 5000).message) == MESSAGE_LIMIT
+    assert len(AwsError(Cause.REJECTED, "Code", "x" * 5000).message) == MESSAGE_LIMIT

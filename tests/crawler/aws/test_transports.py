@@ -109,7 +109,7 @@ def test_an_answer_that_is_not_from_aws_is_no_empty_listing(kind: str) -> None:
     with serving(lambda _: (200, "text/html", body[0])) as url, sending(kind, url) as cause:
         for operation in (LIST_KEYS, LIST_REGIONS, DESCRIBE_REGIONS, DB_INSTANCE.listing, BUCKET.listing):
             for body[0] in bodies:
-                if (found := cause(operation)) not in {Cause.MALFORMED, Cause.SERVICE_ERROR}:
+                if (found := cause(operation)) not in {Cause.INVALID_RESPONSE, Cause.SERVICE_ERROR}:
                     wrong.append((str(operation), body[0], found))
     assert wrong == []
 
@@ -126,7 +126,7 @@ def test_trouble_on_the_way_has_its_cause(kind: str) -> None:
     troubles: list[tuple[Reply | None, Cause]] = [
         ((502, "text/html", HTML), Cause.SERVICE_ERROR),
         ((503, "application/json", b"{}"), Cause.SERVICE_ERROR),
-        ((407, "text/html", HTML), Cause.REFUSED),
+        ((407, "text/html", HTML), Cause.REJECTED),
         ((429, "text/plain", b"slow down"), Cause.THROTTLED),
         (None, Cause.UNREACHABLE),
     ]

@@ -14,9 +14,9 @@ from crawler.iam_policies import member_actions, wanted_types
 from crawler.services.resource_types import SECRET, TRAIL
 from crawler.spec import Scope
 from models.base import Facet
-from models.tables.resources import KeyClass, KeyReference, KeyUsage, Resource
+from models.tables.resources import KeyClass, KeyReference, Resource, ResourceKey
 from models.tables.runs import Gap, Outcome
-from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BASIC_SELECTOR, LONG_AGO, ORGANIZATION_TRAIL, OWN_TRAIL, estate, key_arn
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to
@@ -26,7 +26,7 @@ DESCRIBE, SELECTORS, STATUS = (
     f"cloudtrail:{name}" for name in ("DescribeTrails", "GetEventSelectors", "GetTrailStatus")
 )
 HERE = {(ACCOUNT, REGION): Outcome.COMPLETE}
-OF_TRAILS: tuple[type[Facet], ...] = (Trail, TrailShadow, TrailListing, TrailSelector, TrailStatus)
+OF_TRAILS: tuple[type[Facet], ...] = (Trail, ShadowTrail, TrailScan, TrailSelector, TrailStatus)
 
 
 def collected(aws: ScriptedAws, wanted: Wanted | None = None, region: str = REGION) -> Collected:
@@ -51,7 +51,7 @@ def test_a_trail_is_asked_in_its_home_region_alone() -> None:
     """The region's own trail becomes facts; another account's is a shadow, of which nothing further is asked."""
     aws = estate()
     found = collected(aws)
-    trail, shadow = only(found, Trail), only(found, TrailShadow)
+    trail, shadow = only(found, Trail), only(found, ShadowTrail)
     assert (trail["trail_arn"], trail["is_multi_region"], trail["kms_key"]) == (ARN, True, key_arn("plain"))
     assert (shadow["trail_arn"], shadow["is_organization"], shadow["region"]) == (
         ORGANIZATION_TRAIL["TrailARN"],
@@ -60,7 +60,7 @@ def test_a_trail_is_asked_in_its_home_region_alone() -> None:
     )
     assert [call["TrailName"] for call in aws.of(SELECTORS)] == [call["Name"] for call in aws.of(STATUS)] == [ARN]
     assert [call["includeShadowTrails"] for call in aws.of(DESCRIBE)] == [True]
-    assert only(found, TrailListing) == {"account_id": ACCOUNT, "region": REGION}
+    assert only(found, TrailScan) == {"account_id": ACCOUNT, "region": REGION}
     status = {"logging": True, "started_at": LONG_AGO, "stopped_at": None, "delivery_error": None}
     assert only(found, TrailStatus) == {"trail_arn": ARN, **status}
     selectors = orjson.loads(only(found, TrailSelector)["selectors"])
@@ -71,7 +71,7 @@ def test_in_other_regions_an_own_trail_is_a_shadow() -> None:
     """A trail of all regions is one trail: elsewhere it is no resource, and its selectors are not asked again."""
     aws = estate()
     found = collected(aws, region="eu-central-1")
-    assert {row["trail_arn"] for row in found.batch.rows[TrailShadow]} == {ARN, ORGANIZATION_TRAIL["TrailARN"]}
+    assert {row["trail_arn"] for row in found.batch.rows[ShadowTrail]} == {ARN, ORGANIZATION_TRAIL["TrailARN"]}
     assert TRAIL.name not in {row["resource_type"] for row in found.batch.rows[Resource]}
     assert not aws.of(SELECTORS)
     assert found.gaps == 0
@@ -85,7 +85,7 @@ def test_the_key_of_a_trail_is_a_use_of_that_key(key: str | None, expected: Any,
     aws = estate({DESCRIBE: {"trailList": [OWN_TRAIL | {"KmsKeyId": key}]}})
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.night(collected(aws).batch, HERE)
-    (used,) = ledger.known(KeyUsage, resource_arn=ARN)
+    (used,) = ledger.known(ResourceKey, resource_arn=ARN)
     assert (used["role"], used["key_arn"], used["key_class"]) == ("logs", *expected)
     ledger.close()
 
@@ -118,7 +118,7 @@ def test_a_trail_that_is_gone_takes_what_describes_it_along(tmp_path: Path) -> N
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.night(collected(estate()).batch, HERE)
     ledger.night(collected(estate({DESCRIBE: {"trailList": []}})).batch, HERE)
-    assert kept(ledger) == dict.fromkeys(kept(ledger), 0) | {"trail_listing": 1}
+    assert kept(ledger) == dict.fromkeys(kept(ledger), 0) | {"trail_scan": 1}
     assert ledger.known(KeyReference, resource_arn=ARN) == []
     ledger.close()
 
@@ -130,7 +130,7 @@ def test_trails_that_are_not_wanted_are_last_known(tmp_path: Path) -> None:
     aws = estate()
     ledger.night(collected(aws, Wanted((SECRET,))).batch, HERE)
     assert not aws.of(DESCRIBE)
-    assert kept(ledger) == dict.fromkeys(kept(ledger), 1) | {"trail_listing": 0}
+    assert kept(ledger) == dict.fromkeys(kept(ledger), 1) | {"trail_scan": 0}
     ledger.close()
 
 
@@ -146,7 +146,7 @@ def test_a_trail_that_cannot_be_understood_keeps_no_other_out(answer: Answer) ->
     found = collected(estate({DESCRIBE: answer}))
     assert only(found, Trail)["trail_arn"] == ARN
     assert [row["operation"] for row in found.batch.rows[Gap]] == ["DescribeTrails"]
-    assert TrailListing not in found.batch.rows
+    assert TrailScan not in found.batch.rows
     assert Trail not in found.batch.covers
 
 

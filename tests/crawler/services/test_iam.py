@@ -23,10 +23,10 @@ from models.tables.iam import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     ResourcePolicy,
 )
 from models.tables.keys import Tag
@@ -43,7 +43,7 @@ OF_IAM: tuple[type[Facet], ...] = (
     IamAttachment,
     IamInlinePolicy,
     IamManagedPolicy,
-    IamListing,
+    IamScan,
 )
 LONG_AGO = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
@@ -207,18 +207,18 @@ def test_all_pages_are_read() -> None:
     found, aws = account(two_pages(page(UserDetailList=[user("ada")])))
     assert [call.params.get("Marker") for call in aws.of(DETAILS)] == [None, "page-1"]
     assert {row["name"] for row in rows(found, IamPrincipal)} == {"application", "ada"}
-    assert rows(found, IamListing) == [{"account_id": ACCOUNT}]
+    assert rows(found, IamScan) == [{"account_id": ACCOUNT}]
 
 
 @pytest.mark.parametrize(
     ("second", "cause"),
     [
         (denied(DETAILS), Cause.KEY_POLICY),
-        ({"IsTruncated": False}, Cause.MALFORMED),
-        (page(UserDetailList=[{"UserName": "without ARN"}, user("ada")]), Cause.MALFORMED),
+        ({"IsTruncated": False}, Cause.INVALID_RESPONSE),
+        (page(UserDetailList=[{"UserName": "without ARN"}, user("ada")]), Cause.INVALID_RESPONSE),
         (
             page(RoleDetailList=[role("bad", AssumeRolePolicyDocument="%ff%fe")], UserDetailList=[user("ada")]),
-            Cause.MALFORMED,
+            Cause.INVALID_RESPONSE,
         ),
     ],
 )
@@ -284,7 +284,7 @@ def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
     assert aws.of(DETAILS) == []
     ledger.night(found.batch, EVERYWHERE)
     assert len(ledger.known(IamPrincipal)) == 2
-    assert ledger.known(IamListing) == []
+    assert ledger.known(IamScan) == []
     assert DETAILS not in member_actions(crawl=CrawlSettings())
     assert DETAILS in member_actions(crawl=CrawlSettings(iam=True))
 
@@ -351,7 +351,7 @@ def test_policies_of_secrets_can_be_left_out() -> None:
     """With crawl.secret_policies off nothing is asked or asked for, and each secret says why its policy is not known."""
     found, aws = account(WHOLE, REGION, resource_policies=False)
     assert aws.of("secretsmanager:GetResourcePolicy") == []
-    assert {row["cause"] for row in rows(found, Gap)} == {Cause.NOT_ASKED}
+    assert {row["cause"] for row in rows(found, Gap)} == {Cause.DISABLED_BY_CONFIG}
     assert (len(rows(found, Gap)), found.gaps) == (3, 0)
     without = member_actions(crawl=CrawlSettings(secret_policies=False))
     assert "secretsmanager:GetResourcePolicy" not in without

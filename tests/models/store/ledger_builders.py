@@ -17,8 +17,8 @@ from models.tables import (
     KeyReference,
     KeyRotation,
     KeyRotationEvent,
-    KeyUsage,
     Resource,
+    ResourceKey,
     Tag,
 )
 
@@ -34,7 +34,7 @@ OF_KEY: dict[type[Facet], dict[str, Any]] = {
 }
 OF_RESOURCE: dict[type[Facet], dict[str, Any]] = {
     KeyReference: {"role": "storage", "position": 0},
-    KeyUsage: {"role": "storage", "position": 0},
+    ResourceKey: {"role": "storage", "position": 0},
 }
 DESCRIBES_KEY: tuple[type[Facet], ...] = (*OF_KEY, Tag)
 DESCRIBES_RESOURCE: tuple[type[Facet], ...] = (*OF_RESOURCE, Tag)
@@ -79,7 +79,7 @@ def resource(number: int | str = 1, account_id: str = ACCOUNT, region: str = REG
         "resource_type": "AWS::RDS::DBInstance",
         "account_id": account_id,
         "region": region,
-        "listed_in": region,
+        "listing_region": region,
         "name": str(number),
     }
     return row(Resource, **(fact | values))

@@ -31,7 +31,7 @@ KINDS = {
     "gap": Kind(
         ("account_id", "region", "service", "operation", "subject"), ("account_id", "region"), ignored=("message",)
     ),
-    "resource": Kind(("resource_arn",), ("account_id", "listed_in", "resource_type")),
+    "resource": Kind(("resource_arn",), ("account_id", "listing_region", "resource_type")),
     "key_metadata": Kind(("key_arn",), describes=("key",)),
     "key_policy": Kind(("key_arn",), describes=("key",)),
     "key_rotation": Kind(("key_arn",), describes=("key",)),

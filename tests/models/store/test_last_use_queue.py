@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, select
 
 from models.store.last_use_queue import Asked, Due, asked_in, due
 from models.store.scd2_merge import Batch, merge
-from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 WEEK_AGO = dt.datetime(2026, 11, 15, 3, 0, tzinfo=dt.UTC)
@@ -68,6 +68,6 @@ def test_the_last_question_counts(ledger: Engine) -> None:
         assert asked_in(connection, run_id=1, **here) == 600
         assert asked_in(connection, run_id=2, **here) == 400
         assert asked_in(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
-        row = connection.execute(select(KeyLastUseAsked.__table__).where(KeyLastUseAsked.key_arn == arn(7))).one()
+        row = connection.execute(select(KeyLastUsePoll.__table__).where(KeyLastUsePoll.key_arn == arn(7))).one()
         assert (row.asked_at, row.run_id) == (YESTERDAY, 2)
         assert len(pages(connection, 1000)[0]) == 600

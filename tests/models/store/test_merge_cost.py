@@ -79,7 +79,7 @@ def filler(facet: type[Facet], column: Column[Any]) -> str:
     """A column's value in the n-th of many facts: five facts of a key or resource, a thousand of a scope."""
     name = column.name
     last = facet.natural[-1]
-    if name == "content" or isinstance(column.type, LargeBinary):
+    if name == "content_hash" or isinstance(column.type, LargeBinary):
         return r"'\x00'::bytea"
     if isinstance(column.type, Boolean):
         return "true"

@@ -174,9 +174,9 @@ def test_a_value_that_does_not_fit_is_named_and_nothing_arrives(sqlite_url: str,
     fill(sqlite_url)
     engine = connect(sqlite_url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE scope_run SET calls = 1099511627776 WHERE run_id = 1"))
+        connection.execute(text("UPDATE scope_coverage SET calls = 1099511627776 WHERE run_id = 1"))
     engine.dispose()
-    with pytest.raises(CopyError, match=r"a row of table scope_run \(run_id 1, .*out of range"):
+    with pytest.raises(CopyError, match=r"a row of table scope_coverage \(run_id 1, .*out of range"):
         copy(sqlite_url, postgresql_url)
     assert set(map(len, everything(postgresql_url).values())) == {0}
 

@@ -22,8 +22,8 @@ from models.store.last_use_queue import Asked
 from models.store.scd2_merge import Batch, merge, open_rows
 from models.tables import facets
 from models.tables.iam import ResourcePolicy
-from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
-from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
+from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 TABLES = Base.metadata.tables
@@ -111,7 +111,7 @@ def record(engine: Engine, nights: list[Night]) -> None:
             merge(connection, run, batch_of(night))
             for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
                 where = {"run_id": run, "account_id": account, "region": region}
-                connection.execute(insert(ScopeRun).values(outcome=scope.outcome, **where))
+                connection.execute(insert(ScopeCoverage).values(outcome=scope.outcome, **where))
             if night.delivered:
                 sent = {
                     "report": "overview",
@@ -146,7 +146,7 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
     with engine.connect() as connection:
         covered = {
             (row.account_id, row.region, row.run_id): row.outcome
-            for row in connection.execute(select(TABLES["scope_run"]))
+            for row in connection.execute(select(TABLES["scope_coverage"]))
         }
         gaps = {
             (run, row.account_id, row.region): row.valid_from
@@ -202,7 +202,7 @@ def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep
     assert {row[0] for row in after["policy_document"]} == used
     assert {row[0] for row in after["delivery"]} == {row[0] for row in before["delivery"] if row[0] >= oldest}
     ids = {row[0] for row in after["run"]}
-    edges = {row[0] for row in after["scope_run"]}
+    edges = {row[0] for row in after["scope_coverage"]}
     for facet in facets().values():
         names = facet.table().columns.keys()
         edges |= {
@@ -234,10 +234,10 @@ def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
         merge(connection, 1, Batch(asked=[Asked(arn, account, region, NOW - 20 * DAY) for arn in arns]))
     counted = retention.prune(ledger, 15 * DAY, dry_run=True, now=NOW).rows
     assert counted == retention.prune(ledger, 15 * DAY, now=NOW).rows
-    assert "key_last_use_asked" not in counted, "run 2, which saw the key go, is kept: what it ended is kept as well"
-    assert retention.prune(ledger, 5 * DAY, now=NOW).rows["key_last_use_asked"] == 1
+    assert "key_last_use_poll" not in counted, "run 2, which saw the key go, is kept: what it ended is kept as well"
+    assert retention.prune(ledger, 5 * DAY, now=NOW).rows["key_last_use_poll"] == 1
     with ledger.connect() as connection:
-        assert list(connection.scalars(select(KeyLastUseAsked.key_arn))) == arns[:1]
+        assert list(connection.scalars(select(KeyLastUsePoll.key_arn))) == arns[:1]
 
 
 def test_the_last_good_run_stays_whole_however_old_it_is(ledger: Engine) -> None:

@@ -20,9 +20,9 @@ from models.tables import (
     KeyMetadata,
     KeyPolicy,
     KeyRotationEvent,
-    KeyUsage,
     PolicyDocument,
     Resource,
+    ResourceKey,
     Tag,
 )
 from tests.models.store.ledger_builders import (
@@ -378,9 +378,9 @@ def test_many_merges_in_one_transaction_see_each_other(ledger: Engine) -> None:
 
 def test_everything_can_be_told_at_once(ledger: Engine) -> None:
     """A facet without a cover is told whole or not at all: what the whole does not show has ended."""
-    usages = [(KeyUsage, row(KeyUsage, resource_arn=f"r{number}", role="a", position=0)) for number in range(3)]
+    usages = [(ResourceKey, row(ResourceKey, resource_arn=f"r{number}", role="a", position=0)) for number in range(3)]
     night(ledger, 1, batch(*usages))
-    assert night(ledger, 2, batch(usages[0], complete=((KeyUsage,),))) == Merged(closed=2)
+    assert night(ledger, 2, batch(usages[0], complete=((ResourceKey,),))) == Merged(closed=2)
 
 
 def test_batches_add_up() -> None:

@@ -137,7 +137,7 @@ class World:
                     "resource_arn": resource_arn,
                     "resource_type": TYPE,
                     **scope,
-                    "listed_in": region,
+                    "listing_region": region,
                     "name": str(change.item),
                     "status": f"status {value}",
                 },

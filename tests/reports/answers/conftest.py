@@ -11,7 +11,7 @@ from reports.answers.repository import Facts, opened
 from reports.answers.who_can import who_can
 from reports.answers.who_can_result import Answer
 from reports.refresh import refresh
-from tests.reports.answers.sample_organization import estate
+from tests.reports.answers.sample_organization import organization
 from tests.reports.ledger_builder import settings_of
 
 Ask = Callable[..., Answer]
@@ -19,7 +19,7 @@ Ask = Callable[..., Answer]
 
 def made(folder: Path, *, iam: bool) -> Path:
     """A mart of the organization after one night."""
-    world = estate(folder / "ledger.db", iam=iam)
+    world = organization(folder / "ledger.db", iam=iam)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "questions.duckdb"})
     refresh(settings)

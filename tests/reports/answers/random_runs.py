@@ -85,7 +85,7 @@ class Nights:
             account_id,
             region,
             f"00000000-0000-4000-8000-{number:012d}",
-            rotation=self.draw.choice(("on", "off")),
+            rotation=self.draw.choice(("enabled", "disabled")),
             description=f"key {number}",
         )
         if self.draw.random() < 0.7:
@@ -113,7 +113,7 @@ class Nights:
         self._change(KeyMetadata, description=f"description {self._next()}", key_material_id=f"{self._next():064x}")
 
     def _rotate(self) -> None:
-        self._change(KeyRotation, status=self.draw.choice(("on", "off")), period_days=self.draw.choice((90, 365, None)))
+        self._change(KeyRotation, status=self.draw.choice(("enabled", "disabled")), period_days=self.draw.choice((90, 365, None)))
         at = FIRST_NIGHT + dt.timedelta(days=self.world.nights, hours=-2)
         self.world.add(
             KeyRotationEvent, key_arn=self.draw.choice(self.keys()), rotated_at=at, rotation_type="ON_DEMAND"

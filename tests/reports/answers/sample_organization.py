@@ -17,10 +17,10 @@ from models.tables import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     ResourcePolicy,
     Tag,
 )
@@ -93,7 +93,7 @@ def secret_policy(world: World, secret: str, *statements: dict[str, Any]) -> Non
     world.add(ResourcePolicy, resource_arn=secret, policy_hash=stored(world, *statements) if statements else None)
 
 
-def estate(path: Path, *, iam: bool = True) -> World:
+def organization(path: Path, *, iam: bool = True) -> World:
     """The organization, not crawled yet; without ``iam`` nothing of IAM was collected."""
     world = World(f"sqlite:///{path}")
     for account, name in ((SHOP, "Shop"), (DATA, "Data"), (OTHER, "Other")):
@@ -144,7 +144,7 @@ def _secrets(world: World) -> None:
     for name, key_arn in (("app", SHARED), ("own", LOCAL)):
         world.uses(world.secret(SHOP, IRELAND, name), key_arn, role="secret")
         secret_policy(world, secret(name))
-    world.uses(world.secret(SHOP, IRELAND, "default"), MANAGED, "aws_managed", role="secret", raw=None)
+    world.uses(world.secret(SHOP, IRELAND, "default"), MANAGED, "aws_managed", role="secret", raw_value=None)
     secret_policy(world, secret("default"))
     other: dict[str, Any] = {"Sid": "Other reads", "Principal": {"AWS": who(OTHER, "root")}}
     refused = {"Effect": "Deny", "Principal": {"AWS": who(SHOP, "role/batch")}, "Action": GET, "Resource": "*"}
@@ -159,7 +159,7 @@ def secret(name: str) -> str:
 
 def _iam(world: World) -> None:
     for account in (SHOP, DATA, OTHER):
-        world.add(IamListing, account_id=account)
+        world.add(IamScan, account_id=account)
     read = allow(GET, f"arn:aws:secretsmanager:*:{SHOP}:secret:*")
     person(world, who(SHOP, "role/app"), read)  # reads secrets, but may decrypt with no key
     person(world, who(SHOP, "role/batch"), read, allow(DECRYPT, [SHARED, LOCAL]))

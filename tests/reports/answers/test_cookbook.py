@@ -68,10 +68,10 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     ),
     "keys-about-to-be-deleted": (
         {},
-        {"alias": "alias/invoices", "deletion_date": "2026-12-21", "used_by": 2, "grants": 1},
+        {"alias": "alias/invoices", "deletion_date": "2026-12-21", "dependent_resources": 2, "grants": 1},
     ),
     "unused-keys-with-grants": ({}, {"alias": "alias/payments", "grantees": ["dynamodb.eu-west-1.amazonaws.com"]}),
-    "keys-used-from-other-accounts": ({}, {"key_alias": "alias/lake", "used_by": "Shop", "resources": 1}),
+    "keys-used-from-other-accounts": ({}, {"key_alias": "alias/lake", "dependent_resources": "Shop", "resources": 1}),
     "blast-radius": ({}, {"account_id": DATA, "resources": 1, "in_other_accounts": 1, "other_accounts": 1}),
     "vendor-can-decrypt": ({"vendor": "Checkmarx"}, {**LAKE, "since": "2026-11-22T03:00:00Z", "protects": 1}),
     "outside-access": ({}, {"access": "vendor", "party": "Checkmarx", "resources": 1, **LAKE, "ways": ["Vendor"]}),
@@ -150,7 +150,7 @@ def test_list_and_show() -> None:
     assert all(recipe.name in listed for recipe in recipes())
     shown = CliRunner().invoke(cookbook, ["what-breaks", "--show"]).output
     assert "--set key=VALUE" in shown
-    assert "FROM key_usage" in shown
+    assert "FROM resource_keys" in shown
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from reports.answers.denials import Denial, denials
 from reports.answers.remediation import EXTERNAL_ID, fix
 from reports.answers.repository import Facts
 from reports.refresh import refresh
-from tests.reports.answers.sample_organization import DATA, IRELAND, NAMED, SHARED, SHOP, UNREAD, estate, who
+from tests.reports.answers.sample_organization import DATA, IRELAND, NAMED, SHARED, SHOP, UNREAD, organization, who
 from tests.reports.ledger_builder import settings_of
 
 ROLE = "arn:aws:iam::{}:role/KmsLedger"
@@ -31,7 +31,7 @@ def message(account: str, action: str, why: str) -> str:
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[Denial]:
     """Denials of every cause."""
     folder = tmp_path_factory.mktemp("denials")
-    world = estate(folder / "ledger.db")
+    world = organization(folder / "ledger.db")
     for account in (SHOP, DATA):
         for action in ("rds:DescribeDBInstances", "elasticache:DescribeCacheClusters"):
             why = f"because no identity-based policy allows the {action} action"
@@ -100,9 +100,9 @@ def test_the_statement_for_a_key_policy_lets_the_role_in(found: list[Denial], fa
         role = ROLE.format(DATA)
         for added, effect in (([], Effect.DENY), ([one.fix.statement], Effect.ALLOW)):
             policy = parse(orjson.dumps(document | {"Statement": [*document["Statement"], *added]}).decode())
-            answers = {allowed(policy, key.facts, facts.estate, role, action).effect for action in one.actions}
+            answers = {allowed(policy, key.facts, facts.organization, role, action).effect for action in one.actions}
             assert answers == {effect}
-            assert allowed(policy, key.facts, facts.estate, role, "kms:Decrypt").effect is Effect.DENY
+            assert allowed(policy, key.facts, facts.organization, role, "kms:Decrypt").effect is Effect.DENY
 
 
 def test_a_service_control_policy_gets_an_exception(found: list[Denial]) -> None:
@@ -143,7 +143,7 @@ def test_every_cause_has_its_place(cause: str, fix_in: str, words: str) -> None:
 
 def test_nothing_denied(tmp_path: Path) -> None:
     """That is one sentence."""
-    world = estate(tmp_path / "ledger.db")
+    world = organization(tmp_path / "ledger.db")
     world.facts.pop(next(facet for facet in world.facts if facet.__name__ == "Gap"))
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "quiet.duckdb"})

@@ -143,7 +143,7 @@ def test_a_whole_life(world: World) -> None:
     world.crawl()
     mart = mart_of(world)
     lives = history(mart, key)
-    assert lives.keys[0].events[0].sentence == "Key k3 in Shop (111122223333, eu-west-1) was created."
+    assert lives.keys[0].events[0].message == "Key k3 in Shop (111122223333, eu-west-1) was created."
     assert lives.keys[0].now is None
     assert lives.lines()[-1] == "  The key is gone."
     expected = [
@@ -177,10 +177,10 @@ def test_a_whole_life(world: World) -> None:
     world.facts = facts
     world.crawl()
     again = history(mart_of(world), key).keys[0]
-    assert [event.sentence for event in again.events if event.run_id == 7][:1] == [
+    assert [event.message for event in again.events if event.run_id == 7][:1] == [
         "Key alias/one in Shop (111122223333, eu-west-1) is listed again."
     ]
-    listed = next(event for event in again.events if event.kind == "key_created")
+    listed = next(event for event in again.events if event.event_type == "key_created")
     assert ("state", "Enabled") in {(detail.name, detail.after) for detail in listed.details if detail.name == "state"}
     assert again.now is not None
 

@@ -157,15 +157,15 @@ def test_one_key_or_account_alone(sample: Path) -> None:
         "invoices",
         f"arn:aws:kms:{IRELAND}:{SHOP}:alias/invoices",
     ):
-        assert [event.kind for event in diff(sample, key=name).events] == ["deletion_scheduled"]
-    assert [event.kind for event in diff(sample, key="alias/orders").events] == ["alias_moved", "rekeyed"]
+        assert [event.event_type for event in diff(sample, key=name).events] == ["deletion_scheduled"]
+    assert [event.event_type for event in diff(sample, key="alias/orders").events] == ["alias_moved", "rekeyed"]
     first = diff(sample, key=f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000001")
-    assert [event.kind for event in first.events] == ["alias_moved"]
+    assert [event.event_type for event in first.events] == ["alias_moved"]
     old = diff(sample, key="alias/aws/secretsmanager")
-    assert [event.sentence for event in old.events] == [
+    assert [event.message for event in old.events] == [
         "Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager)."
     ]
-    assert [event.kind for event in diff(sample, account="444455556666").events] == ["policy_opened"]
+    assert [event.event_type for event in diff(sample, account="444455556666").events] == ["policy_opened"]
     assert len(diff(sample, account="shop").events) == 4
     assert diff(sample, account="Payments").events == []
     assert {one.account_id for one in diff(sample, account="shop").unknown} == {SHOP}
@@ -200,7 +200,7 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
     due = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
     world.change(KeyMetadata, K1, state="PendingDeletion", enabled=False, deletion_date=due, description="old")
     world.change(KeyMetadata, K2, key_material_id="m2")
-    world.change(KeyRotation, K1, status="off", period_days=None)
+    world.change(KeyRotation, K1, status="disabled", period_days=None)
     rotated = dt.datetime(2026, 11, 20, 22, 0, tzinfo=dt.UTC)
     world.add(KeyRotationEvent, key_arn=K2, rotated_at=rotated, rotation_type="ON_DEMAND")
     world.policy(K1, [root_statement(SHOP) | {"Action": ["kms:*", "kms:Decrypt"]}, vendor_statement("754581900792")])
@@ -257,8 +257,8 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
         at = lines.index(expected[0])
         assert lines[at : at + len(expected)] == expected
     narrowed = compare(world, key="k1")
-    assert {"resource_created", "rekeyed"} <= {event.kind for event in narrowed.events}
-    assert not any("k2 was rotated" in event.sentence for event in narrowed.events)
+    assert {"resource_created", "rekeyed"} <= {event.event_type for event in narrowed.events}
+    assert not any("k2 was rotated" in event.message for event in narrowed.events)
 
 
 def test_only_the_net_result_is_told(world: World) -> None:
@@ -292,7 +292,7 @@ def test_what_was_not_known_is_neither_removed_nor_added(world: World) -> None:
     world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
     world.crawl()
     second = compare(world, "1", "2")
-    assert [event.kind for event in second.events] == ["metadata_changed"]
+    assert [event.event_type for event in second.events] == ["metadata_changed"]
     assert [line for one in second.unknown for line in one.lines("")] == [
         (
             f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run, because the key policy does not let "
@@ -300,7 +300,7 @@ def test_what_was_not_known_is_neither_removed_nor_added(world: World) -> None:
         )
     ]
     third = compare(world, "1", "3")
-    assert [event.kind for event in third.events] == ["metadata_changed"]
+    assert [event.event_type for event in third.events] == ["metadata_changed"]
     assert [line for one in third.unknown for line in one.lines("")] == [
         "Shop (111122223333), eu-west-1: nothing was read: in the second run, because the role does not exist"
     ]
@@ -331,7 +331,7 @@ def test_a_key_that_is_gone_and_one_that_is_back(world: World) -> None:
     world.crawl()
     world.facts = facts
     world.crawl()
-    assert [event.sentence for event in compare(world, "1", "2").events] == [
+    assert [event.message for event in compare(world, "1", "2").events] == [
         "Key alias/one in Shop (111122223333, eu-west-1) is gone.",
         "Secret db in Shop (111122223333, eu-west-1) is gone.",
     ]

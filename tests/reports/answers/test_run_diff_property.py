@@ -44,12 +44,12 @@ def reader(mart: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def test_a_night_s_differences_are_its_changes(mart: Path, reader: duckdb.DuckDBPyConnection, night: int) -> None:
     """Between a run and the one before it, the sentences are those of the view changes, and no metadata is left untold."""
     found = diff(mart, str(night - 1), str(night))
-    query = "SELECT kind, sentence, severity, before, after FROM changes WHERE run_id = ?"
+    query = "SELECT event_type, message, severity, before, after FROM changes WHERE run_id = ?"
     expected = sorted(map(str, reader.execute(query, [night]).fetchall()))
-    told = [event for event in found.events if event.kind not in ADDED_BY_DIFF]
-    untold = [event for event in told if event.kind == "metadata_changed" and event.severity == "info"]
+    told = [event for event in found.events if event.event_type not in ADDED_BY_DIFF]
+    untold = [event for event in told if event.event_type == "metadata_changed" and event.severity == "info"]
     listed = (event for event in told if event not in untold)
-    assert sorted(str((one.kind, one.sentence, one.severity, one.before, one.after)) for one in listed) == expected
+    assert sorted(str((one.event_type, one.message, one.severity, one.before, one.after)) for one in listed) == expected
 
 
 @pytest.mark.parametrize("ends", list(combinations(range(1, NIGHTS + 1), 2)))
@@ -70,7 +70,7 @@ def test_what_is_told_is_so(mart: Path, ends: tuple[int, int]) -> None:
     events = diff(mart, str(ends[0]), str(ends[1])).events
     by_kind: dict[str, set[str]] = {}
     for event in events:
-        by_kind.setdefault(event.kind, set()).add(event.key_arn or "")
+        by_kind.setdefault(event.event_type, set()).add(event.key_arn or "")
     both = keys & new_keys
     assert by_kind.get("key_gone", set()) == keys - new_keys
     assert by_kind.get("key_created", set()) <= new_keys - keys
@@ -80,15 +80,15 @@ def test_what_is_told_is_so(mart: Path, ends: tuple[int, int]) -> None:
         if arn in both and key not in {tag for other, tag, _ in new_tags if other == arn}
     }
     assert {
-        (event.key_arn, event.before) for event in events if event.kind == "tag_removed" and not event.resource_arn
+        (event.key_arn, event.before) for event in events if event.event_type == "tag_removed" and not event.resource_arn
     } == removed
     moved = {name for name in aliases.keys() & new_aliases.keys() if aliases[name] != new_aliases[name]}
-    assert len([event for event in events if event.kind == "alias_moved"]) == len(moved)
+    assert len([event for event in events if event.event_type == "alias_moved"]) == len(moved)
     rewritten = {arn for arn in both & policies.keys() & new_policies.keys() if policies[arn] != new_policies[arn]}
     assert by_kind.get("policy_changed", set()) | by_kind.get("policy_opened", set()) == rewritten
-    assert {event.key_arn for event in events if event.kind.startswith("policy_") and event.details} == rewritten
+    assert {event.key_arn for event in events if event.event_type.startswith("policy_") and event.details} == rewritten
     for event in events:
-        if event.kind.startswith("grant_") or event.kind in {"key_state", "deletion_scheduled", "rotation_changed"}:
+        if event.event_type.startswith("grant_") or event.event_type in {"key_state", "deletion_scheduled", "rotation_changed"}:
             assert event.details, event
 
 

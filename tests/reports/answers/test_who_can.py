@@ -1,4 +1,4 @@
-"""Who can use a key or read a secret, against tables that were worked out by hand from the estate's policies."""
+"""Who can use a key or read a secret, against tables that were worked out by hand from the organization's policies."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_as_of_an_earlier_run(mart_path: Path, ask: Ask) -> None:
 def test_agrees_with_the_stored_access(ask: Ask, facts: Facts) -> None:
     """What view key_access tells of users and roles by name is what the live answer tells as well."""
     query = (
-        "SELECT DISTINCT principal FROM key_access WHERE key_arn = $key AND path = 'iam' AND access <> 'unknown' "
+        "SELECT DISTINCT principal FROM internal.key_access WHERE key_arn = $key AND path = 'iam' AND access <> 'unknown' "
         "AND list_contains(operations, 'kms:Decrypt')"
     )
     for key_arn in (SHARED, LOCAL):

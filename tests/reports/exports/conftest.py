@@ -34,11 +34,11 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.account(PAY, f"Pay {HOSTILE}"[:50], IRELAND)
     for account in (SHOP, PAY):
         for name in ("off", "accepted", "again"):
-            world.key(account, IRELAND, name, rotation="off")
+            world.key(account, IRELAND, name, rotation="disabled")
         for name in ("dark", "unseen"):
             world.key(account, IRELAND, name, rotation="unknown")
-        world.key(account, IRELAND, "late", rotation="on")
-        world.key(account, IRELAND, "fine", rotation="on")
+        world.key(account, IRELAND, "late", rotation="enabled")
+        world.key(account, IRELAND, "fine", rotation="enabled")
         world.key(account, IRELAND, "pair", rotation="not_applicable", key_spec="RSA_2048", key_usage="SIGN_VERIFY")
     secret = world.secret(SHOP, IRELAND, HOSTILE)
     world.uses(secret, None, "aws_managed")
@@ -51,8 +51,8 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.crawl()
     refresh(settings)
     for account in (SHOP, PAY):
-        world.key(account, IRELAND, "again", rotation="on")
-        world.key(account, IRELAND, "late", rotation="off")
+        world.key(account, IRELAND, "again", rotation="enabled")
+        world.key(account, IRELAND, "late", rotation="disabled")
     world.crawl()
     refresh(settings)
     return settings.report.mart

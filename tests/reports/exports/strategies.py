@@ -44,7 +44,7 @@ def findings() -> st.SearchStrategy[FindingRecord]:
         severity=st.sampled_from(SEVERITIES),
         family=st.none() | SAID,
         status=st.sampled_from(STATUSES),
-        verdict=st.sampled_from(["pass", "fail", "unknown", "not_applicable"]),
+        unwaived_status=st.sampled_from(["pass", "fail", "unknown", "not_applicable"]),
         resource_arn=_ARN | SAID,
         resource_type=st.none() | SAID | st.sampled_from(["AWS::KMS::Key", "account", "account-region"]),
         resource_name=TEXT,

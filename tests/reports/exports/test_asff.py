@@ -180,4 +180,4 @@ def test_any_findings_can_be_imported(found: list[FindingRecord]) -> None:
     assert len(imported) == len(found)
     for one, finding in zip(imported, found, strict=True):
         told = one["Compliance"]["Status"]
-        assert (told in {"PASSED", "FAILED"}) == (finding.verdict in {"pass", "fail"})
+        assert (told in {"PASSED", "FAILED"}) == (finding.unwaived_status in {"pass", "fail"})

@@ -34,7 +34,7 @@ def judged(make_settings: Make) -> Settings:
     made = make_settings(rules={"waivers": ["waivers.yaml"]}, report={"findings_limit": 3})
     made.rules.waivers[0].write_text(WAIVERS, encoding="utf-8")
     world = world_of(made)
-    hostile = world.key(DATA, IRELAND, "00000000-0000-4000-8000-0000000000aa", rotation="off")
+    hostile = world.key(DATA, IRELAND, "00000000-0000-4000-8000-0000000000aa", rotation="disabled")
     world.alias(INJECTED, hostile)
     world.crawl()
     refresh(made)
@@ -198,7 +198,7 @@ def test_what_turned_comes_first(estate: Node, judged: Settings) -> None:
         for query in (
             f"SELECT count(*) FROM findings WHERE status = 'fail' AND since = {at}",
             f"SELECT count(*) FROM findings WHERE status = 'unknown' AND since = {at}",
-            f"SELECT count(*) FROM finding_life WHERE resolved_at = {at}",
+            f"SELECT count(*) FROM finding_lifecycle WHERE resolved_at = {at}",
         )
     )
     said = [row.cells[0] for row in rows]

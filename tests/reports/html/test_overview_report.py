@@ -48,7 +48,7 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     resources, lines = tile(page, "Resources that can use keys")
     uses = sum(len(page.rows(name)) for name in usage_tables(page))
     assert f"{uses} references to keys" in lines
-    assert (resources, uses) == counts(mart, "resources", "key_usage")
+    assert (resources, uses) == counts(mart, "resources", "resource_keys")
     gaps = len(page.rows("gaps"))
     assert f"{gaps} answers are missing" in page.one("div", class_="cover").text
     assert f"Coverage and gaps {gaps}" in page.one("nav").text
@@ -275,7 +275,7 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
 
 def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
     """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
-    rows = page.rows("protects")
+    rows = page.rows("key_dependents")
     stranger = row_with(rows, "shop-partner")
     assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
     assert stranger.cells[2] == "Key not crawled"

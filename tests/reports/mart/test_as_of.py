@@ -34,7 +34,7 @@ DIFFERS: dict[str, str] = {
 }
 # The ledger keeps problems row by row, and of everything else the counts (rule_results, compared in full): which resources
 # passed on an earlier night cannot be told, so only the problems of that night are compared.
-ONLY = dict.fromkeys(("findings", "finding_verdicts"), " WHERE verdict IN ('fail', 'unknown')")
+ONLY = dict.fromkeys(("findings", "findings_without_history"), " WHERE verdict IN ('fail', 'unknown')")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Lived:
 
 
 def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    histories = ("keys", "aliases", "grants", "key_usage", "findings", "rule_results")
+    histories = ("keys", "aliases", "grants", "resource_keys", "findings", "rule_results")
     names = [*VIEWS, *(f"{name}_history" for name in histories)]
     return {name: sorted(map(str, connection.execute(f"FROM {name}{ONLY.get(name, '')}").fetchall())) for name in names}
 
@@ -100,7 +100,7 @@ def test_qualified_names_are_as_of_then_too(lived: Lived) -> None:
             connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in ("keys", "main.keys", "mart.keys")
         }
         assert counts == {(len(lived.mornings[1]["keys"]),)}
-        assert connection.execute("SELECT max(valid_from), count(valid_to) FROM ledger.key").fetchone() == (1, 0)
+        assert connection.execute("SELECT max(valid_from), count(valid_to) FROM internal.key").fetchone() == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_sql_says_of_which_run_it_answers(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["DELETE FROM ledger.key", "DELETE FROM whole.ledger.key", "SELECT * FROM read_text('/etc/hostname')"]
+    "query", ["DELETE FROM internal.key", "DELETE FROM whole.internal.key", "SELECT * FROM read_text('/etc/hostname')"]
 )
 def test_the_past_cannot_be_written_nor_left(config: Path, query: str) -> None:
     """As of an earlier run, too, a query neither writes the mart nor reads anything else."""

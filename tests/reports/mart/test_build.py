@@ -59,7 +59,7 @@ def test_a_column_that_begins_with_nothing_is_read(tmp_path: Path) -> None:
     world.crawl()
     build(world.url, tmp_path / "mart.duckdb", Settings())
     connection = connect(tmp_path / "mart.duckdb")
-    late = "SELECT xks_key_id, multi_region FROM ledger.key_metadata WHERE key_arn LIKE '%k2999'"
+    late = "SELECT xks_key_id, multi_region FROM internal.key_metadata WHERE key_arn LIKE '%k2999'"
     assert connection.execute(late).fetchall() == [("late", None)]
     assert connection.execute("SELECT count(*) FROM keys").fetchall() == [(3000,)]
     connection.close()
@@ -98,7 +98,7 @@ def test_any_client_opens_the_file(sample_mart: Path) -> None:
         "SELECT * FROM read_text('/etc/hostname')",
         "COPY keys TO 'out.csv'",
         "ATTACH 'other.duckdb'",
-        "DELETE FROM ledger.key",
+        "DELETE FROM internal.key",
         "SET enable_external_access = true",
         "INSTALL httpfs",
     ],

@@ -42,7 +42,8 @@ def changes(world: World, run_id: int | None = None, settings: Settings | None =
     build(world.url, path, settings or Settings())
     connection = connect(path)
     found = connection.execute(
-        "SELECT kind, severity, sentence FROM changes WHERE $run IS NULL OR run_id = $run ORDER BY ALL", {"run": run_id}
+        "SELECT event_type, severity, message FROM changes WHERE $run IS NULL OR run_id = $run ORDER BY ALL",
+        {"run": run_id},
     ).fetchall()
     connection.close()
     return found
@@ -54,7 +55,7 @@ def sentences(world: World) -> list[str]:
 
 def test_the_five_changes_of_the_sample(ask: Ask) -> None:
     """The sample's third night tells exactly its five changes; the second only that an account joined."""
-    assert ask("SELECT sentence FROM changes WHERE run_id = 3 ORDER BY kind") == [
+    assert ask("SELECT message FROM changes WHERE run_id = 3 ORDER BY event_type") == [
         (
             (
                 "Alias alias/orders moved from key 00000000-0000-4000-8000-000000000001 to key "
@@ -66,8 +67,8 @@ def test_the_five_changes_of_the_sample(ask: Ask) -> None:
         ("Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager).",),
         ("Tag DataTier=database was removed from key alias/everywhere.",),
     ]
-    assert ask("SELECT kind, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
-    assert ask("SELECT kind FROM changes WHERE severity = 'high' ORDER BY 1") == [
+    assert ask("SELECT event_type, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
+    assert ask("SELECT event_type FROM changes WHERE severity = 'high' ORDER BY 1") == [
         ("deletion_scheduled",),
         ("policy_opened",),
     ]
@@ -127,7 +128,7 @@ def test_metadata_and_rotation(world: World) -> None:
     """Other metadata and rotation are told, a rotation that happened as planned is not a change of settings."""
     world.crawl()
     world.change(KeyMetadata, K1, description="new", multi_region_type="PRIMARY")
-    world.change(KeyRotation, K1, status="off", period_days=None)
+    world.change(KeyRotation, K1, status="disabled", period_days=None)
     world.change(KeyRotation, K2, period_days=90)
     world.crawl()
     world.change(KeyRotation, K2, next_rotation_at=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))

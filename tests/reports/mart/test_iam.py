@@ -16,10 +16,10 @@ from models.tables import (
     IamAttachment,
     IamGroup,
     IamInlinePolicy,
-    IamListing,
     IamManagedPolicy,
     IamMembership,
     IamPrincipal,
+    IamScan,
     ResourcePolicy,
     Tag,
 )
@@ -54,7 +54,7 @@ def first_night(world: World) -> None:
     decrypt = document(world, statement("kms:Decrypt"))
     everything = document(world, statement("*"))
     principal = {"account_id": SHOP, "path": "/"}
-    world.add(IamListing, account_id=SHOP)
+    world.add(IamScan, account_id=SHOP)
     world.add(IamPrincipal, arn=USER, type="user", name="ada", **principal)
     world.add(
         IamPrincipal,
@@ -143,7 +143,7 @@ def test_policies_that_apply_to_a_principal(duck: duckdb.DuckDBPyConnection) -> 
 
 def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
     """Read whole, in part, or not at all are different answers, each with its reason; no number stands for not known."""
-    query = "SELECT account_id, known, reason, users, roles, groups FROM iam_accounts"
+    query = "SELECT account_id, freshness, reason, users, roles, groups FROM iam_accounts"
     found = {account: rest for account, *rest in rows(duck, query)}
     assert found[SHOP] == ["yes", None, 1, 1, 1]
     assert found[DATA] == ["in part", "our role lacks the permission", 0, 1, 0]
@@ -153,7 +153,7 @@ def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
 
 def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     """A secret without a policy and one whose policy may not be read are told apart."""
-    query = "SELECT name, known, reason, has_policy, principals FROM resource_policies ORDER BY name"
+    query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
     cause = "the key policy does not let the account's IAM policies decide, nor names our role"
     assert rows(duck, query) == [
         ("shop/db", "yes", None, False, None),
@@ -189,4 +189,4 @@ def test_tags_of_principals_are_nobody_elses(duck: duckdb.DuckDBPyConnection) ->
     """They are neither tags of keys nor of resources, and no changes of keys."""
     for view in ("key_tags", "resource_tags"):
         assert rows(duck, f"SELECT count(*) FROM {view} WHERE tag_key = 'vendor'") == [(0,)]
-    assert rows(duck, "SELECT count(*) FROM changes WHERE sentence LIKE '%vendor%'") == [(0,)]
+    assert rows(duck, "SELECT count(*) FROM changes WHERE message LIKE '%vendor%'") == [(0,)]

@@ -26,7 +26,7 @@ TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, 560_000, tzinfo=dt.UTC)
 USED, AGAIN = (dt.datetime(2026, 11, day, 20, 15, tzinfo=dt.UTC) for day in (18, 20))
 YOUNG, OLD = dt.datetime(2026, 6, 1, tzinfo=dt.UTC), dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
 DENIED = "denied: the key policy does not let the account's IAM policies decide, nor names our role"
-COLUMNS = "last_use, last_use_reason, last_used_at, last_used_operation, last_use_asked_at"
+COLUMNS = "last_use, last_use_reason, last_used_at, last_used_operation, last_use_polled_at"
 Row = tuple[Any, ...]
 
 
@@ -154,7 +154,7 @@ def test_a_last_use_says_what_is_known(mart: duckdb.DuckDBPyConnection, name: st
 
 def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -> None:
     """A key that AWS refused to speak of again may have been used since: its answer has no date any more."""
-    query = "SELECT key_id, day(last_use_told_at), last_use_tracked_since FROM keys WHERE key_id IN ('used', 'lost', 'idle')"
+    query = "SELECT key_id, day(last_use_reported_at), last_use_tracked_since FROM keys WHERE key_id IN ('used', 'lost', 'idle')"
     tracked = TRACKED.replace(tzinfo=None)
     expected = {("used", 21, tracked), ("lost", None, tracked), ("idle", None, None)}
     assert set(mart.execute(query).fetchall()) == expected
@@ -184,7 +184,7 @@ def test_an_earlier_run_knew_what_it_knew(lived: Settings, name: str, expected: 
 def test_a_refusal_is_a_gap_of_the_coverage(mart: duckdb.DuckDBPyConnection) -> None:
     """Coverage has a row for each key that was refused, with cause and age; who was not asked yet has none."""
     rows = mart.execute(
-        "SELECT split_part(key_arn, '/', 2), account_name, region, service, operation, action, outcome, cause, nights "
+        "SELECT split_part(key_arn, '/', 2), account_name, region, service, operation, action, outcome, cause, consecutive_runs "
         "FROM coverage WHERE operation = 'GetKeyLastUsage' ORDER BY 1"
     ).fetchall()
     place = ("Shop", REGION, "kms", "GetKeyLastUsage", "kms:GetKeyLastUsage", "gap")
@@ -207,4 +207,4 @@ def test_a_use_is_no_change(lived: Settings, mart: duckdb.DuckDBPyConnection) ->
 
 def test_a_refusal_leaves_the_rest_of_the_key_known(mart: duckdb.DuckDBPyConnection) -> None:
     """Many keys deny this one question: it does not make their other facts stale."""
-    assert mart.execute("SELECT DISTINCT known, unknown FROM keys").fetchall() == [("yes", [])]
+    assert mart.execute("SELECT DISTINCT freshness, unknown FROM keys").fetchall() == [("yes", [])]

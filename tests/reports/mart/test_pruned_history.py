@@ -67,12 +67,12 @@ def test_the_mart_answers_for_a_whole_run(mart: duckdb.DuckDBPyConnection) -> No
     assert mart.execute("SELECT max(run_id) FROM runs").fetchone() == (5,)
     statuses = dict(mart.execute("SELECT run_id, status FROM runs").fetchall())
     assert statuses == {1: RunStatus.PRUNED, 3: RunStatus.PRUNED, 4: RunStatus.PRUNED, 5: RunStatus.COMPLETE}
-    assert mart.execute("SELECT DISTINCT known FROM keys").fetchall() == [("yes",)]
+    assert mart.execute("SELECT DISTINCT freshness FROM keys").fetchall() == [("yes",)]
 
 
 def test_only_changes_of_whole_runs_are_told(mart: duckdb.DuckDBPyConnection) -> None:
     """The oldest whole run still tells what changed in it; of a pruned one nothing is told that may be half of it."""
-    told = mart.execute("SELECT run_id, kind, before, after FROM ledger.change ORDER BY ALL").fetchall()
+    told = mart.execute("SELECT run_id, event_type, before, after FROM internal.change ORDER BY ALL").fetchall()
     assert [row for row in told if row[0] < 5] == []
     assert (5, "metadata_changed", "description: night 4", "description: night 5") in told
 

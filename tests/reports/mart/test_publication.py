@@ -19,19 +19,19 @@ _READER = """
 import sys, pathlib
 from reports.mart.connection import connect
 path, stop = map(pathlib.Path, sys.argv[1:])
-nights = set()
+consecutive_runs = set()
 held = connect(path)
 while True:
     last = stop.exists()
     connection = connect(path)
     (run, keys), = connection.execute("SELECT max(run_id), (SELECT count(*) FROM keys) FROM runs").fetchall()
     assert keys > 0
-    nights.add(run)
+    consecutive_runs.add(run)
     connection.close()
     assert held.execute("SELECT max(run_id) FROM runs").fetchall() == [(1,)]
     if last:
         break
-print(*sorted(nights))
+print(*sorted(consecutive_runs))
 """
 
 

@@ -128,16 +128,16 @@ def test_errors_are_one_sentence_and_exit_code_2(query: str, expected: str, samp
 
 FORBIDDEN = {
     "drop": "drop table keys",
-    "insert": "INSERT INTO ledger.key SELECT * FROM ledger.key",
-    "update": "UPDATE ledger.key SET region = 'x'",
-    "delete": "DELETE FROM ledger.key",
-    "merge": "MERGE INTO ledger.key USING ledger.key r ON true WHEN MATCHED THEN DELETE",
+    "insert": "INSERT INTO internal.key SELECT * FROM internal.key",
+    "update": "UPDATE internal.key SET region = 'x'",
+    "delete": "DELETE FROM internal.key",
+    "merge": "MERGE INTO internal.key USING internal.key r ON true WHEN MATCHED THEN DELETE",
     "create": "CREATE TABLE x AS SELECT 1 AS a",
     "create temporary": "CREATE OR REPLACE TEMP VIEW keys AS SELECT 1 AS a",
     "create secret": "CREATE SECRET s (TYPE S3)",
     "copy a view": "COPY keys TO '{folder}/out.csv'",
     "copy a query": "COPY (SELECT 1) TO '{folder}/out.parquet' (FORMAT parquet)",
-    "copy from": "COPY ledger.key FROM '{secret}'",
+    "copy from": "COPY internal.key FROM '{secret}'",
     "read_csv": "SELECT * FROM read_csv('{secret}')",
     "read_text": "SELECT * FROM read_text('{secret}')",
     "read_blob": "SELECT * FROM read_blob('{secret}')",
@@ -170,7 +170,7 @@ FORBIDDEN = {
     "hidden in a comment": "/* SELECT */ DROP VIEW keys -- SELECT",
     "hidden in query()": "SELECT * FROM query('DROP VIEW keys')",
     "hidden in EXPLAIN": "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
-    "hidden in WITH": "WITH a AS (SELECT 1) INSERT INTO ledger.key SELECT * FROM ledger.key",
+    "hidden in WITH": "WITH a AS (SELECT 1) INSERT INTO internal.key SELECT * FROM internal.key",
 }
 
 

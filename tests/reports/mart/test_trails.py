@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.base import canonical_json
-from models.tables import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.tables import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 from reports.mart.build import build
 from reports.mart.connection import connect
 from tests.reports.ledger_builder import World, settings_of
@@ -31,7 +31,7 @@ def world(tmp_path: Path) -> World:
     made.outcomes[LOST, IRELAND] = ("failed", "the endpoint could not be reached")
     made.gap(LAB, IRELAND, "cloudtrail:DescribeTrails", cause="role_permission")
     for account, region in ((HUB, VIRGINIA), (SHOP, IRELAND)):
-        made.add(TrailListing, account_id=account, region=region)
+        made.add(TrailScan, account_id=account, region=region)
     trail(made, OF_ALL, is_multi_region=True, is_organization=True)
     shadow(made, OF_ALL, is_multi_region=True, is_organization=True)
     return made
@@ -52,7 +52,7 @@ def shadow(world: World, arn: str, **values: Any) -> None:
     """The same trail as Shop sees it in Ireland."""
     _, _, _, region, _, name = arn.split(":")
     where = {"account_id": SHOP, "region": IRELAND, "home_region": region, "name": name.removeprefix("trail/")}
-    world.add(TrailShadow, trail_arn=arn, **where, **values)
+    world.add(ShadowTrail, trail_arn=arn, **where, **values)
 
 
 def ask(world: World, query: str) -> list[tuple[Any, ...]]:
@@ -64,7 +64,7 @@ def ask(world: World, query: str) -> list[tuple[Any, ...]]:
         return mart.execute(query).fetchall()
 
 
-LOGGED = "SELECT account_name, kms_events, known FROM kms_logging ORDER BY account_name"
+LOGGED = "SELECT account_name, kms_events, freshness FROM kms_logging ORDER BY account_name"
 
 
 def test_the_organizations_trail_covers_who_cannot_list_it(world: World) -> None:
@@ -95,17 +95,17 @@ def test_a_trail_that_does_not_log_covers_nobody(world: World, values: dict[str,
 def test_one_trail_makes_up_for_another(world: World) -> None:
     """An own trail that leaves KMS out harms nothing while the organization's logs it; both are told."""
     trail(world, OWN, excluded=True)
-    query = f"SELECT kms_events, trails, others FROM kms_logging WHERE account_id = '{SHOP}'"
+    query = f"SELECT kms_events, trails, other_trails FROM kms_logging WHERE account_id = '{SHOP}'"
     assert ask(world, query) == [("all", [OF_ALL], [OWN])]
-    query = f"SELECT management_events, kms_events, kms_excluded, known FROM trails WHERE trail_arn = '{OWN}'"
+    query = f"SELECT management_events, kms_events, kms_excluded, freshness FROM trails WHERE trail_arn = '{OWN}'"
     assert ask(world, query) == [("all", "none", True, "yes")]
 
 
 def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
     """A trail of an account that is not read: its default selectors are known, whether it is switched on is not."""
-    world.remove(TrailShadow, SHOP, IRELAND, OF_ALL)
+    world.remove(ShadowTrail, SHOP, IRELAND, OF_ALL)
     shadow(world, FOREIGN, is_organization=True, is_multi_region=True, has_custom_selectors=False)
-    told = ask(world, f"SELECT kms_events, logging, known, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
+    told = ask(world, f"SELECT kms_events, logging, freshness, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
     said = "only seen from other accounts or regions: its own account does not show it"
     assert told == [("all", None, "in part", said)]
     ((word, reason),) = ask(world, f"SELECT kms_events, reason FROM kms_logging WHERE account_id = '{SHOP}'")
@@ -115,7 +115,7 @@ def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
 
 def test_a_refused_question_keeps_what_was_known(world: World) -> None:
     """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
-    query = f"SELECT kms_events, known, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
+    query = f"SELECT kms_events, freshness, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
     said = "GetEventSelectors: our role lacks the permission"
     world.crawl()
     world.gap(HUB, VIRGINIA, "cloudtrail:GetEventSelectors", OF_ALL, cause="role_permission")

@@ -17,8 +17,8 @@ KEYS = (
     "key_spec origin created_at age_days deletion_date days_to_deletion pending_window_days material_expires_at "
     "expiration_model multi_region multi_region_type primary_arn replica_arns custom_key_store_id rotation "
     "rotation_reason rotation_period_days next_rotation_at last_rotated_at last_used_at last_used_operation last_use "
-    "last_use_reason last_use_asked_at last_use_told_at last_use_tracked_since grants used_by tags policy_known "
-    "delegates_to_iam known unknown first_run since last_confirmed_run"
+    "last_use_reason last_use_polled_at last_use_reported_at last_use_tracked_since grants dependent_resources tags policy_known "
+    "delegates_to_iam known unknown first_run since last_seen_run"
 )
 CONTRACT = {
     "runs": "run_id started_at finished_at status version caller_arn partition organization_id management_account_id "
@@ -53,19 +53,19 @@ CONTRACT = {
     "findings": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
     "account_name ou_path region key_arn reason owner first_failed last_seen resolved_at reopened age_days since waiver "
     "waived_until",
-    "finding_verdicts": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
+    "findings_without_history": "rule_id title severity family status verdict resource_arn resource_type resource_name account_id "
     "account_name ou_path region key_arn reason owner waiver waived_until story",
-    "finding_turns": "rule_id resource_arn failed_run failures resolved_run fails_now failed_until turned_run status",
-    "finding_life": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
+    "finding_episodes": "rule_id resource_arn first_failed_run failures resolved_run is_failing failed_until status_changed_run status",
+    "finding_lifecycle": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
     "rule_results": "rule_id title severity family account_id account_name region pass fail unknown not_applicable waived "
     "since",
-    "waivers": "waiver rule_id resource account_id reason ticket owner expires expired unknown_too source waives undecided",
-    "owners": "resource_arn account_id owner told_by",
+    "waivers": "waiver rule_id resource account_id reason ticket owner expires expired include_unknown source waives undecided",
+    "owners": "resource_arn account_id owner source",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
-    "key_unknowns": "key_arn account_id region refused last_known resources_refused",
+    "key_unknowns": "key_arn account_id region refused last_known denied_resource_actions",
     "customer_keys": KEYS + " refused stale",
     "alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
-    "key_policy_doubts": "key_arn account_id region analysis_id unread unclear everyone outsiders own_account services stale",
+    "key_policy_unknowns": "key_arn account_id region analysis_id unread unclear everyone outsiders own_account services stale",
     "vendor_keys": "key_arn account_id region profiles wanted accessible broken over_shared doubt reason multi_region_for",
     "places": "place account_id region outcome exempt cause_text since nights",
     "iam_accounts": "account_id account_name known reason users roles groups",
@@ -80,16 +80,16 @@ CONTRACT = {
     "iam_key_statements": "policy_id kind account_id policy_name owner_arn position allow operations resources inverted "
     "condition_keys broken",
     "secret_readers": "resource_arn account_id region name deletion_at has_policy unjudged denies everyone "
-    "perhaps_everyone organization parties outside unclear known",
+    "possibly_public organization parties outside unclear known",
     "iam_all_keys": "account_id policy_id kind policy_name owner_arn operations decryption decryption_reason everything "
     "everything_reason known",
     "access_verdicts": "analysis_id n path access principal principal_account operations position reason",
-    "access_problems": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
+    "access_denials": "account_id account_name region role action subject key_arn key_alias cause cause_text fix_in "
     "policy_arn code message since_run since",
     "access_paths": "key_arn path via position principal principal_account access party analysis_id n constraints reason "
-    "other_paths since_run",
+    "alternative_paths since_run",
     "key_access": "key_arn key_alias account_id account_name region key_state access principal principal_account party "
-    "operations path via position scope needs_iam reason sentence witness other_paths since_run since known",
+    "operations path via position scope needs_iam reason sentence witness alternative_paths since_run since known",
     "key_access_iam": "key_arn account_id access principal operations path via reason sentence",
     "key_policy_problems": "key_arn key_alias account_id account_name region code statement position sentence since",
     "trails": "trail_arn name account_id account_name home_region is_multi_region is_organization logging stopped_at "
@@ -100,7 +100,7 @@ CONTRACT = {
     "not_applicable waived",
     "frameworks": "framework title version source checked controls pass fail unknown not_applicable",
     "vendors": "party access party_accounts key_arn key_alias account_id account_name region key_state principals operations "
-    "paths scopes protects protected last_used_at last_use still_has_access_without since_run since",
+    "paths scopes protects protected last_used_at last_use fallback_paths since_run since",
     "vendor_checks": "profile vendor kind about account_id account_name region key_arn key_alias subject verdict severity "
     "reason fix statement evidence deadline required since",
     "changes": "run_id at account_id account_name region key_arn resource_arn subject kind severity sentence before after",
@@ -150,8 +150,8 @@ def test_keys_as_they_were(ask: Ask) -> None:
 def test_a_key_with_everything(ask: Ask) -> None:
     """A key's row joins its facets."""
     row = ask(
-        "SELECT account_name, aliases, grants, used_by, tags, rotation, rotation_period_days, policy_known, "
-        "delegates_to_iam, known, unknown, first_run, last_confirmed_run, age_days FROM keys WHERE alias = 'alias/invoices'"
+        "SELECT account_name, aliases, grants, dependent_resources, tags, rotation_status, rotation_period_days, policy_known, "
+        "delegates_to_iam, freshness, unknown, first_seen_run, last_seen_run, age_days FROM keys WHERE alias = 'alias/invoices'"
     )
     assert row == [("Shop", ["alias/invoices"], 1, 2, {}, "off", None, True, True, "yes", [], 1, 3, 1041)]
 
@@ -159,7 +159,7 @@ def test_a_key_with_everything(ask: Ask) -> None:
 def test_unknown_is_not_empty(ask: Ask) -> None:
     """What was refused for a key is NULL and named; it is not an empty list, zero or false."""
     row = ask(
-        "SELECT grants, tags, rotation, policy_known, delegates_to_iam, known, unknown FROM keys "
+        "SELECT grants, tags, rotation_status, policy_known, delegates_to_iam, freshness, unknown FROM keys "
         "WHERE account_id = ? AND key_id LIKE '%11'",
         DATA,
     )
@@ -193,20 +193,24 @@ def test_principals_and_parties(ask: Ask) -> None:
 
 def test_usage_tells_every_class_and_the_unknown(ask: Ask) -> None:
     """Each class of key appears, and a resource whose key was refused has one row that says why."""
-    classes = {row[0] for row in ask("SELECT DISTINCT key_class FROM key_usage")}
+    classes = {row[0] for row in ask("SELECT DISTINCT key_class FROM resource_keys")}
     assert classes == {"customer", "aws_owned", "none", "not_crawled", "dangling", "unknown"}
-    assert ask("SELECT resource_name, role, reason, known FROM key_usage WHERE key_class = 'unknown'") == [
+    assert ask("SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'") == [
         ("shop-hidden", "unknown", "a policy denies it explicitly (s3:GetBucketEncryption)", "yes")
     ]
-    state = ask("SELECT key_alias, key_account_id, key_state, service FROM key_usage WHERE resource_name = 'archive'")
+    state = ask(
+        "SELECT key_alias, key_account_id, key_state, service FROM resource_keys WHERE resource_name = 'archive'"
+    )
     assert state == [("alias/archive/2019", SHOP, "Disabled", "rds")]
 
 
 def test_coverage_has_scopes_and_gaps_with_their_age(ask: Ask) -> None:
     """Failed scopes and open gaps are told with cause, first run and number of nights."""
-    scope = ask("SELECT outcome, since_run, nights FROM coverage WHERE account_id = ? AND operation IS NULL", LOCKED)
+    scope = ask(
+        "SELECT outcome, since_run, consecutive_runs FROM coverage WHERE account_id = ? AND operation IS NULL", LOCKED
+    )
     assert scope == [("failed", 1, 3)]
-    gap = ask("SELECT cause, cause_text, message, nights FROM coverage WHERE action = 'kms:GetKeyPolicy'")
+    gap = ask("SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'")
     cause = "the key policy does not let the account's IAM policies decide, nor names our role"
     assert gap == [("key_policy", cause, HOSTILE, 3)]
     assert ask("SELECT coverage FROM accounts ORDER BY account_id") == [

@@ -34,8 +34,8 @@ _EMPTY = {
     "accounts": "account_id VARCHAR, name VARCHAR",
     "owners": "resource_arn VARCHAR, owner VARCHAR",
     "said": "r VARCHAR, s VARCHAR",
-    "ledger.run": "run_id INTEGER, started_at TIMESTAMP",
-    "ledger.scope_run": "run_id INTEGER, account_id VARCHAR, region VARCHAR",
+    "internal.run": "run_id INTEGER, started_at TIMESTAMP",
+    "internal.scope_coverage": "run_id INTEGER, account_id VARCHAR, region VARCHAR",
 }
 
 
@@ -51,7 +51,7 @@ def empty_mart() -> duckdb.DuckDBPyConnection:
         duck.execute(f"CREATE TABLE {table} ({columns})")
     waivers.prepare(duck, settings_of(), [])
     last = (START + dt.timedelta(days=WAIVED_UNTIL - 1)).date()
-    duck.execute("INSERT INTO ledger.waiver (waiver, rule_id, resource, reason, owner, expires, unknown_too) "
+    duck.execute("INSERT INTO internal.waiver (waiver, rule_id, resource, reason, owner, expires, include_unknown) "
                  "VALUES ('w', $rule, 'w*', 'Fine.', 'me', $last, false)", {"rule": RULE, "last": last})  # fmt: skip
     return duck
 
@@ -62,11 +62,13 @@ def take_over(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
         columns = [*facet.value_columns(), "valid_from", "valid_to"]
         counts = {column.name for column in facet.table().columns if column.type.python_type is int}
         typed = ", ".join(f"{name} {'INTEGER' if name in counts else 'VARCHAR'}" for name in columns)
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{facet.table().name} ({typed})")
+        duck.execute(f"CREATE OR REPLACE TABLE internal.{facet.table().name} ({typed})")
         rows = connection.execute(select(*(facet.table().c[name] for name in columns))).all()
         if rows:
             marks = ", ".join("?" * len(columns))
-            duck.executemany(f"INSERT INTO ledger.{facet.table().name} VALUES ({marks})", [tuple(row) for row in rows])
+            duck.executemany(
+                f"INSERT INTO internal.{facet.table().name} VALUES ({marks})", [tuple(row) for row in rows]
+            )
 
 
 def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, said: dict[str, str]) -> None:
@@ -80,8 +82,8 @@ def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, 
 
 
 def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:
-    turns, life = (one for one in view_loader.views() if one.name in {"finding_turns", "finding_life"})
-    duck.execute(f"CREATE OR REPLACE VIEW finding_turns AS {view_loader.fixed(turns.select, run_id)}")
+    turns, life = (one for one in view_loader.views() if one.name in {"finding_episodes", "finding_lifecycle"})
+    duck.execute(f"CREATE OR REPLACE VIEW finding_episodes AS {view_loader.fixed(turns.select, run_id)}")
     query = view_loader.fixed(life.select, run_id)
     names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since, status"
 
@@ -137,7 +139,7 @@ def test_lives_are_what_the_nights_were(lives: Nights) -> None:
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
         for number in range(1, len(lives[0]) + 1):
-            duck.execute("INSERT INTO ledger.run VALUES (?, ?)", [number, START + dt.timedelta(days=number - 1)])
+            duck.execute("INSERT INTO internal.run VALUES (?, ?)", [number, START + dt.timedelta(days=number - 1)])
             tonight = {name: life[number - 1] for name, life in zip(names, lives, strict=True)}
             said = {name: status for name, status in tonight.items() if status is not None}
             for _ in range(2):  # judged again in the same run, everything stays as it is
@@ -145,7 +147,7 @@ def test_lives_are_what_the_nights_were(lives: Nights) -> None:
             expected = {name: naive(name, life[:number]) for name, life in zip(names, lives, strict=True)}
             assert told(duck, number) == {name: one for name, one in expected.items() if one is not None}
             counts = duck.execute("SELECT sum(passed), sum(failed), sum(unknown), sum(not_applicable), sum(waived) "
-                                  "FROM ledger.rule_result WHERE valid_to IS NULL").fetchone()  # fmt: skip
+                                  "FROM internal.rule_result WHERE valid_to IS NULL").fetchone()  # fmt: skip
             waived = [n for n, s in said.items() if s == "fail" and n.startswith("w") and number <= WAIVED_UNTIL]
             values = list(said.values())
             fails = values.count("fail") - len(waived)
@@ -164,7 +166,7 @@ def test_a_second_thought_in_the_same_run_leaves_no_trace() -> None:
     duck = empty_mart()
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
-        duck.execute("INSERT INTO ledger.run VALUES (1, ?)", [START])
+        duck.execute("INSERT INTO internal.run VALUES (1, ?)", [START])
         night(duck, connection, 1, {"r": "fail"})
         night(duck, connection, 1, {"r": "pass"})
         assert connection.execute(select(Finding.table())).all() == []

@@ -98,7 +98,7 @@ def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> 
 
 def test_controls_are_counted_in_the_mart(world: World, tmp_path: Path) -> None:
     """Which controls fail is a query; a control whose rule is not in force is not known."""
-    world.key("111122223333", "eu-west-1", "k1", rotation="off")
+    world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     world.key("111122223333", "eu-west-1", "k2")
     world.crawl()
     mart = tmp_path / "mart.duckdb"

@@ -34,7 +34,7 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
     path = tmp_path / "mart.duckdb"
     build(world.url, path, settings_of(database=world.url, owners=owners))
     with connect(path) as mart:
-        rows = mart.execute("SELECT resource_arn, owner, told_by FROM owners").fetchall()
+        rows = mart.execute("SELECT resource_arn, owner, source FROM owners").fetchall()
     assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {
         "k1": ("one", "tag"),
         "k2": ("shop", "account"),

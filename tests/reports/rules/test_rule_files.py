@@ -292,7 +292,7 @@ def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
 
 def test_findings_are_history(world: World, tmp_path: Path) -> None:
     """A verdict is as old as the run that reached it first; those of a disabled rule end, and begin anew after."""
-    key = world.key("111122223333", "eu-west-1", "k1", rotation="off")
+    key = world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     mart = tmp_path / "mart.duckdb"
 
     def findings(**rules: Any) -> list[tuple[Any, ...]]:
@@ -309,7 +309,7 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
     assert findings() == [("fail", 1)]
     assert findings() == [("fail", 1)]
     assert findings(disable=["key-rotation"]) == []
-    world.key("111122223333", "eu-west-1", "k1", rotation="on")
+    world.key("111122223333", "eu-west-1", "k1", rotation="enabled")
     assert findings() == [("pass", 4)]
     assert key.endswith("k1")
 

@@ -251,10 +251,10 @@ def test_the_seven_days_of_a_database(world: World, judge: Judge) -> None:
 def test_rotation(world: World, judge: Judge) -> None:
     """Rotation must be on where KMS can rotate; elsewhere the rule says why it does not apply."""
     world.key(SHOP, IRELAND, "on")
-    world.key(SHOP, IRELAND, "off", rotation="off")
+    world.key(SHOP, IRELAND, "off", rotation="disabled")
     world.key(SHOP, IRELAND, "rsa", key_spec="RSA_4096", rotation="not_applicable")
     world.key(SHOP, IRELAND, "imported", origin="EXTERNAL", rotation="not_applicable")
-    world.key(SHOP, IRELAND, "disabled", state="Disabled", rotation="off")
+    world.key(SHOP, IRELAND, "disabled", state="Disabled", rotation="disabled")
     world.key(SHOP, IRELAND, "managed", manager="AWS", rotation="unknown")
     denied = world.key(SHOP, IRELAND, "denied", rotation="unknown")
     world.gap(SHOP, IRELAND, "kms:GetKeyRotationStatus", denied)

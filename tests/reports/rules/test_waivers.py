@@ -53,7 +53,7 @@ def asked(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 
 def organization(world: World) -> None:
     for name in ("k1", "k2", "k3", "k4"):
-        world.key(SHOP, IRELAND, name, rotation="on" if name == "k4" else "off")
+        world.key(SHOP, IRELAND, name, rotation="enabled" if name == "k4" else "disabled")
     world.alias("alias/named", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k2")
     world.tag(f"arn:aws:kms:{IRELAND}:{SHOP}:key/k3", Owner="team three")
     for name in ("silent", "k5"):
@@ -66,7 +66,8 @@ def test_waivers_hold_until_the_end_of_their_day(world: World, settings: Setting
     world.crawl()
     refresh(settings)
     rows = asked(
-        settings, "SELECT resource_name, status, verdict, waiver, owner FROM findings WHERE rule_id = 'key-rotation'"
+        settings,
+        "SELECT resource_name, status, unwaived_status, waiver, owner FROM findings WHERE rule_id = 'key-rotation'",
     )
     assert sorted(rows) == [
         ("alias/named", "waived", "fail", "key-rotation/alias/named", "the shop"),

@@ -16,15 +16,15 @@ from models.base import canonical_json, content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamInlinePolicy,
-    IamListing,
     IamPrincipal,
+    IamScan,
     Key,
     KeyMetadata,
+    ShadowTrail,
     Tag,
     Trail,
-    TrailListing,
+    TrailScan,
     TrailSelector,
-    TrailShadow,
     TrailStatus,
 )
 from reports.mart.connection import connect
@@ -60,7 +60,8 @@ def check(world: World, tmp_path: Path) -> Check:
         refresh(settings_of(database=world.url, report={"mart": path}, vendors={**profiles, **vendors}))
         with connect(path) as connection:
             cursor = connection.execute(
-                "SELECT * FROM vendor_checks WHERE profile = ? ORDER BY kind DESC, region, key_arn, about", [name]
+                "SELECT * FROM vendor_checks WHERE profile = ? ORDER BY subject_type DESC, region, key_arn, check_name",
+                [name],
             )
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -89,7 +90,7 @@ def role(world: World, trust: dict[str, Any], *policies: dict[str, Any], **tags:
         return digest
 
     world.outcomes[SHOP, "global"] = ("complete", None)
-    world.add(IamListing, account_id=SHOP)
+    world.add(IamScan, account_id=SHOP)
     values = {"account_id": SHOP, "type": "role", "path": "/"}
     name = "PlerionApplianceRole" if tags else "Vendor"
     arn = f"arn:aws:iam::{SHOP}:role/{name}"
@@ -302,10 +303,10 @@ def test_whether_the_use_of_the_keys_is_logged(  # noqa: PLR0917 - a row of the 
     region = arns[0].split(":")[3]
     trail_arn = f"arn:aws:cloudtrail:{region}:{SHOP}:trail/audit"
     for each in {arn.split(":")[3] for arn in arns} if listed else ():
-        world.add(TrailListing, account_id=SHOP, region=each)
+        world.add(TrailScan, account_id=SHOP, region=each)
         if each != region:
             described = {"name": "audit", "home_region": region, "is_multi_region": True}
-            world.add(TrailShadow, account_id=SHOP, region=each, trail_arn=trail_arn, **described)
+            world.add(ShadowTrail, account_id=SHOP, region=each, trail_arn=trail_arn, **described)
     if listed:
         where = {"account_id": SHOP, "region": region, "home_region": region}
         world.add(Trail, trail_arn=trail_arn, name="audit", is_multi_region=True, **where)

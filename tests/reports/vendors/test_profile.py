@@ -57,7 +57,7 @@ def test_a_profile_of_ones_own(world: World, tmp_path: Path) -> None:
     refresh(settings_of(database=world.url, report={"mart": mart}, vendors={"directories": [tmp_path / "profiles"]}))
     with connect(mart) as connection:
         rows = connection.execute(
-            "SELECT verdict, severity FROM vendor_checks WHERE profile = 'acme-backup' AND kind = 'key' ORDER BY key_arn"
+            "SELECT result, severity FROM vendor_checks WHERE profile = 'acme-backup' AND subject_type = 'key' ORDER BY key_arn"
         ).fetchall()
     # The settings do not name it: what it finds by itself is no alarm.
     assert rows == [("blocked_by_policy", "medium"), ("accessible", "info")]

@@ -66,7 +66,7 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
     refresh(settings)
-    query = "SELECT key_arn, principal, via, access, operations, reason FROM key_access_iam ORDER BY principal, access"
+    query = "SELECT key_arn, principal, source_id, access, operations, reason FROM internal.key_access_iam ORDER BY principal, access"
     with connect(settings.report.mart) as mart:
         found = mart.execute(query).fetchall()
     assert found == [

@@ -78,7 +78,7 @@ def test_a_share_by_grant_alone_is_external_access(world: World, ask: Ask) -> No
     )
     world.crawl()
     (row,) = ask(
-        "SELECT principal_account, path, via, operations, scope, needs_iam, sentence FROM key_access "
+        "SELECT principal_account, path, source_id, operations, scope, needs_iam, message FROM internal.key_access "
         "WHERE access = 'external'"
     )
     scope = "encryption context tenant=one, zone=x; only for arn:aws:sns:x"
@@ -95,7 +95,7 @@ def test_everyone_is_public_only_when_nothing_narrows_it(world: World, ask: Ask)
     key(world, 3, allow("All", "*", "kms:Decrypt"))
     world.crawl()
     found = ask(
-        "SELECT via, list(access ORDER BY access) FROM key_access WHERE path = 'policy' GROUP BY ALL ORDER BY via"
+        "SELECT source_id, list(access ORDER BY access) FROM internal.key_access WHERE path = 'policy' GROUP BY ALL ORDER BY source_id"
     )
     assert dict(found) == {
         "Own": ["owner_direct"],
@@ -110,8 +110,8 @@ def test_who_is_who_is_told_by_accounts_and_parties(world: World, ask: Ask) -> N
     key(world, 1, allow("Others", [SISTER, PARTNER, STRANGER], "kms:Decrypt"))
     world.crawl()
     assert ask(
-        "SELECT principal_account, access, party, contains(sentence, coalesce('(' || party || ')', '')), "
-        "contains(sentence, '{') FROM key_access WHERE via = 'Others' ORDER BY principal_account"
+        "SELECT principal_account, access, party, contains(message, coalesce('(' || party || ')', '')), "
+        "contains(message, '{') FROM internal.key_access WHERE source_id = 'Others' ORDER BY principal_account"
     ) == [
         (SISTER, "organization", "Data", True, False),
         (PARTNER, "vendor", "Partner", True, False),
@@ -129,7 +129,7 @@ def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Se
     assert assess(settings).policies == 0
     refresh(settings)
     with connect(settings.report.mart) as mart:
-        assert mart.execute("SELECT access, party FROM key_access WHERE via = 'Other'").fetchall() == [
+        assert mart.execute("SELECT access, party FROM internal.key_access WHERE source_id = 'Other'").fetchall() == [
             ("organization", "New")
         ]
 
@@ -145,7 +145,7 @@ def test_since_when_outlives_the_edits_of_a_policy(world: World, ask: Ask) -> No
     world.policy(shared, [root_statement(OURS), allow("Third", PARTNER, "kms:*")])
     world.policy(back, [root_statement(OURS), allow("First", PARTNER, "kms:Decrypt")])
     world.crawl()
-    query = "SELECT via, since_run FROM key_access{} WHERE access = 'vendor' ORDER BY since_run"
+    query = "SELECT source_id, since_run FROM internal.key_access{} WHERE access = 'vendor' ORDER BY since_run"
     assert ask(query.format("")) == [("Third", 1), ("First", 3)]
     assert ask(query.format("_as_of(2)")) == [("Second", 1)]
     assert ask("SELECT key_arn = '" + shared + "', since_run FROM vendors ORDER BY 2") == [(True, 1), (False, 3)]
@@ -163,9 +163,11 @@ def test_what_remains_when_a_way_is_closed(world: World, ask: Ask) -> None:
     )
     world.grant(shared, "cd" * 32, grantee_principal=role)
     world.crawl()
-    found: dict[str, list[str]] = dict(ask("SELECT via, other_paths FROM key_access WHERE access = 'vendor'"))
+    found: dict[str, list[str]] = dict(
+        ask("SELECT source_id, alternative_paths FROM internal.key_access WHERE access = 'vendor'")
+    )
     assert found == {"Role": ["Account", "cd" * 32], "Account": [], "Signing": [], "cd" * 32: ["Account", "Role"]}
-    ((party, operations, without),) = ask("SELECT party, operations, still_has_access_without FROM vendors")
+    ((party, operations, without),) = ask("SELECT party, operations, fallback_paths FROM vendors")
     assert (party, operations) == (
         "Partner",
         ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
@@ -178,7 +180,7 @@ def test_what_a_vendor_reaches_is_told_with_it(world: World, ask: Ask) -> None:
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.uses(world.database(OURS, REGION, "orders"), shared)
     world.crawl()
-    assert ask("SELECT party, access, protects, protected, paths, last_use FROM vendors") == [
+    assert ask("SELECT party, access, dependent_count, dependents, paths, last_use FROM vendors") == [
         ("Partner", "vendor", 1, ["orders"], ["Vendor"], "unknown")
     ]
 
@@ -191,7 +193,7 @@ def test_no_key_is_silently_absent(world: World, ask: Ask) -> None:
     key(world, 2, policy="no JSON")
     key(world, 3, policy=None, manager="AWS")
     world.crawl()
-    found = ask("SELECT right(key_arn, 1), path, access, reason FROM key_access ORDER BY 1, 2")
+    found = ask("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
     assert found == [
         ("1", "grant", "unknown", "the grants could not be read: our role lacks the permission"),
         (
@@ -216,7 +218,9 @@ def test_a_deny_takes_a_grant_away_again(world: World, ask: Ask) -> None:
         constraints = f'{{"EncryptionContextEquals":{{"tenant":"{value}"}}}}'
         world.grant(shared, grant, grantee_principal=role, constraints=constraints)
     world.crawl()
-    assert ask("SELECT left(via, 2), operations, scope FROM key_access WHERE path = 'grant' ORDER BY via") == [
+    assert ask(
+        "SELECT left(source_id, 2), operations, scope FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
+    ) == [
         ("aa", ["kms:Decrypt", "kms:GenerateDataKey"], "only encryption context tenant=one"),
         ("bb", ["kms:GenerateDataKey"], "only encryption context tenant=two"),
     ]
@@ -231,7 +235,7 @@ def test_an_earlier_run_is_answered_with_what_was_known_then(world: World, setti
     world.policy(shared, [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
     world.crawl()
     refresh(settings)
-    query = "SELECT access, since_run FROM key_access WHERE access IN ('external', 'vendor')"
+    query = "SELECT access, since_run FROM internal.key_access WHERE access IN ('external', 'vendor')"
     connection, _ = as_of_connection.connect(settings.report.mart, 1)
     with connection:
         assert connection.execute(query).fetchall() == [("external", 1)]
@@ -297,9 +301,9 @@ def test_a_policy_that_looks_at_tags_is_judged_again_when_they_change(world: Wor
     refresh(settings)
     assert rows(settings, "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from") == [(1, 2), (2, None)]
     with connect(settings.report.mart) as mart:
-        assert mart.execute("SELECT access, since_run FROM key_access WHERE via = 'Tagged'").fetchall() == [
-            ("external", 2)
-        ]
+        assert mart.execute(
+            "SELECT access, since_run FROM internal.key_access WHERE source_id = 'Tagged'"
+        ).fetchall() == [("external", 2)]
 
 
 def test_another_engine_judges_everything_again(
@@ -334,5 +338,5 @@ def test_pruned_policies_take_their_analyses_along(world: World, settings: Setti
     prune(engine, dt.timedelta(0), now=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
     engine.dispose()
     assert rows(settings, "SELECT count(*) FROM access_analysis") == [(1,)]
-    assert rows(settings, "SELECT DISTINCT via FROM access_verdict") == [("Enable IAM policies",)]
+    assert rows(settings, "SELECT DISTINCT source_id FROM access_verdict") == [("Enable IAM policies",)]
     refresh(settings)

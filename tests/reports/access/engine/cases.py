@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from reports.access.engine.model import Estate, Grant, KeyFacts, Verdict
+from reports.access.engine.model import Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, parse
 
 OWNER, SISTER, OUTSIDER, CHECKMARX, CERBY = (
@@ -23,14 +23,14 @@ OWNER, SISTER, OUTSIDER, CHECKMARX, CERBY = (
     "754581900792",
     "749452252575",
 )
-ORGANIZATION = "o-ours000000"
+ORGANIZATION_ID = "o-ours000000"
 KEY = f"arn:aws:kms:eu-west-1:{OWNER}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 FACTS = KeyFacts(KEY, OWNER, "CUSTOMER")
-ESTATE = Estate(
-    ORGANIZATION,
+ORGANIZATION = Organization(
+    ORGANIZATION_ID,
     frozenset({OWNER, SISTER}),
     {CHECKMARX: "Checkmarx", CERBY: "Cerby"},
-    {OWNER: f"{ORGANIZATION}/r-ab12/ou-prod/", SISTER: f"{ORGANIZATION}/r-ab12/ou-test/"},
+    {OWNER: f"{ORGANIZATION_ID}/r-ab12/ou-prod/", SISTER: f"{ORGANIZATION_ID}/r-ab12/ou-test/"},
 )
 ADMIN, APP = f"arn:aws:iam::{OWNER}:role/admin", f"arn:aws:iam::{OWNER}:role/app"
 
@@ -76,12 +76,12 @@ class Case:
     rule: str
     statements: Any
     expect: Sequence[str]
-    hygiene: frozenset[str] = frozenset()
+    lint_findings: frozenset[str] = frozenset()
     """Codes that must be among what is said."""
     silent: frozenset[str] = frozenset()
     """Codes that must not."""
     facts: KeyFacts = FACTS
-    estate: Estate = ESTATE
+    organization: Organization = ORGANIZATION
     version: str | None = "2012-10-17"
 
 
@@ -95,7 +95,7 @@ class GrantCase:
     expect: Sequence[str]
     statements: Any = None
     facts: KeyFacts = FACTS
-    estate: Estate = field(default=ESTATE)
+    organization: Organization = field(default=ORGANIZATION)
 
 
 def grant_of(values: dict[str, Any]) -> Grant:
@@ -111,7 +111,7 @@ def check(verdicts: Iterable[Verdict], expect: Sequence[str]) -> None:
     found = list(verdicts)
     shown = [
         f"{one.access} {one.principal} {one.account or '-'} {[name[4:] for name in one.operations]} "
-        f"@{one.via} | {one.scope} {one.reason}"
+        f"@{one.source_id} | {one.conditions} {one.reason}"
         for one in found
     ]
     wanted = [line.split(" | ")[0].split() for line in expect]
@@ -135,10 +135,10 @@ def _fits(one: Verdict, parts: list[str], scope: str) -> bool:
             "+": names <= operations,
             "-": not names & operations,
             "#": check_[1:] == str(len(operations)),
-            "@": check_[1:] == one.via,
+            "@": check_[1:] == one.source_id,
         }[kind]
         if not good:
             return False
     if scope == "nothing":
-        return not one.scope
-    return scope in one.scope
+        return not one.conditions
+    return scope in one.conditions

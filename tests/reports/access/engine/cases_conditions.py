@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
-from reports.access.engine.model import Estate, KeyFacts
+from reports.access.engine.model import KeyFacts, Organization
 from tests.reports.access.engine.cases import (
     APP,
     CHECKMARX,
     KEY,
-    ORGANIZATION,
+    ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
     SISTER,
@@ -118,7 +118,7 @@ CASES = [
         {"NumericEquals": {"aws:PrincipalAccount": OUTSIDER}},
         [f"external * {OUTSIDER} =Decrypt"],
     ),
-    one("organization-ours", GLOBAL, {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}}, MEMBERS),
+    one("organization-ours", GLOBAL, {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}}, MEMBERS),
     one(
         "organization-foreign",
         GLOBAL,
@@ -128,7 +128,7 @@ CASES = [
     one(
         "organization-both",
         GLOBAL,
-        {"StringEquals": {"aws:PrincipalOrgID": [ORGANIZATION, FOREIGN]}},
+        {"StringEquals": {"aws:PrincipalOrgID": [ORGANIZATION_ID, FOREIGN]}},
         [*MEMBERS, f"external * - =Decrypt | only from organization {FOREIGN}"],
     ),
     one(
@@ -140,58 +140,58 @@ CASES = [
     one(
         "organization-if-exists",
         f"{OPERATORS}: a caller without organization",
-        {"StringEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION}},
+        {"StringEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         PUBLIC,
-        hygiene=frozenset({"if_exists_scopes_nothing"}),
+        lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
     one(
         "organization-for-all",
         f"{SETS}: true when absent",
-        {"ForAllValues:StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}},
+        {"ForAllValues:StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         PUBLIC,
-        hygiene=frozenset({"if_exists_scopes_nothing"}),
+        lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
     one(
         "organization-not-ours",
         f"{OPERATORS}: negated",
-        {"StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION}},
+        {"StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         ["public * - =Decrypt"],
     ),
     one(
         "organization-value-case",
         f"{OPERATORS}: values have case",
-        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION.upper()}},
+        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID.upper()}},
         NOBODY,
     ),
     one(
         "organization-not-known",
         "without our organization's id nothing can be said",
-        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}},
+        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         ["unknown * - =Decrypt", f"unknown * {OWNER} =Decrypt"],
-        estate=Estate(),
+        organization=Organization(),
     ),
     one(
         "organization-and-account",
         f"{OPERATORS}: AND",
-        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION, "kms:CallerAccount": SISTER}},
+        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID, "kms:CallerAccount": SISTER}},
         [f"organization * {SISTER} =Decrypt"],
     ),
     one(
         "organization-and-outsider",
         f"{OPERATORS}: AND",
-        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION, "kms:CallerAccount": OUTSIDER}},
+        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID, "kms:CallerAccount": OUTSIDER}},
         NOBODY,
     ),
     one(
         "organization-path",
         f"{GLOBAL}: aws:PrincipalOrgPaths",
-        {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION}/r-ab12/ou-prod/*"}},
+        {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION_ID}/r-ab12/ou-prod/*"}},
         ["organization * - =Decrypt | only from organization path", f"owner_direct * {OWNER} =Decrypt"],
     ),
     one(
         "organization-path-of-another-unit",
         GLOBAL,
-        {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION}/r-ab12/ou-x/*"}},
+        {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION_ID}/r-ab12/ou-x/*"}},
         ["organization * - =Decrypt"],
     ),
     one("organization-path-any", GLOBAL, {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-*/r-*"}}, PUBLIC),
@@ -276,7 +276,7 @@ CASES = [
         GLOBAL,
         {"Bool": {"aws:PrincipalIsAWSService": "true"}},
         ["aws_service * - =Decrypt"],
-        hygiene=frozenset({"service_without_source"}),
+        lint_findings=frozenset({"service_without_source"}),
     ),
     one(
         "only-services-json-bool",
@@ -315,7 +315,7 @@ CASES = [
     one(
         "via-service-and-organization",
         KMS,
-        {"StringEquals": {"kms:ViaService": S3, "aws:PrincipalOrgID": ORGANIZATION}},
+        {"StringEquals": {"kms:ViaService": S3, "aws:PrincipalOrgID": ORGANIZATION_ID}},
         [f"organization * - | only through {S3}", f"owner_direct * {OWNER}"],
     ),
     one(
@@ -362,7 +362,7 @@ CASES = [
         f"{OPERATORS}: callers carry none",
         {"StringEqualsIfExists": {"aws:SourceAccount": OWNER}},
         PUBLIC,
-        hygiene=frozenset({"if_exists_scopes_nothing"}),
+        lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
     one(
         "source-arn",
@@ -376,7 +376,7 @@ CASES = [
         {"ArnNotLike": {"aws:SourceArn": f"arn:aws:cloudtrail:*:{OWNER}:trail/*"}},
         PUBLIC,
     ),
-    one("source-org", GLOBAL, {"StringEquals": {"aws:SourceOrgID": ORGANIZATION}}, ["aws_service * - =Decrypt"]),
+    one("source-org", GLOBAL, {"StringEquals": {"aws:SourceOrgID": ORGANIZATION_ID}}, ["aws_service * - =Decrypt"]),
     Case(
         "service-source-arn",
         f"{GLOBAL}: the confused deputy",
@@ -402,7 +402,7 @@ CASES = [
         f"{GLOBAL}: a wildcard account cures nothing",
         [allow(service("s3.amazonaws.com"), when={"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}})],
         ["aws_service s3.amazonaws.com - =Decrypt"],
-        hygiene=frozenset({"service_without_source"}),
+        lint_findings=frozenset({"service_without_source"}),
     ),
     Case(
         "service-source-bucket",
@@ -416,7 +416,7 @@ CASES = [
         OPERATORS,
         [allow(service("s3.amazonaws.com"), when={"StringEqualsIfExists": {"aws:SourceAccount": OWNER}})],
         ["aws_service s3.amazonaws.com -"],
-        hygiene=frozenset({"if_exists_scopes_nothing"}),
+        lint_findings=frozenset({"if_exists_scopes_nothing"}),
         silent=frozenset({"service_without_source"}),
     ),
     Case(
@@ -434,7 +434,7 @@ CASES = [
     Case(
         "service-with-principal-condition",
         f"{GLOBAL}: services have no organization",
-        [allow(service("s3.amazonaws.com"), when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}})],
+        [allow(service("s3.amazonaws.com"), when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         [],
     ),
     Case(
@@ -573,14 +573,14 @@ CASES = [
         KMS,
         [allow(aws(APP), "kms:CreateGrant")],
         [f"owner_direct {APP} {OWNER} =CreateGrant"],
-        hygiene=frozenset({"grant_power_without_aws_resource"}),
+        lint_findings=frozenset({"grant_power_without_aws_resource"}),
     ),
     Case(
         "grants-if-exists",
         OPERATORS,
         [allow(aws(APP), "kms:CreateGrant", {"BoolIfExists": {"kms:GrantIsForAWSResource": "true"}})],
         [f"owner_direct {APP} {OWNER} =CreateGrant"],
-        hygiene=frozenset({"grant_power_without_aws_resource"}),
+        lint_findings=frozenset({"grant_power_without_aws_resource"}),
     ),
     Case(
         "grants-of-operations",
@@ -625,7 +625,7 @@ CASES = [
     one(
         "resource-organization",
         GLOBAL,
-        {"StringEquals": {"aws:ResourceOrgID": ORGANIZATION}},
+        {"StringEquals": {"aws:ResourceOrgID": ORGANIZATION_ID}},
         [f"{line} | nothing" for line in PUBLIC],
     ),
     one(
@@ -733,7 +733,7 @@ CASES = [
         OPERATORS,
         {"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}},
         NOBODY,
-        estate=Estate(ORGANIZATION, now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+        organization=Organization(ORGANIZATION_ID, now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
     ),
     one(
         "date-epoch",
@@ -831,7 +831,7 @@ CASES = [
         {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}},
         NOBODY,
         version="2008-10-17",
-        hygiene=frozenset({"variables_not_resolved"}),
+        lint_findings=frozenset({"variables_not_resolved"}),
     ),
     one(
         "variable-no-version",
@@ -839,7 +839,7 @@ CASES = [
         {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}},
         NOBODY,
         version=None,
-        hygiene=frozenset({"variables_not_resolved"}),
+        lint_findings=frozenset({"variables_not_resolved"}),
     ),
     one(
         "variable-organization",

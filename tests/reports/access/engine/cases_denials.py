@@ -6,7 +6,7 @@ from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
     CHECKMARX,
-    ORGANIZATION,
+    ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
     SISTER,
@@ -24,13 +24,13 @@ LOCK_OUT = "KMS developer guide: default key policy, unmanageable keys"
 S3 = "s3.eu-west-1.amazonaws.com"
 SESSION = f"arn:aws:sts::{OWNER}:assumed-role/app/run-1"
 LOCKED = frozenset({"lock_out"})
-OURS = {"StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION}}
+OURS = {"StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}}
 EVERYONE = allow("*")
 ROOT = allow(aws(root()), "kms:*", Sid="Root")
 ROOT_ALL = f"owner_delegated {root()} {OWNER}"
 
 CASES = [
-    Case("deny-all", LOGIC, [ROOT, EVERYONE, deny()], [], hygiene=LOCKED),
+    Case("deny-all", LOGIC, [ROOT, EVERYONE, deny()], [], lint_findings=LOCKED),
     Case(
         "deny-one-operation",
         LOGIC,
@@ -94,7 +94,7 @@ CASES = [
     Case(
         "deny-outsiders-if-exists",
         "callers without organization slip through",
-        [EVERYONE, deny(when={"StringNotEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION}})],
+        [EVERYONE, deny(when={"StringNotEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
     ),
     Case(
@@ -246,7 +246,7 @@ CASES = [
             EVERYONE,
             deny(
                 when={
-                    "StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION},
+                    "StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID},
                     "Bool": {"aws:MultiFactorAuthPresent": "false"},
                 }
             ),
@@ -282,7 +282,7 @@ CASES = [
         "a statement that cannot be read",
         [allow(aws(APP)), deny("*", 7)],
         [f"owner_direct {APP} {OWNER}", "unknown * -"],
-        hygiene=frozenset({"unreadable"}),
+        lint_findings=frozenset({"unreadable"}),
     ),
     Case(
         "deny-principal-arn",
@@ -308,7 +308,7 @@ CASES = [
         NOT_PRINCIPAL,
         [EVERYONE, deny(None, NotPrincipal=aws(APP, root()))],
         [f"owner_direct * {OWNER} =Decrypt | only the root user"],
-        hygiene=LOCKED,
+        lint_findings=LOCKED,
     ),
     Case(
         "deny-not-principal-user",
@@ -328,7 +328,7 @@ CASES = [
             deny(None, NotPrincipal=aws(f"arn:aws:iam::{OWNER}:user/bob")),
         ],
         [],
-        hygiene=LOCKED,
+        lint_findings=LOCKED,
     ),
     Case(
         "deny-not-principal-account",
@@ -367,14 +367,14 @@ CASES = [
         LOCK_OUT,
         [ROOT, deny("*", "kms:PutKeyPolicy")],
         [f"{ROOT_ALL} #45 -PutKeyPolicy"],
-        hygiene=LOCKED,
+        lint_findings=LOCKED,
     ),
     Case(
         "lock-out-outsider-only",
         f"{LOCK_OUT}: nobody outside can",
         [allow(aws(root(OUTSIDER)), "kms:*"), allow(aws(APP))],
         [f"external {root(OUTSIDER)} {OUTSIDER}", f"owner_direct {APP} {OWNER}"],
-        hygiene=LOCKED,
+        lint_findings=LOCKED,
     ),
     Case(
         "lock-out-none-role",
@@ -382,7 +382,7 @@ CASES = [
         [allow(aws(ADMIN), "kms:*")],
         [f"owner_direct {ADMIN} {OWNER}"],
         silent=LOCKED,
-        hygiene=frozenset({"root_delegation_missing"}),
+        lint_findings=frozenset({"root_delegation_missing"}),
     ),
     Case(
         "lock-out-unknown",
@@ -396,7 +396,7 @@ CASES = [
         LOCK_OUT,
         [allow(aws(root()), "kms:*", Resource=None), allow(aws(APP))],
         [f"owner_direct {APP} {OWNER}"],
-        hygiene=LOCKED,
+        lint_findings=LOCKED,
     ),
     Case(
         "lock-out-deny-with-exception",

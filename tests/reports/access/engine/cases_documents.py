@@ -98,7 +98,7 @@ CASES = [
         CHECKMARX_GUIDE,
         [ROOT, allow(aws(root(CHECKMARX)), GRANTS)],
         [f"owner_delegated {root()} {OWNER}", f"vendor {root(CHECKMARX)} {CHECKMARX} | nothing"],
-        hygiene=frozenset({"grant_power_without_aws_resource"}),
+        lint_findings=frozenset({"grant_power_without_aws_resource"}),
     ),
     Case(
         "cerby-default-policy",
@@ -126,7 +126,7 @@ CASES = [
         PLERION_GUIDE,
         plerion("${aws:ResourceAccount}"),
         SAME,
-        hygiene=frozenset({"root_delegation_missing"}),
+        lint_findings=frozenset({"root_delegation_missing"}),
     ),
     Case(
         "plerion-same-account-old-version",
@@ -134,7 +134,7 @@ CASES = [
         plerion("${aws:ResourceAccount}"),
         [],
         version=None,
-        hygiene=frozenset({"variables_not_resolved"}),
+        lint_findings=frozenset({"variables_not_resolved"}),
     ),
     Case(
         "plerion-other-account-of-ours",
@@ -159,7 +159,7 @@ CASES = [
         f"{PLERION_GUIDE}: nobody of the account is let in",
         [allow(aws(USER), "kms:*")],
         [f"owner_direct {USER} {OWNER}"],
-        hygiene=frozenset({"root_delegation_missing"}),
+        lint_findings=frozenset({"root_delegation_missing"}),
     ),
     Case(
         "plerion-without-account",

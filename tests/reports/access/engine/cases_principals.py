@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.access.engine.model import Estate, KeyFacts
+from reports.access.engine.model import KeyFacts, Organization
 from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
@@ -10,7 +10,7 @@ from tests.reports.access.engine.cases import (
     CHECKMARX,
     FACTS,
     KEY,
-    ORGANIZATION,
+    ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
     SISTER,
@@ -34,7 +34,7 @@ CROSS_NAMES = (
 )
 KEYS = "DescribeKey,DisableKey,EnableKey,GenerateDataKey,ReplicateKey,SynchronizeMultiRegionKey,GetPublicKey"
 SESSION = f"arn:aws:sts::{OWNER}:assumed-role/app/run-1"
-NO_ESTATE = Estate()
+NO_ESTATE = Organization()
 
 CASES = [
     Case(
@@ -55,7 +55,7 @@ CASES = [
         f"{OVERVIEW}: only the listed actions are delegated",
         [allow(aws(root()), "kms:Describe*")],
         [f"owner_delegated {root()} {OWNER} =DescribeKey"],
-        hygiene=frozenset({"lock_out"}),
+        lint_findings=frozenset({"lock_out"}),
     ),
     Case(
         "delegation-under-condition",
@@ -68,7 +68,7 @@ CASES = [
         f"{PRINCIPAL}: a named role of the account needs no IAM policy",
         [allow(aws(APP))],
         [f"owner_direct {APP} {OWNER} =Decrypt @#0 | nothing"],
-        hygiene=frozenset({"root_delegation_missing", "lock_out"}),
+        lint_findings=frozenset({"root_delegation_missing", "lock_out"}),
     ),
     Case(
         "user-direct",
@@ -167,11 +167,11 @@ CASES = [
         [f"organization arn:aws:iam::{SISTER}:role/x {SISTER} #21 -PutKeyPolicy"],
     ),
     Case(
-        "no-estate-known",
+        "no-organization-known",
         "an account that nobody vouches for is external",
         [allow(aws(root(SISTER), APP))],
         [f"external {root(SISTER)} {SISTER}", f"owner_direct {APP} {OWNER}"],
-        estate=NO_ESTATE,
+        organization=NO_ESTATE,
     ),
     Case(
         "star",
@@ -192,7 +192,7 @@ CASES = [
         "KMS developer guide: permissions for AWS services",
         [allow(service("logs.eu-west-1.amazonaws.com"))],
         ["aws_service logs.eu-west-1.amazonaws.com - =Decrypt"],
-        hygiene=frozenset({"service_without_source"}),
+        lint_findings=frozenset({"service_without_source"}),
     ),
     Case("service-star", f"{PRINCIPAL}: no wildcard there", [allow(service("*"))], ["unknown * - =Decrypt"]),
     Case(
@@ -200,14 +200,14 @@ CASES = [
         f"{PRINCIPAL}: no wildcard inside",
         [allow(aws(f"arn:aws:iam::{OWNER}:role/team-*"))],
         [f"unknown arn:aws:iam::{OWNER}:role/team-* {OWNER} =Decrypt"],
-        hygiene=frozenset({"wildcard_principal"}),
+        lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "wildcard-account",
         f"{PRINCIPAL}: no wildcard inside",
         [allow(aws("arn:aws:iam::*:root"))],
         ["unknown arn:aws:iam::*:root - =Decrypt"],
-        hygiene=frozenset({"wildcard_principal"}),
+        lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "group-is-no-principal",
@@ -220,14 +220,14 @@ CASES = [
         f"{PRINCIPAL}: unique ids of deleted principals",
         [allow(aws("AROAEXAMPLEEXAMPLE123"))],
         ["deleted AROAEXAMPLEEXAMPLE123 - =Decrypt"],
-        hygiene=frozenset({"deleted_principal", "lock_out"}),
+        lint_findings=frozenset({"deleted_principal", "lock_out"}),
     ),
     Case(
         "deleted-user-beside-root",
         f"{PRINCIPAL}: not cross-account",
         [allow(aws("AIDAEXAMPLEEXAMPLE123", root()), "kms:*")],
         [f"owner_delegated {root()} {OWNER}", "deleted AIDAEXAMPLEEXAMPLE123 - +PutKeyPolicy"],
-        hygiene=frozenset({"deleted_principal"}),
+        lint_findings=frozenset({"deleted_principal"}),
         silent=frozenset({"lock_out"}),
     ),
     Case(
@@ -235,12 +235,12 @@ CASES = [
         "lock-out: the only one who could change the policy is gone",
         [allow(aws("AROAEXAMPLEEXAMPLE123"), "kms:*"), allow(aws(APP))],
         ["deleted AROAEXAMPLEEXAMPLE123 -", f"owner_direct {APP} {OWNER}"],
-        hygiene=frozenset({"lock_out"}),
+        lint_findings=frozenset({"lock_out"}),
     ),
     Case(
         "deleted-under-condition",
         f"{PRINCIPAL}: nobody is left to meet a condition",
-        [allow(aws("AIDAEXAMPLEEXAMPLE123"), "kms:Decrypt", {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION}})],
+        [allow(aws("AIDAEXAMPLEEXAMPLE123"), "kms:Decrypt", {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         ["deleted AIDAEXAMPLEEXAMPLE123 - =Decrypt"],
     ),
     Case(
@@ -248,14 +248,14 @@ CASES = [
         f"{NOT_PRINCIPAL}: with Allow it is everyone else",
         [allow(None, "kms:Decrypt", NotPrincipal=aws(root(OUTSIDER)))],
         ["public * - =Decrypt | except", f"owner_direct * {OWNER} =Decrypt"],
-        hygiene=frozenset({"wildcard_principal"}),
+        lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "not-principal-allow-owner",
         f"{NOT_PRINCIPAL}: the owner's account is left out",
         [allow(None, "kms:*", NotPrincipal=aws(root()))],
         ["public * - #21"],
-        hygiene=frozenset({"lock_out"}),
+        lint_findings=frozenset({"lock_out"}),
     ),
     Case(
         "not-principal-allow-star",
@@ -274,7 +274,7 @@ CASES = [
         f"{ACTION}: nothing is left",
         [allow(aws(APP), None, NotAction="kms:*")],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-any-case",
@@ -306,56 +306,56 @@ CASES = [
         f"{ACTION}: not of KMS",
         [allow(aws(APP), ["s3:*", "secretsmanager:GetSecretValue"])],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-account-level",
         "API reference: a key policy does not decide these",
         [allow(aws(APP), ["kms:ListKeys", "kms:CreateKey", "kms:GenerateRandom"])],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-unknown",
         "an action that is not known is not nothing",
         [allow(aws(APP), ["kms:Transmogrify", "kms:Sign"])],
         [f"unknown {APP} - =Transmogrify", f"owner_direct {APP} {OWNER} =Sign"],
-        hygiene=frozenset({"unknown_action"}),
+        lint_findings=frozenset({"unknown_action"}),
     ),
     Case(
         "action-retire",
         "KMS developer guide: RetireGrant in a key policy has no effect",
         [allow(aws(APP), "kms:RetireGrant")],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-missing",
         f"{OVERVIEW}: without Action no effect; AWS keeps such statements of old policies",
         [allow(aws(APP), None)],
         [],
-        hygiene=frozenset({"no_effect", "lock_out"}),
+        lint_findings=frozenset({"no_effect", "lock_out"}),
     ),
     Case(
         "resource-missing",
         f"{OVERVIEW}: without Resource no effect",
         [allow("*", "kms:*", Resource=None)],
         [],
-        hygiene=frozenset({"no_effect", "lock_out"}),
+        lint_findings=frozenset({"no_effect", "lock_out"}),
     ),
     Case(
         "resource-empty",
         f"{OVERVIEW}: without Resource no effect",
         [allow("*", "kms:*", Resource=[])],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "resource-other-key",
         f"{OVERVIEW}: another key's ARN does not match",
         [allow("*", "kms:*", Resource=KEY[:-4] + "ffff")],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "resource-own-arn",
@@ -381,7 +381,7 @@ CASES = [
         f"{OVERVIEW}: an alias is no key",
         [allow(aws(APP), Resource=f"arn:aws:kms:eu-west-1:{OWNER}:alias/a")],
         [],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case("resource-case", "IAM user guide: resources are case sensitive", [allow(aws(APP), Resource=KEY.upper())], []),
     Case(
@@ -389,14 +389,14 @@ CASES = [
         "NotResource cannot be read in a key policy",
         [allow(aws(APP), Resource=None, NotResource="*")],
         ["unknown * -"],
-        hygiene=frozenset({"unreadable"}),
+        lint_findings=frozenset({"unreadable"}),
     ),
     Case(
         "resource-missing-in-deny",
         f"{OVERVIEW}: a Deny without Resource protects nothing",
         [allow(aws(APP)), deny("*", Resource=None)],
         [f"owner_direct {APP} {OWNER} =Decrypt"],
-        hygiene=frozenset({"no_effect"}),
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "statement-object",
@@ -409,19 +409,23 @@ CASES = [
         "one broken statement leaves the others",
         [7, allow(aws(APP))],
         ["unknown * - @#0", f"owner_direct {APP} {OWNER}"],
-        hygiene=frozenset({"unreadable"}),
+        lint_findings=frozenset({"unreadable"}),
     ),
-    Case("no-statements", OVERVIEW, [], [], hygiene=frozenset({"lock_out", "root_delegation_missing"})),
+    Case("no-statements", OVERVIEW, [], [], lint_findings=frozenset({"lock_out", "root_delegation_missing"})),
     Case(
         "not-a-policy",
         "what cannot be read is unknown",
         7,
         ["unknown * - @policy"],
-        hygiene=frozenset({"unreadable"}),
+        lint_findings=frozenset({"unreadable"}),
         silent=frozenset({"lock_out"}),
     ),
     Case(
-        "principal-missing", f"{OVERVIEW}: Principal is required", [allow(None)], [], hygiene=frozenset({"no_effect"})
+        "principal-missing",
+        f"{OVERVIEW}: Principal is required",
+        [allow(None)],
+        [],
+        lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "aws-managed",
@@ -482,7 +486,7 @@ CASES = [
             f"owner_delegated {root()} {OWNER}",
             f"owner_direct {ADMIN} {OWNER} =PutKeyPolicy,CreateAlias,CreateGrant,DescribeKey",
         ],
-        hygiene=frozenset({"admin_is_user", "grant_power_without_aws_resource"}),
+        lint_findings=frozenset({"admin_is_user", "grant_power_without_aws_resource"}),
     ),
     Case(
         "admin-with-use",
@@ -500,7 +504,7 @@ CASES = [
         ],
         [f"owner_direct {APP} {OWNER}", f"owner_direct {ADMIN} {OWNER} =TagResource"],
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={"team": "a"}),
-        hygiene=frozenset({"admin_is_user"}),
+        lint_findings=frozenset({"admin_is_user"}),
     ),
     Case(
         "tagger-without-abac",

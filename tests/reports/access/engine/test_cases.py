@@ -27,23 +27,25 @@ def test_there_are_many_cases_with_names_of_their_own() -> None:
 @pytest.mark.parametrize("case", POLICIES, ids=lambda case: case.id)
 def test_a_policy_gives_exactly_this(case: Case) -> None:
     """Every class of access, principal, account and operation is there, and nothing else."""
-    analysis = analyse_policy(policy_of(case.statements, case.version), case.facts, case.estate)
+    analysis = analyse_policy(policy_of(case.statements, case.version), case.facts, case.organization)
     check(analysis.verdicts, case.expect)
-    codes = {one.code for one in analysis.hygiene}
-    assert case.hygiene <= codes
+    codes = {one.code for one in analysis.lint_findings}
+    assert case.lint_findings <= codes
     assert not case.silent & codes
     for verdict in analysis.verdicts:
         assert bool(verdict.reason) == (verdict.access == "unknown")
-        assert verdict.sentence.endswith(".")
+        assert verdict.message.endswith(".")
 
 
 @pytest.mark.parametrize("case", cases_grants.CASES, ids=lambda case: case.id)
 def test_a_grant_gives_exactly_this(case: GrantCase) -> None:
     """The grantee, those who may retire, and what a Deny leaves of it."""
     policy = None if case.statements is None else policy_of(case.statements)
-    verdicts = analyse_grant(grant_of(case.grant), case.facts, case.estate, policy)
+    verdicts = analyse_grant(grant_of(case.grant), case.facts, case.organization, policy)
     check(verdicts, case.expect)
-    assert {(verdict.path, verdict.via, verdict.position) for verdict in verdicts} <= {("grant", "g-1", None)}
+    assert {(verdict.path, verdict.source_id, verdict.statement_index) for verdict in verdicts} <= {
+        ("grant", "g-1", None)
+    }
     for verdict in verdicts:
         assert bool(verdict.reason) == (verdict.access == "unknown")
-        assert verdict.sentence.endswith(".")
+        assert verdict.message.endswith(".")

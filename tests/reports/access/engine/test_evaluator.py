@@ -17,9 +17,9 @@ from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
     CHECKMARX,
-    ESTATE,
     FACTS,
     KEY,
+    ORGANIZATION,
     OUTSIDER,
     OWNER,
     SISTER,
@@ -77,8 +77,8 @@ def test_one_question(
     caller: str, operation: str, context: dict[str, Any] | None, effect: str, via: str, *, iam: bool
 ) -> None:
     """The effect, the statement that decides, and whether the caller's own IAM has a say."""
-    found = allowed(POLICY, FACTS, ESTATE, caller, operation, context)
-    assert (found.effect, found.via) == (effect, via)
+    found = allowed(POLICY, FACTS, ORGANIZATION, caller, operation, context)
+    assert (found.effect, found.source_id) == (effect, via)
     if found.effect is Effect.ALLOW and not caller.endswith(".com"):
         assert found.needs_iam is iam
     assert found.reason or found.effect is Effect.ALLOW
@@ -87,16 +87,16 @@ def test_one_question(
 def test_what_does_not_work_from_outside() -> None:
     """A statement that gives an outside account everything gives it no administration; its own account gets that."""
     open_to_them = policy_of([allow(aws(root(OUTSIDER), root()), "kms:*")])
-    assert allowed(open_to_them, FACTS, ESTATE, OUTSIDER, "kms:PutKeyPolicy").effect is Effect.DENY
-    assert allowed(open_to_them, FACTS, ESTATE, OWNER, "kms:PutKeyPolicy").effect is Effect.ALLOW
-    assert allowed(open_to_them, FACTS, ESTATE, OUTSIDER, "kms:CreateGrant").effect is Effect.ALLOW
+    assert allowed(open_to_them, FACTS, ORGANIZATION, OUTSIDER, "kms:PutKeyPolicy").effect is Effect.DENY
+    assert allowed(open_to_them, FACTS, ORGANIZATION, OWNER, "kms:PutKeyPolicy").effect is Effect.ALLOW
+    assert allowed(open_to_them, FACTS, ORGANIZATION, OUTSIDER, "kms:CreateGrant").effect is Effect.ALLOW
 
 
 def test_a_broken_statement_leaves_a_question_open() -> None:
     """What a statement that cannot be read would say is not assumed, either way; a Deny that can be read stands."""
     broken = policy_of([allow(aws(APP)), 7, deny("*", "kms:Encrypt")])
-    assert allowed(broken, FACTS, ESTATE, APP, "kms:Decrypt").effect is Effect.UNKNOWN
-    assert allowed(broken, FACTS, ESTATE, APP, "kms:Sign").effect is Effect.UNKNOWN
+    assert allowed(broken, FACTS, ORGANIZATION, APP, "kms:Decrypt").effect is Effect.UNKNOWN
+    assert allowed(broken, FACTS, ORGANIZATION, APP, "kms:Sign").effect is Effect.UNKNOWN
 
 
 def test_too_many_conditions_are_unknown_and_not_private() -> None:
@@ -106,52 +106,52 @@ def test_too_many_conditions_are_unknown_and_not_private() -> None:
         allowing = {"StringLike": {"aws:PrincipalTag/t": [f"v{number}*" for number in range(patterns)]}}
         return policy_of([allow(when=allowing), deny(when={"StringNotLike": {"aws:PrincipalTag/t": "*0q*"}})])
 
-    assert allowed(tangled(3), FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
-    assert allowed(tangled(40), FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
+    assert allowed(tangled(3), FACTS, ORGANIZATION, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
+    assert allowed(tangled(40), FACTS, ORGANIZATION, OUTSIDER, "kms:Decrypt").effect is Effect.ALLOW
     hopeless = policy_of(
         [
             allow(when={"StringLike": {"aws:PrincipalTag/t": [f"v{number}*" for number in range(90)]}}),
             deny(when={"StringNotLike": {"aws:PrincipalTag/t": "*qqq*"}}),
         ]
     )
-    assert allowed(hopeless, FACTS, ESTATE, OUTSIDER, "kms:Decrypt").effect is Effect.UNKNOWN
+    assert allowed(hopeless, FACTS, ORGANIZATION, OUTSIDER, "kms:Decrypt").effect is Effect.UNKNOWN
 
 
 def test_an_unknown_tag_leaves_a_question_open() -> None:
     """A condition on tags that were not crawled makes the answer unknown, and the reason names the key."""
     tagged = policy_of([allow(aws(APP), when={"StringEquals": {"aws:ResourceTag/a": "b"}})])
-    found = allowed(tagged, FACTS, ESTATE, APP, "kms:Decrypt")
+    found = allowed(tagged, FACTS, ORGANIZATION, APP, "kms:Decrypt")
     assert found == Decision(
         Effect.UNKNOWN, "#0", 0, needs_iam=False, reason="the value of aws:ResourceTag/a is not known"
     )
     known = replace(FACTS, tags={"a": "b"})
-    assert allowed(tagged, known, ESTATE, APP, "kms:Decrypt").effect is Effect.ALLOW
+    assert allowed(tagged, known, ORGANIZATION, APP, "kms:Decrypt").effect is Effect.ALLOW
 
 
 def test_paths_are_all_the_ways() -> None:
     """A vendor with a statement and a grant keeps access when one of them goes; strangers are no path of theirs."""
-    verdicts = analyse_policy(POLICY, FACTS, ESTATE).verdicts
-    grant = analyse_grant(grant_of({"grantee_principal": f"arn:aws:iam::{CHECKMARX}:role/x"}), FACTS, ESTATE)
+    verdicts = analyse_policy(POLICY, FACTS, ORGANIZATION).verdicts
+    grant = analyse_grant(grant_of({"grantee_principal": f"arn:aws:iam::{CHECKMARX}:role/x"}), FACTS, ORGANIZATION)
     both = paths_of((*verdicts, *grant), CHECKMARX, "kms:Decrypt")
-    assert [(one.path, one.via) for one in both] == [("policy", "Use"), ("grant", "g-1")]
-    assert [one.via for one in paths_of(verdicts, root(CHECKMARX), "decrypt")] == ["Use"]
-    assert [one.via for one in paths_of((*verdicts, *grant), CHECKMARX, "kms:DescribeKey")] == ["Use"]
+    assert [(one.path, one.source_id) for one in both] == [("policy", "Use"), ("grant", "g-1")]
+    assert [one.source_id for one in paths_of(verdicts, root(CHECKMARX), "decrypt")] == ["Use"]
+    assert [one.source_id for one in paths_of((*verdicts, *grant), CHECKMARX, "kms:DescribeKey")] == ["Use"]
     assert paths_of(verdicts, CHECKMARX, "kms:Encrypt") == ()
-    assert [one.via for one in paths_of(verdicts, APP, "kms:Decrypt")] == ["Root", "Use"]
-    assert [one.via for one in paths_of(verdicts, ADMIN, "kms:Decrypt")] == ["Root"]
-    assert [one.via for one in paths_of(grant, f"arn:aws:iam::{CHECKMARX}:role/y", "kms:Decrypt")] == []
+    assert [one.source_id for one in paths_of(verdicts, APP, "kms:Decrypt")] == ["Root", "Use"]
+    assert [one.source_id for one in paths_of(verdicts, ADMIN, "kms:Decrypt")] == ["Root"]
+    assert [one.source_id for one in paths_of(grant, f"arn:aws:iam::{CHECKMARX}:role/y", "kms:Decrypt")] == []
     session = f"arn:aws:sts::{CHECKMARX}:assumed-role/x/s"
-    assert [one.via for one in paths_of(grant, session, "kms:Decrypt")] == ["g-1"]
+    assert [one.source_id for one in paths_of(grant, session, "kms:Decrypt")] == ["g-1"]
 
 
 def test_paths_of_everyone_and_of_the_organization() -> None:
     """A public path is everyone's; a path of the organization is that of its accounts only."""
-    public = analyse_policy(policy_of([allow()]), FACTS, ESTATE).verdicts
+    public = analyse_policy(policy_of([allow()]), FACTS, ORGANIZATION).verdicts
     assert [one.access for one in paths_of(public, OUTSIDER, "kms:Decrypt")] == [Access.PUBLIC]
-    ours = policy_of([allow(when={"StringEquals": {"aws:PrincipalOrgID": ESTATE.organization_id}})])
-    verdicts = analyse_policy(ours, FACTS, ESTATE).verdicts
-    assert [one.access for one in paths_of(verdicts, SISTER, "kms:Decrypt", ESTATE)] == [Access.ORGANIZATION]
-    assert paths_of(verdicts, OUTSIDER, "kms:Decrypt", ESTATE) == ()
+    ours = policy_of([allow(when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION.organization_id}})])
+    verdicts = analyse_policy(ours, FACTS, ORGANIZATION).verdicts
+    assert [one.access for one in paths_of(verdicts, SISTER, "kms:Decrypt", ORGANIZATION)] == [Access.ORGANIZATION]
+    assert paths_of(verdicts, OUTSIDER, "kms:Decrypt", ORGANIZATION) == ()
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_paths_of_everyone_and_of_the_organization() -> None:
 )
 def test_sentences(statement: dict[str, Any], sentence: str) -> None:
     """A verdict reads as one sentence with who, what, through which statement, and what narrows it."""
-    assert analyse_policy(policy_of([statement]), FACTS, ESTATE).verdicts[0].sentence == sentence
+    assert analyse_policy(policy_of([statement]), FACTS, ORGANIZATION).verdicts[0].message == sentence
 
 
 def test_a_witness_is_a_concrete_call() -> None:
     """A verdict on strangers shows an unrelated account, an operation, and the context it made up."""
     when = {"StringEquals": {"kms:ViaService": S3}, "StringLike": {"kms:EncryptionContext:app": "a-*"}}
-    verdict = analyse_policy(policy_of([allow(when=when)]), FACTS, ESTATE).verdicts[0]
+    verdict = analyse_policy(policy_of([allow(when=when)]), FACTS, ORGANIZATION).verdicts[0]
     assert verdict.access is Access.PUBLIC_VIA_SERVICE
     assert verdict.witness is not None
     assert verdict.witness.account not in {None, OWNER, SISTER, CHECKMARX}

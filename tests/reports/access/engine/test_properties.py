@@ -17,10 +17,10 @@ from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
     CHECKMARX,
-    ESTATE,
     FACTS,
     KEY,
     ORGANIZATION,
+    ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
     SISTER,
@@ -53,9 +53,9 @@ TESTS = st.sampled_from(
         ("StringEquals", "kms:CallerAccount", OWNER),
         ("StringEquals", "kms:CallerAccount", [OUTSIDER, SISTER]),
         ("StringNotEquals", "kms:CallerAccount", OUTSIDER),
-        ("StringEquals", "aws:PrincipalOrgID", ORGANIZATION),
-        ("StringNotEquals", "aws:PrincipalOrgID", ORGANIZATION),
-        ("StringEqualsIfExists", "aws:PrincipalOrgID", ORGANIZATION),
+        ("StringEquals", "aws:PrincipalOrgID", ORGANIZATION_ID),
+        ("StringNotEquals", "aws:PrincipalOrgID", ORGANIZATION_ID),
+        ("StringEqualsIfExists", "aws:PrincipalOrgID", ORGANIZATION_ID),
         ("StringEquals", "kms:ViaService", S3),
         ("StringNotEquals", "kms:ViaService", S3),
         ("StringLike", "kms:EncryptionContext:app", "a*"),
@@ -96,7 +96,7 @@ POLICIES = st.lists(statements(), min_size=1, max_size=4)
 def answers(policy: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     read = policy_of(policy)
     return {
-        (caller, operation): RANK[allowed(read, FACTS, ESTATE, caller, operation).effect]
+        (caller, operation): RANK[allowed(read, FACTS, ORGANIZATION, caller, operation).effect]
         for caller in CALLERS
         for operation in OPERATIONS
     }
@@ -123,15 +123,15 @@ def test_an_allow_never_narrows(policy: list[dict[str, Any]], more: dict[str, An
 def test_who_gets_in_has_a_verdict(policy: list[dict[str, Any]]) -> None:
     """The question about one caller and the analysis of everyone agree: no access without a verdict that tells of it."""
     read = policy_of(policy)
-    verdicts = analyse_policy(read, FACTS, ESTATE).verdicts
+    verdicts = analyse_policy(read, FACTS, ORGANIZATION).verdicts
     certain = [one for one in verdicts if one.access is not Access.UNKNOWN]
     for caller in CALLERS:
         for operation in OPERATIONS:
-            effect = allowed(read, FACTS, ESTATE, caller, operation).effect
+            effect = allowed(read, FACTS, ORGANIZATION, caller, operation).effect
             if effect is Effect.DENY or (caller.endswith("amazonaws.com") and effect is Effect.UNKNOWN):
                 continue
             among = certain if effect is Effect.ALLOW else verdicts
-            told = paths_of(among, caller, operation, ESTATE)
+            told = paths_of(among, caller, operation, ORGANIZATION)
             services = [one for one in among if one.access is Access.AWS_SERVICE or one.principal == "*"]
             unknowns = [one for one in among if one.access is Access.UNKNOWN and operation in one.operations]
             assert told or unknowns or (caller.endswith("amazonaws.com") and services), (caller, operation)
@@ -142,16 +142,16 @@ def test_who_gets_in_has_a_verdict(policy: list[dict[str, Any]]) -> None:
 def test_every_witness_gets_in(policy: list[dict[str, Any]]) -> None:
     """The call that a verdict shows as its witness is let through when it is made."""
     read = policy_of(policy)
-    for verdict in analyse_policy(read, FACTS, ESTATE).verdicts:
+    for verdict in analyse_policy(read, FACTS, ORGANIZATION).verdicts:
         witness = verdict.witness
         if witness is None or verdict.access in (Access.UNKNOWN, Access.DELETED) or "member" in witness.caller:
             continue
         if witness.caller == "*":
             continue
         caller = witness.caller
-        if caller.endswith(":root") and "only the root user" not in verdict.scope:
+        if caller.endswith(":root") and "only the root user" not in verdict.conditions:
             caller = caller.split(":")[4]
-        decision = allowed(read, FACTS, ESTATE, caller, witness.operation, witness.context)
+        decision = allowed(read, FACTS, ORGANIZATION, caller, witness.operation, witness.context)
         assert decision.effect is Effect.ALLOW, (verdict, decision)
 
 
@@ -159,15 +159,15 @@ def test_every_witness_gets_in(policy: list[dict[str, Any]]) -> None:
 @given(POLICIES)
 def test_an_only_path_is_the_only_path(policy: list[dict[str, Any]]) -> None:
     """Without the statement that is named as the only path, the access is gone."""
-    verdicts = analyse_policy(policy_of(policy), FACTS, ESTATE).verdicts
+    verdicts = analyse_policy(policy_of(policy), FACTS, ORGANIZATION).verdicts
     for verdict in verdicts:
         for operation in verdict.operations:
             key = (verdict.access, verdict.principal, verdict.account, operation)
-            ways = {one.position for one in verdicts if operation in one.operations and key[:3] == _who(one)}
+            ways = {one.statement_index for one in verdicts if operation in one.operations and key[:3] == _who(one)}
             if len(ways) > 1 or operation not in OPERATIONS:
                 continue
-            rest = [statement for index, statement in enumerate(policy) if index != verdict.position]
-            after = analyse_policy(policy_of(rest), FACTS, ESTATE).verdicts
+            rest = [statement for index, statement in enumerate(policy) if index != verdict.statement_index]
+            after = analyse_policy(policy_of(rest), FACTS, ORGANIZATION).verdicts
             assert not any(operation in one.operations and key[:3] == _who(one) for one in after)
 
 
@@ -216,15 +216,17 @@ def rewritten(policy: list[dict[str, Any]], draw: st.DataObject) -> list[dict[st
 @given(POLICIES, st.data())
 def test_the_way_of_writing_does_not_matter(policy: list[dict[str, Any]], draw: st.DataObject) -> None:
     """Letter case of actions and keys, order, and lists for single values change no verdict."""
-    before = analyse_policy(policy_of(policy), FACTS, ESTATE)
-    after = analyse_policy(policy_of(rewritten(policy, draw)), FACTS, ESTATE)
+    before = analyse_policy(policy_of(policy), FACTS, ORGANIZATION)
+    after = analyse_policy(policy_of(rewritten(policy, draw)), FACTS, ORGANIZATION)
     assert sorted(set(essence(before))) == sorted(set(essence(after)))
 
 
 @given(statements())
 def test_one_statement_is_a_list_of_one(statement: dict[str, Any]) -> None:
     """A statement without a list around it says the same."""
-    assert analyse_policy(policy_of(statement), FACTS, ESTATE) == analyse_policy(policy_of([statement]), FACTS, ESTATE)
+    assert analyse_policy(policy_of(statement), FACTS, ORGANIZATION) == analyse_policy(
+        policy_of([statement]), FACTS, ORGANIZATION
+    )
 
 
 JSON = st.recursive(
@@ -270,19 +272,19 @@ BROKEN = st.fixed_dictionaries(
 def test_nothing_crashes_the_analysis(document: Any) -> None:
     """Whatever stands in a policy, there is an analysis; what could not be read is unknown with a reason."""
     read = policy_of(document)
-    analysis = analyse_policy(read, FACTS, ESTATE)
+    analysis = analyse_policy(read, FACTS, ORGANIZATION)
     unread = [one for one in analysis.verdicts if one.access is Access.UNKNOWN]
     assert read.readable or unread
-    assert all(one.reason and one.sentence for one in unread)
-    allowed(read, FACTS, ESTATE, APP, "kms:Decrypt")
+    assert all(one.reason and one.message for one in unread)
+    allowed(read, FACTS, ORGANIZATION, APP, "kms:Decrypt")
 
 
 @given(st.text(), st.text(), st.text())
 def test_no_text_crashes(policy: str, caller: str, operation: str) -> None:
     """Texts that are no policies, callers or operations get an answer."""
     read = parse(policy)
-    assert analyse_policy(read, FACTS, ESTATE).verdicts or read.readable
-    assert allowed(read, FACTS, ESTATE, caller, operation).effect is not Effect.ALLOW
+    assert analyse_policy(read, FACTS, ORGANIZATION).verdicts or read.readable
+    assert allowed(read, FACTS, ORGANIZATION, caller, operation).effect is not Effect.ALLOW
 
 
 WORDS = (
@@ -300,9 +302,9 @@ GRANTS = st.builds(
 @given(GRANTS, POLICIES)
 def test_nothing_crashes_a_grant(grant: Grant, policy: list[dict[str, Any]]) -> None:
     """Whatever stands in a grant, it has verdicts, and a Deny in the policy only takes away."""
-    alone = analyse_grant(grant, FACTS, ESTATE)
+    alone = analyse_grant(grant, FACTS, ORGANIZATION)
     assert all(bool(one.reason) == (one.access is Access.UNKNOWN) for one in alone)
-    under = analyse_grant(grant, FACTS, ESTATE, policy_of(policy))
+    under = analyse_grant(grant, FACTS, ORGANIZATION, policy_of(policy))
     held = {(one.principal, operation) for one in alone for operation in one.operations}
     assert {(one.principal, operation) for one in under for operation in one.operations} <= held
 
@@ -314,8 +316,8 @@ def test_a_shape_gets_what_its_grants_get(grant: Grant) -> None:
     assert grant_shape(shape) == shape
     alike = [
         [
-            (one.access, one.account, one.party, one.operations, bool(one.scope))
-            for one in analyse_grant(each, FACTS, ESTATE)
+            (one.access, one.account, one.party, one.operations, bool(one.conditions))
+            for one in analyse_grant(each, FACTS, ORGANIZATION)
         ]
         for each in (grant, shape)
     ]

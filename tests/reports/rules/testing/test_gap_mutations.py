@@ -72,7 +72,7 @@ LIARS = {
         "keys: [{id: k1}]",
     ),
     "secretsmanager:ListSecrets": (
-        ("key", "used_by = 0", "keys"),
+        ("key", "dependent_resources = 0", "keys"),
         f"keys: [{{id: k1}}], resources: [{{id: r1, {SECRET}, key: k1}}]",
         "keys: [{id: k1}]",
     ),
@@ -84,7 +84,7 @@ LIARS = {
     "s3:GetEncryptionConfiguration": (
         (
             "resource",
-            "resource_arn NOT IN (SELECT resource_arn FROM key_usage WHERE key_class IN ('customer', 'unknown'))",
+            "resource_arn NOT IN (SELECT resource_arn FROM resource_keys WHERE key_class IN ('customer', 'unknown'))",
             "resources",
         ),
         'keys: [{id: k2}], resources: [{id: k1, type: "AWS::S3::Bucket", key: k2}]',

@@ -1,30 +1,30 @@
 -- What every kind of change needs: since when a place and a key are known, and where the changes are gathered.
 CREATE TEMP TABLE first_crawl AS
-SELECT account_id, region, min(run_id) AS run_id FROM ledger.scope_run
+SELECT account_id, region, min(run_id) AS run_id FROM internal.scope_coverage
 WHERE outcome IN ('complete', 'partial')
 GROUP BY account_id, region;
 
 CREATE TEMP TABLE known_key AS
 SELECT k.key_arn, any_value(k.key_id) AS key_id, any_value(k.account_id) AS account_id, any_value(k.region) AS region,
-  min(k.valid_from) AS first_run, any_value(f.run_id) AS crawled_from
-FROM ledger.key k
+  min(k.valid_from) AS first_seen_run, any_value(f.run_id) AS crawled_from
+FROM internal.key k
 LEFT JOIN first_crawl f ON f.account_id = k.account_id AND f.region = k.region
 GROUP BY k.key_arn;
 
 CREATE TEMP TABLE key_begins AS
-SELECT key_arn, valid_from AS run_id FROM ledger.key WHERE valid_to IS DISTINCT FROM valid_from;
+SELECT key_arn, valid_from AS run_id FROM internal.key WHERE valid_to IS DISTINCT FROM valid_from;
 CREATE TEMP TABLE key_ends AS
-SELECT key_arn, valid_to AS run_id FROM ledger.key WHERE valid_to IS NOT NULL AND valid_to <> valid_from;
+SELECT key_arn, valid_to AS run_id FROM internal.key WHERE valid_to IS NOT NULL AND valid_to <> valid_from;
 CREATE TEMP TABLE resource_begins AS
-SELECT resource_arn, min(valid_from) AS run_id FROM ledger.resource GROUP BY resource_arn;
+SELECT resource_arn, min(valid_from) AS run_id FROM internal.resource GROUP BY resource_arn;
 CREATE TEMP TABLE resource_ends AS
-SELECT r.resource_arn, r.valid_to AS run_id FROM ledger.resource r
+SELECT r.resource_arn, r.valid_to AS run_id FROM internal.resource r
 WHERE r.valid_to IS NOT NULL AND r.valid_to <> r.valid_from
-  AND NOT EXISTS (FROM ledger.resource n WHERE n.resource_arn = r.resource_arn AND n.valid_from = r.valid_to);
+  AND NOT EXISTS (FROM internal.resource n WHERE n.resource_arn = r.resource_arn AND n.valid_from = r.valid_to);
 
 -- Answers that had been refused ever since the subject was first seen: their first contents are no additions.
 -- A gap whose cause changed is still the same refusal.
-CREATE TEMP TABLE refused AS
+CREATE TEMP TABLE denied AS
 SELECT account_id, region, operation, subject, min(valid_from) AS valid_from,
   CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS valid_to
 FROM (
@@ -32,22 +32,22 @@ FROM (
     OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS refusal
   FROM (
     SELECT *, lag(valid_to) OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS before
-    FROM ledger.gap
+    FROM internal.gap
   )
 )
 GROUP BY account_id, region, service, operation, subject, refusal;
 CREATE TEMP TABLE first_learned AS
 SELECT DISTINCT g.subject AS arn, g.operation, g.valid_to AS run_id
-FROM refused g JOIN known_key k ON k.key_arn = g.subject
-WHERE g.valid_to IS NOT NULL AND g.valid_from <= k.first_run;
+FROM denied g JOIN known_key k ON k.key_arn = g.subject
+WHERE g.valid_to IS NOT NULL AND g.valid_from <= k.first_seen_run;
 CREATE TEMP TABLE first_listed AS
 SELECT DISTINCT g.account_id, g.region, g.operation, g.valid_to AS run_id
-FROM refused g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
+FROM denied g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
 WHERE g.valid_to IS NOT NULL AND g.subject = '' AND g.valid_from <= f.run_id;
 
 -- A sentence is head, subject, place (if told), tail. Without a subject of its own it is about the key.
 CREATE TEMP TABLE stage (
   run_id INTEGER, account_id VARCHAR, region VARCHAR, key_arn VARCHAR, resource_arn VARCHAR, subject VARCHAR,
-  kind VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, placed BOOLEAN, before VARCHAR, after VARCHAR,
+  event_type VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, placed BOOLEAN, before VARCHAR, after VARCHAR,
   key_before VARCHAR, key_after VARCHAR
 );

@@ -4,8 +4,8 @@
 --   Of which keys could something not be read, and what?
 -- answer: >-
 --   Keys with a refused call, and those of regions that were not seen in this run: what is told of them is of the run
---   last_confirmed_run or older.
-SELECT account_name, region, alias, manager, state, unknown AS refused, policy_known, last_confirmed_run, key_arn
+--   last_seen_run or older.
+SELECT account_name, region, alias, manager, state, denied_actions, policy_known, last_seen_run, key_arn
 FROM keys
-WHERE known <> 'yes'
-ORDER BY last_confirmed_run, account_name, region, key_arn
+WHERE freshness <> 'current'
+ORDER BY last_seen_run, account_name, region, key_arn

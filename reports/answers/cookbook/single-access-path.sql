@@ -7,9 +7,9 @@
 --   removing that statement or grant ends the access, so it is both the simplest fix and the simplest accident.
 -- parameters:
 --   principal: {default: "", about: "only this principal, party or account id; empty for all"}
-SELECT p.access, p.principal, p.party, k.account_name, k.region, k.alias, p.path, p.via, k.used_by, k.key_arn
-FROM access_paths p
+SELECT p.access, p.principal, p.party, k.account_name, k.region, k.alias, p.path, p.source_id, k.dependent_resources, k.key_arn
+FROM internal.access_paths p
 JOIN keys k ON k.key_arn = p.key_arn
-WHERE p.access IN ('owner_direct', 'organization', 'vendor', 'external') AND p.principal <> '*' AND len(p.other_paths) = 0
+WHERE p.access IN ('owner_direct', 'organization', 'vendor', 'external') AND p.principal <> '*' AND len(p.alternative_paths) = 0
   AND ($principal = '' OR p.principal = $principal OR p.party = $principal OR p.principal_account = $principal)
-ORDER BY k.used_by DESC, p.principal, k.key_arn, p.via
+ORDER BY k.dependent_resources DESC, p.principal, k.key_arn, p.source_id

@@ -8,18 +8,18 @@
 --   also got hold of the data.
 WITH outside AS (
   SELECT p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal) AS party,
-    list_sort(list_distinct(list(p.via))) AS ways, min(p.since_run) AS since_run
-  FROM access_paths p
+    list_sort(list_distinct(list(p.source_id))) AS access_paths, min(p.since_run) AS since_run
+  FROM internal.access_paths p
   WHERE p.access IN ('vendor', 'external', 'public', 'public_via_service')
   GROUP BY p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal)
 ), held AS (
   SELECT key_arn, count(DISTINCT resource_arn) AS resources, list_sort(list_distinct(list(resource_type))) AS types
-  FROM key_usage
+  FROM resource_keys
   WHERE key_arn IN (SELECT key_arn FROM outside)
   GROUP BY key_arn
 )
 SELECT o.access, o.party, k.account_name, k.region, k.alias, k.state, coalesce(h.resources, 0) AS resources, h.types,
-  o.ways, r.started_at AS since, k.key_arn
+  o.access_paths, r.started_at AS since, k.key_arn
 FROM outside o
 JOIN keys k ON k.key_arn = o.key_arn
 LEFT JOIN held h ON h.key_arn = o.key_arn

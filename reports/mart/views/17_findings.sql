@@ -7,7 +7,7 @@
 --: severity | critical, high, medium, low or info.
 --: family | What the rule is about: state, rotation, access ...
 --: status | pass, fail, unknown, not_applicable, or waived: it fails, and a waiver accepts that.
---: verdict | The rule's own word: what status would be without waivers.
+--: unwaived_status | The rule's own word: what status would be without waivers.
 --: resource_arn | The resource: its ARN, or account/region.
 --: resource_type | CloudFormation's type name; account-region for an account in a region.
 --: resource_name | Its name.
@@ -26,11 +26,11 @@
 --: since | The run that reached this status first, however its reason was worded since; empty for what never was a problem.
 --: waiver | The waiver that applies (see waivers).
 --: waived_until | The last day on which that waiver holds.
-SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.verdict, f.resource_arn, f.resource_type, f.resource_name,
+SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.unwaived_status, f.resource_arn, f.resource_type, f.resource_name,
   f.account_id, f.account_name, f.ou_path, f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at,
   coalesce(l.reopened, 0) AS reopened,
   date_diff('day', l.first_failed, coalesce(l.resolved_at, r.started_at)) AS age_days, l.since, f.waiver, f.waived_until
-FROM finding_verdicts_as_of(as_of_run) f
-LEFT JOIN finding_life_as_of(as_of_run) l ON l.rule_id = f.rule_id
-  AND l.resource_arn = CASE WHEN f.story THEN f.resource_arn END
-LEFT JOIN ledger.run r ON r.run_id = as_of_run
+FROM internal.findings_without_history_as_of(as_of_run) f
+LEFT JOIN finding_lifecycle_as_of(as_of_run) l ON l.rule_id = f.rule_id
+  AND l.resource_arn = CASE WHEN f.was_problem THEN f.resource_arn END
+LEFT JOIN internal.run r ON r.run_id = as_of_run

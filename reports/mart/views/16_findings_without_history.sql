@@ -1,10 +1,11 @@
 -- What view findings says, without since when: faster where that is not asked for.
+--! internal
 --: rule_id | The rule.
 --: title | What it demands.
 --: severity | critical, high, medium, low or info.
 --: family | What the rule is about: state, rotation, access ...
 --: status | pass, fail, unknown, not_applicable, or waived: it fails, and a waiver accepts that.
---: verdict | The rule's own word: what status would be without waivers.
+--: unwaived_status | The rule's own word: what status would be without waivers.
 --: resource_arn | The resource: its ARN, or account/region.
 --: resource_type | CloudFormation's type name; account-region for an account in a region.
 --: resource_name | Its name.
@@ -17,26 +18,26 @@
 --: owner | Who owns the resource, else the key, else the account (see the settings, owners).
 --: waiver | The waiver that applies (see waivers).
 --: waived_until | The last day on which that waiver holds.
---: story | Whether it is, or ever was, a problem: whether finding_life tells of it.
-WITH judged AS (
-  SELECT j.rule_id, j.severity, v.status, v.verdict, coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS resource_arn,
+--: was_problem | Whether it is, or ever was, a problem: whether finding_lifecycle tells of it.
+WITH evaluated AS (
+  SELECT j.rule_id, j.severity, v.status, v.unwaived_status, coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS resource_arn,
     s.resource_type, s.resource_name, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id,
     coalesce(l.region, v.unlisted ->> 'region') AS region, coalesce(k.resource_arn, v.unlisted ->> 'key_arn') AS key_arn,
-    v.reason, coalesce(s.owner, k.owner, o.owner) AS owner, v.waiver, v.story OR v.verdict IN ('fail', 'unknown') AS story
-  FROM ledger.verdict v
-  JOIN ledger.judged j ON j.rule = v.rule AND j.run_id = as_of_run
-  LEFT JOIN ledger.subject s ON s.subject = v.subject
-  LEFT JOIN ledger.subject k ON k.subject = v.key_subject
-  LEFT JOIN ledger.place l ON l.place = v.place
+    v.reason, coalesce(s.owner, k.owner, o.owner) AS owner, v.waiver, v.was_problem OR v.unwaived_status IN ('fail', 'unknown') AS was_problem
+  FROM internal.verdict v
+  JOIN internal.rule_run j ON j.rule = v.rule AND j.run_id = as_of_run
+  LEFT JOIN internal.resource_dim s ON s.subject = v.subject
+  LEFT JOIN internal.resource_dim k ON k.subject = v.key_subject
+  LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
   -- Nothing says of a grant, or of what the ledger does not list, whose it is.
-  LEFT JOIN (SELECT resource_arn AS account_id, owner FROM ledger.subject WHERE resource_type = 'account') o
+  LEFT JOIN (SELECT resource_arn AS account_id, owner FROM internal.resource_dim WHERE resource_type = 'account') o
     ON o.account_id = CASE WHEN s.resource_type IS NULL THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
 ), alias_name AS (
-  SELECT target_key_arn, min(alias_name) AS alias_name FROM ledger.alias a
-  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run)
+  SELECT target_key_arn, min(alias_name) AS alias_name FROM internal.alias a
+  WHERE internal.known(a.valid_from, a.valid_to, as_of_run)
   GROUP BY target_key_arn
 ), recalled AS (
-  SELECT f.rule_id, f.severity, f.status, f.verdict, f.resource_arn,
+  SELECT f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn,
     CASE
       WHEN s.resource_type IS NOT NULL THEN s.resource_type
       WHEN k.key_arn IS NOT NULL THEN 'AWS::KMS::Key'
@@ -45,27 +46,27 @@ WITH judged AS (
       WHEN regexp_full_match(f.resource_arn, '[0-9]{12}/[a-z0-9-]+') THEN 'account-region'
     END AS resource_type,
     CASE WHEN s.resource_arn IS NOT NULL THEN s.name ELSE coalesce(a.alias_name, k.key_id, l.alias_name, n.name) END AS resource_name,
-    f.account_id, f.region, f.key_arn, f.reason, coalesce(o.owner, ko.owner, ao.owner) AS owner, f.waiver, true AS story
-  FROM ledger.finding f
-  LEFT JOIN ledger.resource s ON s.resource_arn = f.resource_arn AND ledger.known(s.valid_from, s.valid_to, as_of_run)
-  LEFT JOIN ledger.key k ON k.key_arn = f.resource_arn AND ledger.known(k.valid_from, k.valid_to, as_of_run)
-  LEFT JOIN ledger.alias l ON l.alias_arn = f.resource_arn AND ledger.known(l.valid_from, l.valid_to, as_of_run)
-  LEFT JOIN ledger.account n ON n.account_id = f.resource_arn AND ledger.known(n.valid_from, n.valid_to, as_of_run)
+    f.account_id, f.region, f.key_arn, f.reason, coalesce(o.owner, ko.owner, ao.owner) AS owner, f.waiver, true AS was_problem
+  FROM internal.finding f
+  LEFT JOIN internal.resource s ON s.resource_arn = f.resource_arn AND internal.known(s.valid_from, s.valid_to, as_of_run)
+  LEFT JOIN internal.key k ON k.key_arn = f.resource_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
+  LEFT JOIN internal.alias l ON l.alias_arn = f.resource_arn AND internal.known(l.valid_from, l.valid_to, as_of_run)
+  LEFT JOIN internal.account n ON n.account_id = f.resource_arn AND internal.known(n.valid_from, n.valid_to, as_of_run)
   LEFT JOIN alias_name a ON a.target_key_arn = f.resource_arn
   LEFT JOIN owners_as_of(as_of_run) o ON o.resource_arn = f.resource_arn
   LEFT JOIN owners_as_of(as_of_run) ko ON ko.resource_arn = f.key_arn
   LEFT JOIN owners_as_of(as_of_run) ao ON ao.resource_arn = f.account_id
-  WHERE ledger.known(f.valid_from, f.valid_to, as_of_run)
-    AND NOT EXISTS (SELECT 1 FROM ledger.judged j WHERE j.run_id = as_of_run)
+  WHERE internal.known(f.valid_from, f.valid_to, as_of_run)
+    AND NOT EXISTS (SELECT 1 FROM internal.rule_run j WHERE j.run_id = as_of_run)
 ), said AS (
-  SELECT * FROM judged j
+  SELECT * FROM evaluated j
   UNION ALL
   SELECT * FROM recalled r
 )
-SELECT f.rule_id, coalesce(u.title, f.rule_id) AS title, f.severity, u.family, f.status, f.verdict, f.resource_arn,
+SELECT f.rule_id, coalesce(u.title, f.rule_id) AS title, f.severity, u.family, f.status, f.unwaived_status, f.resource_arn,
   f.resource_type, coalesce(f.resource_name, f.resource_arn) AS resource_name, f.account_id, c.name AS account_name, c.ou_path,
-  f.region, f.key_arn, f.reason, f.owner, f.waiver, w.expires AS waived_until, f.story
+  f.region, f.key_arn, f.reason, f.owner, f.waiver, w.expires AS waived_until, f.was_problem
 FROM said f
-LEFT JOIN ledger.rule u ON u.rule_id = f.rule_id
-LEFT JOIN ledger.account c ON c.account_id = f.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.waiver w ON w.waiver = f.waiver
+LEFT JOIN internal.rule u ON u.rule_id = f.rule_id
+LEFT JOIN internal.account c ON c.account_id = f.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.waiver w ON w.waiver = f.waiver

@@ -1,6 +1,6 @@
 -- Names as of the run, and the sentences.
 CREATE TEMP TABLE label AS
-WITH wanted AS (
+WITH selected AS (
   SELECT DISTINCT key_arn, run_id
   FROM (
     SELECT key_arn, run_id FROM stage UNION ALL SELECT key_before, run_id FROM stage UNION ALL SELECT key_after, run_id FROM stage
@@ -9,41 +9,41 @@ WITH wanted AS (
 )
 SELECT w.key_arn, w.run_id,
   coalesce(
-    min(a.alias_name) FILTER (ledger.known(a.valid_from, a.valid_to, w.run_id)),
+    min(a.alias_name) FILTER (internal.known(a.valid_from, a.valid_to, w.run_id)),
     -- An alias that moved on to another key names that one now.
     min(a.alias_name) FILTER (a.valid_to = w.run_id AND m.alias_arn IS NULL), id_of(w.key_arn)
   ) AS name_after,
   coalesce(
     min(a.alias_name) FILTER (a.valid_from < w.run_id AND (a.valid_to IS NULL OR a.valid_to >= w.run_id)), id_of(w.key_arn)
   ) AS name_before
-FROM wanted w
-LEFT JOIN ledger.alias a ON a.target_key_arn = w.key_arn AND a.valid_from <= w.run_id AND a.valid_to IS DISTINCT FROM a.valid_from
+FROM selected w
+LEFT JOIN internal.alias a ON a.target_key_arn = w.key_arn AND a.valid_from <= w.run_id AND a.valid_to IS DISTINCT FROM a.valid_from
   AND (a.valid_to IS NULL OR a.valid_to >= w.run_id)
-LEFT JOIN ledger.alias m ON m.alias_arn = a.alias_arn AND m.valid_from = a.valid_to
+LEFT JOIN internal.alias m ON m.alias_arn = a.alias_arn AND m.valid_from = a.valid_to
 GROUP BY w.key_arn, w.run_id;
 
 CREATE TEMP MACRO class_text(key_class) AS CASE key_class
-  WHEN 'none' THEN 'no key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
+  WHEN 'none' THEN 'no_key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
   ELSE 'a key that no longer exists' END;
 
-CREATE OR REPLACE TABLE ledger.change AS
-SELECT s.run_id, r.started_at AS "at", s.account_id, c.name AS account_name, s.region, s.key_arn, s.resource_arn,
-  coalesce(s.subject, l.name_after) AS subject, s.kind, s.severity,
+CREATE OR REPLACE TABLE internal.change AS
+SELECT s.run_id, r.started_at AS occurred_at, s.account_id, c.name AS account_name, s.region, s.key_arn, s.resource_arn,
+  coalesce(s.subject, l.name_after) AS subject, s.event_type, s.severity,
   s.head || coalesce(s.subject, l.name_after)
     || CASE WHEN s.placed THEN ' in ' || coalesce(c.name || ' (', '') || s.account_id || coalesce(', ' || s.region, '')
       || CASE WHEN c.name IS NULL THEN '' ELSE ')' END ELSE '' END
-    || CASE WHEN s.kind <> 'rekeyed' THEN s.tail
+    || CASE WHEN s.event_type <> 'rekeyed' THEN s.tail
       WHEN s.key_before = s.key_after THEN ' uses key ' || n.name_before || ', which no longer exists.'
       -- An alias moved along: it names both.
       WHEN n.name_after = o.name_before THEN ' now uses key ' || id_of(s.key_after) || ' (was ' || id_of(s.key_before) || ').'
       ELSE ' now uses ' || coalesce('key ' || n.name_after, class_text(s.after))
-        || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS sentence,
+        || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS message,
   s.before, s.after
 FROM stage s
 -- In a run that was pruned the older versions are missing: a change would look like an addition.
-JOIN ledger.run r ON r.run_id = s.run_id AND r.status <> 'pruned'
-LEFT JOIN ledger.account c ON c.account_id = s.account_id AND ledger.known(c.valid_from, c.valid_to, s.run_id)
+JOIN internal.run r ON r.run_id = s.run_id AND r.status <> 'pruned'
+LEFT JOIN internal.account c ON c.account_id = s.account_id AND internal.known(c.valid_from, c.valid_to, s.run_id)
 LEFT JOIN label l ON l.key_arn = s.key_arn AND l.run_id = s.run_id
 LEFT JOIN label o ON o.key_arn = s.key_before AND o.run_id = s.run_id
 LEFT JOIN label n ON n.key_arn = s.key_after AND n.run_id = s.run_id
-ORDER BY s.run_id, s.account_id, s.region, s.kind
+ORDER BY s.run_id, s.account_id, s.region, s.event_type

@@ -15,30 +15,30 @@
 --: message | AWS's message.
 --: since_run | The run since which it is so.
 --: since | When that run began.
-WITH refused AS (
+WITH denied AS (
   SELECT account_id, region, service, action, subject, cause, code, message, valid_from
-  FROM ledger.gap g
-  WHERE ledger.known(g.valid_from, g.valid_to, as_of_run)
+  FROM internal.gap g
+  WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
   UNION ALL
   SELECT split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), 'kms', u.action, u.key_arn, u.cause, u.code, u.message,
     u.valid_from
-  FROM ledger.key_last_use_gap u
-  WHERE ledger.known(u.valid_from, u.valid_to, as_of_run)
-), place AS (
+  FROM internal.key_last_use_gap u
+  WHERE internal.known(u.valid_from, u.valid_to, as_of_run)
+), fix_location AS (
   SELECT unnest(['key_policy', 'role_permission', 'service_control_policy', 'resource_control_policy', 'session_policy',
       'permissions_boundary', 'explicit_deny', 'denied', 'role_missing_or_untrusted', 'trust', 'external_id',
       'assume_role_permission']) AS cause,
-    unnest(['key policy', 'role policy', 'service control policy', 'resource control policy', 'session policy',
-      'permissions boundary', 'denying policy', 'role policy', 'trust policy', 'trust policy', 'trust policy',
-      'caller policy']) AS fix_in
+    unnest(['key_policy', 'role_policy', 'service_control_policy', 'resource_control_policy', 'session_policy',
+      'permissions_boundary', 'denying_policy', 'role_policy', 'trust_policy', 'trust_policy', 'trust_policy',
+      'caller_policy']) AS fix_in
 ), named AS (
   SELECT r.*, p.fix_in, regexp_extract(r.message, 'arn:[a-z-]+:(?:iam|sts)::[0-9]{12}:[^ ,;]+') AS caller,
     regexp_extract(r.message, 'arn:[a-z-]+:(?:organizations|iam)::[^ ,;]*policy/[^ ,;]+') AS policy_arn
-  FROM refused r JOIN place p ON p.cause = r.cause
+  FROM denied r JOIN fix_location p ON p.cause = r.cause
 ), alias AS (
   SELECT target_key_arn AS key_arn, min(alias_name) AS alias_name
-  FROM ledger.alias a
-  WHERE ledger.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
+  FROM internal.alias a
+  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
   GROUP BY target_key_arn
 )
 SELECT n.account_id, c.name AS account_name, n.region,
@@ -47,10 +47,10 @@ SELECT n.account_id, c.name AS account_name, n.region,
   n.action, n.subject,
   CASE WHEN n.service = 'kms' AND n.subject LIKE 'arn:%:key/%' THEN n.subject END AS key_arn, a.alias_name AS key_alias,
   n.cause, z.text AS cause_text,
-  CASE WHEN n.fix_in = 'key policy' AND n.service <> 'kms' THEN 'resource policy' ELSE n.fix_in END AS fix_in,
+  CASE WHEN n.fix_in = 'key_policy' AND n.service <> 'kms' THEN 'resource_policy' ELSE n.fix_in END AS fix_in,
   nullif(n.policy_arn, '') AS policy_arn, n.code, n.message, n.valid_from AS since_run, r.started_at AS since
 FROM named n
 LEFT JOIN alias a ON a.key_arn = n.subject
-LEFT JOIN ledger.cause z ON z.cause = n.cause
-LEFT JOIN ledger.account c ON c.account_id = n.account_id AND ledger.known(c.valid_from, c.valid_to, as_of_run)
-LEFT JOIN ledger.run r ON r.run_id = n.valid_from
+LEFT JOIN internal.gap_cause z ON z.cause = n.cause
+LEFT JOIN internal.account c ON c.account_id = n.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
+LEFT JOIN internal.run r ON r.run_id = n.valid_from
