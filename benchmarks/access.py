@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from models.hashing import content_hash
+from models.versioned import Base
 from sqlalchemy import Connection, insert
 
 from benchmarks.metrics import Figure, machine, table
-from models.base import Base, content_hash
 from models.settings import Settings
 from models.store.engine import connect, upgrade
 from models.store.policy_canonical import canonical_policy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
+from models.types import UtcDateTime
 
-from models.base import UtcDateTime
 from models.tables import Base
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from models.base import Base, Facet, facets
 from models.tables.access_analysis import (
     AccessAnalysis,
     AccessPolicy,
@@ -41,6 +40,7 @@ from models.tables.organization import Account, AccountRegion
 from models.tables.resources import KeyReference, Resource, ResourceKey
 from models.tables.runs import CrawlLock, Delivery, Gap, Run, ScopeCoverage
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
+from models.versioned import Base, VersionedTable, versioned_tables
 
 __all__ = [
     "AccessAnalysis",
@@ -54,7 +54,6 @@ __all__ = [
     "CrawlLock",
     "CustomKeyStore",
     "Delivery",
-    "Facet",
     "Finding",
     "Gap",
     "IamAttachment",
@@ -89,5 +88,6 @@ __all__ = [
     "TrailScan",
     "TrailSelector",
     "TrailStatus",
-    "facets",
+    "VersionedTable",
+    "versioned_tables",
 ]

@@ -72,7 +72,17 @@ class Event:
     def plain(self) -> dict[str, Any]:
         """For JSON; every field is always there."""
         names = (
-            *("run_id", "occurred_at", "event_type", "severity", "account_id", "account_name", "region", "key_arn", "resource_arn"),
+            *(
+                "run_id",
+                "occurred_at",
+                "event_type",
+                "severity",
+                "account_id",
+                "account_name",
+                "region",
+                "key_arn",
+                "resource_arn",
+            ),
             *("subject", "message", "before", "after", "until_run"),
         )
         plain = {name: value(getattr(self, name)) for name in names}

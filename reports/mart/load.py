@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import duckdb
+from models.types import UtcDateTime
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
-from models.base import UtcDateTime
 from models.tables import (
     AccessAnalysis,
     AccessPolicy,
@@ -24,7 +24,7 @@ from models.tables import (
     PolicyLint,
     Run,
     ScopeCoverage,
-    facets,
+    versioned_tables,
 )
 from reports.mart.errors import MartError
 
@@ -45,7 +45,7 @@ _BOOKKEEPING = frozenset({"content_hash"})
 
 def tables() -> list[Table]:
     """What the mart takes over from the store."""
-    found = [mapped.__table__ for mapped in (*facets().values(), *_BESIDE_FACETS)]
+    found = [mapped.__table__ for mapped in (*versioned_tables().values(), *_BESIDE_FACETS)]
     return [table for table in found if isinstance(table, Table)]
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from models.types import UtcDateTime
+from models.versioned import Base
 from sqlalchemy import Table, make_url
 
-from models.base import Base, UtcDateTime
-from models.tables import PolicyDocument, Run, ScopeCoverage, facets
+from models.tables import PolicyDocument, Run, ScopeCoverage, versioned_tables
 from models.tables.runs import Cause
 from reports.mart.connection import quoted
 from reports.mart.errors import MartError
@@ -43,7 +44,7 @@ def statements() -> Iterator[str]:
     yield f"DROP SCHEMA IF EXISTS {BASE} CASCADE"
     yield f"CREATE SCHEMA {BASE}"
     yield f"CREATE SCHEMA {SCHEMA}"
-    tables: tuple[type[Base], ...] = (*facets().values(), Run, ScopeCoverage, PolicyDocument)
+    tables: tuple[type[Base], ...] = (*versioned_tables().values(), Run, ScopeCoverage, PolicyDocument)
     for mapped in tables:
         table = mapped.__table__
         assert isinstance(table, Table)  # noqa: S101 - for the type checker: every facet is a table

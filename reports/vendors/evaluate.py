@@ -55,7 +55,9 @@ def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: 
 
 def worst(checks: Iterable[Check]) -> list[Check]:
     """Checks with the gravest first."""
-    return sorted(checks, key=lambda one: (SEVERITIES.index(one.severity), one.profile, one.subject_type, one.key_arn or ""))
+    return sorted(
+        checks, key=lambda one: (SEVERITIES.index(one.severity), one.profile, one.subject_type, one.key_arn or "")
+    )
 
 
 def _plain(check: Check) -> dict[str, Any]:

@@ -104,7 +104,12 @@ def finding(use: Use, about: str, reason: str, *, key: KeyRow | None = None, **m
     values = {"result": Verdict.WRONG, "severity": use.profile.severity, **place, **more}
     values["severity"] = _bounded(use, values["severity"])
     return Check(
-        profile=use.name, vendor=use.profile.vendor, subject_type="finding", check_name=about, reason=_capital(reason), **values
+        profile=use.name,
+        vendor=use.profile.vendor,
+        subject_type="finding",
+        check_name=about,
+        reason=_capital(reason),
+        **values,
     )
 
 

@@ -56,7 +56,7 @@ def written(aws: Loopback, ledger: Ledger, **crawl_settings: Any) -> dict[str, A
     return {
         "database": f"sqlite:///{ledger.path}",
         "aws": {"endpoint_url": aws.url, "connect_timeout": 5, "read_timeout": 60},
-        "crawl": {"attempts": 1, "quota_percent": 100, "resource_types": SECRETS_ONLY, **crawl_settings},
+        "crawl": {"max_attempts": 1, "quota_share_percent": 100, "resource_types": SECRETS_ONLY, **crawl_settings},
     }
 
 
@@ -103,8 +103,8 @@ def test_a_whole_night(aws: Loopback, ledger: Ledger) -> None:
     assert {row["key_arn"] for row in ledger.known(Key)} == {key_of(*scope) for scope in SCOPES}
     assert {row["key_class"] for row in ledger.known(ResourceKey)} == {"customer"}
     crawled(aws, ledger)
-    for facet in (Account, Key, KeyMetadata, ResourceKey):
-        assert {(row["valid_from"], row["valid_to"]) for row in ledger.rows(facet)} == {(1, None)}
+    for model in (Account, Key, KeyMetadata, ResourceKey):
+        assert {(row["valid_from"], row["valid_to"]) for row in ledger.rows(model)} == {(1, None)}
     assert runs(ledger) == [("complete", None)] * 2
     assert locks(ledger) == 0
 

@@ -82,7 +82,9 @@ def third_night(world: World) -> None:
     world.policy(_arn(DATA, 5), [root_statement(DATA), vendor_statement(VENDOR)])
     world.alias("alias/orders", fresh, updated_at=dt.datetime(2026, 11, 21, 20, 0, tzinfo=dt.UTC))
     secret = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:shop/db-AbCdEf"
-    world.uses(secret, fresh, role="secret", raw_value="alias/orders", format="alias_name", target_arn=_alias("alias/orders"))
+    world.uses(
+        secret, fresh, role="secret", raw_value="alias/orders", format="alias_name", target_arn=_alias("alias/orders")
+    )
     world.remove(Tag, _arn(SHOP, 8), "DataTier")
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.hashing import content_hash
+from models.versioned import Base
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, text
 
-from models.base import Base, content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
 from reports.access.analysis.runner import Question

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from models.versioned import Base
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
 
-from models.base import Base
 from models.settings import Settings
-from models.store.engine import check, connect, explained
+from models.store.engine import check, connect, translate_errors
 from models.tables import Account
 from models.tables.access_analysis import (
     AccessAnalysis,
@@ -67,7 +67,7 @@ def assess(settings: Settings, *, redo: bool = False) -> Assessed:
     engine = connect(settings.database, must_exist=True)
     try:
         check(engine)
-        with explained(engine):
+        with translate_errors(engine):
             return _assess(engine, settings.database, redo, began)
     finally:
         engine.dispose()

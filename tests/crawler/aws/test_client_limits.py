@@ -23,7 +23,7 @@ EXPIRED = refused("ExpiredToken", "The security token included in the request is
 
 def door_to(timed: Timed, **settings: Any) -> Door:
     """A door with these settings of the crawl."""
-    return Door(AwsSettings(), CrawlSettings(quota_percent=100, **settings), timed)
+    return Door(AwsSettings(), CrawlSettings(quota_share_percent=100, **settings), timed)
 
 
 async def ask(door: Door, account_id: str = SICK) -> AwsError | None:
@@ -42,7 +42,7 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
     async def night() -> tuple[int, list[AwsError | None], int]:
         nonlocal sick
-        door = door_to(timed, attempts=5, retry_percent=50)
+        door = door_to(timed, attempts=5, retry_budget_percent=50)
         for _ in range(400):
             assert await ask(door) is None
         sick = True
@@ -68,11 +68,11 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
 
 def test_no_share_leaves_the_free_retries() -> None:
-    """crawl.retry_percent 0: a hundred retries an account, then each call has one try."""
+    """crawl.retry_budget_percent 0: a hundred retries an account, then each call has one try."""
     timed = Timed(trouble=lambda _: unreachable())
 
     async def night() -> list[AwsError | None]:
-        door = door_to(timed, attempts=3, retry_percent=0)
+        door = door_to(timed, attempts=3, retry_budget_percent=0)
         return [await ask(door) for _ in range(60)]
 
     errors = [error for error in run(night()) if error]
@@ -85,7 +85,7 @@ def test_one_account_does_not_use_up_the_retries_of_another() -> None:
     timed = Timed(trouble=lambda _: THROTTLED)
 
     async def night() -> tuple[AwsError | None, ...]:
-        door = door_to(timed, attempts=2, retry_percent=0)
+        door = door_to(timed, attempts=2, retry_budget_percent=0)
         for _ in range(FREE_RETRIES):
             await ask(door)
         used_up, other = await ask(door), await ask(door, HEALTHY)
@@ -100,7 +100,7 @@ def test_expired_sessions_use_up_no_retries() -> None:
     timed = Timed(trouble=lambda _: EXPIRED if len(timed.sent) % 2 else None)
 
     async def night() -> list[dict[str, Any]]:
-        door = door_to(timed, attempts=1, retry_percent=0)
+        door = door_to(timed, attempts=1, retry_budget_percent=0)
         return [await door.call(Caller(), DESCRIBE_KEY, REGION, {}) for _ in range(300)]
 
     assert run(night()) == [{}] * 300
@@ -146,7 +146,7 @@ def test_calls_that_wait_for_a_connection_are_cut_too(monkeypatch: pytest.Monkey
         listening = await asyncio.start_server(silent, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         aws = AwsSettings(endpoint_url=url, connect_timeout=0.1, read_timeout=0.3)
-        door = Door(aws, CrawlSettings(quota_percent=100, concurrency=16, attempts=1, call_deadline=1))
+        door = Door(aws, CrawlSettings(quota_share_percent=100, concurrency=16, max_attempts=1, call_deadline=1))
         began = now()
         failed = await asyncio.gather(*(ask(door) for _ in range(16)))
         took = now() - began
@@ -202,7 +202,7 @@ def test_waiting_for_the_pace_is_not_counted() -> None:
     timed = Timed(0.5)
 
     async def night() -> float:
-        door = Door(AwsSettings(), CrawlSettings(quota_percent=25, call_deadline=1), timed)
+        door = Door(AwsSettings(), CrawlSettings(quota_share_percent=25, call_deadline=1), timed)
         caller = Known(HEALTHY)
         await asyncio.gather(*(door.call(caller, DESCRIBE_CUSTOM_KEY_STORES, REGION, {}) for _ in range(100)))
         return now()

@@ -70,7 +70,7 @@ def test_a_key_that_is_gone_is_not_asked(nights: Nights) -> None:
     nights.keys(range(2))
     nights.ask(only(1, denied(QUESTION)))
     gone = Batch()
-    gone.complete(Key, ACCOUNT, REGION)
+    gone.mark_complete(Key, ACCOUNT, REGION)
     nights.merge(nights.run(), gone)
     assert nights.ledger.known(KeyLastUse) == nights.ledger.known(KeyLastUseGap) == []
     aws = answering()
@@ -96,11 +96,11 @@ def test_the_budget_of_a_night_and_the_next_night(nights: Nights, monkeypatch: p
     nights.keys(range(12))
     nights.asked([0, 1], days_ago(20))
     first, second, third = answering(), answering(), answering()
-    nights.ask(first, per_night=8)
+    nights.ask(first, max_keys_per_run=8)
     assert asked_keys(first) == arns(*range(2, 10))
-    nights.ask(second, per_night=8)
+    nights.ask(second, max_keys_per_run=8)
     assert asked_keys(second) == arns(10, 11, 0, 1)
-    nights.ask(third, per_night=8)
+    nights.ask(third, max_keys_per_run=8)
     assert asked_keys(third) == []
 
 
@@ -111,9 +111,9 @@ def test_a_killed_run_goes_on_where_it_was(nights: Nights, monkeypatch: pytest.M
     run_id = nights.run()
     killed = answering(in_turn(*[PLAIN] * 10, MemoryError("killed")))
     with pytest.raises(MemoryError):
-        nights.ask(killed, run_id=run_id, per_night=15)
+        nights.ask(killed, run_id=run_id, max_keys_per_run=15)
     resumed = answering()
-    nights.ask(resumed, run_id=run_id, per_night=15)
+    nights.ask(resumed, run_id=run_id, max_keys_per_run=15)
     assert asked_keys(resumed) == arns(*range(10, 15))
     assert set(nights.last_asked()) == set(arns(*range(15)))
 
@@ -122,21 +122,21 @@ def test_slices_are_saved_by_number_and_by_time(nights: Nights, monkeypatch: pyt
     """A lane saves after so many keys, and after so long however few they are."""
     nights.keys(range(60))
     nights.ask(answering())
-    assert [len(batch.asked) for batch in nights.puts] == [25, 25, 10]
+    assert [len(batch.last_use_polls) for batch in nights.puts] == [25, 25, 10]
     nights.puts.clear()
     nights.keys(range(60, 63))
     monkeypatch.setattr(key_last_usage, "SLICE_SECONDS", 0.0)
     nights.ask(answering())
-    assert [len(batch.asked) for batch in nights.puts] == [1, 1, 1]
+    assert [len(batch.last_use_polls) for batch in nights.puts] == [1, 1, 1]
 
 
 def test_a_denied_key_keeps_what_was_known_and_stops_nobody(nights: Nights) -> None:
     """A denial of one key is its gap: the last answer stays, the others are asked, and the next answer closes the gap."""
     nights.keys(range(3))
-    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), every_days=1)
+    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
     refusing = only(1, denied(QUESTION))
     nights.asked(range(3), days_ago(2))
-    lanes = nights.ask(refusing, every_days=1)
+    lanes = nights.ask(refusing, interval_days=1)
     assert sorted(asked_keys(refusing)) == arns(0, 1, 2)
     assert (lanes.answered, lanes.refused) == (2, 1)
     (gap,) = nights.ledger.known(KeyLastUseGap)
@@ -144,7 +144,7 @@ def test_a_denied_key_keeps_what_was_known_and_stops_nobody(nights: Nights) -> N
     (known,) = nights.ledger.known(KeyLastUse, key_arn=arn(1))
     assert known["used_at"] == USED
     nights.asked(range(3), days_ago(2))
-    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), every_days=1)
+    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
     assert nights.ledger.known(KeyLastUseGap) == []
     assert len(nights.ledger.rows(KeyLastUse, key_arn=arn(1))) == 1
 

@@ -84,8 +84,8 @@ def test_a_problem_has_a_stable_form(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(file, {})
     expected = "a whole number from 1 to 20 (tries a call)"
-    assert caught.value.problems == [Problem(str(file), 2, 13, "crawl.attempts", '"21"', expected)]
-    assert str(caught.value) == f'{file}:2:13: crawl.attempts: found "21", expected {expected}'
+    assert caught.value.problems == [Problem(str(file), 2, 13, "crawl.max_attempts", '"21"', expected)]
+    assert str(caught.value) == f'{file}:2:13: crawl.max_attempts: found "21", expected {expected}'
     assert caught.value.message == str(caught.value)
 
 
@@ -174,9 +174,9 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("organization: {source: list, accounts: [012345678901, {id: 012345678901}]}", "each account once"),
         ("organization: {include: {ous: [r-abcd]}, exclude: {ous: [r-abcd]}}", "each OU included or excluded"),
         ("regions: {include: [eu-west-1], exclude: [eu-west-1]}", "each region included or excluded"),
-        ("parties: [{name: v, accounts: []}]", "a list of at least one item"),
-        ("parties: [{accounts: [012345678901]}]", "a value; this setting has no default"),
-        ("parties: [&v {name: v, accounts: [012345678901]}, *v]", "each party once"),
+        ("known_external_parties: [{name: v, accounts: []}]", "a list of at least one item"),
+        ("known_external_parties: [{accounts: [012345678901]}]", "a value; this setting has no default"),
+        ("known_external_parties: [&v {name: v, accounts: [012345678901]}, *v]", "each party once"),
         (f"{MAIL}, username: u}}", "a password beside the user name"),
         (f"{MAIL}, password: hunter2}}", "a user name beside the password"),
         (f"{MAIL}, port: 65536}}", "from 1 to 65535"),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from models.types import UtcDateTime
 from sqlalchemy import Boolean, Column, Engine, Integer, LargeBinary, Table, Text, create_engine, insert, select, text
 
-from models.base import UtcDateTime
 from models.cli import db
 from models.store import crawl_lock
 from models.store import migrate_data as copying

@@ -80,7 +80,9 @@ def test_what_is_told_is_so(mart: Path, ends: tuple[int, int]) -> None:
         if arn in both and key not in {tag for other, tag, _ in new_tags if other == arn}
     }
     assert {
-        (event.key_arn, event.before) for event in events if event.event_type == "tag_removed" and not event.resource_arn
+        (event.key_arn, event.before)
+        for event in events
+        if event.event_type == "tag_removed" and not event.resource_arn
     } == removed
     moved = {name for name in aliases.keys() & new_aliases.keys() if aliases[name] != new_aliases[name]}
     assert len([event for event in events if event.event_type == "alias_moved"]) == len(moved)
@@ -88,7 +90,11 @@ def test_what_is_told_is_so(mart: Path, ends: tuple[int, int]) -> None:
     assert by_kind.get("policy_changed", set()) | by_kind.get("policy_opened", set()) == rewritten
     assert {event.key_arn for event in events if event.event_type.startswith("policy_") and event.details} == rewritten
     for event in events:
-        if event.event_type.startswith("grant_") or event.event_type in {"key_state", "deletion_scheduled", "rotation_changed"}:
+        if event.event_type.startswith("grant_") or event.event_type in {
+            "key_state",
+            "deletion_scheduled",
+            "rotation_changed",
+        }:
             assert event.details, event
 
 
