@@ -100,7 +100,7 @@ class Ledger:
         night, run = self.nights[-1], len(self.nights)
         night.changed = changed
         with self.engine.connect() as connection:
-            for one in (facet.table() for facet in FACETS):
+            for one in (model.table() for model in FACETS):
                 began, ended = (func.count().filter(edge == run) for edge in (one.c.valid_from, one.c.valid_to))
                 night.versions += sum(connection.execute(select(began, ended)).one())
             policies = connection.execute(select(func.count()).select_from(DOCUMENTS)).scalar_one()
@@ -119,8 +119,8 @@ class Snapshot:
         self._policies: set[bytes] = set()
         kept = MetaData()
         self._tables = {
-            facet: Table(facet.table().name, kept, *(_bare(facet.table().c[name]) for name in facet.value_columns()))
-            for facet in FACETS
+            model: Table(model.table().name, kept, *(_bare(model.table().c[name]) for name in model.value_columns()))
+            for model in FACETS
         }
         self._documents = Table(DOCUMENTS.name, kept, *(_bare(column) for column in DOCUMENTS.columns))
         kept.create_all(self.engine)
@@ -128,8 +128,8 @@ class Snapshot:
     def write(self, batch: Batch) -> None:
         """Add one scope in one transaction, by the engine's fastest way (executemany, COPY)."""
         filled = {
-            self._tables[facet]: [row[:-1] for row in stage_rows(facet, rows, self.engine.dialect.name)]
-            for facet, rows in batch.rows.items()
+            self._tables[model]: [row[:-1] for row in stage_rows(model, rows, self.engine.dialect.name)]
+            for model, rows in batch.rows.items()
         }
         filled[self._documents] = [
             (digest, one.canonical, one.received)

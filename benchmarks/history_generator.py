@@ -176,9 +176,9 @@ class Year:
 
     def _end(self, database: sqlite3.Connection, table: YearTable) -> int:
         before = _version(self.nights - EVERY) if self.nights > EVERY + 1 else 0
-        columns = [table.columns[name].format(i="r.i", c="r.c", v=before) for name in table.natural]
-        same = " AND ".join(f'"{table.name}"."{name}" = o."{name}"' for name in table.natural)
-        listed = ", ".join(f'{text} AS "{name}"' for text, name in zip(columns, table.natural, strict=True))
+        columns = [table.columns[name].format(i="r.i", c="r.c", v=before) for name in table.natural_key]
+        same = " AND ".join(f'"{table.name}"."{name}" = o."{name}"' for name in table.natural_key)
+        listed = ", ".join(f'{text} AS "{name}"' for text, name in zip(columns, table.natural_key, strict=True))
         database.execute(f"CREATE TEMP TABLE ending AS SELECT {listed} FROM {self._rows(table, self.nights)} AS r")
         found = database.execute(
             f'UPDATE "{table.name}" SET valid_to = {self.nights} WHERE version_id IN (SELECT "{table.name}".version_id '

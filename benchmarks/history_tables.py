@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.tables import facets
+from models.tables import versioned_tables
 
 SHARED = 50
 """Keys with the same policy text."""
@@ -52,9 +52,9 @@ class YearTable:
     """Rows that change together."""
 
     @property
-    def natural(self) -> tuple[str, ...]:
+    def natural_key(self) -> tuple[str, ...]:
         """The columns that identify a row."""
-        return facets()[self.name].natural
+        return versioned_tables()[self.name].natural_key
 
 
 TABLES = (

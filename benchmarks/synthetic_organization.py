@@ -7,13 +7,14 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
-from models.base import Facet, content_hash
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.store.scd2_merge import Batch
 from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, PolicyDocument, Tag
+from models.versioned import VersionedTable
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-FACETS: tuple[type[Facet], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)
+FACETS: tuple[type[VersionedTable], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)
 SCOPE = 1000
 """Keys of one account in one region."""
 GRANTS = (43, 53, 59, 61)
@@ -40,7 +41,7 @@ class Estate:
         """What a crawl of one scope finds in a night (the first is 1)."""
         batch = Batch()
         account, region = f"{111_000_000_000 + number // 2 * 7919}", ("eu-west-1", "us-east-1")[number % 2]
-        batch.complete(Key, account, region)
+        batch.mark_complete(Key, account, region)
         for key in range(number * SCOPE, min((number + 1) * SCOPE, self.keys)):
             self._key(batch, key, night, account, region)
         return batch
@@ -111,10 +112,10 @@ class Estate:
                 constraints='{"EncryptionContextSubset":{"aws:ebs:id":"vol-%017x"}}' % (key * len(GRANTS) + number),
                 created_at=START + dt.timedelta(days=made),
             )
-        batch.complete(KeyGrant, arn)
+        batch.mark_complete(KeyGrant, arn)
         for tag, salt in TAGS.items():
             batch.add(Tag, resource_arn=arn, tag_key=tag, tag_value=f"team-{key % 311}-{version(salt)}")
-        batch.complete(Tag, arn)
+        batch.mark_complete(Tag, arn)
 
 
 @lru_cache(maxsize=64)

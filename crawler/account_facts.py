@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from crawler.discovery import FoundAccount, FoundRegion, Organization
 from crawler.gaps import gap_row
 from crawler.writer import ORGANIZATION
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.store.scd2_merge import Batch, open_rows
 from models.tables.keys import Tag
 from models.tables.organization import Account, AccountRegion
@@ -38,7 +38,7 @@ def account_batch(engine: Engine, found: Organization, home: str) -> Accounts:
         batch.add(Account, **{**values, "state": "LEFT", "selection": "left"})
     for operation, subject, error in found.gaps:
         batch.add(Gap, **gap_row(home, ORGANIZATION, operation, subject, error))
-    batch.complete(Gap, home, ORGANIZATION)
+    batch.mark_complete(Gap, home, ORGANIZATION)
     return Accounts(batch, len(found.gaps), left)
 
 
@@ -48,7 +48,7 @@ def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) 
         batch.add(
             AccountRegion, account_id=account_id, region=region.region, status=region.status, selection=region.selection
         )
-    batch.complete(AccountRegion, account_id)
+    batch.mark_complete(AccountRegion, account_id)
 
 
 def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) -> None:
@@ -70,10 +70,10 @@ def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) 
     if account.tags is not None and account.arn:
         for key, value in account.tags.items():
             batch.add(Tag, resource_arn=account.arn, tag_key=key, tag_value=value)
-        batch.complete(Tag, account.arn)
+        batch.mark_complete(Tag, account.arn)
 
 
 def _known(engine: Engine) -> dict[str, dict[str, Any]]:
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         rows = connection.execute(open_rows(Account)).mappings()
         return {row["account_id"]: dict(row) for row in rows}

@@ -79,7 +79,7 @@ async def collect(
         collected.quiet = True
     else:
         await _region(work, wanted)
-    collected.batch.complete(Gap, scope.account_id, scope.region)
+    collected.batch.mark_complete(Gap, scope.account_id, scope.region)
     return collected
 
 

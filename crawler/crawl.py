@@ -29,7 +29,7 @@ from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Pack
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
-from models.store.engine import connect, explained, upgrade
+from models.store.engine import connect, translate_errors, upgrade
 from models.store.scd2_merge import Batch
 from models.tables.runs import Cause, Gap, Outcome, RunStatus
 
@@ -88,7 +88,7 @@ def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) 
     with collecting_garbage_less(), crawling.saver, progress:
         _run(crawling)
     crawling.saver.check()
-    with explained(engine):
+    with translate_errors(engine):
         link(engine, run_id)
         with engine.begin() as connection:
             totals = writer.finish(connection, run_id, other_calls=crawling.other_calls)
@@ -193,7 +193,7 @@ class _Crawl:
     ) -> None:
         started = dt.datetime.now(dt.UTC)
         whole = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
-        whole.batch.complete(Gap, account.account_id, WHOLE_ACCOUNT)
+        whole.batch.mark_complete(Gap, account.account_id, WHOLE_ACCOUNT)
         if self.loop.time() >= self.ends:
             whole.gap(WHOLE_ACCOUNT, EVERYTHING, "", self._no_time())
             await self._account_failed(whole, Cause.DEADLINE.text, started)
@@ -215,7 +215,7 @@ class _Crawl:
         for region in found:
             if region.selection != "crawled":
                 # What could not be learned there is not asked any more: the account's regions say so.
-                whole.batch.complete(Gap, account.account_id, region.region)
+                whole.batch.mark_complete(Gap, account.account_id, region.region)
         await self._put(None, whole.batch)
         names = [region.region for region in found if region.selection == "crawled"]
         if crew.regionless:
@@ -296,7 +296,7 @@ async def _identity(roles: Roles, region: str) -> Identity:
 
 def _close(engine: Engine, run_id: int, status: RunStatus, message: str) -> None:
     try:
-        with explained(engine), engine.begin() as connection:
+        with translate_errors(engine), engine.begin() as connection:
             writer.finish(connection, run_id, status, message)
     except UserError as error:
         log.warning("the end of run %s could not be recorded: %s", run_id, error.message)
@@ -304,7 +304,7 @@ def _close(engine: Engine, run_id: int, status: RunStatus, message: str) -> None
 
 def _release(engine: Engine, run_id: int) -> None:
     try:
-        with explained(engine):
+        with translate_errors(engine):
             crawl_lock.release(engine, run_id)
     except UserError as error:
         log.warning("the lock of run %s could not be released: %s", run_id, error.message)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from sqlalchemy import ColumnElement, Engine, exists, func, literal, select
 
 from crawler.spec import GLOBAL
-from models.base import Facet
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.tables.keys import Alias, CustomKeyStore, Key
 from models.tables.resources import Resource
 from models.tables.runs import Gap, Outcome, Run, ScopeRun
+from models.versioned import VersionedTable
 
-PLACES: Mapping[type[Facet], str] = {
+PLACES: Mapping[type[VersionedTable], str] = {
     Key: "region",
     Alias: "region",
     CustomKeyStore: "region",
@@ -59,11 +59,11 @@ def quiet_scopes(engine: Engine, days: int) -> dict[tuple[str, str], str]:
     query = select(found.account_id, found.region, found.run_id, run.started_at).join(
         Run.__table__, run.run_id == found.run_id
     )
-    for facet, place in PLACES.items():
-        query = query.where(~_known(facet, place, found.account_id, found.region))
+    for model, place in PLACES.items():
+        query = query.where(~_known(model, place, found.account_id, found.region))
     sentences: dict[int, str] = {}
     quiet: dict[tuple[str, str], str] = {}
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         for account_id, region, run_id, started_at in connection.execute(query):
             sentence = sentences.get(run_id)
             if sentence is None:
@@ -74,14 +74,14 @@ def quiet_scopes(engine: Engine, days: int) -> dict[tuple[str, str], str]:
 
 
 def _known(
-    facet: type[Facet], place: str, account_id: ColumnElement[str], region: ColumnElement[str]
+    model: type[VersionedTable], place: str, account_id: ColumnElement[str], region: ColumnElement[str]
 ) -> ColumnElement[bool]:
     """Whether the ledger knows a fact of this kind in a scope."""
-    column = facet.table().c
+    column = model.table().c
     known = select(literal(1)).where(
         column.account_id == account_id, column[place] == region, column.valid_to.is_(None)
     )
-    if facet is Alias:
+    if model is Alias:
         # An alias/aws/... of a service that was never used has no key.
         known = known.where(column.target_key_id.is_not(None))
     return exists(known)

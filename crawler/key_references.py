@@ -143,7 +143,7 @@ def link(engine: Engine, run_id: int) -> None:
         while batch := _resolved(itertools.islice(waiting, CHUNK)):
             with engine.begin() as writing:
                 merge(writing, run_id, batch)
-                crawl_lock.beat(writing, run_id)
+                crawl_lock.heartbeat(writing, run_id)
     with engine.begin() as writing:
         _close_unreferenced(writing, run_id)
 
@@ -177,7 +177,7 @@ def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | 
 
 
 def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Known]]:
-    reference, alias, key, metadata = (facet.table() for facet in (KeyReference, Alias, Key, KeyMetadata))
+    reference, alias, key, metadata = (model.table() for model in (KeyReference, Alias, Key, KeyMetadata))
     aws_alias = alias.alias("aws_alias")
     managed = exists(
         select(literal(1)).where(
@@ -245,6 +245,6 @@ def _listing_gaps(connection: Connection) -> set[tuple[str, str, str]]:
 def _close_unreferenced(connection: Connection, run_id: int) -> None:
     """A reference that a resource no longer makes uses no key any more."""
     usage, reference = KeyUsage.table(), KeyReference.table()
-    same = and_(*(usage.c[name] == reference.c[name] for name in KeyReference.natural))
+    same = and_(*(usage.c[name] == reference.c[name] for name in KeyReference.natural_key))
     gone = ~exists(select(literal(1)).where(same, reference.c.valid_to.is_(None)))
     connection.execute(update(usage).values(valid_to=run_id).where(usage.c.valid_to.is_(None), gone))

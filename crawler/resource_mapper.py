@@ -11,7 +11,7 @@ import jmespath
 
 from crawler.key_references import Reference, read, read_omitted
 from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Tag
@@ -77,7 +77,7 @@ def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch:
     if kind.tags:
         for tag in _search(kind.tags, item) or ():
             batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
-        batch.complete(Tag, arn)
+        batch.mark_complete(Tag, arn)
     return found
 
 
@@ -120,7 +120,7 @@ def _refer(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch:
     for path in kind.keys:
         for position, reference in enumerate(references_of(path, item, subject.values["place"])):
             _reference(subject.arn, path, position, reference, batch, _shown(path, item))
-    batch.complete(KeyReference, subject.arn)
+    batch.mark_complete(KeyReference, subject.arn)
 
 
 def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
@@ -190,14 +190,14 @@ def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | N
 
 
 def _tags_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(Tag, subject.arn)
+    batch.mark_complete(Tag, subject.arn)
 
 
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """State that a type's listing arrived whole."""
     listed_in = subject.scope.region
     for name in {kind.name, *kind.by_engine.values()}:
-        batch.complete(Resource, subject.scope.account_id, listed_in, name)
+        batch.mark_complete(Resource, subject.scope.account_id, listed_in, name)
 
 
 def _excluded(subject: Subject) -> str | None:

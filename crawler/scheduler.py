@@ -22,7 +22,7 @@ from crawler.process_pool import Processes
 from crawler.worker import Crew, Part, collect_garbage_less, crawl_part, unread
 from crawler.writer import Finished, Packed
 from models.errors import UserError
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.tables.runs import Cause, ScopeRun
 
 AT_ONCE = 256
@@ -121,7 +121,7 @@ class Schedule:
 def last_sizes(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:
     """Calls by account and region of the run before this one."""
     table = ScopeRun.__table__
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         before = connection.execute(select(func.max(table.c.run_id)).where(table.c.run_id < run_id)).scalar()
         rows = connection.execute(
             select(table.c.account_id, table.c.region, table.c.calls).where(table.c.run_id == before)

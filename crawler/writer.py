@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from models.errors import UserError
 from models.store import crawl_lock
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables.keys import KeyLastUseGap
 from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
@@ -113,7 +113,7 @@ def pack(finished: Finished) -> Packed:
 
 def start(engine: Engine, version: str) -> int:
     """Open a run and lock the database for it; refused while another crawl is alive."""
-    with explained(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": version}
         run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
         crawl_lock.acquire(connection, run_id)
@@ -122,7 +122,7 @@ def start(engine: Engine, version: str) -> int:
 
 def resume(engine: Engine) -> int:
     """Go on with the last run, which was interrupted or failed; :class:`NothingToResumeError` when it had ended."""
-    with explained(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         last = connection.execute(select(Run.run_id, Run.status).order_by(Run.run_id.desc()).limit(1)).first()
         if last is None:
             raise NothingToResumeError("there is no run to resume: start one with `kmsledger crawl`")
@@ -147,13 +147,13 @@ def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
     query = select(ScopeRun.account_id, ScopeRun.region).where(
         ScopeRun.run_id == run_id, ScopeRun.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
     )
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         return frozenset((account, region) for account, region in connection.execute(query))
 
 
 def describe(engine: Engine, run_id: int, **values: str | int | None) -> None:
     """Record what is known of a run: who crawls, which organization."""
-    with explained(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         connection.execute(update(Run).where(Run.run_id == run_id).values(values))
 
 
@@ -161,7 +161,7 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
     """Merge some scopes and write their coverage, within the caller's transaction."""
     batch = Batch()
     for one in finished:
-        batch.absorb(one.batch)
+        batch.extend(one.batch)
     merged = merge(connection, run_id, batch)
     table = ScopeRun.__table__
     covered = [one.coverage for one in finished if one.coverage is not None]
@@ -177,7 +177,7 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
     ]
     if rows:
         connection.execute(insert(ScopeRun), rows)
-    crawl_lock.beat(connection, run_id)
+    crawl_lock.heartbeat(connection, run_id)
     return merged
 
 
@@ -312,7 +312,7 @@ class Saver:
             return
         try:
             finished = [one.unpack() if isinstance(one, Packed) else one for one in together]
-            with explained(self._engine), self._engine.begin() as connection:
+            with translate_errors(self._engine), self._engine.begin() as connection:
                 self.merged += save(connection, self._run_id, finished)
             self._told([one.coverage for one in finished if one.coverage is not None])
             self.saved += len(together)

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from models.base import UtcDateTime
 from models.tables import Base
+from models.types import UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:

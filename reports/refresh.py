@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.settings import Settings
-from models.store.engine import connect, explained
+from models.store.engine import connect, translate_errors
 from reports.access.analysis.stage import assess
 from reports.mart.build import Building, MartInfo, building
 from reports.rules.finding_history import record
@@ -34,7 +34,7 @@ def keep_findings(mart: Building, settings: Settings) -> None:
     """Write what changed of problems and counts into the ledger's history, and take that over into the mart."""
     engine = connect(settings.database, must_exist=True)
     try:
-        with explained(engine), engine.begin() as connection:
+        with translate_errors(engine), engine.begin() as connection:
             record(mart.duck, connection, mart.as_of)
     finally:
         engine.dispose()

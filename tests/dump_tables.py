@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.runs import Run, ScopeRun
 
 BOOKKEEPING = {"version_id", "message"}
@@ -16,8 +16,8 @@ def rows(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
     """Every version of every fact with its interval, and what became of every scope."""
     found: dict[str, set[tuple[Any, ...]]] = {}
     with engine.connect() as connection:
-        for name, facet in facets().items():
-            table = facet.table()
+        for name, model in versioned_tables().items():
+            table = model.table()
             columns = [column for column in table.columns if column.name not in BOOKKEEPING]
             found[name] = {tuple(row) for row in connection.execute(select(*columns))}
         coverage = select(ScopeRun.run_id, ScopeRun.account_id, ScopeRun.region, ScopeRun.outcome, ScopeRun.gaps)

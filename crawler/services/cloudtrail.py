@@ -13,7 +13,7 @@ from typing import Any
 from crawler.resource_mapper import listed, listing_complete
 from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATUS, TRAIL
 from crawler.spec import Scope, Step, Subject
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
 
@@ -52,8 +52,8 @@ def _trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
 
 def _complete(subject: Subject, batch: Batch) -> None:
     scope = subject.scope
-    batch.complete(Trail, scope.account_id, scope.region)
-    batch.complete(TrailShadow, scope.account_id, scope.region)
+    batch.mark_complete(Trail, scope.account_id, scope.region)
+    batch.mark_complete(TrailShadow, scope.account_id, scope.region)
     batch.add(TrailListing, account_id=scope.account_id, region=scope.region)
     listing_complete(TRAIL, subject, batch)
 
@@ -83,4 +83,4 @@ TRAILS = Step(
 
 def not_asked(scope: Scope, batch: Batch) -> None:
     """The configuration leaves trails out: what was read of them before is only what was last known."""
-    batch.complete(TrailListing, scope.account_id, scope.region)
+    batch.mark_complete(TrailListing, scope.account_id, scope.region)

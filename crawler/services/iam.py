@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import orjson
 
 from crawler.spec import Operation, Paging, Scope, Step, Subject
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import (
     AWS_ACCOUNT,
@@ -53,7 +53,7 @@ def _page(subject: Subject, page: Item, batch: Batch) -> None:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 problem = problem or error
             else:
-                batch.absorb(learned)
+                batch.extend(learned)
     if problem is not None:
         raise problem
 
@@ -102,7 +102,7 @@ def _principal(scope: Scope, item: Item, batch: Batch, kind: str, trust: bytes |
     )
     for tag in item.get("Tags") or ():
         batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
-    batch.complete(Tag, arn)
+    batch.mark_complete(Tag, arn)
 
 
 def _policies(scope: Scope, item: Item, batch: Batch, inline: Any) -> None:
@@ -171,8 +171,8 @@ def without_external_ids(trust: str) -> str:
 
 def _complete(subject: Subject, batch: Batch) -> None:
     account_id = subject.scope.account_id
-    for facet in (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy):
-        batch.complete(facet, account_id)
+    for model in (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy):
+        batch.mark_complete(model, account_id)
     batch.add(IamListing, account_id=account_id)
 
 
@@ -181,4 +181,4 @@ IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _page, _complete)
 
 def not_asked(scope: Scope, batch: Batch) -> None:
     """The configuration leaves IAM out: what was read of it before is only what was last known."""
-    batch.complete(IamListing, scope.account_id)
+    batch.mark_complete(IamListing, scope.account_id)

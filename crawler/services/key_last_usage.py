@@ -25,8 +25,8 @@ from crawler.aws.errors import AwsError
 from crawler.spec import Operation, Scope, Subject
 from crawler.writer import Coverage
 from models.settings.crawl import LastUseSettings
-from models.store.engine import explained
-from models.store.last_use_queue import Asked, Due, asked_in, due
+from models.store.engine import translate_errors
+from models.store.last_use_queue import DueKey, LastUsePoll, count_polled, next_due
 from models.store.scd2_merge import Batch
 from models.tables.keys import KeyLastUse, KeyLastUseGap
 from models.tables.runs import Cause
@@ -164,14 +164,16 @@ class LastUse:
         """Ask the keys of one account and region that are due, as many as a night allows."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.every_days) + DRIFT
         account_id, region = scope.account_id, scope.region
-        asked = partial(asked_in, run_id=self._run_id, account_id=account_id, region=region)
+        asked = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
         left = self._settings.per_night - await self._read(asked)
-        last: Due | None = None
+        last: DueKey | None = None
         learned = _Slice(_now())
         try:
             while left > 0:
                 limit = min(PORTION, left)
-                following = partial(due, account_id=account_id, region=region, before=before, after=last, limit=limit)
+                following = partial(
+                    next_due, account_id=account_id, region=region, before=before, after=last, limit=limit
+                )
                 keys = await self._read(following)
                 for key in keys:
                     goes_on = await self._ask(scope, key.key_arn, learned.batch)
@@ -196,7 +198,7 @@ class LastUse:
             await access.credentials()
         except AwsError as error:
             return self._refuse(key_arn, error, batch)
-        asked = Asked(key_arn, scope.account_id, scope.region, dt.datetime.now(dt.UTC))
+        asked = LastUsePoll(key_arn, scope.account_id, scope.region, dt.datetime.now(dt.UTC))
         subject = Subject(scope, scope.region, key_arn, {"key_arn": key_arn})
         try:
             answer = await self._door.call(
@@ -207,11 +209,11 @@ class LastUse:
             if error.cause is Cause.THROTTLED or error.cause in OF_THE_SCOPE:
                 return self._refuse(key_arn, error, batch)
             self._refuse(key_arn, error, batch)
-            batch.asked.append(asked)
+            batch.last_use_polls.append(asked)
             return error.code in OF_THE_KEY or error.cause not in OF_THE_NIGHT
         batch.add(KeyLastUse, key_arn=key_arn, **row)
-        batch.complete(KeyLastUseGap, key_arn)
-        batch.asked.append(asked)
+        batch.mark_complete(KeyLastUseGap, key_arn)
+        batch.last_use_polls.append(asked)
         self.answered += 1
         return True
 
@@ -233,7 +235,7 @@ class LastUse:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._queried, query)
 
     def _queried(self, query: Callable[[Connection], T]) -> T:
-        with explained(self._engine), self._engine.connect() as connection:
+        with translate_errors(self._engine), self._engine.connect() as connection:
             return query(connection)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crawler.spec import Operation, Paging, Step, Subject
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.keys import (
     Alias,
@@ -80,7 +80,7 @@ def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
 
 
 def _aliases_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(Alias, subject.scope.account_id, subject.scope.region)
+    batch.mark_complete(Alias, subject.scope.account_id, subject.scope.region)
 
 
 def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
@@ -101,7 +101,7 @@ def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
 
 
 def _keys_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(Key, subject.scope.account_id, subject.scope.region)
+    batch.mark_complete(Key, subject.scope.account_id, subject.scope.region)
 
 
 def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
@@ -177,7 +177,7 @@ def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
 
 
 def _grants_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(KeyGrant, subject.arn)
+    batch.mark_complete(KeyGrant, subject.arn)
 
 
 def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
@@ -186,7 +186,7 @@ def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | N
 
 
 def _tags_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(Tag, subject.arn)
+    batch.mark_complete(Tag, subject.arn)
 
 
 def _rotation_applies(subject: Subject) -> str | None:
@@ -243,7 +243,7 @@ def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> 
 
 
 def _rotation_events_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(KeyRotationEvent, subject.arn)
+    batch.mark_complete(KeyRotationEvent, subject.arn)
 
 
 def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
@@ -264,7 +264,7 @@ def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
 
 
 def _stores_complete(subject: Subject, batch: Batch) -> None:
-    batch.complete(CustomKeyStore, subject.scope.account_id, subject.scope.region)
+    batch.mark_complete(CustomKeyStore, subject.scope.account_id, subject.scope.region)
 
 
 ALIASES = Step(LIST_ALIASES, _alias, _aliases_complete)

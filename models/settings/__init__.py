@@ -37,11 +37,11 @@ from models.settings.types import (
     Text,
     Unset,
     Url,
+    invalid,
     masked_url,
-    objection,
     seconds,
+    validation_error,
     whole,
-    wrong,
 )
 from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Place, Problem, Source, key_text, quoted, read
@@ -105,7 +105,7 @@ class AwsSettings(Group):
         """Yield variants of AWS endpoints asked for together with an endpoint of one's own: AWS's rules refuse both."""
         for variant in ("use_fips", "use_dualstack"):
             if data.get("endpoint_url") and data.get(variant) in (True, "true"):
-                yield objection((variant,), "false, since endpoint_url is set")
+                yield validation_error((variant,), "false, since endpoint_url is set")
 
 
 class AccountEntry(Group):
@@ -149,24 +149,26 @@ class OrganizationSettings(Group):
         include, exclude = data.get("include"), data.get("exclude")
         for kind, what in (("accounts", "account"), ("ous", "OU"), ("names", "name pattern")):
             for index in _overlap(_items(include, kind), _items(exclude, kind)):
-                yield objection(("exclude", kind, index), f"each {what} included or excluded, not both")
+                yield validation_error(("exclude", kind, index), f"each {what} included or excluded, not both")
         accounts = _items(data, "accounts")
         listed = data.get("source", "organizations") == "list"
         if listed and not accounts:
-            yield objection(("accounts",) if "accounts" in data else ("source",), "accounts, since source is list")
+            yield validation_error(
+                ("accounts",) if "accounts" in data else ("source",), "accounts, since source is list"
+            )
         if not listed and accounts and data.get("source", "organizations") == "organizations":
-            yield objection(("accounts",), 'no accounts, since source is organizations (or "source: list")')
+            yield validation_error(("accounts",), 'no accounts, since source is organizations (or "source: list")')
         if listed:
             for side, part in (("include", include), ("exclude", exclude)):
                 for kind in ("ous", "tags"):
                     if _get(part, kind):
-                        yield objection(
+                        yield validation_error(
                             (side, kind), f"no {kind}, since source is list and only Organizations has them"
                         )
         ids = [_get(account, "id") or account for account in accounts]
         for index, account in enumerate(ids):
             if isinstance(account, str) and account in ids[:index]:
-                yield objection(("accounts", index), "each account once")
+                yield validation_error(("accounts", index), "each account once")
 
 
 class RegionSettings(Group):
@@ -180,17 +182,17 @@ class RegionSettings(Group):
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield regions on both sides."""
         for index in _overlap(_items(data, "include"), _items(data, "exclude")):
-            yield objection(("exclude", index), "each region included or excluded, not both")
+            yield validation_error(("exclude", index), "each region included or excluded, not both")
 
 
 def _session_tags(value: Any) -> Any:
     if isinstance(value, Mapping):
         if len(value) > 50:
-            raise wrong("at most 50 session tags")
+            raise invalid("at most 50 session tags")
         if any(len(key) > 128 or key.lower().startswith("aws:") for key in value if isinstance(key, str)):
-            raise wrong("tag keys of at most 128 characters that do not begin with aws:")
+            raise invalid("tag keys of at most 128 characters that do not begin with aws:")
         if any(len(text) > 256 for text in value.values() if isinstance(text, str)):
-            raise wrong("tag values of at most 256 characters")
+            raise invalid("tag values of at most 256 characters")
     return value
 
 
@@ -216,7 +218,7 @@ class PartySettings(Group):
 def _subject(value: Any) -> Any:
     expected = "a text on one line whose only placeholders are {status} and {date}"
     if not isinstance(value, str) or not value or any(character in value for character in "\n\r\0"):
-        raise wrong(expected)
+        raise invalid(expected)
     try:
         plain = all(
             name is None or (name in {"status", "date"} and not form and not conversion)
@@ -225,7 +227,7 @@ def _subject(value: Any) -> Any:
     except ValueError:
         plain = False
     if not plain:
-        raise wrong(expected)
+        raise invalid(expected)
     return value
 
 
@@ -248,13 +250,13 @@ class MailSettings(Group):
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield one half of a login, and recipients that would get the mail twice."""
         if data.get("username") and not data.get("password"):
-            yield objection(("username",), "a password beside the user name")
+            yield validation_error(("username",), "a password beside the user name")
         if data.get("password") and not data.get("username"):
-            yield objection(("password",), "a user name beside the password")
+            yield validation_error(("password",), "a user name beside the password")
         recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
         for index, recipient in enumerate(recipients):
             if isinstance(recipient, str) and recipient in recipients[:index]:
-                yield objection(("recipients", index), "each recipient once")
+                yield validation_error(("recipients", index), "each recipient once")
 
 
 class LogSettings(Group):
@@ -287,7 +289,7 @@ class Settings(Group):
         names = [_get(party, "name") for party in _items(data, "parties")]
         for index, name in enumerate(names):
             if isinstance(name, str) and name in names[:index]:
-                yield objection(("parties", index, "name"), "each party once")
+                yield validation_error(("parties", index, "name"), "each party once")
 
     def with_executor(self, executor: str) -> "Settings":
         """These settings with another, valid crawl.executor."""
@@ -333,14 +335,14 @@ def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
         try:
             settings = Settings.model_validate(source.values, context={"base": base})
         except ValidationError as error:
-            problems += problems_of(source, error)
+            problems += validation_problems(source, error)
         else:
             if not problems:
                 return settings
     raise SettingsError(problems)  # outside the except: the chained error would carry the values
 
 
-def problems_of(source: Source, error: ValidationError, at: KeyPath = ()) -> Iterator[Problem]:
+def validation_problems(source: Source, error: ValidationError, at: KeyPath = ()) -> Iterator[Problem]:
     """Yield what a validation found wrong in a file; the validated value stands at a key path of it."""
     for one in error.errors(include_url=False, include_input=False):
         problem = _problem(source, (*at, *one["loc"]), one["type"], _expected(one))
@@ -359,7 +361,7 @@ def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Pro
     path = location
     while path not in source.places:  # validators see deeper than the file: a bare account id has no key "id"
         path = path[:-1]
-    if any(path[:end] in source.blamed for end in range(len(path) + 1)):
+    if any(path[:end] in source.reported for end in range(len(path) + 1)):
         return None
     place = source.places[path]
     if kind == "missing":

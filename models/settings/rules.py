@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import InitErrorDetails
 
-from models.settings.types import AccountId, AnyText, FilePath, Group, Text, Unset, matching, objection
+from models.settings.types import AccountId, AnyText, FilePath, Group, Text, Unset, matching, validation_error
 
 OuPath = Annotated[str, matching(r"/|(/[^/]+)+", "the path of an organizational unit, such as /Prod/Payments")]
 Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
@@ -41,8 +41,8 @@ class OwnerSettings(Group):
         """Yield entries that go by nothing or by several things, and an owner that is missing or beside a tag."""
         given = [name for name in ("tag", "account", "ou") if data.get(name)]
         if len(given) != 1:
-            yield objection(tuple(given[1:2]), "one of tag, account and ou in each entry")
+            yield validation_error(tuple(given[1:2]), "one of tag, account and ou in each entry")
         elif given == ["tag"] and data.get("owner"):
-            yield objection(("owner",), "no owner beside a tag, whose value it is")
+            yield validation_error(("owner",), "no owner beside a tag, whose value it is")
         elif given != ["tag"] and not data.get("owner"):
-            yield objection((given[0],), f"an owner beside {given[0]}")
+            yield validation_error((given[0],), f"an owner beside {given[0]}")

@@ -30,7 +30,7 @@ _REGION = re.compile(r"[a-z]{2}(?:sc)?(?:-[a-z]+)+-\d")
 _PARTITION = r"(?:aws|aws-cn|aws-us-gov|aws-eusc|aws-iso(?:-[a-z])?)"
 
 
-def wrong(expected: str) -> PydanticCustomError:
+def invalid(expected: str) -> PydanticCustomError:
     """The error of a value that is not what was `expected`; the value itself is never part of it."""
     return PydanticCustomError("setting", "expected {expected}", {"expected": expected})
 
@@ -40,9 +40,9 @@ def unknown_key(expected: str) -> PydanticCustomError:
     return PydanticCustomError("unknown_key", "unknown key, expected {expected}", {"expected": expected})
 
 
-def objection(location: tuple[str | int, ...], expected: str) -> InitErrorDetails:
+def validation_error(location: tuple[str | int, ...], expected: str) -> InitErrorDetails:
     """One error at a place below the group that raises it."""
-    return InitErrorDetails(type=wrong(expected), loc=location, input=None)
+    return InitErrorDetails(type=invalid(expected), loc=location, input=None)
 
 
 class Group(BaseModel):
@@ -65,7 +65,7 @@ class Group(BaseModel):
         if data is None:
             data = {}  # the name of a group above lines that are all comments
         if not isinstance(data, Mapping):
-            raise wrong("a mapping (key: value)")
+            raise invalid("a mapping (key: value)")
         errors = [
             InitErrorDetails(type=_unknown(cls, key), loc=(key,), input=None)
             for key in data
@@ -90,24 +90,24 @@ def _unknown(group: type[Group], key: str) -> PydanticCustomError:
 
 def _again(details: ErrorDetails) -> InitErrorDetails:
     context = details.get("ctx", {})
-    own = {"setting": wrong, "unknown_key": unknown_key}.get(details["type"])
+    own = {"setting": invalid, "unknown_key": unknown_key}.get(details["type"])
     kind = own(context["expected"]) if own else details["type"]
     return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"], ctx=context)
 
 
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise wrong("a text")
+        raise invalid("a text")
     if not value:
-        raise wrong("a text that is not empty")
+        raise invalid("a text that is not empty")
     if any(character in value for character in "\n\r\0"):
-        raise wrong("a text on one line")
+        raise invalid("a text on one line")
     return value
 
 
 def _any_text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise wrong('a text (quote it if the word null is meant, "" for an empty one)')
+        raise invalid('a text (quote it if the word null is meant, "" for an empty one)')
     return value
 
 
@@ -119,7 +119,7 @@ def _flag(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if value not in {"true", "false"}:
-        raise wrong("a switch: write true or false")
+        raise invalid("a switch: write true or false")
     return value == "true"
 
 
@@ -129,7 +129,7 @@ def whole(low: int, high: int, unit: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else value
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
-            raise wrong(f"a whole number from {low} to {high} ({unit})")
+            raise invalid(f"a whole number from {low} to {high} ({unit})")
         return number
 
     return BeforeValidator(check)
@@ -141,7 +141,7 @@ def seconds(high: float) -> BeforeValidator:
     def check(value: Any) -> Any:
         number = float(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", value) else value
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 < number <= high:
-            raise wrong(f"a number of seconds above 0 and up to {high:g}")
+            raise invalid(f"a number of seconds above 0 and up to {high:g}")
         return float(number)
 
     return BeforeValidator(check)
@@ -156,7 +156,7 @@ def matching(pattern: str, expected: str, hint: Callable[[str], str | None] = la
         if isinstance(text, str) and compiled.fullmatch(text):
             return value
         advice = hint(text) if isinstance(text, str) else None
-        raise wrong(f"{expected}: {advice}" if advice else expected)
+        raise invalid(f"{expected}: {advice}" if advice else expected)
 
     return BeforeValidator(check)
 
@@ -181,7 +181,7 @@ def _address_hint(value: str) -> str | None:
 
 def _region(value: Any) -> Any:
     if not isinstance(value, str):
-        raise wrong("a region such as eu-west-1")
+        raise invalid("a region such as eu-west-1")
     looks = _REGION.fullmatch(value) is not None
     if looks and (value in KNOWN_REGIONS or _REGION_WORDS.issuperset(value.split("-")[1:-1])):
         return value
@@ -189,23 +189,23 @@ def _region(value: Any) -> Any:
     near = get_close_matches(spelled, KNOWN_REGIONS, n=4, cutoff=0.8)
     if near:
         swapped = [region for region in near if sorted(region) == sorted(spelled)]  # esat is east, though as near west
-        raise wrong(f'a region; did you mean "{(swapped or near)[0]}"?')
+        raise invalid(f'a region; did you mean "{(swapped or near)[0]}"?')
     if not looks:
-        raise wrong("a region such as eu-west-1")
+        raise invalid("a region such as eu-west-1")
     return value
 
 
 def _url(value: Any) -> Any:
     expected = "a URL such as https://host:port, without user name and password"
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s@]+", value):
-        raise wrong(expected)
+        raise invalid(expected)
     try:
         parts = urlsplit(value)
         usable = parts.hostname is not None and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise wrong(expected)
+        raise invalid(expected)
     return value
 
 
@@ -213,9 +213,9 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Path):
         value = str(value)
     if not isinstance(value, str) or not value or "\0" in value:
-        raise wrong("a path")
+        raise invalid("a path")
     if value == "~" or value.startswith("~/"):
-        raise wrong("a path without ~: write ${HOME} instead")
+        raise invalid("a path without ~: write ${HOME} instead")
     return Path(resolved(value, info))
 
 
@@ -228,20 +228,20 @@ def resolved(path: str, info: ValidationInfo) -> str:
 def _database(value: Any, info: ValidationInfo) -> Any:
     forms = "sqlite:///FILE (relative to this file, sqlite:////FILE absolute) or postgresql://USER@HOST/DATABASE"
     if not isinstance(value, str):
-        raise wrong(forms)
+        raise invalid(forms)
     if value.startswith("postgresql://"):
         try:
             usable = urlsplit(value).port != 0 and not re.search(r"\s", value) and len(value) > len("postgresql://")
         except ValueError:
             usable = False
         if not usable:
-            raise wrong(f"{forms}: percent-encode special characters in user name and password")
+            raise invalid(f"{forms}: percent-encode special characters in user name and password")
         return value
     match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value)
     if match is None:
-        raise wrong(forms)
+        raise invalid(forms)
     if match[1] == ":memory:":
-        raise wrong(f"{forms}: a database in memory would not outlive the run")
+        raise invalid(f"{forms}: a database in memory would not outlive the run")
     return f"sqlite:///{resolved(match[1], info)}"
 
 

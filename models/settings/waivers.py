@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError
 
-from models.settings import SettingsError, problems_of
-from models.settings.types import AccountId, Flag, Group, Text, Unset, matching, wrong
+from models.settings import SettingsError, validation_problems
+from models.settings.types import AccountId, Flag, Group, Text, Unset, invalid, matching
 from models.settings.yaml_loader import Problem, quoted, read
 
 
@@ -23,8 +23,8 @@ def _date(value: Any) -> Any:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
             return dt.date.fromisoformat(value)
     except ValueError as error:
-        raise wrong("a date that exists, written 2027-03-31") from error
-    raise wrong("a date, written 2027-03-31")
+        raise invalid("a date that exists, written 2027-03-31") from error
+    raise invalid("a date, written 2027-03-31")
 
 
 WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters, digits, dots, - and _")]
@@ -71,7 +71,7 @@ def read_waivers(files: Iterable[Path]) -> list[Placed]:
             try:
                 waiver = Waiver.model_validate(value)
             except ValidationError as error:
-                problems += problems_of(source, error, (index,))
+                problems += validation_problems(source, error, (index,))
                 continue
             place = source.places[(index,)]
             one = Placed(waiver, source.file, place.line, place.column)

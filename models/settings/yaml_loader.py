@@ -64,7 +64,7 @@ class Source:
     places: dict[KeyPath, Place] = field(default_factory=dict)
     keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    blamed: set[KeyPath] = field(default_factory=set)  # values already reported: not judged a second time
+    reported: set[KeyPath] = field(default_factory=set)  # values already reported: not judged a second time
 
 
 def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
@@ -83,13 +83,13 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
         kind = "a mapping" if isinstance(root, yaml.MappingNode) else kind
         kind = "no settings" if _is_null(root) else kind
         expected = "a list at the top (- key: value)" if listed else "a mapping of settings at the top (key: value)"
-        _blame(source, (), root, kind, expected)
+        _add_problem(source, (), root, kind, expected)
         return source
     try:
         source.values = _Walk(source, env).value(root, ())
     except _TooManyRepeatsError as error:
         expected = f"at most {_MAX_REPEATS} repeated values: write the lists out or repeat less"
-        _blame(source, (), error.node, "aliases that repeat too many values", expected)
+        _add_problem(source, (), error.node, "aliases that repeat too many values", expected)
     return source
 
 
@@ -183,8 +183,8 @@ def _position(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _blame(source: Source, path: KeyPath, node: yaml.Node, found: str, expected: str) -> None:
-    source.blamed.add(path)
+def _add_problem(source: Source, path: KeyPath, node: yaml.Node, found: str, expected: str) -> None:
+    source.reported.add(path)
     source.problems.append(Problem(source.file, *_position(node), key_text(path), found, expected))
 
 
@@ -212,7 +212,7 @@ class _Walk:
             return None if null else self._filled(node, path)
         if len(path) >= _MAX_DEPTH:
             expected = f"at most {_MAX_DEPTH} levels"
-            _blame(self.source, path[:3], node, "values nested too deeply, or an alias inside itself", expected)
+            _add_problem(self.source, path[:3], node, "values nested too deeply, or an alias inside itself", expected)
             return None
         if isinstance(node, yaml.SequenceNode):
             self._place(node, path, "list")
@@ -231,7 +231,7 @@ class _Walk:
                 self.source.problems.append(problem)
                 continue
             if key_node.value == "<<" and not key_node.style:
-                _blame(self.source, (*path, "<<"), key_node, "a merge key", "the keys written out")
+                _add_problem(self.source, (*path, "<<"), key_node, "a merge key", "the keys written out")
                 continue
             inner = (*path, key_node.value)
             if key_node.value in values:
@@ -259,7 +259,9 @@ class _Walk:
 
     def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
         if node.tag != _PLAIN_TAG + plain:
-            _blame(self.source, path, node, "a value with a tag (!)", "a value without a tag; put quotes around a !")
+            _add_problem(
+                self.source, path, node, "a value with a tag (!)", "a value without a tag; put quotes around a !"
+            )
 
     def _filled(self, node: yaml.ScalarNode, path: KeyPath) -> str:
         """Fill in `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign, and so is one that starts neither."""
@@ -268,14 +270,16 @@ class _Walk:
             if reference["escaped"]:
                 return "$"
             if reference["broken"]:
-                _blame(self.source, path, node, "${ without a name", "${NAME}, ${NAME:-default}, or $$ for a dollar")
+                _add_problem(
+                    self.source, path, node, "${ without a name", "${NAME}, ${NAME:-default}, or $$ for a dollar"
+                )
                 return reference.group()
             value = self.env.get(reference["name"])
             if reference["default"] is not None:
                 return value or reference["default"]
             if value is None:
                 expected = f"{reference['name']} in the environment, or ${{{reference['name']}:-default}}"
-                _blame(self.source, path, node, f"no environment variable {reference['name']}", expected)
+                _add_problem(self.source, path, node, f"no environment variable {reference['name']}", expected)
                 return reference.group()
             return value
 

@@ -59,7 +59,7 @@ def acquire(connection: Connection, run_id: int) -> None:
     )
 
 
-def beat(connection: Connection, run_id: int) -> None:
+def heartbeat(connection: Connection, run_id: int) -> None:
     """A sign of life; refused when the lock was lost, so that what this transaction wrote is not committed."""
     alive = update(CrawlLock).where(CrawlLock.run_id == run_id).values(heartbeat=dt.datetime.now(dt.UTC))
     if connection.execute(alive).rowcount == 0:

@@ -80,7 +80,7 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
 
 
 @contextmanager
-def explained(engine: Engine) -> Iterator[None]:
+def translate_errors(engine: Engine) -> Iterator[None]:
     """Turn what the database refuses into one sentence with the cause and the fix."""
     try:
         yield
@@ -90,7 +90,7 @@ def explained(engine: Engine) -> Iterator[None]:
 
 def upgrade(engine: Engine) -> None:
     """Bring the database to the program's schema; an empty one is created, a newer one refused."""
-    with explained(engine):
+    with translate_errors(engine):
         with engine.connect() as connection:
             if current(connection) == head():
                 return
@@ -110,7 +110,7 @@ def upgrade(engine: Engine) -> None:
 
 def check(engine: Engine) -> None:
     """Refuse a database whose schema is not the program's, saying what to do."""
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         revision = current(connection)
         _refuse_newer(connection, revision)
         if revision is None:

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from models.base import Base, Facet
 from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
+from models.versioned import Base, VersionedTable
 
 _ASKED = Base.metadata.tables[KeyLastUseAsked.__tablename__]
 _AT_A_TIME = 150
@@ -19,7 +19,7 @@ _AT_A_TIME = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LastUsePoll:
     """A key was asked for its last use at this time (aware); it was answered or refused."""
 
     key_arn: str
@@ -29,14 +29,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueKey:
     """A key to ask; ``asked_at`` is when it was last asked, ``None`` if it never was."""
 
     key_arn: str
     asked_at: dt.datetime | None
 
 
-def remember_asked(connection: Connection, run_id: int, rows: Iterable[Asked]) -> None:
+def record_polls(connection: Connection, run_id: int, rows: Iterable[LastUsePoll]) -> None:
     """Keep for each key when it was last asked, within the caller's transaction."""
     values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.asked_at, run_id) for row in rows}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -48,20 +48,20 @@ def remember_asked(connection: Connection, run_id: int, rows: Iterable[Asked]) -
         connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
 
 
-def asked_in(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
+def count_polled(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
     """How many keys of an account and region this run has asked so far."""
     here = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
     return connection.execute(select(func.count()).select_from(_ASKED).where(here)).scalar_one()
 
 
-def due(
-    connection: Connection, *, account_id: str, region: str, before: dt.datetime, after: Due | None, limit: int
-) -> Sequence[Due]:
+def next_due(
+    connection: Connection, *, account_id: str, region: str, before: dt.datetime, after: DueKey | None, limit: int
+) -> Sequence[DueKey]:
     """The customer managed keys of an account and region to ask next, and those of which it is not known who manages them.
 
     Never asked ones come first, then those asked longest ago, as far as that was ``before``; ``after`` goes on behind a key.
     """
-    found: list[Due] = []
+    found: list[DueKey] = []
     if after is None or after.asked_at is None:
         never = _keys(account_id, region).where(_ASKED.c.asked_at.is_(None))
         if after is not None:
@@ -80,8 +80,8 @@ def _key() -> Any:
     return _table(Key)
 
 
-def _table(facet: type[Facet]) -> Any:
-    return facet.table()
+def _table(model: type[VersionedTable]) -> Any:
+    return model.table()
 
 
 def _keys(account_id: str, region: str) -> Select[Any]:
@@ -101,5 +101,5 @@ def _keys(account_id: str, region: str) -> Select[Any]:
     )
 
 
-def _read(connection: Connection, query: Select[Any], limit: int) -> list[Due]:
-    return [Due(key_arn, asked_at) for key_arn, asked_at in connection.execute(query.limit(limit))]
+def _read(connection: Connection, query: Select[Any], limit: int) -> list[DueKey]:
+    return [DueKey(key_arn, asked_at) for key_arn, asked_at in connection.execute(query.limit(limit))]

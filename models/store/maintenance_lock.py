@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, func, select
 
 from models.store import crawl_lock
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.tables.runs import Run
 
-BEAT_EVERY = 60.0
+HEARTBEAT_INTERVAL = 60.0
 """Seconds between signs of life; a crawl on another machine takes us for dead after ``lock.STALE_AFTER``."""
 
 
-class Upkeep:
+class MaintenanceLock:
     """The lock that is held."""
 
     def __init__(self, engine: Engine, run_id: int | None) -> None:
@@ -25,31 +25,31 @@ class Upkeep:
         self._beaten = time.monotonic()
 
     @contextmanager
-    def step(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """A transaction that writes, with a sign of life in it."""
-        with explained(self._engine), self._engine.begin() as connection:
+        with translate_errors(self._engine), self._engine.begin() as connection:
             yield connection
             if self._run_id is not None:
-                crawl_lock.beat(connection, self._run_id)
+                crawl_lock.heartbeat(connection, self._run_id)
         self._beaten = time.monotonic()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """A sign of life, if it is time for one."""
-        if time.monotonic() - self._beaten > BEAT_EVERY:
-            with self.step():
+        if time.monotonic() - self._beaten > HEARTBEAT_INTERVAL:
+            with self.transaction():
                 pass
 
 
 @contextmanager
-def exclusive(engine: Engine) -> Iterator[Upkeep]:
+def exclusive(engine: Engine) -> Iterator[MaintenanceLock]:
     """Keep crawls out. Raises LockedError while a crawl is running. A ledger without runs needs no lock."""
-    with explained(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         run_id: int | None = connection.execute(select(func.max(Run.run_id))).scalar()
         if run_id is not None:
             crawl_lock.acquire(connection, run_id)
     try:
-        yield Upkeep(engine, run_id)
+        yield MaintenanceLock(engine, run_id)
     finally:
         if run_id is not None:
-            with explained(engine):
+            with translate_errors(engine):
                 crawl_lock.release(engine, run_id)

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, Text, exc, func, insert, select
 
-from models.base import Base
 from models.errors import UserError
 from models.store import engine
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.store.maintenance_lock import exclusive
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.runs import CrawlLock
+from models.versioned import Base
 
 CHUNK = 2000
 """Rows in memory at a time."""
@@ -62,7 +62,7 @@ def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = la
 
 def tables() -> list[Table]:
     """What is copied, in an order in which every row finds what it refers to: all but the lock."""
-    facets()  # all modules with tables are imported
+    versioned_tables()  # all modules with tables are imported
     return [table for table in Base.metadata.sorted_tables if table.name != CrawlLock.__tablename__]
 
 
@@ -74,7 +74,7 @@ def _engine(url: str, *, must_exist: bool) -> Engine:
 
 
 def _prepare(target: Engine) -> None:
-    with explained(target), target.connect() as connection:
+    with translate_errors(target), target.connect() as connection:
         revision = engine.current(connection)
     if revision is None:
         engine.upgrade(target)
@@ -84,18 +84,18 @@ def _prepare(target: Engine) -> None:
 
 def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> list[Copied]:
     done = []
-    with exclusive(source) as upkeep, _reading(source) as reading, explained(target), target.begin() as writing:
+    with exclusive(source) as lock, _reading(source) as reading, translate_errors(target), target.begin() as writing:
         _refuse_filled(writing)
         for table in tables():
             sent = _Checksum()
             for rows in sent.of(_chunks(reading, table)):
                 _write(writing, table, rows)
-                upkeep.beat()
+                lock.heartbeat()
             if writing.dialect.name == "postgresql":
                 _set_sequence(writing, table)
             arrived = _Checksum()
             for _rows in arrived.of(_chunks(writing, table)):
-                upkeep.beat()
+                lock.heartbeat()
             if (sent.rows, sent.total) != (arrived.rows, arrived.total):
                 raise DifferentError(
                     f"{table.name}: {sent.rows} rows were sent and {arrived.rows} arrived, or not as they were: "
@@ -109,7 +109,7 @@ def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> l
 @contextmanager
 def _reading(source: Engine) -> Iterator[Connection]:
     """One unchanging view of the source."""
-    with explained(source), source.connect() as connection:
+    with translate_errors(source), source.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
@@ -129,7 +129,7 @@ def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
     """All rows, in the order of the primary key, a few at a time."""
     query = select(table).order_by(*table.primary_key)
     with (
-        explained(connection.engine),
+        translate_errors(connection.engine),
         connection.execute(query, execution_options={"yield_per": CHUNK}) as result,
     ):
         yield from result.partitions()

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from models.base import canonical_json, storable
+from models.hashing import canonical_json, storable
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
 _VALUE_LISTS = ("Action", "NotAction", "Resource", "NotResource")

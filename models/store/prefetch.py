@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from models.base import Facet
 from models.store.staging import MANY
+from models.versioned import VersionedTable
 
 _READERS = 8
 """Questions to the disk at once: the processors are idle meanwhile."""
@@ -19,7 +19,7 @@ _TOGETHER = 1000
 """Rows that are asked for in one statement."""
 
 
-def read_ahead(connection: Connection, facet: type[Facet], keys: Sequence[tuple[str, ...]]) -> int:
+def prefetch_pages(connection: Connection, model: type[VersionedTable], keys: Sequence[tuple[str, ...]]) -> int:
     """Have the system's cache hold the last known versions of the facts with these natural keys; how many were read.
 
     For SQLite only (0 otherwise): PostgreSQL keeps a cache of its own. Of few keys none is read. Nothing depends on it but
@@ -28,8 +28,8 @@ def read_ahead(connection: Connection, facet: type[Facet], keys: Sequence[tuple[
     path = connection.engine.url.database
     if connection.dialect.name != "sqlite" or not path or len(keys) < MANY:
         return 0
-    table = facet.table().name
-    matches = " AND ".join(f't."{column}" = k.value ->> {place}' for place, column in enumerate(facet.natural))
+    table = model.table().name
+    matches = " AND ".join(f't."{column}" = k.value ->> {place}' for place, column in enumerate(model.natural_key))
     query = f'SELECT count(t.content) FROM json_each(?) k CROSS JOIN "{table}" t WHERE t.valid_to IS NULL AND {matches}'
     # Neighbours in the index are read by the same reader.
     ordered = sorted(keys)

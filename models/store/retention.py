@@ -35,14 +35,14 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 
-from models.base import Base, Facet
-from models.store.engine import explained
-from models.store.maintenance_lock import Upkeep, exclusive
+from models.store.engine import translate_errors
+from models.store.maintenance_lock import MaintenanceLock, exclusive
 from models.store.staging import stage
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.access_analysis import AccessAnalysis, AccessHygiene, AccessPolicy, AccessVerdict, KeyAnalysis
 from models.tables.keys import Key, KeyLastUseAsked, PolicyDocument
 from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from models.versioned import Base, VersionedTable
 
 PRUNED = str(RunStatus.PRUNED)
 
@@ -104,17 +104,17 @@ def prune(
     now = now or dt.datetime.now(dt.UTC)
     wanted = (now - keep, now - (keep if coverage_keep is None else coverage_keep))
     if dry_run:
-        with explained(engine), engine.connect() as connection:
+        with translate_errors(engine), engine.connect() as connection:
             horizon = _horizon(connection, *wanted)
             return Pruned(horizon, _present(_count(connection, horizon)) if horizon else {})
-    with exclusive(engine) as upkeep:
-        with upkeep.step() as connection:
+    with exclusive(engine) as lock:
+        with lock.transaction() as connection:
             horizon = _horizon(connection, *wanted)
             if horizon is None:
                 return Pruned(None)
             # First of all: from here on, what older runs tell is no longer whole.
             connection.execute(update(_RUNS).where(_RUNS.c.run_id < horizon.versions).values(status=PRUNED))
-        rows = _present(_delete(upkeep, horizon))
+        rows = _present(_delete(lock, horizon))
         freed, note = _give_back(engine) if rows else (None, "")
     return Pruned(horizon, rows, freed, note)
 
@@ -162,20 +162,20 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
 
 
-def _delete(upkeep: Upkeep, horizon: Horizon) -> Iterator[tuple[str, int]]:
+def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]]:
     for table in _versioned():
-        for first, last in _id_ranges(upkeep, table, horizon):
-            with upkeep.step() as connection:
+        for first, last in _id_ranges(lock, table, horizon):
+            with lock.transaction() as connection:
                 gone = delete(table).where(table.c.version_id.between(first, last), table.c.valid_to < horizon.versions)
                 yield table.name, connection.execute(gone).rowcount
-    with upkeep.step() as connection:
+    with lock.transaction() as connection:
         coverage = _kept_coverage(connection, horizon)
         old = select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id < horizon.coverage).distinct()
         runs = sorted(connection.scalars(old))
     for start in range(0, len(runs), RUNS_AT_A_TIME):
-        with upkeep.step() as connection:
+        with lock.transaction() as connection:
             yield _COVERAGE.name, _delete_coverage(connection, runs[start : start + RUNS_AT_A_TIME], coverage)
-    with upkeep.step() as connection:
+    with lock.transaction() as connection:
         unsent = delete(_DELIVERIES).where(_DELIVERIES.c.run_id < horizon.versions)
         yield _DELIVERIES.name, connection.execute(unsent).rowcount
         for table, unneeded in _unused_analyses(horizon):
@@ -189,19 +189,19 @@ def _delete(upkeep: Upkeep, horizon: Horizon) -> Iterator[tuple[str, int]]:
 
 
 def _versioned() -> list[Table]:
-    return [facet.table() for _, facet in sorted(facets().items())]
+    return [model.table() for _, model in sorted(versioned_tables().items())]
 
 
 def _survives(table: Table, horizon: Horizon) -> ColumnElement[bool]:
     return table.c.valid_to.is_(None) | (table.c.valid_to >= horizon.versions)
 
 
-def _id_ranges(upkeep: Upkeep, table: Table, horizon: Horizon) -> Iterator[tuple[int, int]]:
+def _id_ranges(lock: MaintenanceLock, table: Table, horizon: Horizon) -> Iterator[tuple[int, int]]:
     """Ranges of version ids that contain what goes; so a batch reads a part of the table and not all of it."""
     edges = select(func.min(table.c.version_id), func.max(table.c.version_id)).where(
         table.c.valid_to < horizon.versions
     )
-    with upkeep.step() as connection:
+    with lock.transaction() as connection:
         first, last = connection.execute(edges).one()
     if first is not None:
         for start in range(first, last + 1, VERSIONS_AT_A_TIME):
@@ -220,8 +220,8 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
 
 def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
     """Analyses of policies that no kept run knew, and of grants that such a policy was part of."""
-    facet: type[Facet] = KeyAnalysis
-    found = facet.table()
+    model: type[VersionedTable] = KeyAnalysis
+    found = model.table()
     kept = select(found.c.analysis_id).where(_survives(found, horizon))
     of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
     of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
@@ -236,8 +236,8 @@ def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]
 
 def _of_forgotten_key(horizon: Horizon) -> ColumnElement[bool]:
     """When a key was asked that no kept run knew."""
-    facet: type[Facet] = Key
-    key = facet.table()
+    model: type[VersionedTable] = Key
+    key = model.table()
     # The open ones by their index, those that ended since as a short list.
     still_there = exists(select(sql("1")).where(key.c.key_arn == _ASKED.c.key_arn, key.c.valid_to.is_(None)))
     ended_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
@@ -280,7 +280,7 @@ def _last_seen(horizon: Horizon) -> Select[Any]:
 
 def _last_listed(horizon: Horizon) -> Select[Any]:
     """The last run that saw a listing which has been missing since before the horizon."""
-    gap: type[Facet] = Gap
+    gap: type[VersionedTable] = Gap
     missing = gap.table()
     where = and_(
         _same_scope(_COVERAGE, missing),

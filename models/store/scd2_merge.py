@@ -33,47 +33,48 @@ from sqlalchemy import (
 from sqlalchemy import literal_column as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
-from models.base import Facet, content_hash, storable
-from models.store.last_use_queue import Asked, remember_asked
+from models.hashing import content_hash, storable
+from models.store.last_use_queue import LastUsePoll, record_polls
 from models.store.policy_canonical import canonical_policy
 from models.store.staging import (
+    closed_table,
     count_written,
-    cover_table,
-    ended_table,
-    favour_indexes,
+    listing_table,
+    prefer_index_scans,
     stage,
-    stage_covers,
     stage_facts,
+    stage_listings,
     stage_table,
 )
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.keys import PolicyDocument
+from models.versioned import VersionedTable
 
 _Writing = TypeVar("_Writing", Insert, Update)
 Row = Mapping[str, Any]
 """One fact: the facet's natural key and values by column name."""
 
 
-PORTION = 5000
+CHUNK_ROWS = 5000
 """Facts of one kind that are held as they are; more are packed, which takes a twentieth of the memory."""
-DOCUMENTS = 1000
+CHUNK_DOCUMENTS = 1000
 
 
-class Piece(bytes):
+class CompressedChunk(bytes):
     """Packed facts. Pickled out of band where that is asked for: what carries them need not copy them."""
 
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return _as_it_came, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
+        return _identity, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
 
 
-def _as_it_came(received: bytes) -> bytes:
+def _identity(received: bytes) -> bytes:
     return received
 
 
-def _pack(values: list[Any]) -> Piece:
-    return Piece(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
+def _pack(values: list[Any]) -> CompressedChunk:
+    return CompressedChunk(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
 
 
 def _unpack(piece: bytes) -> list[Any]:
@@ -85,23 +86,23 @@ def _unpack(piece: bytes) -> list[Any]:
 class Batch:
     """What was learned, by facet: the facts, and the listings that were complete (tuples of the facet's cover columns)."""
 
-    rows: dict[type[Facet], list[Row]] = field(default_factory=dict)
-    covers: dict[type[Facet], set[tuple[Any, ...]]] = field(default_factory=dict)
+    rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
+    complete_listings: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
     """Policy texts by their hash, stored once however many facts point to them."""
-    packed: dict[type[Facet], list[bytes]] = field(default_factory=dict)
+    packed: dict[type[VersionedTable], list[bytes]] = field(default_factory=dict)
     """Further facts, :data:`PORTION` in each piece: a scope can hold a hundred thousand grants."""
     packed_documents: list[bytes] = field(default_factory=list)
     """Further policy texts, :data:`DOCUMENTS` in each piece."""
-    asked: list[Asked] = field(default_factory=list)
+    last_use_polls: list[LastUsePoll] = field(default_factory=list)
     """Keys that were asked for their last use."""
 
-    def add(self, facet: type[Facet], **values: Any) -> None:
+    def add(self, model: type[VersionedTable], **values: Any) -> None:
         """Add one fact."""
-        rows = self.rows.setdefault(facet, [])
+        rows = self.rows.setdefault(model, [])
         rows.append(values)
-        if len(rows) >= PORTION:
-            self.packed.setdefault(facet, []).append(_pack(rows))
+        if len(rows) >= CHUNK_ROWS:
+            self.packed.setdefault(model, []).append(_pack(rows))
             rows.clear()
 
     def document(self, received: str) -> bytes:
@@ -109,20 +110,20 @@ class Batch:
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-        if len(self.documents) >= DOCUMENTS:
+        if len(self.documents) >= CHUNK_DOCUMENTS:
             texts = [(one.policy_hash, one.canonical, one.received) for one in self.documents.values()]
             self.packed_documents.append(_pack(texts))
             self.documents.clear()
         return digest
 
-    def portions(self, facet: type[Facet]) -> Iterator[Sequence[Row]]:
+    def iter_chunks(self, model: type[VersionedTable]) -> Iterator[Sequence[Row]]:
         """The facts of a facet, some at a time."""
-        for piece in self.packed.get(facet, ()):
+        for piece in self.packed.get(model, ()):
             yield _unpack(piece)
-        if self.rows.get(facet):
-            yield self.rows[facet]
+        if self.rows.get(model):
+            yield self.rows[model]
 
-    def texts(self) -> Iterator[dict[bytes, PolicyDocument]]:
+    def iter_documents(self) -> Iterator[dict[bytes, PolicyDocument]]:
         """The policy texts by their hash, some at a time."""
         for piece in self.packed_documents:
             yield {
@@ -132,23 +133,23 @@ class Batch:
         if self.documents:
             yield self.documents
 
-    def complete(self, facet: type[Facet], *cover: Any) -> None:
+    def mark_complete(self, model: type[VersionedTable], *listing_key: Any) -> None:
         """State that the listing which this cover names arrived whole: what it did not show is gone."""
-        if len(cover) != len(facet.cover):
-            raise ValueError(f"{facet.__name__} is covered by {facet.cover}, not by {cover!r}")
-        self.covers.setdefault(facet, set()).add(cover)
+        if len(listing_key) != len(model.listing_key):
+            raise ValueError(f"{model.__name__} is covered by {model.listing_key}, not by {listing_key!r}")
+        self.complete_listings.setdefault(model, set()).add(listing_key)
 
-    def absorb(self, other: Batch) -> None:
+    def extend(self, other: Batch) -> None:
         """Add what another batch learned, so that several scopes are merged at once."""
-        for facet, rows in other.rows.items():
-            self.rows.setdefault(facet, []).extend(rows)
-        for facet, covers in other.covers.items():
-            self.covers.setdefault(facet, set()).update(covers)
+        for model, rows in other.rows.items():
+            self.rows.setdefault(model, []).extend(rows)
+        for model, covers in other.complete_listings.items():
+            self.complete_listings.setdefault(model, set()).update(covers)
         self.documents.update(other.documents)
-        for facet, pieces in other.packed.items():
-            self.packed.setdefault(facet, []).extend(pieces)
+        for model, pieces in other.packed.items():
+            self.packed.setdefault(model, []).extend(pieces)
         self.packed_documents.extend(other.packed_documents)
-        self.asked.extend(other.asked)
+        self.last_use_polls.extend(other.last_use_polls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +170,21 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     them whatever describes them. A second merge in the same run replaces what the first one opened.
     """
     total = Merged()
-    favour_indexes(connection)
-    for documents in batch.texts():
+    prefer_index_scans(connection)
+    for documents in batch.iter_documents():
         _store_documents(connection, documents)
-    for facet in _ordered({*batch.rows, *batch.covers}):
-        total += _merge_facet(connection, run_id, facet, batch.portions(facet), batch.covers.get(facet, set()))
-    if batch.asked:
-        remember_asked(connection, run_id, batch.asked)
+    for model in _ordered({*batch.rows, *batch.complete_listings}):
+        total += _merge_facet(
+            connection, run_id, model, batch.iter_chunks(model), batch.complete_listings.get(model, set())
+        )
+    if batch.last_use_polls:
+        record_polls(connection, run_id, batch.last_use_polls)
     return total
 
 
-def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
+def open_rows(model: type[VersionedTable], run_id: int | None = None) -> Any:
     """A SELECT of the versions known as of a run, or the last known ones."""
-    target = facet.table()
+    target = model.table()
     if run_id is None:
         return select(target).where(target.c.valid_to.is_(None))
     ended = target.c.valid_to.is_(None) | (target.c.valid_to > run_id)
@@ -192,54 +195,56 @@ def open_rows(facet: type[Facet], run_id: int | None = None) -> Any:
 class Statements:
     """What a merge of one facet executes; ``:run`` is the run's id."""
 
-    changed: Update
+    close_changed: Update
     """Ends the versions that the staged facts contradict."""
-    absent: Update
+    close_absent: Update
     """Ends the facts that the staged listings would have shown."""
-    fresh: Insert
+    insert_new: Insert
     """Begins a version of each staged fact that has none."""
-    forget: Delete
+    delete_stillborn: Delete
     """Takes back a version (``:version``) that began in the run in which it also ended: no run ever knew it."""
 
 
 @cache
-def statements(facet: type[Facet]) -> Statements:
+def statements(model: type[VersionedTable]) -> Statements:
     """The statements of a facet."""
-    target, staged, covers = facet.table(), stage_table(facet), cover_table(facet)
-    same = and_(*(target.c[name] == staged.c[name] for name in facet.natural))
+    target, staged, covers = model.table(), stage_table(model), listing_table(model)
+    same = and_(*(target.c[name] == staged.c[name] for name in model.natural_key))
     # SQLite would rather read the whole ledger and look each row up among the staged ones: the staged side of the join
     # is made an expression, which no index serves.
-    first, *others = facet.natural
+    first, *others = model.natural_key
     probed = and_(
         target.c[first] == func.coalesce(staged.c[first], sql("''")),
         *(target.c[name] == staged.c[name] for name in others),
     )
     now_open = target.c.valid_to.is_(None)
-    end = _whole(update(target).values(valid_to=bindparam("run")).where(now_open))
-    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(facet))]
-    covered = [target.c[name] == covers.c[name] for name in facet.cover]
-    names = (*facet.value_columns(), "content")
+    end = _or_rollback(update(target).values(valid_to=bindparam("run")).where(now_open))
+    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(model))]
+    covered = [target.c[name] == covers.c[name] for name in model.listing_key]
+    names = (*model.value_columns(), "content")
     new = select(*(staged.c[name] for name in names), bindparam("run")).where(
         ~exists(select(sql("1")).select_from(target).where(same, now_open))
     )
     return Statements(
-        changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
-        absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
-        fresh=_whole(insert(target).from_select([*names, "valid_from"], new)),
-        forget=delete(target).where(target.c.version_id == bindparam("version")),
+        close_changed=end.where(probed, target.c.content != staged.c.content).returning(*told),
+        close_absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
+        insert_new=_or_rollback(insert(target).from_select([*names, "valid_from"], new)),
+        delete_stillborn=delete(target).where(target.c.version_id == bindparam("version")),
     )
 
 
 @cache
-def orphaned(child: type[Facet], own: str, parent: type[Facet], parent_column: str) -> Update:
+def orphaned(child: type[VersionedTable], own: str, parent: type[VersionedTable], parent_column: str) -> Update:
     """Ends what describes the facts staged in the parent's :func:`models.store.staging.ended_table`."""
-    target, ended = child.table(), ended_table(parent, parent_column)
+    target, ended = child.table(), closed_table(parent, parent_column)
     told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
     end = update(target).values(valid_to=bindparam("run"))
-    return _whole(end).where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column]).returning(*told)
+    return (
+        _or_rollback(end).where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column]).returning(*told)
+    )
 
 
-def _whole(statement: _Writing) -> _Writing:
+def _or_rollback(statement: _Writing) -> _Writing:
     """Have SQLite end the transaction where a statement fails, as the caller does anyway.
 
     Otherwise it writes down what each page was that the statement changes, so that it could be taken back alone: half of all
@@ -268,40 +273,40 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
 def _merge_facet(
     connection: Connection,
     run_id: int,
-    facet: type[Facet],
+    model: type[VersionedTable],
     portions: Iterator[Sequence[Row]],
     covers: set[tuple[Any, ...]],
 ) -> Merged:
     first = next(portions, None)
     if first is None and not covers:
         return Merged()
-    steps = statements(facet)
-    rows = stage_facts(connection, facet, chain([first or ()], portions))
+    steps = statements(model)
+    rows = stage_facts(connection, model, chain([first or ()], portions))
     opened = closed = 0
     if rows:
-        closed += len(_end(connection, run_id, facet, steps.changed))
+        closed += len(_end(connection, run_id, model, steps.close_changed))
     if covers:
-        if facet.cover:
-            stage(connection, cover_table(facet), stage_covers(covers))
-        gone = _end(connection, run_id, facet, steps.absent)
-        closed += len(gone) + _end_orphans(connection, run_id, facet, gone)
+        if model.listing_key:
+            stage(connection, listing_table(model), stage_listings(covers))
+        gone = _end(connection, run_id, model, steps.close_absent)
+        closed += len(gone) + _end_orphans(connection, run_id, model, gone)
     if rows:
-        fresh = connection.execute(steps.fresh, {"run": run_id}, execution_options={"preserve_rowcount": True})
-        opened = fresh.rowcount
-        count_written(connection, facet.table(), opened)
+        inserted = connection.execute(steps.insert_new, {"run": run_id}, execution_options={"preserve_rowcount": True})
+        opened = inserted.rowcount
+        count_written(connection, model.table(), opened)
     return Merged(opened, closed)
 
 
-def _end(connection: Connection, run_id: int, facet: type[Facet], statement: Executable) -> Sequence[Any]:
+def _end(connection: Connection, run_id: int, model: type[VersionedTable], statement: Executable) -> Sequence[Any]:
     """End versions; returns those that ended."""
     ended = connection.execute(statement, {"run": run_id}).all()
-    stillborn = [{"version": row.version_id} for row in ended if row.valid_from == run_id]
-    if stillborn:
-        connection.execute(statements(facet).forget, stillborn)
+    same_run_versions = [{"version": row.version_id} for row in ended if row.valid_from == run_id]
+    if same_run_versions:
+        connection.execute(statements(model).delete_stillborn, same_run_versions)
     return ended
 
 
-def _end_orphans(connection: Connection, run_id: int, parent: type[Facet], gone: Sequence[Any]) -> int:
+def _end_orphans(connection: Connection, run_id: int, parent: type[VersionedTable], gone: Sequence[Any]) -> int:
     """End what describes the facts that are gone."""
     if not gone:
         return 0
@@ -309,7 +314,7 @@ def _end_orphans(connection: Connection, run_id: int, parent: type[Facet], gone:
     staged: Table | None = None
     for child, own, parent_column in _children(parent):
         if staged is None or parent_column not in staged.c:
-            staged = ended_table(parent, parent_column)
+            staged = closed_table(parent, parent_column)
             stage(connection, staged, sorted({(getattr(row, parent_column),) for row in gone}))
         ended = _end(connection, run_id, child, orphaned(child, own, parent, parent_column))
         closed += len(ended) + _end_orphans(connection, run_id, child, ended)
@@ -317,18 +322,18 @@ def _end_orphans(connection: Connection, run_id: int, parent: type[Facet], gone:
 
 
 @cache
-def _children(parent: type[Facet]) -> tuple[tuple[type[Facet], str, str], ...]:
+def _children(parent: type[VersionedTable]) -> tuple[tuple[type[VersionedTable], str, str], ...]:
     """What describes facts of this parent: the facet, its own column and the parent's."""
     name = parent.table().name
     found = [
         (child, own, column)
-        for child in facets().values()
+        for child in versioned_tables().values()
         for own, described, column in child.parents
         if described == name
     ]
     return tuple(sorted(found, key=lambda one: (one[2], one[0].table().name)))
 
 
-def _ordered(wanted: set[type[Facet]]) -> list[type[Facet]]:
+def _ordered(wanted: set[type[VersionedTable]]) -> list[type[VersionedTable]]:
     """What describes others comes last, so that a parent's end is seen by its children's merge."""
-    return sorted(wanted, key=lambda facet: (len(facet.parents) > 0, facet.table().name))
+    return sorted(wanted, key=lambda model: (len(model.parents) > 0, model.table().name))

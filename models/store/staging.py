@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, exc
 from sqlalchemy.schema import CreateTable
 
-from models.base import Facet, UtcDateTime, content_hash, storable
+from models.hashing import content_hash, storable
+from models.types import UtcDateTime
+from models.versioned import VersionedTable
 
 MANY = 1000
 """Rows from which on it pays to tidy up behind a merge on PostgreSQL."""
@@ -25,46 +27,48 @@ _COPY_TYPES: tuple[tuple[type[Any], str], ...] = (
 
 
 @cache
-def stage_table(facet: type[Facet]) -> Table:
+def stage_table(model: type[VersionedTable]) -> Table:
     """Where a facet's facts are staged: its natural key, values and content hash."""
-    source = facet.table()
+    source = model.table()
     return _temporary(
         f"stage_{source.name}",
         *(
-            Column(name, source.c[name].type, primary_key=name in facet.natural, autoincrement=False)
-            for name in (*facet.value_columns(), "content")
+            Column(name, source.c[name].type, primary_key=name in model.natural_key, autoincrement=False)
+            for name in (*model.value_columns(), "content")
         ),
     )
 
 
 @cache
-def cover_table(facet: type[Facet]) -> Table:
+def listing_table(model: type[VersionedTable]) -> Table:
     """Where the complete listings of a facet are staged."""
-    source = facet.table()
-    return _temporary(f"cover_{source.name}", *(Column(name, source.c[name].type) for name in facet.cover))
+    source = model.table()
+    return _temporary(f"cover_{source.name}", *(Column(name, source.c[name].type) for name in model.listing_key))
 
 
 @cache
-def ended_table(parent: type[Facet], own: str) -> Table:
+def closed_table(parent: type[VersionedTable], own: str) -> Table:
     """Where the facts are staged that have just ended and that others describe."""
     source = parent.table()
     return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
 
 
-def stage_facts(connection: Connection, facet: type[Facet], portions: Iterable[Iterable[Mapping[str, Any]]]) -> bool:
+def stage_facts(
+    connection: Connection, model: type[VersionedTable], portions: Iterable[Iterable[Mapping[str, Any]]]
+) -> bool:
     """Put facts into their temporary table, instead of those that were there; whether there are any.
 
     There is one for each natural key: the last one given of a portion, and the first portion's that has it. What is
     staged is on disk as soon as it is much: no more than a portion is held.
     """
-    staged = stage_table(facet)
-    natural = [index for index, column in enumerate(staged.columns) if column.name in facet.natural]
+    staged = stage_table(model)
+    natural_key = [index for index, column in enumerate(staged.columns) if column.name in model.natural_key]
     found = False
     for number, portion in enumerate(portions):
-        rows = stage_rows(facet, portion, connection.dialect.name)
+        rows = stage_rows(model, portion, connection.dialect.name)
         if len(rows) > MANY:
             # Neighbours in the indexes come together: an index that is larger than memory is else read for each row.
-            rows.sort(key=lambda row: tuple(row[index] for index in natural))
+            rows.sort(key=lambda row: tuple(row[index] for index in natural_key))
         found = found or bool(rows)
         if number:
             stage_more(connection, staged, rows)
@@ -116,7 +120,7 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
         connection.exec_driver_sql(f'INSERT INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
 
 
-def favour_indexes(connection: Connection) -> None:
+def prefer_index_scans(connection: Connection) -> None:
     """Have PostgreSQL look staged rows up, for the rest of the transaction.
 
     It reckons with disks on which an index pays for one row in hundreds only; a night of many scopes would read the whole
@@ -142,12 +146,14 @@ def count_written(connection: Connection, target: Table, rows: int) -> None:
     connection.info[target] = (written, due)
 
 
-def stage_rows(facet: type[Facet], rows: Iterable[Mapping[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
+def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
     """Facts as rows for :func:`stage`: one for each natural key (the last one given), with the hash of its content."""
-    names = facet.value_columns()
-    natural = [names.index(name) for name in facet.natural]
-    hashed = [index for index, name in enumerate(names) if name not in facet.natural and name not in facet.unhashed]
-    columns = facet.table().c
+    names = model.value_columns()
+    natural_key = [names.index(name) for name in model.natural_key]
+    hashed = [
+        index for index, name in enumerate(names) if name not in model.natural_key and name not in model.ignored_columns
+    ]
+    columns = model.table().c
     texts = [index for index, name in enumerate(names) if isinstance(columns[name].type, Text)]
     times = [index for index, name in enumerate(names) if isinstance(columns[name].type, UtcDateTime)]
     binary = [index for index, name in enumerate(names) if isinstance(columns[name].type, LargeBinary)]
@@ -169,13 +175,13 @@ def stage_rows(facet: type[Facet], rows: Iterable[Mapping[str, Any]], dialect: s
         for index in times:
             if values[index] is not None:
                 values[index] = written(values[index])
-        unique[tuple(values[index] for index in natural)] = (*values, digest)
+        unique[tuple(values[index] for index in natural_key)] = (*values, digest)
     return list(unique.values())
 
 
-def stage_covers(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def stage_listings(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Names of complete listings as rows for :func:`stage`."""
-    return [tuple(storable(one) if isinstance(one, str) else one for one in cover) for cover in covers]
+    return [tuple(storable(one) if isinstance(one, str) else one for one in listing_key) for listing_key in covers]
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from models.base import Base, Facet, facets
 from models.tables.access_analysis import (
     AccessAnalysis,
     AccessHygiene,
@@ -41,6 +40,7 @@ from models.tables.organization import Account, AccountRegion
 from models.tables.resources import KeyReference, KeyUsage, Resource
 from models.tables.runs import CrawlLock, Delivery, Gap, Run, ScopeRun
 from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.versioned import Base, VersionedTable, versioned_tables
 
 __all__ = [
     "AccessAnalysis",
@@ -55,7 +55,6 @@ __all__ = [
     "CrawlLock",
     "CustomKeyStore",
     "Delivery",
-    "Facet",
     "Finding",
     "Gap",
     "IamAttachment",
@@ -89,5 +88,6 @@ __all__ = [
     "TrailSelector",
     "TrailShadow",
     "TrailStatus",
-    "facets",
+    "VersionedTable",
+    "versioned_tables",
 ]

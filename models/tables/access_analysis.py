@@ -8,15 +8,15 @@ from __future__ import annotations
 from sqlalchemy import Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Facet
 from models.tables.keys import OF_KEY
+from models.versioned import Base, VersionedTable
 
 
-class KeyAnalysis(Facet):
+class KeyAnalysis(VersionedTable):
     """The conclusion about a key's policy. It begins with the policy, or when something else it depends on changed."""
 
     __tablename__ = "key_analysis"
-    natural = ("key_arn",)
+    natural_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]

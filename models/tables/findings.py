@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Mapped
 
-from models.base import Facet
+from models.versioned import VersionedTable
 
 
-class Finding(Facet):
+class Finding(VersionedTable):
     """What a rule says of one resource that is, or ever was, a problem (fail, unknown, waived), with the reason.
 
     A resource that always passed has no row; one that passes again has, so that its history tells when. Each row is a
@@ -15,8 +15,8 @@ class Finding(Facet):
     """
 
     __tablename__ = "finding"
-    natural = ("rule_id", "resource_arn")
-    cover = ("rule_id", "resource_arn")
+    natural_key = ("rule_id", "resource_arn")
+    listing_key = ("rule_id", "resource_arn")
 
     rule_id: Mapped[str]
     resource_arn: Mapped[str]
@@ -33,12 +33,12 @@ class Finding(Facet):
     reason: Mapped[str]
 
 
-class RuleResult(Facet):
+class RuleResult(VersionedTable):
     """How many resources of an account and region had which status under a rule; '' where a rule names no place."""
 
     __tablename__ = "rule_result"
-    natural = ("rule_id", "account_id", "region")
-    cover = ("rule_id", "account_id", "region")
+    natural_key = ("rule_id", "account_id", "region")
+    listing_key = ("rule_id", "account_id", "region")
 
     rule_id: Mapped[str]
     account_id: Mapped[str]

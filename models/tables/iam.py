@@ -10,7 +10,7 @@ import datetime as dt
 from sqlalchemy import LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Facet
+from models.versioned import VersionedTable
 
 AWS_ACCOUNT = "aws"
 """The account of managed policies that AWS keeps, as in their ARNs."""
@@ -18,22 +18,22 @@ AWS_ACCOUNT = "aws"
 _OF_OWNER = (("owner_arn", "iam_principal", "arn"), ("owner_arn", "iam_group", "arn"))
 
 
-class IamListing(Facet):
+class IamListing(VersionedTable):
     """The account's IAM was read whole, and is still being asked for. What a night could not read is a gap beside it."""
 
     __tablename__ = "iam_listing"
-    natural = ("account_id",)
-    cover = ("account_id",)
+    natural_key = ("account_id",)
+    listing_key = ("account_id",)
 
     account_id: Mapped[str]
 
 
-class IamPrincipal(Facet):
+class IamPrincipal(VersionedTable):
     """A user or role. When a role was last used is left out: it changes nightly."""
 
     __tablename__ = "iam_principal"
-    natural = ("arn",)
-    cover = ("account_id",)
+    natural_key = ("arn",)
+    listing_key = ("account_id",)
 
     arn: Mapped[str]
     account_id: Mapped[str]
@@ -49,12 +49,12 @@ class IamPrincipal(Facet):
     """The trust policy of a role; NULL for users."""
 
 
-class IamGroup(Facet):
+class IamGroup(VersionedTable):
     """A group of users."""
 
     __tablename__ = "iam_group"
-    natural = ("arn",)
-    cover = ("account_id",)
+    natural_key = ("arn",)
+    listing_key = ("account_id",)
 
     arn: Mapped[str]
     account_id: Mapped[str]
@@ -65,12 +65,12 @@ class IamGroup(Facet):
     created_at: Mapped[dt.datetime | None]
 
 
-class IamMembership(Facet):
+class IamMembership(VersionedTable):
     """A user is in a group, which AWS names without its ARN: ``iam_group`` has it by account and name."""
 
     __tablename__ = "iam_membership"
-    natural = ("user_arn", "group_name")
-    cover = ("account_id",)
+    natural_key = ("user_arn", "group_name")
+    listing_key = ("account_id",)
     parents = (("user_arn", "iam_principal", "arn"),)
 
     user_arn: Mapped[str]
@@ -78,12 +78,12 @@ class IamMembership(Facet):
     account_id: Mapped[str]
 
 
-class IamAttachment(Facet):
+class IamAttachment(VersionedTable):
     """A managed policy is attached to a user, role or group."""
 
     __tablename__ = "iam_attachment"
-    natural = ("owner_arn", "policy_arn")
-    cover = ("account_id",)
+    natural_key = ("owner_arn", "policy_arn")
+    listing_key = ("account_id",)
     parents = _OF_OWNER
 
     owner_arn: Mapped[str]
@@ -91,12 +91,12 @@ class IamAttachment(Facet):
     account_id: Mapped[str]
 
 
-class IamInlinePolicy(Facet):
+class IamInlinePolicy(VersionedTable):
     """A policy that is part of a user, role or group."""
 
     __tablename__ = "iam_inline_policy"
-    natural = ("owner_arn", "name")
-    cover = ("account_id",)
+    natural_key = ("owner_arn", "name")
+    listing_key = ("account_id",)
     parents = _OF_OWNER
 
     owner_arn: Mapped[str]
@@ -105,15 +105,15 @@ class IamInlinePolicy(Facet):
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
 
 
-class IamManagedPolicy(Facet):
+class IamManagedPolicy(VersionedTable):
     """A managed policy in its default version: of the account, or of AWS as far as some account uses it.
 
     Those of AWS are one fact however many accounts show them, and none of their listings proves that one is gone.
     """
 
     __tablename__ = "iam_managed_policy"
-    natural = ("policy_arn",)
-    cover = ("account_id",)
+    natural_key = ("policy_arn",)
+    listing_key = ("account_id",)
 
     policy_arn: Mapped[str]
     account_id: Mapped[str]
@@ -123,11 +123,11 @@ class IamManagedPolicy(Facet):
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
 
 
-class ResourcePolicy(Facet):
+class ResourcePolicy(VersionedTable):
     """The policy of a resource, as far as its type is asked for one (secretsmanager:GetResourcePolicy)."""
 
     __tablename__ = "resource_policy"
-    natural = ("resource_arn",)
+    natural_key = ("resource_arn",)
     parents = (("resource_arn", "resource", "resource_arn"),)
 
     resource_arn: Mapped[str]

@@ -7,17 +7,17 @@ import datetime as dt
 from sqlalchemy import Index, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Facet
+from models.versioned import Base, VersionedTable
 
 OF_KEY = (("key_arn", "key", "key_arn"),)
 
 
-class Key(Facet):
+class Key(VersionedTable):
     """A key exists (kms:ListKeys). Its ARN is its identity."""
 
     __tablename__ = "key"
-    natural = ("key_arn",)
-    cover = ("account_id", "region")
+    natural_key = ("key_arn",)
+    listing_key = ("account_id", "region")
 
     key_arn: Mapped[str]
     key_id: Mapped[str]
@@ -25,11 +25,11 @@ class Key(Facet):
     region: Mapped[str]
 
 
-class KeyMetadata(Facet):
+class KeyMetadata(VersionedTable):
     """What kms:DescribeKey tells of a key."""
 
     __tablename__ = "key_metadata"
-    natural = ("key_arn",)
+    natural_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]
@@ -72,23 +72,23 @@ class PolicyDocument(Base):
     """As AWS returned it when it was first seen."""
 
 
-class KeyPolicy(Facet):
+class KeyPolicy(VersionedTable):
     """The key policy of a key (kms:GetKeyPolicy, policy name ``default``)."""
 
     __tablename__ = "key_policy"
-    natural = ("key_arn",)
+    natural_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
 
 
-class KeyGrant(Facet):
+class KeyGrant(VersionedTable):
     """A grant on a key (kms:ListGrants)."""
 
     __tablename__ = "key_grant"
-    natural = ("key_arn", "grant_id")
-    cover = ("key_arn",)
+    natural_key = ("key_arn", "grant_id")
+    listing_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]
@@ -106,14 +106,14 @@ class KeyGrant(Facet):
     created_at: Mapped[dt.datetime | None]
 
 
-class KeyRotation(Facet):
+class KeyRotation(VersionedTable):
     """Whether a key rotates by itself (kms:GetKeyRotationStatus)."""
 
     __tablename__ = "key_rotation"
-    natural = ("key_arn",)
+    natural_key = ("key_arn",)
     parents = OF_KEY
     # A key that may not be described for a night still cannot rotate, only for another reason that we know.
-    unhashed = frozenset({"reason"})
+    ignored_columns = frozenset({"reason"})
 
     key_arn: Mapped[str]
     status: Mapped[str]
@@ -125,12 +125,12 @@ class KeyRotation(Facet):
     on_demand_started_at: Mapped[dt.datetime | None]
 
 
-class KeyRotationEvent(Facet):
+class KeyRotationEvent(VersionedTable):
     """A rotation that happened (kms:ListKeyRotations)."""
 
     __tablename__ = "key_rotation_event"
-    natural = ("key_arn", "rotated_at")
-    cover = ("key_arn",)
+    natural_key = ("key_arn", "rotated_at")
+    listing_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]
@@ -141,11 +141,11 @@ class KeyRotationEvent(Facet):
     key_material_state: Mapped[str | None]
 
 
-class KeyLastUse(Facet):
+class KeyLastUse(VersionedTable):
     """When a key was last used (kms:GetKeyLastUsage), as AWS answered it; without a use, operation and time are NULL."""
 
     __tablename__ = "key_last_use"
-    natural = ("key_arn",)
+    natural_key = ("key_arn",)
     parents = OF_KEY
 
     key_arn: Mapped[str]
@@ -158,14 +158,14 @@ class KeyLastUse(Facet):
     key_created_at: Mapped[dt.datetime | None]
 
 
-class KeyLastUseGap(Facet):
+class KeyLastUseGap(VersionedTable):
     """Why AWS did not tell when a key was last used. Open until it does; what it told before stays as it is."""
 
     __tablename__ = "key_last_use_gap"
-    natural = ("key_arn",)
-    cover = ("key_arn",)
+    natural_key = ("key_arn",)
+    listing_key = ("key_arn",)
     parents = OF_KEY
-    unhashed = frozenset({"message"})
+    ignored_columns = frozenset({"message"})
 
     key_arn: Mapped[str]
     action: Mapped[str]
@@ -189,12 +189,12 @@ class KeyLastUseAsked(Base):
     """The run that asked, which may have been pruned since."""
 
 
-class Alias(Facet):
+class Alias(VersionedTable):
     """An alias (kms:ListAliases). One without a target is a predefined AWS alias that was never used."""
 
     __tablename__ = "alias"
-    natural = ("alias_arn",)
-    cover = ("account_id", "region")
+    natural_key = ("alias_arn",)
+    listing_key = ("account_id", "region")
 
     alias_arn: Mapped[str]
     alias_name: Mapped[str]
@@ -206,12 +206,12 @@ class Alias(Facet):
     updated_at: Mapped[dt.datetime | None]
 
 
-class CustomKeyStore(Facet):
+class CustomKeyStore(VersionedTable):
     """A CloudHSM or external key store (kms:DescribeCustomKeyStores), without its secrets."""
 
     __tablename__ = "custom_key_store"
-    natural = ("account_id", "region", "store_id")
-    cover = ("account_id", "region")
+    natural_key = ("account_id", "region", "store_id")
+    listing_key = ("account_id", "region")
 
     account_id: Mapped[str]
     region: Mapped[str]
@@ -225,12 +225,12 @@ class CustomKeyStore(Facet):
     created_at: Mapped[dt.datetime | None]
 
 
-class Tag(Facet):
+class Tag(VersionedTable):
     """A tag of a key, an account, a resource or an IAM user or role (kms:ListResourceTags and the listings that carry tags)."""
 
     __tablename__ = "tag"
-    natural = ("resource_arn", "tag_key")
-    cover = ("resource_arn",)
+    natural_key = ("resource_arn", "tag_key")
+    listing_key = ("resource_arn",)
     parents = (
         ("resource_arn", "key", "key_arn"),
         ("resource_arn", "resource", "resource_arn"),

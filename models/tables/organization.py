@@ -6,17 +6,17 @@ import datetime as dt
 
 from sqlalchemy.orm import Mapped
 
-from models.base import Facet
+from models.versioned import VersionedTable
 
 
-class Account(Facet):
+class Account(VersionedTable):
     """An account, as AWS Organizations or the configuration lists it (organizations:ListAccounts).
 
     An account that left the organization stays, with state ``LEFT``: what is known of it is kept.
     """
 
     __tablename__ = "account"
-    natural = ("account_id",)
+    natural_key = ("account_id",)
 
     account_id: Mapped[str]
     name: Mapped[str | None]
@@ -33,12 +33,12 @@ class Account(Facet):
     """``crawled``, or why it is not: ``excluded``, ``suspended``, ``left``."""
 
 
-class AccountRegion(Facet):
+class AccountRegion(VersionedTable):
     """A region of an account (account:ListRegions or ec2:DescribeRegions)."""
 
     __tablename__ = "account_region"
-    natural = ("account_id", "region")
-    cover = ("account_id",)
+    natural_key = ("account_id", "region")
+    listing_key = ("account_id",)
 
     account_id: Mapped[str]
     region: Mapped[str]

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Mapped
 
-from models.base import Facet
+from models.versioned import VersionedTable
 
 
 class KeyClass(StrEnum):
@@ -40,12 +40,12 @@ class Form(StrEnum):
     MALFORMED = "malformed"
 
 
-class Resource(Facet):
+class Resource(VersionedTable):
     """A resource that can hold data under a key."""
 
     __tablename__ = "resource"
-    natural = ("resource_arn",)
-    cover = ("account_id", "listed_in", "resource_type")
+    natural_key = ("resource_arn",)
+    listing_key = ("account_id", "listed_in", "resource_type")
 
     resource_arn: Mapped[str]
     resource_type: Mapped[str]
@@ -65,12 +65,12 @@ class Resource(Facet):
     """JSON object of the further fields that the declaration names."""
 
 
-class KeyReference(Facet):
+class KeyReference(VersionedTable):
     """What a resource says of one of its keys, as received and as read."""
 
     __tablename__ = "key_reference"
-    natural = ("resource_arn", "role", "position")
-    cover = ("resource_arn",)
+    natural_key = ("resource_arn", "role", "position")
+    listing_key = ("resource_arn",)
     parents = (("resource_arn", "resource", "resource_arn"),)
 
     resource_arn: Mapped[str]
@@ -92,11 +92,11 @@ class KeyReference(Facet):
     reason: Mapped[str | None]
 
 
-class KeyUsage(Facet):
+class KeyUsage(VersionedTable):
     """The key that a reference leads to, resolved against the aliases and keys that are known (crawler.key_references)."""
 
     __tablename__ = "key_usage"
-    natural = ("resource_arn", "role", "position")
+    natural_key = ("resource_arn", "role", "position")
     parents = (("resource_arn", "resource", "resource_arn"),)
 
     resource_arn: Mapped[str]

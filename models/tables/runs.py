@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Facet
+from models.versioned import Base, VersionedTable
 
 
 class RunStatus(StrEnum):
@@ -163,7 +163,7 @@ _CAUSE_TEXTS = {
 }
 
 
-class Gap(Facet):
+class Gap(VersionedTable):
     """Something that could not be learned, and why. Open as long as it persists, so its first run tells its age.
 
     ``subject`` is the ARN or name asked about, empty when a whole listing is missing. ``cause`` is one of
@@ -171,9 +171,9 @@ class Gap(Facet):
     """
 
     __tablename__ = "gap"
-    natural = ("account_id", "region", "service", "operation", "subject")
-    cover = ("account_id", "region")
-    unhashed = frozenset({"message"})
+    natural_key = ("account_id", "region", "service", "operation", "subject")
+    listing_key = ("account_id", "region")
+    ignored_columns = frozenset({"message"})
 
     account_id: Mapped[str]
     region: Mapped[str]

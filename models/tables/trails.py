@@ -6,7 +6,7 @@ import datetime as dt
 
 from sqlalchemy.orm import Mapped
 
-from models.base import Facet
+from models.versioned import VersionedTable
 
 
 class _Described:
@@ -28,23 +28,23 @@ class _Described:
     """False: it records the management events of every service, which is the default."""
 
 
-class TrailListing(Facet):
+class TrailListing(VersionedTable):
     """The trails of an account and region were listed whole, and are still asked for; a failed try is a gap beside it."""
 
     __tablename__ = "trail_listing"
-    natural = ("account_id", "region")
-    cover = ("account_id", "region")
+    natural_key = ("account_id", "region")
+    listing_key = ("account_id", "region")
 
     account_id: Mapped[str]
     region: Mapped[str]
 
 
-class Trail(_Described, Facet):
+class Trail(_Described, VersionedTable):
     """A trail, as its own account sees it in its home region."""
 
     __tablename__ = "trail"
-    natural = ("trail_arn",)
-    cover = ("account_id", "region")
+    natural_key = ("trail_arn",)
+    listing_key = ("account_id", "region")
 
     trail_arn: Mapped[str]
     account_id: Mapped[str]
@@ -56,7 +56,7 @@ class Trail(_Described, Facet):
     """The CloudWatch log group that gets the events too."""
 
 
-class TrailShadow(_Described, Facet):
+class TrailShadow(_Described, VersionedTable):
     """A trail as it is seen elsewhere: in other regions, and an organization's in the accounts that it records.
 
     It proves that the trail records the account there. Whether it logs, and which events, is told to the trail's own account
@@ -64,19 +64,19 @@ class TrailShadow(_Described, Facet):
     """
 
     __tablename__ = "trail_shadow"
-    natural = ("account_id", "region", "trail_arn")
-    cover = ("account_id", "region")
+    natural_key = ("account_id", "region", "trail_arn")
+    listing_key = ("account_id", "region")
 
     account_id: Mapped[str]
     region: Mapped[str]
     trail_arn: Mapped[str]
 
 
-class TrailStatus(Facet):
+class TrailStatus(VersionedTable):
     """Whether a trail logs (cloudtrail:GetTrailStatus). When it last delivered is left out: it changes by the minute."""
 
     __tablename__ = "trail_status"
-    natural = ("trail_arn",)
+    natural_key = ("trail_arn",)
     parents = (("trail_arn", "trail", "trail_arn"),)
 
     trail_arn: Mapped[str]
@@ -87,11 +87,11 @@ class TrailStatus(Facet):
     """Why the last files could not be delivered to the bucket; NULL when they were."""
 
 
-class TrailSelector(Facet):
+class TrailSelector(VersionedTable):
     """Which events a trail selects (cloudtrail:GetEventSelectors), as received; read in reports.mart.event_selectors."""
 
     __tablename__ = "trail_selector"
-    natural = ("trail_arn",)
+    natural_key = ("trail_arn",)
     parents = (("trail_arn", "trail", "trail_arn"),)
 
     trail_arn: Mapped[str]

@@ -14,8 +14,8 @@ from typing import Any
 
 import duckdb
 
-from models.base import Facet
-from models.tables import facets
+from models.tables import versioned_tables
+from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
 from reports.answers.run_gaps import Unknown, unknown
 from reports.answers.version_diff import Pairs, rows
@@ -107,7 +107,7 @@ def diff(
 
 def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     """Fill and use catalog ``mart`` with the two runs alone, from catalog ``whole``."""
-    selects = {name: _collapsed(facet, start, end) for name, facet in facets().items() if name != "gap"}
+    selects = {name: _collapsed(model, start, end) for name, model in versioned_tables().items() if name != "gap"}
     source = f"{as_of_connection.WHOLE}.ledger"
     selects["run"] = f"SELECT * FROM {source}.run WHERE run_id IN ({start:d}, {end:d})"
     # When a place was crawled for the first time, as far as the two runs go.
@@ -123,9 +123,9 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     as_of_connection.ledger(duck, selects, tables=True)
 
 
-def _collapsed(facet: type[Facet], start: int, end: int) -> str:
-    name = facet.table().name
-    values = ", ".join(f'"{column}"' for column in facet.value_columns())
+def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
+    name = model.table().name
+    values = ", ".join(f'"{column}"' for column in model.value_columns())
     source = f'{as_of_connection.WHOLE}.ledger."{name}"'
     old = (
         f"SELECT {values} FROM {source} WHERE valid_from <= {start:d} AND valid_to > {start:d} AND valid_to <= {end:d}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.tables import facets
+from models.tables import versioned_tables
 from reports.mart import change_text_compression, view_loader
 from reports.mart.as_of import Moment, moments, resolve
 from reports.mart.connection import CATALOG, Limits, attached, locked
@@ -49,7 +49,7 @@ def opened(path: Path) -> duckdb.DuckDBPyConnection:
     connection = attached(path, WHOLE)
     connection.execute(f"ATTACH ':memory:' AS {CATALOG} (COMPRESS)")
     connection.execute(f"USE {WHOLE}")
-    if not set(facets()) <= set(_tables(connection)):
+    if not set(versioned_tables()) <= set(_tables(connection)):
         connection.close()
         raise MartError(f"{path} is not a mart of this version: rebuild it with `kmsledger mart`")
     return connection
@@ -65,7 +65,7 @@ def ledger(connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, ta
     for macro in MACROS:
         connection.execute(macro)
     for table, select in selects.items():
-        kind = "TABLE" if tables and table in facets() else "VIEW"
+        kind = "TABLE" if tables and table in versioned_tables() else "VIEW"
         connection.execute(f'CREATE {kind} ledger."{table}" AS {select}')
 
 
@@ -77,7 +77,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _until(table: str, run_id: int) -> str:
     """What a table of the ledger held after a run. The runs stay, so that it can be told how many came later."""
     source = f'SELECT * FROM {WHOLE}.ledger."{table}"'
-    if table in facets():
+    if table in versioned_tables():
         known_end = f"CASE WHEN valid_to <= {run_id:d} THEN valid_to END AS valid_to"
         return f"{source.replace('*', f'* REPLACE ({known_end})', 1)} WHERE valid_from <= {run_id:d}"
     return f"{source} WHERE run_id <= {run_id:d}" if table in _OF_A_RUN else source

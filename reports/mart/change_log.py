@@ -14,7 +14,7 @@ from importlib import resources
 
 import duckdb
 
-from models.tables import facets
+from models.tables import versioned_tables
 from reports.mart import change_text_compression
 from reports.mart.connection import CATALOG
 from reports.mart.filtered_catalog import sliced
@@ -89,7 +89,7 @@ def _portions(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int
     """Neighbouring runs that are compared at once; together all since a run, at least one portion."""
     counted = " UNION ALL ".join(
         f'SELECT {edge} AS run_id, count(*) AS n FROM ledger."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
-        for name in facets()
+        for name in versioned_tables()
         for edge in ("valid_from", "valid_to")
     )
     rows = duck.execute(f"SELECT run_id, sum(n) FROM ({counted}) GROUP BY run_id ORDER BY run_id").fetchall()

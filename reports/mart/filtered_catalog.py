@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from models.tables import facets
+from models.tables import versioned_tables
 from reports.mart.connection import CATALOG
 from reports.mart.macros import MACROS
 
@@ -30,7 +30,7 @@ def sliced(
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'ledger'"
         for (name,) in cursor.execute(query).fetchall():
             if name != without:
-                where = chosen(name) if name in facets() else "true"
+                where = chosen(name) if name in versioned_tables() else "true"
                 cursor.execute(f'CREATE VIEW ledger."{name}" AS SELECT * FROM {CATALOG}.ledger."{name}" WHERE {where}')
         yield cursor
     finally:

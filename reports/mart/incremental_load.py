@@ -13,7 +13,7 @@ import duckdb
 from sqlalchemy import Table, make_url
 
 from models.store.retention import PRUNED
-from models.tables import facets
+from models.tables import versioned_tables
 from reports.mart import load
 from reports.mart.build_manifest import DoubtError, Made, compare_runs
 from reports.mart.rows import one
@@ -54,7 +54,7 @@ class Delta:
 
 def came(name: str) -> str:
     """The table of the rows that came to one of the ledger's, after an update."""
-    return f'{_NEW}."{name} new"' if name in facets() else f"{_NEW}.{name}"
+    return f'{_NEW}."{name} new"' if name in versioned_tables() else f"{_NEW}.{name}"
 
 
 def update(duck: duckdb.DuckDBPyConnection, engine_url: str, made: Made) -> Delta:
@@ -64,11 +64,11 @@ def update(duck: duckdb.DuckDBPyConnection, engine_url: str, made: Made) -> Delt
     (ids with their end), and ``policy_document`` with the texts that came.
     """
     duck.execute(f"CREATE SCHEMA {_NEW}")
-    first = {name: _first_id(duck, name, made.since()) for name in facets()}
+    first = {name: _first_id(duck, name, made.since()) for name in versioned_tables()}
     load.load_parts(duck, engine_url, _wanted(duck, engine_url, made, first))
     _check(duck, made, first)
     delta = Delta(made.last_run + 1)
-    for name in facets():
+    for name in versioned_tables():
         _apply(duck, name, first[name], delta)
     _replace(duck, made, delta)
     return delta
@@ -180,7 +180,9 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
     known, now = f'ledger."{name}"', f'{_NEW}."{name} now"'
     gone, new, ended = (f'{_NEW}."{name} {what}"' for what in ("gone", "new", "ended"))
     # Rows are compared by hashes of 64 bits: after rules ran for the first time they are millions of texts.
-    values = ", ".join(f'"{column}"' for column in load.columns(facets()[name].table()) if column != "valid_to")
+    values = ", ".join(
+        f'"{column}"' for column in load.columns(versioned_tables()[name].table()) if column != "valid_to"
+    )
     mine, theirs = (
         f"SELECT version_id, hash({values}) AS row_hash FROM {source} WHERE version_id >= {first:d}"
         for source in (known, now)

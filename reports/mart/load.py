@@ -11,7 +11,6 @@ import adbc_driver_manager
 import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
-from models.base import UtcDateTime
 from models.tables import (
     AccessAnalysis,
     AccessHygiene,
@@ -24,8 +23,9 @@ from models.tables import (
     PolicyDocument,
     Run,
     ScopeRun,
-    facets,
+    versioned_tables,
 )
+from models.types import UtcDateTime
 from reports.mart.errors import MartError
 
 _BESIDE_FACETS: tuple[type[Base], ...] = (
@@ -45,7 +45,7 @@ _BOOKKEEPING = frozenset({"content"})
 
 def tables() -> list[Table]:
     """What the mart takes over from the store."""
-    found = [mapped.__table__ for mapped in (*facets().values(), *_BESIDE_FACETS)]
+    found = [mapped.__table__ for mapped in (*versioned_tables().values(), *_BESIDE_FACETS)]
     return [table for table in found if isinstance(table, Table)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from models.tables.runs import Cause
 from reports.access.engine.identity_policies import read_identity

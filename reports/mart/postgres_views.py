@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table, make_url
 
-from models.base import Base, UtcDateTime
-from models.tables import PolicyDocument, Run, ScopeRun, facets
+from models.tables import PolicyDocument, Run, ScopeRun, versioned_tables
 from models.tables.runs import Cause
+from models.types import UtcDateTime
+from models.versioned import Base
 from reports.mart.connection import quoted
 from reports.mart.errors import MartError
 from reports.mart.schema import declared
@@ -43,7 +44,7 @@ def statements() -> Iterator[str]:
     yield f"DROP SCHEMA IF EXISTS {BASE} CASCADE"
     yield f"CREATE SCHEMA {BASE}"
     yield f"CREATE SCHEMA {SCHEMA}"
-    tables: tuple[type[Base], ...] = (*facets().values(), Run, ScopeRun, PolicyDocument)
+    tables: tuple[type[Base], ...] = (*versioned_tables().values(), Run, ScopeRun, PolicyDocument)
     for mapped in tables:
         table = mapped.__table__
         assert isinstance(table, Table)  # noqa: S101 - for the type checker: every facet is a table

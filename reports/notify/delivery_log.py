@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Engine, delete, insert, select
 
-from models.store.engine import explained
+from models.store.engine import translate_errors
 from models.tables.runs import Delivery
 from reports.notify.result import Outcome
 
@@ -21,7 +21,7 @@ def due(engine: Engine, run_id: int, report: str, recipients: Iterable[str]) -> 
     query = select(table.c.recipient).where(
         table.c.run_id == run_id, table.c.report == report, table.c.status.in_(SETTLED)
     )
-    with explained(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.connect() as connection:
         settled = set(connection.scalars(query))
     return [recipient for recipient in recipients if recipient not in settled]
 
@@ -37,7 +37,7 @@ def enter(engine: Engine, run_id: int, report: str, outcome: Outcome) -> None:
         "detail": outcome.detail,
         "sent_at": dt.datetime.now(dt.UTC),
     }
-    with explained(engine), engine.begin() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         connection.execute(
             delete(table).where(
                 table.c.run_id == run_id, table.c.report == report, table.c.recipient == outcome.recipient

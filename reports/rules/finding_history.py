@@ -8,10 +8,10 @@ from typing import Any
 import duckdb
 from sqlalchemy import Connection
 
-from models.base import Facet
-from models.store.prefetch import read_ahead
+from models.store.prefetch import prefetch_pages
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables.findings import Finding, RuleResult
+from models.versioned import VersionedTable
 
 _PORTION = 50_000
 """Rows that are in Python at a time."""
@@ -60,15 +60,15 @@ def _hashed_in_ledger(columns: Iterable[str]) -> str:
     return f"hash({', '.join(f'hash({column})' if column in _HASHED else column for column in columns)})"
 
 
-def _values(facet: type[Facet]) -> list[str]:
-    return [column for column in facet.value_columns() if column not in facet.natural]
+def _values(model: type[VersionedTable]) -> list[str]:
+    return [column for column in model.value_columns() if column not in model.natural_key]
 
 
 # What is a problem now, or was one before this run: the only rows that the ledger keeps. They are compared with those that it
 # has by hashes of 64 bits, for they are millions of texts; in a night all but a few are as they were.
 _NOW = f"""
 CREATE OR REPLACE TEMP TABLE finding_now AS
-SELECT v.rowid AS position, {_hashed(Finding.natural)} AS pair, {_hashed(_values(Finding))} AS content
+SELECT v.rowid AS position, {_hashed(Finding.natural_key)} AS pair, {_hashed(_values(Finding))} AS content
 {_VERDICTS.format(named="(SELECT subject, hash(resource_arn) AS hashed FROM ledger.subject)")}
 WHERE v.verdict IN ('fail', 'unknown') OR v.story
 """
@@ -76,7 +76,7 @@ _CHANGED = f"""
 CREATE OR REPLACE TEMP TABLE finding_changed AS
 SELECT n.position FROM finding_now n
 ANTI JOIN (
-  SELECT {_hashed_in_ledger(Finding.natural)} AS pair, {_hashed_in_ledger(_values(Finding))} AS content
+  SELECT {_hashed_in_ledger(Finding.natural_key)} AS pair, {_hashed_in_ledger(_values(Finding))} AS content
   FROM ledger.finding WHERE valid_to IS NULL
 ) o ON o.pair = n.pair AND o.content = n.content
 """
@@ -86,8 +86,8 @@ SELECT {", ".join(f"{_WORDS[column]} AS {column}" for column in Finding.value_co
 JOIN finding_changed c ON c.position = v.rowid
 """
 _GONE = f"""
-SELECT {", ".join(Finding.natural)} FROM ledger.finding
-WHERE valid_to IS NULL AND {_hashed_in_ledger(Finding.natural)} NOT IN (SELECT pair FROM finding_now)
+SELECT {", ".join(Finding.natural_key)} FROM ledger.finding
+WHERE valid_to IS NULL AND {_hashed_in_ledger(Finding.natural_key)} NOT IN (SELECT pair FROM finding_now)
 """
 _COUNTED = f"""
 CREATE OR REPLACE TEMP TABLE rule_result_now AS
@@ -120,40 +120,44 @@ def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int)
     return total
 
 
-def _differences(facet: type[Facet], now: str) -> tuple[str, str]:
+def _differences(model: type[VersionedTable], now: str) -> tuple[str, str]:
     """SELECTs of a table's rows that the ledger has not, and of what identifies those that the ledger has beyond it."""
-    same = " AND ".join(f"o.{column} = n.{column}" for column in facet.natural)
-    differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(facet))
-    known = f"(SELECT * FROM ledger.{facet.table().name} WHERE valid_to IS NULL)"
-    columns = ", ".join(f"n.{column}" for column in facet.value_columns())
-    changed = (
-        f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{facet.natural[0]} IS NULL OR {differs}"
+    same = " AND ".join(f"o.{column} = n.{column}" for column in model.natural_key)
+    differs = " OR ".join(f"o.{column} IS DISTINCT FROM n.{column}" for column in _values(model))
+    known = f"(SELECT * FROM ledger.{model.table().name} WHERE valid_to IS NULL)"
+    columns = ", ".join(f"n.{column}" for column in model.value_columns())
+    changed = f"SELECT {columns} FROM {now} n LEFT JOIN {known} o ON {same} WHERE o.{model.natural_key[0]} IS NULL OR {differs}"
+    gone = (
+        f"SELECT {', '.join(f'o.{column}' for column in model.natural_key)} FROM {known} o ANTI JOIN {now} n ON {same}"
     )
-    gone = f"SELECT {', '.join(f'o.{column}' for column in facet.natural)} FROM {known} o ANTI JOIN {now} n ON {same}"
     return changed, gone
 
 
 def _merge(
-    duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, facet: type[Facet], queries: tuple[str, str]
+    duck: duckdb.DuckDBPyConnection,
+    connection: Connection,
+    run_id: int,
+    model: type[VersionedTable],
+    queries: tuple[str, str],
 ) -> Merged:
     """Merge the rows of two SELECTs: facts, and natural keys of facts that are gone."""
     changed, gone = queries
-    columns = facet.value_columns()
-    places = [columns.index(column) for column in facet.natural]
+    columns = model.value_columns()
+    places = [columns.index(column) for column in model.natural_key]
     total = Merged()
     for number, rows in enumerate(_portions(duck, changed)):
         # What is new is looked up as well. Of very many rows neighbours come together, and are read once anyway.
         if number < _AHEAD:
-            read_ahead(connection, facet, [tuple(row[place] for place in places) for row in rows])
+            prefetch_pages(connection, model, [tuple(row[place] for place in places) for row in rows])
         batch = Batch()
         for row in rows:
-            batch.add(facet, **dict(zip(columns, row, strict=True)))
+            batch.add(model, **dict(zip(columns, row, strict=True)))
         total += merge(connection, run_id, batch)
     for rows in _portions(duck, gone):
-        read_ahead(connection, facet, rows)
+        prefetch_pages(connection, model, rows)
         batch = Batch()
         for row in rows:
-            batch.complete(facet, *row)
+            batch.mark_complete(model, *row)
         total += merge(connection, run_id, batch)
     return total
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
-from models.settings.types import AnyText, Flag, Group, Text, Unset, matching, objection, whole
+from models.settings.types import AnyText, Flag, Group, Text, Unset, matching, validation_error, whole
 from models.settings.yaml_loader import KeyPath, Problem, Source, key_text, quoted, read
 from reports.access.engine.kms_actions import matching as operations_of
 
@@ -111,7 +111,7 @@ class Need(Group):
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield a need of nobody or of two."""
         if bool(data.get("account")) == bool(data.get("role")):
-            yield objection(("title",), "a need with either account or role")
+            yield validation_error(("title",), "a need with either account or role")
         yield from _unknown_actions(data)
 
 
@@ -134,7 +134,7 @@ class Role(Group):
         """Yield actions that are none, and a trust that is judged without a policy to show."""
         yield from _unknown_actions(data)
         if data.get("trusted") and not data.get("trust_policy"):
-            yield objection(("trusted",), "a trust_policy beside trusted, to show what is right")
+            yield validation_error(("trusted",), "a trust_policy beside trusted, to show what is right")
 
 
 class Scenario(Group):
@@ -188,17 +188,19 @@ class Profile(Group):
         known = {*BUILT_IN, *(parameters if isinstance(parameters, Mapping) else ())}
         for path, name in _placeholders({key: value for key, value in data.items() if key != "parameters"}, ()):
             if name not in known:
-                yield objection(path, f"a placeholder that is a parameter or one of {', '.join(sorted(BUILT_IN))}")
+                yield validation_error(
+                    path, f"a placeholder that is a parameter or one of {', '.join(sorted(BUILT_IN))}"
+                )
         tags = data.get("tags")
         chosen_by = tags.get("chosen_by") if isinstance(tags, Mapping) else None
         if isinstance(chosen_by, str) and chosen_by not in known - BUILT_IN:
-            yield objection(("tags", "chosen_by"), "the name of a parameter")
+            yield validation_error(("tags", "chosen_by"), "the name of a parameter")
         keys = data.get("keys")
         found_by = keys.get("found_by") if isinstance(keys, Mapping) else None
         if found_by == "vendor_account" and "vendor_account" not in known:
-            yield objection(("keys", "found_by"), "a parameter vendor_account, by which keys are found")
+            yield validation_error(("keys", "found_by"), "a parameter vendor_account, by which keys are found")
         if found_by in {"role", "account_of_role"} and not data.get("role"):
-            yield objection(("keys", "found_by"), "a role, by which keys are found")
+            yield validation_error(("keys", "found_by"), "a role, by which keys are found")
 
 
 def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
@@ -244,7 +246,7 @@ def _unknown_actions(data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         listed = data.get(name)
         for index, action in enumerate(listed if isinstance(listed, list) else ()):
             if isinstance(action, str) and action.startswith("kms:") and not operations_of((action,)):
-                yield objection((name, index), "an action of AWS KMS")
+                yield validation_error((name, index), "an action of AWS KMS")
 
 
 def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

@@ -22,7 +22,7 @@ def picture(place: Place) -> dict[str, Any]:
     for key_id in place.key_ids:
         key = place.key(key_id)
         assert key is not None
-        told[key.arn] = [getattr(key, facet) for facet in FACETS] + [key.grants.page(0, 200), len(key.grants)]
+        told[key.arn] = [getattr(key, model) for model in FACETS] + [key.grants.page(0, 200), len(key.grants)]
     told |= {alias["AliasArn"]: alias for alias in place.aliases}
     told |= {secret["ARN"]: secret for secret in place.secrets}
     told |= {instance["DBInstanceArn"]: instance for instance in place.databases.instances}

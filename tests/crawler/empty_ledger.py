@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Engine, insert, select
 
 from crawler.key_references import link
-from models.base import Facet
 from models.store import crawl_lock
 from models.store.engine import connect, upgrade
 from models.store.scd2_merge import Batch, merge
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeRun
+from models.versioned import VersionedTable
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 
@@ -47,18 +47,18 @@ class Ledger:
         crawl_lock.release(self.engine, run_id)
         return run_id
 
-    def rows(self, facet: type[Facet], **where: Any) -> list[dict[str, Any]]:
+    def rows(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
         """Every version of the facts with these values, oldest first."""
-        table = facet.table()
+        table = model.table()
         query = select(table).order_by(table.c.version_id)
         for name, value in where.items():
             query = query.where(table.c[name] == value)
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def known(self, facet: type[Facet], **where: Any) -> list[dict[str, Any]]:
+    def known(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
         """The last known versions."""
-        return [row for row in self.rows(facet, **where) if row["valid_to"] is None]
+        return [row for row in self.rows(model, **where) if row["valid_to"] is None]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 from crawler.services.key_last_usage import LastUse
 from crawler.writer import Coverage
 from models.settings.crawl import LastUseSettings
-from models.store.last_use_queue import Asked
+from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
 from models.tables.runs import Run, RunStatus
@@ -57,7 +57,9 @@ class Nights:
 
     def asked(self, numbers: range | list[int], at: dt.datetime) -> None:
         """State when keys were asked, by an earlier run."""
-        self.merge(self.run(), Batch(asked=[Asked(arn(number), ACCOUNT, REGION, at) for number in numbers]))
+        self.merge(
+            self.run(), Batch(last_use_polls=[LastUsePoll(arn(number), ACCOUNT, REGION, at) for number in numbers])
+        )
 
     def run(self) -> int:
         """Begin another run."""

@@ -19,12 +19,12 @@ from crawler.iam_policies import operations
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
 from crawler.spec import GLOBAL, Operation, Scope
-from models.base import Facet, facets
 from models.store.scd2_merge import Batch
 from models.tables.iam import IamListing
 from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
 from models.tables.resources import Form, KeyClass, KeyReference, KeyUsage, Resource
 from models.tables.runs import Cause, Gap, Outcome
+from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
@@ -47,15 +47,15 @@ def night(aws: ScriptedAws) -> Batch:
     """The region and the account's region-less part in one batch."""
     batch = Batch()
     for _, region in BOTH:
-        batch.absorb(collected(aws, region).batch)
+        batch.extend(collected(aws, region).batch)
     return batch
 
 
-def keys_of(found: Collected, facet: type[Facet]) -> set[str]:
+def keys_of(found: Collected, model: type[VersionedTable]) -> set[str]:
     """The names of the estate's keys that a facet has rows of."""
     names = {key_arn(name): name for name in KINDS}
-    column = "resource_arn" if facet is Tag else "key_arn"
-    return {names[row[column]] for row in found.batch.rows.get(facet, ()) if row[column] in names}
+    column = "resource_arn" if model is Tag else "key_arn"
+    return {names[row[column]] for row in found.batch.rows.get(model, ()) if row[column] in names}
 
 
 def gaps(found: Collected) -> list[tuple[str, str, str]]:
@@ -69,9 +69,9 @@ def test_a_whole_scope_has_no_gaps() -> None:
     assert gaps(found) == []
     assert keys_of(found, Key) == keys_of(found, KeyMetadata) == set(KINDS)
     assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
-    assert (ACCOUNT, REGION) in found.batch.covers[Key]
-    assert (ACCOUNT, REGION) in found.batch.covers[Gap]
-    assert found.batch.covers[KeyGrant] == {(key_arn(name),) for name in CUSTOMER}
+    assert (ACCOUNT, REGION) in found.batch.complete_listings[Key]
+    assert (ACCOUNT, REGION) in found.batch.complete_listings[Gap]
+    assert found.batch.complete_listings[KeyGrant] == {(key_arn(name),) for name in CUSTOMER}
     assert (found.gaps, found.counter.calls) == (0, found.counter.calls)
     assert found.counter.calls > len(KINDS)
 
@@ -87,7 +87,7 @@ def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "facet"),
+    ("operation", "model"),
     [
         ("GetKeyPolicy", KeyPolicy),
         ("ListGrants", KeyGrant),
@@ -95,14 +95,14 @@ def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
         ("GetKeyRotationStatus", KeyRotation),
     ],
 )
-def test_one_denied_question_leaves_the_others(operation: str, facet: type[Facet]) -> None:
+def test_one_denied_question_leaves_the_others(operation: str, model: type[VersionedTable]) -> None:
     """A denial about one key is a gap of that key and that question: no empty list, no flag that is off."""
     name = f"kms:{operation}"
     found = collected(estate({name: only_for("plain", denied(name), name)}))
     assert gaps(found) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
-    assert "plain" not in keys_of(found, facet)
-    assert (key_arn("plain"),) not in found.batch.covers.get(facet, set())
-    for other in {KeyPolicy, KeyGrant, Tag, KeyRotation, KeyMetadata} - {facet}:
+    assert "plain" not in keys_of(found, model)
+    assert (key_arn("plain"),) not in found.batch.complete_listings.get(model, set())
+    for other in {KeyPolicy, KeyGrant, Tag, KeyRotation, KeyMetadata} - {model}:
         assert "plain" in keys_of(found, other)
 
 
@@ -113,9 +113,9 @@ def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
     broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
     found = collected(estate({"kms:ListKeys": broken}))
     assert gaps(found) == [("ListKeys", "", Cause.SERVICE_ERROR)]
-    assert Key not in found.batch.covers
+    assert Key not in found.batch.complete_listings
     assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain"}
-    assert (ACCOUNT, REGION) in found.batch.covers[Alias]
+    assert (ACCOUNT, REGION) in found.batch.complete_listings[Alias]
 
 
 def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
@@ -187,9 +187,9 @@ def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> N
     """An item that is not as the model says neither ends the crawl nor lets its listing count as whole."""
     found = collected(estate({operation: answer}))
     assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.MALFORMED)}
-    facet = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
-    if facet is not None:
-        assert facet not in found.batch.covers
+    model = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
+    if model is not None:
+        assert model not in found.batch.complete_listings
 
 
 def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
@@ -213,7 +213,7 @@ def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, A
     """An empty body where a list belongs must not close every key of the region."""
     found = collected(estate({"kms:ListKeys": answer}))
     assert gaps(found) == [("ListKeys", "", Cause.MALFORMED)]
-    assert Key not in found.batch.covers
+    assert Key not in found.batch.complete_listings
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
 
@@ -224,7 +224,7 @@ def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
     found = collected(aws, GLOBAL, Wanted(excludes_region=lambda region: region == REGION))
     assert {call["Bucket"] for call in aws.asked if "Bucket" in call.params} == {"plain"}
     assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
-    assert found.batch.covers[KeyReference] == {("arn:aws:s3:::plain",)}
+    assert found.batch.complete_listings[KeyReference] == {("arn:aws:s3:::plain",)}
     assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
     assert found.gaps == 0
 
@@ -265,7 +265,7 @@ def test_references_are_read_as_declared() -> None:
 
 
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
-FACETS = [facet for facet in facets().values() if facet not in {Gap, KeyUsage}]
+FACETS = [model for model in versioned_tables().values() if model not in {Gap, KeyUsage}]
 refusals = st.sampled_from(
     [denied(), refused("InternalFailure", "", 500), refused("OptInRequired"), refused("Whatever")]
 )
@@ -281,10 +281,10 @@ def good_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def known_facts(ledger: Ledger, facet: type[Facet]) -> set[tuple[Any, ...]]:
+def known_facts(ledger: Ledger, model: type[VersionedTable]) -> set[tuple[Any, ...]]:
     """Natural keys and contents; of rotation the keys alone: why it does not apply is not known of an undescribed key."""
-    names = facet.natural if facet is KeyRotation else (*facet.natural, "content")
-    return {tuple(row[name] for name in names) for row in ledger.known(facet)}
+    names = model.natural_key if model is KeyRotation else (*model.natural_key, "content")
+    return {tuple(row[name] for name in names) for row in ledger.known(model)}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -295,11 +295,11 @@ def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping
     shutil.copyfile(good_night, path)
     ledger = Ledger(path)
     try:
-        before = {facet: known_facts(ledger, facet) for facet in FACETS}
+        before = {model: known_facts(ledger, model) for model in FACETS}
         used = known_facts(ledger, KeyUsage)
         ledger.night(night(estate(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
-        for facet in FACETS:
-            assert before[facet] - known_facts(ledger, facet) == set(), facet.__name__
+        for model in FACETS:
+            assert before[model] - known_facts(ledger, model) == set(), model.__name__
         assert known_facts(ledger, KeyUsage) == used
     finally:
         ledger.close()
@@ -313,7 +313,7 @@ def test_every_refusal_is_told(ledger: Ledger) -> None:
     ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
     listings = {(kind.service, kind.name) for kind in _listings()}
     assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
-    assert set(batch.covers) == {Gap, IamListing}
+    assert set(batch.complete_listings) == {Gap, IamListing}
     assert not batch.rows.get(IamListing)
 
 

@@ -103,8 +103,8 @@ def test_a_whole_night(aws: Loopback, ledger: Ledger) -> None:
     assert {row["key_arn"] for row in ledger.known(Key)} == {key_of(*scope) for scope in SCOPES}
     assert {row["key_class"] for row in ledger.known(KeyUsage)} == {"customer"}
     crawled(aws, ledger)
-    for facet in (Account, Key, KeyMetadata, KeyUsage):
-        assert {(row["valid_from"], row["valid_to"]) for row in ledger.rows(facet)} == {(1, None)}
+    for model in (Account, Key, KeyMetadata, KeyUsage):
+        assert {(row["valid_from"], row["valid_to"]) for row in ledger.rows(model)} == {(1, None)}
     assert runs(ledger) == [("complete", None)] * 2
     assert locks(ledger) == 0
 

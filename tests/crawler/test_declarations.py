@@ -13,7 +13,6 @@ from crawler.collector import Collected, Wanted, collect
 from crawler.iam_policies import key_operations, operations
 from crawler.services.resource_types import CACHE_CLUSTER, RESOURCE_TYPES
 from crawler.spec import GLOBAL, KeyPath, Operation, ResourceType, Scope
-from models.base import Facet
 from models.store.scd2_merge import Batch
 from models.tables.keys import (
     Alias,
@@ -27,6 +26,7 @@ from models.tables.keys import (
     Tag,
 )
 from models.tables.resources import KeyReference, Resource
+from models.versioned import VersionedTable
 from tests.crawler.jmespath_type_check import (
     SCALARS,
     Kind,
@@ -282,7 +282,7 @@ def filled() -> Batch:
     batch = Batch()
     for collected in asyncio.run(both()):
         assert collected.gaps == 0, collected.batch.rows
-        batch.absorb(collected.batch)
+        batch.extend(collected.batch)
     return batch
 
 
@@ -320,15 +320,15 @@ def _tells(reference: Any, key: KeyPath) -> bool:
 
 
 @pytest.mark.parametrize(
-    "facet",
+    "model",
     [Key, KeyMetadata, KeyPolicy, KeyGrant, KeyRotation, KeyRotationEvent, Alias, CustomKeyStore, Tag],
-    ids=lambda facet: facet.__name__,
+    ids=lambda model: model.__name__,
 )
-def test_a_full_answer_fills_every_column_of_a_key(filled: Batch, facet: type[Facet]) -> None:
+def test_a_full_answer_fills_every_column_of_a_key(filled: Batch, model: type[VersionedTable]) -> None:
     """Every column about keys has a value when KMS tells it; only a rotation that applies gives no reason why not."""
-    exempt = {"reason"} if facet is KeyRotation else set()
-    assert filled.rows[facet]
-    empty = {name for row in filled.rows[facet] for name in facet.value_columns() if row[name] in {None, ""}}
+    exempt = {"reason"} if model is KeyRotation else set()
+    assert filled.rows[model]
+    empty = {name for row in filled.rows[model] for name in model.value_columns() if row[name] in {None, ""}}
     assert empty - exempt == set()
 
 

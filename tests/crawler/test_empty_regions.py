@@ -12,11 +12,11 @@ from sqlalchemy import Engine, insert
 from crawler import empty_regions
 from crawler.empty_regions import quiet_scopes
 from crawler.spec import GLOBAL
-from models.base import Facet
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
 from models.tables import Alias, CustomKeyStore, Key, Resource
 from models.tables.runs import Gap, Outcome, Run, RunStatus, ScopeRun
+from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import ACCOUNT, REGION, key, resource, row
 
 HERE = (ACCOUNT, REGION)
@@ -26,7 +26,7 @@ ALIAS = {**PLACE, "alias_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/x"}
 
 def night(
     engine: Engine,
-    *facts: tuple[type[Facet], dict[str, Any]],
+    *facts: tuple[type[VersionedTable], dict[str, Any]],
     age: float = 0,
     scopes: tuple[tuple[str, str], ...] = (HERE,),
     version: str = "1.0",
@@ -35,10 +35,10 @@ def night(
 ) -> int:
     """A run so many days ago, what it found, and the coverage of its scopes. Returns the run's id."""
     batch = Batch()
-    for facet, values in facts:
-        batch.add(facet, **values)
-    for facet, *cover in complete:
-        batch.complete(facet, *cover)
+    for model, values in facts:
+        batch.add(model, **values)
+    for model, *listing_key in complete:
+        batch.mark_complete(model, *listing_key)
     started = dt.datetime.now(dt.UTC) - dt.timedelta(days=age)
     values = {"started_at": started, "status": str(RunStatus.COMPLETE), "version": version}
     with engine.begin() as connection:
@@ -93,7 +93,7 @@ def test_days_are_those_of_the_calendar(engine: Engine, days: int) -> None:
     assert quiet_scopes(engine, days - 1) == {}
 
 
-KNOWN: list[tuple[type[Facet], dict[str, Any]]] = [
+KNOWN: list[tuple[type[VersionedTable], dict[str, Any]]] = [
     (Key, key()),
     (Alias, row(Alias, **ALIAS, target_key_id="1", target_key_arn="arn")),
     (CustomKeyStore, row(CustomKeyStore, **PLACE, store_id="cks-1")),
@@ -102,12 +102,14 @@ KNOWN: list[tuple[type[Facet], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("facet", "values"), KNOWN, ids=lambda value: getattr(value, "__name__", ""))
-def test_whatever_is_known_there_ends_the_quiet(engine: Engine, facet: type[Facet], values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("model", "values"), KNOWN, ids=lambda value: getattr(value, "__name__", ""))
+def test_whatever_is_known_there_ends_the_quiet(
+    engine: Engine, model: type[VersionedTable], values: dict[str, Any]
+) -> None:
     """One fact is enough; as soon as it has ended, and was proved to be gone, the region is quiet again."""
-    night(engine, (facet, values))
+    night(engine, (model, values))
     assert quiet_scopes(engine, 7) == {}
-    night(engine, complete=((facet, *(values[name] for name in facet.cover)),))
+    night(engine, complete=((model, *(values[name] for name in model.listing_key)),))
     assert HERE in quiet_scopes(engine, 7)
 
 
@@ -142,5 +144,5 @@ def test_another_version_asks_for_everything_once(engine: Engine) -> None:
 
 def test_every_place_of_a_fact_is_a_column() -> None:
     """A facet that is added is looked up by its account and by where it was asked."""
-    for facet, place in empty_regions.PLACES.items():
-        assert {"account_id", place, "valid_to"} <= set(facet.table().c.keys())
+    for model, place in empty_regions.PLACES.items():
+        assert {"account_id", place, "valid_to"} <= set(model.table().c.keys())

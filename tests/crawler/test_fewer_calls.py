@@ -86,7 +86,7 @@ def test_a_policy_that_closes_kms_alone_leaves_everything_else() -> None:
     usual = estate()
     whole = collected(usual)
     assert found.batch.rows[Resource] == whole.batch.rows[Resource]
-    assert found.batch.covers[Resource] == whole.batch.covers[Resource]
+    assert found.batch.complete_listings[Resource] == whole.batch.complete_listings[Resource]
     names = [call.name for call in aws.asked]
     once = [name for name in names if name != "secretsmanager:GetResourcePolicy"]
     assert sorted(once) == sorted({*once, "elasticache:ListTagsForResource"})
@@ -109,7 +109,7 @@ def test_a_second_service_that_fails_otherwise_does_not_close_a_region() -> None
     found = collected(aws)
     assert gaps(found) == {("ListAliases", Cause.SERVICE_CONTROL_POLICY), ("ListSecrets", Cause.KEY_POLICY)}
     assert aws.of("kms:ListKeys")
-    assert (ACCOUNT, REGION) in found.batch.covers[Key]
+    assert (ACCOUNT, REGION) in found.batch.complete_listings[Key]
 
 
 def test_keys_alone_can_be_refused_without_a_second_service_to_ask() -> None:
@@ -125,7 +125,7 @@ def test_a_quiet_region_is_asked_for_its_keys_alone() -> None:
     assert [call.name for call in aws.asked] == ["kms:ListKeys"]
     assert found.quiet
     assert not found.batch.rows
-    assert found.batch.covers == {Key: {(ACCOUNT, REGION)}, Gap: {(ACCOUNT, REGION)}}
+    assert found.batch.complete_listings == {Key: {(ACCOUNT, REGION)}, Gap: {(ACCOUNT, REGION)}}
     assert (found.gaps, found.counter.calls) == (0, 1)
 
 
@@ -136,9 +136,9 @@ def test_a_key_ends_the_quiet() -> None:
     usual = collected(estate({"kms:ListKeys": late}))
     found = collected(estate({"kms:ListKeys": late}), wanted=Wanted(quiet=QUIET))
     assert not found.quiet
-    assert found.batch.covers == usual.batch.covers
-    assert {facet: len(rows) for facet, rows in found.batch.rows.items()} == {
-        facet: len(rows) for facet, rows in usual.batch.rows.items()
+    assert found.batch.complete_listings == usual.batch.complete_listings
+    assert {model: len(rows) for model, rows in found.batch.rows.items()} == {
+        model: len(rows) for model, rows in usual.batch.rows.items()
     }
 
 
@@ -165,9 +165,9 @@ def test_a_listing_that_is_not_whole_ends_the_quiet(answer: Any, cause: Cause) -
     found = collected(estate(NOTHING | {"kms:ListKeys": answer}), wanted=Wanted(quiet=QUIET))
     assert not found.quiet
     assert gaps(found) == {("ListKeys", cause)}
-    assert Key not in found.batch.covers
-    assert (ACCOUNT, REGION) in found.batch.covers[Alias]
-    assert found.batch.covers[Resource]
+    assert Key not in found.batch.complete_listings
+    assert (ACCOUNT, REGION) in found.batch.complete_listings[Alias]
+    assert found.batch.complete_listings[Resource]
 
 
 def test_a_closed_region_that_was_quiet_is_told_as_closed() -> None:
@@ -190,4 +190,4 @@ def test_an_empty_region_is_asked_for_listings_alone() -> None:
     found = collected(aws)
     names = [call.name for call in aws.asked if call.name.startswith("kms:")]
     assert sorted(names) == ["kms:DescribeCustomKeyStores", "kms:ListAliases", "kms:ListKeys"]
-    assert {Key, Alias, CustomKeyStore} <= found.batch.covers.keys()
+    assert {Key, Alias, CustomKeyStore} <= found.batch.complete_listings.keys()

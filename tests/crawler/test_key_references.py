@@ -200,8 +200,8 @@ class Night:
         self.batch = Batch()
         self.outcomes: dict[tuple[str, str], Outcome] = dict.fromkeys(scopes or [(HOME, IRELAND)], Outcome.COMPLETE)
         for scope in self.outcomes:
-            for facet in (Key, Alias, Gap):
-                self.batch.complete(facet, *scope)
+            for model in (Key, Alias, Gap):
+                self.batch.mark_complete(model, *scope)
 
     def key(self, key_id: str, account: str = HOME, region: str = IRELAND, manager: str | None = "CUSTOMER") -> Night:
         """A key, described unless it has no manager."""
@@ -237,13 +237,13 @@ class Night:
                 raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
                 target_region=reference.target_region, stated_class=reference.stated_class, reason=reference.reason,
             )  # fmt: skip
-        self.batch.complete(KeyReference, resource)
-        self.batch.complete(Resource, HOME, region, kind)
+        self.batch.mark_complete(KeyReference, resource)
+        self.batch.mark_complete(Resource, HOME, region, kind)
         return self
 
     def gap(self, operation: str) -> Night:
         """A listing of the home account in Ireland that failed: it proves nothing."""
-        self.batch.covers[Key if operation == "ListKeys" else Alias].discard((HOME, IRELAND))
+        self.batch.complete_listings[Key if operation == "ListKeys" else Alias].discard((HOME, IRELAND))
         self.batch.add(
             Gap, account_id=HOME, region=IRELAND, service="kms", operation=operation, subject="", action=f"kms:{operation}",
             cause="denied", code="AccessDeniedException", message="",
@@ -283,7 +283,7 @@ def test_a_use_ends_with_its_resource(ledger: Ledger) -> None:
     """A resource that is gone uses nothing."""
     Night().key(ONE).secret(ONE).into(ledger)
     gone = Night().key(ONE)
-    gone.batch.complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
+    gone.batch.mark_complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
     gone.into(ledger)
     assert uses(ledger) == [(1, 2, ONE, "customer")]
     assert ledger.known(KeyReference) == []

@@ -19,7 +19,7 @@ from crawler.writer import TOGETHER, Coverage, Finished, Saver, pack
 from models.store import crawl_lock
 from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
-from models.store.scd2_merge import PORTION, Batch
+from models.store.scd2_merge import CHUNK_ROWS, Batch
 from models.tables.keys import Key, Tag
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeRun
 from tests.crawler.empty_ledger import Ledger
@@ -34,7 +34,7 @@ def finished(region: str, *keys: str, outcome: Outcome = Outcome.COMPLETE, whole
         arn = f"arn:aws:kms:{region}:{ACCOUNT}:key/{key_id}"
         batch.add(Key, key_arn=arn, key_id=key_id, account_id=ACCOUNT, region=region)
     if whole:
-        batch.complete(Key, ACCOUNT, region)
+        batch.mark_complete(Key, ACCOUNT, region)
     return Finished(Coverage(ACCOUNT, region, outcome, calls=3, gaps=int(not whole)), batch)
 
 
@@ -276,7 +276,7 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, whole: bool, status: RunStat
 def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
     """A giant account-region is neither copied when it is packed, nor when it is unpacked, and arrives as it was."""
     batch = Batch()
-    for number in range(2 * PORTION + 1):
+    for number in range(2 * CHUNK_ROWS + 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     pieces = batch.packed[Tag]
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
@@ -288,7 +288,7 @@ def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
     arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - made three lines above
     unpacked = arrived.unpack()
     assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.pieces]
-    assert list(unpacked.batch.portions(Tag)) == list(batch.portions(Tag))
+    assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
     for protocol in (4, 5):
         assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here
 
@@ -296,7 +296,7 @@ def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
 def test_what_waits_for_a_giant_takes_little_room() -> None:
     """A scope that comes from another process waits compressed, and is what it was when it is saved."""
     batch = Batch()
-    for number in range(PORTION - 1):
+    for number in range(CHUNK_ROWS - 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)

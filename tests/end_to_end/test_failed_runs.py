@@ -22,7 +22,7 @@ from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.faults import Denial, Faults
 from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.organization import Account, AccountRegion
 from models.tables.runs import Gap
 
@@ -157,10 +157,10 @@ def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
     engine = connect(f"sqlite:///{nights.directory / 'ledger.db'}", must_exist=True)
     compared = 0
     with engine.connect() as connection:
-        for name, facet in facets().items():
+        for name, model in versioned_tables().items():
             if name in {*ABOUT_PLACES, CONCLUSIONS}:
                 continue
-            table = facet.table()
+            table = model.table()
             intervals = connection.execute(select(table.c.valid_from, table.c.valid_to)).all()
             assert {tuple(interval) for interval in intervals} <= {(1, None)}, name
             compared += len(intervals)
@@ -171,7 +171,7 @@ def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
 def test_conclusions_change_only_for_the_account_that_was_out_of_the_organization(nights: Nights) -> None:
     """Who can use a key is concluded anew only where its account was a stranger for a night; then it is as before."""
     engine = connect(f"sqlite:///{nights.directory / 'ledger.db'}", must_exist=True)
-    table = facets()[CONCLUSIONS].table()
+    table = versioned_tables()[CONCLUSIONS].table()
     held: dict[str, list[tuple[int, int | None, bytes]]] = {}
     with engine.connect() as connection:
         columns = (table.c.key_arn, table.c.valid_from, table.c.valid_to, table.c.analysis_id)

@@ -13,12 +13,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
 
-from models.base import Base
 from models.store import engine
 from models.store.engine import DatabaseError, check, connect, current, head, upgrade
-from models.store.last_use_queue import Asked
+from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
-from models.tables import Key, KeyLastUse, Tag, facets
+from models.tables import Key, KeyLastUse, Tag, versioned_tables
+from models.versioned import Base
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/one"
 
@@ -69,9 +69,9 @@ def test_the_migrations_make_what_the_models_say(ledger: Engine) -> None:
 
 def test_an_open_version_is_unique_in_the_database_itself(ledger: Engine) -> None:
     """Autogenerate does not compare conditions of indexes: each facet's open versions are unique by natural key."""
-    for name, facet in facets().items():
+    for name, model in versioned_tables().items():
         unique = [index for index in inspect(ledger).get_indexes(name) if index["unique"]]
-        assert [index["column_names"] for index in unique] == [list(facet.natural)]
+        assert [index["column_names"] for index in unique] == [list(model.natural_key)]
         for index in inspect(ledger).get_indexes(name):
             (where,) = [value for key, value in index["dialect_options"].items() if key.endswith("_where")]
             ended = index["column_names"] == ["valid_to"]
@@ -161,7 +161,9 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
             *of_families,
         }
         assert after == {name: [] for name in later}
-        asked = Batch(asked=[Asked(ARN, "111122223333", "eu-west-1", dt.datetime(2026, 11, 21, tzinfo=dt.UTC))])
+        asked = Batch(
+            last_use_polls=[LastUsePoll(ARN, "111122223333", "eu-west-1", dt.datetime(2026, 11, 21, tzinfo=dt.UTC))]
+        )
         unused = {"operation": None, "used_at": None, "cloudtrail_event_id": None, "key_created_at": None}
         asked.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
         assert merge(connection, 1, asked).opened == 1

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, insert, select
 
-from models.base import Facet, content_hash
+from models.hashing import content_hash
 from models.settings import Settings
 from models.store.engine import connect, upgrade
 from models.store.policy_canonical import canonical_policy
@@ -37,6 +37,7 @@ from models.tables import (
     ScopeRun,
     Tag,
 )
+from models.versioned import VersionedTable
 
 FIRST_NIGHT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
@@ -58,31 +59,31 @@ class World:
     """An organization. Facts are added, changed and removed; `crawl` writes one night of it into the ledger."""
 
     url: str
-    facts: dict[type[Facet], dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    facts: dict[type[VersionedTable], dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     policies: dict[bytes, tuple[str, str]] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
     """(account, region) to the outcome of its crawl and the reason."""
     nights: int = 0
     version: str = "0.1.0"
 
-    def add(self, facet: type[Facet], **values: Any) -> None:
+    def add(self, model: type[VersionedTable], **values: Any) -> None:
         """Add a fact, or replace the one with its natural key; columns that are not given are NULL."""
-        known = set(facet.value_columns())
-        assert set(values) <= known, f"{facet.__name__} has no {set(values) - known}"
-        row = dict.fromkeys(facet.value_columns()) | values
-        self.facts.setdefault(facet, {})[tuple(row[name] for name in facet.natural)] = row
+        known = set(model.value_columns())
+        assert set(values) <= known, f"{model.__name__} has no {set(values) - known}"
+        row = dict.fromkeys(model.value_columns()) | values
+        self.facts.setdefault(model, {})[tuple(row[name] for name in model.natural_key)] = row
 
-    def change(self, facet: type[Facet], *natural: Any, **values: Any) -> None:
+    def change(self, model: type[VersionedTable], *natural_key: Any, **values: Any) -> None:
         """Change values of a fact."""
-        self.facts[facet][natural].update(values)
+        self.facts[model][natural_key].update(values)
 
-    def remove(self, facet: type[Facet], *natural: Any) -> None:
+    def remove(self, model: type[VersionedTable], *natural_key: Any) -> None:
         """Take a fact away, with everything that describes it."""
-        del self.facts[facet][natural]
-        if facet in {Key, Resource}:
+        del self.facts[model][natural_key]
+        if model in {Key, Resource}:
             for other, rows in self.facts.items():
-                if any(parent == facet.__tablename__ for _, parent, _ in other.parents):
-                    for key in [key for key in rows if key[0] == natural[0]]:
+                if any(parent == model.__tablename__ for _, parent, _ in other.parents):
+                    for key in [key for key in rows if key[0] == natural_key[0]]:
                         del rows[key]
 
     def account(self, account_id: str, name: str, *regions: str, **values: Any) -> None:
@@ -318,29 +319,29 @@ class World:
         scope_of |= {
             row["resource_arn"]: (row["account_id"], row["listed_in"]) for row in self.facts.get(Resource, {}).values()
         }
-        for facet, rows in self.facts.items():
-            for natural, row in rows.items():
-                scope = scope_of.get(natural[0]) if facet not in {Account, AccountRegion, Gap} else None
-                if facet in _OF_SCOPE:
+        for model, rows in self.facts.items():
+            for natural_key, row in rows.items():
+                scope = scope_of.get(natural_key[0]) if model not in {Account, AccountRegion, Gap} else None
+                if model in _OF_SCOPE:
                     scope = (row["account_id"], row["region"])
-                hidden = facet is Key and scope in unlisted
-                if (scope is None or scope in seen) and (facet, natural[0]) not in unseen and not hidden:
-                    batch.add(facet, **row)
+                hidden = model is Key and scope in unlisted
+                if (scope is None or scope in seen) and (model, natural_key[0]) not in unseen and not hidden:
+                    batch.add(model, **row)
         for scope in seen:
-            for facet in _OF_SCOPE:
-                if facet is not Key or scope not in unlisted:
-                    batch.complete(facet, *scope)
+            for model in _OF_SCOPE:
+                if model is not Key or scope not in unlisted:
+                    batch.mark_complete(model, *scope)
         for scope in self.outcomes:
-            batch.complete(Gap, *scope)
+            batch.mark_complete(Gap, *scope)
         for arn, scope in scope_of.items():
             if scope not in seen:
                 continue
             own = (*_OF_KEY, Tag) if ":key/" in arn else (KeyReference, Tag)
-            for facet in own:
-                if (facet, arn) not in unseen:
-                    batch.complete(facet, arn)
+            for model in own:
+                if (model, arn) not in unseen:
+                    batch.mark_complete(model, arn)
         for account_id in {account_id for account_id, _ in seen}:
-            batch.complete(AccountRegion, account_id)
+            batch.mark_complete(AccountRegion, account_id)
         types = {row["resource_type"] for row in self.facts.get(Resource, {}).values()} | {
             "AWS::SecretsManager::Secret",
             "AWS::RDS::DBInstance",
@@ -348,8 +349,8 @@ class World:
         }
         for account_id, region in seen:
             for resource_type in types:
-                batch.complete(Resource, account_id, region, resource_type)
-        batch.complete(KeyUsage)
+                batch.mark_complete(Resource, account_id, region, resource_type)
+        batch.mark_complete(KeyUsage)
         return batch
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 from sqlalchemy import Connection, Engine, Table, text
 
-from models.base import Base, content_hash
+from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
+from models.versioned import Base
 from reports.access.analysis.dedup_policies import attributes
 from reports.access.analysis.grant_macros import MACROS
 from reports.access.analysis.runner import Question

@@ -12,9 +12,10 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, text
 
-from models.base import Base, content_hash
+from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
+from models.versioned import Base
 from reports.access.analysis.runner import Question
 from reports.access.engine.analysis_key import ENGINE, denies, estate_key, looks_at
 from reports.access.engine.model import Estate, KeyFacts

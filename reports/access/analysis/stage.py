@@ -10,9 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
 
-from models.base import Base
 from models.settings import Settings
-from models.store.engine import check, connect, explained
+from models.store.engine import check, connect, translate_errors
 from models.tables import Account
 from models.tables.access_analysis import (
     AccessAnalysis,
@@ -23,6 +22,7 @@ from models.tables.access_analysis import (
     KeyAnalysis,
 )
 from models.tables.runs import Run
+from models.versioned import Base
 from reports.access.analysis.dedup_grants import ask_grants, estate_digest
 from reports.access.analysis.dedup_policies import Since, ask, spread
 from reports.access.analysis.runner import Answer, answers
@@ -67,7 +67,7 @@ def assess(settings: Settings, *, redo: bool = False) -> Assessed:
     engine = connect(settings.database, must_exist=True)
     try:
         check(engine)
-        with explained(engine):
+        with translate_errors(engine):
             return _assess(engine, settings.database, redo, began)
     finally:
         engine.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.tables import (
     Alias,
     CustomKeyStore,

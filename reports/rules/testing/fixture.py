@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import Boolean, Integer, LargeBinary
 
-from models.base import Facet, UtcDateTime, canonical_json
+from models.hashing import canonical_json
 from models.tables import Gap, KeyLastUseGap
+from models.types import UtcDateTime
+from models.versioned import VersionedTable
 from reports.rules.loader import RuleError
 from reports.rules.testing.kinds import OPERATIONS
 from reports.rules.testing.loader import Lined
@@ -35,22 +37,22 @@ class Facts:
     other: str
     names: dict[str, str]
     """What names in texts stand for: ARNs of the example's things, and its accounts."""
-    rows: dict[type[Facet], list[Row]] = field(default_factory=dict)
+    rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
     """By account and region."""
     source: str = ""
 
-    def add(self, facet: type[Facet], stated: Mapping[str, Any], **defaults: Any) -> Row:
+    def add(self, model: type[VersionedTable], stated: Mapping[str, Any], **defaults: Any) -> Row:
         """Add a row: defaults, replaced by what is stated; in columns that are texts, mappings become JSON."""
-        row: Row = {name: None for name in facet.value_columns() if name != "policy_hash"}
-        if "policy_hash" in facet.value_columns():
+        row: Row = {name: None for name in model.value_columns() if name != "policy_hash"}
+        if "policy_hash" in model.value_columns():
             row[POLICY] = None
         for name, value in {**defaults, **stated}.items():
             if name not in row:
                 line = stated.lines.get(name, stated.line) if isinstance(stated, Lined) else 0
-                raise RuleError(f"{self.source}:{line}: {facet.__tablename__} has no {name!r}; it has {', '.join(row)}")
-            row[name] = self._typed(facet, name, value, stated)
-        self.rows.setdefault(facet, []).append(row)
+                raise RuleError(f"{self.source}:{line}: {model.__tablename__} has no {name!r}; it has {', '.join(row)}")
+            row[name] = self._typed(model, name, value, stated)
+        self.rows.setdefault(model, []).append(row)
         return row
 
     def text(self, value: Any) -> Any:
@@ -61,10 +63,10 @@ class Facts:
             return {self.text(name): self.text(one) for name, one in value.items()}
         return [self.text(one) for one in value] if isinstance(value, list) else value
 
-    def _typed(self, facet: type[Facet], name: str, value: Any, stated: Mapping[str, Any]) -> Any:
+    def _typed(self, model: type[VersionedTable], name: str, value: Any, stated: Mapping[str, Any]) -> Any:
         if value is None or name == POLICY:
             return value
-        kind = facet.table().columns[name].type
+        kind = model.table().columns[name].type
         try:
             if isinstance(kind, UtcDateTime):
                 return moment(value)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.base import Facet
 from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, Trail, TrailSelector, TrailStatus
+from models.versioned import VersionedTable
 from reports.rules.testing.fixture import GLOBAL, Facts, Row, add_gap
 from reports.rules.testing.kinds import (
     DESCRIBED_BY,
@@ -24,7 +24,7 @@ from reports.rules.testing.kinds import (
 
 TRAILS = "cloudtrail:DescribeTrails"
 _OF_RESOURCE = {action: told for kind in KINDS.values() for action, told in (kind.further or {}).items()}
-ABOUT_ONE: Mapping[str, tuple[type[Facet], ...]] = {**OF_KEY, **OF_TRAIL, **_OF_RESOURCE}
+ABOUT_ONE: Mapping[str, tuple[type[VersionedTable], ...]] = {**OF_KEY, **OF_TRAIL, **_OF_RESOURCE}
 """Questions about one thing, and what they tell."""
 
 
@@ -34,9 +34,9 @@ def operations(facts: Facts) -> list[str]:
     found += [
         action
         for action, told in OF_SCOPE.items()
-        if any(_listed(facet, row, action) for facet in told for row in facts.rows.get(facet, ()))
+        if any(_listed(model, row, action) for model in told for row in facts.rows.get(model, ()))
     ]
-    return [*found, *([IAM] if any(facts.rows.get(facet) for facet in OF_IAM) else [])]
+    return [*found, *([IAM] if any(facts.rows.get(model) for model in OF_IAM) else [])]
 
 
 def subjects(facts: Facts, action: str) -> list[str]:
@@ -44,8 +44,8 @@ def subjects(facts: Facts, action: str) -> list[str]:
     if action in OF_KEY:
         return [row["key_arn"] for row in facts.rows.get(Key, ()) if _asked(facts, action, row["key_arn"])]
     if action in OF_TRAIL:
-        facet: type[Facet] = TrailStatus if action.endswith("Status") else TrailSelector
-        return [row["trail_arn"] for row in facts.rows.get(facet, ())]
+        model: type[VersionedTable] = TrailStatus if action.endswith("Status") else TrailSelector
+        return [row["trail_arn"] for row in facts.rows.get(model, ())]
     types = {name for name, kind in KINDS.items() if action in (kind.further or {})}
     refused = {(row["action"], row["subject"]) for row in facts.rows.get(Gap, ())}
     return [
@@ -67,7 +67,7 @@ def _asked(facts: Facts, action: str, key_arn: str) -> bool:
         return any(
             row["key_arn"] == key_arn and row["status"] != "not_applicable" for row in facts.rows.get(KeyRotation, ())
         )
-    return any(row["key_arn"] == key_arn for facet in OF_KEY[action] for row in facts.rows.get(facet, ()))
+    return any(row["key_arn"] == key_arn for model in OF_KEY[action] for row in facts.rows.get(model, ()))
 
 
 def without(facts: Facts, action: str) -> Facts:
@@ -92,7 +92,7 @@ def copied(facts: Facts) -> Facts:
     """A copy whose rows can be changed."""
     return replace(
         facts,
-        rows={facet: [dict(row) for row in rows] for facet, rows in facts.rows.items()},
+        rows={model: [dict(row) for row in rows] for model, rows in facts.rows.items()},
         outcomes=dict(facts.outcomes),
     )
 
@@ -108,9 +108,9 @@ def take_away(
 ) -> None:
     """Remove what one call told, and add the gap. Without a subject it is a listing of an account and region."""
     if subject:
-        for facet in ABOUT_ONE.get(action, ()):
-            name = DESCRIBED_BY[facet]
-            facts.rows[facet] = [row for row in facts.rows.get(facet, ()) if row[name] != subject]
+        for model in ABOUT_ONE.get(action, ()):
+            name = DESCRIBED_BY[model]
+            facts.rows[model] = [row for row in facts.rows.get(model, ()) if row[name] != subject]
         where = _place_of(facts, subject) or (account or facts.own, region or facts.names["region"])
         add_gap(facts, action, subject, where, cause)
         return
@@ -120,42 +120,42 @@ def take_away(
     region = region or facts.names["region"]
     gone: set[str] = set()
     told = OF_IAM if action == IAM else OF_SCOPE.get(action, ())
-    for facet in (*told, *((Resource,) if action == TRAILS else ())):
+    for model in (*told, *((Resource,) if action == TRAILS else ())):
         kept = []
-        for row in facts.rows.get(facet, ()):
+        for row in facts.rows.get(model, ()):
             place = (row.get("account_id"), row.get("listed_in", row.get("region", GLOBAL)))
-            if place == (account, region) and _listed(facet, row, action):
-                gone.add(str(row[facet.natural[0]]))
+            if place == (account, region) and _listed(model, row, action):
+                gone.add(str(row[model.natural_key[0]]))
             else:
                 kept.append(row)
-        facts.rows[facet] = kept
-    for facet, name in DESCRIBED_BY.items():
-        facts.rows[facet] = [row for row in facts.rows.get(facet, ()) if row[name] not in gone]
+        facts.rows[model] = kept
+    for model, name in DESCRIBED_BY.items():
+        facts.rows[model] = [row for row in facts.rows.get(model, ()) if row[name] not in gone]
     add_gap(facts, action, "", (account, region), cause)
 
 
-def _listed(facet: type[Facet], row: Row, action: str) -> bool:
+def _listed(model: type[VersionedTable], row: Row, action: str) -> bool:
     """Whether this listing shows the row; an empty listing of trails is told by its own row."""
-    if facet is not Resource:
+    if model is not Resource:
         return True
     kind = KINDS.get(row["resource_type"])
     return kind.listing == action if kind else action == TRAILS
 
 
 def _place_of(facts: Facts, arn: str) -> tuple[str, str] | None:
-    places: Iterable[tuple[type[Facet], str, str]] = (
+    places: Iterable[tuple[type[VersionedTable], str, str]] = (
         (Key, "key_arn", "region"),
         (Resource, "resource_arn", "listed_in"),
         (Trail, "trail_arn", "region"),
     )
-    for facet, name, region in places:
-        for row in facts.rows.get(facet, ()):
+    for model, name, region in places:
+        for row in facts.rows.get(model, ()):
             if row[name] == arn:
                 return row["account_id"], row[region]
     return None
 
 
-Told = tuple[tuple[type[Facet], tuple[tuple[tuple[str, Any], ...], ...]], ...]
+Told = tuple[tuple[type[VersionedTable], tuple[tuple[tuple[str, Any], ...], ...]], ...]
 """What one call told of one thing: by facet the rows, without the thing's own name, in a form that can be compared."""
 
 
@@ -163,10 +163,10 @@ def told(facts: Facts, action: str) -> Iterator[tuple[str, Told]]:
     """What this action told of each thing that was asked."""
     for subject in subjects(facts, action):
         parts = []
-        for facet in ABOUT_ONE[action]:
-            name = DESCRIBED_BY[facet]
-            rows = [row for row in facts.rows.get(facet, ()) if row[name] == subject]
-            parts.append((facet, tuple(tuple((key, one) for key, one in row.items() if key != name) for row in rows)))
+        for model in ABOUT_ONE[action]:
+            name = DESCRIBED_BY[model]
+            rows = [row for row in facts.rows.get(model, ()) if row[name] == subject]
+            parts.append((model, tuple(tuple((key, one) for key, one in row.items() if key != name) for row in rows)))
         yield subject, tuple(parts)
 
 
@@ -174,11 +174,11 @@ def crossed(facts: Facts, subject: str, instead: Told, account: str) -> Facts:
     """The facts with what an example in another account was told of something put in the place of what was told here."""
     found = copied(facts)
     moved = facts.cross(account)
-    for facet, rows in instead:
-        name = DESCRIBED_BY[facet]
-        kept = [row for row in found.rows.get(facet, ()) if row[name] != subject]
+    for model, rows in instead:
+        name = DESCRIBED_BY[model]
+        kept = [row for row in found.rows.get(model, ()) if row[name] != subject]
         fresh = [{name: subject} | {key: moved(copy.copy(value)) for key, value in row} for row in rows]
-        found.rows[facet] = kept + fresh
+        found.rows[model] = kept + fresh
     return found
 
 
@@ -187,19 +187,19 @@ def swapped(facts: Facts, action: str, instead: Facts) -> Facts:
     found = copied(facts)
     moved = facts.cross(instead.own)
     if action == IAM:
-        listed: tuple[type[Facet], ...] = OF_IAM
+        listed: tuple[type[VersionedTable], ...] = OF_IAM
     else:
         listed = (*OF_SCOPE[action], *((Resource,) if action == TRAILS else ()))
-    for facet in listed:
-        kept = [row for row in found.rows.get(facet, ()) if not _listed(facet, row, action)]
-        gone = {row[facet.natural[0]] for row in found.rows.get(facet, ()) if _listed(facet, row, action)}
+    for model in listed:
+        kept = [row for row in found.rows.get(model, ()) if not _listed(model, row, action)]
+        gone = {row[model.natural_key[0]] for row in found.rows.get(model, ()) if _listed(model, row, action)}
         fresh = [
             {key: moved(value) for key, value in row.items()}
-            for row in instead.rows.get(facet, ())
-            if _listed(facet, row, action)
+            for row in instead.rows.get(model, ())
+            if _listed(model, row, action)
         ]
-        names = {row[facet.natural[0]] for row in fresh}
-        found.rows[facet] = kept + fresh
+        names = {row[model.natural_key[0]] for row in fresh}
+        found.rows[model] = kept + fresh
         for child, column in DESCRIBED_BY.items():
             stay = [row for row in found.rows.get(child, ()) if row[column] not in gone - names]
             taken = {row[column] for row in stay}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.base import Facet
 from models.tables import (
     Alias,
     CustomKeyStore,
@@ -33,6 +32,7 @@ from models.tables import (
     TrailShadow,
     TrailStatus,
 )
+from models.versioned import VersionedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Kind:
     role: str = "storage"
     managed: str | None = None
     """The alias of the AWS managed key that an omitted key means."""
-    further: Mapping[str, tuple[type[Facet], ...]] | None = None
+    further: Mapping[str, tuple[type[VersionedTable], ...]] | None = None
     """Further questions, asked for each resource, and what they tell."""
 
 
 _RDS = "alias/aws/rds"
-_CACHE: Mapping[str, tuple[type[Facet], ...]] = {"elasticache:ListTagsForResource": (Tag,)}
+_CACHE: Mapping[str, tuple[type[VersionedTable], ...]] = {"elasticache:ListTagsForResource": (Tag,)}
 _INSTANCE = Kind("rds:db:{name}", "rds:DescribeDBInstances", managed=_RDS)
 _CLUSTER = Kind("rds:cluster:{name}", "rds:DescribeDBClusters", managed=_RDS)
 KINDS: Mapping[str, Kind] = {
@@ -100,7 +100,7 @@ KINDS: Mapping[str, Kind] = {
 OPERATIONS = {"s3:ListAllMyBuckets": "ListBuckets", "s3:GetEncryptionConfiguration": "GetBucketEncryption"}
 """Operations whose action has another name."""
 
-OF_KEY: Mapping[str, tuple[type[Facet], ...]] = {
+OF_KEY: Mapping[str, tuple[type[VersionedTable], ...]] = {
     "kms:DescribeKey": (KeyMetadata,),
     "kms:GetKeyPolicy": (KeyPolicy,),
     "kms:ListGrants": (KeyGrant,),
@@ -113,12 +113,12 @@ OF_KEY: Mapping[str, tuple[type[Facet], ...]] = {
 NOT_FOR_AWS = frozenset({"kms:GetKeyPolicy", "kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyRotationStatus"})
 """Keys that AWS manages are not asked these."""
 
-OF_TRAIL: Mapping[str, tuple[type[Facet], ...]] = {
+OF_TRAIL: Mapping[str, tuple[type[VersionedTable], ...]] = {
     "cloudtrail:GetTrailStatus": (TrailStatus,),
     "cloudtrail:GetEventSelectors": (TrailSelector,),
 }
 IAM = "iam:GetAccountAuthorizationDetails"
-OF_IAM: tuple[type[Facet], ...] = (
+OF_IAM: tuple[type[VersionedTable], ...] = (
     IamListing,
     IamPrincipal,
     IamGroup,
@@ -127,7 +127,7 @@ OF_IAM: tuple[type[Facet], ...] = (
     IamInlinePolicy,
     IamManagedPolicy,
 )
-OF_SCOPE: Mapping[str, tuple[type[Facet], ...]] = {
+OF_SCOPE: Mapping[str, tuple[type[VersionedTable], ...]] = {
     "kms:ListKeys": (Key,),
     "kms:ListAliases": (Alias,),
     "kms:DescribeCustomKeyStores": (CustomKeyStore,),
@@ -136,7 +136,7 @@ OF_SCOPE: Mapping[str, tuple[type[Facet], ...]] = {
 }
 """What the listings of an account and region tell; what describes the listed goes with them."""
 GLOBAL_LISTINGS = frozenset({"s3:ListAllMyBuckets"})
-DESCRIBED_BY: Mapping[type[Facet], str] = {
+DESCRIBED_BY: Mapping[type[VersionedTable], str] = {
     **dict.fromkeys((KeyMetadata, KeyPolicy, KeyGrant, KeyRotation, KeyRotationEvent, KeyLastUse), "key_arn"),
     **dict.fromkeys((Tag, KeyReference, ResourcePolicy), "resource_arn"),
     **dict.fromkeys((TrailStatus, TrailSelector), "trail_arn"),

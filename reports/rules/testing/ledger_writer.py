@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from models.base import Facet
 from models.store.engine import connect, upgrade
-from models.store.last_use_queue import Asked
+from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
 from models.tables import (
     Account,
@@ -41,12 +40,13 @@ from models.tables import (
     TrailListing,
     TrailShadow,
 )
+from models.versioned import VersionedTable
 from reports.rules.testing.fixture import GLOBAL, LAST_NIGHT, MANAGEMENT, ORGANIZATION, POLICY, Facts, Row
 
 _SEEN = frozenset({"complete", "partial"})
-_BY_SCOPE: tuple[type[Facet], ...] = (Key, Alias, CustomKeyStore, Trail, TrailListing, TrailShadow)
-_BY_KEY: tuple[type[Facet], ...] = (KeyGrant, KeyRotationEvent, Tag, KeyLastUseGap)
-_BY_ACCOUNT: tuple[type[Facet], ...] = (
+_BY_SCOPE: tuple[type[VersionedTable], ...] = (Key, Alias, CustomKeyStore, Trail, TrailListing, TrailShadow)
+_BY_KEY: tuple[type[VersionedTable], ...] = (KeyGrant, KeyRotationEvent, Tag, KeyLastUseGap)
+_BY_ACCOUNT: tuple[type[VersionedTable], ...] = (
     IamListing,
     IamPrincipal,
     IamGroup,
@@ -120,18 +120,18 @@ def _batch(shown: Sequence[tuple[Facts, bool]]) -> Batch:
     batch.add(Account, account_id=MANAGEMENT, **home, **more)
     managed: set[str] = set()
     for facts, again in shown:
-        told: dict[type[Facet], list[Row]] = {**facts.rows, KeyUsage: _usage(facts)}
-        for facet, rows in told.items():
+        told: dict[type[VersionedTable], list[Row]] = {**facts.rows, KeyUsage: _usage(facts)}
+        for model, rows in told.items():
             for row in rows:
-                if facet is IamManagedPolicy:
+                if model is IamManagedPolicy:
                     if row["policy_arn"] in managed:
                         continue
                     managed.add(row["policy_arn"])
-                if not _hidden(facts, facet, row):
-                    batch.add(facet, **_stored(batch, row))
+                if not _hidden(facts, model, row):
+                    batch.add(model, **_stored(batch, row))
         for row in facts.rows.get(KeyLastUse, ()):
             _, _, _, region, account, _ = row["key_arn"].split(":", 5)
-            batch.asked.append(Asked(row["key_arn"], account, region, LAST_NIGHT))
+            batch.last_use_polls.append(LastUsePoll(row["key_arn"], account, region, LAST_NIGHT))
         if again:
             _complete(batch, facts)
     return batch
@@ -145,20 +145,20 @@ def _stored(batch: Batch, row: Row) -> Mapping[str, Any]:
     return values | {"policy_hash": None if text is None else batch.document(text)}
 
 
-def _hidden(facts: Facts, facet: type[Facet], row: Row) -> bool:
+def _hidden(facts: Facts, model: type[VersionedTable], row: Row) -> bool:
     """Of an account and region that was not entered nothing is seen."""
-    if facet in {Account, AccountRegion, Gap, KeyLastUseGap}:
+    if model in {Account, AccountRegion, Gap, KeyLastUseGap}:
         return False
-    place = _place(facts, facet, row)
+    place = _place(facts, model, row)
     return place is not None and facts.outcomes.get(place, "complete") not in _SEEN
 
 
-def _place(facts: Facts, facet: type[Facet], row: Row) -> tuple[str, str] | None:
-    if "account_id" in row and facet is not Resource and "region" in row:
+def _place(facts: Facts, model: type[VersionedTable], row: Row) -> tuple[str, str] | None:
+    if "account_id" in row and model is not Resource and "region" in row:
         return row["account_id"], row["region"]
-    if facet is Resource:
+    if model is Resource:
         return row["account_id"], row["listed_in"]
-    arn = str(row[facet.natural[0]])
+    arn = str(row[model.natural_key[0]])
     if arn.startswith("arn:aws:kms:"):
         return arn.split(":")[4], arn.split(":")[3]
     for one in facts.rows.get(Resource, ()):
@@ -170,35 +170,39 @@ def _place(facts: Facts, facet: type[Facet], row: Row) -> tuple[str, str] | None
 def _complete(batch: Batch, facts: Facts) -> None:
     """State every listing whole that was not refused; only an example of several nights has anything to end."""
     refused = {(row["account_id"], row["region"], row["operation"], row["subject"]) for row in facts.rows.get(Gap, ())}
-    listing: dict[type[Facet], str] = {Key: "ListKeys", Alias: "ListAliases", CustomKeyStore: "DescribeCustomKeyStores"}
-    of_key: dict[type[Facet], str] = {
+    listing: dict[type[VersionedTable], str] = {
+        Key: "ListKeys",
+        Alias: "ListAliases",
+        CustomKeyStore: "DescribeCustomKeyStores",
+    }
+    of_key: dict[type[VersionedTable], str] = {
         KeyGrant: "ListGrants",
         KeyRotationEvent: "ListKeyRotations",
         Tag: "ListResourceTags",
     }
     for (account, region), outcome in facts.outcomes.items():
-        batch.complete(Gap, account, region)
+        batch.mark_complete(Gap, account, region)
         if outcome not in _SEEN:
             continue
-        for facet in _BY_SCOPE:
-            if (account, region, listing.get(facet, "DescribeTrails"), "") not in refused:
-                batch.complete(facet, account, region)
+        for model in _BY_SCOPE:
+            if (account, region, listing.get(model, "DescribeTrails"), "") not in refused:
+                batch.mark_complete(model, account, region)
         if region == GLOBAL:
-            for facet in _BY_ACCOUNT:
+            for model in _BY_ACCOUNT:
                 if (account, GLOBAL, "GetAccountAuthorizationDetails", "") not in refused:
-                    batch.complete(facet, account)
+                    batch.mark_complete(model, account)
         listed_for_nothing = not any(row[:2] == (account, region) and not row[3] for row in refused)
         for kind in {row["resource_type"] for row in facts.rows.get(Resource, ())} if listed_for_nothing else ():
-            batch.complete(Resource, account, region, kind)
+            batch.mark_complete(Resource, account, region, kind)
     for row in facts.rows.get(Key, ()):
-        for facet in _BY_KEY:
+        for model in _BY_KEY:
             where = (row["account_id"], row["region"])
-            if (*where, of_key.get(facet, ""), row["key_arn"]) not in refused and facts.outcomes.get(where) in _SEEN:
-                batch.complete(facet, row["key_arn"])
+            if (*where, of_key.get(model, ""), row["key_arn"]) not in refused and facts.outcomes.get(where) in _SEEN:
+                batch.mark_complete(model, row["key_arn"])
     for row in facts.rows.get(Resource, ()):
         if not any(subject == row["resource_arn"] for *_, subject in refused):
-            batch.complete(KeyReference, row["resource_arn"])
-            batch.complete(Tag, row["resource_arn"])
+            batch.mark_complete(KeyReference, row["resource_arn"])
+            batch.mark_complete(Tag, row["resource_arn"])
 
 
 def _usage(facts: Facts) -> list[Row]:
@@ -215,7 +219,7 @@ def _usage(facts: Facts) -> list[Row]:
     found: list[Row] = []
     for row in facts.rows.get(KeyReference, ()):
         key_arn, key_class, reason = _resolved(facts, row, keys, managers, aliases, of_aws, refused)
-        position = {name: row[name] for name in KeyUsage.natural}
+        position = {name: row[name] for name in KeyUsage.natural_key}
         found.append({**position, "key_arn": key_arn, "key_class": key_class, "reason": reason})
     return found
 

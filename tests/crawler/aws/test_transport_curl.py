@@ -31,7 +31,7 @@ from demo.organization import World
 from demo.server import AwsServer
 from models.settings import AwsSettings, Settings
 from models.store.engine import connect
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.runs import Cause
 from tests.crawler.aws.test_transports import make, serving
 
@@ -94,8 +94,8 @@ def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[t
     engine = connect(url)
     with engine.connect() as connection:
         found = {}
-        for name, facet in facets().items():
-            columns = [column for column in facet.table().columns if column.name != "version_id"]
+        for name, model in versioned_tables().items():
+            columns = [column for column in model.table().columns if column.name != "version_id"]
             found[name] = {tuple(row) for row in connection.execute(select(*columns))}
     engine.dispose()
     return found

@@ -13,10 +13,10 @@ from crawler.collector import Collected, Wanted, collect
 from crawler.iam_policies import member_actions, wanted_types
 from crawler.services.resource_types import SECRET, TRAIL
 from crawler.spec import Scope
-from models.base import Facet
 from models.tables.resources import KeyClass, KeyReference, KeyUsage, Resource
 from models.tables.runs import Gap, Outcome
 from models.tables.trails import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
+from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BASIC_SELECTOR, LONG_AGO, ORGANIZATION_TRAIL, OWN_TRAIL, estate, key_arn
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to
@@ -26,7 +26,7 @@ DESCRIBE, SELECTORS, STATUS = (
     f"cloudtrail:{name}" for name in ("DescribeTrails", "GetEventSelectors", "GetTrailStatus")
 )
 HERE = {(ACCOUNT, REGION): Outcome.COMPLETE}
-OF_TRAILS: tuple[type[Facet], ...] = (Trail, TrailShadow, TrailListing, TrailSelector, TrailStatus)
+OF_TRAILS: tuple[type[VersionedTable], ...] = (Trail, TrailShadow, TrailListing, TrailSelector, TrailStatus)
 
 
 def collected(aws: ScriptedAws, wanted: Wanted | None = None, region: str = REGION) -> Collected:
@@ -36,15 +36,15 @@ def collected(aws: ScriptedAws, wanted: Wanted | None = None, region: str = REGI
     return asyncio.run(run())
 
 
-def only(found: Collected, facet: type[Facet]) -> Any:
+def only(found: Collected, model: type[VersionedTable]) -> Any:
     """The one fact of its kind."""
-    (row,) = found.batch.rows[facet]
+    (row,) = found.batch.rows[model]
     return row
 
 
 def kept(ledger: Ledger) -> dict[str, int]:
     """How many facts of each kind are known."""
-    return {facet.__tablename__: len(ledger.known(facet)) for facet in OF_TRAILS}
+    return {model.__tablename__: len(ledger.known(model)) for model in OF_TRAILS}
 
 
 def test_a_trail_is_asked_in_its_home_region_alone() -> None:
@@ -95,14 +95,14 @@ def test_the_key_of_a_trail_is_a_use_of_that_key(key: str | None, expected: Any,
     [
         (SELECTORS, {"trail_selector"}),
         (STATUS, {"trail_status"}),
-        (DESCRIBE, {facet.__tablename__ for facet in OF_TRAILS}),
+        (DESCRIBE, {model.__tablename__ for model in OF_TRAILS}),
     ],
 )
 def test_a_refusal_is_a_gap_and_loses_nothing_else(refused: str, lost: set[str], tmp_path: Path) -> None:
     """What was refused is not known, all else is; after a good night nothing that was known is taken for gone."""
     ledger = Ledger(tmp_path / "fresh.db")
     ledger.night(collected(estate({refused: denied(refused)})).batch, HERE)
-    assert kept(ledger) == {facet.__tablename__: int(facet.__tablename__ not in lost) for facet in OF_TRAILS}
+    assert kept(ledger) == {model.__tablename__: int(model.__tablename__ not in lost) for model in OF_TRAILS}
     assert [row["action"] for row in ledger.known(Gap)] == [refused]
     ledger.close()
     ledger = Ledger(tmp_path / "kept.db")
@@ -147,7 +147,7 @@ def test_a_trail_that_cannot_be_understood_keeps_no_other_out(answer: Answer) ->
     assert only(found, Trail)["trail_arn"] == ARN
     assert [row["operation"] for row in found.batch.rows[Gap]] == ["DescribeTrails"]
     assert TrailListing not in found.batch.rows
-    assert Trail not in found.batch.covers
+    assert Trail not in found.batch.complete_listings
 
 
 def test_the_permissions_follow_from_the_declaration() -> None:

@@ -16,7 +16,6 @@ from crawler.iam_policies import member_actions, wanted_types
 from crawler.services.iam import KEPT_OUT, decoded, without_external_ids
 from crawler.services.resource_types import SECRET
 from crawler.spec import GLOBAL, Scope
-from models.base import Facet
 from models.settings.crawl import CrawlSettings
 from models.store.scd2_merge import Batch, merge
 from models.tables.iam import (
@@ -31,12 +30,13 @@ from models.tables.iam import (
 )
 from models.tables.keys import Tag
 from models.tables.runs import Cause, Gap, Outcome
+from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import arn_of, estate
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged
 
 DETAILS = "iam:GetAccountAuthorizationDetails"
-OF_IAM: tuple[type[Facet], ...] = (
+OF_IAM: tuple[type[VersionedTable], ...] = (
     IamPrincipal,
     IamGroup,
     IamMembership,
@@ -122,13 +122,13 @@ def account(answer: Answer, region: str = GLOBAL, **wanted: Any) -> tuple[Collec
     return asyncio.run(run()), aws
 
 
-def rows(found: Collected, facet: type[Facet]) -> list[Any]:
-    return [dict(row) for row in found.batch.rows.get(facet, ())]
+def rows(found: Collected, model: type[VersionedTable]) -> list[Any]:
+    return [dict(row) for row in found.batch.rows.get(model, ())]
 
 
-def texts(found: Collected, facet: type[Facet], name: str) -> dict[str, str]:
+def texts(found: Collected, model: type[VersionedTable], name: str) -> dict[str, str]:
     """The policies of a facet's rows, as text, by a column."""
-    return {row[name]: found.batch.documents[row["policy_hash"]].received for row in rows(found, facet)}
+    return {row[name]: found.batch.documents[row["policy_hash"]].received for row in rows(found, model)}
 
 
 def test_everything_of_an_account_is_recorded() -> None:
@@ -227,14 +227,14 @@ def test_half_an_answer_proves_nothing_gone(second: Any, cause: Cause) -> None:
     found, _ = account(two_pages(second))
     said = [(row["operation"], row["subject"], row["cause"]) for row in rows(found, Gap)]
     assert said == [("GetAccountAuthorizationDetails", "", cause)]
-    assert not any(facet in found.batch.covers for facet in OF_IAM)
+    assert not any(model in found.batch.complete_listings for model in OF_IAM)
     names = {row["name"] for row in rows(found, IamPrincipal)}
     assert names == {"application"} | ({"ada"} if isinstance(second, dict) and "Policies" in second else set())
 
 
 def versions(ledger: Ledger) -> int:
-    facets: list[type[Facet]] = [*OF_IAM, Tag]
-    return sum(len(ledger.rows(facet)) for facet in facets)
+    facets: list[type[VersionedTable]] = [*OF_IAM, Tag]
+    return sum(len(ledger.rows(model)) for model in facets)
 
 
 def nights(ledger: Ledger, *answers: Answer) -> list[int]:
@@ -260,9 +260,9 @@ def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> N
     """A deleted role takes its policies, attachments and tags along; AWS's own policies stay, as other accounts use them."""
     nights(ledger, WHOLE, page(UserDetailList=[user("ada")]))
     assert [row["name"] for row in ledger.known(IamPrincipal)] == ["ada"]
-    for facet in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
-        assert ledger.rows(facet)
-        assert ledger.known(facet) == []
+    for model in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
+        assert ledger.rows(model)
+        assert ledger.known(model) == []
     assert [row["policy_arn"] for row in ledger.known(IamManagedPolicy)] == [ADMINISTRATOR]
     assert ledger.known(Tag, resource_arn=arn("role", "application")) == []
 
@@ -271,7 +271,7 @@ def test_a_refused_night_closes_nothing(ledger: Ledger) -> None:
     """What was known stays known, the gap says that it was not confirmed, and it ends when IAM answers again."""
     nights(ledger, WHOLE, denied(DETAILS))
     assert {row["name"] for row in ledger.known(IamPrincipal)} == {"ada", "application"}
-    assert [row["valid_to"] for facet in OF_IAM for row in ledger.rows(facet)] == [None] * 10
+    assert [row["valid_to"] for model in OF_IAM for row in ledger.rows(model)] == [None] * 10
     assert [row["action"] for row in ledger.known(Gap)] == [DETAILS]
     nights(ledger, WHOLE)
     assert ledger.known(Gap) == []
@@ -296,7 +296,7 @@ def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
     other = account(page(Policies=[managed(ADMINISTRATOR, "*")]))[0].batch
     batch.rows[IamManagedPolicy] = other.rows[IamManagedPolicy]
     batch.documents = other.documents
-    batch.complete(IamManagedPolicy, "444455556666")
+    batch.mark_complete(IamManagedPolicy, "444455556666")
     with ledger.engine.begin() as connection:
         assert merge(connection, 2, batch).opened == 0
     assert len(ledger.rows(IamManagedPolicy, policy_arn=ADMINISTRATOR)) == 1

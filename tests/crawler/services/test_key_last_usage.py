@@ -70,7 +70,7 @@ def test_a_key_that_is_gone_is_not_asked(nights: Nights) -> None:
     nights.keys(range(2))
     nights.ask(only(1, denied(QUESTION)))
     gone = Batch()
-    gone.complete(Key, ACCOUNT, REGION)
+    gone.mark_complete(Key, ACCOUNT, REGION)
     nights.merge(nights.run(), gone)
     assert nights.ledger.known(KeyLastUse) == nights.ledger.known(KeyLastUseGap) == []
     aws = answering()
@@ -122,12 +122,12 @@ def test_slices_are_saved_by_number_and_by_time(nights: Nights, monkeypatch: pyt
     """A lane saves after so many keys, and after so long however few they are."""
     nights.keys(range(60))
     nights.ask(answering())
-    assert [len(batch.asked) for batch in nights.puts] == [25, 25, 10]
+    assert [len(batch.last_use_polls) for batch in nights.puts] == [25, 25, 10]
     nights.puts.clear()
     nights.keys(range(60, 63))
     monkeypatch.setattr(key_last_usage, "SLICE_SECONDS", 0.0)
     nights.ask(answering())
-    assert [len(batch.asked) for batch in nights.puts] == [1, 1, 1]
+    assert [len(batch.last_use_polls) for batch in nights.puts] == [1, 1, 1]
 
 
 def test_a_denied_key_keeps_what_was_known_and_stops_nobody(nights: Nights) -> None:

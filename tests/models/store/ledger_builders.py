@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from models.base import Facet
 from models.store.scd2_merge import Batch, Merged, merge, open_rows
 from models.tables import (
     Key,
@@ -21,25 +20,26 @@ from models.tables import (
     Resource,
     Tag,
 )
+from models.versioned import VersionedTable
 
 ACCOUNT, REGION = "000123456789", "eu-west-1"
 BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
-OF_KEY: dict[type[Facet], dict[str, Any]] = {
+OF_KEY: dict[type[VersionedTable], dict[str, Any]] = {
     KeyMetadata: {},
     KeyPolicy: {},
     KeyGrant: {"grant_id": "g1"},
     KeyRotation: {},
     KeyRotationEvent: {"rotated_at": BEGINNING},
 }
-OF_RESOURCE: dict[type[Facet], dict[str, Any]] = {
+OF_RESOURCE: dict[type[VersionedTable], dict[str, Any]] = {
     KeyReference: {"role": "storage", "position": 0},
     KeyUsage: {"role": "storage", "position": 0},
 }
-DESCRIBES_KEY: tuple[type[Facet], ...] = (*OF_KEY, Tag)
-DESCRIBES_RESOURCE: tuple[type[Facet], ...] = (*OF_RESOURCE, Tag)
-WITH_KEY: tuple[type[Facet], ...] = (Key, *DESCRIBES_KEY)
-WITH_RESOURCE: tuple[type[Facet], ...] = (Resource, *DESCRIBES_RESOURCE)
+DESCRIBES_KEY: tuple[type[VersionedTable], ...] = (*OF_KEY, Tag)
+DESCRIBES_RESOURCE: tuple[type[VersionedTable], ...] = (*OF_RESOURCE, Tag)
+WITH_KEY: tuple[type[VersionedTable], ...] = (Key, *DESCRIBES_KEY)
+WITH_RESOURCE: tuple[type[VersionedTable], ...] = (Resource, *DESCRIBES_RESOURCE)
 
 # What a fact must have where it does not matter.
 _NEEDED: dict[str, Any] = {
@@ -59,11 +59,11 @@ _NEEDED: dict[str, Any] = {
 }
 
 
-def row(facet: type[Facet], **values: Any) -> dict[str, Any]:
+def row(model: type[VersionedTable], **values: Any) -> dict[str, Any]:
     """A whole fact; what is not given is NULL, or some value where there must be one."""
-    columns = facet.table().c
-    needed = {name: _NEEDED.get(name, "x") for name in facet.value_columns() if not columns[name].nullable}
-    return dict.fromkeys(facet.value_columns()) | needed | values
+    columns = model.table().c
+    needed = {name: _NEEDED.get(name, "x") for name in model.value_columns() if not columns[name].nullable}
+    return dict.fromkeys(model.value_columns()) | needed | values
 
 
 def key(number: int | str = 1, account_id: str = ACCOUNT, region: str = REGION) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def metadata(key_arn: str, **values: Any) -> dict[str, Any]:
     return row(KeyMetadata, key_arn=key_arn, **values)
 
 
-def batch(*facts: tuple[type[Facet], dict[str, Any]], complete: tuple[tuple[Any, ...], ...] = ()) -> Batch:
+def batch(*facts: tuple[type[VersionedTable], dict[str, Any]], complete: tuple[tuple[Any, ...], ...] = ()) -> Batch:
     """Facts, and complete listings as tuples of the facet and its cover."""
     result = Batch()
-    for facet, values in facts:
-        result.add(facet, **values)
-    for facet, *cover in complete:
-        result.complete(facet, *cover)
+    for model, values in facts:
+        result.add(model, **values)
+    for model, *listing_key in complete:
+        result.mark_complete(model, *listing_key)
     return result
 
 
@@ -106,17 +106,17 @@ def night(engine: Engine, run_id: int, learned: Batch) -> Merged:
         return merge(connection, run_id, learned)
 
 
-def known(engine: Engine, facet: type[Facet], run_id: int | None = None) -> list[dict[str, Any]]:
+def known(engine: Engine, model: type[VersionedTable], run_id: int | None = None) -> list[dict[str, Any]]:
     """The facts as of a run, or the last known ones, in the order of their natural keys and without the bookkeeping."""
     with engine.connect() as connection:
-        rows = connection.execute(open_rows(facet, run_id)).mappings().all()
-    facts = [{name: one[name] for name in facet.value_columns()} for one in rows]
-    return sorted(facts, key=lambda fact: tuple(str(fact[name]) for name in facet.natural))
+        rows = connection.execute(open_rows(model, run_id)).mappings().all()
+    facts = [{name: one[name] for name in model.value_columns()} for one in rows]
+    return sorted(facts, key=lambda fact: tuple(str(fact[name]) for name in model.natural_key))
 
 
-def intervals(engine: Engine, facet: type[Facet], value: str) -> list[tuple[Any, int, int | None]]:
+def intervals(engine: Engine, model: type[VersionedTable], value: str) -> list[tuple[Any, int, int | None]]:
     """Each version's value of one column, first run and the run in which it ended."""
-    target = facet.table()
+    target = model.table()
     query = select(target.c[value], target.c.valid_from, target.c.valid_to).order_by(
         target.c.valid_from, target.c.version_id
     )
@@ -129,15 +129,15 @@ def scope(*keys: dict[str, Any], complete: bool = True) -> Batch:
     return batch(*((Key, one) for one in keys), complete=((Key, ACCOUNT, REGION),) if complete else ())
 
 
-def key_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+def key_with_everything(number: int | str = 1) -> list[tuple[type[VersionedTable], dict[str, Any]]]:
     """A key with one fact of each facet that describes it."""
     one = key(number)
-    children = [(facet, row(facet, key_arn=one["key_arn"], **values)) for facet, values in OF_KEY.items()]
+    children = [(model, row(model, key_arn=one["key_arn"], **values)) for model, values in OF_KEY.items()]
     return [(Key, one), *children, (Tag, row(Tag, resource_arn=one["key_arn"], tag_key="Owner"))]
 
 
-def database_with_everything(number: int | str = 1) -> list[tuple[type[Facet], dict[str, Any]]]:
+def database_with_everything(number: int | str = 1) -> list[tuple[type[VersionedTable], dict[str, Any]]]:
     """A database instance with one fact of each facet that describes it."""
     one = resource(number)
-    children = [(facet, row(facet, resource_arn=one["resource_arn"], **own)) for facet, own in OF_RESOURCE.items()]
+    children = [(model, row(model, resource_arn=one["resource_arn"], **own)) for model, own in OF_RESOURCE.items()]
     return [(Resource, one), *children, (Tag, row(Tag, resource_arn=one["resource_arn"], tag_key="Owner"))]

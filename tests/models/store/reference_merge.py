@@ -17,8 +17,8 @@ Values = dict[str, Any]
 class Kind:
     """What is to be known of one kind of fact."""
 
-    natural: tuple[str, ...]
-    cover: tuple[str, ...] | None = None
+    natural_key: tuple[str, ...]
+    listing_key: tuple[str, ...] | None = None
     """``None`` when no listing of this kind is ever complete."""
     describes: tuple[str, ...] = ()
     """Kinds of the facts whose end is its own, by their one natural column and its first one."""
@@ -51,7 +51,7 @@ class Learned:
     facts: list[tuple[str, Values]] = field(default_factory=list)
     complete: set[tuple[str, tuple[Any, ...]]] = field(default_factory=set)
 
-    def absorb(self, other: Learned) -> None:
+    def extend(self, other: Learned) -> None:
         """Add another look."""
         self.facts += other.facts
         self.complete |= other.complete
@@ -69,7 +69,7 @@ class Version:
     @property
     def name(self) -> tuple[Any, ...]:
         """What identifies the fact."""
-        return tuple(self.values[column] for column in KINDS[self.kind].natural)
+        return tuple(self.values[column] for column in KINDS[self.kind].natural_key)
 
 
 @dataclass
@@ -115,8 +115,8 @@ class Reference:
         return {name: value for name, value in version.values.items() if name not in KINDS[version.kind].ignored}
 
     def _cover(self, version: Version) -> tuple[Any, ...] | None:
-        cover = KINDS[version.kind].cover
-        return None if cover is None else tuple(version.values[column] for column in cover)
+        listing_key = KINDS[version.kind].listing_key
+        return None if listing_key is None else tuple(version.values[column] for column in listing_key)
 
     def _end(self, run_id: int, version: Version) -> None:
         self.closed += 1

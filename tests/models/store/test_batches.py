@@ -28,14 +28,14 @@ def _batch(keys: range) -> Batch:
         batch.add(Key, key_arn=arn, key_id=str(number), account_id=ACCOUNT, region=REGION)
         digest = batch.document(json.dumps({"Version": "2012-10-17", "Id": str(number), "Statement": []}))
         batch.add(KeyPolicy, key_arn=arn, policy_hash=digest)
-    batch.complete(Key, ACCOUNT, REGION)
+    batch.mark_complete(Key, ACCOUNT, REGION)
     return batch
 
 
 def test_portions_make_the_same_ledger(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Facts and policy texts that came in many portions are all there, and what no portion shows is gone."""
-    monkeypatch.setattr(scd2_merge, "PORTION", 7)
-    monkeypatch.setattr(scd2_merge, "DOCUMENTS", 3)
+    monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(scd2_merge, "CHUNK_DOCUMENTS", 3)
     _run(ledger, _batch(range(50)))
     second = _batch(range(10, 60))
     assert len(second.rows[Key]) < 7
@@ -52,9 +52,9 @@ def test_portions_make_the_same_ledger(ledger: Engine, monkeypatch: pytest.Monke
 
 def test_a_fact_of_two_portions_is_one_fact(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that a listing shows twice, far apart, is one key."""
-    monkeypatch.setattr(scd2_merge, "PORTION", 5)
+    monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 5)
     batch = _batch(range(12))
-    batch.absorb(_batch(range(3)))
+    batch.extend(_batch(range(3)))
     _run(ledger, batch)
     with ledger.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Key)) == 12

@@ -127,7 +127,7 @@ def test_a_sign_of_life_counts(ledger: Engine) -> None:
     run_id = start(ledger)
     holder(ledger, host="elsewhere", heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     with ledger.begin() as connection:
-        crawl_lock.beat(connection, run_id)
+        crawl_lock.heartbeat(connection, run_id)
     with pytest.raises(LockedError):
         start(ledger)
 
@@ -141,7 +141,7 @@ def test_a_crawl_that_lost_its_lock_saves_no_more(ledger: Engine) -> None:
     def save() -> None:
         with ledger.begin() as connection:
             connection.execute(update(Run).where(Run.run_id == first).values(message="written by the first"))
-            crawl_lock.beat(connection, first)
+            crawl_lock.heartbeat(connection, first)
 
     with pytest.raises(LockedError, match="another crawl took its place"):
         save()

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from models.store import engine
-from models.store.engine import DatabaseError, check, connect, explained, upgrade
+from models.store.engine import DatabaseError, check, connect, translate_errors, upgrade
 from models.tables import PolicyDocument
 
 UNPRIVILEGED = pwd.getpwnam("nobody")
@@ -59,7 +59,7 @@ def write_into(url: str, *, must_exist: bool = False) -> None:
     engine = connect(url, must_exist=must_exist)
     try:
         upgrade(engine)
-        with explained(engine), engine.begin() as connection:
+        with translate_errors(engine), engine.begin() as connection:
             add(connection, 1)
     finally:
         engine.dispose()
@@ -135,12 +135,12 @@ def test_a_writer_waits_for_another_one_and_then_says_so(sqlite_url: str, monkey
         began = time.monotonic()
         with (
             pytest.raises(DatabaseError, match="is locked by another program: wait for it to end"),
-            explained(other),
+            translate_errors(other),
             other.begin(),
         ):
             pass
         assert time.monotonic() - began >= 0.2
-    with explained(other), other.begin() as connection:
+    with translate_errors(other), other.begin() as connection:
         add(connection, 2)
     one.dispose()
     other.dispose()

@@ -6,7 +6,7 @@ import datetime as dt
 
 from sqlalchemy import Connection, Engine, select
 
-from models.store.last_use_queue import Asked, Due, asked_in, due
+from models.store.last_use_queue import DueKey, LastUsePoll, count_polled, next_due
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, KeyLastUseAsked, KeyMetadata
 
@@ -26,15 +26,15 @@ def fill(connection: Connection, keys: int, asked: dict[int, dt.datetime]) -> No
         batch.add(Key, key_arn=arn(number), key_id=str(number), account_id=ACCOUNT, region=REGION)
         values = dict.fromkeys(KeyMetadata.value_columns())
         batch.add(KeyMetadata, **{**values, "key_arn": arn(number), "manager": "AWS" if number == 0 else "CUSTOMER"})
-    batch.asked = [Asked(arn(number), ACCOUNT, REGION, at) for number, at in asked.items()]
+    batch.last_use_polls = [LastUsePoll(arn(number), ACCOUNT, REGION, at) for number, at in asked.items()]
     merge(connection, 1, batch)
 
 
-def pages(connection: Connection, limit: int) -> list[list[Due]]:
-    found: list[list[Due]] = []
-    last: Due | None = None
+def pages(connection: Connection, limit: int) -> list[list[DueKey]]:
+    found: list[list[DueKey]] = []
+    last: DueKey | None = None
     while True:
-        page = list(due(connection, account_id=ACCOUNT, region=REGION, before=WEEK_AGO, after=last, limit=limit))
+        page = list(next_due(connection, account_id=ACCOUNT, region=REGION, before=WEEK_AGO, after=last, limit=limit))
         if not page:
             return found
         found.append(page)
@@ -45,9 +45,9 @@ def test_turns_come_in_order_whatever_the_page(ledger: Engine) -> None:
     """Never asked by ARN, then by the time of the last question; ties by ARN; none twice, none left out at a page's edge."""
     asked = {1: LATER, 2: EARLIER, 3: LATER, 4: EARLIER, 5: YESTERDAY, 6: LATER}
     expected = [
-        *(Due(arn(number), None) for number in (7, 8, 9)),
-        *(Due(arn(number), EARLIER) for number in (2, 4)),
-        *(Due(arn(number), LATER) for number in (1, 3, 6)),
+        *(DueKey(arn(number), None) for number in (7, 8, 9)),
+        *(DueKey(arn(number), EARLIER) for number in (2, 4)),
+        *(DueKey(arn(number), LATER) for number in (1, 3, 6)),
     ]
     with ledger.begin() as connection:
         fill(connection, 10, asked)
@@ -62,12 +62,12 @@ def test_the_last_question_counts(ledger: Engine) -> None:
     many = dict.fromkeys(range(1, 1001), EARLIER)
     with ledger.begin() as connection:
         fill(connection, 1001, many)
-        again = Batch(asked=[Asked(arn(number), ACCOUNT, REGION, YESTERDAY) for number in range(1, 401)])
+        again = Batch(last_use_polls=[LastUsePoll(arn(number), ACCOUNT, REGION, YESTERDAY) for number in range(1, 401)])
         merge(connection, 2, again)
         here = {"account_id": ACCOUNT, "region": REGION}
-        assert asked_in(connection, run_id=1, **here) == 600
-        assert asked_in(connection, run_id=2, **here) == 400
-        assert asked_in(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
+        assert count_polled(connection, run_id=1, **here) == 600
+        assert count_polled(connection, run_id=2, **here) == 400
+        assert count_polled(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
         row = connection.execute(select(KeyLastUseAsked.__table__).where(KeyLastUseAsked.key_arn == arn(7))).one()
         assert (row.asked_at, row.run_id) == (YESTERDAY, 2)
         assert len(pages(connection, 1000)[0]) == 600

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Boolean, Column, Connection, Engine, Integer, LargeBinary, Text, UpdateBase, select, text
 
-from models.base import Facet
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, Merged, _children, merge, orphaned, statements
-from models.store.staging import cover_table, ended_table, stage, stage_table
-from models.tables import Base, Key, KeyMetadata, facets
+from models.store.staging import closed_table, listing_table, stage, stage_table
+from models.tables import Base, Key, KeyMetadata, versioned_tables
+from models.versioned import VersionedTable
 from tests import postgres
 from tests.models.store.ledger_builders import batch, key, metadata, night, scope
 
 ROWS = 100_000
-FACETS = facets()
+FACETS = versioned_tables()
 DESCRIBED = [(parent, *child) for parent in FACETS.values() for child in _children(parent)]
 
 
@@ -40,12 +40,12 @@ def staging(sqlite_url: str) -> Iterator[Connection]:
     """A SQLite ledger with all temporary tables."""
     engine = connect(sqlite_url)
     with engine.begin() as connection:
-        for facet in FACETS.values():
-            stage(connection, stage_table(facet), [])
-            if facet.cover:
-                stage(connection, cover_table(facet), [])
-            for _, _, column in _children(facet):
-                stage(connection, ended_table(facet, column), [])
+        for model in FACETS.values():
+            stage(connection, stage_table(model), [])
+            if model.listing_key:
+                stage(connection, listing_table(model), [])
+            for _, _, column in _children(model):
+                stage(connection, closed_table(model, column), [])
         yield connection
     engine.dispose()
 
@@ -54,31 +54,31 @@ def staging(sqlite_url: str) -> Iterator[Connection]:
 def test_sqlite_looks_up_each_staged_fact(staging: Connection, name: str) -> None:
     """Ending what changed and beginning what is new goes through the staged rows, in every facet."""
     steps = statements(FACETS[name])
-    assert_driven_by(f"stage_{name}", name, plan(staging, steps.changed))
-    assert_driven_by(f"stage_{name}", name, plan(staging, steps.fresh))
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.close_changed))
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.insert_new))
 
 
-@pytest.mark.parametrize("name", [name for name, facet in FACETS.items() if facet.cover])
+@pytest.mark.parametrize("name", [name for name, model in FACETS.items() if model.listing_key])
 def test_sqlite_looks_up_each_complete_listing(staging: Connection, name: str) -> None:
     """Ending what is absent goes through the listings, and asks the staged rows by their index."""
-    steps = plan(staging, statements(FACETS[name]).absent)
+    steps = plan(staging, statements(FACETS[name]).close_absent)
     assert_driven_by(f"cover_{name}", name, steps)
     assert any(step.startswith(f"SEARCH stage_{name} USING") for step in steps), steps
 
 
 @pytest.mark.parametrize(("parent", "child", "own", "column"), DESCRIBED)
 def test_sqlite_looks_up_what_describes_the_gone(
-    staging: Connection, parent: type[Facet], child: type[Facet], own: str, column: str
+    staging: Connection, parent: type[VersionedTable], child: type[VersionedTable], own: str, column: str
 ) -> None:
     """Ending what described a fact that has just ended goes through those facts, not through all that ever ended."""
     steps = plan(staging, orphaned(child, own, parent, column))
     assert_driven_by(f"ended_{parent.table().name}", child.table().name, steps)
 
 
-def filler(facet: type[Facet], column: Column[Any]) -> str:
+def filler(model: type[VersionedTable], column: Column[Any]) -> str:
     """A column's value in the n-th of many facts: five facts of a key or resource, a thousand of a scope."""
     name = column.name
-    last = facet.natural[-1]
+    last = model.natural_key[-1]
     if name == "content" or isinstance(column.type, LargeBinary):
         return r"'\x00'::bytea"
     if isinstance(column.type, Boolean):
@@ -87,11 +87,11 @@ def filler(facet: type[Facet], column: Column[Any]) -> str:
         return "n % 5" if name == last else "1"
     if not isinstance(column.type, Text):
         return "'2026-01-01Z'::timestamptz + n * interval '1 s'"
-    if name == last and (len(facet.natural) == 1 or not name.endswith("_arn")):
+    if name == last and (len(model.natural_key) == 1 or not name.endswith("_arn")):
         return f"'{name}-' || n"
-    if name in facet.natural and name.endswith("_arn"):
+    if name in model.natural_key and name.endswith("_arn"):
         return f"'{name}-' || n / 5" if name != last else f"'{name}-' || n"
-    return f"'{name}-' || n / 1000" if name in {*facet.cover, *facet.natural} - {"role"} else "'x'"
+    return f"'{name}-' || n / 1000" if name in {*model.listing_key, *model.natural_key} - {"role"} else "'x'"
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def big_ledger(postgresql_server: str, postgresql_template: str) -> Iterator[Eng
     with postgres.database(postgresql_server, template=postgresql_template) as url:
         engine = connect(url)
         with engine.begin() as connection:
-            for name, facet in FACETS.items():
-                columns = [one for one in facet.table().columns if one.name not in {"version_id", "valid_to"}]
+            for name, model in FACETS.items():
+                columns = [one for one in model.table().columns if one.name not in {"version_id", "valid_to"}]
                 names = ", ".join(f'"{one.name}"' for one in columns)
-                values = ", ".join(filler(facet, one) for one in columns)
+                values = ", ".join(filler(model, one) for one in columns)
                 series = f"generate_series(0, {ROWS - 1}) AS n"
                 connection.execute(text(f'INSERT INTO "{name}" ({names}) SELECT {values} FROM {series}'))
             connection.execute(text("ANALYZE"))
@@ -114,15 +114,15 @@ def big_ledger(postgresql_server: str, postgresql_template: str) -> Iterator[Eng
 @pytest.mark.parametrize("name", FACETS)
 def test_postgresql_reads_no_history_from_end_to_end(big_ledger: Engine, name: str) -> None:
     """A small merge into a big table, with changes, new facts and absences, reads by index only, in every facet."""
-    facet = FACETS[name]
-    target = facet.table()
+    model = FACETS[name]
+    target = model.table()
     with big_ledger.connect() as connection, connection.begin() as transaction:
         some = connection.execute(select(target).where(target.c.version_id < 4)).mappings().all()
         learned = Batch()
         for one in some:
-            learned.add(facet, **{column: one[column] for column in facet.value_columns()})
-        if facet.cover:
-            learned.complete(facet, *(some[0][column] for column in facet.cover))
+            learned.add(model, **{column: one[column] for column in model.value_columns()})
+        if model.listing_key:
+            learned.mark_complete(model, *(some[0][column] for column in model.listing_key))
         before = read_through(connection)
         merged = merge(connection, 2, learned)
         assert merged.opened == 3, "another hash is another version"

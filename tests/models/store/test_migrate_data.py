@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Boolean, Column, Engine, Integer, LargeBinary, Table, Text, create_engine, insert, select, text
 
-from models.base import UtcDateTime
 from models.cli import db
 from models.store import crawl_lock
 from models.store import migrate_data as copying
@@ -20,6 +19,7 @@ from models.store.migrate_data import Copied, CopyError, DifferentError, copy
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, PolicyDocument
 from models.tables.runs import Run, RunStatus
+from models.types import UtcDateTime
 
 HOSTILE = (
     "",

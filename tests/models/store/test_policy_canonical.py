@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.base import content_hash
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 
 STATEMENT: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, insert
 
 from models.store.engine import connect
-from models.store.prefetch import read_ahead
+from models.store.prefetch import prefetch_pages
 from models.store.scd2_merge import Batch, merge
 from models.store.staging import MANY
 from models.tables.findings import Finding
@@ -34,7 +34,7 @@ def test_what_is_there_is_read(ledger: Engine) -> None:
         _store(connection, KEYS[:-10])
     with ledger.begin() as connection:
         _store(connection, KEYS[-10:])
-        found = read_ahead(connection, Finding, KEYS)
+        found = prefetch_pages(connection, Finding, KEYS)
     assert found == (len(KEYS) - 10 if ledger.dialect.name == "sqlite" else 0)
 
 
@@ -43,7 +43,7 @@ def test_few_are_not_worth_it(ledger: Engine) -> None:
     with ledger.begin() as connection:
         _store(connection, KEYS[:5])
     with ledger.connect() as connection:
-        assert read_ahead(connection, Finding, KEYS[:5]) == 0
+        assert prefetch_pages(connection, Finding, KEYS[:5]) == 0
 
 
 def test_a_ledger_that_cannot_be_opened_again_is_merged_all_the_same(tmp_path: Path) -> None:
@@ -54,6 +54,6 @@ def test_a_ledger_that_cannot_be_opened_again_is_merged_all_the_same(tmp_path: P
     with engine.begin() as connection:
         _store(connection, KEYS)
     with engine.connect() as connection:
-        assert read_ahead(connection, Finding, KEYS) == len(KEYS)
+        assert prefetch_pages(connection, Finding, KEYS) == len(KEYS)
         path.rename(tmp_path / "elsewhere.db")
-        assert read_ahead(connection, Finding, KEYS) == 0
+        assert prefetch_pages(connection, Finding, KEYS) == 0

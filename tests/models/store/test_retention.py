@@ -14,16 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, insert, select
 
-from models.base import Base, content_hash
 from models.cli import prune as command
+from models.hashing import content_hash
 from models.store import crawl_lock, retention
 from models.store.engine import connect
-from models.store.last_use_queue import Asked
+from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge, open_rows
-from models.tables import facets
+from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
 from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from models.versioned import Base
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 TABLES = Base.metadata.tables
@@ -71,9 +72,9 @@ def batch_of(night: Night) -> Batch:
     for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
         if scope.outcome is Outcome.FAILED:
             continue
-        batch.complete(Gap, account, region)
+        batch.mark_complete(Gap, account, region)
         if scope.listed:
-            batch.complete(Key, account, region)
+            batch.mark_complete(Key, account, region)
         else:
             gap = {
                 "service": "kms",
@@ -92,7 +93,7 @@ def batch_of(night: Night) -> Batch:
             empty = dict.fromkeys(set(KeyGrant.value_columns()) - {"key_arn", "grant_id", "operations"})
             for grant in grants:
                 batch.add(KeyGrant, key_arn=arn, grant_id=str(grant), operations="[]", **empty)
-            batch.complete(KeyGrant, arn)
+            batch.mark_complete(KeyGrant, arn)
             batch.add(Tag, resource_arn=arn, tag_key="owner", tag_value=str(tag))
     return batch
 
@@ -135,8 +136,8 @@ def known(engine: Engine, runs: list[int]) -> dict[tuple[str, int], list[str]]:
     """Every version known as of each of the runs."""
     with engine.connect() as connection:
         return {
-            (name, run): sorted(repr(tuple(row)) for row in connection.execute(open_rows(facet, run)))
-            for name, facet in facets().items()
+            (name, run): sorted(repr(tuple(row)) for row in connection.execute(open_rows(model, run)))
+            for name, model in versioned_tables().items()
             for run in runs
         }
 
@@ -193,8 +194,8 @@ def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep
     assert done.horizon is not None
     oldest = done.horizon.versions
     assert oldest <= min(finished)
-    for facet in facets().values():
-        table = facet.table()
+    for model in versioned_tables().values():
+        table = model.table()
         ends = table.columns.keys().index("valid_to")
         assert after[table.name] == [row for row in before[table.name] if row[ends] is None or row[ends] >= oldest]
     hashes = KeyPolicy.table().columns.keys().index("policy_hash")
@@ -203,10 +204,10 @@ def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep
     assert {row[0] for row in after["delivery"]} == {row[0] for row in before["delivery"] if row[0] >= oldest}
     ids = {row[0] for row in after["run"]}
     edges = {row[0] for row in after["scope_run"]}
-    for facet in facets().values():
-        names = facet.table().columns.keys()
+    for model in versioned_tables().values():
+        names = model.table().columns.keys()
         edges |= {
-            row[names.index(edge)] for row in after[facet.table().name] for edge in ("valid_from", "valid_to")
+            row[names.index(edge)] for row in after[model.table().name] for edge in ("valid_from", "valid_to")
         } - {None}
     assert ids == edges | {run for run in ages if run >= oldest}
     assert after["crawl_lock"] == []
@@ -231,7 +232,7 @@ def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
     account, region = SCOPES[0]
     with ledger.begin() as connection:
         arns = sorted(connection.scalars(select(Key.key_arn).where(Key.account_id == account)))
-        merge(connection, 1, Batch(asked=[Asked(arn, account, region, NOW - 20 * DAY) for arn in arns]))
+        merge(connection, 1, Batch(last_use_polls=[LastUsePoll(arn, account, region, NOW - 20 * DAY) for arn in arns]))
     counted = retention.prune(ledger, 15 * DAY, dry_run=True, now=NOW).rows
     assert counted == retention.prune(ledger, 15 * DAY, now=NOW).rows
     assert "key_last_use_asked" not in counted, "run 2, which saw the key go, is kept: what it ended is kept as well"

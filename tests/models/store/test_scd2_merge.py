@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, exc, func, make_url, select
 
-from models.base import Facet, content_hash
+from models.hashing import content_hash
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables import (
@@ -25,6 +25,7 @@ from models.tables import (
     Resource,
     Tag,
 )
+from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import (
     ACCOUNT,
     BEGINNING,
@@ -117,34 +118,34 @@ def test_a_listing_covers_its_own_account_and_region_only(ledger: Engine) -> Non
 def test_a_cover_must_name_the_listing_whole() -> None:
     """A cover with a column too few would end facts of listings that nobody made."""
     with pytest.raises(ValueError, match="Key is covered by"):
-        Batch().complete(Key, ACCOUNT)
+        Batch().mark_complete(Key, ACCOUNT)
 
 
-@pytest.mark.parametrize("facet", DESCRIBES_KEY)
-def test_what_describes_a_key_ends_with_it(ledger: Engine, facet: type[Facet]) -> None:
+@pytest.mark.parametrize("model", DESCRIBES_KEY)
+def test_what_describes_a_key_ends_with_it(ledger: Engine, model: type[VersionedTable]) -> None:
     """Nobody lists the grants of a key that is gone: they end with the key, those of other keys stay."""
     night(ledger, 1, batch(*key_with_everything(1), *key_with_everything(2)))
     night(ledger, 2, scope(key(2)))
-    own = facet.natural[0]
-    assert [one[own] for one in known(ledger, facet)] == [key(2)["key_arn"]]
-    assert sorted(intervals(ledger, facet, own), key=str) == [(ARN, 1, 2), (key(2)["key_arn"], 1, None)]
+    own = model.natural_key[0]
+    assert [one[own] for one in known(ledger, model)] == [key(2)["key_arn"]]
+    assert sorted(intervals(ledger, model, own), key=str) == [(ARN, 1, 2), (key(2)["key_arn"], 1, None)]
 
 
-@pytest.mark.parametrize("facet", DESCRIBES_RESOURCE)
-def test_what_describes_a_resource_ends_with_it(ledger: Engine, facet: type[Facet]) -> None:
+@pytest.mark.parametrize("model", DESCRIBES_RESOURCE)
+def test_what_describes_a_resource_ends_with_it(ledger: Engine, model: type[VersionedTable]) -> None:
     """A deleted database uses no key any more."""
     listing = (Resource, ACCOUNT, REGION, "AWS::RDS::DBInstance")
     night(ledger, 1, batch(*database_with_everything(1), *database_with_everything(2)))
     assert night(ledger, 2, batch((Resource, resource(2)), complete=(listing,))) == Merged(closed=4)
-    assert [one["resource_arn"] for one in known(ledger, facet)] == [resource(2)["resource_arn"]]
+    assert [one["resource_arn"] for one in known(ledger, model)] == [resource(2)["resource_arn"]]
 
 
 def test_what_describes_a_key_stays_when_only_the_key_is_seen(ledger: Engine) -> None:
     """A gap in policies, grants or tags leaves their last known values alone."""
     night(ledger, 1, batch(*key_with_everything()))
     assert night(ledger, 2, scope(key())) == Merged()
-    for facet in DESCRIBES_KEY:
-        assert len(known(ledger, facet)) == 1
+    for model in DESCRIBES_KEY:
+        assert len(known(ledger, model)) == 1
 
 
 def test_what_is_made_again_begins_again(ledger: Engine) -> None:
@@ -153,8 +154,8 @@ def test_what_is_made_again_begins_again(ledger: Engine) -> None:
     night(ledger, 1, batch(*database_with_everything()))
     night(ledger, 2, batch(complete=(listing,)))
     night(ledger, 3, batch(*database_with_everything(), complete=(listing,)))
-    for facet in WITH_RESOURCE:
-        assert intervals(ledger, facet, "resource_arn") == [(DATABASE, 1, 2), (DATABASE, 3, None)]
+    for model in WITH_RESOURCE:
+        assert intervals(ledger, model, "resource_arn") == [(DATABASE, 1, 2), (DATABASE, 3, None)]
 
 
 def test_tags_of_what_is_neither_key_nor_resource_stay(ledger: Engine) -> None:
@@ -231,7 +232,7 @@ def test_instants_are_natural_keys_to_the_microsecond(ledger: Engine) -> None:
     times = [BEGINNING, BEGINNING + dt.timedelta(microseconds=1), BEGINNING.replace(year=1900)]
     events = [(KeyRotationEvent, row(KeyRotationEvent, key_arn=ARN, rotated_at=time)) for time in times]
     assert night(ledger, 1, batch(*events)) == Merged(opened=3)
-    again = [(facet, one | {"rotated_at": one["rotated_at"].astimezone(dt.timezone.max)}) for facet, one in events]
+    again = [(model, one | {"rotated_at": one["rotated_at"].astimezone(dt.timezone.max)}) for model, one in events]
     assert night(ledger, 2, batch(*again, complete=((KeyRotationEvent, ARN),))) == Merged()
     assert {one["rotated_at"] for one in known(ledger, KeyRotationEvent)} == set(times)
 
@@ -280,11 +281,11 @@ def test_letters_are_told_apart_by_case_and_form(ledger: Engine) -> None:
 def test_characters_that_no_engine_stores_stop_nothing(ledger: Engine) -> None:
     """NUL and halves of surrogate pairs are replaced, the same on both engines, and are stable from night to night."""
     strange = row(Tag, resource_arn="\0" + ARN, tag_key="a\0b\ud800", tag_value="\udfff")
-    cover = (Tag, "\0" + ARN)
-    assert night(ledger, 1, batch((Tag, strange), complete=(cover,))) == Merged(opened=1)
-    assert night(ledger, 2, batch((Tag, strange), complete=(cover,))) == Merged()
+    listing_key = (Tag, "\0" + ARN)
+    assert night(ledger, 1, batch((Tag, strange), complete=(listing_key,))) == Merged(opened=1)
+    assert night(ledger, 2, batch((Tag, strange), complete=(listing_key,))) == Merged()
     assert known(ledger, Tag) == [{"resource_arn": f"\ufffd{ARN}", "tag_key": "a\ufffdb\ufffd", "tag_value": "\ufffd"}]
-    assert night(ledger, 3, batch(complete=(cover,))) == Merged(closed=1)
+    assert night(ledger, 3, batch(complete=(listing_key,))) == Merged(closed=1)
 
 
 def test_every_run_can_be_asked_for_what_was_known_then(ledger: Engine) -> None:
@@ -315,8 +316,8 @@ def test_what_comes_and_goes_in_one_run_was_never_there(ledger: Engine) -> None:
     """A key that a run's first look showed and its second, complete one did not leaves no trace, nor does its policy."""
     night(ledger, 1, batch(*key_with_everything()))
     night(ledger, 1, scope())
-    for facet in WITH_KEY:
-        assert intervals(ledger, facet, facet.natural[0]) == []
+    for model in WITH_KEY:
+        assert intervals(ledger, model, model.natural_key[0]) == []
 
 
 def test_a_transaction_that_breaks_off_leaves_the_night_before(ledger: Engine) -> None:
@@ -358,9 +359,9 @@ def test_scopes_merged_together_are_as_if_merged_one_by_one(ledger: Engine) -> N
         for number, region in enumerate(regions):
             part = batch(*((Key, key(one, ACCOUNT, region)) for one in range(run_id, run_id + 3)))
             if number % 2:
-                part.complete(Key, ACCOUNT, region)
-            part.complete(Alias, ACCOUNT, region)
-            whole.absorb(part)
+                part.mark_complete(Key, ACCOUNT, region)
+            part.mark_complete(Alias, ACCOUNT, region)
+            whole.extend(part)
         return whole
 
     assert night(ledger, 1, learned(1)) == Merged(opened=150)
@@ -386,7 +387,7 @@ def test_everything_can_be_told_at_once(ledger: Engine) -> None:
 def test_batches_add_up() -> None:
     """Scopes waiting together become one batch; written rows are summed."""
     one, other = scope(key(1)), scope(key(2), complete=False)
-    one.absorb(other)
+    one.extend(other)
     assert [values["key_id"] for values in one.rows[Key]] == ["1", "2"]
-    assert one.covers == {Key: {(ACCOUNT, REGION)}}
+    assert one.complete_listings == {Key: {(ACCOUNT, REGION)}}
     assert replace(Merged(1, 2) + Merged(3, 4), opened=0) == Merged(0, 6)

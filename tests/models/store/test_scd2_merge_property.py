@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, event, select
 
 from models.store.scd2_merge import Batch, merge, open_rows
-from models.tables import facets
+from models.tables import versioned_tables
 from tests.models.store.ledger_builders import row
 from tests.models.store.reference_merge import KINDS, Learned, Reference, Values, Version
 
@@ -29,7 +29,7 @@ NIGHTS = (4, 5)
 ACCOUNTS, REGIONS = ("000000000001", "222222222222"), ("eu-west-1", "us-east-1")
 SCOPES = [(account, region) for account in ACCOUNTS for region in REGIONS]
 TYPE = "AWS::RDS::DBInstance"
-FACETS = {name: facet for name, facet in facets().items() if name in KINDS}
+FACETS = {name: model for name, model in versioned_tables().items() if name in KINDS}
 
 Name = tuple[str, tuple[Any, ...]]
 
@@ -187,12 +187,12 @@ class World:
             gap("AssumeRole")
             return learned
         for kind, parts in (("key", PARTS), ("alias", ()), ("resource", PARTS_OF_RESOURCE)):
-            cover = (account, region, TYPE) if kind == "resource" else (account, region)
+            listing_key = (account, region, TYPE) if kind == "resource" else (account, region)
             refused = any(what == kind for what, _ in visit.gaps)
             if refused:
                 gap(f"List {kind}")
             else:
-                learned.complete.add((kind, cover))
+                learned.complete.add((kind, listing_key))
             for name in [one for one in self.facts if one[0] == kind]:
                 values = self.facts[name]
                 item = int(name[1][0].split(":key/")[-1].split(":db:")[-1].split("/")[0])
@@ -209,7 +209,7 @@ class World:
     def _look_closer(self, learned: Learned, part: str, arn: str) -> None:
         kind = "tag" if part.endswith("_tag") else part
         learned.facts += [(kind, values) for one, values in self.facts.items() if one[0] == kind and one[1][0] == arn]
-        if KINDS[kind].cover:
+        if KINDS[kind].listing_key:
             learned.complete.add((kind, (arn,)))
 
     def _forget(self, learned: Learned, part: str, arn: str) -> None:
@@ -217,7 +217,7 @@ class World:
         kind = "tag" if part.endswith("_tag") else part
         learned.complete.discard((kind, (arn,)))
         shown = [one for one in learned.facts if one[0] == kind and Version(*one, 0).name[0] == arn]
-        for one in shown[1 if KINDS[kind].cover else 0 :]:
+        for one in shown[1 if KINDS[kind].listing_key else 0 :]:
             learned.facts.remove(one)
 
 
@@ -247,8 +247,8 @@ def as_batch(learned: Learned) -> Batch:
     batch = Batch()
     for kind, values in learned.facts:
         batch.add(FACETS[kind], **values)
-    for kind, cover in learned.complete:
-        batch.complete(FACETS[kind], *cover)
+    for kind, listing_key in learned.complete:
+        batch.mark_complete(FACETS[kind], *listing_key)
     return batch
 
 
@@ -256,9 +256,9 @@ def stored(engine: Engine) -> dict[str, list[tuple[str, int, int | None]]]:
     """Every version of every table, without its number."""
     result = {}
     with engine.connect() as connection:
-        for kind, facet in FACETS.items():
-            rows = connection.execute(select(facet.table())).mappings()
-            names = facet.value_columns()
+        for kind, model in FACETS.items():
+            rows = connection.execute(select(model.table())).mappings()
+            names = model.value_columns()
             result[kind] = sorted(
                 (repr([one[name] for name in names]), one["valid_from"], one["valid_to"]) for one in rows
             )
@@ -286,8 +286,8 @@ class Ledger:
     def live(self, history: list[Night]) -> None:
         """Go through a history from an empty ledger."""
         with self.engine.begin() as connection:
-            for facet in FACETS.values():
-                connection.execute(delete(facet.table()))
+            for model in FACETS.values():
+                connection.execute(delete(model.table()))
         world, reference = World(), Reference()
         world.begin()
         for run_id, night in enumerate(history, start=1):
@@ -305,9 +305,9 @@ class Ledger:
             for run_id in range(len(history) + 1):
                 known = sorted(repr(list(one.values.values())) for one in reference.as_of(run_id))
                 assert known == sorted(
-                    repr([one[name] for name in facet.value_columns()])
-                    for facet in FACETS.values()
-                    for one in connection.execute(open_rows(facet, run_id)).mappings()
+                    repr([one[name] for name in model.value_columns()])
+                    for model in FACETS.values()
+                    for one in connection.execute(open_rows(model, run_id)).mappings()
                 ), f"as of night {run_id}"
 
     def _night(self, world: World, reference: Reference, run_id: int, night: Night) -> None:
@@ -319,7 +319,7 @@ class Ledger:
             if visit.outcome == "crashed":
                 self._crash(run_id, learned, visit.crash)
             if night.together:
-                waiting.absorb(learned)
+                waiting.extend(learned)
             else:
                 self._save(reference, run_id, learned)
         self._save(reference, run_id, waiting)

@@ -71,7 +71,7 @@ class Nights:
 
     def keys(self) -> list[str]:
         """The keys there are."""
-        return [natural[0] for natural in self.world.facts.get(Key, {})]
+        return [natural_key[0] for natural_key in self.world.facts.get(Key, {})]
 
     def _next(self) -> int:
         self.count += 1
@@ -97,9 +97,9 @@ class Nights:
     def _gone(self) -> None:
         key = self.draw.choice(self.keys())
         self.world.remove(Key, key)
-        for natural, row in list(self.world.facts.get(Alias, {}).items()):
+        for natural_key, row in list(self.world.facts.get(Alias, {}).items()):
             if row["target_key_arn"] == key:
-                del self.world.facts[Alias][natural]
+                del self.world.facts[Alias][natural_key]
         for gap in list(self.world.facts.get(Gap, {})):
             if gap[4] == key:
                 del self.world.facts[Gap][gap]
@@ -151,7 +151,7 @@ class Nights:
         self._drop(KeyGrant)
 
     def _tag(self) -> None:
-        arn = self.draw.choice([*self.keys(), *(natural[0] for natural in self.world.facts[Resource])])
+        arn = self.draw.choice([*self.keys(), *(natural_key[0] for natural_key in self.world.facts[Resource])])
         self.world.tag(arn, **{self.draw.choice(("Owner", "Team")): self.draw.choice("abc")})
 
     def _tag_gone(self) -> None:
@@ -163,11 +163,11 @@ class Nights:
         self._use(make(account_id, region, f"thing-{self._next()}"))
 
     def _resource_gone(self) -> None:
-        arn = self.draw.choice([natural[0] for natural in self.world.facts[Resource]])
+        arn = self.draw.choice([natural_key[0] for natural_key in self.world.facts[Resource]])
         self.world.remove(Resource, arn)
 
     def _rekey(self) -> None:
-        self._use(self.draw.choice([natural[0] for natural in self.world.facts[Resource]]))
+        self._use(self.draw.choice([natural_key[0] for natural_key in self.world.facts[Resource]]))
 
     def _use(self, arn: str) -> None:
         key_class = self.draw.choice(("customer", "customer", "customer", "none", "dangling", "unknown", "aws_owned"))
@@ -188,12 +188,12 @@ class Nights:
         failed = self.world.outcomes[scope][0] != "failed"
         self.world.outcomes[scope] = ("failed", "the role does not exist") if failed else ("partial", None)
 
-    def _change(self, facet: type[Any], **values: Any) -> None:
-        found = list(self.world.facts.get(facet, {}))
+    def _change(self, model: type[Any], **values: Any) -> None:
+        found = list(self.world.facts.get(model, {}))
         if found:
-            self.world.change(facet, *self.draw.choice(found), **values)
+            self.world.change(model, *self.draw.choice(found), **values)
 
-    def _drop(self, facet: type[Any]) -> None:
-        found = list(self.world.facts.get(facet, {}))
-        if found and facet is not Account:
-            del self.world.facts[facet][self.draw.choice(found)]
+    def _drop(self, model: type[Any]) -> None:
+        found = list(self.world.facts.get(model, {}))
+        if found and model is not Account:
+            del self.world.facts[model][self.draw.choice(found)]

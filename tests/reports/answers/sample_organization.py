@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from models.base import content_hash
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,

@@ -144,7 +144,7 @@ def test_every_cause_has_its_place(cause: str, fix_in: str, words: str) -> None:
 def test_nothing_denied(tmp_path: Path) -> None:
     """That is one sentence."""
     world = estate(tmp_path / "ledger.db")
-    world.facts.pop(next(facet for facet in world.facts if facet.__name__ == "Gap"))
+    world.facts.pop(next(model for model in world.facts if model.__name__ == "Gap"))
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "quiet.duckdb"})
     refresh(settings)

@@ -136,7 +136,7 @@ def test_a_whole_life(world: World) -> None:
     world.crawl()
     world.uses(SECRET, key, role="secret")
     world.crawl()
-    facts = {facet: dict(rows) for facet, rows in world.facts.items()}
+    facts = {model: dict(rows) for model, rows in world.facts.items()}
     world.remove(Key, key)
     world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/one")
     world.uses(SECRET, key, "dangling", role="secret")

@@ -324,7 +324,7 @@ def test_what_is_read_for_the_first_time_is_not_added(world: World) -> None:
 def test_a_key_that_is_gone_and_one_that_is_back(world: World) -> None:
     """A key goes with what belongs to it; listed again it is not called new."""
     world.crawl()
-    facts = {facet: dict(rows) for facet, rows in world.facts.items()}
+    facts = {model: dict(rows) for model, rows in world.facts.items()}
     world.remove(Key, K1)
     world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/one")
     world.remove(Resource, SECRET)

@@ -10,7 +10,7 @@ import duckdb
 import orjson
 import pytest
 
-from models.base import content_hash
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,

@@ -168,11 +168,11 @@ def test_several_nights_at_once(world: World, settings: Settings, tmp_path: Path
     with engine.begin() as connection:  # resumed: versions of the run end in it, and give their ids away
         batch = Batch()
         for number, arn in enumerate(row["key_arn"] for row in world.facts[Key].values()):
-            batch.complete(Tag, arn)
+            batch.mark_complete(Tag, arn)
             batch.add(Tag, resource_arn=arn, tag_key="Owner", tag_value=f"resumed-{number % 2}")
         merge(connection, failed, batch)
         batch = Batch()
-        batch.complete(Tag, next(iter(world.facts[Key].values()))["key_arn"])
+        batch.mark_complete(Tag, next(iter(world.facts[Key].values()))["key_arn"])
         merge(connection, failed, batch)
         connection.execute(update(Run).where(Run.run_id == failed).values(status="complete"))
     engine.dispose()

@@ -11,7 +11,7 @@ import pytest
 
 from models.settings import Settings
 from models.store.engine import connect as store
-from models.store.last_use_queue import Asked
+from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import KeyLastUse, KeyLastUseGap
 from reports.answers.run_diff import diff
@@ -43,7 +43,7 @@ class Lane:
 
     def _asked(self, name: str) -> None:
         at = NIGHTS[self.night - 1] + dt.timedelta(minutes=5)
-        self.batch.asked.append(Asked(arn(name), ACCOUNT, REGION, at))
+        self.batch.last_use_polls.append(LastUsePoll(arn(name), ACCOUNT, REGION, at))
 
     def answered(
         self, name: str, used: dt.datetime | None, tracked: dt.datetime | None, created: dt.datetime | None
@@ -59,7 +59,7 @@ class Lane:
             tracking_started_at=tracked,
             key_created_at=created,
         )
-        self.batch.complete(KeyLastUseGap, arn(name))
+        self.batch.mark_complete(KeyLastUseGap, arn(name))
 
     def refused(self, name: str, cause: str, code: str = "AccessDeniedException") -> None:
         """AWS did not."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.base import canonical_json
+from models.hashing import canonical_json
 from models.tables import Trail, TrailListing, TrailSelector, TrailShadow, TrailStatus
 from reports.mart.build import build
 from reports.mart.connection import connect

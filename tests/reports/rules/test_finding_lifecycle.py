@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, select
 
-from models.base import Base
 from models.tables.findings import Finding, RuleResult
+from models.versioned import Base
 from reports.mart import view_loader
 from reports.rules import runner, waivers
 from reports.rules.finding_history import record
@@ -58,15 +58,15 @@ def empty_mart() -> duckdb.DuckDBPyConnection:
 
 def take_over(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     """What the mart loads of the two facets."""
-    for facet in (Finding, RuleResult):
-        columns = [*facet.value_columns(), "valid_from", "valid_to"]
-        counts = {column.name for column in facet.table().columns if column.type.python_type is int}
+    for model in (Finding, RuleResult):
+        columns = [*model.value_columns(), "valid_from", "valid_to"]
+        counts = {column.name for column in model.table().columns if column.type.python_type is int}
         typed = ", ".join(f"{name} {'INTEGER' if name in counts else 'VARCHAR'}" for name in columns)
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{facet.table().name} ({typed})")
-        rows = connection.execute(select(*(facet.table().c[name] for name in columns))).all()
+        duck.execute(f"CREATE OR REPLACE TABLE ledger.{model.table().name} ({typed})")
+        rows = connection.execute(select(*(model.table().c[name] for name in columns))).all()
         if rows:
             marks = ", ".join("?" * len(columns))
-            duck.executemany(f"INSERT INTO ledger.{facet.table().name} VALUES ({marks})", [tuple(row) for row in rows])
+            duck.executemany(f"INSERT INTO ledger.{model.table().name} VALUES ({marks})", [tuple(row) for row in rows])
 
 
 def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, said: dict[str, str]) -> None:

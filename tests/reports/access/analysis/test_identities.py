@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from models.base import content_hash
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
