@@ -22,7 +22,7 @@ from models.settings import (
 from models.settings.yaml_loader import Problem
 from tests.models.settings.settings_writer import MAIL, Writer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
