@@ -59,7 +59,7 @@ class Wire:
     def __init__(self, world: World, url: str) -> None:
         self._keys = _keys(world)
         # Pacing is at work, with the whole quota for its share: how it waits is nothing to measure.
-        crawl = CrawlSettings(concurrency=IN_FLIGHT, quota_percent=100)
+        crawl = CrawlSettings(concurrency=IN_FLIGHT, quota_share_percent=100)
         aws = AwsSettings(endpoint_url=url)
         self._loop = asyncio.Runner()
         self._door: Door = self._loop.run(_made(lambda: Door(aws, crawl)))

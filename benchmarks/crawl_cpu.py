@@ -57,7 +57,7 @@ class Fleet:
             },
             # Which regions an account has is asked of the organization, five times a second, or of the account itself.
             "regions": {"source": regions},
-            "crawl": {"quota_percent": 100, "last_use": {"enabled": False}, **crawl},
+            "crawl": {"quota_share_percent": 100, "last_use": {"enabled": False}, **crawl},
         }
         path.write_text(json.dumps(told), encoding="utf-8")  # JSON is YAML
         return self._run("benchmarks.single_crawl", str(path))

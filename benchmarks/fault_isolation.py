@@ -47,4 +47,4 @@ def measure(*, quick: bool = False, pairs: int = 5) -> list[Figure]:
 
 
 def _allowed(night: Night, accounts: int) -> float:
-    return accounts * FREE_RETRIES + (night.calls - night.retries) * CrawlSettings().retry_percent / 100
+    return accounts * FREE_RETRIES + (night.calls - night.retries) * CrawlSettings().retry_budget_percent / 100

@@ -24,12 +24,12 @@ def measure(*, quick: bool = False) -> list[Figure]:
     world = preset("medium", accounts=6 if quick else 150, outliers=0)
     if quick:
         world = replace(world, regions=DEFAULT_REGIONS[:3], opt_in=())
-    share = CrawlSettings().quota_percent / 100
+    share = CrawlSettings().quota_share_percent / 100
     # Quotas of a thousand times the size: they are counted, and never enforced.
     with nights(world, Faults(latency_ms=LATENCY * 1000, quota_factor=1000.0)) as endpoint:
         first = endpoint.crawl(processes=PROCESSES)
         endpoint.fake.control.faults(latency_ms=LATENCY * 1000, quota_factor=1000.0)
-        night = endpoint.crawl(again=True, processes=PROCESSES, empty_regions_days=0)
+        night = endpoint.crawl(again=True, processes=PROCESSES, empty_region_rescan_days=0)
         buckets = endpoint.fake.control.buckets()
     asked: dict[tuple[str, str, str], int] = defaultdict(int)
     for bucket in buckets:

@@ -23,7 +23,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
     world = replace(world, giant_keys=60 if quick else 1500, dense=True)
     with nights(world, Faults(quota_factor=1.0, background=PRODUCTION)) as endpoint:
         night = endpoint.crawl(
-            quota_percent=round(SHARE * 100), last_use={"enabled": True, "per_night": 40 if quick else 100}
+            quota_share_percent=round(SHARE * 100), last_use={"enabled": True, "max_keys_per_run": 40 if quick else 100}
         )
         buckets = endpoint.fake.control.buckets()
     passed = sum(bucket["passed"] for bucket in buckets)

@@ -52,7 +52,7 @@ def _night(accounts: int, *, quick: bool) -> Night:
         world = replace(world, regions=DEFAULT_REGIONS[:2], opt_in=(), outliers=0)
     # The whole quota for its share: at a quarter of it the giant account-region alone takes a quarter of an hour.
     with nights(replace(world, giant_keys=giant_keys, giant_grants=giant_grants)) as endpoint:
-        return endpoint.crawl(quota_percent=100, processes=2)
+        return endpoint.crawl(quota_share_percent=100, processes=2)
 
 
 def _told(accounts: int, night: Night) -> list[Figure]:

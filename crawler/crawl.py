@@ -116,7 +116,7 @@ class _Crawl:
         self.progress = progress
         self.saver = Saver(engine, run_id, self._committed)
         self.saved = writer.saved_scopes(engine, run_id)
-        self.quiet = quiet_scopes(engine, settings.crawl.empty_regions_days)
+        self.quiet = quiet_scopes(engine, settings.crawl.empty_region_rescan_days)
         self.other_calls = 0
         """Calls that belong to no scope."""
         self._last_use: LastUse | None = None

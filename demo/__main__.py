@@ -63,7 +63,7 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         "regions": {"include": list(world.regions)},
         "role": {"name": world.role_name, "external_id": f"${{KMSLEDGER_EXTERNAL_ID:-{EXTERNAL_ID}}}"},
         # The made-up accounts have no production that needs its share.
-        "crawl": {"quota_percent": 100, "iam": True},
+        "crawl": {"quota_share_percent": 100, "iam": True},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
         "vendors": vendor_failures.settings(dict(world.accounts)),
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},

@@ -25,7 +25,7 @@ MAXIMUM_DELAY = 20.0
 RENEWALS = 5
 """New sessions that one call may need at once; further ones wait like any other try."""
 FREE_RETRIES = 100
-"""Retries that an account has whatever it asks; further ones are a share of its calls (crawl.retry_percent)."""
+"""Retries that an account has whatever it asks; further ones are a share of its calls (crawl.retry_budget_percent)."""
 PAGE_LIMIT = 100_000
 """Pages after which a listing is taken to be going round in circles."""
 
@@ -56,13 +56,13 @@ class Door:
     """Calls AWS. One a process."""
 
     def __init__(self, aws: AwsSettings, crawl: CrawlSettings, transport: Transport | None = None) -> None:
-        self._attempts = crawl.attempts
+        self._attempts = crawl.max_attempts
         self._deadline = float(crawl.call_deadline)
-        self._retry_share = crawl.retry_percent / 100
+        self._retry_share = crawl.retry_budget_percent / 100
         self._spent: dict[str, Counter] = {}
         """Calls and retries of each account."""
         self._flight = Slots(crawl.concurrency)
-        self._pace = Pace(crawl.quota_percent / 100)
+        self._pace = Pace(crawl.quota_share_percent / 100)
         self._transport = transport or _transport(aws, crawl)
         self._patience = self._transport.patience
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
@@ -219,7 +219,7 @@ class Door:
 
 
 def _used_up(error: AwsError, account_id: str) -> AwsError:
-    said = f"not tried again, because the retries of account {account_id} are used up (crawl.retry_percent): {error.message}"
+    said = f"not retried: the retry budget of account {account_id} is used up (crawl.retry_budget_percent): {error.message}"
     return AwsError(error.cause, error.code, said, error.retries)
 
 

@@ -117,12 +117,12 @@ class LastUse:
         Raises what went wrong in a lane, other than AWS's refusals.
         """
         try:
-            async with asyncio.timeout(self._settings.minutes * 60):
+            async with asyncio.timeout(self._settings.max_minutes * 60):
                 while self._lanes:
                     await asyncio.wait(self._lanes)
         except TimeoutError:
             left = len(self._lanes) + len(self._waiting)
-            log.info("last use: %s accounts and regions go on the next night (crawl.last_use.minutes)", left)
+            log.info("last use: %s accounts and regions go on the next night (crawl.last_use.max_minutes)", left)
         finally:
             await self.close()
         if self.answered or self.refused:
@@ -162,10 +162,10 @@ class LastUse:
 
     async def _scope(self, scope: Scope) -> None:
         """Ask the keys of one account and region that are due, as many as a night allows."""
-        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.every_days) + DRIFT
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.interval_days) + DRIFT
         account_id, region = scope.account_id, scope.region
         asked = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
-        left = self._settings.per_night - await self._read(asked)
+        left = self._settings.max_keys_per_run - await self._read(asked)
         last: DueKey | None = None
         learned = _Slice(_now())
         try:

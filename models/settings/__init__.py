@@ -197,14 +197,16 @@ def _session_tags(value: Any) -> Any:
 
 
 class RoleSettings(Group):
-    """The role assumed in every account. `duration` is in seconds."""
+    """The role assumed in every account. `session_duration` is in seconds."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"duration": "session_duration"}
 
     name: RoleName = "KmsInventoryReadOnly"
     external_id: Annotated[ExternalId | None, Unset] = None
     session_name: SessionName = "kmsledger"
     source_identity: Annotated[SessionName | None, Unset] = None
     session_tags: Annotated[Mapping[str, AnyText], BeforeValidator(_session_tags)] = Field(default_factory=dict)
-    duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
+    session_duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
     session_policy: Flag = True
 
 
@@ -269,6 +271,8 @@ class LogSettings(Group):
 class Settings(Group):
     """All settings. Relative paths in it are absolute once loaded: they start at the directory of the file."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"parties": "known_external_parties"}
+
     database: DatabaseUrl = "sqlite:///kmsledger.db"
     aws: AwsSettings = Field(default_factory=dict, validate_default=True)
     organization: OrganizationSettings = Field(default_factory=dict, validate_default=True)
@@ -277,7 +281,7 @@ class Settings(Group):
     crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
     vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
-    parties: tuple[PartySettings, ...] = ()
+    known_external_parties: tuple[PartySettings, ...] = ()
     owners: tuple[OwnerSettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
@@ -286,10 +290,10 @@ class Settings(Group):
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield parties that share a name: reports could not tell them apart."""
-        names = [_get(party, "name") for party in _items(data, "parties")]
+        names = [_get(party, "name") for party in _items(data, "known_external_parties")]
         for index, name in enumerate(names):
             if isinstance(name, str) and name in names[:index]:
-                yield validation_error(("parties", index, "name"), "each party once")
+                yield validation_error(("known_external_parties", index, "name"), "each party once")
 
     def with_executor(self, executor: str) -> "Settings":
         """These settings with another, valid crawl.executor."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, ValidationInfo, model_validator
@@ -49,6 +49,8 @@ class Group(BaseModel):
     """A group of settings: frozen, closed, and all that is wrong in it reported at once, contradictions included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former keys of the group and their current names, for the message about an unknown key."""
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -83,6 +85,8 @@ class Group(BaseModel):
 
 
 def _unknown(group: type[Group], key: str) -> PydanticCustomError:
+    if key in group.renamed:
+        return unknown_key(f'"{group.renamed[key]}", the new name of this setting')
     near = get_close_matches(key, group.model_fields, n=1)
     known = ", ".join(group.model_fields)
     return unknown_key(f'a known setting; did you mean "{near[0]}"?' if near else f"one of {known}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationError
 
@@ -33,6 +33,8 @@ WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters
 class Waiver(Group):
     """A failure that is accepted: of which rule, for which resources, why, by whom, until the end of which day (UTC)."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"unknown": "include_unknown"}
+
     id: Annotated[WaiverId | None, Unset] = None
     rule: Text
     resource: Text
@@ -41,7 +43,7 @@ class Waiver(Group):
     ticket: Annotated[Text | None, Unset] = None
     owner: Text
     expires: Annotated[dt.date, BeforeValidator(_date)]
-    unknown: Flag = False
+    include_unknown: Flag = False
 
     @property
     def name(self) -> str:

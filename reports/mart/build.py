@@ -120,7 +120,7 @@ def building(
             f"inside has that name; set report.mart to another name"
         )
     beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
-    parties = [(party.name, party.accounts) for party in settings.parties]
+    parties = [(party.name, party.accounts) for party in settings.known_external_parties]
     task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
     now = build_manifest.wanted(engine_url, parties)
     with _explained(mart_path):

@@ -62,7 +62,7 @@ def settings_file(directory: Path, fake: FakeAws, database: str) -> Path:
         f"aws: {{endpoint_url: {fake.url}, connect_timeout: 2, read_timeout: 2}}\n"
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n"
         # Last uses keep a pace of seconds a key, whatever is wrong, and have tests of their own.
-        "crawl: {attempts: 20, concurrency: 32, quota_percent: 100, last_use: {enabled: false}}\n",
+        "crawl: {max_attempts: 20, concurrency: 32, quota_share_percent: 100, last_use: {enabled: false}}\n",
         encoding="utf-8",
     )
     return path

@@ -89,7 +89,9 @@ class Caller:
 
 def door_to(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> Door:
     """A door with the scripted AWS behind it; by default nothing is tried twice. Make it where an event loop runs."""
-    return Door(AwsSettings(), CrawlSettings(attempts=attempts, concurrency=concurrency, quota_percent=100), aws)
+    return Door(
+        AwsSettings(), CrawlSettings(max_attempts=attempts, concurrency=concurrency, quota_share_percent=100), aws
+    )
 
 
 def refused(code: str, message: str = "", status: int | None = 400) -> AwsError:

@@ -56,7 +56,7 @@ def written(aws: Loopback, ledger: Ledger, **crawl_settings: Any) -> dict[str, A
     return {
         "database": f"sqlite:///{ledger.path}",
         "aws": {"endpoint_url": aws.url, "connect_timeout": 5, "read_timeout": 60},
-        "crawl": {"attempts": 1, "quota_percent": 100, "resource_types": SECRETS_ONLY, **crawl_settings},
+        "crawl": {"max_attempts": 1, "quota_share_percent": 100, "resource_types": SECRETS_ONLY, **crawl_settings},
     }
 
 

@@ -300,7 +300,7 @@ def test_a_real_listing_over_http(moto: Here) -> None:
 
     async def discover() -> org.Organization:
         aws = AwsSettings.model_validate({"endpoint_url": moto.url})
-        door = Door(aws, CrawlSettings(quota_percent=100))
+        door = Door(aws, CrawlSettings(quota_share_percent=100))
         try:
             roles = Roles(door, aws, RoleSettings(), ["kms:ListKeys"])
             wanted = OrganizationSettings.model_validate(

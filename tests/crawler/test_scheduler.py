@@ -37,7 +37,7 @@ def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def crew() -> Iterator[Crew]:
     """A crew whose AWS is out of reach."""
-    made = Crew(Job(NOWHERE, RoleSettings(), CrawlSettings(attempts=1), RegionSettings()))
+    made = Crew(Job(NOWHERE, RoleSettings(), CrawlSettings(max_attempts=1), RegionSettings()))
     yield made
     made.door.close()
 

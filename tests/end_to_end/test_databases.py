@@ -51,7 +51,7 @@ def crawled(fake: FakeAws, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _settings(directory: Path, fake: FakeAws, database: str) -> None:
     (directory / "settings.yaml").write_text(
         f"database: {database}\n"
-        f"aws: {{endpoint_url: {fake.url}}}\ncrawl: {{quota_percent: 100}}\n"
+        f"aws: {{endpoint_url: {fake.url}}}\ncrawl: {{quota_share_percent: 100}}\n"
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n",
         encoding="utf-8",
     )

@@ -72,7 +72,7 @@ def _run(directory: Path, environment: dict[str, str], *arguments: str) -> subpr
 def _settings(directory: Path, fake: FakeAws, *, excluded: str = "") -> None:
     (directory / "settings.yaml").write_text(
         "database: sqlite:///ledger.db\n"
-        f"aws: {{endpoint_url: {fake.url}}}\ncrawl: {{quota_percent: 100}}\n"
+        f"aws: {{endpoint_url: {fake.url}}}\ncrawl: {{quota_share_percent: 100}}\n"
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n"
         f"regions: {{exclude: [{excluded}]}}\n"
         "report: {list_limit: 100000}\n",

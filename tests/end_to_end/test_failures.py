@@ -95,7 +95,7 @@ def test_an_unreachable_endpoint(fresh: House) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    change(fresh, aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"attempts": 2})
+    change(fresh, aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"max_attempts": 2})
     says(fresh.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
 
 

@@ -7,7 +7,7 @@
 --   by an account that is neither in the organization nor a known party.
 -- fix: >-
 --   Find out who made the grant (CreateGrant in CloudTrail). If the account is a vendor or partner, enter it in the
---   settings under parties. Otherwise revoke the grant: running resources of the holder, such as attached volumes, go
+--   settings under known_external_parties. Otherwise revoke the grant: running resources of the holder, such as attached volumes, go
 --   on until they ask KMS again. Then look who may create grants on the key.
 -- console: The KMS console shows no grants; use the command line.
 -- cli: aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID

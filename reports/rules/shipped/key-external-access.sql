@@ -7,7 +7,7 @@
 --   in it, and only its own administrators decide which of its users and roles get the access.
 -- fix: >-
 --   The policy names an account, or someone of an account, outside the organization. If it is a vendor or partner,
---   enter it in the settings under parties: the finding then ends, and the access is listed under its name. If nobody
+--   enter it in the settings under known_external_parties: the finding then ends, and the access is listed under its name. If nobody
 --   claims it, take it out of the statement. What the outsider encrypted or copied before stays readable to him only
 --   while he can still use the key.
 -- console: >-

@@ -7,7 +7,7 @@
 --   still remember why. What was there when the ledger first saw a key is not new.
 -- fix: >-
 --   Ask the owner of the key whether the access was wanted. If so, waive the finding with the ticket, or let it pass
---   with time; name the party in the settings under parties. Otherwise take the statement out of the policy, or
+--   with time; name the party in the settings under known_external_parties. Otherwise take the statement out of the policy, or
 --   revoke the grant.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; take

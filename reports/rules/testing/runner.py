@@ -155,7 +155,9 @@ def _judge(reports: Sequence[Report], cases: Mapping[str, Sequence[_Case]]) -> N
         url, mart = f"sqlite:///{directory}/ledger.db", Path(directory) / "examples.duckdb"
         write(url, nights)
         parties = [{"name": "Vendor", "accounts": [VENDOR]}]
-        settings = Settings.model_validate({"database": url, "report": {"mart": mart}, "parties": parties})
+        settings = Settings.model_validate(
+            {"database": url, "report": {"mart": mart}, "known_external_parties": parties}
+        )
         assess(settings)
         build(url, mart, settings, rules=[report.rule for report in reports])
         connection = connect(mart)

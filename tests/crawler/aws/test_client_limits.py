@@ -23,7 +23,7 @@ EXPIRED = refused("ExpiredToken", "The security token included in the request is
 
 def door_to(timed: Timed, **settings: Any) -> Door:
     """A door with these settings of the crawl."""
-    return Door(AwsSettings(), CrawlSettings(quota_percent=100, **settings), timed)
+    return Door(AwsSettings(), CrawlSettings(quota_share_percent=100, **settings), timed)
 
 
 async def ask(door: Door, account_id: str = SICK) -> AwsError | None:
@@ -42,7 +42,7 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
     async def night() -> tuple[int, list[AwsError | None], int]:
         nonlocal sick
-        door = door_to(timed, attempts=5, retry_percent=50)
+        door = door_to(timed, max_attempts=5, retry_budget_percent=50)
         for _ in range(400):
             assert await ask(door) is None
         sick = True
@@ -68,11 +68,11 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
 
 def test_no_share_leaves_the_free_retries() -> None:
-    """crawl.retry_percent 0: a hundred retries an account, then each call has one try."""
+    """crawl.retry_budget_percent 0: a hundred retries an account, then each call has one try."""
     timed = Timed(trouble=lambda _: unreachable())
 
     async def night() -> list[AwsError | None]:
-        door = door_to(timed, attempts=3, retry_percent=0)
+        door = door_to(timed, max_attempts=3, retry_budget_percent=0)
         return [await ask(door) for _ in range(60)]
 
     errors = [error for error in run(night()) if error]
@@ -85,7 +85,7 @@ def test_one_account_does_not_use_up_the_retries_of_another() -> None:
     timed = Timed(trouble=lambda _: THROTTLED)
 
     async def night() -> tuple[AwsError | None, ...]:
-        door = door_to(timed, attempts=2, retry_percent=0)
+        door = door_to(timed, max_attempts=2, retry_budget_percent=0)
         for _ in range(FREE_RETRIES):
             await ask(door)
         used_up, other = await ask(door), await ask(door, HEALTHY)
@@ -100,7 +100,7 @@ def test_expired_sessions_use_up_no_retries() -> None:
     timed = Timed(trouble=lambda _: EXPIRED if len(timed.sent) % 2 else None)
 
     async def night() -> list[dict[str, Any]]:
-        door = door_to(timed, attempts=1, retry_percent=0)
+        door = door_to(timed, max_attempts=1, retry_budget_percent=0)
         return [await door.call(Caller(), DESCRIBE_KEY, REGION, {}) for _ in range(300)]
 
     assert run(night()) == [{}] * 300
@@ -146,7 +146,7 @@ def test_calls_that_wait_for_a_connection_are_cut_too(monkeypatch: pytest.Monkey
         listening = await asyncio.start_server(silent, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         aws = AwsSettings(endpoint_url=url, connect_timeout=0.1, read_timeout=0.3)
-        door = Door(aws, CrawlSettings(quota_percent=100, concurrency=16, attempts=1, call_deadline=1))
+        door = Door(aws, CrawlSettings(quota_share_percent=100, concurrency=16, max_attempts=1, call_deadline=1))
         began = now()
         failed = await asyncio.gather(*(ask(door) for _ in range(16)))
         took = now() - began
@@ -175,7 +175,7 @@ def test_a_delay_that_would_pass_the_deadline_is_not_waited_for() -> None:
     timed = Timed(trouble=lambda _: THROTTLED)
 
     async def night() -> tuple[AwsError | None, float]:
-        return await ask(door_to(timed, call_deadline=10, attempts=20)), now()
+        return await ask(door_to(timed, call_deadline=10, max_attempts=20)), now()
 
     error, ended = run(night())
     assert error is not None
@@ -189,7 +189,7 @@ def test_tries_share_one_deadline() -> None:
     timed = Timed(lambda: 4.0 if len(timed.sent) == 1 else 3600.0, trouble=lambda _: unreachable())
 
     async def night() -> tuple[AwsError | None, float]:
-        return await ask(door_to(timed, call_deadline=10, attempts=20)), now()
+        return await ask(door_to(timed, call_deadline=10, max_attempts=20)), now()
 
     error, ended = run(night())
     assert error is not None
@@ -202,7 +202,7 @@ def test_waiting_for_the_pace_is_not_counted() -> None:
     timed = Timed(0.5)
 
     async def night() -> float:
-        door = Door(AwsSettings(), CrawlSettings(quota_percent=25, call_deadline=1), timed)
+        door = Door(AwsSettings(), CrawlSettings(quota_share_percent=25, call_deadline=1), timed)
         caller = Known(HEALTHY)
         await asyncio.gather(*(door.call(caller, DESCRIBE_CUSTOM_KEY_STORES, REGION, {}) for _ in range(100)))
         return now()
@@ -227,7 +227,7 @@ def test_a_call_that_waits_for_its_next_try_keeps_no_place() -> None:
     timed = Timed(0.001, trouble=lambda account_id: THROTTLED if account_id == SICK else None)
 
     async def night() -> float:
-        door = door_to(timed, concurrency=1, attempts=8)
+        door = door_to(timed, concurrency=1, max_attempts=8)
         waiting = asyncio.create_task(ask(door))
         await asyncio.gather(*(ask(door, HEALTHY) for _ in range(100)))
         ended = now()

@@ -29,7 +29,9 @@ THROTTLED = refused("ThrottlingException", "Rate exceeded")
 
 def door_to(timed: Timed, *, percent: int = 25, concurrency: int = 64, attempts: int = 1) -> Door:
     """A door that paces as in production."""
-    crawl = CrawlSettings(quota_percent=percent, concurrency=concurrency, attempts=attempts, retry_percent=1000)
+    crawl = CrawlSettings(
+        quota_share_percent=percent, concurrency=concurrency, max_attempts=attempts, retry_budget_percent=1000
+    )
     return Door(AwsSettings(), crawl, timed)
 
 

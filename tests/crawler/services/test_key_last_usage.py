@@ -96,11 +96,11 @@ def test_the_budget_of_a_night_and_the_next_night(nights: Nights, monkeypatch: p
     nights.keys(range(12))
     nights.asked([0, 1], days_ago(20))
     first, second, third = answering(), answering(), answering()
-    nights.ask(first, per_night=8)
+    nights.ask(first, max_keys_per_run=8)
     assert asked_keys(first) == arns(*range(2, 10))
-    nights.ask(second, per_night=8)
+    nights.ask(second, max_keys_per_run=8)
     assert asked_keys(second) == arns(10, 11, 0, 1)
-    nights.ask(third, per_night=8)
+    nights.ask(third, max_keys_per_run=8)
     assert asked_keys(third) == []
 
 
@@ -111,9 +111,9 @@ def test_a_killed_run_goes_on_where_it_was(nights: Nights, monkeypatch: pytest.M
     run_id = nights.run()
     killed = answering(in_turn(*[PLAIN] * 10, MemoryError("killed")))
     with pytest.raises(MemoryError):
-        nights.ask(killed, run_id=run_id, per_night=15)
+        nights.ask(killed, run_id=run_id, max_keys_per_run=15)
     resumed = answering()
-    nights.ask(resumed, run_id=run_id, per_night=15)
+    nights.ask(resumed, run_id=run_id, max_keys_per_run=15)
     assert asked_keys(resumed) == arns(*range(10, 15))
     assert set(nights.last_asked()) == set(arns(*range(15)))
 
@@ -133,10 +133,10 @@ def test_slices_are_saved_by_number_and_by_time(nights: Nights, monkeypatch: pyt
 def test_a_denied_key_keeps_what_was_known_and_stops_nobody(nights: Nights) -> None:
     """A denial of one key is its gap: the last answer stays, the others are asked, and the next answer closes the gap."""
     nights.keys(range(3))
-    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), every_days=1)
+    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
     refusing = only(1, denied(QUESTION))
     nights.asked(range(3), days_ago(2))
-    lanes = nights.ask(refusing, every_days=1)
+    lanes = nights.ask(refusing, interval_days=1)
     assert sorted(asked_keys(refusing)) == arns(0, 1, 2)
     assert (lanes.answered, lanes.refused) == (2, 1)
     (gap,) = nights.ledger.known(KeyLastUseGap)
@@ -144,7 +144,7 @@ def test_a_denied_key_keeps_what_was_known_and_stops_nobody(nights: Nights) -> N
     (known,) = nights.ledger.known(KeyLastUse, key_arn=arn(1))
     assert known["used_at"] == USED
     nights.asked(range(3), days_ago(2))
-    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), every_days=1)
+    nights.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
     assert nights.ledger.known(KeyLastUseGap) == []
     assert len(nights.ledger.rows(KeyLastUse, key_arn=arn(1))) == 1
 
@@ -283,7 +283,7 @@ def test_what_is_left_when_time_is_up_goes_on_the_next_night(nights: Nights) -> 
                     await asyncio.sleep(3600)
                 return await usual(*call)
 
-        lanes = nights.lanes(Stalling({}), minutes=0)
+        lanes = nights.lanes(Stalling({}), max_minutes=0)
         lanes.saved(ACCOUNT, REGION)
         await stuck.wait()
         started = asyncio.get_running_loop().time()

@@ -55,12 +55,12 @@ def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
     assert made.role.external_id
     assert made.mail
     assert plain.mail
-    assert made.parties
+    assert made.known_external_parties
     assert made.owners
     own = {"host", "username", "password", "sender", "recipients"}
     assert made.mail.model_dump(exclude=own) == plain.mail.model_dump(exclude=own)
     assert made.role.model_dump(exclude={"external_id"}) == plain.role.model_dump(exclude={"external_id"})
-    apart = {"mail", "owners", "parties", "role"}
+    apart = {"mail", "known_external_parties", "owners", "role"}
     assert made.model_dump(exclude=apart) == plain.model_dump(exclude=apart)
 
 
@@ -98,13 +98,13 @@ def test_the_example_has_every_setting_with_a_comment() -> None:
 def test_check_prints_every_problem(tmp_path: Path) -> None:
     """`config check` ends with 2 and prints each problem, and how many there are, on standard error."""
     file = tmp_path / "c.yaml"
-    file.write_text("log: {level: loud}\ncrawl: {attempts: 0}\n")
+    file.write_text("log: {level: loud}\ncrawl: {max_attempts: 0}\n")
     result = CliRunner().invoke(config, ["check", "--config", str(file)])
     assert result.exit_code == 2
     assert result.stdout == ""
     first, second, count = result.stderr.splitlines()
     assert first.startswith(f"{file}:1:14: log.level: ")
-    assert second.startswith(f"{file}:2:19: crawl.attempts: ")
+    assert second.startswith(f"{file}:2:23: crawl.max_attempts: ")
     assert count == "2 problems"
 
 

@@ -38,10 +38,10 @@ def test_account_ids_keep_leading_zeros(read: Writer, account: str, quote: str) 
     written = f"{quote}{account}{quote}"
     made = read(
         f"organization:\n  source: list\n  accounts: [{written}]\n  exclude: {{accounts: [{written}]}}\n"
-        f"parties: [{{name: v, accounts: [{written}]}}]"
+        f"known_external_parties: [{{name: v, accounts: [{written}]}}]"
     )
     assert made.organization.accounts == (AccountEntry(id=account),)
-    assert made.organization.exclude.accounts == made.parties[0].accounts == (account,)
+    assert made.organization.exclude.accounts == made.known_external_parties[0].accounts == (account,)
 
 
 @pytest.mark.parametrize("account", ["12345678901", "0123456701", "1"])
@@ -80,9 +80,9 @@ def test_nothing_means_not_set(read: Writer, nothing: str) -> None:
     "line",
     [
         "database: {}", "aws: {{region: {}}}", "aws: {{use_fips: {}}}", "aws: {{read_timeout: {}}}",
-        "crawl: {{attempts: {}}}", "log: {{level: {}}}", "report: {{directory: {}}}", "report: {{title: {}}}",
+        "crawl: {{max_attempts: {}}}", "log: {{level: {}}}", "report: {{directory: {}}}", "report: {{title: {}}}",
         "regions: {{include: {}}}", "regions: {{include: [{}]}}", "aws: {{endpoints: {}}}", "rules: {{parameters: {}}}",
-        "organization: {{include: {{names: [{}]}}}}", "role: {{session_tags: {{k: {}}}}}", "parties: {}",
+        "organization: {{include: {{names: [{}]}}}}", "role: {{session_tags: {{k: {}}}}}", "known_external_parties: {}",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("nothing", ["~", "null"])
@@ -288,7 +288,7 @@ DOCUMENT = st.fixed_dictionaries(
                 "disable": st.lists(TEXT, max_size=3),
             }
         ),
-        "parties": st.lists(
+        "known_external_parties": st.lists(
             st.fixed_dictionaries({"name": TEXT, "accounts": st.lists(ACCOUNT, min_size=1, max_size=3)}),
             max_size=3,
             unique_by=lambda party: party["name"],

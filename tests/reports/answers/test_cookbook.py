@@ -53,7 +53,7 @@ def mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parties = [{"name": "Checkmarx", "accounts": [VENDOR]}]
     owners = [{"account": [SHOP], "owner": "shop team"}]
     settings = settings_of(
-        database=world.url, parties=parties, owners=owners, report={"mart": folder / "cookbook.duckdb"}
+        database=world.url, known_external_parties=parties, owners=owners, report={"mart": folder / "cookbook.duckdb"}
     )
     refresh(settings)
     return settings.report.mart

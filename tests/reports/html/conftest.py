@@ -33,7 +33,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
         parties = [{"name": "Vendor <b>Inc</b>", "accounts": [VENDOR]}]
         report = {"directory": "out", "mart": "mart.duckdb", **values.pop("report", {})}
         return Settings.model_validate(
-            {"database": "sqlite:///ledger.db", "parties": parties, "report": report, **values},
+            {"database": "sqlite:///ledger.db", "known_external_parties": parties, "report": report, **values},
             context={"base": str(base)},
         )
 

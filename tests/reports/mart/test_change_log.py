@@ -172,7 +172,7 @@ def test_a_configured_party_has_its_name(world: World) -> None:
     world.crawl()
     world.policy(K1, [root_statement(SHOP), vendor_statement("999900001111")])
     world.crawl()
-    settings = settings_of(parties=[{"name": "Scanner", "accounts": ["999900001111"]}])
+    settings = settings_of(known_external_parties=[{"name": "Scanner", "accounts": ["999900001111"]}])
     assert "account 999900001111 (Scanner)" in changes(world, settings=settings)[0][2]
 
 

@@ -251,7 +251,7 @@ def test_another_ledger_or_other_parties(
     others = settings_of(
         database=world.url,
         report={"mart": settings.report.mart},
-        parties=[{"name": "New", "accounts": ["999900001111"]}],
+        known_external_parties=[{"name": "New", "accounts": ["999900001111"]}],
     )
     renew(others)
     assert told().endswith("the parties in the settings are others")

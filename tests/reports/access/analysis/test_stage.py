@@ -37,7 +37,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def settings(world: World, tmp_path: Path) -> Settings:
     parties = [{"name": "Partner", "accounts": [PARTNER]}]
-    return settings_of(database=world.url, parties=parties, report={"mart": tmp_path / "mart.duckdb"})
+    return settings_of(database=world.url, known_external_parties=parties, report={"mart": tmp_path / "mart.duckdb"})
 
 
 @pytest.fixture
