@@ -11,17 +11,17 @@ import orjson
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no white space, times in ISO 8601."""
+    """Canonical JSON: sorted keys, no white space, times in ISO 8601; equal for equal values."""
     return _encoded(value).decode()
 
 
 def content_hash(value: Any) -> bytes:
-    """16 bytes that are equal for equal values (BLAKE2b over :func:`canonical_json`)."""
+    """A 16-byte hash of a value: BLAKE2b over :func:`canonical_json`."""
     return hashlib.blake2b(_encoded(value), digest_size=16).digest()
 
 
 def storable(value: str) -> str:
-    """A text as both engines can keep it: PostgreSQL takes no NUL, and half of a surrogate pair is no character."""
+    """Text that both engines can store: NUL (rejected by PostgreSQL) and lone surrogates become U+FFFD."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
@@ -40,7 +40,7 @@ def _all_storable(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, Mapping):
-        return {_all_storable(key): _all_storable(one) for key, one in value.items()}
+        return {_all_storable(key): _all_storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_all_storable(one) for one in value]
+        return [_all_storable(item) for item in value]
     return value

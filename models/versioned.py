@@ -21,17 +21,17 @@ NAMING = {
 
 
 class Base(DeclarativeBase):
-    """Every table of the ledger."""
+    """Base class of all tables of the ledger."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[Mapping[Any, Any]] = {dt.datetime: UtcDateTime(), str: Text(), bytes: LargeBinary()}
 
 
 class VersionedTable(Base):
-    """One kind of fact, kept as validity intervals (slowly changing dimension, type 2).
+    """A fact table: facts with validity intervals (slowly changing dimension, type 2).
 
-    ``valid_from`` is the run that first saw this version; ``valid_to`` the run that saw it changed or proved it gone; a
-    version without ``valid_to`` is the last known one. A version was known in run R when
+    ``valid_from`` is the run that first saw a version. ``valid_to`` is the run that saw a different version or proved the
+    fact absent; the current version has none. A version is valid in run R if
     ``valid_from <= R and (valid_to is null or valid_to > R)``.
     """
 
@@ -40,11 +40,11 @@ class VersionedTable(Base):
     natural_key: ClassVar[tuple[str, ...]]
     """Columns that identify the fact."""
     listing_key: ClassVar[tuple[str, ...]] = ()
-    """Columns that name the listing which would have shown the fact; absence counts only if that listing was complete."""
+    """Columns that identify the listing of the fact. Only a complete listing proves the absence of a fact."""
     parents: ClassVar[tuple[tuple[str, str, str], ...]] = ()
-    """(own column, parent table, parent column): a fact ends when what it describes has ended."""
+    """(own column, parent table, parent column): a fact is closed when its parent is closed."""
     ignored_columns: ClassVar[frozenset[str]] = frozenset()
-    """Columns whose change makes no new version (free text of error messages)."""
+    """Columns whose change creates no new version, such as the text of error messages."""
 
     version_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True, sort_order=-10)
     valid_from: Mapped[int] = mapped_column(Integer, sort_order=10)
@@ -64,7 +64,7 @@ class VersionedTable(Base):
             sqlite_where=open_version,
             postgresql_where=open_version,
         )
-        # What ended lately, for who keeps a copy up to date, and what ended long ago, for who forgets it.
+        # Index for incremental loads (recently closed versions) and pruning (versions closed long ago).
         Index(
             f"ix_{table.name}_valid_to",
             table.c.valid_to,
@@ -82,24 +82,24 @@ class VersionedTable(Base):
 
     @classmethod
     def table(cls) -> Table:
-        """The table itself, typed."""
-        found = cls.__table__
-        if not isinstance(found, Table):
+        """The SQLAlchemy table of the class."""
+        table = cls.__table__
+        if not isinstance(table, Table):
             raise TypeError(f"{cls.__name__} is not mapped to one table")
-        return found
+        return table
 
     @classmethod
     def value_columns(cls) -> tuple[str, ...]:
-        """Natural key and values, without the bookkeeping columns: what a crawler fills in."""
-        own = {"version_id", "valid_from", "valid_to", "content"}
-        return tuple(column.name for column in cls.table().columns if column.name not in own)
+        """Names of the natural key and value columns, without the bookkeeping columns."""
+        bookkeeping = {"version_id", "valid_from", "valid_to", "content"}
+        return tuple(column.name for column in cls.table().columns if column.name not in bookkeeping)
 
 
 def versioned_tables() -> dict[str, type[VersionedTable]]:
-    """Every facet by its table's name, in the order of the names."""
-    found: dict[str, type[VersionedTable]] = {
+    """All fact tables by table name, sorted by name."""
+    tables: dict[str, type[VersionedTable]] = {
         mapper.local_table.name: mapper.class_  # type: ignore[attr-defined]  # mapped classes here have one Table each
         for mapper in Base.registry.mappers
         if issubclass(mapper.class_, VersionedTable)
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(tables.items()))

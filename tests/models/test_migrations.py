@@ -68,7 +68,7 @@ def test_the_migrations_make_what_the_models_say(ledger: Engine) -> None:
 
 
 def test_an_open_version_is_unique_in_the_database_itself(ledger: Engine) -> None:
-    """Autogenerate does not compare conditions of indexes: each facet's open versions are unique by natural key."""
+    """Autogenerate does not compare conditions of indexes: the open versions of each fact table are unique by natural key."""
     for name, model in versioned_tables().items():
         unique = [index for index in inspect(ledger).get_indexes(name) if index["unique"]]
         assert [index["column_names"] for index in unique] == [list(model.natural_key)]

@@ -52,7 +52,7 @@ def staging(sqlite_url: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("name", FACETS)
 def test_sqlite_looks_up_each_staged_fact(staging: Connection, name: str) -> None:
-    """Ending what changed and beginning what is new goes through the staged rows, in every facet."""
+    """Ending what changed and beginning what is new goes through the staged rows, in every table."""
     steps = statements(FACETS[name])
     assert_driven_by(f"stage_{name}", name, plan(staging, steps.close_changed))
     assert_driven_by(f"stage_{name}", name, plan(staging, steps.insert_new))
@@ -113,7 +113,7 @@ def big_ledger(postgresql_server: str, postgresql_template: str) -> Iterator[Eng
 
 @pytest.mark.parametrize("name", FACETS)
 def test_postgresql_reads_no_history_from_end_to_end(big_ledger: Engine, name: str) -> None:
-    """A small merge into a big table, with changes, new facts and absences, reads by index only, in every facet."""
+    """A small merge into a big table, with changes, new facts and absences, reads by index only, in every table."""
     model = FACETS[name]
     target = model.table()
     with big_ledger.connect() as connection, connection.begin() as transaction:
