@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.hashing import content_hash
-from models.versioned import Base
 from sqlalchemy import Connection, insert
 
 from benchmarks.metrics import Figure, machine, table
+from models.hashing import content_hash
 from models.settings import Settings
 from models.store.engine import connect, upgrade
 from models.store.policy_canonical import canonical_policy
@@ -25,6 +24,7 @@ from models.store.scd2_merge import Batch, merge
 from models.tables import Account
 from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
 from models.tables.runs import Run, RunStatus
+from models.versioned import Base
 from reports.access.analysis.stage import assess
 from tests.reports.ledger_builder import FIRST_NIGHT
 

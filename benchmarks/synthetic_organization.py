@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from models.hashing import content_hash
-from models.versioned import VersionedTable
-
 from models.store.policy_canonical import canonical_policy
 from models.store.scd2_merge import Batch
 from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, PolicyDocument, Tag
+from models.versioned import VersionedTable
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 FACETS: tuple[type[VersionedTable], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from models.versioned import VersionedTable
 from sqlalchemy import ColumnElement, Engine, exists, func, literal, select
 
 from crawler.spec import GLOBAL
@@ -13,6 +12,7 @@ from models.store.engine import translate_errors
 from models.tables.keys import Alias, CustomKeyStore, Key
 from models.tables.resources import Resource
 from models.tables.runs import Gap, Outcome, Run, ScopeCoverage
+from models.versioned import VersionedTable
 
 PLACES: Mapping[type[VersionedTable], str] = {
     Key: "region",

@@ -8,10 +8,10 @@ from functools import cache, partial
 from typing import Any
 
 import jmespath
-from models.hashing import canonical_json
 
 from crawler.key_references import Reference, read, read_omitted
 from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Tag

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
-from models.types import UtcDateTime
 
 from models.tables import Base
+from models.types import UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:

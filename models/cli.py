@@ -1,4 +1,4 @@
-"""Commands about what the ledger itself stands on: its settings."""
+"""The commands `config`, `db` and `prune`."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from models.cli_options import CONFIG
 
 @click.group()
 def config() -> None:
-    """Settings of kmsledger."""
+    """Check the settings."""
 
 
 @config.command()
 @CONFIG
 @click.pass_context
 def check(context: click.Context, file: Path) -> None:
-    """Report every problem of the settings file, or what it configures."""
+    """Report all problems of the settings file, or a summary of the settings."""
     from models.settings import SettingsError, load
     from models.settings.waivers import read_waivers
 
@@ -28,7 +28,7 @@ def check(context: click.Context, file: Path) -> None:
         count = len(error.problems)
         click.echo(f"{count} problem{'' if count == 1 else 's'}", err=True)
         context.exit(error.exit_code)
-    # The models do not know what else makes use of settings; the command that they are part of does.
+    # Other packages add their own checks through the root command.
     further = (context.find_root().obj or {}).get("check")
     if further is not None:
         further(settings)
@@ -40,13 +40,13 @@ def check(context: click.Context, file: Path) -> None:
 
 @click.group()
 def db() -> None:
-    """The ledger's database."""
+    """Manage the database of the ledger."""
 
 
 @db.command()
 @CONFIG
 def upgrade(file: Path) -> None:
-    """Bring the database to this program's schema; an empty one is created."""
+    """Upgrade the database to the current schema, or create it."""
     from models.settings import load
     from models.store import engine as database
 
@@ -58,7 +58,7 @@ def upgrade(file: Path) -> None:
 @db.command()
 @CONFIG
 def current(file: Path) -> None:
-    """Print the database's schema and the one that this program needs."""
+    """Print the schema revision of the database and the one that this program requires."""
     from models.settings import load
     from models.store import engine as database
 
@@ -70,7 +70,7 @@ def current(file: Path) -> None:
 @db.command("check")
 @CONFIG
 def check_schema(file: Path) -> None:
-    """Fail unless the database has this program's schema."""
+    """Fail unless the database has the current schema."""
     from models.settings import load
     from models.store import engine as database
 
@@ -83,15 +83,17 @@ def check_schema(file: Path) -> None:
 @click.option("--from", "source", required=True, metavar="URL", help="The ledger to copy; no crawl may run.")
 @click.option("--to", "target", required=True, metavar="URL", help="A new or empty database.")
 def copy_ledger(source: str, target: str) -> None:
-    """Copy the whole ledger to another database, SQLite or PostgreSQL, and compare what arrived.
+    """Copy the whole ledger to another database, SQLite or PostgreSQL, and verify the copy.
 
-    URLs are sqlite:///path/to/file or postgresql://user@host/database; a password is better left to PGPASSWORD or ~/.pgpass.
-    All rows arrive, or none.
+    URLs are sqlite:///path/to/file or postgresql://user@host/database. Pass the password through PGPASSWORD or ~/.pgpass.
+    Either all rows are copied, or none.
     """
     from models.store.migrate_data import copy
 
-    done = copy(source, target, lambda one: click.echo(f"{one.table}: {one.rows} rows, checksum {one.checksum}"))
-    click.echo(f"copied {sum(one.rows for one in done)} rows; what arrived is equal, table by table")
+    done = copy(
+        source, target, lambda table: click.echo(f"{table.table}: {table.rows} rows, checksum {table.checksum}")
+    )
+    click.echo(f"copied {sum(table.rows for table in done)} rows; the copy is identical, table by table")
 
 
 @click.command()
@@ -100,21 +102,21 @@ def copy_ledger(source: str, target: str) -> None:
     required=True,
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
-    help="Runs that finished within so many days stay whole.",
+    help="Keep runs that finished within this number of days.",
 )
 @click.option(
     "--coverage-keep",
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
-    help="The same for coverage [default: as --keep].",
+    help="The same for coverage [default: the value of --keep].",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @CONFIG
 def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
-    """Delete versions that ended long ago, coverage of long ago, and policies and runs that nothing points to any more.
+    """Delete versions closed long ago, old coverage, and policies and runs without references.
 
-    What was known in any run that finished within the days to keep stays as it was. Answers to "since when" reach back no
-    further than what is left. Refused while a crawl runs.
+    The data of all runs within the retention period stays complete. Answers to "since when" reach back no further than the
+    remaining data. Fails while a crawl is running.
     """
     import datetime as dt
 
@@ -133,10 +135,10 @@ def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) ->
         click.echo(f"{table}: {rows} rows")
     total = sum(pruned.rows.values())
     done = "would be deleted" if dry_run else "deleted"
-    click.echo(f"{total} rows {done}; run {pruned.horizon.versions} is the oldest that is whole")
+    click.echo(f"{total} rows {done}; run {pruned.horizon.versions} is the oldest complete run")
     if pruned.freed is not None:
-        click.echo(f"the file became {pruned.freed / 1e6:.1f} MB smaller")
+        click.echo(f"the file shrank by {pruned.freed / 1e6:.1f} MB")
     if pruned.note:
         click.echo(pruned.note)
     if total and not dry_run:
-        click.echo("`kmsledger mart` rebuilds the analysts' database from what is left")
+        click.echo("`kmsledger mart` rebuilds the mart from the remaining data")

@@ -1,4 +1,4 @@
-"""Options that several commands take, each in one place."""
+"""Command-line options shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from models.severities import THRESHOLDS
 
 SETTINGS = Path("kmsledger.yaml")
-"""Where the settings are, unless a command is told."""
+"""Default path of the settings file."""
 
 CONFIG = click.option(
     "--config",
@@ -26,5 +26,5 @@ MART = click.option(
 FAIL_ON = click.option(
     "--fail-on",
     type=click.Choice(THRESHOLDS),
-    help="Exit with 1 for a failure of this severity or a graver one that no waiver accepts.",
+    help="Exit with 1 for a failure of this or a higher severity that no waiver accepts.",
 )

@@ -1,10 +1,10 @@
-"""What goes wrong for a user, as one sentence with cause and fix; the command prints it and ends with its exit code."""
+"""Errors that a command prints as one sentence, with cause and fix, before it exits with their exit code."""
 
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """A failure that the user can act on: shown as one sentence, never as a traceback."""
+    """A failure that the user can fix: printed as one sentence, never as a traceback."""
 
     exit_code: ClassVar[int] = 4
 

@@ -1,6 +1,6 @@
-"""How grave a finding is. Nothing is imported here: the command's help needs it, and must be quick."""
+"""Severities of findings. This module imports nothing, because `--help` needs it and must be fast."""
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
-"""The gravest first."""
+"""From the highest to the lowest."""
 THRESHOLDS = (*SEVERITIES, "never")
-"""From which severity on findings end a command with exit code 1."""
+"""Values of the threshold from which failures make a command exit with code 1."""

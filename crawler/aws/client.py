@@ -221,7 +221,8 @@ class Door:
 
 
 def _used_up(error: AwsError, account_id: str) -> AwsError:
-    said = f"not tried again, because the retries of account {account_id} are used up (crawl.retry_budget_percent): {error.message}"
+    cause = f"the retries of account {account_id} are used up (crawl.retry_budget_percent)"
+    said = f"not tried again, because {cause}: {error.message}"
     return AwsError(error.cause, error.code, said, error.retries)
 
 

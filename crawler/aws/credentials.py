@@ -193,7 +193,7 @@ class Roles:
         request: dict[str, Any] = {
             "RoleArn": access.arn,
             "RoleSessionName": role.session_name,
-            "DurationSeconds": min(role.duration, CHAINED_LIMIT) if chained else role.duration,
+            "DurationSeconds": min(role.session_duration, CHAINED_LIMIT) if chained else role.session_duration,
         }
         if role.external_id is not None:
             request["ExternalId"] = role.external_id.get_secret_value()

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.hashing import canonical_json
-
 from crawler.resource_mapper import listed, listing_complete
 from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATUS, TRAIL
 from crawler.spec import Scope, Step, Subject
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import orjson
-from models.hashing import canonical_json
 
 from crawler.spec import Operation, Paging, Scope, Step, Subject
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import (
     AWS_ACCOUNT,

@@ -117,7 +117,7 @@ class LastUse:
         Raises what went wrong in a lane, other than AWS's refusals.
         """
         try:
-            async with asyncio.timeout(self._settings.minutes * 60):
+            async with asyncio.timeout(self._settings.max_minutes * 60):
                 while self._lanes:
                     await asyncio.wait(self._lanes)
         except TimeoutError:

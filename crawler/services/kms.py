@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.hashing import canonical_json
-
 from crawler.spec import Operation, Paging, Step, Subject
+from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.keys import (
     Alias,

@@ -1,7 +1,7 @@
-"""The settings of kmsledger: one YAML file, read into frozen models. `config.example.yaml` explains every one of them.
+"""The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
-All problems of a file are reported at once, each with line, column, key path, what was found and what was expected.
-Secrets are in no message: the text of `mail.password` and `role.external_id` is hidden, passwords in URLs are masked.
+All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
+no secrets: the values of `mail.password` and `role.external_id` are hidden, passwords in URLs are masked.
 """
 
 import os
@@ -71,7 +71,7 @@ def _overlap(included: Sequence[Any], excluded: Sequence[Any]) -> list[int]:
 
 
 class SettingsError(UserError):
-    """The settings cannot be used. `problems` has them all by position; as text it is all of them, one a line."""
+    """Invalid settings. `problems` contains all problems by position; the text has one line for each."""
 
     exit_code: ClassVar[int] = 2
 
@@ -81,14 +81,14 @@ class SettingsError(UserError):
         plural = "s" if more > 1 else ""
         rest = f" (and {more} more problem{plural}; kmsledger config check lists all)" if more else ""
         super().__init__(f"{self.problems[0]}{rest}")
-        self.args = (self.problems,)  # what __init__ takes, so that the error survives pickling
+        self.args = (self.problems,)  # the arguments of __init__, so that the error survives pickling
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
 
 class AwsSettings(Group):
-    """How AWS is reached; `region` is the home region, where STS and Organizations are asked. Time-outs in seconds."""
+    """Connection to AWS. `region` is the home region, for STS and Organizations. Timeouts are in seconds."""
 
     profile: Annotated[Text | None, Unset] = None
     region: Region = "us-east-1"
@@ -102,14 +102,14 @@ class AwsSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield variants of AWS endpoints asked for together with an endpoint of one's own: AWS's rules refuse both."""
+        """Yield endpoint variants together with a custom endpoint, a combination that the endpoint rules of AWS reject."""
         for variant in ("use_fips", "use_dualstack"):
             if data.get("endpoint_url") and data.get(variant) in (True, "true"):
                 yield validation_error((variant,), "false, since endpoint_url is set")
 
 
 class AccountEntry(Group):
-    """One account of a list; in YAML a bare id, or a mapping of id and name."""
+    """An account of a list; in YAML an ID, or a mapping with id and name."""
 
     id: AccountId
     name: Annotated[Text | None, Unset] = None
@@ -124,7 +124,7 @@ def _listed(value: Any) -> Any:
 
 
 class AccountFilter(Group):
-    """Accounts by id, by OU (with all below it), by tag (key to accepted values) and by name (shell pattern)."""
+    """Criteria for accounts: ID, OU (including everything below), tag (key and accepted values), name (shell pattern)."""
 
     accounts: tuple[AccountId, ...] = ()
     ous: tuple[OuId, ...] = ()
@@ -135,7 +135,7 @@ class AccountFilter(Group):
 
 
 class OrganizationSettings(Group):
-    """Which accounts are read: those of the organization or a list, narrowed by `include`, then by `exclude`."""
+    """The accounts to read: those of the organization or a list, filtered by `include`, then by `exclude`."""
 
     source: Literal["organizations", "list"] = "organizations"
     reader_role: Annotated[RoleArn | None, Unset] = None
@@ -145,7 +145,7 @@ class OrganizationSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield filters that cannot be, a list of accounts nobody asked for, and a list that is not there."""
+        """Yield contradictory filters, an unused list of accounts, and a missing list of accounts."""
         include, exclude = data.get("include"), data.get("exclude")
         for kind, what in (("accounts", "account"), ("ous", "OU"), ("names", "name pattern")):
             for index in _overlap(_items(include, kind), _items(exclude, kind)):
@@ -172,7 +172,7 @@ class OrganizationSettings(Group):
 
 
 class RegionSettings(Group):
-    """Which regions are read: `ec2` asks each member account what is enabled, `account` the organization, at 5 calls a second."""
+    """The regions to read. Source `ec2` calls each member account, `account` calls centrally, at 5 calls a second."""
 
     source: Literal["account", "ec2"] = "ec2"
     include: tuple[Region, ...] = ()
@@ -180,7 +180,7 @@ class RegionSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield regions on both sides."""
+        """Yield regions that are both included and excluded."""
         for index in _overlap(_items(data, "include"), _items(data, "exclude")):
             yield validation_error(("exclude", index), "each region included or excluded, not both")
 
@@ -197,19 +197,21 @@ def _session_tags(value: Any) -> Any:
 
 
 class RoleSettings(Group):
-    """The role assumed in every account. `duration` is in seconds."""
+    """The role assumed in every account. `session_duration` is in seconds."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"duration": "session_duration"}
 
     name: RoleName = "KmsInventoryReadOnly"
     external_id: Annotated[ExternalId | None, Unset] = None
     session_name: SessionName = "kmsledger"
     source_identity: Annotated[SessionName | None, Unset] = None
     session_tags: Annotated[Mapping[str, AnyText], BeforeValidator(_session_tags)] = Field(default_factory=dict)
-    duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
+    session_duration: Annotated[int, whole(900, 43_200, "seconds")] = 3600
     session_policy: Flag = True
 
 
 class PartySettings(Group):
-    """A known outside party, such as a vendor, and the accounts it works from."""
+    """A known party outside the organization, such as a vendor, and its accounts."""
 
     name: Text
     accounts: Annotated[tuple[AccountId, ...], Field(min_length=1)]
@@ -232,7 +234,7 @@ def _subject(value: Any) -> Any:
 
 
 class MailSettings(Group):
-    """The mail that carries the report. `timeout` is in seconds; `subject` may use {status} and {date}."""
+    """The mail with the report. `timeout` is in seconds; `subject` can contain {status} and {date}."""
 
     host: Host
     port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
@@ -248,11 +250,11 @@ class MailSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield one half of a login, and recipients that would get the mail twice."""
+        """Yield a user name without a password or the reverse, and duplicate recipients."""
         if data.get("username") and not data.get("password"):
-            yield validation_error(("username",), "a password beside the user name")
+            yield validation_error(("username",), "a password together with the user name")
         if data.get("password") and not data.get("username"):
-            yield validation_error(("password",), "a user name beside the password")
+            yield validation_error(("password",), "a user name together with the password")
         recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
         for index, recipient in enumerate(recipients):
             if isinstance(recipient, str) and recipient in recipients[:index]:
@@ -260,14 +262,16 @@ class MailSettings(Group):
 
 
 class LogSettings(Group):
-    """What the log says and how."""
+    """Level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
 class Settings(Group):
-    """All settings. Relative paths in it are absolute once loaded: they start at the directory of the file."""
+    """All settings. Relative paths are resolved against the directory of the file."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"parties": "known_external_parties"}
 
     database: DatabaseUrl = "sqlite:///kmsledger.db"
     aws: AwsSettings = Field(default_factory=dict, validate_default=True)
@@ -277,7 +281,7 @@ class Settings(Group):
     crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
     vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
-    parties: tuple[PartySettings, ...] = ()
+    known_external_parties: tuple[PartySettings, ...] = ()
     owners: tuple[OwnerSettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
@@ -285,24 +289,24 @@ class Settings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield parties that share a name: reports could not tell them apart."""
-        names = [_get(party, "name") for party in _items(data, "parties")]
+        """Yield parties with the same name, which reports could not distinguish."""
+        names = [_get(party, "name") for party in _items(data, "known_external_parties")]
         for index, name in enumerate(names):
             if isinstance(name, str) and name in names[:index]:
-                yield validation_error(("parties", index, "name"), "each party once")
+                yield validation_error(("known_external_parties", index, "name"), "each party once")
 
     def with_executor(self, executor: str) -> "Settings":
-        """These settings with another, valid crawl.executor."""
+        """A copy of the settings with another, valid crawl.executor."""
         return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
 
     def with_fail_on(self, severity: Threshold | None) -> "Settings":
-        """These settings with another rules.fail_on, if there is one."""
+        """A copy of the settings with another rules.fail_on, if one is given."""
         if severity is None:
             return self
         return self.model_copy(update={"rules": self.rules.model_copy(update={"fail_on": severity})})
 
     def summary(self) -> Iterator[str]:
-        """Yield a few lines that say what is configured, without secrets."""
+        """Yield a short summary of the settings, without secrets."""
         organization, regions = self.organization, self.regions
         if organization.source == "list":
             accounts = f"a list of {len(organization.accounts)}"
@@ -321,13 +325,13 @@ class Settings(Group):
         yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Yield what repr() shows: the password of the database is masked."""
+        """Yield the fields of repr(), with the password of the database masked."""
         for name, value in super().__repr_args__():
             yield name, masked_url(value) if name == "database" and isinstance(value, str) else value
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings file at `path`; `${NAME}` in it is taken from `env`. Raises SettingsError with all problems."""
+    """Load the settings file at `path`; `env` provides the values of `${NAME}`. Raises SettingsError with all problems."""
     source = read(path, env)
     problems = list(source.problems)
     if source.values is not None:
@@ -339,13 +343,13 @@ def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
         else:
             if not problems:
                 return settings
-    raise SettingsError(problems)  # outside the except: the chained error would carry the values
+    raise SettingsError(problems)  # outside the except, because a chained error would contain the values
 
 
 def validation_problems(source: Source, error: ValidationError, at: KeyPath = ()) -> Iterator[Problem]:
-    """Yield what a validation found wrong in a file; the validated value stands at a key path of it."""
-    for one in error.errors(include_url=False, include_input=False):
-        problem = _problem(source, (*at, *one["loc"]), one["type"], _expected(one))
+    """Yield the problems of a validation error; `at` is the key path of the validated value in the file."""
+    for details in error.errors(include_url=False, include_input=False):
+        problem = _problem(source, (*at, *details["loc"]), details["type"], _expected(details))
         if problem is not None:
             yield problem
 
@@ -359,7 +363,7 @@ def _expected(details: ErrorDetails) -> str:
 
 def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Problem | None:
     path = location
-    while path not in source.places:  # validators see deeper than the file: a bare account id has no key "id"
+    while path not in source.places:  # validators see more levels than the file: a bare account ID has no key "id"
         path = path[:-1]
     if any(path[:end] in source.reported for end in range(len(path) + 1)):
         return None
@@ -368,7 +372,7 @@ def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Pro
         line, column = source.keys.get(path, (place.line, place.column))
         return Problem(source.file, line, column, key_text(location), "nothing", expected)
     if kind == "unknown_key":
-        # A key that is no name may be a secret whose colon or quotes went wrong.
+        # A key that is not a plain name may be a secret with a misplaced colon or quote.
         line, column = source.keys[path]
         named = re.fullmatch(r"[\w.-]{1,40}", str(path[-1])) is not None
         shown = path if named else path[:-1]

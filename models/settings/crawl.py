@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,30 +14,45 @@ EXECUTOR_EXPECTED = "processes, dask://HOST:PORT or dask://local"
 
 
 class LastUseSettings(Group):
-    """When keys were last used: at most `max_keys_per_run` keys an account and region, each again after `interval_days` days.
+    """Polling of kms:GetKeyLastUsage, which AWS limits to five calls a second in each account and region.
 
-    `minutes` is how long a run may go on for it when all else is done.
+    A crawl polls at most `max_keys_per_run` keys of an account and region, and each key again after `interval_days` days.
+    `max_minutes` limits how long a crawl waits for the polling after everything else is done.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "per_night": "max_keys_per_run",
+        "every_days": "interval_days",
+        "minutes": "max_minutes",
+    }
 
     enabled: Flag = True
     max_keys_per_run: Annotated[int, whole(1, 100_000, "keys of an account and region")] = 500
     interval_days: Annotated[int, whole(1, 365, "days")] = 7
-    minutes: Annotated[int, whole(0, 1440, "minutes")] = 30
+    max_minutes: Annotated[int, whole(0, 1440, "minutes")] = 30
 
 
 class CrawlSettings(Group):
     """How the crawl works.
 
-    `processes` (0: one a processor), each with `concurrency` calls in flight; `quota_share_percent` of AWS's request quotas;
-    `attempts` tries a call; `retry_budget_percent` retries for each hundred calls of an account; deadlines in seconds.
+    Each of the `processes` (0: one for each processor) has `concurrency` calls in flight. `quota_share_percent` is the share
+    of each AWS request quota, `max_attempts` the attempts for each call, and `retry_budget_percent` the retries for each
+    hundred calls of an account. Deadlines are in seconds.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "attempts": "max_attempts",
+        "retry_percent": "retry_budget_percent",
+        "quota_percent": "quota_share_percent",
+        "empty_regions_days": "empty_region_rescan_days",
+    }
 
     processes: Annotated[int, whole(0, 256, "processes")] = 0
     executor: Annotated[str, matching(EXECUTOR, EXECUTOR_EXPECTED)] = "processes"
     concurrency: Annotated[int, whole(1, 4096, "calls in flight")] = 256
-    quota_share_percent: Annotated[int, whole(1, 100, "per cent")] = 25
-    attempts: Annotated[int, whole(1, 20, "tries a call")] = 10
-    retry_budget_percent: Annotated[int, whole(0, 1000, "per cent")] = 50
+    quota_share_percent: Annotated[int, whole(1, 100, "percent")] = 25
+    max_attempts: Annotated[int, whole(1, 20, "attempts for each call")] = 10
+    retry_budget_percent: Annotated[int, whole(0, 1000, "percent")] = 50
     aws_managed_key_details: Flag = False
     resource_types: tuple[Text, ...] = ()
     iam: Flag = False
@@ -46,4 +62,4 @@ class CrawlSettings(Group):
     scope_deadline: Annotated[int, whole(1, 86_400, "seconds")] = 7200
     run_deadline: Annotated[int, whole(1, 604_800, "seconds")] = 43_200
     last_use: LastUseSettings = Field(default_factory=dict, validate_default=True)
-    transport: Literal["wire", "boto3"] = "wire"
+    transport: Literal["curl", "boto3"] = "curl"

@@ -1,4 +1,4 @@
-"""The settings of the answers: where they go, and how much of a list the HTML shows."""
+"""The settings of the reports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from models.settings.types import FilePath, Group, Text, whole
 
 
 class ReportSettings(Group):
-    """Where answers go, and what the HTML shows; whatever it leaves out, it says how much.
+    """Output files of the reports and limits of the HTML report, which notes the number of omitted rows.
 
-    A table has at most `list_limit` rows; a rule at most `findings_limit` findings of each status. `frameworks` are ids in the
-    order of the compliance report, all where there is none.
+    A table has at most `list_limit` rows, and a rule at most `findings_limit` findings of each status. `frameworks` lists the
+    IDs for the compliance report in their order; empty means all.
     """
 
     directory: FilePath = Path("reports-out")

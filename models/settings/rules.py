@@ -1,4 +1,4 @@
-"""The settings of rules and findings: which rules are in force, what is waived, and who owns what."""
+"""The settings of rules, waivers and owners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
 class RuleSettings(Group):
-    """Rules: own directories, rule ids that are off, parameters (rule id, parameter, value), waivers, and the threshold."""
+    """Directories with custom rules, disabled rule IDs, parameters (rule ID, parameter, value), waiver files, threshold."""
 
     directories: tuple[FilePath, ...] = ()
     disable: tuple[Text, ...] = ()
@@ -29,7 +29,7 @@ def _listed(value: Any) -> Any:
 
 
 class OwnerSettings(Group):
-    """One way to tell who owns a resource: the value of a tag of it, its account, or an organizational unit above it."""
+    """A rule for the owner of a resource: the value of one of its tags, its account, or an organizational unit above it."""
 
     tag: Annotated[Text | None, Unset] = None
     account: Annotated[tuple[AccountId, ...], BeforeValidator(_listed)] = ()
@@ -38,11 +38,11 @@ class OwnerSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield entries that go by nothing or by several things, and an owner that is missing or beside a tag."""
+        """Yield entries without exactly one criterion, and an owner that is missing or combined with a tag."""
         given = [name for name in ("tag", "account", "ou") if data.get(name)]
         if len(given) != 1:
             yield validation_error(tuple(given[1:2]), "one of tag, account and ou in each entry")
         elif given == ["tag"] and data.get("owner"):
-            yield validation_error(("owner",), "no owner beside a tag, whose value it is")
+            yield validation_error(("owner",), "no owner together with a tag, whose value is the owner")
         elif given != ["tag"] and not data.get("owner"):
-            yield validation_error((given[0],), f"an owner beside {given[0]}")
+            yield validation_error((given[0],), f"an owner together with {given[0]}")

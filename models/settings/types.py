@@ -1,6 +1,6 @@
-"""What one setting may hold: every scalar arrives as written text, each kind here says what it accepts.
+"""Types of settings. Every scalar arrives as written text, and each type validates and converts it.
 
-Native values (an int for a number, a Path for a path) are accepted as well, so that code can build settings directly.
+Native values (an int for a number, a Path for a path) are accepted as well, so that code can create settings directly.
 """
 
 import os.path
@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic import ModelWrapValidatorHandler as Handler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-# Regions with KMS on 2026-11, only to suggest a spelling: a region that is not here is accepted if it looks like one.
+# Regions with KMS in 2026-11, used only to suggest a spelling; other names that look like regions are accepted.
 _NAMES = (
     "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
     "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1 "
@@ -31,39 +31,41 @@ _PARTITION = r"(?:aws|aws-cn|aws-us-gov|aws-eusc|aws-iso(?:-[a-z])?)"
 
 
 def invalid(expected: str) -> PydanticCustomError:
-    """The error of a value that is not what was `expected`; the value itself is never part of it."""
+    """The error for an invalid value; it contains the `expected` form, but never the value."""
     return PydanticCustomError("setting", "expected {expected}", {"expected": expected})
 
 
 def unknown_key(expected: str) -> PydanticCustomError:
-    """The error of a key that is no setting; `expected` has the nearest one, or all of them."""
+    """The error for an unknown key; `expected` names the nearest setting, or all of them."""
     return PydanticCustomError("unknown_key", "unknown key, expected {expected}", {"expected": expected})
 
 
 def validation_error(location: tuple[str | int, ...], expected: str) -> InitErrorDetails:
-    """One error at a place below the group that raises it."""
+    """An error at a location below the group that reports it."""
     return InitErrorDetails(type=invalid(expected), loc=location, input=None)
 
 
 class Group(BaseModel):
-    """A group of settings: frozen, closed, and all that is wrong in it reported at once, contradictions included."""
+    """A group of settings: frozen, without unknown keys; all errors are reported at once, contradictions included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former keys of the group and their current names, for the message about an unknown key."""
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield what is wrong between values; `data` is not validated, so anything may stand anywhere in it."""
+        """Yield contradictions between values; `data` is not validated and can contain anything."""
         del data
         yield from ()
 
     @model_validator(mode="wrap")
     @classmethod
-    def _whole(cls, data: Any, handler: Handler[Self]) -> Self:
-        # A validator after the fields would stay silent as long as one field is wrong.
+    def _collect_errors(cls, data: Any, handler: Handler[Self]) -> Self:
+        # A validator after the fields would not run if a field is invalid.
         if isinstance(data, cls):
             return handler(data)
         if data is None:
-            data = {}  # the name of a group above lines that are all comments
+            data = {}  # a group whose settings are all commented out
         if not isinstance(data, Mapping):
             raise invalid("a mapping (key: value)")
         errors = [
@@ -83,6 +85,8 @@ class Group(BaseModel):
 
 
 def _unknown(group: type[Group], key: str) -> PydanticCustomError:
+    if key in group.renamed:
+        return unknown_key(f'"{group.renamed[key]}", the new name of this setting')
     near = get_close_matches(key, group.model_fields, n=1)
     known = ", ".join(group.model_fields)
     return unknown_key(f'a known setting; did you mean "{near[0]}"?' if near else f"one of {known}")
@@ -124,7 +128,7 @@ def _flag(value: Any) -> Any:
 
 
 def whole(low: int, high: int, unit: str) -> BeforeValidator:
-    """Accept a whole number from `low` to `high`, in decimal digits."""
+    """Accept an integer from `low` to `high`, in decimal digits."""
 
     def check(value: Any) -> Any:
         number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else value
@@ -148,7 +152,7 @@ def seconds(high: float) -> BeforeValidator:
 
 
 def matching(pattern: str, expected: str, hint: Callable[[str], str | None] = lambda _: None) -> BeforeValidator:
-    """Accept text that matches `pattern` as a whole; `hint` may know what a wrong text was meant to be."""
+    """Accept text that matches the whole `pattern`; `hint` can suggest a correction for other text."""
     compiled = re.compile(pattern)
 
     def check(value: Any) -> Any:
@@ -188,7 +192,7 @@ def _region(value: Any) -> Any:
     spelled = value.lower().replace("_", "-")
     near = get_close_matches(spelled, KNOWN_REGIONS, n=4, cutoff=0.8)
     if near:
-        swapped = [region for region in near if sorted(region) == sorted(spelled)]  # esat is east, though as near west
+        swapped = [region for region in near if sorted(region) == sorted(spelled)]  # esat: east, not west
         raise invalid(f'a region; did you mean "{(swapped or near)[0]}"?')
     if not looks:
         raise invalid("a region such as eu-west-1")
@@ -220,7 +224,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
 
 
 def resolved(path: str, info: ValidationInfo) -> str:
-    """Return `path` as absolute: relative ones start at the settings file, whose directory is the context's `base`."""
+    """Return `path` as an absolute path, resolved against the directory of the settings file (`base` of the context)."""
     base = info.context.get("base") if isinstance(info.context, Mapping) else None
     return os.path.normpath(os.path.join(base, path)) if base else path  # noqa: PTH118  (text in, text out)
 
@@ -246,7 +250,7 @@ def _database(value: Any, info: ValidationInfo) -> Any:
 
 
 def masked_url(text: str) -> str:
-    """Return a URL with its password replaced by ***: in the user part (up to the last @) and in the query."""
+    """Return a URL with its password replaced by ***, in the user part (up to the last @) and in the query."""
     match = re.fullmatch(r"((?:[A-Za-z][\w+.-]*:/*)?)(.*)@(.*)", text, re.DOTALL)
     if match is not None and ":" in match[2]:
         text = f"{match[1]}{match[2].partition(':')[0]}:***@{match[3]}"
@@ -255,7 +259,7 @@ def masked_url(text: str) -> str:
 
 Text = Annotated[str, BeforeValidator(_text)]
 AnyText = Annotated[str, BeforeValidator(_any_text)]
-Unset = BeforeValidator(_unset)  # an optional value given as "" (often ${NAME:-}) is not set
+Unset = BeforeValidator(_unset)  # "" (often from ${NAME:-}) means not set
 Flag = Annotated[bool, BeforeValidator(_flag)]
 AccountId = Annotated[str, matching(r"[0-9]{12}", "an account id of 12 digits", _account_hint)]
 OuId = Annotated[

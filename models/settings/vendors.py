@@ -1,4 +1,4 @@
-"""The settings of vendor profiles: what a vendor's document leaves to you, and where your own profiles are."""
+"""The settings of vendor profiles."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from models.settings.types import AccountId, AnyText, FilePath, Group, Text, Uns
 
 
 class VendorUse(Group):
-    """One use of a vendor's profile: its accounts and keys here, and the profile's parameters.
+    """An assignment of a vendor profile to accounts and keys, with the parameters of the profile.
 
-    `profile` is the profile's id where the name in the settings is another; `keys` are aliases (alias/NAME), ARNs or ids.
+    `profile` is the ID of the profile if it differs from the name of the assignment; `keys` are aliases (alias/NAME), ARNs or
+    IDs.
     """
 
     profile: Annotated[Text | None, Unset] = None
     accounts: tuple[AccountId, ...] = ()
     keys: tuple[Text, ...] = ()
-    parameters: Mapping[str, AnyText] = Field(default_factory=dict, repr=False)  # external ids are among them
+    parameters: Mapping[str, AnyText] = Field(default_factory=dict, repr=False)  # parameters can contain external IDs
 
 
 def _nothing_set(value: Any) -> Any:
@@ -27,7 +28,7 @@ def _nothing_set(value: Any) -> Any:
 
 
 class VendorSettings(Group):
-    """Vendor profiles: own directories beside the shipped profiles, and the uses of profiles by name."""
+    """Directories with custom profiles, and the profile assignments by name."""
 
     directories: tuple[FilePath, ...] = ()
     profiles: Mapping[str, Annotated[VendorUse, BeforeValidator(_nothing_set)]] = Field(default_factory=dict)

@@ -1,13 +1,13 @@
-"""Files of waivers: YAML lists, read with the position of everything that is wrong."""
+"""The loader of waiver files: YAML lists, whose problems are reported with their positions."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationError
 
@@ -31,7 +31,9 @@ WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters
 
 
 class Waiver(Group):
-    """A failure that is accepted: of which rule, for which resources, why, by whom, until the end of which day (UTC)."""
+    """An accepted failure: rule, resources, reason, owner, and the day (UTC) at whose end it expires."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"unknown": "include_unknown"}
 
     id: Annotated[WaiverId | None, Unset] = None
     rule: Text
@@ -41,17 +43,17 @@ class Waiver(Group):
     ticket: Annotated[Text | None, Unset] = None
     owner: Text
     expires: Annotated[dt.date, BeforeValidator(_date)]
-    unknown: Flag = False
+    include_unknown: Flag = False
 
     @property
     def name(self) -> str:
-        """Its id, or else what it is about."""
+        """The ID, or else rule, account and resource."""
         return self.id or "/".join(filter(None, (self.rule, self.account, self.resource)))
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A waiver and where it stands."""
+    """A waiver with its position in a file."""
 
     waiver: Waiver
     file: str
@@ -60,7 +62,7 @@ class Placed:
 
 
 def read_waivers(files: Iterable[Path]) -> list[Placed]:
-    """The waivers of all files. Raises SettingsError with every problem; one that is there twice is a problem too."""
+    """The waivers of all files. Raises SettingsError with all problems, including duplicates."""
     found: list[Placed] = []
     problems: list[Problem] = []
     first: dict[str, Placed] = {}

@@ -1,8 +1,8 @@
-"""A YAML file as plain text values with their positions; nothing is guessed from how a scalar looks.
+"""A YAML loader that returns scalars as text, together with their positions.
 
-YAML 1.1 reads `no` as false, `0123456701` as octal and `1e3` as a float. Here every scalar stays the text that was
-written, and the setting that receives it decides what it means. Only a plain `null`, `~` or nothing at all is None.
-Environment references are filled in here, because a value from outside must never be read as YAML.
+YAML 1.1 reads `no` as false, `0123456701` as octal and `1e3` as a float. This loader keeps every scalar as written, and the
+type of the setting interprets it. Only a plain `null`, `~` or an empty value is None. Environment references are replaced
+after parsing, so that their values are never parsed as YAML.
 """
 
 import re
@@ -17,20 +17,20 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""Makes texts, lists and mappings only; libyaml's, ten times as fast, where PyYAML has it. For our own files and rules."""
-_MAX_DEPTH = 32  # settings nest six levels; more is a mistake or an anchor that contains itself
-_MAX_REPEATS = 10_000  # values reached a second time through aliases: a list reused a few times, never a bomb
+"""Loads text, lists and mappings only; the libyaml variant is ten times as fast. For shipped files and rules."""
+_MAX_DEPTH = 32  # settings have six levels; more is a mistake or a recursive anchor
+_MAX_REPEATS = 10_000  # values repeated through aliases; the limit stops alias bombs
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _REFERENCE = re.compile(
     r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\{))"
 )
-_QUOTED = re.compile(r"'([^']*)'")  # in the parser's messages: a token, or a piece of what may be a secret
+_QUOTED = re.compile(r"'([^']*)'")  # in parser messages: a token, or part of a possible secret
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a settings file. `line` and `column` count from 1; line 0 means the file as a whole."""
+    """A problem of a settings file. `line` and `column` start at 1; line 0 means the whole file."""
 
     file: str
     line: int
@@ -47,7 +47,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands, and what was written there before environment references were filled in."""
+    """The position of a value, and its text before environment references were replaced."""
 
     line: int
     column: int
@@ -57,18 +57,18 @@ class Place:
 
 @dataclass(slots=True)
 class Source:
-    """What a file says: `values` for validation, positions of values and of keys by key path, and problems so far."""
+    """The content of a file: `values` to validate, positions of values and keys by key path, and problems."""
 
     file: str
     values: Value = None
     places: dict[KeyPath, Place] = field(default_factory=dict)
     keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    reported: set[KeyPath] = field(default_factory=set)  # values already reported: not judged a second time
+    reported: set[KeyPath] = field(default_factory=set)  # values with a reported problem, which are not validated again
 
 
 def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
-    """Read a UTF-8 YAML file whose top level is a mapping, or a list; whatever is wrong with it is in `problems`."""
+    """Read a UTF-8 YAML file whose top level is a mapping, or a list if `listed`; `problems` has all its errors."""
     source = Source(file=str(path))
     text = _text(path, source)
     if text is None:
@@ -94,7 +94,7 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
 
 
 def key_text(path: KeyPath) -> str:
-    """Write a key path as `organization.accounts[3].id`; parts that would be ambiguous are quoted."""
+    """Format a key path as `organization.accounts[3].id`; ambiguous parts are quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -106,7 +106,7 @@ def key_text(path: KeyPath) -> str:
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """Quote foreign text for one line of a terminal: control characters escaped, long text cut."""
+    """Quote untrusted text for one line of a terminal: control characters are escaped, long text is cut."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     safe = "".join(c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode() for c in cut)
     return '"' + safe.replace('"', '\\"') + '"'
@@ -128,7 +128,7 @@ def _text(path: Path, source: Source) -> str | None:
         try:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            # Columns count characters: all before the bad byte are good.
+            # Columns count characters; all bytes before the invalid one are valid.
             before = raw[: error.start].decode("utf-8-sig", errors="replace")
             line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
             found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
@@ -162,7 +162,7 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
 
 
 def _explained(cause: str) -> str:
-    """Return the parser's reason without pieces of the file, and with the usual mistake behind it."""
+    """Return the reason of the parser without content of the file, and with the likely mistake."""
     if "undefined alias" in cause:
         return "an alias without its anchor; a value that begins with * needs quotes"
     if "'\\t'" in cause:
@@ -195,7 +195,7 @@ class _TooManyRepeatsError(Exception):
 
 
 class _Walk:
-    """Node tree to values. An aliased node is one object reached by several paths, so visits are counted."""
+    """Converts nodes to values. Aliases make a node reachable by several paths, so visits are counted."""
 
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
         self.source = source
@@ -264,7 +264,7 @@ class _Walk:
             )
 
     def _filled(self, node: yaml.ScalarNode, path: KeyPath) -> str:
-        """Fill in `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign, and so is one that starts neither."""
+        """Replace `${NAME}` and `${NAME:-default}`; `$$`, and any other `$`, is a dollar sign."""
 
         def fill(reference: re.Match[str]) -> str:
             if reference["escaped"]:

@@ -1,4 +1,4 @@
-"""One crawl at a time: the lock row, who holds it since when, and when a holder is taken for dead."""
+"""The lock that allows one crawl of a database at a time, and the detection of stale locks."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from models.errors import UserError
 from models.tables.runs import CrawlLock, Run, RunStatus
 
 STALE_AFTER = dt.timedelta(minutes=10)
-"""A holder on another machine that gave no sign of life for this long is taken for dead."""
+"""The lock of another host is stale after this time without a heartbeat."""
 
-_CLOCKS = dt.timedelta(seconds=2)
-"""How far the start of a process, which the kernel counts in other ticks, may seem to be off."""
+_CLOCK_TOLERANCE = dt.timedelta(seconds=2)
+"""Tolerance for the start time of a process, which the kernel counts in clock ticks."""
 
 
 class LockedError(UserError):
-    """Another crawl writes into this database."""
+    """Another crawl holds the lock of this database."""
 
     exit_code = 2
 
 
 def acquire(connection: Connection, run_id: int) -> None:
-    """Take the lock for a run; a dead holder's run is marked as interrupted, a living one's refuses us.
+    """Acquire the lock for a run. Raises LockedError while another run holds it; marks the run of a stale lock as interrupted.
 
-    The transaction must be one that writes from its start (``engine.begin()``): of two crawls that come at once, the second
-    then waits until it can see the first one's lock.
+    The transaction must be a write transaction from its start (``engine.begin()``): of two crawls that start at the same
+    time, the second then waits until it sees the lock of the first.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7262018)")
@@ -39,7 +39,7 @@ def acquire(connection: Connection, run_id: int) -> None:
     if held is not None:
         if _alive(held["host"], held["process_id"], held["heartbeat"], now):
             raise LockedError(
-                f"run {held['run_id']} is crawling into this database since {held['since']:%Y-%m-%d %H:%M:%S} UTC "
+                f"run {held['run_id']} has been crawling into this database since {held['since']:%Y-%m-%d %H:%M:%S} UTC "
                 f"(process {held['process_id']} on {held['host']}): wait for it to end"
             )
         connection.execute(delete(CrawlLock))
@@ -49,7 +49,7 @@ def acquire(connection: Connection, run_id: int) -> None:
             .values(
                 status=str(RunStatus.INTERRUPTED),
                 finished_at=held["heartbeat"],
-                message="the crawl ended without a word; what it had saved is kept",
+                message="the crawl ended unexpectedly; saved data is kept",
             )
         )
     connection.execute(
@@ -59,18 +59,18 @@ def acquire(connection: Connection, run_id: int) -> None:
     )
 
 
-def beat(connection: Connection, run_id: int) -> None:
-    """A sign of life; refused when the lock was lost, so that what this transaction wrote is not committed."""
+def heartbeat(connection: Connection, run_id: int) -> None:
+    """Update the heartbeat. Raises LockedError if the lock was lost, so that the transaction is not committed."""
     alive = update(CrawlLock).where(CrawlLock.run_id == run_id).values(heartbeat=dt.datetime.now(dt.UTC))
     if connection.execute(alive).rowcount == 0:
         raise LockedError(
-            f"run {run_id} gave no sign of life for too long and another crawl took its place: start it again when that one "
-            "has ended; what was saved is kept"
+            f"run {run_id} sent no heartbeat for too long and another crawl took the lock: start it again after that crawl "
+            "ends; saved data is kept"
         )
 
 
 def release(engine: Engine, run_id: int) -> None:
-    """Let the next crawl in."""
+    """Release the lock of a run."""
     with engine.begin() as connection:
         connection.execute(delete(CrawlLock).where(CrawlLock.run_id == run_id))
 
@@ -83,20 +83,20 @@ def _alive(host: str, process_id: int, heartbeat: dt.datetime, now: dt.datetime)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is there, and somebody else's
+        pass  # the process exists and belongs to another user
     return not _began_after(process_id, heartbeat)
 
 
 def _began_after(process_id: int, heartbeat: dt.datetime) -> bool:
-    """Whether a process is too young to have given that sign of life: the number went to another one.
+    """Whether a process started after the heartbeat, so that its ID was reused.
 
-    In a container a killed crawl's successor often has the very same number.
+    In a container, the crawl after a killed one often has the same process ID.
     """
     try:
-        # Fields after the name, which may itself contain blanks and brackets; the 22nd of all is the start in clock ticks.
+        # The process name may contain blanks and brackets, so split after it. Field 22 is the start time in clock ticks.
         ticks = int(Path(f"/proc/{process_id}/stat").read_bytes().rpartition(b")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_bytes().split()[0])
     except (OSError, ValueError, IndexError):
         return False
     began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=uptime - ticks / os.sysconf("SC_CLK_TCK"))
-    return began > heartbeat + _CLOCKS
+    return began > heartbeat + _CLOCK_TOLERANCE

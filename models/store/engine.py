@@ -1,4 +1,4 @@
-"""The engine: SQLite (embedded) or PostgreSQL, brought to the program's schema by the migrations."""
+"""Database engines, SQLite (embedded) or PostgreSQL, and schema upgrades by the migrations."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 from models.errors import UserError
 
 if TYPE_CHECKING:
-    # Alembic is a fifth of what a process of the crawl has to import, and none of them migrates anything.
+    # Alembic is a fifth of the imports of a crawl worker, which migrates nothing.
     from alembic.config import Config
 
-SQLITE_PATIENCE = 30.0
-"""Seconds to wait for another program's write to SQLite."""
+SQLITE_BUSY_TIMEOUT = 30.0
+"""Seconds to wait for the write lock of SQLite."""
 
 _WRITES = "kmsledger writes"
 
 
 class DatabaseError(UserError):
-    """The database cannot be used as it is."""
+    """The database cannot be used."""
 
     exit_code = 4
 
 
 class SqliteEngine(Engine):
-    """Transactions that say from their start whether they write.
+    """An engine whose write transactions take the write lock at their start.
 
-    ``begin()`` takes SQLite's write lock at once, waiting for it: a transaction that reads first and writes later is
-    refused, without waiting, when another one has written in between. ``connect()`` reads, and waits for nobody.
+    ``begin()`` waits for the write lock of SQLite. A transaction that reads first and writes later would fail without waiting
+    if another one wrote in between. ``connect()`` reads and never waits.
     """
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that writes; committed at the end, rolled back on an error."""
+        """A write transaction, committed at the end and rolled back on an error."""
         with self.connect() as connection:
             connection.info[_WRITES] = True
             try:
@@ -53,17 +53,17 @@ class SqliteEngine(Engine):
 def connect(url: str, *, must_exist: bool = False) -> Engine:
     """An engine for a database URL (``sqlite:///file`` or ``postgresql://...``).
 
-    SQLite is opened in WAL mode: readers do not block the crawl, nor it them. With ``must_exist`` a missing file is an error
-    rather than a new, empty ledger.
+    SQLite is opened in WAL mode, so that readers and the crawl do not block each other. With ``must_exist``, a missing file is
+    an error instead of a new, empty ledger.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(parsed.database or "")
-        if must_exist and not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises where this user may not look
+        if must_exist and not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises without permission on the directory
             raise DatabaseError(f"there is no ledger at {path}: run `kmsledger crawl` first, or name another database")
         if not os.path.exists(path.parent):  # noqa: PTH110 - as above
             raise DatabaseError(f"the directory {path.parent} of the database does not exist: create it")
-        made = create_engine(parsed.set(drivername="sqlite"), connect_args={"timeout": SQLITE_PATIENCE})
+        made = create_engine(parsed.set(drivername="sqlite"), connect_args={"timeout": SQLITE_BUSY_TIMEOUT})
         engine = SqliteEngine(made.pool, made.dialect, made.url)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -81,7 +81,7 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
 
 @contextmanager
 def translate_errors(engine: Engine) -> Iterator[None]:
-    """Turn what the database refuses into one sentence with the cause and the fix."""
+    """Translate errors of the database into DatabaseError: one sentence with cause and fix."""
     try:
         yield
     except exc.DatabaseError as error:
@@ -89,7 +89,7 @@ def translate_errors(engine: Engine) -> Iterator[None]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the program's schema; an empty one is created, a newer one refused."""
+    """Upgrade the database to the current schema and create missing tables. Raises DatabaseError for a newer schema."""
     with translate_errors(engine):
         with engine.connect() as connection:
             if current(connection) == head():
@@ -109,7 +109,7 @@ def upgrade(engine: Engine) -> None:
 
 
 def check(engine: Engine) -> None:
-    """Refuse a database whose schema is not the program's, saying what to do."""
+    """Raise DatabaseError, with the fix, unless the database has the current schema."""
     with translate_errors(engine), engine.connect() as connection:
         revision = current(connection)
         _refuse_newer(connection, revision)
@@ -124,20 +124,20 @@ def check(engine: Engine) -> None:
 
 
 def current(connection: Connection) -> str | None:
-    """The schema's revision, ``None`` for an empty database."""
+    """The schema revision of the database, ``None`` if it is empty."""
     from alembic.runtime.migration import MigrationContext
 
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
-    """The revision that this program needs."""
+    """The schema revision that this program requires."""
     from alembic.script import ScriptDirectory
 
-    found = ScriptDirectory.from_config(_config()).get_current_head()
-    if found is None:
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
         raise DatabaseError("the program's migrations are missing: install kmsledger again")
-    return found
+    return revision
 
 
 def _refuse_newer(connection: Connection, revision: str | None) -> None:
@@ -162,18 +162,18 @@ def _config() -> Config:
 
 
 def _name(engine: Engine) -> str:
-    """The URL as a user wrote it, without the password."""
+    """The URL as the user wrote it, without the password."""
     return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    # SQLAlchemy begins transactions itself (below): the driver's own, implicit ones would split DDL from data.
+    # SQLAlchemy begins transactions itself (below); the implicit ones of the driver would separate DDL from data.
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
-        # Pages of temporary tables are on disk only when they are more than fit this.
+        # Temporary tables spill to disk only beyond this cache.
         "temp_store=FILE",
         "temp.cache_size=-32768",
         "cache_size=-65536",
@@ -197,36 +197,36 @@ _EXPLANATIONS = (
     ("database is locked", "{where} is locked by another program: wait for it to end, then run the command again"),
     (
         "disk is full",
-        "the disk that holds {where} is full: free some space and run the command again; what was saved is safe",
+        "the disk that holds {where} is full: free some space and run the command again; saved data is safe",
     ),
     (
         "no space left on device",
-        "the disk of the server at {where} is full: free some space and run the command again; what was saved is safe",
+        "the disk of the server at {where} is full: free some space and run the command again; saved data is safe",
     ),
     ("readonly database", "{where} cannot be written: give this user write permission on the file and its directory"),
     ("unable to open", "{where} cannot be opened: check that the path exists and this user may read and write it"),
     ("not a database", "{where} is not a SQLite database, or damaged: restore it from a backup or name another file"),
     ("malformed", "{where} is damaged: restore it from a backup"),
     ("password authentication failed", "{where} did not accept the user and password: check the database URL"),
-    ("no password supplied", "{where} asks for a password: put it into the database URL or a password file"),
+    ("no password supplied", "{where} requires a password: put it into the database URL or a password file"),
     ('fatal:  database "', "{where} does not exist on the server: create the database or correct the URL"),
     ("connection refused", "no PostgreSQL server answers at {where}: start it or correct host and port"),
-    ("failed to resolve host", "the host of {where} is not known: correct the database URL"),
+    ("failed to resolve host", "the host of {where} cannot be resolved: correct the database URL"),
     (
         "timeout expired",
         "no PostgreSQL server answers at {where}: start it, correct host and port, or open the firewall",
     ),
     (
         "permission denied for",
-        "{where} does not let this user in everywhere: let it own the database, or grant it usage and create on the schema",
+        "{where} denies this user access to some objects: let it own the database or grant it usage and create on the schema",
     ),
     (
         "terminating connection",
-        "the server at {where} ended the connection: run the command again; what was saved is safe",
+        "the server at {where} ended the connection: run the command again; saved data is safe",
     ),
     (
         "closed the connection unexpectedly",
-        "the server at {where} ended the connection: run the command again; what was saved is safe",
+        "the server at {where} ended the connection: run the command again; saved data is safe",
     ),
     ("too many clients", "the server at {where} has no connection left: wait, or raise its max_connections"),
 )

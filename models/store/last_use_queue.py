@@ -1,4 +1,4 @@
-"""Who is asked next for a key's last use: those never asked, then those asked longest ago."""
+"""The polling queue for kms:GetKeyLastUsage: keys never polled come first, then those polled longest ago."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 from models.versioned import Base, VersionedTable
 
 _ASKED = Base.metadata.tables[KeyLastUsePoll.__tablename__]
-_AT_A_TIME = 150
-"""Rows a statement: five parameters each, and SQLite once took 999."""
+_ROWS_PER_STATEMENT = 150
+"""Each row has five parameters, and old versions of SQLite accept 999."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastUsePoll:
-    """A key was asked for its last use at this time (aware); it was answered or refused."""
+    """One poll of the last use of a key, successful or denied; ``polled_at`` is timezone-aware."""
 
     key_arn: str
     account_id: str
@@ -30,50 +30,51 @@ class LastUsePoll:
 
 @dataclass(frozen=True, slots=True)
 class DueKey:
-    """A key to ask; ``polled_at`` is when it was last asked, ``None`` if it never was."""
+    """A key to poll; ``polled_at`` is the time of its last poll, ``None`` if there was none."""
 
     key_arn: str
     polled_at: dt.datetime | None
 
 
 def record_polls(connection: Connection, run_id: int, rows: Iterable[LastUsePoll]) -> None:
-    """Keep for each key when it was last asked, within the caller's transaction."""
+    """Store the time of the last poll of each key, within the transaction of the caller."""
     values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.polled_at, run_id) for row in rows}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     names = ("key_arn", "account_id", "region", "polled_at", "run_id")
     latest = [dict(zip(names, row, strict=True)) for _, row in sorted(values.items())]
-    for start in range(0, len(latest), _AT_A_TIME):
-        statement = dialect.insert(_ASKED).values(latest[start : start + _AT_A_TIME])
+    for start in range(0, len(latest), _ROWS_PER_STATEMENT):
+        statement = dialect.insert(_ASKED).values(latest[start : start + _ROWS_PER_STATEMENT])
         replaced = {name: statement.excluded[name] for name in names[1:]}
         connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
 
 
 def count_polled(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
-    """How many keys of an account and region this run has asked so far."""
-    here = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
-    return connection.execute(select(func.count()).select_from(_ASKED).where(here)).scalar_one()
+    """The number of keys of an account and region that this run has polled so far."""
+    in_scope = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
+    return connection.execute(select(func.count()).select_from(_ASKED).where(in_scope)).scalar_one()
 
 
 def next_due(
     connection: Connection, *, account_id: str, region: str, before: dt.datetime, after: DueKey | None, limit: int
 ) -> Sequence[DueKey]:
-    """The customer managed keys of an account and region to ask next, and those of which it is not known who manages them.
+    """The keys of an account and region to poll next: customer managed keys, and keys whose manager is unknown.
 
-    Never asked ones come first, then those asked longest ago, as far as that was ``before``; ``after`` goes on behind a key.
+    Keys never polled come first, then keys last polled ``before`` a time, the oldest poll first. ``after`` is the last key
+    of the previous page.
     """
-    found: list[DueKey] = []
+    keys: list[DueKey] = []
     if after is None or after.polled_at is None:
         never = _keys(account_id, region).where(_ASKED.c.polled_at.is_(None))
         if after is not None:
             never = never.where(_key().c.key_arn > after.key_arn)
-        found += _read(connection, never.order_by(_key().c.key_arn), limit)
-    if len(found) < limit:
+        keys += _read(connection, never.order_by(_key().c.key_arn), limit)
+    if len(keys) < limit:
         stale = _keys(account_id, region).where(_ASKED.c.polled_at < before)
         if after is not None and after.polled_at is not None:
             same = and_(_ASKED.c.polled_at == after.polled_at, _key().c.key_arn > after.key_arn)
             stale = stale.where(or_(_ASKED.c.polled_at > after.polled_at, same))
-        found += _read(connection, stale.order_by(_ASKED.c.polled_at, _key().c.key_arn), limit - len(found))
-    return found
+        keys += _read(connection, stale.order_by(_ASKED.c.polled_at, _key().c.key_arn), limit - len(keys))
+    return keys
 
 
 def _key() -> Any:

@@ -1,4 +1,4 @@
-"""Work on a whole ledger, during which no crawl may begin: the crawls' own lock, held in the name of the last run."""
+"""The lock for maintenance of a whole ledger: the lock of the crawls, held in the name of the last run."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from models.store import crawl_lock
 from models.store.engine import translate_errors
 from models.tables.runs import Run
 
-BEAT_EVERY = 60.0
-"""Seconds between signs of life; a crawl on another machine takes us for dead after ``lock.STALE_AFTER``."""
+HEARTBEAT_INTERVAL = 60.0
+"""Seconds between heartbeats; another host considers the lock stale after ``crawl_lock.STALE_AFTER``."""
 
 
 class MaintenanceLock:
-    """The lock that is held."""
+    """The lock while it is held."""
 
     def __init__(self, engine: Engine, run_id: int | None) -> None:
         self._engine = engine
         self._run_id = run_id
-        self._beaten = time.monotonic()
+        self._last_heartbeat = time.monotonic()
 
     @contextmanager
-    def step(self) -> Iterator[Connection]:
-        """A transaction that writes, with a sign of life in it."""
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction that includes a heartbeat."""
         with translate_errors(self._engine), self._engine.begin() as connection:
             yield connection
             if self._run_id is not None:
                 crawl_lock.heartbeat(connection, self._run_id)
-        self._beaten = time.monotonic()
+        self._last_heartbeat = time.monotonic()
 
-    def beat(self) -> None:
-        """A sign of life, if it is time for one."""
-        if time.monotonic() - self._beaten > BEAT_EVERY:
-            with self.step():
+    def heartbeat(self) -> None:
+        """Update the heartbeat if the last one is older than HEARTBEAT_INTERVAL."""
+        if time.monotonic() - self._last_heartbeat > HEARTBEAT_INTERVAL:
+            with self.transaction():
                 pass
 
 
 @contextmanager
 def exclusive(engine: Engine) -> Iterator[MaintenanceLock]:
-    """Keep crawls out. Raises LockedError while a crawl is running. A ledger without runs needs no lock."""
+    """Hold the lock. Raises LockedError while a crawl is running. A ledger without runs needs no lock."""
     with translate_errors(engine), engine.begin() as connection:
         run_id: int | None = connection.execute(select(func.max(Run.run_id))).scalar()
         if run_id is not None:

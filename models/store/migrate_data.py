@@ -1,4 +1,4 @@
-"""Moving a whole ledger to another database, SQLite or PostgreSQL: every row as it is, with its ids, or nothing at all."""
+"""Copy of a whole ledger to another database, SQLite or PostgreSQL: every row with its IDs, or nothing."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from models.tables.runs import CrawlLock
 from models.versioned import Base
 
 CHUNK = 2000
-"""Rows in memory at a time."""
+"""Rows in memory at once."""
 
 
 class CopyError(UserError):
-    """The ledger cannot be copied; the target is as it was."""
+    """The ledger cannot be copied; the target is unchanged."""
 
     exit_code = 2
 
 
 class DifferentError(UserError):
-    """What arrived is not what was sent; the target is as it was."""
+    """The copied rows differ from the source; the target is unchanged."""
 
     exit_code = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One table that was copied, read back, and found equal."""
+    """A table that was copied and verified."""
 
     table: str
     rows: int
     checksum: str
-    """32 hex digits, equal for equal sets of rows on any engine."""
+    """32 hexadecimal digits, equal for equal sets of rows on both engines."""
 
 
 def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = lambda _table: None) -> list[Copied]:
-    """Copy a ledger into an empty database, in one transaction; ``copied`` hears of each table.
+    """Copy a ledger into an empty database, in one transaction; ``copied`` is called with each table.
 
-    The source must have this program's schema, the target no rows; a target without tables gets them. Each table is read back
-    and compared before anything is committed. Crawls into the source are kept out meanwhile.
+    The source must have the current schema, and the target no rows; missing tables are created. Each table is read back and
+    compared before the commit. The source is locked against crawls meanwhile.
     """
     source, target = _engine(source_url, must_exist=True), _engine(target_url, must_exist=False)
     try:
@@ -61,7 +61,7 @@ def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = la
 
 
 def tables() -> list[Table]:
-    """What is copied, in an order in which every row finds what it refers to: all but the lock."""
+    """The tables to copy, in the order of their foreign keys: all except the lock."""
     versioned_tables()  # all modules with tables are imported
     return [table for table in Base.metadata.sorted_tables if table.name != CrawlLock.__tablename__]
 
@@ -85,7 +85,7 @@ def _prepare(target: Engine) -> None:
 def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> list[Copied]:
     done = []
     with exclusive(source) as lock, _reading(source) as reading, translate_errors(target), target.begin() as writing:
-        _refuse_filled(writing)
+        _require_empty(writing)
         for table in tables():
             sent = _Checksum()
             for rows in sent.of(_chunks(reading, table)):
@@ -98,7 +98,7 @@ def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> l
                 lock.heartbeat()
             if (sent.rows, sent.total) != (arrived.rows, arrived.total):
                 raise DifferentError(
-                    f"{table.name}: {sent.rows} rows were sent and {arrived.rows} arrived, or not as they were: "
+                    f"{table.name}: {sent.rows} rows were sent and {arrived.rows} different rows arrived: "
                     "nothing was kept; report this as a defect of kmsledger"
                 )
             done.append(Copied(table.name, sent.rows, f"{sent.total:032x}"))
@@ -108,16 +108,16 @@ def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> l
 
 @contextmanager
 def _reading(source: Engine) -> Iterator[Connection]:
-    """One unchanging view of the source."""
+    """A connection with one snapshot of the source."""
     with translate_errors(source), source.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 
-def _refuse_filled(target: Connection) -> None:
+def _require_empty(target: Connection) -> None:
     if target.dialect.name == "postgresql":
-        # A crawl that would begin now waits until the copy is there, and then finds its runs.
+        # A crawl that starts now waits for the end of the copy, and then finds its runs.
         target.exec_driver_sql("LOCK TABLE run IN SHARE ROW EXCLUSIVE MODE")
     for table in Base.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first() is not None:
@@ -126,7 +126,7 @@ def _refuse_filled(target: Connection) -> None:
 
 
 def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
-    """All rows, in the order of the primary key, a few at a time."""
+    """Yield all rows in chunks, in the order of the primary key."""
     query = select(table).order_by(*table.primary_key)
     with (
         translate_errors(connection.engine),
@@ -136,14 +136,14 @@ def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
 
 
 class _Checksum:
-    """A sum over rows as Python sees them: the engines' collations, and so their orders, may differ."""
+    """An order-independent checksum of rows: the collations of the engines may differ."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.total = 0
 
     def of(self, chunks: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-        """Pass rows on, adding them."""
+        """Pass rows through and add them to the checksum."""
         for chunk in chunks:
             for row in chunk:
                 digest = hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).digest()
@@ -156,7 +156,7 @@ def _write(connection: Connection, table: Table, rows: Sequence[Any]) -> None:
     if connection.dialect.name != "postgresql":
         connection.execute(insert(table), [dict(row._mapping) for row in rows])  # noqa: SLF001 - SQLAlchemy's public name for it
         return
-    _refuse_nul(table, rows)
+    _reject_nul(table, rows)
     driver = connection.dialect.loaded_dbapi
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     statement = f'COPY "{table.name}" ({names}) FROM STDIN'
@@ -168,19 +168,19 @@ def _write(connection: Connection, table: Table, rows: Sequence[Any]) -> None:
     except driver.Error as error:
         first = str(error).strip().splitlines()[0]
         raise CopyError(
-            f"PostgreSQL does not take a row of table {table.name} ({_where(table, rows[0])} or one of the "
+            f"PostgreSQL rejects a row of table {table.name} ({_where(table, rows[0])} or one of the "
             f"{len(rows) - 1} after it): {first}"
         ) from error
 
 
-def _refuse_nul(table: Table, rows: Sequence[Any]) -> None:
+def _reject_nul(table: Table, rows: Sequence[Any]) -> None:
     texts = [index for index, column in enumerate(table.columns) if isinstance(column.type, Text)]
     for row in rows:
         for index in texts:
             if row[index] is not None and "\0" in row[index]:
                 raise CopyError(
                     f"table {table.name}, {_where(table, row)}: column {table.columns[index].name} holds a NUL character, which "
-                    "PostgreSQL cannot store: take it out of the source"
+                    "PostgreSQL cannot store: remove it from the source"
                 )
 
 
@@ -189,7 +189,7 @@ def _where(table: Table, row: Any) -> str:
 
 
 def _set_sequence(connection: Connection, table: Table) -> None:
-    """The next id follows the last one that was copied."""
+    """Set the sequence to the last copied ID."""
     column = table.autoincrement_column
     if column is None:
         return

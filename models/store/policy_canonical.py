@@ -1,8 +1,8 @@
-"""Policy documents: the canonical form in which equal policies are equal texts.
+"""The canonical form of policy documents, in which equivalent policies are equal texts.
 
-AWS does not care about white space, the order of object keys, the order of the values of a list, a list of one value
-against the bare value, the letter case of actions, nor whether an account principal is written as an id or as the ARN of
-its root; so neither does the ledger (IAM user guide, "Grammar of the IAM JSON policy language").
+AWS ignores white space, the order of object keys and of list values, the difference between a value and a list of that
+value, the letter case of actions, and whether an account principal is an ID or the ARN of its root. So does the ledger (IAM
+user guide, "Grammar of the IAM JSON policy language").
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PRINCIPALS = ("Principal", "NotPrincipal")
 
 @lru_cache(maxsize=4096)
 def canonical_policy(received: str) -> str:
-    """Canonical JSON of a policy text; the text itself when it is no JSON object, or none that can be read."""
+    """Canonical JSON of a policy; the text as received if it is not a readable JSON object."""
     received = storable(received)
     try:
         document = orjson.loads(received)
@@ -38,7 +38,7 @@ def canonical_policy(received: str) -> str:
     try:
         return canonical_json(document)
     except orjson.JSONEncodeError:
-        # Nested deeper than can be written; AWS takes no such policy.
+        # Nested too deeply for the encoder; AWS accepts no such policy.
         return received
 
 
@@ -68,21 +68,21 @@ def _principal(principal: Any) -> Any:
         return principal
     return {
         kind: _values(
-            [_account(one) for one in (value if isinstance(value, list) else [value])] if kind == "AWS" else value
+            [_account(item) for item in (value if isinstance(value, list) else [value])] if kind == "AWS" else value
         )
         for kind, value in principal.items()
     }
 
 
 def _account(value: Any) -> Any:
-    found = _ROOT.fullmatch(value) if isinstance(value, str) else None
-    return found[1] if found else value
+    match = _ROOT.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else value
 
 
 def _values(value: Any, *, lower: bool = False) -> Any:
-    """A sorted list without repetitions, where the values are plain; as it is otherwise."""
+    """A sorted list without duplicates if all values are scalars; otherwise the value as it is."""
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str | int | float | bool) for one in values):
+    if not all(isinstance(item, str | int | float | bool) for item in values):
         return value
-    texts = [one if isinstance(one, str) else canonical_json(one) for one in values]
+    texts = [item if isinstance(item, str) else canonical_json(item) for item in values]
     return sorted({text.lower() if lower else text for text in texts})

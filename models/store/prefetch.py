@@ -1,4 +1,4 @@
-"""Reading ahead: a merge looks rows up one after another, where a disk answers many questions in the time of one."""
+"""Parallel prefetch of database pages: a merge reads rows one by one, but a disk serves many reads at once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from models.store.staging import MANY
 from models.versioned import VersionedTable
 
 _READERS = 8
-"""Questions to the disk at once: the processors are idle meanwhile."""
-_TOGETHER = 1000
-"""Rows that are asked for in one statement."""
+"""Reads at once; the processors are idle meanwhile."""
+_ROWS_PER_QUERY = 1000
 
 
 def prefetch_pages(connection: Connection, model: type[VersionedTable], keys: Sequence[tuple[str, ...]]) -> int:
-    """Have the system's cache hold the last known versions of the facts with these natural keys; how many were read.
+    """Load the current versions of the facts with these natural keys into the page cache; returns the number of rows read.
 
-    For SQLite only (0 otherwise): PostgreSQL keeps a cache of its own. Of few keys none is read. Nothing depends on it but
-    time, so a database that cannot be opened a second time is not read ahead (sqlite3.Error is swallowed).
+    Does nothing for PostgreSQL, which has its own cache, and for small batches. Only speed depends on it, so sqlite3.Error
+    is ignored.
     """
     path = connection.engine.url.database
     if connection.dialect.name != "sqlite" or not path or len(keys) < MANY:
@@ -31,21 +30,21 @@ def prefetch_pages(connection: Connection, model: type[VersionedTable], keys: Se
     table = model.table().name
     matches = " AND ".join(f't."{column}" = k.value ->> {place}' for place, column in enumerate(model.natural_key))
     query = f'SELECT count(t.content_hash) FROM json_each(?) k CROSS JOIN "{table}" t WHERE t.valid_to IS NULL AND {matches}'
-    # Neighbours in the index are read by the same reader.
+    # Each reader reads neighbouring entries of the index.
     ordered = sorted(keys)
-    slices = [ordered[start : start + _TOGETHER] for start in range(0, len(ordered), _TOGETHER)]
+    batches = [ordered[start : start + _ROWS_PER_QUERY] for start in range(0, len(ordered), _ROWS_PER_QUERY)]
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
 
-    def read(some: Sequence[tuple[str, ...]]) -> int:
+    def read(batch: Sequence[tuple[str, ...]]) -> int:
         try:
             reader = sqlite3.connect(uri, uri=True)
             try:
-                found: int = reader.execute(query, (json.dumps(some),)).fetchone()[0]
-                return found
+                rows: int = reader.execute(query, (json.dumps(batch),)).fetchone()[0]
+                return rows
             finally:
                 reader.close()
         except sqlite3.Error:
             return 0
 
     with ThreadPoolExecutor(_READERS) as readers:
-        return sum(readers.map(read, slices))
+        return sum(readers.map(read, batches))

@@ -1,10 +1,10 @@
-"""Forgetting: versions that ended long ago, coverage of long ago, and what nothing points to any more.
+"""Retention: deletes versions closed long ago, old coverage, and rows without references.
 
-A run is kept if it finished within the days to keep; so are all later ones, the last one, and the last that ended well. What
-was known in a kept run stays as it was, version for version. Older runs lose what has ended since: their rows stay only where
-an interval begins or ends with them, with the status ``pruned``, because what they tell is no longer whole.
+A run is kept if it finished within the retention period. All later runs, the last run and the last successful run are kept as
+well. Every version valid in a kept run stays. Older runs lose the versions closed since; a run itself stays only if a validity
+interval refers to it, with the status ``pruned``, because its data is incomplete.
 
-Questions of the kind "since when" are answered from the versions that are left, and so reach back no further than those.
+Answers to "since when" come from the remaining versions and reach back no further than those.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from models.versioned import Base, VersionedTable
 
 PRUNED = str(RunStatus.PRUNED)
 
-VERSIONS_AT_A_TIME = 20_000
-RUNS_AT_A_TIME = 30
+VERSIONS_PER_BATCH = 20_000
+RUNS_PER_BATCH = 30
 
 _DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
 _DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
@@ -69,7 +69,7 @@ _KEPT = Table(
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """The oldest runs that are kept: for versions and deliveries, and for coverage."""
+    """The oldest kept run, for versions and deliveries and for coverage."""
 
     versions: int
     coverage: int
@@ -77,16 +77,16 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted, or would be."""
+    """The result of pruning, or of a dry run."""
 
     horizon: Horizon | None
     """``None`` for a ledger without runs."""
     rows: dict[str, int] = field(default_factory=dict)
-    """Rows by table, only tables that lose some."""
+    """Deleted rows by table, without tables that lose none."""
     freed: int | None = None
-    """Bytes by which SQLite's file became smaller; ``None`` where that is not known."""
+    """Bytes by which the SQLite file shrank; ``None`` if unknown."""
     note: str = ""
-    """What the user should know about the space."""
+    """A note for the user about disk space."""
 
 
 def prune(
@@ -97,25 +97,25 @@ def prune(
     dry_run: bool = False,
     now: dt.datetime | None = None,
 ) -> Pruned:
-    """Delete what no kept run needs; with ``dry_run`` only count it. Ended half-way, it can simply be run again.
+    """Delete rows that no kept run needs, or only count them with ``dry_run``. After an interruption, run it again.
 
-    Raises models.store.crawl_lock.LockedError while a crawl is running, except for counting. Holds the lock meanwhile.
+    Holds the crawl lock, except for a dry run. Raises models.store.crawl_lock.LockedError while a crawl is running.
     """
     now = now or dt.datetime.now(dt.UTC)
-    wanted = (now - keep, now - (keep if coverage_keep is None else coverage_keep))
+    since = (now - keep, now - (keep if coverage_keep is None else coverage_keep))
     if dry_run:
         with translate_errors(engine), engine.connect() as connection:
-            horizon = _horizon(connection, *wanted)
+            horizon = _horizon(connection, *since)
             return Pruned(horizon, _present(_count(connection, horizon)) if horizon else {})
     with exclusive(engine) as lock:
         with lock.transaction() as connection:
-            horizon = _horizon(connection, *wanted)
+            horizon = _horizon(connection, *since)
             if horizon is None:
                 return Pruned(None)
-            # First of all: from here on, what older runs tell is no longer whole.
+            # First, because from here on the data of older runs is incomplete.
             connection.execute(update(_RUNS).where(_RUNS.c.run_id < horizon.versions).values(status=PRUNED))
         rows = _present(_delete(lock, horizon))
-        freed, note = _give_back(engine) if rows else (None, "")
+        freed, note = _shrink_file(engine) if rows else (None, "")
     return Pruned(horizon, rows, freed, note)
 
 
@@ -125,9 +125,9 @@ def _horizon(connection: Connection, since: dt.datetime, coverage_since: dt.date
     ).all()
     if not runs:
         return None
-    ended: list[int] = [run.run_id for run in runs if run.status in {RunStatus.COMPLETE, RunStatus.PARTIAL}]
-    # Reports are made of the last run that ended well, however old it is.
-    needed: int = ended[-1] if ended else runs[-1].run_id
+    successful: list[int] = [run.run_id for run in runs if run.status in {RunStatus.COMPLETE, RunStatus.PARTIAL}]
+    # Reports use the last successful run, whatever its age.
+    needed: int = successful[-1] if successful else runs[-1].run_id
 
     def oldest(instant: dt.datetime) -> int:
         kept: list[int] = [run.run_id for run in runs if (run.finished_at or run.started_at) >= instant]
@@ -145,7 +145,7 @@ def _present(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]]:
-    """What :func:`_delete` would delete, in the same order."""
+    """The rows that :func:`_delete` would delete, in the same order."""
 
     def count(table: Table, *where: ColumnElement[bool]) -> int:
         return connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
@@ -156,7 +156,7 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
     yield _COVERAGE.name, count(_COVERAGE, _COVERAGE.c.run_id < horizon.coverage) - len(coverage)
     yield _DELIVERIES.name, count(_DELIVERIES, _DELIVERIES.c.run_id < horizon.versions)
     yield _DOCUMENTS.name, count(_DOCUMENTS, _unused_document(horizon))
-    yield _ASKED.name, count(_ASKED, _of_forgotten_key(horizon))
+    yield _ASKED.name, count(_ASKED, _of_deleted_key(horizon))
     for table, unused in _unused_analyses(horizon):
         yield table.name, count(table, unused)
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
@@ -166,22 +166,24 @@ def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]
     for table in _versioned():
         for first, last in _id_ranges(lock, table, horizon):
             with lock.transaction() as connection:
-                gone = delete(table).where(table.c.version_id.between(first, last), table.c.valid_to < horizon.versions)
-                yield table.name, connection.execute(gone).rowcount
+                closed = delete(table).where(
+                    table.c.version_id.between(first, last), table.c.valid_to < horizon.versions
+                )
+                yield table.name, connection.execute(closed).rowcount
     with lock.transaction() as connection:
         coverage = _kept_coverage(connection, horizon)
         old = select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id < horizon.coverage).distinct()
         runs = sorted(connection.scalars(old))
-    for start in range(0, len(runs), RUNS_AT_A_TIME):
+    for start in range(0, len(runs), RUNS_PER_BATCH):
         with lock.transaction() as connection:
-            yield _COVERAGE.name, _delete_coverage(connection, runs[start : start + RUNS_AT_A_TIME], coverage)
+            yield _COVERAGE.name, _delete_coverage(connection, runs[start : start + RUNS_PER_BATCH], coverage)
     with lock.transaction() as connection:
         unsent = delete(_DELIVERIES).where(_DELIVERIES.c.run_id < horizon.versions)
         yield _DELIVERIES.name, connection.execute(unsent).rowcount
         for table, unneeded in _unused_analyses(horizon):
             yield table.name, connection.execute(delete(table).where(unneeded)).rowcount
         yield _DOCUMENTS.name, connection.execute(delete(_DOCUMENTS).where(_unused_document(horizon))).rowcount
-        yield _ASKED.name, connection.execute(delete(_ASKED).where(_of_forgotten_key(horizon))).rowcount
+        yield _ASKED.name, connection.execute(delete(_ASKED).where(_of_deleted_key(horizon))).rowcount
         unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
         for start in range(0, len(unused), 500):
             connection.execute(delete(_RUNS).where(_RUNS.c.run_id.in_(unused[start : start + 500])))
@@ -197,32 +199,32 @@ def _survives(table: Table, horizon: Horizon) -> ColumnElement[bool]:
 
 
 def _id_ranges(lock: MaintenanceLock, table: Table, horizon: Horizon) -> Iterator[tuple[int, int]]:
-    """Ranges of version ids that contain what goes; so a batch reads a part of the table and not all of it."""
+    """Ranges of version IDs that contain rows to delete, so that a batch reads only a part of the table."""
     edges = select(func.min(table.c.version_id), func.max(table.c.version_id)).where(
         table.c.valid_to < horizon.versions
     )
     with lock.transaction() as connection:
         first, last = connection.execute(edges).one()
     if first is not None:
-        for start in range(first, last + 1, VERSIONS_AT_A_TIME):
-            yield start, start + VERSIONS_AT_A_TIME - 1
+        for start in range(first, last + 1, VERSIONS_PER_BATCH):
+            yield start, start + VERSIONS_PER_BATCH - 1
 
 
 def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
-    pointing = [
-        # A fact without a policy would make every document a used one: nothing is NOT IN a list with a NULL.
+    references = [
+        # Without NULLs: NOT IN a list with a NULL is never true, so every document would count as used.
         select(table.c.policy_hash).where(_survives(table, horizon), table.c.policy_hash.is_not(None))
         for table in _versioned()
         if "policy_hash" in table.c
     ]
-    return _DOCUMENTS.c.policy_hash.not_in(union(*pointing))
+    return _DOCUMENTS.c.policy_hash.not_in(union(*references))
 
 
 def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Analyses of policies that no kept run knew, and of grants that such a policy was part of."""
+    """Analyses of policies that are valid in no kept run, and of grants analysed together with such a policy."""
     model: type[VersionedTable] = KeyAnalysis
-    found = model.table()
-    kept = select(found.c.analysis_id).where(_survives(found, horizon))
+    analysis = model.table()
+    kept = select(analysis.c.analysis_id).where(_survives(analysis, horizon))
     of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
     of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
     unused = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
@@ -234,18 +236,18 @@ def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]
     ]
 
 
-def _of_forgotten_key(horizon: Horizon) -> ColumnElement[bool]:
-    """When a key was asked that no kept run knew."""
+def _of_deleted_key(horizon: Horizon) -> ColumnElement[bool]:
+    """Polls of keys that are valid in no kept run."""
     model: type[VersionedTable] = Key
     key = model.table()
-    # The open ones by their index, those that ended since as a short list.
-    still_there = exists(select(sql("1")).where(key.c.key_arn == _ASKED.c.key_arn, key.c.valid_to.is_(None)))
-    ended_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
-    return and_(~still_there, _ASKED.c.key_arn.not_in(ended_since))
+    # Open versions by their index, recently closed ones as a short list.
+    exists_now = exists(select(sql("1")).where(key.c.key_arn == _ASKED.c.key_arn, key.c.valid_to.is_(None)))
+    closed_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
+    return and_(~exists_now, _ASKED.c.key_arn.not_in(closed_since))
 
 
 def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) -> set[int]:
-    """Runs that no version, coverage or delivery refers to once the rest is deleted."""
+    """Runs without a reference from a version, coverage or delivery after the other deletions."""
     unused = set(connection.scalars(select(_RUNS.c.run_id).where(_RUNS.c.run_id < horizon.versions)))
     recent = select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id >= horizon.coverage).distinct()
     unused -= covered | set(connection.scalars(recent))
@@ -258,18 +260,18 @@ def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) ->
 
 
 def _kept_coverage(connection: Connection, horizon: Horizon) -> list[tuple[int, str, str]]:
-    """Old coverage that answers for kept runs: when a scope was last seen, and since when its outcome is what it is.
+    """Old coverage that kept runs need: when a scope was last read, and since when it has its current outcome.
 
-    A few rows for each scope, whatever the number of nights.
+    A few rows for each scope, whatever the number of runs.
     """
-    found: set[tuple[int, str, str]] = set()
+    rows: set[tuple[int, str, str]] = set()
     for query in (_last_seen(horizon), _last_listed(horizon), *_unbroken(horizon)):
-        found.update((run, account, region) for run, account, region in connection.execute(query) if run is not None)
-    return sorted(found)
+        rows.update((run, account, region) for run, account, region in connection.execute(query) if run is not None)
+    return sorted(rows)
 
 
 def _last_seen(horizon: Horizon) -> Select[Any]:
-    """The last run before the horizon that saw the scope."""
+    """The last run before the horizon that read the scope."""
     scope = [_COVERAGE.c[name] for name in _SCOPE]
     return (
         select(func.max(_COVERAGE.c.run_id), *scope)
@@ -279,7 +281,7 @@ def _last_seen(horizon: Horizon) -> Select[Any]:
 
 
 def _last_listed(horizon: Horizon) -> Select[Any]:
-    """The last run that saw a listing which has been missing since before the horizon."""
+    """The last run that read a listing which has been missing since before the horizon."""
     gap: type[VersionedTable] = Gap
     missing = gap.table()
     where = and_(
@@ -297,7 +299,7 @@ def _last_listed(horizon: Horizon) -> Select[Any]:
 
 
 def _unbroken(horizon: Horizon) -> tuple[Select[Any], Select[Any]]:
-    """The last run with another outcome than the scope's first kept one, and the first run after that."""
+    """The last run whose outcome differs from the first kept outcome of the scope, and the first run after it."""
     scope = [_COVERAGE.c[name] for name in _SCOPE]
     edge = select(*scope, func.min(_COVERAGE.c.run_id).label("run_id")).where(_COVERAGE.c.run_id >= horizon.coverage)
     first = edge.group_by(*scope).cte("first_kept")
@@ -342,10 +344,10 @@ def _delete_coverage(connection: Connection, runs: list[int], kept: list[tuple[i
     return connection.execute(delete(_COVERAGE).where(_COVERAGE.c.run_id.in_(runs), ~stays)).rowcount
 
 
-def _give_back(engine: Engine) -> tuple[int | None, str]:
-    """Give the space back to the file system where that needs no more than a moment alone with the file."""
+def _shrink_file(engine: Engine) -> tuple[int | None, str]:
+    """Shrink the SQLite file; returns the freed bytes, and a note for the user."""
     if engine.dialect.name != "sqlite":
-        return None, "PostgreSQL uses the space again for new rows; VACUUM FULL gives it back to the disk"
+        return None, "PostgreSQL reuses the space for new rows; VACUUM FULL returns it to the file system"
     file = Path(str(engine.url.database))
     with closing(engine.raw_connection()) as pooled:
         raw: Any = pooled.driver_connection
@@ -355,5 +357,5 @@ def _give_back(engine: Engine) -> tuple[int | None, str]:
             raw.execute("VACUUM")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            return None, f"the file could not be made smaller ({error}); later crawls use the space again"
+            return None, f"the file could not be shrunk ({error}); later crawls reuse the space"
     return before - file.stat().st_size, ""

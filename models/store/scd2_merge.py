@@ -1,7 +1,7 @@
-"""One merge for every facet: stage what was seen, then insert new, close changed, close absent-and-proved.
+"""One SCD2 merge for every fact table: stage the facts, insert new versions, close changed and provably absent ones.
 
-Set-based, the same on SQLite and PostgreSQL: each statement is driven by the staged rows, so that a merge costs what a
-scope holds, not what the ledger holds (the tests look at the query plans).
+The merge is set-based and the same on SQLite and PostgreSQL. The staged rows drive each statement, so its cost depends on
+the size of the scope and not on the size of the ledger (tests check the query plans).
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ from models.versioned import VersionedTable
 
 _Writing = TypeVar("_Writing", Insert, Update)
 Row = Mapping[str, Any]
-"""One fact: the facet's natural key and values by column name."""
+"""One fact: natural key and values by column name."""
 
 
 CHUNK_ROWS = 5000
-"""Facts of one kind that are held as they are; more are packed, which takes a twentieth of the memory."""
+"""Facts of one table that are kept uncompressed; compressed chunks take a twentieth of the memory."""
 CHUNK_DOCUMENTS = 1000
 
 
-class Piece(bytes):
-    """Packed facts. Pickled out of band where that is asked for: what carries them need not copy them."""
+class CompressedChunk(bytes):
+    """A compressed chunk of facts, pickled out of band (protocol 5) so that it is not copied."""
 
     __slots__ = ()
 
@@ -73,29 +73,29 @@ def _identity(received: bytes) -> bytes:
     return received
 
 
-def _pack(values: list[Any]) -> Piece:
-    return Piece(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
+def _pack(values: list[Any]) -> CompressedChunk:
+    return CompressedChunk(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
 
 
-def _unpack(piece: bytes) -> list[Any]:
-    found: list[Any] = pickle.loads(zlib.decompress(piece))  # noqa: S301 - packed here or in a process of the same crawl
-    return found
+def _unpack(chunk: bytes) -> list[Any]:
+    values: list[Any] = pickle.loads(zlib.decompress(chunk))  # noqa: S301 - packed by this crawl
+    return values
 
 
 @dataclass(slots=True)
 class Batch:
-    """What was learned, by facet: the facts, and the listings that were complete (tuples of the facet's cover columns)."""
+    """Facts and complete listings by table; a listing is a tuple of the values of the listing key."""
 
     rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
-    covers: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
+    complete_listings: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
-    """Policy texts by their hash, stored once however many facts point to them."""
+    """Policy documents by hash, each stored once."""
     packed: dict[type[VersionedTable], list[bytes]] = field(default_factory=dict)
-    """Further facts, :data:`PORTION` in each piece: a scope can hold a hundred thousand grants."""
+    """More facts, :data:`CHUNK_ROWS` in each chunk: a scope can hold a hundred thousand grants."""
     packed_documents: list[bytes] = field(default_factory=list)
-    """Further policy texts, :data:`DOCUMENTS` in each piece."""
-    asked: list[LastUsePoll] = field(default_factory=list)
-    """Keys that were asked for their last use."""
+    """More policy documents, :data:`CHUNK_DOCUMENTS` in each chunk."""
+    last_use_polls: list[LastUsePoll] = field(default_factory=list)
+    """Polls of the last use of keys."""
 
     def add(self, model: type[VersionedTable], **values: Any) -> None:
         """Add one fact."""
@@ -106,55 +106,55 @@ class Batch:
             rows.clear()
 
     def document(self, received: str) -> bytes:
-        """Keep a policy text; the hash of its canonical form, by which facts point to it."""
+        """Add a policy document; returns the hash of its canonical form, which facts refer to."""
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
         if len(self.documents) >= CHUNK_DOCUMENTS:
-            texts = [(one.policy_hash, one.canonical, one.received) for one in self.documents.values()]
-            self.packed_documents.append(_pack(texts))
+            documents = [(item.policy_hash, item.canonical, item.received) for item in self.documents.values()]
+            self.packed_documents.append(_pack(documents))
             self.documents.clear()
         return digest
 
-    def portions(self, model: type[VersionedTable]) -> Iterator[Sequence[Row]]:
-        """The facts of a facet, some at a time."""
-        for piece in self.packed.get(model, ()):
-            yield _unpack(piece)
+    def iter_chunks(self, model: type[VersionedTable]) -> Iterator[Sequence[Row]]:
+        """Yield the facts of a table in chunks."""
+        for chunk in self.packed.get(model, ()):
+            yield _unpack(chunk)
         if self.rows.get(model):
             yield self.rows[model]
 
-    def texts(self) -> Iterator[dict[bytes, PolicyDocument]]:
-        """The policy texts by their hash, some at a time."""
-        for piece in self.packed_documents:
+    def iter_documents(self) -> Iterator[dict[bytes, PolicyDocument]]:
+        """Yield the policy documents by hash, in chunks."""
+        for chunk in self.packed_documents:
             yield {
                 digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-                for digest, canonical, received in _unpack(piece)
+                for digest, canonical, received in _unpack(chunk)
             }
         if self.documents:
             yield self.documents
 
-    def complete(self, model: type[VersionedTable], *listing_key: Any) -> None:
-        """State that the listing which this cover names arrived whole: what it did not show is gone."""
+    def mark_complete(self, model: type[VersionedTable], *listing_key: Any) -> None:
+        """Record that a listing was complete: facts that it does not contain are absent."""
         if len(listing_key) != len(model.listing_key):
-            raise ValueError(f"{model.__name__} is covered by {model.listing_key}, not by {listing_key!r}")
-        self.covers.setdefault(model, set()).add(listing_key)
+            raise ValueError(f"{model.__name__} has the listing key {model.listing_key}, got {listing_key!r}")
+        self.complete_listings.setdefault(model, set()).add(listing_key)
 
     def extend(self, other: Batch) -> None:
-        """Add what another batch learned, so that several scopes are merged at once."""
+        """Add the content of another batch, so that several scopes are merged at once."""
         for model, rows in other.rows.items():
             self.rows.setdefault(model, []).extend(rows)
-        for model, covers in other.covers.items():
-            self.covers.setdefault(model, set()).update(covers)
+        for model, listings in other.complete_listings.items():
+            self.complete_listings.setdefault(model, set()).update(listings)
         self.documents.update(other.documents)
-        for model, pieces in other.packed.items():
-            self.packed.setdefault(model, []).extend(pieces)
+        for model, chunks in other.packed.items():
+            self.packed.setdefault(model, []).extend(chunks)
         self.packed_documents.extend(other.packed_documents)
-        self.asked.extend(other.asked)
+        self.last_use_polls.extend(other.last_use_polls)
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Rows written by a merge."""
+    """Numbers of versions that a merge opened and closed."""
 
     opened: int = 0
     closed: int = 0
@@ -164,14 +164,14 @@ class Merged:
 
 
 def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
-    """Bring the ledger to what the batch says, within the caller's transaction; nothing else is touched.
+    """Merge a batch into the ledger, within the transaction of the caller.
 
-    Facts equal to the last known version write nothing. Facts that a complete listing no longer shows are closed, and with
-    them whatever describes them. A second merge in the same run replaces what the first one opened.
+    Facts equal to their current version write nothing. Facts absent from a complete listing are closed together with their
+    children. A second merge in the same run replaces the versions that the first one opened.
     """
     total = Merged()
     prefer_index_scans(connection)
-    for documents in batch.texts():
+    for documents in batch.iter_documents():
         _store_documents(connection, documents)
     for model in _ordered({*batch.rows, *batch.complete_listings}):
         total += _merge_facet(
@@ -183,70 +183,75 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
 
 
 def open_rows(model: type[VersionedTable], run_id: int | None = None) -> Any:
-    """A SELECT of the versions known as of a run, or the last known ones."""
+    """A SELECT of the versions valid in a run, or of the current ones."""
     target = model.table()
     if run_id is None:
         return select(target).where(target.c.valid_to.is_(None))
-    ended = target.c.valid_to.is_(None) | (target.c.valid_to > run_id)
-    return select(target).where(target.c.valid_from <= run_id, ended)
+    still_valid = target.c.valid_to.is_(None) | (target.c.valid_to > run_id)
+    return select(target).where(target.c.valid_from <= run_id, still_valid)
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """What a merge of one facet executes; ``:run`` is the run's id."""
+    """The statements of a merge into one table; ``:run`` is the ID of the run."""
 
-    changed: Update
-    """Ends the versions that the staged facts contradict."""
-    absent: Update
-    """Ends the facts that the staged listings would have shown."""
-    fresh: Insert
-    """Begins a version of each staged fact that has none."""
-    forget: Delete
-    """Takes back a version (``:version``) that began in the run in which it also ended: no run ever knew it."""
+    close_changed: Update
+    """Closes versions that differ from the staged facts."""
+    close_absent: Update
+    """Closes facts that the staged listings prove absent."""
+    insert_new: Insert
+    """Inserts a version of each staged fact without an open version."""
+    delete_stillborn: Delete
+    """Deletes a version (``:version``) that was opened and closed in the same run."""
 
 
 @cache
 def statements(model: type[VersionedTable]) -> Statements:
-    """The statements of a facet."""
-    target, staged, covers = model.table(), stage_table(model), listing_table(model)
+    """The statements for a table."""
+    target, staged, listings = model.table(), stage_table(model), listing_table(model)
     same = and_(*(target.c[name] == staged.c[name] for name in model.natural_key))
-    # SQLite would rather read the whole ledger and look each row up among the staged ones: the staged side of the join
-    # is made an expression, which no index serves.
+    # The staged side of the join is an expression, which no index serves. Otherwise SQLite scans the whole ledger and looks
+    # each row up among the staged rows.
     first, *others = model.natural_key
     probed = and_(
         target.c[first] == func.coalesce(staged.c[first], sql("''")),
         *(target.c[name] == staged.c[name] for name in others),
     )
     now_open = target.c.valid_to.is_(None)
-    end = _whole(update(target).values(valid_to=bindparam("run")).where(now_open))
-    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(model))]
-    covered = [target.c[name] == covers.c[name] for name in model.listing_key]
+    end = _or_rollback(update(target).values(valid_to=bindparam("run")).where(now_open))
+    returned = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(model))]
+    covered = [target.c[name] == listings.c[name] for name in model.listing_key]
     names = (*model.value_columns(), "content_hash")
     new = select(*(staged.c[name] for name in names), bindparam("run")).where(
         ~exists(select(sql("1")).select_from(target).where(same, now_open))
     )
     return Statements(
-        changed=end.where(probed, target.c.content_hash != staged.c.content_hash).returning(*told),
-        absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(*told),
-        fresh=_whole(insert(target).from_select([*names, "valid_from"], new)),
-        forget=delete(target).where(target.c.version_id == bindparam("version")),
+        close_changed=end.where(probed, target.c.content_hash != staged.c.content_hash).returning(*returned),
+        close_absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(
+            *returned
+        ),
+        insert_new=_or_rollback(insert(target).from_select([*names, "valid_from"], new)),
+        delete_stillborn=delete(target).where(target.c.version_id == bindparam("version")),
     )
 
 
 @cache
 def orphaned(child: type[VersionedTable], own: str, parent: type[VersionedTable], parent_column: str) -> Update:
-    """Ends what describes the facts staged in the parent's :func:`models.store.staging.ended_table`."""
-    target, ended = child.table(), closed_table(parent, parent_column)
-    told = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
+    """Closes the children of the parents staged in :func:`models.store.staging.closed_table`."""
+    target, closed = child.table(), closed_table(parent, parent_column)
+    returned = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(child))]
     end = update(target).values(valid_to=bindparam("run"))
-    return _whole(end).where(target.c.valid_to.is_(None), target.c[own] == ended.c[parent_column]).returning(*told)
+    return (
+        _or_rollback(end)
+        .where(target.c.valid_to.is_(None), target.c[own] == closed.c[parent_column])
+        .returning(*returned)
+    )
 
 
-def _whole(statement: _Writing) -> _Writing:
-    """Have SQLite end the transaction where a statement fails, as the caller does anyway.
+def _or_rollback(statement: _Writing) -> _Writing:
+    """Make SQLite roll back the transaction if the statement fails, as the caller does anyway.
 
-    Otherwise it writes down what each page was that the statement changes, so that it could be taken back alone: half of all
-    that a merge writes.
+    Otherwise SQLite journals each changed page to be able to undo the statement alone, which is half of all writes of a merge.
     """
     return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
 
@@ -256,13 +261,13 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     hashes = sorted(documents)
     for start in range(0, len(hashes), 500):
-        wanted = hashes[start : start + 500]
-        known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(wanted))))
+        chunk = hashes[start : start + 500]
+        known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(chunk))))
         values = [
-            {"policy_hash": digest, "canonical": storable(one.canonical), "received": storable(one.received)}
-            for digest in wanted
+            {"policy_hash": digest, "canonical": storable(document.canonical), "received": storable(document.received)}
+            for digest in chunk
             if digest not in known
-            for one in (documents[digest],)
+            for document in (documents[digest],)
         ]
         if values:
             connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
@@ -272,66 +277,66 @@ def _merge_facet(
     connection: Connection,
     run_id: int,
     model: type[VersionedTable],
-    portions: Iterator[Sequence[Row]],
-    covers: set[tuple[Any, ...]],
+    chunks: Iterator[Sequence[Row]],
+    listings: set[tuple[Any, ...]],
 ) -> Merged:
-    first = next(portions, None)
-    if first is None and not covers:
+    first = next(chunks, None)
+    if first is None and not listings:
         return Merged()
     steps = statements(model)
-    rows = stage_facts(connection, model, chain([first or ()], portions))
+    rows = stage_facts(connection, model, chain([first or ()], chunks))
     opened = closed = 0
     if rows:
-        closed += len(_end(connection, run_id, model, steps.changed))
-    if covers:
+        closed += len(_close(connection, run_id, model, steps.close_changed))
+    if listings:
         if model.listing_key:
-            stage(connection, listing_table(model), stage_listings(covers))
-        gone = _end(connection, run_id, model, steps.absent)
-        closed += len(gone) + _end_orphans(connection, run_id, model, gone)
+            stage(connection, listing_table(model), stage_listings(listings))
+        absent = _close(connection, run_id, model, steps.close_absent)
+        closed += len(absent) + _close_orphans(connection, run_id, model, absent)
     if rows:
-        fresh = connection.execute(steps.fresh, {"run": run_id}, execution_options={"preserve_rowcount": True})
-        opened = fresh.rowcount
+        inserted = connection.execute(steps.insert_new, {"run": run_id}, execution_options={"preserve_rowcount": True})
+        opened = inserted.rowcount
         count_written(connection, model.table(), opened)
     return Merged(opened, closed)
 
 
-def _end(connection: Connection, run_id: int, model: type[VersionedTable], statement: Executable) -> Sequence[Any]:
-    """End versions; returns those that ended."""
-    ended = connection.execute(statement, {"run": run_id}).all()
-    stillborn = [{"version": row.version_id} for row in ended if row.valid_from == run_id]
-    if stillborn:
-        connection.execute(statements(model).forget, stillborn)
-    return ended
+def _close(connection: Connection, run_id: int, model: type[VersionedTable], statement: Executable) -> Sequence[Any]:
+    """Close versions; returns the closed ones."""
+    closed = connection.execute(statement, {"run": run_id}).all()
+    same_run_versions = [{"version": row.version_id} for row in closed if row.valid_from == run_id]
+    if same_run_versions:
+        connection.execute(statements(model).delete_stillborn, same_run_versions)
+    return closed
 
 
-def _end_orphans(connection: Connection, run_id: int, parent: type[VersionedTable], gone: Sequence[Any]) -> int:
-    """End what describes the facts that are gone."""
-    if not gone:
+def _close_orphans(connection: Connection, run_id: int, parent: type[VersionedTable], parents: Sequence[Any]) -> int:
+    """Close the children of closed facts; returns the number of closed versions."""
+    if not parents:
         return 0
     closed = 0
     staged: Table | None = None
     for child, own, parent_column in _children(parent):
         if staged is None or parent_column not in staged.c:
             staged = closed_table(parent, parent_column)
-            stage(connection, staged, sorted({(getattr(row, parent_column),) for row in gone}))
-        ended = _end(connection, run_id, child, orphaned(child, own, parent, parent_column))
-        closed += len(ended) + _end_orphans(connection, run_id, child, ended)
+            stage(connection, staged, sorted({(getattr(row, parent_column),) for row in parents}))
+        orphans = _close(connection, run_id, child, orphaned(child, own, parent, parent_column))
+        closed += len(orphans) + _close_orphans(connection, run_id, child, orphans)
     return closed
 
 
 @cache
 def _children(parent: type[VersionedTable]) -> tuple[tuple[type[VersionedTable], str, str], ...]:
-    """What describes facts of this parent: the facet, its own column and the parent's."""
+    """The children of a table: table, own column and column of the parent."""
     name = parent.table().name
-    found = [
+    children = [
         (child, own, column)
         for child in versioned_tables().values()
         for own, described, column in child.parents
         if described == name
     ]
-    return tuple(sorted(found, key=lambda one: (one[2], one[0].table().name)))
+    return tuple(sorted(children, key=lambda child: (child[2], child[0].table().name)))
 
 
-def _ordered(wanted: set[type[VersionedTable]]) -> list[type[VersionedTable]]:
-    """What describes others comes last, so that a parent's end is seen by its children's merge."""
-    return sorted(wanted, key=lambda model: (len(model.parents) > 0, model.table().name))
+def _ordered(models: set[type[VersionedTable]]) -> list[type[VersionedTable]]:
+    """Parents before children, so that the merge of a child sees closed parents."""
+    return sorted(models, key=lambda model: (len(model.parents) > 0, model.table().name))

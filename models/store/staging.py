@@ -1,4 +1,4 @@
-"""Temporary tables: what a merge works with is put there first, so that the database can do the rest in sets."""
+"""Temporary tables that hold the input of a merge, so that the merge runs as set-based statements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.types import UtcDateTime
 from models.versioned import VersionedTable
 
 MANY = 1000
-"""Rows from which on it pays to tidy up behind a merge on PostgreSQL."""
+"""Rows from which sorting, truncating and analysing pay off."""
 
 _COPY_TYPES: tuple[tuple[type[Any], str], ...] = (
     (UtcDateTime, "timestamptz"),
@@ -28,7 +28,7 @@ _COPY_TYPES: tuple[tuple[type[Any], str], ...] = (
 
 @cache
 def stage_table(model: type[VersionedTable]) -> Table:
-    """Where a facet's facts are staged: its natural key, values and content hash."""
+    """The staging table for the facts of a table: natural key, values and content hash."""
     source = model.table()
     return _temporary(
         f"stage_{source.name}",
@@ -41,51 +41,50 @@ def stage_table(model: type[VersionedTable]) -> Table:
 
 @cache
 def listing_table(model: type[VersionedTable]) -> Table:
-    """Where the complete listings of a facet are staged."""
+    """The staging table for the complete listings of a table."""
     source = model.table()
     return _temporary(f"cover_{source.name}", *(Column(name, source.c[name].type) for name in model.listing_key))
 
 
 @cache
 def closed_table(parent: type[VersionedTable], own: str) -> Table:
-    """Where the facts are staged that have just ended and that others describe."""
+    """The staging table for parents that were just closed."""
     source = parent.table()
     return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
 
 
 def stage_facts(
-    connection: Connection, model: type[VersionedTable], portions: Iterable[Iterable[Mapping[str, Any]]]
+    connection: Connection, model: type[VersionedTable], chunks: Iterable[Iterable[Mapping[str, Any]]]
 ) -> bool:
-    """Put facts into their temporary table, instead of those that were there; whether there are any.
+    """Replace the content of the staging table with facts; returns whether there are any.
 
-    There is one for each natural key: the last one given of a portion, and the first portion's that has it. What is
-    staged is on disk as soon as it is much: no more than a portion is held.
+    Duplicate natural keys: the last fact of a chunk and the first chunk win. Only one chunk is in memory at a time.
     """
     staged = stage_table(model)
     natural_key = [index for index, column in enumerate(staged.columns) if column.name in model.natural_key]
-    found = False
-    for number, portion in enumerate(portions):
-        rows = stage_rows(model, portion, connection.dialect.name)
+    any_rows = False
+    for number, chunk in enumerate(chunks):
+        rows = stage_rows(model, chunk, connection.dialect.name)
         if len(rows) > MANY:
-            # Neighbours in the indexes come together: an index that is larger than memory is else read for each row.
+            # In index order: otherwise an index larger than memory is read anew for each row.
             rows.sort(key=lambda row: tuple(row[index] for index in natural_key))
-        found = found or bool(rows)
+        any_rows = any_rows or bool(rows)
         if number:
             stage_more(connection, staged, rows)
         else:
             stage(connection, staged, rows)
-    return found
+    return any_rows
 
 
 def stage_more(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Put rows into a temporary table beside those that are there, which win where a key is the same."""
+    """Add rows to a temporary table; existing rows win over new ones with the same key."""
     names = _names(staged)
     if connection.dialect.name == "postgresql":
-        # COPY knows no conflicts.
-        beside = _beside(staged)
-        stage(connection, beside, rows)
+        # COPY cannot ignore conflicts.
+        extra = _extra(staged)
+        stage(connection, extra, rows)
         connection.exec_driver_sql(
-            f'INSERT INTO "{staged.name}" ({names}) SELECT {names} FROM "{beside.name}" ON CONFLICT DO NOTHING'
+            f'INSERT INTO "{staged.name}" ({names}) SELECT {names} FROM "{extra.name}" ON CONFLICT DO NOTHING'
         )
         connection.exec_driver_sql(f'ANALYZE "{staged.name}"')
     elif rows:
@@ -95,11 +94,11 @@ def stage_more(connection: Connection, staged: Table, rows: Sequence[tuple[Any, 
 
 
 def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Put rows into a temporary table, instead of those that were there."""
+    """Replace the content of a temporary table with rows."""
     postgresql = connection.dialect.name == "postgresql"
     connection.exec_driver_sql(_creation(staged, connection))
-    # PostgreSQL tidies up deleted rows of temporary tables only when it is told to; truncating one takes milliseconds, so
-    # it is done once in a while.
+    # PostgreSQL does not vacuum temporary tables by itself. TRUNCATE removes dead rows but takes milliseconds, so it runs
+    # only after many rows.
     used = connection.info.get(staged, 0)
     if postgresql and used > MANY:
         connection.exec_driver_sql(f'TRUNCATE "{staged.name}"')
@@ -112,7 +111,7 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
     names = _names(staged)
     if postgresql:
         _copy(connection, staged, names, rows)
-        # Without figures the planner takes a temporary table for a big one, and reads the whole ledger to join with it.
+        # Without statistics the planner assumes a big temporary table and reads the whole ledger to join it.
         keys = ", ".join(f'"{column.name}"' for column in staged.primary_key or staged.columns)
         connection.exec_driver_sql(f'ANALYZE "{staged.name}" ({keys})')
     else:
@@ -121,33 +120,33 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
 
 
 def prefer_index_scans(connection: Connection) -> None:
-    """Have PostgreSQL look staged rows up, for the rest of the transaction.
+    """Make PostgreSQL prefer index scans for the rest of the transaction.
 
-    It reckons with disks on which an index pays for one row in hundreds only; a night of many scopes would read the whole
-    ledger for each few of them.
+    Its default costs assume slow random reads, so that a run with many scopes would scan the whole ledger for each few of
+    them.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
 
 
 def count_written(connection: Connection, target: Table, rows: int) -> None:
-    """Have PostgreSQL look at a table again each time that this connection has doubled what it wrote there.
+    """Make PostgreSQL analyse a table each time this connection has doubled the number of rows it wrote there.
 
-    Until it has, it takes the open versions for one in two hundred, and reads all of them rather than an index. Its own
-    look-outs come round once a minute, too late for a first crawl.
+    Without statistics the planner estimates one open version in two hundred rows and scans the table instead of the index.
+    Autovacuum runs once a minute, too late for a first crawl.
     """
     if connection.dialect.name != "postgresql" or not rows:
         return
-    written, due = connection.info.get(target, (0, MANY))
+    written, threshold = connection.info.get(target, (0, MANY))
     written += rows
-    if written >= due:
+    if written >= threshold:
         connection.exec_driver_sql(f'ANALYZE "{target.name}"')
-        due = 2 * written
-    connection.info[target] = (written, due)
+        threshold = 2 * written
+    connection.info[target] = (written, threshold)
 
 
 def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
-    """Facts as rows for :func:`stage`: one for each natural key (the last one given), with the hash of its content."""
+    """Facts as rows for :func:`stage`, with content hash; the last fact of each natural key wins."""
     names = model.value_columns()
     natural_key = [names.index(name) for name in model.natural_key]
     hashed = [
@@ -157,7 +156,7 @@ def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], d
     texts = [index for index, name in enumerate(names) if isinstance(columns[name].type, Text)]
     times = [index for index, name in enumerate(names) if isinstance(columns[name].type, UtcDateTime)]
     binary = [index for index, name in enumerate(names) if isinstance(columns[name].type, LargeBinary)]
-    written: Callable[[dt.datetime], Any] = _sqlite_time if dialect == "sqlite" else lambda time: time
+    convert: Callable[[dt.datetime], Any] = _sqlite_time if dialect == "sqlite" else lambda time: time
     unique: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
         values = [row[name] for name in names]
@@ -174,18 +173,18 @@ def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], d
         digest = content_hash(content)
         for index in times:
             if values[index] is not None:
-                values[index] = written(values[index])
+                values[index] = convert(values[index])
         unique[tuple(values[index] for index in natural_key)] = (*values, digest)
     return list(unique.values())
 
 
-def stage_listings(covers: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Names of complete listings as rows for :func:`stage`."""
-    return [tuple(storable(one) if isinstance(one, str) else one for one in listing_key) for listing_key in covers]
+def stage_listings(listings: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Keys of complete listings as rows for :func:`stage`."""
+    return [tuple(storable(part) if isinstance(part, str) else part for part in key) for key in listings]
 
 
 @cache
-def _beside(staged: Table) -> Table:
+def _extra(staged: Table) -> Table:
     return _temporary(f"more_{staged.name}", *(Column(column.name, column.type) for column in staged.columns))
 
 
@@ -217,7 +216,7 @@ def _copy(connection: Connection, staged: Table, names: str, rows: Sequence[tupl
             for row in rows:
                 copy.write_row(row)
     except driver.Error as error:
-        # COPY goes past SQLAlchemy, whose callers know its errors only.
+        # COPY bypasses SQLAlchemy, and callers expect its errors.
         raise exc.DatabaseError(statement, None, error) from error
 
 
@@ -227,10 +226,10 @@ def _copy_type(column: Column[Any]) -> str:
 
 def _utc(value: dt.datetime) -> dt.datetime:
     if value.tzinfo is None:
-        raise ValueError(f"a time without a zone cannot be stored: {value!r}")
+        raise ValueError(f"a time without a time zone cannot be stored: {value!r}")
     return value.astimezone(dt.UTC)
 
 
 def _sqlite_time(value: dt.datetime) -> str:
-    """As SQLAlchemy writes times into SQLite, which is filled past it, for speed."""
+    """A time in the format of SQLAlchemy, which is bypassed for speed."""
     return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from models.hashing import canonical_json
 
+from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from reports.access.engine.policy_parser import Statement, parse
 from reports.mart.change_event import Detail

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from models.versioned import VersionedTable
 
 from models.tables import versioned_tables
+from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
 from reports.answers.run_gaps import Unknown, unknown
 from reports.answers.version_diff import Pairs, rows

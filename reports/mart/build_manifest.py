@@ -81,7 +81,7 @@ def check(duck: duckdb.DuckDBPyConnection, path: Path, now: Made) -> Made:
         raise DoubtError("another version of the program made it")
     if made.ledger != now.ledger:
         raise DoubtError("it was made of another ledger")
-    if made.known_external_parties != now.parties:
+    if made.parties != now.parties:
         raise DoubtError("the parties in the settings are others")
     if not made.latest:
         raise DoubtError("it answers for an earlier run")

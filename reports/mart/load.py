@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import duckdb
-from models.types import UtcDateTime
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
 from models.tables import (
@@ -26,6 +25,7 @@ from models.tables import (
     ScopeCoverage,
     versioned_tables,
 )
+from models.types import UtcDateTime
 from reports.mart.errors import MartError
 
 _BESIDE_FACETS: tuple[type[Base], ...] = (

@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 import orjson
-from models.hashing import canonical_json
 
+from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from models.tables.runs import Cause
 from reports.access.engine.identity_policies import read_identity

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from models.types import UtcDateTime
-from models.versioned import Base
 from sqlalchemy import Table, make_url
 
 from models.tables import PolicyDocument, Run, ScopeCoverage, versioned_tables
 from models.tables.runs import Cause
+from models.types import UtcDateTime
+from models.versioned import Base
 from reports.mart.connection import quoted
 from reports.mart.errors import MartError
 from reports.mart.schema import declared

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import duckdb
-from models.versioned import VersionedTable
 from sqlalchemy import Connection
 
 from models.store.prefetch import prefetch_pages
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables.findings import Finding, RuleResult
+from models.versioned import VersionedTable
 
 _PORTION = 50_000
 """Rows that are in Python at a time."""

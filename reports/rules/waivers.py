@@ -103,7 +103,7 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
             "ticket": one.waiver.ticket,
             "owner": one.waiver.owner,
             "expires": one.waiver.expires.isoformat(),
-            "include_unknown": one.waiver.unknown,
+            "include_unknown": one.waiver.include_unknown,
             "source": f"{one.file}:{one.line}",
         }
         for one in load_waivers(settings, rules)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.versioned import VersionedTable
 from sqlalchemy import Engine, insert, select
 
 from crawler.key_references import link
@@ -15,6 +14,7 @@ from models.store import crawl_lock
 from models.store.engine import connect, upgrade
 from models.store.scd2_merge import Batch, merge
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
+from models.versioned import VersionedTable
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 

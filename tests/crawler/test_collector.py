@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models.versioned import VersionedTable, versioned_tables
 
 from crawler.collector import Collected, Wanted, collect, items_of
 from crawler.iam_policies import operations
@@ -25,6 +24,7 @@ from models.tables.iam import IamScan
 from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
 from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey
 from models.tables.runs import Cause, Gap, Outcome
+from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused

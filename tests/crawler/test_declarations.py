@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from models.versioned import VersionedTable
 
 from crawler.collector import Collected, Wanted, collect
 from crawler.iam_policies import key_operations, operations
@@ -27,6 +26,7 @@ from models.tables.keys import (
     Tag,
 )
 from models.tables.resources import KeyReference, Resource
+from models.versioned import VersionedTable
 from tests.crawler.jmespath_type_check import (
     SCALARS,
     Kind,

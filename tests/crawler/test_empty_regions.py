@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from models.versioned import VersionedTable
 from sqlalchemy import Engine, insert
 
 from crawler import empty_regions
@@ -17,6 +16,7 @@ from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
 from models.tables import Alias, CustomKeyStore, Key, Resource
 from models.tables.runs import Gap, Outcome, Run, RunStatus, ScopeCoverage
+from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import ACCOUNT, REGION, key, resource, row
 
 HERE = (ACCOUNT, REGION)

@@ -249,7 +249,7 @@ def test_a_crawl_that_lost_its_lock_stops(ledger: Ledger, monkeypatch: pytest.Mo
     crawl_lock.release(ledger.engine, run_id)
     with Saver(ledger.engine, run_id) as saver:
         time.sleep(0.3)
-    with pytest.raises(LockedError, match="another crawl took its place"):
+    with pytest.raises(LockedError, match="another crawl took the lock"):
         saver.check()
     assert scopes(ledger) == []
 

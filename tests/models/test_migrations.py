@@ -12,7 +12,6 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from models.versioned import Base
 from sqlalchemy import Connection, Engine, inspect, text
 
 from models.store import engine
@@ -20,6 +19,7 @@ from models.store.engine import DatabaseError, check, connect, current, head, up
 from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
 from models.tables import KeyLastUse, versioned_tables
+from models.versioned import Base
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/one"
 RENAMED = import_module("migrations.versions.0008_standard_names")._TABLES
@@ -218,10 +218,10 @@ def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> 
 def test_a_migration_that_fails_leaves_no_half_of_itself(bare: Engine) -> None:
     """Tables come in one transaction: a collision at the end leaves those before it unmade."""
     with bare.begin() as connection:
-        connection.execute(text("CREATE TABLE scope_run (mine INTEGER)"))
-    with pytest.raises(DatabaseError, match="scope_run"):
+        connection.execute(text("CREATE TABLE scope_coverage (mine INTEGER)"))
+    with pytest.raises(DatabaseError, match="scope_coverage"):
         upgrade(bare)
-    assert tables(bare) == {"scope_run"}
+    assert tables(bare) == {"scope_coverage"}
 
 
 def test_programs_that_upgrade_at_once_do_not_break_each_other(bare_url: str) -> None:

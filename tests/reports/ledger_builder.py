@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from models.hashing import content_hash
-from models.versioned import VersionedTable
 from sqlalchemy import Connection, insert, select
 
+from models.hashing import content_hash
 from models.settings import Settings
 from models.store.engine import connect, upgrade
 from models.store.policy_canonical import canonical_policy
@@ -38,6 +37,7 @@ from models.tables import (
     ScopeCoverage,
     Tag,
 )
+from models.versioned import VersionedTable
 
 FIRST_NIGHT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from models.hashing import content_hash
-from models.versioned import Base
 from sqlalchemy import Connection, Engine, Table, text
 
+from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
+from models.versioned import Base
 from reports.access.analysis.dedup_policies import attributes
 from reports.access.analysis.grant_macros import MACROS
 from reports.access.analysis.runner import Question

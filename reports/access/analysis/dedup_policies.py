@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.hashing import content_hash
-from models.versioned import Base
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, text
 
+from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
+from models.versioned import Base
 from reports.access.analysis.runner import Question
 from reports.access.engine.analysis_key import ENGINE, denies, looks_at, organization_key
 from reports.access.engine.model import KeyFacts, Organization

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from models.versioned import Base
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
 
 from models.settings import Settings
@@ -23,6 +22,7 @@ from models.tables.access_analysis import (
     PolicyLint,
 )
 from models.tables.runs import Run
+from models.versioned import Base
 from reports.access.analysis.dedup_grants import ask_grants, organization_digest
 from reports.access.analysis.dedup_policies import Since, ask, spread
 from reports.access.analysis.runner import Answer, answers

@@ -7,7 +7,7 @@
 --   the same failure if it came back; the second leaves a failure open that somebody believes to be decided.
 -- fix: >-
 --   Compare its pattern with the ARN or name that the finding shows; correct the pattern, or delete the waiver from its file
---   when what it accepted is repaired. A waiver that is to hold while a rule cannot tell needs `unknown: true`.
+--   when what it accepted is repaired. A waiver that is to hold while a rule cannot tell needs `include_unknown: true`.
 -- console: Nothing in the console; waivers stand in the files that the settings name under rules.waivers.
 -- cli: kmsledger sql "SELECT source, waiver, rule_id, resource, waives FROM waivers WHERE waives = 0"
 -- terraform: Terraform knows nothing of waivers; where their file is kept with the Terraform code, change it there.

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models.hashing import canonical_json
-
 from models.tables import (
     Alias,
     CustomKeyStore,

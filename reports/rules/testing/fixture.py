@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.hashing import canonical_json
-from models.types import UtcDateTime
-from models.versioned import VersionedTable
 from sqlalchemy import Boolean, Integer, LargeBinary
 
+from models.hashing import canonical_json
 from models.tables import Gap, KeyLastUseGap
+from models.types import UtcDateTime
+from models.versioned import VersionedTable
 from reports.rules.loader import RuleError
 from reports.rules.testing.kinds import OPERATIONS
 from reports.rules.testing.loader import Lined

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.versioned import VersionedTable
-
 from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, Trail, TrailSelector, TrailStatus
+from models.versioned import VersionedTable
 from reports.rules.testing.fixture import GLOBAL, Facts, Row, add_gap
 from reports.rules.testing.kinds import (
     DESCRIBED_BY,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.versioned import VersionedTable
-
 from models.tables import (
     Alias,
     CustomKeyStore,
@@ -34,6 +32,7 @@ from models.tables import (
     TrailSelector,
     TrailStatus,
 )
+from models.versioned import VersionedTable
 
 
 @dataclass(frozen=True, slots=True)

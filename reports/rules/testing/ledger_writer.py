@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from models.versioned import VersionedTable
 from sqlalchemy import Connection, insert
 
 from models.store.engine import connect, upgrade
@@ -41,6 +40,7 @@ from models.tables import (
     Trail,
     TrailScan,
 )
+from models.versioned import VersionedTable
 from reports.rules.testing.fixture import GLOBAL, LAST_NIGHT, MANAGEMENT, ORGANIZATION, POLICY, Facts, Row
 
 _SEEN = frozenset({"complete", "partial"})

@@ -42,7 +42,7 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
     async def night() -> tuple[int, list[AwsError | None], int]:
         nonlocal sick
-        door = door_to(timed, attempts=5, retry_budget_percent=50)
+        door = door_to(timed, max_attempts=5, retry_budget_percent=50)
         for _ in range(400):
             assert await ask(door) is None
         sick = True
@@ -72,7 +72,7 @@ def test_no_share_leaves_the_free_retries() -> None:
     timed = Timed(trouble=lambda _: unreachable())
 
     async def night() -> list[AwsError | None]:
-        door = door_to(timed, attempts=3, retry_budget_percent=0)
+        door = door_to(timed, max_attempts=3, retry_budget_percent=0)
         return [await ask(door) for _ in range(60)]
 
     errors = [error for error in run(night()) if error]
@@ -85,7 +85,7 @@ def test_one_account_does_not_use_up_the_retries_of_another() -> None:
     timed = Timed(trouble=lambda _: THROTTLED)
 
     async def night() -> tuple[AwsError | None, ...]:
-        door = door_to(timed, attempts=2, retry_budget_percent=0)
+        door = door_to(timed, max_attempts=2, retry_budget_percent=0)
         for _ in range(FREE_RETRIES):
             await ask(door)
         used_up, other = await ask(door), await ask(door, HEALTHY)
@@ -100,7 +100,7 @@ def test_expired_sessions_use_up_no_retries() -> None:
     timed = Timed(trouble=lambda _: EXPIRED if len(timed.sent) % 2 else None)
 
     async def night() -> list[dict[str, Any]]:
-        door = door_to(timed, attempts=1, retry_budget_percent=0)
+        door = door_to(timed, max_attempts=1, retry_budget_percent=0)
         return [await door.call(Caller(), DESCRIBE_KEY, REGION, {}) for _ in range(300)]
 
     assert run(night()) == [{}] * 300
@@ -175,7 +175,7 @@ def test_a_delay_that_would_pass_the_deadline_is_not_waited_for() -> None:
     timed = Timed(trouble=lambda _: THROTTLED)
 
     async def night() -> tuple[AwsError | None, float]:
-        return await ask(door_to(timed, call_deadline=10, attempts=20)), now()
+        return await ask(door_to(timed, call_deadline=10, max_attempts=20)), now()
 
     error, ended = run(night())
     assert error is not None
@@ -189,7 +189,7 @@ def test_tries_share_one_deadline() -> None:
     timed = Timed(lambda: 4.0 if len(timed.sent) == 1 else 3600.0, trouble=lambda _: unreachable())
 
     async def night() -> tuple[AwsError | None, float]:
-        return await ask(door_to(timed, call_deadline=10, attempts=20)), now()
+        return await ask(door_to(timed, call_deadline=10, max_attempts=20)), now()
 
     error, ended = run(night())
     assert error is not None
@@ -227,7 +227,7 @@ def test_a_call_that_waits_for_its_next_try_keeps_no_place() -> None:
     timed = Timed(0.001, trouble=lambda account_id: THROTTLED if account_id == SICK else None)
 
     async def night() -> float:
-        door = door_to(timed, concurrency=1, attempts=8)
+        door = door_to(timed, concurrency=1, max_attempts=8)
         waiting = asyncio.create_task(ask(door))
         await asyncio.gather(*(ask(door, HEALTHY) for _ in range(100)))
         ended = now()

@@ -93,7 +93,7 @@ def test_a_role_is_asked_for_with_all_that_is_configured() -> None:
         source_identity="nightly",
         session_tags={"team": "keys", "app": "ledger"},
         session_name="night",
-        duration=7200,
+        session_duration=7200,
     )
     assert call["RoleArn"] == ROLE
     assert (call["ExternalId"], call["SourceIdentity"], call["RoleSessionName"]) == ("northwind-7", "nightly", "night")
@@ -110,7 +110,7 @@ def test_what_is_not_configured_is_not_sent() -> None:
 @pytest.mark.parametrize(("duration", "asked"), [(7200, 3600), (900, 900)])
 def test_a_chained_role_lasts_an_hour_at_most(duration: int, asked: int) -> None:
     """With a role's own credentials STS refuses more than an hour; less stays less."""
-    assert requested(Sts(AS_ROLE), duration=duration)["DurationSeconds"] == asked
+    assert requested(Sts(AS_ROLE), session_duration=duration)["DurationSeconds"] == asked
 
 
 def test_the_session_may_do_what_is_declared_and_no_more() -> None:

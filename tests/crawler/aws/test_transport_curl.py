@@ -105,7 +105,7 @@ def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[t
 def test_a_whole_crawl_gives_the_same_ledger_through_both(tls: FakeAws, tmp_path: Path) -> None:
     """Every declared operation, all pages, all odd cases and every refusal: facts, causes, codes and messages are equal."""
     tls.control.reset()
-    wire = ledger_of(tls, tmp_path, "wire")
+    wire = ledger_of(tls, tmp_path, "curl")
     asked = set(tls.control.counters()["operations"])
     boto3 = ledger_of(tls, tmp_path, "boto3")
     for name, rows in boto3.items():

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from models.versioned import VersionedTable
 
 from crawler.collector import Collected, Wanted, collect
 from crawler.iam_policies import member_actions, wanted_types
@@ -17,6 +16,7 @@ from crawler.spec import Scope
 from models.tables.resources import KeyClass, KeyReference, Resource, ResourceKey
 from models.tables.runs import Gap, Outcome
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
+from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BASIC_SELECTOR, LONG_AGO, ORGANIZATION_TRAIL, OWN_TRAIL, estate, key_arn
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to

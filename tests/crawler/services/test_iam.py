@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from models.versioned import VersionedTable
 
 from crawler.aws.credentials import SESSION_POLICY_LIMIT, session_policy
 from crawler.collector import Collected, Wanted, collect
@@ -31,6 +30,7 @@ from models.tables.iam import (
 )
 from models.tables.keys import Tag
 from models.tables.runs import Cause, Gap, Outcome
+from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import arn_of, estate
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged

@@ -283,7 +283,7 @@ def test_what_is_left_when_time_is_up_goes_on_the_next_night(nights: Nights) -> 
                     await asyncio.sleep(3600)
                 return await usual(*call)
 
-        lanes = nights.lanes(Stalling({}), minutes=0)
+        lanes = nights.lanes(Stalling({}), max_minutes=0)
         lanes.saved(ACCOUNT, REGION)
         await stuck.wait()
         started = asyncio.get_running_loop().time()

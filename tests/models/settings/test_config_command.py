@@ -21,7 +21,7 @@ from models.severities import SEVERITIES, THRESHOLDS
 from reports.vendors.profile import Severity
 from tests.models.settings.settings_writer import MAIL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWORD": "of-the-example"}
 
 
@@ -104,7 +104,7 @@ def test_check_prints_every_problem(tmp_path: Path) -> None:
     assert result.stdout == ""
     first, second, count = result.stderr.splitlines()
     assert first.startswith(f"{file}:1:14: log.level: ")
-    assert second.startswith(f"{file}:2:19: crawl.max_attempts: ")
+    assert second.startswith(f"{file}:2:23: crawl.max_attempts: ")
     assert count == "2 problems"
 
 

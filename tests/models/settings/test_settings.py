@@ -22,7 +22,7 @@ from models.settings import (
 from models.settings.yaml_loader import Problem
 from tests.models.settings.settings_writer import MAIL, Writer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ organization:
       - 012345678901
 role:
   externalid: hunter2
-  duration: 3600
-  duration: 60
+  session_duration: 3600
+  session_duration: 60
 crawl:
   concurrency: many
 mail:
@@ -66,7 +66,7 @@ def test_ten_mistakes_are_reported_at_once(read: Writer) -> None:
         (6, 16, "organization.reader_role"),
         (11, 9, "organization.exclude.accounts[0]"),
         (13, 3, "role.externalid"),
-        (15, 3, "role.duration"),
+        (15, 3, "role.session_duration"),
         (17, 16, "crawl.concurrency"),
         (19, 9, "mail.host"),
         (21, 15, "mail.recipients"),
@@ -80,12 +80,12 @@ def test_ten_mistakes_are_reported_at_once(read: Writer) -> None:
 def test_a_problem_has_a_stable_form(tmp_path: Path) -> None:
     """Editors and scripts can parse FILE:LINE:COLUMN: KEY: found X, expected Y."""
     file = tmp_path / "config.yaml"
-    file.write_text("crawl:\n  attempts: 21\n")
+    file.write_text("crawl:\n  max_attempts: 21\n")
     with pytest.raises(SettingsError) as caught:
         load(file, {})
-    expected = "a whole number from 1 to 20 (tries a call)"
-    assert caught.value.problems == [Problem(str(file), 2, 13, "crawl.max_attempts", '"21"', expected)]
-    assert str(caught.value) == f'{file}:2:13: crawl.max_attempts: found "21", expected {expected}'
+    expected = "a whole number from 1 to 20 (attempts for each call)"
+    assert caught.value.problems == [Problem(str(file), 2, 17, "crawl.max_attempts", '"21"', expected)]
+    assert str(caught.value) == f'{file}:2:17: crawl.max_attempts: found "21", expected {expected}'
     assert caught.value.message == str(caught.value)
 
 
@@ -154,9 +154,9 @@ def test_the_role_is_a_name(read: Writer) -> None:
     [
         ("role: {session_name: x}", "2 to 64 letters"),
         ("role: {source_identity: 'a b'}", "2 to 64 letters"),
-        ("role: {duration: 899}", "from 900 to 43200 (seconds)"),
+        ("role: {session_duration: 899}", "from 900 to 43200 (seconds)"),
         ("role: {session_tags: {'aws:x': y}}", "do not begin with aws:"),
-        ("crawl: {transport: http}", "'wire' or 'boto3'"),
+        ("crawl: {transport: http}", "'curl' or 'boto3'"),
         ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low', 'info' or 'never'"),
         ("report: {list_limit: 9}", "from 10 to 100000 (rows)"),
         ('report: {title: "a\\nb"}', "a text on one line"),
@@ -177,8 +177,8 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("known_external_parties: [{name: v, accounts: []}]", "a list of at least one item"),
         ("known_external_parties: [{accounts: [012345678901]}]", "a value; this setting has no default"),
         ("known_external_parties: [&v {name: v, accounts: [012345678901]}, *v]", "each party once"),
-        (f"{MAIL}, username: u}}", "a password beside the user name"),
-        (f"{MAIL}, password: hunter2}}", "a user name beside the password"),
+        (f"{MAIL}, username: u}}", "a password together with the user name"),
+        (f"{MAIL}, password: hunter2}}", "a user name together with the password"),
         (f"{MAIL}, port: 65536}}", "from 1 to 65535"),
         (f"{MAIL}, subject: '{{sender}}'}}", "whose only placeholders are {status} and {date}"),
         (f"{MAIL}, subject: '{{status'}}", "whose only placeholders are {status} and {date}"),
@@ -194,6 +194,26 @@ def test_a_wrong_value_is_answered_with_what_is_right(read: Writer, line: str, e
     problem = read.problem(line)
     assert expected in problem.partition(", expected ")[2]
     assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "current"),
+    [
+        ("crawl: {attempts: 3}", "crawl.attempts", "max_attempts"),
+        ("crawl: {retry_percent: 3}", "crawl.retry_percent", "retry_budget_percent"),
+        ("crawl: {quota_percent: 3}", "crawl.quota_percent", "quota_share_percent"),
+        ("crawl: {empty_regions_days: 3}", "crawl.empty_regions_days", "empty_region_rescan_days"),
+        ("crawl: {last_use: {per_night: 3}}", "crawl.last_use.per_night", "max_keys_per_run"),
+        ("crawl: {last_use: {every_days: 3}}", "crawl.last_use.every_days", "interval_days"),
+        ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.minutes", "max_minutes"),
+        ("role: {duration: 900}", "role.duration", "session_duration"),
+        ("parties: []", "parties", "known_external_parties"),
+    ],
+)
+def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line: str, key: str, current: str) -> None:
+    """A former key is an unknown key; the error gives the current name."""
+    expected = f'{key}: found an unknown key, expected "{current}", the new name of this setting'
+    assert read.problem(line).endswith(expected)
 
 
 @pytest.mark.parametrize(

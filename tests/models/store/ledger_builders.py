@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from models.versioned import VersionedTable
 from sqlalchemy import Engine, select
 
 from models.store.scd2_merge import Batch, Merged, merge, open_rows
@@ -21,6 +20,7 @@ from models.tables import (
     ResourceKey,
     Tag,
 )
+from models.versioned import VersionedTable
 
 ACCOUNT, REGION = "000123456789", "eu-west-1"
 BEGINNING = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -91,7 +91,7 @@ def metadata(key_arn: str, **values: Any) -> dict[str, Any]:
 
 
 def batch(*facts: tuple[type[VersionedTable], dict[str, Any]], complete: tuple[tuple[Any, ...], ...] = ()) -> Batch:
-    """Facts, and complete listings as tuples of the facet and its cover."""
+    """Facts, and complete listings as tuples of the table and its listing key."""
     result = Batch()
     for model, values in facts:
         result.add(model, **values)
@@ -130,14 +130,14 @@ def scope(*keys: dict[str, Any], complete: bool = True) -> Batch:
 
 
 def key_with_everything(number: int | str = 1) -> list[tuple[type[VersionedTable], dict[str, Any]]]:
-    """A key with one fact of each facet that describes it."""
+    """A key with one fact of each table that describes it."""
     one = key(number)
     children = [(model, row(model, key_arn=one["key_arn"], **values)) for model, values in OF_KEY.items()]
     return [(Key, one), *children, (Tag, row(Tag, resource_arn=one["key_arn"], tag_key="Owner"))]
 
 
 def database_with_everything(number: int | str = 1) -> list[tuple[type[VersionedTable], dict[str, Any]]]:
-    """A database instance with one fact of each facet that describes it."""
+    """A database instance with one fact of each table that describes it."""
     one = resource(number)
     children = [(model, row(model, resource_arn=one["resource_arn"], **own)) for model, own in OF_RESOURCE.items()]
     return [(Resource, one), *children, (Tag, row(Tag, resource_arn=one["resource_arn"], tag_key="Owner"))]

@@ -143,11 +143,11 @@ def test_a_crawl_that_lost_its_lock_saves_no_more(ledger: Engine) -> None:
             connection.execute(update(Run).where(Run.run_id == first).values(message="written by the first"))
             crawl_lock.heartbeat(connection, first)
 
-    with pytest.raises(LockedError, match="another crawl took its place"):
+    with pytest.raises(LockedError, match="another crawl took the lock"):
         save()
     with ledger.connect() as connection:
         message = connection.execute(select(Run.message).where(Run.run_id == first)).scalar_one()
-    assert message == "the crawl ended without a word; what it had saved is kept"
+    assert message == "the crawl ended unexpectedly; saved data is kept"
 
 
 @pytest.mark.parametrize("before", ["free", "held by a dead process"])

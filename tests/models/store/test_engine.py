@@ -128,7 +128,7 @@ def test_transactions_that_read_before_they_write_are_not_refused(ledger: Engine
 
 def test_a_writer_waits_for_another_one_and_then_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked SQLite file is waited for; when that takes too long, the sentence says what to do."""
-    monkeypatch.setattr(engine, "SQLITE_PATIENCE", 0.2)
+    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT", 0.2)
     one, other = connect(sqlite_url), connect(sqlite_url)
     with one.begin() as connection:
         add(connection, 1)
@@ -277,7 +277,7 @@ def test_a_postgresql_user_without_rights_is_told_what_to_grant(postgresql_url: 
     place = postgresql_url.rpartition("@")[2]
     try:
         message = refused(f"postgresql://{name}:made-up@{place}")
-        assert "does not let this user in everywhere" in message
+        assert "denies this user access to some objects" in message
     finally:
         with owner.begin() as connection:
             connection.execute(text(f"DROP OWNED BY {name}"))

@@ -69,5 +69,5 @@ def test_the_last_question_counts(ledger: Engine) -> None:
         assert count_polled(connection, run_id=2, **here) == 400
         assert count_polled(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
         row = connection.execute(select(KeyLastUsePoll.__table__).where(KeyLastUsePoll.key_arn == arn(7))).one()
-        assert (row.asked_at, row.run_id) == (YESTERDAY, 2)
+        assert (row.polled_at, row.run_id) == (YESTERDAY, 2)
         assert len(pages(connection, 1000)[0]) == 600

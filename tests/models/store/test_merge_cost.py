@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from models.versioned import VersionedTable
 from sqlalchemy import Boolean, Column, Connection, Engine, Integer, LargeBinary, Text, UpdateBase, select, text
 
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, Merged, _children, merge, orphaned, statements
 from models.store.staging import closed_table, listing_table, stage, stage_table
 from models.tables import Base, Key, KeyMetadata, versioned_tables
+from models.versioned import VersionedTable
 from tests import postgres
 from tests.models.store.ledger_builders import batch, key, metadata, night, scope
 
@@ -52,16 +52,16 @@ def staging(sqlite_url: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("name", FACETS)
 def test_sqlite_looks_up_each_staged_fact(staging: Connection, name: str) -> None:
-    """Ending what changed and beginning what is new goes through the staged rows, in every facet."""
+    """Ending what changed and beginning what is new goes through the staged rows, in every table."""
     steps = statements(FACETS[name])
-    assert_driven_by(f"stage_{name}", name, plan(staging, steps.changed))
-    assert_driven_by(f"stage_{name}", name, plan(staging, steps.fresh))
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.close_changed))
+    assert_driven_by(f"stage_{name}", name, plan(staging, steps.insert_new))
 
 
 @pytest.mark.parametrize("name", [name for name, model in FACETS.items() if model.listing_key])
 def test_sqlite_looks_up_each_complete_listing(staging: Connection, name: str) -> None:
     """Ending what is absent goes through the listings, and asks the staged rows by their index."""
-    steps = plan(staging, statements(FACETS[name]).absent)
+    steps = plan(staging, statements(FACETS[name]).close_absent)
     assert_driven_by(f"cover_{name}", name, steps)
     assert any(step.startswith(f"SEARCH stage_{name} USING") for step in steps), steps
 
@@ -113,7 +113,7 @@ def big_ledger(postgresql_server: str, postgresql_template: str) -> Iterator[Eng
 
 @pytest.mark.parametrize("name", FACETS)
 def test_postgresql_reads_no_history_from_end_to_end(big_ledger: Engine, name: str) -> None:
-    """A small merge into a big table, with changes, new facts and absences, reads by index only, in every facet."""
+    """A small merge into a big table, with changes, new facts and absences, reads by index only, in every table."""
     model = FACETS[name]
     target = model.table()
     with big_ledger.connect() as connection, connection.begin() as transaction:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from models.types import UtcDateTime
 from sqlalchemy import Boolean, Column, Engine, Integer, LargeBinary, Table, Text, create_engine, insert, select, text
 
 from models.cli import db
@@ -20,6 +19,7 @@ from models.store.migrate_data import Copied, CopyError, DifferentError, copy
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, PolicyDocument
 from models.tables.runs import Run, RunStatus
+from models.types import UtcDateTime
 
 HOSTILE = (
     "",
@@ -221,14 +221,14 @@ def invoke(source: str, target: str) -> Result:
 
 
 def test_the_command_tells_what_was_compared(sqlite_url: str, postgresql_url: str) -> None:
-    """Each table with its rows and checksum, and that what arrived is equal."""
+    """Each table with its rows and checksum, and that the copy is identical."""
     fill(sqlite_url)
     done = invoke(sqlite_url, postgresql_url)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert len(lines) == len(copying.tables()) + 1
     assert all(": 11 rows, checksum " in line or ": 12 rows, checksum " in line for line in lines[:-1])
-    assert lines[-1].endswith("rows; what arrived is equal, table by table")
+    assert lines[-1].endswith("rows; the copy is identical, table by table")
 
 
 def test_a_source_must_be_a_ledger_of_this_program(sqlite_url: str, tmp_path: Path) -> None:

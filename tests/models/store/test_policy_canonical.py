@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from models.hashing import content_hash
 
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 
 STATEMENT: dict[str, Any] = {

@@ -12,11 +12,10 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models.hashing import content_hash
-from models.versioned import Base
 from sqlalchemy import Engine, delete, func, insert, select
 
 from models.cli import prune as command
+from models.hashing import content_hash
 from models.store import crawl_lock, retention
 from models.store.engine import connect
 from models.store.last_use_queue import LastUsePoll
@@ -25,6 +24,7 @@ from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
 from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
+from models.versioned import Base
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 TABLES = Base.metadata.tables
@@ -171,10 +171,10 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
 )
 @given(nights=NIGHTS, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
 def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep: int, coverage: int | None) -> None:
-    """As of every run of the kept days each facet and the age of coverage is what it was; nothing else outlives."""
+    """As of every run of the kept days each fact table and the age of coverage is what it was; nothing else outlives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention, "VERSIONS_AT_A_TIME", 2)
-        patch.setattr(retention, "RUNS_AT_A_TIME", 2)
+        patch.setattr(retention, "VERSIONS_PER_BATCH", 2)
+        patch.setattr(retention, "RUNS_PER_BATCH", 2)
         record(ledger, nights)
         before = rows_of(ledger)
         ages = {run: sum(night.days_later for night in nights[run:]) for run in range(1, len(nights) + 1)}
@@ -330,15 +330,15 @@ def test_the_command_tells_what_goes_and_what_it_freed(sqlite_url: str, tmp_path
         return done.output.splitlines()
 
     announced = run("--keep", "30", "--dry-run")
-    assert announced[-1].endswith("rows would be deleted; run 3 is the oldest that is whole")
+    assert announced[-1].endswith("rows would be deleted; run 3 is the oldest complete run")
     assert "policy_document: 21 rows" in announced
     done = run("--keep", "30")
     assert done[: len(announced) - 1] == announced[:-1]
     smaller = size - (tmp_path / "ledger.db").stat().st_size
     assert smaller > 1_900_000
-    assert done[-2] == f"the file became {smaller / 1e6:.1f} MB smaller"
-    assert done[-1] == "`kmsledger mart` rebuilds the analysts' database from what is left"
-    assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest that is whole"]
+    assert done[-2] == f"the file shrank by {smaller / 1e6:.1f} MB"
+    assert done[-1] == "`kmsledger mart` rebuilds the mart from the remaining data"
+    assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest complete run"]
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "x", "99999999999"])

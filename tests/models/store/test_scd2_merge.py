@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from models.hashing import content_hash
-from models.versioned import VersionedTable
 from sqlalchemy import Engine, event, exc, func, make_url, select
 
+from models.hashing import content_hash
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables import (
@@ -26,6 +25,7 @@ from models.tables import (
     ResourceKey,
     Tag,
 )
+from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import (
     ACCOUNT,
     BEGINNING,
@@ -58,7 +58,7 @@ def test_a_first_night_opens_everything(ledger: Engine) -> None:
 
 
 def test_a_night_without_changes_writes_nothing(ledger: Engine) -> None:
-    """Facts equal to the last known version leave the tables as they are, in all facets."""
+    """Facts equal to the last known version leave the tables as they are, in all fact tables."""
     facts = [*key_with_everything(), *database_with_everything()]
     night(ledger, 1, batch(*facts))
     written: list[str] = []
@@ -117,7 +117,7 @@ def test_a_listing_covers_its_own_account_and_region_only(ledger: Engine) -> Non
 
 def test_a_cover_must_name_the_listing_whole() -> None:
     """A cover with a column too few would end facts of listings that nobody made."""
-    with pytest.raises(ValueError, match="Key is covered by"):
+    with pytest.raises(ValueError, match="Key has the listing key"):
         Batch().mark_complete(Key, ACCOUNT)
 
 
@@ -248,7 +248,7 @@ def test_the_zone_of_the_server_does_not_matter(postgresql_url: str) -> None:
 
 def test_a_time_without_a_zone_is_refused(ledger: Engine) -> None:
     """A naive time is a guess, and nothing of its batch is stored."""
-    with pytest.raises(ValueError, match="a time without a zone cannot be stored"):
+    with pytest.raises(ValueError, match="a time without a time zone cannot be stored"):
         night(ledger, 1, batch((Key, key()), (KeyMetadata, metadata(ARN, created_at=BEGINNING.replace(tzinfo=None)))))
     assert known(ledger, Key) == []
 
@@ -378,7 +378,7 @@ def test_many_merges_in_one_transaction_see_each_other(ledger: Engine) -> None:
 
 
 def test_everything_can_be_told_at_once(ledger: Engine) -> None:
-    """A facet without a cover is told whole or not at all: what the whole does not show has ended."""
+    """A table without a listing key is always merged as a whole: facts that are not shown are closed."""
     usages = [(ResourceKey, row(ResourceKey, resource_arn=f"r{number}", role="a", position=0)) for number in range(3)]
     night(ledger, 1, batch(*usages))
     assert night(ledger, 2, batch(usages[0], complete=((ResourceKey,),))) == Merged(closed=2)
@@ -389,5 +389,5 @@ def test_batches_add_up() -> None:
     one, other = scope(key(1)), scope(key(2), complete=False)
     one.extend(other)
     assert [values["key_id"] for values in one.rows[Key]] == ["1", "2"]
-    assert one.covers == {Key: {(ACCOUNT, REGION)}}
+    assert one.complete_listings == {Key: {(ACCOUNT, REGION)}}
     assert replace(Merged(1, 2) + Merged(3, 4), opened=0) == Merged(0, 6)

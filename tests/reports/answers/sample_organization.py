@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from models.hashing import content_hash
 
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
-from models.hashing import content_hash
 
 from models.errors import UserError
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import KeyMetadata, ResourcePolicy
 from reports.answers.cookbook_loader import markdown, recipes

@@ -19,7 +19,7 @@ SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
 HOSTILE = '=HYPERLINK("http://x","y")<script>[a](http://evil){0}\u202e'
 WAIVERS = """
 - {rule: key-rotation, resource: "*:key/accepted", reason: It goes soon., owner: shop, expires: 2026-12-31, id: w1}
-- {rule: key-rotation, resource: "*:key/unseen", reason: So., owner: shop, expires: 2026-12-31, id: w2, unknown: true}
+- {rule: key-rotation, resource: "*:key/unseen", reason: So., owner: shop, expires: 2026-12-31, id: w2, include_unknown: true}
 - {rule: key-rotation, resource: "nothing*", reason: So., owner: shop, expires: 2026-12-31, id: idle}
 """
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models.hashing import canonical_json
 
+from models.hashing import canonical_json
 from reports.mart.event_selectors import KMS, Events, events_of
 
 NAMES = ("Decrypt", "DisableKey")

@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
-from models.hashing import content_hash
 
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models.hashing import canonical_json
 
+from models.hashing import canonical_json
 from models.tables import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 from reports.mart.build import build
 from reports.mart.connection import connect

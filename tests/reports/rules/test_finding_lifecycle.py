@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models.versioned import Base
 from sqlalchemy import Connection, create_engine, select
 
 from models.tables.findings import Finding, RuleResult
+from models.versioned import Base
 from reports.mart import view_loader
 from reports.rules import runner, waivers
 from reports.rules.finding_history import record

@@ -50,8 +50,8 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
     [
         ({"owner": "x"}, "one of tag, account and ou"),
         ({"tag": "Owner", "account": SHOP, "owner": "x"}, "one of tag, account and ou"),
-        ({"tag": "Owner", "owner": "x"}, "no owner beside a tag"),
-        ({"account": SHOP}, "an owner beside account"),
+        ({"tag": "Owner", "owner": "x"}, "no owner together with a tag"),
+        ({"account": SHOP}, "an owner together with account"),
         ({"ou": "Prod", "owner": "x"}, "the path of an organizational unit"),
     ],
 )

@@ -30,7 +30,7 @@ WAIVERS = """
   expires: 2026-11-20
 - {rule: key-rotation, resource: alias/named, reason: It goes soon., owner: shop, expires: 2026-12-31}
 - {rule: key-rotation, resource: silent, reason: So., owner: shop, expires: 2026-12-31, id: not-for-unknown}
-- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, unknown: "true", id: for-unknown}
+- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, include_unknown: "true", id: for-unknown}
 - {rule: key-rotation, resource: "nothing*", reason: So., owner: shop, expires: 2026-12-31, id: idle}
 """
 

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from models.hashing import canonical_json, content_hash
 
+from models.hashing import canonical_json, content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamInlinePolicy,

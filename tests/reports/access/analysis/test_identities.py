@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from models.hashing import content_hash
 
+from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
