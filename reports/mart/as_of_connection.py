@@ -33,7 +33,7 @@ def connect(
     try:
         moment = resolve(moments(connection), as_of)
         ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
-        connection.execute(change_text_compression.VIEW)
+        connection.execute(change_text_compression.DECODE_VIEW)
         view_loader.create(connection, moment.run_id, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less

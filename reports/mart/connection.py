@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -88,3 +89,9 @@ def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) 
         limits.apply(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def fetch_one(duck: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    """The only row of a query. Reads the result to its end: an unread rest would keep the connection busy."""
+    (row,) = duck.execute(query).fetchall()
+    return tuple(row)

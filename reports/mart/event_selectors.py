@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from reports.mart.policy_tables import fill
+from reports.mart.json_load import load_rows
 
 KMS = "kms.amazonaws.com"
 _OTHERS = ""
@@ -75,7 +75,7 @@ def create(duck: duckdb.DuckDBPyConnection) -> None:
     known = duck.execute("SELECT DISTINCT selectors FROM ledger.trail_selector").fetchall()
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         rows = ({"selectors": text, **asdict(events_of(text))} for (text,) in known)
-        fill(duck, Path(directory), "event_selector", _COLUMNS, rows)
+        load_rows(duck, Path(directory), "event_selector", _COLUMNS, rows)
 
 
 def _management(basic: Sequence[Any], advanced: Sequence[Any], source: str, reading: bool) -> Share:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.access.analysis import grant_macros
+from reports.access import grant_macros
 
 MACROS = (
     "CREATE MACRO ledger.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",

@@ -19,6 +19,7 @@ from reports.access.engine.identity_policies import read_identity
 from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
+from reports.mart.json_load import load_file, load_rows
 
 _FETCH = 20_000
 
@@ -39,116 +40,69 @@ _TABLES = {
         "policy_hash VARCHAR, position INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], inverted BOOLEAN, "
         "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], broken VARCHAR"
     ),
-    "rule": (
-        "rule_id VARCHAR, title VARCHAR, severity VARCHAR, family VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
-        "console VARCHAR, cli VARCHAR, terraform VARCHAR, parameters VARCHAR"
-    ),
 }
 
 
-def derive(
-    duck: duckdb.DuckDBPyConnection, parties: Iterable[tuple[str, Iterable[str]]], rules: Iterable[dict[str, Any]]
-) -> None:
-    """Fill the derived tables of schema ``ledger``.
-
-    ``parties`` are the configured ones (name and account ids); ``rules`` are rows for the table ``rule``.
-    """
+def create(duck: duckdb.DuckDBPyConnection, parties: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Create the derived tables of schema ``ledger``; ``parties`` are the configured names with their account IDs."""
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
-        _given(duck, folder, parties, rules)
-        fill(duck, folder, "principal", _TABLES["principal"], _grantees(duck, "ledger.key_grant"))
-        _policies(duck, folder, "ledger.policy_document", more=False)
+        _load_reference_tables(duck, folder, parties)
+        load_rows(duck, folder, "principal", _TABLES["principal"], _grantees(duck, "ledger.key_grant"))
+        _policies(duck, folder, "ledger.policy_document", append=False)
         rows = _identity_statements(duck, _IDENTITY)
-        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
+        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
 
 
-def extend(
+def update(
     duck: duckdb.DuckDBPyConnection,
     parties: Iterable[tuple[str, Iterable[str]]],
-    rules: Iterable[dict[str, Any]],
-    came: Callable[[str], str],
-    taken_back: AbstractSet[str],
+    inserted_table: Callable[[str], str],
+    tables_with_deletes: AbstractSet[str],
 ) -> None:
-    """Bring the derived tables up to date with the ledger's copy, where that has become longer.
+    """Update the derived tables after an incremental load.
 
-    ``came`` names the table of the rows that came to one of the ledger's; ``taken_back`` are those that lost some.
+    ``inserted_table`` names the table of the rows that were inserted into a ledger table.
     """
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
-        _given(duck, folder, parties, rules)
-        if "key_grant" in taken_back:
+        _load_reference_tables(duck, folder, parties)
+        if "key_grant" in tables_with_deletes:
             used = "SELECT grantee_principal FROM ledger.key_grant WHERE grantee_principal IS NOT NULL"
             duck.execute(f"DELETE FROM ledger.principal WHERE principal NOT IN ({used})")
         grantees = _grantees(
-            duck, f"{came('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM ledger.principal)"
+            duck,
+            f"{inserted_table('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM ledger.principal)",
         )
-        fill(duck, folder, "principal", _TABLES["principal"], grantees, more=True)
+        load_rows(duck, folder, "principal", _TABLES["principal"], grantees, append=True)
         for name in ("policy", "policy_statement", "policy_principal"):
             known = "SELECT policy_hash FROM ledger.policy_document"
             duck.execute(f"DELETE FROM ledger.{name} WHERE policy_hash NOT IN ({known})")
-        _policies(duck, folder, came("policy_document"), more=True)
+        _policies(duck, folder, inserted_table("policy_document"), append=True)
         # Most policies say nothing about keys and have no rows: those that came to IAM are read, again if need be.
-        if taken_back & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
+        if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
             duck.execute("DELETE FROM ledger.identity_statement")
             hashes = _IDENTITY
         else:
             hashes = " UNION ".join(
-                f"SELECT policy_hash FROM {came(name)}" for name in ("iam_managed_policy", "iam_inline_policy")
+                f"SELECT policy_hash FROM {inserted_table(name)}"
+                for name in ("iam_managed_policy", "iam_inline_policy")
             )
             duck.execute(f"DELETE FROM ledger.identity_statement WHERE policy_hash IN ({hashes})")
         rows = _identity_statements(duck, hashes)
-        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, more=True)
+        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, append=True)
 
 
 _IDENTITY = "SELECT policy_hash FROM ledger.iam_managed_policy UNION SELECT policy_hash FROM ledger.iam_inline_policy"
 
 
-def _given(
-    duck: duckdb.DuckDBPyConnection,
-    folder: Path,
-    parties: Iterable[tuple[str, Iterable[str]]],
-    rules: Iterable[dict[str, Any]],
+def _load_reference_tables(
+    duck: duckdb.DuckDBPyConnection, folder: Path, parties: Iterable[tuple[str, Iterable[str]]]
 ) -> None:
-    """What does not come from the ledger."""
-    fill(duck, folder, "cause", _TABLES["cause"], ({"cause": one.value, "text": one.text} for one in Cause))
+    """Create the tables whose rows come from code and settings."""
+    load_rows(duck, folder, "cause", _TABLES["cause"], ({"cause": one.value, "text": one.text} for one in Cause))
     known = known_parties(parties).items()
-    fill(duck, folder, "party", _TABLES["party"], ({"account_id": one, "name": name} for one, name in known))
-    fill(duck, folder, "rule", _TABLES["rule"], rules)
-
-
-def fill(
-    duck: duckdb.DuckDBPyConnection,
-    folder: Path,
-    table: str,
-    columns: str,
-    rows: Iterable[dict[str, Any]],
-    *,
-    more: bool = False,
-) -> None:
-    """Create a table of schema ``ledger`` from rows, or with ``more`` add them, through a file of JSON lines.
-
-    With its own text reader DuckDB takes rows some four times faster than as bound lists, and a thousand times faster
-    than row by row.
-    """
-    path = folder / f"{table}.jsonl"
-    with path.open("wb") as file:
-        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-    _read(duck, path, table, columns, more=more)
-
-
-def _read(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str, *, more: bool) -> None:
-    if not more:
-        duck.execute(f"CREATE OR REPLACE TABLE ledger.{table} ({columns})")
-    if path.stat().st_size == 0:
-        path.unlink()
-        return
-    types = ", ".join("{}: '{}'".format(*column.split(" ", 1)) for column in columns.split(", "))
-    duck.execute(
-        f"INSERT INTO ledger.{table} SELECT * FROM read_json($path, format = 'newline_delimited', columns = {{{types}}}, "
-        "maximum_object_size = 67108864)",
-        {"path": str(path)},
-    )
-    path.unlink()
+    load_rows(duck, folder, "party", _TABLES["party"], ({"account_id": one, "name": name} for one, name in known))
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -192,7 +146,7 @@ def _pattern(resource: str) -> str:
     return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
 
 
-def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, more: bool) -> None:
+def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, append: bool) -> None:
     names = ("policy", "policy_statement", "policy_principal")
     paths = {name: folder / f"{name}.jsonl" for name in names}
     with (
@@ -221,7 +175,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, mor
                         )
                     )
     for name in names:
-        _read(duck, paths[name], name, _TABLES[name], more=more)
+        load_file(duck, paths[name], name, _TABLES[name], append=append)
 
 
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:

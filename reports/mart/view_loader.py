@@ -143,17 +143,19 @@ def views() -> tuple[View, ...]:
     return tuple(found.values())
 
 
-def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, kept: Collection[str] = ()) -> None:
+def create(
+    duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, up_to_date: Collection[str] = ()
+) -> None:
     """Create views and macros in the mart; the views answer as of the run ``as_of``.
 
-    Without ``stored`` nothing is computed in advance. Views in ``kept`` are stored already, and up to date.
+    With ``stored``, stored views are computed now, except those in ``up_to_date``.
     """
     described: dict[str, str] = {}
     duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.name}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        if view.name not in kept:
+        if view.name not in up_to_date:
             duck.execute(f"CREATE OR REPLACE {kind} {view.name} AS {fixed(view.select, as_of)}")
         _comment(duck, kind, view.name, view.text, view.columns)
         described = view.columns | described
@@ -169,8 +171,8 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, 
     duck.execute("COMMIT")
 
 
-def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
-    """Compute stored views again, after what they are made of changed."""
+def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
+    """Recompute stored views, after their sources changed."""
     for view in views():
         if view.name in names:
             duck.execute(f"CREATE OR REPLACE TABLE {view.name} AS {fixed(view.select, as_of)}")

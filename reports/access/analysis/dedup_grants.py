@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine, Table, text
 from models.base import Base, content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
 from reports.access.analysis.dedup_policies import attributes
-from reports.access.analysis.grant_macros import MACROS
 from reports.access.analysis.runner import Question
 from reports.access.engine.model import Estate, Grant, KeyFacts
-from reports.mart.load import Part, load_parts
+from reports.access.grant_macros import MACROS
+from reports.ledger_reader import TableSlice, copy_slices
 
 _GRANT = (
     "key_arn",
@@ -79,7 +79,7 @@ def ask_grants(engine: Engine, engine_url: str, estate: Estate, after: int, afte
         duck.execute("CREATE SCHEMA ledger")
         for macro in MACROS:
             duck.execute(macro)
-        load_parts(duck, engine_url, _parts(after, after_analysis))
+        copy_slices(duck, engine_url, _parts(after, after_analysis))
         duck.execute(f"SET VARIABLE estate = '{estate_digest(estate)}'")
         duck.execute(_SHAPES)
         cursor = duck.execute(_NEW)
@@ -93,7 +93,7 @@ def _table(mapped: type[Base]) -> Table:
     return Base.metadata.tables[mapped.__tablename__]
 
 
-def _parts(after: int, after_analysis: int) -> list[Part]:
+def _parts(after: int, after_analysis: int) -> list[TableSlice]:
     grants = analyses = "true"
     keys = ""
     if after:
@@ -102,11 +102,11 @@ def _parts(after: int, after_analysis: int) -> list[Part]:
         analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
         keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
     return [
-        Part(_table(KeyGrant), _GRANT, grants),
-        Part(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
-        Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
-        Part(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
-        Part(_table(AccessPolicy), ("policy_hash", "looks", "denies")),
+        TableSlice(_table(KeyGrant), _GRANT, grants),
+        TableSlice(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
+        TableSlice(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
+        TableSlice(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
+        TableSlice(_table(AccessPolicy), ("policy_hash", "looks", "denies")),
     ]
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from reports.mart.build import build
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 from tests.reports.rules.conftest import IRELAND, SHOP
 
