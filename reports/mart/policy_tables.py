@@ -1,4 +1,4 @@
-"""What SQL cannot compute: policies as statements, principals as kinds, the texts of causes; each distinct input once."""
+"""Tables that SQL cannot compute: parsed policies, classified principals, texts of gap causes; each distinct input once."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def update(
             known = "SELECT policy_hash FROM ledger.policy_document"
             duck.execute(f"DELETE FROM ledger.{name} WHERE policy_hash NOT IN ({known})")
         _policies(duck, folder, inserted_table("policy_document"), append=True)
-        # Most policies say nothing about keys and have no rows: those that came to IAM are read, again if need be.
+        # Most policies do not mention keys and have no rows, so all policies inserted into IAM are parsed, some of them again.
         if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
             duck.execute("DELETE FROM ledger.identity_statement")
             hashes = _IDENTITY
@@ -122,7 +122,7 @@ def _grantees(duck: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str
 
 
 def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterator[dict[str, Any]]:
-    """What IAM policies say about keys; conditions are not judged here, for they depend on who calls how."""
+    """The statements of IAM policies on keys, without evaluating conditions, which depend on the request."""
     query = f"SELECT policy_hash, received FROM ledger.policy_document WHERE policy_hash IN ({hashes})"
     for digest, received in _rows(duck, query):
         for position, one in enumerate(read_identity(received)):
@@ -199,7 +199,7 @@ def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[st
 
 
 def _canonical_statements(received: str) -> list[str]:
-    """The statements in the form in which equal ones are equal texts, by position."""
+    """The statements in canonical form, in which equal statements are equal texts, by position."""
     try:
         document = orjson.loads(canonical_policy(received))
     except orjson.JSONDecodeError:
