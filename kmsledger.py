@@ -191,9 +191,9 @@ def _settings(file: Path, log_format: str | None) -> Settings:
 
 
 def _checked(settings: Settings) -> None:
-    from reports.settings_check import check
+    from reports.pipeline import check_settings
 
-    check(settings)
+    check_settings(settings)
 
 
 def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
@@ -209,7 +209,7 @@ def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
 
 
 def _refresh(settings: Settings, run_id: int) -> None:
-    from reports.refresh import refresh
+    from reports.pipeline import refresh
 
     refresh(settings, run_id)
     click.echo(f"analysts' database: {settings.report.mart}")

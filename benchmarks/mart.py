@@ -22,9 +22,8 @@ from benchmarks.metrics import Figure, machine, table
 from models.settings import Settings
 from reports.access.analysis.stage import assess
 from reports.answers.cookbook_loader import recipes
-from reports.mart.build import building
 from reports.mart.query import ask
-from reports.refresh import judge_all, keep_findings
+from reports.pipeline import draft_mart, run_rules, store_findings
 
 KEYS = 1_000_000
 NIGHTS = 365
@@ -173,17 +172,17 @@ def _measured(
 
 
 def _night(settings: Settings) -> Process:
-    """The stage after a crawl, as :func:`reports.refresh.refresh` has it."""
+    """The stage after a crawl, as :func:`reports.pipeline.refresh` has it."""
     process = Process()
     with process.step("access"):
         assess(settings)
     with ExitStack() as stack:
         with process.step("mart"):
-            mart = stack.enter_context(building(settings.database, settings.report.mart, settings))
+            mart = stack.enter_context(draft_mart(settings))
         with process.step("rules"):
-            judge_all(mart, settings)
+            run_rules(mart, settings)
         with process.step("findings"):
-            keep_findings(mart, settings)
+            store_findings(mart, settings)
         with process.step("publication"):
             stack.close()
     return process

@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, exists, func, literal, select, update
 
-from crawler.services.resource_types import SENTINELS
 from crawler.spec import GLOBAL, Meaning, Scope
 from models.store import crawl_lock
 from models.store.scd2_merge import Batch, merge
@@ -26,6 +25,16 @@ _KEY_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):key/([A-Za-z0
 _ALIAS_ARN = re.compile(r"arn:([a-z-]+):kms:([a-z0-9-]+):([0-9]{12}):(alias/[A-Za-z0-9/_-]+)")
 _ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+")
 _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
+
+SENTINELS = {
+    "auto": KeyClass.AWS_OWNED,
+    "AWS_OWNED_KMS_KEY": KeyClass.AWS_OWNED,
+    "AWS_OWNED_KEY": KeyClass.AWS_OWNED,
+    "DefaultKey": KeyClass.AWS_OWNED,
+    "DEFAULT": KeyClass.AWS_OWNED,
+    "S3_MANAGED_KEY": KeyClass.AWS_OWNED,
+}
+"""Values that services return in place of a key."""
 
 CHUNK = 20_000
 """References resolved and written at a time."""

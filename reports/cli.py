@@ -95,14 +95,11 @@ def mart(*, file: Path, as_of: str | None, out: Path | None) -> None:
     For the latest run the rules are run again; with --as-of the findings are those that were reached then.
     """
     from models.settings import load
-    from reports.mart.build import build
-    from reports.refresh import refresh
+    from reports.pipeline import build_mart, refresh
 
     settings = load(file)
-    if as_of is None and out is None:
-        info = refresh(settings)
-    else:
-        info = build(settings.database, out or settings.report.mart, settings, as_of=as_of)
+    run_rules = as_of is None and out is None
+    info = refresh(settings) if run_rules else build_mart(settings, out or settings.report.mart, as_of=as_of)
     click.echo(f"{info.path}: {info.keys} keys and {info.findings} findings as of run {info.as_of}")
 
 
@@ -135,7 +132,7 @@ def report(
     """
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
-    from reports.refresh import refresh
+    from reports.pipeline import FINDINGS, failing, refresh
 
     chosen = REPORTS if name is None else (find(name),)
     settings = load(file)
@@ -143,11 +140,8 @@ def report(
         refresh(settings)
     for path in write(chosen, settings.report.mart, directory or settings.report.directory, settings, as_of=as_of):
         click.echo(path)
-    if fail_on is not None:
-        from reports.pipeline import FINDINGS, failing
-
-        if failing(settings, fail_on, as_of):
-            context.exit(FINDINGS)
+    if fail_on is not None and failing(settings, fail_on, as_of):
+        context.exit(FINDINGS)
 
 
 @click.command()

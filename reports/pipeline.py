@@ -1,11 +1,13 @@
-"""What follows a crawl, unattended: findings counted against the threshold, reports written, mail sent."""
+"""Composes the stages that follow a crawl: access analysis, mart, rules, findings, reports, mail."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from email.message import EmailMessage
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy import Engine
@@ -13,17 +15,32 @@ from sqlalchemy import Engine
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect as connect_ledger
+from models.store.engine import translate_errors
+from reports.access.analysis.stage import assess
 from reports.html.registry import REPORTS, find, write
 from reports.html.summary import summary
 from reports.mart import as_of_connection
+from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
+from reports.mart.extension import Extension
 from reports.notify import delivery_log, sender
 from reports.notify.message import Attachment, Summary, compose
 from reports.notify.result import DeliveryError, Outcome
 from reports.rules import findings
+from reports.rules.extension import RuleTables
+from reports.rules.finding_history import record
+from reports.rules.framework_loader import check_frameworks
+from reports.rules.loader import Rule, load_rules
+from reports.rules.runner import judge
+from reports.rules.waivers import load_waivers
+from reports.vendors.assignments import uses
+from reports.vendors.evaluate import VendorChecks
+
+if TYPE_CHECKING:
+    from reports.rules.testing.runner import Report
 
 MAILED = "overview"
-"""The report that goes with the mail."""
+"""The report that the mail carries."""
 
 DONE, FINDINGS, PARTIAL, FAILED = 0, 1, 3, 4
 
@@ -31,16 +48,81 @@ log = logging.getLogger(__name__)
 
 
 class NoMailError(UserError):
-    """Mail was asked for, and the settings name no server."""
+    """Mail is requested, but cannot be sent with these settings or this mart."""
 
     exit_code = 2
 
 
-def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
-    """Write the reports of the mart's run and mail them; the exit code of the whole night.
+def check_settings(settings: Settings) -> None:
+    """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks.
 
-    The worst of it counts: a failed delivery (4) before gaps (3) before findings at or above ``rules.fail_on`` (1). Mail that
-    fails leaves crawl and reports as they are; `kmsledger mail` sends what is missing later.
+    Raises a UserError with exit code 2 for the first invalid reference.
+    """
+    load_waivers(settings, load_rules(settings))
+    uses(settings)
+    check_frameworks(settings)
+
+
+def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
+    """Analyze access, rebuild the mart for a run (by default the latest that ended), run the rules and store the findings.
+
+    The mart has the results of all rules; the ledger keeps the history of problems and counts. Findings of deleted or
+    disabled rules are closed. The new mart is published at the end: until then, readers see the old one.
+    """
+    assess(settings)
+    with draft_mart(settings, as_of=run_id) as mart:
+        run_rules(mart, settings)
+        store_findings(mart, settings)
+        return mart.info()
+
+
+def build_mart(settings: Settings, path: Path, *, as_of: int | str | None = None) -> MartInfo:
+    """Build a mart without running the rules: its findings are those that the ledger has."""
+    return build(settings.database, path, settings, as_of=as_of, extensions=_extensions(settings, load_rules(settings)))
+
+
+def draft_mart(settings: Settings, *, as_of: int | None = None) -> AbstractContextManager[DraftMart]:
+    """The configured mart, complete but for the results of the rules; published when the block ends without an error."""
+    extensions = _extensions(settings, load_rules(settings))
+    return mart_builder(settings.database, settings.report.mart, settings, as_of=as_of, extensions=extensions)
+
+
+def _extensions(settings: Settings, rules: Sequence[Rule]) -> tuple[Extension, ...]:
+    return RuleTables(settings, rules), VendorChecks(settings)
+
+
+def run_rules(mart: DraftMart, settings: Settings) -> None:
+    """Run the rules in force; the mart then has their results."""
+    judge(mart.duck, mart.as_of, load_rules(settings))
+
+
+def store_findings(mart: DraftMart, settings: Settings) -> None:
+    """Write changed problems and counts into the ledger's history, and load them into the mart."""
+    engine = connect_ledger(settings.database, must_exist=True)
+    try:
+        with translate_errors(engine), engine.begin() as connection:
+            record(mart.duck, connection, mart.as_of)
+    finally:
+        engine.dispose()
+    mart.reload_findings()
+
+
+def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Report]:
+    """Run the examples of rules against an example mart, which is built in the same way as any mart."""
+    from reports.rules.testing.runner import run_examples
+
+    def build_example(settings: Settings, rules: Sequence[Rule]) -> None:
+        assess(settings)
+        build(settings.database, settings.report.mart, settings, extensions=_extensions(settings, rules))
+
+    return run_examples(rules, build_example, with_gaps=with_gaps)
+
+
+def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
+    """Write the reports of the mart's run and mail them; returns the exit code of the whole nightly run.
+
+    The most severe outcome decides: a failed delivery (4), then gaps (3), then findings at or above ``rules.fail_on`` (1). A
+    failed delivery leaves crawl and reports intact; `kmsledger mail` sends the missing mails later.
     """
     written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
     for path in written:
@@ -60,7 +142,7 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
 
 
 def send_missing(settings: Settings) -> bool:
-    """Write the report of the mart's run and mail it to everyone who has not had it; whether nobody was left out."""
+    """Write the report of the mart's run and mail it to pending recipients; returns whether all of them received it."""
     written = write([find(MAILED)], settings.report.mart, settings.report.directory, settings)
     with connect(settings.report.mart) as mart:
         row = mart.execute("SELECT max(run_id) FROM runs").fetchone()
@@ -70,29 +152,29 @@ def send_missing(settings: Settings) -> bool:
 
 
 def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = None) -> int:
-    """The number of failed findings at or above a severity, by default ``rules.fail_on``; waived ones do not count."""
+    """The number of failed findings at or above a severity, by default ``rules.fail_on``, without waived ones."""
     mart = connect(settings.report.mart) if as_of is None else as_of_connection.connect(settings.report.mart, as_of)[0]
     with mart:
         return findings.failing(mart, fail_on or settings.rules.fail_on)
 
 
 def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
-    """Mail the report to everyone who has not had it; whether nobody was left out.
+    """Mail the report to pending recipients; returns whether all of them received it.
 
-    Raises DeliveryError when the server cannot be used at all; each recipient's outcome is in the books either way.
+    Raises DeliveryError if the server cannot be used at all. The delivery log records each recipient's outcome.
     """
     if settings.mail is None:
         raise NoMailError("there is no mail server in the settings: add the section `mail`")
     engine = connect_ledger(settings.database, must_exist=True)
     try:
-        waiting = delivery_log.due(engine, run_id, MAILED, settings.mail.recipients)
-        if not waiting:
-            click.echo(f"mail: everyone has had the report of run {run_id}")
+        pending = delivery_log.due(engine, run_id, MAILED, settings.mail.recipients)
+        if not pending:
+            click.echo(f"mail: the report of run {run_id} was already sent to all recipients")
             return True
         with connect(settings.report.mart) as mart:
-            about = summary(mart, settings)
-        messages = _messages(about, settings.mail, waiting, written)
-        outcomes = sender.send(messages, settings.mail, lambda outcome: _enter(engine, run_id, outcome))
+            content = summary(mart, settings)
+        messages = _messages(content, settings.mail, pending, written)
+        outcomes = sender.send(messages, settings.mail, lambda outcome: _record(engine, run_id, outcome))
     finally:
         engine.dispose()
     for outcome in outcomes:
@@ -102,16 +184,18 @@ def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
 
 
 def _messages(
-    about: Summary, mail: MailSettings, recipients: Sequence[str], written: Sequence[Path]
+    content: Summary, mail: MailSettings, recipients: Sequence[str], written: Sequence[Path]
 ) -> list[tuple[str, EmailMessage]]:
     attachments: tuple[Attachment, ...] = ()
-    report = next((path for path in written if path.name == f"kmsledger-{MAILED}-run{about.run_id}.html"), None)
+    report = next((path for path in written if path.name == f"kmsledger-{MAILED}-run{content.run_id}.html"), None)
     if report is not None and mail.attach_report:
         attachments = (Attachment(report.name, "text/html", report.read_bytes(), str(report)),)
-    return [(one, compose(about, mail, recipient=one, attachments=attachments)) for one in recipients]
+    return [
+        (recipient, compose(content, mail, recipient=recipient, attachments=attachments)) for recipient in recipients
+    ]
 
 
-def _enter(engine: Engine, run_id: int, outcome: Outcome) -> None:
+def _record(engine: Engine, run_id: int, outcome: Outcome) -> None:
     delivery_log.enter(engine, run_id, MAILED, outcome)
     if outcome.status == "sent":
         click.echo(f"mail: sent to {outcome.recipient}")

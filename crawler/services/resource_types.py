@@ -13,16 +13,6 @@ SECRETS_MANAGER_KEY = "alias/aws/secretsmanager"
 RDS_KEY = "alias/aws/rds"
 S3_KEY = "alias/aws/s3"
 
-SENTINELS = {
-    "auto": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KMS_KEY": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KEY": KeyClass.AWS_OWNED,
-    "DefaultKey": KeyClass.AWS_OWNED,
-    "DEFAULT": KeyClass.AWS_OWNED,
-    "S3_MANAGED_KEY": KeyClass.AWS_OWNED,
-}
-"""Words that services return in place of a key."""
-
 
 def _marker(size: int = 100) -> Paging:
     return Paging(receive="Marker", send="Marker", limit="MaxRecords", size=size)

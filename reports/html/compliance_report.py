@@ -11,7 +11,7 @@ from reports.html.charts import Night
 from reports.html.findings_section import STATUSES, Verdicts
 from reports.html.query_runner import Cut, Row
 from reports.html.run_header import RunReport
-from reports.settings_check import check_frameworks
+from reports.rules.framework_loader import check_frameworks
 
 NIGHTS: Final = 14
 """How many nights a trend shows."""

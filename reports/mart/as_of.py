@@ -1,4 +1,4 @@
-"""Moments of the past as people name them: a run's number, a date, a date with a time."""
+"""Resolves a run's number, a date or a time to a run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial'
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A run whose knowledge is asked for; times are UTC."""
+    """A run as of which facts are requested; times are UTC."""
 
     run_id: int
     started_at: dt.datetime
     finished_at: dt.datetime | None
     status: str
     ended: bool
-    """Whether it went through: complete, or partial."""
+    """Whether the run finished, completely or with gaps."""
 
     def __str__(self) -> str:
         if self.finished_at is None:
@@ -33,7 +33,7 @@ class Moment:
 
 
 def stamp(instant: dt.datetime) -> str:
-    """A time of the ledger, to the minute."""
+    """A time to the minute, in UTC."""
     return f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
@@ -46,7 +46,7 @@ def moments(duck: duckdb.DuckDBPyConnection) -> list[Moment]:
 
 
 def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
-    """The run that is meant: by number, or the last that had ended by a date or time (UTC), or the latest that ended.
+    """The run with a number, or the last run that had ended by a date or time (UTC), or by default the latest that ended.
 
     A date means the end of that day. Raises QueryError (exit code 2) when nothing is meant, or nothing was known so early.
     """
@@ -57,7 +57,7 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
         found = next((run for run in runs if run.run_id == int(text)), None)
         whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
         if found is None and 0 < int(text) < runs[-1].run_id:
-            # Numbers are given once; a run is only ever taken away by pruning.
+            # Run numbers are never reused; only pruning deletes runs.
             raise QueryError(f"run {text} has been pruned{whole}")
         if found is None:
             raise QueryError(
@@ -82,12 +82,12 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
 
 
 def before(runs: list[Moment], moment: Moment) -> Moment | None:
-    """The last run that ended and is older than the given one."""
+    """The last ended run before the given one."""
     return next((run for run in reversed(runs) if run.ended and run.run_id < moment.run_id), None)
 
 
 def _instant(text: str) -> dt.datetime:
-    """A time in UTC, without its zone, as the mart keeps them."""
+    """A time in UTC without a time zone, as in the mart."""
     try:
         if len(text) == len("2026-12-24"):
             return dt.datetime.combine(dt.date.fromisoformat(text), dt.time.max)

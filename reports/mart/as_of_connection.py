@@ -1,7 +1,7 @@
-"""The mart as of an earlier run: the same file, with the same views over what was known then, in memory.
+"""Opens the mart as of an earlier run: the same views, over an in-memory catalog that filters the ledger tables.
 
-Nothing is rebuilt: versions that began later are left out, and those that ended later are open again. Each query computes
-the views that it names (a second or so for a million keys), where the mart's own file has the costly ones stored.
+Nothing is rebuilt: versions that begin later are omitted, and versions that end later are open again. Each query computes
+the views that it names (about a second for a million keys), whereas the mart's file stores the costly ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
 
 WHOLE = "whole"
-"""The catalog of the file itself."""
+"""The catalog of the mart's file."""
 _OF_A_RUN = frozenset({"scope_coverage", change_text_compression.TABLE, "delivery", "key_last_use_poll"})
 
 
@@ -27,13 +27,13 @@ def connect(
 ) -> tuple[duckdb.DuckDBPyConnection, Moment]:
     """Open a mart as of a run or date (see :func:`reports.mart.as_of.resolve`), for reading.
 
-    With ``stored``, for who asks many questions, the costly views are computed once. Raises MartError or QueryError.
+    With ``stored``, the costly views are computed once, for callers with many queries. Raises MartError or QueryError.
     """
     connection = opened(path)
     try:
         moment = resolve(moments(connection), as_of)
         ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
-        connection.execute(change_text_compression.VIEW)
+        connection.execute(change_text_compression.DECODE_VIEW)
         view_loader.create(connection, moment.run_id, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
@@ -45,7 +45,7 @@ def connect(
 
 
 def opened(path: Path) -> duckdb.DuckDBPyConnection:
-    """A connection with the mart's file as catalog ``whole``, in use, and an empty catalog ``mart`` in memory."""
+    """A connection that uses the mart's file as catalog ``whole``, with an empty in-memory catalog ``mart``."""
     connection = attached(path, WHOLE)
     connection.execute(f"ATTACH ':memory:' AS {CATALOG} (COMPRESS)")
     connection.execute(f"USE {WHOLE}")
@@ -56,7 +56,7 @@ def opened(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def ledger(connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, tables: bool = False) -> None:
-    """Fill catalog ``mart`` with a ledger of its own, from SELECTs by table name, and use it.
+    """Fill the catalog ``mart`` with ledger tables from SELECTs by table name, and use it.
 
     The SELECTs name tables with their catalog (``whole.internal``). As views they cost nothing until they are read.
     """
@@ -76,7 +76,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _until(table: str, run_id: int) -> str:
-    """What a table of the ledger held after a run. The runs stay, so that it can be told how many came later."""
+    """The SELECT of a ledger table as of a run. Later runs stay, so that views can count them."""
     source = f'SELECT * FROM {WHOLE}.internal."{table}"'
     if table in versioned_tables():
         known_end = f"CASE WHEN valid_to <= {run_id:d} THEN valid_to END AS valid_to"

@@ -1,4 +1,4 @@
-"""The mart: a DuckDB file with the whole ledger and the analysts' views, rebuilt from the store and swapped in at once."""
+"""Builds the mart: a DuckDB file with the whole ledger and the analysts' views, published by an atomic rename."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ import duckdb
 
 from models.settings import Settings
 from models.store.engine import check, connect
+from reports import ledger_reader
 from reports.mart import (
     build_manifest,
     change_log,
     event_selectors,
     incremental_load,
-    load,
     partial_refresh,
     policy_tables,
     view_loader,
 )
 from reports.mart.as_of import moments, resolve
-from reports.mart.build_manifest import DoubtError
+from reports.mart.build_manifest import Manifest, RebuildRequired
 from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
+from reports.mart.extension import Extension, create_tables
 from reports.mart.macros import MACROS
-from reports.rules import framework_loader, runner, waivers
-from reports.rules.loader import Rule, load_rules, rule_rows
-from reports.vendors import evaluate
 
 log = logging.getLogger(__name__)
 
 _SCHEMA = "internal"
 _STORAGE = "v1.0.0"
-"""An old storage version: DuckDB clients of the last years open the file."""
+"""An old storage version, so that older DuckDB clients can open the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class MartInfo:
-    """A mart that was published: where, and as of which run its views answer."""
+    """A published mart: its path, and the run as of which its views answer."""
 
     path: Path
     as_of: int
@@ -59,21 +57,20 @@ def build(
     settings: Settings,
     *,
     as_of: int | str | None = None,
-    rules: Sequence[Rule] | None = None,
+    extensions: Sequence[Extension] = (),
 ) -> MartInfo:
-    """Rebuild the mart from the ledger and replace the old one; who has that open keeps it.
+    """Build the mart from the ledger and replace the published one; open readers keep the old file.
 
-    ``as_of`` is the run or date that the views answer for (see :func:`reports.mart.as_of.resolve`), by default the latest
-    run that ended. ``rules`` are those that view rules tells of, by default those in force. Raises MartError, QueryError or
-    DatabaseError.
+    ``as_of`` is the run or date for which the views answer (see :func:`reports.mart.as_of.resolve`), by default the latest
+    run that ended. Raises MartError, QueryError, LedgerReadError or DatabaseError.
     """
-    with building(engine_url, mart_path, settings, as_of=as_of, rules=rules) as mart:
+    with mart_builder(engine_url, mart_path, settings, as_of=as_of, extensions=extensions) as mart:
         return mart.info()
 
 
 @dataclass(frozen=True, slots=True)
-class Building:
-    """A mart that is not yet published."""
+class DraftMart:
+    """A complete mart that is not published yet."""
 
     duck: duckdb.DuckDBPyConnection
     path: Path
@@ -81,13 +78,13 @@ class Building:
     as_of: int
 
     def reload_findings(self) -> None:
-        """Take the findings over from the store again, after the rules ran."""
+        """Load the findings from the ledger again, after the rules ran."""
         incremental_load.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
-        if not partial_refresh.renew(self.duck, partial_refresh.TURNS, self.as_of):
-            view_loader.restore(self.duck, self.as_of, {partial_refresh.TURNS.view})
+        if not partial_refresh.refresh(self.duck, partial_refresh.FINDING_EPISODES, self.as_of):
+            view_loader.recompute(self.duck, self.as_of, {partial_refresh.FINDING_EPISODES.view})
 
     def info(self) -> MartInfo:
-        """What the mart holds."""
+        """The mart's contents in figures."""
         query = (
             "SELECT (SELECT started_at FROM internal.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
             "(SELECT coalesce(sum(passed + failed + unknown + not_applicable + waived), 0) FROM rule_results)"
@@ -99,16 +96,15 @@ class Building:
 
 
 @contextmanager
-def building(
+def mart_builder(
     engine_url: str,
     mart_path: Path,
     settings: Settings,
     *,
     as_of: int | str | None = None,
-    rules: Sequence[Rule] | None = None,
-) -> Iterator[Building]:
-    """Build beside the target; publish when the block ends without an error."""
-    rules = load_rules(settings) if rules is None else rules
+    extensions: Sequence[Extension] = (),
+) -> Iterator[DraftMart]:
+    """Build a mart in a temporary file; publish it when the block ends without an error."""
     engine = connect(engine_url, must_exist=True)
     try:
         check(engine)
@@ -116,123 +112,123 @@ def building(
         engine.dispose()
     if mart_path.stem in {_SCHEMA, "main", "system", "temp"}:
         raise MartError(
-            f"the mart cannot be named {mart_path.name}: DuckDB takes the file's name for the database's, and a schema "
+            f"the mart cannot be named {mart_path.name}: DuckDB uses the file's name for the database, and a schema "
             f"inside has that name; set report.mart to another name"
         )
-    beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
     parties = [(party.name, party.accounts) for party in settings.known_external_parties]
-    task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
-    now = build_manifest.wanted(engine_url, parties)
-    with _explained(mart_path):
-        duck = _opened(beside)
+    inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
+    manifest = build_manifest.expected(engine_url, parties)
+    with _errors_explained(mart_path):
+        duck = _open(draft_path)
         try:
             try:
-                run, kept = task.go_on(duck, now)
-            except DoubtError as doubt:
-                log.info("the mart %s is built as a whole: %s", mart_path.name, doubt)
+                run, up_to_date = inputs.incremental(duck, manifest)
+            except RebuildRequired as reason:
+                log.info("full rebuild of %s: %s", mart_path.name, reason)
                 duck.close()
-                duck = _opened(beside)
-                run, kept = task.whole(duck), {partial_refresh.PATHS.view}
+                duck = _open(draft_path)
+                run, up_to_date = inputs.full(duck), {partial_refresh.ACCESS_PATHS.view}
             event_selectors.create(duck)
-            evaluate.prepare(duck)
-            framework_loader.prepare(duck)
-            runner.prepare(duck)
-            waivers.prepare(duck, settings, rules)
-            view_loader.create(duck, run, kept=kept)
-            evaluate.create(duck, settings, run)
-            yield Building(duck, mart_path, engine_url, run)
+            create_tables(duck)
+            for extension in extensions:
+                extension.prepare(duck)
+            view_loader.create(duck, run, up_to_date=up_to_date)
+            for extension in extensions:
+                extension.create(duck, run)
+            yield DraftMart(duck, mart_path, engine_url, run)
             runs = moments(duck)
             latest = resolve(runs).run_id == run
-            build_manifest.keep(duck, replace(now, as_of=run, last_run=runs[-1].run_id, latest=latest))
+            build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
             duck.execute("USE memory")
             duck.execute(f"DETACH {CATALOG}")
-            beside.replace(mart_path)
+            draft_path.replace(mart_path)
         finally:
             duck.close()
-            _remove(beside)
+            _remove(draft_path)
 
 
-def _opened(beside: Path) -> duckdb.DuckDBPyConnection:
-    """A connection with our limits and no mart yet."""
-    _remove(beside)
+def _open(draft_path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection with our limits, and no mart attached yet."""
+    _remove(draft_path)
     duck = duckdb.connect()
-    # A program that has no file of its own (a process that another one started) is taken for a notebook.
+    # DuckDB takes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
-    # As a share of the machine's memory the default would depend on where it runs; DuckDB spills to disk beyond.
+    # The default, a share of the machine's memory, depends on the machine; beyond the limit DuckDB spills to disk.
     duck.execute("SET memory_limit = '2GB'")
-    duck.execute(f"SET temp_directory = {quoted(str(beside) + '.tmp')}")
+    duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
     duck.execute("SET preserve_insertion_order = false")
     return duck
 
 
-def _attach(duck: duckdb.DuckDBPyConnection, beside: Path) -> None:
-    # Nobody but us opens the file before it is whole: what a crash leaves of it is thrown away, and needs no log.
+def _attach(duck: duckdb.DuckDBPyConnection, draft_path: Path) -> None:
+    # No other process opens the file before it is complete: a crash discards it, so it needs no write-ahead log.
     options = f"STORAGE_VERSION '{_STORAGE}', RECOVERY_MODE 'NO_WAL_WRITES'"
-    duck.execute(f"ATTACH {quoted(str(beside))} AS {CATALOG} ({options})")
+    duck.execute(f"ATTACH {quoted(str(draft_path))} AS {CATALOG} ({options})")
     duck.execute(f"USE {CATALOG}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What is to be built of what."""
+class _Inputs:
+    """The inputs of one mart build."""
 
     engine_url: str
     mart_path: Path
-    beside: Path
+    draft_path: Path
     as_of: int | str | None
     parties: list[tuple[str, tuple[str, ...]]]
-    rules: Sequence[Rule]
 
-    def whole(self, duck: duckdb.DuckDBPyConnection) -> int:
-        """Take over the whole ledger; the run that is meant."""
-        _attach(duck, self.beside)
+    def full(self, duck: duckdb.DuckDBPyConnection) -> int:
+        """Load the whole ledger; returns the run for which the views answer."""
+        _attach(duck, self.draft_path)
         duck.execute(f"CREATE SCHEMA {_SCHEMA}")
         for macro in MACROS:
             duck.execute(macro)
-        load.load(duck, self.engine_url, load.tables())
+        ledger_reader.copy_tables(duck, self.engine_url, ledger_reader.tables())
         run = resolve(moments(duck), self.as_of).run_id
-        policy_tables.derive(duck, self.parties, rule_rows(self.rules))
-        change_log.create_all(duck)
-        partial_refresh.fill_paths(duck, run)
+        policy_tables.create(duck, self.parties)
+        change_log.rebuild(duck)
+        partial_refresh.full_refresh(duck, run)
         return run
 
-    def go_on(self, duck: duckdb.DuckDBPyConnection, now: build_manifest.Made) -> tuple[int, set[str]]:
-        """Go on from a copy of the published mart: the run that is meant, and the stored views that are up to date.
+    def incremental(self, duck: duckdb.DuckDBPyConnection, expected: Manifest) -> tuple[int, set[str]]:
+        """Update a copy of the published mart; returns the run, and the stored views that are up to date.
 
-        Raises DoubtError where only a mart that is built as a whole is sure to be right.
+        Raises RebuildRequired where only a full rebuild is certain to be correct.
         """
-        made = build_manifest.check(duck, self.mart_path, now)
+        published = build_manifest.check(duck, self.mart_path, expected)
         duck.execute("CREATE SCHEMA memory.internal")
-        load.load(duck, self.engine_url, [table for table in load.tables() if table.name == "run"])
+        run_table = [table for table in ledger_reader.tables() if table.name == "run"]
+        ledger_reader.copy_tables(duck, self.engine_url, run_table)
         runs = moments(duck)
         run = resolve(runs, self.as_of).run_id
         if run != resolve(runs).run_id:
-            raise DoubtError("an earlier run is asked for")
-        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", made.last_run)
+            raise RebuildRequired("an earlier run is requested")
+        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", published.last_run)
         duck.execute("DROP SCHEMA memory.internal CASCADE")
-        # Not the file that the last mart replaced, though that would spare the copy: somebody may still have it open, and the
-        # locks that would tell are given up by a process that has it open twice and closes one.
-        copy(self.mart_path, self.beside)
-        _attach(duck, self.beside)
+        # Reusing the file that the last mart replaced would spare the copy, but a reader may still have it open: file locks
+        # do not tell, because a process that opens a file twice and closes it once loses them.
+        copy(self.mart_path, self.draft_path)
+        _attach(duck, self.draft_path)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM internal.analysis_watermark")
-        found = incremental_load.update(duck, self.engine_url, made)
-        policy_tables.extend(duck, self.parties, rule_rows(self.rules), incremental_load.came, found.taken_back)
-        change_log.renew(duck, found.since, incremental_load.RENAMED)
-        partial_refresh.renew_paths(duck, made, found, run)
-        kept = {partial_refresh.PATHS.view}
-        if partial_refresh.renew(duck, partial_refresh.TURNS, run, made.as_of):
-            kept.add(partial_refresh.TURNS.view)
-        log.info("the mart %s goes on from run %d: %s", self.mart_path.name, made.last_run, found.told())
-        return run, kept
+        delta = incremental_load.update(duck, self.engine_url, published)
+        policy_tables.update(duck, self.parties, incremental_load.inserted_table, delta.tables_with_deletes)
+        change_log.update(duck, delta.since, incremental_load.RENAMED)
+        partial_refresh.refresh_access_paths(duck, published, delta, run)
+        up_to_date = {partial_refresh.ACCESS_PATHS.view}
+        if partial_refresh.refresh(duck, partial_refresh.FINDING_EPISODES, run, published.as_of):
+            up_to_date.add(partial_refresh.FINDING_EPISODES.view)
+        log.info("incremental build of %s from run %d: %s", self.mart_path.name, published.last_run, delta.summary())
+        return run, up_to_date
 
 
 def _remove(path: Path) -> None:
-    for one in (path, path.with_name(path.name + ".wal")):
-        one.unlink(missing_ok=True)
+    for file in (path, path.with_name(path.name + ".wal")):
+        file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _explained(mart_path: Path) -> Iterator[None]:
+def _errors_explained(mart_path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What happened, as people and programs read it: an event is a sentence, its details are before and after."""
+"""Change events as text and JSON: a message, and details with the values before and after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNS = {"changed": "~ ", "added": "+ ", "removed": "- ", "stated": ""}
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One thing before and after. A changed thing that has parts is told by them."""
+    """One value before and after. If it has parts, the parts describe the change."""
 
     name: str
     change: Literal["changed", "added", "removed", "stated"]
@@ -25,15 +25,15 @@ class Detail:
     after: Any = None
     parts: tuple[Detail, ...] = ()
     text: str | None = None
-    """In words, where before and after are too much for a line."""
+    """A description, if the values before and after are too long for a line."""
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: name, change, before, after, and parts if it has some."""
+        """A JSON object: name, change, before, after, and parts if there are any."""
         values = {"name": self.name, "change": self.change, "before": value(self.before), "after": value(self.after)}
         return values | ({"parts": [part.plain() for part in self.parts]} if self.parts else {})
 
     def lines(self, indent: str) -> Iterator[str]:
-        """For people; nothing in a line moves the cursor."""
+        """Lines for a terminal, without control characters."""
         sign = "" if self.change == "changed" and not self.parts else _SIGNS[self.change]
         told = self.text if self.text is not None else self._words()
         yield _line(indent, f"{sign}{self.name}{': ' if told else ':' if self.parts else ''}{told}")
@@ -50,7 +50,7 @@ class Detail:
 
 @dataclass(slots=True)
 class Event:
-    """Something that a run saw for the first time. Times are UTC; the change itself happened before ``at``."""
+    """A change that a run saw first. Times are UTC; the change itself happened before ``at``."""
 
     run_id: int
     occurred_at: dt.datetime
@@ -66,11 +66,11 @@ class Event:
     before: str | None = None
     after: str | None = None
     until_run: int | None = None
-    """For what lasted: the first run in which it was over."""
+    """For a state that ended: the first run without it."""
     details: list[Detail] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON; every field is always there."""
+        """A JSON object that always has every field."""
         names = (
             *(
                 "run_id",
@@ -89,14 +89,14 @@ class Event:
         return plain | {"details": [detail.plain() for detail in self.details]}
 
     def lines(self, indent: str, lead: str = "") -> Iterator[str]:
-        """The sentence, then its details, further in."""
+        """The message, then its details, indented."""
         yield _line(indent, lead + self.message)
         for detail in self.details:
             yield from detail.lines(f"{indent}{' ' * len(lead)}  ")
 
 
 def value(raw: Any) -> Any:
-    """A value of the mart as JSON has it."""
+    """A value of the mart for JSON."""
     if isinstance(raw, dt.datetime):
         return raw.isoformat(timespec="seconds") + "Z"
     if isinstance(raw, list | tuple):
@@ -107,7 +107,7 @@ def value(raw: Any) -> Any:
 
 
 def words(raw: Any) -> str:
-    """A value as people read it."""
+    """A value as text."""
     if raw is None or raw == "":
         return "-"
     if isinstance(raw, bool):
@@ -121,7 +121,7 @@ def words(raw: Any) -> str:
 
 
 def moment(one: Moment) -> dict[str, Any]:
-    """A run for JSON."""
+    """A run as a JSON object."""
     return {
         "run_id": one.run_id,
         "started_at": value(one.started_at),
@@ -131,18 +131,18 @@ def moment(one: Moment) -> dict[str, Any]:
 
 
 def place(account_id: str | None, account_name: str | None, region: str | None) -> str:
-    """An account and region in words."""
+    """An account-region as text."""
     account = f"{account_name} ({account_id})" if account_name else account_id or "no account"
     return f"{account}, {region}" if region else account
 
 
 def safe(lines: Iterable[str]) -> Iterator[str]:
-    """Lines of our own making, with foreign names in them, for a terminal."""
+    """Make lines that contain untrusted names safe for a terminal."""
     return map(printable, lines)
 
 
 def dumped(document: Any) -> str:
-    """JSON in ASCII only: neither control characters nor marks of writing direction reach a terminal."""
+    """JSON in ASCII, so that neither control nor bidirectional characters reach a terminal."""
     return json.dumps(document, indent=2, ensure_ascii=True)
 
 

@@ -1,8 +1,8 @@
-"""The changes from run to run, from the versions that ended or began in each run; set-based, for many runs at once.
+"""Computes the change events of runs from the versions that end or begin in each run; set-based, many runs at once.
 
-A version that ended and another of the same fact that began in the same run are a change; one alone is a removal or an
-addition. What is learned for the first time is not an addition: the first crawl of an account and region, and what had been
-refused since the key was first seen.
+A version that ends and a version of the same fact that begins in the same run are a change; either alone is a removal or an
+addition. A fact that is read for the first time is not an addition: the first crawl of an account-region, and facts whose
+request was denied since the key was first seen.
 """
 
 from __future__ import annotations
@@ -16,105 +16,105 @@ import duckdb
 
 from models.tables import versioned_tables
 from reports.mart import change_text_compression
-from reports.mart.connection import CATALOG
-from reports.mart.filtered_catalog import sliced
-from reports.mart.rows import one
+from reports.mart.connection import CATALOG, fetch_one
+from reports.mart.filtered_catalog import filtered_catalog
 
-AT_ONCE = 2_000_000
-"""Versions that begin or end in the runs that are compared at once: a year of a large organization is too much for memory."""
-_WHOLE = frozenset({"account", "alias", "gap", "key", "resource"})
-"""Facets that are read whole: since when something is known, and what it is called, is older than the change itself."""
-_OF_RESOURCES = frozenset({"resource", "key_reference", "resource_key", "tag"})
+CHUNK_VERSIONS = 2_000_000
+"""Versions that begin or end in the runs of one chunk: a year of a large organization does not fit into memory."""
+_READ_COMPLETELY = frozenset({"account", "alias", "gap", "key", "resource"})
+"""Fact tables that are read completely: when a fact was first seen, and its name, are older than the change itself."""
+_OF_RESOURCES = frozenset({"resource", "key_reference", "key_usage", "tag"})
 
 
 def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
-    """Fill ``internal.change`` from the history in schema ``ledger`` of the catalog in use.
+    """Compute ``internal.change`` from the history in schema ``internal`` of the catalog in use.
 
-    ``only`` limits it to some changes: a condition on the run and the resource.
+    ``only`` is a condition on the run and the resource that limits the changes.
     """
     folder = resources.files("reports.mart").joinpath("change_queries")
-    *parts, sentences = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
-    for file in parts:
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    *queries, messages = files
+    for file in queries:
         duck.execute(file.read_text(encoding="utf-8"))
     duck.execute(f"DELETE FROM stage WHERE NOT ({only})")
-    duck.execute(sentences.read_text(encoding="utf-8"))
+    duck.execute(messages.read_text(encoding="utf-8"))
 
 
-def create_all(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``internal.change_event`` of a mart from its history, some runs at a time, and put ``internal.change`` over it."""
-    for number, (start, end) in enumerate(_portions(duck)):
-        _take(
+def rebuild(duck: duckdb.DuckDBPyConnection) -> None:
+    """Compute the stored changes of a mart from its history, in chunks of runs, and create the view ``internal.change``."""
+    for number, (start, end) in enumerate(_run_chunks(duck)):
+        _insert(
             duck,
-            _Part(partial(_of_runs, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"),
+            _Slice(partial(_runs_filter, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"),
             new=not number,
         )
-    duck.execute(change_text_compression.VIEW)
+    duck.execute(change_text_compression.DECODE_VIEW)
 
 
-def renew(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
-    """Compute the changes since a run again, and all those of some resources, after the history became longer.
+def update(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
+    """Recompute the changes since a run, and all changes of renamed resources, after an incremental load.
 
-    ``renamed`` is a SELECT of the resources: a change calls a resource by its last name, however old the change is.
+    ``renamed`` is a SELECT of the resources: a change names a resource by its latest name, however old the change is.
     """
     duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE run_id >= {since:d}")
-    for start, end in _portions(duck, since):
-        for name, select in _concerned(start, end).items():
+    for start, end in _run_chunks(duck, since):
+        for name, select in _affected(start, end).items():
             duck.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
-        _take(duck, _Part(partial(_of_few, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
+        _insert(duck, _Slice(partial(_affected_filter, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
     duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
-    if one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
-        mine = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
-        duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE {mine}")
-        _take(duck, _Part(_of_renamed, mine))
+    if fetch_one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
+        of_renamed = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
+        duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE {of_renamed}")
+        _insert(duck, _Slice(_renamed_filter, of_renamed))
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Some changes: what of each facet they follow from, and which of those that follow are meant."""
+class _Slice:
+    """Some of the changes: the rows of each fact table that they follow from, and the condition that selects them."""
 
-    facet: Callable[[str], str]
-    wanted: str
+    table_filter: Callable[[str], str]
+    condition: str
 
 
-def _take(duck: duckdb.DuckDBPyConnection, part: _Part, *, new: bool = False) -> None:
-    """Compute some changes in a catalog whose ledger is a part of the mart's, and add them to the mart's."""
-    with sliced(duck, part.facet, without=change_text_compression.TABLE) as cursor:
-        create(cursor, part.wanted)
+def _insert(duck: duckdb.DuckDBPyConnection, changes: _Slice, *, new: bool = False) -> None:
+    """Compute some changes in a filtered catalog, and insert them into the mart."""
+    with filtered_catalog(duck, changes.table_filter, without=change_text_compression.TABLE) as cursor:
+        create(cursor, changes.condition)
         table = f"{CATALOG}.internal.{change_text_compression.TABLE}"
         into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table}"
-        cursor.execute(f"{into} {change_text_compression.packed('internal.change', f'{CATALOG}.internal.key')}")
+        cursor.execute(f"{into} {change_text_compression.encode('internal.change', f'{CATALOG}.internal.key')}")
 
 
-def _portions(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:
-    """Neighbouring runs that are compared at once; together all since a run, at least one portion."""
+def _run_chunks(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:
+    """The first and last run of each chunk: consecutive runs, together all since a run; at least one chunk."""
     counted = " UNION ALL ".join(
         f'SELECT {edge} AS run_id, count(*) AS n FROM internal."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
         for name in versioned_tables()
         for edge in ("valid_from", "valid_to")
     )
     rows = duck.execute(f"SELECT run_id, sum(n) FROM ({counted}) GROUP BY run_id ORDER BY run_id").fetchall()
-    portions: list[tuple[int, int]] = []
-    held = 0
+    chunks: list[tuple[int, int]] = []
+    total = 0
     for run_id, versions in rows:
-        held += versions
-        if not portions or held > AT_ONCE:
-            portions.append((run_id, run_id))
-            held = versions
+        total += versions
+        if not chunks or total > CHUNK_VERSIONS:
+            chunks.append((run_id, run_id))
+            total = versions
         else:
-            portions[-1] = (portions[-1][0], run_id)
-    return portions or [(since, since)]
+            chunks[-1] = (chunks[-1][0], run_id)
+    return chunks or [(since, since)]
 
 
-def _of_runs(name: str, start: int, end: int) -> str:
+def _runs_filter(name: str, start: int, end: int) -> str:
     if name == "alias":
         return f"valid_from <= {end:d} AND (valid_to IS NULL OR valid_to >= {start:d})"
-    if name in _WHOLE:
+    if name in _READ_COMPLETELY:
         return "true"
     return f"valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d}"
 
 
-def _concerned(start: int, end: int) -> dict[str, str]:
-    """SELECTs of the keys and resources that something happened to in some runs, and of all keys that are named with them."""
+def _affected(start: int, end: int) -> dict[str, str]:
+    """SELECTs of the keys and resources whose facts changed in some runs, and of all keys that their changes name."""
     within = f"(valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d})"
 
     def arns(column: str, *names: str) -> list[str]:
@@ -123,12 +123,12 @@ def _concerned(start: int, end: int) -> dict[str, str]:
     keys = arns("key_arn", "key", "key_metadata", "key_policy", "key_rotation", "key_grant")
     tags = arns("resource_arn", "tag")
     used = arns("key_arn", "resource_key")
-    # The oldest resource of each type tells since when the type is listed.
+    # The oldest resource of each type shows since when the type is listed.
     oldest = "SELECT min_by(version_id, valid_from) FROM internal.resource GROUP BY resource_type"
     return {
-        "concerned_keys": " UNION ".join(keys + tags),
+        "affected_keys": " UNION ".join(keys + tags),
         "named_keys": " UNION ".join(keys + tags + used + arns("target_key_arn", "alias")),
-        "concerned_resources": " UNION ".join(
+        "affected_resources": " UNION ".join(
             [
                 *arns("resource_arn", "resource", "resource_key", "tag"),
                 f"SELECT resource_arn FROM internal.resource WHERE version_id IN ({oldest})",
@@ -137,21 +137,21 @@ def _concerned(start: int, end: int) -> dict[str, str]:
     }
 
 
-def _of_few(name: str, start: int, end: int) -> str:
-    """Like :func:`_of_runs`, without the keys and resources that nothing happened to; see :func:`_concerned`."""
-    where = _of_runs(name, start, end)
+def _affected_filter(name: str, start: int, end: int) -> str:
+    """Like :func:`_runs_filter`, without unaffected keys and resources; see :func:`_affected`."""
+    where = _runs_filter(name, start, end)
     within = f"valid_from BETWEEN {start:d} AND {end:d} OR valid_to BETWEEN {start:d} AND {end:d}"
     if name == "key":
-        return "key_arn IN (SELECT arn FROM memory.main.concerned_keys)"
+        return "key_arn IN (SELECT arn FROM memory.main.affected_keys)"
     if name == "resource":
-        return "resource_arn IN (SELECT arn FROM memory.main.concerned_resources)"
+        return "resource_arn IN (SELECT arn FROM memory.main.affected_resources)"
     if name == "alias":
         named = "target_key_arn IN (SELECT arn FROM memory.main.named_keys)"
         return f"({where}) AND ({within} OR {named})"
     return where
 
 
-def _of_renamed(name: str) -> str:
+def _renamed_filter(name: str) -> str:
     if name in _OF_RESOURCES:
         return "resource_arn IN (SELECT resource_arn FROM memory.main.renamed)"
-    return "true" if name in _WHOLE else "false"
+    return "true" if name in _READ_COMPLETELY else "false"

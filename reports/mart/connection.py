@@ -1,10 +1,11 @@
-"""The mart as its readers open it: read-only, and without a way out of the file."""
+"""Opens the mart for readers: read-only, without access to anything outside the file."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -15,25 +16,25 @@ CATALOG = "mart"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the queries of a connection may use, beside the mart's own file."""
+    """The resources that the queries of a connection may use, besides the mart's file."""
 
     memory: str = "4GB"
-    """DuckDB's words for a size: 500MB, 4GB, 2GiB. A query that needs more ends with an error, unless it may spill."""
+    """A size in DuckDB's notation: 500MB, 4GB, 2GiB. A query that needs more fails, unless it may spill to disk."""
     spill: Path | None = None
-    """A directory for what does not fit into memory, at most ``spill_size`` of it; None: nothing is written to disk."""
+    """The directory for data that does not fit into memory, at most ``spill_size``; None: nothing is written to disk."""
     spill_size: str = "20GB"
     output: Path | None = None
     """The one file that may be written, by :func:`reports.mart.query.write_parquet`."""
     folder: Path | None = None
-    """The one directory below which files may be read and written: for queries of ours, never for a user's."""
+    """The one directory below which files may be read and written: for our own queries, never for a user's."""
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Set them on a connection that is not yet locked. Raises QueryError for a size that is none."""
+        """Set the limits on a connection that is not locked yet. Raises QueryError for an invalid size."""
         try:
             connection.execute(f"SET memory_limit = {quoted(self.memory)}")
         except duckdb.Error as error:
             raise QueryError(f"{self.memory!r} is not a size of memory: write 500MB or 4GB") from error
-        # Else DuckDB would spill into a directory .tmp wherever the command is started.
+        # Otherwise DuckDB spills into a directory .tmp in the working directory.
         connection.execute(f"SET temp_directory = {quoted(str(self.spill.absolute()) if self.spill else '')}")
         if self.spill:
             connection.execute(f"SET max_temp_directory_size = {quoted(self.spill_size)}")
@@ -50,12 +51,12 @@ def quoted(text: str) -> str:
 
 
 def literal(path: Path) -> str:
-    """A path as the pattern that means only itself: for what reads files by patterns."""
+    """A path escaped for DuckDB functions that accept glob patterns."""
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
 def connect(path: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a mart for reading, as the file is now: a mart that replaces it later is not seen by this connection.
+    """Open a mart for reading. The connection does not see a mart that replaces the file later.
 
     Queries can neither write, nor read other files, nor load extensions, nor change that. Without limits they may use what
     DuckDB takes by itself. Raises MartError.
@@ -67,13 +68,13 @@ def connect(path: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnecti
 
 
 def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
-    """A new connection to a mart under the name of a catalog, read-only, not yet locked."""
+    """A new read-only connection with a mart attached as a catalog, not locked yet."""
     if not path.exists():
         raise MartError(f"there is no mart at {path}: run `kmsledger crawl` first, or `kmsledger mart` to rebuild it")
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
     try:
-        # A fixed name inside: the file's own could be anything. A new instance sees the file that is there now.
+        # A fixed catalog name, because the file can have any name. A new instance opens the current file.
         connection.execute(f"ATTACH {quoted(str(path))} AS {catalog} (READ_ONLY)")
     except duckdb.Error as error:
         connection.close()
@@ -83,8 +84,14 @@ def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
 
 
 def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) -> None:
-    """Let a connection reach nothing but what is attached (and what the limits name), for good."""
+    """Permanently restrict a connection to attached files and the paths in the limits."""
     if limits:
         limits.apply(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def fetch_one(duck: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    """The only row of a query. Reads the result to its end: an unread rest would keep the connection busy."""
+    (row,) = duck.execute(query).fetchall()
+    return tuple(row)

@@ -1,4 +1,4 @@
-"""A copy of the published mart: gigabytes, past the system's cache, which would take longer and push out what is needed next."""
+"""Copies a file of gigabytes with direct I/O, which is faster and does not evict other data from the page cache."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import shutil
 from pathlib import Path
 
 BLOCK = 4 * 2**20
-"""Bytes that are read at once: a multiple of the pages of any disk."""
+"""Bytes per read: a multiple of every disk's block size."""
 _PAGE = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _UNABLE = {errno.EINVAL, errno.ENOTSUP}
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's bytes; the target must not exist. Raises OSError, and leaves what was written to the caller."""
+    """Copy a file's bytes; the target must not exist. Raises OSError, and leaves a partial copy to the caller."""
     if _DIRECT:
         try:
-            _past_the_cache(source, target)
+            _copy_direct(source, target)
         except OSError as error:
-            # Not every file system can: those in memory, some over the network.
+            # Some file systems do not support it: in-memory and some network file systems.
             if error.errno not in _UNABLE:
                 raise
             target.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _past_the_cache(source: Path, target: Path) -> None:
+def _copy_direct(source: Path, target: Path) -> None:
     write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _DIRECT, 0o666)
     try:
         read = os.open(source, os.O_RDONLY | _DIRECT)

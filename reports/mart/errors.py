@@ -1,13 +1,13 @@
-"""What goes wrong with the mart, for its user."""
+"""Errors of the mart that its user can act on."""
 
 from models.errors import UserError
 
 
 class MartError(UserError):
-    """The mart cannot be built or read as things are."""
+    """The mart cannot be built or read."""
 
 
 class QueryError(UserError):
-    """DuckDB refused a query."""
+    """A query or its arguments are invalid."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Which events a trail selects: CloudTrail's basic and advanced event selectors, read as the service applies them.
+"""Interprets CloudTrail's basic and advanced event selectors as the service applies them.
 
 Sources: the CloudTrail API reference, data types EventSelector, AdvancedEventSelector and AdvancedFieldSelector. A trail
 records what any one of its selectors selects; all fields of an advanced selector have to match.
@@ -16,11 +16,11 @@ from typing import Any
 import duckdb
 import orjson
 
-from reports.mart.policy_tables import fill
+from reports.mart.json_load import load_rows
 
 KMS = "kms.amazonaws.com"
 _OTHERS = ""
-"""An event source that no selector names: stands for the services in general."""
+"""An event source that no selector names; it represents all other services."""
 _POSITIVE: Mapping[str, Callable[[str, str], bool]] = {
     "Equals": str.__eq__,
     "StartsWith": str.startswith,
@@ -33,30 +33,30 @@ _COLUMNS = (
 
 
 class Share(IntEnum):
-    """How much of a kind of events is selected."""
+    """How many of a kind of events a trail selects."""
 
     NONE = 0
     SOME = 1
-    """Some of them: it depends on fields that are not judged, such as the event's name."""
+    """Depends on fields that are not evaluated, such as the event's name."""
     ALL = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What selectors select: ``all``, only ``read`` or ``write`` events, ``some`` or ``none``; None when they are not known."""
+    """The selected events: ``all``, only ``read`` or ``write`` events, ``some`` or ``none``; None if unknown."""
 
     management_events: str | None = None
     """Management events of services in general."""
     kms_events: str | None = None
-    """Management events of KMS, which are the calls of all its operations; use of keys is reading."""
+    """Management events of KMS: calls of all its operations; cryptographic operations are read events."""
     kms_network_events: bool | None = None
-    """Whether calls to KMS through VPC endpoints are selected as network activity, as far as it may be."""
+    """Whether calls to KMS through VPC endpoints may be selected as network activity events."""
     selectors_reason: str | None = None
-    """Why they are not known."""
+    """Why the selected events are unknown."""
 
 
 def events_of(selectors: str) -> Events:
-    """What the selectors select, given as in :class:`models.tables.trails.TrailSelector`; no error for what cannot be read."""
+    """Evaluate selectors in the form of :class:`models.tables.trails.TrailSelector`; invalid ones yield unknown events."""
     try:
         found = orjson.loads(selectors)
         basic, advanced = found["EventSelectors"], found["AdvancedEventSelectors"]
@@ -71,11 +71,11 @@ def events_of(selectors: str) -> Events:
 
 
 def create(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill ``internal.event_selector``: what each distinct text of selectors in the ledger selects."""
+    """Fill ``internal.event_selector`` with the evaluation of each distinct selector text in the ledger."""
     known = duck.execute("SELECT DISTINCT selectors FROM internal.trail_selector").fetchall()
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         rows = ({"selectors": text, **asdict(events_of(text))} for (text,) in known)
-        fill(duck, Path(directory), "event_selector", _COLUMNS, rows)
+        load_rows(duck, Path(directory), "event_selector", _COLUMNS, rows)
 
 
 def _management(basic: Sequence[Any], advanced: Sequence[Any], source: str, reading: bool) -> Share:
@@ -98,7 +98,7 @@ def _basic(selector: Mapping[str, Any], source: str, reading: bool) -> Share:
 
 
 def _advanced(selectors: Sequence[Any], event: Mapping[str, str]) -> Share:
-    """How much of the events with these fields is selected by any selector."""
+    """How many of the events with these fields any selector selects."""
     return max(
         (min((_field(field, event) for field in one["FieldSelectors"]), default=Share.NONE) for one in selectors),
         default=Share.NONE,

@@ -1,4 +1,4 @@
-"""A part of the mart's ledger as a catalog of its own: what is computed in it is computed of that part."""
+"""A catalog with a filtered view of each ledger table: queries in it see only the selected facts."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from reports.mart.macros import MACROS
 
 
 @contextmanager
-def sliced(
-    duck: duckdb.DuckDBPyConnection, chosen: Callable[[str], str], *, without: str = ""
+def filtered_catalog(
+    duck: duckdb.DuckDBPyConnection, table_filter: Callable[[str], str], *, without: str = ""
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose schema ``ledger`` has the mart's tables, all but one, as views.
+    """A connection whose schema ``internal`` has the mart's tables as views, except the table ``without``.
 
-    ``chosen`` is the condition on the rows of a facet; other tables are whole. Temporary tables are gone with the connection.
+    ``table_filter`` returns the condition on the rows of a fact table; other tables are complete. Closing the connection drops
+    its temporary tables.
     """
-    duck.execute("ATTACH ':memory:' AS slice (COMPRESS)")
+    duck.execute("ATTACH ':memory:' AS filtered (COMPRESS)")
     cursor = duck.cursor()
     try:
-        cursor.execute("USE slice")
+        cursor.execute("USE filtered")
         cursor.execute("CREATE SCHEMA internal")
         for macro in MACROS:
             cursor.execute(macro)
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         for (name,) in cursor.execute(query).fetchall():
             if name != without:
-                where = chosen(name) if name in versioned_tables() else "true"
+                where = table_filter(name) if name in versioned_tables() else "true"
                 cursor.execute(
                     f'CREATE VIEW internal."{name}" AS SELECT * FROM {CATALOG}.internal."{name}" WHERE {where}'
                 )
         yield cursor
     finally:
         cursor.close()
-        duck.execute("DETACH slice")
+        duck.execute("DETACH filtered")

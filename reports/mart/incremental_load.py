@@ -1,7 +1,7 @@
-"""What a ledger has that a mart of it has not: versions that began or ended since, found by ids and an index, and applied.
+"""Incremental load: finds the versions that were inserted, closed or deleted since the last build, and applies them.
 
-Everything from the last known run on is compared with what the mart has of it: a resumed run, or rules that ran again, may
-have taken versions back and given their ids out again. What is older changes by pruning only, which is noticed.
+Versions are found by their ids and an index. Everything from the last known run on is compared with the mart: a resumed run,
+or rules that ran again, may have deleted versions and reused their ids. Older rows change by pruning only, which is detected.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from sqlalchemy import Table, make_url
 
 from models.store.retention import PRUNED
 from models.tables import versioned_tables
-from reports.mart import load
-from reports.mart.build_manifest import DoubtError, Made, compare_runs
-from reports.mart.rows import one
+from reports import ledger_reader
+from reports.ledger_reader import Query, TableSlice
+from reports.mart.build_manifest import Manifest, RebuildRequired, compare_runs
+from reports.mart.connection import fetch_one
 
 _NEW = "memory.arriving"
 _SMALL = ("run", "delivery", "access_policy", "access_analysis", "analysis_watermark")
-"""Taken over whole."""
+"""Small tables, copied completely."""
 _BY_ANALYSIS = ("access_verdict", "policy_lint")
 _REPORTED = ("finding", "rule_result", "key_analysis")
-"""Facets that are written after the crawl, perhaps for an older run or from the beginning: they are counted."""
+"""Fact tables that are written after the crawl, possibly for an older run or from scratch: their rows are counted."""
 _IDS_AT_ONCE = 2000
 
 
@@ -33,88 +34,85 @@ WHERE resource_arn IN (SELECT resource_arn FROM {_NEW}."resource new" UNION SELE
 GROUP BY resource_arn
 HAVING count(DISTINCT concat_ws('|', name, resource_type, account_id, region, listing_region)) > 1
 """
-"""Resources with a new version and, over all versions, more than one name or place."""
+"""Resources with a new version and, over all versions, more than one name, type or account-region."""
 
 
 @dataclass(slots=True)
 class Delta:
-    """What was applied."""
+    """What an incremental load applied."""
 
     since: int
-    """The first run that something new began or ended in."""
-    taken_back: set[str] = field(default_factory=set)
-    """Tables that lost rows."""
+    """The first run in which an applied version begins or ends."""
+    tables_with_deletes: set[str] = field(default_factory=set)
     changed: dict[str, int] = field(default_factory=dict)
-    """Rows that are new, gone or ended, by facet."""
+    """The number of inserted, deleted and closed rows, by fact table."""
 
-    def told(self) -> str:
-        """For the log."""
-        return f"{sum(self.changed.values()):,} rows of {len(self.changed)} tables are new, or ended, since run {self.since}"
+    def summary(self) -> str:
+        """One clause for the log."""
+        return f"{sum(self.changed.values()):,} rows of {len(self.changed)} tables inserted or closed since run {self.since}"
 
 
-def came(name: str) -> str:
-    """The table of the rows that came to one of the ledger's, after an update."""
+def inserted_table(name: str) -> str:
+    """The table of the rows that an update inserted into a ledger table."""
     return f'{_NEW}."{name} new"' if name in versioned_tables() else f"{_NEW}.{name}"
 
 
-def update(duck: duckdb.DuckDBPyConnection, engine_url: str, made: Made) -> Delta:
-    """Bring the ledger's copy in the mart in use up to date. Raises DoubtError when that cannot be done for sure.
+def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest) -> Delta:
+    """Update the copy of the ledger in the mart in use. Raises RebuildRequired where the result might be wrong.
 
-    Leaves tables in ``memory.arriving``: for each facet ``x new`` (versions), ``x gone`` (versions taken back) and ``x ended``
-    (ids with their end), and ``policy_document`` with the texts that came.
+    Leaves tables in ``memory.arriving``: for each fact table ``x new`` (inserted versions), ``x gone`` (deleted versions) and
+    ``x ended`` (ids of closed versions with their end), and ``policy_document`` with the inserted documents.
     """
     duck.execute(f"CREATE SCHEMA {_NEW}")
-    first = {name: _first_id(duck, name, made.since()) for name in versioned_tables()}
-    load.load_parts(duck, engine_url, _wanted(duck, engine_url, made, first))
-    _check(duck, made, first)
-    delta = Delta(made.last_run + 1)
+    first = {name: _first_id(duck, name, manifest.since()) for name in versioned_tables()}
+    ledger_reader.copy_slices(duck, engine_url, _slices(duck, engine_url, manifest, first))
+    _check_unchanged(duck, manifest, first)
+    delta = Delta(manifest.last_run + 1)
     for name in versioned_tables():
         _apply(duck, name, first[name], delta)
-    _replace(duck, made, delta)
+    _replace_unversioned(duck, manifest, delta)
     return delta
 
 
 def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, ...], since: int) -> None:
-    """Take over again what facets have from a run on."""
-    parts: list[load.Part] = []
+    """Load the versions of some fact tables from a run on again."""
+    slices: list[TableSlice] = []
     first: dict[str, int] = {}
-    for table in load.tables():
+    for table in ledger_reader.tables():
         if table.name in names:
             first[table.name] = _first_id(duck, table.name, since)
-            parts += _versions(table, first[table.name], since)
+            slices += _versions(table, first[table.name], since)
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {_NEW}")
-    load.load_parts(duck, engine_url, parts)
+    ledger_reader.copy_slices(duck, engine_url, slices)
     for name, number in first.items():
         _apply(duck, name, number, Delta(since))
 
 
 def _first_id(duck: duckdb.DuckDBPyConnection, name: str, since: int) -> int:
-    """Of the versions that may have been written since a run."""
+    """The first id of the versions that may have been written since a run."""
     query = f'SELECT coalesce(min(version_id) FILTER (valid_from >= {since:d}), max(version_id) + 1, 0) FROM internal."{name}"'
-    return int(one(duck, query)[0])
+    return int(fetch_one(duck, query)[0])
 
 
-def _wanted(
-    duck: duckdb.DuckDBPyConnection, engine_url: str, made: Made, first: dict[str, int]
-) -> Iterator[load.Part | load.Query]:
-    """All of it in one transaction of the ledger; what is asked later depends on what came before."""
-    tables = {table.name: table for table in load.tables()}
+def _slices(
+    duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest, first: dict[str, int]
+) -> Iterator[TableSlice | Query]:
+    """The slices to copy, all in one transaction of the ledger; later ones depend on what earlier ones returned."""
+    tables = {table.name: table for table in ledger_reader.tables()}
     for name in _SMALL:
-        yield _part(tables[name], "true", f'{_NEW}."{name}"')
-    compare_runs(duck, "internal.run", f"{_NEW}.run", made.last_run)  # again: this is the moment that is taken over
-    since = made.since()
+        yield _slice(tables[name], "true", f'{_NEW}."{name}"')
+    compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)  # again, now in the snapshot that is copied
+    since = manifest.since()
     for name, number in first.items():
         yield from _versions(tables[name], number, since)
         until = str(since) if name in _REPORTED else _WHOLE.format("run")
-        yield load.Query(f'SELECT count(*) AS n FROM "{name}" WHERE valid_to < {until}', f'{_NEW}."{name} old"')
+        yield Query(f'SELECT count(*) AS n FROM "{name}" WHERE valid_to < {until}', f'{_NEW}."{name} old"')
     for name in ("scope_coverage", "key_last_use_poll"):
-        yield _part(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
-    yield load.Query(
-        f"SELECT count(*) AS n FROM scope_coverage WHERE run_id < {since:d}", f'{_NEW}."scope_coverage old"'
-    )
-    yield load.Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."asked"')
+        yield _slice(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
+    yield Query(f"SELECT count(*) AS n FROM scope_coverage WHERE run_id < {since:d}", f'{_NEW}."scope_coverage old"')
+    yield Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."asked"')
     documents = tables["policy_document"]
-    yield load.Part(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
+    yield TableSlice(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
     literal = "decode('{}', 'hex')" if make_url(engine_url).get_backend_name() == "postgresql" else "x'{}'"
     yield from _by_id(duck, documents, "policy_hash", "document_ids", literal)
     for name in _BY_ANALYSIS:
@@ -125,40 +123,40 @@ _WHOLE = f"(SELECT coalesce(min(run_id), 0) FROM {{}} WHERE status <> '{PRUNED}'
 """The oldest run that is not pruned."""
 
 
-def _versions(table: Table, first: int, since: int) -> list[load.Part]:
+def _versions(table: Table, first: int, since: int) -> list[TableSlice]:
     return [
-        _part(table, f"version_id >= {first:d}", f'{_NEW}."{table.name} now"'),
-        load.Part(
+        _slice(table, f"version_id >= {first:d}", f'{_NEW}."{table.name} now"'),
+        TableSlice(
             table,
             ("version_id", "valid_to"),
-            # The sign keeps the engines from going through all ids, where the other index has a handful.
+            # The plus sign keeps the database from scanning all ids, where the index on valid_to finds a few rows.
             f"valid_to >= {since:d} AND +version_id < {first:d}",
             f'{_NEW}."{table.name} closed"',
         ),
     ]
 
 
-def _part(table: Table, where: str, target: str) -> load.Part:
-    return load.Part(table, load.columns(table), where, target)
+def _slice(table: Table, where: str, target: str) -> TableSlice:
+    return TableSlice(table, ledger_reader.columns(table), where, target)
 
 
 def _by_id(
     duck: duckdb.DuckDBPyConnection, table: Table, column: str, listed: str, literal: str
-) -> Iterator[load.Part]:
-    """The rows whose ids the mart has not; neither a text nor an analysis changes under its id."""
+) -> Iterator[TableSlice]:
+    """The rows whose ids the mart lacks; neither a document nor an analysis changes under its id."""
     owner = "access_analysis" if column == "analysis_id" else table.name
     query = f"SELECT {column} FROM {_NEW}.{listed} EXCEPT SELECT {column} FROM internal.{owner}"
     new = [row[0] for row in duck.execute(query).fetchall()]
     duck.execute(f"CREATE TABLE {_NEW}.{table.name} AS FROM internal.{table.name} LIMIT 0")
     for start in range(0, len(new), _IDS_AT_ONCE):
-        some = ", ".join(literal.format(one) for one in new[start : start + _IDS_AT_ONCE])
-        yield _part(table, f"{column} IN ({some})", f"{_NEW}.some")
+        some = ", ".join(literal.format(row_id) for row_id in new[start : start + _IDS_AT_ONCE])
+        yield _slice(table, f"{column} IN ({some})", f"{_NEW}.some")
         duck.execute(f"INSERT INTO {_NEW}.{table.name} FROM {_NEW}.some")
 
 
-def _check(duck: duckdb.DuckDBPyConnection, made: Made, first: dict[str, int]) -> None:
-    """Compare what must not have changed. Raises DoubtError."""
-    since = made.since()
+def _check_unchanged(duck: duckdb.DuckDBPyConnection, manifest: Manifest, first: dict[str, int]) -> None:
+    """Compare counts of rows that must not have changed. Raises RebuildRequired."""
+    since = manifest.since()
     for name, number in first.items():
         until = str(since) if name in _REPORTED else _WHOLE.format(f"{_NEW}.run")
         old = f'SELECT count(*) FROM internal."{name}" WHERE valid_to < {until}'
@@ -172,35 +170,35 @@ def _check(duck: duckdb.DuckDBPyConnection, made: Made, first: dict[str, int]) -
     _expect_same(duck, remade.format(_NEW), remade.format("internal"), "analysis_watermark")
 
 
-def _expect_same(duck: duckdb.DuckDBPyConnection, one: str, other: str, name: str) -> None:
-    if duck.execute(one).fetchall() != duck.execute(other).fetchall():
-        raise DoubtError(f"older rows of table {name} were deleted or written anew")
+def _expect_same(duck: duckdb.DuckDBPyConnection, left: str, right: str, name: str) -> None:
+    if duck.execute(left).fetchall() != duck.execute(right).fetchall():
+        raise RebuildRequired(f"older rows of table {name} were deleted or rewritten")
 
 
 def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta) -> None:
-    """Take versions back, add new ones, end those that ended."""
+    """Delete, insert and close versions of one fact table."""
     known, now = f'internal."{name}"', f'{_NEW}."{name} now"'
     gone, new, ended = (f'{_NEW}."{name} {what}"' for what in ("gone", "new", "ended"))
-    # Rows are compared by hashes of 64 bits: after rules ran for the first time they are millions of texts.
+    # Rows are compared by 64-bit hashes: after the rules' first run they are millions of texts.
     values = ", ".join(
-        f'"{column}"' for column in load.columns(versioned_tables()[name].table()) if column != "valid_to"
+        f'"{column}"' for column in ledger_reader.columns(versioned_tables()[name].table()) if column != "valid_to"
     )
-    mine, theirs = (
+    mart_rows, ledger_rows = (
         f"SELECT version_id, hash({values}) AS row_hash FROM {source} WHERE version_id >= {first:d}"
         for source in (known, now)
     )
-    same = f"SELECT version_id FROM ({mine}) AS m JOIN ({theirs}) AS t USING (version_id, row_hash)"
+    same = f"SELECT version_id FROM ({mart_rows}) AS m JOIN ({ledger_rows}) AS t USING (version_id, row_hash)"
     duck.execute(f"CREATE OR REPLACE TABLE {_NEW}.same AS {same}")
     other = f"version_id NOT IN (SELECT version_id FROM {_NEW}.same)"
     duck.execute(f"CREATE OR REPLACE TABLE {gone} AS SELECT * FROM {known} WHERE version_id >= {first:d} AND {other}")
     duck.execute(f"CREATE OR REPLACE TABLE {new} AS SELECT * FROM {now} WHERE {other}")
-    told = f'(SELECT version_id, valid_to FROM {_NEW}."{name} closed" UNION ALL SELECT version_id, valid_to FROM {now})'
+    ends = f'(SELECT version_id, valid_to FROM {_NEW}."{name} closed" UNION ALL SELECT version_id, valid_to FROM {now})'
     duck.execute(
         f"CREATE OR REPLACE TABLE {ended} AS SELECT k.version_id, t.valid_to, k.valid_to AS before FROM {known} k "
-        f"JOIN {told} t ON t.version_id = k.version_id WHERE t.valid_to IS DISTINCT FROM k.valid_to "
+        f"JOIN {ends} t ON t.version_id = k.version_id WHERE t.valid_to IS DISTINCT FROM k.valid_to "
         f"AND k.version_id NOT IN (SELECT version_id FROM {gone})"
     )
-    counts = one(
+    counts = fetch_one(
         duck,
         f"SELECT (SELECT count(*) FROM {gone}), (SELECT count(*) FROM {new}), (SELECT count(*) FROM {ended}), "
         f"least((SELECT min(least(valid_from, valid_to)) FROM {gone}), (SELECT min(least(valid_from, valid_to)) FROM {new}), "
@@ -211,20 +209,20 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
     delta.changed[name] = sum(counts[:3])
     delta.since = min(delta.since, counts[3])
     if counts[0]:
-        delta.taken_back.add(name)
+        delta.tables_with_deletes.add(name)
         duck.execute(f"DELETE FROM {known} WHERE version_id IN (SELECT version_id FROM {gone})")
     if counts[2]:
-        # In place: of all columns only this one is written again.
+        # In place, which rewrites only this column.
         duck.execute(f"UPDATE {known} SET valid_to = e.valid_to FROM {ended} e WHERE "
                      f'"{name}".version_id = e.version_id')  # fmt: skip
     duck.execute(f"INSERT INTO {known} BY NAME SELECT * FROM {new} ORDER BY version_id")
 
 
-def _replace(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta) -> None:
-    """The tables that are no facets."""
+def _replace_unversioned(duck: duckdb.DuckDBPyConnection, manifest: Manifest, delta: Delta) -> None:
+    """Update the tables without history."""
     for name in _SMALL:
         duck.execute(f"CREATE OR REPLACE TABLE internal.{name} AS FROM {_NEW}.{name}")
-    since = made.since()
+    since = manifest.since()
     duck.execute(f"DELETE FROM internal.scope_coverage WHERE run_id >= {since:d}")
     duck.execute(f"INSERT INTO internal.scope_coverage BY NAME SELECT * FROM {_NEW}.scope_coverage ORDER BY run_id")
     duck.execute(
@@ -242,7 +240,9 @@ def _replace(duck: duckdb.DuckDBPyConnection, made: Made, delta: Delta) -> None:
         ("policy_document", "policy_hash", "document_ids"),
         *((name, "analysis_id", "access_analysis") for name in _BY_ANALYSIS),
     ):
-        lost = one(duck, f"DELETE FROM internal.{name} WHERE {column} NOT IN (SELECT {column} FROM {_NEW}.{listed})")
-        if lost[0]:
-            delta.taken_back.add(name)
+        deleted = fetch_one(
+            duck, f"DELETE FROM internal.{name} WHERE {column} NOT IN (SELECT {column} FROM {_NEW}.{listed})"
+        )
+        if deleted[0]:
+            delta.tables_with_deletes.add(name)
         duck.execute(f"INSERT INTO internal.{name} BY NAME FROM {_NEW}.{name}")

@@ -1,8 +1,8 @@
-"""What the views and the changes call by name: macros of schema ``ledger`` in every catalog that holds one."""
+"""Macros of schema ``internal`` that the views and the change queries call; every catalog with that schema has them."""
 
 from __future__ import annotations
 
-from reports.access.analysis import grant_macros
+from reports.access import grant_macros
 
 MACROS = (
     "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
@@ -23,4 +23,4 @@ MACROS = (
     """,
     *grant_macros.MACROS,
 )
-"""In the order in which they are made: the first ones are used by those after them."""
+"""In order of creation: later macros use earlier ones."""

@@ -1,4 +1,4 @@
-"""The views as Parquet files for a data lake: a folder a view, in it a partition a date, each file replaced at once."""
+"""Exports the views as Parquet files for a data lake: one folder per view, one partition per date, atomic replacement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reports.mart.result_writers import OutputError
 from reports.mart.view_loader import views
 
 PARTITIONS = {"account": "account_id", "region": "region"}
-"""Ways to divide a date's rows further: the name in the path, and the column whose values it has.
+"""Further partitions of a date: the name in the path, and the column with its values.
 
 The names differ from the columns', which stay in the files: readers that guess types from paths would make a number of an
 account id and lose its zeros.
@@ -32,7 +32,7 @@ _FILE = "part.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What became of one view."""
+    """The result of exporting one view."""
 
     view: str
     rows: int
@@ -79,7 +79,7 @@ def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A place on the same file system, so that moving in is one step."""
+    """A temporary folder on the same file system, so that the final move is atomic."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".kmsledger-", dir=folder)).absolute()
@@ -150,7 +150,7 @@ def _view(
 
 
 def _encoded(value: Any) -> str:
-    """A value as part of a path: as Hive writes it, with nothing in it that a file system or reader could take otherwise."""
+    """A value as part of a path, escaped as Hive does, so that no file system or reader misinterprets it."""
     return NULL if value is None or value == "" else quote(str(value), safe="").replace(".", "%2E")
 
 
@@ -160,7 +160,7 @@ def _moved(source: Path, target: Path) -> Path:
 
 
 def _cleared(date: Path, written: Iterable[Path]) -> None:
-    """Take away files of an earlier export of the same date that this one has no rows for, or divided otherwise."""
+    """Delete files of an earlier export of the same date that this export did not replace."""
     keep = set(written)
     for path in sorted(date.rglob(_FILE)):
         if path not in keep:

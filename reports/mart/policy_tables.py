@@ -1,4 +1,4 @@
-"""What SQL cannot compute: policies as statements, principals as kinds, the texts of causes; each distinct input once."""
+"""Tables that SQL cannot compute: parsed policies, classified principals, texts of gap causes; each distinct input once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from reports.access.engine.identity_policies import read_identity
 from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
+from reports.mart.json_load import load_file, load_rows
 
 _FETCH = 20_000
 
@@ -39,65 +40,57 @@ _TABLES = {
         "policy_hash VARCHAR, statement_index INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], not_resource BOOLEAN, "
         "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], parse_error VARCHAR"
     ),
-    "rule": (
-        "rule_id VARCHAR, title VARCHAR, severity VARCHAR, family VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "
-        "console VARCHAR, cli VARCHAR, terraform VARCHAR, parameters VARCHAR"
-    ),
 }
 
 
-def derive(
-    duck: duckdb.DuckDBPyConnection, parties: Iterable[tuple[str, Iterable[str]]], rules: Iterable[dict[str, Any]]
-) -> None:
-    """Fill the derived tables of schema ``ledger``.
-
-    ``parties`` are the configured ones (name and account ids); ``rules`` are rows for the table ``rule``.
-    """
+def create(duck: duckdb.DuckDBPyConnection, parties: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Create the derived tables of schema ``internal``; ``parties`` are the configured names with their account IDs."""
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
-        _given(duck, folder, parties, rules)
-        fill(duck, folder, "principal_dim", _TABLES["principal_dim"], _grantees(duck, "internal.key_grant"))
-        _policies(duck, folder, "internal.policy_document", more=False)
+        _load_reference_tables(duck, folder, parties)
+        load_rows(duck, folder, "principal_dim", _TABLES["principal_dim"], _grantees(duck, "internal.key_grant"))
+        _policies(duck, folder, "internal.policy_document", append=False)
         rows = _identity_statements(duck, _IDENTITY)
-        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
+        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
 
 
-def extend(
+def update(
     duck: duckdb.DuckDBPyConnection,
     parties: Iterable[tuple[str, Iterable[str]]],
-    rules: Iterable[dict[str, Any]],
-    came: Callable[[str], str],
-    taken_back: AbstractSet[str],
+    inserted_table: Callable[[str], str],
+    tables_with_deletes: AbstractSet[str],
 ) -> None:
-    """Bring the derived tables up to date with the ledger's copy, where that has become longer.
+    """Update the derived tables after an incremental load.
 
-    ``came`` names the table of the rows that came to one of the ledger's; ``taken_back`` are those that lost some.
+    ``inserted_table`` names the table of the rows that were inserted into a ledger table.
     """
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
         folder = Path(directory)
-        _given(duck, folder, parties, rules)
-        if "key_grant" in taken_back:
+        _load_reference_tables(duck, folder, parties)
+        if "key_grant" in tables_with_deletes:
             used = "SELECT grantee_principal FROM internal.key_grant WHERE grantee_principal IS NOT NULL"
             duck.execute(f"DELETE FROM internal.principal_dim WHERE principal NOT IN ({used})")
         grantees = _grantees(
-            duck, f"{came('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM internal.principal_dim)"
+            duck,
+            f"{inserted_table('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM internal.principal_dim)",
         )
-        fill(duck, folder, "principal_dim", _TABLES["principal_dim"], grantees, more=True)
+        load_rows(duck, folder, "principal_dim", _TABLES["principal_dim"], grantees, append=True)
         for name in ("policy", "policy_statement", "policy_principal"):
             known = "SELECT policy_hash FROM internal.policy_document"
             duck.execute(f"DELETE FROM internal.{name} WHERE policy_hash NOT IN ({known})")
-        _policies(duck, folder, came("policy_document"), more=True)
-        # Most policies say nothing about keys and have no rows: those that came to IAM are read, again if need be.
-        if taken_back & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
+        _policies(duck, folder, inserted_table("policy_document"), append=True)
+        # Most policies do not mention keys and have no rows, so all policies inserted into IAM are parsed, some of them again.
+        if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
             duck.execute("DELETE FROM internal.identity_statement")
             hashes = _IDENTITY
         else:
             hashes = " UNION ".join(
-                f"SELECT policy_hash FROM {came(name)}" for name in ("iam_managed_policy", "iam_inline_policy")
+                f"SELECT policy_hash FROM {inserted_table(name)}"
+                for name in ("iam_managed_policy", "iam_inline_policy")
             )
             duck.execute(f"DELETE FROM internal.identity_statement WHERE policy_hash IN ({hashes})")
         rows = _identity_statements(duck, hashes)
-        fill(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, more=True)
+        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, append=True)
 
 
 _IDENTITY = (
@@ -105,54 +98,17 @@ _IDENTITY = (
 )
 
 
-def _given(
-    duck: duckdb.DuckDBPyConnection,
-    folder: Path,
-    parties: Iterable[tuple[str, Iterable[str]]],
-    rules: Iterable[dict[str, Any]],
+def _load_reference_tables(
+    duck: duckdb.DuckDBPyConnection, folder: Path, parties: Iterable[tuple[str, Iterable[str]]]
 ) -> None:
-    """What does not come from the ledger."""
-    fill(duck, folder, "gap_cause", _TABLES["gap_cause"], ({"cause": one.value, "text": one.text} for one in Cause))
+    """Create the tables whose rows come from code and settings."""
+    load_rows(
+        duck, folder, "gap_cause", _TABLES["gap_cause"], ({"cause": one.value, "text": one.text} for one in Cause)
+    )
     known = known_parties(parties).items()
-    fill(
+    load_rows(
         duck, folder, "known_party", _TABLES["known_party"], ({"account_id": one, "name": name} for one, name in known)
     )
-    fill(duck, folder, "rule", _TABLES["rule"], rules)
-
-
-def fill(
-    duck: duckdb.DuckDBPyConnection,
-    folder: Path,
-    table: str,
-    columns: str,
-    rows: Iterable[dict[str, Any]],
-    *,
-    more: bool = False,
-) -> None:
-    """Create a table of schema ``ledger`` from rows, or with ``more`` add them, through a file of JSON lines.
-
-    With its own text reader DuckDB takes rows some four times faster than as bound lists, and a thousand times faster
-    than row by row.
-    """
-    path = folder / f"{table}.jsonl"
-    with path.open("wb") as file:
-        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-    _read(duck, path, table, columns, more=more)
-
-
-def _read(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str, *, more: bool) -> None:
-    if not more:
-        duck.execute(f"CREATE OR REPLACE TABLE internal.{table} ({columns})")
-    if path.stat().st_size == 0:
-        path.unlink()
-        return
-    types = ", ".join("{}: '{}'".format(*column.split(" ", 1)) for column in columns.split(", "))
-    duck.execute(
-        f"INSERT INTO internal.{table} SELECT * FROM read_json($path, format = 'newline_delimited', columns = {{{types}}}, "
-        "maximum_object_size = 67108864)",
-        {"path": str(path)},
-    )
-    path.unlink()
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -172,7 +128,7 @@ def _grantees(duck: duckdb.DuckDBPyConnection, source: str) -> Iterator[dict[str
 
 
 def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterator[dict[str, Any]]:
-    """What IAM policies say about keys; conditions are not judged here, for they depend on who calls how."""
+    """The statements of IAM policies on keys, without evaluating conditions, which depend on the request."""
     query = f"SELECT policy_hash, received FROM internal.policy_document WHERE policy_hash IN ({hashes})"
     for digest, received in _rows(duck, query):
         for position, one in enumerate(read_identity(received)):
@@ -196,7 +152,7 @@ def _pattern(resource: str) -> str:
     return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
 
 
-def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, more: bool) -> None:
+def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, append: bool) -> None:
     names = ("policy", "policy_statement", "policy_principal")
     paths = {name: folder / f"{name}.jsonl" for name in names}
     with (
@@ -225,7 +181,7 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, mor
                         )
                     )
     for name in names:
-        _read(duck, paths[name], name, _TABLES[name], more=more)
+        load_file(duck, paths[name], name, _TABLES[name], append=append)
 
 
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:
@@ -249,7 +205,7 @@ def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[st
 
 
 def _canonical_statements(received: str) -> list[str]:
-    """The statements in the form in which equal ones are equal texts, by position."""
+    """The statements in canonical form, in which equal statements are equal texts, by position."""
     try:
         document = orjson.loads(canonical_policy(received))
     except orjson.JSONDecodeError:

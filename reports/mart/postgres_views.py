@@ -1,4 +1,4 @@
-"""The views in PostgreSQL, for tools that speak only to it: those whose one definition both engines understand.
+"""The views in PostgreSQL, for tools that cannot read DuckDB: those whose definition is valid in both engines.
 
 Schema ``kmsledger`` has the views. Schema ``kmsledger_base`` has what their SQL names: the ledger's tables with times in UTC,
 and the functions that are macros in the mart. The views answer as of the latest run that ended.
@@ -34,12 +34,12 @@ VIEWS = (
     "resource_keys",
     "coverage",
 )
-"""Views of views/*.sql that are the same in PostgreSQL, as are all histories; the others need what only the mart works out."""
+"""Views of views/*.sql that PostgreSQL offers too, as all histories; the others need tables that only the mart computes."""
 _LIST = re.compile(r"CAST\(CAST\(([a-z_.]+) AS JSON\) AS VARCHAR\[\]\)")
 
 
 def statements() -> Iterator[str]:
-    """The SQL that creates schemas, views and comments, in place of those of an earlier version."""
+    """The SQL that creates schemas, views and comments, and replaces those of an earlier version."""
     yield f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
     yield f"DROP SCHEMA IF EXISTS {BASE} CASCADE"
     yield f"CREATE SCHEMA {BASE}"
@@ -67,7 +67,7 @@ def statements() -> Iterator[str]:
 
 
 def selects() -> Iterator[tuple[str, str]]:
-    """Names and SELECTs of the views, in PostgreSQL's words."""
+    """Names and SELECTs of the views, in PostgreSQL's dialect."""
     for view in views():
         if view.name in VIEWS:
             yield view.name, translated(view.select)
@@ -77,14 +77,14 @@ def selects() -> Iterator[tuple[str, str]]:
 
 
 def translated(select: str) -> str:
-    """A SELECT of the mart for PostgreSQL: names of the ledger, the run that is asked about, lists that are kept as JSON."""
+    """Translate a SELECT of the mart to PostgreSQL: ledger tables, the run of the views, lists stored as JSON."""
     moment = f"(SELECT {BASE}.as_of_run())"
     named = re.sub(r"\binternal\.", f"{BASE}.", re.sub(r"\bas_of_run\b", moment, select))
     return _LIST.sub(rf"{BASE}.words(\1)", named)
 
 
 def create(url: str) -> int:
-    """Create the schemas in the ledger's database, all at once; returns the number of views. Raises MartError."""
+    """Create the schemas in the ledger's database in one transaction; returns the number of views. Raises MartError."""
     if make_url(url).get_backend_name() != "postgresql":
         raise MartError(
             "the ledger is not in PostgreSQL: the views for BI tools are; the mart has them all (report.mart)"
@@ -112,7 +112,7 @@ def create(url: str) -> int:
 
 
 def _functions() -> Iterator[str]:
-    # Who reads the views needs no rights on the ledger's tables: this function reads one of them with its owner's.
+    # Readers of the views need no rights on the ledger's tables: this function reads one of them with its owner's rights.
     yield (
         f"CREATE FUNCTION {BASE}.as_of_run() RETURNS integer LANGUAGE sql STABLE SECURITY DEFINER "
         f"SET search_path = {BASE}, pg_temp AS $$ SELECT coalesce(max(run_id) FILTER (WHERE status IN ('complete', 'partial')), "

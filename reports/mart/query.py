@@ -1,4 +1,4 @@
-"""Questions to the mart: one SELECT at a time, within limits of time and memory, streamed."""
+"""Runs queries on the mart: one SELECT at a time, streamed, within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reports.mart.errors import MartError, QueryError
 
 _FETCH = 2_000
 _ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
-"""Kinds of statements that only answer, as DuckDB names them; a PIVOT is a MULTI. DESCRIBE and SHOW are SELECTs to it."""
+"""DuckDB's names for read-only kinds of statements; a PIVOT is a MULTI, DESCRIBE and SHOW are SELECTs."""
 _TABLES = f"""
 SELECT CASE c.schema_name WHEN 'main' THEN c.table_name ELSE c.schema_name || '.' || c.table_name END AS view, r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
 FROM duckdb_columns() c
@@ -33,20 +33,20 @@ ORDER BY c.schema_name = 'internal', c.table_name, c.column_index
 
 
 class OverLimitError(MartError):
-    """A query took more time or memory than it was given (exit code 4)."""
+    """A query exceeded its time or memory limit (exit code 4)."""
 
 
 @dataclass(slots=True)
 class Clock:
-    """The time that a query may work; that of its reader (a pager, a slow pipe) does not count."""
+    """The time limit of a query; time that the consumer takes (a pager, a slow pipe) does not count."""
 
     seconds: float | None = None
-    """None: as long as it takes."""
+    """None: no limit."""
     spent: float = 0.0
 
     @contextmanager
     def running(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt the connection when the time is over; DuckDB's errors become one sentence."""
+        """Interrupt the connection at the time limit; DuckDB's errors become one sentence."""
         timer = None
         if self.seconds is not None:
             timer = threading.Timer(max(self.seconds - self.spent, 0.001), connection.interrupt)
@@ -79,7 +79,7 @@ def ask(
     timeout: float | None = None,
     parameters: Mapping[str, str] | None = None,
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Run SQL on the mart, read-only; returns column names and rows, which come as they are read (streamed).
+    """Run SQL on the mart, read-only; returns the column names and a stream of rows.
 
     A connection given (with limits, as of an earlier run) is used instead of a new one, and closed after the last row.
     Parameters are the values of ``$name`` in the query.
@@ -100,7 +100,7 @@ def ask(
 
 
 def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raise QueryError unless the text is one statement that only answers.
+    """Raise QueryError unless the text is a single read-only statement.
 
     The connection's locks hold without this: it is for the sentence, and against what would be lost without a word (a
     second statement's answer, a view of our own for the length of one command).
@@ -135,14 +135,14 @@ def write_parquet(
     try:
         checked(connection, sql)
         with Clock(timeout).running(connection):
-            # Not COPY: the query is never part of a text of ours.
+            # Not COPY: the query is never embedded in our own SQL.
             connection.sql(_without_end(sql), params=parameters or None).write_parquet(str(path), compression="zstd")
     finally:
         connection.close()
 
 
 def described(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The views with their columns: view, about, column, type, description."""
+    """All views with their columns, as rows of view, about, column, type, description."""
     columns, rows = ask(path, _TABLES)
     return columns, list(rows)
 
@@ -160,14 +160,14 @@ def _rows(connection: duckdb.DuckDBPyConnection, clock: Clock) -> Iterator[tuple
 
 
 def _without_end(sql: str) -> str:
-    """One statement without its semicolon and what follows, which DuckDB does not take in a relation."""
+    """A statement up to its semicolon, which DuckDB rejects in a relation."""
     text = sql.encode()
     ends = (at for at, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.operator and text[at : at + 1] == b";")
     return text[: next(ends, None)].decode()
 
 
 def _sentence(error: duckdb.Error) -> str:
-    """DuckDB's words on one line, without its drawing of the query."""
+    """DuckDB's error message on one line, without its excerpt of the query."""
     text = str(error)
     words, _, drawing = text.partition("LINE ")
     line = re.match(r"(\d+):", drawing)

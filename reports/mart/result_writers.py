@@ -1,4 +1,4 @@
-"""The answer of a query on a terminal, as CSV and as JSON. All of it is foreign text and is made harmless for its reader."""
+"""Writes query results as a table, CSV or JSON. Results contain untrusted text, which is made safe for its reader."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LINE = _JSON | orjson.OPT_APPEND_NEWLINE
 
 
 class OutputError(UserError):
-    """A file of an answer cannot be written."""
+    """An output file cannot be written."""
 
 
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write CSV: texts in quotes (an account id stays a text), lists as JSON, NULL as nothing.
+    """Write CSV: texts in quotes (so that account IDs stay texts), lists as JSON, NULL as an empty field.
 
     A text that a spreadsheet would take for a formula gets a leading apostrophe.
     """
@@ -43,7 +43,7 @@ def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 def write_json(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write one JSON array with an object a row; times in ISO 8601 (UTC)."""
+    """Write a JSON array with one object per row; times in ISO 8601 (UTC)."""
     names = list(_distinct(columns))
     separator = "[\n"
     for row in rows:
@@ -54,7 +54,7 @@ def write_json(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None
 
 
 def write_jsonl(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write JSON Lines: an object a row, as in :func:`write_json`; a reader can begin before the last row is there."""
+    """Write JSON Lines: one object per row, as in :func:`write_json`, streamed."""
     names = list(_distinct(columns))
     out.writelines(
         orjson.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str, option=_LINE).decode()
@@ -63,7 +63,7 @@ def write_jsonl(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> Non
 
 
 def write_table(out: TextIO, columns: Sequence[str], rows: Iterable[Row], limit: int, width: int | None = None) -> None:
-    """Write a table for people: `limit` rows, and how many there are more.
+    """Write a table for a terminal: at most `limit` rows, then the number of omitted rows.
 
     With a width (a terminal's) long values are folded, and rows that are too wide are written as records.
     """
@@ -82,7 +82,7 @@ def write_table(out: TextIO, columns: Sequence[str], rows: Iterable[Row], limit:
 
 
 def printable(text: str) -> str:
-    """Return text without what would move a terminal's cursor or turn its writing direction."""
+    """Return text without characters that move a terminal's cursor or change its writing direction."""
     if text.isprintable():
         return text
     return "".join(
@@ -91,7 +91,7 @@ def printable(text: str) -> str:
 
 
 def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterable[Row]], None]:
-    """The writer of a format: table, csv, json or jsonl. A limit of 0 is none."""
+    """The writer of a format: table, csv, json or jsonl. A limit of 0 means no limit."""
     if form in _WRITERS:
         return _WRITERS[form]
 
@@ -111,7 +111,7 @@ _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new name beside a file, which takes the file's place when the block ends without an error.
+    """A temporary path beside a file, which replaces the file when the block ends without an error.
 
     Readers see the old content or the new, never a part. Raises OutputError when that cannot be written.
     """

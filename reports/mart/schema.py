@@ -1,4 +1,4 @@
-"""The data dictionary: every view, history and macro of the mart, as they are declared (views/*.sql and views.py)."""
+"""The data dictionary: every view, history and macro of the mart, as declared in views/*.sql and view_loader.py."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Relation:
     as_of: str | None
     """The macro that answers as of another run; histories have none."""
     history: str | None
-    """The view with the versions of these facts, where there is one."""
+    """The view with the versions of these facts, if any."""
 
 
 @cache
 def declared() -> tuple[Relation, ...]:
-    """The views in the order of the shipped files, then the histories, with the types that their columns really have."""
+    """The views in the order of their files, then the histories, with the actual types of their columns."""
     from reports.mart.query import described
     from reports.mart.view_loader import views
 
@@ -73,7 +73,7 @@ def chosen(names: Iterable[str]) -> tuple[Relation, ...]:
 
 
 def text(relations: Iterable[Relation]) -> str:
-    """For a terminal."""
+    """The data dictionary for a terminal."""
     parts = []
     for one in relations:
         more = [
@@ -103,7 +103,7 @@ def plain(relations: Iterable[Relation]) -> dict[str, Any]:
 
 
 def markdown(relations: Iterable[Relation]) -> str:
-    """As a document."""
+    """The data dictionary as a Markdown document."""
     listed = list(relations)
     lines = [
         "# Views of the mart",
@@ -116,7 +116,7 @@ def markdown(relations: Iterable[Relation]) -> str:
         "`FROM keys_as_of(41)`. A history has every version of a fact with the runs from which (`valid_from`) to which",
         "(`valid_to`, exclusive; empty for the last known version) it was so.",
         "",
-        "Questions with queries are in the [cookbook](cookbook.md). The schema `internal` of the file, tables behind the views, is",
+        "Questions with queries are in the [cookbook](cookbook.md). The schema ``internal`` of the file, tables behind the views, is",
         "not part of this: it changes without notice.",
         "",
         *(f"- [{one.name}](#{one.name}): {_safe(one.about)}" for one in listed),
@@ -137,7 +137,7 @@ def _safe(words: str) -> str:
 
 
 def _empty_mart(folder: Path) -> Path:
-    """A mart of a ledger that holds one run and nothing else: what it says of itself is what every mart says."""
+    """Build a mart of a ledger with one run and no facts; its schema is the schema of every mart."""
     import datetime as dt
 
     from sqlalchemy import insert

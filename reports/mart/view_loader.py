@@ -1,4 +1,4 @@
-"""The analysts' vocabulary: views/*.sql with their descriptions, as-of macros, and the histories behind them."""
+"""Creates the mart's public views from views/*.sql, with descriptions, as-of macros and histories."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _HEADER = re.compile(r"--([ !:]) ?(.*)")
 _COLUMNS_OF = "columns of "
 _PARAMETER = re.compile(r"\bas_of_run\b")
 _OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
-"""A view that builds on another names that one's macro; beside a view that answers for the same run, that is the view."""
+"""A view refers to another view by its as-of macro; for the same run, the macro is replaced by the view itself."""
 _WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view: its SELECT with the parameter ``as_of_run``, and what it and its columns mean."""
+    """One view: its SELECT with the parameter ``as_of_run``, and the descriptions of the view and its columns."""
 
     name: str
     text: str
     columns: dict[str, str]
     select: str
     stored: bool
-    """Computed once, when the mart is built, because every reader needs it and it costs joins."""
+    """Computed once, when the mart is built, because every reader needs it and its joins are costly."""
     internal: bool = False
     """A helper for rules and other views, in schema ``internal`` instead of ``main``."""
 
     @property
     def qualified(self) -> str:
-        """The name that queries use."""
+        """The name for queries."""
         return f"internal.{self.name}" if self.internal else self.name
 
 
@@ -140,7 +140,7 @@ LEFT JOIN internal.run e ON e.run_id = f.valid_to
 
 @cache
 def views() -> tuple[View, ...]:
-    """The views as shipped, in the order in which they build on each other."""
+    """The shipped views, in the order of their dependencies."""
     folder = resources.files("reports.mart").joinpath("views")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     found: dict[str, View] = {}
@@ -150,17 +150,19 @@ def views() -> tuple[View, ...]:
     return tuple(found.values())
 
 
-def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, kept: Collection[str] = ()) -> None:
+def create(
+    duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, up_to_date: Collection[str] = ()
+) -> None:
     """Create views and macros in the mart; the views answer as of the run ``as_of``.
 
-    Without ``stored`` nothing is computed in advance. Views in ``kept`` are stored already, and up to date.
+    With ``stored``, stored views are computed now, except those in ``up_to_date``.
     """
     described: dict[str, str] = {}
-    duck.execute("BEGIN")  # else each of a few hundred comments is a commit of its own
+    duck.execute("BEGIN")  # otherwise each of a few hundred comments is a separate commit
     for view in views():
         duck.execute(f"CREATE OR REPLACE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        if view.qualified not in kept:
+        if view.qualified not in up_to_date:
             duck.execute(f"CREATE OR REPLACE {kind} {view.qualified} AS {fixed(view.select, as_of)}")
         _comment(duck, kind, view.qualified, view.text, view.columns)
         described = view.columns | described
@@ -176,8 +178,8 @@ def create(duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, 
     duck.execute("COMMIT")
 
 
-def restore(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
-    """Compute stored views again, after what they are made of changed."""
+def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
+    """Recompute stored views, after their sources changed."""
     for view in views():
         if view.qualified in names:
             duck.execute(f"CREATE OR REPLACE TABLE {view.qualified} AS {fixed(view.select, as_of)}")
@@ -190,7 +192,7 @@ def fixed(select: str, as_of: int) -> str:
 
 
 def inlined(select: str) -> str:
-    """A SELECT of the shipped form without WITH: DuckDB 1.4 reads no macro with one that DuckDB 2 has written."""
+    """Replace WITH clauses by subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
     parts = []
     rest = select
     while match := _WITH.match(rest):
@@ -217,7 +219,7 @@ def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, c
 
 
 def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
-    """Read a view's file: ``--`` what it is, ``--:`` a column, ``--!`` stored, internal, or that it has the columns of an earlier view."""
+    """Parse a view's file: ``--`` description, ``--:`` a column, ``--!`` stored, internal, or the columns of another view."""
     title: list[str] = []
     columns: dict[str, str] = {}
     stored = internal = False

@@ -101,10 +101,10 @@ def test(*, file: Path, gaps: bool, what: tuple[str, ...]) -> None:
 
     Settings make no difference to examples: they state their parameters themselves. Exit code 1: a rule is not in order.
     """
-    from reports.rules.testing.runner import run_examples
+    from reports.pipeline import check_examples
 
     chosen, problems = _chosen(_settings(file), what)
-    for report in run_examples(chosen, with_gaps=gaps):
+    for report in check_examples(chosen, with_gaps=gaps):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
         outcome = f"{len(report.problems)} problem(s)" if report.problems else "in order"

@@ -12,7 +12,9 @@ import duckdb
 import yaml
 
 from models.errors import UserError
+from models.settings import Settings
 from models.settings.yaml_loader import LOADER
+from reports.mart.extension import fill
 
 _KEYS = ("id", "title", "version", "source", "checked", "controls")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-.][a-z0-9]+)*")
@@ -21,6 +23,12 @@ _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d")
 
 class FrameworkError(UserError):
     """A file of a framework does not keep to its form."""
+
+    exit_code = 2
+
+
+class UnknownFrameworkError(UserError):
+    """The settings name a framework that does not exist."""
 
     exit_code = 2
 
@@ -73,21 +81,36 @@ def controls_by_rule() -> dict[str, tuple[str, ...]]:
 
 
 def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make the mart's table ``internal.framework_control``: one row for each rule of each control."""
-    duck.execute(
-        "CREATE OR REPLACE TABLE internal.framework_control (framework VARCHAR, framework_title VARCHAR, version VARCHAR, "
-        "source VARCHAR, checked DATE, position INTEGER, control VARCHAR, title VARCHAR, rule_id VARCHAR)"
-    )
-    duck.executemany(
-        "INSERT INTO internal.framework_control VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (*about, position, control.control_id, control.title, rule_id)
-            for one in load_frameworks()
-            for about in [(one.framework_id, one.title, one.version, one.source, one.checked)]
-            for position, control in enumerate(one.controls)
+    """Fill the mart's table ``internal.framework_control``: one row for each rule of each control."""
+    fill(
+        duck,
+        "framework_control",
+        (
+            {
+                "framework": framework.framework_id,
+                "framework_title": framework.title,
+                "version": framework.version,
+                "source": framework.source,
+                "checked": framework.checked,
+                "position": position,
+                "control": control.control_id,
+                "title": control.title,
+                "rule_id": rule_id,
+            }
+            for framework in load_frameworks()
+            for position, control in enumerate(framework.controls)
             for rule_id in control.rules
-        ],
+        ),
     )
+
+
+def check_frameworks(settings: Settings) -> None:
+    """Raise UnknownFrameworkError unless every framework that the settings name exists."""
+    known = {framework.framework_id for framework in load_frameworks()}
+    for name in settings.report.frameworks:
+        if name not in known:
+            listed = ", ".join(sorted(known))
+            raise UnknownFrameworkError(f"report.frameworks: there is no framework {name!r}; there are: {listed}")
 
 
 def parse_framework(source: str, text: str) -> Framework:

@@ -115,7 +115,7 @@ def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
 
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """The rules as rows of the mart's table ``internal.rule``."""
+    """The rules as rows of the mart's table ```internal.rule```."""
     controls = controls_by_rule()
     return [
         {

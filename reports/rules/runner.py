@@ -1,7 +1,7 @@
 """The rules judged inside DuckDB: each one's SELECT once, straight into the mart's table of verdicts.
 
 A million keys under seventy-five rules are some forty million verdicts, nearly all of them passes. No row of them comes to
-Python. Resources are numbers in the table (see ``internal.resource_dim``), and rules follow each other, so that the columns
+Python. Resources are numbers in the table (see ```internal.resource_dim```), and rules follow each other, so that the columns
 compress to a few bytes a row.
 """
 
@@ -15,29 +15,15 @@ from typing import Any
 
 import duckdb
 
-from reports.mart.connection import CATALOG
-from reports.mart.rows import one
+from reports.mart.connection import CATALOG, fetch_one
+from reports.mart.extension import STATUS_TYPE, STATUSES, WAIVED, create_tables
 from reports.rules.loader import Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
-STATUSES = ("pass", "fail", "unknown", "not_applicable")
-WAIVED = "waived"
-# Numbers in the file: fifty million short texts take longer to pack than the rules to judge.
-_STATUS = f"ENUM {(*STATUSES, WAIVED)}"
 _AT_ONCE = 2
 _ABOUT_WAIVERS = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
-_TABLES = {
-    "rule_run": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
-    "resource_dim": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
-    "account_region_dim": "account_region INTEGER, account_id VARCHAR, region VARCHAR",
-    # A resource, key or place that the ledger does not list stands in the table itself, as JSON in one column: each column of
-    # texts, though empty, takes its time to pack.
-    "verdict": (
-        f"rule SMALLINT, subject INTEGER, account_region INTEGER, key_subject INTEGER, status {_STATUS}, unwaived_status {_STATUS}, "
-        "waiver VARCHAR, was_problem BOOLEAN, reason VARCHAR, unlisted VARCHAR"
-    ),
-}
+_TABLES = ("rule_run", "resource_dim", "account_region_dim", "verdict")
 _SUBJECTS = """
 INSERT INTO internal.resource_dim
 SELECT CAST(row_number() OVER () AS INTEGER), *
@@ -136,12 +122,6 @@ SELECT resource_arn, CAST(status AS VARCHAR) FROM ({query}
 """
 
 
-def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make the empty tables that the views of findings read. Without verdicts those answer from the ledger's history."""
-    for table, columns in _TABLES.items():
-        duck.execute(f"CREATE OR REPLACE TABLE internal.{table} ({columns})")
-
-
 def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
     """Fill the tables for a run, from the views as they answer for it. Raises RuleError, which names the rule's file.
 
@@ -149,7 +129,7 @@ def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -
     """
     from reports.rules.waivers import apply
 
-    prepare(duck)
+    create_tables(duck, _TABLES)
     duck.execute(_SUBJECTS, {"run": run_id})
     duck.execute(_PLACES, {"run": run_id})
     ordered = sorted(rules, key=lambda rule: (_is_about_waivers(rule), rule.rule_id))
@@ -159,7 +139,7 @@ def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -
     duck.execute(_HASHED)
     duck.execute(_PAST, {"run": run_id})
     first = [rule for rule in ordered if not _is_about_waivers(rule)]
-    subjects = one(duck, "SELECT greatest(count(*), 1) FROM internal.resource_dim")[0]
+    subjects = fetch_one(duck, "SELECT greatest(count(*), 1) FROM internal.resource_dim")[0]
     _speak_all(duck, subjects, list(enumerate(first)))
     apply(duck, run_id)
     _speak_all(duck, subjects, list(enumerate(ordered))[len(first) :])
@@ -195,9 +175,11 @@ def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Ru
         _expect_columns(rule, [row[0] for row in described])
         for among in (next(kind for pattern, kind in _LIKELY if pattern.search(query)), _EVERY):
             duck.execute(f"DELETE FROM internal.verdict WHERE rule = {number:d}")
-            verdicts = _VERDICTS.format(number=number, query=query, status=_STATUS, among=among)
+            verdicts = _VERDICTS.format(number=number, query=query, status=STATUS_TYPE, among=among)
             duck.execute(verdicts, parameters or None)
-            if one(duck, f"SELECT count(*) - count(subject) FROM internal.verdict WHERE rule = {number:d}") == (0,):
+            if fetch_one(duck, f"SELECT count(*) - count(subject) FROM internal.verdict WHERE rule = {number:d}") == (
+                0,
+            ):
                 break
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())
@@ -219,7 +201,7 @@ def _expect_form(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, ru
         raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
 
     def culprit(having: str) -> Any:
-        return one(duck, _CULPRIT.format(having=having, rule=number))[0]
+        return fetch_one(duck, _CULPRIT.format(having=having, rule=number))[0]
 
     if twice:
         resource = culprit("count(*) > 1")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import duckdb
 
 from models.settings import Settings, SettingsError
 from models.settings.waivers import Placed, read_waivers
 from models.settings.yaml_loader import Problem, quoted
-from reports.mart.policy_tables import fill
+from reports.mart.extension import fill
 from reports.rules.loader import Rule
 
 WAIVER_RULES = frozenset({"waiver-expired", "waiver-unused"})
 """The rules about waivers themselves."""
-_COLUMNS = (
-    "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
-    "expires DATE, include_unknown BOOLEAN, source VARCHAR, waived_count INTEGER, unknown_count INTEGER, run_id INTEGER"
-)
-_OWNER_COLUMNS = "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR, owner VARCHAR"
 
 # A pattern without wildcards is looked up; only the others are tried on each problem of their rule.
 _MATCHES = r"""
@@ -92,7 +85,7 @@ def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
 
 
 def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable[Rule]) -> None:
-    """Fill ``internal.waiver`` and ``internal.owner`` with what the settings say. Raises SettingsError."""
+    """Fill ```internal.waiver``` and ```internal.owner``` with what the settings say. Raises SettingsError."""
     waivers = (
         {
             "waiver": one.waiver.name,
@@ -113,9 +106,8 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
         for position, entry in enumerate(settings.owners)
         for account in entry.account or (None,)
     )
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        fill(duck, Path(directory), "waiver", _COLUMNS, waivers)
-        fill(duck, Path(directory), "owner", _OWNER_COLUMNS, owners)
+    fill(duck, "waiver", waivers)
+    fill(duck, "owner", owners)
 
 
 def apply(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
 
 from models.settings import Settings
 from models.severities import SEVERITIES
-from reports.mart.policy_tables import fill
+from reports.mart.extension import Extension, fill
 from reports.vendors.assignments import Use, uses
 from reports.vendors.key_check import KeyJudge
 from reports.vendors.logging_check import logging
@@ -23,27 +22,20 @@ from reports.vendors.role_check import Roles, keys_named_by
 
 TABLE: Final = "vendor_check"
 _TIMES = ("deadline", "since")
-_COLUMNS: Final = ", ".join(
-    [
-        "run_id INTEGER",
-        *(f"{name} {'TIMESTAMP' if name in _TIMES else 'VARCHAR'}" for name in Check.__dataclass_fields__),
-    ]
-)
 _FORGOTTEN_DAYS = 30
 """A key that stopped being shared so long ago, and that the settings do not name, is no longer the vendor's."""
 _EDITS = ("key_state", "deletion_", "metadata_", "policy_", "tag_", "alias_", "grant_", "key_gone")
 
 
-def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make the empty table ``internal.vendor_check``, which the view ``vendor_checks`` reads."""
-    duck.execute(f"CREATE OR REPLACE TABLE internal.{TABLE} ({_COLUMNS})")
+@dataclass(frozen=True, slots=True)
+class VendorChecks(Extension):
+    """Fills the mart's table ``internal.vendor_check``, which the view ``vendor_checks`` reads."""
 
+    settings: Settings
 
-def create(duck: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> None:
-    """Fill ``internal.vendor_check`` for a run, from the views as they answer for it. Raises VendorProfileError."""
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        rows = ({"run_id": run_id, **_plain(check)} for check in evaluate(duck, settings, run_id))
-        fill(duck, Path(directory), TABLE, _COLUMNS, rows)
+    def create(self, duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
+        """Evaluate the profiles as of a run. Raises VendorProfileError."""
+        fill(duck, TABLE, ({"run_id": run_id, **_plain(check)} for check in evaluate(duck, self.settings, run_id)))
 
 
 def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> Iterator[Check]:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import Known, Reference, read, read_omitted, resolve
-from crawler.services.resource_types import SENTINELS
+from crawler.key_references import SENTINELS, Known, Reference, read, read_omitted, resolve
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata

@@ -12,10 +12,10 @@ from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
 from models.versioned import Base
 from reports.access.analysis.dedup_policies import attributes
-from reports.access.analysis.grant_macros import MACROS
 from reports.access.analysis.runner import Question
 from reports.access.engine.model import Grant, KeyFacts, Organization
-from reports.mart.load import Part, load_parts
+from reports.access.grant_macros import MACROS
+from reports.ledger_reader import TableSlice, copy_slices
 
 _GRANT = (
     "key_arn",
@@ -82,7 +82,7 @@ def ask_grants(
         duck.execute("CREATE SCHEMA internal")
         for macro in MACROS:
             duck.execute(macro)
-        load_parts(duck, engine_url, _parts(after, after_analysis))
+        copy_slices(duck, engine_url, _parts(after, after_analysis))
         duck.execute(f"SET VARIABLE organization = '{organization_digest(organization)}'")
         duck.execute(_SHAPES)
         cursor = duck.execute(_NEW)
@@ -96,7 +96,7 @@ def _table(mapped: type[Base]) -> Table:
     return Base.metadata.tables[mapped.__tablename__]
 
 
-def _parts(after: int, after_analysis: int) -> list[Part]:
+def _parts(after: int, after_analysis: int) -> list[TableSlice]:
     grants = analyses = "true"
     keys = ""
     if after:
@@ -105,11 +105,11 @@ def _parts(after: int, after_analysis: int) -> list[Part]:
         analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
         keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
     return [
-        Part(_table(KeyGrant), _GRANT, grants),
-        Part(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
-        Part(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
-        Part(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
-        Part(_table(AccessPolicy), ("policy_hash", "context_inputs", "deny_scope")),
+        TableSlice(_table(KeyGrant), _GRANT, grants),
+        TableSlice(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
+        TableSlice(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
+        TableSlice(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
+        TableSlice(_table(AccessPolicy), ("policy_hash", "context_inputs", "deny_scope")),
     ]
 
 

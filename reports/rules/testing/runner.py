@@ -7,7 +7,7 @@ the rule must then say unknown, unless it is shown that what the operation tells
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,8 +16,6 @@ from typing import Any
 import duckdb
 
 from models.settings import Settings
-from reports.access.analysis.stage import assess
-from reports.mart.build import build
 from reports.mart.connection import connect
 from reports.rules.lint import check_query
 from reports.rules.loader import Rule, RuleError
@@ -30,6 +28,8 @@ from reports.rules.testing.runs import facts_of
 from reports.rules.waivers import WAIVER_RULES
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
+MartBuilder = Callable[[Settings, Sequence[Rule]], None]
+"""Analyzes access in the ledger that the settings name, and builds its mart with the tables of these rules."""
 Verdict = tuple[str, str]
 """Status and reason; ``none`` where the rule returned no row."""
 
@@ -69,8 +69,8 @@ def examples_file(rule: Rule) -> tuple[str, str] | None:
         raise RuleError(f"{name}: the examples cannot be read: {error}") from error
 
 
-def run_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Report]:
-    """Run the examples of rules, with the parameters' defaults; the settings of a place make no difference."""
+def run_examples(rules: Iterable[Rule], build_mart: MartBuilder, *, with_gaps: bool = False) -> list[Report]:
+    """Run the examples of rules, with the parameters' defaults, independent of the user's settings."""
     reports = [_read(rule) for rule in rules]
     cases: dict[str, list[_Case]] = {}
     numbers = iter(range(1_000_000_000))
@@ -79,13 +79,13 @@ def run_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Repo
     variants = {
         report.rule.rule_id: _variants(cases[report.rule.rule_id], numbers) if with_gaps else [] for report in reports
     }
-    _judge(reports, {rule_id: [*cases[rule_id], *variants[rule_id]] for rule_id in cases})
+    _judge(reports, build_mart, {rule_id: [*cases[rule_id], *variants[rule_id]] for rule_id in cases})
     for report in reports:
         report.gaps = len(variants[report.rule.rule_id])
         for case in cases[report.rule.rule_id]:
             _compare(report, case)
     if with_gaps:
-        _cross(reports, cases, variants, numbers)
+        _cross(reports, build_mart, cases, variants, numbers)
     return reports
 
 
@@ -146,7 +146,7 @@ def _target(case: _Case, name: str) -> str:
     return text
 
 
-def _judge(reports: Sequence[Report], cases: Mapping[str, Sequence[_Case]]) -> None:
+def _judge(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping[str, Sequence[_Case]]) -> None:
     """Write all cases into one ledger, build its mart, run the rules there and put down what they say."""
     nights = [case.nights for of_rule in cases.values() for case in of_rule]
     if not nights:
@@ -158,8 +158,7 @@ def _judge(reports: Sequence[Report], cases: Mapping[str, Sequence[_Case]]) -> N
         settings = Settings.model_validate(
             {"database": url, "report": {"mart": mart}, "known_external_parties": parties}
         )
-        assess(settings)
-        build(url, mart, settings, rules=[report.rule for report in reports])
+        build_mart(settings, [report.rule for report in reports])
         connection = connect(mart)
         try:
             for report in reports:
@@ -257,6 +256,7 @@ def _variants(cases: Sequence[_Case], numbers: Iterator[int]) -> list[_Case]:
 
 def _cross(
     reports: Sequence[Report],
+    build_mart: MartBuilder,
     cases: Mapping[str, Sequence[_Case]],
     variants: Mapping[str, Sequence[_Case]],
     numbers: Iterator[int],
@@ -271,7 +271,7 @@ def _cross(
         rule_id: [one for case in of_rule for one in _crossings(case, cases[rule_id], numbers)]
         for rule_id, of_rule in doubted.items()
     }
-    _judge(reports, crossings)
+    _judge(reports, build_mart, crossings)
     for report in reports:
         rule_id = report.rule.rule_id
         for case in doubted[rule_id]:

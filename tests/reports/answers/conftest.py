@@ -10,7 +10,7 @@ import pytest
 from reports.answers.repository import Facts, opened
 from reports.answers.who_can import who_can
 from reports.answers.who_can_result import Answer
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.answers.sample_organization import organization
 from tests.reports.ledger_builder import settings_of
 

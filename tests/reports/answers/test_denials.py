@@ -14,7 +14,7 @@ from reports.access.engine.policy_parser import parse
 from reports.answers.denials import Denial, denials
 from reports.answers.remediation import EXTERNAL_ID, fix
 from reports.answers.repository import Facts
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.answers.sample_organization import DATA, IRELAND, NAMED, SHARED, SHOP, UNREAD, organization, who
 from tests.reports.ledger_builder import settings_of
 

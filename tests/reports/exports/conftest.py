@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from reports.exports import export
 from reports.exports.common import Night, night_of
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from reports.rules.findings import STATUSES, FindingRecord, Wanted, read_findings
 from tests.reports.ledger_builder import World, settings_of
 

@@ -12,7 +12,7 @@ import pytest
 from models.settings import Settings
 from reports.html.registry import find, write
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.html.page import Node, read
 from tests.reports.ledger_builder import World
 from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_night, third_night

@@ -12,9 +12,8 @@ from reports.html.charts import Night, columns
 from reports.html.compliance_report import STATES
 from reports.html.summary import summary
 from reports.mart.connection import connect
-from reports.refresh import refresh
-from reports.rules.framework_loader import load_frameworks
-from reports.settings_check import UnknownFrameworkError
+from reports.pipeline import refresh
+from reports.rules.framework_loader import UnknownFrameworkError, load_frameworks
 from tests.reports.html.conftest import INJECTED, Make, report_of, world_of
 from tests.reports.html.page import Node, read
 from tests.reports.html.test_overview_report import number, row_with, test_every_link_leads_somewhere

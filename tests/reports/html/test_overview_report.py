@@ -10,7 +10,7 @@ import pytest
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
 from tests.reports.html.page import Node, Row, read
 from tests.reports.ledger_builder import World

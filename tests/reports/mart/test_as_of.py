@@ -19,7 +19,7 @@ from reports.mart.as_of import moments, resolve
 from reports.mart.cli import sql as sql_command
 from reports.mart.connection import connect
 from reports.mart.errors import QueryError
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.answers.random_runs import Nights
 from tests.reports.ledger_builder import settings_of
 

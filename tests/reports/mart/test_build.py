@@ -17,7 +17,7 @@ from models.tables import KeyMetadata, Run
 from reports.mart.build import build
 from reports.mart.connection import connect
 from reports.mart.errors import MartError
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import FIRST_NIGHT, World, settings_of
 from tests.reports.sample_ledger import sample_ledger, sample_world, second_night, third_night
 

@@ -25,7 +25,7 @@ from models.tables import (
 )
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
 

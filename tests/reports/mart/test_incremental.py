@@ -21,7 +21,7 @@ from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, R
 from reports.access.analysis.stage import assess
 from reports.mart import change_log
 from reports.mart.build import build
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import FIRST_NIGHT, World, root_statement, settings_of
 from tests.reports.sample_ledger import DATA, SHOP, sample_world
 
@@ -149,7 +149,7 @@ def test_random_nights(world: World, settings: Settings, tmp_path: Path, told: C
         random_night(world, chance)
         world.crawl()
         renew(settings)
-        assert "goes on from run" in told()
+        assert "incremental build of" in told()
     expect_equal(settings, tmp_path, rules=seed == 0)
     if seed == 0:  # rules that ran again for the same run
         expect_equal(settings, tmp_path, rules=True)
@@ -163,7 +163,7 @@ def test_several_nights_at_once(world: World, settings: Settings, tmp_path: Path
     random_night(world, chance)
     failed = world.crawl(status="failed")
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in told()
     engine = store(world.url)
     with engine.begin() as connection:  # resumed: versions of the run end in it, and give their ids away
         batch = Batch()
@@ -177,7 +177,7 @@ def test_several_nights_at_once(world: World, settings: Settings, tmp_path: Path
         connection.execute(update(Run).where(Run.run_id == failed).values(status="complete"))
     engine.dispose()
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in told()
     expect_equal(settings, tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_still_ran_is_read_again(world: World, settings: Settings, to
     renew(settings)
     world.crawl()
     renew(settings)
-    assert told().endswith("is built as a whole: its last run had not ended")
+    assert told().endswith(": the last run of the previous mart had not ended")
 
 
 def test_after_pruning_the_mart_is_built_as_a_whole(world: World, settings: Settings, told: Callable[[], str]) -> None:
@@ -200,7 +200,7 @@ def test_after_pruning_the_mart_is_built_as_a_whole(world: World, settings: Sett
     prune(engine, dt.timedelta(hours=1), now=FIRST_NIGHT + dt.timedelta(days=2, hours=1))
     engine.dispose()
     renew(settings)
-    assert told().endswith("is built as a whole: runs of the ledger were pruned, or are others")
+    assert told().endswith(": the ledger's runs were pruned or replaced")
 
 
 def test_pruning_that_was_interrupted(world: World, settings: Settings, told: Callable[[], str]) -> None:
@@ -213,7 +213,7 @@ def test_pruning_that_was_interrupted(world: World, settings: Settings, told: Ca
         connection.execute(update(Run).where(Run.run_id < 3).values(status="pruned"))
     renew(settings)
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in told()
     with engine.begin() as connection:
         connection.execute(delete(KeyMetadata).where(KeyMetadata.valid_to < 3))
     engine.dispose()
@@ -234,9 +234,9 @@ def test_an_earlier_run(world: World, settings: Settings, tmp_path: Path, told: 
     world.crawl()
     renew(settings)
     build(settings.database, settings.report.mart, settings, as_of=1)
-    assert told().endswith("is built as a whole: an earlier run is asked for")
+    assert told().endswith(": an earlier run is requested")
     renew(settings)
-    assert told().endswith("is built as a whole: it answers for an earlier run")
+    assert told().endswith(": the previous mart answers as of an earlier run")
     expect_equal(settings, tmp_path)
 
 
@@ -246,7 +246,7 @@ def test_another_ledger_or_other_parties(
     """What was made of something else is not gone on from."""
     shutil.copy(tmp_path / "ledger.db", tmp_path / "other.db")
     renew(settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'other.db'}"}))
-    assert told().endswith("it was made of another ledger")
+    assert told().endswith("the previous mart was built from another ledger")
     renew(settings)
     others = settings_of(
         database=world.url,
@@ -254,7 +254,7 @@ def test_another_ledger_or_other_parties(
         known_external_parties=[{"name": "New", "accounts": ["999900001111"]}],
     )
     renew(others)
-    assert told().endswith("the parties in the settings are others")
+    assert told().endswith("the configured parties have changed")
 
 
 def test_a_ledger_restored_from_a_copy(
@@ -270,7 +270,7 @@ def test_a_ledger_restored_from_a_copy(
     world.nights = 5
     world.crawl()
     renew(settings)
-    assert told().endswith("runs of the ledger were pruned, or are others")
+    assert told().endswith(": the ledger's runs were pruned or replaced")
 
 
 def test_portions_of_runs_make_the_same_changes(
@@ -298,5 +298,5 @@ def test_postgresql(tmp_path: Path, postgresql_url: str, told: Callable[[], str]
         random_night(world, chance)
         world.crawl()
         renew(settings)
-        assert "goes on from run" in told()
+        assert "incremental build of" in told()
     expect_equal(settings, tmp_path)

@@ -17,7 +17,7 @@ from models.tables.keys import KeyLastUse, KeyLastUseGap
 from reports.answers.run_diff import diff
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"

@@ -17,7 +17,7 @@ from reports.mart.cli import postgresql
 from reports.mart.connection import connect
 from reports.mart.errors import MartError
 from reports.mart.schema import declared
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests import postgres as server
 from tests.reports.ledger_builder import settings_of
 from tests.reports.sample_ledger import sample_world, second_night, third_night

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 
 SHOP, IRELAND = "111122223333", "eu-west-1"

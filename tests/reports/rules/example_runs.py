@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.pipeline import check_examples
 from reports.rules.loader import Rule, RuleError, parse_rule, rule_files
-from reports.rules.testing.runner import run_examples
 
 FILES = {name.removesuffix(".sql"): (name, text) for name, text, _ in rule_files()}
 
@@ -38,4 +38,4 @@ def _run(chosen: list[str], *, with_gaps: bool) -> dict[str, list[str]]:
             rules.append(parse_rule(*FILES[rule_id], complete=True))
         except RuleError as error:
             found[rule_id] = [str(error)]
-    return found | {report.rule.rule_id: report.problems for report in run_examples(rules, with_gaps=with_gaps)}
+    return found | {report.rule.rule_id: report.problems for report in check_examples(rules, with_gaps=with_gaps)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from reports.rules.framework_loader import Framework, FrameworkError, controls_by_rule, load_frameworks, parse_framework
 from reports.rules.loader import rule_files
 from tests.reports.ledger_builder import World, settings_of

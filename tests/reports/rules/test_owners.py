@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from reports.mart.build import build
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import build_mart, refresh
 from tests.reports.ledger_builder import World, settings_of
 from tests.reports.rules.conftest import IRELAND, SHOP
 
@@ -32,7 +31,7 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
         {"ou": "/Production/Shop", "owner": "web"},
     ]
     path = tmp_path / "mart.duckdb"
-    build(world.url, path, settings_of(database=world.url, owners=owners))
+    build_mart(settings_of(database=world.url, owners=owners), path)
     with connect(path) as mart:
         rows = mart.execute("SELECT resource_arn, owner, source FROM owners").fetchall()
     assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {

@@ -9,7 +9,7 @@ import pytest
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule

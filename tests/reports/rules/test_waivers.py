@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from models.cli import config as config_command
 from models.settings import Settings, SettingsError
 from reports.mart.connection import connect
-from reports.pipeline import failing
-from reports.refresh import refresh
+from reports.pipeline import failing, refresh
 from reports.rules.findings_cli import findings as findings_command
 from reports.rules.loader import load_rules
 from reports.rules.waivers import load_waivers

@@ -28,7 +28,7 @@ from models.tables import (
     TrailStatus,
 )
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from reports.vendors.cli import check as check_command
 from reports.vendors.cli import exit_code
 from tests.reports.ledger_builder import FIRST_NIGHT, World, root_statement, settings_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from reports.vendors.assignments import uses
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.ledger_builder import World, root_statement, settings_of

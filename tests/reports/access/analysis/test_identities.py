@@ -11,7 +11,7 @@ from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"

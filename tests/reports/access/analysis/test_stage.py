@@ -17,7 +17,7 @@ from reports.access.analysis import stage as assessing
 from reports.access.analysis.stage import assess
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, root_statement, settings_of
 
 OURS, SISTER = "111122223333", "444455556666"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from reports.pipeline import check_examples
 from reports.rules.loader import parse_rule
-from reports.rules.testing.runner import Report, run_examples
+from reports.rules.testing.runner import Report
 from tests.reports.rules.example_runs import FILES, problems_of
 
 
@@ -137,7 +138,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
         source.write_text(query, encoding="utf-8")
         source.with_name(f"{rule_id}.examples.yaml").write_text(examples, encoding="utf-8")
         rules.append(parse_rule(str(source), query))
-    return {report.rule.rule_id: report for report in run_examples(rules, with_gaps=True)}
+    return {report.rule.rule_id: report for report in check_examples(rules, with_gaps=True)}
 
 
 @pytest.mark.parametrize("action", LIARS)

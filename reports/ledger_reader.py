@@ -1,4 +1,4 @@
-"""The store's tables into the mart's schema ``ledger``, in full and typed, over ADBC and Arrow."""
+"""Copies tables of the ledger into DuckDB, typed, over ADBC and Arrow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import adbc_driver_manager
 import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
+from models.errors import UserError
 from models.tables import (
     AccessAnalysis,
     AccessPolicy,
@@ -26,7 +27,11 @@ from models.tables import (
     versioned_tables,
 )
 from models.types import UtcDateTime
-from reports.mart.errors import MartError
+
+
+class LedgerReadError(UserError):
+    """The ledger cannot be opened or read."""
+
 
 _BESIDE_FACETS: tuple[type[Base], ...] = (
     Run,
@@ -44,66 +49,66 @@ _BOOKKEEPING = frozenset({"content_hash"})
 
 
 def tables() -> list[Table]:
-    """What the mart takes over from the store."""
+    """The ledger's tables that the mart copies."""
     found = [mapped.__table__ for mapped in (*versioned_tables().values(), *_BESIDE_FACETS)]
     return [table for table in found if isinstance(table, Table)]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some columns and rows of a table; ``where`` is SQL of both engines."""
+class TableSlice:
+    """Some columns and rows of a table; ``where`` is SQL that SQLite and PostgreSQL both accept."""
 
     table: Table
     columns: tuple[str, ...]
     where: str = "true"
     target: str = ""
-    """The table it becomes; by default the one of the same name in schema ``ledger``."""
+    """The DuckDB table to create; by default the one of the same name in schema ``internal``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A SELECT of both engines whose columns hold no NULL, and the table that it becomes."""
+    """A SELECT that SQLite and PostgreSQL both accept, whose columns hold no NULL, and the DuckDB table to create."""
 
     text: str
     target: str
 
 
-def load(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: list[Table]) -> None:
-    """Copy tables, all as of one moment; a table that is there is replaced."""
-    load_parts(duck, engine_url, [Part(table, columns(table)) for table in wanted])
+def copy_tables(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: list[Table]) -> None:
+    """Copy whole tables from one snapshot of the ledger; existing tables are replaced."""
+    copy_slices(duck, engine_url, [TableSlice(table, columns(table)) for table in wanted])
 
 
 def columns(table: Table) -> tuple[str, ...]:
-    """The columns that the mart takes over."""
+    """The columns that the mart copies."""
     return tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING)
 
 
-def load_parts(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[Part | Query]) -> None:
-    """Copy parts of tables, all as of one moment; a table that is there is replaced.
+def copy_slices(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[TableSlice | Query]) -> None:
+    """Copy slices of tables from one snapshot of the ledger; existing tables are replaced.
 
-    Each is asked for when the one before it has arrived, so that what is wanted next may depend on that.
+    ``wanted`` is consumed lazily: each slice is copied before the next is requested, so a slice may depend on earlier ones.
     """
     postgresql = make_url(engine_url).get_backend_name() == "postgresql"
     with _source(engine_url) as source:
         if postgresql:
             _run(source, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for part in wanted:
-            if isinstance(part, Query):
+        for item in wanted:
+            if isinstance(item, Query):
                 _copy(
                     duck,
                     source,
-                    part.text,
-                    f"CREATE OR REPLACE TABLE {part.target} AS SELECT * FROM arriving",
+                    item.text,
+                    f"CREATE OR REPLACE TABLE {item.target} AS SELECT * FROM arriving",
                     "the ledger",
                 )
                 continue
-            table, chosen = part.table, [part.table.columns[name] for name in part.columns]
+            table, chosen = item.table, [item.table.columns[name] for name in item.columns]
             query = _postgresql_query(table, chosen) if postgresql else _sqlite_query(table, chosen)
             typed = ", ".join(f'{_cast(column)} AS "{column.name}"' for column in chosen)
             where = "" if postgresql else " WHERE _first = 0"
-            target = part.target or f'internal."{table.name}"'
+            target = item.target or f'internal."{table.name}"'
             statement = f"CREATE OR REPLACE TABLE {target} AS SELECT {typed} FROM arriving{where}"
-            _copy(duck, source, f"{query} WHERE {part.where}", statement, f"table {table.name} of the ledger")
+            _copy(duck, source, f"{query} WHERE {item.where}", statement, f"table {table.name} of the ledger")
 
 
 def _copy(
@@ -119,15 +124,15 @@ def _copy(
         finally:
             duck.unregister("arriving")
     except adbc_driver_manager.Error as error:
-        raise MartError(f"{what} cannot be read: {error}") from error
+        raise LedgerReadError(f"{what} cannot be read: {error}") from error
     finally:
         statement.close()
 
 
 def _sqlite_query(table: Table, columns: list[Column[object]]) -> str:
-    """The driver takes a column's type from the first rows and fails when a later one differs (NULLs, then a text).
+    """The driver infers a column's type from the first rows and fails when a later row differs (NULLs, then a text).
 
-    So a made-up row comes first that has every column's type; it is left out again on arrival.
+    So the query starts with a dummy row that has every column's type; the copy filters it out.
     """
     first = ", ".join(f'{_example(column)} AS "{column.name}"' for column in columns)
     names = ", ".join(f'"{column.name}"' for column in columns)
@@ -171,7 +176,7 @@ def _source(engine_url: str) -> Iterator[adbc_driver_manager.AdbcConnection]:
         try:
             import adbc_driver_postgresql
         except ModuleNotFoundError as error:
-            raise MartError("PostgreSQL needs the extra `postgres`: pip install 'kmsledger[postgres]'") from error
+            raise LedgerReadError("PostgreSQL needs the extra `postgres`: pip install 'kmsledger[postgres]'") from error
         driver = adbc_driver_postgresql._driver_path()  # noqa: SLF001 - the public entry points need pyarrow or a DB-API
         uri = url.set(drivername="postgresql").render_as_string(hide_password=False)
     else:
@@ -184,8 +189,8 @@ def _source(engine_url: str) -> Iterator[adbc_driver_manager.AdbcConnection]:
         connection = adbc_driver_manager.AdbcConnection(database)
     except adbc_driver_manager.Error as error:
         where = url.render_as_string(hide_password=True)
-        cause = type(error).__name__ if url.password else str(error)  # libpq's messages may repeat the URL
-        raise MartError(f"the ledger {where} cannot be opened for the mart: {cause}") from error
+        cause = type(error).__name__ if url.password else str(error)  # libpq's messages can repeat the URL
+        raise LedgerReadError(f"the ledger {where} cannot be opened: {cause}") from error
     try:
         connection.set_autocommit(False)
         yield connection
