@@ -1,4 +1,4 @@
-"""Commands about what the ledger itself stands on: its settings."""
+"""Commands that administer the ledger: settings, database and retention."""
 
 from pathlib import Path
 
@@ -9,29 +9,29 @@ from models.cli_options import CONFIG
 
 @click.group()
 def config() -> None:
-    """Settings of kmsledger."""
+    """Check the settings file."""
 
 
 @config.command()
 @CONFIG
 @click.pass_context
-def check(context: click.Context, file: Path) -> None:
-    """Report every problem of the settings file, or what it configures."""
+def check(context: click.Context, config_path: Path) -> None:
+    """Report every problem of the settings file at once, or print a summary of the settings."""
     from models.settings import SettingsError, load
     from models.settings.waivers import read_waivers
 
     try:
-        settings = load(file)
+        settings = load(config_path)
         waivers = read_waivers(settings.rules.waivers)
     except SettingsError as error:
         click.echo(error, err=True)
         count = len(error.problems)
         click.echo(f"{count} problem{'' if count == 1 else 's'}", err=True)
         context.exit(error.exit_code)
-    # The models do not know what else makes use of settings; the command that they are part of does.
-    further = (context.find_root().obj or {}).get("check")
-    if further is not None:
-        further(settings)
+    # models must not import reports; the root command passes the checks of rules, frameworks and vendor profiles.
+    check_references = (context.find_root().obj or {}).get("check")
+    if check_references is not None:
+        check_references(settings)
     for line in settings.summary():
         click.echo(line)
     if waivers:
@@ -40,58 +40,60 @@ def check(context: click.Context, file: Path) -> None:
 
 @click.group()
 def db() -> None:
-    """The ledger's database."""
+    """Create, upgrade, check or copy the ledger's database."""
 
 
 @db.command()
 @CONFIG
-def upgrade(file: Path) -> None:
-    """Bring the database to this program's schema; an empty one is created."""
+def upgrade(config_path: Path) -> None:
+    """Upgrade the database to the schema of this version; creates the schema in an empty database."""
     from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(file).database)
+    engine = database.connect(load(config_path).database)
     database.upgrade(engine)
     click.echo(f"{engine.url.render_as_string(hide_password=True)} has schema {database.head()}")
 
 
 @db.command()
 @CONFIG
-def current(file: Path) -> None:
-    """Print the database's schema and the one that this program needs."""
+def current(config_path: Path) -> None:
+    """Print the schema version of the database and the one that this version needs."""
     from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(file).database, must_exist=True)
+    engine = database.connect(load(config_path).database, must_exist=True)
     with database.explained(engine), engine.connect() as connection:
         click.echo(f"database {database.current(connection) or 'empty'}, program {database.head()}")
 
 
 @db.command("check")
 @CONFIG
-def check_schema(file: Path) -> None:
-    """Fail unless the database has this program's schema."""
+def check_schema(config_path: Path) -> None:
+    """Fail unless the database has the schema of this version."""
     from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(file).database, must_exist=True)
+    engine = database.connect(load(config_path).database, must_exist=True)
     database.check(engine)
     click.echo(f"{engine.url.render_as_string(hide_password=True)} has schema {database.head()}")
 
 
 @db.command("copy")
-@click.option("--from", "source", required=True, metavar="URL", help="The ledger to copy; no crawl may run.")
-@click.option("--to", "target", required=True, metavar="URL", help="A new or empty database.")
+@click.option("--from", "source", required=True, metavar="URL", help="Ledger to copy; no crawl may be running.")
+@click.option("--to", "target", required=True, metavar="URL", help="New or empty database.")
 def copy_ledger(source: str, target: str) -> None:
-    """Copy the whole ledger to another database, SQLite or PostgreSQL, and compare what arrived.
+    """Copy the ledger to another database, SQLite or PostgreSQL, and verify the copy.
 
-    URLs are sqlite:///path/to/file or postgresql://user@host/database; a password is better left to PGPASSWORD or ~/.pgpass.
-    All rows arrive, or none.
+    URLs are sqlite:///path/to/file or postgresql://user@host/database; pass a password in PGPASSWORD or ~/.pgpass instead. The
+    copy is atomic: all rows are copied, or none.
     """
     from models.store.migrate_data import copy
 
-    done = copy(source, target, lambda one: click.echo(f"{one.table}: {one.rows} rows, checksum {one.checksum}"))
-    click.echo(f"copied {sum(one.rows for one in done)} rows; what arrived is equal, table by table")
+    copied = copy(
+        source, target, lambda table: click.echo(f"{table.table}: {table.rows} rows, checksum {table.checksum}")
+    )
+    click.echo(f"copied {sum(table.rows for table in copied)} rows; the copy is identical, table by table")
 
 
 @click.command()
@@ -100,21 +102,21 @@ def copy_ledger(source: str, target: str) -> None:
     required=True,
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
-    help="Runs that finished within so many days stay whole.",
+    help="Keep all data of runs that finished within this number of days.",
 )
 @click.option(
     "--coverage-keep",
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
-    help="The same for coverage [default: as --keep].",
+    help="The same for coverage. [default: as --keep]",
 )
-@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 @CONFIG
-def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
-    """Delete versions that ended long ago, coverage of long ago, and policies and runs that nothing points to any more.
+def prune(config_path: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
+    """Delete versions that ended long ago, old coverage, and policies and runs that nothing references.
 
-    What was known in any run that finished within the days to keep stays as it was. Answers to "since when" reach back no
-    further than what is left. Refused while a crawl runs.
+    The data of every run that finished within the days to keep stays complete. "Since when" cannot reach further back than the
+    data that is left. Rejected while a crawl is running.
     """
     import datetime as dt
 
@@ -122,21 +124,21 @@ def prune(file: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) ->
     from models.store import engine as database
     from models.store.retention import prune as delete
 
-    engine = database.connect(load(file).database, must_exist=True)
+    engine = database.connect(load(config_path).database, must_exist=True)
     database.check(engine)
     coverage = None if coverage_keep is None else dt.timedelta(days=coverage_keep)
     pruned = delete(engine, dt.timedelta(days=keep), coverage, dry_run=dry_run)
     if pruned.horizon is None:
-        click.echo("the ledger holds no run yet")
+        click.echo("the ledger has no run yet")
         return
     for table, rows in pruned.rows.items():
         click.echo(f"{table}: {rows} rows")
     total = sum(pruned.rows.values())
-    done = "would be deleted" if dry_run else "deleted"
-    click.echo(f"{total} rows {done}; run {pruned.horizon.versions} is the oldest that is whole")
+    outcome = "would be deleted" if dry_run else "deleted"
+    click.echo(f"{total} rows {outcome}; run {pruned.horizon.versions} is the oldest complete run")
     if pruned.freed is not None:
-        click.echo(f"the file became {pruned.freed / 1e6:.1f} MB smaller")
+        click.echo(f"the file shrank by {pruned.freed / 1e6:.1f} MB")
     if pruned.note:
         click.echo(pruned.note)
     if total and not dry_run:
-        click.echo("`kmsledger mart` rebuilds the analysts' database from what is left")
+        click.echo("run `kmsledger mart` to rebuild the mart without the deleted data")

@@ -1,4 +1,4 @@
-"""Log lines for people (text) or machines (JSON), on standard error."""
+"""Logging to standard error, as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC, ISO 8601), level, logger, message."""
+    """Formats a record as one line of JSON: time (UTC, ISO 8601), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Called by logging for each line."""
+        """The record as JSON."""
         line = {
             "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -24,11 +24,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(level: str, form: str) -> None:
-    """Send our own lines to standard error; libraries speak from warning upwards."""
+def set_up(level: str, log_format: str) -> None:
+    """Log our own records from a level on to standard error, and warnings of libraries."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        JsonFormatter()
+        if log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -30,6 +30,7 @@ from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
+from reports.mart.stale_files import remove_stale_files
 from reports.rules import framework_loader, runner, waivers
 from reports.rules.loader import Rule, load_rules, rule_rows
 from reports.vendors import evaluate
@@ -119,6 +120,7 @@ def building(
             f"the mart cannot be named {mart_path.name}: DuckDB takes the file's name for the database's, and a schema "
             f"inside has that name; set report.mart to another name"
         )
+    remove_stale_files(mart_path)
     beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
     parties = [(party.name, party.accounts) for party in settings.parties]
     task = _Task(engine_url, mart_path, beside, as_of, parties, rules)

@@ -21,7 +21,7 @@ from models.severities import SEVERITIES, THRESHOLDS
 from reports.vendors.profile import Severity
 from tests.models.settings.settings_writer import MAIL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWORD": "of-the-example"}
 
 
