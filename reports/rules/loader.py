@@ -198,7 +198,7 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RuleError(
-            f"{source}:{line}: the header has a control character (U+{ord(error.character):04X}): remove it"
+            f"{source}:{line}: the header has a control character (U+{_code_point(error.character):04X}): remove it"
         ) from error
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
@@ -228,6 +228,11 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     declared = next((value for key, value in node.value if key.value == "parameters"), None)
     _check_parameters(source, places.get("parameters", 1), values.get("parameters"), declared, complete=complete)
     return values
+
+
+def _code_point(character: int | str) -> int:
+    """PyYAML's C reader reports a number, the Python one a text."""
+    return character if isinstance(character, int) else ord(character)
 
 
 def _is_list(value: Any) -> bool:

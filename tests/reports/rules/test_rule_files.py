@@ -180,9 +180,9 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
     [
         ("-- severity: low", "-- severity: grave", ":3: expected one of critical"),
         ("-- id: own-rule", "-- id: Own Rule", ":1: expected lower-case words"),
-        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is no part of a header"),
+        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is not a key of the header"),
         ("-- fix: Describe it.\n", "", "needs a text for 'fix'"),
-        ("-- fix: Describe it.", "-- fix: [a", "no valid YAML"),
+        ("-- fix: Describe it.", "-- fix: [a", "not valid YAML"),
         ("FROM keys", "FROM keys; DROP TABLE keys", ":8: expected one SELECT"),
         ("FROM keys", "FROM keys WHERE (", "not valid SQL"),
         ("$least", "$most", ":8: parameter $most is not declared"),
