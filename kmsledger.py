@@ -1,17 +1,17 @@
-"""The roof: the command, and the night's flow stage after stage. No logic of its own; only the command imports it."""
+"""The console entry point: command groups that are loaded when they run, and the stages of a crawl."""
 
 from __future__ import annotations
 
-import importlib
 import re
-import signal
-import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from models import cli_main
+from models.cli_groups import LazyCommand, LazyGroup
+from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON
 
 if TYPE_CHECKING:
@@ -19,55 +19,45 @@ if TYPE_CHECKING:
     from models.settings import Settings
     from models.settings.rules import Threshold
 
-LAZY = {
-    "config": ("models.cli", "config"),
-    "db": ("models.cli", "db"),
-    "prune": ("models.cli", "prune"),
-    "permissions": ("crawler.cli", "permissions"),
-    "sql": ("reports.mart.cli", "sql"),
-    "schema": ("reports.mart.cli", "schema"),
-    "cookbook": ("reports.mart.cli", "cookbook"),
-    "export": ("reports.exports", "export"),
-    "diff": ("reports.cli", "diff"),
-    "history": ("reports.cli", "history"),
-    "who-can": ("reports.answers.cli", "who_can"),
-    "access": ("reports.answers.cli", "access"),
-    "vendors": ("reports.answers.cli", "vendors"),
-    "denials": ("reports.answers.cli", "denials"),
-    "rules": ("reports.rules.cli", "rules"),
-    "assess": ("reports.access.analysis.cli", "assess"),
-    "findings": ("reports.rules.findings_cli", "findings"),
-    "mart": ("reports.cli", "mart"),
-    "report": ("reports.cli", "report"),
-    "mail": ("reports.cli", "mail"),
-}
-"""Commands by module: nothing heavy is imported before it is run."""
-
-HELP = {
-    "config": "Check the settings file.",
-    "db": "Create, upgrade, check or copy the database.",
-    "prune": "Delete history that is older than some days.",
-    "permissions": "Print the IAM policy that the crawler needs.",
-    "sql": "Query the analysts' database.",
-    "schema": "Describe the views that SQL can ask.",
-    "cookbook": "Answer questions that come with their query.",
-    "export": "Write files for other systems.",
-    "diff": "Tell what differs between two runs.",
-    "history": "Tell the life of a key.",
-    "who-can": "Tell who can use a key, or read a secret, and why.",
-    "access": "Tell which keys somebody can use.",
-    "vendors": "Tell which outside party can do what with which key.",
-    "denials": "Tell which of our own calls were denied, and what fixes that.",
-    "rules": "List, show and test the rules, and write new ones.",
-    "assess": "Work out who can use which key.",
-    "findings": "List what the rules found.",
-    "mart": "Rebuild the analysts' database from the ledger.",
-    "report": "Write the HTML reports.",
-    "mail": "Send the last run's report to those who have not had it.",
+SECTIONS = {
+    "Crawl and operate": {
+        "crawl": LazyCommand("kmsledger", "crawl", "Crawl the organization and rebuild the mart."),
+        "nightly": LazyCommand("kmsledger", "nightly", "Crawl, rebuild the mart, write the reports and mail them."),
+        "analyze-access": LazyCommand(
+            "reports.access.analysis.cli", "analyze_access", "Evaluate who can use which key."
+        ),
+        "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
+        "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
+        "mail": LazyCommand("reports.cli", "mail", "Mail the latest report to pending recipients."),
+    },
+    "Ask": {
+        "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
+        "schema": LazyCommand("reports.mart.cli", "schema", "Describe the mart's views and columns."),
+        "cookbook": LazyCommand("reports.answers.cookbook_cli", "cookbook", "Run a prepared query."),
+        "who-can": LazyCommand("reports.answers.cli", "who_can", "Show who can use a key or read a secret, and why."),
+        "what-can": LazyCommand("reports.answers.cli", "what_can", "Show which keys a principal or account can use."),
+        "vendors": LazyCommand("reports.answers.cli", "vendors", "Show which keys external parties can use."),
+        "denials": LazyCommand("reports.answers.cli", "denials", "Show the crawler's denied calls and their fixes."),
+        "history": LazyCommand("reports.answers.cli", "history", "Show the change history of a key."),
+        "diff": LazyCommand("reports.answers.cli", "diff", "Compare two runs."),
+    },
+    "Comply": {
+        "findings": LazyCommand("reports.rules.findings_cli", "findings", "List the findings of the rules."),
+        "rules": LazyCommand("reports.rules.cli", "rules", "List, show, test and create rules."),
+        "export": LazyCommand("reports.exports", "export", "Export findings and views to other systems."),
+    },
+    "Administer": {
+        "config": LazyCommand("models.cli", "config", "Check the settings file."),
+        "permissions": LazyCommand("crawler.cli", "permissions", "Print the IAM policies that the crawler needs."),
+        "db": LazyCommand("models.cli", "db", "Create, upgrade, check or copy the ledger's database."),
+        "prune": LazyCommand("models.cli", "prune", "Delete history older than a number of days."),
+    },
 }
 
 LOG_FORMAT = click.option(
-    "--log-format", type=click.Choice(["text", "json"]), help="Instead of log.format in the settings."
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Format of log lines. [default: log.format in the settings]",
 )
 
 
@@ -80,78 +70,47 @@ def _known_executor(_context: click.Context, _parameter: click.Parameter, value:
     return value
 
 
-class Commands(click.Group):
-    """A group whose commands are imported when they are run."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those of this file, then the lazy ones."""
-        return [*super().list_commands(ctx), *LAZY]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a lazy command."""
-        if cmd_name not in LAZY:
-            return super().get_command(ctx, cmd_name)
-        module, name = LAZY[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        rows = [
-            (
-                name,
-                HELP.get(name)
-                or (command.get_short_help_str(limit=80) if (command := self.commands.get(name)) else ""),
-            )
-            for name in self.list_commands(ctx)
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("kmsledger"), prog_name="kmsledger")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(context: click.Context, *, debug: bool) -> None:
-    """A ledger of every KMS key in an AWS organization.
+    """Inventory and history of every KMS key in an AWS organization.
 
-    Exit codes: 0 done, 1 findings over the chosen severity, 2 usage or configuration, 3 done with gaps, 4 failed.
+    Exit codes: 0 done, 1 findings at or above the chosen severity, 2 usage or configuration error, 3 done with gaps, 4 failed.
     """
-    context.obj = {"debug": debug, "check": _checked}
+    context.obj = {"debug": debug, "check": _check}
 
 
-@cli.command()
+@click.command()
 @CONFIG
 @LOG_FORMAT
-@click.option(
-    "--resume", is_flag=True, help="Finish the last run, which was interrupted: only the scopes still missing."
-)
+@click.option("--resume", is_flag=True, help="Finish the last run, if it was interrupted: crawl only missing scopes.")
 @click.option(
     "--executor",
-    metavar="WHERE",
+    metavar="EXECUTOR",
     callback=_known_executor,
-    help="Instead of crawl.executor in the settings: processes, dask://HOST:PORT or dask://local.",
+    help="processes, dask://HOST:PORT or dask://local. [default: crawl.executor in the settings]",
 )
 @FAIL_ON
 @click.pass_context
 def crawl(
     context: click.Context,
     *,
-    file: Path,
+    config_path: Path,
     log_format: str | None,
     executor: str | None,
     resume: bool,
     fail_on: Threshold | None,
 ) -> None:
-    """Crawl the organization into the ledger, then rebuild the analysts' database.
+    """Crawl the organization into the ledger, then rebuild the mart.
 
-    Findings make no difference to the exit code, unless --fail-on says so; gaps (3) come before them.
+    Findings affect the exit code only with --fail-on; gaps (3) take precedence.
     """
-    settings = _settings(file, log_format)
+    settings = _settings(config_path, log_format)
     if executor is not None:
         settings = settings.with_executor(executor)
-    _checked(settings)
+    _check(settings)
     result = _crawl(settings, resume=resume)
     _refresh(settings, result.run_id)
     code = result.exit_code
@@ -162,36 +121,41 @@ def crawl(
     context.exit(code)
 
 
-@cli.command()
+@click.command()
 @CONFIG
 @LOG_FORMAT
 @FAIL_ON
 @click.pass_context
-def nightly(context: click.Context, *, file: Path, log_format: str | None, fail_on: Threshold | None) -> None:
-    """The unattended night: crawl, analysts' database, reports, mail. One exit code for all of it.
+def nightly(context: click.Context, *, config_path: Path, log_format: str | None, fail_on: Threshold | None) -> None:
+    """Crawl, rebuild the mart, write the reports and mail them: the unattended run, with one exit code.
 
-    Findings count from rules.fail_on in the settings on, or from --fail-on.
+    Findings affect the exit code from rules.fail_on in the settings, or --fail-on; gaps (3) take precedence.
     """
-    settings = _settings(file, log_format).with_fail_on(fail_on)
-    _checked(settings)
+    settings = _settings(config_path, log_format).with_fail_on(fail_on)
+    _check(settings)
     result = _crawl(settings)
     _refresh(settings, result.run_id)
     from reports.pipeline import publish
 
-    context.exit(publish(settings, result.run_id, crawl_exit=result.exit_code))
+    with interruptible(
+        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger report` writes the "
+        "reports, `kmsledger mail` sends the mail to recipients who have not received it"
+    ):
+        code = publish(settings, result.run_id, crawl_exit=result.exit_code)
+    context.exit(code)
 
 
-def _settings(file: Path, log_format: str | None) -> Settings:
+def _settings(config_path: Path, log_format: str | None) -> Settings:
     from models.logging_setup import set_up
     from models.settings import load
 
-    settings = load(file)
+    settings = load(config_path)
     set_up(settings.log.level, log_format or settings.log.format)
     return settings
 
 
-def _checked(settings: Settings) -> None:
-    from reports.pipeline import check_settings
+def _check(settings: Settings) -> None:
+    from reports.settings_check import check
 
     check_settings(settings)
 
@@ -200,7 +164,8 @@ def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
     from crawler.crawl import crawl as run
     from crawler.progress import Progress
 
-    result = run(settings, version("kmsledger"), Progress(), resume=resume)
+    with interruptible("crawl interrupted; what was saved is kept: `kmsledger crawl --resume` finishes the run"):
+        result = run(settings, version("kmsledger"), Progress(), resume=resume)
     click.echo(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
@@ -211,47 +176,16 @@ def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
 def _refresh(settings: Settings, run_id: int) -> None:
     from reports.pipeline import refresh
 
-    refresh(settings, run_id)
-    click.echo(f"analysts' database: {settings.report.mart}")
+    with interruptible(
+        f"build of the mart interrupted; run {run_id} is complete, the old mart is untouched: `kmsledger mart` builds the new one"
+    ):
+        refresh(settings, run_id)
+    click.echo(f"mart: {settings.report.mart}")
 
 
 def main() -> None:
-    """Run the command; a failure is one sentence on standard error, with --debug its traceback too."""
-    # A service manager ends a run as a person does: what was saved is kept, and the ledger's lock is released.
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
-    sys.exit(_guarded(debug="--debug" in sys.argv[1:]))
-
-
-def _guarded(*, debug: bool) -> int:
-    from models.errors import UserError
-
-    try:
-        result: Any = cli(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted; what was saved is kept, and `kmsledger crawl --resume` goes on from there", 4)
-    except UserError as error:
-        if debug:
-            raise
-        return _failed(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has had enough of it.
-        sys.stdout = None  # nothing is left to be flushed at exit
-        return 0
-    except Exception as error:
-        if debug:
-            raise
-        return _failed(
-            f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it prints", 4
-        )
-    return result if isinstance(result, int) else 0
-
-
-def _failed(sentence: str, code: int) -> int:
-    click.echo(f"kmsledger: {sentence}", err=True)
-    return code
+    """Run the command, and exit."""
+    cli_main.main(cli)
 
 
 if __name__ == "__main__":

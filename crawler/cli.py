@@ -1,4 +1,4 @@
-"""Commands of the crawler that are not the crawl itself."""
+"""The command that prints the crawler's IAM policies."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ import click
 
 @click.command()
 @click.option(
-    "--for",
-    "audience",
-    type=click.Choice(["member", "hub", "key-policy"]),
+    "--role",
+    type=click.Choice(["member", "management"]),
     default="member",
     show_default=True,
-    help="The role in every account, the identity that runs the crawler, or a statement for key policies that do not "
-    "let IAM policies decide.",
+    help="member: the role in every account; management: the identity that runs the crawler.",
 )
 @click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Take names from this settings file."
+    "--key-policy", is_flag=True, help="Print the statement for key policies that do not delegate to IAM instead."
 )
-@click.option("--partition", default="aws", show_default=True, help="aws, aws-cn, aws-us-gov, aws-eusc.")
-def permissions(audience: str, file: Path | None, partition: str) -> None:
-    """Print the least-privilege IAM policy (JSON), derived from what the crawler can ask."""
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings file with the role's name and the resource types. [default: the defaults of all settings]",
+)
+@click.option("--partition", default="aws", show_default=True, help="aws, aws-cn, aws-us-gov or aws-eusc.")
+def permissions(*, role: str, key_policy: bool, config_path: Path | None, partition: str) -> None:
+    """Print the least-privilege IAM policy (JSON), derived from the operations that the crawler declares."""
     import json
 
     from crawler.iam_policies import hub_policy, key_policy_statement, member_policy, wanted_types
     from models.settings import RoleSettings, load
     from models.settings.crawl import CrawlSettings
 
-    settings = load(file) if file else None
+    settings = load(config_path) if config_path else None
     role_name = settings.role.name if settings else RoleSettings().name
     crawl = settings.crawl if settings else CrawlSettings()
-    kinds = wanted_types(crawl.resource_types)
-    document = {
-        "member": lambda: member_policy(kinds, crawl),
-        "hub": lambda: hub_policy(role_name, partition),
-        "key-policy": lambda: key_policy_statement(role_name, partition),
-    }[audience]()
+    if key_policy:
+        document = key_policy_statement(role_name, partition)
+    elif role == "management":
+        document = hub_policy(role_name, partition)
+    else:
+        document = member_policy(wanted_types(crawl.resource_types), crawl)
     click.echo(json.dumps(document, indent=2))

@@ -382,7 +382,7 @@ def _organization_error(error: AwsError, identity: Identity) -> OrganizationErro
     if error.cause in _DENIALS:
         return OrganizationError(
             f"{identity.arn} may not read the organization ({error.cause.text}): run in the management account or a delegated "
-            "administrator, set organization.reader_role, or attach the policy that `kmsledger permissions --for hub` prints"
+            "administrator, set organization.reader_role, or attach the policy of `kmsledger permissions --role management`"
         )
     if error.cause is Cause.UNREACHABLE:
         return OrganizationError(f"AWS Organizations cannot be reached: {error.message}")

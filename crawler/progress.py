@@ -1,4 +1,4 @@
-"""How far a crawl is: a live line on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of a crawl: a live line on a terminal, otherwise a log line every ten seconds."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import time
 from typing import Any, Self
 
 INTERVAL = 10.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between log lines."""
 
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts of a running crawl; the crawl adds to them, a thread of its own shows them."""
+    """Counters of a running crawl; the crawl increments them, and a thread displays them."""
 
     def __init__(self, *, live: bool | None = None) -> None:
         self.accounts = 0
         self.accounts_opened = 0
-        """Accounts whose regions are known, so that their scopes are counted."""
+        """Accounts whose regions are known, and whose scopes are therefore counted."""
         self.accounts_done = 0
         self.scopes = 0
         self.scopes_done = 0
         self.gaps = 0
         self.scope_calls = 0
-        """Calls of scopes that are done."""
+        """Calls of finished scopes."""
         self.calls_elsewhere = 0
-        """Calls that other processes made, as far as they have told."""
+        """Calls reported by other processes so far."""
         self.door: Any = None
         self._live = sys.stderr.isatty() if live is None else live
         self._ended = threading.Event()
@@ -37,7 +37,7 @@ class Progress:
         self._last = (0.0, 0)
 
     def expect(self, accounts: int) -> None:
-        """Say how many accounts are to be crawled."""
+        """Set the number of accounts to crawl."""
         self.accounts = accounts
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Progress:
         return self.calls_elsewhere + (self.door.total.calls if self.door is not None else 0)
 
     def line(self) -> str:
-        """Accounts, scopes, calls a second, gaps, and the time left, as far as it can be told."""
+        """Accounts, scopes, calls per second, gaps, and the estimated time left."""
         elapsed = max(time.monotonic() - self._started, 0.001)
         before, calls_before = self._last
         calls = self.calls
@@ -67,7 +67,7 @@ class Progress:
         )
 
     def _left(self, elapsed: float) -> str:
-        """From the scopes done; accounts not yet opened count as the average of those that are."""
+        """Extrapolated from finished scopes; an account not yet opened counts as an average one."""
         if not self.scopes_done or not self.accounts:
             return "time left unknown"
         expected = self.scopes / max(self.accounts_opened, 1) * self.accounts

@@ -1,30 +1,122 @@
-"""Command-line options shared by several commands."""
+"""Options that several commands share, each declared once."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from models.severities import THRESHOLDS
+from models.severities import SEVERITIES, THRESHOLDS
 
 SETTINGS = Path("kmsledger.yaml")
-"""Default path of the settings file."""
+"""The settings file, unless --config names another."""
 
 CONFIG = click.option(
     "--config",
-    "file",
+    "config_path",
     type=click.Path(path_type=Path),
     default=SETTINGS,
     show_default=True,
     metavar="FILE",
-    help="The settings file.",
+    help="Settings file.",
 )
 MART = click.option(
-    "--mart", "mart_file", type=click.Path(path_type=Path), metavar="FILE", help="Instead of report.mart."
+    "--mart",
+    "mart_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Mart to read. [default: report.mart in the settings]",
+)
+AS_OF = click.option(
+    "--as-of",
+    metavar="RUN|DATE",
+    help="Answer as of an earlier run: its number, or a date or time (UTC; a date means its end).",
 )
 FAIL_ON = click.option(
     "--fail-on",
     type=click.Choice(THRESHOLDS),
-    help="Exit with 1 for a failure of this or a higher severity that no waiver accepts.",
+    help="Exit with 1 if there is a failure of at least this severity that no waiver accepts.",
 )
+LIMIT = click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Maximum number of rows in a table; 0 for no limit.",
+)
+OUTPUT_FILE = click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write to this file, atomically. [default: standard output]",
+)
+MEMORY_LIMIT = click.option(
+    "--memory-limit", default="4GB", show_default=True, metavar="SIZE", help="Memory that a query may use: 500MB, 4GB."
+)
+TEMP_DIRECTORY = click.option(
+    "--temp-directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
+    metavar="DIR",
+    help="Where a query may spill up to 20 GB that exceed its memory. [default: queries do not spill]",
+)
+_FINDING_FILTERS = (
+    click.option("--severity", type=click.Choice(SEVERITIES), help="Only this severity and higher ones."),
+    click.option("--rule", "rules", multiple=True, metavar="RULE", help="Only this rule."),
+    click.option("--family", "families", multiple=True, metavar="FAMILY", help="Only rules of this family."),
+    click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="Only this account: its ID or name."),
+    click.option("--owner", "owners", multiple=True, metavar="OWNER", help="Only findings of this owner."),
+    click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name."),
+)
+
+
+class Seconds(click.FloatRange):
+    """A finite, positive number of seconds, up to a year."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True, max=366 * 86_400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; NaN is in no range, and would pass for one."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+TIMEOUT = click.option(
+    "--timeout", type=Seconds(), default=300, show_default=True, metavar="SECONDS", help="Time that a query may take."
+)
+
+
+def format_option(
+    *formats: str, about: str | None = None, required: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option --format; the first format is the default, unless one is required."""
+    default: dict[str, Any] = {"required": True} if required else {"default": formats[0], "show_default": True}
+    return click.option("--format", "output_format", type=click.Choice(formats), help=about, **default)
+
+
+def finding_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that select findings; the values of a repeated option are alternatives."""
+    for option in reversed(_FINDING_FILTERS):
+        command = option(command)
+    return command
+
+
+def query_limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that limit a query: time, memory and disk."""
+    for option in reversed((TIMEOUT, MEMORY_LIMIT, TEMP_DIRECTORY)):
+        command = option(command)
+    return command
+
+
+def configured_mart(config_path: Path) -> Path:
+    """The mart that the settings name."""
+    from models.settings import load
+
+    return load(config_path).report.mart

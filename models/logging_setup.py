@@ -1,4 +1,4 @@
-"""Logging to standard error, as text or JSON."""
+"""Logging to standard error, as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time (UTC, ISO 8601), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line of JSON."""
+        """The record as JSON."""
         line = {
             "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -24,11 +24,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(level: str, form: str) -> None:
-    """Log to standard error: our own loggers from `level`, libraries from WARNING."""
+def set_up(level: str, log_format: str) -> None:
+    """Log our own records from a level on to standard error, and warnings of libraries."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        JsonFormatter()
+        if log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -20,7 +20,7 @@ from reports.mart.change_event import moment, place
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
-FORMAT = "kmsledger.access/1"
+FORMAT = "kmsledger.what-can/1"
 _NAMES_SHOWN = 5
 _EVERYONE = ("public", "public_via_service")
 _ACCESS = """

@@ -1,4 +1,4 @@
-"""The command that writes findings for other systems."""
+"""The command that exports findings to other systems."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from models.cli_options import CONFIG, MART
-from models.severities import SEVERITIES
-from reports.cli import AS_OF, mart_of
-from reports.rules.findings import STATUSES, Wanted
+from models.cli_options import AS_OF, CONFIG, MART, configured_mart, finding_filters, format_option
+from reports.rules.findings import STATUSES
 
 if TYPE_CHECKING:
     from reports.exports.asff import Hub
@@ -46,77 +44,74 @@ def _hub(_context: click.Context, _parameter: click.Parameter, value: str | None
 @CONFIG
 @MART
 @AS_OF
-@click.option("--format", "form", type=click.Choice(list(_DEFAULTS)), required=True)
-@click.option("--output", default="-", metavar="FILE|-", help="Write there, all at once. [default: standard output]")
+@format_option(*_DEFAULTS, required=True)
+@click.option(
+    "--output", default="-", metavar="FILE|-", help="Write to this file, atomically. [default: standard output]"
+)
 @click.option(
     "--status",
     "statuses",
     multiple=True,
     type=click.Choice([*STATUSES, _RESOLVED, _ALL]),
-    help="[default: fail, unknown, waived, and (except for sarif) resolved]",
+    help="Only this status; can be repeated. [default: fail, unknown, waived, and (except for sarif) resolved]",
 )
-@click.option("--severity", type=click.Choice(SEVERITIES), help="This severity and graver ones.")
-@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Of this rule.")
-@click.option("--family", "families", multiple=True, metavar="FAMILY", help="Of the rules of this family.")
-@click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="In this account: its id or name.")
-@click.option("--owner", "owners", multiple=True, metavar="OWNER", help="Of this owner.")
-@click.option("--framework", metavar="TEXT", help="Of rules that answer a control with this text in its name.")
+@finding_filters
 @click.option(
     "--security-hub",
     "hub",
     metavar="ACCOUNT/REGION",
     callback=_hub,
-    help="asff: file all findings there, instead of each in its own account and region.",
+    help="asff: Security Hub that gets all findings. [default: each finding's own account and region]",
 )
 def findings(
     *,
-    file: Path,
-    mart_file: Path | None,
+    config_path: Path,
+    mart_path: Path | None,
     as_of: str | None,
-    form: str,
+    output_format: str,
     output: str,
     statuses: tuple[str, ...],
     hub: Hub | None,
     **filters: Any,
 ) -> None:
-    """Write findings as OCSF 1.8.0, ASFF, SARIF 2.1.0, CSV or JSON Lines.
+    """Export findings as OCSF 1.8.0, ASFF, SARIF 2.1.0, CSV or JSON Lines.
 
-    ocsf, csv and jsonl are a finding a line. asff is a line for each call of BatchImportFindings. sarif is one document.
+    ocsf, csv and jsonl have one finding per line; asff has one line per call of BatchImportFindings; sarif is one document.
 
-    resolved means: failed once, and now passes or does not apply. pass and not_applicable are all that do; nobody is sent these
-    unasked. What could not be known is unknown in every form, never a pass or a failure.
+    The status resolved means: failed before, and now passes or does not apply. The statuses pass and not_applicable select all
+    such results, and are exported only on request. An unknown result is unknown in every format, never a pass or a failure.
     """
     from reports.exports import asff, csv_jsonl, ocsf, sarif
     from reports.exports.common import Night, night_of
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
-    from reports.rules.findings import read_findings
+    from reports.rules.findings import Wanted, read_findings
 
-    if hub is not None and form != "asff":
-        raise click.UsageError("--security-hub is for --format asff")
-    asked = set(statuses or _DEFAULTS[form])
-    chosen = STATUSES if _ALL in asked else tuple(status for status in STATUSES if status in asked)
-    wanted = Wanted(statuses=chosen, resolved=_RESOLVED in asked, **filters)
-    path = mart_file or mart_of(file)
+    if hub is not None and output_format != "asff":
+        raise click.UsageError("--security-hub needs --format asff")
+    selected = set(statuses or _DEFAULTS[output_format])
+    chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
+    wanted = Wanted(statuses=chosen, resolved=_RESOLVED in selected, **filters)
+    path = mart_path or configured_mart(config_path)
     if as_of is None:
         connection = connect(path)
     else:
         connection, moment = as_of_connection.connect(path, as_of)
         click.echo(f"as of {moment}", err=True)
     with connection:
-        night: Night | None = night_of(connection)
-        if night is None:
+        run: Night | None = night_of(connection)
+        if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
-        records = read_findings(connection, wanted, by_place=form == "asff")
+        records = read_findings(connection, wanted, by_place=output_format == "asff")
         with _opened(output) as out:
-            if form == "asff":
-                count = asff.write(out, night, records, hub)
+            if output_format == "asff":
+                count = asff.write(out, run, records, hub)
             else:
                 writers = {"ocsf": ocsf.write, "sarif": sarif.write, "csv": csv_jsonl.csv, "jsonl": csv_jsonl.jsonl}
-                count = writers[form](out, night, records)
+                count = writers[output_format](out, run, records)
     if output != "-":
-        click.echo(f"{output}: {count} finding{'' if count == 1 else 's'} of run {night.run_id}", err=True)
+        click.echo(f"{output}: {count} finding{'' if count == 1 else 's'} of run {run.run_id}", err=True)
 
 
 @contextmanager
@@ -126,5 +121,5 @@ def _opened(output: str) -> Iterator[TextIO]:
     if output == "-":
         yield sys.stdout
         return
-    with replacing(Path(output)) as beside, beside.open("w", encoding="utf-8", newline="") as out:
+    with replacing(Path(output)) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
         yield out

@@ -31,6 +31,10 @@ from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
 from reports.mart.macros import MACROS
+from reports.mart.stale_files import remove_stale_files
+from reports.rules import framework_loader, runner, waivers
+from reports.rules.loader import Rule, load_rules, rule_rows
+from reports.vendors import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -115,12 +119,13 @@ def mart_builder(
             f"the mart cannot be named {mart_path.name}: DuckDB uses the file's name for the database, and a schema "
             f"inside has that name; set report.mart to another name"
         )
-    draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
-    parties = [(party.name, party.accounts) for party in settings.known_external_parties]
-    inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
-    manifest = build_manifest.expected(engine_url, parties)
-    with _errors_explained(mart_path):
-        duck = _open(draft_path)
+    remove_stale_files(mart_path)
+    beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    parties = [(party.name, party.accounts) for party in settings.parties]
+    task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
+    now = build_manifest.wanted(engine_url, parties)
+    with _explained(mart_path):
+        duck = _opened(beside)
         try:
             try:
                 run, up_to_date = inputs.incremental(duck, manifest)

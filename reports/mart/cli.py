@@ -1,64 +1,34 @@
-"""Commands of analysts: SQL on the mart, what there is to ask about, questions that come with answers, files for lakes."""
+"""Commands for analysts: SQL on the mart, its schema, and exports of the views."""
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import CONFIG, MART
-from reports.cli import AS_OF, mart_of
+from models.cli_options import (
+    AS_OF,
+    CONFIG,
+    LIMIT,
+    MART,
+    MEMORY_LIMIT,
+    OUTPUT_FILE,
+    configured_mart,
+    format_option,
+    query_limits,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from reports.mart.connection import Limits
 
-OUTPUT = click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write there, all at once, instead of to standard output.",
+FORMAT = format_option(
+    "table", "json", "csv", "jsonl", "parquet", about="table has at most --limit rows; parquet needs --output."
 )
-LIMIT = click.option(
-    "--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="Rows of a table at most; 0 for all."
-)
-FORMAT = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json", "jsonl", "parquet"]),
-    default="table",
-    show_default=True,
-    help="All but table have every row; parquet needs --output.",
-)
-_LIMITS = (
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=300,
-        show_default=True,
-        metavar="SECONDS",
-        help="Stop a query that works longer.",
-    ),
-    click.option(
-        "--memory", default="4GB", show_default=True, metavar="SIZE", help="What a query may use: 500MB, 4GB."
-    ),
-    click.option(
-        "--spill",
-        type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
-        metavar="DIR",
-        help="Where a query may put what does not fit, at most 20 GB; by default nothing is written to disk.",
-    ),
-)
-
-
-def limited(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of a command that runs queries: timeout, memory and spill."""
-    for option in reversed(_LIMITS):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -66,81 +36,82 @@ def limited(command: Callable[..., None]) -> Callable[..., None]:
 @MART
 @AS_OF
 @FORMAT
-@OUTPUT
+@OUTPUT_FILE
 @LIMIT
-@limited
+@query_limits
 @click.option(
     "--file",
     "query_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True),
     metavar="FILE",
-    help="Read the query from a file.",
+    help="Read the query from this file.",
 )
-@click.option("--tables", is_flag=True, help="List the views and what their columns mean.")
+@click.option("--tables", is_flag=True, help="List the views, with the meaning of their columns.")
 @click.argument("query", required=False)
 def sql(*, tables: bool, query: str | None, query_file: Path | None, **options: Any) -> None:
-    """Query the analysts' database with SQL (DuckDB's); - reads the query from standard input.
+    """Query the mart with SQL (DuckDB's dialect); - reads the query from standard input.
 
-    The database is opened for reading only, and the query reaches nothing but it: no files, no network, no settings. Times
-    are UTC; ids of accounts are texts. With --as-of all views answer as they did after that run; each query computes what it
-    reads of them, which takes longer than asking about the last run.
+    The mart is opened read-only, and a query has no access to files, the network or settings. Times are UTC; account IDs are
+    text. With --as-of, the views have the contents of that run; they are computed on demand, which is slower than a query of
+    the last run.
 
-    Exit code 2 says that the query was refused, 4 that it took more time or memory than it was given.
+    Exit codes: 2 the query was rejected, 4 it exceeded its time or memory limit.
     """
     if (query is not None) + (query_file is not None) + tables != 1:
         raise click.UsageError("give a query, - to read one from standard input, --file FILE, or --tables")
     if tables:
-        _tables(options["mart_file"] or mart_of(options["file"]), options["form"], options["limit"], options["output"])
+        mart_path = options["mart_path"] or configured_mart(options["config_path"])
+        _list_views(mart_path, options["output_format"], options["limit"], options["output"])
         return
     if query_file is not None:
         query = _text_of(query_file)
-    answer(sys.stdin.read() if query == "-" else query or "", **options)
+    run_query(sys.stdin.read() if query == "-" else query or "", **options)
 
 
-def answer(
+def run_query(
     query: str,
     *,
-    file: Path,
-    mart_file: Path | None,
+    config_path: Path,
+    mart_path: Path | None,
     as_of: str | None,
-    form: str,
+    output_format: str,
     output: Path | None,
     limit: int,
     timeout: float,
-    memory: str,
-    spill: Path | None,
+    memory_limit: str,
+    temp_directory: Path | None,
     parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a query and write its answer, with the options of :func:`sql`."""
+    """Run a query and write its result, with the options of :func:`sql`."""
     from reports.mart.connection import Limits
     from reports.mart.query import ask, write_parquet
     from reports.mart.result_writers import replacing, writer_of
 
-    mart_file = mart_file or mart_of(file)
-    if form == "parquet":
+    mart_path = mart_path or configured_mart(config_path)
+    if output_format == "parquet":
         if output is None:
             raise click.UsageError("--format parquet needs --output FILE")
-        with replacing(output.absolute()) as beside:
-            limits = Limits(memory=memory, spill=spill, output=beside)
-            write_parquet(_connected(mart_file, as_of, limits), query, beside, timeout, parameters)
+        with replacing(output.absolute()) as unfinished:
+            limits = Limits(memory=memory_limit, spill=temp_directory, output=unfinished)
+            write_parquet(_connected(mart_path, as_of, limits), query, unfinished, timeout, parameters)
         return
-    connection = _connected(mart_file, as_of, Limits(memory=memory, spill=spill))
-    columns, rows = ask(mart_file, query, connection, timeout, parameters)
-    write = writer_of(form, limit)
+    connection = _connected(mart_path, as_of, Limits(memory=memory_limit, spill=temp_directory))
+    columns, rows = ask(mart_path, query, connection, timeout, parameters)
+    write = writer_of(output_format, limit)
     if output is None:
         write(sys.stdout, columns, rows)
         return
-    with replacing(output) as beside, beside.open("w", encoding="utf-8", newline="") as out:
+    with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
         write(out, columns, rows)
 
 
-def _connected(mart_file: Path, as_of: str | None, limits: Limits) -> Any:
+def _connected(mart_path: Path, as_of: str | None, limits: Limits) -> Any:
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
 
     if as_of is None:
-        return connect(mart_file, limits)
-    connection, moment = as_of_connection.connect(mart_file, as_of, limits=limits)
+        return connect(mart_path, limits)
+    connection, moment = as_of_connection.connect(mart_path, as_of, limits=limits)
     click.echo(f"as of {moment}", err=True)
     return connection
 
@@ -152,18 +123,20 @@ def _text_of(file: Path) -> str:
         raise click.UsageError(f"{file} is not text in UTF-8") from error
 
 
-def _tables(mart_file: Path, form: str, limit: int, output: Path | None) -> None:
+def _list_views(mart_path: Path, output_format: str, limit: int, output: Path | None) -> None:
     from reports.mart.query import described
     from reports.mart.result_writers import printable, writer_of
 
-    if form == "parquet" or output is not None:
-        raise click.UsageError("--tables is written to standard output, as table, csv, json or jsonl")
-    columns, listed = described(mart_file)
-    if form != "table":
-        writer_of(form, limit)(sys.stdout, columns, listed)
+    if output_format == "parquet" or output is not None:
+        raise click.UsageError(
+            "--tables writes to standard output: use --format table, json, csv or jsonl, without --output"
+        )
+    columns, rows = described(mart_path)
+    if output_format != "table":
+        writer_of(output_format, limit)(sys.stdout, columns, rows)
         return
     view = None
-    for name, about, column, kind, description in listed:
+    for name, about, column, kind, description in rows:
         if name != view:
             click.echo(f"{'' if view is None else chr(10)}{name}: {printable(about or '')}")
             view = name
@@ -171,68 +144,37 @@ def _tables(mart_file: Path, form: str, limit: int, output: Path | None) -> None
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
-@OUTPUT
-# Taken as by every command, so that scripts need not tell them apart; what is declared depends on no settings.
+@format_option("table", "json", "csv", "markdown")
+@OUTPUT_FILE
+# Accepted as by every command, so that scripts can pass it to all; the declared schema depends on no settings.
 @click.option("--config", type=click.Path(), expose_value=False, hidden=True)
 @click.argument("views", nargs=-1, metavar="[VIEW]...")
-def schema(*, form: str, output: Path | None, views: tuple[str, ...]) -> None:
-    """Describe the views that SQL can ask: every column with its type and meaning, histories, and as-of macros.
+def schema(*, output_format: str, output: Path | None, views: tuple[str, ...]) -> None:
+    """Describe the mart's views: every column with its type and meaning, history views and as-of macros.
 
-    All of them, or those that are named. It is what this version declares: no ledger is needed.
+    Describes all views, or only those named. The schema is that of this version: no ledger is needed.
 
     JSON has `format` (kmsledger.schema/1) and `views`, each with name, about, as_of, history and columns (name, type, about).
+    CSV has one row per column.
     """
+    from reports.mart.result_writers import write_csv
     from reports.mart.schema import chosen, markdown, plain, text
 
     relations = chosen(views)
-    if form == "json":
-        _written(_json(plain(relations)), output)
+    document = plain(relations)
+    if output_format == "json":
+        write_text(to_json(document), output)
+    elif output_format == "csv":
+        rows = [
+            (view["name"], column["name"], column["type"], column["about"])
+            for view in document["views"]
+            for column in view["columns"]
+        ]
+        buffer = io.StringIO()
+        write_csv(buffer, ["view", "column", "type", "about"], rows)
+        write_text(buffer.getvalue(), output)
     else:
-        _written(text(relations) + "\n" if form == "text" else markdown(relations), output)
-
-
-@click.command()
-@CONFIG
-@MART
-@AS_OF
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json", "jsonl", "parquet", "markdown"]),
-    default="table",
-    show_default=True,
-    help="Of an answer as for sql; of the list itself also json and markdown.",
-)
-@OUTPUT
-@LIMIT
-@limited
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A parameter of the query; more than once.")
-@click.option("--show", is_flag=True, help="Show the query and what its answer means, instead of the answer.")
-@click.argument("name", required=False)
-def cookbook(*, name: str | None, given: tuple[str, ...], show: bool, **options: Any) -> None:
-    """Answer real questions: what breaks without this key, what can that vendor decrypt, what changed last night ...
-
-    Without NAME the questions are listed. Each is one query over the views, which --show prints, to start your own from.
-    """
-    from reports.answers.cookbook_loader import find, listed, markdown, plain, recipes, shown
-
-    form, output = options["form"], options["output"]
-    if name is None:
-        if given or show or form not in {"table", "json", "markdown"}:
-            raise click.UsageError(
-                "name a question to show or answer; the list itself is written as table, json or markdown"
-            )
-        everything = {"table": lambda: listed() + "\n", "markdown": lambda: markdown(recipes())}
-        _written(everything[form]() if form != "json" else _json([plain(one) for one in recipes()]), output)
-        return
-    recipe = find(name)
-    if form == "markdown":
-        _written(markdown([recipe]), output)
-    elif show:
-        _written(shown(recipe) + "\n" if form != "json" else _json(plain(recipe)), output)
-    else:
-        answer(recipe.query, **options, parameters=recipe.values(_pairs(given)))
+        write_text(text(relations) + "\n" if output_format == "table" else markdown(relations), output)
 
 
 @click.command()
@@ -241,53 +183,53 @@ def cookbook(*, name: str | None, given: tuple[str, ...], show: bool, **options:
 @AS_OF
 @click.option(
     "--output",
-    "folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Where the views' folders are, or are made.",
+    help="Directory that has, or gets, one folder per view.",
 )
-@click.option("--views", metavar="A,B", default="", help="Only these views; by default all but the histories.")
+@click.option("--views", metavar="VIEW,VIEW", default="", help="Only these views. [default: all but the histories]")
 @click.option(
     "--partition",
     "partition",
     type=click.Choice(["account", "region"]),
     multiple=True,
-    help="Divide each date further; more than once for both.",
+    help="Partition each date further; repeat it for both.",
 )
-@click.option("--memory", default="4GB", show_default=True, metavar="SIZE", help="What the export may use.")
+@MEMORY_LIMIT
 def parquet(
     *,
-    file: Path,
-    mart_file: Path | None,
+    config_path: Path,
+    mart_path: Path | None,
     as_of: str | None,
-    folder: Path,
+    output: Path,
     views: str,
     partition: tuple[str, ...],
-    memory: str,
+    memory_limit: str,
 ) -> None:
-    """Write the views as Parquet files for a data lake: DIR/VIEW/run_date=2026-12-24/part.parquet.
+    """Export the views as Parquet files for a data lake: DIR/VIEW/run_date=2026-12-24/part.parquet.
 
-    The date is that on which the run began (UTC). With --partition a date's folder has folders account=ID and region=NAME,
-    for views that have these columns. Doing it again, or for a later run of the same date, replaces that date's files, each at
-    once; other dates are left alone.
+    The date is the day on which the run began (UTC). With --partition, the folder of a date has folders account=ID and
+    region=NAME, for views that have these columns. A second export of a run, or of a later run on the same date, replaces the
+    files of that date, each atomically; other dates are left alone.
     """
     from reports.mart.connection import Limits
     from reports.mart.parquet_export import export
 
     names = [name.strip() for name in views.split(",") if name.strip()]
-    for one in export(mart_file or mart_of(file), folder, names, partition, as_of=as_of, limits=Limits(memory)):
-        click.echo(f"{one.folder}: {one.rows} rows in {one.files} file{'' if one.files == 1 else 's'}")
+    mart_path = mart_path or configured_mart(config_path)
+    for view in export(mart_path, output, names, partition, as_of=as_of, limits=Limits(memory_limit)):
+        click.echo(f"{view.folder}: {view.rows} rows in {view.files} file{'' if view.files == 1 else 's'}")
 
 
 @click.command()
 @CONFIG
-@click.option("--print", "only_print", is_flag=True, help="Print the SQL, for somebody who may create schemas.")
-def postgresql(*, file: Path, only_print: bool) -> None:
-    """Create views in the ledger's PostgreSQL, for BI tools that speak only to it (schema kmsledger).
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL, for an administrator who may create schemas.")
+def postgresql(*, config_path: Path, only_print: bool) -> None:
+    """Create views in the ledger's PostgreSQL, for BI tools that support nothing else (schema kmsledger).
 
-    They answer as of the latest run that ended, by themselves: do it once, and again after an upgrade, which replaces them. The
-    crawler's own tables are not changed. docs/postgresql.md lists them, and the rights that a reader needs.
+    The views always show the latest finished run: create them once, and again after an upgrade, which replaces them. The
+    ledger's own tables are not changed. docs/postgresql.md lists the views, and the privileges that a reader needs.
     """
     from models.settings import load
     from reports.mart.postgres_views import create, statements
@@ -295,30 +237,22 @@ def postgresql(*, file: Path, only_print: bool) -> None:
     if only_print:
         click.echo("BEGIN;\n" + ";\n".join(statements()) + ";\nCOMMIT;")
         return
-    click.echo(f"{create(load(file).database)} views in schema kmsledger")
+    click.echo(f"{create(load(config_path).database)} views in schema kmsledger")
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for one in given:
-        name, sign, value = one.partition("=")
-        if not sign:
-            raise click.UsageError(f"--set {one}: write NAME=VALUE")
-        found[name] = value
-    return found
-
-
-def _json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """Indented JSON."""
     import orjson
 
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def _written(text: str, output: Path | None) -> None:
+def write_text(text: str, output: Path | None) -> None:
+    """Write text to a file, atomically, or to standard output."""
     from reports.mart.result_writers import replacing
 
     if output is None:
         click.echo(text, nl=False)
         return
-    with replacing(output) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with replacing(output) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

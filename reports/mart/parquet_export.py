@@ -142,7 +142,7 @@ def _view(
                 written.append(_moved(part, date / place / _FILE))
             whole.unlink()
     except duckdb.OutOfMemoryException as error:
-        raise MartError(f"view {name} needs more memory than it was given: give it more with --memory") from error
+        raise MartError(f"view {name} exceeds the memory limit: raise it with --memory-limit") from error
     except duckdb.Error as error:
         raise OutputError(f"view {name} cannot be exported: {str(error).splitlines()[0]}") from error
     _cleared(date, written)

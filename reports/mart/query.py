@@ -62,7 +62,7 @@ class Clock:
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(
                 "the query needs more memory than it was given: ask for less (fewer columns, a WHERE), give it more with "
-                "--memory, or a directory for what does not fit with --spill"
+                "--memory-limit, or let it spill to disk with --temp-directory"
             ) from error
         except duckdb.Error as error:
             raise QueryError(_sentence(error)) from error
@@ -113,12 +113,20 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
     if len(statements) > 1:
         raise QueryError(f"there are {len(statements)} statements in the text: ask one question at a time")
-    kind = statements[0].type.name
+    kind = statement_kind(statements[0])
     if kind not in _ANSWERS:
         raise QueryError(
-            f"{kind} is not a question: the analysts' database is read-only, give a SELECT (also WITH, FROM, VALUES, PIVOT, "
-            "DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)"
+            f"{kind} is not a query, and the mart is read-only: give a SELECT (or WITH, FROM, VALUES, PIVOT, DESCRIBE, SHOW, "
+            "SUMMARIZE, EXPLAIN)"
         )
+
+
+def statement_kind(statement: duckdb.Statement) -> str:
+    """DuckDB's name for the kind of a statement; its Python client has no name for some, such as UPDATE EXTENSIONS."""
+    try:
+        return statement.type.name
+    except ValueError:
+        return "this statement"
 
 
 def write_parquet(

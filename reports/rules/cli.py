@@ -1,4 +1,4 @@
-"""`kmsledger rules`: list, show and test rules, and write a new one."""
+"""`kmsledger rules`: list, show, test and create rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import CONFIG, SETTINGS
+from models.cli_options import CONFIG, SETTINGS, format_option
 from models.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -24,52 +24,52 @@ FAILED, USAGE = 1, 2
 
 @click.group()
 def rules() -> None:
-    """List, show and test the rules, and write new ones; without a settings file these are the shipped ones."""
+    """List, show, test and create rules; without a settings file, the shipped rules."""
 
 
 @rules.command(name="list")
 @CONFIG
 @click.option("--family", metavar="FAMILY", help="Only rules of this family.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="Only of this one.")
-@click.option(
-    "--framework", metavar="TEXT", help="Only rules that answer a control whose framework or number has TEXT."
-)
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-def list_rules(*, file: Path, family: str | None, severity: str | None, framework: str | None, form: str) -> None:
+@click.option("--severity", type=click.Choice(SEVERITIES), help="Only rules of this severity.")
+@click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name.")
+@format_option("table", "json", "csv")
+def list_rules(
+    *, config_path: Path, family: str | None, severity: str | None, framework: str | None, output_format: str
+) -> None:
     """List the rules in force."""
     from reports.mart.result_writers import writer_of
     from reports.rules.framework_loader import controls_by_rule
     from reports.rules.loader import load_rules
 
     controls = controls_by_rule()
-    found = [
+    rules_in_force = [
         rule
-        for rule in load_rules(_settings(file))
+        for rule in load_rules(_settings(config_path))
         if family in {None, rule.family}
         and severity in {None, rule.severity}
-        and _answers([*rule.frameworks, *controls.get(rule.rule_id, ())], framework)
+        and _is_mapped([*rule.frameworks, *controls.get(rule.rule_id, ())], framework)
     ]
-    rows = [(rule.rule_id, rule.severity, rule.family, rule.title, rule.source) for rule in found]
-    if form == "json":
-        _json({"rules": [_plain(rule) for rule in found]})
+    rows = [(rule.rule_id, rule.severity, rule.family, rule.title, rule.source) for rule in rules_in_force]
+    if output_format == "json":
+        _json({"rules": [_plain(rule) for rule in rules_in_force]})
     else:
-        writer_of(form, 0)(sys.stdout, ["id", "severity", "family", "title", "source"], rows)
+        writer_of(output_format, 0)(sys.stdout, ["id", "severity", "family", "title", "source"], rows)
 
 
 @rules.command()
 @CONFIG
 @click.argument("rule_id", metavar="RULE")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def show(*, file: Path, rule_id: str, form: str) -> None:
-    """Tell everything about RULE, with its parameters as they are in force."""
+@format_option("table", "json")
+def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
+    """Show every field of RULE, with the current values of its parameters."""
     from reports.mart.result_writers import printable
     from reports.rules.loader import load_rules
 
-    known = {rule.rule_id: rule for rule in load_rules(_settings(file))}
+    known = {rule.rule_id: rule for rule in load_rules(_settings(config_path))}
     if rule_id not in known:
-        raise click.UsageError(f"no rule in force is named {rule_id}; `kmsledger rules list` lists them")
+        raise click.UsageError(f"no rule in force is named {rule_id}: choose one that `kmsledger rules list` lists")
     plain = _plain(known[rule_id])
-    if form == "json":
+    if output_format == "json":
         _json({"rule": plain})
         return
     click.echo(printable(f"{rule_id}: {plain['title']}"))
@@ -94,17 +94,17 @@ def show(*, file: Path, rule_id: str, form: str) -> None:
 
 @rules.command()
 @CONFIG
-@click.option("--gaps", is_flag=True, help="Each example again without what each operation told; takes longer.")
-@click.argument("what", nargs=-1, metavar="[RULE|FILE|DIR]...")
-def test(*, file: Path, gaps: bool, what: tuple[str, ...]) -> None:
-    """Run the examples of rules: of all in force, of single ones, of rule files or of directories.
+@click.option("--gaps", is_flag=True, help="Run each example again without each operation's response; slower.")
+@click.argument("targets", nargs=-1, metavar="[RULE|FILE|DIR]...")
+def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
+    """Run the examples of rules: of all rules, or of those named by ID, file or directory.
 
-    Settings make no difference to examples: they state their parameters themselves. Exit code 1: a rule is not in order.
+    Examples state their own parameters, so settings do not affect them. Exit code 1: a rule or an example has a problem.
     """
     from reports.pipeline import check_examples
 
-    chosen, problems = _chosen(_settings(file), what)
-    for report in check_examples(chosen, with_gaps=gaps):
+    chosen, problems = _chosen(_settings(config_path), targets)
+    for report in run_examples(chosen, with_gaps=gaps):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
         outcome = f"{len(report.problems)} problem(s)" if report.problems else "in order"
@@ -123,20 +123,20 @@ def test(*, file: Path, gaps: bool, what: tuple[str, ...]) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Where your rules are; name it in the settings as rules.directories.",
+    help="Directory of your rules, listed in rules.directories of the settings.",
 )
 def new(*, rule_id: str, directory: Path) -> None:
-    """Write a rule that works, with examples that pass, to start from."""
+    """Create a working rule with passing examples, as a starting point."""
     from reports.rules.loader import RuleError, parse_rule, rule_files
 
     text = _RULE.format(rule_id=rule_id)
-    parse_rule(rule_id, text)
+    parse_rule(rule_id, text, complete=True)
     targets = {directory / f"{rule_id}.sql": text, directory / f"{rule_id}.examples.yaml": _EXAMPLES}
     if f"{rule_id}.sql" in {name for name, _, _ in rule_files()}:
-        raise RuleError(f"{rule_id} is a shipped rule: choose another id")
+        raise RuleError(f"{rule_id} is the ID of a shipped rule: choose another ID")
     for path in targets:
         if path.exists():
-            raise RuleError(f"{path} is there already: choose another id, or remove it")
+            raise RuleError(f"{path} already exists: choose another ID, or remove the file")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path, content in targets.items():
@@ -144,35 +144,35 @@ def new(*, rule_id: str, directory: Path) -> None:
             click.echo(path)
     except OSError as error:
         raise RuleError(f"{directory} cannot be written: {error.strerror}; choose another directory") from error
-    click.echo(f"run `kmsledger rules test {directory / (rule_id + '.sql')}`, change it, and run it again")
+    click.echo(f"edit both files, then run `kmsledger rules test {directory / (rule_id + '.sql')}`")
 
 
-def _settings(file: Path) -> Settings:
+def _settings(config_path: Path) -> Settings:
     from models.settings import Settings, load
 
-    return Settings() if file == SETTINGS and not file.exists() else load(file)
+    return Settings() if config_path == SETTINGS and not config_path.exists() else load(config_path)
 
 
-def _chosen(settings: Settings, what: Sequence[str]) -> tuple[list[Rule], list[str]]:
-    """The rules that are named, and what is wrong with files that hold none."""
+def _chosen(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule], list[str]]:
+    """The rules that the targets name, and the problems of files that hold no valid rule."""
     from reports.rules.loader import RuleError, parse_rule, rule_files
 
     files = {Path(name).stem: (name, text, shipped) for name, text, shipped in rule_files(settings.rules.directories)}
-    wanted: list[tuple[str, str, bool]] = [] if what else list(files.values())
-    for one in what:
-        path = Path(one)
-        if one in files:
-            wanted.append(files[one])
+    wanted: list[tuple[str, str, bool]] = [] if targets else list(files.values())
+    for target in targets:
+        path = Path(target)
+        if target in files:
+            wanted.append(files[target])
         elif path.is_dir():
-            found = [(str(file), _text(file), False) for file in sorted(path.glob("*.sql"))]
-            if not found:
-                raise click.UsageError(f"{one} has no rule (*.sql)")
-            wanted += found
+            in_directory = [(str(file), _text(file), False) for file in sorted(path.glob("*.sql"))]
+            if not in_directory:
+                raise click.UsageError(f"{target} has no rule file (*.sql)")
+            wanted += in_directory
         elif path.suffix == ".sql" and path.is_file():
             wanted.append((str(path), _text(path), False))
         else:
-            raise click.UsageError(f"{one} is no rule, no rule file (*.sql) and no directory")
-    rules_found: dict[str, Rule] = {}
+            raise click.UsageError(f"{target} is not a rule, a rule file (*.sql) or a directory")
+    chosen: dict[str, Rule] = {}
     problems = []
     for name, text, shipped in wanted:
         try:
@@ -180,12 +180,12 @@ def _chosen(settings: Settings, what: Sequence[str]) -> tuple[list[Rule], list[s
         except RuleError as error:
             problems.append(str(error))
             continue
-        known = rules_found.setdefault(rule.rule_id, rule)
+        known = chosen.setdefault(rule.rule_id, rule)
         if known.source != rule.source:
-            problems.append(f"{name}: rule {rule.rule_id} is already in {known.source}: give it another id")
+            problems.append(f"{name}: rule {rule.rule_id} is already defined in {known.source}: give it another ID")
         if Path(name).stem != rule.rule_id:
-            problems.append(f"{name}:1: the rule's id is {rule.rule_id}: name the file {rule.rule_id}.sql")
-    return list(rules_found.values()), problems
+            problems.append(f"{name}:1: the rule's ID is {rule.rule_id}: name the file {rule.rule_id}.sql")
+    return list(chosen.values()), problems
 
 
 def _text(path: Path) -> str:
@@ -197,7 +197,7 @@ def _text(path: Path) -> str:
         raise RuleError(f"{path}: the rule cannot be read: {error}") from error
 
 
-def _answers(controls: Iterable[str], wanted: str | None) -> bool:
+def _is_mapped(controls: Iterable[str], wanted: str | None) -> bool:
     return wanted is None or any(wanted.lower() in control.lower() for control in controls)
 
 
@@ -227,13 +227,15 @@ _RULE = """\
 -- severity: low
 -- family: ownership
 -- why: >-
---   Who finds a key without a description cannot tell what it is for, and does not dare to remove it.
--- fix: Say in the key's description what it is for.
+--   The purpose of a key without a description is unclear, so nobody dares to remove it.
+-- fix: State the key's purpose in its description.
+-- console: In KMS, under Customer managed keys, select the key, choose Edit, and enter a description.
 -- cli: aws kms update-key-description --key-id KEY_ARN --description TEXT
+-- terraform: Set description on aws_kms_key.
 -- parameters:
---   characters: {{default: "1", about: how many characters a description has at least}}
+--   characters: {{default: "1", about: minimum length of a description in characters}}
 
--- Not applicable, unknown, fail, pass: in this order, and the last branch is 'unknown'. NULL means not known.
+-- Branches in this order: not_applicable, unknown, fail, pass; the last branch is 'unknown'. NULL means unknown.
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN manager = 'AWS' THEN 'not_applicable'
@@ -245,7 +247,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN manager = 'AWS' THEN 'AWS manages this key.'
     WHEN manager IS NULL OR description IS NULL THEN 'The key could not be described.'
-    ELSE 'Its description has ' || length(description) || ' character(s); ' || $characters || ' are asked for.'
+    ELSE 'Its description has ' || length(description) || ' character(s); ' || $characters || ' are required.'
   END AS reason
 FROM keys
 """

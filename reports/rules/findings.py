@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from models.severities import SEVERITIES
+
+if TYPE_CHECKING:
+    import duckdb
 
 STATUSES = ("fail", "unknown", "waived", "pass", "not_applicable")
 _FETCH = 2_000

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import CONFIG, FAIL_ON, MART
-from models.severities import SEVERITIES
-from reports.cli import AS_OF, mart_of
-from reports.rules.findings import STATUSES, FindingRecord, Wanted, failing, read_findings
+from models.cli_options import AS_OF, CONFIG, FAIL_ON, LIMIT, MART, configured_mart, finding_filters, format_option
+from reports.rules.findings import STATUSES
+
+if TYPE_CHECKING:
+    from reports.rules.findings import FindingRecord
 
 _SHOWN = (
     "severity", "status", "rule_id", "resource_name", "account_name", "region", "owner", "first_failed", "reason"
@@ -24,63 +24,55 @@ _ALL = "all"
 @CONFIG
 @MART
 @AS_OF
+@format_option("table", "json", "csv", about="json and csv have every row and every column.")
+@LIMIT
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="csv and json have every row and every column.",
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([*STATUSES, _ALL]),
+    help="Only this status; can be repeated. [default: fail, unknown]",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="Rows of a table at most; 0 for all."
-)
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice([*STATUSES, _ALL]), help="[default: fail, unknown]"
-)
-@click.option("--severity", type=click.Choice(SEVERITIES), help="This severity and graver ones.")
-@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Of this rule.")
-@click.option("--family", "families", multiple=True, metavar="FAMILY", help="Of the rules of this family.")
-@click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="In this account: its id or name.")
-@click.option("--owner", "owners", multiple=True, metavar="OWNER", help="Of this owner.")
-@click.option("--framework", metavar="TEXT", help="Of rules that answer a control with this text in its name.")
+@finding_filters
 @FAIL_ON
 @click.pass_context
 def findings(
     context: click.Context,
     /,
     *,
-    file: Path,
-    mart_file: Path | None,
+    config_path: Path,
+    mart_path: Path | None,
     as_of: str | None,
-    form: str,
+    output_format: str,
     limit: int,
     statuses: tuple[str, ...],
     fail_on: str | None,
     **filters: Any,
 ) -> None:
-    """List what the rules found, the gravest first.
+    """List the findings of the rules, highest severity first.
 
-    Options that can be repeated mean any of their values; different options must all apply. With --fail-on the exit code is
-    1 when the whole analysts' database, not only what is listed, has a failure of that severity or a graver one that no
-    waiver accepts. As of an earlier run passes are not all known: the ledger keeps problems, and of the rest the counts.
+    The values of a repeated option are alternatives; different options must all match. With --fail-on, the exit code is 1 if
+    any finding of the run, listed or not, is a failure of at least that severity that no waiver accepts. As of an earlier run,
+    passes are incomplete: the ledger keeps every problem, but only counts of passes.
     """
+    from dataclasses import fields
+
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.result_writers import writer_of
+    from reports.rules.findings import FindingRecord, Wanted, failing, read_findings
 
-    chosen = STATUSES if _ALL in statuses else statuses or ("fail", "unknown")
-    wanted = Wanted(statuses=chosen, **filters)
-    path = mart_file or mart_of(file)
+    wanted = Wanted(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
+    path = mart_path or configured_mart(config_path)
     if as_of is None:
         connection = connect(path)
     else:
         connection, moment = as_of_connection.connect(path, as_of)
         click.echo(f"as of {moment}", err=True)
     with connection:
-        columns = _SHOWN if form == "table" else tuple(field.name for field in fields(FindingRecord))
+        columns = _SHOWN if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
         rows = (_row(record, columns) for record in read_findings(connection, wanted))
-        writer_of(form, limit)(sys.stdout, columns, rows)
+        writer_of(output_format, limit)(sys.stdout, columns, rows)
         failed = fail_on is not None and failing(connection, fail_on) > 0
     if failed:
         context.exit(1)

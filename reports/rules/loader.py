@@ -1,7 +1,8 @@
-"""The rules: one .sql file each, a YAML header in comments and one SELECT over the mart's views."""
+"""Loading rules: each is one .sql file with a YAML header in comments and one SELECT over the mart's views."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from models.errors import UserError
 from models.settings import Settings
 from models.settings.yaml_loader import LOADER
 from models.severities import SEVERITIES
+from reports.mart.query import statement_kind
 from reports.rules.framework_loader import controls_by_rule
 
 FAMILIES = (
@@ -40,31 +42,37 @@ FAMILIES = (
     "coverage",
 )
 OWN_FAMILY = "own"
-"""The family of a user's rule that names none."""
+"""The family of a user's rule without a family."""
 _TEXTS = ("id", "title", "severity", "why", "fix")
 _MORE_TEXTS = ("family", "console", "cli", "terraform")
-"""Shipped rules have them; a user's rule may."""
+"""Required in shipped rules, optional in a user's rule."""
 _KEYS = (*_TEXTS, *_MORE_TEXTS, "frameworks", "parameters")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
+log = logging.getLogger(__name__)
+
 
 class RuleError(UserError):
-    """A rule, or what the settings say of rules, cannot be used."""
+    """A rule, or a setting about rules, is invalid."""
 
     exit_code = 2
 
 
+class IncompleteRuleError(RuleError):
+    """A rule lacks a text of the header, or its SELECT."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``parameters`` are the values in force: the file's defaults, replaced by the settings'."""
+    """One rule. ``parameters`` are the current values: the file's defaults, overridden by the settings."""
 
     rule_id: str
     title: str
     severity: str
     family: str
     frameworks: tuple[str, ...]
-    """What the header itself states: only users' rules do; those of shipped rules are in frameworks/*.yaml."""
+    """From the header, in users' rules only; those of shipped rules are in frameworks/*.yaml."""
     why: str
     fix: str
     console: str | None
@@ -72,44 +80,55 @@ class Rule:
     terraform: str | None
     parameters: Mapping[str, str]
     defaults: Mapping[str, str]
-    """The parameters as the file has them."""
+    """The parameters as declared in the file."""
     about: Mapping[str, str]
-    """What each parameter means; empty where the header does not say."""
+    """The meaning of each parameter; empty if the header has none."""
     query: str
     source: str
     """The file, for messages."""
 
 
 def load_rules(settings: Settings) -> list[Rule]:
-    """The rules in force: shipped and from the settings' directories, without the disabled, with parameters set."""
+    """The rules in force: shipped and from the settings' directories, without disabled ones, with the settings' parameters.
+
+    An incomplete rule is skipped with a warning. Raises RuleError for an invalid one.
+    """
     rules: dict[str, Rule] = {}
+    incomplete: set[str] = set()
     for name, text, complete in rule_files(settings.rules.directories):
-        rule = parse_rule(name, text, complete=complete)
+        try:
+            rule = parse_rule(name, text, complete=complete)
+        except IncompleteRuleError as error:
+            incomplete.add(Path(name).stem)
+            _warn(f"{error}; the rule is skipped until it is complete")
+            continue
         if rule.rule_id in rules:
             raise RuleError(
-                f"{name}: rule {rule.rule_id} is already in {rules[rule.rule_id].source}: give it another id"
+                f"{name}: rule {rule.rule_id} is already defined in {rules[rule.rule_id].source}: give it another ID"
             )
         rules[rule.rule_id] = rule
     for where, ids in (("disable", settings.rules.disable), ("parameters", settings.rules.parameters)):
         for rule_id in ids:
-            if rule_id not in rules:
+            if rule_id not in rules and rule_id not in incomplete:
                 raise RuleError(
-                    f"rules.{where} names {rule_id}, which is no rule; there are {', '.join(sorted(rules))}"
+                    f"rules.{where} names {rule_id}, which is not a rule: choose from {', '.join(sorted(rules))}"
                 )
     for rule_id, values in settings.rules.parameters.items():
+        if rule_id in incomplete:
+            continue
         rule = rules[rule_id]
         for parameter in values:
             if parameter not in rule.parameters:
                 known = ", ".join(sorted(rule.parameters)) or "none"
                 raise RuleError(
-                    f"rules.parameters.{rule_id} sets {parameter}, which is no parameter of it; it has {known}"
+                    f"rules.parameters.{rule_id} sets {parameter}, which is not a parameter of the rule: choose from {known}"
                 )
         rules[rule_id] = replace(rule, parameters={**rule.parameters, **values})
     return [rule for rule_id, rule in sorted(rules.items()) if rule_id not in settings.rules.disable]
 
 
 def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
-    """Every rule file: its name (a path where it is a user's), its text, and whether it is shipped. Nothing is parsed."""
+    """Every rule file, unparsed: its name (a path for a user's rule), its text, and whether it is shipped."""
     shipped = [(name, text, True) for name, text in _shipped()]
     return shipped + [(name, text, False) for name, text in _own(directories)]
 
@@ -137,9 +156,10 @@ def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
 
 @cache
 def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
-    """Read one rule file. Raises RuleError with the file, the line, and what was expected.
+    """Parse one rule file. Raises RuleError with the file, the line and what was expected.
 
-    A ``complete`` header has every text, a known family and no frameworks, as shipped rules do.
+    A ``complete`` header has every text, a known family and no frameworks, as in shipped rules. Raises IncompleteRuleError if
+    a text is missing or empty.
     """
     lines = text.splitlines()
     header_end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
@@ -174,18 +194,27 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
         values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(f"{source}:{line}: the header is no valid YAML: {error.problem}") from error
+        raise RuleError(f"{source}:{line}: the header is not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RuleError(
+            f"{source}:{line}: the header has a control character (U+{_code_point(error.character):04X}): remove it"
+        ) from error
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
     places = {key.value: key.start_mark.line + 1 for key, _ in node.value}
     known = tuple(key for key in _KEYS if not (complete and key == "frameworks"))
     for key, line in places.items():
         if key not in known:
-            raise RuleError(f"{source}:{line}: {key!r} is no part of a header; known are {', '.join(known)}")
+            raise RuleError(f"{source}:{line}: {key!r} is not a key of the header: choose from {', '.join(known)}")
     for key in (*_TEXTS, *_MORE_TEXTS):
-        missing = key in values or complete or key in _TEXTS
-        if missing and (not isinstance(values.get(key), str) or not values[key].strip()):
-            raise RuleError(f"{source}:{places.get(key, 1)}: the header needs a text for {key!r}")
+        if values.get(key) is not None and not isinstance(values[key], str):
+            raise RuleError(f"{source}:{places[key]}: the header needs a text for {key!r}")
+    required = [key for key in (*_TEXTS, *_MORE_TEXTS) if key in values or complete or key in _TEXTS]
+    missing = [key for key in required if not (values.get(key) or "").strip()]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        raise IncompleteRuleError(f"{source}:{places.get(missing[0], 1)}: the header needs a text for {names}")
     families = not complete or values["family"] in FAMILIES
     checks = (
         ("id", bool(_ID.fullmatch(values["id"])), "lower-case words joined by hyphens"),
@@ -201,12 +230,17 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     return values
 
 
+def _code_point(character: int | str) -> int:
+    """PyYAML's C reader reports a number, the Python one a text."""
+    return character if isinstance(character, int) else ord(character)
+
+
 def _is_list(value: Any) -> bool:
     return not value or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _check_parameters(source: str, line: int, values: Any, node: Any, *, complete: bool) -> None:
-    """Each is ``name: {default: text, about: text}``; in a user's rule also ``name: text``."""
+    """Each is ``name: {default: text, about: text}``, or in a user's rule ``name: text``."""
     if not values:
         return
     if not isinstance(values, dict):
@@ -230,10 +264,12 @@ def _check_query(source: str, query: str, line: int, parameters: set[str]) -> No
     try:
         statements = duckdb.extract_statements(query)
     except duckdb.ParserException as error:
-        found = re.search(r"LINE (\d+):", str(error))
+        position = re.search(r"LINE (\d+):", str(error))
         cause = str(error).splitlines()[0].removeprefix("Parser Error: ")
-        raise RuleError(f"{source}:{found[1] if found else line}: the query is not valid SQL: {cause}") from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise RuleError(f"{source}:{position[1] if position else line}: the query is not valid SQL: {cause}") from error
+    if not statements:
+        raise IncompleteRuleError(f"{source}:{line}: the rule needs a SELECT after the header")
+    if len(statements) != 1 or statement_kind(statements[0]) != "SELECT":
         raise RuleError(f"{source}:{line}: expected one SELECT after the header")
     used = set(statements[0].named_parameters)
     if used != parameters:
@@ -242,22 +278,30 @@ def _check_query(source: str, query: str, line: int, parameters: set[str]) -> No
         raise RuleError(f"{source}:{line}: parameter {problem}; the header's parameters are the query's $names")
 
 
+@cache
+def _warn(message: str) -> None:
+    """Log a warning, once per process: rules are loaded several times in one run."""
+    log.warning("%s", message)
+
+
 def _shipped() -> list[tuple[str, str]]:
     folder = resources.files("reports.rules").joinpath("shipped")
     return [(file.name, file.read_text(encoding="utf-8")) for file in _sql_files(folder)]
 
 
 def _own(directories: Iterable[Path]) -> list[tuple[str, str]]:
-    found = []
+    files = []
     for directory in directories:
         if not directory.is_dir():
-            raise RuleError(f"rules.directories names {directory}, which is no directory")
+            raise RuleError(
+                f"rules.directories names {directory}, which is not a directory: create it, or correct the setting"
+            )
         for file in _sql_files(directory):
             try:
-                found.append((str(file), file.read_text(encoding="utf-8")))
+                files.append((str(file), file.read_text(encoding="utf-8")))
             except (OSError, UnicodeDecodeError) as error:
                 raise RuleError(f"{file}: the rule cannot be read: {error}") from error
-    return found
+    return files
 
 
 def _sql_files(folder: Traversable | Path) -> list[Any]:

@@ -244,7 +244,7 @@ SENTENCES: list[tuple[str, AwsError, tuple[str, ...]]] = [
     (
         "ListAccounts",
         refused("AccessDeniedException", "You don't have permissions to access this resource."),
-        (IDENTITY.arn, "may not read the organization", "organization.reader_role", "permissions --for hub"),
+        (IDENTITY.arn, "may not read the organization", "organization.reader_role", "permissions --role management"),
     ),
     ("ListAccounts", refused("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
     (

@@ -65,7 +65,7 @@ def test_no_permission_to_read_the_organization(fresh: House) -> None:
         code="AccessDeniedException",
         message="You don't have permissions to access this resource.",
     )
-    says(fresh.run("crawl"), 4, "may not read the organization", "kmsledger permissions --for hub")
+    says(fresh.run("crawl"), 4, "may not read the organization", "kmsledger permissions --role management")
 
 
 def test_an_account_that_is_in_no_organization(fresh: House) -> None:

@@ -156,9 +156,9 @@ def test_denials_with_statements_that_fix_them(crawled: House) -> None:
 def test_what_an_account_and_a_person_can_use(crawled: House) -> None:
     """The vendor's account has its keys; Maria has one, with what it protects."""
     world = crawled.world
-    vendor = asked(crawled, "access", policies.CHECKMARX_ACCOUNT)
+    vendor = asked(crawled, "what-can", policies.CHECKMARX_ACCOUNT)
     assert {one["key_arn"] for one in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
-    maria = asked(crawled, "access", "maria")
+    maria = asked(crawled, "what-can", "maria")
     (key,) = maria["keys"]
     assert (key["key_arn"], key["protects"] > 0) == (world.tier_key, True)
 

@@ -1,4 +1,4 @@
-"""The command that works out who can use which key."""
+"""The command that evaluates who can use which key."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 from models.cli_options import CONFIG
 
 
-@click.command()
+@click.command("analyze-access")
 @CONFIG
-@click.option("--all", "redo", is_flag=True, help="Judge everything again, not only what is new.")
-def assess(*, file: Path, redo: bool) -> None:
-    """Work out who can use which key, from what the ledger knows: no question is asked of AWS.
+@click.option("--all", "redo", is_flag=True, help="Evaluate everything again, not only new policies and grants.")
+def analyze_access(*, config_path: Path, redo: bool) -> None:
+    """Evaluate who can use which key, from the facts in the ledger; makes no call to AWS.
 
-    Only new policies and grants are judged; all of them when this version judges otherwise than the one before, and with
-    --all. A crawl does it by itself. The answers are in the views key_access, vendors and key_policy_problems once
-    `kmsledger mart` has run.
+    Only new policies and grants are evaluated, unless this version evaluates differently from the previous one, or with --all.
+    A crawl does this by itself. The results are in the views key_access, vendors and key_policy_problems after the next
+    `kmsledger mart`.
     """
     from models.settings import load
-    from reports.access.analysis.stage import assess as work_out
+    from reports.access.analysis.stage import assess
 
-    done = work_out(load(file), redo=redo)
+    analyzed = assess(load(config_path), redo=redo)
     click.echo(
-        f"analysed {done.policies} policies and {done.grants} kinds of grants, for {done.keys} policies of keys, "
-        f"in {done.seconds:.1f} s"
+        f"analyzed {analyzed.policies} policies and {analyzed.grants} kinds of grants, for {analyzed.keys} key policies, "
+        f"in {analyzed.seconds:.1f} s"
     )

@@ -148,7 +148,7 @@ LEFT JOIN island i ON i.key_arn = h.key_arn AND i.holder = h.holder AND h.access
 UNION ALL
 SELECT k.key_arn, 'policy', '', NULL, '*', NULL, 'unknown', NULL, NULL, NULL, NULL,
   CASE
-    WHEN p.key_arn IS NOT NULL THEN 'the policy was not analysed: run `kmsledger assess`'
+    WHEN p.key_arn IS NOT NULL THEN 'the policy was not analysed: run `kmsledger analyze-access`'
     WHEN r.reason IS NOT NULL THEN 'the policy could not be read: ' || r.reason
     WHEN k.manager = 'AWS' THEN 'the policies of AWS managed keys are not asked for'
     ELSE 'the policy was not read'
@@ -165,6 +165,6 @@ JOIN present k ON k.key_arn = r.key_arn
 WHERE r.operation = 'ListGrants'
 UNION ALL
 SELECT g.key_arn, 'grant', g.grant_id, NULL, coalesce(g.grantee_principal, '*'), NULL, 'unknown', NULL, NULL, NULL,
-  g.constraints, 'the grant was not analysed: run `kmsledger assess`', CAST([] AS VARCHAR[]), g.valid_from
+  g.constraints, 'the grant was not analysed: run `kmsledger analyze-access`', CAST([] AS VARCHAR[]), g.valid_from
 FROM grant_of g
 WHERE NOT EXISTS (FROM internal.access_analysis x WHERE x.analysis_id = g.analysis_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import json
 import os
 import subprocess
@@ -15,8 +17,8 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resource
+from reports.answers.cli import history as history_command
 from reports.answers.key_history import Lives, history
-from reports.cli import history as history_command
 from reports.mart.build import build
 from tests.reports.ledger_builder import World, root_statement
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
@@ -114,6 +116,16 @@ def test_an_alias_tells_the_lives_of_all_its_keys(sample: Path) -> None:
     assert document["keys"][0]["aliases"][0]["until"] == "2026-11-22T03:00:00Z"
     assert [event["kind"] for event in document["keys"][1]["events"]] == ["first_seen", "alias_moved", "rekeyed"]
     assert document["keys"][1]["now"]["known"] == "yes"
+
+
+def test_the_history_as_csv(sample: Path) -> None:
+    """CSV has one row per event of each key."""
+    rows = list(csv.DictReader(io.StringIO(run(sample, "orders", "--format", "csv").output)))
+    document = json.loads(run(sample, "orders", "--format", "json").output)
+    events = [event for key in document["keys"] for event in key["events"]]
+    assert [(row["key_arn"], row["sentence"]) for row in rows] == [
+        (each["key_arn"], each["sentence"]) for each in events
+    ]
 
 
 def test_a_whole_life(world: World) -> None:
@@ -254,7 +266,7 @@ def test_an_alias_name_of_several_accounts_must_be_chosen(world: World) -> None:
     assert life.key_arn == other
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", ["table", "json"])
 def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
     """Control characters and direction marks are written out, in the life, in suggestions, in every format."""
     evil = "\x1b]0;owned\x07\x9b31m\u202e"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, KeyRotationEvent, Resource, Tag
+from reports.answers.cli import diff as diff_command
 from reports.answers.run_diff import Difference, diff
-from reports.cli import diff as diff_command
 from reports.mart.build import build
 from tests.reports.ledger_builder import World, root_statement
 from tests.reports.sample_ledger import HOSTILE, sample_ledger, vendor_statement
@@ -351,7 +353,18 @@ def test_a_first_run_has_nothing_to_be_compared_with(world: World) -> None:
     assert run(mart, "--from", "1").output.splitlines()[-1] == "No differences."
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_sample_as_csv(sample: Path) -> None:
+    """CSV has one row per difference, and says on standard error that unknown items are left out."""
+    arguments = ["--from", "2026-11-20", "--to", "3", "--format"]
+    done = run(sample, *arguments, "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    document = json.loads(run(sample, *arguments, "json").output)
+    assert [row["sentence"] for row in rows] == [each["sentence"] for each in document["differences"]]
+    assert set(rows[0]) == set(document["differences"][0])
+    assert done.stderr == f"{len(document['not_known'])} unknown items were not compared: --format json lists them\n"
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
 def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
     """Control characters and direction marks of names, tags and policies are written out, in every format."""
     evil = "\x1b]0;owned\x07\x9b31m\u202e"

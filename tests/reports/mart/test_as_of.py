@@ -140,7 +140,7 @@ def test_a_moment_that_nobody_can_mean_is_a_sentence(config: Path, text: str, ex
     for command, arguments in (
         (sql_command, ["SELECT 1"]),
         (report_command, []),
-        (mart_command, ["--out", "x.duckdb"]),
+        (mart_command, ["--output", "x.duckdb"]),
     ):
         done = CliRunner().invoke(command, [*arguments, "--config", str(config), "--as-of", text])
         assert isinstance(done.exception, QueryError), done.exception
@@ -201,7 +201,7 @@ def test_a_report_of_the_past_says_so(config: Path, reported: Callable[..., list
 
 def test_a_mart_takes_a_date(lived: Lived, config: Path, tmp_path: Path) -> None:
     """The command mart resolves dates as the others do."""
-    arguments = ["--config", str(config), "--as-of", "2026-11-22", "--out", str(tmp_path / "old.duckdb")]
+    arguments = ["--config", str(config), "--as-of", "2026-11-22", "--output", str(tmp_path / "old.duckdb")]
     done = CliRunner().invoke(mart_command, arguments, catch_exceptions=False)
     assert done.output.rstrip().endswith("as of run 3")
     with connect(tmp_path / "old.duckdb") as connection:

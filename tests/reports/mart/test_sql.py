@@ -226,18 +226,34 @@ def test_a_query_over_its_time_is_stopped(sample_mart: Path) -> None:
 
 
 def test_a_query_over_its_memory_is_stopped_or_spills(sample_mart: Path, tmp_path: Path) -> None:
-    """Beyond --memory a query ends with one sentence and exit code 4, or uses the directory that --spill names."""
+    """Beyond --memory-limit a query ends with one sentence and exit code 4, or uses the directory that --temp-directory names."""
     large = "SELECT max(i) FROM (SELECT * FROM range(6000000) r(i) ORDER BY hash(i) LIMIT 5500000)"
-    few = ["--memory", "64MB", "--format", "csv"]
+    few = ["--memory-limit", "64MB", "--format", "csv"]
     error = sql(sample_mart, *few, large).exception
     assert isinstance(error, UserError)
     assert error.exit_code == 4
-    assert "--memory" in str(error)
-    assert sql(sample_mart, *few, "--spill", str(tmp_path), large).exception is None
+    assert "--memory-limit" in str(error)
+    assert sql(sample_mart, *few, "--temp-directory", str(tmp_path), large).exception is None
     assert list(tmp_path.glob("**/*.tmp")) == []
-    nonsense = sql(sample_mart, "--memory", "a lot", "SELECT 1").exception
+    nonsense = sql(sample_mart, "--memory-limit", "a lot", "SELECT 1").exception
     assert isinstance(nonsense, UserError)
     assert nonsense.exit_code == 2
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "0", "1e12", "soon"])
+def test_a_timeout_is_a_finite_number_of_seconds(sample_mart: Path, seconds: str) -> None:
+    """A --timeout that is no limit, or that no timer can wait for, is a usage error."""
+    done = sql(sample_mart, "--timeout", seconds, "SELECT 1")
+    assert done.exit_code == 2
+    assert "Invalid value for '--timeout'" in done.stderr
+
+
+def test_a_statement_without_a_name_is_rejected(sample_mart: Path) -> None:
+    """A statement whose kind DuckDB's Python client does not know is rejected like any other that is not a query."""
+    error = sql(sample_mart, "UPDATE EXTENSIONS").exception
+    assert isinstance(error, UserError)
+    assert error.exit_code == 2
+    assert "is not a query, and the mart is read-only" in str(error)
 
 
 def test_large_answers_are_streamed(sample_mart: Path) -> None:
@@ -298,7 +314,7 @@ def test_the_mart_is_rebuilt_by_command(sample_settings: Settings, tmp_path: Pat
     latest = CliRunner().invoke(mart_command, ["--config", str(config)])
     assert latest.exception is None
     assert re.search(r"13 keys and [1-9][0-9]* findings as of run 3", latest.output)
-    older = ["--config", str(config), "--as-of", "1", "--out", str(tmp_path / "old.duckdb")]
+    older = ["--config", str(config), "--as-of", "1", "--output", str(tmp_path / "old.duckdb")]
     assert "12 keys" in CliRunner().invoke(mart_command, older).output
     query = ["--config", str(config), "--format", "csv", "SELECT max(run_id) FROM runs"]
     assert CliRunner().invoke(sql_command, query).output.splitlines()[1] == "3"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from reports.rules.cli import rules
-from reports.rules.loader import RuleError
+from reports.rules.loader import FAMILIES, RuleError, parse_rule
 
 
 def run(*arguments: str | Path) -> Result:
@@ -66,8 +69,8 @@ def test_a_new_rule_works_at_once(tmp_path: Path) -> None:
     assert "own-one: 5 example(s)" in tested.output
     assert "in order" in tested.output
     for arguments, expected in (
-        (("new", "own-one", "--directory", tmp_path / "own"), "is there already"),
-        (("new", "key-rotation", "--directory", tmp_path / "own"), "is a shipped rule"),
+        (("new", "own-one", "--directory", tmp_path / "own"), "already exists"),
+        (("new", "key-rotation", "--directory", tmp_path / "own"), "is the ID of a shipped rule"),
         (("new", "Own One", "--directory", tmp_path / "own"), "expected lower-case words"),
     ):
         refused = run(*arguments)
@@ -88,7 +91,7 @@ def test_what_is_wrong_with_a_rule_is_told(tmp_path: Path) -> None:
     examples.write_text(text, encoding="utf-8")
     tested = run("test", rule)
     assert tested.exit_code == 1
-    assert f"{rule}:19: ELSE 'pass'" in tested.output
+    assert f"{rule}:21: ELSE 'pass'" in tested.output
     assert "expected the reason of k1 to say '7 character(s)', found pass (Its description has 6" in tested.output
     assert f"{examples}:6: the key has no description: expected k1 to be pass, found fail" in tested.output
 
@@ -119,6 +122,44 @@ def test_a_bad_example_is_told_with_its_line(old: str, new: str, expected: str, 
     assert tested.exit_code == 1, tested.output
     assert expected in tested.output
     assert str(examples) in tested.output
+
+
+def test_a_new_rule_is_complete_as_a_shipped_rule(tmp_path: Path) -> None:
+    """The template has every text that a shipped rule needs, so that it loads in any directory of rules."""
+    run("new", "own-one", "--directory", tmp_path)
+    rule = parse_rule("own-one.sql", (tmp_path / "own-one.sql").read_text(encoding="utf-8"), complete=True)
+    assert all((rule.why, rule.fix, rule.console, rule.cli, rule.terraform, rule.family in FAMILIES))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "-- id: own-one\n-- title: Unfinished\n-- severity:\nSELECT 1",
+            ":3: the header needs a text for 'severity', 'why', 'fix'",
+        ),
+        (
+            "-- id: own-one\n-- title: a\n-- severity: low\n-- why: a\n-- fix: a\n",
+            ":6: the rule needs a SELECT after the header",
+        ),
+    ],
+)
+def test_an_incomplete_rule_is_reported_and_skipped(text: str, expected: str, tmp_path: Path) -> None:
+    """Commands work while a rule is being written: a warning names the file and what is missing; `rules test` fails."""
+    (tmp_path / "own").mkdir()
+    rule = tmp_path / "own" / "own-one.sql"
+    rule.write_text(text, encoding="utf-8")
+    config = tmp_path / "kmsledger.yaml"
+    config.write_text("rules: {directories: [own], disable: [own-one]}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "kmsledger", "rules", "list", "--format", "json", "--config", str(config)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "own-one" not in {listed["id"] for listed in json.loads(done.stdout)["rules"]}
+    assert done.stderr == f"{rule}{expected}; the rule is skipped until it is complete\n"
+    tested = run("test", tmp_path / "own")
+    assert tested.exit_code == 1
+    assert expected in tested.output
 
 
 def test_what_is_no_rule_is_a_matter_of_usage(tmp_path: Path) -> None:

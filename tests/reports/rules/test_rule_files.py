@@ -180,9 +180,9 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
     [
         ("-- severity: low", "-- severity: grave", ":3: expected one of critical"),
         ("-- id: own-rule", "-- id: Own Rule", ":1: expected lower-case words"),
-        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is no part of a header"),
+        ("-- fix: Describe it.", "-- fixes: Describe it.", ":5: 'fixes' is not a key of the header"),
         ("-- fix: Describe it.\n", "", "needs a text for 'fix'"),
-        ("-- fix: Describe it.", "-- fix: [a", "no valid YAML"),
+        ("-- fix: Describe it.", "-- fix: [a", "not valid YAML"),
         ("FROM keys", "FROM keys; DROP TABLE keys", ":8: expected one SELECT"),
         ("FROM keys", "FROM keys WHERE (", "not valid SQL"),
         ("$least", "$most", ":8: parameter $most is not declared"),
@@ -192,6 +192,9 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
         ("--   least: '1'", "--   least: {about: a}", ":7: expected {default: TEXT, about: TEXT}"),
         ("-- parameters:\n--   least: '1'", "-- parameters: [least]", ":6: expected names"),
         ("-- fix: Describe it.", "-- fix: Describe it.\n-- cli: ''", ":6: the header needs a text for 'cli'"),
+        ("-- fix: Describe it.", "-- fix: Describe\0it.", ":5: the header has a control character (U+0000): remove it"),
+        ("SELECT", "UPDATE EXTENSIONS; SELECT", "expected one SELECT after the header"),
+        (RULE[RULE.index("SELECT") :], "UPDATE EXTENSIONS", "expected one SELECT after the header"),
     ],
 )
 def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
@@ -206,7 +209,7 @@ def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> 
     ("old", "new", "expected"),
     [
         ("", "", ":1: the header needs a text for 'family'"),
-        ("-- fix", "-- frameworks: [PCI]\n-- fix", ":5: 'frameworks' is no part of a header"),
+        ("-- fix", "-- frameworks: [PCI]\n-- fix", ":5: 'frameworks' is not a key of the header"),
         ("-- fix", "-- family: keys\n-- console: a\n-- cli: a\n-- terraform: a\n-- fix", ":5: expected one of state"),
         (
             "-- fix",
@@ -235,8 +238,8 @@ def test_parameters_have_a_meaning() -> None:
     [
         ({"disable": ["no-rule"]}, "rules.disable names no-rule"),
         ({"parameters": {"no-rule": {"a": "b"}}}, "rules.parameters names no-rule"),
-        ({"parameters": {"database-tier-key": {"colour": "b"}}}, "it has tag, value"),
-        ({"directories": [Path("/no/such")]}, "which is no directory"),
+        ({"parameters": {"database-tier-key": {"colour": "b"}}}, "choose from tag, value"),
+        ({"directories": [Path("/no/such")]}, "which is not a directory"),
     ],
 )
 def test_settings_that_name_nothing_are_told(rules: dict[str, Any], expected: str) -> None:
@@ -247,7 +250,7 @@ def test_settings_that_name_nothing_are_told(rules: dict[str, Any], expected: st
 
 def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
     """An own rule cannot silently replace a shipped one."""
-    with pytest.raises(RuleError, match=r"already in key-rotation\.sql"):
+    with pytest.raises(RuleError, match=r"already defined in key-rotation\.sql"):
         load_rules(own(tmp_path, RULE.replace("own-rule", "key-rotation")))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -450,9 +452,13 @@ def test_the_command_tells_verdicts_and_ends_with_them(world: World, check: Chec
     told = run("checkmarx-one")
     assert told.exit_code == 1
     assert "blocked by policy" in told.output
-    assert "What to do: Add to the key policy" in told.output
+    assert "Fix: Add to the key policy" in told.output
     assert run("checkmarx-one", "--fail-on", "never").exit_code == 0
     answer = json.loads(run("--format", "json").output)
     assert answer["format"] == "kmsledger.vendor-checks/1"
     assert {row["profile"] for row in answer["checks"]} == {"checkmarx-one", "cerby", "plerion"}
+    rows = list(csv.DictReader(io.StringIO(run("--format", "csv").output)))
+    assert [(row["profile"], row["verdict"]) for row in rows] == [
+        (row["profile"], row["verdict"]) for row in answer["checks"]
+    ]
     assert run("nobody").exit_code == 2

@@ -1,0 +1,94 @@
+"""Running a command as a console program: signals, one sentence for each failure, exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from models.errors import UserError
+
+FAILED = 4
+"""The exit code of a command that failed or was interrupted."""
+_QUERY_INTERRUPTED = "Query interrupted"
+"""What DuckDB makes of the KeyboardInterrupt that ends a query."""
+
+
+class InterruptedCommandError(UserError):
+    """A command was interrupted; the message says what was left, and how to finish."""
+
+    exit_code = FAILED
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Report an interruption of the block with this message. Raises InterruptedCommandError."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedCommandError(message) from error
+    except RuntimeError as error:
+        if not _is_interruption(error):
+            raise
+        raise InterruptedCommandError(message) from error
+
+
+def main(command: click.Command) -> None:
+    """Run a command and exit; a failure is one sentence on standard error, with --debug its traceback too."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(command, debug="--debug" in sys.argv[1:]))
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does: what was saved is kept, and the crawl lock is released."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background of a script ignores Ctrl-C, but not a request to terminate.
+        raise KeyboardInterrupt
+    # Not raised here: asyncio handles SIGINT itself, and cancels its tasks in order.
+    signal.raise_signal(signal.SIGINT)
+
+
+def _run(command: click.Command, *, debug: bool) -> int:
+    try:
+        result: Any = command(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _interrupted()
+    except UserError as error:
+        if debug:
+            raise
+        return _failed(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader closed the pipe.
+        sys.stdout = None  # nothing is left to be flushed at exit
+        return 0
+    except Exception as error:
+        if _is_interruption(error):
+            return _interrupted()
+        if debug:
+            raise
+        return _failed(
+            f"unexpected {type(error).__name__}: {error}; run the command again with --debug and report its output",
+            FAILED,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _is_interruption(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and str(error) == _QUERY_INTERRUPTED
+
+
+def _interrupted() -> int:
+    return _failed("interrupted: run the command again", FAILED)
+
+
+def _failed(sentence: str, code: int) -> int:
+    click.echo(f"kmsledger: {sentence}", err=True)
+    return code

@@ -1,0 +1,96 @@
+"""Running a command: one sentence for each failure, and signals that end it in good order."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys, time
+import click
+import duckdb
+from models import cli_main
+
+@click.command()
+def sleep():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("released", flush=True)
+
+@click.command()
+def query():
+    duck = duckdb.connect()
+    duck.execute("SET enable_progress_bar = false")
+    with cli_main.interruptible("build interrupted: run it again"):
+        print("ready", flush=True)
+        duck.execute("SELECT count(*) FROM range(10000000000) a, range(10000000) b")
+
+@click.command()
+def query_without_message():
+    duck = duckdb.connect()
+    print("ready", flush=True)
+    duck.execute("SELECT count(*) FROM range(10000000000) a, range(10000000) b")
+
+@click.command()
+def fail():
+    raise RuntimeError("no such thing")
+
+command = {each.name: each for each in (sleep, query, query_without_message, fail)}[sys.argv.pop(1)]
+cli_main.main(command)
+"""
+
+
+def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool = False) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command that gets a signal when it is ready."""
+    # A job in the background of a script ignores SIGINT; what it starts inherits that.
+    environment = ["env", "--ignore-signal=INT" if ignore_interrupts else "--default-signal=INT"]
+    with subprocess.Popen(
+        [*environment, sys.executable, "-c", PROGRAM, command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    return process.returncode, ready + output, errors
+
+
+@pytest.mark.parametrize(
+    ("number", "ignore_interrupts"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
+def test_a_signal_ends_a_command_in_good_order(number: signal.Signals, ignore_interrupts: bool) -> None:
+    """SIGINT and SIGTERM run the cleanup and print one sentence; SIGTERM also where SIGINT is ignored."""
+    code, output, errors = interrupt("sleep", number, ignore_interrupts=ignore_interrupts)
+    assert (code, output) == (4, "ready\nreleased\n")
+    assert errors.strip() == "kmsledger: interrupted: run the command again"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_query_is_an_interruption(number: signal.Signals) -> None:
+    """DuckDB turns the interruption into an error of its own; the user gets the message of the interrupted step."""
+    code, _, errors = interrupt("query", number)
+    assert (code, errors.strip()) == (4, "kmsledger: build interrupted: run it again")
+    code, _, errors = interrupt("query-without-message", number)
+    assert (code, errors.strip()) == (4, "kmsledger: interrupted: run the command again")
+
+
+def test_an_unexpected_error_is_one_sentence() -> None:
+    """An error of the program is one sentence that asks for --debug, with exit code 4."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "fail"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 4
+    assert done.stderr == (
+        "kmsledger: unexpected RuntimeError: no such thing; run the command again with --debug and report its output\n"
+    )

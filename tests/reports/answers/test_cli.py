@@ -1,0 +1,58 @@
+"""The commands that answer questions about access: their formats and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from reports.answers.cli import denials, vendors, what_can, who_can
+from tests.reports.answers.sample_organization import SHOP
+
+
+def run(command: click.Command, mart: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command, ["--mart", str(mart), *arguments], catch_exceptions=False)
+
+
+def items(document: Any) -> list[tuple[Any, ...]]:
+    """What CSV has a row for, from an answer in JSON."""
+    if "vendors" in document:
+        return [(row["key_arn"], row["party"]) for row in document["vendors"]]
+    if "denials" in document:
+        return [(call["action"], call["subject"]) for denial in document["denials"] for call in denial["denied"]]
+    found: list[tuple[Any, ...]] = []
+    for key in document["keys"]:
+        found += [(key["key_arn"], holder["principal"], holder["answer"]) for holder in key.get("holders", ())]
+        found += [(key["key_arn"], None, "unknown") for _ in key.get("unknown", ())]
+        found += [(key["key_arn"], way["principal"], way["answer"]) for way in key.get("ways", ())]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "columns"),
+    [
+        (who_can, ("decrypt", "alias/shared"), ("key_arn", "principal", "answer")),
+        (what_can, (SHOP,), ("key_arn", "principal", "answer")),
+        (vendors, (), ("key_arn", "party")),
+        (denials, (), ("action", "subject")),
+    ],
+)
+def test_csv_has_a_row_for_each_item_of_the_answer(
+    mart_path: Path, command: click.Command, arguments: tuple[str, ...], columns: tuple[str, ...]
+) -> None:
+    """CSV has the items that JSON nests, unknown ones included, and the same exit code."""
+    as_json = run(command, mart_path, *arguments, "--format", "json")
+    as_csv = run(command, mart_path, *arguments, "--format", "csv")
+    rows = [
+        tuple(row[name] or None for name in columns) for row in csv.DictReader(io.StringIO(as_csv.stdout, newline=""))
+    ]
+    assert rows == items(json.loads(as_json.stdout))
+    assert rows or command is denials
+    assert as_csv.stdout.startswith('"')
+    assert as_csv.exit_code == as_json.exit_code
