@@ -155,7 +155,7 @@ def _settings(config_path: Path, log_format: str | None) -> Settings:
 
 
 def _check(settings: Settings) -> None:
-    from reports.settings_check import check
+    from reports.pipeline import check_settings
 
     check_settings(settings)
 

@@ -63,7 +63,7 @@ def current(config_path: Path) -> None:
     from models.store import engine as database
 
     engine = database.connect(load(config_path).database, must_exist=True)
-    with database.explained(engine), engine.connect() as connection:
+    with database.translate_errors(engine), engine.connect() as connection:
         click.echo(f"database {database.current(connection) or 'empty'}, program {database.head()}")
 
 

@@ -32,7 +32,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
         if as_of is None and output is None:
             info = refresh(settings)
         else:
-            info = build(settings.database, output or settings.report.mart, settings, as_of=as_of)
+            info = build_mart(settings, output or settings.report.mart, as_of=as_of)
     click.echo(f"{info.path}: {info.keys} keys and {info.findings} findings as of run {info.as_of}")
 
 

@@ -34,7 +34,7 @@ _CALL = ("account_id", "region", "role", "action", "subject", "key_alias", "mess
 _VENDOR = (
     *("party", "access", "party_accounts", "key_arn", "key_alias", "account_id", "account_name", "region", "key_state"),
     *("principals", "operations", "paths", "scopes", "protects", "protected", "last_used_at", "last_use"),
-    *("still_has_access_without", "since_run", "since"),
+    *("fallback_paths", "since_run", "since"),
 )
 
 

@@ -32,9 +32,6 @@ from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
 from reports.mart.macros import MACROS
 from reports.mart.stale_files import remove_stale_files
-from reports.rules import framework_loader, runner, waivers
-from reports.rules.loader import Rule, load_rules, rule_rows
-from reports.vendors import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +117,12 @@ def mart_builder(
             f"inside has that name; set report.mart to another name"
         )
     remove_stale_files(mart_path)
-    beside = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
-    parties = [(party.name, party.accounts) for party in settings.parties]
-    task = _Task(engine_url, mart_path, beside, as_of, parties, rules)
-    now = build_manifest.wanted(engine_url, parties)
-    with _explained(mart_path):
-        duck = _opened(beside)
+    draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    parties = [(party.name, party.accounts) for party in settings.known_external_parties]
+    inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
+    manifest = build_manifest.expected(engine_url, parties)
+    with _errors_explained(mart_path):
+        duck = _open(draft_path)
         try:
             try:
                 run, up_to_date = inputs.incremental(duck, manifest)

@@ -104,7 +104,7 @@ def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
     from reports.pipeline import check_examples
 
     chosen, problems = _chosen(_settings(config_path), targets)
-    for report in run_examples(chosen, with_gaps=gaps):
+    for report in check_examples(chosen, with_gaps=gaps):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
         outcome = f"{len(report.problems)} problem(s)" if report.problems else "in order"

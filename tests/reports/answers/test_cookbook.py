@@ -17,7 +17,7 @@ from models.store.policy_canonical import canonical_policy
 from models.tables import KeyMetadata, ResourcePolicy
 from reports.answers.cookbook_cli import cookbook
 from reports.answers.cookbook_loader import markdown, recipes
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import settings_of
 from tests.reports.sample_ledger import DATA, IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
 
