@@ -37,7 +37,7 @@ GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyN
 LIST_GRANTS = Operation("kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", paging=_paged(100))
 LIST_RESOURCE_TAGS = Operation("kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", paging=_paged(50))
 GET_KEY_ROTATION_STATUS = Operation(
-    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, nothing=frozenset({"UnsupportedOperationException"})
+    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, empty_error_codes=frozenset({"UnsupportedOperationException"})
 )
 LIST_KEY_ROTATIONS = Operation(
     "kms",
@@ -45,7 +45,7 @@ LIST_KEY_ROTATIONS = Operation(
     {"KeyId": "@key_arn"},
     items="Rotations",
     paging=_paged(1000),
-    nothing=frozenset({"UnsupportedOperationException"}),
+    empty_error_codes=frozenset({"UnsupportedOperationException"}),
 )
 DESCRIBE_CUSTOM_KEY_STORES = Operation("kms", "DescribeCustomKeyStores", items="CustomKeyStores", paging=_paged(1000))
 
@@ -274,21 +274,21 @@ KEYS = Step(
     LIST_KEYS,
     _key,
     _keys_complete,
-    below=(
+    children=(
         Step(
             DESCRIBE_KEY,
             _metadata,
-            denied=_undescribed,
-            below=(
-                Step(GET_KEY_POLICY, _policy, applies=_only_customer_keys),
-                Step(LIST_GRANTS, _grant, _grants_complete, applies=_only_customer_keys),
-                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, applies=_never_for_aws_managed),
+            on_denied=_undescribed,
+            children=(
+                Step(GET_KEY_POLICY, _policy, skip_reason=_only_customer_keys),
+                Step(LIST_GRANTS, _grant, _grants_complete, skip_reason=_only_customer_keys),
+                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, skip_reason=_never_for_aws_managed),
                 Step(
                     GET_KEY_ROTATION_STATUS,
                     _rotation,
-                    applies=_rotation_applies,
-                    skipped=_rotation_skipped,
-                    below=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
+                    skip_reason=_rotation_applies,
+                    on_skip=_rotation_skipped,
+                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
                 ),
             ),
         ),

@@ -43,22 +43,22 @@ _RDS_OMITTED = {
     "sse-kms": RDS_KEY,
     "true": RDS_KEY,
 }
-_RDS_STORAGE = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, when=_RDS_ENCRYPTION)
-_RDS_BACKUP = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, when=_RDS_BACKUP_ENCRYPTION)
+_RDS_STORAGE = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, discriminator=_RDS_ENCRYPTION)
+_RDS_BACKUP = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, discriminator=_RDS_BACKUP_ENCRYPTION)
 _RDS_DATABASE_KEYS = (
     _RDS_STORAGE,
     KeyPath(
         "PerformanceInsightsKMSKeyId",
         "performance-insights",
         {"true": RDS_KEY, "false": None, "null": None},
-        when="to_string(PerformanceInsightsEnabled)",
+        discriminator="to_string(PerformanceInsightsEnabled)",
     ),
     KeyPath("ActivityStreamKmsKeyId", "activity-stream", {"": None}),
     KeyPath(
         "MasterUserSecret.KmsKeyId",
         "master-user-secret",
         {"true": SECRETS_MANAGER_KEY, "false": None},
-        when="to_string(MasterUserSecret != `null`)",
+        discriminator="to_string(MasterUserSecret != `null`)",
     ),
 )
 _DOCUMENTDB = {"docdb": "AWS::DocDB", "neptune": "AWS::Neptune"}
@@ -99,8 +99,8 @@ SECRET = ResourceType(
         "primary_region": "PrimaryRegion",
         "last_changed": "LastChangedDate",
     },
-    absent={"last_rotated": "never", "last_accessed": "never"},
-    weekly=frozenset({"last_accessed"}),
+    missing_values={"last_rotated": "never", "last_accessed": "never"},
+    truncate_to_week=frozenset({"last_accessed"}),
     note="Lists secrets that are scheduled for deletion too: they still need their key. A replica appears in its own region. "
     "When a secret was last read is kept to the week, and is told only for its own region.",
 )
@@ -116,7 +116,7 @@ DB_INSTANCE = ResourceType(
     encryption=_RDS_ENCRYPTION,
     created="InstanceCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion", "cluster": "DBClusterIdentifier"},
-    by_engine=_engines("DBInstance"),
+    type_by_engine=_engines("DBInstance"),
     note="Returns Neptune and DocumentDB instances too.",
 )
 
@@ -131,7 +131,7 @@ DB_CLUSTER = ResourceType(
     encryption=_RDS_ENCRYPTION,
     created="ClusterCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion"},
-    by_engine=_engines("DBCluster"),
+    type_by_engine=_engines("DBCluster"),
     note="Aurora clusters created since February 2026 are encrypted with a key that RDS owns unless a key is named.",
 )
 
@@ -205,7 +205,7 @@ REPLICATION_GROUP = ResourceType(
             "KmsKeyId",
             "storage",
             _ELASTICACHE_OMITTED,
-            when="StorageEncryptionType || to_string(AtRestEncryptionEnabled)",
+            discriminator="StorageEncryptionType || to_string(AtRestEncryptionEnabled)",
         ),
     ),
     tags_operation=_ELASTICACHE_TAGS,
@@ -232,7 +232,7 @@ CACHE_CLUSTER = ResourceType(
             "no_such_member",
             "storage",
             {"false": KeyClass.NONE, "null": KeyClass.NONE},
-            when="to_string(AtRestEncryptionEnabled)",
+            discriminator="to_string(AtRestEncryptionEnabled)",
         ),
     ),
     tags_operation=_ELASTICACHE_TAGS,
@@ -305,7 +305,7 @@ BUCKET = ResourceType(
                 "aws:kms:dsse": S3_KEY,
                 "null": KeyClass.NONE,
             },
-            when="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
+            discriminator="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
         ),
     ),
     detail=Operation(
@@ -313,14 +313,14 @@ BUCKET = ResourceType(
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
         action="s3:GetEncryptionConfiguration",
-        nothing=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
+        empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),
     tags_operation=Operation(
         "s3",
         "GetBucketTagging",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
         items="TagSet",
-        nothing=frozenset({"NoSuchTagSet"}),
+        empty_error_codes=frozenset({"NoSuchTagSet"}),
     ),
     created="CreationDate",
     region="BucketRegion",
@@ -337,7 +337,7 @@ TRAIL = ResourceType(
     title="Name",
     # Without a key of KMS the log files are encrypted by S3, with keys of its own.
     keys=(KeyPath("KmsKeyId", "logs", {"": KeyClass.AWS_OWNED}),),
-    further=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
+    extra_operations=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
     note="Tells too whether the use of keys is logged: see crawler.services.cloudtrail, which has the steps.",
 )
 
