@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
@@ -57,7 +58,7 @@ def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch:
     arn = _text(kind.arn, item) or ""
     for name, value in (("partition", scope.partition), ("region", region), ("account", scope.account_id)):
         arn = arn.replace(f"{{{name}}}", value)
-    title = _text(kind.title, item) or ""
+    title = (_text(kind.title, item) or "") if kind.title else re.split("[:/]", arn)[-1]
     if not arn.startswith("arn:"):
         raise ValueError(f"{kind.name} {title!r} has no ARN")
     found = Subject(

@@ -130,8 +130,9 @@ class ResourceType:
     name: str
     listing: Operation
     arn: str
-    title: str
     keys: tuple[KeyPath, ...]
+    title: str = ""
+    """Path of the name; without one it is the last part of the ARN."""
     detail: Operation | None = None
     """Called for each item when the listing does not name the key."""
     tags: str = ""

@@ -1,17 +1,14 @@
-"""Where keys are used: one declaration a resource type.
+"""The resource types that use keys, one declaration each.
 
-To add a service: one entry here and one recorded answer in tests/crawler/answers. Sources: the API references of Secrets
-Manager, RDS, ElastiCache, S3 and CloudTrail, operation by operation as named.
+CONTRIBUTING.md shows how to add one; ``tests/crawler/test_declarations.py`` checks it against botocore's service models, which
+also supply the response for its round trip. Sources: the API references of the services, operation by operation as named.
 """
 
 from __future__ import annotations
 
 from crawler.spec import KeyPath, Operation, Paging, ResourceType
+from models.aws_types import RDS_KEY, S3_KEY, SECRETS_MANAGER_KEY
 from models.tables.resources import KeyClass
-
-SECRETS_MANAGER_KEY = "alias/aws/secretsmanager"
-RDS_KEY = "alias/aws/rds"
-S3_KEY = "alias/aws/s3"
 
 SENTINELS = {
     "auto": KeyClass.AWS_OWNED,

@@ -13,8 +13,8 @@ from sqlalchemy import Boolean, Integer, LargeBinary
 from models.base import Facet, UtcDateTime, canonical_json
 from models.tables import Gap, KeyLastUseGap
 from reports.rules.loader import RuleError
-from reports.rules.testing.kinds import OPERATIONS
 from reports.rules.testing.loader import Lined
+from reports.rules.testing.operation_facts import OPERATIONS
 
 LAST_NIGHT = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 HOME = "eu-west-1"
