@@ -104,7 +104,3 @@ class Estate(RunReport):
     def matrix(self) -> Cut:
         """Accounts with the outcome of each region."""
         return self._source.cut("matrix", self._limit)
-
-    def gaps(self) -> Cut:
-        """The open gaps."""
-        return self._source.cut("gaps", self._limit)

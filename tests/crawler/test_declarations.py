@@ -249,7 +249,8 @@ def test_a_type_without_a_key_is_one_whose_api_names_none() -> None:
         ("Marker || DBInstances", "joins a string and a list"),
         ("length(DBInstances)", "function length"),
         ("join(',', DBInstances)", "join is given"),
-        ("{a: Marker}", "multi_select_dict"),
+        ("DBInstances[].{a: NoSuchThing}", "no member NoSuchThing"),
+        ("*.Marker", "value_projection"),
         ("DBInstances[?Engine == null]", "no member null"),
     ],
 )
