@@ -162,7 +162,8 @@ def _multi_select(node: Mapping[str, Any], at: Kind) -> Kind:
 
 def _multi_select_hash(node: Mapping[str, Any], at: Kind) -> Kind:
     members = {pair["value"]: _follow(pair["children"][0], at) for pair in node["children"]}
-    return Kind("structure", SimpleNamespace(name=" ".join(members), members={n: k.shape for n, k in members.items()}))
+    shapes = {name: kind.shape for name, kind in members.items()}
+    return Kind("structure", SimpleNamespace(name=" ".join(members), type_name="structure", members=shapes))
 
 
 def _member(at: Kind) -> Kind:
