@@ -14,5 +14,5 @@ def test_a_rule_is_two_files(scratch: Scratch) -> None:
     scratch.kmsledger("rules", "new", "key-described", "--directory", str(folder))
     assert sorted(path.name for path in folder.iterdir()) == ["key-described.examples.yaml", "key-described.sql"]
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.iterdir()) <= 70
-    said = scratch.kmsledger("rules", "test", str(folder / "key-described.sql"))
+    said = scratch.kmsledger("rules", "test", "--gaps", str(folder / "key-described.sql"))
     assert "key-described" in said
