@@ -133,9 +133,9 @@ class _Work:
         """Ask one step of one subject, and the steps below of each item that it shows."""
         failure = await self.answered(step, subject)
         self.told(step, subject, failure)
-        left = step.denied(subject) if step.denied and failure is not None else None
+        left = step.on_denied(subject) if step.on_denied and failure is not None else None
         if left is not None:
-            await self._below(step, left)
+            await self._run_children(step, left)
 
     async def answered(self, step: Step, subject: Subject) -> AwsError | None:
         """Record what a step shows, and ask the steps below; why it is not the whole answer, if it is not."""
@@ -150,18 +150,18 @@ class _Work:
             async for items in self._pages(operation, subject):
                 failure = await self._take(step, subject, items) or failure
         except AwsError as error:
-            if error.code not in step.operation.nothing:
+            if error.code not in step.operation.empty_error_codes:
                 return error
             nothing, malformed = _recorded(step, subject, [{}], batch)
             failure = failure or malformed
             for below in nothing:
-                await self._below(step, below)
+                await self._run_children(step, below)
         return failure
 
     async def _take(self, step: Step, subject: Subject, items: Sequence[Mapping[str, Any]]) -> AwsError | None:
         found, malformed = _recorded(step, subject, items, self.collected.batch)
-        if step.below:
-            await _each(found, lambda below: self._below(step, below))
+        if step.children:
+            await _each(found, lambda below: self._run_children(step, below))
         return malformed
 
     def told(self, step: Step, subject: Subject, failure: AwsError | None) -> None:
@@ -182,17 +182,17 @@ class _Work:
         self.told(step, subject, None)
         return True
 
-    async def _below(self, step: Step, subject: Subject) -> None:
+    async def _run_children(self, step: Step, subject: Subject) -> None:
         # One after the other: there are many subjects to ask at the same time, and tasks for each of their questions cost
         # more than the questions.
-        for below in step.below:
-            if self._applies(below, subject):
-                await self.ask(below, subject)
+        for child in step.children:
+            if self._applies(child, subject):
+                await self.ask(child, subject)
 
     def _applies(self, step: Step, subject: Subject) -> bool:
-        reason = step.applies(subject) if step.applies else None
-        if reason is not None and step.skipped:
-            step.skipped(subject, reason, self.collected.batch)
+        reason = step.skip_reason(subject) if step.skip_reason else None
+        if reason is not None and step.on_skip:
+            step.on_skip(subject, reason, self.collected.batch)
         return reason is None
 
     async def _pages(self, operation: Operation, subject: Subject) -> Any:

@@ -124,8 +124,8 @@ def key_policy_statement(role_name: str, partition: str = "aws") -> dict[str, An
 
 def _walk(step: Step) -> Iterable[Operation]:
     yield step.operation
-    for below in step.below:
-        yield from _walk(below)
+    for child in step.children:
+        yield from _walk(child)
 
 
 def _policy(*statements: dict[str, Any]) -> dict[str, Any]:

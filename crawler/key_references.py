@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, exists, func, literal, select, update
 
-from crawler.spec import GLOBAL, Meaning, Scope
+from crawler.spec import GLOBAL, DefaultKey, Scope
 from models.store import crawl_lock
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -75,13 +75,13 @@ def read(raw: Any, scope: Scope) -> Reference:
     )
 
 
-def read_omitted(meaning: Meaning, scope: Scope) -> Reference | None:
-    """Read the meaning of a value that is not there; ``None`` when there is nothing to refer to."""
-    if meaning is None:
+def read_default(default: DefaultKey, scope: Scope) -> Reference | None:
+    """The reference of a resource that names no key; ``None`` when it uses none at all."""
+    if default is None:
         return None
-    if isinstance(meaning, KeyClass):
-        return Reference(Form.OMITTED, declared_class=meaning)
-    return _of_scope(Form.OMITTED, None, meaning, scope)
+    if isinstance(default, KeyClass):
+        return Reference(Form.OMITTED, declared_class=default)
+    return _of_scope(Form.OMITTED, None, default, scope)
 
 
 def _of_scope(form: Form, raw: str | None, resource: str, scope: Scope) -> Reference:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
 import jmespath
 
-from crawler.key_references import Reference, read, read_omitted
+from crawler.key_references import Reference, read, read_default
 from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
@@ -26,23 +27,25 @@ TO_BE_DELETED = "nobody can use what is about to be deleted"
 @cache
 def resource_step(kind: ResourceType) -> Step:
     """The steps of a resource type: its listing, then what has to be asked of each item."""
-    below: list[Step] = []
+    children: list[Step] = []
     if kind.detail is not None:
-        below.append(
+        children.append(
             Step(
                 kind.detail,
                 partial(_detailed, kind),
-                applies=_excluded,
-                skipped=partial(_not_asked, kind.detail),
+                skip_reason=_excluded,
+                on_skip=partial(_not_asked, kind.detail),
             )
         )
     if kind.tags_operation is not None:
-        skipped = partial(_not_asked, kind.tags_operation)
-        below.append(Step(kind.tags_operation, _tag, _tags_complete, applies=_excluded, skipped=skipped))
+        on_skip = partial(_not_asked, kind.tags_operation)
+        children.append(Step(kind.tags_operation, _tag, _tags_complete, skip_reason=_excluded, on_skip=on_skip))
     if kind.policy_operation is not None:
-        skipped = partial(_no_policy, kind.policy_operation)
-        below.append(Step(kind.policy_operation, partial(_policy, kind), applies=_policy_left_out, skipped=skipped))
-    return Step(kind.listing, partial(listed, kind), partial(listing_complete, kind), below=tuple(below))
+        on_skip = partial(_no_policy, kind.policy_operation)
+        children.append(
+            Step(kind.policy_operation, partial(_policy, kind), skip_reason=_policy_left_out, on_skip=on_skip)
+        )
+    return Step(kind.listing, partial(listed, kind), partial(listing_complete, kind), children=tuple(children))
 
 
 def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
@@ -55,7 +58,7 @@ def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch:
     arn = _text(kind.arn, item) or ""
     for name, value in (("partition", scope.partition), ("region", region), ("account", scope.account_id)):
         arn = arn.replace(f"{{{name}}}", value)
-    title = _text(kind.title, item) or ""
+    title = (_text(kind.title, item) or "") if kind.title else re.split("[:/]", arn)[-1]
     if not arn.startswith("arn:"):
         raise ValueError(f"{kind.name} {title!r} has no ARN")
     found = Subject(
@@ -127,13 +130,15 @@ def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """From the listing alone: what a further question tells has a row of its own, so that a gap in it changes nothing here."""
     scope, place, item = subject.scope, subject.values["place"], subject.values["item"]
     told = {name: found for name, path in kind.details.items() if (found := _search(path, item)) is not None}
-    details = {**kind.absent, **told}
-    details |= {name: _monday(found) for name in kind.weekly if isinstance(found := details.get(name), dt.datetime)}
+    details = {**kind.missing_values, **told}
+    details |= {
+        name: _monday(found) for name in kind.truncate_to_week if isinstance(found := details.get(name), dt.datetime)
+    }
     encryption = _text(kind.encryption, item) if kind.encryption else None
     batch.add(
         Resource,
         resource_arn=subject.arn,
-        resource_type=kind.by_engine.get(str(item.get("Engine")), kind.name),
+        resource_type=kind.type_by_engine.get(str(item.get("Engine")), kind.name),
         account_id=scope.account_id,
         region=place.region,
         listing_region=scope.region,
@@ -153,15 +158,15 @@ def references_of(path: KeyPath, item: Mapping[str, Any], place: Scope) -> list[
     if values:
         return [read(value, place) for value in values]
     shown = _shown(path, item) or ""
-    if shown not in path.omitted:
-        said = f"the service says {shown!r} and names no key" if path.when else "the service names no key"
+    if shown not in path.when_missing:
+        said = f"the service says {shown!r} and names no key" if path.discriminator else "the service names no key"
         return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=said)]
-    omitted = read_omitted(path.omitted[shown], place)
-    return [] if omitted is None else [omitted]
+    default = read_default(path.when_missing[shown], place)
+    return [] if default is None else [default]
 
 
 def _shown(path: KeyPath, item: Mapping[str, Any]) -> str | None:
-    return (_text(path.when, item) or "null") if path.when else None
+    return (_text(path.discriminator, item) or "null") if path.discriminator else None
 
 
 def _reference(  # noqa: PLR0917 - one fact, spelled out
@@ -196,7 +201,7 @@ def _tags_complete(subject: Subject, batch: Batch) -> None:
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """State that a type's listing arrived whole."""
     listing_region = subject.scope.region
-    for name in {kind.name, *kind.by_engine.values()}:
+    for name in {kind.name, *kind.type_by_engine.values()}:
         batch.mark_complete(Resource, subject.scope.account_id, listing_region, name)
 
 

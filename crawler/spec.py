@@ -1,7 +1,7 @@
-"""The vocabulary in which everything that is asked of AWS is declared.
+"""The types in which every request to AWS is declared.
 
 From the declarations alone come the calls, the IAM permissions, the documentation and the checks against the service
-models. The crawler has no other way to call AWS: the door takes an :class:`Operation`, not a name.
+models. The crawler has no other way to call AWS: the client takes an :class:`Operation`, not a name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from models.tables.resources import KeyClass
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """How a listing goes on: the token's way back and forth, and the page size to ask for.
+    """How a listing is paged: the members that carry the token, and the page size to request.
 
-    A listing ends when no token comes back, never because a page is empty. ``more`` names the flag which says that the token
-    counts, where a service has one.
+    A listing ends when the response has no token, never because a page is empty. ``more`` names the flag that makes the token
+    valid, where a service has one.
     """
 
     receive: str
@@ -33,8 +33,8 @@ class Paging:
 class Operation:
     """A read-only API operation that the crawler may call.
 
-    Parameter values starting with ``@`` are taken from the subject asked about; ``items`` is the JMESPath of what one page
-    holds (empty: the answer itself is the item); ``nothing`` are error codes that are an answer, "there is none".
+    Parameter values starting with ``@`` are taken from the step's subject. ``items`` is the JMESPath of the items in one page
+    (empty: the response itself is the item). ``empty_error_codes`` are error codes that mean "there is none".
     """
 
     service: str
@@ -44,11 +44,11 @@ class Operation:
     paging: Paging | None = None
     action: str = ""
     caller: Literal["member", "hub"] = "member"
-    nothing: frozenset[str] = frozenset()
+    empty_error_codes: frozenset[str] = frozenset()
 
     @property
     def iam_action(self) -> str:
-        """The IAM action that allows it; stated where it is not named like the operation."""
+        """The IAM action that allows the operation; declared where its name differs from the operation's."""
         return self.action or f"{self.service}:{self.name}"
 
     def __str__(self) -> str:
@@ -56,12 +56,12 @@ class Operation:
 
 
 EVERYTHING = Operation("kmsledger", "Scope", action="*")
-"""What a gap names that concerns a whole scope rather than one operation; never sent."""
+"""The operation of a gap that concerns a whole scope; never sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One account in one region: the unit of work, of completeness, of retry and of commit."""
+    """One account in one region: the unit of work, completeness, retry and commit."""
 
     account_id: str
     region: str
@@ -72,55 +72,55 @@ class Scope:
 
 
 GLOBAL = "global"
-"""The region of an account's region-less part."""
+"""The region of what belongs to an account but to no region."""
 
 
 @dataclass(slots=True)
 class Subject:
-    """What a step asks about: the scope itself, or one item that an earlier step found there."""
+    """The object of a step: the scope itself, or one item that a parent step listed."""
 
     scope: Scope
     region: str
     arn: str = ""
     values: dict[str, Any] = field(default_factory=dict)
-    """What earlier steps learned of it; parameters starting with ``@`` are looked up here."""
+    """Values from earlier steps; parameters starting with ``@`` are looked up here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One operation asked of a subject, what its answer becomes, and what is asked next of each item.
+    """One operation called for a subject, the facts that its response becomes, and the child steps of each item.
 
-    ``record`` adds facts to the batch for one item and returns the subject for the steps below (or ``None``).
-    ``complete`` states which listings are proved whole when every page arrived. ``applies`` gives the reason why the question
-    makes no sense for this subject, or ``None``; what that means is recorded by ``skipped``.
+    ``record`` adds facts to the batch for one item and returns the subject of the child steps (or ``None``). ``complete`` marks
+    listings as complete when every page arrived. ``skip_reason`` returns why the operation does not apply to a subject, or
+    ``None``; ``on_skip`` records the consequence.
     """
 
     operation: Operation
     record: Callable[[Subject, Mapping[str, Any], Batch], Subject | None]
     complete: Callable[[Subject, Batch], None] | None = None
-    applies: Callable[[Subject], str | None] | None = None
-    skipped: Callable[[Subject, str, Batch], None] | None = None
-    denied: Callable[[Subject], Subject | None] | None = None
-    """The subject for the steps below when this step itself could not be answered: they may still be."""
-    below: tuple[Step, ...] = ()
+    skip_reason: Callable[[Subject], str | None] | None = None
+    on_skip: Callable[[Subject, str, Batch], None] | None = None
+    on_denied: Callable[[Subject], Subject | None] | None = None
+    """Returns the subject of the child steps when this step failed: they may still succeed."""
+    children: tuple[Step, ...] = ()
 
 
-Meaning = str | KeyClass | None
-"""What an omitted key means: an alias name, a class, or ``None`` when there is no reference at all."""
+DefaultKey = str | KeyClass | None
+"""The key that a resource uses when it names none: an alias name, a class, or ``None`` when it uses no key at all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyPath:
-    """Where a resource names a key, what the key does for it, and what it means when the name is omitted.
+    """Where a resource names a key, what the key does for it, and which key it uses when it names none.
 
-    ``omitted`` maps the value at ``when`` (as text; ``null`` if absent) to its meaning; with no ``when`` it is the entry
-    ``""``. A value that is not listed makes the reference unknown, with the value as the reason.
+    ``when_missing`` maps the value at ``discriminator`` (as text; ``null`` if absent) to the default key. Without a
+    discriminator the entry is ``""``. A value that is not listed makes the reference unknown, with the value as the reason.
     """
 
     path: str
     role: str
-    omitted: Mapping[str, Meaning] = field(default_factory=dict)
-    when: str = ""
+    when_missing: Mapping[str, DefaultKey] = field(default_factory=dict)
+    discriminator: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,41 +130,42 @@ class ResourceType:
     name: str
     listing: Operation
     arn: str
-    title: str
     keys: tuple[KeyPath, ...]
+    title: str = ""
+    """Path of the name; without one it is the last part of the ARN."""
     detail: Operation | None = None
-    """Asked for each item when the listing does not name the key."""
+    """Called for each item when the listing does not name the key."""
     tags: str = ""
     """Path of a list of Key/Value pairs in the item."""
     tags_operation: Operation | None = None
     policy_operation: Operation | None = None
-    """Asked for the resource policy of each item that is not about to be deleted."""
+    """Returns the resource policy; called for each item that is not scheduled for deletion."""
     policy: str = ""
-    """Path of the policy's text in that answer; nothing there: the resource has no policy."""
-    further: tuple[Operation, ...] = ()
-    """Asked of its items by steps of its own."""
+    """Path of the policy's text in that response; empty there: the resource has no policy."""
+    extra_operations: tuple[Operation, ...] = ()
+    """Called for its items by steps of their own."""
     status: str = ""
     encryption: str = ""
     created: str = ""
     deletion: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """The words that stand for details whose absence is an answer: it tells them from what was never asked."""
-    weekly: frozenset[str] = frozenset()
-    """Details that are times which move every day: kept as the Monday before, or each night would be a new version."""
+    missing_values: Mapping[str, str] = field(default_factory=dict)
+    """Values of details whose absence has a meaning: they differ from details that were never requested."""
+    truncate_to_week: frozenset[str] = frozenset()
+    """Details that are timestamps changing every day: stored as the Monday before, or each run would add a version."""
     region: str = ""
-    """Path of the resource's own region, for listings that are not regional."""
-    by_engine: Mapping[str, str] = field(default_factory=dict)
-    """Type names for items of other engines that the same listing returns."""
+    """Path of the resource's own region, for global listings."""
+    type_by_engine: Mapping[str, str] = field(default_factory=dict)
+    """Type names by engine, for items of other engines that the same listing returns."""
     note: str = ""
 
     @property
     def regional(self) -> bool:
-        """Whether the listing is asked in every region."""
+        """Whether the listing is called in every region."""
         return not self.region
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """Every operation that it takes."""
-        every = (self.listing, self.detail, self.tags_operation, self.policy_operation, *self.further)
-        return tuple(found for found in every if found is not None)
+        """Every operation that collects the type."""
+        every = (self.listing, self.detail, self.tags_operation, self.policy_operation, *self.extra_operations)
+        return tuple(operation for operation in every if operation is not None)

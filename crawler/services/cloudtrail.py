@@ -77,7 +77,7 @@ def _status(subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subjec
 
 
 TRAILS = Step(
-    TRAIL.listing, _trail, _complete, below=(Step(GET_EVENT_SELECTORS, _selectors), Step(GET_TRAIL_STATUS, _status))
+    TRAIL.listing, _trail, _complete, children=(Step(GET_EVENT_SELECTORS, _selectors), Step(GET_TRAIL_STATUS, _status))
 )
 
 

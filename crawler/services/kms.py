@@ -37,7 +37,7 @@ GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyN
 LIST_GRANTS = Operation("kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", paging=_paged(100))
 LIST_RESOURCE_TAGS = Operation("kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", paging=_paged(50))
 GET_KEY_ROTATION_STATUS = Operation(
-    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, nothing=frozenset({"UnsupportedOperationException"})
+    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, empty_error_codes=frozenset({"UnsupportedOperationException"})
 )
 LIST_KEY_ROTATIONS = Operation(
     "kms",
@@ -45,7 +45,7 @@ LIST_KEY_ROTATIONS = Operation(
     {"KeyId": "@key_arn"},
     items="Rotations",
     paging=_paged(1000),
-    nothing=frozenset({"UnsupportedOperationException"}),
+    empty_error_codes=frozenset({"UnsupportedOperationException"}),
 )
 DESCRIBE_CUSTOM_KEY_STORES = Operation("kms", "DescribeCustomKeyStores", items="CustomKeyStores", paging=_paged(1000))
 
@@ -104,36 +104,36 @@ def _keys_complete(subject: Subject, batch: Batch) -> None:
     batch.mark_complete(Key, subject.scope.account_id, subject.scope.region)
 
 
+_RENAMED = {
+    "manager": "KeyManager",
+    "state": "KeyState",
+    "created_at": "CreationDate",
+    "pending_window_days": "PendingDeletionWindowInDays",
+    "material_expires_at": "ValidTo",
+    "key_material_id": "CurrentKeyMaterialId",
+}
+_METADATA_MEMBERS = {
+    column: _RENAMED.get(column) or column.title().replace("_", "") for column in KeyMetadata.value_columns()
+}
+"""The member of DescribeKey that fills each column: the column's name in CamelCase, unless AWS names it differently."""
+
+
 def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
     topology = item.get("MultiRegionConfiguration") or {}
     replicas = [replica["Arn"] for replica in topology.get("ReplicaKeys") or ()]
     algorithms = {name: sorted(item[name]) for name in ALGORITHMS if item.get(name)}
     spec = item.get("KeySpec") or item.get("CustomerMasterKeySpec")
-    batch.add(
-        KeyMetadata,
-        key_arn=subject.arn,
-        manager=item.get("KeyManager"),
-        state=item.get("KeyState"),
-        enabled=item.get("Enabled"),
-        description=item.get("Description"),
-        key_usage=item.get("KeyUsage"),
-        key_spec=spec,
-        origin=item.get("Origin"),
-        created_at=item.get("CreationDate"),
-        deletion_date=item.get("DeletionDate"),
-        pending_window_days=item.get("PendingDeletionWindowInDays"),
-        material_expires_at=item.get("ValidTo"),
-        expiration_model=item.get("ExpirationModel"),
-        multi_region=item.get("MultiRegion"),
-        multi_region_type=topology.get("MultiRegionKeyType"),
-        primary_arn=(topology.get("PrimaryKey") or {}).get("Arn"),
-        replica_arns=canonical_json(sorted(replicas)) if topology else None,
-        custom_key_store_id=item.get("CustomKeyStoreId"),
-        cloud_hsm_cluster_id=item.get("CloudHsmClusterId"),
-        xks_key_id=(item.get("XksKeyConfiguration") or {}).get("Id"),
-        key_material_id=item.get("CurrentKeyMaterialId"),
-        algorithms=canonical_json(algorithms) if algorithms else None,
-    )
+    values = {column: item.get(member) for column, member in _METADATA_MEMBERS.items()}
+    values |= {
+        "key_arn": subject.arn,
+        "key_spec": spec,
+        "multi_region_type": topology.get("MultiRegionKeyType"),
+        "primary_arn": (topology.get("PrimaryKey") or {}).get("Arn"),
+        "replica_arns": canonical_json(sorted(replicas)) if topology else None,
+        "xks_key_id": (item.get("XksKeyConfiguration") or {}).get("Id"),
+        "algorithms": canonical_json(algorithms) if algorithms else None,
+    }
+    batch.add(KeyMetadata, **values)
     managed = {"AWS": True, "CUSTOMER": False}.get(item.get("KeyManager", ""), subject.values["managed"])
     below = {**subject.values, "managed": managed, "spec": spec, "origin": item.get("Origin")}
     return Subject(subject.scope, subject.region, subject.arn, below)
@@ -274,21 +274,21 @@ KEYS = Step(
     LIST_KEYS,
     _key,
     _keys_complete,
-    below=(
+    children=(
         Step(
             DESCRIBE_KEY,
             _metadata,
-            denied=_undescribed,
-            below=(
-                Step(GET_KEY_POLICY, _policy, applies=_only_customer_keys),
-                Step(LIST_GRANTS, _grant, _grants_complete, applies=_only_customer_keys),
-                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, applies=_never_for_aws_managed),
+            on_denied=_undescribed,
+            children=(
+                Step(GET_KEY_POLICY, _policy, skip_reason=_only_customer_keys),
+                Step(LIST_GRANTS, _grant, _grants_complete, skip_reason=_only_customer_keys),
+                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, skip_reason=_never_for_aws_managed),
                 Step(
                     GET_KEY_ROTATION_STATUS,
                     _rotation,
-                    applies=_rotation_applies,
-                    skipped=_rotation_skipped,
-                    below=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
+                    skip_reason=_rotation_applies,
+                    on_skip=_rotation_skipped,
+                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
                 ),
             ),
         ),

@@ -1,17 +1,24 @@
-"""Where keys are used: one declaration a resource type.
+"""The resource types that use keys, one declaration each.
 
-To add a service: one entry here and one recorded answer in tests/crawler/answers. Sources: the API references of Secrets
-Manager, RDS, ElastiCache, S3 and CloudTrail, operation by operation as named.
+CONTRIBUTING.md shows how to add one; ``tests/crawler/test_declarations.py`` checks it against botocore's service models, which
+also supply the response for its round trip. Sources: the API references of the services, operation by operation as named.
 """
 
 from __future__ import annotations
 
 from crawler.spec import KeyPath, Operation, Paging, ResourceType
+from models.aws_types import RDS_KEY, S3_KEY, SECRETS_MANAGER_KEY
 from models.tables.resources import KeyClass
 
-SECRETS_MANAGER_KEY = "alias/aws/secretsmanager"
-RDS_KEY = "alias/aws/rds"
-S3_KEY = "alias/aws/s3"
+SENTINELS = {
+    "auto": KeyClass.AWS_OWNED,
+    "AWS_OWNED_KMS_KEY": KeyClass.AWS_OWNED,
+    "AWS_OWNED_KEY": KeyClass.AWS_OWNED,
+    "DefaultKey": KeyClass.AWS_OWNED,
+    "DEFAULT": KeyClass.AWS_OWNED,
+    "S3_MANAGED_KEY": KeyClass.AWS_OWNED,
+}
+"""Words that services return in place of a key."""
 
 
 def _marker(size: int = 100) -> Paging:
@@ -33,22 +40,22 @@ _RDS_OMITTED = {
     "sse-kms": RDS_KEY,
     "true": RDS_KEY,
 }
-_RDS_STORAGE = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, when=_RDS_ENCRYPTION)
-_RDS_BACKUP = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, when=_RDS_BACKUP_ENCRYPTION)
+_RDS_STORAGE = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, discriminator=_RDS_ENCRYPTION)
+_RDS_BACKUP = KeyPath("KmsKeyId", "storage", _RDS_OMITTED, discriminator=_RDS_BACKUP_ENCRYPTION)
 _RDS_DATABASE_KEYS = (
     _RDS_STORAGE,
     KeyPath(
         "PerformanceInsightsKMSKeyId",
         "performance-insights",
         {"true": RDS_KEY, "false": None, "null": None},
-        when="to_string(PerformanceInsightsEnabled)",
+        discriminator="to_string(PerformanceInsightsEnabled)",
     ),
     KeyPath("ActivityStreamKmsKeyId", "activity-stream", {"": None}),
     KeyPath(
         "MasterUserSecret.KmsKeyId",
         "master-user-secret",
         {"true": SECRETS_MANAGER_KEY, "false": None},
-        when="to_string(MasterUserSecret != `null`)",
+        discriminator="to_string(MasterUserSecret != `null`)",
     ),
 )
 _DOCUMENTDB = {"docdb": "AWS::DocDB", "neptune": "AWS::Neptune"}
@@ -89,8 +96,8 @@ SECRET = ResourceType(
         "primary_region": "PrimaryRegion",
         "last_changed": "LastChangedDate",
     },
-    absent={"last_rotated": "never", "last_accessed": "never"},
-    weekly=frozenset({"last_accessed"}),
+    missing_values={"last_rotated": "never", "last_accessed": "never"},
+    truncate_to_week=frozenset({"last_accessed"}),
     note="Lists secrets that are scheduled for deletion too: they still need their key. A replica appears in its own region. "
     "When a secret was last read is kept to the week, and is told only for its own region.",
 )
@@ -106,7 +113,7 @@ DB_INSTANCE = ResourceType(
     encryption=_RDS_ENCRYPTION,
     created="InstanceCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion", "cluster": "DBClusterIdentifier"},
-    by_engine=_engines("DBInstance"),
+    type_by_engine=_engines("DBInstance"),
     note="Returns Neptune and DocumentDB instances too.",
 )
 
@@ -121,7 +128,7 @@ DB_CLUSTER = ResourceType(
     encryption=_RDS_ENCRYPTION,
     created="ClusterCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion"},
-    by_engine=_engines("DBCluster"),
+    type_by_engine=_engines("DBCluster"),
     note="Aurora clusters created since February 2026 are encrypted with a key that RDS owns unless a key is named.",
 )
 
@@ -195,7 +202,7 @@ REPLICATION_GROUP = ResourceType(
             "KmsKeyId",
             "storage",
             _ELASTICACHE_OMITTED,
-            when="StorageEncryptionType || to_string(AtRestEncryptionEnabled)",
+            discriminator="StorageEncryptionType || to_string(AtRestEncryptionEnabled)",
         ),
     ),
     tags_operation=_ELASTICACHE_TAGS,
@@ -222,7 +229,7 @@ CACHE_CLUSTER = ResourceType(
             "no_such_member",
             "storage",
             {"false": KeyClass.NONE, "null": KeyClass.NONE},
-            when="to_string(AtRestEncryptionEnabled)",
+            discriminator="to_string(AtRestEncryptionEnabled)",
         ),
     ),
     tags_operation=_ELASTICACHE_TAGS,
@@ -295,7 +302,7 @@ BUCKET = ResourceType(
                 "aws:kms:dsse": S3_KEY,
                 "null": KeyClass.NONE,
             },
-            when="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
+            discriminator="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
         ),
     ),
     detail=Operation(
@@ -303,14 +310,14 @@ BUCKET = ResourceType(
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
         action="s3:GetEncryptionConfiguration",
-        nothing=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
+        empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),
     tags_operation=Operation(
         "s3",
         "GetBucketTagging",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
         items="TagSet",
-        nothing=frozenset({"NoSuchTagSet"}),
+        empty_error_codes=frozenset({"NoSuchTagSet"}),
     ),
     created="CreationDate",
     region="BucketRegion",
@@ -327,7 +334,7 @@ TRAIL = ResourceType(
     title="Name",
     # Without a key of KMS the log files are encrypted by S3, with keys of its own.
     keys=(KeyPath("KmsKeyId", "logs", {"": KeyClass.AWS_OWNED}),),
-    further=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
+    extra_operations=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
     note="Tells too whether the use of keys is logged: see crawler.services.cloudtrail, which has the steps.",
 )
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.aws_types import aws_type
 from reports.answers import identifier_lookup
 from reports.answers.repository import Facts
 from reports.answers.version_diff import rows
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
-SECRET = "AWS::SecretsManager::Secret"  # noqa: S105 - the name of a type of resource
 _SHOWN = 8
 _KEYS = """
 SELECT key_arn FROM keys WHERE key_arn = $text OR key_id = $text OR 'key/' || key_id = $text
@@ -22,13 +22,9 @@ WHERE a.target_key_arn IS NOT NULL
   AND (a.alias_arn = $text OR a.alias_name = $text OR ($bare AND a.alias_name = 'alias/' || $text))
 ORDER BY 1
 """
-# Snapshots and backups are named by their ARN only: their names are often those of what they were taken of.
 _RESOURCES = """
 SELECT resource_arn, resource_type, name, account_id, region FROM resources
-WHERE resource_arn = $text OR (name = $text AND resource_type IN (
-  'AWS::SecretsManager::Secret', 'AWS::RDS::DBInstance', 'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster',
-  'AWS::DocDB::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::Neptune::DBInstance', 'AWS::ElastiCache::ReplicationGroup',
-  'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache', 'AWS::S3::Bucket'))
+WHERE resource_arn = $text OR name = $text
 ORDER BY resource_arn
 """
 _NEAR = """
@@ -53,7 +49,11 @@ def find(facts: Facts, text: str) -> Thing:
     values = {"text": text}
     bare = not text.startswith(("alias/", "arn:"))
     keys = [row["key_arn"] for row in rows(facts.duck, _KEYS, values | {"bare": bare})]
-    resources = rows(facts.duck, _RESOURCES, values)
+    resources = [
+        row
+        for row in rows(facts.duck, _RESOURCES, values)
+        if row["resource_arn"] == text or aws_type(row["resource_type"]).found_by_name
+    ]
     arns = [*keys, *(row["resource_arn"] for row in resources)]
     if len(arns) > 1:
         raise QueryError(_several(text, arns))

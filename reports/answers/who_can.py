@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.aws_types import SECRET, aws_type
 from reports.answers.key_access import key_answer
 from reports.answers.operation_groups import Wanted, wanted
 from reports.answers.repository import Facts, opened
 from reports.answers.secret_access import secret_answer
-from reports.answers.target_lookup import SECRET, Thing, find
+from reports.answers.target_lookup import Thing, find
 from reports.answers.who_can_result import Answer, KeyAnswer
 
 CAPS = (
@@ -16,21 +17,21 @@ CAPS = (
     "read: each could take away what is allowed here, none could add to it."
 )
 _MEANINGS = {
-    "AWS::S3::Bucket": (
+    "s3": (
         "S3 encrypts and decrypts with the key on behalf of whoever reads and writes objects; s3:GetObject, the bucket's policy "
         "and its ACLs are not evaluated, so these are the users of the key, not the readers of the bucket. Objects may be under "
         "other keys than the bucket's default."
     ),
-    "database": (
+    "rds": (
         "RDS uses the key itself, through a grant that was made when the database was: whoever may connect to the database reads "
         "data without any right to the key. Taking the key's rights from others does not close the database; disabling the key "
         "does."
     ),
-    "cache": (
+    "elasticache": (
         "ElastiCache uses the key itself, through a grant: whoever may connect to the cache reads data without any right to the "
         "key."
     ),
-    SECRET: (
+    "secretsmanager": (
         "Reading means the current version through GetSecretValue; the key that the secret names now is taken to be the one "
         "that its versions are under."
     ),
@@ -100,8 +101,4 @@ def _keyless(usage: dict[str, object]) -> KeyAnswer:
 
 
 def _meaning(kind: str, *, reading: bool) -> str:
-    if kind == SECRET:
-        return _MEANINGS[SECRET] if reading else ""
-    if kind.startswith(("AWS::RDS", "AWS::DocDB", "AWS::Neptune")):
-        return _MEANINGS["database"]
-    return _MEANINGS["cache"] if kind.startswith("AWS::ElastiCache") else _MEANINGS.get(kind, "")
+    return "" if kind == SECRET and not reading else _MEANINGS.get(aws_type(kind).service, "")

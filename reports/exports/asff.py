@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import orjson
 
+from models.aws_types import asff_type
 from models.errors import UserError
 from reports.exports.common import (
     PRODUCT,
@@ -30,17 +31,6 @@ BATCH = 100
 _LABELS = {"info": "INFORMATIONAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "critical": "CRITICAL"}
 _COMPLIANCE = {"pass": "PASSED", "fail": "FAILED", "not_applicable": "NOT_AVAILABLE"}
 _CHECKS = "Software and Configuration Checks"
-_TYPES = {
-    "account": "AwsAccount",
-    "AWS::KMS::Key": "AwsKmsKey",
-    "AWS::SecretsManager::Secret": "AwsSecretsManagerSecret",
-    "AWS::S3::Bucket": "AwsS3Bucket",
-    "AWS::RDS::DBInstance": "AwsRdsDbInstance",
-    "AWS::RDS::DBCluster": "AwsRdsDbCluster",
-    "AWS::RDS::DBSnapshot": "AwsRdsDbSnapshot",
-    "AWS::RDS::DBClusterSnapshot": "AwsRdsDbClusterSnapshot",
-    "AWS::CloudTrail::Trail": "AwsCloudTrailTrail",
-}
 _PARTITIONS = {
     "aws": "aws",
     "aws-cn": "aws-cn",
@@ -149,7 +139,7 @@ def _compliance(finding: FindingRecord) -> dict[str, Any]:
 def _resource(finding: FindingRecord, night: Night) -> dict[str, Any]:
     is_account = finding.resource_type == "account" and finding.resource_arn == finding.account_id
     resource = {
-        "Type": _TYPES.get(finding.resource_type or "", "Other"),
+        "Type": asff_type(finding.resource_type or ""),
         "Id": cut(f"AWS::::Account:{finding.account_id}" if is_account else finding.resource_arn, 512),
         "Region": cut(region_of(finding, night), 16),
     }

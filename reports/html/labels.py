@@ -1,8 +1,9 @@
-"""The words for what the views say in codes: services, kinds of key, outcomes, parties."""
+"""The words for what the views say in codes: kinds of key, outcomes, parties."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from models.aws_types import service_label
 from models.severities import SEVERITIES
 from reports.html.filters import counted, region
 
@@ -24,12 +25,8 @@ CLASS_NOTES: Final[dict[str, str]] = {
     "dangling": "the complete list of its account and region does not show the key",
     "unknown": "the answer is missing; the reason is stated in the row",
 }
-SERVICES: Final[dict[str, str]] = {
-    "secretsmanager": "Secrets Manager",
-    "rds": "RDS",
-    "elasticache": "ElastiCache",
-    "s3": "S3",
-}
+ALWAYS_LISTED: Final = ("secretsmanager", "rds", "elasticache", "s3")
+"""Services that reports list even if nothing in them uses a key."""
 OUTCOMES: Final[dict[str, str]] = {
     "complete": "read completely",
     "partial": "read, with gaps",
@@ -197,11 +194,6 @@ def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:
     return [(name, counts.get(name, 0)) for name in CLASSES]
 
 
-def service(name: str) -> str:
-    """A service's name as people write it."""
-    return SERVICES.get(name, name)
-
-
 def account(account_id: str, name: str | None) -> str:
     """An account by name and id."""
     return f"{name} ({account_id})" if name else account_id
@@ -223,7 +215,7 @@ def several(items: list[str], limit: int = 3) -> str:
 
 def by_service(services: list[dict[str, Any]]) -> str:
     """What depends on a key, as `2 RDS, 1 S3`."""
-    return ", ".join(f"{entry['resources']:,} {service(entry['service'])}" for entry in services)
+    return ", ".join(f"{entry['resources']:,} {service_label(entry['service'])}" for entry in services)
 
 
 def missing(row: dict[str, Any]) -> str:

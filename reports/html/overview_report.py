@@ -8,7 +8,7 @@ from typing import Final
 
 from reports.html.action_items import Attention, attention
 from reports.html.findings_section import Verdicts
-from reports.html.labels import CLASSES, SERVICES
+from reports.html.labels import ALWAYS_LISTED, CLASSES
 from reports.html.query_runner import Cut, Row
 from reports.html.run_header import RunReport
 
@@ -57,7 +57,7 @@ class Estate(RunReport):
             service: {row["key_class"]: row["uses"] for row in rows}
             for service, rows in groupby(self._source.rows("key_class_counts"), lambda row: row["service"])
         }
-        return {name: found.pop(name, {}) for name in SERVICES} | found
+        return {name: found.pop(name, {}) for name in ALWAYS_LISTED} | found
 
     @property
     def all_classes(self) -> dict[str, int]:
@@ -104,7 +104,3 @@ class Estate(RunReport):
     def matrix(self) -> Cut:
         """Accounts with the outcome of each region."""
         return self._source.cut("coverage_matrix", self._limit)
-
-    def gaps(self) -> Cut:
-        """The open gaps."""
-        return self._source.cut("gaps", self._limit)

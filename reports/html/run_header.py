@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from models.settings import Settings
 from reports.html.query_runner import Cut, Row, Source
@@ -17,6 +18,10 @@ class RunReport:
         self._settings = settings
         self._limit = settings.report.list_limit
         self.title = settings.report.title
+
+    def table(self, query: str, **parameters: Any) -> Cut:
+        """The rows of a query, up to the limit of the settings: all that a section needs."""
+        return self._source.cut(query, self._limit, **parameters)
 
     @cached_property
     def run(self) -> Row:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.aws_types import service_label
 from reports.access.engine.policy_parser import Policy
 from reports.vendors.access_check import Answer, Caller, Outcome
 from reports.vendors.assignments import Use
 from reports.vendors.profile import Need, Scenario, TagMode
 from reports.vendors.queries import Facts, KeyRow
 from reports.vendors.requirements import Answered, Needs, Result
-from reports.vendors.result import Check, Verdict, day, listed, of_key, service
+from reports.vendors.result import Check, Verdict, day, listed, of_key
 from reports.vendors.role_check import Roles
 
 _USABLE = frozenset({"Enabled", "Updating"})
@@ -153,7 +154,7 @@ class KeyJudge:
     def _here(self, key: KeyRow) -> str:
         """What depends on the key in our accounts, and which databases have lost it."""
         found = self._facts.dependents(key.key_arn)
-        counts = [f"{count} {service(name)}" for name, count in Counter(row["service"] for row in found).items()]
+        counts = [f"{count} {service_label(name)}" for name, count in Counter(row["service"] for row in found).items()]
         text = f" Here it protects {listed(counts)}." if counts else ""
         stranded = [f"{row['name']} is {row['status']}" for row in found if str(row["status"]).startswith(_STRANDED)]
         return f"{text} {listed(stranded)}." if stranded else text

@@ -113,12 +113,6 @@ def finding(use: Use, about: str, reason: str, *, key: KeyRow | None = None, **m
     )
 
 
-def service(name: str) -> str:
-    """A service's name as people write it."""
-    names = {"s3": "S3", "secretsmanager": "Secrets Manager", "elasticache": "ElastiCache", "lambda": "Lambda"}
-    return names.get(name, name.upper() if len(name) <= 3 else name)
-
-
 def _bounded(use: Use, severity: str) -> str:
     """A key that the settings do not name may serve the vendor in another way: that is worth a look, no alarm."""
     return severity if use.configured or severity in SEVERITIES[2:] else "medium"

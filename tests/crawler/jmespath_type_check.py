@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import botocore.session
 import jmespath
 from botocore.model import OperationModel, Shape
 
+from crawler.services.resource_types import RESOURCE_TYPES
 from crawler.spec import Operation
 
 SOME_TIME = dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC)
@@ -158,6 +160,12 @@ def _multi_select(node: Mapping[str, Any], at: Kind) -> Kind:
     return Kind("list", member=next(iter(kinds.values())))
 
 
+def _multi_select_hash(node: Mapping[str, Any], at: Kind) -> Kind:
+    members = {pair["value"]: _follow(pair["children"][0], at) for pair in node["children"]}
+    shapes = {name: kind.shape for name, kind in members.items()}
+    return Kind("structure", SimpleNamespace(name=" ".join(members), type_name="structure", members=shapes))
+
+
 def _member(at: Kind) -> Kind:
     if at.name != "list" or at.member is None:
         raise UnresolvedError(f"an item is asked of a {at}")
@@ -182,6 +190,7 @@ _NODES = {
     "function_expression": _function,
     "literal": _literal,
     "multi_select_list": _multi_select,
+    "multi_select_dict": _multi_select_hash,
 }
 
 
@@ -211,6 +220,8 @@ VALUES = {
     "VersionId": "v3",
 }
 """Values whose meaning decides what is asked next or how it is read."""
+MAP_KEYS = {"key"} | {name for kind in RESOURCE_TYPES for key in kind.keys for name in re.findall(r"\w+", key.path)}
+"""The keys of every map in a response: the service models name none, the declared paths name those that count."""
 
 
 def full_answer(operation: Operation) -> dict[str, Any]:
@@ -234,7 +245,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
     if kind.name == "list":
         return [_value(shape.member, name, operation, seen)]
     if kind.name == "map":
-        return {"key": _value(shape.value, name, operation, seen)}
+        return {key: _value(shape.value, key, operation, seen) for key in MAP_KEYS}
     return {
         "string": VALUES.get(name) or _text(shape, name, operation),
         "timestamp": SOME_TIME,

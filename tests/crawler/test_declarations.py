@@ -188,7 +188,7 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
         ("deletion", kind.deletion, listed, times),
         ("region", kind.region, listed, text),
         *(("key", key.path, named, texts) for key in kind.keys if key.path != KEYLESS.get(kind.name)),
-        *(("when", key.when, named, text) for key in kind.keys),
+        *(("discriminator", key.discriminator, named, text) for key in kind.keys),
         *((f"details.{name}", path, listed, SCALARS) for name, path in kind.details.items()),
     ]
     for what, path, start, kinds in wanted:
@@ -203,7 +203,7 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
             yield f"{what} {path} is a {found}"
         if what == "tags":
             yield from _tag_problems(found.member)
-    for name in {*kind.absent, *kind.weekly} - {*kind.details}:
+    for name in {*kind.missing_values, *kind.truncate_to_week} - {*kind.details}:
         yield f"{name} is no detail"
     if bool(kind.policy) != (kind.policy_operation is not None):
         yield "a policy has both an operation and a path, or neither"
@@ -211,7 +211,7 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
         yield f"policy {kind.policy} is a {found}"
     if kind.tags_operation:
         yield from _tag_problems(items_kind(kind.tags_operation))
-    if kind.by_engine and resolve("Engine", listed) is None:
+    if kind.type_by_engine and resolve("Engine", listed) is None:
         yield "items do not tell their engine"
     if len({key.role for key in kind.keys}) < len(kind.keys):
         yield "two keys have the same role"
@@ -249,7 +249,8 @@ def test_a_type_without_a_key_is_one_whose_api_names_none() -> None:
         ("Marker || DBInstances", "joins a string and a list"),
         ("length(DBInstances)", "function length"),
         ("join(',', DBInstances)", "join is given"),
-        ("{a: Marker}", "multi_select_dict"),
+        ("DBInstances[].{a: NoSuchThing}", "no member NoSuchThing"),
+        ("*.Marker", "value_projection"),
         ("DBInstances[?Engine == null]", "no member null"),
     ],
 )
@@ -314,7 +315,7 @@ def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceT
 
 
 def _tells(reference: Any, key: KeyPath) -> bool:
-    if key.when and not reference["encryption"]:
+    if key.discriminator and not reference["encryption"]:
         return False
     return all(reference[name] for name in ("raw", "target_arn", "target_account", "target_region"))
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import SENTINELS, Known, Reference, read, read_omitted, resolve
+from crawler.key_references import Known, Reference, read, read_default, resolve
+from crawler.services.resource_types import SENTINELS
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -78,9 +79,9 @@ def test_every_sentinel_is_a_class_of_its_own() -> None:
 
 def test_an_omitted_key_means_what_the_service_says() -> None:
     """Nothing at all, a class, or the service's own alias in the account and region of the resource."""
-    assert read_omitted(None, SCOPE) is None
-    assert read_omitted(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
-    named = read_omitted("alias/aws/rds", SCOPE)
+    assert read_default(None, SCOPE) is None
+    assert read_default(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
+    named = read_default("alias/aws/rds", SCOPE)
     assert named is not None
     assert (named.form, named.raw, named.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
 
@@ -229,7 +230,7 @@ class Night:
         )  # fmt: skip
         for position, name in enumerate(names):
             place = Scope(HOME, region)
-            reference = read(name, place) if name else read_omitted("alias/aws/secretsmanager", place)
+            reference = read(name, place) if name else read_default("alias/aws/secretsmanager", place)
             assert reference is not None
             self.batch.add(
                 KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,

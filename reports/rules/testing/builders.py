@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from models.aws_types import AWS_TYPES, TRAIL, AwsType, aws_type
 from models.hashing import canonical_json
 from models.tables import (
     Alias,
@@ -34,7 +36,6 @@ from models.tables import (
 )
 from reports.rules.loader import RuleError
 from reports.rules.testing.fixture import HOME, OUTSIDE, POLICY, Facts, account_of
-from reports.rules.testing.kinds import GLOBAL_LISTINGS, KINDS, Kind
 from reports.rules.testing.loader import Lined
 
 CREATED = "2024-01-15T09:30:00"
@@ -45,7 +46,6 @@ _OF_ROTATION = {"rotation_reason": "reason", "rotation_period_days": "period_day
 _OF_RESOURCE = {"id", "account", "tags", "policy", "type", *(_ONE := ("key", "class", "role")), "uses"}
 _OF_TRAIL = {"id", "account", "status", "selectors", "seen_in"}
 _OF_PRINCIPAL = {"id", "name", "account", "policies", "attached", "boundary", "trust", "groups", "tags"}
-_TRAIL_TYPE = "AWS::CloudTrail::Trail"
 
 
 def arns(facts: Facts, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -62,10 +62,9 @@ def arns(facts: Facts, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for store in spec.get("stores") or ():
         yield str(store.get("id")), f"{account_of(facts, store)}/{_region(store)}/{store.get('id')}"
     for one in spec.get("resources") or ():
-        service, _, rest = _kind(facts, one).arn.partition(":")
-        account, name = account_of(facts, one), one.get("name", one.get("id"))
-        where = "" if service == "s3" else f"{_region(one)}:{account}:"
-        yield _named(facts, one, "id"), f"arn:aws:{service}:{where}{rest.format(account=account, name=name)}"
+        found, account, name = _type_of(facts, one), account_of(facts, one), one.get("name", one.get("id"))
+        where = "::" if found.is_global else f"{_region(one)}:{account}:"
+        yield _named(facts, one, "id"), f"arn:aws:{found.service}:{where}{found.arn.format(account=account, name=name)}"
     for trail in spec.get("trails") or ():
         name = trail.get("name", trail.get("id"))
         yield (
@@ -186,8 +185,8 @@ def _point(facts: Facts, name: str, place: tuple[str, str], key_arn: str | None,
 
 
 def _resource(facts: Facts, stated: Lined) -> None:
-    kind, arn = _kind(facts, stated), facts.names[stated["id"]]
-    listing_region = "global" if kind.listing in GLOBAL_LISTINGS else _region(stated)
+    found, arn = _type_of(facts, stated), facts.names[stated["id"]]
+    listing_region = "global" if found.is_global else _region(stated)
     facts.add(
         Resource,
         _without(stated, _OF_RESOURCE),
@@ -197,20 +196,19 @@ def _resource(facts: Facts, stated: Lined) -> None:
         region=_region(stated),
         listing_region=listing_region,
         name=stated["id"],
-        status=None if kind.role != "storage" else "available",
+        status=None if found.key_role != "storage" else "available",
         created_at=CREATED,
     )
     uses = [_only(stated, _ONE)] if any(name in stated for name in _ONE) else []
     for position, use in enumerate([*uses, *(stated.get("uses") or ())]):
-        _reference(facts, kind, stated, use, position)
+        _reference(facts, found, stated, use, position)
     _tags(facts, arn, stated.get("tags"))
-    further = kind.further or {}
-    if any(ResourcePolicy in told for told in further.values()) or "policy" in stated:
+    if found.policy or "policy" in stated:
         policy = stated.get("policy")
         facts.add(ResourcePolicy, {}, resource_arn=arn, policy=None if policy is None else document(facts, policy))
 
 
-def _reference(facts: Facts, kind: Kind, resource: Lined, use: Lined, position: int) -> None:
+def _reference(facts: Facts, found: AwsType, resource: Lined, use: Lined, position: int) -> None:
     """How a resource names its key. Which key that is follows later, from the keys and aliases that are known."""
     arn, account, region = facts.names[resource["id"]], account_of(facts, resource), _region(resource)
     key, key_class = use.get("key"), use.get("class")
@@ -223,7 +221,7 @@ def _reference(facts: Facts, kind: Kind, resource: Lined, use: Lined, position: 
         form = "alias_name" if raw.startswith("alias/") else "alias_arn" if ":alias/" in raw else "key_arn"
         target = f"{here}:{raw}" if form == "alias_name" else raw
     elif key_class == "aws_managed":
-        target = f"{here}:{kind.managed or 'alias/aws/service'}"
+        target = f"{here}:{found.default_key_alias or f'alias/aws/{found.service}'}"
     elif key_class in {"dangling", "not_crawled"}:
         owner = account if key_class == "dangling" else OUTSIDE
         raw = target = f"arn:aws:kms:{region}:{owner}:key/gone"
@@ -234,7 +232,7 @@ def _reference(facts: Facts, kind: Kind, resource: Lined, use: Lined, position: 
         KeyReference,
         _without(use, {"key", "class"}),
         resource_arn=arn,
-        role=kind.role,
+        role=found.key_role,
         position=position,
         format=form,
         raw_value=raw,
@@ -265,10 +263,10 @@ def _trail(facts: Facts, stated: Lined) -> None:
     if selectors is not None:
         facts.add(TrailSelector, {}, trail_arn=arn, selectors=selectors)
     place = {"account_id": account, "region": region, "listing_region": region, "name": own["name"]}
-    facts.add(Resource, {}, resource_arn=arn, resource_type=_TRAIL_TYPE, **place)
+    facts.add(Resource, {}, resource_arn=arn, resource_type=TRAIL, **place)
     use = Lined(stated.line)
     use.update({"key": key_arn} if key_arn else {"class": "aws_owned"})
-    _reference(facts, Kind("", "cloudtrail:DescribeTrails", "logs"), stated, use, 0)
+    _reference(facts, aws_type(TRAIL), stated, use, 0)
 
 
 def _iam(facts: Facts, spec: Mapping[str, Any]) -> None:
@@ -326,11 +324,15 @@ def _region(stated: Mapping[str, Any]) -> str:
     return str(stated.get("region", HOME))
 
 
-def _kind(facts: Facts, stated: Lined) -> Kind:
+def _type_of(facts: Facts, stated: Lined) -> AwsType:
     name = str(stated.get("type", ""))
-    if name not in KINDS:
-        raise RuleError(f"{facts.source}:{stated.line}: no type {name!r} is known; there are {', '.join(KINDS)}")
-    return KINDS[name]
+    try:
+        found = aws_type(name)
+    except ValueError as error:
+        raise RuleError(f"{facts.source}:{stated.line}: {error}") from error
+    if name not in AWS_TYPES and (near := difflib.get_close_matches(name, AWS_TYPES, n=1, cutoff=0.95)):
+        raise RuleError(f"{facts.source}:{stated.line}: there is no type {name!r}: did you mean {near[0]}?")
+    return found
 
 
 def _named(facts: Facts, stated: Lined, name: str) -> str:

@@ -15,8 +15,8 @@ from models.tables import Gap, KeyLastUseGap
 from models.types import UtcDateTime
 from models.versioned import VersionedTable
 from reports.rules.loader import RuleError
-from reports.rules.testing.kinds import OPERATIONS
 from reports.rules.testing.loader import Lined
+from reports.rules.testing.operation_facts import OPERATIONS
 
 LAST_NIGHT = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 HOME = "eu-west-1"

@@ -7,24 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from models.aws_types import TRAIL, aws_type
 from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, Trail, TrailSelector, TrailStatus
 from models.versioned import VersionedTable
 from reports.rules.testing.fixture import GLOBAL, Facts, Row, add_gap
-from reports.rules.testing.kinds import (
+from reports.rules.testing.operation_facts import (
     DESCRIBED_BY,
     GLOBAL_LISTINGS,
     IAM,
-    KINDS,
     NOT_FOR_AWS,
     OF_IAM,
     OF_KEY,
+    OF_RESOURCE,
     OF_SCOPE,
     OF_TRAIL,
 )
 
-TRAILS = "cloudtrail:DescribeTrails"
-_OF_RESOURCE = {action: told for kind in KINDS.values() for action, told in (kind.further or {}).items()}
-ABOUT_ONE: Mapping[str, tuple[type[VersionedTable], ...]] = {**OF_KEY, **OF_TRAIL, **_OF_RESOURCE}
+TRAILS = aws_type(TRAIL).listing
+ABOUT_ONE: Mapping[str, tuple[type[VersionedTable], ...]] = {**OF_KEY, **OF_TRAIL, **OF_RESOURCE}
 """Questions about one thing, and what they tell."""
 
 
@@ -33,10 +33,16 @@ def operations(facts: Facts) -> list[str]:
     found = [action for action in ABOUT_ONE if subjects(facts, action)]
     found += [
         action
-        for action, told in OF_SCOPE.items()
+        for action, told in _listings(facts).items()
         if any(_listed(model, row, action) for model in told for row in facts.rows.get(model, ()))
     ]
     return [*found, *([IAM] if any(facts.rows.get(model) for model in OF_IAM) else [])]
+
+
+def _listings(facts: Facts) -> dict[str, tuple[type[VersionedTable], ...]]:
+    """The listings of an account and region, those of types without an entry in the registry included."""
+    listings = {aws_type(row["resource_type"]).listing for row in facts.rows.get(Resource, ())}
+    return {**OF_SCOPE, **dict.fromkeys(sorted(listings - OF_SCOPE.keys()), (Resource,))}
 
 
 def subjects(facts: Facts, action: str) -> list[str]:
@@ -46,12 +52,11 @@ def subjects(facts: Facts, action: str) -> list[str]:
     if action in OF_TRAIL:
         model: type[VersionedTable] = TrailStatus if action.endswith("Status") else TrailSelector
         return [row["trail_arn"] for row in facts.rows.get(model, ())]
-    types = {name for name, kind in KINDS.items() if action in (kind.further or {})}
     refused = {(row["action"], row["subject"]) for row in facts.rows.get(Gap, ())}
     return [
         row["resource_arn"]
         for row in facts.rows.get(Resource, ())
-        if row["resource_type"] in types and (action, row["resource_arn"]) not in refused
+        if action in aws_type(row["resource_type"]).item_actions and (action, row["resource_arn"]) not in refused
     ]
 
 
@@ -119,7 +124,7 @@ def take_away(
         region = GLOBAL
     region = region or facts.names["region"]
     gone: set[str] = set()
-    told = OF_IAM if action == IAM else OF_SCOPE.get(action, ())
+    told = OF_IAM if action == IAM else OF_SCOPE.get(action, (Resource,))
     for model in (*told, *((Resource,) if action == TRAILS else ())):
         kept = []
         for row in facts.rows.get(model, ()):
@@ -138,8 +143,7 @@ def _listed(model: type[VersionedTable], row: Row, action: str) -> bool:
     """Whether this listing shows the row; an empty listing of trails is told by its own row."""
     if model is not Resource:
         return True
-    kind = KINDS.get(row["resource_type"])
-    return kind.listing == action if kind else action == TRAILS
+    return aws_type(row["resource_type"]).listing == action
 
 
 def _place_of(facts: Facts, arn: str) -> tuple[str, str] | None:
@@ -189,7 +193,7 @@ def swapped(facts: Facts, action: str, instead: Facts) -> Facts:
     if action == IAM:
         listed: tuple[type[VersionedTable], ...] = OF_IAM
     else:
-        listed = (*OF_SCOPE[action], *((Resource,) if action == TRAILS else ()))
+        listed = (*OF_SCOPE.get(action, (Resource,)), *((Resource,) if action == TRAILS else ()))
     for model in listed:
         kept = [row for row in found.rows.get(model, ()) if not _listed(model, row, action)]
         gone = {row[model.natural_key[0]] for row in found.rows.get(model, ()) if _listed(model, row, action)}

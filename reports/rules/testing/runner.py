@@ -21,7 +21,6 @@ from reports.rules.lint import check_query
 from reports.rules.loader import Rule, RuleError
 from reports.rules.testing import gap_mutations as gaps
 from reports.rules.testing.fixture import VENDOR, Facts
-from reports.rules.testing.kinds import IAM, OF_SCOPE
 from reports.rules.testing.ledger_writer import write
 from reports.rules.testing.loader import NO_ROW, STATUSES, Example, Examples, read_examples
 from reports.rules.testing.runs import facts_of
@@ -286,7 +285,7 @@ def _actions(case: _Case) -> list[str]:
 
 def _suspects(case: _Case, base: _Case) -> list[str]:
     """The expected things of which the rule does not say unknown, although something was taken away."""
-    listing = case.action in OF_SCOPE or case.action == IAM
+    listing = case.action not in gaps.ABOUT_ONE
     allowed = {"unknown", NO_ROW} if listing else {"unknown"}
     return [
         name

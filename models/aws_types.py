@@ -1,0 +1,175 @@
+"""The AWS resource types: what the crawler, the reports and the tests of rules have to agree on.
+
+A type needs no entry. Without one its service, ARN and listing follow from its CloudFormation name; an entry states what differs
+from that. ``tests/models/test_aws_types.py`` compares the entries with the crawler's declarations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+SECRET: Final = "AWS::SecretsManager::Secret"  # noqa: S105 - the name of a resource type
+TRAIL: Final = "AWS::CloudTrail::Trail"
+
+SECRETS_MANAGER_KEY: Final = "alias/aws/secretsmanager"
+RDS_KEY: Final = "alias/aws/rds"
+S3_KEY: Final = "alias/aws/s3"
+
+_NAME = re.compile(r"AWS::[A-Za-z0-9]+::[A-Za-z0-9]+")
+_SERVICE_LABELS: Mapping[str, str] = {
+    "cloudtrail": "CloudTrail",
+    "elasticache": "ElastiCache",
+    "lambda": "Lambda",
+    "secretsmanager": "Secrets Manager",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AwsType:
+    """A type of resources that use KMS keys. Raises ValueError for a name that is none of CloudFormation's."""
+
+    name: str
+    """The name in CloudFormation."""
+    service: str = ""
+    """The service in ARNs and IAM actions."""
+    arn: str = ""
+    """What follows the account in an ARN, with {name} and {account}."""
+    listing: str = ""
+    """The IAM action that lists the resources."""
+    operation: str = ""
+    """The API operation of that action."""
+    detail: str = ""
+    """The IAM action that returns the keys of one resource, where the listing does not."""
+    detail_operation: str = ""
+    """The API operation of that action."""
+    tags: str = ""
+    """The IAM action that returns the tags of one resource, where the listing does not."""
+    policy: str = ""
+    """The IAM action that returns the policy of one resource."""
+    is_global: bool = False
+    """Whether one listing has the resources of all regions; their ARNs name neither region nor account."""
+    key_role: str = "storage"
+    """What the resource's main key does."""
+    default_key_alias: str | None = None
+    """The AWS managed key that the resource uses when it names none."""
+    found_by_name: bool | None = None
+    """Whether the name alone identifies a resource; by default not for copies, which often have the name of their source."""
+    asff: str = "Other"
+    """The type in the AWS Security Finding Format, which has a fixed list."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is not the name of a resource type, such as {SECRET}")
+        _, family, kind = self.name.split("::")
+        service = self.service or family.lower()
+        listing = self.listing or f"{service}:List{kind}s"
+        defaults: dict[str, object] = {
+            "service": service,
+            "arn": f"{kind.lower()}/{{name}}",
+            "listing": listing,
+            "operation": listing.partition(":")[2],
+            "detail_operation": self.detail.partition(":")[2],
+        }
+        for field, default in defaults.items():
+            if not getattr(self, field):
+                object.__setattr__(self, field, default)
+        if self.found_by_name is None:
+            object.__setattr__(self, "found_by_name", "Snapshot" not in kind and "Backup" not in kind)
+
+    @property
+    def item_actions(self) -> tuple[str, ...]:
+        """The IAM actions that describe one resource."""
+        return tuple(filter(None, (self.detail, self.tags, self.policy)))
+
+
+def aws_type(name: str) -> AwsType:
+    """The registered type, or the one that follows from the name. Raises ValueError for a name that is none."""
+    return AWS_TYPES.get(name) or _unregistered(name)
+
+
+@cache
+def _unregistered(name: str) -> AwsType:
+    return AwsType(name)
+
+
+def service_label(service: str) -> str:
+    """The name of a service in prose, from its name in ARNs."""
+    return _SERVICE_LABELS.get(service) or (service.upper() if len(service) <= 3 else service)
+
+
+def asff_type(name: str) -> str:
+    """The type in the AWS Security Finding Format of any resource that a finding can be about."""
+    found = AWS_TYPES.get(name)
+    return found.asff if found else _OTHER_ASFF_TYPES.get(name, "Other")
+
+
+def _rds(kind: str, listing: str, arn: str, *, family: str = "RDS", asff: str = "Other") -> AwsType:
+    return AwsType(
+        f"AWS::{family}::{kind}", "rds", f"{arn}:{{name}}", f"rds:{listing}", default_key_alias=RDS_KEY, asff=asff
+    )
+
+
+def _elasticache(kind: str, listing: str) -> AwsType:
+    return AwsType(
+        f"AWS::ElastiCache::{kind}",
+        arn=f"{kind.lower().removeprefix('cache')}:{{name}}",
+        listing=f"elasticache:{listing}",
+        tags="elasticache:ListTagsForResource",
+    )
+
+
+AWS_TYPES: Final[Mapping[str, AwsType]] = {
+    found.name: found
+    for found in (
+        AwsType(
+            SECRET,
+            arn="secret:{name}-AbCdEf",
+            policy="secretsmanager:GetResourcePolicy",
+            key_role="secret",
+            default_key_alias=SECRETS_MANAGER_KEY,
+            asff="AwsSecretsManagerSecret",
+        ),
+        _rds("DBInstance", "DescribeDBInstances", "db", asff="AwsRdsDbInstance"),
+        _rds("DBInstance", "DescribeDBInstances", "db", family="DocDB"),
+        _rds("DBInstance", "DescribeDBInstances", "db", family="Neptune"),
+        _rds("DBCluster", "DescribeDBClusters", "cluster", asff="AwsRdsDbCluster"),
+        _rds("DBCluster", "DescribeDBClusters", "cluster", family="DocDB"),
+        _rds("DBCluster", "DescribeDBClusters", "cluster", family="Neptune"),
+        _rds("DBSnapshot", "DescribeDBSnapshots", "snapshot", asff="AwsRdsDbSnapshot"),
+        _rds("DBClusterSnapshot", "DescribeDBClusterSnapshots", "cluster-snapshot", asff="AwsRdsDbClusterSnapshot"),
+        _rds("DBInstanceAutomatedBackup", "DescribeDBInstanceAutomatedBackups", "auto-backup"),
+        _rds("DBClusterAutomatedBackup", "DescribeDBClusterAutomatedBackups", "cluster-auto-backup"),
+        _elasticache("ReplicationGroup", "DescribeReplicationGroups"),
+        _elasticache("CacheCluster", "DescribeCacheClusters"),
+        _elasticache("ServerlessCache", "DescribeServerlessCaches"),
+        _elasticache("Snapshot", "DescribeSnapshots"),
+        _elasticache("ServerlessCacheSnapshot", "DescribeServerlessCacheSnapshots"),
+        AwsType(
+            "AWS::S3::Bucket",
+            arn="{account}-{name}",
+            listing="s3:ListAllMyBuckets",
+            operation="ListBuckets",
+            detail="s3:GetEncryptionConfiguration",
+            detail_operation="GetBucketEncryption",
+            tags="s3:GetBucketTagging",
+            is_global=True,
+            key_role="default-encryption",
+            default_key_alias=S3_KEY,
+            asff="AwsS3Bucket",
+        ),
+        AwsType(
+            TRAIL,
+            listing="cloudtrail:DescribeTrails",
+            key_role="logs",
+            found_by_name=False,
+            asff="AwsCloudTrailTrail",
+        ),
+    )
+}
+"""The types whose name does not tell everything."""
+
+_OTHER_ASFF_TYPES: Mapping[str, str] = {"account": "AwsAccount", "AWS::KMS::Key": "AwsKmsKey"}
