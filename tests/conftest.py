@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 from demo import organization
 from demo.server import AwsServer
 from models.store.engine import connect, upgrade
-from tests import postgres
+from tests import hypothesis_profiles, postgres
+
+hypothesis_profiles.load()
 
 ENGINES = ("sqlite", "postgresql")
 
