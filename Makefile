@@ -9,16 +9,21 @@ READY := $(VENV)/.ready
 LOCK_TOOLS := build/lock
 # A user's or a shell's settings must not redirect what is installed where.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
-# Hashes for all, wheels only: installing runs no code of others. Byte code is written when a module is first used.
+# A program that may not keep byte code compiles every module at each start: seconds, hundreds of times in a test run.
+unexport PYTHONDONTWRITEBYTECODE
+# Hashes for all, wheels only: installing runs no code of others. All byte code is written once, after the installation.
 PIP = $$(if [ -x $(BIN)/pip ]; then echo $(BIN)/python -m pip; else echo $(PYTHON) -m pip --python $(BIN)/python; fi)
 QUIET := --quiet --disable-pip-version-check
+COMPILE = $(BIN)/python -m compileall -qq -j 0
+OURS := kmsledger.py crawler models migrations reports demo benchmarks tests
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench lock tools clean
+.PHONY: help setup demo test test-deep lint bench lock tools clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the virtual environment, from requirements.lock (all other targets do this themselves)
 
@@ -30,17 +35,22 @@ $(LOCKED): requirements.lock
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
 		else $(PYTHON) -m venv --without-pip $(VENV); fi
 	@$(PIP) install $(QUIET) --no-compile --require-hashes --only-binary :all: -r requirements.lock
+	@$(COMPILE) $(VENV)/lib || true # a file that is no module of this Python's, such as a template, is left as it is
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP) install $(QUIET) --no-deps --no-build-isolation -e .
+	@$(COMPILE) $(OURS)
 	@touch $@
 
 demo: $(READY) ## a made-up organization, crawled and reported: ends with the address of the report
 	$(BIN)/python -m demo
 
-test: $(READY) tools ## the test-suite, in parallel
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+test: $(READY) tools ## the tests, in parallel: all that is not slow by nature
+	$(PYTEST) -m "not deep" $(ARGS)
+
+test-deep: $(READY) tools ## the tests that are slow by nature, and each property test with many examples
+	KMSLEDGER_TEST_PROFILE=deep $(PYTEST) -m "deep or hypothesis" $(ARGS)
 
 lint: $(READY) ## ruff, formatting, types, import contracts
 	$(BIN)/ruff check

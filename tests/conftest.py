@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine
 
-from demo import organization
-from demo.server import AwsServer
 from models.store.engine import connect, upgrade
-from tests import postgres
+from tests import hypothesis_profiles, postgres
+from tests.made_once import made_once
+
+if TYPE_CHECKING:
+    from demo import organization
+    from demo.server import AwsServer
+
+hypothesis_profiles.load()
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -84,13 +91,38 @@ def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def aws_server() -> Iterator[AwsServer]:
-    """One AWS a process, because moto's state is the process's; tests put back what they change."""
+    """One AWS a process, because moto's state is the process's; each test file begins with the organization as built."""
+    from demo.server import AwsServer  # loading moto takes seconds: only for tests that need it
+
     with AwsServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def demo_world(aws_server: AwsServer) -> organization.World:
-    """The made-up organization in it."""
-    aws_server.reset()
-    return organization.build(aws_server)
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory for all processes of a test run, for what is expensive to make."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def saved_organization(aws_server: AwsServer, shared_directory: Path) -> bytes:
+    """The made-up organization as built, for `tests.saved_aws.restore`; the first process that needs it builds it."""
+    from demo import organization
+    from tests import saved_aws
+
+    def build(path: Path) -> None:
+        aws_server.reset()
+        path.write_bytes(saved_aws.save(aws_server, organization.build(aws_server)))
+
+    return made_once(shared_directory / "organization.pickle", build).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def demo_world(aws_server: AwsServer, saved_organization: bytes) -> organization.World:
+    """The made-up organization, as built, in the AWS of this process."""
+    from tests import saved_aws
+
+    return saved_aws.restore(aws_server, saved_organization)

@@ -103,42 +103,44 @@ def facts(house: House) -> dict[str, set[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("operation", ["DescribeKey", "GetKeyPolicy", "ListGrants"])
-def test_a_denied_question_about_one_key_leaves_every_fact_in_place(house: House, operation: str) -> None:
+def test_a_denied_question_about_one_key_leaves_every_fact_in_place(any_size: House, operation: str) -> None:
     """A denial for one key closes nothing, and is seen in the coverage view with account, region, key, action, cause."""
-    before = facts(house)
-    key = house.world.granted_key_of_platform
+    before = facts(any_size)
+    key = any_size.world.granted_key_of_platform
     action = f"kms:{operation}"
     message = (
         f"User: r is not authorized to perform: {action} because no resource-based policy allows the {action} action"
     )
-    house.aws.fault("kms", operation, match=key.rpartition("/")[2], code="AccessDeniedException", message=message)
-    assert house.run("crawl").returncode == 3
-    assert facts(house) == before
-    (row,) = house.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
+    any_size.aws.fault("kms", operation, match=key.rpartition("/")[2], code="AccessDeniedException", message=message)
+    assert any_size.run("crawl").returncode == 3
+    assert facts(any_size) == before
+    (row,) = any_size.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
     account, region = key.split(":")[4], key.split(":")[3]
     shown = (row["account_id"], row["region"], row["action"], row["cause"])
     assert shown == (account, region, action, "key_policy")
 
 
-def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(house: House) -> None:
+def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: House) -> None:
     """ListKeys denied in one region: no key of it is closed, and the keys are marked as last known."""
-    before = facts(house)
-    account = house.world.accounts["platform"]
-    house.aws.fault("kms", "ListKeys", account=account, region="us-east-1", code="AccessDeniedException", message="no")
-    assert house.run("crawl").returncode == 3
-    assert facts(house) == before
-    rows = house.sql(
+    before = facts(any_size)
+    account = any_size.world.accounts["platform"]
+    any_size.aws.fault(
+        "kms", "ListKeys", account=account, region="us-east-1", code="AccessDeniedException", message="no"
+    )
+    assert any_size.run("crawl").returncode == 3
+    assert facts(any_size) == before
+    rows = any_size.sql(
         f"select region, action, cause from coverage where account_id = '{account}' and operation = 'ListKeys'"
     )
     assert rows == [{"region": "us-east-1", "action": "kms:ListKeys", "cause": "denied"}]
-    known = house.sql(f"select distinct freshness from keys where account_id = '{account}' and region = 'us-east-1'")
+    known = any_size.sql(f"select distinct known from keys where account_id = '{account}' and region = 'us-east-1'")
     assert known == [{"known": "last known"}]
 
 
-def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(house: House) -> None:
+def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(any_size: House) -> None:
     """A night without changes opens and closes nothing."""
-    house.run("crawl")
-    with sqlite3.connect(house.directory / "ledger.db") as connection:
+    any_size.run("crawl")
+    with sqlite3.connect(any_size.directory / "ledger.db") as connection:
         for table in (*FACTS, "account", "account_region", "gap"):
             (written,) = connection.execute(
                 f"select count(*) from {table} where valid_from = 2 or valid_to = 2"

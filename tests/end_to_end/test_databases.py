@@ -21,8 +21,8 @@ from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
 from models.tables.keys import Key
-from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
-from tests import postgres
+from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
+from tests import command, postgres
 from tests.dump_tables import rows
 
 READ = ScopeCoverage.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
@@ -60,9 +60,14 @@ def _settings(directory: Path, fake: FakeAws, database: str) -> None:
 def _run(
     directory: Path, fake: FakeAws, *arguments: str, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    command = [*prefix, COMMAND, *(arguments or ("crawl",)), "--config", "settings.yaml"]
+    arguments = (*(arguments or ("crawl",)), "--config", "settings.yaml")
     env = {**os.environ, **fake.environment()}
-    return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=240)
+    if not prefix:
+        return command.run(*arguments, env=env, cwd=directory)
+    command_line = [*prefix, COMMAND, *arguments]
+    return subprocess.run(
+        command_line, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=240
+    )
 
 
 def _says(code: int, errors: str, *words: str) -> None:
@@ -97,9 +102,9 @@ def test_a_damaged_file(fake: FakeAws, crawled: Path, tmp_path: Path, where: int
     with (tmp_path / "ledger.db").open("r+b") as file:
         file.seek(where)
         file.write(b"\xa5" * (4096 if where == 0 else (tmp_path / "ledger.db").stat().st_size - where - 4096))
-    for command in ("crawl", "mart"):
-        done = _run(tmp_path, fake, command)
-        _says(done.returncode, done.stderr, "ledger.db", words if command == "crawl" else "")
+    for name in ("crawl", "mart"):
+        done = _run(tmp_path, fake, name)
+        _says(done.returncode, done.stderr, "ledger.db", words if name == "crawl" else "")
 
 
 @contextmanager
@@ -134,9 +139,9 @@ def test_a_server_that_goes_away_and_comes_back(
         _settings(tmp_path, fake, url)
         engine = connect(url)
         fake.control.faults(Faults(latency_ms=60))
-        command = [COMMAND, "crawl", "--config", "settings.yaml"]
+        command_line = [COMMAND, "crawl", "--config", "settings.yaml"]
         env = {**os.environ, **fake.environment()}
-        with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as running:
+        with subprocess.Popen(command_line, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as running:
             limit = time.monotonic() + 60
             while _saved(engine) < 6 and running.poll() is None and time.monotonic() < limit:
                 time.sleep(0.02)

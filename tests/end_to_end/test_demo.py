@@ -15,8 +15,12 @@ from typing import Any
 
 import pytest
 
+from demo import second_run_changes
+from tests import command
+from tests.end_to_end.conftest import House
+
 ROOT = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("kmsledger")
+RECIPIENT = "demo@northwind.example"
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,7 @@ class Demo:
 
     def ask(self, *arguments: str) -> str:
         """What a command answers about the demo's ledger."""
-        command = [str(COMMAND), *arguments, "--config", str(self.directory / "kmsledger.yaml")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = command.run(*arguments, "--config", str(self.directory / "kmsledger.yaml"), env=os.environ)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -40,7 +43,29 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def second_run(crawled: House, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """What the demo does, from its first crawl on: the changes, and then the unattended run."""
+    house = crawled.copy(tmp_path_factory.mktemp("second-run") / "house")
+    house.change(mail={"recipients": [RECIPIENT]})
+    second_run_changes.change(house.aws, house.world)
+    done = house.run("nightly")
+    assert done.returncode == 3, done.stderr
+    (house.directory / "mail").mkdir()
+    for number, message in enumerate(house.mail.messages):
+        if message.recipients == (RECIPIENT,):
+            (house.directory / "mail" / f"{number}.eml").write_bytes(message.content)
+    return Demo(done.stdout, house.directory)
+
+
+@pytest.fixture(scope="module", params=["second_run", pytest.param("make_demo", marks=pytest.mark.deep)])
+def demo(request: pytest.FixtureRequest) -> Demo:
+    """The two runs of the demo: made here, and by `make demo` under `make test-deep`."""
+    made: Demo = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(scope="module")
+def make_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run to its end in an empty directory."""
     directory = tmp_path_factory.mktemp("demo")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -131,12 +156,13 @@ def test_the_mail_is_there_once_with_the_report(demo: Demo) -> None:
     assert attached.get_filename() == "kmsledger-overview-run2.html"
 
 
-def test_it_says_where_everything_is(demo: Demo) -> None:
+@pytest.mark.deep
+def test_it_says_where_everything_is(make_demo: Demo) -> None:
     """The last lines name files that exist, and three things to try."""
-    named = re.findall(r"^  \S+ +(/\S+)", demo.output, flags=re.MULTILINE)
+    named = re.findall(r"^  \S+ +(/\S+)", make_demo.output, flags=re.MULTILINE)
     assert len(named) == 4
     assert all(Path(path).exists() for path in named)
-    assert "  3. " in demo.output
+    assert "  3. " in make_demo.output
 
 
 VENDOR_KEYS = {  # the verdicts on keys by profile and alias; a replica without an alias is left out

@@ -11,35 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 from sqlalchemy import Engine, func, select
 
-from demo.__main__ import environment
-from demo.organization import EXTERNAL_ID
 from models.store.engine import connect
 from models.tables.runs import ScopeCoverage
 from tests.dump_tables import rows
 from tests.end_to_end.conftest import House
-
-COMMAND = str(Path(sys.executable).with_name("kmsledger"))
-
-
-def _change(house: House, **settings: object) -> None:
-    """Other settings than the demo's."""
-    values = yaml.safe_load(house.settings.read_text(encoding="utf-8"))
-    for name, value in settings.items():
-        values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
-    house.settings.write_text(yaml.safe_dump(values), encoding="utf-8")
-
-
-def _crawl(house: House, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [COMMAND, "crawl", *options, "--config", str(house.settings)],
-        env={**environment(house.aws, EXTERNAL_ID), **house.extra},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def _finish(crawl: subprocess.Popen[str]) -> str:
@@ -87,11 +66,12 @@ def _assert_same(house: House, reference: House, engine: Engine) -> None:
         assert found[name] == wanted, name
 
 
+@pytest.mark.deep
 def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, crawled: House) -> None:
     """Two crawling processes, one of them killed: its scopes are crawled again and the ledger is that of one process."""
-    _change(fresh, crawl={"processes": 2})
+    fresh.change(crawl={"processes": 2})
     engine = connect(f"sqlite:///{fresh.directory / 'ledger.db'}")
-    crawl = _crawl(fresh)
+    crawl = fresh.start("crawl")
     while not (fresh.directory / "ledger.db").exists() or len(_children(crawl.pid)) < 2:
         assert crawl.poll() is None, crawl.communicate()
         time.sleep(0.02)
@@ -105,8 +85,8 @@ def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, crawled:
 
 def test_a_killed_crawl_leaves_no_process_behind(fresh: House) -> None:
     """When the crawl itself is killed, its processes end by themselves."""
-    _change(fresh, crawl={"processes": 2})
-    crawl = _crawl(fresh)
+    fresh.change(crawl={"processes": 2})
+    crawl = fresh.start("crawl")
     while len(children := _children(crawl.pid)) < 2:
         assert crawl.poll() is None, crawl.communicate()
         time.sleep(0.02)
@@ -152,15 +132,16 @@ def _dask(directory: Path, env: dict[str, str]) -> Iterator[tuple[str, list[subp
             process.wait()
 
 
+@pytest.mark.deep
 def test_a_dask_worker_killed_half_way_costs_nothing_but_time(
     fresh: House, crawled: House, postgresql_url: str, tmp_path: Path
 ) -> None:
     """A scheduler, two workers, PostgreSQL, one worker killed: the ledger is that of one process."""
-    _change(fresh, database=postgresql_url)
-    env = dict(environment(fresh.aws, EXTERNAL_ID))
+    fresh.change(database=postgresql_url)
+    env = fresh.environment
     engine = connect(postgresql_url)
     with _dask(tmp_path / "dask", env) as (address, workers):
-        crawl = _crawl(fresh, "--executor", f"dask://{address}")
+        crawl = fresh.start("crawl", "--executor", f"dask://{address}")
         _wait_for_scopes(engine, crawl, 3)
         workers[0].kill()
         _finish(crawl)

@@ -13,11 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from demo.__main__ import environment
-from demo.organization import EXTERNAL_ID
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import House, narrow
 
 
 def says(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -29,120 +26,112 @@ def says(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None
         assert word in sentence, sentence
 
 
-def change(house: House, **values: object) -> None:
-    """Change top-level groups of the settings file."""
-    settings = yaml.safe_load(house.settings.read_text())
-    for name, value in values.items():
-        settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
-    house.settings.write_text(yaml.safe_dump(settings))
-
-
-def test_credentials_that_aws_does_not_accept(fresh: House) -> None:
+def test_credentials_that_aws_does_not_accept(fresh_account: House) -> None:
     """Refused credentials are a usage error that says to renew them."""
-    fresh.aws.fault(
+    fresh_account.aws.fault(
         "sts", "GetCallerIdentity", code="InvalidClientTokenId", message="The security token is invalid.", status=403
     )
-    says(fresh.run("crawl"), 2, "did not accept our credentials", "InvalidClientTokenId", "aws.profile")
+    says(fresh_account.run("crawl"), 2, "did not accept our credentials", "InvalidClientTokenId", "aws.profile")
 
 
-def test_no_credentials_at_all(fresh: House, tmp_path: Path) -> None:
+def test_no_credentials_at_all(fresh_account: House, tmp_path: Path) -> None:
     """Without credentials the command says where it looks for them."""
-    fresh.extra = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
-    says(fresh.run("crawl"), 2, "no AWS credentials were found", "aws.profile")
+    fresh_account.extra = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    says(fresh_account.run("crawl"), 2, "no AWS credentials were found", "aws.profile")
 
 
-def test_a_profile_that_does_not_exist(fresh: House) -> None:
+def test_a_profile_that_does_not_exist(fresh_account: House) -> None:
     """An unknown profile is named."""
-    change(fresh, aws={"profile": "nightly-reader"})
-    says(fresh.run("crawl"), 2, "nightly-reader", "aws.profile")
+    fresh_account.change(aws={"profile": "nightly-reader"})
+    says(fresh_account.run("crawl"), 2, "nightly-reader", "aws.profile")
 
 
-def test_no_permission_to_read_the_organization(fresh: House) -> None:
+def test_no_permission_to_read_the_organization(fresh_account: House) -> None:
     """A denied ListAccounts names who was denied and how to go on."""
-    fresh.aws.fault(
+    fresh_account.aws.fault(
         "organizations",
         "ListAccounts",
         code="AccessDeniedException",
         message="You don't have permissions to access this resource.",
     )
-    says(fresh.run("crawl"), 4, "may not read the organization", "kmsledger permissions --role management")
+    says(fresh_account.run("crawl"), 4, "may not read the organization", "kmsledger permissions --for hub")
 
 
-def test_an_account_that_is_in_no_organization(fresh: House) -> None:
+def test_an_account_that_is_in_no_organization(fresh_account: House) -> None:
     """Without an organization the accounts can be listed in the settings."""
-    fresh.aws.fault(
+    fresh_account.aws.fault(
         "organizations",
         "DescribeOrganization",
         code="AWSOrganizationsNotInUseException",
         message="Your account is not a member of an organization.",
     )
-    says(fresh.run("crawl"), 4, "not part of an organization", "organization.source")
+    says(fresh_account.run("crawl"), 4, "not part of an organization", "organization.source")
 
 
-def test_an_unknown_region(fresh: House) -> None:
+def test_an_unknown_region(fresh_account: House) -> None:
     """A misspelt region is found before anything is asked of AWS."""
-    change(fresh, regions={"include": ["us-eats-1"]})
-    mark = fresh.aws.mark()
-    done = fresh.run("crawl")
+    fresh_account.change(regions={"include": ["us-eats-1"]})
+    mark = fresh_account.aws.mark()
+    done = fresh_account.run("crawl")
     assert done.returncode == 2
     assert "regions.include" in done.stderr
     assert "us-east-1" in done.stderr
-    assert fresh.aws.calls_since(mark) == []
+    assert fresh_account.aws.calls_since(mark) == []
 
 
-def test_an_unreachable_endpoint(fresh: House) -> None:
+def test_an_unreachable_endpoint(fresh_account: House) -> None:
     """A dead endpoint is named, with what to check."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    change(fresh, aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"max_attempts": 2})
-    says(fresh.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
+    fresh_account.change(aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"attempts": 2})
+    says(fresh_account.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
 
 
-def test_a_missing_settings_file(fresh: House) -> None:
+def test_a_missing_settings_file(fresh_account: House) -> None:
     """The command names the file that it looked for."""
-    fresh.settings.unlink()
-    done = fresh.run("crawl")
+    fresh_account.settings.unlink()
+    done = fresh_account.run("crawl")
     assert done.returncode == 2
-    assert str(fresh.settings.name) in done.stderr
+    assert str(fresh_account.settings.name) in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_database_of_a_newer_program(house: House) -> None:
+def test_a_database_of_a_newer_program(account: House) -> None:
     """A ledger written by a newer version is left as it is."""
-    with sqlite3.connect(house.directory / "ledger.db") as connection:
+    with sqlite3.connect(account.directory / "ledger.db") as connection:
         connection.execute("update alembic_version set version_num = '9999'")
-    says(house.run("crawl"), 4, "newer kmsledger", "9999")
+    says(account.run("crawl"), 4, "newer kmsledger", "9999")
 
 
-def test_a_database_that_another_program_locks(house: House) -> None:
+def test_a_database_that_another_program_locks(account: House) -> None:
     """A locked database ends the crawl with the cause; afterwards it goes on as if nothing had been."""
-    connection = sqlite3.connect(house.directory / "ledger.db", isolation_level=None)
+    connection = sqlite3.connect(account.directory / "ledger.db", isolation_level=None)
     connection.execute("begin exclusive")
     try:
-        says(house.run("crawl"), 4, "locked by another program", "ledger.db")
+        says(account.run("crawl"), 4, "locked by another program", "ledger.db")
     finally:
         connection.execute("rollback")
         connection.close()
-    assert house.run("crawl").returncode == 3
+    assert account.run("crawl").returncode == 3
 
 
-def test_a_crawl_beside_a_running_crawl(house: House) -> None:
+def test_a_crawl_beside_a_running_crawl(account: House) -> None:
     """A second crawl of the same ledger is told who holds it since when."""
-    with sqlite3.connect(house.directory / "ledger.db") as connection:
+    with sqlite3.connect(account.directory / "ledger.db") as connection:
         connection.execute(
             "insert into crawl_lock (lock_id, run_id, host, process_id, since, heartbeat) "
             "values (1, 1, ?, ?, '2026-01-02 03:04:05.000000', ?)",
             (socket.gethostname(), os.getpid(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"),
         )
-    says(house.run("crawl"), 2, "2026-01-02 03:04:05", str(os.getpid()))
+    says(account.run("crawl"), 2, "2026-01-02 03:04:05", str(os.getpid()))
 
 
-def test_a_full_disk_keeps_what_was_saved(house: House) -> None:
+def test_a_full_disk_keeps_what_was_saved(account: House) -> None:
     """When the disk is full the crawl says so; the ledger still holds the last good night."""
-    before = house.sql("select count(*) n from keys")
+    before = account.sql("select count(*) n from keys")
     # A file size limit gives SQLite the same refusal as a full disk.
-    size = (house.directory / "ledger.db").stat().st_size
+    size = (account.directory / "ledger.db").stat().st_size
     done = subprocess.run(
         [
             "bash",
@@ -152,9 +141,9 @@ def test_a_full_disk_keeps_what_was_saved(house: House) -> None:
             str(Path(sys.executable).with_name("kmsledger")),
             "crawl",
             "--config",
-            str(house.settings),
+            str(account.settings),
         ],
-        env=dict(environment(house.aws, EXTERNAL_ID)),
+        env=dict(account.environment),
         capture_output=True,
         text=True,
         check=False,
@@ -163,8 +152,8 @@ def test_a_full_disk_keeps_what_was_saved(house: House) -> None:
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
     assert "kmsledger: " in done.stderr
-    assert house.sql("select count(*) n from keys") == before
-    assert house.run("crawl").returncode == 3
+    assert account.sql("select count(*) n from keys") == before
+    assert account.run("crawl").returncode == 3
 
 
 def test_control_c_keeps_what_was_saved(fresh: House) -> None:
@@ -174,7 +163,7 @@ def test_control_c_keeps_what_was_saved(fresh: House) -> None:
     command = [*listening, str(Path(sys.executable).with_name("kmsledger")), "crawl", "--config", str(fresh.settings)]
     with subprocess.Popen(
         command,
-        env=dict(environment(fresh.aws, EXTERNAL_ID)),
+        env=fresh.environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -190,6 +179,7 @@ def test_control_c_keeps_what_was_saved(fresh: House) -> None:
         assert connection.execute("select count(*) from crawl_lock").fetchone() == (0,)
         (saved,) = connection.execute("select count(*) from scope_coverage").fetchone()
     assert saved >= 3
+    narrow(fresh)
     assert fresh.run("crawl").returncode == 3
 
 
@@ -208,9 +198,15 @@ def _wait_for_scopes(database: Path, wanted: int) -> None:
     pytest.fail("no scope was saved in time")
 
 
-def test_debug_shows_the_traceback(fresh: House) -> None:
+def test_debug_shows_the_traceback(fresh_account: House) -> None:
     """--debug shows what the sentence leaves out."""
-    fresh.settings.unlink()
-    command = [str(Path(sys.executable).with_name("kmsledger")), "--debug", "crawl", "--config", str(fresh.settings)]
+    fresh_account.settings.unlink()
+    command = [
+        str(Path(sys.executable).with_name("kmsledger")),
+        "--debug",
+        "crawl",
+        "--config",
+        str(fresh_account.settings),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert "Traceback" in done.stderr

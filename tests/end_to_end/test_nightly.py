@@ -12,7 +12,6 @@ import pytest
 
 from demo import certificates
 from tests.end_to_end.conftest import House
-from tests.end_to_end.test_failures import change
 
 
 def mails(house: House, recipient: str) -> list[email.message.EmailMessage]:
@@ -30,71 +29,71 @@ def crawl_and_report_are_there(house: House) -> None:
     assert list((house.directory / "reports").glob("kmsledger-overview-run2.html"))
 
 
-def test_the_mail_arrives_once_with_the_report(house: House) -> None:
+def test_the_mail_arrives_once_with_the_report(account: House) -> None:
     """Text, HTML and the attached report reach the recipient over STARTTLS with a login, once per run."""
-    change(house, mail={"recipients": ["once@northwind.example"]})
-    done = house.run("nightly")
+    account.change(mail={"recipients": ["once@northwind.example"]})
+    done = account.run("nightly")
     assert done.returncode == 3, done.stderr
-    (message,) = mails(house, "once@northwind.example")
+    (message,) = mails(account, "once@northwind.example")
     assert [part.get_content_type() for part in message.walk() if not part.is_multipart()] == [
         "text/plain",
         "text/html",
         "text/html",
     ]
     (attached,) = list(message.iter_attachments())
-    assert attached.get_content() == (house.directory / "reports" / "kmsledger-overview-run2.html").read_text()
-    again = house.run("mail")
+    assert attached.get_content() == (account.directory / "reports" / "kmsledger-overview-run2.html").read_text()
+    again = account.run("mail")
     assert again.returncode == 0, again.stderr
-    assert len(mails(house, "once@northwind.example")) == 1
+    assert len(mails(account, "once@northwind.example")) == 1
 
 
-def test_a_refused_connection(house: House) -> None:
+def test_a_refused_connection(account: House) -> None:
     """No mail server: a clear message and exit code 4; crawl and report are there, and `mail` sends it later."""
-    port = house.mail.port
+    port = account.mail.port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         dead = taken.getsockname()[1]
-    change(house, mail={"port": dead, "recipients": ["later@northwind.example"]})
-    done = house.run("nightly")
+    account.change(mail={"port": dead, "recipients": ["later@northwind.example"]})
+    done = account.run("nightly")
     assert done.returncode == 4
     assert f"{dead}" in done.stderr
     assert done.stderr.count("refuses the connection") == 1
-    crawl_and_report_are_there(house)
-    change(house, mail={"port": port})
-    assert house.run("mail").returncode == 0
-    assert len(mails(house, "later@northwind.example")) == 1
+    crawl_and_report_are_there(account)
+    account.change(mail={"port": port})
+    assert account.run("mail").returncode == 0
+    assert len(mails(account, "later@northwind.example")) == 1
 
 
-def test_a_wrong_certificate(house: House, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_wrong_certificate(account: House, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A server that another authority signed gets no password and no mail."""
     other = certificates.create(tmp_path_factory.mktemp("other"))
-    shutil.copy(other.authority, house.directory / "tls" / "ca.pem")
-    change(house, mail={"recipients": ["tls@northwind.example"]})
-    done = house.run("nightly")
+    shutil.copy(other.authority, account.directory / "tls" / "ca.pem")
+    account.change(mail={"recipients": ["tls@northwind.example"]})
+    done = account.run("nightly")
     assert done.returncode == 4
     assert "certificate" in done.stderr
-    crawl_and_report_are_there(house)
-    assert mails(house, "tls@northwind.example") == []
+    crawl_and_report_are_there(account)
+    assert mails(account, "tls@northwind.example") == []
 
 
-def test_a_wrong_password(house: House) -> None:
+def test_a_wrong_password(account: House) -> None:
     """A refused login is named as such, without the password."""
-    change(house, mail={"password": "not-the-password", "recipients": ["login@northwind.example"]})
-    done = house.run("nightly")
+    account.change(mail={"password": "not-the-password", "recipients": ["login@northwind.example"]})
+    done = account.run("nightly")
     assert done.returncode == 4
     assert "mail.password" in done.stderr or "password" in done.stderr
     assert "not-the-password" not in done.stderr
-    crawl_and_report_are_there(house)
+    crawl_and_report_are_there(account)
 
 
-def test_a_rejected_recipient_leaves_the_others_their_mail(house: House) -> None:
+def test_a_rejected_recipient_leaves_the_others_their_mail(account: House) -> None:
     """One recipient is refused by the server: the other has the mail, the refusal is in the books and in the exit code."""
-    change(house, mail={"recipients": ["gone@northwind.example", "here@northwind.example"]})
-    done = house.run("nightly")
+    account.change(mail={"recipients": ["gone@northwind.example", "here@northwind.example"]})
+    done = account.run("nightly")
     assert done.returncode == 4
     assert "gone@northwind.example" in done.stderr
-    assert len(mails(house, "here@northwind.example")) == 1
-    with sqlite3.connect(house.directory / "ledger.db") as connection:
+    assert len(mails(account, "here@northwind.example")) == 1
+    with sqlite3.connect(account.directory / "ledger.db") as connection:
         books = dict(connection.execute("select recipient, status from delivery"))
     assert books == {"gone@northwind.example": "rejected", "here@northwind.example": "sent"}
-    crawl_and_report_are_there(house)
+    crawl_and_report_are_there(account)

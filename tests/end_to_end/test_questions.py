@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
 
 from demo import policies
 from reports.access.engine.evaluator import allowed
@@ -21,13 +20,15 @@ EVERYTHING = "policy AdministratorAccess (#0)"
 
 @pytest.fixture(scope="module")
 def no_iam(crawled: House, tmp_path_factory: pytest.TempPathFactory) -> House:
-    """The organization, crawled without its IAM into a ledger of its own."""
+    """The account with the secret, crawled without its IAM into a ledger of its own."""
     house = crawled.copy(tmp_path_factory.mktemp("no-iam") / "house")
-    settings = yaml.safe_load(house.settings.read_text(encoding="utf-8"))
-    settings["crawl"]["iam"] = False
-    settings["database"] = "sqlite:///no-iam.db"
-    settings["report"]["mart"] = "no-iam.duckdb"
-    house.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    house.change(
+        organization={"include": {"accounts": [house.world.accounts["lab"]]}},
+        crawl={"iam": False},
+        database="sqlite:///no-iam.db",
+        report={"mart": "no-iam.duckdb"},
+        vendors={"profiles": {}},
+    )
     assert house.run("crawl").returncode == 3
     return house
 
