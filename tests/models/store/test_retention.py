@@ -24,6 +24,7 @@ from models.tables import facets
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
 from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from tests.hypothesis_profiles import examples
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 TABLES = Base.metadata.tables
@@ -166,7 +167,8 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(fast=12, deep=100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nights=NIGHTS, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
 def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep: int, coverage: int | None) -> None:
