@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import call_cpu, crawl_cpu, mart
+
+pytestmark = pytest.mark.deep
 
 
 def test_calls_are_compared_pair_by_pair() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,25 @@ from models.versioned import VersionedTable
 Outcomes = Mapping[tuple[str, str], Outcome]
 
 
+@cache
+def _migrated_file() -> bytes:
+    """An empty ledger: the migrations run once per process, each test starts from a copy of their result."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "ledger.db"
+        engine = connect(f"sqlite:///{path}")
+        upgrade(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
 class Ledger:
-    """A SQLite file made by the migrations."""
+    """A SQLite file made by the migrations, or the existing file of an earlier ledger."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.exists():
+            path.write_bytes(_migrated_file())
         self.engine: Engine = connect(f"sqlite:///{path}")
-        upgrade(self.engine)
 
     def night(self, batch: Batch, outcomes: Outcomes) -> int:
         """One run: the batch merged, the coverage written, references linked. Returns the run's id."""

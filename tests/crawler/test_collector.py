@@ -28,6 +28,7 @@ from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
 from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+from tests.hypothesis_profiles import examples
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
 READ_AT = dt.datetime(2026, 3, 4, 2, tzinfo=dt.UTC)
@@ -287,7 +288,7 @@ def known_facts(ledger: Ledger, model: type[VersionedTable]) -> set[tuple[Any, .
     return {tuple(row[name] for name in names) for row in ledger.known(model)}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(fast=10, deep=100), suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES), refusals, min_size=1))
 def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping[str, Answer]) -> None:
     """After any night with refusals, in a world that did not change, every known fact is still known, unchanged."""

@@ -291,6 +291,7 @@ def moto() -> Iterator[Here]:
         yield Here(url, accounts, units)
 
 
+@pytest.mark.deep
 def test_a_real_listing_over_http(moto: Here) -> None:
     """The whole discovery through boto3 against another implementation of AWS Organizations."""
     from crawler.aws.client import Door

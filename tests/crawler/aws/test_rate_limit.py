@@ -21,6 +21,7 @@ from models.settings import AwsSettings
 from models.settings.crawl import CrawlSettings
 from tests.crawler.fake_clock import Known, Timed, now, run
 from tests.crawler.scripted_aws import refused
+from tests.hypothesis_profiles import examples
 
 SHARE = 0.25
 ACCOUNT, OTHER, REGION = "111122223333", "444455556666", "eu-west-1"
@@ -55,7 +56,7 @@ def most_in_a_fixed_window(times: list[float]) -> int:
     return max(len(list(group)) for _, group in itertools.groupby(sorted(times), lambda moment: moment // WINDOW))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(fast=15, deep=300))
 @given(
     operation=st.sampled_from([LIST_GRANTS, DESCRIBE_CUSTOM_KEY_STORES, DB_INSTANCE.listing]),
     percent=st.sampled_from([1, 2, 3, 5, 7, 10, 25, 26, 100]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crawler.aws.semaphore import Slots
 from tests.crawler.fake_clock import run
+from tests.hypothesis_profiles import examples
 
 
 @dataclass
@@ -123,7 +124,7 @@ def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
 TICKS = st.integers(0, 6).map(float)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(fast=60, deep=1000))
 @given(
     places=st.integers(1, 4),
     visits=st.lists(st.tuples(TICKS, TICKS, st.none() | TICKS, st.booleans()), min_size=1, max_size=25),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from crawler.aws.sigv4 import Signer, authorization, canonical_query
 from crawler.aws.transport_boto3 import Credentials
+from tests.hypothesis_profiles import examples
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 STAMP = NOW.strftime("%Y%m%dT%H%M%SZ")
@@ -24,7 +25,7 @@ SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 NAMES = st.sampled_from(["x-amz-target", "content-type", "x-amz-expected-bucket-owner", "x-amz-odd"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(fast=60, deep=1000))
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD"]),
     segments=st.lists(TEXT.filter(lambda text: text not in {".", ".."} and "/" not in text), max_size=3),

@@ -149,6 +149,7 @@ def outcomes(transport: Transport, credentials: Credentials, world: World) -> di
     return asyncio.run(ask())
 
 
+@pytest.mark.deep
 def test_every_operation_reads_moto_as_boto3_does(aws_server: AwsServer, demo_world: World) -> None:
     """Against another implementation of AWS: parsed answers and errors are equal, operation by operation."""
     session = aws_server.session(demo_world.accounts["platform"]).get_credentials()

@@ -14,6 +14,7 @@ from models.settings import (
     SettingsError,
     load,
 )
+from tests.hypothesis_profiles import examples
 from tests.models.settings.settings_writer import MAIL, Writer
 
 
@@ -306,7 +307,7 @@ def escaped(value: Any) -> Any:
     return value.replace("$", "$$")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(fast=25, deep=300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=DOCUMENT, flow=st.booleans(), style=st.sampled_from([None, '"', "'"]))
 def test_strings_survive_the_round_trip(read: Writer, document: dict[str, Any], flow: bool, style: str | None) -> None:
     """Whatever text a setting holds, written as YAML in any style, comes back exactly."""
@@ -319,7 +320,7 @@ def test_strings_survive_the_round_trip(read: Writer, document: dict[str, Any], 
             assert {name: made[group][name] for name in values} == values
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(fast=100, deep=2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.binary(max_size=60)
     | st.text(st.sampled_from(" \n:-[]{},&*!|>'\"%@`#~?<$a1é\t\x85\u2028\ufeff"), max_size=40).map(str.encode)

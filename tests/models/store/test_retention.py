@@ -22,9 +22,9 @@ from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge, open_rows
 from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
-from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
-from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
-from models.versioned import Base
+from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
+from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from tests.hypothesis_profiles import examples
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 TABLES = Base.metadata.tables
@@ -167,7 +167,8 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(fast=12, deep=100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nights=NIGHTS, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
 def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep: int, coverage: int | None) -> None:
