@@ -38,6 +38,7 @@ from reports.vendors import evaluate
 from reports.vendors.assignments import uses
 from reports.vendors.cli import check as check_command
 from reports.vendors.cli import exit_code
+from reports.vendors.queries import Facts
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import FIRST_NIGHT, World, build_mart, root_statement, settings_of
 
@@ -102,7 +103,7 @@ class Scenes:
     def _evaluate(self, name: str, use: dict[str, Any] | None) -> list[dict[str, Any]]:
         settings = settings_of(vendors={"profiles": {} if use is None else {name: use}})
         [chosen] = [one for one in uses(settings) if one.name == name]
-        return [check.row() for check in evaluate._of_use(chosen, evaluate.Facts(self.connection, 1))]
+        return [check.row() for check in evaluate._of_use(chosen, Facts(self.connection, 1))]
 
     def __hash__(self) -> int:
         return id(self)
