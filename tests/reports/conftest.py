@@ -11,10 +11,11 @@ import pytest
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import settings_of
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, settings_of
 from tests.reports.sample_ledger import sample_ledger
 
+SHOP, IRELAND = "111122223333", "eu-west-1"
 Ask = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -45,3 +46,11 @@ def ask(mart: duckdb.DuckDBPyConnection) -> Ask:
         return mart.execute(query, values).fetchall()
 
     return asked
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An organization of one account, not yet crawled."""
+    world = World(f"sqlite:///{tmp_path / 'store.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    return world

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -37,7 +40,9 @@ from models.tables import (
     ScopeCoverage,
     Tag,
 )
-from models.versioned import VersionedTable
+from reports.access.analysis.stage import assess
+from reports.mart.build import build
+from reports.rules.loader import load_rules, rule_files
 
 FIRST_NIGHT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
@@ -264,8 +269,9 @@ class World:
         """Write one night; returns its run id. A scope whose outcome is `failed` shows nothing of itself."""
         started = FIRST_NIGHT + dt.timedelta(days=self.nights)
         self.nights += 1
+        if self.nights == 1:
+            _make_ledger(self.url)
         engine = connect(self.url)
-        upgrade(engine)
         with engine.begin() as connection:
             run_id = self._run(connection, started, status)
             merge(connection, run_id, self._batch())
@@ -362,9 +368,53 @@ class World:
         return batch
 
 
+def _make_ledger(url: str) -> None:
+    """Make the tables. A new SQLite file is a copy of one that the migrations made in this process."""
+    file = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not file.exists():
+        file.write_bytes(_empty_ledger())
+        return
+    engine = connect(url)
+    upgrade(engine)
+    engine.dispose()
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """A SQLite file with the tables and no rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ledger.db"
+        engine = connect(f"sqlite:///{file}")
+        upgrade(engine)
+        engine.dispose()
+        return file.read_bytes()
+
+
 def settings_of(**values: Any) -> Settings:
     """Settings from plain values, as a settings file has them."""
     return Settings.model_validate(values)
+
+
+def only(*rule_ids: str) -> dict[str, Any]:
+    """The settings of rules that leave only these of the shipped ones in force."""
+    shipped = {name.removesuffix(".sql") for name, _, _ in rule_files()}
+    assert shipped >= set(rule_ids), f"no shipped rules: {set(rule_ids) - shipped}"
+    return {"disable": sorted(shipped - set(rule_ids))}
+
+
+def build_mart(settings: Settings) -> None:
+    """Analyse the access and build the mart, without evaluating rules: for tests to which findings make no difference."""
+    assess(settings)
+    build(settings.database, settings.report.mart, settings, rules=[])
+
+
+@cache
+def one_rule_of_each_family() -> tuple[str, ...]:
+    """The first shipped rule of each family, in alphabetical order of their ids."""
+    families: dict[str, str] = {}
+    for rule in load_rules(Settings()):
+        families.setdefault(rule.family, rule.rule_id)
+    return tuple(sorted(families.values()))
 
 
 def root_statement(account_id: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     return {name: sorted(map(str, connection.execute(f"FROM {name}{ONLY.get(name, '')}").fetchall())) for name in names}
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.deep)])
 def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """Five nights, with a mart each."""
     folder = tmp_path_factory.mktemp("lived")
@@ -78,8 +78,14 @@ def config(lived: Lived, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("night", NIGHTS)
+@pytest.mark.parametrize(
+    ("night", "stored"),
+    [
+        *((night, False) for night in NIGHTS),
+        (2, True),
+        *(pytest.param(night, True, marks=pytest.mark.deep) for night in NIGHTS if night != 2),
+    ],
+)
 def test_each_night_is_as_it_was(lived: Lived, night: int, *, stored: bool) -> None:
     """Every row of every view, and of the histories, equals what the mart of that night held."""
     connection, moment = as_of_connection.connect(lived.settings.report.mart, str(night), stored=stored)

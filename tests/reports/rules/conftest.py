@@ -1,4 +1,4 @@
-"""A world of one account to bring into the state that a rule judges."""
+"""One rule over the world of one account."""
 
 from __future__ import annotations
 
@@ -9,29 +9,21 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, settings_of
+from reports.refresh import refresh
+from tests.reports.ledger_builder import World, only, settings_of
 
-SHOP, IRELAND = "111122223333", "eu-west-1"
 Judge = Callable[..., dict[str, tuple[str, str]]]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(f"sqlite:///{tmp_path / 'store.db'}")
-    world.account(SHOP, "Shop", IRELAND)
-    return world
-
-
-@pytest.fixture
 def judge(world: World, tmp_path: Path) -> Judge:
-    """Crawl, refresh, and return (status, reason) of a rule by the resource's name."""
+    """Crawl, refresh with this rule alone, and return (status, reason) by the resource's name."""
 
     def judged(rule_id: str, *, crawl: bool = True, **rules: Any) -> dict[str, tuple[str, str]]:
         if crawl:
             world.crawl()
         path = tmp_path / "mart.duckdb"
-        refresh(settings_of(database=world.url, report={"mart": path}, rules=rules))
+        refresh(settings_of(database=world.url, report={"mart": path}, rules={**only(rule_id), **rules}))
         connection = connect(path)
         rows = connection.execute(
             "SELECT resource_name, status, reason FROM findings WHERE rule_id = ?", [rule_id]

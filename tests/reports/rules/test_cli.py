@@ -96,32 +96,41 @@ def test_what_is_wrong_with_a_rule_is_told(tmp_path: Path) -> None:
     assert f"{examples}:6: the key has no description: expected k1 to be pass, found fail" in tested.output
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("- name: the key is described", "- names: the key is described", ":1: 'names' is no part of an example"),
-        ("expect: {k1: pass}", "expect: {k1: good}", ":2: 'good' is no status"),
-        ("expect: {k1: pass}", "expect: {k3: pass}", "expect names 'k3', which is nothing of the example"),
-        ("description: orders}", "colour: red}", ":5: key_metadata has no 'colour'"),
-        ("parameters: {characters: 10}", "parameters: {letters: 10}", "the rule has no parameter 'letters'"),
-        ('action: "kms:DescribeKey"', "operation: DescribeKey", ": a gap needs an action"),
-        ("- {id: k1, manager: AWS}", "- [k1]", "expected a list of mappings for 'keys'"),
-        ("- {id: k1, manager: AWS}", "- {id: k1, id: k2}", "expected every key once"),
-        ("- {id: k1, manager: AWS}", "- {id: k1, created_at: once}", "does not fit 'created_at'"),
-        ("- name: AWS manages the key", "- name: the key is described", "another example has this name"),
-        ("not_applicable", "unknown", "no example expects not_applicable"),
-        ("- name", "- [", "no valid YAML"),
-    ],
-)
-def test_a_bad_example_is_told_with_its_line(old: str, new: str, expected: str, tmp_path: Path) -> None:
-    """A mistake in an example is told where it stands."""
-    run("new", "own-one", "--directory", tmp_path)
-    examples = tmp_path / "own-one.examples.yaml"
-    examples.write_text(examples.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
-    tested = run("test", tmp_path / "own-one.sql")
-    assert tested.exit_code == 1, tested.output
-    assert expected in tested.output
-    assert str(examples) in tested.output
+BAD_EXAMPLES = [
+    ("- name: the key is described", "- names: the key is described", ":1: 'names' is no part of an example"),
+    ("expect: {k1: pass}", "expect: {k1: good}", ":2: 'good' is no status"),
+    ("expect: {k1: pass}", "expect: {k3: pass}", "expect names 'k3', which is nothing of the example"),
+    ("description: orders}", "colour: red}", ":5: key_metadata has no 'colour'"),
+    ("parameters: {characters: 10}", "parameters: {letters: 10}", "the rule has no parameter 'letters'"),
+    ('action: "kms:DescribeKey"', "operation: DescribeKey", ": a gap needs an action"),
+    ("- {id: k1, manager: AWS}", "- [k1]", "expected a list of mappings for 'keys'"),
+    ("- {id: k1, manager: AWS}", "- {id: k1, id: k2}", "expected every key once"),
+    ("- {id: k1, manager: AWS}", "- {id: k1, created_at: once}", "does not fit 'created_at'"),
+    ("- name: AWS manages the key", "- name: the key is described", "another example has this name"),
+    ("not_applicable", "unknown", "no example expects not_applicable"),
+    ("- name", "- [", "no valid YAML"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_examples(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The result of testing a directory with one new rule per mistake in an example."""
+    folder = tmp_path_factory.mktemp("rules")
+    for number, (old, new, _) in enumerate(BAD_EXAMPLES):
+        run("new", f"own-{number}", "--directory", folder)
+        examples = folder / f"own-{number}.examples.yaml"
+        text = examples.read_text(encoding="utf-8")
+        assert old in text
+        examples.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return run("test", folder)
+
+
+@pytest.mark.parametrize("number", range(len(BAD_EXAMPLES)), ids=[expected for *_, expected in BAD_EXAMPLES])
+def test_a_bad_example_is_reported_with_its_line(number: int, bad_examples: Result) -> None:
+    """A mistake in an example is reported with its file and line."""
+    assert bad_examples.exit_code == 1, bad_examples.output
+    reported = [line for line in bad_examples.output.splitlines() if f"own-{number}.examples.yaml:" in line]
+    assert any(BAD_EXAMPLES[number][2] in line for line in reported), reported
 
 
 def test_a_new_rule_is_complete_as_a_shipped_rule(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from reports.mart.connection import connect
-from reports.pipeline import build_mart, refresh
-from tests.reports.ledger_builder import World, settings_of
-from tests.reports.rules.conftest import IRELAND, SHOP
+from reports.refresh import refresh
+from tests.reports.conftest import IRELAND, SHOP
+from tests.reports.ledger_builder import World, only, settings_of
 
 OTHER = "111122224444"
 
@@ -31,7 +31,7 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
         {"ou": "/Production/Shop", "owner": "web"},
     ]
     path = tmp_path / "mart.duckdb"
-    build_mart(settings_of(database=world.url, owners=owners), path)
+    build(world.url, path, settings_of(database=world.url, owners=owners), rules=[])
     with connect(path) as mart:
         rows = mart.execute("SELECT resource_arn, owner, source FROM owners").fetchall()
     assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {
@@ -69,7 +69,9 @@ def test_a_grant_is_its_keys_owners(world: World, tmp_path: Path) -> None:
     world.crawl()
     owners = [{"tag": "Owner"}, {"account": [SHOP], "owner": "shop"}]
     path = tmp_path / "mart.duckdb"
-    refresh(settings_of(database=world.url, report={"mart": str(path)}, owners=owners))
+    refresh(
+        settings_of(database=world.url, report={"mart": str(path)}, owners=owners, rules=only("grant-create-grant"))
+    )
     with connect(path) as mart:
         rows = mart.execute(
             "SELECT key_arn, owner, resource_arn FROM findings WHERE rule_id = 'grant-create-grant'"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.settings import Settings
+from reports.mart.build import Building, building
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
-from tests.reports.ledger_builder import World, settings_of
-from tests.reports.rules.conftest import IRELAND, SHOP
+from reports.rules.runner import judge
+from tests.reports.conftest import IRELAND, SHOP
+from tests.reports.ledger_builder import World, only, settings_of
 
 RULE = """-- id: own-rule
 -- title: Keys have a description
@@ -36,6 +39,18 @@ def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any
     (folder / "rules").mkdir(exist_ok=True)
     (folder / "rules" / name).write_text(text, encoding="utf-8")
     return settings_of(rules={"directories": [folder / "rules"]} | rules)
+
+
+@pytest.fixture(scope="module")
+def small_mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Building]:
+    """A mart of one key, not yet published."""
+    folder = tmp_path_factory.mktemp("small")
+    world = World(f"sqlite:///{folder / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    world.key(SHOP, IRELAND, "k1", description="x")
+    world.crawl()
+    with building(world.url, folder / "mart.duckdb", Settings(), rules=[]) as mart:
+        yield mart
 
 
 NO_CONTROL = frozenset(
@@ -266,14 +281,25 @@ def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
         ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
     ],
 )
-def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, world: World, tmp_path: Path) -> None:
-    """A rule that returns other columns, statuses or resources twice stops the run with its file's name."""
-    world.key("111122223333", "eu-west-1", "k1", description="x")
-    world.crawl()
-    settings = own(tmp_path, RULE.replace(old, new))
+def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, small_mart: Building) -> None:
+    """A rule that returns other columns, statuses or resources twice is an error with its file's name."""
+    rule = parse_rule("own-rule.sql", RULE.replace(old, new))
     with pytest.raises(RuleError, match=expected) as caught:
-        refresh(settings.model_copy(update={"database": world.url}))
+        judge(small_mart.duck, small_mart.as_of, [rule])
     assert "own-rule.sql" in str(caught.value)
+
+
+def test_a_rule_that_breaks_its_form_stops_the_refresh(world: World, tmp_path: Path) -> None:
+    """The error of a user's rule ends the refresh, and no mart is published."""
+    world.key(SHOP, IRELAND, "k1", description="x")
+    world.crawl()
+    settings = own(tmp_path, RULE.replace("'pass' END", "'good' END"), **only())
+    mart = tmp_path / "mart.duckdb"
+    with pytest.raises(RuleError, match=r"own-rule\.sql: .* has status 'good'"):
+        refresh(
+            settings.model_copy(update={"database": world.url, "report": settings_of(report={"mart": mart}).report})
+        )
+    assert not mart.exists()
 
 
 def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
@@ -284,7 +310,9 @@ def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
     mart = tmp_path / "mart.duckdb"
     evil = "x' OR 1=1; DROP TABLE keys; --"
     settings = settings_of(
-        database=world.url, report={"mart": mart}, rules={"parameters": {"database-tier-key": {"tag": evil}}}
+        database=world.url,
+        report={"mart": mart},
+        rules={**only("database-tier-key"), "parameters": {"database-tier-key": {"tag": evil}}},
     )
     refresh(settings)
     connection = connect(mart)
@@ -298,9 +326,9 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
     key = world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     mart = tmp_path / "mart.duckdb"
 
-    def findings(**rules: Any) -> list[tuple[Any, ...]]:
+    def findings(*rule_ids: str) -> list[tuple[Any, ...]]:
         world.crawl()
-        refresh(settings_of(database=world.url, report={"mart": mart}, rules=rules))
+        refresh(settings_of(database=world.url, report={"mart": mart}, rules=only(*rule_ids)))
         connection = connect(mart)
         found = connection.execute(
             "SELECT status, (SELECT run_id FROM runs WHERE started_at = since) FROM findings "
@@ -309,11 +337,11 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
         connection.close()
         return found
 
-    assert findings() == [("fail", 1)]
-    assert findings() == [("fail", 1)]
-    assert findings(disable=["key-rotation"]) == []
-    world.key("111122223333", "eu-west-1", "k1", rotation="enabled")
-    assert findings() == [("pass", 4)]
+    assert findings("key-rotation") == [("fail", 1)]
+    assert findings("key-rotation") == [("fail", 1)]
+    assert findings("key-disabled") == []
+    world.key("111122223333", "eu-west-1", "k1", rotation="on")
+    assert findings("key-rotation") == [("pass", 4)]
     assert key.endswith("k1")
 
 
@@ -342,7 +370,7 @@ def test_what_the_ledger_does_not_list_is_told_as_the_rule_names_it(world: World
     settings = settings_of(
         database=world.url,
         report={"mart": str(tmp_path / "mart.duckdb")},
-        rules={"directories": own(tmp_path, text).rules.directories},
+        rules={**only(), "directories": own(tmp_path, text).rules.directories},
     )
     expected = set(said)
     for _ in range(2):

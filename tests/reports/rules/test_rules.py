@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from models.tables import Gap, Key, KeyMetadata, Resource
+from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World
-from tests.reports.rules.conftest import IRELAND, SHOP, Judge
+from tests.reports.rules.conftest import Judge
 
 OTHER = "arn:aws:kms:eu-west-1:999900001111:key/k9"
 

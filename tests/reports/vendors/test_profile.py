@@ -11,8 +11,8 @@ from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.vendors.assignments import uses
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
+from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World, root_statement, settings_of
-from tests.reports.rules.conftest import IRELAND, SHOP
 
 OWN = """\
 id: acme-backup
