@@ -133,7 +133,7 @@ def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: House) ->
         f"select region, action, cause from coverage where account_id = '{account}' and operation = 'ListKeys'"
     )
     assert rows == [{"region": "us-east-1", "action": "kms:ListKeys", "cause": "denied"}]
-    known = any_size.sql(f"select distinct known from keys where account_id = '{account}' and region = 'us-east-1'")
+    known = any_size.sql(f"select distinct freshness from keys where account_id = '{account}' and region = 'us-east-1'")
     assert known == [{"known": "last known"}]
 
 

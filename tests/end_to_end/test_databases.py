@@ -21,7 +21,7 @@ from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
 from models.tables.keys import Key
-from models.tables.runs import Outcome, Run, RunStatus, ScopeRun
+from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 from tests import command, postgres
 from tests.dump_tables import rows
 

@@ -84,7 +84,7 @@ def test_an_unreachable_endpoint(fresh_account: House) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    fresh_account.change(aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"attempts": 2})
+    fresh_account.change(aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"max_attempts": 2})
     says(fresh_account.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, settings_of
 from tests.reports.sample_ledger import sample_ledger
 

@@ -40,9 +40,12 @@ from models.tables import (
     ScopeCoverage,
     Tag,
 )
+from models.versioned import VersionedTable
 from reports.access.analysis.stage import assess
 from reports.mart.build import build
+from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
+from reports.vendors.evaluate import VendorChecks
 
 FIRST_NIGHT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
@@ -405,7 +408,8 @@ def only(*rule_ids: str) -> dict[str, Any]:
 def build_mart(settings: Settings) -> None:
     """Analyse the access and build the mart, without evaluating rules: for tests to which findings make no difference."""
     assess(settings)
-    build(settings.database, settings.report.mart, settings, rules=[])
+    extensions = (RuleTables(settings, ()), VendorChecks(settings))
+    build(settings.database, settings.report.mart, settings, extensions=extensions)
 
 
 @cache

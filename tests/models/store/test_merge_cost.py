@@ -18,7 +18,7 @@ from tests.models.store.ledger_builders import batch, key, metadata, night, scop
 
 ROWS = 10_000
 """Enough for the planner to see that an index is cheaper."""
-FACETS = facets()
+FACETS = versioned_tables()
 DESCRIBED = [(parent, *child) for parent in FACETS.values() for child in _children(parent)]
 
 
@@ -76,7 +76,7 @@ def test_sqlite_looks_up_what_describes_the_gone(
     assert_driven_by(f"ended_{parent.table().name}", child.table().name, steps)
 
 
-def filler(facet: type[Facet], column: Column[Any]) -> str:
+def filler(model: type[VersionedTable], column: Column[Any]) -> str:
     """A column's value in the n-th of many facts: five facts of a key or resource, a hundred of a scope."""
     name = column.name
     last = model.natural_key[-1]
@@ -92,7 +92,7 @@ def filler(facet: type[Facet], column: Column[Any]) -> str:
         return f"'{name}-' || n"
     if name in model.natural_key and name.endswith("_arn"):
         return f"'{name}-' || n / 5" if name != last else f"'{name}-' || n"
-    return f"'{name}-' || n / 100" if name in {*facet.cover, *facet.natural} - {"role"} else "'x'"
+    return f"'{name}-' || n / 100" if name in {*model.listing_key, *model.natural_key} - {"role"} else "'x'"
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,9 @@ from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge, open_rows
 from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
-from models.tables.keys import Key, KeyGrant, KeyLastUseAsked, KeyPolicy, PolicyDocument, Tag
-from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeRun
+from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
+from models.tables.runs import CrawlLock, Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
+from models.versioned import Base
 from tests.hypothesis_profiles import examples
 
 NOW = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, exc, func, make_url, select
 
-from models.base import content_hash
+from models.hashing import content_hash
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, Merged, merge
 from models.tables import (
@@ -25,7 +25,6 @@ from models.tables import (
     ResourceKey,
     Tag,
 )
-from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import (
     ACCOUNT,
     BEGINNING,
@@ -125,10 +124,10 @@ def test_what_describes_a_key_ends_with_it(ledger: Engine) -> None:
     """Grants, policies and all else of a deleted key are closed with the key; those of other keys stay open."""
     night(ledger, 1, batch(*key_with_everything(1), *key_with_everything(2)))
     night(ledger, 2, scope(key(2)))
-    for facet in DESCRIBES_KEY:
-        own = facet.natural[0]
-        assert [row[own] for row in known(ledger, facet)] == [key(2)["key_arn"]], facet
-        assert sorted(intervals(ledger, facet, own), key=str) == [(ARN, 1, 2), (key(2)["key_arn"], 1, None)], facet
+    for model in DESCRIBES_KEY:
+        own = model.natural_key[0]
+        assert [row[own] for row in known(ledger, model)] == [key(2)["key_arn"]], model
+        assert sorted(intervals(ledger, model, own), key=str) == [(ARN, 1, 2), (key(2)["key_arn"], 1, None)], model
 
 
 def test_what_describes_a_resource_ends_with_it(ledger: Engine) -> None:
@@ -136,8 +135,8 @@ def test_what_describes_a_resource_ends_with_it(ledger: Engine) -> None:
     listing = (Resource, ACCOUNT, REGION, "AWS::RDS::DBInstance")
     night(ledger, 1, batch(*database_with_everything(1), *database_with_everything(2)))
     assert night(ledger, 2, batch((Resource, resource(2)), complete=(listing,))) == Merged(closed=4)
-    for facet in DESCRIBES_RESOURCE:
-        assert [row["resource_arn"] for row in known(ledger, facet)] == [resource(2)["resource_arn"]], facet
+    for model in DESCRIBES_RESOURCE:
+        assert [row["resource_arn"] for row in known(ledger, model)] == [resource(2)["resource_arn"]], model
 
 
 def test_what_describes_a_key_stays_when_only_the_key_is_seen(ledger: Engine) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, event, select
 
 from models.store.scd2_merge import Batch, merge, open_rows
-from models.tables import facets
+from models.tables import versioned_tables
 from tests.hypothesis_profiles import examples
 from tests.models.store.ledger_builders import row
 from tests.models.store.reference_merge import KINDS, Learned, Reference, Values, Version

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, only, settings_of
 
 Judge = Callable[..., dict[str, tuple[str, str]]]

@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from reports.mart.connection import connect
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, only, settings_of
+from tests.reports.ledger_builder import World, build_mart, only, settings_of
 
 OTHER = "111122224444"
 
@@ -31,7 +31,7 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
         {"ou": "/Production/Shop", "owner": "web"},
     ]
     path = tmp_path / "mart.duckdb"
-    build(world.url, path, settings_of(database=world.url, owners=owners), rules=[])
+    build_mart(settings_of(database=world.url, owners=owners, report={"mart": path}))
     with connect(path) as mart:
         rows = mart.execute("SELECT resource_arn, owner, source FROM owners").fetchall()
     assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {

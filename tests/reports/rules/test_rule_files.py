@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.settings import Settings
-from reports.mart.build import Building, building
+from reports.mart.build import DraftMart, mart_builder
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
@@ -42,14 +42,14 @@ def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any
 
 
 @pytest.fixture(scope="module")
-def small_mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Building]:
+def small_mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DraftMart]:
     """A mart of one key, not yet published."""
     folder = tmp_path_factory.mktemp("small")
     world = World(f"sqlite:///{folder / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1", description="x")
     world.crawl()
-    with building(world.url, folder / "mart.duckdb", Settings(), rules=[]) as mart:
+    with mart_builder(world.url, folder / "mart.duckdb", Settings()) as mart:
         yield mart
 
 
@@ -281,7 +281,7 @@ def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
         ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
     ],
 )
-def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, small_mart: Building) -> None:
+def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, small_mart: DraftMart) -> None:
     """A rule that returns other columns, statuses or resources twice is an error with its file's name."""
     rule = parse_rule("own-rule.sql", RULE.replace(old, new))
     with pytest.raises(RuleError, match=expected) as caught:

@@ -15,8 +15,8 @@ from reports.pipeline import failing, refresh
 from reports.rules.findings_cli import findings as findings_command
 from reports.rules.loader import load_rules
 from reports.rules.waivers import load_waivers
+from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World, settings_of
-from tests.reports.rules.conftest import IRELAND, SHOP
 
 WAIVERS = """
 - id: k1-rotation

@@ -138,10 +138,10 @@ def _move_in(organization: World, alone: World, account: str) -> None:
         canonical, received = (text.replace(SHOP, account) for text in texts)
         digests[digest] = content_hash(canonical)
         organization.policies[digests[digest]] = (canonical, received)
-    for facet, rows in alone.facts.items():
+    for model, rows in alone.facts.items():
         for row in rows.values():
             moved = _with_text(row, SHOP, account)
-            organization.add(facet, **{name: digests.get(value, value) if isinstance(value, bytes) else value
+            organization.add(model, **{name: digests.get(value, value) if isinstance(value, bytes) else value
                                        for name, value in moved.items()})  # fmt: skip
     for (owner, region), outcome in alone.outcomes.items():
         organization.outcomes[owner.replace(SHOP, account), region] = outcome
