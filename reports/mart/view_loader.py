@@ -35,9 +35,14 @@ class View:
     """A helper for rules and other views, in schema ``internal`` instead of ``main``."""
 
     @property
+    def schema(self) -> str:
+        """The schema of the view and its macro."""
+        return "internal" if self.internal else "main"
+
+    @property
     def qualified(self) -> str:
         """The name for queries."""
-        return f"internal.{self.name}" if self.internal else self.name
+        return f"{self.schema}.{self.name}" if self.internal else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +160,15 @@ def create(
 ) -> None:
     """Create views and macros in the mart; the views answer as of the run ``as_of``.
 
-    With ``stored``, stored views are computed now, except those in ``up_to_date``.
+    With ``stored``, stored views are computed now, except those in ``up_to_date``. Existing macros stay: they do not depend on
+    the run, and an incremental build starts from a mart of the same program version.
     """
     described: dict[str, str] = {}
+    macros = _macros(duck)
     duck.execute("BEGIN")  # otherwise each of a few hundred comments is a separate commit
     for view in views():
-        duck.execute(f"CREATE OR REPLACE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
+        if (view.schema, f"{view.name}_as_of") not in macros:
+            duck.execute(f"CREATE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
         if view.qualified not in up_to_date:
             duck.execute(f"CREATE OR REPLACE {kind} {view.qualified} AS {fixed(view.select, as_of)}")
@@ -176,6 +184,15 @@ def create(
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
     duck.execute("COMMIT")
+
+
+def _macros(duck: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    """Schema and name of the table macros in the catalog in use."""
+    query = (
+        "SELECT schema_name, function_name FROM duckdb_functions() "
+        "WHERE function_type = 'table_macro' AND database_name = current_database()"
+    )
+    return set(duck.execute(query).fetchall())
 
 
 def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:

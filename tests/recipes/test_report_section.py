@@ -23,7 +23,7 @@ REPORT = """
 import sys
 from pathlib import Path
 from reports.html.registry import find, write
-from reports.refresh import refresh
+from reports.pipeline import refresh
 from tests.reports.ledger_builder import settings_of
 from tests.reports.sample_ledger import sample_ledger
 

@@ -10,9 +10,8 @@ import pytest
 from reports.answers.repository import Facts, opened
 from reports.answers.who_can import who_can
 from reports.answers.who_can_result import Answer
-from reports.pipeline import refresh
 from tests.reports.answers.sample_organization import organization
-from tests.reports.ledger_builder import settings_of
+from tests.reports.ledger_builder import build_mart, settings_of
 
 Ask = Callable[..., Answer]
 
@@ -22,7 +21,7 @@ def made(folder: Path, *, iam: bool) -> Path:
     world = organization(folder / "ledger.db", iam=iam)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "questions.duckdb"})
-    refresh(settings)
+    build_mart(settings)
     return settings.report.mart
 
 

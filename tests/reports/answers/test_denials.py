@@ -14,9 +14,8 @@ from reports.access.engine.policy_parser import parse
 from reports.answers.denials import Denial, denials
 from reports.answers.remediation import EXTERNAL_ID, fix
 from reports.answers.repository import Facts
-from reports.pipeline import refresh
 from tests.reports.answers.sample_organization import DATA, IRELAND, NAMED, SHARED, SHOP, UNREAD, organization, who
-from tests.reports.ledger_builder import settings_of
+from tests.reports.ledger_builder import build_mart, settings_of
 
 ROLE = "arn:aws:iam::{}:role/KmsLedger"
 SCP = "arn:aws:organizations::123456789012:policy/o-exampleorg1/service_control_policy/p-12345678"
@@ -52,7 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Denial]:
     world.gap(SHOP, IRELAND, "secretsmanager:ListSecrets", cause="throttled")
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "denials.duckdb"})
-    refresh(settings)
+    build_mart(settings)
     answer = denials(settings.report.mart)
     assert answer.others == 1
     return answer.denials
@@ -147,5 +146,5 @@ def test_nothing_denied(tmp_path: Path) -> None:
     world.facts.pop(next(model for model in world.facts if model.__name__ == "Gap"))
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "quiet.duckdb"})
-    refresh(settings)
+    build_mart(settings)
     assert denials(settings.report.mart).lines()[0].startswith("No call of ours was denied.")

@@ -38,8 +38,9 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 
 def changes(world: World, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
-    path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
-    build(world.url, path, settings or Settings())
+    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.nights}.duckdb")
+    if not path.exists():  # there was a crawl since
+        build(world.url, path, settings or Settings())
     connection = connect(path)
     found = connection.execute(
         "SELECT event_type, severity, message FROM changes WHERE $run IS NULL OR run_id = $run ORDER BY ALL",
@@ -140,32 +141,50 @@ def test_metadata_and_rotation(world: World) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("statement", "severity", "who"),
-    [
-        (vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"),
-        (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
-        (vendor_statement("222233334444"), "medium", "account 222233334444 (Other): kms:Decrypt, kms:Encrypt"),
-        (
-            vendor_statement("999900001111") | {"Principal": {"AWS": "arn:aws:iam::999900001111:role/x"}},
-            "high",
-            "role arn:aws:iam::999900001111:role/x: kms:Decrypt, kms:Encrypt",
-        ),
-        (vendor_statement("x") | {"Principal": "*"}, "high", "everyone: kms:Decrypt, kms:Encrypt"),
-        (
-            vendor_statement("x") | {"Principal": {"Service": "logs.amazonaws.com"}},
-            "medium",
-            "service logs.amazonaws.com: kms:Decrypt, kms:Encrypt",
-        ),
-    ],
-)
-def test_a_policy_is_opened(world: World, statement: dict[str, Any], severity: str, who: str) -> None:
-    """Whoever outside the account is newly named in an Allow statement is told, and only that."""
+OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "known vendor": (
+        vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"
+    ),
+    "stranger": (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
+    "own organization": (
+        vendor_statement("222233334444"), "medium", "account 222233334444 (Other): kms:Decrypt, kms:Encrypt"
+    ),
+    "role": (
+        vendor_statement("999900001111") | {"Principal": {"AWS": "arn:aws:iam::999900001111:role/x"}},
+        "high",
+        "role arn:aws:iam::999900001111:role/x: kms:Decrypt, kms:Encrypt",
+    ),
+    "everyone": (vendor_statement("x") | {"Principal": "*"}, "high", "everyone: kms:Decrypt, kms:Encrypt"),
+    "service": (
+        vendor_statement("x") | {"Principal": {"Service": "logs.amazonaws.com"}},
+        "medium",
+        "service logs.amazonaws.com: kms:Decrypt, kms:Encrypt",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """The changes of a run in which the policy of one key per case was opened."""
+    world = World(f"sqlite:///{tmp_path_factory.mktemp('opened') / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
     world.account("222233334444", "Other")
+    keys = [world.key(SHOP, IRELAND, case.replace(" ", "-")) for case in OPENINGS]
     world.crawl()
-    world.policy(K1, [root_statement(SHOP), statement])
+    for key, (statement, _, _) in zip(keys, OPENINGS.values(), strict=True):
+        world.policy(key, [root_statement(SHOP), statement])
     world.crawl()
-    assert changes(world) == [("policy_opened", severity, f"The policy of key alias/one was opened to {who}.")]
+    return changes(world)
+
+
+@pytest.mark.parametrize("case", OPENINGS)
+def test_a_policy_is_opened(opened: list[tuple[Any, ...]], case: str) -> None:
+    """Whoever outside the account is newly named in an Allow statement is reported, and only that."""
+    _, severity, who = OPENINGS[case]
+    name = f"key {case.replace(' ', '-')} "
+    told = [row for row in opened if name in row[2]]
+    assert told == [("policy_opened", severity, f"The policy of {name}was opened to {who}.")]
+    assert len(opened) == len(OPENINGS)
 
 
 def test_a_configured_party_has_its_name(world: World) -> None:

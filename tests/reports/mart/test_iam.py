@@ -25,8 +25,7 @@ from models.tables import (
 )
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import World, build_mart, settings_of
 from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -100,7 +99,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     second_night(world)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "iam.duckdb"})
-    refresh(settings)
+    build_mart(settings)
     return settings.report.mart
 
 

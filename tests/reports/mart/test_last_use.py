@@ -17,8 +17,7 @@ from models.tables.keys import KeyLastUse, KeyLastUseGap
 from reports.answers.run_diff import diff
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import World, build_mart, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in range(3)]
@@ -107,7 +106,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     second.save(world.url)
     assert world.crawl() == 3
     settings = settings_of(database=world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
-    refresh(settings)
+    build_mart(settings)
     return settings
 
 

@@ -14,9 +14,9 @@ from reports.mart.connection import connect
 from reports.pipeline import failing, refresh
 from reports.rules.findings_cli import findings as findings_command
 from reports.rules.loader import load_rules
-from reports.rules.waivers import load_waivers
+from reports.rules.waivers import WAIVER_RULES, load_waivers
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import World, only, settings_of
 
 WAIVERS = """
 - id: k1-rotation
@@ -29,7 +29,7 @@ WAIVERS = """
   expires: 2026-11-20
 - {rule: key-rotation, resource: alias/named, reason: It goes soon., owner: shop, expires: 2026-12-31}
 - {rule: key-rotation, resource: silent, reason: So., owner: shop, expires: 2026-12-31, id: not-for-unknown}
-- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, include_unknown: "true", id: for-unknown}
+- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, unknown: "true", id: for-unknown}
 - {rule: key-rotation, resource: "nothing*", reason: So., owner: shop, expires: 2026-12-31, id: idle}
 """
 
@@ -40,7 +40,7 @@ def settings(world: World, tmp_path: Path) -> Settings:
     return settings_of(
         database=world.url,
         report={"mart": tmp_path / "mart.duckdb"},
-        rules={"waivers": [tmp_path / "waivers.yaml"]},
+        rules={**only("key-rotation", *WAIVER_RULES), "waivers": [tmp_path / "waivers.yaml"]},
         owners=[{"tag": "Owner"}, {"account": SHOP, "owner": "the shop"}],
     )
 
@@ -52,7 +52,7 @@ def asked(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 
 def organization(world: World) -> None:
     for name in ("k1", "k2", "k3", "k4"):
-        world.key(SHOP, IRELAND, name, rotation="enabled" if name == "k4" else "disabled")
+        world.key(SHOP, IRELAND, name, rotation="on" if name == "k4" else "off")
     world.alias("alias/named", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k2")
     world.tag(f"arn:aws:kms:{IRELAND}:{SHOP}:key/k3", Owner="team three")
     for name in ("silent", "k5"):

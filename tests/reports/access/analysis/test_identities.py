@@ -11,8 +11,7 @@ from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import World, build_mart, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
@@ -65,7 +64,7 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
             world.add(IamInlinePolicy, owner_arn=owner, name=name, account_id=ACCOUNT, policy_hash=digest)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
-    refresh(settings)
+    build_mart(settings)
     query = "SELECT key_arn, principal, source_id, access, operations, reason FROM internal.key_access_iam ORDER BY principal, access"
     with connect(settings.report.mart) as mart:
         found = mart.execute(query).fetchall()
@@ -78,6 +77,6 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
     denied = _document(world, *inline[USER, "never"])
     world.add(IamInlinePolicy, owner_arn=USER, name="never", account_id=ACCOUNT, policy_hash=denied)
     world.crawl()
-    refresh(settings)
+    build_mart(settings)
     with connect(settings.report.mart) as mart:
         assert USER not in {row[1] for row in mart.execute(query).fetchall()}

@@ -17,8 +17,7 @@ from reports.access.analysis import stage as assessing
 from reports.access.analysis.stage import assess
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, root_statement, settings_of
+from tests.reports.ledger_builder import World, build_mart, root_statement, settings_of
 
 OURS, SISTER = "111122223333", "444455556666"
 PARTNER, STRANGER = "754581900792", "999900001111"
@@ -47,7 +46,7 @@ def ask(settings: Settings) -> Iterator[Ask]:
 
     def asked(query: str) -> list[tuple[Any, ...]]:
         if not connections:
-            refresh(settings)
+            build_mart(settings)
             connections.append(connect(settings.report.mart))
         return connections[0].execute(query).fetchall()
 
@@ -123,11 +122,11 @@ def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Se
     """Who is who is looked up when the mart is built: a stranger who joins the organization is one of us at once."""
     key(world, 1, allow("Other", STRANGER, "kms:Decrypt"))
     world.crawl()
-    refresh(settings)
+    build_mart(settings)
     world.account(STRANGER, "New", REGION)
     world.crawl()
     assert assess(settings).policies == 0
-    refresh(settings)
+    build_mart(settings)
     with connect(settings.report.mart) as mart:
         assert mart.execute("SELECT access, party FROM internal.key_access WHERE source_id = 'Other'").fetchall() == [
             ("organization", "New")
@@ -234,7 +233,7 @@ def test_an_earlier_run_is_answered_with_what_was_known_then(world: World, setti
     world.remove(KeyGrant, shared, "ab" * 32)
     world.policy(shared, [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
     world.crawl()
-    refresh(settings)
+    build_mart(settings)
     query = "SELECT access, since_run FROM internal.key_access WHERE access IN ('external', 'vendor')"
     connection, _ = as_of_connection.connect(settings.report.mart, 1)
     with connection:
@@ -298,7 +297,7 @@ def test_a_policy_that_looks_at_tags_is_judged_again_when_they_change(world: Wor
     assess(settings)
     world.tag(shared, share="yes")
     world.crawl()
-    refresh(settings)
+    build_mart(settings)
     assert rows(settings, "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from") == [(1, 2), (2, None)]
     with connect(settings.report.mart) as mart:
         assert mart.execute(
@@ -339,4 +338,4 @@ def test_pruned_policies_take_their_analyses_along(world: World, settings: Setti
     engine.dispose()
     assert rows(settings, "SELECT count(*) FROM access_analysis") == [(1,)]
     assert rows(settings, "SELECT DISTINCT source_id FROM access_verdict") == [("Enable IAM policies",)]
-    refresh(settings)
+    build_mart(settings)

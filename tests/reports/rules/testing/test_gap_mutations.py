@@ -7,6 +7,7 @@ import pytest
 from reports.pipeline import check_examples
 from reports.rules.loader import parse_rule
 from reports.rules.testing.runner import Report
+from tests.reports.ledger_builder import one_rule_of_each_family
 from tests.reports.rules.example_runs import FILES, problems_of
 
 
@@ -15,7 +16,13 @@ def problems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return problems_of(request, tmp_path_factory.getbasetemp(), with_gaps=True)
 
 
-@pytest.mark.parametrize("rule_id", FILES)
+@pytest.mark.parametrize(
+    "rule_id",
+    [
+        rule_id if rule_id in one_rule_of_each_family() else pytest.param(rule_id, marks=pytest.mark.deep)
+        for rule_id in FILES
+    ],
+)
 def test_without_an_answer_the_rule_says_unknown(rule_id: str, problems: dict[str, list[str]]) -> None:
     """Whatever one operation does not tell makes a rule say unknown, unless it is proved to make no difference."""
     if problems[rule_id]:
