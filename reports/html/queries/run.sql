@@ -1,7 +1,7 @@
 -- The run that the mart is about, and whether there was one to compare it with.
 SELECT
     r.*,
-    coalesce(r.finished_at, r.started_at) AS occurred_at,
+    coalesce(r.finished_at, r.started_at) AS at,
     (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id
         AND earlier.status IN ('complete', 'partial')) AS earlier_runs,
     -- The view ends at the run itself.

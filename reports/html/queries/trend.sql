@@ -1,6 +1,6 @@
--- Findings by rule and night over the last $nights nights in which rules were run: every version of a count adds where it begins
--- and takes away where it ends.
-WITH night AS (
+-- Findings by rule and run over the last $runs runs in which the rules ran: each version of a count adds its rows where it begins
+-- and subtracts them where it ends.
+WITH shown_run AS (
     SELECT run_id, started_at
     FROM runs
     WHERE status IN ('complete', 'partial') AND run_id >= (SELECT min(valid_from) FROM rule_results_history)
@@ -16,8 +16,8 @@ placed AS (
     SELECT s.rule_id, n.run_id, sum(s.fail) AS fail, sum(s.unknown) AS unknown
     FROM step AS s
     ASOF JOIN (
-        -- The first shown night at or after the step.
-        SELECT run_id FROM night
+        -- The first shown run at or after the step.
+        SELECT run_id FROM shown_run
     ) AS n ON s.run_id <= n.run_id
     GROUP BY s.rule_id, n.run_id
 ),
@@ -28,7 +28,7 @@ SELECT k.rule_id, n.run_id, n.started_at,
     CAST(coalesce(sum(p.fail) OVER running, 0) AS BIGINT) AS fail,
     CAST(coalesce(sum(p.unknown) OVER running, 0) AS BIGINT) AS unknown
 FROM counted_rules AS k
-JOIN night AS n ON n.run_id >= k.first_seen_run
+JOIN shown_run AS n ON n.run_id >= k.first_seen_run
 LEFT JOIN placed AS p ON p.rule_id = k.rule_id AND p.run_id = n.run_id
 WHERE k.there
 WINDOW running AS (PARTITION BY k.rule_id ORDER BY n.run_id)
