@@ -20,7 +20,7 @@ def logging(use: Use, facts: Facts, places: Iterable[tuple[str, str]]) -> Iterat
     """What to say of the accounts and regions of the keys; nothing where the use of keys is logged."""
     asked = sorted({f"{account}/{region}" for account, region in places})
     found = {}
-    for one in facts.rows(_LOGGING, places=asked):
+    for one in facts.rows(_LOGGING, account_regions=asked):
         found[f"{one['account_id']}/{one['region']}"] = one
     for place in asked:
         row = found.get(place)

@@ -54,7 +54,7 @@ class Ledger:
             ]
             if rows:
                 connection.execute(insert(ScopeCoverage), rows)
-        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
+        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "acquired_at": now, "heartbeat": now}
         with self.engine.begin() as connection:
             connection.execute(insert(CrawlLock).values(lock_the))
         link(self.engine, run_id)

@@ -126,7 +126,7 @@ def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
     before = ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs")
     ledger.night(night(estate({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes)
     assert ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs") == before
-    assert [row["raw"] for row in before] == [key_arn("plain")]
+    assert [row["raw_value"] for row in before] == [key_arn("plain")]
     assert {(row["subject"], row["action"]) for row in ledger.known(Gap)} == {
         ("arn:aws:s3:::logs", "s3:GetEncryptionConfiguration"),
         ("arn:aws:s3:::plain", "s3:GetEncryptionConfiguration"),
@@ -252,7 +252,7 @@ def test_references_are_read_as_declared() -> None:
     """A named key, an omitted one and an alias, each with what the service says of encryption."""
     found = collected(estate())
     read = {
-        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["declared_class"])
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["format"], row["target_arn"] or row["declared_class"])
         for row in found.batch.rows[KeyReference]
     }
     assert read == {

@@ -317,7 +317,7 @@ def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceT
 def _tells(reference: Any, key: KeyPath) -> bool:
     if key.discriminator and not reference["encryption"]:
         return False
-    return all(reference[name] for name in ("raw", "target_arn", "target_account", "target_region"))
+    return all(reference[name] for name in ("raw_value", "target_arn", "target_account", "target_region"))
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,8 @@ class Night:
             reference = read(name, place) if name else read_default("alias/aws/secretsmanager", place)
             assert reference is not None
             self.batch.add(
-                KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,
-                raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
+                KeyReference, resource_arn=resource, role="secret", position=position, format=str(reference.form), encryption=None,
+                raw_value=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
                 target_region=reference.target_region, declared_class=reference.declared_class, reason=reference.reason,
             )  # fmt: skip
         self.batch.mark_complete(KeyReference, resource)

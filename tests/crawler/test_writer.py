@@ -69,7 +69,7 @@ def hold(ledger: Ledger, run_id: int, **values: Any) -> None:
         "run_id": run_id,
         "host": socket.gethostname(),
         "process_id": 1,
-        "since": now,
+        "acquired_at": now,
         "heartbeat": now,
     }
     with ledger.engine.begin() as connection:
@@ -180,7 +180,7 @@ def test_the_lock_says_who_holds_it_since_when(ledger: Ledger) -> None:
     run_id = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, run_id)
     since = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    hold(ledger, run_id, process_id=os.getppid(), since=since)
+    hold(ledger, run_id, process_id=os.getppid(), acquired_at=since)
     with pytest.raises(LockedError) as refusal:
         writer.start(ledger.engine, "test")
     for word in (f"run {run_id}", "2026-01-02 03:04:05 UTC", f"process {os.getppid()}", socket.gethostname()):

@@ -232,7 +232,7 @@ def test_an_answer_that_makes_no_sense_is_a_gap(nights: Nights) -> None:
     """What is not as the model says is not stored as a fact, and the others are asked."""
     nights.keys(range(2))
     nights.ask(only(0, PLAIN | {"KeyLastUsage": {"Timestamp": "yesterday"}}))
-    assert [(row["key_arn"], row["cause"]) for row in nights.ledger.known(KeyLastUseGap)] == [(arn(0), "malformed")]
+    assert [(row["key_arn"], row["cause"]) for row in nights.ledger.known(KeyLastUseGap)] == [(arn(0), "invalid_response")]
     assert [row["key_arn"] for row in nights.ledger.known(KeyLastUse)] == arns(1)
 
 

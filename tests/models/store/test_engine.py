@@ -246,7 +246,7 @@ def test_a_directory_that_may_not_be_looked_into_is_no_crash(open_folder: Path) 
         ("PORT", "1", "no PostgreSQL server answers at"),
         ("DATABASE", "missing", "does not exist on the server: create the database or correct the URL"),
         ("PASSWORD", "wrong-secret", "did not accept the user and password: check the database URL"),
-        ("HOST", "kmsledger.invalid", "is not known: correct the database URL"),
+        ("HOST", "kmsledger.invalid", "cannot be resolved: correct the database URL"),
     ],
 )
 def test_what_is_wrong_with_a_postgresql_url_is_said_without_the_password(
