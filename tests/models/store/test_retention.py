@@ -338,7 +338,7 @@ def test_the_command_tells_what_goes_and_what_it_freed(sqlite_url: str, tmp_path
     assert done[: len(announced) - 1] == announced[:-1]
     smaller = size - (tmp_path / "ledger.db").stat().st_size
     assert smaller > 1_900_000
-    assert done[-2] == f"the file became {smaller / 1e6:.1f} MB smaller"
+    assert done[-2] == f"the file shrank by {smaller / 1e6:.1f} MB"
     assert done[-1] == "run `kmsledger mart` to rebuild the mart without the deleted data"
     assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest that is whole"]
 

@@ -73,7 +73,7 @@ def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: S
         controls = list(section.all("div", class_="control"))
         rows = asked(
             judged,
-            "SELECT control, title, status, fail, unknown, waived, pass, not_applicable, len(rules) FROM framework_controls "
+            "SELECT control, title, status, failed, unknown, waived, passed, not_applicable, len(rules) FROM framework_controls "
             f"WHERE framework = '{framework.framework_id}'",
         )
         assert len(controls) == len(rows) == len(framework.controls)
@@ -90,7 +90,7 @@ def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: S
 def test_the_summary_counts_controls_by_state(audit: Node, judged: Settings) -> None:
     """The row of each framework is the row of the view, and its bar says the same in words."""
     rows = audit.rows("frameworks")
-    found = asked(judged, "SELECT framework, controls, fail, unknown, pass, not_applicable FROM frameworks")
+    found = asked(judged, "SELECT framework, controls, failed, unknown, passed, not_applicable FROM frameworks")
     assert len(rows) == len(found)
     for name, controls, *counts in found:
         row = next(one for one in rows if one.cells[0].endswith(str(name)))
@@ -144,7 +144,7 @@ def test_every_rule_in_force_is_evidence(audit: Node, judged: Settings) -> None:
     catalogue = audit.one("section", id="catalogue")
     found = asked(
         judged,
-        "SELECT r.rule_id, coalesce(sum(fail), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), coalesce(sum(pass), 0), "
+        "SELECT r.rule_id, coalesce(sum(failed), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), coalesce(sum(passed), 0), "
         "coalesce(sum(not_applicable), 0) FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
     )
     bodies = {body.attributes["id"]: body for body in catalogue.all("tbody")}
@@ -247,8 +247,8 @@ def test_the_rules_that_fail_come_first_and_the_gravest_of_them(estate: Node) ->
 def test_each_status_of_a_rule_is_cut_by_itself(estate: Node, judged: Settings) -> None:
     """Many failures do not hide what is unknown; the note says how many of each are left out."""
     ((rule, fail, unknown),) = asked(
-        judged, "SELECT rule_id, sum(fail), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
-        "ORDER BY sum(fail) DESC LIMIT 1",
+        judged, "SELECT rule_id, sum(failed), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
+        "ORDER BY sum(failed) DESC LIMIT 1",
     )  # fmt: skip
     fail, unknown = int(str(fail)), int(str(unknown))
     assert fail > 3

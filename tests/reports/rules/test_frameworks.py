@@ -108,11 +108,11 @@ def test_controls_are_counted_in_the_mart(world: World, tmp_path: Path) -> None:
     refresh(settings_of(database=world.url, report={"mart": mart}, rules=in_force))
     connection = connect(mart)
     rows = connection.execute(
-        "SELECT control, status, pass, fail, rules_in_force FROM framework_controls "
+        "SELECT control, status, passed, failed, rules_in_force FROM framework_controls "
         "WHERE framework = 'cis-aws-3.0.0' ORDER BY control"
     ).fetchall()
     totals = connection.execute(
-        "SELECT controls, pass, fail, unknown, not_applicable FROM frameworks WHERE framework = 'cis-aws-3.0.0'"
+        "SELECT controls, passed, failed, unknown, not_applicable FROM frameworks WHERE framework = 'cis-aws-3.0.0'"
     ).fetchone()
     named = connection.execute("SELECT frameworks FROM rules WHERE rule_id = 'key-rotation'").fetchone()
     connection.close()

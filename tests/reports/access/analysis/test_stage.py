@@ -77,7 +77,7 @@ def test_a_share_by_grant_alone_is_external_access(world: World, ask: Ask) -> No
     )
     world.crawl()
     (row,) = ask(
-        "SELECT principal_account, path, source_id, operations, scope, needs_iam, message FROM internal.key_access "
+        "SELECT principal_account, path, source_id, operations, conditions, needs_iam, message FROM internal.key_access "
         "WHERE access = 'external'"
     )
     scope = "encryption context tenant=one, zone=x; only for arn:aws:sns:x"
@@ -218,7 +218,7 @@ def test_a_deny_takes_a_grant_away_again(world: World, ask: Ask) -> None:
         world.grant(shared, grant, grantee_principal=role, constraints=constraints)
     world.crawl()
     assert ask(
-        "SELECT left(source_id, 2), operations, scope FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
+        "SELECT left(source_id, 2), operations, conditions FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
     ) == [
         ("aa", ["kms:Decrypt", "kms:GenerateDataKey"], "only encryption context tenant=one"),
         ("bb", ["kms:GenerateDataKey"], "only encryption context tenant=two"),
