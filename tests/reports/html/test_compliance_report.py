@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from models.settings import Settings
-from reports.html.charts import Night, columns
+from reports.html.charts import TrendPoint, columns
 from reports.html.compliance_report import STATES
 from reports.html.summary import summary
 from reports.mart.connection import connect
@@ -73,7 +73,7 @@ def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: S
         controls = list(section.all("div", class_="control"))
         rows = asked(
             judged,
-            "SELECT control, title, status, fail, unknown, waived, pass, not_applicable, len(rules) FROM framework_controls "
+            "SELECT control, title, status, failed, unknown, waived, passed, not_applicable, len(rules) FROM framework_controls "
             f"WHERE framework = '{framework.framework_id}'",
         )
         assert len(controls) == len(rows) == len(framework.controls)
@@ -90,7 +90,7 @@ def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: S
 def test_the_summary_counts_controls_by_state(audit: Node, judged: Settings) -> None:
     """The row of each framework is the row of the view, and its bar says the same in words."""
     rows = audit.rows("frameworks")
-    found = asked(judged, "SELECT framework, controls, fail, unknown, pass, not_applicable FROM frameworks")
+    found = asked(judged, "SELECT framework, controls, failed, unknown, passed, not_applicable FROM frameworks")
     assert len(rows) == len(found)
     for name, controls, *counts in found:
         row = next(one for one in rows if one.cells[0].endswith(str(name)))
@@ -106,7 +106,7 @@ def test_a_control_names_what_fails_and_what_is_unknown(audit: Node) -> None:
     section = audit.one("section", id="f-cis-aws-3.0.0")
     (control,) = [one for one in section.all("div", class_="control") if " 3.6 " in one.one("h3").text]
     headings = [head.text for head in control.own("h4")]
-    assert [head.split(":")[0] for head in headings] == ["Failing", "Not known", "Waivers in force"]
+    assert [head.split(":")[0] for head in headings] == ["Failing", "Unknown", "Active waivers"]
     failing, unknown = control.all("table", class_="evidence")
     for heading, table in zip(headings, (failing, unknown), strict=False):
         lines = table.one("tbody").own("tr")
@@ -121,7 +121,7 @@ def test_the_state_is_never_met_while_something_is_unknown(audit: Node) -> None:
         fail, unknown = (number(cell.text) for cell in lines[-1].own("td")[1:3])
         heading = control.one("h3").text
         assert heading.startswith("Failed") == bool(fail)
-        assert heading.startswith("Not fully known") == bool(unknown and not fail)
+        assert heading.startswith("Unknown") == bool(unknown and not fail)
 
 
 def test_waivers_are_told_with_reason_owner_ticket_and_end(audit: Node, judged: Settings) -> None:
@@ -144,7 +144,7 @@ def test_every_rule_in_force_is_evidence(audit: Node, judged: Settings) -> None:
     catalogue = audit.one("section", id="catalogue")
     found = asked(
         judged,
-        "SELECT r.rule_id, coalesce(sum(fail), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), coalesce(sum(pass), 0), "
+        "SELECT r.rule_id, coalesce(sum(failed), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), coalesce(sum(passed), 0), "
         "coalesce(sum(not_applicable), 0) FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
     )
     bodies = {body.attributes["id"]: body for body in catalogue.all("tbody")}
@@ -156,7 +156,7 @@ def test_every_rule_in_force_is_evidence(audit: Node, judged: Settings) -> None:
         for trend in line.all("svg", class_="trend"):
             label = trend.attributes["aria-label"]
             assert label.endswith(f"2026-11-21 {counts[0]:,} fail, {counts[1]:,} unknown")
-    assert "Parameters in force: days = " in catalogue.text
+    assert "Parameters: days = " in catalogue.text
 
 
 def test_hostile_names_are_text(audit: Node, audit_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_settings_choose_frameworks(judged: Settings, tmp_path: Path) -> Non
 
 def test_what_turned_comes_first(estate: Node, judged: Settings) -> None:
     """New, newly unknown and resolved findings of the last night, each with its rule and reason, with the mart's numbers."""
-    rows = estate.rows("turned-findings")
+    rows = estate.rows("status-changes")
     at = "(SELECT max(started_at) FROM runs)"
     new, unknown, resolved = (
         asked(judged, query)[0][0]
@@ -213,12 +213,12 @@ def test_the_mail_tells_the_worst_new_ones(estate: Node, judged: Settings) -> No
     """The gravest new findings, of different resources, with how the others turned; the page has the same."""
     with connect(judged.report.mart) as mart:
         made = summary(mart, judged)
-    assert made.turned
-    assert f"{made.turned} since the last run." == estate.one("section", id="findings").one("p", class_="say").text
+    assert made.status_changes
+    assert f"{made.status_changes} since the last run." == estate.one("section", id="findings").one("p", class_="say").text
     told = [(item.severity, item.where.rpartition(" · ")[2]) for item in made.new_findings]
     assert 0 < len(told) <= 3
     assert len({arn for _, arn in told}) == len(told)
-    rows = [row for row in estate.rows("turned-findings") if row.cells[0] == "New"]
+    rows = [row for row in estate.rows("status-changes") if row.cells[0] == "New"]
     assert told[0][0] == rows[0].cells[1]
     assert made.new_findings_total >= len(rows)
 
@@ -226,7 +226,7 @@ def test_the_mail_tells_the_worst_new_ones(estate: Node, judged: Settings) -> No
 def test_quiet_rules_are_one_line_a_family(estate: Node, judged: Settings) -> None:
     """Each rule is either told in full or counted in the line of its family."""
     listed = {row.cells[1].split()[-1] for row in estate.rows("rules")}
-    quiet = estate.rows("quiet")
+    quiet = estate.rows("passing-rules")
     assert len(quiet) == len({row.cells[0] for row in quiet})
     ((rules,),) = asked(judged, "SELECT count(*) FROM rules")
     assert len(listed) + sum(number(row.cells[1]) for row in quiet) == rules
@@ -247,8 +247,8 @@ def test_the_rules_that_fail_come_first_and_the_gravest_of_them(estate: Node) ->
 def test_each_status_of_a_rule_is_cut_by_itself(estate: Node, judged: Settings) -> None:
     """Many failures do not hide what is unknown; the note says how many of each are left out."""
     ((rule, fail, unknown),) = asked(
-        judged, "SELECT rule_id, sum(fail), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
-        "ORDER BY sum(fail) DESC LIMIT 1",
+        judged, "SELECT rule_id, sum(failed), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
+        "ORDER BY sum(failed) DESC LIMIT 1",
     )  # fmt: skip
     fail, unknown = int(str(fail)), int(str(unknown))
     assert fail > 3
@@ -258,7 +258,7 @@ def test_each_status_of_a_rule_is_cut_by_itself(estate: Node, judged: Settings) 
     ] * min(unknown, 3)
     block = estate.one("div", id=f"rule-{rule}")
     assert f"{fail - 3} of {fail} that fail" in block.one("p", class_="cut").text
-    assert "What to do" in block.one("details").one("summary").text
+    assert "How to fix it" in block.one("details").one("summary").text
 
 
 def test_the_columns_of_a_trend_fit(mart: duckdb.DuckDBPyConnection) -> None:
@@ -266,7 +266,7 @@ def test_the_columns_of_a_trend_fit(mart: duckdb.DuckDBPyConnection) -> None:
     assert mart
     at = mart.execute("SELECT max(started_at) FROM runs").fetchone()
     assert at
-    shown = columns([Night(at[0], 1_000_000, 1), Night(at[0], 0, 0), Night(at[0], 3, 1_000_000)])
+    shown = columns([TrendPoint(at[0], 1_000_000, 1), TrendPoint(at[0], 0, 0), TrendPoint(at[0], 3, 1_000_000)])
     assert [column.left for column in shown] == [0, 7.14, 14.29]
     assert all(column.fail + column.unknown <= 98 for column in shown)
     assert shown[0].unknown >= 8

@@ -41,8 +41,8 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     keys = page.rows("keys")
     customer = [row for row in keys if row.cells[2].startswith("Customer")]
     assert tile(page, "Customer managed keys")[0] == len(customer)
-    assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not asked for"])
-    assert tile(page, "Changes since the run before")[0] == len(page.rows("changes")) == 5
+    assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not requested"])
+    assert tile(page, "Changes since the last run")[0] == len(page.rows("changes")) == 5
     failed = [row for table in rule_tables(page) for row in page.rows(table) if row.cells[0] == "fail"]
     assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[4]) for row in page.rows("rules"))
     resources, lines = tile(page, "Resources that can use keys")
@@ -50,7 +50,7 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     assert f"{uses} references to keys" in lines
     assert (resources, uses) == counts(mart, "resources", "resource_keys")
     gaps = len(page.rows("gaps"))
-    assert f"{gaps} answers are missing" in page.one("div", class_="cover").text
+    assert f"{gaps} responses are missing" in page.one("div", class_="cover").text
     assert f"Coverage and gaps {gaps}" in page.one("nav").text
     assert tile(page, "Grants")[0] == sum(number(row.cells[6]) for row in keys if row.cells[6].isdigit())
 
@@ -87,8 +87,8 @@ def test_a_refused_answer_is_unknown(page: Node) -> None:
     locked = row_with(page.rows("keys"), "000000000011")
     assert locked.cells[4] == "unknown"
     assert locked.cells[6] == "unknown"
-    assert "last known, 3 nights old" in locked.cells[0]
-    assert "Policy unknown, grants unknown, tags unknown; 4 answers missing" in locked.text
+    assert "last known, 3 runs old" in locked.cells[0]
+    assert "Policy unknown, grants unknown, tags unknown; 4 responses missing" in locked.text
     assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
     hidden = row_with(page.rows("usage-s3"), "shop-hidden")
     assert hidden.cells[3] == "Unknown"
@@ -99,8 +99,8 @@ def test_what_was_not_asked_is_said_to_be_so(page: Node) -> None:
     """Policy, grants and tags of a key of AWS that were not asked for are unknown, with that reason."""
     key = row_with(page.rows("keys"), "0000000000bb")
     assert key.cells[6] == "unknown"
-    assert "Policy unknown, grants unknown, tags unknown: not asked for" in key.text
-    assert key.text.count("unknown: not asked for, as the key is AWS's") == 3
+    assert "Policy unknown, grants unknown, tags unknown: not requested" in key.text
+    assert key.text.count("unknown: not requested for AWS managed keys") == 3
 
 
 def test_the_header_says_what_is_missing(page: Node) -> None:
@@ -109,11 +109,11 @@ def test_the_header_says_what_is_missing(page: Node) -> None:
     assert "partial" in cover.classes
     text = cover.text
     assert (
-        "Not everything is known. 4 of 7 account-regions (57 %) were read completely, 2 with gaps, 1 not at all" in text
+        "Not everything could be read. 4 of 7 account-regions (57 %) were read completely, 2 with gaps, 1 not at all" in text
     )
     causes = [item.text for item in cover.all("li")]
     assert (
-        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust us."
+        f"Locked ({LOCKED}), {IRELAND}: nothing was read: the role does not exist or does not trust us."
         in causes
     )
     assert any(
@@ -125,14 +125,14 @@ def test_needs_attention_today(page: Node) -> None:
     """Keys that go or are off with resources on them, lost databases, failing rules, grave changes and blind spots."""
     notices = [item.text for item in section(page, "attention").one("ol").own("li")]
     assert notices[0].startswith(
-        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources will be lost with it: 1 RDS, 1 S3."
+        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources will become unreadable: 1 RDS, 1 S3."
     )
     for text in (
-        "critical archive has lost its key (inaccessible-encryption-credentials-recoverable); first seen so on 2026-11-20.",
-        "AWS gives it up seven days after the loss, on 2026-11-27 at the latest",
-        "high Key alias/archive/2019 is disabled while 1 resource cannot be read without it: 1 RDS.",
+        "critical archive has lost access to its key (inaccessible-encryption-credentials-recoverable), first seen on 2026-11-20.",
+        "RDS gives up seven days after the loss, on 2026-11-27 at the latest",
+        "high Key alias/archive/2019 is disabled, but 1 resource depends on it: 1 RDS.",
         "high The policy of key alias/lake was opened to account 754581900792",
-        f"high Nothing was read in Locked ({LOCKED}), {IRELAND}, for 3 nights now",
+        f"high Nothing was read in Locked ({LOCKED}), {IRELAND}, for 3 runs now",
     ):
         assert any(text in notice for notice in notices), text
     assert f"Needs attention today {len(notices)}" in page.one("nav").text
@@ -246,7 +246,7 @@ def test_a_calm_first_night(calm: Node) -> None:
     assert "Nothing: no key with resources on it is going or disabled" in section(calm, "attention").text
     assert "This is the first run: there is nothing to compare it with." in section(calm, "changes").text
     assert "There are no gaps: every question was answered." in section(calm, "coverage").text
-    assert "Changes since the run before" not in section(calm, "summary").text
+    assert "Changes since the last run" not in section(calm, "summary").text
     test_every_link_leads_somewhere(calm)
 
 
@@ -258,7 +258,7 @@ def test_a_ledger_without_keys(make_settings: Make) -> None:
     world.crawl()
     refresh(settings)
     page = read(report_of(settings).read_text(encoding="utf-8"))
-    assert "No key is known." in section(page, "keys").text
+    assert "No key was found." in section(page, "keys").text
     assert "No resource is known to use a key." in section(page, "protects").text
 
 
@@ -275,7 +275,7 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
 
 def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
     """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
-    rows = page.rows("key_dependents")
+    rows = page.rows("protects")
     stranger = row_with(rows, "shop-partner")
     assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
     assert stranger.cells[2] == "Key not crawled"
