@@ -17,7 +17,7 @@ TREND_RUNS: Final = 14
 """The number of runs in a trend chart."""
 
 LISTED: Final = 25
-"""The maximum number of failing, and of unknown resources listed per control; their total is always shown."""
+"""The maximum number of failing, and of unknown resources listed per control; their total is always finalize."""
 
 STATES: Final[dict[str, str]] = {
     "fail": "Failed",
@@ -123,7 +123,7 @@ class ComplianceReport(RunReport):
         return resources
 
     def _first(self, rule_id: str) -> list[Row]:
-        # Cached, because a rule can cover several controls.
+        # Cached, because a rule can cover enumeration controls.
         if rule_id not in self._open:
             self._open[rule_id] = list(self.findings.listed(rule_id, LISTED))
         return self._open[rule_id]

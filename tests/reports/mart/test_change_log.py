@@ -146,7 +146,7 @@ OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
         vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"
     ),
     "stranger": (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
-    "own organization": (
+    "own_organization": (
         vendor_statement("222233334444"), "medium", "account 222233334444 (Other): kms:Decrypt, kms:Encrypt"
     ),
     "role": (

@@ -165,7 +165,7 @@ def test_who_is_named_by_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection
     """Each named principal with whose it is and what it is allowed; a policy that is gone names nobody."""
     query = "SELECT name, effect, principal, principal_type, party, actions, not_actions FROM resource_principals{}"
     reader = f"arn:aws:iam::{DATA}:role/reader"
-    found = ("shop/db", "Allow", reader, "role", "own organization", ["secretsmanager:GetSecretValue"], False)
+    found = ("shop/db", "Allow", reader, "role", "own_organization", ["secretsmanager:GetSecretValue"], False)
     assert rows(duck, query.format("_as_of(1)")) == [found]
     assert rows(duck, query.format("")) == []
 

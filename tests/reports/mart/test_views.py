@@ -180,14 +180,14 @@ def test_principals_and_parties(ask: Ask) -> None:
         for row in ask("SELECT source, principal, principal_type, party, party_name FROM key_principals")
     }
     assert {
-        ("policy", VENDOR, "account", "known party", "Checkmarx"),
+        ("policy", VENDOR, "account", "known_party", "Checkmarx"),
         ("policy", "*", "public", "public", None),
-        ("policy", "*", "account", "own account", "Shop"),
-        ("policy", "AROAEXAMPLEEXAMPLE123", "deleted", "deleted principal", None),
-        ("policy", "logs.amazonaws.com", "service", "aws service", "logs.amazonaws.com"),
-        ("grant", "arn:aws:iam::999900001111:root", "account", "outside account", None),
-        ("grant", "dynamodb.eu-west-1.amazonaws.com", "service", "aws service", "dynamodb.eu-west-1.amazonaws.com"),
-        ("grant", f"arn:aws:sts::{SHOP}:assumed-role/aws:ec2-infrastructure/i-0abc", "session", "own account", "Shop"),
+        ("policy", "*", "account", "own_account", "Shop"),
+        ("policy", "AROAEXAMPLEEXAMPLE123", "deleted", "deleted_principal", None),
+        ("policy", "logs.amazonaws.com", "service", "aws_service", "logs.amazonaws.com"),
+        ("grant", "arn:aws:iam::999900001111:root", "account", "external_account", None),
+        ("grant", "dynamodb.eu-west-1.amazonaws.com", "service", "aws_service", "dynamodb.eu-west-1.amazonaws.com"),
+        ("grant", f"arn:aws:sts::{SHOP}:assumed-role/aws:ec2-infrastructure/i-0abc", "session", "own_account", "Shop"),
     } <= found
 
 
