@@ -106,8 +106,8 @@ def _log_in(smtp: smtplib.SMTP, settings: MailSettings, username: str, password:
         code = error.smtp_code
     except smtplib.SMTPNotSupportedError:
         raise DeliveryError(
-            f"{server_name(settings)} does not offer authentication: remove mail.username and mail.password, or use its submission port "
-            "(587 or 465)."
+            f"{server_name(settings)} does not offer authentication: remove mail.username and mail.password, or use its "
+            "submission port (587 or 465)."
         ) from None
     except UnicodeError:
         raise DeliveryError(
@@ -118,7 +118,8 @@ def _log_in(smtp: smtplib.SMTP, settings: MailSettings, username: str, password:
         raise DeliveryError(_connection_cause(error, settings)) from None
     except smtplib.SMTPException:
         raise DeliveryError(
-            f"{server_name(settings)} offers no supported authentication method: ask its administrator to enable AUTH PLAIN or LOGIN."
+            f"{server_name(settings)} offers no supported authentication method: ask its administrator to enable AUTH PLAIN or "
+            "LOGIN."
         ) from None
     except OSError as error:
         raise DeliveryError(_connection_cause(error, settings)) from None
