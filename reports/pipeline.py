@@ -167,7 +167,7 @@ def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
         raise NoMailError("there is no mail server in the settings: add the section `mail`")
     engine = connect_ledger(settings.database, must_exist=True)
     try:
-        pending = delivery_log.due(engine, run_id, MAILED, settings.mail.recipients)
+        pending = delivery_log.pending_recipients(engine, run_id, MAILED, settings.mail.recipients)
         if not pending:
             click.echo(f"mail: the report of run {run_id} was already sent to all recipients")
             return True
@@ -196,6 +196,6 @@ def _messages(
 
 
 def _record(engine: Engine, run_id: int, outcome: Outcome) -> None:
-    delivery_log.enter(engine, run_id, MAILED, outcome)
+    delivery_log.record_delivery(engine, run_id, MAILED, outcome)
     if outcome.status == "sent":
         click.echo(f"mail: sent to {outcome.recipient}")

@@ -82,7 +82,7 @@ def findings(
     such results, and are exported only on request. An unknown result is unknown in every format, never a pass or a failure.
     """
     from reports.exports import asff, csv_jsonl, ocsf, sarif
-    from reports.exports.common import Night, night_of
+    from reports.exports.common import RunInfo, load_run
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
@@ -97,10 +97,10 @@ def findings(
     if as_of is None:
         connection = connect(path)
     else:
-        connection, moment = as_of_connection.connect(path, as_of)
-        click.echo(f"as of {moment}", err=True)
+        connection, run_ref = as_of_connection.connect(path, as_of)
+        click.echo(f"as of {run_ref}", err=True)
     with connection:
-        run: Night | None = night_of(connection)
+        run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
         records = read_findings(connection, wanted, by_place=output_format == "asff")
