@@ -130,7 +130,7 @@ def _visit(aws: AwsServer, world: World, account: str, known: tuple[str, ...], d
 
 def _known_accounts(mart: Path, world: World) -> tuple[str, ...]:
     """The accounts of the organization and of the known parties, as our own rules know them."""
-    query = "SELECT DISTINCT principal_account FROM key_principals WHERE party = 'known party'"
+    query = "SELECT DISTINCT principal_account FROM key_principals WHERE party = 'known_party'"
     with duckdb.connect(mart, read_only=True) as connection:
         parties = [str(row[0]) for row in connection.execute(query).fetchall()]
     return tuple(sorted({*world.accounts.values(), *parties}))

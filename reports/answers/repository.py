@@ -69,15 +69,15 @@ class Facts:
 
     def known_iam(self, account: str | None) -> bool:
         """Whether anything is known of the account's users and roles."""
-        return account is not None and self.iam.get(account, ("no", None))[0] != "no"
+        return account is not None and self.iam.get(account, ("none", None))[0] != "none"
 
     def why_no_iam(self, account: str) -> str:
         """Why it is not known who in the account its IAM policies allow, as a clause."""
         if account not in self.names:
             return "the account is not ours"
-        known, reason = self.iam.get(account, ("no", None))
+        known, reason = self.iam.get(account, ("none", None))
         reason = reason or "it was not asked"
-        return f"IAM was {'not collected' if known == 'no' else 'collected only in part'}: {reason}"
+        return f"IAM was {'not collected' if known == 'none' else 'collected only in part'}: {reason}"
 
     def identities(self, account: str) -> tuple[Identity, ...]:
         """The users and roles of an account."""

@@ -97,8 +97,8 @@ SELECT n.valid_from, n.account_id, n.region, coalesce(n.target_key_arn, o.target
   'Alias ',
   CASE
     WHEN o.alias_arn IS NULL THEN ' was created' || coalesce(' for key ' || id_of(n.target_key_arn), '') || '.'
-    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no_key') || ' to '
-      || coalesce('key ' || id_of(n.target_key_arn), 'no_key') || '.'
+    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no key') || ' to '
+      || coalesce('key ' || id_of(n.target_key_arn), 'no key') || '.'
   END,
   false, o.target_key_arn, n.target_key_arn, NULL, NULL
 FROM internal.alias n

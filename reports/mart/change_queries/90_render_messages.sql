@@ -23,7 +23,7 @@ LEFT JOIN internal.alias m ON m.alias_arn = a.alias_arn AND m.valid_from = a.val
 GROUP BY w.key_arn, w.run_id;
 
 CREATE TEMP MACRO class_text(key_class) AS CASE key_class
-  WHEN 'none' THEN 'no_key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
+  WHEN 'none' THEN 'no key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
   ELSE 'a key that no longer exists' END;
 
 CREATE OR REPLACE TABLE internal.change AS
