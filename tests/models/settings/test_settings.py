@@ -199,15 +199,15 @@ def test_a_wrong_value_is_answered_with_what_is_right(read: Writer, line: str, e
 @pytest.mark.parametrize(
     ("line", "key", "current"),
     [
-        ("crawl: {max_attempts: 3}", "crawl.max_attempts", "max_attempts"),
-        ("crawl: {retry_budget_percent: 3}", "crawl.retry_budget_percent", "retry_budget_percent"),
-        ("crawl: {quota_share_percent: 3}", "crawl.quota_share_percent", "quota_share_percent"),
-        ("crawl: {empty_region_rescan_days: 3}", "crawl.empty_region_rescan_days", "empty_region_rescan_days"),
-        ("crawl: {last_use: {max_keys_per_run: 3}}", "crawl.last_use.max_keys_per_run", "max_keys_per_run"),
-        ("crawl: {last_use: {interval_days: 3}}", "crawl.last_use.interval_days", "interval_days"),
-        ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.max_minutes", "max_minutes"),
+        ("crawl: {attempts: 3}", "crawl.attempts", "max_attempts"),
+        ("crawl: {retry_percent: 3}", "crawl.retry_percent", "retry_budget_percent"),
+        ("crawl: {quota_percent: 3}", "crawl.quota_percent", "quota_share_percent"),
+        ("crawl: {empty_regions_days: 3}", "crawl.empty_regions_days", "empty_region_rescan_days"),
+        ("crawl: {last_use: {per_night: 3}}", "crawl.last_use.per_night", "max_keys_per_run"),
+        ("crawl: {last_use: {every_days: 3}}", "crawl.last_use.every_days", "interval_days"),
+        ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.minutes", "max_minutes"),
         ("role: {duration: 900}", "role.duration", "session_duration"),
-        ("known_external_parties: []", "parties", "known_external_parties"),
+        ("parties: []", "parties", "known_external_parties"),
     ],
 )
 def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line: str, key: str, current: str) -> None:

@@ -63,7 +63,7 @@ def test_sqlite_looks_up_each_staged_fact(staging: Connection, name: str) -> Non
 def test_sqlite_looks_up_each_complete_listing(staging: Connection, name: str) -> None:
     """Ending what is absent goes through the listings, and asks the staged rows by their index."""
     steps = plan(staging, statements(FACETS[name]).close_absent)
-    assert_driven_by(f"cover_{name}", name, steps)
+    assert_driven_by(f"listing_{name}", name, steps)
     assert any(step.startswith(f"SEARCH stage_{name} USING") for step in steps), steps
 
 
@@ -73,7 +73,7 @@ def test_sqlite_looks_up_what_describes_the_gone(
 ) -> None:
     """Ending what described a fact that has just ended goes through those facts, not through all that ever ended."""
     steps = plan(staging, orphaned(child, own, parent, column))
-    assert_driven_by(f"ended_{parent.table().name}", child.table().name, steps)
+    assert_driven_by(f"closed_{parent.table().name}", child.table().name, steps)
 
 
 def filler(model: type[VersionedTable], column: Column[Any]) -> str:

@@ -64,7 +64,7 @@ def test_a_night_without_changes_writes_nothing(ledger: Engine) -> None:
 
     @event.listens_for(ledger, "after_cursor_execute")
     def _watch(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        temporary = "stage_" in statement[:30] or "cover_" in statement[:30]
+        temporary = "stage_" in statement[:30] or "listing_" in statement[:30]
         if statement.startswith(("UPDATE", "INSERT", "DELETE")) and not temporary and cursor.rowcount > 0:
             written.append(statement)
 
