@@ -131,7 +131,7 @@ Ready after {seconds:.0f} s.
 
 Try next:
   1. open the report in a browser
-  2. {sql} "select sentence from changes order by severity"
+  2. {sql} "select message from changes order by severity"
   3. {sql} "select party, party_name, key_arn, actions from key_principals where party = 'external_account'"
 """
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import duckdb
 
 from models.settings import Settings, SettingsError
-from models.settings.waivers import Placed, read_waivers
+from models.settings.waivers import LocatedWaiver, read_waivers
 from models.settings.yaml_loader import Problem, quoted
 from reports.mart.extension import fill
 from reports.rules.loader import Rule
@@ -63,7 +63,7 @@ WHERE v.rule = m.rule AND {same}
 """
 
 
-def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
+def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[LocatedWaiver]:
     """The waivers of all files. Raises SettingsError: what is wrong in a file, waivers that are there twice, unknown rules.
 
     A waiver of a rule that is off is no mistake; ``rules`` are those in force.

@@ -264,9 +264,9 @@ def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 def _problem(source: Source, details: ErrorDetails) -> Problem:
     location = details["loc"]
     path = location
-    while path not in source.places:
+    while path not in source.positions:
         path = path[:-1]
-    place = source.places[path]
+    place = source.positions[path]
     expected = details.get("ctx", {}).get("expected")
     wanted = expected if isinstance(expected, str) else details["msg"]
     line, column = place.line, place.column

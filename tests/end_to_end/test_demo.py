@@ -129,7 +129,7 @@ def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
     assert "754581900792" in page
     assert "alias/aws/secretsmanager" in page
     assert "kms:DescribeCustomKeyStores" in page
-    assert "the endpoint does not offer the operation" in page
+    assert "the endpoint does not support the operation" in page
 
 
 def test_the_report_for_auditors_is_there_as_well(demo: Demo) -> None:

@@ -194,7 +194,7 @@ def test_list_keys_denied_for_one_night(nights: Nights) -> None:
     _last_known_for_one_night(nights, place)
     gap, scope = _outcomes(nights, place)
     assert (gap["outcome"], gap["action"], gap["nights"]) == ("gap", "kms:ListKeys", 1)
-    assert (gap["cause_text"], scope["outcome"]) == ("our role lacks the permission", "partial")
+    assert (gap["cause_text"], scope["outcome"]) == ("the crawler's role lacks the permission", "partial")
     # What is refused of a key every night is nothing of this one.
     troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {place} AND outcome <> 'complete' ORDER BY ALL"
     assert nights.sql(troubles, 3) == nights.sql(troubles, 1)

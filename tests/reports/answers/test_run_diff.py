@@ -93,11 +93,11 @@ R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1
 
 Not known, and therefore taken as it was last known:
   Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs, because \
-a policy denies it explicitly
-  Locked (222233334444), eu-west-1: nothing was read: in both runs, because the role does not exist or does not trust us
+a policy explicitly denies the request
+  Locked (222233334444), eu-west-1: nothing was read: in both runs, because the role does not exist or does not trust the crawler
   R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1: kms:GetKeyPolicy, kms:GetKeyRotationStatus, \
 kms:ListGrants, kms:ListResourceTags of arn:aws:kms:eu-west-1:444455556666:key/00000000-0000-4000-8000-000000000011: \
-in both runs, because the key policy does not let the account's IAM policies decide, nor names our role
+in both runs, because the key policy neither delegates to IAM nor names the crawler's role
 """
     )
 

@@ -107,7 +107,7 @@ def test_a_key_whose_policy_cannot_be_read(ask: Ask) -> None:
     answer = ask("use", UNREAD)
     assert (answer.keys[0].holders, answer.known) == ([], False)
     policy, grants = answer.keys[0].unknown
-    assert "the key policy does not let the account's IAM policies decide, nor names our role" in policy
+    assert "the key policy neither delegates to IAM nor names the crawler's role" in policy
     assert grants.startswith("the grants on key")
     assert "Nobody that is known here." in "\n".join(answer.lines())
 

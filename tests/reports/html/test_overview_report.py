@@ -92,7 +92,7 @@ def test_a_denied_call_is_unknown(page: Node) -> None:
     assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
     hidden = row_with(page.rows("usage-s3"), "shop-hidden")
     assert hidden.cells[3] == "Unknown"
-    assert hidden.cells[4] == "a policy denies it explicitly (s3:GetBucketEncryption)"
+    assert hidden.cells[4] == "a policy explicitly denies the request (s3:GetBucketEncryption)"
 
 
 def test_data_that_was_not_requested_is_unknown(page: Node) -> None:
@@ -113,7 +113,10 @@ def test_the_header_says_what_is_missing(page: Node) -> None:
         in text
     )
     causes = [item.text for item in cover.all("li")]
-    assert f"Locked ({LOCKED}), {IRELAND}: nothing was read: the role does not exist or does not trust us." in causes
+    assert (
+        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust the crawler."
+        in causes
+    )
     assert any(
         cause.startswith("kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants and 1 more in") for cause in causes
     )
@@ -185,7 +188,7 @@ def test_the_matrix_and_the_gaps(page: Node) -> None:
     gap = row_with(page.rows("gaps"), "kms:ListGrants")
     assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
     assert gap.cells[5:] == ["2026-11-20", "3"]
-    assert gap.cells[4].startswith("the key policy does not let the account's IAM policies decide")
+    assert gap.cells[4].startswith("the key policy neither delegates to IAM nor names the crawler's role")
 
 
 def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:

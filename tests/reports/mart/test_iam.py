@@ -144,16 +144,16 @@ def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
     """Read whole, in part, or not at all are different answers, each with its reason; no number stands for not known."""
     query = "SELECT account_id, freshness, reason, users, roles, groups FROM iam_accounts"
     found = {account: rest for account, *rest in rows(duck, query)}
-    assert found[SHOP] == ["current", None, 1, 1, 1]
-    assert found[DATA] == ["partial", "our role lacks the permission", 0, 1, 0]
-    assert found[MANAGEMENT] == ["none", "the configuration leaves it out (crawl.iam)", None, None, None]
-    assert found[LOCKED][0] == "none"
+    assert found[SHOP] == ["yes", None, 1, 1, 1]
+    assert found[DATA] == ["in part", "the crawler's role lacks the permission", 0, 1, 0]
+    assert found[MANAGEMENT] == ["no", "the configuration leaves it out (crawl.iam)", None, None, None]
+    assert found[LOCKED][0] == "no"
 
 
 def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     """A secret without a policy and one whose policy may not be read are told apart."""
     query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
-    cause = "the key policy does not let the account's IAM policies decide, nor names our role"
+    cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert rows(duck, query) == [
         ("shop/db", "current", None, False, None),
         ("shop/hidden", "none", cause, None, None),

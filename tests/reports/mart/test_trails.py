@@ -116,7 +116,7 @@ def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
 def test_a_refused_question_keeps_what_was_known(world: World) -> None:
     """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
     query = f"SELECT kms_events, freshness, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
-    said = "GetEventSelectors: our role lacks the permission"
+    said = "GetEventSelectors: the crawler's role lacks the permission"
     world.crawl()
     world.gap(HUB, VIRGINIA, "cloudtrail:GetEventSelectors", OF_ALL, cause="role_permission")
     assert ask(world, query) == [("all", "stale", said)]

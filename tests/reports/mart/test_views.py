@@ -211,7 +211,7 @@ def test_resource_keys_have_every_class_and_the_unknown(ask: Ask) -> None:
     classes = {row[0] for row in ask("SELECT DISTINCT key_class FROM resource_keys")}
     assert classes == {"customer", "aws_owned", "none", "not_crawled", "dangling", "unknown"}
     assert ask("SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'") == [
-        ("shop-hidden", "unknown", "a policy denies it explicitly (s3:GetBucketEncryption)", "current")
+        ("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "yes")
     ]
     state = ask(
         "SELECT key_alias, key_account_id, key_state, service FROM resource_keys WHERE resource_name = 'archive'"
@@ -226,7 +226,7 @@ def test_coverage_has_scopes_and_gaps_with_their_age(ask: Ask) -> None:
     )
     assert scope == [("failed", 1, 3)]
     gap = ask("SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'")
-    cause = "the key policy does not let the account's IAM policies decide, nor names our role"
+    cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert gap == [("key_policy", cause, HOSTILE, 3)]
     assert ask("SELECT coverage FROM accounts ORDER BY account_id") == [
         ("complete",),

@@ -61,7 +61,7 @@ def test_secrets(world: World, judge: Judge) -> None:
         "odd": ("unknown", "The key of this secret is not known: neither id nor ARN."),
         "silent": (
             "unknown",
-            "The key of this secret is not known: our role lacks the permission (secretsmanager:DescribeSecret).",
+            "The key of this secret is not known: the crawler's role lacks the permission (secretsmanager:DescribeSecret).",
         ),
         "nothing-known": ("unknown", "The key of this secret is not known: the crawl has no answer for it."),
     }

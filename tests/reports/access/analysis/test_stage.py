@@ -194,12 +194,12 @@ def test_no_key_is_silently_absent(world: World, ask: Ask) -> None:
     world.crawl()
     found = ask("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
     assert found == [
-        ("1", "grant", "unknown", "the grants could not be read: our role lacks the permission"),
+        ("1", "grant", "unknown", "the grants could not be read: the crawler's role lacks the permission"),
         (
             "1",
             "policy",
             "unknown",
-            "the policy could not be read: the key policy does not let the account's IAM policies decide, nor names our role",
+            "the policy could not be read: the key policy neither delegates to IAM nor names the crawler's role",
         ),
         ("2", "policy", "unknown", "the policy cannot be read"),
         ("3", "policy", "unknown", "the policies of AWS managed keys are not asked for"),
