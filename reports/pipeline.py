@@ -33,7 +33,7 @@ from reports.rules.framework_loader import check_frameworks
 from reports.rules.loader import Rule, load_rules
 from reports.rules.runner import evaluate_rules
 from reports.rules.waivers import load_waivers
-from reports.vendors.assignments import uses
+from reports.vendors.assignments import load_assignments
 from reports.vendors.evaluate import VendorChecks
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_settings(settings: Settings) -> None:
     Raises a UserError with exit code 2 for the first invalid reference.
     """
     load_waivers(settings, load_rules(settings))
-    uses(settings)
+    load_assignments(settings)
     check_frameworks(settings)
 
 
