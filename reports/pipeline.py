@@ -31,9 +31,9 @@ from reports.rules.extension import RuleTables
 from reports.rules.finding_history import record
 from reports.rules.framework_loader import check_frameworks
 from reports.rules.loader import Rule, load_rules
-from reports.rules.runner import judge
+from reports.rules.runner import evaluate_rules
 from reports.rules.waivers import load_waivers
-from reports.vendors.assignments import uses
+from reports.vendors.assignments import load_assignments
 from reports.vendors.evaluate import VendorChecks
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_settings(settings: Settings) -> None:
     Raises a UserError with exit code 2 for the first invalid reference.
     """
     load_waivers(settings, load_rules(settings))
-    uses(settings)
+    load_assignments(settings)
     check_frameworks(settings)
 
 
@@ -93,7 +93,7 @@ def _extensions(settings: Settings, rules: Sequence[Rule]) -> tuple[Extension, .
 
 def run_rules(mart: DraftMart, settings: Settings) -> None:
     """Run the rules in force; the mart then has their results."""
-    judge(mart.duck, mart.as_of, load_rules(settings))
+    evaluate_rules(mart.duck, mart.as_of, load_rules(settings))
 
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:

@@ -86,13 +86,13 @@ def findings(
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
-    from reports.rules.findings import Wanted, read_findings
+    from reports.rules.findings import FindingFilter, read_findings
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
     selected = set(statuses or _DEFAULTS[output_format])
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
-    wanted = Wanted(statuses=chosen, resolved=_RESOLVED in selected, **filters)
+    wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
     if as_of is None:
         connection = connect(path)
@@ -103,7 +103,7 @@ def findings(
         run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
-        records = read_findings(connection, wanted, by_place=output_format == "asff")
+        records = read_findings(connection, wanted, by_account_region=output_format == "asff")
         with _opened(output) as out:
             if output_format == "asff":
                 count = asff.write(out, run, records, hub)

@@ -12,7 +12,7 @@ from reports.exports import export
 from reports.exports.common import RunInfo, load_run
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from reports.rules.findings import STATUSES, FindingRecord, Wanted, read_findings
+from reports.rules.findings import STATUSES, FindingFilter, FindingRecord, read_findings
 from tests.reports.ledger_builder import World, settings_of
 
 SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
@@ -69,7 +69,7 @@ def run_info(findings_mart: Path) -> RunInfo:
 @pytest.fixture(scope="session")
 def everything(findings_mart: Path) -> list[FindingRecord]:
     with connect(findings_mart) as connection:
-        return list(read_findings(connection, Wanted(statuses=STATUSES)))
+        return list(read_findings(connection, FindingFilter(statuses=STATUSES)))
 
 
 @pytest.fixture
