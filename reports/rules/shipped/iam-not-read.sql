@@ -19,7 +19,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 WITH denied_calls AS (
   SELECT account_id, max(consecutive_runs) AS consecutive_runs, min(since) AS since, min(cause_text) AS cause
   FROM coverage
@@ -38,7 +38,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN a.coverage = 'excluded' THEN 'The settings exclude the account.'
+    WHEN a.coverage = 'excluded' THEN 'The account is excluded in the settings.'
     WHEN a.coverage IN ('suspended', 'left') THEN 'The account is ' || a.coverage || '.'
     WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'The settings leave IAM out (crawl.iam).'
     WHEN i.freshness = 'current' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'

@@ -33,6 +33,6 @@ SELECT
     WHEN state = 'Disabled' THEN 'The key is disabled.'
       || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
   END || stale_note AS reason
 FROM internal.customer_keys

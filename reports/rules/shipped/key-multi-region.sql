@@ -50,7 +50,7 @@ SELECT
   CASE
     WHEN multi_region AND vendors IS NOT NULL THEN 'The vendor profile ' || vendors || ' requires a multi-Region key.'
     WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN unknown_reason IS NOT NULL THEN 'It is not known whether a vendor requires this multi-Region key: ' || unknown_reason || '.'
+    WHEN unknown_reason IS NOT NULL THEN 'Could not determine whether a vendor requires this multi-Region key: ' || unknown_reason || '.'
     WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica' || coalesce(' of ' || primary_arn, '') || '.'
     WHEN multi_region THEN 'The key is a multi-Region key'
       || CASE WHEN len(replica_arns) > 0 THEN ' with replicas in ' || array_to_string(

@@ -38,14 +38,14 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN last_use = 'used' THEN 'The key has been used.'
     WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) name it as their key.'
     WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
+    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
+    WHEN len(blind) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
       || array_to_string(blind, ', ') || '.'
     WHEN last_use = 'unknown' THEN 'Whether it was ever used is not known'
       || coalesce(' (' || last_use_reason || ')', '') || '.'

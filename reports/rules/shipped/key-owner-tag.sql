@@ -30,7 +30,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
     WHEN owner IS NULL THEN 'The key has none of the tags ' || $tags || ', or an empty one.'

@@ -35,7 +35,7 @@ SELECT
       || coalesce(', after another ' || pending_window_days || ' days', '') || '.'
     WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable')
       THEN 'No deletion is scheduled; the key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
   END
     || CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     || stale_note AS reason

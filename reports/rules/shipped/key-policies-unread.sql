@@ -20,7 +20,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 WITH denied_calls AS (
   SELECT account_id, region, count(*) AS keys, min(since) AS since,
     count(*) FILTER (consecutive_runs >= CAST($consecutive_runs AS INTEGER)) AS lasting,
@@ -54,7 +54,7 @@ SELECT
     WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN r.lasting > 0 THEN 'The policies of ' || r.lasting || ' key(s) could not be read since '
       || strftime(r.lasting_since, '%Y-%m-%d') || '.'
-    WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
+    WHEN p.outcome = 'failed' THEN 'Nothing could be read in this account and region in this run.'
     WHEN l.account_id IS NOT NULL THEN 'The keys could not be listed there.'
     WHEN r.keys IS NULL AND h.keys IS NULL THEN 'There are no customer managed keys.'
     WHEN r.keys > 0 THEN 'The policies of ' || r.keys || ' key(s) could not be read, first on '

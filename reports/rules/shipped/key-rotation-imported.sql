@@ -38,7 +38,7 @@ SELECT
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR state <> 'Enabled' OR multi_region_type = 'REPLICA' THEN 'not_applicable'
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    -- Rotations that could not be read can only have made the material younger.
+    -- Unread rotations can only make the material younger.
     WHEN material_at < oldest AND history_known IS NOT TRUE THEN 'unknown'
     WHEN material_at < oldest THEN 'fail'
     WHEN material_at >= oldest THEN 'pass'
@@ -47,7 +47,7 @@ SELECT
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Imported material of type ' || key_spec || ' cannot be rotated.'
     WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
       THEN 'The key could not be described' || denied_note || '.'
     WHEN material_at < oldest AND rotation_status = 'not_applicable'

@@ -44,8 +44,8 @@ SELECT
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys of type ' || key_spec || ' cannot rotate.'
     WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN 'Keys of origin ' || origin || ' cannot rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN 'The key could not be described' || denied_note || '.'
     WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) OR history_known

@@ -49,7 +49,7 @@ SELECT
     WHEN state <> 'Enabled' OR multi_region_type = 'REPLICA' OR origin = 'EXTERNAL_KEY_STORE' OR on_demand_only
       THEN 'not_applicable'
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL THEN 'unknown'
-    -- Rotations that could not be read can only have made the material younger.
+    -- Unread rotations can only make the material younger.
     WHEN material_at < oldest AND NOT by_hand AND history_known IS NOT TRUE THEN 'unknown'
     WHEN material_at < oldest THEN 'fail'
     WHEN material_at >= oldest THEN 'pass'

@@ -41,9 +41,9 @@ SELECT
       || coalesce('; its material is that of ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
     WHEN rotation_status = 'enabled' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
       || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
-    ELSE 'Its rotation status ' || rotation_status || ' is not one that this rule knows.'
+    ELSE 'Its rotation status ' || rotation_status || ' is not recognized by this rule.'
   END AS reason
 FROM (
-  SELECT *, CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
+  SELECT *, CASE WHEN len(denied_actions) > 0 THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
   FROM keys
 )

@@ -97,7 +97,7 @@ SELECT
   CASE
     WHEN manager = 'AWS' THEN 'AWS manages this key: it can be neither disabled nor deleted.'
     WHEN NOT gone AND state IS NULL THEN 'The state of the key could not be read'
-      || CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.'
+      || CASE WHEN len(denied_actions) > 0 THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.'
     WHEN gone THEN 'The key no longer exists.'
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key can be used.'
     ELSE CASE state
@@ -110,10 +110,10 @@ SELECT
         ELSE 'The key is in state ' || state || '.'
       END
       || CASE WHEN resources = 0 AND grants IS NULL
-        THEN ' Nothing that was crawled uses it, but its grants could not be read.' ELSE '' END
+        THEN ' No crawled resource uses it, but its grants could not be read.' ELSE '' END
       || CASE WHEN resources = 0 AND grants = 0 AND len(blind) > 0
-        THEN ' Nothing that was crawled uses it, but not all could be: refused were ' || array_to_string(blind, ', ') || '.'
-        WHEN resources = 0 AND grants = 0 THEN ' Nothing that was crawled uses it, and it has no grants.' ELSE '' END
+        THEN ' No crawled resource uses it, but some listings were denied: ' || array_to_string(blind, ', ') || '.'
+        WHEN resources = 0 AND grants = 0 THEN ' No crawled resource uses it, and it has no grants.' ELSE '' END
   END
     || CASE WHEN coalesce(manager, '') <> 'AWS' AND (gone OR state NOT IN ('Enabled', 'Creating', 'Updating')) THEN
       CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')

@@ -46,22 +46,22 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) use it.'
     WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
     WHEN last_used_at >= oldest THEN 'It was used in the last ' || $days || ' days.'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
+    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
+    WHEN len(blind) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
       || array_to_string(blind, ', ') || '.'
     WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL THEN 'It was never used, which another rule judges.'
     WHEN (idle_since <= idle_before) IS NOT TRUE
-      THEN 'Nothing that was crawled uses it; whether it was called in the last '
+      THEN 'No crawled resource uses it; whether it was called in the last '
       || $days || ' days is not known' || coalesce(' (' || last_use_reason || ')', '') || '.'
-    WHEN last_use = 'used' THEN 'Nothing that was crawled uses it; it was last used on '
+    WHEN last_use = 'used' THEN 'No crawled resource uses it; it was last used on '
       || strftime(last_used_at, '%Y-%m-%d') || coalesce(' (' || last_used_operation || ')', '') || '.'
-    ELSE 'Nothing that was crawled uses it, and it was not used since AWS began to watch, on '
+    ELSE 'No crawled resource uses it, and it was not used since AWS began to watch, on '
       || strftime(idle_since, '%Y-%m-%d') || '.'
   END || stale_note AS reason
 FROM weighed

@@ -31,7 +31,7 @@ WITH considered AS (
       ELSE [region] END)) AS regions
   FROM internal.customer_keys
   WHERE trim($regions) <> '' AND ((multi_region IS NULL
-    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+    -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
     OR multi_region)
 ), evaluated AS (

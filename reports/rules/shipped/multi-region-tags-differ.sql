@@ -19,7 +19,7 @@
 --   ignore: {default: "", about: "Keys of tags that may differ, separated by commas."}
 WITH considered AS (
   SELECT * FROM internal.customer_keys
-  -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+  -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
   WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
 ), compared AS (

@@ -21,7 +21,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 WITH denied_calls AS (
   -- Either a listing was refused, or the role lacks the action, which then is refused whatever it is asked for.
   SELECT account_id, region, action, max(consecutive_runs) AS consecutive_runs, min(since) AS since
@@ -49,7 +49,7 @@ SELECT
   END AS status,
   CASE
     WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
-    WHEN p.outcome = 'failed' THEN 'Nothing could be read there in this run.'
+    WHEN p.outcome = 'failed' THEN 'Nothing could be read in this account and region in this run.'
     WHEN s.lasting <> '' THEN 'It is refused throughout: ' || s.lasting || '.'
     WHEN s.every <> '' THEN 'It was refused, maybe just once: ' || s.every || '.'
     WHEN p.outcome IN ('complete', 'partial') THEN 'No question was refused throughout.'

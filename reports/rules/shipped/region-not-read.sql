@@ -22,7 +22,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 SELECT
   p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE

@@ -68,7 +68,7 @@ SELECT
   END AS status,
   CASE
     WHEN u.keys = 0 THEN 'It names no key of an account.'
-    WHEN u.resource_arn IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
+    WHEN u.resource_arn IS NULL THEN 'Its key could not be determined: the crawl returned no data for it.'
     WHEN b.foreign_keys > 0
       THEN 'It is under a key of an account that is not of the organization: ' || b.problems || '.'
     WHEN u.open > 0 THEN 'The account of a key of it is not known.'

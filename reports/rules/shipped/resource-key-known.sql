@@ -46,7 +46,7 @@ SELECT
   END AS status,
   CASE
     WHEN u.gone + u.open + u.found = 0 THEN 'It names no key of an account.'
-    WHEN u.resource_arn IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
+    WHEN u.resource_arn IS NULL THEN 'Its key could not be determined: the crawl returned no data for it.'
     WHEN u.gone > 0 THEN 'A key that it names leads nowhere: ' || t.problems || '.'
     WHEN u.open > 0 THEN 'It cannot be told where its keys lead: ' || t.doubts || '.'
     ELSE u.found || ' key(s) that it names exist.'

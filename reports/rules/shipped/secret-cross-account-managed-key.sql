@@ -39,11 +39,11 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN s.unevaluated_reason IS NOT NULL THEN s.unevaluated_reason
     WHEN NOT s.shared AND NOT s.perhaps THEN 'It is not shared with another account.'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
-      THEN 'It is shared, and its key is not known: ' || coalesce(u.reason, 'the crawl has no answer for it') || '.'
+      THEN 'It is shared, and its key is not known: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.'
     WHEN u.key_class = 'aws_managed' AND NOT s.shared
       THEN 'It is under an AWS managed key, and it is not known whether it is shared with another account.'
     WHEN u.key_class = 'aws_managed' THEN 'It is shared ('
@@ -55,7 +55,7 @@ SELECT
       THEN 'It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, '') || ' no longer exists.'
     WHEN u.key_class = 'customer'
       THEN 'It is shared, and the customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
   END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM secret s
 LEFT JOIN used u ON u.resource_arn = s.resource_arn

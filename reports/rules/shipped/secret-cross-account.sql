@@ -39,7 +39,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
     WHEN (is_public OR len(external) > 0 OR strange_party OR strange_account) AND denies
       THEN 'Its policy lets others read it (' || array_to_string(list_concat(CASE WHEN is_public THEN ['everyone'] ELSE [] END,
@@ -52,9 +52,9 @@ SELECT
     WHEN strange_account
       THEN 'Its policy lets other accounts of the organization read it: ' || array_to_string(organization, ', ') || '.'
     WHEN len(unknown) > 0
-      THEN 'It is not known whom its policy lets read it: ' || array_to_string(unknown, ', ') || '.'
+      THEN 'Could not determine whom its policy lets read it: ' || array_to_string(unknown, ', ') || '.'
     WHEN possibly_public
-      THEN 'It is not known whom its policy lets read it: everyone, under conditions that are not judged here.'
+      THEN 'Could not determine whom its policy lets read it: everyone, under conditions that are not judged here.'
     WHEN NOT has_policy THEN 'It has no resource policy.'
     WHEN len(organization) > 0 OR len(parties) > 0
       THEN 'Its policy lets only chosen accounts read it: '

@@ -27,10 +27,10 @@ SELECT
   END AS status,
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion: its key can no longer be changed.'
-    WHEN u.resource_arn IS NULL THEN 'The key of this secret is not known: the crawl has no answer for it.'
+    WHEN u.resource_arn IS NULL THEN 'The key of this secret could not be determined: the crawl returned no data for it.'
     WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw_value, 'of this secret')
-      || ' is in an account or region that was not crawled, so it is not known who manages it.'
-    WHEN u.key_class = 'unknown' THEN 'The key of this secret is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
+      || ' is in an account or region that was not crawled, so who manages it could not be determined.'
+    WHEN u.key_class = 'unknown' THEN 'The key of this secret could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
     WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
       || ' no longer exists: the secret cannot be read.'
     WHEN u.key_class = 'aws_managed' AND u.format = 'omitted'
@@ -41,7 +41,7 @@ SELECT
     WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
     WHEN u.key_class = 'customer' THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
       || coalesce(' (' || u.key_state || ')', ' (state not known)') || ' encrypts it.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
   END
     || CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s

@@ -27,7 +27,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
     WHEN is_public AND denies
       THEN 'Its policy allows everyone to read it; a Deny in it takes some of that away, which is not judged here.'

@@ -44,9 +44,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
-      THEN 'The key of this replica is not known: ' || coalesce(u.reason, 'the crawl has no answer for it') || '.'
+      THEN 'The key of this replica is not known: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.'
     WHEN u.key_class <> 'customer' AND (p.key_class IS NULL OR p.key_class IN ('unknown', 'not_crawled', 'dangling'))
       THEN 'The key of its primary in ' || (s.details ->> 'primary_region') || ' is not known: '
       || coalesce(p.reason, 'it was not seen there') || '.'
@@ -58,7 +58,7 @@ SELECT
     WHEN u.key_class = 'customer'
       THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
     WHEN p.key_class = 'aws_managed' THEN 'Its primary is under an AWS managed key, too.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
   END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM replica s
 LEFT JOIN used u ON u.resource_arn = s.resource_arn

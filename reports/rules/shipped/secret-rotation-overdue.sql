@@ -60,7 +60,7 @@ SELECT
   CASE
     WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
-      THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
+      THEN 'It is a replica of the secret in ' || s.primary_region || ', where it is evaluated.'
     WHEN s.details IS NOT NULL AND coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN 'It does not rotate automatically.'
     WHEN s.reported IS NULL AND s.missed IS NOT TRUE THEN 'It was not told when it last rotated.'

@@ -30,8 +30,8 @@ SELECT
   CASE
     WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
-      THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
-    WHEN s.details IS NULL THEN 'It is not known whether it rotates: nothing was told of it.'
+      THEN 'It is a replica of the secret in ' || s.primary_region || ', where it is evaluated.'
+    WHEN s.details IS NULL THEN 'Could not determine whether it rotates: nothing was told of it.'
     WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN CASE WHEN (s.details ->> 'rotation_enabled') IS NULL
       THEN 'Rotation was never set up.' ELSE 'Automatic rotation is off.' END

@@ -51,10 +51,10 @@ SELECT
       THEN 'Its key ' || t.key_name || ' is in state ' || t.key_state || '.'
     WHEN t.key_denied THEN 'CloudTrail could not use its key ' || t.key_name || ' for the last delivery.'
     WHEN t.key_class IS NULL
-      THEN 'Whether its key ' || t.key_name || ' can be used is not known: the crawl has no answer for it.'
+      THEN 'Whether its key ' || t.key_name || ' can be used is not known: the crawl returned no data for it.'
     WHEN t.key_class = 'not_crawled'
       THEN 'Its key ' || t.key_name || ' is in an account or region that was not crawled.'
-    WHEN t.key_class = 'unknown' THEN 'Its key is not known: ' || coalesce(t.key_reason, 'no reason was given') || '.'
+    WHEN t.key_class = 'unknown' THEN 'Its key could not be determined: ' || coalesce(t.key_reason, 'no reason reported') || '.'
     WHEN t.key_state IS NULL THEN 'Its key ' || t.key_name || ' could not be described.'
     WHEN t.logging IS NULL THEN 'Its key ' || t.key_name || ' is in state ' || coalesce(t.key_state, 'not known')
       || ', but whether CloudTrail can use it is not known.'

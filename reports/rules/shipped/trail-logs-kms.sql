@@ -32,7 +32,7 @@ SELECT
   CASE
     WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN l.kms_events IS NULL
-      THEN 'It is not known whether the calls of KMS are recorded' || coalesce(': ' || l.reason, '') || '.'
+      THEN 'Could not determine whether the calls of KMS are recorded' || coalesce(': ' || l.reason, '') || '.'
     ELSE l.reason || '.'
   END || CASE WHEN l.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM account_regions p

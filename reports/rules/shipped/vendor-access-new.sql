@@ -58,7 +58,7 @@ SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
     WHEN NOT r.certain THEN r.text || '; whether the key is new is not known.'
     WHEN r.certain THEN r.text || '.'
     WHEN u.key_arn IS NOT NULL OR NOT k.policy_known OR k.grants IS NULL
-      THEN 'It is not known whether somebody outside got access: ' || coalesce(u.reason,
+      THEN 'Could not determine whether somebody outside got access: ' || coalesce(u.reason,
         'policy or grants were not read') || '.'
     ELSE 'No party outside got access within ' || $days || ' days.'
   END AS reason

@@ -20,7 +20,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN expired IS NULL THEN 'It is not known when the run began, so not whether the waiver still held.'
+    WHEN expired IS NULL THEN 'Could not determine when the run began, so not whether the waiver still held.'
     WHEN expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' held until ' || strftime(expires, '%Y-%m-%d')
       || '; its owner is ' || owner || coalesce(', the ticket ' || ticket, '') || ' (' || source || ').'
     WHEN NOT expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' holds until '

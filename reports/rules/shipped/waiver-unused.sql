@@ -25,7 +25,7 @@ SELECT
   CASE
     WHEN expired THEN 'The waiver held until ' || strftime(expires, '%Y-%m-%d') || ' and waives nothing any more.'
     WHEN waived_count IS NULL THEN 'The rule ' || rule_id || ' is switched off.'
-    WHEN expired IS NULL THEN 'It is not known when the run began, so not whether the waiver still held.'
+    WHEN expired IS NULL THEN 'Could not determine when the run began, so not whether the waiver still held.'
     WHEN waived_count = 0 AND unknown_count > 0 THEN 'The rule ' || rule_id || ' cannot tell whether what the waiver is for still fails.'
     WHEN waived_count = 0 THEN 'No failure of ' || rule_id || ' is on a resource that matches ' || resource
       || coalesce(' in account ' || account_id, '') || ' (' || source || ').'
