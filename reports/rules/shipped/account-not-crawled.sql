@@ -36,7 +36,8 @@ SELECT
   CASE
     WHEN a.coverage IN ('suspended', 'left', 'excluded')
       OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED') THEN 'not_applicable'
-    WHEN a.coverage = 'not_crawled' OR (a.coverage = 'failed' AND coalesce(f.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER))
+    WHEN a.coverage = 'not_crawled'
+      OR (a.coverage = 'failed' AND coalesce(f.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER))
       THEN 'unknown'
     WHEN a.coverage = 'failed' THEN 'fail'
     WHEN a.coverage IN ('complete', 'partial') THEN 'pass'

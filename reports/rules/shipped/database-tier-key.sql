@@ -74,7 +74,8 @@ SELECT
   END AS status,
   CASE
     WHEN p.usable = 0 AND l.account_id IS NOT NULL
-      THEN p.databases || ' database(s), but the keys in this account and region could not be listed, so a key tagged ' || $tag || '=' || $value
+      THEN p.databases || ' database(s), but the keys in this account and region could not be listed, so a key tagged ' || $tag
+        || '=' || $value
         || ' may exist.'
     WHEN p.usable = 0 AND (p.unread_tags > 0 OR p.undescribed > 0)
       THEN p.databases || ' database(s), but no usable key was found that is tagged ' || $tag || '=' || $value || '; '
@@ -105,7 +106,8 @@ SELECT
     WHEN NOT u.has_key_row THEN 'Its storage key could not be determined: the crawl returned no data for it.'
     WHEN u.key_class = 'not_crawled' THEN 'Its key ' || coalesce(u.key_name, '')
       || ' is in an account or region that was not crawled, so its tags could not be read.'
-    WHEN u.key_class = 'unknown' THEN 'Its storage key could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
+    WHEN u.key_class = 'unknown'
+      THEN 'Its storage key could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
     WHEN u.key_class = 'customer' AND NOT u.in_inventory THEN 'Its key ' || u.key_name || ' is not in the inventory.'
     WHEN u.key_class = 'customer' AND NOT u.tags_known THEN 'The tags of its key ' || u.key_name || ' could not be read.'
     WHEN u.key_class = 'customer' AND u.state IS NULL THEN 'Its key ' || u.key_name || ' could not be described.'
@@ -115,7 +117,8 @@ SELECT
     WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_name, 'of the service')
       || ' encrypts its storage.'
     WHEN u.key_class = 'dangling' THEN 'Its key ' || coalesce(u.key_name, '') || ' no longer exists.'
-    WHEN u.key_class = 'customer' AND NOT u.tagged THEN 'Its key ' || u.key_name || ' is not tagged ' || $tag || '=' || $value || '.'
+    WHEN u.key_class = 'customer' AND NOT u.tagged
+      THEN 'Its key ' || u.key_name || ' is not tagged ' || $tag || '=' || $value || '.'
     WHEN u.key_class = 'customer' AND u.state <> 'Enabled' THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '='
       || $value || ', but is in state ' || u.state || '.'
     WHEN u.key_class = 'customer' AND u.tagged THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '=' || $value

@@ -52,7 +52,8 @@ SELECT
     WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
     WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
       || array_to_string(denied_listings, ', ') || '.'
-    WHEN recently_called IS NULL THEN 'No crawled resource uses it; could not determine whether it was called in the last ' || $days
+    WHEN recently_called IS NULL
+      THEN 'No crawled resource uses it; could not determine whether it was called in the last ' || $days
       || ' days' || coalesce(' (' || last_use_reason || ')', '') || '.'
     ELSE 'Nothing uses the key.'
   END || stale_note AS reason

@@ -29,7 +29,8 @@ WITH flagged_path AS (
   -- An anti join returns almost no rows; a join would return one row per grant.
   SELECT g.resource_arn
   FROM internal.customer_grants g
-  ANTI JOIN (SELECT key_arn, source_id FROM internal.access_paths WHERE path = 'grant') a ON a.source_id = g.grant_id AND a.key_arn = g.key_arn
+  ANTI JOIN (SELECT key_arn, source_id FROM internal.access_paths WHERE path = 'grant') a ON a.source_id = g.grant_id
+    AND a.key_arn = g.key_arn
 ), external_grant AS (
   -- A list makes DuckDB estimate few rows, so that it looks them up in the grants and not the other way round.
   SELECT unnest(list({'key_arn': key_arn, 'grant_id': source_id}), recursive := true) FROM flagged_path WHERE external
@@ -60,7 +61,8 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   END AS status,
   CASE
     WHEN o.external THEN coalesce(g.grantee, 'an unnamed grantee') || ' of account ' || o.account
-      || ', which is neither in the organization nor a known party, may use the key (' || array_to_string(g.operations, ', ') || ').'
+      || ', which is neither in the organization nor a known party, may use the key (' || array_to_string(g.operations, ', ')
+        || ').'
     WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'Could not determine the grantee: '
       || coalesce(o.reason, 'the grant was not analyzed') || '.'
     ELSE coalesce(g.grantee, 'an unnamed grantee') || ' is in the organization or a known party.'

@@ -44,7 +44,8 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.grantee_type = 'account' OR (g.grantee_type <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
       THEN 'not_applicable'
-    WHEN g.grantee_type = 'other' OR (g.grantee_type <> 'deleted' AND f.principal IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
+    WHEN g.grantee_type = 'other'
+      OR (g.grantee_type <> 'deleted' AND f.principal IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
     WHEN g.grantee_type = 'deleted' OR (i.freshness = 'current' AND f.principal IS NULL) THEN 'fail'
     WHEN f.principal IS NOT NULL THEN 'pass'
     ELSE 'unknown'

@@ -30,7 +30,8 @@ WITH violation AS (
   HAVING bool_or(principal = '*') OR count(DISTINCT principal) > CAST($most AS INTEGER)
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.analysis_id IS NOT NULL THEN 'fail' WHEN d.own_account_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  CASE WHEN v.analysis_id IS NOT NULL
+    THEN 'fail' WHEN d.own_account_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
   CASE
     WHEN v.everyone_unknown_reason THEN 'Every principal of the account can delete, disable or open the key.'
     WHEN v.analysis_id IS NOT NULL

@@ -40,7 +40,8 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
     WHEN h.delegated THEN 'The policy delegates the decision to IAM of account ' || d.account_id || '.'
     WHEN h.administrable THEN 'Every principal of account ' || d.account_id || ' can change the policy.'
     WHEN d.own_account_unknown_reason IS NOT NULL
-      THEN 'Could not determine whether the policy delegates the decision to IAM of account ' || d.account_id || ': ' || d.own_account_unknown_reason || '.'
+      THEN 'Could not determine whether the policy delegates the decision to IAM of account ' || d.account_id || ': '
+        || d.own_account_unknown_reason || '.'
     WHEN h.partly_delegated THEN 'The policy delegates some decisions to IAM of account ' || d.account_id
       || ', but not changes of the policy (kms:PutKeyPolicy).'
     ELSE 'No statement delegates the decision to IAM of account ' || d.account_id || '.'

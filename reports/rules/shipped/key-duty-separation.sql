@@ -31,8 +31,10 @@ WITH combined_duties AS (
       'kms:GenerateDataKeyWithoutPlaintext', 'kms:ReEncryptFrom', 'kms:Sign', 'kms:GenerateMac',
       'kms:DeriveSharedSecret']))
 ), violation AS (
-  SELECT analysis_id, count(DISTINCT principal_name) AS principals, array_to_string(list_sort(list(DISTINCT principal_name))[1:3], ', ')
-      || CASE WHEN count(DISTINCT principal_name) > 3 THEN ' and ' || (count(DISTINCT principal_name) - 3) || ' more' ELSE '' END AS names
+  SELECT analysis_id, count(DISTINCT principal_name)
+    AS principals, array_to_string(list_sort(list(DISTINCT principal_name))[1:3], ', ')
+      || CASE WHEN count(DISTINCT principal_name) > 3
+        THEN ' and ' || (count(DISTINCT principal_name) - 3) || ' more' ELSE '' END AS names
   FROM combined_duties
   GROUP BY analysis_id
 )
@@ -48,7 +50,8 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
       THEN 'Could not determine the key usage, and therefore whether the key is used by ' || v.names || '.'
     WHEN v.principals = 1 THEN v.names || ' both administers and uses the key.'
     WHEN v.principals > 1 THEN v.names || ' both administer and use the key.'
-    WHEN d.own_account_unknown_reason IS NOT NULL THEN 'Could not determine who administers and who uses the key: ' || d.own_account_unknown_reason || '.'
+    WHEN d.own_account_unknown_reason IS NOT NULL
+      THEN 'Could not determine who administers and who uses the key: ' || d.own_account_unknown_reason || '.'
     ELSE 'No principal of the policy both administers and uses the key.'
   END || d.stale_note AS reason
 FROM internal.key_policy_unknowns d

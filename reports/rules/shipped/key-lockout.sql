@@ -32,7 +32,8 @@ SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE
     WHEN l.key_arn IS NOT NULL THEN l.message
     WHEN m.analysis_id IS NOT NULL THEN 'A principal in account ' || d.account_id || ' can change the policy.'
-    ELSE 'Could not determine whether any principal can change the policy: ' || coalesce(d.own_account_unknown_reason, 'it was not read') || '.'
+    ELSE 'Could not determine whether any principal can change the policy: '
+      || coalesce(d.own_account_unknown_reason, 'it was not read') || '.'
   END || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
 LEFT JOIN administrable m ON m.analysis_id = d.analysis_id

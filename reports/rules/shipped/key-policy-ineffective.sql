@@ -35,7 +35,8 @@ WITH violation AS (
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL AND u.key_arn IS NULL THEN 'pass'
     ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether all statements have an effect: ' || least(d.statements_unknown_reason, u.reason) || '.',
+  coalesce(v.messages, 'Could not determine whether all statements have an effect: '
+    || least(d.statements_unknown_reason, u.reason) || '.',
     'All statements of the policy have an effect.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -20,7 +20,8 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), write the policy with aws_iam_policy_document,
 --   which validates its form.
 WITH unevaluated AS (
-  SELECT key_arn, min(CASE WHEN source_id <> 'policy' THEN 'Statement ' || source_id ELSE 'The policy' END || ': ' || reason) AS text
+  SELECT key_arn, min(CASE WHEN source_id <> 'policy'
+    THEN 'Statement ' || source_id ELSE 'The policy' END || ': ' || reason) AS text
   FROM internal.access_paths
   WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NOT NULL
   GROUP BY key_arn

@@ -23,8 +23,10 @@ WITH violation AS (
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
         ELSE '' END AS messages
   FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives ' || array_to_string(allowed_principals[1:3], ', ')
-      || CASE WHEN len(allowed_principals) > 3 THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END || ' all actions.' AS message
+    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives '
+      || array_to_string(allowed_principals[1:3], ', ')
+      || CASE WHEN len(allowed_principals) > 3
+        THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END || ' all actions.' AS message
     FROM (
       SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda principal: principal <> account_id
         AND NOT ends_with(principal, ':iam::' || account_id || ':root')

@@ -29,7 +29,8 @@ WITH violation AS (
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
   CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.everyone_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether everyone can use the key through a service: ' || d.everyone_unknown_reason || '.',
+  coalesce(v.messages, 'Could not determine whether everyone can use the key through a service: ' || d.everyone_unknown_reason
+    || '.',
     'No statement of the policy allows everyone through a service.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn
