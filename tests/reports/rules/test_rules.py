@@ -46,8 +46,8 @@ def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
             "not_applicable",
             "The secret is scheduled for deletion: its key can no longer be changed.",
         ),
-        "omitted": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
-        "never-used": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "omitted": ("fail", "The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "never-used": ("fail", "The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it."),
         "named-managed": ("fail", "The AWS managed key alias/aws/secretsmanager encrypts it."),
         "gone": (
             "fail",
@@ -56,14 +56,17 @@ def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
         "gone-alias": ("fail", "The key alias/gone no longer exists: the secret cannot be read."),
         "elsewhere": (
             "unknown",
-            f"The key {OTHER} is in an account or region that was not crawled, so it is not known who manages it.",
+            f"The key {OTHER} is in an account or region that was not crawled, so who manages it could not be determined.",
         ),
-        "odd": ("unknown", "The key of this secret is not known: neither id nor ARN."),
+        "odd": ("unknown", "The key of this secret could not be determined: neither id nor ARN."),
         "silent": (
             "unknown",
-            "The key of this secret is not known: the crawler's role lacks the permission (secretsmanager:DescribeSecret).",
+            "The key of this secret could not be determined: our role lacks the permission (secretsmanager:DescribeSecret).",
         ),
-        "nothing-known": ("unknown", "The key of this secret is not known: the crawl has no answer for it."),
+        "nothing-known": (
+            "unknown",
+            "The key of this secret could not be determined: the crawl returned no data for it.",
+        ),
     }
 
 
@@ -122,11 +125,11 @@ def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule)
         "elsewhere": "unknown",
         f"{SHOP}/{IRELAND}": "pass",
     }
-    assert results["untagged"][1] == "Its key k2 is not tagged DataTier=database."
-    assert results["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
-    assert results["owned"][1] == "A key that AWS owns encrypts its storage (sse-rds)."
-    assert results["closed"][1] == "The tags of its key k4 could not be read."
-    assert results[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
+    assert found["untagged"][1] == "Its key k2 is not tagged DataTier=database."
+    assert found["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
+    assert found["owned"][1] == "An AWS owned key encrypts its storage (sse-rds)."
+    assert found["closed"][1] == "The tags of its key k4 could not be read."
+    assert found[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
 
 
 @pytest.mark.parametrize(
@@ -147,8 +150,8 @@ def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule)
             (
                 "unknown",
                 (
-                    "1 database(s) and no usable key known to be tagged DataTier=database; 1 key(s) here could not be read in "
-                    "full."
+                    "1 database(s), but no usable key was found that is tagged DataTier=database; 1 key(s) could not be read "
+                    "completely."
                 ),
             ),
         ),
@@ -158,7 +161,10 @@ def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule)
             "kms:ListKeys",
             (
                 "unknown",
-                "1 database(s), but the keys could not be listed here, so a key tagged DataTier=database may exist.",
+                (
+                    "1 database(s), but the keys in this account and region could not be listed, so a key tagged "
+                    "DataTier=database may exist."
+                ),
             ),
         ),
     ],
@@ -224,14 +230,14 @@ def test_unusable_keys(world: World, evaluate_rule: EvaluateRule) -> None:
         ),
         "granted": ("fail", "The key is in state Disabled. It has 1 grant(s)."),
         lost: ("fail", "The key no longer exists. 1 resource(s) use it: secretsmanager c."),
-        "idle": ("pass", "The key is in state Disabled. Nothing that was crawled uses it, and it has no grants."),
+        "idle": ("pass", "The key is in state Disabled. No crawled resource uses it, and it has no grants."),
         "fine": ("pass", "The key can be used."),
         "closed": (
             "unknown",
-            "The key is in state Disabled. Nothing that was crawled uses it, but its grants could not be read.",
+            "The key is in state Disabled. No crawled resource uses it, but its grants could not be read.",
         ),
-        "dark": ("unknown", "The state of the key could not be read (refused: kms:DescribeKey)."),
-        "managed": ("not_applicable", "AWS manages this key: it can be neither disabled nor deleted."),
+        "dark": ("unknown", "The state of the key could not be read (denied: kms:DescribeKey)."),
+        "managed": ("not_applicable", "AWS manages this key; it cannot be disabled or deleted."),
     }
 
 
@@ -272,13 +278,13 @@ def test_rotation(world: World, evaluate_rule: EvaluateRule) -> None:
     world.gap(SHOP, IRELAND, "kms:DescribeKey", dark)
     assert evaluate_rule("key-rotation") == {
         "on": ("pass", "The key rotates every 365 days."),
-        "off": ("fail", "Automatic rotation is off; its material is that of 2024-01-15."),
-        "rsa": ("not_applicable", "KMS cannot rotate keys of type RSA_4096 automatically."),
+        "off": ("fail", "Automatic rotation is disabled; its material dates from 2024-01-15."),
+        "rsa": ("not_applicable", "KMS cannot rotate keys with the spec RSA_4096 automatically."),
         "imported": ("not_applicable", "KMS cannot rotate key material of origin EXTERNAL automatically."),
-        "disabled": ("not_applicable", "The key is in state Disabled, in which it does not rotate."),
+        "disabled": ("not_applicable", "The key is in state Disabled, so it does not rotate."),
         "managed": ("not_applicable", "AWS manages this key and its rotation."),
-        "denied": ("unknown", "Its rotation status could not be read (refused: kms:GetKeyRotationStatus)."),
-        "dark": ("unknown", "The key could not be described (refused: kms:DescribeKey)."),
+        "denied": ("unknown", "Its rotation status could not be read (denied: kms:GetKeyRotationStatus)."),
+        "dark": ("unknown", "The key could not be described (denied: kms:DescribeKey)."),
     }
 
 
