@@ -1,4 +1,4 @@
-"""A real ledger for tests of the crawler: nights are merged and linked as a crawl does it, history is read back."""
+"""A real ledger for tests of the crawler: polling are merged and linked as a crawl does it, history is read back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select
 
-from crawler.key_references import link
+from crawler.key_references import resolve_references
 from models.store import crawl_lock
 from models.store.engine import connect, upgrade
 from models.store.scd2_merge import Batch, merge
@@ -41,7 +41,7 @@ class Ledger:
             path.write_bytes(_migrated_file())
         self.engine: Engine = connect(f"sqlite:///{path}")
 
-    def night(self, batch: Batch, outcomes: Outcomes) -> int:
+    def record_run(self, batch: Batch, outcomes: Outcomes) -> int:
         """One run: the batch merged, the coverage written, references linked. Returns the run's id."""
         now = dt.datetime.now(dt.UTC)
         with self.engine.begin() as connection:
@@ -57,7 +57,7 @@ class Ledger:
         lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
         with self.engine.begin() as connection:
             connection.execute(insert(CrawlLock).values(lock_the))
-        link(self.engine, run_id)
+        resolve_references(self.engine, run_id)
         crawl_lock.release(self.engine, run_id)
         return run_id
 

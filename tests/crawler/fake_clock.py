@@ -61,7 +61,7 @@ class Timed:
     sent: list[tuple[float, str]] = field(default_factory=list)
     flying: int = 0
     most: int = 0
-    patience: float = math.inf
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
@@ -85,8 +85,8 @@ class Timed:
 
 
 @dataclass(slots=True)
-class Known:
-    """Implements :class:`crawler.aws.client.Access` with the account's id as access key."""
+class StaticProvider:
+    """Implements :class:`crawler.aws.client.CredentialProvider` with the account's id as provider key."""
 
     account_id: str
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials
 from demo import request_parser
-from tests.crawler.scripted_aws import Answer, Asked, Given, refused
+from tests.crawler.scripted_aws import Answer, RecordedCall, Result, aws_error
 
 MANAGEMENT, MEMBER = "123456789012", "111122223333"
 IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
@@ -24,7 +24,7 @@ SCOPES = {(account, region) for account in ACCOUNTS for region in REGIONS}
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
-def account_of(call: Asked) -> str:
+def account_of(call: RecordedCall) -> str:
     """The account whose credentials signed a call."""
     return call.credentials.access_key.removeprefix("ASIA") if call.credentials.access_key[:4] == "ASIA" else MANAGEMENT
 
@@ -34,11 +34,11 @@ def key_of(account: str, region: str) -> str:
     return f"arn:aws:kms:{region}:{account}:key/{KEY_ID}"
 
 
-def _keys(call: Asked) -> Given:
+def _keys(call: RecordedCall) -> Result:
     return {"Keys": [{"KeyId": KEY_ID, "KeyArn": key_of(account_of(call), call.region)}], "Truncated": False}
 
 
-def _described(call: Asked) -> Given:
+def _described(call: RecordedCall) -> Result:
     return {
         "KeyMetadata": {
             "KeyId": KEY_ID,
@@ -51,7 +51,7 @@ def _described(call: Asked) -> Given:
     }
 
 
-def _secrets(call: Asked) -> Given:
+def _secrets(call: RecordedCall) -> Result:
     arn = f"arn:aws:secretsmanager:{call.region}:{account_of(call)}:secret:orders"
     return {"SecretList": [{"ARN": arn, "Name": "orders", "KmsKeyId": KEY_ID}]}
 
@@ -90,17 +90,17 @@ class Loopback:
 
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=answers)
-    asked: list[Asked] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
 
     def scopes_asked(self) -> set[tuple[str, str]]:
         """Account and region of every ListKeys."""
-        return {(account_of(call), call.region) for call in self.asked if call.name == "kms:ListKeys"}
+        return {(account_of(call), call.region) for call in self.calls if call.name == "kms:ListKeys"}
 
     def stall(self, account: str, region: str, operation: str = "kms:ListKeys") -> threading.Event:
         """Let an operation of one scope wait until the event is set."""
         usual, released = self.answers[operation], threading.Event()
 
-        def waiting(call: Asked) -> Given:
+        def waiting(call: RecordedCall) -> Result:
             if (account_of(call), call.region) == (account, region):
                 released.wait(60)
             return usual(call) if callable(usual) else usual
@@ -113,9 +113,9 @@ class Loopback:
         form = dict(parse_qsl(request.body.decode()))
         params = form if "Action" in form else json.loads(request.body or b"{}")
         credentials = Credentials(request.access_key, "", None)
-        call = Asked(f"{request.service}:{request.operation}", request.region, params, credentials)
-        self.asked.append(call)
-        found = self.answers.get(call.name, refused("UnknownOperationException"))
+        call = RecordedCall(f"{request.service}:{request.operation}", request.region, params, credentials)
+        self.calls.append(call)
+        found = self.answers.get(call.name, aws_error("UnknownOperationException"))
         given = found(call) if callable(found) else found
         if isinstance(given, AwsError):
             return request_parser.error(request, given.code, given.message, 400)

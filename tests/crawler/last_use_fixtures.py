@@ -1,4 +1,4 @@
-"""Nights of a ledger whose keys are asked for their last use: the lanes are real, AWS is scripted."""
+"""PollingLedger of a ledger whose keys are asked for their last use: the lanes are real, AWS is scripted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from crawler.services.key_last_usage import LastUse
+from crawler.services.key_last_usage import LastUsePoller
 from crawler.writer import Coverage
 from models.settings.crawl import LastUseSettings
 from models.store.last_use_queue import LastUsePoll
@@ -17,9 +17,9 @@ from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 from models.tables.runs import Run, RunStatus
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, Given, ScriptedAws, door_to
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, Result, ScriptedAws, client_for
 
-QUESTION = "kms:GetKeyLastUsage"
+OPERATION = "kms:GetKeyLastUsage"
 TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, tzinfo=dt.UTC)
 USED = dt.datetime(2026, 11, 20, 9, 30, tzinfo=dt.UTC)
 OTHER_REGION = "us-east-1"
@@ -37,8 +37,8 @@ def days_ago(days: float) -> dt.datetime:
     return dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
 
 
-class Nights:
-    """A ledger with keys in it, and the nights on which they are asked."""
+class PollingLedger:
+    """A ledger with keys in it, and the polling on which they are asked."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -55,7 +55,7 @@ class Nights:
                 batch.add(KeyMetadata, **{**empty, "key_arn": arn(number, region), "manager": manager})
         self.merge(self.run(), batch)
 
-    def asked(self, numbers: range | list[int], at: dt.datetime) -> None:
+    def set_polled(self, numbers: range | list[int], at: dt.datetime) -> None:
         """State when keys were asked, by an earlier run."""
         self.merge(
             self.run(), Batch(last_use_polls=[LastUsePoll(arn(number), ACCOUNT, REGION, at) for number in numbers])
@@ -67,26 +67,26 @@ class Nights:
         with self.ledger.engine.begin() as connection:
             return int(connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one())
 
-    def ask(self, aws: ScriptedAws, *, run_id: int | None = None, **options: Any) -> LastUse:
+    def ask(self, aws: ScriptedAws, *, run_id: int | None = None, **options: Any) -> LastUsePoller:
         """One night: the keys of the region are asked until all lanes are done."""
 
-        async def night() -> LastUse:
+        async def scenario() -> LastUsePoller:
             lanes = self.lanes(aws, run_id=run_id, **options)
-            lanes.saved(ACCOUNT, REGION)
+            lanes.enqueue(ACCOUNT, REGION)
             await lanes.finish()
             return lanes
 
-        return asyncio.run(night())
+        return asyncio.run(scenario())
 
     def lanes(
         self,
         aws: ScriptedAws,
         *,
         run_id: int | None = None,
-        access: Callable[[str], Awaitable[Any]] | None = None,
+        provider: Callable[[str], Awaitable[Any]] | None = None,
         attempts: int = 1,
         **settings: Any,
-    ) -> LastUse:
+    ) -> LastUsePoller:
         """The lanes of a night; make them where an event loop runs."""
         run = run_id or self.run()
 
@@ -97,8 +97,8 @@ class Nights:
         async def caller(account_id: str) -> Caller:
             return Caller(account_id)
 
-        door = door_to(aws, attempts=attempts)
-        return LastUse(self.ledger.engine, run, door, LastUseSettings(**settings), access or caller, put)
+        client = client_for(aws, attempts=attempts)
+        return LastUsePoller(self.ledger.engine, run, client, LastUseSettings(**settings), provider or caller, put)
 
     def last_asked(self) -> dict[str, int]:
         """The run that last asked each key."""
@@ -114,17 +114,17 @@ class Nights:
 
 def answering(answer: Answer = PLAIN) -> ScriptedAws:
     """An AWS that answers the question."""
-    return ScriptedAws({QUESTION: answer})
+    return ScriptedAws({OPERATION: answer})
 
 
-def only(number: int, answer: Given) -> ScriptedAws:
+def only(number: int, answer: Result) -> ScriptedAws:
     """An answer for one key; the others were never used."""
     return answering(lambda call: answer if call["KeyId"] == arn(number) else PLAIN)
 
 
 def asked_keys(aws: ScriptedAws) -> list[str]:
     """The keys in the order in which they were asked."""
-    return [call["KeyId"] for call in aws.of(QUESTION)]
+    return [call["KeyId"] for call in aws.of(OPERATION)]
 
 
 def arns(*numbers: int) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Asked, Given, ScriptedAws, paged, refused
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, RecordedCall, Result, ScriptedAws, aws_error, paged
 
 LONG_AGO = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*"}]})
@@ -109,11 +109,11 @@ EMPTY = {
 }
 
 
-def _named(call: Asked) -> str:
+def _named(call: RecordedCall) -> str:
     return next(name for name in KINDS if key_arn(name) == call["KeyId"])
 
 
-def _described(call: Asked) -> Given:
+def _described(call: RecordedCall) -> Result:
     plain = {
         "KeyId": key_id(_named(call)),
         "Arn": call["KeyId"],
@@ -129,29 +129,29 @@ def _described(call: Asked) -> Given:
     return {"KeyMetadata": plain | KINDS[_named(call)]}
 
 
-def _grants(call: Asked) -> Given:
+def _grants(call: RecordedCall) -> Result:
     grant = {"GrantId": f"grant-{_named(call)}", "GranteePrincipal": "rds.amazonaws.com", "Operations": ["Decrypt"]}
     return {"Grants": [grant | {"KeyId": call["KeyId"], "CreationDate": LONG_AGO}], "Truncated": False}
 
 
-def _rotation(call: Asked) -> Given:
+def _rotation(call: RecordedCall) -> Result:
     if _named(call) not in {"plain", "database", "managed"}:
         said = f"{call['KeyId']} origin is EXTERNAL which is not valid for this operation."
-        return refused("UnsupportedOperationException", said)
+        return aws_error("UnsupportedOperationException", said)
     return {"KeyRotationEnabled": True, "RotationPeriodInDays": 365}
 
 
-def _encryption(call: Asked) -> Given:
+def _encryption(call: RecordedCall) -> Result:
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key_arn("plain")} if call["Bucket"] == "logs" else None
     rule = {"ApplyServerSideEncryptionByDefault": default or {"SSEAlgorithm": "AES256"}}
     return {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
 
 
-def _bucket_tags(call: Asked) -> Given:
-    return TAGS if call["Bucket"] == "logs" else refused("NoSuchTagSet", "The TagSet does not exist", 404)
+def _bucket_tags(call: RecordedCall) -> Result:
+    return TAGS if call["Bucket"] == "logs" else aws_error("NoSuchTagSet", "The TagSet does not exist", 404)
 
 
-def _secret_policy(call: Asked) -> Given:
+def _secret_policy(call: RecordedCall) -> Result:
     return {"ARN": call["SecretId"], **({"ResourcePolicy": POLICY} if call["SecretId"].endswith("orders") else {})}
 
 
@@ -195,7 +195,7 @@ def answers() -> dict[str, Answer]:
     return {**made, **{name: {items: []} for name, items in EMPTY.items()}}
 
 
-def estate(changed: Mapping[str, Answer] | None = None) -> ScriptedAws:
+def sample_aws(changed: Mapping[str, Answer] | None = None) -> ScriptedAws:
     """The estate, with some answers changed."""
     return ScriptedAws({**answers(), **(changed or {})})
 
@@ -204,7 +204,7 @@ def only_for(name: str, answer: Answer, operation: str) -> Answer:
     """An answer for one key; the others are answered as in the estate."""
     usual = answers()[operation]
 
-    def answered(call: Asked) -> Given:
+    def answered(call: RecordedCall) -> Result:
         chosen = answer if call["KeyId"] == key_arn(name) else usual
         return chosen(call) if callable(chosen) else chosen
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.aws.client import Door
+from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
@@ -21,7 +21,7 @@ REGION = "eu-west-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedCall:
     """One call as it reached AWS."""
 
     name: str
@@ -34,8 +34,8 @@ class Asked:
         return self.params[parameter]
 
 
-Given = Mapping[str, Any] | BaseException
-Answer = Given | Callable[[Asked], Given]
+Result = Mapping[str, Any] | BaseException
+Answer = Result | Callable[[RecordedCall], Result]
 
 
 @dataclass(slots=True)
@@ -43,17 +43,17 @@ class ScriptedAws:
     """Implements :class:`crawler.aws.transport_boto3.Transport`: answers by ``service:Operation``, remembers what was asked."""
 
     answers: dict[str, Answer]
-    asked: list[Asked] = field(default_factory=list)
-    patience: float = math.inf
+    calls: list[RecordedCall] = field(default_factory=list)
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Answer as the script says; what it does not name is an unknown operation."""
-        call = Asked(str(operation), region, dict(params), credentials)
-        self.asked.append(call)
+        call = RecordedCall(str(operation), region, dict(params), credentials)
+        self.calls.append(call)
         await asyncio.sleep(0)
-        answer = self.answers.get(call.name, refused("UnknownOperationException", "no such operation"))
+        answer = self.answers.get(call.name, aws_error("UnknownOperationException", "no such operation"))
         given = answer(call) if callable(answer) else answer
         if isinstance(given, AwsError):
             raise AwsError(given.cause, given.code, given.message)
@@ -64,14 +64,14 @@ class ScriptedAws:
     def close(self) -> None:
         """Nothing is held."""
 
-    def of(self, name: str) -> list[Asked]:
+    def of(self, name: str) -> list[RecordedCall]:
         """The calls of one operation."""
-        return [call for call in self.asked if call.name == name]
+        return [call for call in self.calls if call.name == name]
 
 
 @dataclass(slots=True)
 class Caller:
-    """Implements :class:`crawler.aws.client.Access` with credentials that are numbered as they are renewed."""
+    """Implements :class:`crawler.aws.client.CredentialProvider` with credentials that are numbered as they are renewed."""
 
     account_id: str = ACCOUNT
     renewals: int = 0
@@ -87,15 +87,15 @@ class Caller:
         return await self.credentials()
 
 
-def door_to(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> Door:
-    """A door with the scripted AWS behind it; by default nothing is tried twice. Make it where an event loop runs."""
-    return Door(
+def client_for(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> AwsClient:
+    """A client with the scripted AWS behind it; by default nothing is tried twice. Make it where an event loop runs."""
+    return AwsClient(
         AwsSettings(), CrawlSettings(max_attempts=attempts, concurrency=concurrency, quota_share_percent=100), aws
     )
 
 
-def refused(code: str, message: str = "", status: int | None = 400) -> AwsError:
-    """An error answer, classified as the door classifies it."""
+def aws_error(code: str, message: str = "", status: int | None = 400) -> AwsError:
+    """An error answer, classified as the client classifies it."""
     return AwsError(classify(code, message, status), code, message)
 
 
@@ -105,7 +105,7 @@ def denied(action: str = "kms:DescribeKey") -> AwsError:
         f"User: arn:aws:sts::{ACCOUNT}:assumed-role/KmsInventoryReadOnly/kmsledger is not authorized to perform: {action} "
         f"on resource: arn:aws:kms:{REGION}:{ACCOUNT}:key/x because no resource-based policy allows the {action} action"
     )
-    return refused("AccessDeniedException", message)
+    return aws_error("AccessDeniedException", message)
 
 
 def unreachable() -> AwsError:
@@ -113,18 +113,18 @@ def unreachable() -> AwsError:
     return AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect to the endpoint URL")
 
 
-def in_turn(*answers: Given) -> Callable[[Asked], Given]:
+def in_turn(*answers: Result) -> Callable[[RecordedCall], Result]:
     """One answer after the other; the last for ever."""
-    left: list[Given] = list(answers)
+    left: list[Result] = list(answers)
     return lambda _call: left.pop(0) if len(left) > 1 else left[0]
 
 
 def paged(
     items: str, pages: Sequence[Sequence[Any] | AwsError], *, send: str, receive: str, more: str = ""
-) -> Callable[[Asked], Given]:
+) -> Callable[[RecordedCall], Result]:
     """A listing in pages; a page may be empty or fail. Tokens are ``page-1``, ``page-2`` ..."""
 
-    def answer(call: Asked) -> Given:
+    def answer(call: RecordedCall) -> Result:
         number = int(str(call.params.get(send, "page-0")).removeprefix("page-"))
         page = pages[number]
         if isinstance(page, AwsError):

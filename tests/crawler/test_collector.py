@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawler.collector import Collected, Wanted, collect, items_of
+from crawler.collector import Collected, CollectOptions, collect, items_of
 from crawler.iam_policies import operations
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
@@ -26,8 +26,18 @@ from models.tables.resources import Form, KeyClass, KeyReference, Resource, Reso
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, key_arn, only_for, sample_aws
+from tests.crawler.scripted_aws import (
+    ACCOUNT,
+    REGION,
+    Answer,
+    Caller,
+    ScriptedAws,
+    aws_error,
+    client_for,
+    denied,
+    paged,
+)
 from tests.hypothesis_profiles import examples
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
@@ -35,11 +45,11 @@ READ_AT = dt.datetime(2026, 3, 4, 2, tzinfo=dt.UTC)
 BOTH = ((ACCOUNT, REGION), (ACCOUNT, GLOBAL))
 
 
-def collected(aws: ScriptedAws, region: str = REGION, wanted: Wanted | None = None) -> Collected:
+def collected(aws: ScriptedAws, region: str = REGION, wanted: CollectOptions | None = None) -> Collected:
     """One scope, collected."""
 
     async def run() -> Collected:
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), wanted or Wanted())
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, region), wanted or CollectOptions())
 
     return asyncio.run(run())
 
@@ -66,7 +76,7 @@ def gaps(found: Collected) -> list[tuple[str, str, str]]:
 
 def test_a_whole_scope_has_no_gaps() -> None:
     """Everything answered: every key on every page with all that belongs to it, every listing complete."""
-    found = collected(estate())
+    found = collected(sample_aws())
     assert gaps(found) == []
     assert keys_of(found, Key) == keys_of(found, KeyMetadata) == set(KINDS)
     assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
@@ -79,7 +89,7 @@ def test_a_whole_scope_has_no_gaps() -> None:
 
 def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
     """DescribeKey denied for one key: its policy, grants, tags and rotation are asked, other keys are as always."""
-    found = collected(estate({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
+    found = collected(sample_aws({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
     assert gaps(found) == [("DescribeKey", key_arn("plain"), Cause.KEY_POLICY)]
     assert keys_of(found, KeyMetadata) == set(KINDS) - {"plain"}
     assert keys_of(found, Key) == set(KINDS)
@@ -99,7 +109,7 @@ def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
 def test_one_denied_question_leaves_the_others(operation: str, model: type[VersionedTable]) -> None:
     """A denial about one key is a gap of that key and that question: no empty list, no flag that is off."""
     name = f"kms:{operation}"
-    found = collected(estate({name: only_for("plain", denied(name), name)}))
+    found = collected(sample_aws({name: only_for("plain", denied(name), name)}))
     assert gaps(found) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
     assert "plain" not in keys_of(found, model)
     assert (key_arn("plain"),) not in found.batch.complete_listings.get(model, set())
@@ -110,9 +120,9 @@ def test_one_denied_question_leaves_the_others(operation: str, model: type[Versi
 def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
     """The keys of the first page are recorded and asked about; no key is called gone."""
     first = [{"KeyId": "x", "KeyArn": key_arn("plain")}]
-    second = refused("InternalFailure", "", 500)
+    second = aws_error("InternalFailure", "", 500)
     broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(estate({"kms:ListKeys": broken}))
+    found = collected(sample_aws({"kms:ListKeys": broken}))
     assert gaps(found) == [("ListKeys", "", Cause.SERVICE_ERROR)]
     assert Key not in found.batch.complete_listings
     assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain"}
@@ -122,11 +132,11 @@ def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
 def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
     """GetBucketEncryption denied: the bucket is still listed, its reference stays as it was known."""
     outcomes = dict.fromkeys(BOTH, Outcome.COMPLETE)
-    ledger.night(night(estate()), outcomes)
+    ledger.record_run(night(sample_aws()), outcomes)
     before = ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs")
-    ledger.night(night(estate({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes)
+    ledger.record_run(night(sample_aws({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes)
     assert ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs") == before
-    assert [row["raw"] for row in before] == [key_arn("plain")]
+    assert [row["raw_value"] for row in before] == [key_arn("plain")]
     assert {(row["subject"], row["action"]) for row in ledger.known(Gap)} == {
         ("arn:aws:s3:::logs", "s3:GetEncryptionConfiguration"),
         ("arn:aws:s3:::plain", "s3:GetEncryptionConfiguration"),
@@ -135,7 +145,7 @@ def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
 
 def test_rotation_is_asked_only_where_it_can_be() -> None:
     """Asymmetric, HMAC and key-store keys are not asked; what AWS calls unsupported is not applicable, not a gap."""
-    aws = estate()
+    aws = sample_aws()
     found = collected(aws)
     status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in found.batch.rows[KeyRotation]}
     rotating, never = ("enabled", False), ("not_applicable", True)
@@ -153,21 +163,25 @@ def test_aws_managed_keys_are_asked_little_unless_configured(described: bool) ->
     changed = {} if described else {"kms:DescribeKey": only_for("managed", denied(), "kms:DescribeKey")}
     managed = key_arn("managed")
 
-    def asked(wanted: Wanted) -> set[str]:
-        aws = estate(changed)
+    def asked(wanted: CollectOptions) -> set[str]:
+        aws = sample_aws(changed)
         collected(aws, wanted=wanted)
-        return {call.name for call in aws.asked if call.params.get("KeyId") == managed}
+        return {call.name for call in aws.calls if call.params.get("KeyId") == managed}
 
-    assert asked(Wanted()) == {"kms:DescribeKey"}
-    assert asked(Wanted(aws_managed_key_details=True)) == {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
+    assert asked(CollectOptions()) == {"kms:DescribeKey"}
+    assert asked(CollectOptions(aws_managed_key_details=True)) == {
+        "kms:DescribeKey",
+        "kms:GetKeyPolicy",
+        "kms:ListGrants",
+    }
 
 
 def test_no_question_names_an_alias() -> None:
     """DescribeKey of alias/aws/... could create a key: keys are asked about by ARN only, whatever failed before."""
     for changed in ({}, {"kms:ListAliases": denied()}, {"kms:ListKeys": denied()}):
-        aws = estate(changed)
+        aws = sample_aws(changed)
         collected(aws)
-        asked = {call["KeyId"] for call in aws.asked if "KeyId" in call.params}
+        asked = {call["KeyId"] for call in aws.calls if "KeyId" in call.params}
         assert asked <= {key_arn(name) for name in KINDS}
 
 
@@ -186,7 +200,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("operation", "answer", "named"), MALFORMED)
 def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> None:
     """An item that is not as the model says neither ends the crawl nor lets its listing count as whole."""
-    found = collected(estate({operation: answer}))
+    found = collected(sample_aws({operation: answer}))
     assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.INVALID_RESPONSE)}
     model = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
     if model is not None:
@@ -198,10 +212,10 @@ def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
     good = [{"KeyId": "x", "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
     pages = [[good[0], {"KeyId": "no ARN"}, good[1]], [good[2]]]
     broken = paged("Keys", pages, send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(estate({"kms:ListKeys": broken}))
+    found = collected(sample_aws({"kms:ListKeys": broken}))
     assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain", "database", "signing"}
     buckets = [{"Name": "nowhere"}, *BUCKETS]
-    account = collected(estate({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
+    account = collected(sample_aws({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
     assert {row["name"] for row in account.batch.rows[Resource]} == {"logs", "plain"}
     assert {row["resource_arn"] for row in account.batch.rows[KeyReference]} == {
         "arn:aws:s3:::logs",
@@ -212,7 +226,7 @@ def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
 @pytest.mark.parametrize("answer", [{}, {"Keys": None}])
 def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
     """An empty body where a list belongs must not close every key of the region."""
-    found = collected(estate({"kms:ListKeys": answer}))
+    found = collected(sample_aws({"kms:ListKeys": answer}))
     assert gaps(found) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
     assert Key not in found.batch.complete_listings
     assert items_of(LIST_KEYS, {"Keys": []}) == []
@@ -221,9 +235,9 @@ def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, A
 
 def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
     """A bucket of a region that is left out is listed, S3 is not asked there, and what was known of its key stays."""
-    aws = estate()
-    found = collected(aws, GLOBAL, Wanted(excludes_region=lambda region: region == REGION))
-    assert {call["Bucket"] for call in aws.asked if "Bucket" in call.params} == {"plain"}
+    aws = sample_aws()
+    found = collected(aws, GLOBAL, CollectOptions(excludes_region=lambda region: region == REGION))
+    assert {call["Bucket"] for call in aws.calls if "Bucket" in call.params} == {"plain"}
     assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
     assert found.batch.complete_listings[KeyReference] == {("arn:aws:s3:::plain",)}
     assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
@@ -232,8 +246,8 @@ def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
 
 def test_buckets_are_asked_in_their_own_regions() -> None:
     """The listing is asked at home, each bucket where it lives, always naming the expected owner."""
-    aws = estate()
-    collected(aws, GLOBAL, Wanted(home_region="eu-central-1"))
+    aws = sample_aws()
+    collected(aws, GLOBAL, CollectOptions(home_region="eu-central-1"))
     assert [call.region for call in aws.of("s3:ListBuckets")] == ["eu-central-1"]
     asked = {(call["Bucket"], call.region, call["ExpectedBucketOwner"]) for call in aws.of("s3:GetBucketEncryption")}
     assert asked == {("logs", REGION, ACCOUNT), ("plain", "us-east-1", ACCOUNT)}
@@ -241,18 +255,18 @@ def test_buckets_are_asked_in_their_own_regions() -> None:
 
 def test_only_wanted_resource_types_are_asked() -> None:
     """crawl.resource_types narrows the calls; keys are always asked."""
-    aws = estate()
-    collected(aws, wanted=Wanted((SECRET, BUCKET)))
-    assert {call.name.partition(":")[0] for call in aws.asked} == {"kms", "secretsmanager"}
-    collected(aws, GLOBAL, Wanted((DB_INSTANCE,)))
+    aws = sample_aws()
+    collected(aws, wanted=CollectOptions((SECRET, BUCKET)))
+    assert {call.name.partition(":")[0] for call in aws.calls} == {"kms", "secretsmanager"}
+    collected(aws, GLOBAL, CollectOptions((DB_INSTANCE,)))
     assert not aws.of("s3:ListBuckets")
 
 
 def test_references_are_read_as_declared() -> None:
     """A named key, an omitted one and an alias, each with what the service says of encryption."""
-    found = collected(estate())
+    found = collected(sample_aws())
     read = {
-        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["declared_class"])
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["format"], row["target_arn"] or row["declared_class"])
         for row in found.batch.rows[KeyReference]
     }
     assert read == {
@@ -268,7 +282,7 @@ def test_references_are_read_as_declared() -> None:
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
 FACETS = [model for model in versioned_tables().values() if model not in {Gap, ResourceKey}]
 refusals = st.sampled_from(
-    [denied(), refused("InternalFailure", "", 500), refused("OptInRequired"), refused("Whatever")]
+    [denied(), aws_error("InternalFailure", "", 500), aws_error("OptInRequired"), aws_error("Whatever")]
 )
 
 
@@ -277,7 +291,7 @@ def good_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ledger after a night on which everything was answered."""
     path = tmp_path_factory.mktemp("good") / "ledger.db"
     made = Ledger(path)
-    made.night(night(estate()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    made.record_run(night(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
     made.close()
     return path
 
@@ -298,7 +312,7 @@ def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping
     try:
         before = {model: known_facts(ledger, model) for model in FACETS}
         used = known_facts(ledger, ResourceKey)
-        ledger.night(night(estate(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
+        ledger.record_run(night(sample_aws(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
         for model in FACETS:
             assert before[model] - known_facts(ledger, model) == set(), model.__name__
         assert known_facts(ledger, ResourceKey) == used
@@ -310,8 +324,8 @@ def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping
 
 def test_every_refusal_is_told(ledger: Ledger) -> None:
     """Everything denied: one gap a listing, no facts, and nothing complete but gaps and that IAM is not asked."""
-    batch = night(estate(dict.fromkeys(NAMES, denied())))
-    ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
+    batch = night(sample_aws(dict.fromkeys(NAMES, denied())))
+    ledger.record_run(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
     listings = {(kind.service, kind.name) for kind in _listings()}
     assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
     assert set(batch.complete_listings) == {Gap, IamScan}
@@ -356,6 +370,6 @@ def _of_something(operation: Operation) -> bool:
 def test_when_a_secret_was_read_and_rotated(told: dict[str, Any], details: dict[str, Any]) -> None:
     """What never happened is said so, and reads are kept to the week: a secret read daily is no new version each night."""
     secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **told}
-    found = collected(estate({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
+    found = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
     (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details

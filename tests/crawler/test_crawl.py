@@ -28,7 +28,7 @@ from models.tables.resources import ResourceKey
 from models.tables.runs import Cause, CrawlLock, Gap, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.http_stub import IRELAND, MANAGEMENT, MEMBER, SCOPES, Loopback, account_of, key_of, serving
-from tests.crawler.scripted_aws import Asked, Given, denied, refused
+from tests.crawler.scripted_aws import RecordedCall, Result, aws_error, denied
 
 SECRETS_ONLY = ["AWS::SecretsManager::Secret"]
 CRAWL = """
@@ -113,7 +113,7 @@ def test_an_account_without_the_role_is_a_gap(aws: Loopback, ledger: Ledger) -> 
     """The other account is crawled; what was known of this one stays; the gap ends when the role is back."""
     crawled(aws, ledger)
     usual = aws.answers["sts:AssumeRole"]
-    aws.answers["sts:AssumeRole"] = refused("AccessDenied", "User: x is not authorized to perform: sts:AssumeRole")
+    aws.answers["sts:AssumeRole"] = aws_error("AccessDenied", "User: x is not authorized to perform: sts:AssumeRole")
     result = crawled(aws, ledger)
     assert (result.status, result.exit_code, result.accounts) == (RunStatus.PARTIAL, 3, 1)
     assert outcomes(ledger, 2)[MEMBER, "*"] == "failed"
@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_what_was_saved_and_resume_finishes_it(aws: Loopback, ledge
     assert runs(ledger) == [("interrupted", "interrupted")]
     assert outcomes(ledger, 1) == dict.fromkeys(SCOPES - {(MEMBER, IRELAND)}, "complete")
     assert (len(ledger.known(Key)), locks(ledger)) == (3, 0)
-    aws.asked.clear()
+    aws.calls.clear()
     result = crawled(aws, ledger, resume=True)
     assert (result.run_id, result.status, result.scopes) == (1, RunStatus.COMPLETE, 4)
     assert aws.scopes_asked() == {(MEMBER, IRELAND)}
@@ -197,7 +197,7 @@ def test_ctrl_c_keeps_what_was_saved_and_resume_finishes_it(aws: Loopback, ledge
 
 def test_nothing_to_resume_is_one_sentence(aws: Loopback, ledger: Ledger) -> None:
     """A run that ended cannot be resumed, nor one that never was."""
-    for said in ("no run to resume", "run 1 had ended"):
+    for said in ("no run to resume", "run 1 has already ended"):
         with pytest.raises(UserError, match=said) as refusal:
             crawled(aws, ledger, resume=True)
         assert refusal.value.exit_code == 2
@@ -222,7 +222,7 @@ def test_text_that_no_database_takes_does_not_end_the_night(aws: Loopback, ledge
     """Half a surrogate pair or a NUL in a description costs that character, not the crawl."""
     usual = aws.answers["kms:DescribeKey"]
 
-    def odd(call: Asked) -> Given:
+    def odd(call: RecordedCall) -> Result:
         given = usual(call) if callable(usual) else usual
         assert not isinstance(given, BaseException)
         text = "a\ud800b" if account_of(call) == MEMBER else "a\x00b"
@@ -243,7 +243,7 @@ def test_a_mistake_of_the_program_leaves_no_run_open(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("crawler.crawl.link", broken)
+    monkeypatch.setattr("crawler.crawl.resolve_references", broken)
     with pytest.raises(ZeroDivisionError):
         crawled(aws, ledger)
     assert runs(ledger)[0][0] == "failed"

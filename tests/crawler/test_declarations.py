@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crawler.collector import Collected, Wanted, collect
+from crawler.collector import Collected, CollectOptions, collect
 from crawler.iam_policies import key_operations, operations
 from crawler.services.resource_types import CACHE_CLUSTER, RESOURCE_TYPES
 from crawler.spec import GLOBAL, KeyPath, Operation, ResourceType, Scope
@@ -39,7 +39,7 @@ from tests.crawler.jmespath_type_check import (
     resolve,
     session,
 )
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Asked, Caller, ScriptedAws, door_to
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, RecordedCall, ScriptedAws, client_for
 
 KEYLESS = {CACHE_CLUSTER.name: "no_such_member"}
 """Resource types whose API has no member for a key at all, and the path that says so."""
@@ -260,7 +260,7 @@ def test_the_check_finds_what_is_wrong(path: str, said: str) -> None:
         resolve(path, kind_of(model_of("rds", "DescribeDBInstances").output_shape))
 
 
-def full(call: Asked) -> dict[str, Any]:
+def full(call: RecordedCall) -> dict[str, Any]:
     """An answer with every member; a cache cluster that stands alone, whose key has no place in the answer."""
     service, _, name = call.name.partition(":")
     operation = next(one for one in ALL if (one.service, one.name) == (service, name))
@@ -278,7 +278,7 @@ def filled() -> Batch:
     async def both() -> list[Collected]:
         aws = ScriptedAws({str(operation): full for operation in ALL})
         scopes = (Scope(ACCOUNT, REGION), Scope(ACCOUNT, GLOBAL))
-        return [await collect(door_to(aws), Caller(), scope, Wanted(iam=True)) for scope in scopes]
+        return [await collect(client_for(aws), Caller(), scope, CollectOptions(iam=True)) for scope in scopes]
 
     batch = Batch()
     for collected in asyncio.run(both()):
@@ -317,7 +317,7 @@ def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceT
 def _tells(reference: Any, key: KeyPath) -> bool:
     if key.discriminator and not reference["encryption"]:
         return False
-    return all(reference[name] for name in ("raw", "target_arn", "target_account", "target_region"))
+    return all(reference[name] for name in ("raw_value", "target_arn", "target_account", "target_region"))
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,24 @@ from models.settings import OrganizationSettings
 from models.tables.organization import Account
 from models.tables.runs import Cause, Gap
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.scripted_aws import Answer, Asked, Caller, Given, ScriptedAws, denied, door_to, paged, refused
+from tests.crawler.scripted_aws import (
+    Answer,
+    Caller,
+    RecordedCall,
+    Result,
+    ScriptedAws,
+    aws_error,
+    client_for,
+    denied,
+    paged,
+)
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
 IDENTITY = Identity(f"arn:aws:sts::{MANAGEMENT}:assumed-role/crawler/night", MANAGEMENT)
 ROOT, PRODUCTION, WEB, SANDBOX = "r-abcd", "ou-abcd-11111111", "ou-abcd-22222222", "ou-abcd-33333333"
 TREE = {ROOT: (PRODUCTION, SANDBOX), PRODUCTION: (WEB,), WEB: (), SANDBOX: ()}
 UNITS = {PRODUCTION: "Production", WEB: "Web", SANDBOX: "Sandbox"}
-PLACES = {MANAGEMENT: (ROOT,), SHOP: (ROOT, PRODUCTION, WEB), LAB: (ROOT, SANDBOX), OLD: (ROOT, SANDBOX)}
+REGION_COLUMNS = {MANAGEMENT: (ROOT,), SHOP: (ROOT, PRODUCTION, WEB), LAB: (ROOT, SANDBOX), OLD: (ROOT, SANDBOX)}
 NAMES = {MANAGEMENT: "main", SHOP: "web-shop", LAB: "lab-1", OLD: "lab-0"}
 TAGS = {SHOP: {"stage": "prod"}, LAB: {"stage": "test"}}
 
@@ -35,7 +45,7 @@ def entry(account_id: str, *, told: bool = False, **values: Any) -> dict[str, An
     found = {"Id": account_id, "Name": NAMES[account_id], "State": state, "Email": f"{account_id}@example.com"}
     found["Arn"] = f"arn:aws:organizations::{MANAGEMENT}:account/o-example/{account_id}"
     if told:
-        values["Paths"] = ["o-example/" + "/".join(PLACES[account_id]) + "/"]
+        values["Paths"] = ["o-example/" + "/".join(REGION_COLUMNS[account_id]) + "/"]
     return found | values
 
 
@@ -44,13 +54,13 @@ def organization(
 ) -> ScriptedAws:
     """AWS Organizations in a script."""
 
-    def units(call: Asked) -> Given:
+    def units(call: RecordedCall) -> Result:
         return {"OrganizationalUnits": [{"Id": unit, "Name": UNITS[unit]} for unit in TREE[call["ParentId"]]]}
 
-    def of_unit(call: Asked) -> Given:
-        return {"Accounts": [entry(one) for one, path in PLACES.items() if path[-1] == call["ParentId"]]}
+    def of_unit(call: RecordedCall) -> Result:
+        return {"Accounts": [entry(one) for one, path in REGION_COLUMNS.items() if path[-1] == call["ParentId"]]}
 
-    def tags(call: Asked) -> Given:
+    def tags(call: RecordedCall) -> Result:
         return {"Tags": [{"Key": key, "Value": value} for key, value in TAGS.get(call["ResourceId"], {}).items()]}
 
     listed = pages or [[entry(MANAGEMENT), entry(SHOP)], [], [entry(LAB), entry(OLD)]]
@@ -72,7 +82,7 @@ def discovered(aws: ScriptedAws, **settings: Any) -> org.Organization:
     wanted = OrganizationSettings.model_validate(settings)
 
     async def discover() -> org.Organization:
-        return await org.discover(door_to(aws), Caller(MANAGEMENT), IDENTITY, wanted, "us-east-1")
+        return await org.discover(client_for(aws), Caller(MANAGEMENT), IDENTITY, wanted, "us-east-1")
 
     return asyncio.run(discover())
 
@@ -82,19 +92,19 @@ def selection(aws: ScriptedAws, **settings: Any) -> dict[str, str]:
     return {account.account_id: account.selection for account in discovered(aws, **settings).accounts}
 
 
-TOLD = [[entry(one, told=True) for one in PLACES]]
+TOLD = [[entry(one, told=True) for one in REGION_COLUMNS]]
 
 
 def test_accounts_are_found_on_every_page_with_their_place() -> None:
     """Empty pages do not end the listing, units are walked to the bottom, the suspended account is kept but not crawled."""
     found = discovered(organization())
-    assert (found.organization_id, found.management_account_id, found.listed, found.gaps) == (
+    assert (found.organization_id, found.management_account_id, found.is_complete, found.gaps) == (
         "o-example",
         MANAGEMENT,
         True,
         (),
     )
-    assert {account.account_id: account.ou_ids for account in found.accounts} == PLACES
+    assert {account.account_id: account.ou_ids for account in found.accounts} == REGION_COLUMNS
     names = {account.account_id: account.ou_names for account in found.accounts}
     assert names[SHOP] == ("Root", "Production", "Web")
     assert [account.account_id for account in found.accounts if account.is_management] == [MANAGEMENT]
@@ -111,8 +121,8 @@ def test_accounts_that_tell_their_path_cost_no_walk() -> None:
     aws = organization(TOLD)
     found = discovered(aws)
     assert aws.of("organizations:ListAccountsForParent") == []
-    assert {account.account_id: account.ou_ids for account in found.accounts} == PLACES
-    assert all(account.placed for account in found.accounts)
+    assert {account.account_id: account.ou_ids for account in found.accounts} == REGION_COLUMNS
+    assert all(account.has_ou_path for account in found.accounts)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,7 @@ def test_tags_cost_calls_only_when_a_filter_needs_them() -> None:
     discovered(aws)
     assert aws.of("organizations:ListTagsForResource") == []
     discovered(aws, include={"tags": {"stage": ["prod"]}})
-    assert len(aws.of("organizations:ListTagsForResource")) == len(PLACES)
+    assert len(aws.of("organizations:ListTagsForResource")) == len(REGION_COLUMNS)
 
 
 @pytest.mark.parametrize("side", ["include", "exclude"])
@@ -172,19 +182,19 @@ def test_an_account_whose_tags_are_denied_is_left_out_with_a_gap(side: str) -> N
     aws = organization(answers={"ListTagsForResource": denied("organizations:ListTagsForResource")})
     found = discovered(aws, **{side: {"tags": {"stage": ["prod"]}}})
     assert {account.account_id for account in found.accounts if account.crawled} == set()
-    assert {subject for _, subject, _ in found.gaps} == set(PLACES)
+    assert {subject for _, subject, _ in found.gaps} == set(REGION_COLUMNS)
 
 
 def test_a_list_of_accounts_asks_organizations_nothing() -> None:
     """source: list is for those without the organization: no call, names as written, nobody counts as gone."""
     aws = ScriptedAws({})
     found = discovered(aws, source="list", accounts=[{"id": SHOP, "name": "shop"}, LAB], exclude={"names": ["sh*"]})
-    assert aws.asked == []
+    assert aws.calls == []
     assert [(account.account_id, account.name, account.selection) for account in found.accounts] == [
         (SHOP, "shop", "excluded"),
         (LAB, None, "crawled"),
     ]
-    assert (found.listed, found.management_account_id) == (False, None)
+    assert (found.is_complete, found.management_account_id) == (False, None)
 
 
 WALKS = [
@@ -200,15 +210,15 @@ def test_a_walk_that_is_denied_is_a_gap_and_keeps_the_last_known_place(
     ledger: Ledger, operation: str, told: bool
 ) -> None:
     """All accounts are crawled without their units; the ledger keeps the path that it knew, and names what was denied."""
-    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
+    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
     found = discovered(organization(TOLD if told else None, {operation: denied(f"organizations:{operation}")}))
     assert sum(account.crawled for account in found.accounts) == 3
     batch, gaps, _ = account_batch(ledger.engine, found, MANAGEMENT)
-    ledger.night(batch, {})
+    ledger.record_run(batch, {})
     assert gaps == 1
     paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.known(Account)}
-    assert paths[SHOP] == ("/Production/Web", "/".join(PLACES[SHOP]))
-    assert len(ledger.rows(Account)) == len(PLACES)
+    assert paths[SHOP] == ("/Production/Web", "/".join(REGION_COLUMNS[SHOP]))
+    assert len(ledger.rows(Account)) == len(REGION_COLUMNS)
     (gap,) = ledger.known(Gap)
     assert (gap["operation"], gap["cause"]) == (operation, str(Cause.KEY_POLICY))
 
@@ -225,28 +235,28 @@ def test_a_filter_by_unit_needs_to_know_the_units() -> None:
 
 def test_an_account_that_left_is_kept_as_left(ledger: Ledger) -> None:
     """A complete listing that no longer shows an account says that it left; what was known of it stays."""
-    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
+    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
     fewer = discovered(organization([[entry(MANAGEMENT), entry(SHOP)]]))
     batch, _, left = account_batch(ledger.engine, fewer, MANAGEMENT)
     assert left == (LAB, OLD)
-    ledger.night(batch, {})
+    ledger.record_run(batch, {})
     (lab,) = ledger.known(Account, account_id=LAB)
     assert (lab["state"], lab["selection"], lab["name"], lab["ou_path"]) == ("LEFT", "left", "lab-1", "/Sandbox")
-    assert account_batch(ledger.engine, replace(fewer, listed=False), MANAGEMENT).left == ()
+    assert account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT).left == ()
 
 
 SENTENCES: list[tuple[str, AwsError, tuple[str, ...]]] = [
     (
         "DescribeOrganization",
-        refused("AWSOrganizationsNotInUseException", "Your account is not a member of an organization."),
+        aws_error("AWSOrganizationsNotInUseException", "Your account is not a member of an organization."),
         (MANAGEMENT, "not part of an organization", "organization.source"),
     ),
     (
         "ListAccounts",
-        refused("AccessDeniedException", "You don't have permissions to access this resource."),
+        aws_error("AccessDeniedException", "You don't have permissions to provider this resource."),
         (IDENTITY.arn, "may not read the organization", "organization.reader_role", "permissions --role management"),
     ),
-    ("ListAccounts", refused("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
+    ("ListAccounts", aws_error("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
     (
         "DescribeOrganization",
         AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect"),
@@ -294,22 +304,22 @@ def moto() -> Iterator[Here]:
 @pytest.mark.deep
 def test_a_real_listing_over_http(moto: Here) -> None:
     """The whole discovery through boto3 against another implementation of AWS Organizations."""
-    from crawler.aws.client import Door
+    from crawler.aws.client import AwsClient
     from crawler.aws.credentials import Roles
     from models.settings import AwsSettings, RoleSettings
     from models.settings.crawl import CrawlSettings
 
     async def discover() -> org.Organization:
         aws = AwsSettings.model_validate({"endpoint_url": moto.url})
-        door = Door(aws, CrawlSettings(quota_share_percent=100))
+        client = AwsClient(aws, CrawlSettings(quota_share_percent=100))
         try:
-            roles = Roles(door, aws, RoleSettings(), ["kms:ListKeys"])
+            roles = Roles(client, aws, RoleSettings(), ["kms:ListKeys"])
             wanted = OrganizationSettings.model_validate(
                 {"include": {"ous": [moto.units["Production"]], "tags": {"stage": "test"}}}
             )
-            return await org.discover(door, roles.own, await roles.identity(), wanted, "us-east-1")
+            return await org.discover(client, roles.own, await roles.identity(), wanted, "us-east-1")
         finally:
-            door.close()
+            client.close()
 
     found = asyncio.run(discover())
     assert found.gaps == ()

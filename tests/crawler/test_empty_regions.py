@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from crawler import empty_regions
-from crawler.empty_regions import quiet_scopes
+from crawler.empty_regions import find_empty_regions
 from crawler.spec import GLOBAL
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
@@ -62,7 +62,7 @@ def engine(sqlite_url: str) -> Iterator[Engine]:
 
 def test_an_empty_ledger_has_no_quiet_regions(engine: Engine) -> None:
     """On the first night everything is asked."""
-    assert quiet_scopes(engine, 7) == {}
+    assert find_empty_regions(engine, 7) == {}
 
 
 def test_a_region_in_which_nothing_was_found_is_quiet(engine: Engine) -> None:
@@ -70,19 +70,19 @@ def test_a_region_in_which_nothing_was_found_is_quiet(engine: Engine) -> None:
     night(engine, age=2)
     run_id = night(engine, age=1)
     day = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=1):%Y-%m-%d}"
-    said = f"no key; all else was last asked in run {run_id} ({day}) and there was nothing"
-    assert quiet_scopes(engine, 7) == {HERE: said}
-    assert quiet_scopes(engine, 0) == {}
+    reason = f"no keys; the last full crawl of the region, run {run_id} ({day}), found nothing"
+    assert find_empty_regions(engine, 7) == {HERE: reason}
+    assert find_empty_regions(engine, 0) == {}
 
 
 def test_only_whole_crawls_count(engine: Engine) -> None:
     """A quiet night, one with gaps and one that failed do not put off the next full one."""
     first = night(engine, age=3)
-    night(engine, age=2, reason="no key; all else was last asked in run 1 (2026-11-20) and there was nothing")
+    night(engine, age=2, reason="no keys; the last full crawl of the region, run 1 (2026-11-20), found nothing")
     night(engine, age=1, outcome=str(Outcome.PARTIAL), gaps=1)
     night(engine, outcome=str(Outcome.FAILED), reason="the time set for it was used up")
-    assert f"in run {first} " in quiet_scopes(engine, 3)[HERE]
-    assert quiet_scopes(engine, 2) == {}
+    assert f"run {first} " in find_empty_regions(engine, 3)[HERE]
+    assert find_empty_regions(engine, 2) == {}
 
 
 @pytest.mark.parametrize("days", [1, 7, 30])
@@ -91,8 +91,8 @@ def test_days_are_those_of_the_calendar(engine: Engine, days: int) -> None:
     midnight = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     today = (dt.datetime.now(dt.UTC) - midnight) / dt.timedelta(days=1)
     night(engine, age=days + today - 1e-4)
-    assert HERE in quiet_scopes(engine, days)
-    assert quiet_scopes(engine, days - 1) == {}
+    assert HERE in find_empty_regions(engine, days)
+    assert find_empty_regions(engine, days - 1) == {}
 
 
 KNOWN: list[tuple[type[VersionedTable], dict[str, Any]]] = [
@@ -110,41 +110,41 @@ def test_whatever_is_known_there_ends_the_quiet(
 ) -> None:
     """One fact is enough; as soon as it has ended, and was proved to be gone, the region is quiet again."""
     night(engine, (model, values))
-    assert quiet_scopes(engine, 7) == {}
+    assert find_empty_regions(engine, 7) == {}
     night(engine, complete=((model, *(values[name] for name in model.listing_key)),))
-    assert HERE in quiet_scopes(engine, 7)
+    assert HERE in find_empty_regions(engine, 7)
 
 
 def test_facts_of_other_places_do_not_matter(engine: Engine) -> None:
     """The same account's other region, the same region's other account, and a bucket that is kept there."""
     bucket = resource("b", listing_region=GLOBAL)
     other = night(engine, (Key, key(region="us-east-1")), (Key, key(2, account_id="999999999999")), (Resource, bucket))
-    assert f"in run {other} " in quiet_scopes(engine, 7)[HERE]
-    assert set(quiet_scopes(engine, 7)) == {HERE}
+    assert f"run {other} " in find_empty_regions(engine, 7)[HERE]
+    assert set(find_empty_regions(engine, 7)) == {HERE}
 
 
 def test_an_alias_of_aws_that_has_no_key_is_nothing(engine: Engine) -> None:
     """Every region has them from the start."""
     night(engine, (Alias, row(Alias, **ALIAS, target_key_id=None)))
-    assert HERE in quiet_scopes(engine, 7)
+    assert HERE in find_empty_regions(engine, 7)
 
 
 def test_the_account_s_own_part_is_never_quiet(engine: Engine) -> None:
     """Buckets are listed every night."""
     night(engine, scopes=(HERE, (ACCOUNT, GLOBAL)))
-    assert set(quiet_scopes(engine, 7)) == {HERE}
+    assert set(find_empty_regions(engine, 7)) == {HERE}
 
 
 def test_another_version_asks_for_everything_once(engine: Engine) -> None:
     """What found nothing may have asked for less: the run that is under way decides which version counts."""
     night(engine, version="1.0")
     night(engine, version="1.1", scopes=())
-    assert quiet_scopes(engine, 7) == {}
+    assert find_empty_regions(engine, 7) == {}
     night(engine, version="1.1")
-    assert HERE in quiet_scopes(engine, 7)
+    assert HERE in find_empty_regions(engine, 7)
 
 
 def test_every_place_of_a_fact_is_a_column() -> None:
     """A facet that is added is looked up by its account and by where it was asked."""
-    for model, place in empty_regions.PLACES.items():
+    for model, place in empty_regions.REGION_COLUMNS.items():
         assert {"account_id", place, "valid_to"} <= set(model.table().c.keys())

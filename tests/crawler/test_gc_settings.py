@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from crawler.worker import collecting_garbage_less
+from crawler.worker import relaxed_gc
 
 
 def test_the_collector_is_left_as_it_was() -> None:
@@ -17,7 +17,7 @@ def test_the_collector_is_left_as_it_was() -> None:
     during = []
 
     def crawl() -> None:
-        with collecting_garbage_less():
+        with relaxed_gc():
             during.extend([gc.get_freeze_count() > 0, gc.get_threshold()[0] >= 10_000])
             raise ZeroDivisionError
 
@@ -30,9 +30,9 @@ def test_the_collector_is_left_as_it_was() -> None:
 def test_libraries_find_nothing_to_complain_about_at_the_end() -> None:
     """What was there before a crawl is freed when the program ends: DuckDB lists on standard error what is not."""
     program = (
-        "import duckdb; from crawler.worker import collecting_garbage_less\n"
+        "import duckdb; from crawler.worker import relaxed_gc\n"
         "duckdb.connect().execute('SELECT 1')\n"
-        "with collecting_garbage_less(): pass"
+        "with relaxed_gc(): pass"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import Known, Reference, read, read_default, resolve
+from crawler.key_references import Target, Reference, default_reference, parse_reference, resolve
 from crawler.services.resource_types import SENTINELS
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
@@ -57,7 +57,7 @@ READ: list[tuple[Any, Form, str | None]] = [
 @pytest.mark.parametrize(("raw", "form", "target"), READ)
 def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
     """Ids, ARNs, aliases and words are told apart; a bare one means the account and region of the resource."""
-    reference = read(raw, SCOPE)
+    reference = parse_reference(raw, SCOPE)
     assert (reference.form, reference.target_arn, reference.raw) == (
         form,
         target,
@@ -74,14 +74,17 @@ def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
 def test_every_sentinel_is_a_class_of_its_own() -> None:
     """A word in place of a key is never taken for a key's id."""
     for word, meant in SENTINELS.items():
-        assert (read(word, SCOPE).form, read(word, SCOPE).declared_class) == (Form.SENTINEL, meant)
+        assert (parse_reference(word, SCOPE).form, parse_reference(word, SCOPE).declared_class) == (
+            Form.SENTINEL,
+            meant,
+        )
 
 
 def test_an_omitted_key_means_what_the_service_says() -> None:
     """Nothing at all, a class, or the service's own alias in the account and region of the resource."""
-    assert read_default(None, SCOPE) is None
-    assert read_default(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
-    named = read_default("alias/aws/rds", SCOPE)
+    assert default_reference(None, SCOPE) is None
+    assert default_reference(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
+    named = default_reference("alias/aws/rds", SCOPE)
     assert named is not None
     assert (named.form, named.raw, named.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
 
@@ -97,10 +100,10 @@ aliases = st.from_regex(r"alias/[a-zA-Z0-9/_-]{1,240}", fullmatch=True)
 @given(scopes, key_ids | aliases)
 def test_a_name_and_its_arn_mean_the_same(scope: Scope, name: str) -> None:
     """Whichever way a service writes a key, the same ARN is meant; reading that ARN again changes nothing."""
-    bare = read(name, scope)
+    bare = parse_reference(name, scope)
     assert bare.form in {Form.KEY_ID, Form.ALIAS_NAME}
     elsewhere = Scope("000000000000", "us-west-2")
-    full = read(bare.target_arn, elsewhere)
+    full = parse_reference(bare.target_arn, elsewhere)
     assert full.form in {Form.KEY_ARN, Form.ALIAS_ARN}
     assert (full.target_arn, full.target_account, full.target_region) == (
         bare.target_arn,
@@ -117,16 +120,16 @@ def test_a_name_and_its_arn_mean_the_same(scope: Scope, name: str) -> None:
 )
 def test_no_text_breaks_the_reader(raw: Any) -> None:
     """Whatever a service returns is kept as received, and has a target or a stated class."""
-    reference = read(raw, SCOPE)
+    reference = parse_reference(raw, SCOPE)
     assert reference.raw == str(raw)
     assert bool(reference.target_arn) != bool(reference.declared_class)
 
 
-def known(**values: Any) -> Known:
+def known(**values: Any) -> Target:
     """What the ledger knows; by default nothing, of a scope that was crawled whole."""
     nothing: dict[str, Any] = dict.fromkeys(("alias_arn", "alias_target", "key_arn", "key_manager"))
     flags = {"is_aws_alias": False, "scope_outcome": "complete", "keys_gap": False, "aliases_gap": False}
-    return Known(**{**nothing, **flags, **values})
+    return Target(**{**nothing, **flags, **values})
 
 
 KEY, ALIAS, AWS_ALIAS = arn(f"key/{ONE}"), arn("alias/orders"), arn("alias/aws/rds")
@@ -164,7 +167,7 @@ def test_every_reference_gets_its_class(
     target: str, facts: dict[str, Any], key: str | None, expected: KeyClass
 ) -> None:
     """A key is called gone only when a complete listing does not show it; whatever is not plain has a reason."""
-    found, key_class, reason = resolve(read(target, SCOPE), known(**facts))
+    found, key_class, reason = resolve(parse_reference(target, SCOPE), known(**facts))
     assert (found, key_class) == (key, expected)
     if expected in {KeyClass.DANGLING, KeyClass.NOT_CRAWLED, KeyClass.UNKNOWN}:
         assert reason
@@ -185,7 +188,7 @@ def test_nothing_is_called_gone_without_a_complete_listing(
         keys_gap=keys_gap,
         aliases_gap=aliases_gap,
     )
-    _, key_class, _ = resolve(read(target, SCOPE), facts)
+    _, key_class, _ = resolve(parse_reference(target, SCOPE), facts)
     if key_class is KeyClass.DANGLING:
         assert outcome in {"complete", "partial"}
         assert target != AWS_ALIAS
@@ -230,11 +233,11 @@ class Night:
         )  # fmt: skip
         for position, name in enumerate(names):
             place = Scope(HOME, region)
-            reference = read(name, place) if name else read_default("alias/aws/secretsmanager", place)
+            reference = parse_reference(name, place) if name else default_reference("alias/aws/secretsmanager", place)
             assert reference is not None
             self.batch.add(
-                KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,
-                raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
+                KeyReference, resource_arn=resource, role="secret", position=position, format=str(reference.form), encryption=None,
+                raw_value=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
                 target_region=reference.target_region, declared_class=reference.declared_class, reason=reference.reason,
             )  # fmt: skip
         self.batch.mark_complete(KeyReference, resource)
@@ -253,7 +256,7 @@ class Night:
 
     def into(self, ledger: Ledger, outcomes: Outcomes | None = None) -> int:
         """Merge and link it."""
-        return ledger.night(self.batch, self.outcomes if outcomes is None else outcomes)
+        return ledger.record_run(self.batch, self.outcomes if outcomes is None else outcomes)
 
 
 def uses(ledger: Ledger, resource: str = SECRET) -> list[tuple[int, int | None, str | None, str]]:
@@ -299,7 +302,7 @@ def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
 
 
 def test_a_key_of_another_account_is_known_once_that_account_is_crawled(ledger: Ledger) -> None:
-    """Not crawled is not gone: the class changes when the other account is read, and when the key is deleted there."""
+    """Not crawled is not gone: the class changes when the other account is parse_reference, and when the key is deleted there."""
     foreign = arn(f"key/{ONE}", OTHER)
     Night().secret(foreign).into(ledger)
     Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
@@ -312,7 +315,7 @@ def test_a_key_of_another_account_is_known_once_that_account_is_crawled(ledger: 
 
 
 def test_an_account_that_fails_leaves_its_keys_as_they_were_known(ledger: Ledger) -> None:
-    """A key that was seen once stays what it was while its account cannot be read."""
+    """A key that was seen once stays what it was while its account cannot be parse_reference."""
     foreign = arn(f"key/{ONE}", OTHER)
     Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
     Night().secret(foreign).into(ledger)

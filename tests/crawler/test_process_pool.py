@@ -12,7 +12,7 @@ from concurrent.futures import BrokenExecutor, wait
 
 import pytest
 
-from crawler.process_pool import Processes
+from crawler.process_pool import AsyncProcessPool
 
 _MEETING = threading.Barrier(8)
 _NAME: list[str] = []
@@ -56,45 +56,45 @@ def _interrupt_myself() -> str:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Processes]:
+def pool() -> Iterator[AsyncProcessPool]:
     """Two processes with eight tasks each."""
-    executor = Processes(2, 8, _remember, ("told at the start",))
+    executor = AsyncProcessPool(2, 8, _remember, ("told at the start",))
     yield executor
     executor.shutdown()
 
 
-def test_results_and_errors_come_back(pool: Processes) -> None:
+def test_results_and_errors_come_back(pool: AsyncProcessPool) -> None:
     """A result is the function's, an error is the one that it raised."""
     assert list(pool.map(_double, range(50))) == [number * 2 for number in range(50)]
     with pytest.raises(LookupError, match="no such thing"):
         pool.submit(_fail).result(timeout=20)
 
 
-def test_a_result_that_cannot_be_sent_is_an_error(pool: Processes) -> None:
+def test_a_result_that_cannot_be_sent_is_an_error(pool: AsyncProcessPool) -> None:
     """What cannot be pickled fails its own task and leaves the process alive."""
     with pytest.raises(RuntimeError, match="cannot be sent"):
         pool.submit(_unsendable).result(timeout=20)
 
 
-def test_a_process_works_on_many_tasks_at_once(pool: Processes) -> None:
+def test_a_process_works_on_many_tasks_at_once(pool: AsyncProcessPool) -> None:
     """Sixteen tasks that wait for each other in eights are done by two processes, eight in each."""
     futures = [pool.submit(_meet) for _ in range(16)]
     assert sorted({future.result(timeout=30) for future in futures}) == sorted(pool.process_ids)
 
 
-def test_processes_are_set_up_before_their_first_task(pool: Processes) -> None:
+def test_processes_are_set_up_before_their_first_task(pool: AsyncProcessPool) -> None:
     """The initializer has run in the process that does a task."""
     assert pool.submit(_remembered).result(timeout=20) == ["told at the start"]
 
 
-def test_an_interrupt_from_the_terminal_is_the_parents_business(pool: Processes) -> None:
+def test_an_interrupt_from_the_terminal_is_the_parents_business(pool: AsyncProcessPool) -> None:
     """Ctrl-C reaches all processes of a terminal; those here go on until the parent ends them."""
     assert pool.submit(_interrupt_myself).result(timeout=20) == "still here"
 
 
 def test_a_killed_process_fails_its_own_tasks_and_is_replaced() -> None:
     """Of two processes one is killed: its tasks are broken, those of the other end well, and new ones find two again."""
-    with Processes(2, 4) as executor:
+    with AsyncProcessPool(2, 4) as executor:
         tasks = [executor.submit(_wait, 1.5) for _ in range(8)]
         victim = executor.process_ids[0]
         time.sleep(0.3)
@@ -109,7 +109,7 @@ def test_a_killed_process_fails_its_own_tasks_and_is_replaced() -> None:
 
 def test_shutting_down_at_once_ends_the_processes() -> None:
     """Nothing is left running, and what was not done is told as broken."""
-    executor = Processes(1, 2)
+    executor = AsyncProcessPool(1, 2)
     task = executor.submit(_wait, 60)
     executor.shutdown(cancel_futures=True)
     with pytest.raises(BrokenExecutor):
@@ -117,7 +117,7 @@ def test_shutting_down_at_once_ends_the_processes() -> None:
     for process_id in executor.process_ids:
         with pytest.raises(ProcessLookupError):
             os.kill(process_id, 0)
-    with pytest.raises(RuntimeError, match="no more tasks"):
+    with pytest.raises(RuntimeError, match="cannot submit a task"):
         executor.submit(_double, 1)
 
 
@@ -130,7 +130,7 @@ def _enlarge(size: int) -> list[bytes]:
     return [_Large(b"a" * size), b"small", _Large(b"b" * size)]
 
 
-def test_buffers_arrive_with_their_result(pool: Processes) -> None:
+def test_buffers_arrive_with_their_result(pool: AsyncProcessPool) -> None:
     """What a result keeps out of its pickle, in order not to be copied, arrives all the same, beside other results."""
     futures = [pool.submit(_enlarge, size) for size in (1, 100_000, 0)]
     assert [future.result() for future in futures] == [[b"a" * size, b"small", b"b" * size] for size in (1, 100_000, 0)]

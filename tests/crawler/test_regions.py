@@ -10,7 +10,7 @@ import pytest
 from crawler import discovery as org
 from crawler.aws.errors import AwsError
 from models.settings import RegionSettings
-from tests.crawler.scripted_aws import Caller, Given, ScriptedAws, denied, door_to, in_turn, refused
+from tests.crawler.scripted_aws import Caller, Result, ScriptedAws, aws_error, client_for, denied, in_turn
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
 
@@ -37,7 +37,7 @@ def regions(
 
     async def find() -> list[dict[str, str] | AwsError]:
         wanted = RegionSettings.model_validate(settings)
-        finder = org.Regions(door_to(aws), Caller(hub), wanted, "us-east-1", management)
+        finder = org.Regions(client_for(aws), Caller(hub), wanted, "us-east-1", management)
         found: list[dict[str, str] | AwsError] = []
         for account in accounts:
             try:
@@ -56,11 +56,11 @@ def test_the_account_itself_is_asked_and_the_organization_is_not() -> None:
         regions(aws, SHOP, MANAGEMENT)
         == [{"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}] * 2
     )
-    assert [call.name for call in aws.asked] == ["ec2:DescribeRegions"] * 2
+    assert [call.name for call in aws.calls] == ["ec2:DescribeRegions"] * 2
 
 
-@pytest.mark.parametrize("answer", [denied("ec2:DescribeRegions"), refused("Throttling"), {"Regions": []}])
-def test_what_an_account_does_not_tell_the_organization_does(answer: Given) -> None:
+@pytest.mark.parametrize("answer", [denied("ec2:DescribeRegions"), aws_error("Throttling"), {"Regions": []}])
+def test_what_an_account_does_not_tell_the_organization_does(answer: Result) -> None:
     """Refused, throttled or without any region: the organization is asked about that account, and only about that one."""
     silent = in_turn(answer, MEMBER_REGIONS)
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": silent})
@@ -73,7 +73,10 @@ def test_what_an_account_does_not_tell_the_organization_does(answer: Given) -> N
 def test_when_neither_the_account_nor_the_organization_tells_the_accounts_own_error_is_given() -> None:
     """Its refusal is what can be acted on; the organization, which refuses for all, is asked once for many accounts."""
     aws = ScriptedAws(
-        {"account:ListRegions": refused("AccessDeniedException"), "ec2:DescribeRegions": denied("ec2:DescribeRegions")}
+        {
+            "account:ListRegions": aws_error("AccessDeniedException"),
+            "ec2:DescribeRegions": denied("ec2:DescribeRegions"),
+        }
     )
     found = regions(aws, SHOP, LAB, OLD)
     assert [isinstance(one, AwsError) and "ec2:DescribeRegions" in one.message for one in found] == [True] * 3
@@ -100,7 +103,7 @@ def test_the_management_account_does_not_name_itself() -> None:
     """AWS refuses the management account's own id."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS})
     regions(aws, MANAGEMENT, source="account")
-    (call,) = aws.asked
+    (call,) = aws.calls
     assert "AccountId" not in call.params
 
 
@@ -117,7 +120,7 @@ def test_a_delegated_administrator_does_not_take_its_own_regions_for_others() ->
 @pytest.mark.parametrize("code", ["AccessDeniedException", "UnknownOperationException"])
 def test_without_trusted_access_each_member_is_asked_and_the_hub_no_more(code: str) -> None:
     """What is denied for one account is denied for all: it costs one call a night, not one an account."""
-    aws = ScriptedAws({"account:ListRegions": refused(code), "ec2:DescribeRegions": MEMBER_REGIONS})
+    aws = ScriptedAws({"account:ListRegions": aws_error(code), "ec2:DescribeRegions": MEMBER_REGIONS})
     expected = {"eu-west-1": "crawled", "af-south-1": "disabled", "xx-new-1": "crawled"}
     assert regions(aws, SHOP, LAB, OLD, source="account") == [expected] * 3
     assert (len(aws.of("account:ListRegions")), len(aws.of("ec2:DescribeRegions"))) == (1, 3)
@@ -125,7 +128,7 @@ def test_without_trusted_access_each_member_is_asked_and_the_hub_no_more(code: s
 
 def test_a_throttled_hub_is_asked_again_for_the_next_account() -> None:
     """What may pass is not remembered: the next account is asked of the organization again."""
-    aws = ScriptedAws({"account:ListRegions": refused("ThrottlingException"), "ec2:DescribeRegions": MEMBER_REGIONS})
+    aws = ScriptedAws({"account:ListRegions": aws_error("ThrottlingException"), "ec2:DescribeRegions": MEMBER_REGIONS})
     regions(aws, SHOP, LAB, source="account")
     assert len(aws.of("account:ListRegions")) == 2
 
@@ -135,13 +138,13 @@ def test_members_are_asked_where_configured_or_without_an_organization(source: s
     """regions.source ec2, or a list of accounts: account:ListRegions is not asked."""
     aws = ScriptedAws({"ec2:DescribeRegions": MEMBER_REGIONS})
     regions(aws, SHOP, source=source, management=management)
-    assert [call.name for call in aws.asked] == ["ec2:DescribeRegions"]
+    assert [call.name for call in aws.calls] == ["ec2:DescribeRegions"]
 
 
 @pytest.mark.parametrize("source", ["ec2", "account"])
 def test_when_neither_way_answers_the_account_has_no_regions_to_tell(source: str) -> None:
     """Both refused: the error goes up, to become a gap of the account; it is not an account without regions."""
-    aws = ScriptedAws({"account:ListRegions": refused("Throttling"), "ec2:DescribeRegions": denied()})
+    aws = ScriptedAws({"account:ListRegions": aws_error("Throttling"), "ec2:DescribeRegions": denied()})
     (failure,) = regions(aws, SHOP, source=source)
     assert isinstance(failure, AwsError)
 

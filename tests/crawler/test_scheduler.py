@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from crawler.aws.errors import AwsError
-from crawler.process_pool import Processes
-from crawler.scheduler import TRIES, ExecutorError, Schedule
+from crawler.process_pool import AsyncProcessPool
+from crawler.scheduler import MAX_ATTEMPTS, ExecutorError, Scheduler
 from crawler.spec import Scope
-from crawler.worker import Crew, Job, Part, unread
+from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope
 from crawler.writer import Finished, Packed
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
@@ -35,16 +35,16 @@ def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    """A crew whose AWS is out of reach."""
-    made = Crew(Job(NOWHERE, RoleSettings(), CrawlSettings(max_attempts=1), RegionSettings()))
+def worker() -> Iterator[Worker]:
+    """A worker whose AWS is out of reach."""
+    made = Worker(WorkerConfig(NOWHERE, RoleSettings(), CrawlSettings(max_attempts=1), RegionSettings()))
     yield made
-    made.door.close()
+    made.client.close()
 
 
-def part(region: str) -> Part:
+def task_for(region: str) -> ScopeTask:
     """One scope."""
-    return Part(Scope(ACCOUNT, region), 60.0)
+    return ScopeTask(Scope(ACCOUNT, region), 60.0)
 
 
 class Held(Executor):
@@ -63,7 +63,7 @@ class Held(Executor):
 
     def done(self, number: int) -> None:
         """The n-th scope that was begun is crawled."""
-        found = unread(Scope(ACCOUNT, self.begun[number]), AwsError(Cause.DENIED, "Denied", "no"))
+        found = failed_scope(Scope(ACCOUNT, self.begun[number]), AwsError(Cause.DENIED, "Denied", "no"))
         assert found.coverage is not None
         self.futures[number].set_result(Packed(found.coverage, pickle.dumps(found)))
 
@@ -74,15 +74,20 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_the_largest_scopes_are_begun_first(crew: Crew) -> None:
+def test_the_largest_scopes_are_begun_first(worker: Worker) -> None:
     """Of those that wait, one never seen is next, then the one that took most calls last time; equals as they came."""
-    sizes = {(ACCOUNT, "small"): 3, (ACCOUNT, "large"): 5000, (ACCOUNT, "middle"): 200, (ACCOUNT, "also small"): 3}
+    calls_by_scope = {
+        (ACCOUNT, "small"): 3,
+        (ACCOUNT, "large"): 5000,
+        (ACCOUNT, "middle"): 200,
+        (ACCOUNT, "also small"): 3,
+    }
 
-    async def night() -> list[str]:
+    async def scenario() -> list[str]:
         executor = Held()
-        schedule = Schedule(crew, executor, 1, sizes)
+        scheduler = Scheduler(worker, executor, 1, calls_by_scope)
         names = ("first", "small", "unseen", "middle", "also small", "large")
-        waiting = [asyncio.create_task(schedule.crawl(part(name))) for name in names]
+        waiting = [asyncio.create_task(scheduler.crawl(task_for(name))) for name in names]
         await settled()
         for number in range(len(names)):
             assert len(executor.begun) == number + 1
@@ -91,17 +96,17 @@ def test_the_largest_scopes_are_begun_first(crew: Crew) -> None:
         await asyncio.gather(*waiting)
         return executor.begun
 
-    assert asyncio.run(night()) == ["first", "unseen", "large", "middle", "small", "also small"]
+    assert asyncio.run(scenario()) == ["first", "unseen", "large", "middle", "small", "also small"]
 
 
-def test_a_cancelled_waiter_loses_no_place(crew: Crew) -> None:
+def test_a_cancelled_waiter_loses_no_place(worker: Worker) -> None:
     """Cancelled while it waits, when the place is handed to it, or while its scope is crawled: the place stays."""
 
-    async def night() -> list[str]:
+    async def scenario() -> list[str]:
         executor = Held()
-        schedule = Schedule(crew, executor, 1)
+        scheduler = Scheduler(worker, executor, 1)
         tasks = {
-            name: asyncio.create_task(schedule.crawl(part(name)))
+            name: asyncio.create_task(scheduler.crawl(task_for(name)))
             for name in ("crawled", "waits", "is handed it", "is crawled", "last")
         }
         await settled()
@@ -117,24 +122,24 @@ def test_a_cancelled_waiter_loses_no_place(crew: Crew) -> None:
         executor.done(len(executor.begun) - 1)
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         assert [name for name, task in tasks.items() if task.cancelled()] == ["waits", "is handed it", "is crawled"]
-        assert schedule.places == 1
-        assert not schedule._waiting
+        assert scheduler.capacity == 1
+        assert not scheduler._waiting
         return executor.begun
 
-    assert asyncio.run(night()) == ["crawled", "is crawled", "last"]
+    assert asyncio.run(scenario()) == ["crawled", "is crawled", "last"]
 
 
-def test_no_more_is_crawled_than_can_be_saved(crew: Crew) -> None:
+def test_no_more_is_crawled_than_can_be_saved(worker: Worker) -> None:
     """A place is free again when its scope was handed over, not already when it was crawled."""
 
-    async def night() -> tuple[list[str], list[str]]:
+    async def scenario() -> tuple[list[str], list[str]]:
         executor, saved = Held(), asyncio.Event()
-        schedule = Schedule(crew, executor, 1)
+        scheduler = Scheduler(worker, executor, 1)
 
         async def hand_over(_finished: object) -> None:
             await saved.wait()
 
-        tasks = [asyncio.create_task(schedule.crawl(part(name), hand_over)) for name in ("first", "second")]
+        tasks = [asyncio.create_task(scheduler.crawl(task_for(name), hand_over)) for name in ("first", "second")]
         await settled()
         executor.done(0)
         await settled()
@@ -145,24 +150,24 @@ def test_no_more_is_crawled_than_can_be_saved(crew: Crew) -> None:
         await asyncio.gather(*tasks)
         return before, executor.begun
 
-    assert asyncio.run(night()) == (["first"], ["first", "second"])
+    assert asyncio.run(scenario()) == (["first"], ["first", "second"])
 
 
-def test_an_executor_that_gives_up_its_work_is_said_in_a_sentence(crew: Crew) -> None:
+def test_an_executor_that_gives_up_its_work_is_said_in_a_sentence(worker: Worker) -> None:
     """A cluster that cancels its tasks is not the user pressing Ctrl-C."""
 
-    async def night() -> None:
+    async def scenario() -> None:
         executor = Held()
-        crawling = asyncio.create_task(Schedule(crew, executor, 1).crawl(part("eu-west-1")))
+        crawling = asyncio.create_task(Scheduler(worker, executor, 1).crawl(task_for("eu-west-1")))
         await settled()
         executor.futures[0].cancel()
         await crawling
 
-    with pytest.raises(ExecutorError, match="look at the cluster"):
-        asyncio.run(night())
+    with pytest.raises(ExecutorError, match="check the cluster"):
+        asyncio.run(scenario())
 
 
-class Deadly(Processes):
+class Deadly(AsyncProcessPool):
     """Real processes, of which the first so many die of their task."""
 
     def __init__(self, deaths: int) -> None:
@@ -178,51 +183,53 @@ class Deadly(Processes):
         return super().submit(fn, *args, **kwargs)
 
 
-def crawled_by(crew: Crew, executor: Executor) -> tuple[Finished | Packed, int]:
-    """What became of a scope, and the places left afterwards."""
+def crawled_by(worker: Worker, executor: Executor) -> tuple[Finished | Packed, int]:
+    """What became of a scope, and the capacity left afterwards."""
 
-    async def night() -> tuple[Finished | Packed, int]:
-        schedule = Schedule(crew, executor, 1)
-        return await schedule.crawl(part("eu-west-1")), schedule.places
+    async def scenario() -> tuple[Finished | Packed, int]:
+        scheduler = Scheduler(worker, executor, 1)
+        return await scheduler.crawl(task_for("eu-west-1")), scheduler.capacity
 
-    return asyncio.run(night())
+    return asyncio.run(scenario())
 
 
-def test_a_scope_whose_process_died_is_crawled_by_another(crew: Crew) -> None:
+def test_a_scope_whose_process_died_is_crawled_by_another(worker: Worker) -> None:
     """Two processes die with it, the third one crawls it: what it says is what that one found."""
-    with Deadly(TRIES - 1) as executor:
-        found, places = crawled_by(crew, executor)
-        assert executor.tries == TRIES
+    with Deadly(MAX_ATTEMPTS - 1) as executor:
+        found, capacity = crawled_by(worker, executor)
+        assert executor.tries == MAX_ATTEMPTS
     assert isinstance(found, Packed)
     assert found.coverage.outcome == Outcome.FAILED
     assert found.coverage.reason == Cause.UNREACHABLE.text
-    assert places == 1
+    assert capacity == 1
 
 
-def test_a_scope_that_kills_its_processes_is_given_up(crew: Crew) -> None:
+def test_a_scope_that_kills_its_processes_is_given_up(worker: Worker) -> None:
     """After three it is a gap with its cause, which closes nothing, and its place is free for others."""
     with Deadly(100) as executor:
-        found, places = crawled_by(crew, executor)
-        assert executor.tries == TRIES == 3
+        found, capacity = crawled_by(worker, executor)
+        assert executor.tries == MAX_ATTEMPTS == 3
     assert isinstance(found, Finished)
     assert found.coverage is not None
     assert (found.coverage.outcome, found.coverage.reason) == (Outcome.FAILED, Cause.WORKER_DIED.text)
     (gap,) = found.batch.rows[Gap]
     assert (gap["account_id"], gap["region"], gap["cause"]) == (ACCOUNT, "eu-west-1", Cause.WORKER_DIED)
     assert set(found.batch.rows) == {Gap}
-    assert places == 1
+    assert capacity == 1
 
 
-def test_an_executor_names_its_own_way_of_dying(crew: Crew) -> None:
+def test_an_executor_names_its_own_way_of_dying(worker: Worker) -> None:
     """Other errors of the executor are not tried again: they are mistakes, and go up."""
 
-    async def night(error: Exception) -> list[str]:
+    async def scenario(error: Exception) -> list[str]:
         executor = Held()
-        crawling = asyncio.create_task(Schedule(crew, executor, 1, died=(BrokenExecutor,)).crawl(part("eu-west-1")))
+        crawling = asyncio.create_task(
+            Scheduler(worker, executor, 1, crash_errors=(BrokenExecutor,)).crawl(task_for("eu-west-1"))
+        )
         await settled()
         executor.futures[0].set_exception(error)
         with pytest.raises(LookupError):
             await crawling
         return executor.begun
 
-    assert asyncio.run(night(LookupError("mistake"))) == ["eu-west-1"]
+    assert asyncio.run(scenario(LookupError("mistake"))) == ["eu-west-1"]

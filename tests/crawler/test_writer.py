@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from crawler import writer
-from crawler.writer import TOGETHER, Coverage, Finished, Saver, pack
+from crawler.writer import BATCH_SCOPES, Coverage, Finished, ScopeWriter, pack
 from models.store import crawl_lock
 from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
@@ -84,15 +84,15 @@ def dead_process() -> int:
 
 
 def test_scopes_are_saved_with_their_coverage(ledger: Ledger) -> None:
-    """Facts and coverage of all scopes that were handed over are there when the saver ends, whatever their number."""
+    """Facts and coverage of all scopes that were handed over are there when the scope_writer ends, whatever their number."""
     run_id = writer.start(ledger.engine, "test")
-    with Saver(ledger.engine, run_id) as saver:
-        for number in range(3 * TOGETHER):
-            saver.put(finished(f"region-{number:03}", "one", "two"))
-    saver.check()
-    assert (saver.saved, saver.merged.opened) == (3 * TOGETHER, 6 * TOGETHER)
-    assert len(scopes(ledger)) == 3 * TOGETHER
-    assert len(ledger.known(Key)) == 6 * TOGETHER
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        for number in range(3 * BATCH_SCOPES):
+            scope_writer.put(finished(f"region-{number:03}", "one", "two"))
+    scope_writer.check()
+    assert (scope_writer.saved, scope_writer.merged.opened) == (3 * BATCH_SCOPES, 6 * BATCH_SCOPES)
+    assert len(scopes(ledger)) == 3 * BATCH_SCOPES
+    assert len(ledger.known(Key)) == 6 * BATCH_SCOPES
 
 
 def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledger) -> None:
@@ -100,11 +100,11 @@ def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledg
     run_id = writer.start(ledger.engine, "test")
     refuse(ledger, "us-east-1")
     with pytest.raises(Exception, match="no more rows today"), ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one"), finished("us-east-1", "two")])
+        writer.save_scopes(connection, run_id, [finished("eu-west-1", "one"), finished("us-east-1", "two")])
     assert scopes(ledger) == []
     assert ledger.rows(Key) == []
     with ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one")])
+        writer.save_scopes(connection, run_id, [finished("eu-west-1", "one")])
     assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
 
 
@@ -117,7 +117,7 @@ def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
     ):
         run_id = writer.start(ledger.engine, "test")
         with ledger.engine.begin() as connection:
-            writer.save(connection, run_id, night)
+            writer.save_scopes(connection, run_id, night)
         crawl_lock.release(ledger.engine, run_id)
     assert {(row["region"], row["key_id"]) for row in ledger.known(Key)} == {
         ("eu-west-1", "a"),
@@ -132,29 +132,29 @@ def test_a_scope_saved_twice_counts_once(ledger: Ledger) -> None:
     run_id = writer.start(ledger.engine, "test")
     for outcome in (Outcome.FAILED, Outcome.COMPLETE):
         with ledger.engine.begin() as connection:
-            writer.save(connection, run_id, [finished("eu-west-1", "one", outcome=outcome)])
+            writer.save_scopes(connection, run_id, [finished("eu-west-1", "one", outcome=outcome)])
     assert scopes(ledger) == [(run_id, "eu-west-1", "complete")]
 
 
 def test_the_first_refusal_is_raised_where_scopes_are_handed_over(ledger: Ledger) -> None:
     """The crawl learns of it as one sentence, nothing blocks however much is waiting, and what was saved before stays."""
     run_id = writer.start(ledger.engine, "test")
-    with Saver(ledger.engine, run_id) as saver:
-        saver.put(finished("eu-west-1", "one"))
-    saver.check()
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        scope_writer.put(finished("eu-west-1", "one"))
+    scope_writer.check()
     refuse(ledger, "us-east-1")
-    with Saver(ledger.engine, run_id) as saver:
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
         with pytest.raises(DatabaseError, match="no more rows today") as refusal:
-            _put(saver, 100 * TOGETHER)
+            _put(scope_writer, 100 * BATCH_SCOPES)
         assert "\n" not in refusal.value.message
     with pytest.raises(DatabaseError):
-        saver.check()
+        scope_writer.check()
     assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
 
 
-def _put(saver: Saver, count: int) -> None:
+def _put(scope_writer: ScopeWriter, count: int) -> None:
     for number in range(count):
-        saver.put(finished("us-east-1", f"key-{number}"))
+        scope_writer.put(finished("us-east-1", f"key-{number}"))
 
 
 def test_a_ledger_that_cannot_be_written_is_one_sentence(ledger: Ledger) -> None:
@@ -221,8 +221,8 @@ def test_saving_is_a_sign_of_life(ledger: Ledger) -> None:
     long_ago = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     with ledger.engine.begin() as connection:
         connection.execute(CrawlLock.__table__.update().values(heartbeat=long_ago))  # type: ignore[attr-defined]  # a Table
-    with Saver(ledger.engine, run_id) as saver:
-        saver.put(finished("eu-west-1", "one"))
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        scope_writer.put(finished("eu-west-1", "one"))
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
     assert dt.datetime.now(dt.UTC) - heartbeat < dt.timedelta(minutes=1)
@@ -230,13 +230,13 @@ def test_saving_is_a_sign_of_life(ledger: Ledger) -> None:
 
 def test_a_crawl_with_nothing_to_save_is_alive_too(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """One large scope may take longer than a silent machine is believed: signs of life come in between."""
-    monkeypatch.setattr(writer, "SIGN_OF_LIFE", 0.02)
+    monkeypatch.setattr(writer, "HEARTBEAT_S", 0.02)
     run_id = writer.start(ledger.engine, "test")
     with ledger.engine.connect() as connection:
         (began,) = connection.execute(select(CrawlLock.heartbeat)).one()
-    with Saver(ledger.engine, run_id) as saver:
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
         time.sleep(0.3)
-    saver.check()
+    scope_writer.check()
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
     assert heartbeat > began
@@ -244,13 +244,13 @@ def test_a_crawl_with_nothing_to_save_is_alive_too(ledger: Ledger, monkeypatch: 
 
 def test_a_crawl_that_lost_its_lock_stops(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another crawl took over, this one saves nothing more, and learns of it even while it has nothing to save."""
-    monkeypatch.setattr(writer, "SIGN_OF_LIFE", 0.02)
+    monkeypatch.setattr(writer, "HEARTBEAT_S", 0.02)
     run_id = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, run_id)
-    with Saver(ledger.engine, run_id) as saver:
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
         time.sleep(0.3)
     with pytest.raises(LockedError, match="another crawl took the lock"):
-        saver.check()
+        scope_writer.check()
     assert scopes(ledger) == []
 
 
@@ -260,7 +260,9 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, whole: bool, status: RunStat
     run_id = writer.start(ledger.engine, "test")
     left_out = Finished(Coverage("999900001111", "*", Outcome.EXCLUDED, "left out"), Batch())
     with ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one", whole=whole), finished("us-east-1"), left_out])
+        writer.save_scopes(
+            connection, run_id, [finished("eu-west-1", "one", whole=whole), finished("us-east-1"), left_out]
+        )
         writer.finish(connection, run_id)
     row = run_row(ledger, run_id)
     assert (row["status"], row["accounts"], row["scopes"], row["calls"], row["gaps"]) == (
@@ -278,16 +280,16 @@ def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
     batch = Batch()
     for number in range(2 * CHUNK_ROWS + 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
-    pieces = batch.packed[Tag]
+    buffers = batch.packed[Tag]
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
-    assert [id(piece) for piece in packed.pieces] == [id(piece) for piece in pieces]
+    assert [id(piece) for piece in packed.buffers] == [id(piece) for piece in buffers]
     buffers: list[pickle.PickleBuffer] = []
     sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
     assert len(sent) < packed.size / 10
     arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - made three lines above
     unpacked = arrived.unpack()
-    assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.pieces]
+    assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.buffers]
     assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
     for protocol in (4, 5):
         assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here

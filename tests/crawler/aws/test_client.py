@@ -1,4 +1,4 @@
-"""The door: what is tried again and how often, how listings end, and that everything is counted."""
+"""The client: what is tried again and how often, how listings end, and that everything is counted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crawler.aws import client as door_module
-from crawler.aws.client import RENEWALS, Counter, Door, parameters
+from crawler.aws import client as client_module
+from crawler.aws.client import MAX_RENEWALS, AwsClient, Counter, parameters
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials
 from crawler.services.kms import LIST_KEYS
@@ -27,18 +27,18 @@ from tests.crawler.scripted_aws import (
     Answer,
     Caller,
     ScriptedAws,
+    aws_error,
+    client_for,
     denied,
-    door_to,
     in_turn,
     paged,
-    refused,
     unreachable,
 )
 
 ONE = Operation("kms", "DescribeKey")
 LISTING = Operation("rds", "DescribeDBInstances", paging=Paging("Marker", "Marker", "MaxRecords", 100))
-THROTTLED = refused("ThrottlingException", "Rate exceeded")
-EXPIRED = refused("ExpiredToken", "The security token included in the request is expired")
+THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
+EXPIRED = aws_error("ExpiredToken", "The security token included in the request is expired")
 
 
 class Dice(random.Random):
@@ -54,63 +54,63 @@ class Dice(random.Random):
         return a
 
 
-def called(answer: Answer, *, attempts: int = 4) -> tuple[dict[str, Any] | AwsError, Door, ScriptedAws, Dice]:
+def called(answer: Answer, *, attempts: int = 4) -> tuple[dict[str, Any] | AwsError, AwsClient, ScriptedAws, Dice]:
     """One call against a script, whatever comes of it."""
     aws, dice = ScriptedAws({str(ONE): answer}), Dice()
 
-    async def call() -> tuple[dict[str, Any] | AwsError, Door]:
-        door = door_to(aws, attempts=attempts)
-        door._random = dice
+    async def call() -> tuple[dict[str, Any] | AwsError, AwsClient]:
+        client = client_for(aws, attempts=attempts)
+        client._random = dice
         try:
-            return await door.call(Caller(), ONE, REGION, {"KeyId": "x"}), door
+            return await client.call(Caller(), ONE, REGION, {"KeyId": "x"}), client
         except AwsError as error:
-            return error, door
+            return error, client
 
-    result, door = asyncio.run(call())
-    return result, door, aws, dice
+    result, client = asyncio.run(call())
+    return result, client, aws, dice
 
 
 @pytest.mark.parametrize(
     "trouble",
-    [THROTTLED, refused("InternalFailure", status=500), unreachable()],
+    [THROTTLED, aws_error("InternalFailure", status=500), unreachable()],
     ids=["throttle", "failure", "network"],
 )
 def test_what_may_pass_is_tried_again(trouble: AwsError) -> None:
     """A call that is throttled, fails inside AWS or finds no connection succeeds when a later try does."""
-    answer, door, aws, _ = called(in_turn(trouble, trouble, {"KeyMetadata": {}}))
+    answer, client, aws, _ = called(in_turn(trouble, trouble, {"KeyMetadata": {}}))
     assert answer == {"KeyMetadata": {}}
-    assert (door.total.calls, door.total.retries, len(aws.asked)) == (3, 2, 3)
+    assert (client.total.calls, client.total.retries, len(aws.calls)) == (3, 2, 3)
 
 
 def test_the_wait_before_a_retry_is_random_and_doubles_up_to_a_limit() -> None:
     """Full jitter: from zero to a bound that doubles, so that thousands of calls do not come back together."""
     error, _, aws, dice = called(THROTTLED, attempts=12)
     assert isinstance(error, AwsError)
-    assert (error.cause, error.retries, len(aws.asked)) == (Cause.THROTTLED, 11, 12)
+    assert (error.cause, error.retries, len(aws.calls)) == (Cause.THROTTLED, 11, 12)
     assert [low for low, _ in dice.bounds] == [0.0] * 11
     highs = [high for _, high in dice.bounds]
-    assert highs[0] == 2 * door_module.BASE_DELAY
-    assert all(after in {2 * before, door_module.MAXIMUM_DELAY} for before, after in itertools.pairwise(highs))
-    assert highs[-1] == door_module.MAXIMUM_DELAY
+    assert highs[0] == 2 * client_module.BASE_DELAY
+    assert all(after in {2 * before, client_module.MAXIMUM_DELAY} for before, after in itertools.pairwise(highs))
+    assert highs[-1] == client_module.MAXIMUM_DELAY
 
 
-@pytest.mark.parametrize("refusal", [denied(), refused("ValidationException"), refused("NotFoundException")])
+@pytest.mark.parametrize("refusal", [denied(), aws_error("ValidationException"), aws_error("NotFoundException")])
 def test_what_will_not_pass_is_asked_once(refusal: AwsError) -> None:
     """A denial is not hammered at: it costs one call."""
-    error, door, aws, dice = called(refusal)
+    error, client, aws, dice = called(refusal)
     assert isinstance(error, AwsError)
     assert (error.cause, error.retries) == (refusal.cause, 0)
-    assert (len(aws.asked), door.total.retries, dice.bounds) == (1, 0, [])
+    assert (len(aws.calls), client.total.retries, dice.bounds) == (1, 0, [])
 
 
 def test_expired_credentials_are_renewed_once() -> None:
     """An expired session is renewed and the call repeated; if every new one is refused too, that is the answer."""
     answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {}}), attempts=1)
     assert answer == {"KeyMetadata": {}}
-    assert [call.credentials.access_key for call in aws.asked] == ["AKIA0", "AKIA1"]
+    assert [call.credentials.access_key for call in aws.calls] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
-    assert (error.cause, len(aws.asked)) == (Cause.EXPIRED, 1 + RENEWALS)
+    assert (error.cause, len(aws.calls)) == (Cause.EXPIRED, 1 + MAX_RENEWALS)
 
 
 def pages(
@@ -121,7 +121,7 @@ def pages(
     found: list[dict[str, Any]] = []
 
     async def walk() -> None:
-        async for page in door_to(aws, **options).pages(Caller(), operation, REGION, {"Filter": "x"}):
+        async for page in client_for(aws, **options).pages(Caller(), operation, REGION, {"Filter": "x"}):
             found.append(page)  # noqa: PERF401 - what came before an error counts
 
     try:
@@ -137,7 +137,7 @@ def test_a_listing_goes_on_until_no_token_comes() -> None:
     found, error, aws = pages(LISTING, script)
     assert error is None
     assert [page["DBInstances"] for page in found] == [["a"], [], ["b"]]
-    assert [call.params for call in aws.asked] == [
+    assert [call.params for call in aws.calls] == [
         {"Filter": "x", "MaxRecords": 100},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-1"},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-2"},
@@ -157,7 +157,7 @@ def test_a_listing_that_goes_round_in_circles_has_no_end() -> None:
     found, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
     assert error is not None
     assert error.cause is Cause.INVALID_RESPONSE
-    assert len(found) == len(aws.asked) == 2
+    assert len(found) == len(aws.calls) == 2
 
 
 def test_an_error_in_the_middle_ends_a_listing_as_an_error() -> None:
@@ -177,7 +177,7 @@ def test_a_page_is_tried_again_where_it_failed() -> None:
     )
     assert error is None
     assert [page["DBInstances"] for page in found] == [["a"], ["b"]]
-    assert [call.params.get("Marker") for call in aws.asked] == [None, "page-1", "page-1"]
+    assert [call.params.get("Marker") for call in aws.calls] == [None, "page-1", "page-1"]
 
 
 def test_an_operation_without_paging_is_one_call() -> None:
@@ -193,7 +193,7 @@ class Slow:
     flying: int = 0
     most: int = 0
     order: list[str] = field(default_factory=list)
-    patience: float = math.inf
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
@@ -215,14 +215,14 @@ def test_calls_in_flight_are_bounded_and_counted() -> None:
     """crawl.concurrency bounds the whole process; calls are counted for it and for whoever asked."""
     slow, own = Slow(), Counter()
 
-    async def many() -> Door:
-        door = Door(AwsSettings(), CrawlSettings(concurrency=5), slow)
-        await asyncio.gather(*(door.call(Caller(), ONE, REGION, {}, own if n % 2 else None) for n in range(40)))
-        return door
+    async def many() -> AwsClient:
+        client = AwsClient(AwsSettings(), CrawlSettings(concurrency=5), slow)
+        await asyncio.gather(*(client.call(Caller(), ONE, REGION, {}, own if n % 2 else None) for n in range(40)))
+        return client
 
-    door = asyncio.run(many())
+    client = asyncio.run(many())
     assert slow.most == 5
-    assert (door.total.calls, own.calls, own.retries) == (40, 20, 0)
+    assert (client.total.calls, own.calls, own.retries) == (40, 20, 0)
 
 
 def test_parameters_are_taken_from_the_subject() -> None:

@@ -24,7 +24,7 @@ ANSWERS: list[tuple[str, str, int | None, Cause]] = [
     ("AccessDeniedException", DENIED + f"{EXPLICIT}n identity-based policy", 400, Cause.EXPLICIT_DENY),
     ("AccessDeniedException", DENIED + NO.format("session policy"), 400, Cause.SESSION_POLICY),
     ("AccessDeniedException", DENIED + NO.format("permissions boundary"), 400, Cause.PERMISSIONS_BOUNDARY),
-    ("AccessDenied", "Access Denied", 403, Cause.DENIED),
+    ("AccessDenied", "CredentialProvider Denied", 403, Cause.DENIED),
     ("UnauthorizedOperation", "You are not authorized to perform this operation.", 403, Cause.DENIED),
     ("AccessDeniedException", "", 400, Cause.DENIED),
     ("SomethingNew", "no", 403, Cause.DENIED),

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from crawler.aws.credentials import SESSION_POLICY_LIMIT, session_policy
-from crawler.collector import Collected, Wanted, collect
-from crawler.iam_policies import member_actions, wanted_types
-from crawler.services.iam import KEPT_OUT, decoded, without_external_ids
+from crawler.collector import Collected, CollectOptions, collect
+from crawler.iam_policies import configured_types, member_actions
+from crawler.services.iam import REDACTED_EXTERNAL_ID, decode_policy, redact_external_ids
 from crawler.services.resource_types import SECRET
 from crawler.spec import GLOBAL, Scope
 from models.settings.crawl import CrawlSettings
@@ -32,8 +32,8 @@ from models.tables.keys import Tag
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import arn_of, estate
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged
+from tests.crawler.sample_resources import arn_of, sample_aws
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, client_for, denied, paged
 
 DETAILS = "iam:GetAccountAuthorizationDetails"
 OF_IAM: tuple[type[VersionedTable], ...] = (
@@ -113,11 +113,11 @@ WHOLE = page(
 
 def account(answer: Answer, region: str = GLOBAL, **wanted: Any) -> tuple[Collected, ScriptedAws]:
     """The account's region-less part, with IAM asked."""
-    aws = estate({DETAILS: answer})
+    aws = sample_aws({DETAILS: answer})
 
     async def run() -> Collected:
-        settings = Wanted(**{"iam": True} | wanted)
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), settings)
+        settings = CollectOptions(**{"iam": True} | wanted)
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, region), settings)
 
     return asyncio.run(run()), aws
 
@@ -168,7 +168,7 @@ def test_only_default_versions_and_what_is_used_of_aws() -> None:
 @pytest.mark.parametrize("text", [document("kms:*"), '{"Statement": "a+b % c é"}', " {}"])
 def test_documents_are_decoded_once(text: str) -> None:
     """What IAM percent-encodes comes back as it was written; plain JSON, even with a per cent sign in it, is left alone."""
-    assert decoded(quote(text, safe="")) == decoded(text) == text
+    assert decode_policy(quote(text, safe="")) == decode_policy(text) == text
 
 
 @pytest.mark.parametrize("written", ["hunter2", ["hunter2", "hunter3"]])
@@ -183,7 +183,7 @@ def test_external_ids_are_not_kept(written: Any) -> None:
         assert found.gaps == 0
         for text in (kept.received, kept.canonical):
             assert "hunter" not in text
-            assert KEPT_OUT in text
+            assert REDACTED_EXTERNAL_ID in text
             assert "o-1" in text
 
 
@@ -192,8 +192,8 @@ def test_any_external_id_stays_visible() -> None:
     for any_id in ("*", ["*"]):
         condition = {"StringLike": {"sts:ExternalId": any_id}}
         text = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Condition": condition}]})
-        assert KEPT_OUT not in without_external_ids(text)
-        assert '"*"' in without_external_ids(text)
+        assert REDACTED_EXTERNAL_ID not in redact_external_ids(text)
+        assert '"*"' in redact_external_ids(text)
 
 
 def two_pages(second: Any) -> Answer:
@@ -237,12 +237,12 @@ def versions(ledger: Ledger) -> int:
     return sum(len(ledger.rows(model)) for model in facets)
 
 
-def nights(ledger: Ledger, *answers: Answer) -> list[int]:
+def polling(ledger: Ledger, *answers: Answer) -> list[int]:
     """One night after the other; versions written by each."""
     written = []
     for answer in answers:
         before = versions(ledger)
-        ledger.night(account(answer)[0].batch, EVERYWHERE)
+        ledger.record_run(account(answer)[0].batch, EVERYWHERE)
         written.append(versions(ledger) - before)
     return written
 
@@ -252,13 +252,13 @@ def test_a_night_without_changes_writes_nothing(ledger: Ledger) -> None:
     spaced = quote(json.dumps(json.loads(document("kms:Decrypt")), indent=4), safe="")
     inline = [{"PolicyName": "keys", "PolicyDocument": spaced}]
     again = APPLICATION | {"RoleLastUsed": {"LastUsedDate": LONG_AGO + dt.timedelta(days=9)}, "RolePolicyList": inline}
-    first, second = nights(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
+    first, second = polling(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
     assert (first > 8, second) == (True, 0)
 
 
 def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> None:
     """A deleted role takes its policies, attachments and tags along; AWS's own policies stay, as other accounts use them."""
-    nights(ledger, WHOLE, page(UserDetailList=[user("ada")]))
+    polling(ledger, WHOLE, page(UserDetailList=[user("ada")]))
     assert [row["name"] for row in ledger.known(IamPrincipal)] == ["ada"]
     for model in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
         assert ledger.rows(model)
@@ -269,20 +269,20 @@ def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> N
 
 def test_a_refused_night_closes_nothing(ledger: Ledger) -> None:
     """What was known stays known, the gap says that it was not confirmed, and it ends when IAM answers again."""
-    nights(ledger, WHOLE, denied(DETAILS))
+    polling(ledger, WHOLE, denied(DETAILS))
     assert {row["name"] for row in ledger.known(IamPrincipal)} == {"ada", "application"}
     assert [row["valid_to"] for model in OF_IAM for row in ledger.rows(model)] == [None] * 10
     assert [row["action"] for row in ledger.known(Gap)] == [DETAILS]
-    nights(ledger, WHOLE)
+    polling(ledger, WHOLE)
     assert ledger.known(Gap) == []
 
 
 def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
     """Nothing is sent; what an earlier crawl read stays, no longer as a whole listing that is kept up."""
-    nights(ledger, WHOLE)
+    polling(ledger, WHOLE)
     found, aws = account(WHOLE, iam=False)
     assert aws.of(DETAILS) == []
-    ledger.night(found.batch, EVERYWHERE)
+    ledger.record_run(found.batch, EVERYWHERE)
     assert len(ledger.known(IamPrincipal)) == 2
     assert ledger.known(IamScan) == []
     assert DETAILS not in member_actions(crawl=CrawlSettings())
@@ -291,7 +291,7 @@ def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
 
 def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
     """The policy is one fact: an account that stops using it neither ends it nor writes it again."""
-    nights(ledger, WHOLE)
+    polling(ledger, WHOLE)
     batch = Batch()
     other = account(page(Policies=[managed(ADMINISTRATOR, "*")]))[0].batch
     batch.rows[IamManagedPolicy] = other.rows[IamManagedPolicy]
@@ -309,7 +309,7 @@ def test_each_secret_is_asked_for_its_policy(ledger: Ledger) -> None:
     """A policy is kept as text; having none is an answer; a second night writes nothing."""
     for _ in range(2):
         found, aws = account(WHOLE, REGION)
-        ledger.night(found.batch, EVERYWHERE)
+        ledger.record_run(found.batch, EVERYWHERE)
     secrets = {arn_of("secretsmanager", f"secret:{name}") for name in ("orders", "default", "alias")}
     assert {call["SecretId"] for call in aws.of("secretsmanager:GetResourcePolicy")} == secrets
     kept = {row["resource_arn"]: row["policy_hash"] is not None for row in ledger.rows(ResourcePolicy)}
@@ -318,15 +318,15 @@ def test_each_secret_is_asked_for_its_policy(ledger: Ledger) -> None:
 
 def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> None:
     """Not being told a secret's policy is not the same as there being none."""
-    ledger.night(account(WHOLE, REGION)[0].batch, EVERYWHERE)
+    ledger.record_run(account(WHOLE, REGION)[0].batch, EVERYWHERE)
     before = ledger.known(ResourcePolicy)
 
     async def run() -> Collected:
-        aws = estate({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+        aws = sample_aws({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
     found = asyncio.run(run())
-    ledger.night(found.batch, EVERYWHERE)
+    ledger.record_run(found.batch, EVERYWHERE)
     assert found.gaps == len(before) == 3
     assert ledger.known(ResourcePolicy) == before
     assert {row["operation"] for row in ledger.known(Gap)} == {"GetResourcePolicy"}
@@ -335,12 +335,12 @@ def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> No
 def test_a_secret_about_to_be_deleted_is_not_asked() -> None:
     """Secrets Manager refuses questions about it until it is restored, so no gap comes of it every night."""
     leaving = {"ARN": arn_of("secretsmanager", "secret:gone"), "Name": "gone", "DeletedDate": LONG_AGO}
-    aws = estate(
+    aws = sample_aws(
         {"secretsmanager:ListSecrets": paged("SecretList", [[leaving]], send="NextToken", receive="NextToken")}
     )
 
     async def run() -> Collected:
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
     found = asyncio.run(run())
     assert aws.of("secretsmanager:GetResourcePolicy") == []
@@ -355,7 +355,7 @@ def test_policies_of_secrets_can_be_left_out() -> None:
     assert (len(rows(found, Gap)), found.gaps) == (3, 0)
     without = member_actions(crawl=CrawlSettings(secret_policies=False))
     assert "secretsmanager:GetResourcePolicy" not in without
-    assert "secretsmanager:GetResourcePolicy" in member_actions(wanted_types([SECRET.name]))
+    assert "secretsmanager:GetResourcePolicy" in member_actions(configured_types([SECRET.name]))
 
 
 def test_all_that_can_be_asked_fits_into_a_session_policy() -> None:
