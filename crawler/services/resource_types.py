@@ -10,16 +10,6 @@ from crawler.spec import KeyPath, Operation, Paging, ResourceType
 from models.aws_types import RDS_KEY, S3_KEY, SECRETS_MANAGER_KEY
 from models.tables.resources import KeyClass
 
-SENTINELS = {
-    "auto": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KMS_KEY": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KEY": KeyClass.AWS_OWNED,
-    "DefaultKey": KeyClass.AWS_OWNED,
-    "DEFAULT": KeyClass.AWS_OWNED,
-    "S3_MANAGED_KEY": KeyClass.AWS_OWNED,
-}
-"""Values that services return in place of a key."""
-
 
 def _marker(size: int = 100) -> Paging:
     return Paging(receive="Marker", send="Marker", limit="MaxRecords", size=size)

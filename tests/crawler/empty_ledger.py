@@ -54,9 +54,9 @@ class Ledger:
             ]
             if rows:
                 connection.execute(insert(ScopeCoverage), rows)
-        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
+        lock = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "acquired_at": now, "heartbeat": now}
         with self.engine.begin() as connection:
-            connection.execute(insert(CrawlLock).values(lock_the))
+            connection.execute(insert(CrawlLock).values(lock))
         resolve_references(self.engine, run_id)
         crawl_lock.release(self.engine, run_id)
         return run_id

@@ -266,7 +266,10 @@ def test_references_are_read_as_declared() -> None:
     """A named key, an omitted one and an alias, each with what the service says of encryption."""
     found = collected(sample_aws())
     read = {
-        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["format"], row["target_arn"] or row["declared_class"])
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (
+            row["format"],
+            row["target_arn"] or row["declared_class"],
+        )
         for row in found.batch.rows[KeyReference]
     }
     assert read == {

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import Target, Reference, default_reference, parse_reference, resolve
-from crawler.services.resource_types import SENTINELS
+from crawler.key_references import SENTINELS, Reference, Target, default_reference, parse_reference, resolve
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -236,9 +235,10 @@ class Night:
             reference = parse_reference(name, place) if name else default_reference("alias/aws/secretsmanager", place)
             assert reference is not None
             self.batch.add(
-                KeyReference, resource_arn=resource, role="secret", position=position, format=str(reference.form), encryption=None,
-                raw_value=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
-                target_region=reference.target_region, declared_class=reference.declared_class, reason=reference.reason,
+                KeyReference, resource_arn=resource, role="secret", position=position, format=str(reference.form),
+                encryption=None, raw_value=reference.raw, target_arn=reference.target_arn,
+                target_account=reference.target_account, target_region=reference.target_region,
+                declared_class=reference.declared_class, reason=reference.reason,
             )  # fmt: skip
         self.batch.mark_complete(KeyReference, resource)
         self.batch.mark_complete(Resource, HOME, region, kind)

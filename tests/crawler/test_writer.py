@@ -69,7 +69,7 @@ def hold(ledger: Ledger, run_id: int, **values: Any) -> None:
         "run_id": run_id,
         "host": socket.gethostname(),
         "process_id": 1,
-        "since": now,
+        "acquired_at": now,
         "heartbeat": now,
     }
     with ledger.engine.begin() as connection:
@@ -180,7 +180,7 @@ def test_the_lock_says_who_holds_it_since_when(ledger: Ledger) -> None:
     run_id = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, run_id)
     since = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    hold(ledger, run_id, process_id=os.getppid(), since=since)
+    hold(ledger, run_id, process_id=os.getppid(), acquired_at=since)
     with pytest.raises(LockedError) as refusal:
         writer.start(ledger.engine, "test")
     for word in (f"run {run_id}", "2026-01-02 03:04:05 UTC", f"process {os.getppid()}", socket.gethostname()):
@@ -280,16 +280,16 @@ def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
     batch = Batch()
     for number in range(2 * CHUNK_ROWS + 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
-    buffers = batch.packed[Tag]
+    chunks = batch.packed[Tag]
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
-    assert [id(piece) for piece in packed.buffers] == [id(piece) for piece in buffers]
+    assert [id(buffer) for buffer in packed.buffers] == [id(chunk) for chunk in chunks]
     buffers: list[pickle.PickleBuffer] = []
     sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
     assert len(sent) < packed.size / 10
     arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - made three lines above
     unpacked = arrived.unpack()
-    assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.buffers]
+    assert [id(chunk) for chunk in unpacked.batch.packed[Tag]] == [id(buffer) for buffer in arrived.buffers]
     assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
     for protocol in (4, 5):
         assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here
