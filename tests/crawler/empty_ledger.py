@@ -1,4 +1,4 @@
-"""A real ledger for tests of the crawler: polling are merged and linked as a crawl does it, history is read back."""
+"""A real ledger for tests of the crawler: runs are merged and resolved as in a crawl, and history is read back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outcomes = Mapping[tuple[str, str], Outcome]
 
 @cache
 def _migrated_file() -> bytes:
-    """An empty ledger: the migrations run once per process, each test starts from a copy of their result."""
+    """Return an empty ledger file; the migrations run once per process."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "ledger.db"
         engine = connect(f"sqlite:///{path}")
@@ -33,7 +33,7 @@ def _migrated_file() -> bytes:
 
 
 class Ledger:
-    """A SQLite file made by the migrations, or the existing file of an earlier ledger."""
+    """A migrated SQLite ledger, new or from an existing file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Ledger:
         self.engine: Engine = connect(f"sqlite:///{path}")
 
     def record_run(self, batch: Batch, outcomes: Outcomes) -> int:
-        """One run: the batch merged, the coverage written, references linked. Returns the run's id."""
+        """Merge a batch as one run with its coverage, resolve the references, and return the run's id."""
         now = dt.datetime.now(dt.UTC)
         with self.engine.begin() as connection:
             values = {"started_at": now, "status": str(RunStatus.COMPLETE), "version": "test"}
@@ -62,7 +62,7 @@ class Ledger:
         return run_id
 
     def rows(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
-        """Every version of the facts with these values, oldest first."""
+        """Return all versions of matching facts, oldest first."""
         table = model.table()
         query = select(table).order_by(table.c.version_id)
         for name, value in where.items():
@@ -70,10 +70,10 @@ class Ledger:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def known(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
-        """The last known versions."""
+    def current(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
+        """Return the open versions of matching facts."""
         return [row for row in self.rows(model, **where) if row["valid_to"] is None]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.engine.dispose()

@@ -1,4 +1,4 @@
-"""JMESPath expressions followed through botocore's shapes, without an answer at hand; and answers made from shapes."""
+"""Type-checks JMESPath expressions against botocore's shapes, and generates responses from shapes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def resolve(path: str, start: Kind) -> Kind:
 def _follow(node: Mapping[str, Any], at: Kind) -> Kind:
     handler = _NODES.get(node["type"])
     if handler is None:
-        raise UnresolvedError(f"expressions of type {node['type']} are not known to this test: teach it")
+        raise UnresolvedError(f"expressions of type {node['type']} are not supported by this test: add them")
     found: Kind = handler(node, at)
     return found
 
@@ -96,7 +96,7 @@ def _field(node: Mapping[str, Any], at: Kind) -> Kind:
     if at.name == "map":
         return kind_of(at.shape.value)
     if at.name != "structure":
-        raise UnresolvedError(f"{node['value']} is asked of a {at}")
+        raise UnresolvedError(f"{node['value']} is selected from a {at}")
     if node["value"] not in at.shape.members:
         raise UnresolvedError(f"{at.shape.name} has no member {node['value']}")
     return kind_of(at.shape.members[node["value"]])
@@ -119,8 +119,8 @@ def _flatten(node: Mapping[str, Any], at: Kind) -> Kind:
 def _projection(node: Mapping[str, Any], at: Kind) -> Kind:
     left, right, *condition = node["children"]
     member = _member(_follow(left, at))
-    for one in condition:
-        _follow(one, member)
+    for expression in condition:
+        _follow(expression, member)
     return Kind("list", member=_follow(right, member))
 
 
@@ -139,11 +139,13 @@ def _boolean(node: Mapping[str, Any], at: Kind) -> Kind:
 
 def _function(node: Mapping[str, Any], at: Kind) -> Kind:
     if node["value"] not in _FUNCTIONS:
-        raise UnresolvedError(f"the function {node['value']} is not known to this test: teach it")
-    wanted, result = _FUNCTIONS[node["value"]]
-    given = [_follow(child, at) for child in node["children"]]
-    if len(given) != len(wanted) or any(want not in {None, str(got)} for want, got in zip(wanted, given, strict=True)):
-        raise UnresolvedError(f"{node['value']} is given {', '.join(map(str, given))}")
+        raise UnresolvedError(f"the function {node['value']} is not supported by this test: add it")
+    parameters, result = _FUNCTIONS[node["value"]]
+    arguments = [_follow(child, at) for child in node["children"]]
+    if len(arguments) != len(parameters) or any(
+        expected not in {None, str(actual)} for expected, actual in zip(parameters, arguments, strict=True)
+    ):
+        raise UnresolvedError(f"{node['value']} is arguments {', '.join(map(str, arguments))}")
     return result
 
 
@@ -168,7 +170,7 @@ def _multi_select_hash(node: Mapping[str, Any], at: Kind) -> Kind:
 
 def _member(at: Kind) -> Kind:
     if at.name != "list" or at.member is None:
-        raise UnresolvedError(f"an item is asked of a {at}")
+        raise UnresolvedError(f"an item is selected from a {at}")
     return at.member
 
 
@@ -195,7 +197,7 @@ _NODES = {
 
 
 def member_names(shape: Shape | None, seen: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Every member's name below a shape."""
+    """Yield the names of all members below a shape."""
     kind = kind_of(shape)
     if shape is None or shape.name in seen:
         return
@@ -219,21 +221,21 @@ VALUES = {
     "DefaultVersionId": "v3",
     "VersionId": "v3",
 }
-"""Values whose meaning decides what is asked next or how it is read."""
+"""Values that decide which calls follow or how the response is parsed."""
 MAP_KEYS = {"key"} | {name for kind in RESOURCE_TYPES for key in kind.keys for name in re.findall(r"\w+", key.path)}
-"""The keys of every map in a response: the service models name none, the declared paths name those that count."""
+"""Keys of the maps in a response: the service models define none, so the declared paths supply them."""
 
 
-def full_answer(operation: Operation) -> dict[str, Any]:
-    """An answer of one page in which every member has a value."""
+def full_response(operation: Operation) -> dict[str, Any]:
+    """Return a single-page response in which every member has a value."""
     shape = model_of(operation.service, operation.name).output_shape
-    made = _value(shape, "", operation, frozenset())
+    response = _value(shape, "", operation, frozenset())
     if operation.paging:
-        made.pop(operation.paging.receive, None)
+        response.pop(operation.paging.receive, None)
         if operation.paging.more:
-            made[operation.paging.more] = False
-    answer: dict[str, Any] = made
-    return answer
+            response[operation.paging.more] = False
+    full: dict[str, Any] = response
+    return full
 
 
 def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) -> Any:
@@ -241,7 +243,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
     if kind.name == "structure":
         deeper = seen | {shape.name}
         members = shape.members.items()
-        return {key: _value(one, key, operation, deeper) for key, one in members if one.name not in seen}
+        return {key: _value(member, key, operation, deeper) for key, member in members if member.name not in seen}
     if kind.name == "list":
         return [_value(shape.member, name, operation, seen)]
     if kind.name == "map":
@@ -257,7 +259,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
 
 def _text(shape: Shape, name: str, operation: Operation) -> str:
     if getattr(shape, "enum", None):
-        return str(shape.enum[0])  # type: ignore[attr-defined]  # checked the line before
+        return str(shape.enum[0])  # type: ignore[attr-defined]  # checked above
     if re.search(r"kms.*key", name, re.IGNORECASE):
         return "1234abcd-12ab-34cd-56ef-1234567890ab"
     if name.lower().endswith("arn"):

@@ -1,4 +1,4 @@
-"""One account in one region with a key of every kind, resources that use them, and a bucket: as AWS answers for it."""
+"""Scripted responses of one account-region with a key of every kind, resources that use them, and buckets."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "outside": {"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": "cks-2"},
     "managed": {"KeyManager": "AWS"},
 }
-"""Keys by what is special about them."""
+"""Keys by their distinguishing metadata."""
 
 
 def key_id(name: str) -> str:
-    """The id of a key of the estate: a UUID made of its place in the list."""
+    """Return the id of a sample key: a UUID made of its index."""
     return f"00000000-0000-4000-8000-{list(KINDS).index(name):012}"
 
 
 def key_arn(name: str) -> str:
-    """The ARN of a key of the estate."""
+    """Return the ARN of a sample key."""
     return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_id(name)}"
 
 
 def arn_of(service: str, resource: str) -> str:
-    """The ARN of a resource of the estate."""
+    """Return the ARN of a sample resource."""
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
@@ -136,8 +136,8 @@ def _grants(call: RecordedCall) -> Result:
 
 def _rotation(call: RecordedCall) -> Result:
     if _named(call) not in {"plain", "database", "managed"}:
-        said = f"{call['KeyId']} origin is EXTERNAL which is not valid for this operation."
-        return aws_error("UnsupportedOperationException", said)
+        message = f"{call['KeyId']} origin is EXTERNAL which is not valid for this operation."
+        return aws_error("UnsupportedOperationException", message)
     return {"KeyRotationEnabled": True, "RotationPeriodInDays": 365}
 
 
@@ -156,7 +156,7 @@ def _secret_policy(call: RecordedCall) -> Result:
 
 
 def answers() -> dict[str, Answer]:
-    """Every answer of the estate, by operation; keys come in two pages."""
+    """Return the sample responses by operation; the keys have two pages."""
     keys = [{"KeyId": key_id(name), "KeyArn": key_arn(name)} for name in KINDS]
     half = len(keys) // 2
     aliases = [
@@ -165,7 +165,7 @@ def answers() -> dict[str, Answer]:
         {"AliasName": "alias/aws/s3", "AliasArn": arn_of("kms", "alias/aws/s3")},
     ]
     store = {"CustomKeyStoreId": "cks-1", "CustomKeyStoreName": "vault", "ConnectionState": "CONNECTED"}
-    made: dict[str, Answer] = {
+    responses: dict[str, Answer] = {
         "kms:ListAliases": {"Aliases": aliases, "Truncated": False},
         "kms:ListKeys": paged(
             "Keys", [keys[:half], keys[half:]], send="Marker", receive="NextMarker", more="Truncated"
@@ -192,20 +192,20 @@ def answers() -> dict[str, Answer]:
         "s3:GetBucketEncryption": _encryption,
         "s3:GetBucketTagging": _bucket_tags,
     }
-    return {**made, **{name: {items: []} for name, items in EMPTY.items()}}
+    return {**responses, **{name: {items: []} for name, items in EMPTY.items()}}
 
 
 def sample_aws(changed: Mapping[str, Answer] | None = None) -> ScriptedAws:
-    """The estate, with some answers changed."""
+    """Return a scripted AWS with the sample responses, some of them replaced."""
     return ScriptedAws({**answers(), **(changed or {})})
 
 
 def only_for(name: str, answer: Answer, operation: str) -> Answer:
-    """An answer for one key; the others are answered as in the estate."""
+    """Return the given response for one key, and the sample response for the others."""
     usual = answers()[operation]
 
-    def answered(call: RecordedCall) -> Result:
+    def respond(call: RecordedCall) -> Result:
         chosen = answer if call["KeyId"] == key_arn(name) else usual
         return chosen(call) if callable(chosen) else chosen
 
-    return answered
+    return respond

@@ -1,4 +1,4 @@
-"""An AWS of a few lines: a transport that answers by operation, and the right to call it. Everything above it is real."""
+"""A scripted AWS: a transport with responses by operation, and credentials for it. Everything above it is real."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REGION = "eu-west-1"
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """One call as it reached AWS."""
+    """One call as received by AWS."""
 
     name: str
     """``service:Operation``."""
@@ -40,7 +40,7 @@ Answer = Result | Callable[[RecordedCall], Result]
 
 @dataclass(slots=True)
 class ScriptedAws:
-    """Implements :class:`crawler.aws.transport_boto3.Transport`: answers by ``service:Operation``, remembers what was asked."""
+    """Implements :class:`crawler.aws.transport_boto3.Transport`: returns responses by ``service:Operation`` and records calls."""
 
     answers: dict[str, Answer]
     calls: list[RecordedCall] = field(default_factory=list)
@@ -49,58 +49,58 @@ class ScriptedAws:
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Answer as the script says; what it does not name is an unknown operation."""
+        """Return the scripted response; an operation without one is unknown."""
         call = RecordedCall(str(operation), region, dict(params), credentials)
         self.calls.append(call)
         await asyncio.sleep(0)
         answer = self.answers.get(call.name, aws_error("UnknownOperationException", "no such operation"))
-        given = answer(call) if callable(answer) else answer
-        if isinstance(given, AwsError):
-            raise AwsError(given.cause, given.code, given.message)
-        if isinstance(given, BaseException):
-            raise given
-        return dict(given)
+        result = answer(call) if callable(answer) else answer
+        if isinstance(result, AwsError):
+            raise AwsError(result.cause, result.code, result.message)
+        if isinstance(result, BaseException):
+            raise result
+        return dict(result)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def of(self, name: str) -> list[RecordedCall]:
-        """The calls of one operation."""
+        """Return the calls of one operation."""
         return [call for call in self.calls if call.name == name]
 
 
 @dataclass(slots=True)
 class Caller:
-    """Implements :class:`crawler.aws.client.CredentialProvider` with credentials that are numbered as they are renewed."""
+    """Implements :class:`crawler.aws.client.CredentialProvider` with credentials numbered by renewal."""
 
     account_id: str = ACCOUNT
     renewals: int = 0
 
     async def credentials(self) -> Credentials:
-        """The present ones."""
+        """Return the current credentials."""
         return Credentials(f"AKIA{self.renewals}", "secret", None)
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """The next ones."""
+        """Return new credentials."""
         del expired
         self.renewals += 1
         return await self.credentials()
 
 
 def client_for(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> AwsClient:
-    """A client with the scripted AWS behind it; by default nothing is tried twice. Make it where an event loop runs."""
+    """Return a client of the scripted AWS, by default without retries. Requires a running event loop."""
     return AwsClient(
         AwsSettings(), CrawlSettings(max_attempts=attempts, concurrency=concurrency, quota_share_percent=100), aws
     )
 
 
 def aws_error(code: str, message: str = "", status: int | None = 400) -> AwsError:
-    """An error answer, classified as the client classifies it."""
+    """Return an error response, classified like in a transport."""
     return AwsError(classify(code, message, status), code, message)
 
 
 def denied(action: str = "kms:DescribeKey") -> AwsError:
-    """A denial by the key policy, in AWS's words."""
+    """Return a denial by a key policy, with AWS's message."""
     message = (
         f"User: arn:aws:sts::{ACCOUNT}:assumed-role/KmsInventoryReadOnly/kmsledger is not authorized to perform: {action} "
         f"on resource: arn:aws:kms:{REGION}:{ACCOUNT}:key/x because no resource-based policy allows the {action} action"
@@ -109,20 +109,20 @@ def denied(action: str = "kms:DescribeKey") -> AwsError:
 
 
 def unreachable() -> AwsError:
-    """No connection."""
+    """Return a connection error."""
     return AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect to the endpoint URL")
 
 
 def in_turn(*answers: Result) -> Callable[[RecordedCall], Result]:
-    """One answer after the other; the last for ever."""
-    left: list[Result] = list(answers)
-    return lambda _call: left.pop(0) if len(left) > 1 else left[0]
+    """Return one response after the other, then the last repeatedly."""
+    remaining: list[Result] = list(answers)
+    return lambda _call: remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
 
 def paged(
     items: str, pages: Sequence[Sequence[Any] | AwsError], *, send: str, receive: str, more: str = ""
 ) -> Callable[[RecordedCall], Result]:
-    """A listing in pages; a page may be empty or fail. Tokens are ``page-1``, ``page-2`` ..."""
+    """Return a paged listing; a page may be empty or an error. Tokens are ``page-1``, ``page-2`` ..."""
 
     def answer(call: RecordedCall) -> Result:
         number = int(str(call.params.get(send, "page-0")).removeprefix("page-"))
@@ -130,11 +130,11 @@ def paged(
         if isinstance(page, AwsError):
             return page
         last = number == len(pages) - 1
-        found: dict[str, Any] = {items: list(page)}
+        response: dict[str, Any] = {items: list(page)}
         if not last:
-            found[receive] = f"page-{number + 1}"
+            response[receive] = f"page-{number + 1}"
         if more:
-            found[more] = not last
-        return found
+            response[more] = not last
+        return response
 
     return answer

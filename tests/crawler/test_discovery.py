@@ -216,10 +216,10 @@ def test_a_walk_that_is_denied_is_a_gap_and_keeps_the_last_known_place(
     batch, gaps, _ = account_batch(ledger.engine, found, MANAGEMENT)
     ledger.record_run(batch, {})
     assert gaps == 1
-    paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.known(Account)}
+    paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.current(Account)}
     assert paths[SHOP] == ("/Production/Web", "/".join(REGION_COLUMNS[SHOP]))
     assert len(ledger.rows(Account)) == len(REGION_COLUMNS)
-    (gap,) = ledger.known(Gap)
+    (gap,) = ledger.current(Gap)
     assert (gap["operation"], gap["cause"]) == (operation, str(Cause.KEY_POLICY))
 
 
@@ -240,7 +240,7 @@ def test_an_account_that_left_is_kept_as_left(ledger: Ledger) -> None:
     batch, _, left = account_batch(ledger.engine, fewer, MANAGEMENT)
     assert left == (LAB, OLD)
     ledger.record_run(batch, {})
-    (lab,) = ledger.known(Account, account_id=LAB)
+    (lab,) = ledger.current(Account, account_id=LAB)
     assert (lab["state"], lab["selection"], lab["name"], lab["ou_path"]) == ("LEFT", "left", "lab-1", "/Sandbox")
     assert account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT).left == ()
 

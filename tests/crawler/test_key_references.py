@@ -289,7 +289,7 @@ def test_a_use_ends_with_its_resource(ledger: Ledger) -> None:
     gone.batch.mark_complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
     gone.into(ledger)
     assert uses(ledger) == [(1, 2, ONE, "customer")]
-    assert ledger.known(KeyReference) == []
+    assert ledger.current(KeyReference) == []
 
 
 def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
@@ -297,7 +297,7 @@ def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
     replica = SECRET.replace(IRELAND, VIRGINIA)
     night = Night((HOME, IRELAND), (HOME, VIRGINIA)).key(MRK).key(MRK, region=VIRGINIA)
     night.secret(MRK).secret(MRK, resource=replica, region=VIRGINIA).into(ledger)
-    found = {row["resource_arn"]: row["key_arn"] for row in ledger.known(ResourceKey)}
+    found = {row["resource_arn"]: row["key_arn"] for row in ledger.current(ResourceKey)}
     assert found == {SECRET: arn(f"key/{MRK}"), replica: arn(f"key/{MRK}", region=VIRGINIA)}
 
 

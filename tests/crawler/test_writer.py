@@ -92,7 +92,7 @@ def test_scopes_are_saved_with_their_coverage(ledger: Ledger) -> None:
     scope_writer.check()
     assert (scope_writer.saved, scope_writer.merged.opened) == (3 * BATCH_SCOPES, 6 * BATCH_SCOPES)
     assert len(scopes(ledger)) == 3 * BATCH_SCOPES
-    assert len(ledger.known(Key)) == 6 * BATCH_SCOPES
+    assert len(ledger.current(Key)) == 6 * BATCH_SCOPES
 
 
 def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledger) -> None:
@@ -105,7 +105,7 @@ def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledg
     assert ledger.rows(Key) == []
     with ledger.engine.begin() as connection:
         writer.save_scopes(connection, run_id, [finished("eu-west-1", "one")])
-    assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
+    assert [row["key_id"] for row in ledger.current(Key)] == ["one"]
 
 
 def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
@@ -119,7 +119,7 @@ def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
         with ledger.engine.begin() as connection:
             writer.save_scopes(connection, run_id, night)
         crawl_lock.release(ledger.engine, run_id)
-    assert {(row["region"], row["key_id"]) for row in ledger.known(Key)} == {
+    assert {(row["region"], row["key_id"]) for row in ledger.current(Key)} == {
         ("eu-west-1", "a"),
         ("us-east-1", "a"),
         ("us-east-1", "b"),
@@ -149,7 +149,7 @@ def test_the_first_refusal_is_raised_where_scopes_are_handed_over(ledger: Ledger
         assert "\n" not in refusal.value.message
     with pytest.raises(DatabaseError):
         scope_writer.check()
-    assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
+    assert [row["key_id"] for row in ledger.current(Key)] == ["one"]
 
 
 def _put(scope_writer: ScopeWriter, count: int) -> None:

@@ -38,7 +38,7 @@ async def ask(client: AwsClient, account_id: str = SICK) -> AwsError | None:
 def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
     """Further calls fail at the first try, with their cause; retries do not earn retries."""
     sick = False
-    timed = Timed(trouble=lambda _: THROTTLED if sick else None)
+    timed = Timed(fail=lambda _: THROTTLED if sick else None)
 
     async def scenario() -> tuple[int, list[AwsError | None], int]:
         nonlocal sick
@@ -69,7 +69,7 @@ def test_an_account_has_a_hundred_retries_and_a_share_of_its_calls() -> None:
 
 def test_no_share_leaves_the_free_retries() -> None:
     """crawl.retry_budget_percent 0: a hundred retries an account, then each call has one try."""
-    timed = Timed(trouble=lambda _: unreachable())
+    timed = Timed(fail=lambda _: unreachable())
 
     async def scenario() -> list[AwsError | None]:
         client = client_for(timed, max_attempts=3, retry_budget_percent=0)
@@ -82,7 +82,7 @@ def test_no_share_leaves_the_free_retries() -> None:
 
 def test_one_account_does_not_use_up_the_retries_of_another() -> None:
     """Each account has its own, and one that comes back after it was forgotten has them anew."""
-    timed = Timed(trouble=lambda _: THROTTLED)
+    timed = Timed(fail=lambda _: THROTTLED)
 
     async def scenario() -> tuple[AwsError | None, ...]:
         client = client_for(timed, max_attempts=2, retry_budget_percent=0)
@@ -97,7 +97,7 @@ def test_one_account_does_not_use_up_the_retries_of_another() -> None:
 
 def test_expired_sessions_use_up_no_retries() -> None:
     """A session that ends under a thousand calls is renewed for each of them: that is no trouble of the account."""
-    timed = Timed(trouble=lambda _: EXPIRED if len(timed.sent) % 2 else None)
+    timed = Timed(fail=lambda _: EXPIRED if len(timed.sent) % 2 else None)
 
     async def scenario() -> list[dict[str, Any]]:
         client = client_for(timed, max_attempts=1, retry_budget_percent=0)
@@ -167,12 +167,12 @@ def test_a_transport_that_gives_up_by_itself_is_no_deadline() -> None:
         raise TimeoutError("somebody else's")
 
     with pytest.raises(TimeoutError, match="somebody else's"):
-        run(ask(client_for(Timed(trouble=trouble))))
+        run(ask(client_for(Timed(fail=trouble))))
 
 
 def test_a_delay_that_would_pass_the_deadline_is_not_waited_for() -> None:
     """The last error is raised at once, tries left or not: nobody waits for a try that will not be made."""
-    timed = Timed(trouble=lambda _: THROTTLED)
+    timed = Timed(fail=lambda _: THROTTLED)
 
     async def scenario() -> tuple[AwsError | None, float]:
         return await ask(client_for(timed, call_deadline=10, max_attempts=20)), now()
@@ -186,7 +186,7 @@ def test_a_delay_that_would_pass_the_deadline_is_not_waited_for() -> None:
 
 def test_tries_share_one_deadline() -> None:
     """A try that hangs after others is cut when the time of the whole call is over."""
-    timed = Timed(lambda: 4.0 if len(timed.sent) == 1 else 3600.0, trouble=lambda _: unreachable())
+    timed = Timed(lambda: 4.0 if len(timed.sent) == 1 else 3600.0, fail=lambda _: unreachable())
 
     async def scenario() -> tuple[AwsError | None, float]:
         return await ask(client_for(timed, call_deadline=10, max_attempts=20)), now()
@@ -219,12 +219,12 @@ def test_waiting_for_a_place_in_flight_is_not_counted() -> None:
         return await asyncio.gather(*(ask(client) for _ in range(20)))
 
     assert run(scenario()) == [None] * 20
-    assert timed.most == 1
+    assert timed.max_in_flight == 1
 
 
 def test_a_call_that_waits_for_its_next_try_keeps_no_place() -> None:
     """One place: while a throttled call waits, a hundred others are made."""
-    timed = Timed(0.001, trouble=lambda account_id: THROTTLED if account_id == SICK else None)
+    timed = Timed(0.001, fail=lambda account_id: THROTTLED if account_id == SICK else None)
 
     async def scenario() -> float:
         client = client_for(timed, concurrency=1, max_attempts=8)
@@ -239,7 +239,7 @@ def test_a_call_that_waits_for_its_next_try_keeps_no_place() -> None:
 
 def test_tries_are_counted_for_whoever_asked() -> None:
     """Each try is a call, each after the first a retry: for the process and for the scope alike."""
-    timed, own = Timed(trouble=lambda _: THROTTLED if len(timed.sent) < 3 else None), Counter()
+    timed, own = Timed(fail=lambda _: THROTTLED if len(timed.sent) < 3 else None), Counter()
 
     async def scenario() -> Counter:
         client = client_for(timed)

@@ -175,7 +175,7 @@ def test_calls_that_wait_keep_no_place_in_flight() -> None:
 
     assert run(both()) > 80
     assert ended[0] < 0.6
-    assert timed.most == 2
+    assert timed.max_in_flight == 2
 
 
 def test_a_long_line_at_one_bucket_keeps_places_from_no_other() -> None:

@@ -44,7 +44,7 @@ def only(found: Collected, model: type[VersionedTable]) -> Any:
 
 def kept(ledger: Ledger) -> dict[str, int]:
     """How many facts of each kind are known."""
-    return {model.__tablename__: len(ledger.known(model)) for model in OF_TRAILS}
+    return {model.__tablename__: len(ledger.current(model)) for model in OF_TRAILS}
 
 
 def test_a_trail_is_asked_in_its_home_region_alone() -> None:
@@ -85,7 +85,7 @@ def test_the_key_of_a_trail_is_a_use_of_that_key(key: str | None, expected: Any,
     aws = sample_aws({DESCRIBE: {"trailList": [OWN_TRAIL | {"KmsKeyId": key}]}})
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.record_run(collected(aws).batch, HERE)
-    (used,) = ledger.known(ResourceKey, resource_arn=ARN)
+    (used,) = ledger.current(ResourceKey, resource_arn=ARN)
     assert (used["role"], used["key_arn"], used["key_class"]) == ("logs", *expected)
     ledger.close()
 
@@ -103,7 +103,7 @@ def test_a_refusal_is_a_gap_and_loses_nothing_else(refused: str, lost: set[str],
     ledger = Ledger(tmp_path / "fresh.db")
     ledger.record_run(collected(sample_aws({refused: denied(refused)})).batch, HERE)
     assert kept(ledger) == {model.__tablename__: int(model.__tablename__ not in lost) for model in OF_TRAILS}
-    assert [row["action"] for row in ledger.known(Gap)] == [refused]
+    assert [row["action"] for row in ledger.current(Gap)] == [refused]
     ledger.close()
     ledger = Ledger(tmp_path / "kept.db")
     ledger.record_run(collected(sample_aws()).batch, HERE)
@@ -119,7 +119,7 @@ def test_a_trail_that_is_gone_takes_what_describes_it_along(tmp_path: Path) -> N
     ledger.record_run(collected(sample_aws()).batch, HERE)
     ledger.record_run(collected(sample_aws({DESCRIBE: {"trailList": []}})).batch, HERE)
     assert kept(ledger) == dict.fromkeys(kept(ledger), 0) | {"trail_scan": 1}
-    assert ledger.known(KeyReference, resource_arn=ARN) == []
+    assert ledger.current(KeyReference, resource_arn=ARN) == []
     ledger.close()
 
 

@@ -237,7 +237,7 @@ def versions(ledger: Ledger) -> int:
     return sum(len(ledger.rows(model)) for model in facets)
 
 
-def polling(ledger: Ledger, *answers: Answer) -> list[int]:
+def record_runs(ledger: Ledger, *answers: Answer) -> list[int]:
     """One night after the other; versions written by each."""
     written = []
     for answer in answers:
@@ -252,46 +252,46 @@ def test_a_night_without_changes_writes_nothing(ledger: Ledger) -> None:
     spaced = quote(json.dumps(json.loads(document("kms:Decrypt")), indent=4), safe="")
     inline = [{"PolicyName": "keys", "PolicyDocument": spaced}]
     again = APPLICATION | {"RoleLastUsed": {"LastUsedDate": LONG_AGO + dt.timedelta(days=9)}, "RolePolicyList": inline}
-    first, second = polling(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
+    first, second = record_runs(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
     assert (first > 8, second) == (True, 0)
 
 
 def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> None:
     """A deleted role takes its policies, attachments and tags along; AWS's own policies stay, as other accounts use them."""
-    polling(ledger, WHOLE, page(UserDetailList=[user("ada")]))
-    assert [row["name"] for row in ledger.known(IamPrincipal)] == ["ada"]
+    record_runs(ledger, WHOLE, page(UserDetailList=[user("ada")]))
+    assert [row["name"] for row in ledger.current(IamPrincipal)] == ["ada"]
     for model in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
         assert ledger.rows(model)
-        assert ledger.known(model) == []
-    assert [row["policy_arn"] for row in ledger.known(IamManagedPolicy)] == [ADMINISTRATOR]
-    assert ledger.known(Tag, resource_arn=arn("role", "application")) == []
+        assert ledger.current(model) == []
+    assert [row["policy_arn"] for row in ledger.current(IamManagedPolicy)] == [ADMINISTRATOR]
+    assert ledger.current(Tag, resource_arn=arn("role", "application")) == []
 
 
 def test_a_refused_night_closes_nothing(ledger: Ledger) -> None:
     """What was known stays known, the gap says that it was not confirmed, and it ends when IAM answers again."""
-    polling(ledger, WHOLE, denied(DETAILS))
-    assert {row["name"] for row in ledger.known(IamPrincipal)} == {"ada", "application"}
+    record_runs(ledger, WHOLE, denied(DETAILS))
+    assert {row["name"] for row in ledger.current(IamPrincipal)} == {"ada", "application"}
     assert [row["valid_to"] for model in OF_IAM for row in ledger.rows(model)] == [None] * 10
-    assert [row["action"] for row in ledger.known(Gap)] == [DETAILS]
-    polling(ledger, WHOLE)
-    assert ledger.known(Gap) == []
+    assert [row["action"] for row in ledger.current(Gap)] == [DETAILS]
+    record_runs(ledger, WHOLE)
+    assert ledger.current(Gap) == []
 
 
 def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
     """Nothing is sent; what an earlier crawl read stays, no longer as a whole listing that is kept up."""
-    polling(ledger, WHOLE)
+    record_runs(ledger, WHOLE)
     found, aws = account(WHOLE, iam=False)
     assert aws.of(DETAILS) == []
     ledger.record_run(found.batch, EVERYWHERE)
-    assert len(ledger.known(IamPrincipal)) == 2
-    assert ledger.known(IamScan) == []
+    assert len(ledger.current(IamPrincipal)) == 2
+    assert ledger.current(IamScan) == []
     assert DETAILS not in member_actions(crawl=CrawlSettings())
     assert DETAILS in member_actions(crawl=CrawlSettings(iam=True))
 
 
 def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
     """The policy is one fact: an account that stops using it neither ends it nor writes it again."""
-    polling(ledger, WHOLE)
+    record_runs(ledger, WHOLE)
     batch = Batch()
     other = account(page(Policies=[managed(ADMINISTRATOR, "*")]))[0].batch
     batch.rows[IamManagedPolicy] = other.rows[IamManagedPolicy]
@@ -319,7 +319,7 @@ def test_each_secret_is_asked_for_its_policy(ledger: Ledger) -> None:
 def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> None:
     """Not being told a secret's policy is not the same as there being none."""
     ledger.record_run(account(WHOLE, REGION)[0].batch, EVERYWHERE)
-    before = ledger.known(ResourcePolicy)
+    before = ledger.current(ResourcePolicy)
 
     async def run() -> Collected:
         aws = sample_aws({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
@@ -328,8 +328,8 @@ def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> No
     found = asyncio.run(run())
     ledger.record_run(found.batch, EVERYWHERE)
     assert found.gaps == len(before) == 3
-    assert ledger.known(ResourcePolicy) == before
-    assert {row["operation"] for row in ledger.known(Gap)} == {"GetResourcePolicy"}
+    assert ledger.current(ResourcePolicy) == before
+    assert {row["operation"] for row in ledger.current(Gap)} == {"GetResourcePolicy"}
 
 
 def test_a_secret_about_to_be_deleted_is_not_asked() -> None:

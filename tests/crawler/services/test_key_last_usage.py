@@ -56,7 +56,7 @@ def test_what_aws_answers_is_kept_as_it_is(polling: PollingLedger) -> None:
     """Operation, time, event and tracking are stored uninterpreted; without a use, the first three are empty."""
     polling.keys(range(2))
     lanes = polling.ask(only(0, PLAIN | {"KeyLastUsage": USAGE}))
-    told = {row["key_arn"]: row for row in polling.ledger.known(KeyLastUse)}
+    told = {row["key_arn"]: row for row in polling.ledger.current(KeyLastUse)}
     used, unused = told[arn(0)], told[arn(1)]
     assert (used["operation"], used["used_at"], used["cloudtrail_event_id"]) == ("Decrypt", USED, "event-1")
     assert (unused["operation"], unused["used_at"], unused["cloudtrail_event_id"]) == (None, None, None)
@@ -82,7 +82,7 @@ def test_a_key_that_is_gone_is_not_asked(polling: PollingLedger) -> None:
     gone = Batch()
     gone.mark_complete(Key, ACCOUNT, REGION)
     polling.merge(polling.run(), gone)
-    assert polling.ledger.known(KeyLastUse) == polling.ledger.known(KeyLastUseGap) == []
+    assert polling.ledger.current(KeyLastUse) == polling.ledger.current(KeyLastUseGap) == []
     aws = answering()
     polling.ask(aws)
     assert asked_keys(aws) == []
@@ -149,13 +149,13 @@ def test_a_denied_key_keeps_what_was_known_and_stops_nobody(polling: PollingLedg
     lanes = polling.ask(refusing, interval_days=1)
     assert sorted(asked_keys(refusing)) == arns(0, 1, 2)
     assert (lanes.succeeded, lanes.failed) == (2, 1)
-    (gap,) = polling.ledger.known(KeyLastUseGap)
+    (gap,) = polling.ledger.current(KeyLastUseGap)
     assert (gap["key_arn"], gap["action"], gap["cause"]) == (arn(1), OPERATION, "key_policy")
-    (known,) = polling.ledger.known(KeyLastUse, key_arn=arn(1))
+    (known,) = polling.ledger.current(KeyLastUse, key_arn=arn(1))
     assert known["used_at"] == USED
     polling.set_polled(range(3), days_ago(2))
     polling.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
-    assert polling.ledger.known(KeyLastUseGap) == []
+    assert polling.ledger.current(KeyLastUseGap) == []
     assert len(polling.ledger.rows(KeyLastUse, key_arn=arn(1))) == 1
 
 
@@ -185,7 +185,7 @@ def test_what_concerns_the_whole_scope_ends_its_night(polling: PollingLedger, er
     aws = answering(error)
     polling.ask(aws)
     assert asked_keys(aws) == arns(0)
-    (gap,) = polling.ledger.known(KeyLastUseGap)
+    (gap,) = polling.ledger.current(KeyLastUseGap)
     assert (gap["key_arn"], gap["cause"]) == (arn(0), str(error.cause))
     # A key that may itself be the trouble gives its turn away; otherwise it is the first to be asked again.
     assert (arn(0) in polling.last_asked()) is turn
@@ -200,7 +200,7 @@ def test_one_key_that_kms_does_not_support_stops_nobody(polling: PollingLedger) 
     aws = only(1, aws_error("UnsupportedOperationException"))
     polling.ask(aws)
     assert asked_keys(aws) == arns(0, 1, 2)
-    assert [row["key_arn"] for row in polling.ledger.known(KeyLastUseGap)] == arns(1)
+    assert [row["key_arn"] for row in polling.ledger.current(KeyLastUseGap)] == arns(1)
 
 
 def test_being_throttled_ends_the_night_and_is_no_gap(polling: PollingLedger) -> None:
@@ -209,7 +209,7 @@ def test_being_throttled_ends_the_night_and_is_no_gap(polling: PollingLedger) ->
     aws = only(2, aws_error("ThrottlingException"))
     polling.ask(aws)
     assert asked_keys(aws) == arns(0, 1, 2)
-    assert polling.ledger.known(KeyLastUseGap) == []
+    assert polling.ledger.current(KeyLastUseGap) == []
     assert set(polling.last_asked()) == set(arns(0, 1))
     again = answering()
     polling.ask(again)
@@ -234,7 +234,7 @@ def test_a_role_that_cannot_be_assumed_is_told_once(polling: PollingLedger) -> N
     aws = answering()
     polling.ask(aws, provider=provider)
     assert asked_keys(aws) == []
-    assert [row["cause"] for row in polling.ledger.known(KeyLastUseGap)] == ["service_control_policy"]
+    assert [row["cause"] for row in polling.ledger.current(KeyLastUseGap)] == ["service_control_policy"]
     assert polling.last_asked() == {}
 
 
@@ -242,10 +242,10 @@ def test_an_answer_that_makes_no_sense_is_a_gap(polling: PollingLedger) -> None:
     """What is not as the model says is not stored as a fact, and the others are asked."""
     polling.keys(range(2))
     polling.ask(only(0, PLAIN | {"KeyLastUsage": {"Timestamp": "yesterday"}}))
-    assert [(row["key_arn"], row["cause"]) for row in polling.ledger.known(KeyLastUseGap)] == [
+    assert [(row["key_arn"], row["cause"]) for row in polling.ledger.current(KeyLastUseGap)] == [
         (arn(0), "invalid_response")
     ]
-    assert [row["key_arn"] for row in polling.ledger.known(KeyLastUse)] == arns(1)
+    assert [row["key_arn"] for row in polling.ledger.current(KeyLastUse)] == arns(1)
 
 
 def test_keys_are_asked_at_a_share_of_the_quota(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,8 +306,8 @@ def test_what_is_left_when_time_is_up_goes_on_the_next_night(polling: PollingLed
     aws, took = asyncio.run(scenario())
     assert took < 5
     assert set(polling.last_asked()) == set(arns(*range(30))) == set(asked_keys(aws))
-    assert polling.ledger.known(KeyLastUseGap) == []
-    assert len(polling.ledger.known(KeyLastUse)) == 30
+    assert polling.ledger.current(KeyLastUseGap) == []
+    assert len(polling.ledger.current(KeyLastUse)) == 30
 
 
 def test_many_scopes_share_few_lanes(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
