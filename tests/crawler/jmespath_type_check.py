@@ -19,17 +19,17 @@ from botocore.model import OperationModel, Shape
 from crawler.services.resource_types import RESOURCE_TYPES
 from crawler.spec import Operation
 
-SOME_TIME = dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC)
+TIMESTAMP = dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC)
 SCALARS = {"string", "boolean", "number", "timestamp", "blob"}
 
 
 class UnresolvedError(Exception):
-    """A path that leads nowhere."""
+    """A path does not resolve."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What an expression yields: ``structure``, ``list``, ``map``, ``null`` or one of the scalars."""
+    """The type of an expression: ``structure``, ``list``, ``map``, ``null`` or a scalar."""
 
     name: str
     shape: Any = None
@@ -46,22 +46,22 @@ _FUNCTIONS = {"to_string": ((None,), STRING), "join": (("string", "list of strin
 
 @functools.cache
 def session() -> Any:
-    """Botocore with its service models; nothing is sent."""
+    """Return a botocore session, used for its service models only."""
     return botocore.session.get_session()
 
 
 @functools.cache
 def model_of(service: str, name: str) -> OperationModel:
-    """The model of an operation. Raises :class:`UnresolvedError` when there is none."""
+    """Return the model of an operation; raises :class:`UnresolvedError` if there is none."""
     try:
-        found: OperationModel = session().get_service_model(service).operation_model(name)
+        model: OperationModel = session().get_service_model(service).operation_model(name)
     except (botocore.exceptions.UnknownServiceError, botocore.model.OperationNotFoundError) as error:
         raise UnresolvedError(str(error)) from error
-    return found
+    return model
 
 
 def kind_of(shape: Shape | None) -> Kind:
-    """The kind of a shape of the service model."""
+    """Return the kind of a shape."""
     if shape is None:
         return NULL
     name = _SIMPLE.get(shape.type_name, shape.type_name)
@@ -71,16 +71,16 @@ def kind_of(shape: Shape | None) -> Kind:
 
 
 def items_kind(operation: Operation) -> Kind:
-    """The kind of one item of an operation's answer."""
-    answer = kind_of(model_of(operation.service, operation.name).output_shape)
+    """Return the kind of one item of an operation's response."""
+    response = kind_of(model_of(operation.service, operation.name).output_shape)
     if not operation.items:
-        return answer
-    found = resolve(operation.items, answer)
-    return found.member if found.name == "list" and found.member else found
+        return response
+    items = resolve(operation.items, response)
+    return items.member if items.name == "list" and items.member else items
 
 
 def resolve(path: str, start: Kind) -> Kind:
-    """Follow a JMESPath. Raises :class:`UnresolvedError` with the step that fails."""
+    """Return the kind of a JMESPath expression; raises :class:`UnresolvedError` with the failing step."""
     return _follow(jmespath.compile(path).parsed, start)
 
 
@@ -88,8 +88,8 @@ def _follow(node: Mapping[str, Any], at: Kind) -> Kind:
     handler = _NODES.get(node["type"])
     if handler is None:
         raise UnresolvedError(f"expressions of type {node['type']} are not supported by this test: add them")
-    found: Kind = handler(node, at)
-    return found
+    kind: Kind = handler(node, at)
+    return kind
 
 
 def _field(node: Mapping[str, Any], at: Kind) -> Kind:
@@ -250,7 +250,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
         return {key: _value(shape.value, key, operation, seen) for key in MAP_KEYS}
     return {
         "string": VALUES.get(name) or _text(shape, name, operation),
-        "timestamp": SOME_TIME,
+        "timestamp": TIMESTAMP,
         "boolean": True,
         "number": 7,
         "blob": b"seven",

@@ -1,4 +1,4 @@
-"""When keys were last used: who is asked and in what order, what a refusal means, and that nobody waits for it."""
+"""Last-use polling: order and limits, error handling, and resumption."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.crawler.empty_ledger import Ledger
 from tests.crawler.last_use_fixtures import (
     OPERATION,
     OTHER_REGION,
-    PLAIN,
     TRACKED,
+    UNUSED,
     USAGE,
     USED,
     PollingLedger,
-    answering,
     arn,
     arns,
-    asked_keys,
     days_ago,
     only,
+    polled_keys,
+    scripted,
 )
 from tests.crawler.scripted_aws import (
     ACCOUNT,
@@ -47,129 +47,129 @@ from tests.crawler.scripted_aws import (
 
 @pytest.fixture
 def polling(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> PollingLedger:
-    """With a quota that makes nobody wait."""
+    """A ledger for polling without rate limits."""
     monkeypatch.setitem(RATES, OPERATION, 1e6)
     return PollingLedger(ledger)
 
 
-def test_what_aws_answers_is_kept_as_it_is(polling: PollingLedger) -> None:
-    """Operation, time, event and tracking are stored uninterpreted; without a use, the first three are empty."""
+def test_responses_are_stored_uninterpreted(polling: PollingLedger) -> None:
+    """Operation, time, event and tracking start are stored as returned; without a use, the first three are NULL."""
     polling.keys(range(2))
-    lanes = polling.ask(only(0, PLAIN | {"KeyLastUsage": USAGE}))
-    told = {row["key_arn"]: row for row in polling.ledger.current(KeyLastUse)}
-    used, unused = told[arn(0)], told[arn(1)]
+    poller = polling.poll(only(0, UNUSED | {"KeyLastUsage": USAGE}))
+    rows = {row["key_arn"]: row for row in polling.ledger.current(KeyLastUse)}
+    used, unused = rows[arn(0)], rows[arn(1)]
     assert (used["operation"], used["used_at"], used["cloudtrail_event_id"]) == ("Decrypt", USED, "event-1")
     assert (unused["operation"], unused["used_at"], unused["cloudtrail_event_id"]) == (None, None, None)
     assert unused["tracking_started_at"] == unused["key_created_at"] == TRACKED
-    assert (lanes.succeeded, lanes.failed) == (2, 0)
+    assert (poller.succeeded, poller.failed) == (2, 0)
 
 
-def test_keys_of_aws_and_of_other_regions_are_not_asked(polling: PollingLedger) -> None:
-    """Only customer managed keys of the saved scope are asked, and those that could not be described."""
+def test_only_customer_keys_of_the_scope_are_polled(polling: PollingLedger) -> None:
+    """Customer managed keys of the saved scope are polled, and keys without metadata."""
     polling.keys(range(2))
     polling.keys(range(2, 4), manager="AWS")
     polling.keys(range(4, 6), manager=None)
     polling.keys(range(2), OTHER_REGION)
-    aws = answering()
-    polling.ask(aws)
-    assert asked_keys(aws) == arns(0, 1, 4, 5)
+    aws = scripted()
+    polling.poll(aws)
+    assert polled_keys(aws) == arns(0, 1, 4, 5)
 
 
-def test_a_key_that_is_gone_is_not_asked(polling: PollingLedger) -> None:
-    """A key that the listing no longer shows is left out, and with it ends what was known of its use."""
+def test_a_deleted_key_is_not_polled(polling: PollingLedger) -> None:
+    """A deleted key is not polled, and its last use and gap close with it."""
     polling.keys(range(2))
-    polling.ask(only(1, denied(OPERATION)))
-    gone = Batch()
-    gone.mark_complete(Key, ACCOUNT, REGION)
-    polling.merge(polling.run(), gone)
+    polling.poll(only(1, denied(OPERATION)))
+    without_keys = Batch()
+    without_keys.mark_complete(Key, ACCOUNT, REGION)
+    polling.merge(polling.run(), without_keys)
     assert polling.ledger.current(KeyLastUse) == polling.ledger.current(KeyLastUseGap) == []
-    aws = answering()
-    polling.ask(aws)
-    assert asked_keys(aws) == []
+    aws = scripted()
+    polling.poll(aws)
+    assert polled_keys(aws) == []
 
 
-def test_never_asked_first_then_longest_ago(polling: PollingLedger) -> None:
-    """Who was never asked comes first, then who was asked longest ago; who was asked this week is left in peace."""
+def test_polling_order(polling: PollingLedger) -> None:
+    """Never polled keys come first, then those polled longest ago; recently polled keys are skipped."""
     polling.keys(range(6))
     polling.set_polled([0], days_ago(8))
     polling.set_polled([1], days_ago(30))
     polling.set_polled([2], days_ago(3))
     polling.set_polled([3], days_ago(6.8))
-    aws = answering()
-    polling.ask(aws)
-    assert asked_keys(aws) == arns(4, 5, 1, 0, 3)
+    aws = scripted()
+    polling.poll(aws)
+    assert polled_keys(aws) == arns(4, 5, 1, 0, 3)
 
 
-def test_the_budget_of_a_night_and_the_next_night(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than the budget is asked a night, across portions; the next night goes on with the rest."""
+def test_the_limit_per_run(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run polls at most the configured number of keys, across pages; the next run continues with the rest."""
     monkeypatch.setattr(key_last_usage, "PAGE_SIZE", 3)
     polling.keys(range(12))
     polling.set_polled([0, 1], days_ago(20))
-    first, second, third = answering(), answering(), answering()
-    polling.ask(first, max_keys_per_run=8)
-    assert asked_keys(first) == arns(*range(2, 10))
-    polling.ask(second, max_keys_per_run=8)
-    assert asked_keys(second) == arns(10, 11, 0, 1)
-    polling.ask(third, max_keys_per_run=8)
-    assert asked_keys(third) == []
+    first, second, third = scripted(), scripted(), scripted()
+    polling.poll(first, max_keys_per_run=8)
+    assert polled_keys(first) == arns(*range(2, 10))
+    polling.poll(second, max_keys_per_run=8)
+    assert polled_keys(second) == arns(10, 11, 0, 1)
+    polling.poll(third, max_keys_per_run=8)
+    assert polled_keys(third) == []
 
 
-def test_a_killed_run_goes_on_where_it_was(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was saved in slices is not asked again by the resumed run, and counts towards its budget."""
+def test_a_resumed_run_continues(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run does not poll saved keys again and counts them towards its limit."""
     monkeypatch.setattr(key_last_usage, "BATCH_KEYS", 4)
     polling.keys(range(20))
     run_id = polling.run()
-    killed = answering(in_turn(*[PLAIN] * 10, MemoryError("killed")))
+    killed = scripted(in_turn(*[UNUSED] * 10, MemoryError("killed")))
     with pytest.raises(MemoryError):
-        polling.ask(killed, run_id=run_id, max_keys_per_run=15)
-    resumed = answering()
-    polling.ask(resumed, run_id=run_id, max_keys_per_run=15)
-    assert asked_keys(resumed) == arns(*range(10, 15))
-    assert set(polling.last_asked()) == set(arns(*range(15)))
+        polling.poll(killed, run_id=run_id, max_keys_per_run=15)
+    resumed = scripted()
+    polling.poll(resumed, run_id=run_id, max_keys_per_run=15)
+    assert polled_keys(resumed) == arns(*range(10, 15))
+    assert set(polling.last_polled()) == set(arns(*range(15)))
 
 
-def test_slices_are_saved_by_number_and_by_time(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lane saves after so many keys, and after so long however few they are."""
+def test_batches_are_saved_by_size_and_by_time(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is saved after a number of keys or after some time."""
     polling.keys(range(60))
-    polling.ask(answering())
+    polling.poll(scripted())
     assert [len(batch.last_use_polls) for batch in polling.puts] == [25, 25, 10]
     polling.puts.clear()
     polling.keys(range(60, 63))
     monkeypatch.setattr(key_last_usage, "BATCH_SECONDS", 0.0)
-    polling.ask(answering())
+    polling.poll(scripted())
     assert [len(batch.last_use_polls) for batch in polling.puts] == [1, 1, 1]
 
 
-def test_a_denied_key_keeps_what_was_known_and_stops_nobody(polling: PollingLedger) -> None:
-    """A denial of one key is its gap: the last answer stays, the others are asked, and the next answer closes the gap."""
+def test_a_denied_key_keeps_its_last_known_use(polling: PollingLedger) -> None:
+    """A denial is a gap of the key: its last use stays open, other keys are polled, the next response closes the gap."""
     polling.keys(range(3))
-    polling.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
-    refusing = only(1, denied(OPERATION))
+    polling.poll(only(1, UNUSED | {"KeyLastUsage": USAGE}), interval_days=1)
+    one_denied = only(1, denied(OPERATION))
     polling.set_polled(range(3), days_ago(2))
-    lanes = polling.ask(refusing, interval_days=1)
-    assert sorted(asked_keys(refusing)) == arns(0, 1, 2)
-    assert (lanes.succeeded, lanes.failed) == (2, 1)
+    poller = polling.poll(one_denied, interval_days=1)
+    assert sorted(polled_keys(one_denied)) == arns(0, 1, 2)
+    assert (poller.succeeded, poller.failed) == (2, 1)
     (gap,) = polling.ledger.current(KeyLastUseGap)
     assert (gap["key_arn"], gap["action"], gap["cause"]) == (arn(1), OPERATION, "key_policy")
     (known,) = polling.ledger.current(KeyLastUse, key_arn=arn(1))
     assert known["used_at"] == USED
     polling.set_polled(range(3), days_ago(2))
-    polling.ask(only(1, PLAIN | {"KeyLastUsage": USAGE}), interval_days=1)
+    polling.poll(only(1, UNUSED | {"KeyLastUsage": USAGE}), interval_days=1)
     assert polling.ledger.current(KeyLastUseGap) == []
     assert len(polling.ledger.rows(KeyLastUse, key_arn=arn(1))) == 1
 
 
 def test_a_denial_stays_one_gap(polling: PollingLedger) -> None:
-    """A key that is refused night after night has one gap since the first, however its words change."""
+    """A key denied in every run has one gap, even if the message changes."""
     polling.keys(range(1))
     for message in ("no request id", "another request id"):
         polling.set_polled([0], days_ago(9))
-        polling.ask(answering(aws_error("AccessDeniedException", message)))
+        polling.poll(scripted(aws_error("AccessDeniedException", message)))
     assert len(polling.ledger.rows(KeyLastUseGap)) == 1
 
 
 @pytest.mark.parametrize(
-    ("error", "turn"),
+    ("error", "is_recorded"),
     [
         (aws_error("UnknownOperationException"), True),
         (aws_error("KMSInternalException", status=500), True),
@@ -179,45 +179,45 @@ def test_a_denial_stays_one_gap(polling: PollingLedger) -> None:
         (aws_error("InvalidClientTokenId"), False),
     ],
 )
-def test_what_concerns_the_whole_scope_ends_its_night(polling: PollingLedger, error: AwsError, turn: bool) -> None:
-    """Without the operation, region, connection or credentials one key tells it for all; nobody else is asked for nothing."""
+def test_scope_errors_stop_polling(polling: PollingLedger, error: AwsError, is_recorded: bool) -> None:
+    """If the operation, region, connection or credentials fail, polling of the scope stops after the first key."""
     polling.keys(range(5))
-    aws = answering(error)
-    polling.ask(aws)
-    assert asked_keys(aws) == arns(0)
+    aws = scripted(error)
+    polling.poll(aws)
+    assert polled_keys(aws) == arns(0)
     (gap,) = polling.ledger.current(KeyLastUseGap)
     assert (gap["key_arn"], gap["cause"]) == (arn(0), str(error.cause))
-    # A key that may itself be the trouble gives its turn away; otherwise it is the first to be asked again.
-    assert (arn(0) in polling.last_asked()) is turn
-    again = answering()
-    polling.ask(again)
-    assert asked_keys(again) == (arns(1, 2, 3, 4) if turn else arns(0, 1, 2, 3, 4))
+    # A key that may cause the error moves to the end of the queue; otherwise it stays first.
+    assert (arn(0) in polling.last_polled()) is is_recorded
+    again = scripted()
+    polling.poll(again)
+    assert polled_keys(again) == (arns(1, 2, 3, 4) if is_recorded else arns(0, 1, 2, 3, 4))
 
 
-def test_one_key_that_kms_does_not_support_stops_nobody(polling: PollingLedger) -> None:
-    """UnsupportedOperationException is KMS's word for a key of the wrong kind, not for a missing operation."""
+def test_an_unsupported_key_does_not_stop_polling(polling: PollingLedger) -> None:
+    """KMS returns UnsupportedOperationException for an unsupported key, not for a missing operation."""
     polling.keys(range(3))
     aws = only(1, aws_error("UnsupportedOperationException"))
-    polling.ask(aws)
-    assert asked_keys(aws) == arns(0, 1, 2)
+    polling.poll(aws)
+    assert polled_keys(aws) == arns(0, 1, 2)
     assert [row["key_arn"] for row in polling.ledger.current(KeyLastUseGap)] == arns(1)
 
 
-def test_being_throttled_ends_the_night_and_is_no_gap(polling: PollingLedger) -> None:
-    """When AWS throttles until the tries are used up, the scope goes on the next night where it was."""
+def test_throttling_stops_polling_without_a_gap(polling: PollingLedger) -> None:
+    """If all attempts are throttled, the next run continues with the same key."""
     polling.keys(range(5))
     aws = only(2, aws_error("ThrottlingException"))
-    polling.ask(aws)
-    assert asked_keys(aws) == arns(0, 1, 2)
+    polling.poll(aws)
+    assert polled_keys(aws) == arns(0, 1, 2)
     assert polling.ledger.current(KeyLastUseGap) == []
-    assert set(polling.last_asked()) == set(arns(0, 1))
-    again = answering()
-    polling.ask(again)
-    assert asked_keys(again) == arns(2, 3, 4)
+    assert set(polling.last_polled()) == set(arns(0, 1))
+    again = scripted()
+    polling.poll(again)
+    assert polled_keys(again) == arns(2, 3, 4)
 
 
-def test_a_role_that_cannot_be_assumed_is_told_once(polling: PollingLedger) -> None:
-    """Where the role is lost, whatever the words, no key is asked; the first stands for all and keeps its turn."""
+def test_a_failed_role_is_one_gap(polling: PollingLedger) -> None:
+    """Without the role no key is polled; the first key has the gap and stays first in the queue."""
 
     class Lost:
         account_id = ACCOUNT
@@ -231,61 +231,61 @@ def test_a_role_that_cannot_be_assumed_is_told_once(polling: PollingLedger) -> N
         return Lost()
 
     polling.keys(range(3))
-    aws = answering()
-    polling.ask(aws, provider=provider)
-    assert asked_keys(aws) == []
+    aws = scripted()
+    polling.poll(aws, provider=provider)
+    assert polled_keys(aws) == []
     assert [row["cause"] for row in polling.ledger.current(KeyLastUseGap)] == ["service_control_policy"]
-    assert polling.last_asked() == {}
+    assert polling.last_polled() == {}
 
 
-def test_an_answer_that_makes_no_sense_is_a_gap(polling: PollingLedger) -> None:
-    """What is not as the model says is not stored as a fact, and the others are asked."""
+def test_an_invalid_response_is_a_gap(polling: PollingLedger) -> None:
+    """An invalid response is not stored, and the other keys are polled."""
     polling.keys(range(2))
-    polling.ask(only(0, PLAIN | {"KeyLastUsage": {"Timestamp": "yesterday"}}))
+    polling.poll(only(0, UNUSED | {"KeyLastUsage": {"Timestamp": "yesterday"}}))
     assert [(row["key_arn"], row["cause"]) for row in polling.ledger.current(KeyLastUseGap)] == [
         (arn(0), "invalid_response")
     ]
     assert [row["key_arn"] for row in polling.ledger.current(KeyLastUse)] == arns(1)
 
 
-def test_keys_are_asked_at_a_share_of_the_quota(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pace of the operation holds between the calls of a lane; another region has a pace of its own."""
+def test_the_rate_limit_applies_by_region(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate limit applies to the calls of one region; another region has its own limit."""
     monkeypatch.setitem(RATES, OPERATION, 20.0)
     polling.keys(range(26))
     polling.keys(range(26), OTHER_REGION)
-    made: list[tuple[str, float]] = []
+    calls: list[tuple[str, float]] = []
 
     def answer(call: RecordedCall) -> Result:
-        made.append((call.region, asyncio.get_running_loop().time()))
-        return PLAIN
+        calls.append((call.region, asyncio.get_running_loop().time()))
+        return UNUSED
 
     async def scenario() -> None:
-        lanes = polling.lanes(answering(answer))
-        lanes.enqueue(ACCOUNT, REGION)
-        lanes.enqueue(ACCOUNT, OTHER_REGION)
-        await lanes.finish()
+        poller = polling.create_poller(scripted(answer))
+        poller.enqueue(ACCOUNT, REGION)
+        poller.enqueue(ACCOUNT, OTHER_REGION)
+        await poller.finish()
 
     asyncio.run(scenario())
     for region in (REGION, OTHER_REGION):
-        times = [at for where, at in made if where == region]
+        times = [at for where, at in calls if where == region]
         assert len(times) == 26
         assert times[-1] - times[0] >= (26 - 20 - 1) / 20
-    spread = max(at for _, at in made) - min(at for _, at in made)
+    spread = max(at for _, at in calls) - min(at for _, at in calls)
     assert spread < 2 * (26 - 20) / (20 * 0.9) + 1, "the regions waited for each other"
 
 
 def test_the_quota_is_the_documented_one() -> None:
-    """Five requests a second for each account and region."""
+    """The quota is five requests per second for each account-region."""
     assert RATES[OPERATION] == 5.0
 
 
-def test_what_is_left_when_time_is_up_goes_on_the_next_night(polling: PollingLedger) -> None:
-    """The end of its minutes cancels the lanes: what was learned is saved, the rest is not asked yet, and no gap."""
+def test_the_time_limit_defers_the_rest(polling: PollingLedger) -> None:
+    """After the time limit the results are saved, and the rest is left to the next run without a gap."""
     polling.keys(range(40))
 
     async def scenario() -> tuple[ScriptedAws, float]:
         stuck = asyncio.Event()
-        aws = ScriptedAws({OPERATION: PLAIN})
+        aws = ScriptedAws({OPERATION: UNUSED})
         usual = aws.send
 
         class Stalling(ScriptedAws):
@@ -295,67 +295,67 @@ def test_what_is_left_when_time_is_up_goes_on_the_next_night(polling: PollingLed
                     await asyncio.sleep(3600)
                 return await usual(*call)
 
-        lanes = polling.lanes(Stalling({}), max_minutes=0)
-        lanes.enqueue(ACCOUNT, REGION)
+        poller = polling.create_poller(Stalling({}), max_minutes=0)
+        poller.enqueue(ACCOUNT, REGION)
         await stuck.wait()
         started = asyncio.get_running_loop().time()
-        await lanes.finish()
-        lanes.enqueue(ACCOUNT, REGION)  # too late: nothing begins any more
+        await poller.finish()
+        poller.enqueue(ACCOUNT, REGION)  # too late: nothing starts any more
         return aws, asyncio.get_running_loop().time() - started
 
     aws, took = asyncio.run(scenario())
     assert took < 5
-    assert set(polling.last_asked()) == set(arns(*range(30))) == set(asked_keys(aws))
+    assert set(polling.last_polled()) == set(arns(*range(30))) == set(polled_keys(aws))
     assert polling.ledger.current(KeyLastUseGap) == []
     assert len(polling.ledger.current(KeyLastUse)) == 30
 
 
-def test_many_scopes_share_few_lanes(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many scopes are saved, so many are asked at a time, and all in the end."""
+def test_the_number_of_workers_is_limited(polling: PollingLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limited number of scopes is polled concurrently, and all in the end."""
     monkeypatch.setattr(key_last_usage, "MAX_WORKERS", 3)
     regions = [f"eu-north-{number}" for number in range(20)]
     for region in regions:
         polling.keys(range(2), region)
-    most = 0
+    max_workers = 0
 
     async def scenario() -> ScriptedAws:
-        nonlocal most
-        aws = answering()
-        lanes = polling.lanes(aws)
+        nonlocal max_workers
+        aws = scripted()
+        poller = polling.create_poller(aws)
         for region in regions:
-            lanes.enqueue(ACCOUNT, region)
-            most = max(most, len(lanes._workers))
-        await lanes.finish()
+            poller.enqueue(ACCOUNT, region)
+            max_workers = max(max_workers, len(poller._workers))
+        await poller.finish()
         return aws
 
     aws = asyncio.run(scenario())
-    assert most == 3
-    assert len(asked_keys(aws)) == 40
+    assert max_workers == 3
+    assert len(polled_keys(aws)) == 40
 
 
-def test_switched_off_nobody_is_asked(polling: PollingLedger) -> None:
-    """crawl.last_use.enabled: false asks nothing and leaves what is known."""
+def test_polling_can_be_disabled(polling: PollingLedger) -> None:
+    """With crawl.last_use.enabled: false no call is made."""
     polling.keys(range(2))
-    aws = answering()
-    polling.ask(aws, enabled=False)
+    aws = scripted()
+    polling.poll(aws, enabled=False)
     assert aws.calls == []
 
 
-def test_what_goes_wrong_in_a_lane_is_raised_in_the_end(polling: PollingLedger) -> None:
-    """A ledger that cannot be written ends the lanes, quietly for the crawl beside them, and is told by finish()."""
+def test_an_unexpected_error_is_raised_by_finish(polling: PollingLedger) -> None:
+    """If the ledger cannot be written, polling stops, the crawl continues, and finish() raises the error."""
     polling.keys(range(60))
 
     async def scenario() -> None:
-        lanes = polling.lanes(answering())
+        poller = polling.create_poller(scripted())
 
         async def put(_: Coverage | None, _batch: Batch) -> None:
             raise UserError("the disk is full")
 
-        lanes._put = put
-        lanes.enqueue(ACCOUNT, REGION)
-        await asyncio.wait(lanes._workers)
-        lanes.enqueue(ACCOUNT, REGION)
-        await lanes.finish()
+        poller._put = put
+        poller.enqueue(ACCOUNT, REGION)
+        await asyncio.wait(poller._workers)
+        poller.enqueue(ACCOUNT, REGION)
+        await poller.finish()
 
     with pytest.raises(UserError, match="the disk is full"):
         asyncio.run(scenario())
