@@ -25,7 +25,7 @@ from models.tables import Account
 from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
 from models.tables.runs import Run, RunStatus
 from models.versioned import Base
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from tests.reports.ledger_builder import FIRST_NIGHT
 
 ACCOUNTS = 500
@@ -49,7 +49,7 @@ def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
         engine.dispose()
         print(f"ledger of {keys:,} keys written in {time.monotonic() - began:.0f} s", flush=True)
         settings = Settings.model_validate({"database": url})
-        first = assess(settings)
+        first = analyze_access(settings)
         print(f"first analysis: {first}", flush=True)
         changed = Batch()
         received = _policy(_account(0), 1)
@@ -58,7 +58,7 @@ def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
             connection.execute(insert(Run).values(_run(2)))
             merge(connection, 2, changed)
         engine.dispose()
-        second = assess(settings)
+        second = analyze_access(settings)
         print(f"second analysis: {second}", flush=True)
     full = keys >= 1_000_000
     return [

@@ -30,9 +30,9 @@ class AccessPolicy(Base):
 
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     context_inputs: Mapped[str]
-    """Words of :data:`reports.access.engine.analysis_key.LOOKS`, with blanks between."""
+    """Words of :data:`reports.access.engine.analysis_key.CONTEXT_INPUTS`, with blanks between."""
     deny_scope: Mapped[str]
-    """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.Denies`."""
+    """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.DenyScope`."""
 
 
 class AccessAnalysis(Base):
@@ -51,7 +51,7 @@ class AccessAnalysis(Base):
 
 
 class AccessVerdict(Base):
-    """One way to the key. ``{party}``, ``{grant}``, ``{scope}`` and so on stand for what differs among those that are alike."""
+    """One access path to the key. Placeholders (``{party}``, ``{grant}``, ``{conditions}`` ...) mark what grants do not share."""
 
     __tablename__ = "access_verdict"
 

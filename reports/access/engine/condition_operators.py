@@ -1,7 +1,7 @@
-"""IAM's condition operators on one value: does what the policy wrote match what the request carries.
+"""IAM condition operators: compare one value of a policy with one value of a request.
 
-From the IAM user guide, "JSON policy elements: Condition operators". Letter case counts in values unless the operator says
-otherwise; ArnEquals and ArnLike are the same; numbers, dates, addresses that cannot be read in a policy give no answer (None).
+From the IAM user guide, "JSON policy elements: Condition operators". Values are case-sensitive unless the operator ignores
+case; ArnEquals and ArnLike are the same; an invalid number, date or address in a policy has no comparison (None).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
-from reports.access.engine.wildcards import matches, plain
+from reports.access.engine.wildcards import matches, unescape
 
 Test = Callable[[str], bool]
 
@@ -45,22 +45,22 @@ OPERATORS: dict[str, tuple[str, bool]] = {
     "numericnotequals": ("numeric:equals", True),
     "datenotequals": ("date:equals", True),
 }
-"""Operator in lower case: the family of its comparison, and whether it is negated."""
+"""Operator in lower case to the family of its comparison, and whether it is negated."""
 
 WITH_VARIABLES = frozenset({"text", "caseless", "like", "arn"})
-"""Families whose values can hold policy variables."""
+"""Families whose values can contain policy variables."""
 
 
 @lru_cache(maxsize=65_536)
-def test(family: str, written: str) -> Test | None:
-    """The comparison with one value of a policy; None when that value makes no sense to this operator."""
+def value_test(family: str, written: str) -> Test | None:
+    """Return the comparison with one value of a policy; None when the value is invalid for the operator."""
     kind, _, comparison = family.partition(":")
     match kind:
         case "text":
-            wanted = plain(written)
+            wanted = unescape(written)
             return lambda have: have == wanted
         case "caseless":
-            folded = plain(written).casefold()
+            folded = unescape(written).casefold()
             return lambda have: have.casefold() == folded
         case "like":
             return lambda have: matches(written, have)
@@ -74,7 +74,7 @@ def test(family: str, written: str) -> Test | None:
         case "ip":
             return _ip(written)
         case "numeric" | "date":
-            return _ordered(number if kind == "numeric" else moment, _COMPARE[comparison], written)
+            return _ordered(parse_number if kind == "numeric" else parse_timestamp, _COMPARE[comparison], written)
         case _:
             return None
 
@@ -86,15 +86,15 @@ def _arn(written: str) -> Test | None:
     if len(wanted) < 6:
         return lambda _: False
 
-    def alike(have: str) -> bool:
+    def matches_parts(have: str) -> bool:
         parts = have.split(":", 5)
         return len(parts) == 6 and all(map(matches, wanted, parts))
 
-    return alike
+    return matches_parts
 
 
-def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """An address or a range in CIDR notation."""
+def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Parse an address or a range in CIDR notation."""
     try:
         return ipaddress.ip_network(written.strip(), strict=False)
     except ValueError:
@@ -102,7 +102,7 @@ def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
 
 
 def _ip(written: str) -> Test | None:
-    wanted = network(written)
+    wanted = parse_network(written)
     if wanted is None:
         return None
 
@@ -116,8 +116,8 @@ def _ip(written: str) -> Test | None:
     return inside
 
 
-def number(text: str) -> Decimal | None:
-    """A finite number."""
+def parse_number(text: str) -> Decimal | None:
+    """Parse a finite number."""
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
@@ -125,9 +125,9 @@ def number(text: str) -> Decimal | None:
     return value if value.is_finite() else None
 
 
-def moment(text: str) -> Decimal | None:
-    """Seconds since 1970, from ISO 8601 or from the seconds themselves."""
-    seconds = number(text)
+def parse_timestamp(text: str) -> Decimal | None:
+    """Parse an ISO 8601 timestamp or epoch seconds into epoch seconds."""
+    seconds = parse_number(text)
     if seconds is not None and "-" not in text[1:]:
         return seconds
     try:
@@ -138,14 +138,14 @@ def moment(text: str) -> Decimal | None:
 
 
 def _ordered(
-    read: Callable[[str], Decimal | None], compare: Callable[[Decimal, Decimal], bool], written: str
+    parse: Callable[[str], Decimal | None], compare: Callable[[Decimal, Decimal], bool], written: str
 ) -> Test | None:
-    wanted = read(written)
+    wanted = parse(written)
     if wanted is None:
         return None
 
     def holds(have: str) -> bool:
-        value = read(have)
+        value = parse(have)
         return value is not None and compare(value, wanted)
 
     return holds

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.tables import Key, KeyGrant
-from reports.access.analysis import stage as assessing
-from reports.access.analysis.stage import assess
+from reports.access.analysis import stage
+from reports.access.analysis.stage import analyze_access
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
 from tests.reports.ledger_builder import World, build_mart, root_statement, settings_of
@@ -125,7 +125,7 @@ def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Se
     build_mart(settings)
     world.account(STRANGER, "New", REGION)
     world.crawl()
-    assert assess(settings).policies == 0
+    assert analyze_access(settings).policies == 0
     build_mart(settings)
     with connect(settings.report.mart) as mart:
         assert mart.execute("SELECT access, party FROM internal.key_access WHERE source_id = 'Other'").fetchall() == [
@@ -256,16 +256,16 @@ def test_only_what_changed_is_analysed_again(world: World, settings: Settings) -
     world.grant(keys[0], "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     world.grant(keys[1], "cd" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     world.crawl()
-    first = assess(settings)
+    first = analyze_access(settings)
     assert (first.policies, first.grants, first.keys) == (1, 1, 5)
     kept = rows(settings, "SELECT * FROM key_analysis ORDER BY version_id")
     world.crawl()
-    again = assess(settings)
+    again = analyze_access(settings)
     assert (again.policies, again.grants, again.keys) == (0, 0, 0)
     assert rows(settings, "SELECT * FROM key_analysis ORDER BY version_id") == kept
     world.policy(keys[4], [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
     world.crawl()
-    changed = assess(settings)
+    changed = analyze_access(settings)
     assert (changed.policies, changed.grants, changed.keys) == (1, 0, 1)
     intervals = f"SELECT valid_from, valid_to FROM key_analysis WHERE key_arn = '{keys[4]}' ORDER BY valid_from"
     assert rows(settings, intervals) == [(1, 3), (3, None)]
@@ -275,17 +275,17 @@ def test_nights_that_were_not_analysed_are_made_up_for(world: World, settings: S
     """What was true in nights before the first analysis, or between two, is told with the runs in which it was."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.policy(shared, [root_statement(OURS)])
     world.crawl()
     world.policy(shared, [root_statement(OURS), allow("Vendor", STRANGER, "kms:Decrypt")])
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     intervals = "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from"
     assert rows(settings, intervals) == [(1, 2), (2, 3), (3, None)]
     world.remove(Key, shared)
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     assert rows(settings, intervals) == [(1, 2), (2, 3), (3, 4)]
 
 
@@ -294,7 +294,7 @@ def test_a_policy_that_looks_at_tags_is_judged_again_when_they_change(world: Wor
     condition = {"StringEquals": {"aws:ResourceTag/share": "yes"}}
     shared = key(world, 1, allow("Tagged", STRANGER, "kms:Decrypt", **condition))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.tag(shared, share="yes")
     world.crawl()
     build_mart(settings)
@@ -311,12 +311,12 @@ def test_another_engine_judges_everything_again(
     """When the engine's version changes, everything is analysed anew without a crawl, and nothing of the old one stays."""
     key(world, 1)
     world.crawl()
-    assess(settings)
-    monkeypatch.setattr(assessing, "ENGINE", "next")
-    assert assess(settings).policies == 1
+    analyze_access(settings)
+    monkeypatch.setattr(stage, "ENGINE", "next")
+    assert analyze_access(settings).policies == 1
     assert rows(settings, "SELECT DISTINCT engine FROM access_analysis") == [("next",)]
-    assert assess(settings).policies == 0
-    assert assess(settings, redo=True).policies == 1
+    assert analyze_access(settings).policies == 0
+    assert analyze_access(settings, redo=True).policies == 1
 
 
 def test_pruned_policies_take_their_analyses_along(world: World, settings: Settings) -> None:
@@ -327,11 +327,11 @@ def test_pruned_policies_take_their_analyses_along(world: World, settings: Setti
 
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.policy(shared, [root_statement(OURS)])
     world.crawl()
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     assert rows(settings, "SELECT count(*) FROM access_analysis") == [(2,)]
     engine = connect_ledger(settings.database)
     prune(engine, dt.timedelta(0), now=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))

@@ -142,13 +142,13 @@ CASES = [
         "grant-constraint-unknown",
         MODEL,
         {"grantee_principal": APP, "constraints": {"Weather": "fine"}},
-        [f"owner_direct {APP} {OWNER} | a constraint Weather that is not known here"],
+        [f"owner_direct {APP} {OWNER} | unknown constraint Weather"],
     ),
     GrantCase(
         "grant-constraint-unreadable",
         MODEL,
         {"grantee_principal": APP, "constraints": "{"},
-        [f"owner_direct {APP} {OWNER} | a constraint that cannot be read"],
+        [f"owner_direct {APP} {OWNER} | an invalid constraint"],
     ),
     GrantCase(
         "grant-operations-unreadable",
