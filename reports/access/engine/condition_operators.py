@@ -17,11 +17,11 @@ from reports.access.engine.wildcards import matches, unescape
 Test = Callable[[str], bool]
 
 _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
-    "equals": lambda have, want: have == want,
-    "lessthan": lambda have, want: have < want,
-    "lessthanequals": lambda have, want: have <= want,
-    "greaterthan": lambda have, want: have > want,
-    "greaterthanequals": lambda have, want: have >= want,
+    "equals": lambda actual, expected: actual == expected,
+    "lessthan": lambda actual, expected: actual < expected,
+    "lessthanequals": lambda actual, expected: actual <= expected,
+    "greaterthan": lambda actual, expected: actual > expected,
+    "greaterthanequals": lambda actual, expected: actual >= expected,
 }
 
 OPERATORS: dict[str, tuple[str, bool]] = {
@@ -57,20 +57,20 @@ def value_test(family: str, written: str) -> Test | None:
     kind, _, comparison = family.partition(":")
     match kind:
         case "text":
-            wanted = unescape(written)
-            return lambda have: have == wanted
+            expected = unescape(written)
+            return lambda actual: actual == expected
         case "caseless":
             folded = unescape(written).casefold()
-            return lambda have: have.casefold() == folded
+            return lambda actual: actual.casefold() == folded
         case "like":
-            return lambda have: matches(written, have)
+            return lambda actual: matches(written, actual)
         case "arn":
             return _arn(written)
         case "bool":
             truth = written.lower()
-            return (lambda have: have.lower() == truth) if truth in {"true", "false"} else None
+            return (lambda actual: actual.lower() == truth) if truth in {"true", "false"} else None
         case "binary":
-            return lambda have: have == written
+            return lambda actual: actual == written
         case "ip":
             return _ip(written)
         case "numeric" | "date":
@@ -81,14 +81,14 @@ def value_test(family: str, written: str) -> Test | None:
 
 def _arn(written: str) -> Test | None:
     if not written.strip("*"):
-        return lambda have: have.startswith("arn:")
-    wanted = written.split(":", 5)
-    if len(wanted) < 6:
+        return lambda actual: actual.startswith("arn:")
+    expected = written.split(":", 5)
+    if len(expected) < 6:
         return lambda _: False
 
-    def matches_parts(have: str) -> bool:
-        parts = have.split(":", 5)
-        return len(parts) == 6 and all(map(matches, wanted, parts))
+    def matches_parts(actual: str) -> bool:
+        parts = actual.split(":", 5)
+        return len(parts) == 6 and all(map(matches, expected, parts))
 
     return matches_parts
 
@@ -102,16 +102,16 @@ def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _ip(written: str) -> Test | None:
-    wanted = parse_network(written)
-    if wanted is None:
+    network = parse_network(written)
+    if network is None:
         return None
 
-    def inside(have: str) -> bool:
+    def inside(actual: str) -> bool:
         try:
-            address = ipaddress.ip_address(have)
+            address = ipaddress.ip_address(actual)
         except ValueError:
             return False
-        return address in wanted
+        return address in network
 
     return inside
 
@@ -140,12 +140,12 @@ def parse_timestamp(text: str) -> Decimal | None:
 def _ordered(
     parse: Callable[[str], Decimal | None], compare: Callable[[Decimal, Decimal], bool], written: str
 ) -> Test | None:
-    wanted = parse(written)
-    if wanted is None:
+    expected = parse(written)
+    if expected is None:
         return None
 
-    def holds(have: str) -> bool:
-        value = parse(have)
-        return value is not None and compare(value, wanted)
+    def holds(actual: str) -> bool:
+        value = parse(actual)
+        return value is not None and compare(value, expected)
 
     return holds

@@ -54,7 +54,7 @@ def join_or(values: Iterable[str]) -> str:
 def describe_restriction(element: Element) -> str:
     """Describe a condition as a restriction: ``only through s3.eu-west-1.amazonaws.com``."""
     values = join_or(element.values)
-    if element.unreadable or element.family == "null" or element.every or element.if_exists:
+    if element.unreadable or element.family == "null" or element.all_values or element.if_exists:
         return f"only if {describe_condition(element)}"
     word = "not" if element.negated else "only"
     if element.key in _RESTRICTIONS:
@@ -80,7 +80,7 @@ def describe_condition(element: Element) -> str:
     verb = _VERBS.get(element.family.partition(":")[2], "is")
     if element.negated:
         verb += " not"
-    start = f"every value of {element.written}" if element.every else element.written
+    start = f"every value of {element.written}" if element.all_values else element.written
     ending = " where present" if element.if_exists else ""
     return f"{start} {verb} {join_or(element.values)}{ending}"
 

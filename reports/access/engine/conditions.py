@@ -48,9 +48,9 @@ class Element:
     family: str = ""
     negated: bool = False
     if_exists: bool = False
-    every: bool = False
+    all_values: bool = False
     """ForAllValues."""
-    some: bool = False
+    any_value: bool = False
     """ForAnyValue."""
     variables: tuple[str, ...] = ()
     """Condition keys (lower case) that the values refer to."""
@@ -59,7 +59,7 @@ class Element:
     @property
     def optional(self) -> bool:
         """Whether the element holds when the request does not carry the key."""
-        return self.if_exists or self.every or (self.negated and not self.some)
+        return self.if_exists or self.all_values or (self.negated and not self.any_value)
 
 
 def read(conditions: Mapping[str, Any], version: str | None) -> tuple[Element, ...]:
@@ -75,8 +75,8 @@ def read(conditions: Mapping[str, Any], version: str | None) -> tuple[Element, .
 
 def _element(operator: str, key: str, value: Any, version: str | None) -> Element:
     name = operator.strip().lower()
-    every, some = name.startswith("forallvalues:"), name.startswith("foranyvalue:")
-    base = name.partition(":")[2] if every or some else name
+    all_values, any_value = name.startswith("forallvalues:"), name.startswith("foranyvalue:")
+    base = name.partition(":")[2] if all_values or any_value else name
     if_exists = base.endswith("ifexists")
     base = base.removesuffix("ifexists")
     lowered = key.strip().lower()
@@ -110,8 +110,8 @@ def _element(operator: str, key: str, value: Any, version: str | None) -> Elemen
         family,
         negated,
         if_exists,
-        every,
-        some,
+        all_values,
+        any_value,
         variables,
         "" if valid else f"condition {operator} {key} has an invalid value",
     )
@@ -176,24 +176,24 @@ def evaluate(element: Element, context: Mapping[str, Value]) -> bool | None:
     """Whether the element holds in the context; None if unknown."""
     if element.unreadable:
         return None
-    have = context.get(element.key, UNKNOWN)
-    if have is UNKNOWN:
+    value = context.get(element.key, UNKNOWN)
+    if value is UNKNOWN:
         return None
     if element.family == "null":
-        absent = have is None or have == ()
+        absent = value is None or value == ()
         return any((value.lower() == "true") == absent for value in element.values)
-    if have is None or have == ():
+    if value is None or value == ():
         return element.optional
-    wanted = resolve_variables(element, context)
-    if wanted is UNKNOWN:
+    policy_values = resolve_variables(element, context)
+    if policy_values is UNKNOWN:
         return None
-    tests = [test for text in wanted if (test := value_test(element.family, text)) is not None]
-    if len(tests) < len(wanted):
+    tests = [test for text in policy_values if (test := value_test(element.family, text)) is not None]
+    if len(tests) < len(policy_values):
         return None
-    items = (have,) if isinstance(have, str) else have
-    if element.every:
+    items = (value,) if isinstance(value, str) else value
+    if element.all_values:
         return all(any(test(item) for test in tests) is not element.negated for item in items)
-    if element.some:
+    if element.any_value:
         return any(any(test(item) for test in tests) is not element.negated for item in items)
     return any(test(item) for item in items for test in tests) is not element.negated
 

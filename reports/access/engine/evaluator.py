@@ -126,13 +126,13 @@ def paths_of(
     ``principal`` is written as in policies; an account (root or bare id) stands for all of its principals. Public paths
     apply to every principal, paths of the organization to its accounts, paths of an account to its principals.
     """
-    wanted = classify(Named("AWS", principal))
+    classified = classify(Named("AWS", principal))
     name = operation.lower() if ":" in operation else f"kms:{operation.lower()}"
     return tuple(
         verdict
         for verdict in verdicts
         if any(allowed_name.lower() == name for allowed_name in verdict.operations)
-        and _applies_to(verdict, wanted, organization)
+        and _applies_to(verdict, classified, organization)
     )
 
 

@@ -93,7 +93,7 @@ def _lint_allow(
     own_verdicts = [verdict for verdict in verdicts if verdict.statement_index == statement.position]
     public = rule.audience.everyone or rule.audience.inverted
     for element in rule.elements:
-        open_ended = (element.if_exists or element.every) and not element.negated and not element.unreadable
+        open_ended = (element.if_exists or element.all_values) and not element.negated and not element.unreadable
         if open_ended and element.key in _ABSENT_FOR_SOME and (public or rule.audience.services):
             test = f"tests {element.written} with {element.operator}"
             text = f"{test}, which also holds when the key is absent: it restricts nothing"
