@@ -16,7 +16,7 @@ from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from reports.html.registry import REPORTS, find, write
 from reports.html.summary import summary
 from reports.mart import as_of_connection
@@ -69,7 +69,7 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
     The mart has the results of all rules; the ledger keeps the history of problems and counts. Findings of deleted or
     disabled rules are closed. The new mart is published at the end: until then, readers see the old one.
     """
-    assess(settings)
+    analyze_access(settings)
     with draft_mart(settings, as_of=run_id) as mart:
         run_rules(mart, settings)
         store_findings(mart, settings)
@@ -112,7 +112,7 @@ def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Re
     from reports.rules.testing.runner import run_examples
 
     def build_example(settings: Settings, rules: Sequence[Rule]) -> None:
-        assess(settings)
+        analyze_access(settings)
         build(settings.database, settings.report.mart, settings, extensions=_extensions(settings, rules))
 
     return run_examples(rules, build_example, with_gaps=with_gaps)

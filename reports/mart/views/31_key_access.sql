@@ -25,7 +25,7 @@
 --: freshness | current, or stale: something about the key could not be read in the run.
 WITH path AS (
   SELECT p.*, v.operations, v.message, v.witness,
-    CASE WHEN v.conditions = '{scope}' THEN internal.grant_scope(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
+    CASE WHEN v.conditions = '{conditions}' THEN internal.grant_conditions(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
 )
@@ -38,7 +38,7 @@ SELECT p.key_arn, k.alias AS key_alias, k.account_id, k.account_name, k.region, 
     WHEN p.message IS NULL THEN 'It is not known who can use the key through its '
       || CASE WHEN p.path = 'policy' THEN 'policy' WHEN p.source_id = '' THEN 'grants' ELSE 'grant ' || p.source_id END || ': '
       || p.reason || '.'
-    ELSE replace(replace(replace(replace(replace(p.message, '{scope}', p.conditions), '{grantee}', p.principal),
+    ELSE replace(replace(replace(replace(replace(p.message, '{conditions}', p.conditions), '{grantee}', p.principal),
       '{retiring}', p.principal), ' ({party})', coalesce(' (' || p.party || ')', '')), '{grant}', p.source_id)
   END AS message,
   p.witness, p.alternative_paths, p.since_run, r.started_at AS since, k.freshness
