@@ -108,7 +108,7 @@ class Loopback:
         self.answers[operation] = waiting
         return released
 
-    def answer(self, request: request_parser.Request) -> request_parser.Answer:
+    def answer(self, request: request_parser.Request) -> request_parser.Response:
         """The answer to one request."""
         form = dict(parse_qsl(request.body.decode()))
         params = form if "Action" in form else json.loads(request.body or b"{}")
@@ -122,11 +122,11 @@ class Loopback:
         if isinstance(given, BaseException):
             raise given
         if request.service == "sts":
-            return request_parser.Answer(
+            return request_parser.Response(
                 200, [("Content-Type", "text/xml")], _sts(request.operation, dict(given), form).encode()
             )
         body = json.dumps(given).encode()
-        return request_parser.Answer(200, [("Content-Type", "application/x-amz-json-1.1")], body)
+        return request_parser.Response(200, [("Content-Type", "application/x-amz-json-1.1")], body)
 
 
 def _sts(operation: str, given: dict[str, Any], form: dict[str, str]) -> str:
