@@ -160,7 +160,7 @@ def measure(*, quick: bool = False, keys: int = 60, pairs: int = 9) -> list[Figu
         regions=(REGION,),
         opt_in=(),
         adversarial=False,
-        keys_per_place=keys,
+        keys_per_account_region=keys,
         grants_per_key=3,
         empty_pages=0.0,
     )
@@ -229,8 +229,8 @@ def _keys(world: World) -> dict[str, list[str]]:
     """ARNs by account: customer keys that tell all of it, even how they rotate. The first account has no role to assume."""
     found: dict[str, list[str]] = {}
     for account in world.accounts[1:]:
-        place = world.place(account.id, REGION)
-        made = (place.key(place.key_id(at)) for at in place.customer)
+        account_region = world.account_region(account.id, REGION)
+        made = (account_region.key(account_region.key_id(at)) for at in account_region.customer_slots)
         found[account.id] = [key.arn for key in made if key is not None and key.rotation is not None and not key.denied]
     return found
 

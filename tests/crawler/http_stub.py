@@ -108,8 +108,8 @@ class StubServer:
         self.answers[operation] = blocked
         return released
 
-    def answer(self, request: request_parser.Request) -> request_parser.Answer:
-        """Return the response to one request."""
+    def answer(self, request: request_parser.Request) -> request_parser.Response:
+        """The answer to one request."""
         form = dict(parse_qsl(request.body.decode()))
         params = form if "Action" in form else json.loads(request.body or b"{}")
         credentials = Credentials(request.access_key, "", None)
@@ -122,11 +122,11 @@ class StubServer:
         if isinstance(result, BaseException):
             raise result
         if request.service == "sts":
-            return request_parser.Answer(
-                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(result), form).encode()
+            return request_parser.Response(
+                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(given), form).encode()
             )
-        body = json.dumps(result).encode()
-        return request_parser.Answer(200, [("Content-Type", "application/x-amz-json-1.1")], body)
+        body = json.dumps(given).encode()
+        return request_parser.Response(200, [("Content-Type", "application/x-amz-json-1.1")], body)
 
 
 def _sts(operation: str, values: dict[str, Any], form: dict[str, str]) -> str:
