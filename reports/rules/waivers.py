@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import duckdb
 
 from models.settings import Settings, SettingsError
-from models.settings.waivers import LocatedWaiver, read_waivers
+from models.settings.waivers import read_waivers
 from models.settings.yaml_loader import Problem, quoted
 from reports.mart.extension import fill
 from reports.rules.loader import Rule
@@ -63,7 +63,7 @@ WHERE v.rule = m.rule AND {join}
 """
 
 
-def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[Placed]:
+def load_waivers(settings: Settings, rules: Iterable[Rule]) -> list[LocatedWaiver]:
     """The waivers of all files. Raises SettingsError for invalid files, duplicate waivers and unknown rules.
 
     ``rules`` are the rules in force; waivers of disabled rules are valid.

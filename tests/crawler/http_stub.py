@@ -123,9 +123,9 @@ class StubServer:
             raise result
         if request.service == "sts":
             return request_parser.Response(
-                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(given), form).encode()
+                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(result), form).encode()
             )
-        body = json.dumps(given).encode()
+        body = json.dumps(result).encode()
         return request_parser.Response(200, [("Content-Type", "application/x-amz-json-1.1")], body)
 
 

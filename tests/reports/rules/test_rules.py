@@ -125,11 +125,11 @@ def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule)
         "elsewhere": "unknown",
         f"{SHOP}/{IRELAND}": "pass",
     }
-    assert found["untagged"][1] == "Its key k2 is not tagged DataTier=database."
-    assert found["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
-    assert found["owned"][1] == "An AWS owned key encrypts its storage (sse-rds)."
-    assert found["closed"][1] == "The tags of its key k4 could not be read."
-    assert found[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
+    assert results["untagged"][1] == "Its key k2 is not tagged DataTier=database."
+    assert results["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
+    assert results["owned"][1] == "An AWS owned key encrypts its storage (sse-rds)."
+    assert results["closed"][1] == "The tags of its key k4 could not be read."
+    assert results[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
 
 
 @pytest.mark.parametrize(
