@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import duckdb
 
 from models.settings import Settings, SettingsError
-from models.settings.waivers import read_waivers
+from models.settings.waivers import LocatedWaiver, read_waivers
 from models.settings.yaml_loader import Problem, quoted
 from reports.mart.extension import fill
 from reports.rules.loader import Rule
