@@ -1,12 +1,13 @@
-"""Settings about rules, waivers, vendors and frameworks are looked at before a crawl, and by `config check`."""
+"""Settings of rules, waivers, vendors and frameworks are checked before a crawl, and by `config check`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
+
+from tests.command import run
 
 MISTAKES = {
     "an unknown rule": ("rules: {parameters: {no-such-rule: {days: '1'}}}", "no-such-rule"),
@@ -21,14 +22,12 @@ WAIVERS = "- {rule: no-rule, resource: '*', reason: none, owner: shop, expires: 
 
 @pytest.mark.parametrize("command", [["config", "check"], ["nightly"], ["crawl"]], ids=" ".join)
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_before_anything_is_crawled(tmp_path: Path, command: list[str], mistake: str) -> None:
-    """Exit code 2 and a sentence with what is wrong; no run is begun, no ledger made."""
+def test_a_mistake_is_reported_before_the_crawl(tmp_path: Path, command: list[str], mistake: str) -> None:
+    """Exit code 2 and one sentence with the cause; no run starts, and no ledger is created."""
     settings, said = MISTAKES[mistake]
     (tmp_path / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     (tmp_path / "kmsledger.yaml").write_text(settings + "\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "kmsledger", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run(*command, env=os.environ, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
