@@ -13,7 +13,7 @@ MISTAKES = {
     "an unknown rule": ("rules: {parameters: {no-such-rule: {days: '1'}}}", "no-such-rule"),
     "an unknown parameter": ("rules: {parameters: {key-rotation: {days: '1'}}}", "days"),
     "a directory of rules that is not there": ("rules: {directories: [no-such-directory]}", "no-such-directory"),
-    "an unknown framework": ("report: {frameworks: [cis]}", "there is no framework 'cis'"),
+    "an unknown framework": ("report: {frameworks: [cis]}", "no framework is named 'cis'"),
     "an unknown vendor": ("vendors: {profiles: {nobody: {keys: [alias/a]}}}", "nobody"),
     "a waiver of an unknown rule": ("rules: {waivers: [waivers.yaml]}", "no-rule"),
 }

@@ -34,7 +34,7 @@ DIFFERS: dict[str, str] = {
 }
 # The ledger keeps problems row by row, and of everything else the counts (rule_results, compared in full): which resources
 # passed on an earlier night cannot be told, so only the problems of that night are compared.
-ONLY = dict.fromkeys(("findings", "findings_without_history"), " WHERE verdict IN ('fail', 'unknown')")
+ONLY = dict.fromkeys(("findings", "findings_without_history"), " WHERE unwaived_status IN ('fail', 'unknown')")
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,14 @@ def test_json_is_one_array(sample_mart: Path) -> None:
         sample_mart,
         "--format",
         "json",
-        "SELECT account_id, since, unknown, tags, grants, 1 AS a, 2 AS a FROM keys WHERE key_id LIKE '%11' OR alias = "
+        "SELECT account_id, current_version_since, denied_actions, tags, grants, 1 AS a, 2 AS a FROM keys WHERE key_id LIKE '%11' OR alias = "
         "'alias/payments' ORDER BY account_id",
     )
     payments, locked = json.loads(result.output)
     assert payments["account_id"] == PAYMENTS
-    assert payments["since"] == "2026-11-21T03:00:00Z"
+    assert payments["current_version_since"] == "2026-11-21T03:00:00Z"
     assert (payments["tags"], payments["a"], payments["a_2"]) == ({"Owner": "payments"}, 1, 2)
-    assert (locked["tags"], locked["grants"], len(locked["unknown"])) == (None, None, 4)
+    assert (locked["tags"], locked["grants"], len(locked["denied_actions"])) == (None, None, 4)
     assert json.loads(sql(sample_mart, "--format", "json", "SELECT * FROM keys WHERE false").output) == []
 
 
@@ -102,7 +102,7 @@ def test_the_views_are_listed_with_their_columns(sample_mart: Path) -> None:
     """--tables lists every view and column with its meaning, in every format."""
     text = sql(sample_mart, "--tables").output
     assert "keys: The keys of the organization." in text
-    assert "  rotation (VARCHAR): on, off or not_applicable; empty when not known." in text
+    assert "  rotation_status (VARCHAR): enabled, disabled or not_applicable" in text
     listed = json.loads(sql(sample_mart, "--tables", "--format", "json").output)
     assert {row["view"] for row in listed} >= {"keys", "changes", "coverage", "grants_history"}
     assert all(row["description"] for row in listed)

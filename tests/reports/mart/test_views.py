@@ -211,7 +211,7 @@ def test_resource_keys_have_every_class_and_the_unknown(ask: Ask) -> None:
     classes = {row[0] for row in ask("SELECT DISTINCT key_class FROM resource_keys")}
     assert classes == {"customer", "aws_owned", "none", "not_crawled", "dangling", "unknown"}
     assert ask("SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'") == [
-        ("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "yes")
+        ("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "current")
     ]
     state = ask(
         "SELECT key_alias, key_account_id, key_state, service FROM resource_keys WHERE resource_name = 'archive'"
