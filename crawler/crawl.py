@@ -134,7 +134,7 @@ class _Crawl:
             if settings.organization.reader_role:
                 hub = await worker.roles.reader(settings.organization.reader_role)
             organization = await org.discover(worker.client, hub, identity, settings.organization, settings.aws.region)
-            await self._put_organization(identity, organization)
+            await self._enqueue_organization(identity, organization)
             regions = org.Regions(
                 worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id
             )
@@ -170,7 +170,7 @@ class _Crawl:
             self.other_calls = self.progress.calls - self.progress.scope_calls
             worker.client.close()
 
-    async def _put_organization(self, identity: Identity, organization: org.Organization) -> None:
+    async def _enqueue_organization(self, identity: Identity, organization: org.Organization) -> None:
         writer.describe(
             self.engine,
             self.run_id,

@@ -62,39 +62,39 @@ def account_batch(aws: ScriptedAws) -> Batch:
     return batch
 
 
-def keys_of(found: Collected, model: type[VersionedTable]) -> set[str]:
+def keys_of(result: Collected, model: type[VersionedTable]) -> set[str]:
     """Return the names of the sample keys in a table."""
     names = {key_arn(name): name for name in KINDS}
     column = "resource_arn" if model is Tag else "key_arn"
-    return {names[row[column]] for row in found.batch.rows.get(model, ()) if row[column] in names}
+    return {names[row[column]] for row in result.batch.rows.get(model, ()) if row[column] in names}
 
 
-def gaps(found: Collected) -> list[tuple[str, str, str]]:
+def gaps(result: Collected) -> list[tuple[str, str, str]]:
     """Return operation, subject and cause of every gap."""
-    return [(row["operation"], row["subject"], row["cause"]) for row in found.batch.rows.get(Gap, ())]
+    return [(row["operation"], row["subject"], row["cause"]) for row in result.batch.rows.get(Gap, ())]
 
 
 def test_a_scope_without_errors_has_no_gaps() -> None:
     """All calls succeed: the keys of all pages are recorded with their details, and every listing is complete."""
-    found = collected(sample_aws())
-    assert gaps(found) == []
-    assert keys_of(found, Key) == keys_of(found, KeyMetadata) == set(KINDS)
-    assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
-    assert (ACCOUNT, REGION) in found.batch.complete_listings[Key]
-    assert (ACCOUNT, REGION) in found.batch.complete_listings[Gap]
-    assert found.batch.complete_listings[KeyGrant] == {(key_arn(name),) for name in CUSTOMER}
-    assert (found.gaps, found.counter.calls) == (0, found.counter.calls)
-    assert found.counter.calls > len(KINDS)
+    result = collected(sample_aws())
+    assert gaps(result) == []
+    assert keys_of(result, Key) == keys_of(result, KeyMetadata) == set(KINDS)
+    assert keys_of(result, KeyPolicy) == keys_of(result, KeyGrant) == keys_of(result, Tag) == set(CUSTOMER)
+    assert (ACCOUNT, REGION) in result.batch.complete_listings[Key]
+    assert (ACCOUNT, REGION) in result.batch.complete_listings[Gap]
+    assert result.batch.complete_listings[KeyGrant] == {(key_arn(name),) for name in CUSTOMER}
+    assert (result.gaps, result.counter.calls) == (0, result.counter.calls)
+    assert result.counter.calls > len(KINDS)
 
 
 def test_describe_key_denied_does_not_block_other_calls() -> None:
     """DescribeKey is denied for one key: its policy, grants, tags and rotation are still read, other keys are unaffected."""
-    found = collected(sample_aws({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
-    assert gaps(found) == [("DescribeKey", key_arn("plain"), Cause.KEY_POLICY)]
-    assert keys_of(found, KeyMetadata) == set(KINDS) - {"plain"}
-    assert keys_of(found, Key) == set(KINDS)
-    assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
-    assert "plain" in keys_of(found, KeyRotation)
+    result = collected(sample_aws({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
+    assert gaps(result) == [("DescribeKey", key_arn("plain"), Cause.KEY_POLICY)]
+    assert keys_of(result, KeyMetadata) == set(KINDS) - {"plain"}
+    assert keys_of(result, Key) == set(KINDS)
+    assert keys_of(result, KeyPolicy) == keys_of(result, KeyGrant) == keys_of(result, Tag) == set(CUSTOMER)
+    assert "plain" in keys_of(result, KeyRotation)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_describe_key_denied_does_not_block_other_calls() -> None:
 def test_a_denied_call_leaves_the_others(operation: str, model: type[VersionedTable]) -> None:
     """A denial for one key is a gap of that key and operation, not an empty list or a disabled flag."""
     name = f"kms:{operation}"
-    found = collected(sample_aws({name: only_for("plain", denied(name), name)}))
-    assert gaps(found) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
-    assert "plain" not in keys_of(found, model)
-    assert (key_arn("plain"),) not in found.batch.complete_listings.get(model, set())
+    result = collected(sample_aws({name: only_for("plain", denied(name), name)}))
+    assert gaps(result) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
+    assert "plain" not in keys_of(result, model)
+    assert (key_arn("plain"),) not in result.batch.complete_listings.get(model, set())
     for other in {KeyPolicy, KeyGrant, Tag, KeyRotation, KeyMetadata} - {model}:
-        assert "plain" in keys_of(found, other)
+        assert "plain" in keys_of(result, other)
 
 
 def test_a_listing_that_fails_on_its_second_page_is_incomplete() -> None:
@@ -122,11 +122,11 @@ def test_a_listing_that_fails_on_its_second_page_is_incomplete() -> None:
     first = [{"KeyId": "x", "KeyArn": key_arn("plain")}]
     second = aws_error("InternalFailure", "", 500)
     broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(sample_aws({"kms:ListKeys": broken}))
-    assert gaps(found) == [("ListKeys", "", Cause.SERVICE_ERROR)]
-    assert Key not in found.batch.complete_listings
-    assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain"}
-    assert (ACCOUNT, REGION) in found.batch.complete_listings[Alias]
+    result = collected(sample_aws({"kms:ListKeys": broken}))
+    assert gaps(result) == [("ListKeys", "", Cause.SERVICE_ERROR)]
+    assert Key not in result.batch.complete_listings
+    assert keys_of(result, Key) == keys_of(result, KeyPolicy) == {"plain"}
+    assert (ACCOUNT, REGION) in result.batch.complete_listings[Alias]
 
 
 def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
@@ -148,15 +148,15 @@ def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
 def test_rotation_is_read_only_where_it_applies() -> None:
     """No call is made for asymmetric, HMAC and key-store keys; an unsupported rotation is not applicable, not a gap."""
     aws = sample_aws()
-    found = collected(aws)
-    status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in found.batch.rows[KeyRotation]}
+    result = collected(aws)
+    status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in result.batch.rows[KeyRotation]}
     rotating, never = ("enabled", False), ("not_applicable", True)
     expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
     assert status == {key_arn(name): value for name, value in expected.items()}
     subjects = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
     assert subjects == {key_arn("plain"), key_arn("database"), key_arn("imported")}
-    assert keys_of(found, KeyRotationEvent) == {"plain", "database"}
-    assert gaps(found) == []
+    assert keys_of(result, KeyRotationEvent) == {"plain", "database"}
+    assert gaps(result) == []
 
 
 @pytest.mark.parametrize("described", [True, False])
@@ -202,11 +202,11 @@ MALFORMED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("operation", "answer", "named"), MALFORMED)
 def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> None:
     """A malformed item does not end the crawl, and its listing is incomplete."""
-    found = collected(sample_aws({operation: answer}))
-    assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.INVALID_RESPONSE)}
+    result = collected(sample_aws({operation: answer}))
+    assert {(name, cause) for name, _, cause in gaps(result)} == {(named, Cause.INVALID_RESPONSE)}
     model = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
     if model is not None:
-        assert model not in found.batch.complete_listings
+        assert model not in result.batch.complete_listings
 
 
 def test_a_malformed_item_does_not_discard_the_others() -> None:
@@ -214,8 +214,8 @@ def test_a_malformed_item_does_not_discard_the_others() -> None:
     good = [{"KeyId": "x", "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
     pages = [[good[0], {"KeyId": "no ARN"}, good[1]], [good[2]]]
     broken = paged("Keys", pages, send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(sample_aws({"kms:ListKeys": broken}))
-    assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain", "database", "signing"}
+    result = collected(sample_aws({"kms:ListKeys": broken}))
+    assert keys_of(result, Key) == keys_of(result, KeyPolicy) == {"plain", "database", "signing"}
     buckets = [{"Name": "nowhere"}, *BUCKETS]
     account = collected(sample_aws({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
     assert {row["name"] for row in account.batch.rows[Resource]} == {"logs", "plain"}
@@ -228,9 +228,9 @@ def test_a_malformed_item_does_not_discard_the_others() -> None:
 @pytest.mark.parametrize("answer", [{}, {"Keys": None}])
 def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
     """A response without the list does not close the keys of the region."""
-    found = collected(sample_aws({"kms:ListKeys": answer}))
-    assert gaps(found) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
-    assert Key not in found.batch.complete_listings
+    result = collected(sample_aws({"kms:ListKeys": answer}))
+    assert gaps(result) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
+    assert Key not in result.batch.complete_listings
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
 
@@ -238,12 +238,12 @@ def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, 
 def test_buckets_in_an_excluded_region_are_only_listed() -> None:
     """A bucket in an excluded region is listed, S3 is not called there, and its key reference stays open."""
     aws = sample_aws()
-    found = collected(aws, GLOBAL, CollectOptions(excludes_region=lambda region: region == REGION))
+    result = collected(aws, GLOBAL, CollectOptions(excludes_region=lambda region: region == REGION))
     assert {call["Bucket"] for call in aws.calls if "Bucket" in call.params} == {"plain"}
-    assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
-    assert found.batch.complete_listings[KeyReference] == {("arn:aws:s3:::plain",)}
-    assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
-    assert found.gaps == 0
+    assert {row["resource_arn"] for row in result.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
+    assert result.batch.complete_listings[KeyReference] == {("arn:aws:s3:::plain",)}
+    assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(result))
+    assert result.gaps == 0
 
 
 def test_buckets_are_read_in_their_own_regions() -> None:
@@ -266,13 +266,13 @@ def test_only_configured_resource_types_are_collected() -> None:
 
 def test_references_are_parsed_as_declared() -> None:
     """References by key, by omission and by alias are parsed."""
-    found = collected(sample_aws())
+    result = collected(sample_aws())
     read = {
         (row["resource_arn"].rpartition(":")[2], row["role"]): (
             row["format"],
             row["target_arn"] or row["declared_class"],
         )
-        for row in found.batch.rows[KeyReference]
+        for row in result.batch.rows[KeyReference]
     }
     assert read == {
         ("orders", "secret"): (Form.KEY_ARN, key_arn("plain")),
@@ -295,9 +295,9 @@ failures = st.sampled_from(
 def good_account_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ledger after a run without errors."""
     path = tmp_path_factory.mktemp("good") / "ledger.db"
-    made = Ledger(path)
-    made.record_run(account_batch(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
-    made.close()
+    ledger = Ledger(path)
+    ledger.record_run(account_batch(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    ledger.close()
     return path
 
 
@@ -375,6 +375,6 @@ def _takes_subject(operation: Operation) -> bool:
 def test_secret_access_and_rotation_times(attributes: dict[str, Any], details: dict[str, Any]) -> None:
     """Missing times are stored as "never", and the last access by week: daily access adds no version per run."""
     secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **attributes}
-    found = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
-    (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
+    result = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
+    (row,) = [row for row in result.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details

@@ -165,12 +165,12 @@ def test_every_path_resolves_to_the_expected_type() -> None:
     problems = []
     for operation in existing():
         try:
-            found = items_kind(operation)
+            resolved = items_kind(operation)
         except UnresolvedError as error:
             problems.append(f"{operation}: items {operation.items}: {error}")
         else:
-            if found.name != "structure":
-                problems.append(f"{operation}: an item is a {found}")
+            if resolved.name != "structure":
+                problems.append(f"{operation}: an item is a {resolved}")
     fail_with(problems + [f"{kind.name}: {problem}" for kind in RESOURCE_TYPES for problem in _path_problems(kind)])
 
 
@@ -195,20 +195,20 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
         if not path:
             continue
         try:
-            found = resolve(path, start)
+            resolved = resolve(path, start)
         except UnresolvedError as error:
             yield f"{what} {path}: {error}"
             continue
-        if str(found) not in kinds:
-            yield f"{what} {path} is a {found}"
+        if str(resolved) not in kinds:
+            yield f"{what} {path} is a {resolved}"
         if what == "tags":
-            yield from _tag_problems(found.member)
+            yield from _tag_problems(resolved.member)
     for name in {*kind.missing_values, *kind.truncate_to_week} - {*kind.details}:
         yield f"{name} is no detail"
     if bool(kind.policy) != (kind.policy_operation is not None):
         yield "a policy has both an operation and a path, or neither"
-    if kind.policy_operation and str(found := resolve(kind.policy, items_kind(kind.policy_operation))) != "string":
-        yield f"policy {kind.policy} is a {found}"
+    if kind.policy_operation and str(resolved := resolve(kind.policy, items_kind(kind.policy_operation))) != "string":
+        yield f"policy {kind.policy} is a {resolved}"
     if kind.tags_operation:
         yield from _tag_problems(items_kind(kind.tags_operation))
     if kind.type_by_engine and resolve("Engine", listed) is None:
@@ -307,7 +307,9 @@ def test_a_full_response_fills_every_declared_field(filled: Batch, kind: Resourc
     tagged = {tag["resource_arn"] for tag in filled.rows[Tag]}
     assert (row["resource_arn"] in tagged) == bool(kind.tags or kind.tags_operation)
     references = {
-        found["role"]: found for found in filled.rows[KeyReference] if found["resource_arn"] == row["resource_arn"]
+        resolved["role"]: resolved
+        for resolved in filled.rows[KeyReference]
+        if resolved["resource_arn"] == row["resource_arn"]
     }
     assert set(references) == {key.role for key in kind.keys}
     for key in kind.keys:

@@ -99,18 +99,18 @@ WITH_PATHS = [[entry(account_id, with_path=True) for account_id in OU_PATHS]]
 
 def test_accounts_are_listed_from_every_page_with_their_ous() -> None:
     """Empty pages do not end the listing, OUs are walked at all levels, a suspended account is kept but not crawled."""
-    found = discovered(organization())
-    assert (found.organization_id, found.management_account_id, found.is_complete, found.gaps) == (
+    result = discovered(organization())
+    assert (result.organization_id, result.management_account_id, result.is_complete, result.gaps) == (
         "o-example",
         MANAGEMENT,
         True,
         (),
     )
-    assert {account.account_id: account.ou_ids for account in found.accounts} == OU_PATHS
-    names = {account.account_id: account.ou_names for account in found.accounts}
+    assert {account.account_id: account.ou_ids for account in result.accounts} == OU_PATHS
+    names = {account.account_id: account.ou_names for account in result.accounts}
     assert names[SHOP] == ("Root", "Production", "Web")
-    assert [account.account_id for account in found.accounts if account.is_management] == [MANAGEMENT]
-    assert {account.account_id: account.selection for account in found.accounts} == {
+    assert [account.account_id for account in result.accounts if account.is_management] == [MANAGEMENT]
+    assert {account.account_id: account.selection for account in result.accounts} == {
         MANAGEMENT: "crawled",
         SHOP: "crawled",
         LAB: "crawled",
@@ -121,10 +121,10 @@ def test_accounts_are_listed_from_every_page_with_their_ous() -> None:
 def test_paths_in_list_accounts_save_the_walk() -> None:
     """If ListAccounts returns the paths, ListAccountsForParent is not called; names still come from the OUs."""
     aws = organization(WITH_PATHS)
-    found = discovered(aws)
+    result = discovered(aws)
     assert aws.of("organizations:ListAccountsForParent") == []
-    assert {account.account_id: account.ou_ids for account in found.accounts} == OU_PATHS
-    assert all(account.has_ou_path for account in found.accounts)
+    assert {account.account_id: account.ou_ids for account in result.accounts} == OU_PATHS
+    assert all(account.has_ou_path for account in result.accounts)
 
 
 @pytest.mark.parametrize(
@@ -182,21 +182,21 @@ def test_tags_cost_calls_only_when_a_filter_needs_them() -> None:
 def test_an_account_with_denied_tags_is_excluded_with_a_gap(side: str) -> None:
     """The filter cannot be evaluated: the account is not crawled, and the gap records why."""
     aws = organization(answers={"ListTagsForResource": denied("organizations:ListTagsForResource")})
-    found = discovered(aws, **{side: {"tags": {"stage": ["prod"]}}})
-    assert {account.account_id for account in found.accounts if account.crawled} == set()
-    assert {subject for _, subject, _ in found.gaps} == set(OU_PATHS)
+    result = discovered(aws, **{side: {"tags": {"stage": ["prod"]}}})
+    assert {account.account_id for account in result.accounts if account.crawled} == set()
+    assert {subject for _, subject, _ in result.gaps} == set(OU_PATHS)
 
 
 def test_a_list_of_accounts_makes_no_organizations_call() -> None:
     """source: list makes no call, uses the configured names, and marks no account as left."""
     aws = ScriptedAws({})
-    found = discovered(aws, source="list", accounts=[{"id": SHOP, "name": "shop"}, LAB], exclude={"names": ["sh*"]})
+    result = discovered(aws, source="list", accounts=[{"id": SHOP, "name": "shop"}, LAB], exclude={"names": ["sh*"]})
     assert aws.calls == []
-    assert [(account.account_id, account.name, account.selection) for account in found.accounts] == [
+    assert [(account.account_id, account.name, account.selection) for account in result.accounts] == [
         (SHOP, "shop", "excluded"),
         (LAB, None, "crawled"),
     ]
-    assert (found.is_complete, found.management_account_id) == (False, None)
+    assert (result.is_complete, result.management_account_id) == (False, None)
 
 
 WALKS = [
@@ -211,11 +211,11 @@ WALKS = [
 def test_a_denied_walk_is_a_gap_and_keeps_the_last_known_ou(ledger: Ledger, operation: str, with_paths: bool) -> None:
     """All accounts are crawled without their OUs; the ledger keeps the known path and records the denied operation."""
     ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
-    found = discovered(
+    result = discovered(
         organization(WITH_PATHS if with_paths else None, {operation: denied(f"organizations:{operation}")})
     )
-    assert sum(account.crawled for account in found.accounts) == 3
-    batch, gaps, _ = account_batch(ledger.engine, found, MANAGEMENT)
+    assert sum(account.crawled for account in result.accounts) == 3
+    batch, gaps, _ = account_batch(ledger.engine, result, MANAGEMENT)
     ledger.record_run(batch, {})
     assert gaps == 1
     paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.current(Account)}
@@ -321,12 +321,12 @@ def test_discovery_over_http(moto: MotoOrganization) -> None:
         finally:
             client.close()
 
-    found = asyncio.run(discover())
-    assert found.gaps == ()
-    by_name = {account.name: account for account in found.accounts}
+    result = asyncio.run(discover())
+    assert result.gaps == ()
+    by_name = {account.name: account for account in result.accounts}
     assert {name: by_name[name].account_id for name in moto.accounts} == moto.accounts
     assert by_name["web-shop"].ou_names == ("Root", "Production", "Web")
-    assert {account.account_id for account in found.accounts if account.is_management} == {MANAGEMENT}
+    assert {account.account_id for account in result.accounts if account.is_management} == {MANAGEMENT}
     assert {name: by_name[name].selection for name in moto.accounts} == {
         "web-shop": "crawled",
         "lab-1": "crawled",

@@ -27,7 +27,7 @@ from tests.crawler.scripted_aws import (
     paged,
 )
 
-EMPTY_REASON = "no keys; the last full crawl of the region, run 12 (2026-11-20), found nothing"
+EMPTY_REASON = "no keys; the last full crawl of the region, run 12 (2026-11-20), result nothing"
 NOTHING: dict[str, Answer] = {
     "kms:ListAliases": {"Aliases": [], "Truncated": False},
     "kms:ListKeys": {"Keys": [], "Truncated": False},
@@ -61,9 +61,9 @@ def collected(aws: ScriptedAws, region: str = REGION, options: CollectOptions | 
     return asyncio.run(run())
 
 
-def gaps(found: Collected) -> set[tuple[str, str]]:
+def gaps(result: Collected) -> set[tuple[str, str]]:
     """Return operation and cause of every gap."""
-    return {(row["operation"], row["cause"]) for row in found.batch.rows.get(Gap, ())}
+    return {(row["operation"], row["cause"]) for row in result.batch.rows.get(Gap, ())}
 
 
 def test_a_region_denied_by_scp_costs_two_calls() -> None:
@@ -90,13 +90,13 @@ def test_a_policy_that_denies_kms_only_leaves_the_rest() -> None:
     """No call is repeated, all other services are collected, and each denial is a separate gap."""
     changed: dict[str, Answer] = {name: denied_by_scp(name) for name in answers() if name.startswith("kms:")}
     aws = sample_aws(changed)
-    found = collected(aws)
+    result = collected(aws)
     scp = Cause.SERVICE_CONTROL_POLICY
-    assert gaps(found) == {("ListAliases", scp), ("ListKeys", scp), ("DescribeCustomKeyStores", scp)}
+    assert gaps(result) == {("ListAliases", scp), ("ListKeys", scp), ("DescribeCustomKeyStores", scp)}
     usual = sample_aws()
     complete = collected(usual)
-    assert found.batch.rows[Resource] == complete.batch.rows[Resource]
-    assert found.batch.complete_listings[Resource] == complete.batch.complete_listings[Resource]
+    assert result.batch.rows[Resource] == complete.batch.rows[Resource]
+    assert result.batch.complete_listings[Resource] == complete.batch.complete_listings[Resource]
     names = [call.name for call in aws.calls]
     once = [name for name in names if name != "secretsmanager:GetResourcePolicy"]
     assert sorted(once) == sorted({*once, "elasticache:ListTagsForResource"})
@@ -107,8 +107,8 @@ def test_a_policy_that_denies_kms_only_leaves_the_rest() -> None:
 def test_other_denials_do_not_skip_a_region(error: AwsError) -> None:
     """Two failures for any other reason do not skip the remaining calls."""
     aws = sample_aws({"kms:ListAliases": error, "secretsmanager:ListSecrets": error})
-    found = collected(aws)
-    assert {name for name, _ in gaps(found)} == {"ListAliases", "ListSecrets"}
+    result = collected(aws)
+    assert {name for name, _ in gaps(result)} == {"ListAliases", "ListSecrets"}
     assert aws.of("kms:ListKeys")
     assert len(aws.of("kms:ListAliases")) == len(aws.of("secretsmanager:ListSecrets")) == 1
 
@@ -116,27 +116,27 @@ def test_other_denials_do_not_skip_a_region(error: AwsError) -> None:
 def test_a_second_service_with_another_error_does_not_skip_a_region() -> None:
     """A policy denies KMS and the other service fails differently: both are gaps, the rest is collected."""
     aws = sample_aws({"kms:ListAliases": denied_by_scp("kms:ListAliases"), "secretsmanager:ListSecrets": denied()})
-    found = collected(aws)
-    assert gaps(found) == {("ListAliases", Cause.SERVICE_CONTROL_POLICY), ("ListSecrets", Cause.KEY_POLICY)}
+    result = collected(aws)
+    assert gaps(result) == {("ListAliases", Cause.SERVICE_CONTROL_POLICY), ("ListSecrets", Cause.KEY_POLICY)}
     assert aws.of("kms:ListKeys")
-    assert (ACCOUNT, REGION) in found.batch.complete_listings[Key]
+    assert (ACCOUNT, REGION) in result.batch.complete_listings[Key]
 
 
 def test_without_a_second_service_each_kms_denial_is_a_gap() -> None:
     """If only keys and buckets are configured, each KMS denial is a separate gap."""
-    found = collected(all_denied(), options=CollectOptions((BUCKET,)))
-    assert {name for name, _ in gaps(found)} == {"ListAliases", "ListKeys", "DescribeCustomKeyStores"}
+    result = collected(all_denied(), options=CollectOptions((BUCKET,)))
+    assert {name for name, _ in gaps(result)} == {"ListAliases", "ListKeys", "DescribeCustomKeyStores"}
 
 
 def test_an_empty_region_lists_only_its_keys() -> None:
     """Without keys, the key listing and the gaps are complete; nothing else is called or marked."""
     aws = sample_aws(NOTHING)
-    found = collected(aws, options=CollectOptions(empty_reason=EMPTY_REASON))
+    result = collected(aws, options=CollectOptions(empty_reason=EMPTY_REASON))
     assert [call.name for call in aws.calls] == ["kms:ListKeys"]
-    assert found.empty
-    assert not found.batch.rows
-    assert found.batch.complete_listings == {Key: {(ACCOUNT, REGION)}, Gap: {(ACCOUNT, REGION)}}
-    assert (found.gaps, found.counter.calls) == (0, 1)
+    assert result.empty
+    assert not result.batch.rows
+    assert result.batch.complete_listings == {Key: {(ACCOUNT, REGION)}, Gap: {(ACCOUNT, REGION)}}
+    assert (result.gaps, result.counter.calls) == (0, 1)
 
 
 def test_a_key_triggers_a_full_crawl() -> None:
@@ -144,10 +144,10 @@ def test_a_key_triggers_a_full_crawl() -> None:
     keys = [{"KeyId": key_id("plain"), "KeyArn": key_arn("plain")}]
     late = paged("Keys", [[], keys], send="Marker", receive="NextMarker", more="Truncated")
     usual = collected(sample_aws({"kms:ListKeys": late}))
-    found = collected(sample_aws({"kms:ListKeys": late}), options=CollectOptions(empty_reason=EMPTY_REASON))
-    assert not found.empty
-    assert found.batch.complete_listings == usual.batch.complete_listings
-    assert {model: len(rows) for model, rows in found.batch.rows.items()} == {
+    result = collected(sample_aws({"kms:ListKeys": late}), options=CollectOptions(empty_reason=EMPTY_REASON))
+    assert not result.empty
+    assert result.batch.complete_listings == usual.batch.complete_listings
+    assert {model: len(rows) for model, rows in result.batch.rows.items()} == {
         model: len(rows) for model, rows in usual.batch.rows.items()
     }
 
@@ -172,12 +172,14 @@ def test_an_incomplete_listing_triggers_a_full_crawl(answer: Any, cause: Cause) 
         def answer(call: Any) -> Any:  # the first page has a next page
             return listing(call) | {"Truncated": True} if "Marker" not in call.params else listing(call)
 
-    found = collected(sample_aws(NOTHING | {"kms:ListKeys": answer}), options=CollectOptions(empty_reason=EMPTY_REASON))
-    assert not found.empty
-    assert gaps(found) == {("ListKeys", cause)}
-    assert Key not in found.batch.complete_listings
-    assert (ACCOUNT, REGION) in found.batch.complete_listings[Alias]
-    assert found.batch.complete_listings[Resource]
+    result = collected(
+        sample_aws(NOTHING | {"kms:ListKeys": answer}), options=CollectOptions(empty_reason=EMPTY_REASON)
+    )
+    assert not result.empty
+    assert gaps(result) == {("ListKeys", cause)}
+    assert Key not in result.batch.complete_listings
+    assert (ACCOUNT, REGION) in result.batch.complete_listings[Alias]
+    assert result.batch.complete_listings[Resource]
 
 
 def test_an_empty_region_denied_by_scp_is_reported() -> None:
@@ -189,15 +191,15 @@ def test_an_empty_region_denied_by_scp_is_reported() -> None:
 def test_the_global_scope_is_never_reduced() -> None:
     """Buckets are always listed."""
     aws = sample_aws()
-    found = collected(aws, GLOBAL, CollectOptions(empty_reason=EMPTY_REASON))
+    result = collected(aws, GLOBAL, CollectOptions(empty_reason=EMPTY_REASON))
     assert aws.of("s3:ListBuckets")
-    assert not found.empty
+    assert not result.empty
 
 
 def test_a_full_crawl_of_an_empty_region_calls_listings_only() -> None:
     """Without a key, KMS is called once each for aliases, keys and key stores, and not for details."""
     aws = sample_aws(NOTHING)
-    found = collected(aws)
+    result = collected(aws)
     names = [call.name for call in aws.calls if call.name.startswith("kms:")]
     assert sorted(names) == ["kms:DescribeCustomKeyStores", "kms:ListAliases", "kms:ListKeys"]
-    assert {Key, Alias, CustomKeyStore} <= found.batch.complete_listings.keys()
+    assert {Key, Alias, CustomKeyStore} <= result.batch.complete_listings.keys()

@@ -80,16 +80,16 @@ def test_if_both_sources_fail_the_error_of_the_account_is_raised() -> None:
             "ec2:DescribeRegions": denied("ec2:DescribeRegions"),
         }
     )
-    found = regions(aws, SHOP, LAB, OLD)
-    assert [isinstance(error, AwsError) and "ec2:DescribeRegions" in error.message for error in found] == [True] * 3
+    results = regions(aws, SHOP, LAB, OLD)
+    assert [isinstance(error, AwsError) and "ec2:DescribeRegions" in error.message for error in results] == [True] * 3
     assert len(aws.of("account:ListRegions")) == 1
 
 
 def test_a_delegated_administrator_does_not_list_regions_of_the_management_account() -> None:
     """It is not allowed to, and without an id it would get its own regions: the account's error is raised."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": denied("ec2:DescribeRegions")})
-    (found,) = regions(aws, MANAGEMENT, hub=LAB)
-    assert isinstance(found, AwsError)
+    (result,) = regions(aws, MANAGEMENT, hub=LAB)
+    assert isinstance(result, AwsError)
     assert aws.of("account:ListRegions") == []
 
 
@@ -157,8 +157,8 @@ def test_if_both_sources_fail_an_error_is_raised(source: str) -> None:
 def test_an_empty_listing_is_an_error(source: str) -> None:
     """An empty listing of the organization falls back to the account; an empty listing there is an error."""
     aws = ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": MEMBER_REGIONS})
-    (found,) = regions(aws, SHOP, source=source)
-    assert isinstance(found, dict)
+    (result,) = regions(aws, SHOP, source=source)
+    assert isinstance(result, dict)
     empty = ScriptedAws({"account:ListRegions": {}, "ec2:DescribeRegions": {"Regions": []}})
     (failure,) = regions(empty, SHOP, source=source)
     assert isinstance(failure, AwsError)

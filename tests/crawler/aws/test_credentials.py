@@ -1,4 +1,4 @@
-"""Credentials: what is asked of STS for a role, how sessions are renewed, and what is said when there are none."""
+"""Credentials: AssumeRole requests, session renewal, and missing credentials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXPIRED = aws_error("ExpiredToken", "The security token included in the request 
 
 @pytest.fixture(autouse=True)
 def own_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment holds the crawler's own credentials and nothing else does."""
+    """Set the crawler's own credentials in the environment and hide all other sources."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOWN")
@@ -49,10 +49,10 @@ def own_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class Sts:
-    """STS in a script: hands out numbered sessions that last a given time."""
+    """A scripted STS that returns numbered sessions with a given lifetime."""
 
-    def __init__(self, arn: str = AS_ROLE, lasting: dt.timedelta = dt.timedelta(hours=1), **answers: Answer) -> None:
-        self.lasting = lasting
+    def __init__(self, arn: str = AS_ROLE, lifetime: dt.timedelta = dt.timedelta(hours=1), **answers: Answer) -> None:
+        self.lifetime = lifetime
         self.sessions = 0
         self.aws = ScriptedAws(
             {
@@ -63,24 +63,24 @@ class Sts:
         )
 
     def assumed(self, _call: RecordedCall) -> dict[str, Any]:
-        """The next session."""
+        """Return the next session."""
         self.sessions += 1
         return {
             "Credentials": {
                 "AccessKeyId": f"ASIA{self.sessions}",
                 "SecretAccessKey": "secret",
                 "SessionToken": "token",
-                "Expiration": dt.datetime.now(dt.UTC) + self.lasting,
+                "Expiration": dt.datetime.now(dt.UTC) + self.lifetime,
             }
         }
 
     def roles(self, actions: tuple[str, ...] = ("kms:ListKeys",), **role: Any) -> Roles:
-        """Roles as configured; call it where an event loop runs."""
+        """Return the configured roles; requires a running event loop."""
         return Roles(client_for(self.aws), AwsSettings(), RoleSettings.model_validate(role), actions)
 
 
 def requested(sts: Sts, *, reader: bool = False, **role: Any) -> RecordedCall:
-    """The request that one role session makes."""
+    """Return the AssumeRole request of one session."""
 
     async def assume() -> None:
         roles = sts.roles(**role)
@@ -92,36 +92,40 @@ def requested(sts: Sts, *, reader: bool = False, **role: Any) -> RecordedCall:
     return call
 
 
-def test_a_role_is_asked_for_with_all_that_is_configured() -> None:
-    """External id, source identity, session tags, duration and session name reach STS; the own credentials sign."""
+def test_the_request_has_all_configured_parameters() -> None:
+    """External id, source identity, session tags, duration and session name are sent, signed with the own credentials."""
     call = requested(
         Sts(AS_USER),
         external_id="northwind-7",
         source_identity="nightly",
         session_tags={"team": "keys", "app": "ledger"},
-        session_name="night",
+        session_name="nightly-run",
         session_duration=7200,
     )
     assert call["RoleArn"] == ROLE
-    assert (call["ExternalId"], call["SourceIdentity"], call["RoleSessionName"]) == ("northwind-7", "nightly", "night")
+    assert (call["ExternalId"], call["SourceIdentity"], call["RoleSessionName"]) == (
+        "northwind-7",
+        "nightly",
+        "nightly-run",
+    )
     assert call["Tags"] == [{"Key": "app", "Value": "ledger"}, {"Key": "team", "Value": "keys"}]
     assert call["DurationSeconds"] == 7200
     assert (call.region, call.credentials.access_key) == ("us-east-1", "AKIAOWN")
 
 
-def test_what_is_not_configured_is_not_sent() -> None:
-    """STS refuses empty parameters: by default only role, name, duration and session policy are sent."""
+def test_unset_parameters_are_not_sent() -> None:
+    """STS rejects empty parameters: by default only role, name, duration and session policy are sent."""
     assert set(requested(Sts()).params) == {"RoleArn", "RoleSessionName", "DurationSeconds", "Policy"}
 
 
-@pytest.mark.parametrize(("duration", "asked"), [(7200, 3600), (900, 900)])
-def test_a_chained_role_lasts_an_hour_at_most(duration: int, asked: int) -> None:
-    """With a role's own credentials STS refuses more than an hour; less stays less."""
-    assert requested(Sts(AS_ROLE), session_duration=duration)["DurationSeconds"] == asked
+@pytest.mark.parametrize(("duration", "expected"), [(7200, 3600), (900, 900)])
+def test_a_chained_role_lasts_an_hour_at_most(duration: int, expected: int) -> None:
+    """With the credentials of a role, STS rejects more than an hour; shorter durations are unchanged."""
+    assert requested(Sts(AS_ROLE), session_duration=duration)["DurationSeconds"] == expected
 
 
-def test_the_session_may_do_what_is_declared_and_no_more() -> None:
-    """The session policy names exactly the declared member actions, fits STS's limit, and can be switched off."""
+def test_the_session_policy_allows_declared_actions_only() -> None:
+    """The session policy allows exactly the declared member actions, is within the STS limit, and can be disabled."""
     actions = tuple(member_actions())
     policy = requested(Sts(), actions=actions)["Policy"]
     (statement,) = json.loads(policy)["Statement"]
@@ -131,21 +135,21 @@ def test_the_session_may_do_what_is_declared_and_no_more() -> None:
     assert "Policy" not in requested(Sts(), session_policy=False).params
 
 
-def test_a_session_policy_that_is_too_long_says_what_to_do() -> None:
-    """STS takes 2,048 characters: more is refused before the night, with the setting to change."""
-    with pytest.raises(CredentialsError, match=r"role\.session_policy") as refusal:
+def test_a_session_policy_that_is_too_long_is_an_error() -> None:
+    """A session policy of more than 2,048 characters is an error that names the setting to change."""
+    with pytest.raises(CredentialsError, match=r"role\.session_policy") as error_info:
         session_policy(f"service{n}:DescribeSomethingOfAVeryLongName" for n in range(100))
-    assert refusal.value.exit_code == 2
+    assert error_info.value.exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["KmsInventoryReadOnly", "organization-reader"])
-def test_the_reader_of_the_organization_is_not_held_to_the_members_policy(name: str) -> None:
-    """The reading role asks other things than the role in the accounts, even where both have one name."""
+def test_the_reader_role_has_no_session_policy(name: str) -> None:
+    """The reader role calls other operations than the member role, even if both have the same name."""
     assert "Policy" not in requested(Sts(), reader=True, name=name).params
 
 
-def test_roles_are_named_in_the_callers_partition_and_the_own_account_needs_none() -> None:
-    """The partition comes from the caller's ARN; the account that we are in is read as we are."""
+def test_member_roles_have_the_callers_partition() -> None:
+    """The partition comes from the caller's ARN; the own account needs no role."""
 
     async def both() -> tuple[Any, Any, Roles]:
         roles = Sts(GOV_ROLE).roles()
@@ -159,22 +163,22 @@ def test_roles_are_named_in_the_callers_partition_and_the_own_account_needs_none
 
 
 def test_a_session_is_used_until_five_minutes_before_its_end() -> None:
-    """A role is assumed once for many calls, and anew when little of the session is left."""
+    """A role is assumed once for many calls, and again shortly before the session expires."""
 
-    async def ask(sts: Sts) -> None:
+    async def request(sts: Sts) -> None:
         provider = await sts.roles().member(MEMBER)
         await asyncio.gather(*(provider.credentials() for _ in range(20)))
         await provider.credentials()
 
-    long, short = Sts(), Sts(lasting=dt.timedelta(minutes=4))
-    asyncio.run(ask(long))
-    asyncio.run(ask(short))
+    long, short = Sts(), Sts(lifetime=dt.timedelta(minutes=4))
+    asyncio.run(request(long))
+    asyncio.run(request(short))
     assert long.sessions == 1
     assert short.sessions == 21
 
 
-def test_an_expired_session_is_renewed_once_however_many_calls_saw_it() -> None:
-    """Fifty calls in flight when the session ends: one AssumeRole, and every call gets its answer."""
+def test_an_expired_session_is_renewed_once_for_concurrent_calls() -> None:
+    """Fifty calls in flight when the session expires cause one AssumeRole call, and all succeed."""
 
     def described(call: RecordedCall) -> Result:
         return EXPIRED if call.credentials.access_key == "ASIA1" else {"KeyMetadata": {}}
@@ -190,35 +194,36 @@ def test_an_expired_session_is_renewed_once_however_many_calls_saw_it() -> None:
     assert sts.sessions == 2
 
 
-def test_who_we_are_is_asked_once_by_many_at_once() -> None:
-    """A hundred accounts that are opened together cost one GetCallerIdentity."""
+def test_concurrent_identity_lookups_make_one_call() -> None:
+    """A hundred concurrent lookups make one GetCallerIdentity call."""
     sts = Sts()
 
     async def many() -> set[tuple[str, str]]:
         roles = sts.roles()
         return {
-            (found.arn, found.account_id) for found in await asyncio.gather(*(roles.identity() for _ in range(100)))
+            (identity.arn, identity.account_id)
+            for identity in await asyncio.gather(*(roles.identity() for _ in range(100)))
         }
 
     assert asyncio.run(many()) == {(AS_ROLE, HUB)}
     assert len(sts.aws.of("sts:GetCallerIdentity")) == 1
 
 
-def test_who_we_are_is_asked_again_where_the_first_answer_was_an_error() -> None:
-    """An error of one is nobody else's answer."""
+def test_a_failed_identity_lookup_is_not_cached() -> None:
+    """After a failed lookup the next one calls STS again."""
     sts = Sts(sts_GetCallerIdentity=in_turn(aws_error("Throttling"), {"Arn": AS_ROLE, "Account": HUB}))
 
     async def twice() -> tuple[Any, Any]:
         roles = sts.roles()
         return await asyncio.gather(roles.identity(), roles.identity(), return_exceptions=True)
 
-    failed, found = asyncio.run(twice())
+    failed, identity = asyncio.run(twice())
     assert isinstance(failed, AwsError)
-    assert found.account_id == HUB
+    assert identity.account_id == HUB
 
 
 def assuming(answer: AwsError) -> AwsError:
-    """How assuming a role fails."""
+    """Return the error of a failed AssumeRole call."""
 
     async def assume() -> None:
         await (await Sts(sts_AssumeRole=answer).roles().member(MEMBER)).credentials()
@@ -228,68 +233,68 @@ def assuming(answer: AwsError) -> AwsError:
     return failure.value
 
 
-def test_a_role_that_cannot_be_assumed_tells_why() -> None:
-    """The bare denial of STS reads as a missing or untrusting role; other errors keep their own cause."""
-    bare = aws_error(
+def test_assume_role_errors_have_a_cause() -> None:
+    """A denial without details means a missing or untrusting role; other errors keep their cause."""
+    denial = aws_error(
         "AccessDenied", f"User: {AS_ROLE} is not authorized to perform: sts:AssumeRole on resource: {ROLE}", 403
     )
-    assert assuming(bare).cause is Cause.ROLE_MISSING_OR_UNTRUSTED
+    assert assuming(denial).cause is Cause.ROLE_MISSING_OR_UNTRUSTED
     assert assuming(aws_error("Throttling", "Rate exceeded")).cause is Cause.THROTTLED
     assert assuming(aws_error("SomethingNew", "", 503)).cause is Cause.SERVICE_ERROR
     assert assuming(EXPIRED).cause is Cause.EXPIRED
 
 
-def test_own_credentials_that_fail_during_the_night_are_called_that() -> None:
-    """When the own credentials can no longer be read, no role is blamed for it."""
-    own = AwsError(Cause.CREDENTIALS, "SSOTokenLoadError", "Error loading SSO Token: Token for night does not exist")
+def test_a_failure_of_the_own_credentials_keeps_its_cause() -> None:
+    """If the own credentials cannot be read, the role is not reported as the cause."""
+    own = AwsError(Cause.CREDENTIALS, "SSOTokenLoadError", "Error loading SSO Token: Token for session does not exist")
     failure = assuming(own)
     assert (failure.cause, failure.code) == (Cause.CREDENTIALS, "SSOTokenLoadError")
 
 
-def test_answers_without_what_was_asked_for_are_errors_of_aws() -> None:
-    """An empty answer of STS ends one account's reading, not the program."""
+def test_incomplete_sts_responses_are_errors() -> None:
+    """An empty response of STS is an error of one account, not of the program."""
 
-    async def ask(sts: Sts) -> None:
+    async def request(sts: Sts) -> None:
         await (await sts.roles().member(MEMBER)).credentials()
 
     for sts in (Sts(sts_AssumeRole={}), Sts(sts_GetCallerIdentity={})):
         with pytest.raises(AwsError) as failure:
-            asyncio.run(ask(sts))
+            asyncio.run(request(sts))
         assert failure.value.cause is Cause.INVALID_RESPONSE
 
 
 def test_credentials_are_never_shown() -> None:
-    """Neither repr nor str of credentials holds a part of them: they end up in logs and tracebacks."""
-    held = Credentials("AKIAOWN", "own-secret", "own-token")
-    for shown in (
-        repr(held),
-        str(held),
-        f"{held}",
-        repr([held]),
+    """Neither repr nor str of credentials contains any part of them."""
+    credentials = Credentials("AKIAOWN", "own-secret", "own-token")
+    for text in (
+        repr(credentials),
+        str(credentials),
+        f"{credentials}",
+        repr([credentials]),
         repr(asyncio.run(OwnCredentials(AwsSettings()).credentials())),
     ):
-        assert not {"AKIAOWN", "own-secret", "own-token"} & set(shown.replace("'", " ").replace("(", " ").split())
-        assert "own" not in shown.lower()
+        assert not {"AKIAOWN", "own-secret", "own-token"} & set(text.replace("'", " ").replace("(", " ").split())
+        assert "own" not in text.lower()
 
 
-def test_no_credentials_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any credentials the user reads where they are looked for."""
+def test_missing_credentials_are_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the places where credentials are looked up."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(CredentialsError, match=r"no AWS credentials were found: set aws\.profile") as refusal:
+    with pytest.raises(CredentialsError, match=r"no AWS credentials were found: set aws\.profile") as error_info:
         OwnCredentials(AwsSettings())
-    assert refusal.value.exit_code == 2
-    assert "\n" not in refusal.value.message
+    assert error_info.value.exit_code == 2
+    assert "\n" not in error_info.value.message
 
 
 def test_a_profile_that_does_not_exist_is_named() -> None:
-    """A misspelt profile is a usage error that names it."""
+    """The error of an unknown profile names it."""
     with pytest.raises(CredentialsError, match=r"nightly.*correct aws\.profile"):
         OwnCredentials(AwsSettings(profile="nightly"))
 
 
 def test_a_profile_whose_role_has_no_source_is_explained(tmp_path: Path) -> None:
-    """A profile that is there but incomplete is reported in botocore's words, without a traceback."""
+    """An incomplete profile is reported with botocore's message."""
     (tmp_path / "config").write_text("[profile broken]\nrole_arn = arn:aws:iam::111122223333:role/x\n")
     with pytest.raises(CredentialsError, match="cannot be read"):
         OwnCredentials(AwsSettings(profile="broken"))

@@ -1,4 +1,4 @@
-"""Politeness: what is let through, how it narrows, and what it costs nobody else."""
+"""The rate limiter: shares of quotas, throttling, and fairness between accounts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
 
 
 def client_for(timed: Timed, *, percent: int = 25, concurrency: int = 64, attempts: int = 1) -> AwsClient:
-    """A client that paces as in production."""
+    """Return a client with the rate limits of production."""
     crawl = CrawlSettings(
         quota_share_percent=percent, concurrency=concurrency, max_attempts=attempts, retry_budget_percent=1000
     )
     return AwsClient(AwsSettings(), crawl, timed)
 
 
-async def ask(client: AwsClient, operation: Operation, account_id: str = ACCOUNT) -> bool:
-    """One call; whether it had an answer."""
+async def succeeds(client: AwsClient, operation: Operation, account_id: str = ACCOUNT) -> bool:
+    """Make one call and return whether it succeeded."""
     try:
         await client.call(StaticProvider(account_id), operation, REGION, {})
     except AwsError:
@@ -46,13 +46,13 @@ async def ask(client: AwsClient, operation: Operation, account_id: str = ACCOUNT
 
 
 def most_in_a_window(times: list[float]) -> int:
-    """The most calls in any stretch of :data:`WINDOW` seconds, wherever it begins."""
+    """Return the maximum number of calls in any period of :data:`WINDOW` seconds."""
     times = sorted(times)
     return max(sum(start <= moment < start + WINDOW - 1e-6 for moment in times[at:]) for at, start in enumerate(times))
 
 
 def most_in_a_fixed_window(times: list[float]) -> int:
-    """The most calls in the stretches 0 to 10, 10 to 20 ..."""
+    """Return the maximum number of calls in the periods 0 to 10, 10 to 20 ..."""
     return max(len(list(group)) for _, group in itertools.groupby(sorted(times), lambda moment: moment // WINDOW))
 
 
@@ -70,7 +70,7 @@ def most_in_a_fixed_window(times: list[float]) -> int:
 @example(LIST_GRANTS, 25, [0.0] * 11 + [12.0], 0.3, 1, 15.0, 1)
 @example(DESCRIBE_CUSTOM_KEY_STORES, 1, [0.0], 0.0, 64, 0.0, 0)
 @example(DESCRIBE_CUSTOM_KEY_STORES, 5, [1.9], 0.0, 64, 0.0, 0)
-def test_no_ten_seconds_hold_more_than_our_share(  # noqa: PLR0917 - one night, spelled out
+def test_the_share_is_never_exceeded(  # noqa: PLR0917 - the parameters of a simulation
     operation: Operation,
     percent: int,
     gaps: list[float],
@@ -79,10 +79,11 @@ def test_no_ten_seconds_hold_more_than_our_share(  # noqa: PLR0917 - one night, 
     slow: float,
     seed: int,
 ) -> None:
-    """However calls come, wait for places, are throttled and tried again: the share is never exceeded, from the start on."""
-    dice = random.Random(seed)  # noqa: S311 - a night that can be repeated
+    """In no period of ten seconds are there more calls than the share, whatever the arrivals, throttling and retries."""
+    randomness = random.Random(seed)  # noqa: S311 - a repeatable simulation
     timed = Timed(
-        lambda: slow if dice.random() < 0.1 else 0.05, lambda _: THROTTLED if dice.random() < throttling else None
+        lambda: slow if randomness.random() < 0.1 else 0.05,
+        lambda _: THROTTLED if randomness.random() < throttling else None,
     )
 
     async def scenario() -> None:
@@ -93,12 +94,12 @@ def test_no_ten_seconds_hold_more_than_our_share(  # noqa: PLR0917 - one night, 
                     await asyncio.sleep(gap)
                 if number % 100 == 99:
                     client.drop_account(ACCOUNT)
-                group.create_task(ask(client, operation))
+                group.create_task(succeeds(client, operation))
 
     run(scenario())
     times = [moment for moment, _ in timed.sent]
-    ours = RATES.get(str(operation), 10.0) * percent / 100 * WINDOW
-    assert max(most_in_a_window(times), most_in_a_fixed_window(times)) <= max(1, ours)
+    share = RATES.get(str(operation), 10.0) * percent / 100 * WINDOW
+    assert max(most_in_a_window(times), most_in_a_fixed_window(times)) <= max(1, share)
 
 
 @pytest.mark.parametrize(
@@ -109,25 +110,25 @@ def test_no_ten_seconds_hold_more_than_our_share(  # noqa: PLR0917 - one night, 
         (DESCRIBE_CUSTOM_KEY_STORES, 1, 999 / 0.05),
     ],
 )
-def test_a_crowd_is_let_through_at_the_steady_rate(operation: Operation, percent: int, seconds: float) -> None:
-    """Calls that all come at once are spread over no more time than their share asks for, in the order they came."""
+def test_a_burst_is_spread_at_the_steady_rate(operation: Operation, percent: int, seconds: float) -> None:
+    """A burst of calls is sent in order and takes no longer than the share requires."""
     timed, order = Timed(), list[int]()
 
-    async def one(client: AwsClient, number: int) -> None:
-        await ask(client, operation)
+    async def numbered_call(client: AwsClient, number: int) -> None:
+        await succeeds(client, operation)
         order.append(number)
 
-    async def crowd() -> None:
+    async def burst() -> None:
         client = client_for(timed, percent=percent)
-        await asyncio.gather(*(one(client, number) for number in range(1000)))
+        await asyncio.gather(*(numbered_call(client, number) for number in range(1000)))
 
-    run(crowd())
+    run(burst())
     assert order == list(range(1000))
     assert timed.sent[-1][0] == pytest.approx(seconds)
 
 
-def test_throttling_narrows_and_success_widens_again() -> None:
-    """Each throttle halves the rate down to a floor; calls that go through bring it back."""
+def test_throttling_reduces_the_rate_and_success_restores_it() -> None:
+    """Each throttled call halves the rate down to a minimum; successful calls restore it."""
     bucket = Bucket(10.0, 10.0, 0.0, 0.0)
     for _ in range(10):
         bucket.throttled()
@@ -139,8 +140,8 @@ def test_throttling_narrows_and_success_widens_again() -> None:
     assert bucket.delay(0.0) == pytest.approx(1 / 10)
 
 
-def test_who_waits_already_waits_longer_when_aws_throttles() -> None:
-    """A throttle slows the calls that are in line, not only those that come later."""
+def test_throttling_slows_waiting_calls() -> None:
+    """Throttling slows the calls that already wait, not only later ones."""
     timed = Timed()
 
     async def line() -> float:
@@ -149,7 +150,7 @@ def test_who_waits_already_waits_longer_when_aws_throttles() -> None:
         bucket.level = 0.0
         async with asyncio.TaskGroup() as group:
             for _ in range(45):
-                group.create_task(ask(client, LIST_GRANTS))
+                group.create_task(succeeds(client, LIST_GRANTS))
             await asyncio.sleep(1.0)
             bucket.throttled()
             bucket.throttled()
@@ -159,50 +160,52 @@ def test_who_waits_already_waits_longer_when_aws_throttles() -> None:
     assert run(line()) > 1.5 * usual
 
 
-def test_calls_that_wait_keep_no_place_in_flight() -> None:
-    """Two places and a hundred calls at a bucket of one a second: another operation's calls go through meanwhile."""
-    timed, ended = Timed(0.01), list[float]()
+def test_waiting_calls_keep_no_slot() -> None:
+    """With two slots and a hundred calls waiting for a slow bucket, calls of another operation are sent."""
+    timed, ended_at = Timed(0.01), list[float]()
 
     async def keys(client: AwsClient) -> None:
         await asyncio.sleep(0.5)
-        await asyncio.gather(*(ask(client, DESCRIBE_KEY) for _ in range(10)))
-        ended.append(now())
+        await asyncio.gather(*(succeeds(client, DESCRIBE_KEY) for _ in range(10)))
+        ended_at.append(now())
 
     async def both() -> float:
         client = client_for(timed, concurrency=2)
-        await asyncio.gather(keys(client), *(ask(client, DESCRIBE_CUSTOM_KEY_STORES) for _ in range(100)))
+        await asyncio.gather(keys(client), *(succeeds(client, DESCRIBE_CUSTOM_KEY_STORES) for _ in range(100)))
         return now()
 
     assert run(both()) > 80
-    assert ended[0] < 0.6
+    assert ended_at[0] < 0.6
     assert timed.max_in_flight == 2
 
 
-def test_a_long_line_at_one_bucket_keeps_places_from_no_other() -> None:
-    """A call of another account does not wait for the five hundred that came before it: buckets take turns."""
-    timed, ended = Timed(1.0), list[float]()
+def test_a_long_queue_does_not_block_other_buckets() -> None:
+    """A call of another account does not wait for five hundred earlier calls: buckets take turns."""
+    timed, ended_at = Timed(1.0), list[float]()
 
     async def late(client: AwsClient) -> None:
         await asyncio.sleep(0.1)
-        await ask(client, DESCRIBE_KEY, OTHER)
-        ended.append(now())
+        await succeeds(client, DESCRIBE_KEY, OTHER)
+        ended_at.append(now())
 
     async def both() -> None:
         client = client_for(timed, concurrency=1)
-        await asyncio.gather(late(client), *(ask(client, DESCRIBE_KEY) for _ in range(500)))
+        await asyncio.gather(late(client), *(succeeds(client, DESCRIBE_KEY) for _ in range(500)))
 
     run(both())
-    assert ended[0] <= 3.0
+    assert ended_at[0] <= 3.0
 
 
-def test_calls_that_waited_for_a_place_do_not_leave_in_a_crowd() -> None:
-    """When the places are blocked for a minute, what was let through meanwhile is not sent all at once afterwards."""
+def test_calls_that_waited_for_a_slot_are_not_sent_as_a_burst() -> None:
+    """After all slots were blocked for a minute, the waiting calls are still rate limited."""
     blocked = iter([60.0])
     timed = Timed(lambda: next(blocked, 0.0))
 
     async def scenario() -> None:
         client = client_for(timed, concurrency=1)
-        await asyncio.gather(ask(client, DESCRIBE_KEY, OTHER), *(ask(client, LIST_GRANTS) for _ in range(600)))
+        await asyncio.gather(
+            succeeds(client, DESCRIBE_KEY, OTHER), *(succeeds(client, LIST_GRANTS) for _ in range(600))
+        )
 
     run(scenario())
     times = [moment for moment, account_id in timed.sent if account_id == ACCOUNT]
@@ -211,82 +214,82 @@ def test_calls_that_waited_for_a_place_do_not_leave_in_a_crowd() -> None:
 
 
 def test_a_throttled_account_does_not_delay_a_healthy_one() -> None:
-    """With three of ten calls of one account throttled, another's are done within a twentieth of the usual time."""
+    """If 30% of one account's calls are throttled, the calls of another account take at most 5% longer."""
 
     def finished(throttling: float) -> float:
-        dice = random.Random(7)  # noqa: S311 - the same throttles each time
+        randomness = random.Random(7)  # noqa: S311 - the same throttles each time
         timed = Timed(
-            0.05, lambda account_id: THROTTLED if account_id == OTHER and dice.random() < throttling else None
+            0.05, lambda account_id: THROTTLED if account_id == OTHER and randomness.random() < throttling else None
         )
-        ended: list[float] = []
+        ended_at: list[float] = []
 
         async def account(client: AwsClient, account_id: str) -> None:
-            waiting = iter(range(1500))
+            numbers = iter(range(1500))
 
             async def worker() -> None:
-                for number in waiting:
-                    await ask(client, LIST_GRANTS if number % 5 == 0 else DESCRIBE_KEY, account_id)
+                for number in numbers:
+                    await succeeds(client, LIST_GRANTS if number % 5 == 0 else DESCRIBE_KEY, account_id)
 
             await asyncio.gather(*(worker() for _ in range(64)))
             if account_id == ACCOUNT:
-                ended.append(now())
+                ended_at.append(now())
 
         async def scenario() -> None:
             client = client_for(timed, attempts=8, concurrency=64)
             await asyncio.gather(account(client, OTHER), account(client, ACCOUNT))
 
         run(scenario())
-        return ended[0]
+        return ended_at[0]
 
     assert finished(0.3) == pytest.approx(finished(0.0), rel=0.05)
 
 
-def test_who_gives_up_waiting_leaves_the_line() -> None:
-    """A scope whose time is over takes its calls out of the line, and nothing of the share with them."""
+def test_cancelled_calls_leave_the_queue() -> None:
+    """Cancelled calls leave the queue and use no tokens."""
     timed = Timed()
 
     async def scenario() -> float:
         client = client_for(timed)
-        waiting = [asyncio.create_task(ask(client, DESCRIBE_CUSTOM_KEY_STORES)) for _ in range(50)]
+        waiting = [asyncio.create_task(succeeds(client, DESCRIBE_CUSTOM_KEY_STORES)) for _ in range(50)]
         await asyncio.sleep(1.0)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        began = now()
-        await ask(client, DESCRIBE_CUSTOM_KEY_STORES)
-        return now() - began
+        started = now()
+        await succeeds(client, DESCRIBE_CUSTOM_KEY_STORES)
+        return now() - started
 
     assert run(scenario()) < 1.0
 
 
-def test_buckets_are_apart_by_account_region_and_operation_and_shared_by_a_service() -> None:
-    """One account's throttling slows no other; operations of a service without published rates share one bucket."""
-    pace = RateLimiter(SHARE)
-    one = pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
-    assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 5.0) is one
-    assert pace.bucket(ACCOUNT, REGION, Operation("kms", "ListGrants"), 5.0) is one
+def test_buckets_are_separate_by_account_region_and_operation() -> None:
+    """Accounts, regions and operations have separate buckets; operations of a service without published rates share one."""
+    limiter = RateLimiter(SHARE)
+    bucket = limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
+    assert limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, 5.0) is bucket
+    assert limiter.bucket(ACCOUNT, REGION, Operation("kms", "ListGrants"), 5.0) is bucket
     others = [
-        pace.bucket(OTHER, REGION, LIST_GRANTS, 0.0),
-        pace.bucket(ACCOUNT, "us-east-1", LIST_GRANTS, 0.0),
-        pace.bucket(ACCOUNT, REGION, LIST_KEYS, 0.0),
+        limiter.bucket(OTHER, REGION, LIST_GRANTS, 0.0),
+        limiter.bucket(ACCOUNT, "us-east-1", LIST_GRANTS, 0.0),
+        limiter.bucket(ACCOUNT, REGION, LIST_KEYS, 0.0),
     ]
-    assert all(other is not one for other in others)
-    instances = pace.bucket(ACCOUNT, REGION, DB_INSTANCE.listing, 0.0)
-    assert instances is pace.bucket(ACCOUNT, REGION, DB_CLUSTER.listing, 0.0)
-    sessions = pace.bucket(ACCOUNT, REGION, ASSUME_ROLE, 0.0)
-    assert sessions is pace.bucket(ACCOUNT, REGION, CALLER_IDENTITY, 0.0)
+    assert all(other is not bucket for other in others)
+    instances = limiter.bucket(ACCOUNT, REGION, DB_INSTANCE.listing, 0.0)
+    assert instances is limiter.bucket(ACCOUNT, REGION, DB_CLUSTER.listing, 0.0)
+    sessions = limiter.bucket(ACCOUNT, REGION, ASSUME_ROLE, 0.0)
+    assert sessions is limiter.bucket(ACCOUNT, REGION, CALLER_IDENTITY, 0.0)
     assert sessions.size == SHARE * 600
 
 
-def test_an_account_that_is_done_is_forgotten_once_its_buckets_are_full() -> None:
-    """Memory does not grow with the organization, and nobody gets a full bucket for one that was used up."""
-    pace = RateLimiter(SHARE)
-    used = pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
+def test_a_finished_account_is_dropped_once_its_buckets_are_full() -> None:
+    """A dropped account frees memory, but an empty bucket is not replaced by a full one."""
+    limiter = RateLimiter(SHARE)
+    used = limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
     assert used.take(0.0)
-    pace.drop_account(ACCOUNT, 0.0)
-    assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0) is used
-    pace.drop_account(OTHER, 10.0)
-    assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 10.0) is not used
-    pace.drop_account(ACCOUNT, 20.0)
-    assert not pace._buckets
-    assert not pace._finished
+    limiter.drop_account(ACCOUNT, 0.0)
+    assert limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0) is used
+    limiter.drop_account(OTHER, 10.0)
+    assert limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, 10.0) is not used
+    limiter.drop_account(ACCOUNT, 20.0)
+    assert not limiter._buckets
+    assert not limiter._finished

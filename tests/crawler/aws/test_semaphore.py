@@ -1,4 +1,4 @@
-"""Places: never more held than there are, handed on in order, and none lost whoever gives up waiting and when."""
+"""The fair semaphore: capacity, order, and cancellation."""
 
 from __future__ import annotations
 
@@ -15,72 +15,72 @@ from tests.hypothesis_profiles import examples
 
 
 @dataclass
-class Hall:
-    """FairSemaphore with somebody who counts; visits are numbered."""
+class CountingSemaphore:
+    """A semaphore that counts its holders; they are numbered."""
 
     slots: FairSemaphore
-    inside: int = 0
-    most: int = 0
-    entered: list[int] = field(default_factory=list)
+    holders: int = 0
+    max_holders: int = 0
+    order: list[int] = field(default_factory=list)
 
-    async def visit(self, number: int, begins: float, stays: float) -> None:
-        """Come, wait for a place, stay and go."""
-        await asyncio.sleep(begins)
+    async def hold(self, number: int, start: float, seconds: float) -> None:
+        """Acquire a slot after a delay and hold it for some seconds."""
+        await asyncio.sleep(start)
         async with self.slots:
-            self.entered.append(number)
-            self.inside += 1
-            self.most = max(self.most, self.inside)
+            self.order.append(number)
+            self.holders += 1
+            self.max_holders = max(self.max_holders, self.holders)
             try:
-                await asyncio.sleep(stays)
+                await asyncio.sleep(seconds)
             finally:
-                self.inside -= 1
+                self.holders -= 1
 
 
 def free(slots: FairSemaphore) -> int:
-    """How many places can be had now; they are gone afterwards."""
+    """Acquire all free slots and return their number."""
     count = 0
     while slots.try_acquire():
         count += 1
     return count
 
 
-def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    """Who waits longest is next, however long the others hold their places."""
+def test_slots_are_assigned_in_order_of_arrival() -> None:
+    """The longest waiter is next, however long the others hold their slots."""
 
-    async def scenario() -> Hall:
-        hall = Hall(FairSemaphore(3))
-        await asyncio.gather(*(hall.visit(number, 0.0, number % 4 + 1.0) for number in range(50)))
-        return hall
+    async def scenario() -> CountingSemaphore:
+        counting = CountingSemaphore(FairSemaphore(3))
+        await asyncio.gather(*(counting.hold(number, 0.0, number % 4 + 1.0) for number in range(50)))
+        return counting
 
-    hall = run(scenario())
-    assert hall.entered == list(range(50))
-    assert hall.most == 3
+    counting = run(scenario())
+    assert counting.order == list(range(50))
+    assert counting.max_holders == 3
 
 
-def test_a_place_that_was_handed_over_is_not_taken_by_who_comes_now() -> None:
-    """Between the handing over and the moment in which the waiter goes on, nobody overtakes it."""
+def test_an_assigned_slot_cannot_be_taken_by_a_newcomer() -> None:
+    """Between the assignment of a slot and the waiter's continuation, no other task gets the slot."""
 
     async def scenario() -> list[str]:
         slots, order = FairSemaphore(1), list[str]()
 
-        async def come(name: str) -> None:
+        async def enter(name: str) -> None:
             async with slots:
                 order.append(name)
 
         assert slots.try_acquire()
-        first = asyncio.create_task(come("waited"))
+        first = asyncio.create_task(enter("waited"))
         await asyncio.sleep(0)
         slots.release()
         assert slots.locked()
         assert not slots.try_acquire()
-        await asyncio.gather(asyncio.create_task(come("came later")), first)
+        await asyncio.gather(asyncio.create_task(enter("arrived later")), first)
         return order
 
-    assert asyncio.run(scenario()) == ["waited", "came later"]
+    assert asyncio.run(scenario()) == ["waited", "arrived later"]
 
 
-def test_who_is_cancelled_when_the_place_is_handed_over_hands_it_on() -> None:
-    """The place goes to the next in line, not to nobody."""
+def test_a_waiter_cancelled_after_assignment_passes_the_slot_on() -> None:
+    """The slot goes to the next waiter and is not lost."""
 
     async def scenario() -> int:
         slots = FairSemaphore(1)
@@ -99,8 +99,8 @@ def test_who_is_cancelled_when_the_place_is_handed_over_hands_it_on() -> None:
     assert asyncio.run(scenario()) == 1
 
 
-def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
-    """A place that is given back goes to the first who still wants it; with nobody left it is free."""
+def test_cancelled_waiters_are_skipped() -> None:
+    """A released slot goes to the first active waiter; without one it is free."""
 
     async def scenario() -> int:
         slots = FairSemaphore(1)
@@ -126,40 +126,40 @@ TICKS = st.integers(0, 6).map(float)
 
 @settings(max_examples=examples(fast=60, deep=1000))
 @given(
-    places=st.integers(1, 4),
-    visits=st.lists(st.tuples(TICKS, TICKS, st.none() | TICKS, st.booleans()), min_size=1, max_size=25),
+    slots=st.integers(1, 4),
+    holds=st.lists(st.tuples(TICKS, TICKS, st.none() | TICKS, st.booleans()), min_size=1, max_size=25),
 )
 @example(1, [(0.0, 1.0, None, False), (0.0, 1.0, 1.0, True), (0.0, 1.0, None, False)])
-def test_no_place_is_lost_or_made_whoever_gives_up(
-    places: int, visits: list[tuple[float, float, float | None, bool]]
+def test_cancellation_never_changes_the_capacity(
+    slots: int, holds: list[tuple[float, float, float | None, bool]]
 ) -> None:
-    """Visits that are cancelled at any time, also in the moment in which a place is handed to them or given back."""
+    """Holders may be cancelled at any time, also while a slot is assigned or released."""
 
     async def scenario() -> None:
-        hall = Hall(FairSemaphore(places))
+        counting = CountingSemaphore(FairSemaphore(slots))
         tasks: list[asyncio.Task[None]] = []
 
         async def cancel(number: int, at: float) -> None:
             await asyncio.sleep(at)
             tasks[number].cancel()
 
-        # Whether who cancels is called before or after the visitor, where both are due at the same time.
+        # The cancellation runs before or after the holder if both are due at the same time.
         early = [
-            asyncio.create_task(cancel(n, at)) for n, (*_, at, first) in enumerate(visits) if at is not None and first
+            asyncio.create_task(cancel(n, at)) for n, (*_, at, first) in enumerate(holds) if at is not None and first
         ]
-        tasks += [asyncio.create_task(hall.visit(n, begins, stays)) for n, (begins, stays, *_) in enumerate(visits)]
+        tasks += [asyncio.create_task(counting.hold(n, start, seconds)) for n, (start, seconds, *_) in enumerate(holds)]
         late = [
             asyncio.create_task(cancel(n, at))
-            for n, (*_, at, first) in enumerate(visits)
+            for n, (*_, at, first) in enumerate(holds)
             if at is not None and not first
         ]
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await asyncio.gather(*early, *late)
-        assert hall.most <= places
-        assert hall.inside == 0
-        assert {n for n, (*_, at, _) in enumerate(visits) if at is None} <= set(hall.entered)
-        assert free(hall.slots) == places
+        assert counting.max_holders <= slots
+        assert counting.holders == 0
+        assert {n for n, (*_, at, _) in enumerate(holds) if at is None} <= set(counting.order)
+        assert free(counting.slots) == slots
 
     run(scenario())

@@ -1,4 +1,4 @@
-"""Our signature against botocore's, for whatever a request may hold."""
+"""Signatures equal botocore's for arbitrary requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = st.sampled_from(["x-amz-target", "content-type", "x-amz-expected-bucket-
     region=st.sampled_from(["us-east-1", "eusc-de-east-1", "cn-north-1", "us-gov-west-1"]),
     service=st.sampled_from(["kms", "rds", "s3", "organizations"]),
 )
-def test_the_authorization_header_is_the_one_that_botocore_makes(  # noqa: PLR0917 - hypothesis gives them by name
+def test_the_authorization_header_is_the_one_that_botocore_makes(  # noqa: PLR0917 - hypothesis passes them by name
     method: str,
     segments: list[str],
     query: dict[str, str],
@@ -50,7 +50,7 @@ def test_the_authorization_header_is_the_one_that_botocore_makes(  # noqa: PLR09
     region: str,
     service: str,
 ) -> None:
-    """Any method, path, query, header, body, credentials, region and service sign to the same header, character by character."""
+    """Arbitrary methods, paths, queries, headers, bodies, credentials, regions and services yield the same header."""
     path = "/" + "/".join(quote(segment, safe="-_.~") for segment in segments if segment)
     digest = hashlib.sha256(body).hexdigest()
     ours = {**headers, "host": "service.example.com", "x-amz-date": STAMP}
@@ -58,9 +58,9 @@ def test_the_authorization_header_is_the_one_that_botocore_makes(  # noqa: PLR09
         ours["x-amz-content-sha256"] = digest
     if token:
         ours["x-amz-security-token"] = token
-    # Only S3 signs the path as it is sent; for all others it is encoded once more.
+    # S3 signs the path as sent; the other services encode it once more.
     canonical_path = path if service == "s3" else quote(path, safe="/-_.~")
-    found = authorization(
+    signature = authorization(
         method=method,
         path=canonical_path,
         query=canonical_query(query),
@@ -71,13 +71,13 @@ def test_the_authorization_header_is_the_one_that_botocore_makes(  # noqa: PLR09
         service=service,
         timestamp=STAMP,
     )
-    assert found == by_botocore(method, path, query, headers, body, access_key, secret, token, region, service)
+    assert signature == by_botocore(method, path, query, headers, body, access_key, secret, token, region, service)
     if service != "s3":
         same = {**headers, "host": "service.example.com"}
         signer = Signer(method, canonical_path, canonical_query(query), same, region, service)
         sent = signer.sign(Credentials(access_key, secret, token), STAMP, body)
         expected = {f"{name}: {value}" for name, value in ours.items()}
-        assert set(sent) == {*expected, f"Authorization: {found}"}
+        assert set(sent) == {*expected, f"Authorization: {signature}"}
 
 
 def by_botocore(  # noqa: PLR0917 - as above
@@ -92,7 +92,7 @@ def by_botocore(  # noqa: PLR0917 - as above
     region: str,
     service: str,
 ) -> str:
-    """The header that botocore's own signer adds to the same request."""
+    """Return the Authorization header of botocore's signer for the same request."""
     url = f"https://service.example.com{path}"
     encoded = canonical_query(query)
     request = botocore.awsrequest.AWSRequest(

@@ -1,4 +1,4 @@
-"""The wire against stock boto3 clients, and on the networks that it must cross: TLS, proxies, endpoints, wrong clocks."""
+"""The curl transport compared with boto3, and its handling of TLS, proxies, endpoints and clock skew."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ REGION = "us-east-1"
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeAws]:
-    """The fake endpoint behind TLS, with an authority of its own."""
+    """The fake AWS behind TLS, with its own certificate authority."""
     with FakeAws(preset("tiny", seed=9), tls=tmp_path_factory.mktemp("tls")) as fake:
         yield fake
 
 
 @pytest.fixture
 def own_credentials(tls: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Credentials:
-    """Credentials of the fake's management account, in the environment too."""
+    """Credentials of the fake's management account, also set in the environment."""
     for name in ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in tls.environment().items():
@@ -57,9 +57,9 @@ def own_credentials(tls: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Credential
 
 
 def keys(settings: AwsSettings, credentials: Credentials) -> int | AwsError:
-    """How many keys one call lists through the wire, or how it failed."""
+    """List keys with the curl transport and return their number, or the error."""
 
-    async def ask() -> int | AwsError:
+    async def list_keys() -> int | AwsError:
         transport = CurlTransport(settings)
         try:
             return len((await transport.send(credentials, LIST_KEYS, REGION, {}))["Keys"])
@@ -68,11 +68,11 @@ def keys(settings: AwsSettings, credentials: Credentials) -> int | AwsError:
         finally:
             transport.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(list_keys())
 
 
 def aws(fake: FakeAws, **values: Any) -> AwsSettings:
-    """Settings that lead to the fake and trust its authority."""
+    """Return settings for the fake that trust its certificate authority."""
     return AwsSettings.model_validate({"endpoint_url": fake.url, "ca_bundle": str(fake.ca_bundle), **values})
 
 
@@ -80,7 +80,7 @@ def aws(fake: FakeAws, **values: Any) -> AwsSettings:
 
 
 def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[tuple[Any, ...]]]:
-    """Every fact and gap of a whole crawl through one transport."""
+    """Crawl with one transport and return every fact and gap."""
     url = f"sqlite:///{directory / transport}.db"
     settings = Settings.model_validate(
         {
@@ -93,27 +93,27 @@ def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[t
     crawl.crawl(settings, "test", Progress(live=False))
     engine = connect(url)
     with engine.connect() as connection:
-        found = {}
+        rows = {}
         for name, model in versioned_tables().items():
             columns = [column for column in model.table().columns if column.name != "version_id"]
-            found[name] = {tuple(row) for row in connection.execute(select(*columns))}
+            rows[name] = {tuple(row) for row in connection.execute(select(*columns))}
     engine.dispose()
-    return found
+    return rows
 
 
 @pytest.mark.usefixtures("own_credentials")
-def test_a_whole_crawl_gives_the_same_ledger_through_both(tls: FakeAws, tmp_path: Path) -> None:
-    """Every declared operation, all pages, all odd cases and every refusal: facts, causes, codes and messages are equal."""
+def test_both_transports_produce_the_same_ledger(tls: FakeAws, tmp_path: Path) -> None:
+    """For all operations, pages, edge cases and errors, the facts, causes, codes and messages are equal."""
     tls.control.reset()
-    wire = ledger_of(tls, tmp_path, "curl")
-    asked = set(tls.control.counters()["operations"])
+    curl = ledger_of(tls, tmp_path, "curl")
+    called = set(tls.control.counters()["operations"])
     boto3 = ledger_of(tls, tmp_path, "boto3")
     for name, rows in boto3.items():
-        assert wire[name] == rows, name
-    assert len(wire["gap"]) > 10
-    unasked = {str(operation) for operation in operations()} - asked
-    # RecordedCall only where ListAccounts and DescribeRegions do not tell, or where a filter is about tags.
-    assert unasked <= {
+        assert curl[name] == rows, name
+    assert len(curl["gap"]) > 10
+    uncalled = {str(operation) for operation in operations()} - called
+    # Called only if ListAccounts or DescribeRegions return less, or for a tag filter.
+    assert uncalled <= {
         "organizations:ListAccountsForParent",
         "organizations:ListTagsForResource",
         "account:ListRegions",
@@ -121,9 +121,9 @@ def test_a_whole_crawl_gives_the_same_ledger_through_both(tls: FakeAws, tmp_path
 
 
 def outcomes(transport: Transport, credentials: Credentials, world: World) -> dict[str, Any]:
-    """What every declared operation answers in one account, or its error."""
+    """Return the response or error of every declared operation in one account."""
     account = world.accounts["platform"]
-    stand_in = {
+    placeholders = {
         "@key_arn": world.granted_key_of_platform,
         "@title": "no-such-bucket",
         "@account_id": account,
@@ -131,33 +131,33 @@ def outcomes(transport: Transport, credentials: Credentials, world: World) -> di
         "@arn": f"arn:aws:elasticache:{REGION}:{account}:replicationgroup:none",
     }
 
-    async def ask() -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    async def call_all() -> dict[str, Any]:
+        results: dict[str, Any] = {}
         for operation in operations():
             if operation.name == "AssumeRole":
-                continue  # its answer is new each time
-            params = {name: stand_in.get(str(value), value) for name, value in operation.params.items()}
+                continue  # its response differs each time
+            params = {name: placeholders.get(str(value), value) for name, value in operation.params.items()}
             try:
-                found[str(operation)] = answer = await transport.send(credentials, operation, REGION, params)
+                results[str(operation)] = answer = await transport.send(credentials, operation, REGION, params)
                 for role in answer.get("RoleDetailList", ()):
-                    role.pop("RoleLastUsed", None)  # it is used by each of these calls
+                    role.pop("RoleLastUsed", None)  # changed by each of these calls
             except AwsError as error:
-                found[str(operation)] = (error.cause, error.code, error.message)
+                results[str(operation)] = (error.cause, error.code, error.message)
         transport.close()
-        return found
+        return results
 
-    return asyncio.run(ask())
+    return asyncio.run(call_all())
 
 
 @pytest.mark.deep
-def test_every_operation_reads_moto_as_boto3_does(aws_server: AwsServer, demo_world: World) -> None:
-    """Against another implementation of AWS: parsed answers and errors are equal, operation by operation."""
+def test_both_transports_parse_moto_responses_alike(aws_server: AwsServer, demo_world: World) -> None:
+    """Parsed responses and errors are equal, operation by operation."""
     session = aws_server.session(demo_world.accounts["platform"]).get_credentials()
     assert session is not None
     frozen = session.get_frozen_credentials()
     credentials = Credentials(str(frozen.access_key), str(frozen.secret_key), frozen.token)
     settings = AwsSettings(endpoint_url=aws_server.url)
-    ours = outcomes(make("wire", settings), credentials, demo_world)
+    ours = outcomes(make("curl", settings), credentials, demo_world)
     theirs = outcomes(make("boto3", settings), credentials, demo_world)
     assert {name for name in ours if ours[name] != theirs[name]} == set()
 
@@ -166,14 +166,14 @@ def test_every_operation_reads_moto_as_boto3_does(aws_server: AwsServer, demo_wo
 
 
 def test_connections_belong_to_the_endpoint(tls: FakeAws, own_credentials: Credentials) -> None:
-    """Many calls of many accounts share a bounded number of TLS connections."""
+    """Calls of many accounts share a limited number of TLS connections."""
     tls.control.reset()
     accounts = [account.id for account in tls.world.accounts if account.role == "good" and account.state == "ACTIVE"]
     sessions = [Credentials(*tls.session(account).keys) for account in accounts]
 
     async def many() -> int:
         transport = CurlTransport(aws(tls))
-        calls = [transport.send(held, LIST_KEYS, REGION, {}) for held in sessions * 100]
+        calls = [transport.send(session, LIST_KEYS, REGION, {}) for session in sessions * 100]
         await asyncio.gather(*calls)
         opened = transport.connections
         transport.close()
@@ -187,7 +187,7 @@ def test_connections_belong_to_the_endpoint(tls: FakeAws, own_credentials: Crede
 def test_a_private_authority_is_trusted_by_setting_or_environment(
     tls: FakeAws, own_credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aws.ca_bundle and AWS_CA_BUNDLE name the authority; without either the certificate is refused, and said so."""
+    """aws.ca_bundle and AWS_CA_BUNDLE set the authority; without either the certificate is rejected with a clear code."""
     assert isinstance(keys(aws(tls), own_credentials), int)
     untrusted = keys(AwsSettings(endpoint_url=tls.url), own_credentials)
     assert isinstance(untrusted, AwsError)
@@ -197,15 +197,15 @@ def test_a_private_authority_is_trusted_by_setting_or_environment(
 
 
 def test_the_wrong_authority_is_not_trusted(tls: FakeAws, own_credentials: Credentials, tmp_path: Path) -> None:
-    """Another authority's bundle does not open the client."""
+    """A certificate of another authority is rejected."""
     other = certificates.create(tmp_path / "other")
-    refused = keys(aws(tls, ca_bundle=str(other.authority)), own_credentials)
-    assert isinstance(refused, AwsError)
-    assert refused.code == "CertificateNotTrusted"
+    error = keys(aws(tls, ca_bundle=str(other.authority)), own_credentials)
+    assert isinstance(error, AwsError)
+    assert error.code == "CertificateNotTrusted"
 
 
 class Proxy:
-    """A forward proxy on loopback that tunnels (HTTP CONNECT) and remembers where to."""
+    """A local forward proxy (HTTP CONNECT) that records its targets."""
 
     def __init__(self) -> None:
         self.tunnels: list[str] = []
@@ -216,11 +216,11 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """Take no more, and wait for the tunnels to end."""
+        """Stop accepting connections and wait for the tunnels to close."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join(10)
@@ -246,13 +246,13 @@ class Proxy:
         host, _, port = target.rpartition(":")
         with client, socket.create_connection((host, int(port))) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            there = threading.Thread(target=_pour, args=(client, server), daemon=True)
-            there.start()
-            _pour(server, client)
-            there.join()
+            forwarder = threading.Thread(target=_forward, args=(client, server), daemon=True)
+            forwarder.start()
+            _forward(server, client)
+            forwarder.join()
 
 
-def _pour(source: socket.socket, sink: socket.socket) -> None:
+def _forward(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -263,7 +263,7 @@ def _pour(source: socket.socket, sink: socket.socket) -> None:
 def test_a_proxy_from_the_environment_is_used(
     tls: FakeAws, own_credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTTPS_PROXY leads through the proxy, NO_PROXY past it."""
+    """HTTPS_PROXY enables the proxy, NO_PROXY bypasses it."""
     proxy = Proxy()
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     assert isinstance(keys(aws(tls), own_credentials), int)
@@ -278,9 +278,9 @@ def test_a_proxy_from_the_environment_is_used(
 
 
 def endpoint(service: str, region: str, **values: Any) -> tuple[str, str]:
-    """Address and signing region of a service."""
-    found = Endpoints(AwsSettings.model_validate(values), botocore.session.Session()).find(service, region)
-    return found.url, found.signing_region
+    """Return address and signing region of a service."""
+    resolved = Endpoints(AwsSettings.model_validate(values), botocore.session.Session()).find(service, region)
+    return resolved.url, resolved.signing_region
 
 
 @pytest.mark.usefixtures("own_credentials")
@@ -299,13 +299,13 @@ def endpoint(service: str, region: str, **values: Any) -> tuple[str, str]:
 def test_endpoints_follow_partition_fips_and_dual_stack(
     service: str, region: str, values: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    """The rules of botocore decide where a service is and what region signs."""
+    """Botocore's endpoint rules determine address and signing region."""
     assert endpoint(service, region, **values) == expected
 
 
 @pytest.mark.usefixtures("own_credentials")
 def test_custom_endpoints_come_from_settings_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aws.endpoints before aws.endpoint_url before AWS_ENDPOINT_URL_<SERVICE> before AWS_ENDPOINT_URL."""
+    """The order is aws.endpoints, aws.endpoint_url, AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all.example")
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://kms.example")
     assert endpoint("kms", REGION)[0] == "http://kms.example"
@@ -318,15 +318,15 @@ def test_custom_endpoints_come_from_settings_then_environment(monkeypatch: pytes
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_clock_is_corrected_once_by_the_servers_date() -> None:
-    """A refusal for the time is followed by one call with the server's time; what follows is right at once."""
+def test_clock_skew_is_corrected_once() -> None:
+    """A skew error is followed by one retry with the server's time, which later calls use immediately."""
     ahead = dt.timedelta(hours=3)
     signed: list[dt.datetime] = []
 
     def reply(headers: Any) -> tuple[int, str, bytes]:
-        told = dt.datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
-        signed.append(told)
-        if abs(told - (dt.datetime.now(dt.UTC) + ahead)) > dt.timedelta(minutes=5):
+        date = dt.datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+        signed.append(date)
+        if abs(date - (dt.datetime.now(dt.UTC) + ahead)) > dt.timedelta(minutes=5):
             return 403, "application/x-amz-json-1.1", b'{"__type":"RequestTimeTooSkewed","message":"skewed"}'
         return 200, "application/x-amz-json-1.1", b'{"Keys":[],"Truncated":false}'
 
@@ -334,10 +334,10 @@ def test_a_wrong_clock_is_corrected_once_by_the_servers_date() -> None:
 
         async def twice() -> list[dict[str, Any]]:
             transport = CurlTransport(AwsSettings(endpoint_url=url))
-            held = Credentials("AKIA", "secret", None)
-            found = [await transport.send(held, LIST_KEYS, REGION, {}) for _ in range(2)]
+            credentials = Credentials("AKIA", "secret", None)
+            results = [await transport.send(credentials, LIST_KEYS, REGION, {}) for _ in range(2)]
             transport.close()
-            return found
+            return results
 
         assert asyncio.run(twice()) == [{"Keys": [], "Truncated": False}] * 2
     assert len(signed) == 3

@@ -36,9 +36,9 @@ def collected(aws: ScriptedAws, options: CollectOptions | None = None, region: s
     return asyncio.run(run())
 
 
-def only(found: Collected, model: type[VersionedTable]) -> Any:
+def only(result: Collected, model: type[VersionedTable]) -> Any:
     """Return the only row of a table."""
-    (row,) = found.batch.rows[model]
+    (row,) = result.batch.rows[model]
     return row
 
 
@@ -50,8 +50,8 @@ def open_rows(ledger: Ledger) -> dict[str, int]:
 def test_a_trail_is_read_in_its_home_region_only() -> None:
     """The region's own trail is recorded with its details; the trail of another account is only a shadow trail."""
     aws = sample_aws()
-    found = collected(aws)
-    trail, shadow = only(found, Trail), only(found, ShadowTrail)
+    result = collected(aws)
+    trail, shadow = only(result, Trail), only(result, ShadowTrail)
     assert (trail["trail_arn"], trail["is_multi_region"], trail["kms_key"]) == (ARN, True, key_arn("plain"))
     assert (shadow["trail_arn"], shadow["is_organization"], shadow["region"]) == (
         ORGANIZATION_TRAIL["TrailARN"],
@@ -60,21 +60,21 @@ def test_a_trail_is_read_in_its_home_region_only() -> None:
     )
     assert [call["TrailName"] for call in aws.of(SELECTORS)] == [call["Name"] for call in aws.of(STATUS)] == [ARN]
     assert [call["includeShadowTrails"] for call in aws.of(DESCRIBE)] == [True]
-    assert only(found, TrailScan) == {"account_id": ACCOUNT, "region": REGION}
+    assert only(result, TrailScan) == {"account_id": ACCOUNT, "region": REGION}
     status = {"logging": True, "started_at": LONG_AGO, "stopped_at": None, "delivery_error": None}
-    assert only(found, TrailStatus) == {"trail_arn": ARN, **status}
-    selectors = orjson.loads(only(found, TrailSelector)["selectors"])
+    assert only(result, TrailStatus) == {"trail_arn": ARN, **status}
+    selectors = orjson.loads(only(result, TrailSelector)["selectors"])
     assert selectors == {"EventSelectors": [BASIC_SELECTOR], "AdvancedEventSelectors": []}
 
 
 def test_in_other_regions_a_trail_is_a_shadow_trail() -> None:
     """A multi-region trail is one resource: in other regions it is a shadow trail, and its selectors are not read again."""
     aws = sample_aws()
-    found = collected(aws, region="eu-central-1")
-    assert {row["trail_arn"] for row in found.batch.rows[ShadowTrail]} == {ARN, ORGANIZATION_TRAIL["TrailARN"]}
-    assert TRAIL.name not in {row["resource_type"] for row in found.batch.rows[Resource]}
+    result = collected(aws, region="eu-central-1")
+    assert {row["trail_arn"] for row in result.batch.rows[ShadowTrail]} == {ARN, ORGANIZATION_TRAIL["TrailARN"]}
+    assert TRAIL.name not in {row["resource_type"] for row in result.batch.rows[Resource]}
     assert not aws.of(SELECTORS)
-    assert found.gaps == 0
+    assert result.gaps == 0
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ MALFORMED: list[Answer] = [
 @pytest.mark.parametrize("answer", MALFORMED)
 def test_a_malformed_trail_does_not_discard_the_others(answer: Answer) -> None:
     """The other trails are recorded, the error is a gap, and the listing is incomplete."""
-    found = collected(sample_aws({DESCRIBE: answer}))
-    assert only(found, Trail)["trail_arn"] == ARN
-    assert [row["operation"] for row in found.batch.rows[Gap]] == ["DescribeTrails"]
-    assert TrailScan not in found.batch.rows
-    assert Trail not in found.batch.complete_listings
+    result = collected(sample_aws({DESCRIBE: answer}))
+    assert only(result, Trail)["trail_arn"] == ARN
+    assert [row["operation"] for row in result.batch.rows[Gap]] == ["DescribeTrails"]
+    assert TrailScan not in result.batch.rows
+    assert Trail not in result.batch.complete_listings
 
 
 def test_the_permissions_include_the_configured_types_only() -> None:

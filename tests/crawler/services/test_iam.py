@@ -122,47 +122,49 @@ def account(answer: Answer, region: str = GLOBAL, **options: Any) -> tuple[Colle
     return asyncio.run(run()), aws
 
 
-def rows(found: Collected, model: type[VersionedTable]) -> list[Any]:
-    return [dict(row) for row in found.batch.rows.get(model, ())]
+def rows(result: Collected, model: type[VersionedTable]) -> list[Any]:
+    return [dict(row) for row in result.batch.rows.get(model, ())]
 
 
-def texts(found: Collected, model: type[VersionedTable], name: str) -> dict[str, str]:
+def texts(result: Collected, model: type[VersionedTable], name: str) -> dict[str, str]:
     """Return the policy texts of a table by a column."""
-    return {row[name]: found.batch.documents[row["policy_hash"]].received for row in rows(found, model)}
+    return {row[name]: result.batch.documents[row["policy_hash"]].received for row in rows(result, model)}
 
 
 def test_everything_of_an_account_is_recorded() -> None:
     """Users, roles, groups, memberships, attachments, inline policies, boundaries, tags and policy texts are recorded."""
-    found, aws = account(COMPLETE_PAGE)
+    result, aws = account(COMPLETE_PAGE)
     (call,) = aws.of(DETAILS)
     assert call["MaxItems"] == 1000
     assert call["Filter"] == ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"]
-    assert found.gaps == 0
-    principals = {row["arn"]: row for row in rows(found, IamPrincipal)}
+    assert result.gaps == 0
+    principals = {row["arn"]: row for row in rows(result, IamPrincipal)}
     assert principals.keys() == {arn("user", "ada"), arn("role", "application")}
     ada, application = principals[arn("user", "ada")], principals[arn("role", "application")]
     assert (ada["type"], ada["policy_hash"], ada["unique_id"]) == ("user", None, "AIDAada")
     assert (application["type"], application["permissions_boundary_arn"]) == ("role", BOUNDARY)
-    assert found.batch.documents[application["policy_hash"]].received == document("sts:AssumeRole")
-    assert [(row["user_arn"], row["group_name"]) for row in rows(found, IamMembership)] == [(ada["arn"], "developers")]
-    assert [row["name"] for row in rows(found, IamGroup)] == ["developers"]
-    assert [(row["owner_arn"], row["policy_arn"]) for row in rows(found, IamAttachment)] == [
+    assert result.batch.documents[application["policy_hash"]].received == document("sts:AssumeRole")
+    assert [(row["user_arn"], row["group_name"]) for row in rows(result, IamMembership)] == [(ada["arn"], "developers")]
+    assert [row["name"] for row in rows(result, IamGroup)] == ["developers"]
+    assert [(row["owner_arn"], row["policy_arn"]) for row in rows(result, IamAttachment)] == [
         (application["arn"], ADMINISTRATOR)
     ]
-    assert texts(found, IamInlinePolicy, "owner_arn") == {
+    assert texts(result, IamInlinePolicy, "owner_arn") == {
         application["arn"]: document("kms:Decrypt"),
         DEVELOPERS["Arn"]: document("kms:DescribeKey"),
     }
-    tags = [(row["resource_arn"], row["tag_key"], row["tag_value"]) for row in rows(found, Tag)]
+    tags = [(row["resource_arn"], row["tag_key"], row["tag_value"]) for row in rows(result, Tag)]
     assert (application["arn"], "team", "shop") in tags
 
 
 def test_only_default_versions_and_used_aws_policies_are_recorded() -> None:
     """Only the default version is recorded; an AWS managed policy belongs to no account, and an unused one is skipped."""
-    found, _ = account(COMPLETE_PAGE)
-    policies = {row["policy_arn"]: (row["account_id"], row["default_version"]) for row in rows(found, IamManagedPolicy)}
+    result, _ = account(COMPLETE_PAGE)
+    policies = {
+        row["policy_arn"]: (row["account_id"], row["default_version"]) for row in rows(result, IamManagedPolicy)
+    }
     assert policies == {ADMINISTRATOR: ("aws", "v2"), BOUNDARY: (ACCOUNT, "v2")}
-    assert texts(found, IamManagedPolicy, "policy_arn") == {ADMINISTRATOR: document("*"), BOUNDARY: document("s3:*")}
+    assert texts(result, IamManagedPolicy, "policy_arn") == {ADMINISTRATOR: document("*"), BOUNDARY: document("s3:*")}
 
 
 @pytest.mark.parametrize("text", [document("kms:*"), '{"Statement": "a+b % c é"}', " {}"])
@@ -178,9 +180,9 @@ def test_external_ids_are_redacted(external_id: Any) -> None:
     statement = {"Effect": "Allow", "Principal": {"AWS": "444455556666"}, "Action": "sts:AssumeRole"}
     for statements in (statement | {"Condition": condition}, [statement, statement | {"Condition": condition}]):
         trust = quote(json.dumps({"Version": "2012-10-17", "Statement": statements}), safe="")
-        found, _ = account(page(RoleDetailList=[role("vendor", AssumeRolePolicyDocument=trust)]))
-        (recorded,) = found.batch.documents.values()
-        assert found.gaps == 0
+        result, _ = account(page(RoleDetailList=[role("vendor", AssumeRolePolicyDocument=trust)]))
+        (recorded,) = result.batch.documents.values()
+        assert result.gaps == 0
         for text in (recorded.received, recorded.canonical):
             assert "hunter" not in text
             assert REDACTED_EXTERNAL_ID in text
@@ -204,10 +206,10 @@ def two_pages(second: Any) -> Answer:
 
 def test_all_pages_are_read() -> None:
     """All pages form one listing."""
-    found, aws = account(two_pages(page(UserDetailList=[user("ada")])))
+    result, aws = account(two_pages(page(UserDetailList=[user("ada")])))
     assert [call.params.get("Marker") for call in aws.of(DETAILS)] == [None, "page-1"]
-    assert {row["name"] for row in rows(found, IamPrincipal)} == {"application", "ada"}
-    assert rows(found, IamScan) == [{"account_id": ACCOUNT}]
+    assert {row["name"] for row in rows(result, IamPrincipal)} == {"application", "ada"}
+    assert rows(result, IamScan) == [{"account_id": ACCOUNT}]
 
 
 @pytest.mark.parametrize(
@@ -224,11 +226,11 @@ def test_all_pages_are_read() -> None:
 )
 def test_a_partial_listing_closes_nothing(second: Any, cause: Cause) -> None:
     """A failed, empty or partly malformed page is a gap; the rest is recorded, and no listing is complete."""
-    found, _ = account(two_pages(second))
-    gaps = [(row["operation"], row["subject"], row["cause"]) for row in rows(found, Gap)]
+    result, _ = account(two_pages(second))
+    gaps = [(row["operation"], row["subject"], row["cause"]) for row in rows(result, Gap)]
     assert gaps == [("GetAccountAuthorizationDetails", "", cause)]
-    assert not any(model in found.batch.complete_listings for model in IAM_TABLES)
-    names = {row["name"] for row in rows(found, IamPrincipal)}
+    assert not any(model in result.batch.complete_listings for model in IAM_TABLES)
+    names = {row["name"] for row in rows(result, IamPrincipal)}
     assert names == {"application"} | ({"ada"} if isinstance(second, dict) and "Policies" in second else set())
 
 
@@ -280,9 +282,9 @@ def test_a_denied_run_closes_nothing(ledger: Ledger) -> None:
 def test_iam_is_not_called_by_default(ledger: Ledger) -> None:
     """No call is made; earlier facts stay open, and the scan closes."""
     record_runs(ledger, COMPLETE_PAGE)
-    found, aws = account(COMPLETE_PAGE, iam=False)
+    result, aws = account(COMPLETE_PAGE, iam=False)
     assert aws.of(DETAILS) == []
-    ledger.record_run(found.batch, EVERYWHERE)
+    ledger.record_run(result.batch, EVERYWHERE)
     assert len(ledger.current(IamPrincipal)) == 2
     assert ledger.current(IamScan) == []
     assert DETAILS not in member_actions(crawl=CrawlSettings())
@@ -302,14 +304,14 @@ def test_accounts_share_aws_managed_policies(ledger: Ledger) -> None:
     assert len(ledger.rows(IamManagedPolicy, policy_arn=ADMINISTRATOR)) == 1
 
 
-# --- the policies of secrets -----------------------------------------------------------------------------------------
+# --- resource policies of secrets -----------------------------------------------------------------------------------------
 
 
 def test_the_policy_of_each_secret_is_read(ledger: Ledger) -> None:
     """A policy is recorded as text, its absence as NULL; a second run writes nothing."""
     for _ in range(2):
-        found, aws = account(COMPLETE_PAGE, REGION)
-        ledger.record_run(found.batch, EVERYWHERE)
+        result, aws = account(COMPLETE_PAGE, REGION)
+        ledger.record_run(result.batch, EVERYWHERE)
     secrets = {arn_of("secretsmanager", f"secret:{name}") for name in ("orders", "default", "alias")}
     assert {call["SecretId"] for call in aws.of("secretsmanager:GetResourcePolicy")} == secrets
     has_policy = {row["resource_arn"]: row["policy_hash"] is not None for row in ledger.rows(ResourcePolicy)}
@@ -325,16 +327,16 @@ def test_a_denied_policy_is_a_gap_and_keeps_the_last_known_policy(ledger: Ledger
         aws = sample_aws({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
         return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
-    found = asyncio.run(run())
-    ledger.record_run(found.batch, EVERYWHERE)
-    assert found.gaps == len(before) == 3
+    result = asyncio.run(run())
+    ledger.record_run(result.batch, EVERYWHERE)
+    assert result.gaps == len(before) == 3
     assert ledger.current(ResourcePolicy) == before
     assert {row["operation"] for row in ledger.current(Gap)} == {"GetResourcePolicy"}
 
 
 def test_the_policy_of_a_secret_pending_deletion_is_not_read() -> None:
     """Secrets Manager rejects the call until the secret is restored, so that it is skipped without a gap."""
-    pending = {"ARN": arn_of("secretsmanager", "secret:gone"), "Name": "gone", "DeletedDate": LONG_AGO}
+    pending = {"ARN": arn_of("secretsmanager", "secret:pending"), "Name": "pending", "DeletedDate": LONG_AGO}
     aws = sample_aws(
         {"secretsmanager:ListSecrets": paged("SecretList", [[pending]], send="NextToken", receive="NextToken")}
     )
@@ -342,17 +344,17 @@ def test_the_policy_of_a_secret_pending_deletion_is_not_read() -> None:
     async def run() -> Collected:
         return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
-    found = asyncio.run(run())
+    result = asyncio.run(run())
     assert aws.of("secretsmanager:GetResourcePolicy") == []
-    assert (rows(found, Gap), rows(found, ResourcePolicy)) == ([], [])
+    assert (rows(result, Gap), rows(result, ResourcePolicy)) == ([], [])
 
 
-def test_policies_of_secrets_can_be_left_out() -> None:
-    """With crawl.secret_policies off nothing is asked or asked for, and each secret says why its policy is not known."""
-    found, aws = account(COMPLETE_PAGE, REGION, resource_policies=False)
+def test_resource_policies_can_be_disabled() -> None:
+    """With crawl.secret_policies disabled no call and no action is needed, and each secret has the reason as a gap."""
+    result, aws = account(COMPLETE_PAGE, REGION, resource_policies=False)
     assert aws.of("secretsmanager:GetResourcePolicy") == []
-    assert {row["cause"] for row in rows(found, Gap)} == {Cause.DISABLED_BY_CONFIG}
-    assert (len(rows(found, Gap)), found.gaps) == (3, 0)
+    assert {row["cause"] for row in rows(result, Gap)} == {Cause.DISABLED_BY_CONFIG}
+    assert (len(rows(result, Gap)), result.gaps) == (3, 0)
     without = member_actions(crawl=CrawlSettings(secret_policies=False))
     assert "secretsmanager:GetResourcePolicy" not in without
     assert "secretsmanager:GetResourcePolicy" in member_actions(configured_types([SECRET.name]))
