@@ -24,7 +24,7 @@ SECTIONS = {
         "crawl": LazyCommand("kmsledger", "crawl", "Crawl the organization and rebuild the mart."),
         "nightly": LazyCommand("kmsledger", "nightly", "Crawl, rebuild the mart, write the reports and mail them."),
         "analyze-access": LazyCommand(
-            "reports.access.analysis.cli", "analyze_access", "Evaluate who can use which key."
+            "reports.access.analysis.cli", "analyze_access", "Analyze who can use which key."
         ),
         "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),

@@ -16,8 +16,7 @@ def analyze_access(*, config_path: Path, redo: bool) -> None:
     """Analyze who can use which key, from the data in the ledger; makes no requests to AWS.
 
     Only new policies and grants are analyzed, unless the analysis engine has changed or --all is given. Every crawl
-    includes this analysis. The results are in the views key_access, vendors and key_policy_problems after the next
-    `kmsledger mart`.
+    includes this analysis. The results are in the views vendors and key_policy_problems after the next `kmsledger mart`.
     """
     from models.settings import load
     from reports.access.analysis import stage
