@@ -86,7 +86,7 @@ def lifecycle(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[A
     episodes, lifecycle_view = (
         view for view in view_loader.views() if view.name in {"finding_episodes", "finding_lifecycle"}
     )
-    duck.execute(f"CREATE OR REPLACE VIEW finding_episodes AS {view_loader.fixed(episodes.select, run_id)}")
+    duck.execute(f"CREATE OR REPLACE VIEW internal.finding_episodes AS {view_loader.fixed(episodes.select, run_id)}")
     query = view_loader.fixed(lifecycle_view.select, run_id)
     names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since, status"
 
