@@ -145,7 +145,8 @@ def test_every_rule_in_force_is_evidence(audit: Node, evaluated: Settings) -> No
     found = query_rows(
         evaluated,
         "SELECT r.rule_id, coalesce(sum(failed), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), "
-        "coalesce(sum(passed), 0), coalesce(sum(not_applicable), 0) FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
+        "coalesce(sum(passed), 0), coalesce(sum(not_applicable), 0) "
+        "FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
     )
     bodies = {body.attributes["id"]: body for body in catalogue.all("tbody")}
     assert set(bodies) == {f"r-{rule}" for rule, *_ in found}

@@ -62,7 +62,8 @@ CONTRACT = {
     "waivers": "waiver rule_id resource account_id reason ticket owner expires expired include_unknown source "
     "waived_count unknown_count",
     "finding_lifecycle": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
-    "internal.findings_without_history": "rule_id title severity family status unwaived_status resource_arn resource_type resource_name "
+    "internal.findings_without_history": "rule_id title severity family status unwaived_status "
+    "resource_arn resource_type resource_name "
     "account_id account_name ou_path region key_arn reason owner waiver waived_until was_problem",
     "rule_results": "rule_id title severity family account_id account_name region passed failed unknown not_applicable "
     "waived since",
@@ -88,7 +89,8 @@ CONTRACT = {
     "trails": "trail_arn name account_id account_name home_region is_multi_region is_organization logging "
     "stopped_at delivery_error log_validation kms_key kms_key_arn bucket log_group global_events "
     "management_events kms_events kms_excluded kms_network_events selectors freshness reason since",
-    "internal.iam_key_statements": "policy_id policy_type account_id policy_name owner_arn statement_index allow operations resources "
+    "internal.iam_key_statements": "policy_id policy_type account_id policy_name owner_arn statement_index "
+    "allow operations resources "
     "not_resource condition_keys parse_error",
     "kms_logging": "account_id account_name region kms_events trails other_trails reason freshness",
     "internal.iam_all_keys": "account_id policy_id policy_type policy_name owner_arn operations allows_decryption "
@@ -97,7 +99,8 @@ CONTRACT = {
     "possibly_public organization parties external unknown freshness",
     "vendor_checks": "profile vendor subject_type check_name account_id account_name region key_arn key_alias subject "
     "result severity reason fix statement evidence deadline required since",
-    "internal.access_paths": "key_arn path source_id statement_index principal principal_account access party analysis_id ordinal "
+    "internal.access_paths": "key_arn path source_id statement_index principal principal_account "
+    "access party analysis_id ordinal "
     "constraints reason alternative_paths since_run",
     "internal.key_access": "key_arn key_alias account_id account_name region key_state access principal principal_account party "
     "operations path source_id statement_index conditions needs_iam reason message witness "
@@ -166,7 +169,8 @@ def test_a_key_with_everything(ask: Ask) -> None:
     """The row of a key joins all its facts."""
     row = ask(
         "SELECT account_name, aliases, grants, dependent_resources, tags, rotation_status, rotation_period_days, policy_known, "
-        "delegates_to_iam, freshness, denied_actions, first_seen_run, last_seen_run, age_days FROM keys WHERE alias = 'alias/invoices'"
+        "delegates_to_iam, freshness, denied_actions, first_seen_run, last_seen_run, age_days "
+        "FROM keys WHERE alias = 'alias/invoices'"
     )
     assert row == [("Shop", ["alias/invoices"], 1, 2, {}, "disabled", None, True, True, "current", [], 1, 3, 1041)]
 

@@ -69,13 +69,18 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
     build_mart(settings)
-    query = (
-        "SELECT key_arn, principal, source_id, access, operations, reason FROM internal.key_access_iam "
-        "ORDER BY principal, access"
-    )
+    columns_of_iam = "key_arn, principal, source_id, access, operations, reason"
+    query = f"SELECT {columns_of_iam} FROM internal.key_access_iam ORDER BY principal, access"
+    columns = "SELECT key_arn, principal, path, source_id, access, operations"
+    parts = f"{columns} FROM internal.key_access UNION ALL {columns} FROM internal.key_access_iam"
     with connect(settings.report.mart) as mart:
-        rows = mart.execute(query).fetchall()
-    assert rows == [
+        found = mart.execute(query).fetchall()
+        effective = mart.execute(f"{columns} FROM effective_access ORDER BY ALL").fetchall()
+        assert effective == mart.execute(f"FROM ({parts}) ORDER BY ALL").fetchall()
+        of_iam = "SELECT DISTINCT region, since_run, message IS NULL FROM effective_access WHERE path = 'iam'"
+        assert mart.execute(of_iam).fetchall() == [(None, None, False)]
+    assert {(KEY, ROLE, "iam", "decrypt"), (KEY, ACCOUNT, "policy", "Enable IAM policies")} <= {row[:4] for row in effective}
+    assert found == [
         (KEY, ROLE, "decrypt", "owner_delegated", ["kms:Decrypt"], ""),
         (KEY, BOUND, "all", "owner_delegated", ["kms:Encrypt"], ""),
         (KEY, USER, "team", "owner_delegated", ["kms:Encrypt"], ""),
