@@ -1,6 +1,6 @@
-"""Who can use which key, for a large organization: the first analysis of everything, and the one after a policy changed.
+"""Access analysis of a large organization: the first analysis, and the one after a policy changed.
 
-1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of the kinds that services and people make.
+1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of services and users.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from reports.access.analysis.stage import assess
 from tests.reports.ledger_builder import FIRST_NIGHT
 
 ACCOUNTS = 500
-SHARED = 50
+KEYS_PER_POLICY = 50
 """Keys with the same policy."""
 CHUNK = 50_000
 _USE = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"]
 
 
 def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
-    """Fill a ledger, analyse it, change one policy, and analyse that."""
+    """Fill a ledger, analyze it, change one policy, and analyze the change."""
     if quick:
         keys = min(keys, 10_000)
     with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
@@ -63,11 +63,11 @@ def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
     full = keys >= 1_000_000
     return [
         Figure("access: keys", keys),
-        Figure("access: distinct policies, kinds of grants", first.policies, f"and {first.grants:,}"),
+        Figure("access: distinct policies and grants", first.policies, f"and {first.grants:,}"),
         Figure("access: grants", 3 * keys),
-        Figure("access: everything analysed", first.seconds, "s", budget=60 if full else None),
-        Figure("access: after one policy changed", second.seconds, "s", budget=2),
-        Figure("access: policies analysed then", second.policies, budget=1),
+        Figure("access: full analysis", first.seconds, "s", budget=60 if full else None),
+        Figure("access: analysis after one policy changed", second.seconds, "s", budget=2),
+        Figure("access: policies analyzed after the change", second.policies, budget=1),
     ]
 
 
@@ -77,16 +77,16 @@ def _fill(connection: Connection, keys: int) -> None:
         insert(Account.table()),
         [
             {
-                "account_id": _account(one),
-                "is_management": one == 0,
+                "account_id": _account(n),
+                "is_management": n == 0,
                 "selection": "crawled",
                 "state": "ACTIVE",
                 **_VERSION,
             }
-            for one in range(ACCOUNTS)
+            for n in range(ACCOUNTS)
         ],
     )
-    documents = [_document(number) for number in range(-(-keys // SHARED))]
+    documents = [_document(number) for number in range(-(-keys // KEYS_PER_POLICY))]
     _write(connection, PolicyDocument, iter(documents))
     hashes = [row["policy_hash"] for row in documents]
     numbers = range(keys)
@@ -96,7 +96,7 @@ def _fill(connection: Connection, keys: int) -> None:
         ({"key_arn": _arn(n), "key_id": str(n), "account_id": _of(n), "region": "eu-west-1"} for n in numbers),
     )
     _write(connection, KeyMetadata, ({"key_arn": _arn(n), **_METADATA} for n in numbers))
-    _write(connection, KeyPolicy, ({"key_arn": _arn(n), "policy_hash": hashes[n // SHARED]} for n in numbers))
+    _write(connection, KeyPolicy, ({"key_arn": _arn(n), "policy_hash": hashes[n // KEYS_PER_POLICY]} for n in numbers))
     _write(connection, KeyGrant, (grant for n in numbers for grant in _grants(n)))
 
 
@@ -111,7 +111,7 @@ _METADATA = {
 
 
 def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, Any]]) -> None:
-    """Past SQLAlchemy, in bulk: the ledger is only what is read here."""
+    """Insert rows in bulk, without SQLAlchemy."""
     target = Base.metadata.tables[mapped.__tablename__]
     versioned = "valid_from" in target.columns
     names: list[str] = []
@@ -124,9 +124,9 @@ def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, 
             chunk.clear()
 
     for row in rows:
-        whole = row | _VERSION if versioned else row
-        names = names or list(whole)
-        chunk.append(tuple(whole.values()))
+        values = row | _VERSION if versioned else row
+        names = names or list(values)
+        chunk.append(tuple(values.values()))
         if len(chunk) == CHUNK:
             send()
     send()
@@ -147,7 +147,7 @@ def _account(number: int) -> str:
 
 
 def _of(key: int) -> str:
-    return _account(key // SHARED % ACCOUNTS)
+    return _account(key // KEYS_PER_POLICY % ACCOUNTS)
 
 
 def _arn(key: int) -> str:
@@ -161,8 +161,8 @@ def _document(number: int) -> dict[str, Any]:
 
 
 def _policy(account: str, number: int) -> str:
-    """The root and some roles in all of them; outsiders, conditions on everyone and a Deny in some."""
-    roles = [f"arn:aws:iam::{account}:role/app-{number}-{one}" for one in range(3)]
+    """A policy with the root and some roles; some also have an external account, a condition on everyone, or a Deny."""
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{n}" for n in range(3)]
     statements: list[dict[str, Any]] = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": _USE},
@@ -188,7 +188,7 @@ def _policy(account: str, number: int) -> str:
             "Bool": {"aws:PrincipalIsAWSService": "false"},
         }
         statements.append({"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Condition": outside})
-    return json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
+    return json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
 
 
 def _grants(key: int) -> Iterator[dict[str, Any]]:
@@ -223,7 +223,7 @@ def _grants(key: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """The same in other sizes."""
+    """Run with other sizes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.access")
     parser.add_argument("--keys", type=int, default=1_000_000)
     options = parser.parse_args()

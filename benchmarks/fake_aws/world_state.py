@@ -253,7 +253,7 @@ class AccountRegion:
             base = f"alias/odd/{edge_case.name}"
             return [(base + (f"-{n}" if n else ""), slot, None) for n in range(edge_case.aliases)]
         moves = [day for day, what in self.changes(slot) if what == "alias"]
-        names = alias_names(self.parameters.seed, self.account_id, self.region, slot, least=1 if moves else 0)
+        names = alias_names(self.parameters.seed, self.account_id, self.region, slot, minimum=1 if moves else 0)
         if not moves:
             return [(name, slot, None) for name in names]
         target = self.customer_slots[(self.customer_slots.index(slot) + len(moves)) % len(self.customer_slots)]
