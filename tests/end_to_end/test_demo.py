@@ -45,7 +45,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def second_run(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The steps of the demo after its first crawl: the changes, and the unattended run."""
-    workspace = crawled.copy(tmp_path_factory.mktemp("second-run") / "house")
+    workspace = crawled.copy(tmp_path_factory.mktemp("second-run") / "workspace")
     workspace.change(mail={"recipients": [RECIPIENT]})
     second_run_changes.change(workspace.aws, workspace.world)
     done = workspace.run("nightly")

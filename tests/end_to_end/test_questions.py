@@ -21,7 +21,7 @@ EVERYTHING = "policy AdministratorAccess (#0)"
 @pytest.fixture(scope="module")
 def no_iam(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The account with the secret, crawled without IAM into a separate ledger."""
-    workspace = crawled.copy(tmp_path_factory.mktemp("no-iam") / "house")
+    workspace = crawled.copy(tmp_path_factory.mktemp("no-iam") / "workspace")
     workspace.change(
         organization={"include": {"accounts": [workspace.world.accounts["lab"]]}},
         crawl={"iam": False},
