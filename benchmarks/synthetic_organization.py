@@ -97,11 +97,11 @@ class SyntheticOrganization:
         )
         for number, salt in enumerate(GRANTS):
             # Grants are immutable: a change retires the grant and creates another one.
-            version = version(salt)
+            grant_version = version(salt)
             batch.add(
                 KeyGrant,
                 key_arn=arn,
-                grant_id=f"{key:032x}{number:016x}{version:016x}",
+                grant_id=f"{key:032x}{number:016x}{grant_version:016x}",
                 name=None,
                 grantee_principal=f"arn:aws:iam::{account}:role/service-{key % 977}-{number}",
                 grantee_service_principal=None,
@@ -110,7 +110,7 @@ class SyntheticOrganization:
                 issuing_account=f"arn:aws:iam::{account}:root",
                 operations='["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]',
                 constraints='{"EncryptionContextSubset":{"aws:ebs:id":"vol-%017x"}}' % (key * len(GRANTS) + number),
-                created_at=START + dt.timedelta(days=version),
+                created_at=START + dt.timedelta(days=grant_version),
             )
         batch.mark_complete(KeyGrant, arn)
         for tag, salt in TAGS.items():

@@ -210,8 +210,8 @@ def _run(command: list[str], log: Path) -> None:
             command, cwd="/", env=clean | {"LC_ALL": "C"}, check=False, stdout=output, stderr=output, **_server_user()
         )
     if completed.returncode:
-        output = "\n".join(path.read_text() for path in (log.with_suffix(".start"), log) if path.exists())
-        raise NoPostgresError(f"the PostgreSQL server of the tests did not start:\n{output}")
+        messages = "\n".join(path.read_text() for path in (log.with_suffix(".start"), log) if path.exists())
+        raise NoPostgresError(f"the PostgreSQL server of the tests did not start:\n{messages}")
 
 
 def _free_port() -> int:
