@@ -86,7 +86,7 @@ TABLES = (
         "key_rotation",
         {
             "key_arn": KEY,
-            "status": "CASE WHEN {i} % 7 = 0 THEN 'off' ELSE 'on' END",
+            "status": "CASE WHEN {i} % 7 = 0 THEN 'disabled' ELSE 'enabled' END",
             "period_days": "365 - {v}",
             "next_rotation_at": _TIME.format(shift="'+' || (1500 + {v}) || ' days'"),
         },
