@@ -1,5 +1,5 @@
-# Everything a checkout needs: each target first makes the virtual environment it works in.
-#   make PYTHON=python3.13 VENV=/tmp/venv test      another interpreter, another place
+# Each target first creates the virtual environment.
+#   make PYTHON=python3.13 VENV=/tmp/venv test      another interpreter and directory
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 LOCK_TOOLS := build/lock
-# A user's or a shell's settings must not redirect what is installed where.
+# Settings of the user or shell must not redirect the installation.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
-# A program that may not keep byte code compiles every module at each start: seconds, hundreds of times in a test run.
+# Without byte code files, every start compiles all modules: seconds, hundreds of times in a test run.
 unexport PYTHONDONTWRITEBYTECODE
-# Hashes for all, wheels only: installing runs no code of others. All byte code is written once, after the installation.
+# Only wheels with hashes: the installation runs no third-party code. Byte code is compiled once, after the installation.
 PIP = $$(if [ -x $(BIN)/pip ]; then echo $(BIN)/python -m pip; else echo $(PYTHON) -m pip --python $(BIN)/python; fi)
 QUIET := --quiet --disable-pip-version-check
 COMPILE = $(BIN)/python -m compileall -qq -j 0
@@ -22,12 +22,12 @@ PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-deep lint bench lock tools clean
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## the virtual environment, from requirements.lock (all other targets do this themselves)
+setup: $(READY) ## create the virtual environment from requirements.lock (the other targets do this as well)
 
-# Debian's python3-pip comes without python3-venv: then the system's pip fills an environment that has none of its own.
+# Debian's python3-pip does not include python3-venv; then the system's pip installs into an environment without pip.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "kmsledger needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
@@ -35,7 +35,7 @@ $(LOCKED): requirements.lock
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
 		else $(PYTHON) -m venv --without-pip $(VENV); fi
 	@$(PIP) install $(QUIET) --no-compile --require-hashes --only-binary :all: -r requirements.lock
-	@$(COMPILE) $(VENV)/lib || true # a file that is no module of this Python's, such as a template, is left as it is
+	@$(COMPILE) $(VENV)/lib || true # files that this Python cannot compile, such as templates, are ignored
 	@touch $@
 
 $(READY): $(LOCKED) pyproject.toml
@@ -43,34 +43,34 @@ $(READY): $(LOCKED) pyproject.toml
 	@$(COMPILE) $(OURS)
 	@touch $@
 
-demo: $(READY) ## a made-up organization, crawled and reported: ends with the address of the report
+demo: $(READY) ## crawl a fictional organization, write its report, and print where the results are
 	$(BIN)/python -m demo
 
-test: $(READY) tools ## the tests, in parallel: all that is not slow by nature
+test: $(READY) tools ## run the fast tests in parallel
 	$(PYTEST) -m "not deep" $(ARGS)
 
-test-deep: $(READY) tools ## the tests that are slow by nature, and each property test with many examples
+test-deep: $(READY) tools ## run the slow tests, and the property tests with many examples
 	KMSLEDGER_TEST_PROFILE=deep $(PYTEST) -m "deep or hypothesis" $(ARGS)
 
-lint: $(READY) ## ruff, formatting, types, import contracts
+lint: $(READY) ## check style, formatting, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## the budgets: speed, memory, rows written, faults
+bench: $(READY) ## run the benchmarks: speed, memory, rows written, fault isolation
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# In an environment of its own, because what writes the lock is not part of what it locks. --no-config: the lock holds
-# what the public index has published, whatever else this machine is set up to install from.
-lock: ## requirements.lock anew, with hashes, for every platform (ARGS=--upgrade takes newer releases)
+# In a separate environment, because the lock tool is not a locked dependency. --no-config: the lock contains
+# the releases of the public index, regardless of the configuration of this machine.
+lock: ## regenerate requirements.lock with hashes for all platforms (ARGS=--upgrade for newer releases)
 	$(PYTHON) -m venv $(LOCK_TOOLS)
 	$(LOCK_TOOLS)/bin/pip install $(QUIET) 'uv>=0.9,<1'
 	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--annotation-style line --no-config --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --quiet --output-file requirements.lock $(ARGS)
 
-tools: ## Chromium and a font for the browser tests (Debian; as root or with sudo)
+tools: ## install Chromium and a font for the browser tests (Debian; as root or with sudo)
 	@if [ "$${KMSLEDGER_NO_BROWSER:-}" = 1 ] || command -v chromium >/dev/null; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then as=false; \
 	elif [ "$$(id -u)" = 0 ]; then as=env; \
@@ -81,6 +81,6 @@ tools: ## Chromium and a font for the browser tests (Debian; as root or with sud
 	echo "the browser tests need the command chromium (Debian: apt-get install chromium fonts-dejavu-core);" \
 		"KMSLEDGER_NO_BROWSER=1 runs the tests without them" >&2
 
-clean: ## remove the virtual environment, caches and everything built
+clean: ## remove the virtual environment, caches and build results
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""Budgets of speed, memory, size and rows written, measured; ``python -m benchmarks`` runs them and prints one table."""
+"""Benchmarks with budgets for speed, memory, size and rows written; ``python -m benchmarks`` runs them."""

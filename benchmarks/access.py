@@ -1,6 +1,6 @@
-"""Access analysis of a large organization: the first analysis, and an incremental one after a policy change.
+"""Access analysis of a large organization: the first analysis, and the one after a policy changed.
 
-1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants as services and users create them.
+1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of services and users.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from reports.access.analysis.stage import analyze_access
 from tests.reports.ledger_builder import FIRST_NIGHT
 
 ACCOUNTS = 500
-SHARED = 50
-"""The number of keys per distinct policy."""
+KEYS_PER_POLICY = 50
+"""Keys with the same policy."""
 CHUNK = 50_000
 _USE = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"]
 
@@ -63,10 +63,10 @@ def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
     full = keys >= 1_000_000
     return [
         Figure("access: keys", keys),
-        Figure("access: distinct policies, grant shapes", first.policies, f"and {first.grants:,}"),
+        Figure("access: distinct policies and grants", first.policies, f"and {first.grants:,}"),
         Figure("access: grants", 3 * keys),
-        Figure("access: first analysis", first.seconds, "s", budget=60 if full else None),
-        Figure("access: analysis after one policy change", second.seconds, "s", budget=2),
+        Figure("access: full analysis", first.seconds, "s", budget=60 if full else None),
+        Figure("access: analysis after one policy changed", second.seconds, "s", budget=2),
         Figure("access: policies analyzed after the change", second.policies, budget=1),
     ]
 
@@ -77,16 +77,16 @@ def _fill(connection: Connection, keys: int) -> None:
         insert(Account.table()),
         [
             {
-                "account_id": _account(number),
-                "is_management": number == 0,
+                "account_id": _account(n),
+                "is_management": n == 0,
                 "selection": "crawled",
                 "state": "ACTIVE",
                 **_VERSION,
             }
-            for number in range(ACCOUNTS)
+            for n in range(ACCOUNTS)
         ],
     )
-    documents = [_document(number) for number in range(-(-keys // SHARED))]
+    documents = [_document(number) for number in range(-(-keys // KEYS_PER_POLICY))]
     _write(connection, PolicyDocument, iter(documents))
     hashes = [row["policy_hash"] for row in documents]
     numbers = range(keys)
@@ -96,7 +96,7 @@ def _fill(connection: Connection, keys: int) -> None:
         ({"key_arn": _arn(n), "key_id": str(n), "account_id": _of(n), "region": "eu-west-1"} for n in numbers),
     )
     _write(connection, KeyMetadata, ({"key_arn": _arn(n), **_METADATA} for n in numbers))
-    _write(connection, KeyPolicy, ({"key_arn": _arn(n), "policy_hash": hashes[n // SHARED]} for n in numbers))
+    _write(connection, KeyPolicy, ({"key_arn": _arn(n), "policy_hash": hashes[n // KEYS_PER_POLICY]} for n in numbers))
     _write(connection, KeyGrant, (grant for n in numbers for grant in _grants(n)))
 
 
@@ -111,7 +111,7 @@ _METADATA = {
 
 
 def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, Any]]) -> None:
-    """Insert rows in bulk, bypassing SQLAlchemy."""
+    """Insert rows in bulk, without SQLAlchemy."""
     target = Base.metadata.tables[mapped.__tablename__]
     versioned = "valid_from" in target.columns
     names: list[str] = []
@@ -147,7 +147,7 @@ def _account(number: int) -> str:
 
 
 def _of(key: int) -> str:
-    return _account(key // SHARED % ACCOUNTS)
+    return _account(key // KEYS_PER_POLICY % ACCOUNTS)
 
 
 def _arn(key: int) -> str:
@@ -161,8 +161,8 @@ def _document(number: int) -> dict[str, Any]:
 
 
 def _policy(account: str, number: int) -> str:
-    """Return a policy with the root and some roles; some policies have foreign accounts, conditions on everyone, or a Deny."""
-    roles = [f"arn:aws:iam::{account}:role/app-{number}-{index}" for index in range(3)]
+    """A policy with the root and some roles; some also have an external account, a condition on everyone, or a Deny."""
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{n}" for n in range(3)]
     statements: list[dict[str, Any]] = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": _USE},
@@ -188,9 +188,7 @@ def _policy(account: str, number: int) -> str:
             "Bool": {"aws:PrincipalIsAWSService": "false"},
         }
         statements.append({"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Condition": outside})
-    return json.dumps(
-        {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"} for statement in statements]}
-    )
+    return json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
 
 
 def _grants(key: int) -> Iterator[dict[str, Any]]:
@@ -225,7 +223,7 @@ def _grants(key: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run the benchmark with another number of keys."""
+    """Run with other sizes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.access")
     parser.add_argument("--keys", type=int, default=1_000_000)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""The script that one writes without kmsledger: boto3, a session an account, a client a service and region, one thread.
+"""A plain boto3 script as a baseline: one session per account, one client per service and region, one thread.
 
-It makes the calls that a crawl makes, page sizes included, and keeps nothing of what it hears. Endpoint and credentials come
+It makes the same calls as a crawl, with the same page sizes, and discards the responses. Endpoint and credentials come
 from the environment (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` ...).
 
     python -m benchmarks.boto3_baseline --role KmsInventoryReadOnly --external-id ID [--shared]
@@ -41,41 +41,41 @@ LISTINGS: Mapping[str, tuple[tuple[str, str, dict[str, Any]], ...]] = {
         ("describe_serverless_cache_snapshots", "ServerlessCacheSnapshots", {"MaxResults": 50}),
     ),
 }
-"""Service: method, what its pages hold, what is asked."""
+"""Service → method, item list of a page, parameters."""
 CANNOT_ROTATE = {"AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}
 ENABLED = {"ENABLED", "ENABLED_BY_DEFAULT", "ENABLING"}
 
 
-def items(client: Any, method: str, holds: str, **asked: Any) -> Iterator[Any]:
-    """Everything that a listing holds; by hand, since not every one of them has a paginator."""
+def items(client: Any, method: str, member: str, **params: Any) -> Iterator[Any]:
+    """All items of a listing, paged by hand, because not every operation has a paginator."""
     while True:
-        page = getattr(client, method)(**asked)
-        yield from page[holds]
+        page = getattr(client, method)(**params)
+        yield from page[member]
         name = next(
             (name for name in ("NextToken", "NextMarker", "Marker", "ContinuationToken") if page.get(name)), None
         )
         if name is None:
             return
-        asked[name.removeprefix("Next") if name == "NextMarker" else name] = page[name]
+        params[name.removeprefix("Next") if name == "NextMarker" else name] = page[name]
 
 
 def organization() -> Iterator[tuple[str, set[str]]]:
-    """Account ids with their regions; whoever asks is the management account."""
+    """Account ids with their enabled regions, read by the management account."""
     organizations, account = boto3.client("organizations", region_name=HOME), boto3.client("account", region_name=HOME)
     management = organizations.describe_organization()["Organization"]["MasterAccountId"]
     waiting = [root["Id"] for root in items(organizations, "list_roots", "Roots", MaxResults=20)]
     while waiting:
-        asked = {"ParentId": waiting.pop(), "MaxResults": 20}
-        found = items(organizations, "list_organizational_units_for_parent", "OrganizationalUnits", **asked)
-        waiting += [unit["Id"] for unit in found]
-    for one in items(organizations, "list_accounts", "Accounts", MaxResults=20):
-        whose = {} if one["Id"] == management else {"AccountId": one["Id"]}
-        regions = items(account, "list_regions", "Regions", MaxResults=50, **whose)
-        yield one["Id"], {region["RegionName"] for region in regions if region["RegionOptStatus"] in ENABLED}
+        params = {"ParentId": waiting.pop(), "MaxResults": 20}
+        units = items(organizations, "list_organizational_units_for_parent", "OrganizationalUnits", **params)
+        waiting += [unit["Id"] for unit in units]
+    for account in items(organizations, "list_accounts", "Accounts", MaxResults=20):
+        account_options = {} if account["Id"] == management else {"AccountId": account["Id"]}
+        regions = items(account, "list_regions", "Regions", MaxResults=50, **account_options)
+        yield account["Id"], {region["RegionName"] for region in regions if region["RegionOptStatus"] in ENABLED}
 
 
 def read_key(kms: Any, arn: str, *, managed: bool) -> None:
-    """All that is asked about one key; a refusal of one question is none of the next."""
+    """Make all calls for one key; a denied call does not prevent the next one."""
     key: dict[str, Any] = {}
     with contextlib.suppress(ClientError):
         key = kms.describe_key(KeyId=arn)["KeyMetadata"]
@@ -94,7 +94,7 @@ def read_key(kms: Any, arn: str, *, managed: bool) -> None:
 
 
 def read_region(session: boto3.Session, account_id: str, region: str) -> None:
-    """Keys, what uses keys, and what logs their use."""
+    """Read keys, resources that use keys, and trails."""
     kms = session.client("kms", region_name=region)
     aliases = list(items(kms, "list_aliases", "Aliases", Limit=100))
     managed = {alias.get("TargetKeyId") for alias in aliases if alias["AliasName"].startswith("alias/aws/")}
@@ -108,32 +108,32 @@ def read_region(session: boto3.Session, account_id: str, region: str) -> None:
                 trails.get_event_selectors(TrailName=trail["TrailARN"])
                 trails.get_trail_status(Name=trail["TrailARN"])
     for service, listings in LISTINGS.items():
-        client: Any = session.client(service, region_name=region)  # type: ignore[call-overload]  # the service's name is data here
-        for method, holds, asked in listings:
-            for item in items(client, method, holds, **asked):
-                member = method == "describe_cache_clusters" and "ReplicationGroupId" in item
-                if service == "elasticache" and not member:
+        client: Any = session.client(service, region_name=region)  # type: ignore[call-overload]  # the service name is a variable
+        for method, member, params in listings:
+            for item in items(client, method, member, **params):
+                in_group = method == "describe_cache_clusters" and "ReplicationGroupId" in item
+                if service == "elasticache" and not in_group:
                     client.list_tags_for_resource(ResourceName=item["ARN"])
                 if service == "secretsmanager" and "DeletedDate" not in item:
                     client.get_resource_policy(SecretId=item["ARN"])
 
 
 def read_buckets(session: boto3.Session, account_id: str) -> None:
-    """Buckets, of all regions."""
+    """Read the buckets of all regions."""
     s3 = session.client("s3", region_name=HOME)
     for bucket in items(s3, "list_buckets", "Buckets", MaxBuckets=1000):
-        for ask in (s3.get_bucket_encryption, s3.get_bucket_tagging):
+        for read in (s3.get_bucket_encryption, s3.get_bucket_tagging):
             with contextlib.suppress(ClientError):
-                ask(Bucket=bucket["Name"], ExpectedBucketOwner=account_id)
+                read(Bucket=bucket["Name"], ExpectedBucketOwner=account_id)
 
 
 def main() -> None:
-    """Read the organization, one account after the other."""
+    """Read the organization, account by account."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.boto3_baseline")
     parser.add_argument("--role", required=True, help="role to assume in each account")
-    parser.add_argument("--external-id", required=True, help="which it asks for")
-    parser.add_argument("--shared", action="store_true", help="sessions share what botocore has loaded of its models")
-    parser.add_argument("--accounts", type=int, help="how many to read; all of them by default")
+    parser.add_argument("--external-id", required=True, help="external id of the role")
+    parser.add_argument("--shared", action="store_true", help="share botocore's loaded service models between sessions")
+    parser.add_argument("--accounts", type=int, help="number of accounts to read (default: all)")
     options = parser.parse_args()
     sts = boto3.client("sts", region_name=HOME)
     own = sts.get_caller_identity()["Account"]
@@ -142,8 +142,8 @@ def main() -> None:
         keys: dict[str, Any] = {}
         if account_id != own:
             role = f"arn:aws:iam::{account_id}:role/{options.role}"
-            asked = {"RoleArn": role, "RoleSessionName": "bare", "ExternalId": options.external_id}
-            keys = sts.assume_role(**asked)["Credentials"]
+            params = {"RoleArn": role, "RoleSessionName": "bare", "ExternalId": options.external_id}
+            keys = sts.assume_role(**params)["Credentials"]
         core = botocore.session.get_session()
         if options.shared:
             core.register_component("data_loader", loader)

@@ -1,9 +1,9 @@
-"""CPU of a KMS call: through our client and wire, and through a warmed boto3 client in one thread, over TLS.
+"""CPU per KMS call over TLS: the crawler client against a warmed-up boto3 client in one thread.
 
-Both ask the same questions of the same keys of the same endpoint, in turn: a round of one, a round of the other. The ratio is
-that of each pair of rounds. CPU is user and system time; each of the two is a process of its own, as is the endpoint.
+Both make the same calls for the same keys, in alternating rounds. The ratio is computed for each pair of rounds.
+CPU is user and system time. Both clients and the endpoint are separate processes.
 
-    python -m benchmarks calls
+    python -m benchmarks call_cpu
     python -m benchmarks.call_cpu --pairs 15
 """
 
@@ -40,7 +40,7 @@ from models.settings import AwsSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 
 REGION = "eu-west-1"
-QUESTIONS: Mapping[Operation, str] = {
+METHODS: Mapping[Operation, str] = {
     kms.DESCRIBE_KEY: "describe_key",
     kms.GET_KEY_POLICY: "get_key_policy",
     kms.LIST_GRANTS: "list_grants",
@@ -48,61 +48,61 @@ QUESTIONS: Mapping[Operation, str] = {
     kms.GET_KEY_ROTATION_STATUS: "get_key_rotation_status",
     kms.LIST_KEY_ROTATIONS: "list_key_rotations",
 }
-"""What is asked about every key, and the client method that asks it."""
+"""The operations called for every key, with the boto3 method."""
 IN_FLIGHT = 64
 SPAWN = multiprocessing.get_context("spawn")
 
 
-class Wire:
-    """Asks as the collector does: role sessions, pacing, retries, paging and items with types."""
+class CrawlerClient:
+    """Makes calls like the collector: role sessions, rate limiting, retries, paging and typed items."""
 
     def __init__(self, world: World, url: str) -> None:
         self._keys = _keys(world)
-        # Pacing is at work, with the whole quota for its share: how it waits is nothing to measure.
+        # The rate limiter is active, but with the full quota, so that waiting does not affect the result.
         crawl = CrawlSettings(concurrency=IN_FLIGHT, quota_share_percent=100)
         aws = AwsSettings(endpoint_url=url)
         self._loop = asyncio.Runner()
-        self._client: AwsClient = self._loop.run(_made(lambda: AwsClient(aws, crawl)))
+        self._door: Door = self._loop.run(_run_in_loop(lambda: Door(aws, crawl)))
         role = RoleSettings(name=world.parameters.role_name, external_id=SecretStr(world.parameters.external_id or ""))
         roles = Roles(self._client, aws, role, member_actions(RESOURCE_TYPES))
         self._providers = {account: self._loop.run(roles.member(account)) for account in self._keys}
 
     def round(self) -> int:
-        """Ask everything about every key; the number of calls."""
-        before = self._client.total.calls
-        self._loop.run(self._ask_all())
-        return self._client.total.calls - before
+        """Make all calls for every key; returns the number of calls."""
+        before = self._door.total.calls
+        self._loop.run(self._call_all())
+        return self._door.total.calls - before
 
     def close(self) -> None:
-        """Let go of connections."""
-        self._loop.run(_made(self._client.close))
+        """Close the connections."""
+        self._loop.run(_run_in_loop(self._door.close))
         self._loop.close()
 
-    async def _ask_all(self) -> None:
-        # The accounts in turn, so that no quota of one is used up before those of the others.
+    async def _call_all(self) -> None:
+        # Alternate between accounts, so that the quotas are used evenly.
         subjects = [
-            (self._providers[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
-            for account, arn in _in_turn(self._keys)
+            (self._access[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
+            for account, arn in _round_robin(self._keys)
         ]
         waiting = iter(subjects)
 
         async def worker() -> None:
-            for provider, subject in waiting:
-                for operation in QUESTIONS:
-                    await self._ask(provider, operation, subject)
+            for access, subject in waiting:
+                for operation in METHODS:
+                    await self._call(access, operation, subject)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
                 group.create_task(worker())
 
-    async def _ask(self, provider: CredentialProvider, operation: Operation, subject: Subject) -> None:
-        asked = parameters(operation, subject)
-        async for page in self._client.pages(provider, operation, REGION, asked):
+    async def _call(self, access: Access, operation: Operation, subject: Subject) -> None:
+        params = parameters(operation, subject)
+        async for page in self._door.pages(access, operation, REGION, params):
             items_of(operation, page)
 
 
-class Boto3:
-    """Asks one after the other with stock clients, one an account, made and warmed beforehand."""
+class BaselineClient:
+    """Makes calls one by one with one warmed-up boto3 client per account."""
 
     def __init__(self, world: World, url: str) -> None:
         self._keys = _keys(world)
@@ -112,8 +112,8 @@ class Boto3:
     @staticmethod
     def _client(sts: Any, account: str, parameters: Parameters, url: str) -> Any:
         role = f"arn:aws:iam::{account}:role/{parameters.role_name}"
-        asked = {"RoleArn": role, "RoleSessionName": "benchmark", "ExternalId": parameters.external_id}
-        keys = sts.assume_role(**asked)["Credentials"]
+        params = {"RoleArn": role, "RoleSessionName": "benchmark", "ExternalId": parameters.external_id}
+        keys = sts.assume_role(**params)["Credentials"]
         return boto3.client(
             "kms",
             region_name=REGION,
@@ -124,34 +124,34 @@ class Boto3:
         )
 
     def round(self) -> int:
-        """Ask everything about every key; the number of calls."""
+        """Make all calls for every key; returns the number of calls."""
         calls = 0
-        for account, arn in _in_turn(self._keys):
+        for account, arn in _round_robin(self._keys):
             client = self._clients[account]
-            for operation, method in QUESTIONS.items():
-                asked: dict[str, Any] = {"KeyId": arn}
+            for operation, method in METHODS.items():
+                params: dict[str, Any] = {"KeyId": arn}
                 if operation is kms.GET_KEY_POLICY:
-                    asked["PolicyName"] = "default"
+                    params["PolicyName"] = "default"
                 if operation.paging is not None and operation.paging.limit:
-                    asked[operation.paging.limit] = operation.paging.size
-                page = getattr(client, method)(**asked)
+                    params[operation.paging.limit] = operation.paging.size
+                page = getattr(client, method)(**params)
                 calls += 1
                 while page.get("Truncated"):
-                    page = getattr(client, method)(**asked, Marker=page["NextMarker"])
+                    page = getattr(client, method)(**params, Marker=page["NextMarker"])
                     calls += 1
         return calls
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         for client in self._clients.values():
             client.close()
 
 
-WAYS: Mapping[str, type[Wire | Boto3]] = {"wire": Wire, "boto3": Boto3}
+CLIENTS: Mapping[str, type[CrawlerClient | BaselineClient]] = {"wire": CrawlerClient, "boto3": BaselineClient}
 
 
 def measure(*, quick: bool = False, keys: int = 60, pairs: int = 9) -> list[Figure]:
-    """Rounds in turn; ``keys`` are those of each of eight accounts, ``pairs`` the rounds of each way."""
+    """Measure alternating rounds; ``keys`` is the number per account, ``pairs`` the number of rounds of each client."""
     if quick:
         keys, pairs = 3, 3
     world = preset(
@@ -164,39 +164,39 @@ def measure(*, quick: bool = False, keys: int = 60, pairs: int = 9) -> list[Figu
         grants_per_key=3,
         empty_pages=0.0,
     )
-    spent: dict[str, list[float]] = {name: [] for name in WAYS}
+    spent: dict[str, list[float]] = {name: [] for name in CLIENTS}
     with (
         tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder,
         FakeAws(world, process=True, tls=Path(folder)) as fake,
         ExitStack() as stack,
     ):
-        ways = {name: stack.enter_context(_process(name, world, fake)) for name in WAYS}
-        for way in ways.values():
-            _round(way)  # to warm up: role sessions, connections, models, signing keys
+        processes = {name: stack.enter_context(_process(name, world, fake)) for name in CLIENTS}
+        for process in processes.values():
+            _round(process)  # warm-up: role sessions, connections, models, signing keys
         calls: dict[str, int] = {}
         for _ in range(pairs):
-            for name, way in ways.items():
-                calls[name], cpu = _round(way)
+            for name, process in processes.items():
+                calls[name], cpu = _round(process)
                 spent[name].append(cpu / calls[name])
             if len(set(calls.values())) != 1:
-                raise RuntimeError(f"not the same calls: {calls}")
+                raise RuntimeError(f"the clients made different numbers of calls: {calls}")
     ratios = [ours / theirs for ours, theirs in zip(spent["wire"], spent["boto3"], strict=True)]
     return [
-        Figure(f"KMS calls: calls a round ({pairs} pairs of rounds)", calls["wire"]),
-        Figure("KMS calls: CPU of one on our wire (median)", statistics.median(spent["wire"]) * 1e6, "us"),
-        Figure("KMS calls: CPU of one on boto3 (median)", statistics.median(spent["boto3"]) * 1e6, "us"),
-        Figure("KMS calls: our wire / boto3, lowest pair", min(ratios)),
-        Figure("KMS calls: our wire / boto3, highest pair", max(ratios)),
-        Figure("KMS calls: our wire / boto3 (median)", statistics.median(ratios), budget=None if quick else 0.12),
+        Figure(f"KMS calls: calls per round ({pairs} pairs of rounds)", calls["wire"]),
+        Figure("KMS calls: CPU per call, crawler client (median)", statistics.median(spent["wire"]) * 1e6, "us"),
+        Figure("KMS calls: CPU per call, boto3 (median)", statistics.median(spent["boto3"]) * 1e6, "us"),
+        Figure("KMS calls: crawler client / boto3, lowest pair", min(ratios)),
+        Figure("KMS calls: crawler client / boto3, highest pair", max(ratios)),
+        Figure("KMS calls: crawler client / boto3 (median)", statistics.median(ratios), budget=None if quick else 0.12),
     ]
 
 
 @contextmanager
 def _process(name: str, world: Parameters, fake: FakeAws) -> Iterator[Connection]:
-    """A process of its own for one way, which makes a round whenever it is told to."""
+    """Start a process for one client that makes a round on request."""
     ours, theirs = SPAWN.Pipe()
-    told = (name, theirs, world.to_json(), fake.url, fake.environment())
-    process = SPAWN.Process(target=_work, args=told, name=name)
+    arguments = (name, theirs, world.to_json(), fake.url, fake.environment())
+    process = SPAWN.Process(target=_work, args=arguments, name=name)
     process.start()
     theirs.close()
     try:
@@ -208,48 +208,50 @@ def _process(name: str, world: Parameters, fake: FakeAws) -> Iterator[Connection
         process.kill()
 
 
-def _round(way: Connection) -> tuple[int, float]:
-    """Calls, and seconds of CPU."""
-    way.send(True)
-    calls, cpu = way.recv()
+def _round(process: Connection) -> tuple[int, float]:
+    """Run one round; returns the number of calls and the CPU seconds."""
+    process.send(True)
+    calls, cpu = process.recv()
     return calls, cpu
 
 
 def _work(name: str, pipe: Connection, world: Mapping[str, Any], url: str, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
-    way = WAYS[name](World(Parameters.from_json(world)), url)
+    process = CLIENTS[name](World(Parameters.from_json(world)), url)
     while pipe.recv():
         before = time.process_time()
-        calls = way.round()
+        calls = process.round()
         pipe.send((calls, time.process_time() - before))
-    way.close()
+    process.close()
 
 
 def _keys(world: World) -> dict[str, list[str]]:
-    """ARNs by account: customer keys that tell all of it, even how they rotate. The first account has no role to assume."""
-    found: dict[str, list[str]] = {}
+    """Fully readable customer keys with rotation, by account; without the management account, which has no role."""
+    keys_by_account: dict[str, list[str]] = {}
     for account in world.accounts[1:]:
         account_region = world.account_region(account.id, REGION)
-        made = (account_region.key(account_region.key_id(at)) for at in account_region.customer_slots)
-        found[account.id] = [key.arn for key in made if key is not None and key.rotation is not None and not key.denied]
-    return found
+        generated = (account_region.key(account_region.key_id(slot)) for slot in account_region.customer_slots)
+        keys_by_account[account.id] = [
+            key.arn for key in generated if key is not None and key.rotation is not None and not key.denied
+        ]
+    return keys_by_account
 
 
-def _in_turn(keys: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
+def _round_robin(keys: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
     for number in range(max(map(len, keys.values()))):
         yield from ((account, arns[number]) for account, arns in keys.items() if number < len(arns))
 
 
-async def _made(make: Callable[[], Any]) -> Any:
-    """Made inside of the event loop."""
-    return make()
+async def _run_in_loop(factory: Callable[[], Any]) -> Any:
+    """Call the factory inside the event loop."""
+    return factory()
 
 
 def main() -> None:
-    """Run with sizes of your own."""
+    """Run with other sizes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.call_cpu")
-    parser.add_argument("--pairs", type=int, default=9, help="rounds of each way")
-    parser.add_argument("--keys", type=int, default=60, help="keys of an account")
+    parser.add_argument("--pairs", type=int, default=9, help="rounds of each client")
+    parser.add_argument("--keys", type=int, default=60, help="keys per account")
     options = parser.parse_args()
     figures = measure(keys=options.keys, pairs=options.pairs)
     print(f"\n{machine()}\n\n{table(figures)}")

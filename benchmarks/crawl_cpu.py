@@ -1,9 +1,9 @@
-"""CPU of a whole crawl into SQLite, a call, against a boto3 script that makes the same calls; and a crawl's connections.
+"""CPU per call of a crawl into SQLite, against a boto3 script that makes the same calls; and connections of a crawl.
 
-Every crawl and every script is a process of its own; their CPU is what the system charges them for at their end, processes of
-theirs included: start-up, imports and the making of clients too. The endpoint counts the calls and the connections.
+Every crawl and every script is a separate process. CPU is the total that the system accounts to it, child processes
+included: also start-up, imports and client creation. The endpoint counts calls and connections.
 
-    python -m benchmarks crawling
+    python -m benchmarks crawl_cpu
     python -m benchmarks.crawl_cpu --pairs 9 --accounts 30
 """
 
@@ -26,44 +26,44 @@ from benchmarks.fake_aws.client import ROOT, FakeAws
 from benchmarks.fake_aws.presets import DEFAULT_REGIONS, Parameters, preset
 from benchmarks.metrics import Figure, machine, table
 
-ALIKE = 0.05
-"""The share of an operation in all calls may differ by so much between both ways."""
+MAX_SHARE_DIFFERENCE = 0.05
+"""The maximum difference of an operation's share of all calls between crawl and script."""
 REGIONS = 4
-READ = 8
-"""Accounts that the script reads."""
+BASELINE_ACCOUNTS = 8
+"""Number of accounts that the script reads."""
 KEYS = 12
-"""Customer keys of an account-region, which has some AWS managed ones besides; three grants each."""
+"""Customer keys per account-region, with three grants each; AWS managed keys come on top."""
 
 
 class Fleet:
-    """Measured processes that talk to one endpoint."""
+    """Measured processes that use one endpoint."""
 
     def __init__(self, fake: FakeAws, folder: Path) -> None:
         self._fake = fake
         self._folder = folder
-        self._made = 0
+        self._count = 0
 
     def crawl(self, regions: str = "account", **crawl: Any) -> tuple[float, dict[str, int], int]:
         """CPU seconds, calls by operation and connections of a crawl into a new database."""
-        self._made += 1
-        path = self._folder / f"{self._made}.yaml"
-        # The whole quota for its share: how a crawl waits is nothing to measure. Last uses are another lane, of minutes.
-        told = {
+        self._count += 1
+        path = self._folder / f"{self._count}.yaml"
+        # The full quota, so that waiting does not affect the result. Last-use polling is slow by design and disabled.
+        settings = {
             "database": f"sqlite:///{path.with_suffix('.db')}",
             "aws": {"endpoint_url": self._fake.url, "ca_bundle": str(self._fake.ca_bundle)},
             "role": {
                 "name": self._fake.world.parameters.role_name,
                 "external_id": self._fake.world.parameters.external_id,
             },
-            # Which regions an account has is asked of the organization, five times a second, or of the account itself.
+            # The regions of an account come from account:ListRegions (five calls per second) or from the account itself.
             "regions": {"source": regions},
             "crawl": {"quota_share_percent": 100, "last_use": {"enabled": False}, **crawl},
         }
-        path.write_text(json.dumps(told), encoding="utf-8")  # JSON is YAML
+        path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
         return self._run("benchmarks.single_crawl", str(path))
 
-    def bare(self, *options: str) -> tuple[float, dict[str, int], int]:
-        """The same of the script."""
+    def run_baseline(self, *options: str) -> tuple[float, dict[str, int], int]:
+        """The same for the boto3 script."""
         parameters = self._fake.world.parameters
         return self._run(
             "benchmarks.boto3_baseline",
@@ -85,12 +85,12 @@ class Fleet:
         if process.returncode not in {0, 3}:
             raise RuntimeError(f"{module} ended with {process.returncode}")
         counters = control.counters()
-        # One connection is that of the second question for the counters.
+        # One connection is that of the second request for the counters.
         return usage.ru_utime + usage.ru_stime, counters["operations"], counters["connections"] - before - 1
 
 
 def measure(*, quick: bool = False, pairs: int = 5, accounts: int = 150) -> list[Figure]:
-    """Crawl and script in turn, ``pairs`` times; then crawls of a hundred and of a thousand accounts."""
+    """Measure crawl and script alternately, ``pairs`` times; then crawls of 100 and 1,000 accounts."""
     if quick:
         pairs, accounts = 1, 3
     return [*_against_a_script(quick=quick, pairs=pairs, accounts=accounts), *_connections(quick=quick)]
@@ -98,32 +98,39 @@ def measure(*, quick: bool = False, pairs: int = 5, accounts: int = 150) -> list
 
 def _against_a_script(*, quick: bool, pairs: int, accounts: int) -> Iterator[Figure]:
     regions = DEFAULT_REGIONS[: 1 if quick else REGIONS]
-    # A script costs the same for every account, so some of them tell what it costs a call.
-    some = ("--accounts", str(min(accounts, READ)))
+    # The script has the same cost per account, so a few accounts are enough.
+    account_limit = ("--accounts", str(min(accounts, BASELINE_ACCOUNTS)))
     world = preset("small", accounts=accounts, regions=regions, opt_in=(), dense=True, adversarial=False, resources=0.2)
-    ways: dict[str, list[float]] = {"crawl": [], "script": [], "shared": []}
+    cpu_by_variant: dict[str, list[float]] = {"crawl": [], "script": [], "shared": []}
     calls: dict[str, Mapping[str, int]] = {}
     with _fleet(
         replace(world, keys_per_account_region=3 if quick else KEYS, grants_per_key=3, empty_pages=0.0)
     ) as fleet:
         for number in range(pairs):
-            measured = {"crawl": fleet.crawl(), "script": fleet.bare(*some)}
+            measured = {"crawl": fleet.crawl(), "script": fleet.run_baseline(*account_limit)}
             if not quick:
-                measured["shared"] = fleet.bare(*some, "--shared")
+                measured["shared"] = fleet.run_baseline(*account_limit, "--shared")
             for name, (cpu, operations, _) in measured.items():
                 calls[name] = operations
-                ways[name].append(cpu / sum(operations.values()))
+                cpu_by_variant[name].append(cpu / sum(operations.values()))
             _compare(calls["crawl"], calls["script"])
-            print(f"crawl, pair {number + 1}: {ways['crawl'][-1] / ways['script'][-1]:.3f}", flush=True)
-    ratios = [ours / theirs for ours, theirs in zip(ways["crawl"], ways["script"], strict=True)]
+            print(
+                f"crawl, pair {number + 1}: {cpu_by_variant['crawl'][-1] / cpu_by_variant['script'][-1]:.3f}",
+                flush=True,
+            )
+    ratios = [ours / theirs for ours, theirs in zip(cpu_by_variant["crawl"], cpu_by_variant["script"], strict=True)]
     counts = {name: sum(operations.values()) for name, operations in calls.items()}
     yield Figure(f"crawl: calls ({accounts} accounts, {len(regions)} regions; {pairs} pairs)", counts["crawl"])
-    yield Figure("crawl: calls of the script, which reads some of the accounts", counts["script"])
-    yield Figure("crawl: CPU of a call, all told (median)", statistics.median(ways["crawl"]) * 1e6, "us")
-    yield Figure("crawl: CPU of a call of the script (median)", statistics.median(ways["script"]) * 1e6, "us")
-    if ways["shared"]:
-        shared = [ours / theirs for ours, theirs in zip(ways["crawl"], ways["shared"], strict=True)]
-        yield Figure("crawl: the same, with shared loaders (median)", statistics.median(ways["shared"]) * 1e6, "us")
+    yield Figure("crawl: calls of the script (a part of the accounts)", counts["script"])
+    yield Figure("crawl: CPU per call, total (median)", statistics.median(cpu_by_variant["crawl"]) * 1e6, "us")
+    yield Figure("crawl: CPU per call of the script (median)", statistics.median(cpu_by_variant["script"]) * 1e6, "us")
+    if cpu_by_variant["shared"]:
+        shared = [ours / theirs for ours, theirs in zip(cpu_by_variant["crawl"], cpu_by_variant["shared"], strict=True)]
+        yield Figure(
+            "crawl: CPU per call of the script with shared loaders (median)",
+            statistics.median(cpu_by_variant["shared"]) * 1e6,
+            "us",
+        )
         yield Figure("crawl: crawl / script with shared loaders (median)", statistics.median(shared))
     yield Figure("crawl: crawl / script, lowest pair", min(ratios))
     yield Figure("crawl: crawl / script, highest pair", max(ratios))
@@ -131,12 +138,12 @@ def _against_a_script(*, quick: bool, pairs: int, accounts: int) -> Iterator[Fig
 
 
 def _compare(ours: Mapping[str, int], theirs: Mapping[str, int]) -> None:
-    """Both must have asked the same things, as far as it matters to what a call costs."""
+    """Raise RuntimeError unless crawl and script make a similar mix of calls."""
     for operation in {*ours, *theirs}:
-        here, there = (made.get(operation, 0) / sum(made.values()) for made in (ours, theirs))
-        if abs(here - there) > ALIKE:
+        our_share, their_share = (counts.get(operation, 0) / sum(counts.values()) for counts in (ours, theirs))
+        if abs(our_share - their_share) > MAX_SHARE_DIFFERENCE:
             raise RuntimeError(
-                f"not the same calls: {operation} is {here:.1%} of the crawl's, {there:.1%} of the script's"
+                f"different calls: {operation} is {our_share:.1%} of the crawl's, {their_share:.1%} of the script's"
             )
 
 
@@ -150,7 +157,7 @@ def _fleet(world: Parameters) -> Iterator[Fleet]:
 
 
 def _connections(*, quick: bool) -> Iterator[Figure]:
-    """Small accounts, so that a thousand of them can be afforded: the number of accounts is what it is about."""
+    """Measure connections with small accounts, because only the number of accounts matters."""
     sizes = (3, 6) if quick else (100, 1000)
     opened: list[int] = []
     for accounts in sizes:
@@ -170,7 +177,7 @@ def _connections(*, quick: bool) -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Run with sizes of your own."""
+    """Run with other sizes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crawl_cpu")
     parser.add_argument("--pairs", type=int, default=5, help="crawls, and runs of the script")
     parser.add_argument("--accounts", type=int, default=150, help="accounts of the organization")

@@ -1,4 +1,4 @@
-"""A crawl as a process of its own, measured from outside: clock, CPU, memory of each process, and what the ledger then tells."""
+"""Runs a crawl as a separate process and measures elapsed time, CPU, memory per process, and the metrics in the ledger."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from models.store.engine import connect
 from models.tables.keys import Key, KeyGrant
 from models.tables.runs import Run, ScopeCoverage
 
-LOOK = 0.2
-"""Seconds between two looks at the processes' memory."""
+SAMPLE_INTERVAL_S = 0.2
+"""Seconds between two samples of the memory."""
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """One crawl."""
+class CrawlResult:
+    """The measurements of one crawl."""
 
     wall: float
-    """Seconds, the start of Python included."""
+    """Elapsed seconds, including the start of Python."""
     cpu: float
-    """Seconds of all its processes."""
+    """CPU seconds of all processes of the crawl."""
     endpoint_cpu: float
-    """Seconds of the endpoint, which shares the machine."""
+    """CPU seconds of the endpoint on the same machine."""
     peaks: tuple[float, ...]
-    """Megabytes, a process each: the crawl's own first."""
+    """Peak memory per process in MB; the main process is first."""
     status: str
     calls: int
     retries: int
@@ -49,38 +49,38 @@ class Night:
     keys: int
     grants: int
     finished: dict[str, float]
-    """Seconds from the run's start to the end of each account's last scope."""
+    """Seconds from the start of the run to the end of the last scope, by account."""
 
     @property
     def peak(self) -> float:
-        """Megabytes of the largest process."""
+        """Peak memory of the largest process in MB."""
         return max(self.peaks)
 
 
-class Nights:
-    """Crawls of one organization, each into a new ledger."""
+class CrawlRunner:
+    """Crawls one organization, by default into a new ledger each time."""
 
     def __init__(self, fake: FakeAws, folder: Path) -> None:
         self.fake = fake
         self._folder = folder
-        self._made = 0
+        self._ledgers = 0
 
-    def crawl(self, *, again: bool = False, **crawl: Any) -> Night:
-        """Crawl with these settings, into the last crawl's ledger if ``again``.
+    def crawl(self, *, same_ledger: bool = False, **crawl: Any) -> CrawlResult:
+        """Crawl with these settings, into the ledger of the previous crawl if ``same_ledger``.
 
-        Last uses are asked only when they are wanted: they take minutes by design.
+        Last-use polling is disabled by default, because it is slow by design.
         """
-        self._made += not again
-        path = self._folder / f"{self._made}.yaml"
+        self._ledgers += not same_ledger
+        path = self._folder / f"{self._ledgers}.yaml"
         parameters = self.fake.world.parameters
-        told = {
+        settings = {
             "database": f"sqlite:///{path.with_suffix('.db')}",
             "aws": {"endpoint_url": self.fake.url, "ca_bundle": str(self.fake.ca_bundle)},
             "role": {"name": parameters.role_name, "external_id": parameters.external_id},
             "crawl": {"last_use": {"enabled": False}, **crawl},
             "log": {"level": "error"},
         }
-        path.write_text(json.dumps(told), encoding="utf-8")  # JSON is YAML
+        path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
         env = {**os.environ, **self.fake.environment()}
         endpoint = _cpu(self.fake.pid)
         began = time.monotonic()
@@ -93,37 +93,37 @@ class Nights:
             raise RuntimeError(f"the crawl ended with {process.returncode}")
         engine = connect(f"sqlite:///{path.with_suffix('.db')}")
         try:
-            return Night(
+            return CrawlResult(
                 wall,
                 usage.ru_utime + usage.ru_stime,
                 _cpu(self.fake.pid) - endpoint,
                 peaks.end(),
-                **_told(engine),
+                **_ledger_metrics(engine),
             )
         finally:
             engine.dispose()
 
 
 @contextmanager
-def nights(world: Parameters, faults: Faults | None = None) -> Iterator[Nights]:
-    """An organization behind TLS, in a process of its own."""
+def crawl_runner(world: Parameters, faults: Faults | None = None) -> Iterator[CrawlRunner]:
+    """Start an organization with TLS in a separate process."""
     with (
         tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder,
         FakeAws(world, faults, process=True, tls=Path(folder)) as fake,
     ):
-        yield Nights(fake, Path(folder))
+        yield CrawlRunner(fake, Path(folder))
 
 
-def _told(engine: Engine) -> dict[str, Any]:
+def _ledger_metrics(engine: Engine) -> dict[str, Any]:
     with engine.connect() as connection:
-        last = connection.execute(select(func.max(Run.run_id))).scalar_one()
+        last_run_id = connection.execute(select(func.max(Run.run_id))).scalar_one()
         run = connection.execute(
-            select(Run.started_at, Run.status, Run.calls, Run.scopes, Run.gaps).where(Run.run_id == last)
+            select(Run.started_at, Run.status, Run.calls, Run.scopes, Run.gaps).where(Run.run_id == last_run_id)
         ).one()
-        here = ScopeCoverage.run_id == last
+        in_last_run = ScopeCoverage.run_id == last_run_id
         ends = connection.execute(
             select(ScopeCoverage.account_id, func.max(ScopeCoverage.finished_at))
-            .where(here)
+            .where(in_last_run)
             .group_by(ScopeCoverage.account_id)
         )
         known_keys = select(func.count()).select_from(Key).where(Key.valid_to.is_(None))
@@ -133,7 +133,7 @@ def _told(engine: Engine) -> dict[str, Any]:
             "calls": run.calls,
             "scopes": run.scopes,
             "gaps": run.gaps,
-            "retries": connection.execute(select(func.sum(ScopeCoverage.retries)).where(here)).scalar_one() or 0,
+            "retries": connection.execute(select(func.sum(ScopeCoverage.retries)).where(in_last_run)).scalar_one() or 0,
             "keys": connection.execute(known_keys).scalar_one(),
             "grants": connection.execute(known_grants).scalar_one(),
             "finished": {account: (end - run.started_at).total_seconds() for account, end in ends if end is not None},
@@ -141,40 +141,40 @@ def _told(engine: Engine) -> dict[str, Any]:
 
 
 class _Peaks:
-    """Looks at the resident memory of a process and its children until it ends; the kernel keeps the highest."""
+    """Samples the peak resident memory of a process and its children until it ends."""
 
     def __init__(self, process_id: int) -> None:
         self._process_id = process_id
-        self._found: dict[int, float] = {}
+        self._peaks_by_process: dict[int, float] = {}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def end(self) -> tuple[float, ...]:
-        """Megabytes, the process itself first."""
+        """Stop sampling; returns the peaks in MB, the process itself first."""
         self._ended.set()
         self._thread.join()
-        own = self._found.pop(self._process_id, 0.0)
-        return (own, *self._found.values())
+        own = self._peaks_by_process.pop(self._process_id, 0.0)
+        return (own, *self._peaks_by_process.values())
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK):
+    def _sample(self) -> None:
+        while not self._ended.wait(SAMPLE_INTERVAL_S):
             for process_id in (self._process_id, *_children(self._process_id)):
                 peak = _high_water(process_id)
                 if peak:
-                    self._found[process_id] = peak
+                    self._peaks_by_process[process_id] = peak
 
 
 def _children(process_id: int) -> list[int]:
     try:
-        found = [
+        children = [
             int(child)
             for thread in Path(f"/proc/{process_id}/task").iterdir()
             for child in (thread / "children").read_text(encoding="ascii").split()
         ]
     except OSError:
         return []
-    return [child for child in found if "resource_tracker" not in _command(child)]
+    return [child for child in children if "resource_tracker" not in _command(child)]
 
 
 def _command(process_id: int) -> str:
@@ -189,8 +189,8 @@ def _high_water(process_id: int) -> float:
         lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0.0
-    found = next((line for line in lines if line.startswith("VmHWM:")), "VmHWM: 0 kB")
-    return int(found.split()[1]) * 1024 / MEGABYTE
+    entry = next((line for line in lines if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(entry.split()[1]) * 1024 / MEGABYTE
 
 
 def _cpu(process_id: int) -> float:

@@ -1,11 +1,11 @@
-"""Throttling: 30 % of all calls to most accounts are refused. Whether the crawl ends, its price, who waits."""
+"""Fault isolation: 30 % of the calls to most accounts are throttled. Measures retries and the effect on a healthy account."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import replace
 
-from benchmarks.crawl_runner import Night, nights
+from benchmarks.crawl_runner import CrawlResult, crawl_runner
 from benchmarks.fake_aws.presets import DEFAULT_REGIONS, preset
 from benchmarks.metrics import Figure
 from crawler.aws.client import FREE_RETRIES
@@ -15,36 +15,44 @@ THROTTLED = 0.3
 
 
 def measure(*, quick: bool = False, pairs: int = 5) -> list[Figure]:
-    """The same organization with and without trouble, in turn."""
+    """Crawl the same organization with and without throttling, alternately."""
     pairs = 1 if quick else pairs
     accounts = 4 if quick else 6
     world = preset("small", accounts=accounts, regions=DEFAULT_REGIONS[:3], opt_in=(), adversarial=False, dense=True)
     world = replace(world, keys_per_account_region=20 if quick else 150, grants_per_key=2)
-    moved: list[float] = []
-    with nights(world) as endpoint:
-        ids = [account.id for account in endpoint.fake.world.accounts]
-        # Sessions of all accounts come from the management account.
-        healthy, troubled = ids[-1], [one for one in ids[:-1] if one != endpoint.fake.world.management.id]
+    ratios: list[float] = []
+    with crawl_runner(world) as runner:
+        ids = [account.id for account in runner.fake.world.accounts]
+        # The management account issues the sessions of all accounts, so it is not throttled.
+        management_id, healthy = runner.fake.world.management.id, ids[-1]
+        throttled_accounts = [account_id for account_id in ids[:-1] if account_id != management_id]
         for number in range(pairs):
-            endpoint.fake.control.faults()
-            calm = endpoint.crawl(processes=1)
-            endpoint.fake.control.faults(throttle=THROTTLED, accounts=troubled, seed=number)
-            bad = endpoint.crawl(processes=1)
-            moved.append(bad.finished[healthy] / calm.finished[healthy])
+            runner.fake.control.faults()
+            calm_run = runner.crawl(processes=1)
+            runner.fake.control.faults(throttle=THROTTLED, accounts=throttled_accounts, seed=number)
+            troubled_run = runner.crawl(processes=1)
+            ratios.append(troubled_run.finished[healthy] / calm_run.finished[healthy])
             print(
-                f"trouble, pair {number + 1}: {calm.finished[healthy]:.1f} s, {bad.finished[healthy]:.1f} s", flush=True
+                f"fault isolation, pair {number + 1}: {calm_run.finished[healthy]:.1f} s, "
+                f"{troubled_run.finished[healthy]:.1f} s",
+                flush=True,
             )
+    additional_gaps = max(0, troubled_run.gaps - calm_run.gaps)
     return [
-        Figure("trouble: calls without trouble", calm.calls),
-        Figure("trouble: calls with 30 % throttled in most accounts", bad.calls),
-        Figure("trouble: gaps more than without trouble / calls", max(0, bad.gaps - calm.gaps) / bad.calls, "", 0.0001),
-        Figure("trouble: clock, calm", calm.wall, "s"),
-        Figure("trouble: clock, troubled", bad.wall, "s"),
-        Figure("trouble: retries / what the budget allows", bad.retries / _allowed(bad, accounts), "", 1.0),
-        Figure("trouble: finish of the healthy account, troubled / calm (median)", statistics.median(moved), "", 1.1),
-        Figure("trouble: the same, highest pair", max(moved)),
+        Figure("fault isolation: calls without throttling", calm_run.calls),
+        Figure("fault isolation: calls with 30 % throttled in most accounts", troubled_run.calls),
+        Figure("fault isolation: additional gaps / calls", additional_gaps / troubled_run.calls, "", 0.0001),
+        Figure("fault isolation: elapsed, without throttling", calm_run.wall, "s"),
+        Figure("fault isolation: elapsed, with throttling", troubled_run.wall, "s"),
+        Figure(
+            "fault isolation: retries / retry budget", troubled_run.retries / _allowed(troubled_run, accounts), "", 1.0
+        ),
+        Figure(
+            "fault isolation: healthy account finished, with / without (median)", statistics.median(ratios), "", 1.1
+        ),
+        Figure("fault isolation: the same, highest pair", max(ratios)),
     ]
 
 
-def _allowed(night: Night, accounts: int) -> float:
-    return accounts * FREE_RETRIES + (night.calls - night.retries) * CrawlSettings().retry_budget_percent / 100
+def _allowed(run: CrawlResult, accounts: int) -> float:
+    return accounts * FREE_RETRIES + (run.calls - run.retries) * CrawlSettings().retry_budget_percent / 100

@@ -1,4 +1,4 @@
-"""The tables of the benchmark's year: SQL expressions that make each row of its number."""
+"""The tables of the generated history: SQL expressions that compute each row from its number."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from models.tables import versioned_tables
 
-SHARED = 50
-"""Keys with the same policy text."""
+KEYS_PER_POLICY = 50
+"""Number of keys with the same policy."""
 
 REGION = "CASE {i} / 250 % 4 WHEN 0 THEN 'eu-west-1' WHEN 1 THEN 'us-east-1' WHEN 2 THEN 'eu-central-1' ELSE 'ap-south-1' END"
 ACCOUNT = "(111000000000 + {i} / 1000 * 7919)"
@@ -39,15 +39,15 @@ _CONSTRAINTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class YearTable:
-    """``columns`` are expressions over ``{i}`` (the key's or resource's number), ``{c}`` (which of its rows) and ``{v}``."""
+class HistoryTable:
+    """``columns`` are expressions over ``{i}`` (key or resource number), ``{c}`` (row of the key) and ``{v}`` (version)."""
 
     name: str
     columns: dict[str, str]
     salt: int | None
-    """Spreads the changes over the nights; ``None`` for rows that never change."""
+    """Spreads the changes over the runs; ``None`` for rows that never change."""
     rows: int = 1
-    """Rows of a key."""
+    """Rows per key."""
     block: int = 1
     """Rows that change together."""
 
@@ -58,8 +58,8 @@ class YearTable:
 
 
 TABLES = (
-    YearTable("key", {"key_arn": KEY, "key_id": _KEY_ID, "account_id": ACCOUNT, "region": REGION}, None),
-    YearTable(
+    HistoryTable("key", {"key_arn": KEY, "key_id": _KEY_ID, "account_id": ACCOUNT, "region": REGION}, None),
+    HistoryTable(
         "key_metadata",
         {
             "key_arn": KEY,
@@ -76,23 +76,23 @@ TABLES = (
         },
         31,
     ),
-    YearTable(
+    HistoryTable(
         "key_policy",
         {"key_arn": KEY, "policy_hash": "CAST(printf('%08x%08x', {i} / 50, {v}) AS BLOB)"},
         37,
-        block=SHARED,
+        block=KEYS_PER_POLICY,
     ),
-    YearTable(
+    HistoryTable(
         "key_rotation",
         {
             "key_arn": KEY,
-            "status": "CASE WHEN {i} % 7 = 0 THEN 'off' ELSE 'on' END",
+            "status": "CASE WHEN {i} % 7 = 0 THEN 'disabled' ELSE 'enabled' END",
             "period_days": "365 - {v}",
             "next_rotation_at": _TIME.format(shift="'+' || (1500 + {v}) || ' days'"),
         },
         41,
     ),
-    YearTable(
+    HistoryTable(
         "key_rotation_event",
         {
             "key_arn": KEY,
@@ -101,7 +101,7 @@ TABLES = (
         },
         None,
     ),
-    YearTable(
+    HistoryTable(
         "key_last_use",
         {
             "key_arn": KEY,
@@ -112,7 +112,7 @@ TABLES = (
         },
         43,
     ),
-    YearTable(
+    HistoryTable(
         "alias",
         {
             "alias_arn": f"printf('arn:aws:kms:%s:%d:alias/data-%08d', {REGION}, {ACCOUNT}, {{i}})",
@@ -126,7 +126,7 @@ TABLES = (
         },
         47,
     ),
-    YearTable(
+    HistoryTable(
         "tag",
         {
             "resource_arn": KEY,
@@ -135,7 +135,7 @@ TABLES = (
         },
         53,
     ),
-    YearTable(
+    HistoryTable(
         "key_grant",
         {
             "key_arn": KEY,
@@ -150,7 +150,7 @@ TABLES = (
         61,
         rows=3,
     ),
-    YearTable(
+    HistoryTable(
         "resource",
         {
             "resource_arn": _RESOURCE,
@@ -166,19 +166,19 @@ TABLES = (
         },
         67,
     ),
-    YearTable(
+    HistoryTable(
         "key_reference",
         {
             "resource_arn": _RESOURCE,
             "role": "'storage'",
             "position": "0",
-            "form": "'key_arn'",
-            "raw": KEY.replace("{i}", "({i} + {v} % 2)"),
+            "format": "'key_arn'",
+            "raw_value": KEY.replace("{i}", "({i} + {v} % 2)"),
             "target_arn": KEY.replace("{i}", "({i} + {v} % 2)"),
         },
         71,
     ),
-    YearTable(
+    HistoryTable(
         "resource_key",
         {
             "resource_arn": _RESOURCE,

@@ -1,4 +1,4 @@
-"""What a benchmark hands back, and the one table that all of it is printed in."""
+"""The metrics of a benchmark, and the table of all metrics."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. Those with a ``budget`` are ratios within one run, so that any machine can judge them."""
+    """One metric. Most budgets limit ratios within one benchmark, so that they apply on any machine."""
 
     what: str
     value: float
     unit: str = ""
     budget: float | None = None
-    """At most; ``None`` where the number only informs."""
+    """The maximum; ``None`` for informational metrics."""
 
     @property
     def holds(self) -> bool:
-        """Whether the budget is kept; a number without one cannot break it."""
+        """Whether the value is within the budget, if any."""
         return self.budget is None or self.value <= self.budget
 
     def cells(self) -> tuple[str, str, str, str]:
-        """The number as a row of the table."""
+        """The metric as a row of the table."""
         budget = "" if self.budget is None else f"≤ {_number(self.budget)}"
-        verdict = "" if self.budget is None else "holds" if self.holds else "BROKEN"
-        return self.what, f"{_number(self.value)} {self.unit}".strip(), budget, verdict
+        result = "" if self.budget is None else "ok" if self.holds else "EXCEEDED"
+        return self.what, f"{_number(self.value)} {self.unit}".strip(), budget, result
 
 
 def table(figures: Iterable[Figure]) -> str:
     """A Markdown table, aligned for terminals."""
-    rows = [("figure", "value", "budget", ""), *(figure.cells() for figure in figures)]
+    rows = [("metric", "value", "budget", ""), *(figure.cells() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
@@ -43,7 +43,7 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def machine() -> str:
-    """What ran the benchmark, in one line."""
+    """The hardware and software of the benchmark, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"Linux {platform.release()}, Python {platform.python_version()}"
     return f"{os.cpu_count()} processors ({_processor()}), {memory:.0f} GB, {system}"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.single_crawl settings.yaml``: one crawl and nothing else, as a process to be measured."""
+"""``python -m benchmarks.single_crawl settings.yaml``: runs one crawl, as a process to be measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.settings import load
 
 
 def main() -> int:
-    """Crawl; ends as the command does."""
+    """Crawl and return the exit code of the command."""
     return crawl.crawl(load(Path(sys.argv[1])), "benchmark", Progress(live=False)).exit_code
 
 

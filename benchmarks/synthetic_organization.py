@@ -1,4 +1,4 @@
-"""A big estate of keys on any night, computed from numbers: 1 % of its facts differ from those of the night before."""
+"""A large synthetic organization in any run, computed from numbers: 1 % of the facts differ from the previous run."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotatio
 from models.versioned import VersionedTable
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-FACETS: tuple[type[VersionedTable], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)
+TABLES: tuple[type[VersionedTable], ...] = (Key, KeyMetadata, KeyPolicy, KeyRotation, KeyGrant, Tag)
 SCOPE = 1000
 """Keys of one account in one region."""
 GRANTS = (43, 53, 59, 61)
-"""The grants of a key. Numbers without a common divisor with EVERY spread the changes over keys and nights."""
+"""One salt per grant of a key. Numbers coprime to CHANGE_INTERVAL spread the changes over keys and runs."""
 TAGS = {"owner": 97, "cost-center": 103}
-OF_A_KEY = 4 + len(GRANTS) + len(TAGS)
-"""Facts of a key: its existence, metadata, policy and rotation, and what it has several of."""
-SHARED = 5
-"""Keys that carry the same policy text."""
-EVERY = 100
-"""One in so many facts changes in a night, others the next night."""
-LIFE = 2000
-"""One in so many keys is deleted in a night, and another one created."""
+FACTS_PER_KEY = 4 + len(GRANTS) + len(TAGS)
+"""Facts per key: its existence, metadata, policy and rotation, plus grants and tags."""
+KEYS_PER_POLICY = 5
+"""Number of keys with the same policy."""
+CHANGE_INTERVAL = 100
+"""In each run, one in this number of facts changes."""
+KEY_LIFETIME = 2000
+"""In each run, one in this number of keys is replaced by a new key."""
 
 
 @dataclass(slots=True)
-class Estate:
-    """The facts. ``changed`` counts those that differ from the night before; one replaced by another counts once."""
+class SyntheticOrganization:
+    """Generates the facts. ``changed`` counts those that differ from the previous run; a replacement counts once."""
 
     keys: int
     changed: int = 0
 
-    def scope(self, number: int, night: int) -> Batch:
-        """What a crawl of one scope finds in a night (the first is 1)."""
+    def scope(self, number: int, run: int) -> Batch:
+        """The facts of one scope in a run (the first run is 1)."""
         batch = Batch()
         account, region = f"{111_000_000_000 + number // 2 * 7919}", ("eu-west-1", "us-east-1")[number % 2]
         batch.mark_complete(Key, account, region)
         for key in range(number * SCOPE, min((number + 1) * SCOPE, self.keys)):
-            self._key(batch, key, night, account, region)
+            self._key(batch, key, run, account, region)
         return batch
 
-    def _key(self, batch: Batch, key: int, night: int, account: str, region: str) -> None:
-        life = _version(key, 7919, LIFE, night)
-        new = _changes(key, 7919, LIFE, night)
-        self.changed += OF_A_KEY if new else 0
-        key_id = f"{key:08x}-{life:04x}-4000-8000-{key * 2654435761 % 2**48:012x}"
+    def _key(self, batch: Batch, key: int, run: int, account: str, region: str) -> None:
+        generation = _version(key, 7919, KEY_LIFETIME, run)
+        is_new = _changes(key, 7919, KEY_LIFETIME, run)
+        self.changed += FACTS_PER_KEY if is_new else 0
+        key_id = f"{key:08x}-{generation:04x}-4000-8000-{key * 2654435761 % 2**48:012x}"
         arn = f"arn:aws:kms:{region}:{account}:key/{key_id}"
 
         def version(salt: int) -> int:
-            self.changed += not new and _changes(key, salt, EVERY, night)
-            return _version(key, salt, EVERY, night)
+            self.changed += not is_new and _changes(key, salt, CHANGE_INTERVAL, run)
+            return _version(key, salt, CHANGE_INTERVAL, run)
 
         batch.add(Key, key_arn=arn, key_id=key_id, account_id=account, region=region)
         batch.add(
@@ -83,7 +83,7 @@ class Estate:
             key_material_id=None,
             algorithms='{"encryption":["SYMMETRIC_DEFAULT"]}',
         )
-        document = _policy(account, key // SHARED, version(37))
+        document = _policy(account, key // KEYS_PER_POLICY, version(37))
         batch.documents[document.policy_hash] = document
         batch.add(KeyPolicy, key_arn=arn, policy_hash=document.policy_hash)
         batch.add(
@@ -96,12 +96,12 @@ class Estate:
             on_demand_started_at=None,
         )
         for number, salt in enumerate(GRANTS):
-            # A grant cannot be edited: it is retired and another one made.
-            made = version(salt)
+            # Grants are immutable: a change retires the grant and creates another one.
+            grant_version = version(salt)
             batch.add(
                 KeyGrant,
                 key_arn=arn,
-                grant_id=f"{key:032x}{number:016x}{made:016x}",
+                grant_id=f"{key:032x}{number:016x}{grant_version:016x}",
                 name=None,
                 grantee_principal=f"arn:aws:iam::{account}:role/service-{key % 977}-{number}",
                 grantee_service_principal=None,
@@ -110,7 +110,7 @@ class Estate:
                 issuing_account=f"arn:aws:iam::{account}:root",
                 operations='["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]',
                 constraints='{"EncryptionContextSubset":{"aws:ebs:id":"vol-%017x"}}' % (key * len(GRANTS) + number),
-                created_at=START + dt.timedelta(days=made),
+                created_at=START + dt.timedelta(days=grant_version),
             )
         batch.mark_complete(KeyGrant, arn)
         for tag, salt in TAGS.items():
@@ -120,21 +120,21 @@ class Estate:
 
 @lru_cache(maxsize=64)
 def _policy(account: str, number: int, version: int) -> PolicyDocument:
-    roles = [f"arn:aws:iam::{account}:role/app-{number}-{one}-{version}" for one in range(3)]
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{n}-{version}" for n in range(3)]
     use = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey"]
     statements = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": use},
     ]
-    received = json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
+    received = json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
     canonical = canonical_policy(received)
     return PolicyDocument(policy_hash=content_hash(canonical), canonical=canonical, received=received)
 
 
-def _version(key: int, salt: int, every: int, night: int) -> int:
-    """How often a fact has changed until a night; the night of the first change depends on key and salt."""
-    return (night - 2 - salt * (key + 1) % every) // every + 1
+def _version(key: int, salt: int, every: int, run: int) -> int:
+    """The number of changes of a fact up to a run; the run of the first change depends on key and salt."""
+    return (run - 2 - salt * (key + 1) % every) // every + 1
 
 
-def _changes(key: int, salt: int, every: int, night: int) -> bool:
-    return night > 1 and (night - 2 - salt * (key + 1)) % every == 0
+def _changes(key: int, salt: int, every: int, run: int) -> bool:
+    return run > 1 and (run - 2 - salt * (key + 1)) % every == 0

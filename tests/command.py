@@ -1,4 +1,4 @@
-"""The command `kmsledger` in the process of the tests: what the console script does, without loading all modules again."""
+"""Runs the command `kmsledger` in the process of the tests, without loading all modules again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_LOGGERS = ("", "crawler", "models", "reports", "kmsledger")
 
 
 def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the console script's function with these arguments and this environment; standard input is empty."""
+    """Run the function of the console script with these arguments and this environment; standard input is empty."""
     (script,) = metadata.entry_points(group="console_scripts", name="kmsledger")
     main = script.load()
     output, errors = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
@@ -43,7 +43,7 @@ def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> sub
 
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
-    """Put back what a command changes for its whole process: signal handlers, logging, the garbage collector."""
+    """Restore the process-wide state that a command changes: signal handlers, logging, garbage collection."""
     handler = signal.getsignal(signal.SIGTERM)
     loggers = [logging.getLogger(name) for name in OWN_LOGGERS]
     levels, handlers, collecting = [logger.level for logger in loggers], loggers[0].handlers[:], gc.get_threshold()

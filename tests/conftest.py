@@ -1,4 +1,4 @@
-"""Databases for the tests, made by the migrations: SQLite files, and databases of a real PostgreSQL server."""
+"""Fixtures for databases (SQLite files, and databases of a PostgreSQL server) and for the demo organization."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def ledger(ledger_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(params=ENGINES)
 def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without any table, once on each engine."""
+    """A database without tables, once on each engine."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'bare.db'}"
         return
@@ -91,7 +91,7 @@ def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def aws_server() -> Iterator[AwsServer]:
-    """One AWS a process, because moto's state is the process's; each test file begins with the organization as built."""
+    """One AWS server per process, because the state of moto is global; each test file starts with a new organization."""
     from demo.server import AwsServer  # loading moto takes seconds: only for tests that need it
 
     with AwsServer() as server:
@@ -100,7 +100,7 @@ def aws_server() -> Iterator[AwsServer]:
 
 @pytest.fixture(scope="session")
 def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One directory for all processes of a test run, for what is expensive to make."""
+    """One directory for all processes of a test run, for files that are expensive to create."""
     base = tmp_path_factory.getbasetemp()
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     directory.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_organization(aws_server: AwsServer, shared_directory: Path) -> bytes:
-    """The made-up organization as built, for `tests.saved_aws.restore`; the first process that needs it builds it."""
+    """The demo organization for `tests.saved_aws.restore`; the first process that needs it builds it."""
     from demo import organization
     from tests import saved_aws
 
@@ -122,7 +122,7 @@ def saved_organization(aws_server: AwsServer, shared_directory: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def demo_world(aws_server: AwsServer, saved_organization: bytes) -> organization.World:
-    """The made-up organization, as built, in the AWS of this process."""
+    """The demo organization, as built, in the AWS server of this process."""
     from tests import saved_aws
 
     return saved_aws.restore(aws_server, saved_organization)

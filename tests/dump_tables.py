@@ -1,4 +1,4 @@
-"""What a ledger says, so that two of them can be compared."""
+"""The contents of a ledger, to compare two ledgers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BOOKKEEPING = {"version_id", "message"}
 
 
 def rows(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
-    """Every version of every fact with its interval, and what became of every scope."""
-    found: dict[str, set[tuple[Any, ...]]] = {}
+    """All versions of all facts with their intervals, and the outcomes of scopes and runs, by table."""
+    dumped: dict[str, set[tuple[Any, ...]]] = {}
     with engine.connect() as connection:
         for name, model in versioned_tables().items():
             table = model.table()
             columns = [column for column in table.columns if column.name not in BOOKKEEPING]
-            found[name] = {tuple(row) for row in connection.execute(select(*columns))}
+            dumped[name] = {tuple(row) for row in connection.execute(select(*columns))}
         coverage = select(
             ScopeCoverage.run_id,
             ScopeCoverage.account_id,
@@ -27,6 +27,6 @@ def rows(engine: Engine) -> dict[str, set[tuple[Any, ...]]]:
             ScopeCoverage.outcome,
             ScopeCoverage.gaps,
         )
-        found["scope_coverage"] = {tuple(row) for row in connection.execute(coverage)}
-        found["run"] = {tuple(row) for row in connection.execute(select(Run.run_id, Run.status, Run.gaps, Run.scopes))}
-    return found
+        dumped["scope_coverage"] = {tuple(row) for row in connection.execute(coverage)}
+        dumped["run"] = {tuple(row) for row in connection.execute(select(Run.run_id, Run.status, Run.gaps, Run.scopes))}
+    return dumped

@@ -1,4 +1,4 @@
-"""Files that are expensive to make, made once for all processes of a test run."""
+"""Files that are expensive to create, created once for all processes of a test run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
-    """The file or directory; `make(path)` makes it unless another process did. Others wait while one makes it."""
+    """Return the file or directory, created by `make(path)` in the first process; the other processes wait."""
     with path.with_name(f"{path.name}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():

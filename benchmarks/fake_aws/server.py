@@ -178,8 +178,8 @@ class Server:
             ssl=self._tls,
             backlog=BACKLOG,
         )
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+        bound_port: int = self._server.sockets[0].getsockname()[1]
+        return bound_port
 
     async def stop(self) -> None:
         """Stop listening and abort all connections."""

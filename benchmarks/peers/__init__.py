@@ -1,1 +1,1 @@
-"""What other tools say of the demo's organization, beside what our rules say of it."""
+"""Comparison of other tools with the rules of kmsledger on the demo organization."""

@@ -1,4 +1,4 @@
-"""Two opinions on the same resource: a check of another tool, and the rules of ours that ask the same."""
+"""Compares a check of another tool with the equivalent rules of kmsledger, resource by resource."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Outcome = Literal[
     "only we", "only they",
 ]  # fmt: skip
 """`we fail`: and they pass; `they fail`: and we pass; `we judge not`: our rule does not apply, they pass or fail;
-`only we`, `only they`: the other one does not list the resource for this question."""
+`only we`, `only they`: the other one does not list the resource for this check."""
 OUTCOMES: tuple[Outcome, ...] = (
     "both pass", "both fail", "neither judges", "we fail", "they fail", "we judge not", "we unknown", "they unknown",
     "only we", "only they",
 )  # fmt: skip
 AGREED = {"both pass", "both fail", "neither judges"}
 WORST: tuple[Status, ...] = ("fail", "unknown", "pass", "not_applicable")
-"""Where several rules of ours ask what one check asks, the first of these that one of them says counts."""
+"""If several rules correspond to a check, the first of these that any of them returns counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """What another tool says of one resource (its ARN) in one of its checks."""
+class CheckResult:
+    """The result of a check of another tool for one resource (its ARN)."""
 
     check: str
     resource: str
@@ -40,7 +40,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule of ours says of one resource; `status` without waivers."""
+    """The result of a rule of kmsledger for one resource; `status` ignores waivers."""
 
     rule: str
     resource: str
@@ -50,42 +50,42 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check of another tool with the rules of ours that ask the same; `note` where it is not quite the same."""
+    """A check of another tool with the equivalent rules of kmsledger; `note` describes differences in scope."""
 
     tool: str
     name: str
     rules: tuple[str, ...]
     resources: str
-    """A pattern of the ARNs that both ask about."""
+    """A pattern of the ARNs that both cover."""
     note: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of difference, with who is right and why."""
+    """An explained kind of difference: which side is right, and why."""
 
     id: str
     checks: tuple[str, ...]
     outcomes: tuple[str, ...]
-    says: str
+    reason_pattern: str
     resource: str
     right: str
     why: str
 
-    def covers(self, difference: Difference) -> bool:
+    def matches(self, difference: Difference) -> bool:
         """Whether a difference is of this kind."""
         name = f"{difference.check.tool}/{difference.check.name}"
         return (
             (not self.checks or name in self.checks)
             and difference.outcome in self.outcomes
-            and re.search(self.says, difference.reason) is not None
+            and re.search(self.reason_pattern, difference.reason) is not None
             and re.search(self.resource, difference.resource) is not None
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A resource on which the two do not say the same; None where one does not list it."""
+    """A resource with different results; None if one side does not list it."""
 
     check: Check
     resource: str
@@ -97,7 +97,7 @@ class Difference:
 
 @cache
 def checks() -> tuple[Check, ...]:
-    """All checks of all tools, as mapping.yaml has them."""
+    """All checks of all tools (mapping.yaml)."""
     table: Mapping[str, Mapping[str, Any]] = yaml.safe_load((HERE / "mapping.yaml").read_text(encoding="utf-8"))
     return tuple(
         Check(tool, name, tuple(entry["rules"]), entry.get("resources", ""), entry.get("note", ""))
@@ -108,14 +108,14 @@ def checks() -> tuple[Check, ...]:
 
 @cache
 def kinds() -> tuple[Kind, ...]:
-    """The kinds of differences that are explained, as differences.yaml has them; the first that fits counts."""
+    """The explained kinds of differences (differences.yaml); the first match counts."""
     entries: list[dict[str, Any]] = yaml.safe_load((HERE / "differences.yaml").read_text(encoding="utf-8"))
     return tuple(
         Kind(
             entry["id"],
             tuple(entry.get("checks", ())),
             tuple(entry["outcomes"]),
-            entry.get("says", ""),
+            entry.get("reason_pattern", ""),
             entry.get("resource", ""),
             entry["right"],
             entry["why"],
@@ -125,37 +125,37 @@ def kinds() -> tuple[Kind, ...]:
 
 
 def compare(
-    check: Check, words: Iterable[Word], findings: Iterable[Finding]
+    check: Check, results: Iterable[CheckResult], findings: Iterable[Finding]
 ) -> tuple[Counter[Outcome], list[Difference]]:
-    """How often the two agree and how they do not, and each difference; one row a resource that either lists.
+    """Count the outcomes of all resources that either side lists, and return the differences.
 
     `words` may hold other checks, `findings` other rules; both must be of the same accounts. Where a tool says several
     things of one resource, the worst counts.
     """
     theirs: dict[str, Status] = {}
-    for word in words:
+    for word in results:
         if word.check == check.name:
             theirs[word.resource] = _worse(word.status, theirs.get(word.resource))
     ours: dict[str, tuple[Status, str]] = {}
     for finding in findings:
         if finding.rule in check.rules and re.search(check.resources, finding.resource):
             resource = finding.resource.partition("#inline/")[0]  # others name the holder of an inline policy
-            known = ours.get(resource)
-            if known is None or _worse(finding.status, known[0]) != known[0]:
+            current = ours.get(resource)
+            if current is None or _worse(finding.status, current[0]) != current[0]:
                 ours[resource] = (finding.status, finding.reason)
     counts: Counter[Outcome] = Counter()
     differences = []
     for resource in sorted(theirs.keys() | ours.keys()):
         they = theirs.get(resource)
         we, reason = ours.get(resource, (None, ""))
-        outcome = judge(they, we)
+        outcome = outcome_of(they, we)
         counts[outcome] += 1
         if outcome not in AGREED:
             differences.append(Difference(check, resource, outcome, they, we, reason))
     return counts, differences
 
 
-def judge(theirs: Status | None, ours: Status | None) -> Outcome:
+def outcome_of(theirs: Status | None, ours: Status | None) -> Outcome:
     """What two words on one resource make together; None: it is not listed."""
     if ours is None:
         return "only they" if theirs in {"pass", "fail", "unknown"} else "neither judges"
@@ -174,24 +174,24 @@ def judge(theirs: Status | None, ours: Status | None) -> Outcome:
 
 def kind_of(difference: Difference) -> Kind | None:
     """The kind that explains a difference; None if none does."""
-    return next((kind for kind in kinds() if kind.covers(difference)), None)
+    return next((kind for kind in kinds() if kind.matches(difference)), None)
 
 
 def table(results: Sequence[tuple[Check, Counter[Outcome]]]) -> str:
-    """One row a check, as a Markdown table; outcomes that nowhere happened are left out."""
-    used = [outcome for outcome in OUTCOMES if any(counts[outcome] for _, counts in results)]
+    """A Markdown table with one row per check; unused outcomes are left out."""
+    occurring = [outcome for outcome in OUTCOMES if any(counts[outcome] for _, counts in results)]
     lines = [
-        f"| check | our rule | {' | '.join(used)} |",
-        f"|---|---|{'---:|' * len(used)}",
+        f"| check | our rule | {' | '.join(occurring)} |",
+        f"|---|---|{'---:|' * len(occurring)}",
     ]
     for check, counts in results:
-        cells = " | ".join(str(counts[outcome] or "") for outcome in used)
+        cells = " | ".join(str(counts[outcome] or "") for outcome in occurring)
         lines.append(f"| {check.tool} `{check.name}` | {', '.join(check.rules) or 'none'} | {cells} |")
     return "\n".join(lines)
 
 
 def listing(differences: Iterable[Difference]) -> str:
-    """Each difference in one line, by kind; those that nothing explains come last."""
+    """One line per difference, grouped by kind; unexplained differences come last."""
     groups: dict[str, list[Difference]] = {}
     for difference in differences:
         kind = kind_of(difference)
@@ -207,8 +207,8 @@ def listing(differences: Iterable[Difference]) -> str:
 
 def _line(difference: Difference) -> str:
     check = difference.check
-    said = f"they {difference.theirs or 'do not list it'}, we {difference.ours or 'do not list it'}"
-    return f"   {check.tool} {check.name}  {difference.resource}  {said}  {difference.reason}".rstrip()
+    summary = f"they {difference.theirs or 'do not list it'}, we {difference.ours or 'do not list it'}"
+    return f"   {check.tool} {check.name}  {difference.resource}  {summary}  {difference.reason}".rstrip()
 
 
 def _worse(status: Status, other: Status | None) -> Status:

@@ -1,4 +1,4 @@
-"""The other tools: how each is installed in an environment of its own, and run against one account."""
+"""Installs the other tools in virtual environments and runs them against an account."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from string import Template
 
 from benchmarks.peers import parsers
-from benchmarks.peers.compare import HERE, Word, checks
+from benchmarks.peers.compare import HERE, CheckResult, checks
 
-LONGEST = 900  # seconds for one account
+TIMEOUT_S = 900  # seconds for one account
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One account that a tool is run against, with the knowledge that our own rules have: who belongs to us."""
+class ToolRun:
+    """The parameters of running a tool against one account."""
 
     account: str
     regions: tuple[str, ...]
@@ -29,7 +29,7 @@ class Visit:
     organization: str
     known_accounts: tuple[str, ...]
     directory: Path
-    """Where the tool leaves its results, and what it printed."""
+    """The directory for the results and the output of the tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,91 +39,107 @@ class Tool:
     name: str
     program: str
     package: str
-    command: Callable[[Visit], list[str]]
-    read: Callable[[Path], Iterable[Word]]
+    command: Callable[[ToolRun], list[str]]
+    read: Callable[[Path], Iterable[CheckResult]]
 
     def environment(self, directory: Path) -> Path:
-        """Make the tool's environment below `directory`, unless it is there. Raises CalledProcessError if that fails."""
-        place = directory / self.name
-        if not (place / "bin" / self.program).exists():
-            venv.create(place, with_pip=True)
-            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        """Create the virtual environment of the tool below `directory` if missing. Raises CalledProcessError on failure."""
+        environment_dir = directory / self.name
+        if not (environment_dir / "bin" / self.program).exists():
+            venv.create(environment_dir, with_pip=True)
+            pip = [str(environment_dir / "bin" / "python"), "-m", "pip", "install", "--quiet"]
             subprocess.run([*pip, "--requirement", str(HERE / f"{self.name}.txt")], check=True)
-        return place
+        return environment_dir
 
-    def version(self, place: Path) -> str:
-        """The version of the package that is installed there."""
-        ask = f"from importlib.metadata import version; print(version({self.package!r}))"
-        done = subprocess.run([str(place / "bin" / "python"), "-c", ask], check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+    def version(self, environment_dir: Path) -> str:
+        """The installed version of the package."""
+        program = f"from importlib.metadata import version; print(version({self.package!r}))"
+        completed = subprocess.run(
+            [str(environment_dir / "bin" / "python"), "-c", program], check=True, capture_output=True, text=True
+        )
+        return completed.stdout.strip()
 
-    def run(self, place: Path, visit: Visit) -> tuple[float, int]:
+    def run(self, environment_dir: Path, tool_run: ToolRun) -> tuple[float, int]:
         """Run it against one account. Returns seconds and exit code; -1 when it took longer than `LONGEST`."""
-        visit.directory.mkdir(parents=True)
-        arguments = [str(place / "bin" / self.program), *self.command(visit)]
+        tool_run.directory.mkdir(parents=True)
+        arguments = [str(environment_dir / "bin" / self.program), *self.command(tool_run)]
         started = time.monotonic()
-        with (visit.directory / "printed.txt").open("w", encoding="utf-8") as printed:
+        with (tool_run.directory / "printed.txt").open("w", encoding="utf-8") as printed:
             try:
-                done = subprocess.run(
+                completed = subprocess.run(
                     arguments,
-                    env=_variables(visit, place),
-                    cwd=visit.directory,
+                    env=_variables(tool_run, environment_dir),
+                    cwd=tool_run.directory,
                     stdout=printed,
                     stderr=subprocess.STDOUT,
                     stdin=subprocess.DEVNULL,
-                    timeout=LONGEST,
+                    timeout=TIMEOUT_S,
                     check=False,
                 )
-                code = done.returncode
+                code = completed.returncode
             except subprocess.TimeoutExpired:
                 code = -1
         return time.monotonic() - started, code
 
 
-def _variables(visit: Visit, place: Path) -> dict[str, str]:
+def _variables(tool_run: ToolRun, environment_dir: Path) -> dict[str, str]:
     """The environment of the process: our variables without any of AWS's, and the credentials of the visit."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "VIRTUAL_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "VIRTUAL_"))
+    }
     return {
-        **kept,
-        "PATH": f"{(place / 'bin').resolve()}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(visit.directory.resolve()),  # no settings of AWS's own from the home directory
-        "AWS_ACCESS_KEY_ID": visit.credentials["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": visit.credentials["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": visit.credentials["SessionToken"],
-        "AWS_DEFAULT_REGION": visit.regions[0],
-        "AWS_REGION": visit.regions[0],
-        "AWS_ENDPOINT_URL": visit.endpoint,
+        **inherited,
+        "PATH": f"{(environment_dir / 'bin').resolve()}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tool_run.directory.resolve()),  # no settings of AWS's own from the home directory
+        "AWS_ACCESS_KEY_ID": tool_run.credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": tool_run.credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": tool_run.credentials["SessionToken"],
+        "AWS_DEFAULT_REGION": tool_run.regions[0],
+        "AWS_REGION": tool_run.regions[0],
+        "AWS_ENDPOINT_URL": tool_run.endpoint,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
 
-def _prowler(visit: Visit) -> list[str]:
+def _prowler(tool_run: ToolRun) -> list[str]:
     names = [check.name for check in checks() if check.tool == "prowler"]
-    output = ["--output-formats", "json-ocsf", "--output-directory", "results", "--output-filename", visit.account]
-    return ["aws", "--checks", *names, "--region", *visit.regions, *output, "--no-banner", "--ignore-exit-code-3"]
+    output = ["--output-formats", "json-ocsf", "--output-directory", "results", "--output-filename", tool_run.account]
+    return ["aws", "--checks", *names, "--region", *tool_run.regions, *output, "--no-banner", "--ignore-exit-code-3"]
 
 
-def _scoutsuite(visit: Visit) -> list[str]:
+def _scoutsuite(tool_run: ToolRun) -> list[str]:
     services = ["kms", "s3", "rds", "secretsmanager", "elasticache", "cloudtrail"]
-    report = ["--report-dir", ".", "--report-name", visit.account, "--force", "--no-browser"]
-    return ["aws", "--services", *services, "--regions", *visit.regions, *report]
+    report = ["--report-dir", ".", "--report-name", tool_run.account, "--force", "--no-browser"]
+    return ["aws", "--services", *services, "--regions", *tool_run.regions, *report]
 
 
-def _custodian(visit: Visit) -> list[str]:
-    policies = visit.directory / "policies.yaml"
+def _custodian(tool_run: ToolRun) -> list[str]:
+    policies = tool_run.directory / "policies.yaml"
     text = Template((HERE / "custodian.yaml").read_text(encoding="utf-8"))
-    filled = text.substitute(accounts=json.dumps(visit.known_accounts), organization=visit.organization)
+    filled = text.substitute(accounts=json.dumps(tool_run.known_accounts), organization=tool_run.organization)
     policies.write_text(filled, encoding="utf-8")
-    regions = [argument for region in visit.regions for argument in ("--region", region)]
+    regions = [argument for region in tool_run.regions for argument in ("--region", region)]
     return ["run", "--output-dir", "results", "--cache-period", "0", *regions, policies.name]
 
 
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("prowler", "prowler", "prowler", _prowler, lambda place: parsers.prowler(place / "results")),
+        Tool(
+            "prowler",
+            "prowler",
+            "prowler",
+            _prowler,
+            lambda environment_dir: parsers.prowler(environment_dir / "results"),
+        ),
         Tool("scoutsuite", "scout", "scoutsuite", _scoutsuite, parsers.scoutsuite),
-        Tool("custodian", "custodian", "c7n", _custodian, lambda place: parsers.custodian(place / "results")),
+        Tool(
+            "custodian",
+            "custodian",
+            "c7n",
+            _custodian,
+            lambda environment_dir: parsers.custodian(environment_dir / "results"),
+        ),
     )
 }
 """All tools by name."""

@@ -12,18 +12,18 @@ from benchmarks.peers import parsers
 from benchmarks.peers.compare import (
     HERE,
     Check,
+    CheckResult,
     Difference,
     Finding,
-    Word,
     checks,
     compare,
-    judge,
     kind_of,
     kinds,
     listing,
+    outcome_of,
     table,
 )
-from benchmarks.peers.runners import TOOLS, Visit
+from benchmarks.peers.runners import TOOLS, ToolRun
 from reports.rules.loader import rule_files
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1111"
@@ -31,18 +31,18 @@ OTHER = "arn:aws:kms:eu-west-1:123456789012:key/2222"
 ROTATION = Check("prowler", "kms_cmk_rotation_enabled", ("key-rotation",), "", "")
 
 
-def test_prowler_findings_are_words_on_each_resource(tmp_path: Path) -> None:
-    """A finding of OCSF tells check, resource and status; MANUAL is not knowing."""
+def test_prowler_findings_are_results_per_resource(tmp_path: Path) -> None:
+    """An OCSF finding has check, resource and status; MANUAL becomes unknown."""
     entries = [
         {"metadata": {"event_code": "a"}, "resources": [{"uid": KEY}], "status_code": "PASS"},
         {"metadata": {"event_code": "a"}, "resources": [{"uid": OTHER}], "status_code": "MANUAL"},
     ]
     (tmp_path / "123456789012.ocsf.json").write_text(json.dumps(entries))
-    assert list(parsers.prowler(tmp_path)) == [Word("a", KEY, "pass"), Word("a", OTHER, "unknown")]
+    assert list(parsers.prowler(tmp_path)) == [CheckResult("a", KEY, "pass"), CheckResult("a", OTHER, "unknown")]
 
 
-def test_custodian_passes_what_it_considers_and_does_not_select(tmp_path: Path) -> None:
-    """Of a pair of policies the second selects failures; a pair whose second half broke off says nothing."""
+def test_custodian_passes_resources_that_it_does_not_select(tmp_path: Path) -> None:
+    """The second policy of a pair selects failures; a pair without the second result is ignored."""
     selected = {
         "key-rotation-scope": [{"KeyArn": KEY}, {"KeyArn": OTHER}],
         "key-rotation": [{"KeyArn": OTHER}],
@@ -51,25 +51,28 @@ def test_custodian_passes_what_it_considers_and_does_not_select(tmp_path: Path) 
         "key-deletion-scope": [{"KeyArn": KEY}],
     }
     for policy, resources in selected.items():
-        place = tmp_path / "eu-west-1" / policy
-        place.mkdir(parents=True)
-        (place / "resources.json").write_text(json.dumps(resources))
+        directory = tmp_path / "eu-west-1" / policy
+        directory.mkdir(parents=True)
+        (directory / "resources.json").write_text(json.dumps(resources))
     assert list(parsers.custodian(tmp_path)) == [
-        Word("bucket-kms", "arn:aws:s3:::b", "pass"),
-        Word("key-rotation", KEY, "pass"),
-        Word("key-rotation", OTHER, "fail"),
+        CheckResult("bucket-kms", "arn:aws:s3:::b", "pass"),
+        CheckResult("key-rotation", KEY, "pass"),
+        CheckResult("key-rotation", OTHER, "fail"),
     ]
 
 
-def test_scoutsuite_passes_what_it_does_not_flag(tmp_path: Path) -> None:
-    """A finding looks at all entries of its path and flags some; the item goes deeper than the path."""
+def test_scoutsuite_passes_entries_that_it_does_not_flag(tmp_path: Path) -> None:
+    """A finding covers all entries of its path and flags some; item paths are longer than the path of the finding."""
     keys = {"1111": {"arn": KEY}, "2222": {"arn": OTHER}}
     finding = {"path": "kms.regions.id.keys.id", "items": ["kms.regions.eu-west-1.keys.2222.rotation_enabled"]}
     results = {"services": {"kms": {"regions": {"eu-west-1": {"keys": keys}}, "findings": {"rotation": finding}}}}
-    place = tmp_path / "scoutsuite-results"
-    place.mkdir()
-    (place / "scoutsuite_results_x.js").write_text("scoutsuite_results =\n" + json.dumps(results))
-    assert list(parsers.scoutsuite(tmp_path)) == [Word("rotation", KEY, "pass"), Word("rotation", OTHER, "fail")]
+    directory = tmp_path / "scoutsuite-results"
+    directory.mkdir()
+    (directory / "scoutsuite_results_x.js").write_text("scoutsuite_results =\n" + json.dumps(results))
+    assert list(parsers.scoutsuite(tmp_path)) == [
+        CheckResult("rotation", KEY, "pass"),
+        CheckResult("rotation", OTHER, "fail"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +91,13 @@ def test_scoutsuite_passes_what_it_does_not_flag(tmp_path: Path) -> None:
         ("pass", None, "only they"),
     ],
 )
-def test_two_words_make_one_outcome(theirs: str | None, ours: str | None, outcome: str) -> None:
-    """Not knowing, not applying and not listing are told from passing and failing."""
-    assert judge(theirs, ours) == outcome  # type: ignore[arg-type]  # parametrized texts
+def test_two_results_make_one_outcome(theirs: str | None, ours: str | None, outcome: str) -> None:
+    """Unknown, not applicable and not listed are distinct from pass and fail."""
+    assert outcome_of(theirs, ours) == outcome  # type: ignore[arg-type]  # parametrized texts
 
 
-def test_several_rules_and_words_count_by_the_worst() -> None:
-    """Where several of ours ask what one check asks, a failure of any is our word, with its reason."""
+def test_the_worst_of_several_results_counts() -> None:
+    """If several rules correspond to a check, a failure of any rule is the result, with its reason."""
     check = Check("x", "public", ("key-policy-public", "key-public-via-service"), ":kms:", "")
     findings = [
         Finding("key-policy-public", KEY, "pass", "closed"),
@@ -102,16 +105,18 @@ def test_several_rules_and_words_count_by_the_worst() -> None:
         Finding("key-rotation", KEY, "fail", "another question"),
         Finding("key-policy-public", "arn:aws:s3:::b", "fail", "another kind of resource"),
     ]
-    counts, differences = compare(check, [Word("public", KEY, "pass"), Word("rotation", KEY, "fail")], findings)
+    counts, differences = compare(
+        check, [CheckResult("public", KEY, "pass"), CheckResult("rotation", KEY, "fail")], findings
+    )
     assert counts == {"we fail": 1}
     assert differences == [Difference(check, KEY, "we fail", "pass", "fail", "open through S3")]
 
 
-def test_a_difference_that_nothing_explains_is_said() -> None:
-    """The listing groups differences by kind, and those without one are named at its end."""
+def test_unexplained_differences_are_listed() -> None:
+    """The listing groups differences by kind and puts unexplained ones at the end."""
     denied = Finding("key-rotation", KEY, "unknown", "The key could not be described.")
-    odd = Finding("key-rotation", OTHER, "pass", "It rotates every 365 days.")
-    counts, differences = compare(ROTATION, [Word(ROTATION.name, OTHER, "fail")], [denied, odd])
+    unexplained = Finding("key-rotation", OTHER, "pass", "It rotates every 365 days.")
+    counts, differences = compare(ROTATION, [CheckResult(ROTATION.name, OTHER, "fail")], [denied, unexplained])
     text = listing(differences)
     assert [kind and kind.id for kind in map(kind_of, differences)] == ["denied-key-missing", None]
     assert text.index("denied-key-missing: 1") < text.index("NOT EXPLAINED: 1") < text.index(OTHER)
@@ -120,18 +125,20 @@ def test_a_difference_that_nothing_explains_is_said() -> None:
     ]
 
 
-def test_the_data_names_what_exists() -> None:
-    """Every check belongs to a tool, every rule is shipped, every kind names checks that are mapped."""
+def test_the_mapping_refers_to_existing_checks_and_rules() -> None:
+    """Every check belongs to a tool, every rule is shipped, and every kind refers to mapped checks."""
     rules = {Path(source).stem for source, _, _ in rule_files()}
     assert {check.tool for check in checks()} == set(TOOLS)
     assert {rule for check in checks() for rule in check.rules} <= rules
     assert {name for kind in kinds() for name in kind.checks} <= {f"{check.tool}/{check.name}" for check in checks()}
 
 
-def test_custodian_asks_what_is_mapped(tmp_path: Path) -> None:
-    """The policies are pairs, one for each mapped check, and are filled with who belongs to us."""
-    visit = Visit("123456789012", ("eu-west-1",), {}, "", "o-exampleorg1", ("123456789012", "222200001111"), tmp_path)
-    arguments = TOOLS["custodian"].command(visit)
+def test_custodian_policies_match_the_mapping(tmp_path: Path) -> None:
+    """The policies are pairs, one for each mapped check, and contain the known accounts."""
+    tool_run = ToolRun(
+        "123456789012", ("eu-west-1",), {}, "", "o-exampleorg1", ("123456789012", "222200001111"), tmp_path
+    )
+    arguments = TOOLS["custodian"].command(tool_run)
     policies = yaml.safe_load((tmp_path / arguments[-1]).read_text())["policies"]
     names = {check.name for check in checks() if check.tool == "custodian"}
     assert {policy["name"] for policy in policies} == names | {f"{name}-scope" for name in names}
@@ -140,6 +147,6 @@ def test_custodian_asks_what_is_mapped(tmp_path: Path) -> None:
 
 
 def test_versions_are_pinned() -> None:
-    """Each tool has its requirements: one package at one version."""
+    """The requirements of each tool pin its package to one version."""
     for tool in TOOLS.values():
         assert (HERE / f"{tool.name}.txt").read_text().startswith(f"{tool.package}==")

@@ -1,4 +1,4 @@
-"""Crawl once into the ledger of a settings file: a process that the test may kill. Resumes the run that did not end."""
+"""Crawl once, or resume an interrupted run, in a process that a test can kill."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.settings import load
 
 
 def main(settings_file: str, *, resume: bool) -> None:
-    """One crawl, as the command makes it."""
-    # The waits of a real night, made short: what is tested is that they lead to an answer, not how long they are.
+    """Crawl like the command."""
+    # Shorter retry delays; their length is not tested here.
     client.BASE_DELAY, client.MAXIMUM_DELAY = 0.02, 0.3
     settings = load(Path(settings_file))
     try:

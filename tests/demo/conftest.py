@@ -1,4 +1,4 @@
-"""What the tests of the demo's parts share."""
+"""Fixtures for the tests of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The organization of the demo: all situations are there, as boto3 sees them, and the night changes what it says."""
+"""The demo organization: all situations exist, as boto3 sees them, and the second run changes what it reports."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def client_of(server: AwsServer, arn: str) -> Any:
 
 
 def metadata(server: AwsServer, arn: str) -> dict[str, Any]:
-    found: dict[str, Any] = client_of(server, arn).describe_key(KeyId=arn)["KeyMetadata"]
-    return found
+    result: dict[str, Any] = client_of(server, arn).describe_key(KeyId=arn)["KeyMetadata"]
+    return result
 
 
 def statements(server: AwsServer, arn: str) -> list[dict[str, Any]]:
     text = client_of(server, arn).get_key_policy(KeyId=arn, PolicyName="default")["Policy"]
-    found: list[dict[str, Any]] = json.loads(text)["Statement"]
-    return found
+    result: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return result
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def permanent_faults(aws_server: AwsServer, demo_world: World) -> Iterator[AwsSe
     aws_server.clear_faults()
 
 
-def test_accounts_lie_in_their_units(aws_server: AwsServer, demo_world: World) -> None:
-    """Nine accounts, of which one is suspended, in three units, one of them inside another; with tags."""
+def test_accounts_are_in_their_units(aws_server: AwsServer, demo_world: World) -> None:
+    """Nine accounts, one of them suspended, are in three units, one of them nested; accounts have tags."""
     client = aws_server.session().client("organizations")
     accounts = {each["Id"]: each for each in client.list_accounts()["Accounts"]}
     assert accounts.keys() == set(demo_world.accounts.values())
@@ -55,8 +55,8 @@ def test_accounts_lie_in_their_units(aws_server: AwsServer, demo_world: World) -
     assert {"Key": "Owner", "Value": "team-lab"} in tags
 
 
-def test_the_reader_role_asks_for_the_external_id(aws_server: AwsServer, demo_world: World) -> None:
-    """Every readable account has the role, trusted by the management account with the external id; legacy has none."""
+def test_the_crawl_role_requires_the_external_id(aws_server: AwsServer, demo_world: World) -> None:
+    """Every readable account has the role, which requires the external id; account legacy has no role."""
     for account in demo_world.readable.values():
         role = aws_server.session(account).client("iam").get_role(RoleName=demo_world.role_name)["Role"]
         assert role["Arn"] == demo_world.role_arn(account)
@@ -67,8 +67,8 @@ def test_the_reader_role_asks_for_the_external_id(aws_server: AwsServer, demo_wo
         legacy.get_role(RoleName=demo_world.role_name)
 
 
-def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: World) -> None:
-    """Each ARN that the world names can be looked up in the account and region that it names."""
+def test_every_named_resource_exists(aws_server: AwsServer, demo_world: World) -> None:
+    """Each named ARN can be looked up in its account and region."""
     for name in organization.NamedResources.__dataclass_fields__:
         arn = getattr(demo_world, name)
         client, kind = client_of(aws_server, arn), arn.split(":", 5)[5]
@@ -93,8 +93,8 @@ def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: Worl
             assert groups["ReplicationGroups"], name
 
 
-def test_principals_reach_keys_by_every_way(aws_server: AwsServer, demo_world: World) -> None:
-    """IAM tells of inline, attached and group policies, a boundary, a stranger's trust; AWS's own policies only where used."""
+def test_principals_have_every_kind_of_access_path(aws_server: AwsServer, demo_world: World) -> None:
+    """IAM contains inline, attached and group policies, a boundary, an external trust, and AWS managed policies."""
     details = {
         arn: client_of(aws_server, arn).get_account_authorization_details()
         for arn in (demo_world.developer, demo_world.administrator_role, demo_world.partner_role)
@@ -102,30 +102,30 @@ def test_principals_reach_keys_by_every_way(aws_server: AwsServer, demo_world: W
     payments, lab, platform = details.values()
     (maria,), (developers,) = payments["UserDetailList"], payments["GroupDetailList"]
     assert (maria["Arn"], maria["GroupList"]) == (demo_world.developer, [developers["GroupName"]])
-    assert [one["PolicyName"] for one in developers["AttachedManagedPolicies"]] == ["use-the-tier-key"]
+    assert [policy["PolicyName"] for policy in developers["AttachedManagedPolicies"]] == ["use-the-tier-key"]
     deployment = next(role for role in payments["RoleDetailList"] if role["Arn"] == demo_world.bounded_role)
     boundary = deployment["PermissionsBoundary"]["PermissionsBoundaryArn"]
     policies_here = {policy["Arn"]: policy for policy in payments["Policies"]}
     assert "no-keys" in boundary
     assert boundary in policies_here
     admin = next(role for role in lab["RoleDetailList"] if role["Arn"] == demo_world.administrator_role)
-    assert [one["PolicyArn"] for one in admin["AttachedManagedPolicies"]] == [iam_fixtures.ADMINISTRATOR_ACCESS]
-    (unused,) = [one for one in platform["Policies"] if one["Arn"] == iam_fixtures.ADMINISTRATOR_ACCESS]
+    assert [policy["PolicyArn"] for policy in admin["AttachedManagedPolicies"]] == [iam_fixtures.ADMINISTRATOR_ACCESS]
+    (unused,) = [policy for policy in platform["Policies"] if policy["Arn"] == iam_fixtures.ADMINISTRATOR_ACCESS]
     assert unused["AttachmentCount"] == 0
     partner = next(role for role in platform["RoleDetailList"] if role["Arn"] == demo_world.partner_role)
     assert policies.STRANGER_ACCOUNT in str(partner["AssumeRolePolicyDocument"])
 
 
-def test_a_secret_is_shared_by_its_own_policy(aws_server: AwsServer, demo_world: World) -> None:
-    """One secret has a resource policy; the others have none."""
+def test_a_secret_is_shared_by_its_resource_policy(aws_server: AwsServer, demo_world: World) -> None:
+    """One secret has a resource policy, the others have none."""
     client = client_of(aws_server, demo_world.key_arn_secret)
     text = client.get_resource_policy(SecretId=demo_world.key_arn_secret)["ResourcePolicy"]
     assert json.loads(text)["Statement"][0]["Principal"] == {"AWS": policies.root(demo_world.accounts["platform"])}
     assert "ResourcePolicy" not in client.get_resource_policy(SecretId=demo_world.default_secret)
 
 
-def test_trails_are_seen_where_they_record(permanent_faults: AwsServer, demo_world: World) -> None:
-    """The organization's trail in every account, another account's nowhere else; one may not be asked what it selects."""
+def test_trails_are_described_where_they_record(permanent_faults: AwsServer, demo_world: World) -> None:
+    """All accounts see the organization trail, only the owner sees other trails, and one trail denies GetEventSelectors."""
     seen = {
         name: {
             trail["TrailARN"]
@@ -144,8 +144,8 @@ def test_trails_are_seen_where_they_record(permanent_faults: AwsServer, demo_wor
         client_of(permanent_faults, demo_world.silent_trail).get_event_selectors(TrailName=demo_world.silent_trail)
 
 
-def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_world: World) -> None:
-    """The world is large enough to be read like a company, and counting is not stopped by what is denied."""
+def test_the_organization_has_a_realistic_size(permanent_faults: AwsServer, demo_world: World) -> None:
+    """The organization is large enough for a demo, and denied calls do not stop the count."""
     counted = organization.count(permanent_faults, demo_world)
     totals = {kind: sum(n for (_, each), n in counted.items() if each == kind) for kind in organization.KINDS}
     assert {account for account, _ in counted} == set(demo_world.readable.values())
@@ -160,8 +160,8 @@ def test_the_counts_have_the_promised_size(permanent_faults: AwsServer, demo_wor
     assert totals["predefined_aliases"] > totals["aliases"] > 60
 
 
-def test_the_refusals_name_principal_action_and_cause(permanent_faults: AwsServer, demo_world: World) -> None:
-    """The role is refused in legacy, and the locked key answers as AWS does when its policy does not let anyone in."""
+def test_denials_have_principal_action_and_cause(permanent_faults: AwsServer, demo_world: World) -> None:
+    """AssumeRole is denied in account legacy, and calls on the locked key are denied with the message of AWS."""
     sts = permanent_faults.session().client("sts")
     role = demo_world.role_arn(demo_world.accounts["legacy"])
     with pytest.raises(ClientError, match=r"AccessDenied.*sts:AssumeRole on resource") as refusal:
@@ -174,16 +174,16 @@ def test_the_refusals_name_principal_action_and_cause(permanent_faults: AwsServe
 
 
 def last_usage(server: AwsServer, arn: str) -> dict[str, Any]:
-    found: dict[str, Any] = client_of(server, arn).get_key_last_usage(KeyId=arn)
-    return found
+    result: dict[str, Any] = client_of(server, arn).get_key_last_usage(KeyId=arn)
+    return result
 
 
-def test_keys_tell_when_they_were_last_used(aws_server: AwsServer, demo_world: World) -> None:
-    """Some keys were used just now, one months ago, most never; one is older than the tracking, so that nobody knows."""
+def test_keys_have_a_last_use(aws_server: AwsServer, demo_world: World) -> None:
+    """Some keys were used just now, one months ago, most never; one key is older than the tracking, so its use is unknown."""
     for name, operation in organization.LAST_OPERATIONS.items():
-        told = last_usage(aws_server, getattr(demo_world, name))
-        assert told["KeyLastUsage"]["Operation"] == operation
-        assert told["TrackingStartDate"] <= told["KeyLastUsage"]["Timestamp"]
+        usage = last_usage(aws_server, getattr(demo_world, name))
+        assert usage["KeyLastUsage"]["Operation"] == operation
+        assert usage["TrackingStartDate"] <= usage["KeyLastUsage"]["Timestamp"]
     months_ago = last_usage(aws_server, demo_world.retiring_key)
     assert months_ago["KeyLastUsage"]["Timestamp"] == TRACKING_BEGAN + dt.timedelta(days=30)
     assert months_ago["KeyCreationDate"] < months_ago["TrackingStartDate"] == TRACKING_BEGAN
@@ -198,8 +198,8 @@ def test_keys_tell_when_they_were_last_used(aws_server: AwsServer, demo_world: W
     assert last_usage(aws_server, demo_world.retiring_key)["KeyLastUsage"] == months_ago["KeyLastUsage"]
 
 
-def test_last_use_is_asked_by_id_or_arn_and_may_be_denied(permanent_faults: AwsServer, demo_world: World) -> None:
-    """An alias names no key here, an unknown key is not found, and a policy that does not list the action denies it."""
+def test_last_use_accepts_id_or_arn_and_can_be_denied(permanent_faults: AwsServer, demo_world: World) -> None:
+    """GetKeyLastUsage rejects aliases and unknown keys, and a policy that does not list the action denies it."""
     kms = client_of(permanent_faults, demo_world.tier_key)
     assert kms.get_key_last_usage(KeyId=demo_world.tier_key.rpartition("/")[2])["KeyId"] == demo_world.tier_key
     for nobody in ("alias/payments-database", "1234abcd-12ab-34cd-56ef-1234567890ab"):
@@ -210,8 +210,8 @@ def test_last_use_is_asked_by_id_or_arn_and_may_be_denied(permanent_faults: AwsS
     assert metadata(permanent_faults, demo_world.appliance_key)["Arn"] == demo_world.appliance_key
 
 
-def test_the_scanner_key_is_shared_as_its_vendor_asks(aws_server: AwsServer, demo_world: World) -> None:
-    """The vendor's account is in the use and in the grant statement of one key, and only in the first of the other."""
+def test_the_scanner_key_is_shared_as_documented(aws_server: AwsServer, demo_world: World) -> None:
+    """The vendor account is in both statements of one key, and only in the usage statement of another."""
     vendor = policies.root(policies.CHECKMARX_ACCOUNT)
 
     def sids(key: str) -> list[str]:
@@ -230,7 +230,7 @@ def test_the_scanner_key_is_shared_as_its_vendor_asks(aws_server: AwsServer, dem
 
 
 def test_the_vault_spans_two_regions(aws_server: AwsServer, demo_world: World) -> None:
-    """Primary and replica say what they are, have aliases of their own, and the role names both."""
+    """Primary and replica have their types and aliases, and the role allows both."""
     for arn, kind in ((demo_world.vault_key, "PRIMARY"), (demo_world.vault_replica, "REPLICA")):
         key = metadata(aws_server, arn)
         assert key["KeySpec"] == "RSA_4096"
@@ -242,8 +242,8 @@ def test_the_vault_spans_two_regions(aws_server: AwsServer, demo_world: World) -
     assert policy["Statement"][0]["Resource"] == [demo_world.vault_key, demo_world.vault_replica]
 
 
-def test_secrets_name_their_keys_in_every_way(aws_server: AwsServer, demo_world: World) -> None:
-    """Each reference is listed as it was given; the AWS managed key is not listed at all, and exists."""
+def test_secrets_reference_their_keys_in_every_form(aws_server: AwsServer, demo_world: World) -> None:
+    """Each key reference is listed as given; the AWS managed key is not listed, but exists."""
     client = client_of(aws_server, demo_world.default_secret)
     pages = client.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
     keys = {each["ARN"]: each.get("KmsKeyId") for page in pages for each in page["SecretList"]}
@@ -259,27 +259,27 @@ def test_secrets_name_their_keys_in_every_way(aws_server: AwsServer, demo_world:
     assert aliases["alias/aws/xray"] is None
 
 
-def test_databases_without_a_key_are_under_the_managed_one(aws_server: AwsServer, demo_world: World) -> None:
-    """The region without a tier key has one database under aws/rds, one under another key and one unencrypted."""
+def test_databases_without_a_key_use_the_aws_managed_key(aws_server: AwsServer, demo_world: World) -> None:
+    """The region without a tier key has a database with aws/rds, one with another key and an unencrypted one."""
     rds = client_of(aws_server, demo_world.untiered_database)
-    found = {each["DBInstanceIdentifier"]: each.get("KmsKeyId") for each in rds.describe_db_instances()["DBInstances"]}
-    assert metadata(aws_server, found["disputes"])["KeyManager"] == "AWS"
-    assert metadata(aws_server, found["chargebacks"])["KeyManager"] == "CUSTOMER"
-    assert found["sandbox"] is None
+    result = {each["DBInstanceIdentifier"]: each.get("KmsKeyId") for each in rds.describe_db_instances()["DBInstances"]}
+    assert metadata(aws_server, result["disputes"])["KeyManager"] == "AWS"
+    assert metadata(aws_server, result["chargebacks"])["KeyManager"] == "CUSTOMER"
+    assert result["sandbox"] is None
     orders = client_of(aws_server, demo_world.tier_database)
     [database] = orders.describe_db_instances(DBInstanceIdentifier="orders")["DBInstances"]
     assert database["KmsKeyId"] == demo_world.tier_key
     assert database["PerformanceInsightsKMSKeyId"] != demo_world.tier_key
 
 
-def test_buckets_tell_how_they_are_encrypted(aws_server: AwsServer, demo_world: World) -> None:
-    """New buckets are under SSE-S3; others name a key by ARN, id or alias, or none with aws:kms; all tell their region."""
+def test_buckets_have_every_kind_of_encryption(aws_server: AwsServer, demo_world: World) -> None:
+    """New buckets use SSE-S3; others reference a key by ARN, id or alias, or use aws:kms without a key; all have a region."""
 
     def default(account: str, bucket: str) -> dict[str, str]:
         s3 = aws_server.session(demo_world.accounts[account]).client("s3")
         answer = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
-        found: dict[str, str] = answer["Rules"][0]["ApplyServerSideEncryptionByDefault"]
-        return found
+        result: dict[str, str] = answer["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+        return result
 
     assert default("lab", "northwind-lab-plain") == {"SSEAlgorithm": "AES256"}
     assert default("payments", "northwind-payments-dublin") == {"SSEAlgorithm": "aws:kms"}
@@ -289,8 +289,8 @@ def test_buckets_tell_how_they_are_encrypted(aws_server: AwsServer, demo_world: 
     assert {each["BucketRegion"] for each in buckets} == {"us-east-1", "us-west-2", "eu-west-1"}
 
 
-def test_rotation_grants_and_trails_carry_their_details(aws_server: AwsServer, demo_world: World) -> None:
-    """Rotation has its period, grants their date and issuer, one trail leaves out KMS."""
+def test_rotation_grants_and_trails_have_details(aws_server: AwsServer, demo_world: World) -> None:
+    """Rotation has a period, grants have date and issuer, and one trail excludes KMS events."""
     tier = client_of(aws_server, demo_world.tier_key).get_key_rotation_status(KeyId=demo_world.tier_key)
     assert (tier["KeyRotationEnabled"], tier["RotationPeriodInDays"]) == (True, 180)
     grants = client_of(aws_server, demo_world.granted_key_of_platform).list_grants(
@@ -303,8 +303,8 @@ def test_rotation_grants_and_trails_carry_their_details(aws_server: AwsServer, d
     assert selector["ExcludeManagementEventSources"] == ["kms.amazonaws.com"]
 
 
-def test_hostile_texts_come_back_as_they_were_written(aws_server: AwsServer, demo_world: World) -> None:
-    """The texts that attack reports survive the way through the API."""
+def test_hostile_texts_are_returned_unchanged(aws_server: AwsServer, demo_world: World) -> None:
+    """The API returns the texts that attack reports unchanged."""
     assert metadata(aws_server, demo_world.hostile_key)["Description"] == "<script>alert(1)</script>"
     kms = client_of(aws_server, demo_world.hostile_key)
     tags = {each["TagKey"]: each["TagValue"] for each in kms.list_resource_tags(KeyId=demo_world.hostile_key)["Tags"]}
@@ -312,9 +312,9 @@ def test_hostile_texts_come_back_as_they_were_written(aws_server: AwsServer, dem
     assert tags["right-to-left"].startswith("\u202e")
 
 
-def test_the_night_changes_eight_things(night: list[str], aws_server: AwsServer, demo_world: World) -> None:
-    """Each sentence is true: state, policy, alias, secret and tag are as it says, and so is what vendors depend on."""
-    deletion, opening, move, rekeying, removal, unsharing, disabling, ending = night
+def test_the_second_run_has_eight_changes(second_run: list[str], aws_server: AwsServer, demo_world: World) -> None:
+    """Each message is true for the state, policy, alias, secret, tag and vendor key that it describes."""
+    deletion, opening, move, rekeying, removal, unsharing, disabling, ending = second_run
     assert demo_world.retiring_key in deletion
     assert metadata(aws_server, demo_world.retiring_key)["KeyState"] == "PendingDeletion"
     stranger = policies.root(policies.STRANGER_ACCOUNT)
@@ -338,8 +338,8 @@ def test_the_night_changes_eight_things(night: list[str], aws_server: AwsServer,
 
 
 @pytest.fixture
-def night(aws_server: AwsServer, demo_world: World) -> Iterator[list[str]]:
-    """One night; afterwards the changes are taken back, for the other tests."""
+def second_run(aws_server: AwsServer, demo_world: World) -> Iterator[list[str]]:
+    """Make the changes of the second run, and revert them after the test."""
     world = demo_world
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements(aws_server, world.opened_key)})
     secrets = client_of(aws_server, world.rekeyed_secret)

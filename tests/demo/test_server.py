@@ -1,4 +1,4 @@
-"""The AWS of the demo: it names every call, refuses what it is told to, and fails as AWS fails."""
+"""The AWS endpoint of the demo: it records calls, injects errors, and returns the errors of AWS."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ CALLS: list[tuple[str, str, dict[str, Any], str, str]] = [
 def test_every_call_is_recorded_under_its_name(
     aws_server: AwsServer, demo_world: World, call: tuple[str, str, dict[str, Any], str, str]
 ) -> None:
-    """JSON, CBOR, query and REST requests are written down with service, operation, region and account."""
+    """JSON, CBOR, query and REST requests are recorded with service, operation, region and account."""
     service, method, arguments, signed, operation = call
     client = aws_server.session(region="eu-west-1").client(service)
     mark = aws_server.mark()
-    with contextlib.suppress(ClientError):  # what moto answers is not the matter here
+    with contextlib.suppress(ClientError):  # the response of moto does not matter
         getattr(client, method)(**arguments)
     recorded = aws_server.calls_since(mark)[-1]
     assert (recorded.service, recorded.operation, recorded.region) == (signed, operation, "eu-west-1")
@@ -68,7 +68,7 @@ def test_every_call_is_recorded_under_its_name(
 
 
 def test_a_member_is_recorded_under_its_own_account(aws_server: AwsServer, demo_world: World) -> None:
-    """The account of a call is the one whose role signed it, and accounts do not see each other's keys."""
+    """A call is recorded under the account whose role signed it."""
     lab = demo_world.accounts["lab"]
     mark = aws_server.mark()
     identity = aws_server.session(lab).client("sts").get_caller_identity()
@@ -91,10 +91,10 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("service", "method", "arguments", "operation"), FAULTS)
-def test_a_fault_speaks_the_protocol_of_its_service(
+def test_a_fault_uses_the_protocol_of_its_service(
     no_faults: AwsServer, service: str, method: str, arguments: dict[str, Any], operation: str
 ) -> None:
-    """The client reads code, message and status out of an injected error of JSON, CBOR, query, EC2, REST-JSON and XML."""
+    """The client parses code, message and status of an injected error in every protocol."""
     message = "not <you> & not here"
     signed = {"cloudwatch": "monitoring"}.get(service, service)
     no_faults.fault(signed, operation, code="AccessDenied", message=message, status=403)
@@ -106,8 +106,8 @@ def test_a_fault_speaks_the_protocol_of_its_service(
     assert no_faults.calls[-1].outcome == "injected"
 
 
-def test_a_fault_hits_only_what_it_is_meant_for(no_faults: AwsServer, demo_world: World) -> None:
-    """Region, account, matched text and number of times all narrow a fault."""
+def test_a_fault_applies_only_to_matching_calls(no_faults: AwsServer, demo_world: World) -> None:
+    """Region, account, matched text and number of times restrict a fault."""
     lab = demo_world.accounts["lab"]
     key = demo_world.hostile_key.rpartition("/")[2]
     no_faults.fault("kms", "DescribeKey", region="eu-west-1", account=lab, match=key, times=1)
@@ -119,8 +119,8 @@ def test_a_fault_hits_only_what_it_is_meant_for(no_faults: AwsServer, demo_world
     there.describe_key(KeyId=key)
 
 
-def test_a_fault_matches_text_that_is_encoded_on_the_way(no_faults: AwsServer, demo_world: World) -> None:
-    """An ARN in a form body is percent-encoded on the wire and still matches as it is written."""
+def test_a_fault_matches_encoded_text(no_faults: AwsServer, demo_world: World) -> None:
+    """An ARN matches even if it is percent-encoded in a form body."""
     role = demo_world.role_arn(demo_world.accounts["lab"])
     no_faults.fault("sts", "AssumeRole", match=role, code="AccessDenied", status=403)
     sts = no_faults.session().client("sts")
@@ -138,10 +138,10 @@ MISSING: list[tuple[str, str, dict[str, Any], str, int]] = [
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_what_moto_lacks_fails_as_in_a_region_without_it(
+def test_an_operation_that_moto_lacks_returns_an_aws_error(
     aws_server: AwsServer, case: tuple[str, str, dict[str, Any], str, int]
 ) -> None:
-    """An operation without an implementation is an AWS error at once: no web page, no retry, no hanging connection."""
+    """A missing operation returns an AWS error immediately, without a web page, a retry or a hanging connection."""
     service, method, arguments, code, status = case
     with pytest.raises(ClientError) as refusal:
         getattr(aws_server.session().client(service), method)(**arguments)
@@ -151,8 +151,8 @@ def test_what_moto_lacks_fails_as_in_a_region_without_it(
     assert aws_server.calls[-1].outcome == "missing"
 
 
-def test_an_object_has_its_length_without_being_read(aws_server: AwsServer, demo_world: World) -> None:
-    """A HEAD answer tells the length of the body that it leaves out, and the body itself arrives whole."""
+def test_a_head_response_has_the_content_length(aws_server: AwsServer, demo_world: World) -> None:
+    """A HEAD response has the length of the object, and GET returns the complete object."""
     s3 = aws_server.session(demo_world.accounts["lab"]).client("s3")
     content = b"0123456789" * 10_000
     s3.put_object(Bucket="northwind-lab-plain", Key="folder/name with blanks", Body=content)
@@ -162,8 +162,8 @@ def test_an_object_has_its_length_without_being_read(aws_server: AwsServer, demo
     s3.delete_object(**there)
 
 
-def test_a_request_that_nobody_signed_is_not_recorded(aws_server: AwsServer) -> None:
-    """The record holds AWS calls only."""
+def test_an_unsigned_request_is_not_recorded(aws_server: AwsServer) -> None:
+    """The record contains only AWS calls."""
     mark = aws_server.mark()
     with urllib.request.urlopen(f"{aws_server.url}/moto-api/", timeout=10) as answer:  # noqa: S310 - our server
         assert answer.status == 200
@@ -171,7 +171,7 @@ def test_a_request_that_nobody_signed_is_not_recorded(aws_server: AwsServer) -> 
 
 
 def test_an_operation_with_the_account_in_the_host_has_its_name() -> None:
-    """S3 Control shares S3's signing name and is told from it by its path."""
+    """S3 Control has the signing name of S3 and is identified by its path."""
     scope = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
     headers = {"authorization": scope, "x-amz-account-id": "123456789012"}
     request = request_parser.parse("GET", "/v20180820/configuration/publicAccessBlock", "", headers, b"")
@@ -179,14 +179,14 @@ def test_an_operation_with_the_account_in_the_host_has_its_name() -> None:
 
 
 def test_an_unknown_rest_request_has_no_name() -> None:
-    """A path that no model knows is recorded without an operation instead of under a wrong one."""
+    """A path that matches no model is recorded without an operation."""
     scope = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=0"
     request = request_parser.parse("GET", "/no/such/thing", "", {"authorization": scope}, b"")
     assert (request.service, request.operation) == ("lambda", "")
 
 
 def test_it_runs_alone(tmp_path: Path) -> None:
-    """`python -m demo.server` writes its port once it answers, and ends quietly when it is told to."""
+    """`python -m demo.server` writes its port once it is ready, and exits with 0 on SIGTERM."""
     port_file = tmp_path / "port"
     command = [sys.executable, "-m", "demo.server", "--port", "0", "--port-file", str(port_file)]
     root = Path(__file__).parents[2]

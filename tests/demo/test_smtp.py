@@ -1,4 +1,4 @@
-"""The mail server of the demo: TLS first, then a password, then the mail, and refusals that a client can read."""
+"""The mail server of the demo: it requires TLS and a password, and rejects with the documented codes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def client(server: MailServer, trust: ssl.SSLContext) -> Iterator[smtplib.SMTP]:
 def mail(*recipients: str) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"] = "ledger@northwind.example", ", ".join(recipients)
-    message["Subject"] = "Five changes over night"
+    message["Subject"] = "Five changes"
     message.set_content("Gr\u00fc\u00dfe\n")
     return message
 
 
 @pytest.mark.parametrize("mechanism", ["auth_plain", "auth_login"])
-def test_mail_is_kept_as_it_came(server: MailServer, client: smtplib.SMTP, tmp_path: Path, mechanism: str) -> None:
-    """After STARTTLS and either kind of AUTH the bytes and the envelope are kept, in memory and on disk."""
+def test_mail_is_stored_unchanged(server: MailServer, client: smtplib.SMTP, tmp_path: Path, mechanism: str) -> None:
+    """After STARTTLS and either AUTH mechanism, bytes and envelope are stored in memory and on disk."""
     client.ehlo()
     client.user, client.password = USER, PASSWORD
     code, _ = client.auth(mechanism[5:].upper(), getattr(client, mechanism))
@@ -60,20 +60,20 @@ def test_mail_is_kept_as_it_came(server: MailServer, client: smtplib.SMTP, tmp_p
     [message] = server.messages
     assert message.sender == "ledger@northwind.example"
     assert message.recipients == ("ciso@northwind.example", "team@northwind.example")
-    assert b"Subject: Five changes over night" in message.content
+    assert b"Subject: Five changes" in message.content
     assert (tmp_path / "mail" / "0001.eml").read_bytes() == message.content
 
 
-def test_a_wrong_password_is_refused_at_once(client: smtplib.SMTP) -> None:
-    """535 with each mechanism, and the connection is still there for the next attempt."""
+def test_a_wrong_password_is_rejected(client: smtplib.SMTP) -> None:
+    """A wrong password gives 535, and the connection stays open."""
     with pytest.raises(smtplib.SMTPAuthenticationError) as refusal:
         client.login(USER, "guess")
     assert refusal.value.smtp_code == 535
     assert client.noop()[0] == 250
 
 
-def test_nothing_goes_without_tls(server: MailServer) -> None:
-    """Before STARTTLS neither a password nor mail is taken."""
+def test_tls_is_required(server: MailServer) -> None:
+    """Before STARTTLS, the server accepts neither a password nor mail."""
     with smtplib.SMTP("localhost", server.port, timeout=TIMEOUT_S) as connection:
         connection.ehlo()
         assert not connection.has_extn("auth")
@@ -81,23 +81,23 @@ def test_nothing_goes_without_tls(server: MailServer) -> None:
     assert server.messages == []
 
 
-def test_nothing_goes_without_a_password(client: smtplib.SMTP, server: MailServer) -> None:
-    """TLS alone does not let mail through."""
+def test_a_password_is_required(client: smtplib.SMTP, server: MailServer) -> None:
+    """TLS without a login is not enough to send mail."""
     client.ehlo()
     assert client.mail("ledger@northwind.example")[0] == 530
     assert server.messages == []
 
 
-def test_a_refused_recipient_is_named(client: smtplib.SMTP, server: MailServer) -> None:
-    """550 for the one recipient, whatever its case; the others get their mail."""
+def test_a_rejected_recipient_is_reported(client: smtplib.SMTP, server: MailServer) -> None:
+    """A rejected recipient gives 550, in any letter case; the others get the mail."""
     client.login(USER, PASSWORD)
     refused = client.send_message(mail("nobody@northwind.example", "ciso@northwind.example"))
     assert {address: code for address, (code, _) in refused.items()} == {"nobody@northwind.example": 550}
     assert server.messages[0].recipients == ("ciso@northwind.example",)
 
 
-def test_a_client_that_trusts_others_refuses_the_certificate(server: MailServer) -> None:
-    """The certificate is good only for those who trust our authority."""
+def test_a_client_without_the_ca_rejects_the_certificate(server: MailServer) -> None:
+    """The certificate is valid only for clients that trust the CA."""
     with (
         smtplib.SMTP("localhost", server.port, timeout=TIMEOUT_S) as connection,
         pytest.raises(ssl.SSLCertVerificationError),
@@ -106,5 +106,5 @@ def test_a_client_that_trusts_others_refuses_the_certificate(server: MailServer)
 
 
 def test_the_private_key_is_private(local_certificates: Certificates) -> None:
-    """Only the owner may read the key."""
+    """Only the owner can read the private key."""
     assert local_certificates.key.stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""The whole product, as its user runs it: the command, an ordinary settings file, AWS over HTTP, mail over SMTP."""
+"""End-to-end fixtures: the command with an ordinary settings file, AWS over HTTP, mail over SMTP."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ FILES = ("ledger.db", "kmsledger.duckdb")
 
 
 @dataclass
-class House:
-    """An organization, a mail server, and a directory with a settings file to run commands in."""
+class Workspace:
+    """A directory with a settings file, connected to an organization and a mail server."""
 
     aws: AwsServer
     world: World
@@ -42,15 +42,15 @@ class House:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the command finds in its environment."""
+        """The environment variables of the command."""
         return {**environment(self.aws, EXTERNAL_ID), **self.extra}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `kmsledger` with the settings file, in this process; the caller looks at exit code and output."""
+        """Run `kmsledger` with the settings file in this process; the caller checks exit code and output."""
         return command.run(*arguments, "--config", str(self.settings), env=self.environment)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `kmsledger` with the settings file, as a process of its own."""
+        """Start `kmsledger` with the settings file in a separate process."""
         return subprocess.Popen(
             [COMMAND, *arguments, "--config", str(self.settings)],
             env=self.environment,
@@ -60,7 +60,7 @@ class House:
         )
 
     def sql(self, query: str) -> list[dict[str, Any]]:
-        """Rows of the mart, through the command."""
+        """Query the mart through the command."""
         done = self.run("sql", query, "--format", "json")
         assert done.returncode == 0, done.stderr
         rows: list[dict[str, Any]] = json.loads(done.stdout)
@@ -73,15 +73,15 @@ class House:
             settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
         self.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
-    def copy(self, directory: Path) -> House:
-        """The same organization with a copy of the ledger as it is now."""
+    def copy(self, directory: Path) -> Workspace:
+        """A workspace with a copy of the current files."""
         shutil.copytree(self.directory, directory, dirs_exist_ok=True)
-        return House(self.aws, self.world, self.mail, directory, directory / self.settings.name, dict(self.extra))
+        return Workspace(self.aws, self.world, self.mail, directory, directory / self.settings.name, dict(self.extra))
 
 
 @pytest.fixture(autouse=True)
 def no_faults_left(aws_server: AwsServer, demo_world: World) -> Iterator[None]:
-    """Each test injects its own faults; what the organization always refuses stays."""
+    """Remove the faults of each test; the permanent faults of the organization stay."""
     apply_permanent_faults(aws_server, demo_world)
     yield
     aws_server.clear_faults()
@@ -89,7 +89,7 @@ def no_faults_left(aws_server: AwsServer, demo_world: World) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
-    """A throw-away authority and a certificate for localhost."""
+    """A temporary CA and a certificate for localhost."""
     return certificates.create(tmp_path_factory.mktemp("tls"))
 
 
@@ -100,99 +100,101 @@ def mail(tls: certificates.Certificates) -> Iterator[MailServer]:
         yield server
 
 
-def make_house(
+def make_workspace(
     aws: AwsServer, world: World, mail: MailServer, tls: certificates.Certificates, directory: Path
-) -> House:
-    """A fresh directory with a settings file and no ledger yet."""
+) -> Workspace:
+    """A new workspace without a ledger."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = write_settings(directory, aws.url, world, mail.port)
     (directory / "tls").mkdir()
     shutil.copy(tls.authority, directory / "tls" / "ca.pem")
-    return House(aws, world, mail, directory, settings)
+    return Workspace(aws, world, mail, directory, settings)
 
 
-def narrow(house: House) -> None:
-    """Leave out all but one account, one region and a few rules: enough for tests that are not about the organization."""
+def narrow(workspace: Workspace) -> None:
+    """Restrict the settings to one account, one region and a few rules, for tests that need no organization."""
     rules = {path.stem for path in RULES.glob("*.sql")}
     assert rules > FEW_RULES
-    house.change(
-        organization={"include": {"accounts": [house.world.accounts["platform"]]}},
+    workspace.change(
+        organization={"include": {"accounts": [workspace.world.accounts["platform"]]}},
         regions={"include": ["us-east-1"]},
         vendors={"profiles": {}},
         rules={"disable": sorted(rules - FEW_RULES), "parameters": {}},
     )
 
 
-def crawled_house(house: House, shared: Path) -> House:
-    """The house with the files of one crawl, which the first process of the test run makes."""
+def crawled_workspace(workspace: Workspace, shared: Path) -> Workspace:
+    """Copy the files of one crawl into the workspace; the first process of the test run makes the crawl."""
 
     def crawl(files: Path) -> None:
-        done = house.run("crawl")
+        done = workspace.run("crawl")
         assert done.returncode == 3, done.stderr
         files.mkdir()
         for name in FILES:
-            shutil.copy(house.directory / name, files)
+            shutil.copy(workspace.directory / name, files)
 
     files = made_once(shared, crawl)
     for name in FILES:
-        shutil.copy(files / name, house.directory)
-    return house
+        shutil.copy(files / name, workspace.directory)
+    return workspace
 
 
 @pytest.fixture(scope="module")
-def new_house(
+def new_workspace(
     aws_server: AwsServer, demo_world: World, mail: MailServer, tls: certificates.Certificates
-) -> Callable[[Path], House]:
-    """Makes the organization's directory with a settings file and no ledger yet."""
+) -> Callable[[Path], Workspace]:
+    """A factory of workspaces without a ledger."""
     apply_permanent_faults(aws_server, demo_world)
-    return lambda directory: make_house(aws_server, demo_world, mail, tls, directory)
+    return lambda directory: make_workspace(aws_server, demo_world, mail, tls, directory)
 
 
 @pytest.fixture(scope="module")
 def crawled(
-    new_house: Callable[[Path], House], tmp_path_factory: pytest.TempPathFactory, shared_directory: Path
-) -> House:
-    """The whole organization after one crawl, to be read; tests that go on from here take a copy."""
-    return crawled_house(new_house(tmp_path_factory.mktemp("crawled") / "house"), shared_directory / "crawled")
+    new_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory, shared_directory: Path
+) -> Workspace:
+    """The whole organization after one crawl; read-only, tests that change it use a copy."""
+    return crawled_workspace(
+        new_workspace(tmp_path_factory.mktemp("crawled") / "workspace"), shared_directory / "crawled"
+    )
 
 
 @pytest.fixture(scope="module")
 def crawled_account(
-    new_house: Callable[[Path], House], tmp_path_factory: pytest.TempPathFactory, shared_directory: Path
-) -> House:
+    new_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory, shared_directory: Path
+) -> Workspace:
     """One account of the organization, in one region, after one crawl."""
-    house = new_house(tmp_path_factory.mktemp("account") / "house")
-    narrow(house)
-    return crawled_house(house, shared_directory / "crawled-account")
+    workspace = new_workspace(tmp_path_factory.mktemp("account") / "workspace")
+    narrow(workspace)
+    return crawled_workspace(workspace, shared_directory / "crawled-account")
 
 
 @pytest.fixture
-def house(crawled: House, tmp_path: Path) -> House:
-    """A copy of the whole organization's ledger, for one test to go on from."""
-    return crawled.copy(tmp_path / "house")
+def workspace(crawled: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the crawled organization for one test."""
+    return crawled.copy(tmp_path / "workspace")
 
 
 @pytest.fixture
-def account(crawled_account: House, tmp_path: Path) -> House:
-    """A copy of one account's ledger, for one test to go on from."""
+def account(crawled_account: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the crawled account for one test."""
     return crawled_account.copy(tmp_path / "account")
 
 
-@pytest.fixture(params=["account", pytest.param("house", marks=pytest.mark.deep)])
-def any_size(request: pytest.FixtureRequest) -> House:
-    """A copy of a crawled ledger: of one account, and of the whole organization under `make test-deep`."""
-    made: House = request.getfixturevalue(request.param)
-    return made
+@pytest.fixture(params=["account", pytest.param("workspace", marks=pytest.mark.deep)])
+def any_size(request: pytest.FixtureRequest) -> Workspace:
+    """A copy of a crawled workspace: one account, and the whole organization under `make test-deep`."""
+    result: Workspace = request.getfixturevalue(request.param)
+    return result
 
 
 @pytest.fixture
-def fresh(new_house: Callable[[Path], House], tmp_path: Path) -> House:
-    """The whole organization with no ledger yet."""
-    return new_house(tmp_path / "fresh")
+def empty_workspace(new_workspace: Callable[[Path], Workspace], tmp_path: Path) -> Workspace:
+    """The whole organization without a ledger."""
+    return new_workspace(tmp_path / "empty")
 
 
 @pytest.fixture
-def fresh_account(fresh: House) -> House:
-    """One account of the organization, in one region, with no ledger yet."""
-    narrow(fresh)
-    return fresh
+def empty_account_workspace(empty_workspace: Workspace) -> Workspace:
+    """One account of the organization, in one region, without a ledger."""
+    narrow(empty_workspace)
+    return empty_workspace

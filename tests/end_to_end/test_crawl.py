@@ -1,4 +1,4 @@
-"""A crawl of the made-up organization, compared with what the AWS server itself says and records."""
+"""A crawl of the demo organization, compared with the resources and the recorded calls of the AWS server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from crawler.iam_policies import member_actions, operations
 from demo.organization import count
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import Workspace
 
 COUNTED = {
     "keys": "select account_id, count(*) n from keys group by 1",
@@ -44,30 +44,30 @@ FACTS = (
 )
 
 
-def test_every_count_equals_what_boto3_counts_account_by_account(crawled: House) -> None:
-    """Keys, aliases, grants, tags and resources in the mart are those that a plain boto3 client lists."""
+def test_every_count_equals_what_boto3_counts_account_by_account(crawled: Workspace) -> None:
+    """The mart contains as many keys, aliases, grants, tags and resources as boto3 lists."""
     expected = count(crawled.aws, crawled.world)
     for kind, query in COUNTED.items():
-        found = {row["account_id"]: row["n"] for row in crawled.sql(query)}
-        wanted = {account: n for (account, counted), n in expected.items() if counted == kind and n}
-        assert found == wanted, kind
+        actual = {row["account_id"]: row["n"] for row in crawled.sql(query)}
+        expected_counts = {account: n for (account, counted), n in expected.items() if counted == kind and n}
+        assert actual == expected_counts, kind
 
 
-def test_only_declared_operations_reach_aws(fresh: House) -> None:
-    """The server sees the declared operations and no other, and the printed policy covers exactly what accounts are asked."""
-    mark = fresh.aws.mark()
-    fresh.run("crawl")
+def test_only_declared_operations_reach_aws(empty_workspace: Workspace) -> None:
+    """The crawler calls only declared operations, and the printed policy allows exactly the calls in member accounts."""
+    mark = empty_workspace.aws.mark()
+    empty_workspace.run("crawl")
     declared = {(operation.service, operation.name): operation for operation in operations()}
-    seen = Counter((call.service, call.operation) for call in fresh.aws.calls_since(mark))
+    seen = Counter((call.service, call.operation) for call in empty_workspace.aws.calls_since(mark))
     assert set(seen) - set(declared) == set()
-    asked = {declared[call].iam_action for call in seen if declared[call].caller == "member"}
-    done = fresh.run("permissions")
+    called_actions = {declared[call].iam_action for call in seen if declared[call].caller == "member"}
+    done = empty_workspace.run("permissions")
     printed = json.loads(done.stdout)["Statement"][0]["Action"]
-    assert printed == sorted(asked) == member_actions()
+    assert printed == sorted(called_actions) == member_actions()
 
 
-def test_no_secret_is_written_anywhere(crawled: House) -> None:
-    """The external id stands in the settings and nowhere else: not in the ledger, the mart or a report."""
+def test_no_secret_is_written_anywhere(crawled: Workspace) -> None:
+    """The external id appears only in the settings, not in the ledger, the mart or a report."""
     secrets = [crawled.world.external_id.encode()]
     for path in crawled.directory.rglob("*"):
         if path.is_file() and path != crawled.settings:
@@ -75,36 +75,36 @@ def test_no_secret_is_written_anywhere(crawled: House) -> None:
             assert not any(secret in content for secret in secrets), path
 
 
-def test_what_moto_does_not_offer_is_a_gap(crawled: House) -> None:
-    """An operation that the endpoint lacks is recorded as a gap of every scope, never as an empty listing."""
+def test_an_unsupported_operation_is_a_gap(crawled: Workspace) -> None:
+    """An operation that the endpoint lacks is recorded as a gap, not as an empty listing."""
     rows = crawled.sql(
         "select distinct operation, cause from coverage where outcome = 'gap' and cause = 'unsupported' order by 1"
     )
     assert {row["operation"] for row in rows} >= {"DescribeCustomKeyStores", "DescribeServerlessCaches"}
 
 
-def test_an_account_without_the_role_is_a_gap_with_its_cause(crawled: House) -> None:
-    """The account whose role cannot be assumed is listed as failed, with the action and the cause."""
+def test_an_account_without_the_role_is_a_gap_with_its_cause(crawled: Workspace) -> None:
+    """An account whose role cannot be assumed has failed coverage, with the action and the cause."""
     legacy = crawled.world.accounts["legacy"]
     rows = crawled.sql(f"select * from coverage where account_id = '{legacy}' and outcome = 'gap'")
     assert [(row["action"], row["cause"]) for row in rows] == [("sts:AssumeRole", "role_missing_or_untrusted")]
     assert crawled.sql(f"select coverage from accounts where account_id = '{legacy}'") == [{"coverage": "failed"}]
 
 
-def facts(house: House) -> dict[str, set[tuple[object, ...]]]:
-    """The last known facts by table, without bookkeeping."""
-    with sqlite3.connect(house.directory / "ledger.db") as connection:
-        found = {}
+def facts(workspace: Workspace) -> dict[str, set[tuple[object, ...]]]:
+    """The current facts by table, without bookkeeping columns."""
+    with sqlite3.connect(workspace.directory / "ledger.db") as connection:
+        actual = {}
         for table in FACTS:
             names = [row[1] for row in connection.execute(f"pragma table_info({table})")]
             values = ", ".join(name for name in names if name not in {"version_id", "valid_from", "valid_to"})
-            found[table] = set(connection.execute(f"select {values} from {table} where valid_to is null"))
-    return found
+            actual[table] = set(connection.execute(f"select {values} from {table} where valid_to is null"))
+    return actual
 
 
 @pytest.mark.parametrize("operation", ["DescribeKey", "GetKeyPolicy", "ListGrants"])
-def test_a_denied_question_about_one_key_leaves_every_fact_in_place(any_size: House, operation: str) -> None:
-    """A denial for one key closes nothing, and is seen in the coverage view with account, region, key, action, cause."""
+def test_a_denied_call_for_one_key_keeps_every_fact(any_size: Workspace, operation: str) -> None:
+    """A denial for one key closes no fact; the coverage view has it with account, region, key, action and cause."""
     before = facts(any_size)
     key = any_size.world.granted_key_of_platform
     action = f"kms:{operation}"
@@ -116,12 +116,12 @@ def test_a_denied_question_about_one_key_leaves_every_fact_in_place(any_size: Ho
     assert facts(any_size) == before
     (row,) = any_size.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
     account, region = key.split(":")[4], key.split(":")[3]
-    shown = (row["account_id"], row["region"], row["action"], row["cause"])
-    assert shown == (account, region, action, "key_policy")
+    actual_gap = (row["account_id"], row["region"], row["action"], row["cause"])
+    assert actual_gap == (account, region, action, "key_policy")
 
 
-def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: House) -> None:
-    """ListKeys denied in one region: no key of it is closed, and the keys are marked as last known."""
+def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: Workspace) -> None:
+    """If ListKeys is denied in a region, no key is closed, and its keys are marked as stale."""
     before = facts(any_size)
     account = any_size.world.accounts["platform"]
     any_size.aws.fault(
@@ -133,12 +133,14 @@ def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: House) ->
         f"select region, action, cause from coverage where account_id = '{account}' and operation = 'ListKeys'"
     )
     assert rows == [{"region": "us-east-1", "action": "kms:ListKeys", "cause": "denied"}]
-    known = any_size.sql(f"select distinct freshness from keys where account_id = '{account}' and region = 'us-east-1'")
-    assert known == [{"known": "last known"}]
+    freshness = any_size.sql(
+        f"select distinct freshness from keys where account_id = '{account}' and region = 'us-east-1'"
+    )
+    assert freshness == [{"freshness": "stale"}]
 
 
-def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(any_size: House) -> None:
-    """A night without changes opens and closes nothing."""
+def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(any_size: Workspace) -> None:
+    """A run without changes opens and closes no version."""
     any_size.run("crawl")
     with sqlite3.connect(any_size.directory / "ledger.db") as connection:
         for table in (*FACTS, "account", "account_region", "gap"):

@@ -1,4 +1,4 @@
-"""Databases that fail: one sentence with the documented exit code, no half-written scope, and the crawl can go on."""
+"""Database failures: one error message with the documented exit code, no partially written scope, and a resumable crawl."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COMMAND = str(Path(sys.executable).with_name("kmsledger"))
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeAws]:
-    """An organization that does not change."""
+    """An organization without changes."""
     with FakeAws(preset("tiny", seed=4, accounts=6, keys_per_account_region=3, resources=0.1)) as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="module")
 def crawled(fake: FakeAws, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the settings and ledger of one undisturbed crawl."""
+    """A directory with the settings and the ledger of one crawl without failures."""
     directory = tmp_path_factory.mktemp("undisturbed")
     _settings(directory, fake, "sqlite:///ledger.db")
     done = _run(directory, fake)
@@ -70,7 +70,7 @@ def _run(
     )
 
 
-def _says(code: int, errors: str, *words: str) -> None:
+def _assert_error(code: int, errors: str, *words: str) -> None:
     assert "Traceback" not in errors
     sentences = [line for line in errors.splitlines() if line.startswith("kmsledger: ")]
     assert len(sentences) == 1, errors
@@ -80,46 +80,49 @@ def _says(code: int, errors: str, *words: str) -> None:
 
 
 def test_a_directory_that_cannot_be_written(fake: FakeAws, crawled: Path, tmp_path: Path) -> None:
-    """A ledger in a directory without write permission is refused in one sentence, and is untouched."""
+    """A ledger in a read-only directory gives one error message and stays unchanged."""
     for name in ("settings.yaml", "ledger.db"):
         shutil.copy(crawled / name, tmp_path)
         (tmp_path / name).chmod(0o444)
     before = (tmp_path / "ledger.db").read_bytes()
     tmp_path.chmod(0o555)
-    # Permissions bind root only without this capability.
-    bound = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    done = _run(tmp_path, fake, prefix=bound)
+    # Root ignores file permissions unless this capability is dropped.
+    prefix_command = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    done = _run(tmp_path, fake, prefix=prefix_command)
     tmp_path.chmod(0o755)
-    _says(done.returncode, done.stderr, "ledger.db cannot be", "write")
+    _assert_error(done.returncode, done.stderr, "ledger.db cannot be", "write")
     assert (tmp_path / "ledger.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(("where", "words"), [(0, "not a SQLite database"), (20 * 4096, "damaged")])
-def test_a_damaged_file(fake: FakeAws, crawled: Path, tmp_path: Path, where: int, words: str) -> None:
-    """Garbage at the beginning or in the middle of the file: restore it from a backup."""
+def test_a_damaged_file(fake: FakeAws, crawled: Path, tmp_path: Path, offset: int, words: str) -> None:
+    """A file that is overwritten at the beginning or in the middle gives one error message."""
     for name in ("settings.yaml", "ledger.db"):
         shutil.copy(crawled / name, tmp_path)
     with (tmp_path / "ledger.db").open("r+b") as file:
-        file.seek(where)
-        file.write(b"\xa5" * (4096 if where == 0 else (tmp_path / "ledger.db").stat().st_size - where - 4096))
+        file.seek(offset)
+        file.write(b"\xa5" * (4096 if offset == 0 else (tmp_path / "ledger.db").stat().st_size - offset - 4096))
     for name in ("crawl", "mart"):
         done = _run(tmp_path, fake, name)
-        _says(done.returncode, done.stderr, "ledger.db", words if name == "crawl" else "")
+        _assert_error(done.returncode, done.stderr, "ledger.db", words if name == "crawl" else "")
 
 
 @contextmanager
 def _own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[..., None]]]:
-    """The URL of a server that only this test uses, and what controls it: `control("stop")`, `control("start")`."""
+    """The URL of a server for this test only, and a function to control it: `control("stop")`, `control("start")`."""
     session = uuid.uuid4().hex
     monkeypatch.delenv("TEST_DATABASE_URL", raising=False)
     monkeypatch.setenv("PYTEST_XDIST_TESTRUNUID", session)
     with postgres.server() as url:
-        home = postgres._place() / f"kmsledger-postgres-{session}" / "server"
-        programs = Path((home / "data" / "postmaster.opts").read_text().split()[0]).parent
+        server_dir = postgres._temporary_directory() / f"kmsledger-postgres-{session}" / "server"
+        programs = Path((server_dir / "data" / "postmaster.opts").read_text().split()[0]).parent
 
         def control(*arguments: str) -> None:
-            log = ["-l", str(home / "log")] if "start" in arguments else []
-            postgres._run([f"{programs}/pg_ctl", *arguments, "-w", *log, "-D", str(home / "data")], home / "log")
+            log = ["-l", str(server_dir / "log")] if "start" in arguments else []
+            postgres._run(
+                [f"{programs}/pg_ctl", *arguments, "-w", *log, "-D", str(server_dir / "data")],
+                server_dir / "log",
+            )
 
         yield url, control
 
@@ -128,13 +131,13 @@ def _saved(engine: Engine) -> int:
     if not inspect(engine).has_table(ScopeCoverage.__tablename__):
         return 0
     with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(ScopeCoverage).where(READ)).scalar_one()
+        return connection.execute(select(func.count()).select_from(ScopeCoverage).offset(READ)).scalar_one()
 
 
 def test_a_server_that_goes_away_and_comes_back(
     fake: FakeAws, crawled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The crawl ends in one sentence; scopes are saved whole or not at all; resumed it ends like an undisturbed one."""
+    """The crawl fails with one message and no partial scope; resumed, it gives the same ledger as without the failure."""
     with _own_server(monkeypatch) as (url, control):
         _settings(tmp_path, fake, url)
         engine = connect(url)
@@ -148,24 +151,24 @@ def test_a_server_that_goes_away_and_comes_back(
             control("stop", "-m", "immediate")
             _, errors = running.communicate(timeout=120)
         fake.control.faults()
-        _says(running.returncode, errors, "server")
+        _assert_error(running.returncode, errors, "server")
         engine.dispose()
         control("start")
         with engine.connect() as connection:
-            done = select(ScopeCoverage.account_id, ScopeCoverage.region).where(READ)
+            done = select(ScopeCoverage.account_id, ScopeCoverage.region).offset(READ)
             covered = {tuple(row) for row in connection.execute(done)}
-            found = {tuple(row) for row in connection.execute(select(Key.account_id, Key.region).distinct())}
+            keys_read = {tuple(row) for row in connection.execute(select(Key.account_id, Key.region).distinct())}
             assert connection.scalar(select(Run.status)) in {RunStatus.RUNNING, RunStatus.FAILED}
         everywhere = {(account, region) for account, region in covered if region not in {"global", "organization", "*"}}
-        # The server of the tests may lose its last commits: it does not wait for the disk.
+        # The test server can lose its last commits, because it does not wait for the disk.
         assert covered
-        # Each account-region of this organization has keys, unless the list itself is refused there.
-        assert found <= everywhere
+        # Each account-region of this organization has keys, unless ListKeys is denied.
+        assert keys_read <= everywhere
         resumed = _run(tmp_path, fake, "crawl", "--resume")
         assert resumed.returncode == 3, resumed.stderr
         undisturbed = connect(f"sqlite:///{crawled / 'ledger.db'}")
-        expected, got = rows(undisturbed), rows(engine)
+        expected, actual = rows(undisturbed), rows(engine)
         undisturbed.dispose()
         engine.dispose()
-        for name, wanted in expected.items():
-            assert got[name] == wanted, name
+        for name, expected_rows in expected.items():
+            assert actual[name] == expected_rows, name

@@ -1,4 +1,4 @@
-"""`make demo` as a stranger runs it, and what they find when it is done: in the browser, in SQL, in words, in the mail."""
+"""`make demo` and its results: the report in a browser, SQL queries, `kmsledger diff`, and the mail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from demo import second_run_changes
 from tests import command
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import Workspace
 
 ROOT = Path(__file__).parents[2]
 RECIPIENT = "demo@northwind.example"
@@ -25,48 +25,48 @@ RECIPIENT = "demo@northwind.example"
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo printed and left behind."""
+    """The output and the directory of the demo."""
 
     output: str
     directory: Path
 
-    def ask(self, *arguments: str) -> str:
-        """What a command answers about the demo's ledger."""
+    def run(self, *arguments: str) -> str:
+        """Run a command on the demo ledger and return its output."""
         done = command.run(*arguments, "--config", str(self.directory / "kmsledger.yaml"), env=os.environ)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def sql(self, query: str) -> list[dict[str, Any]]:
-        """Rows of the mart."""
-        rows: list[dict[str, Any]] = json.loads(self.ask("sql", query, "--format", "json"))
+        """Query the mart."""
+        rows: list[dict[str, Any]] = json.loads(self.run("sql", query, "--format", "json"))
         return rows
 
 
 @pytest.fixture(scope="module")
-def second_run(crawled: House, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """What the demo does, from its first crawl on: the changes, and then the unattended run."""
-    house = crawled.copy(tmp_path_factory.mktemp("second-run") / "house")
-    house.change(mail={"recipients": [RECIPIENT]})
-    second_run_changes.change(house.aws, house.world)
-    done = house.run("nightly")
+def second_run(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The steps of the demo after its first crawl: the changes, and the unattended run."""
+    workspace = crawled.copy(tmp_path_factory.mktemp("second-run") / "workspace")
+    workspace.change(mail={"recipients": [RECIPIENT]})
+    second_run_changes.change(workspace.aws, workspace.world)
+    done = workspace.run("nightly")
     assert done.returncode == 3, done.stderr
-    (house.directory / "mail").mkdir()
-    for number, message in enumerate(house.mail.messages):
+    (workspace.directory / "mail").mkdir()
+    for number, message in enumerate(workspace.mail.messages):
         if message.recipients == (RECIPIENT,):
-            (house.directory / "mail" / f"{number}.eml").write_bytes(message.content)
-    return Demo(done.stdout, house.directory)
+            (workspace.directory / "mail" / f"{number}.eml").write_bytes(message.content)
+    return Demo(done.stdout, workspace.directory)
 
 
 @pytest.fixture(scope="module", params=["second_run", pytest.param("make_demo", marks=pytest.mark.deep)])
 def demo(request: pytest.FixtureRequest) -> Demo:
-    """The two runs of the demo: made here, and by `make demo` under `make test-deep`."""
-    made: Demo = request.getfixturevalue(request.param)
-    return made
+    """The two runs of the demo: made by this module, and by `make demo` under `make test-deep`."""
+    result: Demo = request.getfixturevalue(request.param)
+    return result
 
 
 @pytest.fixture(scope="module")
 def make_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The demo, run to its end in an empty directory."""
+    """The demo, run in an empty directory."""
     directory = tmp_path_factory.mktemp("demo")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -84,7 +84,7 @@ def make_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 @pytest.fixture(scope="module")
 def page(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report as text, after Chromium has opened it with no way to any network."""
+    """The text of the report, rendered by Chromium without network access."""
     if os.environ.get("KMSLEDGER_NO_BROWSER") == "1":
         pytest.skip("KMSLEDGER_NO_BROWSER=1")
     profile = tmp_path_factory.mktemp("profile")
@@ -97,43 +97,43 @@ def page(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<wbr>|<[^>]+>", "", done.stdout))
 
 
-def sentences(demo: Demo) -> dict[str, str]:
-    """The overnight changes by kind, as the mart words them."""
-    # The secret's new key is made with its alias, which is a change too.
-    own = "sentence NOT LIKE 'Alias alias/aws/%'"
-    rows = demo.sql(f"SELECT event_type, message FROM changes WHERE run_id = 2 AND {own}")
-    return {row["kind"]: row["sentence"] for row in rows}
+def messages_by_type(demo: Demo) -> dict[str, str]:
+    """The messages of the changes in the second run, by event type."""
+    # The AWS managed key of the secret is created together with its alias, which is another change.
+    not_managed_alias = "message NOT LIKE 'Alias alias/aws/%'"
+    rows = demo.sql(f"SELECT event_type, message FROM changes WHERE run_id = 2 AND {not_managed_alias}")
+    return {row["event_type"]: row["message"] for row in rows}
 
 
-def test_the_eight_overnight_changes_are_told_in_words(demo: Demo) -> None:
-    """The mart has a sentence for each: deletion, opened policy, moved alias, re-keyed secret, removed tag, and for vendors'."""
-    told = sentences(demo)
-    assert "was scheduled for deletion on " in told["deletion_scheduled"]
-    assert "was opened to account 999988887777" in told["policy_opened"]
-    assert "moved from key" in told["alias_moved"]
-    assert told["rekeyed"].startswith("Secret payments/acquirer now uses ")
-    assert told["tag_removed"].startswith("Tag DataTier=database was removed from key ")
-    assert "alias/checkmarx-reports" in told["policy_changed"]
-    assert "is now in state Disabled" in told["key_state"]
-    assert told["key_gone"].endswith(" no longer exists.")
+def test_the_mart_has_a_message_for_each_change(demo: Demo) -> None:
+    """All eight changes have a message: deletion, opened policy, moved alias, re-encrypted secret, removed tag, vendor keys."""
+    messages = messages_by_type(demo)
+    assert "was scheduled for deletion on " in messages["deletion_scheduled"]
+    assert "was opened to account 999988887777" in messages["policy_opened"]
+    assert "moved from key" in messages["alias_moved"]
+    assert messages["rekeyed"].startswith("Secret payments/acquirer now uses ")
+    assert messages["tag_removed"].startswith("Tag DataTier=database was removed from key ")
+    assert "alias/checkmarx-reports" in messages["policy_changed"]
+    assert "is now in state Disabled" in messages["key_state"]
+    assert messages["key_gone"].endswith(" is gone.")
 
 
-def test_the_report_shows_them_in_a_browser_without_network(demo: Demo, page: str) -> None:
-    """Chromium shows every one of the changes."""
-    for sentence in sentences(demo).values():
+def test_the_report_shows_the_changes_without_network(demo: Demo, page: str) -> None:
+    """Chromium renders every change without network access."""
+    for sentence in messages_by_type(demo).values():
         assert sentence in page
 
 
 def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
-    """The key shared with a vendor, the secret under aws/secretsmanager, and what the endpoint does not offer as a gap."""
+    """The report shows the key shared with a vendor, the secret with aws/secretsmanager, and unsupported operations as gaps."""
     assert "754581900792" in page
     assert "alias/aws/secretsmanager" in page
     assert "kms:DescribeCustomKeyStores" in page
     assert "the endpoint does not support the operation" in page
 
 
-def test_the_report_for_auditors_is_there_as_well(demo: Demo) -> None:
-    """The night writes it beside the other: every framework, with controls that failed and such that are not fully known."""
+def test_the_compliance_report_is_written(demo: Demo) -> None:
+    """The run also writes the compliance report: every framework, with failed controls and controls with unknown results."""
     text = (demo.directory / "reports" / "kmsledger-compliance.html").read_text()
     for row in demo.sql("SELECT framework FROM frameworks"):
         assert f'id="f-{row["framework"]}"' in text
@@ -141,15 +141,15 @@ def test_the_report_for_auditors_is_there_as_well(demo: Demo) -> None:
     assert ">Not fully known</span>" in text
 
 
-def test_diff_tells_the_night_in_the_same_words(demo: Demo) -> None:
-    """`kmsledger diff` has the sentences of the night."""
-    printed = re.sub(r"\s+", " ", demo.ask("diff"))
-    for sentence in sentences(demo).values():
+def test_diff_prints_the_same_messages(demo: Demo) -> None:
+    """`kmsledger diff` prints the messages of the changes."""
+    printed = re.sub(r"\s+", " ", demo.run("diff"))
+    for sentence in messages_by_type(demo).values():
         assert sentence.split(" in northwind")[0].rstrip(".") in printed
 
 
-def test_the_mail_is_there_once_with_the_report(demo: Demo) -> None:
-    """One message, kept as a file, with the report attached."""
+def test_one_mail_is_sent_with_the_report(demo: Demo) -> None:
+    """There is one message, with the report attached."""
     (kept,) = (demo.directory / "mail").glob("*.eml")
     message = email.message_from_bytes(kept.read_bytes(), policy=email.policy.default)
     (attached,) = message.iter_attachments()
@@ -157,15 +157,15 @@ def test_the_mail_is_there_once_with_the_report(demo: Demo) -> None:
 
 
 @pytest.mark.deep
-def test_it_says_where_everything_is(make_demo: Demo) -> None:
-    """The last lines name files that exist, and three things to try."""
+def test_the_output_lists_the_results(make_demo: Demo) -> None:
+    """The last lines list existing files and three suggestions."""
     named = re.findall(r"^  \S+ +(/\S+)", make_demo.output, flags=re.MULTILINE)
     assert len(named) == 4
     assert all(Path(path).exists() for path in named)
     assert "  3. " in make_demo.output
 
 
-VENDOR_KEYS = {  # the verdicts on keys by profile and alias; a replica without an alias is left out
+VENDOR_KEYS = {  # results by profile and key alias, without replicas that have no alias
     "checkmarx-one": {
         "checkmarx-one": "accessible",
         "checkmarx-staging": "blocked_by_policy",
@@ -217,19 +217,23 @@ VENDOR_FINDINGS = {
 }
 
 
-def test_every_vendor_scenario_has_its_verdict(demo: Demo) -> None:
-    """Each case of the vendors' documents is told by its verdict, and what is beside the keys as a finding."""
-    rows = demo.sql("SELECT profile, event_type, check_name, key_alias, verdict FROM vendor_checks")
+def test_every_vendor_scenario_has_its_result(demo: Demo) -> None:
+    """Each case of the vendors' documentation has the expected result, and other deviations are findings."""
+    rows = demo.sql("SELECT profile, subject_type, check_name, key_alias, result FROM vendor_checks")
     for profile, keys in VENDOR_KEYS.items():
-        told = {row["key_alias"]: row["verdict"] for row in rows if row["profile"] == profile and row["kind"] == "key"}
-        assert {alias: told[f"alias/{alias}"] for alias in keys} == keys
+        messages = {
+            row["key_alias"]: row["result"]
+            for row in rows
+            if row["profile"] == profile and row["subject_type"] == "key"
+        }
+        assert {alias: messages[f"alias/{alias}"] for alias in keys} == keys
     for profile, expected in VENDOR_FINDINGS.items():
-        mine = [row for row in rows if row["profile"] == profile and row["kind"] == "finding"]
-        assert {row["about"] for row in mine if row["verdict"] != "unknown"} == expected
+        findings = [row for row in rows if row["profile"] == profile and row["subject_type"] == "finding"]
+        assert {row["check_name"] for row in findings if row["result"] != "unknown"} == expected
 
 
-def test_the_report_tells_vendors_verdicts(page: str) -> None:
-    """The section has the un-shared key with its reason, and the countdown of the one that is going."""
+def test_the_report_shows_vendor_results(page: str) -> None:
+    """The vendor section has the unshared key with its reason, and the days until the deletion of a key."""
     assert "The key stopped being shared with account 754581900792" in page
     assert "in 7 days" in page
     assert "Grant PlerionApplianceRole access to decrypt" in page

@@ -1,4 +1,4 @@
-"""The same night on several processes and on a Dask cluster, some of which die, is the night of one process."""
+"""Crawls with several processes and on a Dask cluster, with killed workers, give the ledger of a single-process crawl."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import Engine, func, select
 from models.store.engine import connect
 from models.tables.runs import ScopeCoverage
 from tests.dump_tables import rows
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import Workspace
 
 
 def _finish(crawl: subprocess.Popen[str]) -> str:
@@ -32,18 +32,18 @@ def _saved(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(ScopeCoverage)).scalar_one()
 
 
-def _wait_for_scopes(engine: Engine, crawl: subprocess.Popen[str], wanted: int) -> None:
-    """Until the crawl has saved some scopes and has not ended."""
+def _wait_for_scopes(engine: Engine, crawl: subprocess.Popen[str], expected_rows: int) -> None:
+    """Wait until the crawl has saved a number of scopes."""
     limit = time.monotonic() + 90
-    while _saved(engine) < wanted:
+    while _saved(engine) < expected_rows:
         assert crawl.poll() is None, crawl.communicate()
         assert time.monotonic() < limit
         time.sleep(0.02)
 
 
 def _children(process_id: int) -> list[int]:
-    """The crawling processes of a crawl."""
-    found = []
+    """The worker processes of a crawl."""
+    actual = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -53,40 +53,40 @@ def _children(process_id: int) -> list[int]:
         except OSError:
             continue
         if parent == process_id and "spawn_main" in command:
-            found.append(int(entry.name))
-    return found
+            actual.append(int(entry.name))
+    return actual
 
 
-def _assert_same(house: House, reference: House, engine: Engine) -> None:
+def _assert_same(workspace: Workspace, reference: Workspace, engine: Engine) -> None:
     expected_engine = connect(f"sqlite:///{reference.directory / 'ledger.db'}")
-    expected, found = rows(expected_engine), rows(engine)
+    expected, actual = rows(expected_engine), rows(engine)
     expected_engine.dispose()
-    assert house.directory != reference.directory
-    for name, wanted in expected.items():
-        assert found[name] == wanted, name
+    assert workspace.directory != reference.directory
+    for name, expected_rows in expected.items():
+        assert actual[name] == expected_rows, name
 
 
 @pytest.mark.deep
-def test_a_process_killed_half_way_costs_nothing_but_time(fresh: House, crawled: House) -> None:
-    """Two crawling processes, one of them killed: its scopes are crawled again and the ledger is that of one process."""
-    fresh.change(crawl={"processes": 2})
-    engine = connect(f"sqlite:///{fresh.directory / 'ledger.db'}")
-    crawl = fresh.start("crawl")
-    while not (fresh.directory / "ledger.db").exists() or len(_children(crawl.pid)) < 2:
+def test_a_killed_process_does_not_change_the_ledger(empty_workspace: Workspace, crawled: Workspace) -> None:
+    """If one of two workers is killed, its scopes are crawled again, and the ledger is that of a single-process crawl."""
+    empty_workspace.change(crawl={"processes": 2})
+    engine = connect(f"sqlite:///{empty_workspace.directory / 'ledger.db'}")
+    crawl = empty_workspace.start("crawl")
+    while not (empty_workspace.directory / "ledger.db").exists() or len(_children(crawl.pid)) < 2:
         assert crawl.poll() is None, crawl.communicate()
         time.sleep(0.02)
     _wait_for_scopes(engine, crawl, 3)
     os.kill(_children(crawl.pid)[0], signal.SIGKILL)
     errors = _finish(crawl)
     assert "another takes its place" in errors
-    _assert_same(fresh, crawled, engine)
+    _assert_same(empty_workspace, crawled, engine)
     engine.dispose()
 
 
-def test_a_killed_crawl_leaves_no_process_behind(fresh: House) -> None:
-    """When the crawl itself is killed, its processes end by themselves."""
-    fresh.change(crawl={"processes": 2})
-    crawl = fresh.start("crawl")
+def test_a_killed_crawl_leaves_no_process_behind(empty_workspace: Workspace) -> None:
+    """When the main process is killed, its workers exit."""
+    empty_workspace.change(crawl={"processes": 2})
+    crawl = empty_workspace.start("crawl")
     while len(children := _children(crawl.pid)) < 2:
         assert crawl.poll() is None, crawl.communicate()
         time.sleep(0.02)
@@ -100,7 +100,7 @@ def test_a_killed_crawl_leaves_no_process_behind(fresh: House) -> None:
 
 @contextmanager
 def _dask(directory: Path, env: dict[str, str]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and two workers, each a process of its own."""
+    """A scheduler and two workers, each in a separate process."""
     directory.mkdir()
     file = directory / "scheduler.json"
     options = {"cwd": directory, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -133,25 +133,25 @@ def _dask(directory: Path, env: dict[str, str]) -> Iterator[tuple[str, list[subp
 
 
 @pytest.mark.deep
-def test_a_dask_worker_killed_half_way_costs_nothing_but_time(
-    fresh: House, crawled: House, postgresql_url: str, tmp_path: Path
+def test_a_killed_dask_worker_does_not_change_the_ledger(
+    empty_workspace: Workspace, crawled: Workspace, postgresql_url: str, tmp_path: Path
 ) -> None:
-    """A scheduler, two workers, PostgreSQL, one worker killed: the ledger is that of one process."""
-    fresh.change(database=postgresql_url)
-    env = fresh.environment
+    """With PostgreSQL, and one of two Dask workers killed, the ledger is that of a single-process crawl."""
+    empty_workspace.change(database=postgresql_url)
+    env = empty_workspace.environment
     engine = connect(postgresql_url)
     with _dask(tmp_path / "dask", env) as (address, workers):
-        crawl = fresh.start("crawl", "--executor", f"dask://{address}")
+        crawl = empty_workspace.start("crawl", "--executor", f"dask://{address}")
         _wait_for_scopes(engine, crawl, 3)
         workers[0].kill()
         _finish(crawl)
-    _assert_same(fresh, crawled, engine)
+    _assert_same(empty_workspace, crawled, engine)
     engine.dispose()
 
 
-def test_a_cluster_that_is_not_there(fresh: House) -> None:
-    """One sentence names the address; the run is told as failed, not as running."""
-    done = fresh.run("crawl", "--executor", "dask://127.0.0.1:9")
+def test_an_unreachable_cluster(empty_workspace: Workspace) -> None:
+    """An unreachable cluster gives one error message with the address."""
+    done = empty_workspace.run("crawl", "--executor", "dask://127.0.0.1:9")
     assert done.returncode == 2
     assert "dask://127.0.0.1:9 cannot be used" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,7 +1,7 @@
-"""A night that cannot see everything: nothing of what it missed ends, it is told with its age, and the next night is quiet.
+"""A run with failures: facts that it could not read are kept and reported as stale, and the next run reports no changes.
 
-Three nights of an organization in which nothing changes. In the second one an account refuses ListKeys in a region, the
-configuration excludes a region, an account is suspended, one has left the organization, and one has opted out of a region.
+Three runs of an organization without changes. In the second run, an account denies ListKeys in a region, the
+configuration excludes a region, one account is suspended, one has left the organization, and one has disabled a region.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from tests import command
 RULES = {path.stem for path in (Path(__file__).parents[2] / "reports" / "rules" / "shipped").glob("*.sql")}
 OPT_IN = "af-south-1"
 DENIED, EXCLUDED = "eu-west-1", "eu-central-1"
-CONCLUSIONS = "key_analysis"
-"""Follows from other facts, also from who is in the organization."""
-ABOUT_PLACES = {Account.__tablename__, AccountRegion.__tablename__, Gap.__tablename__, "finding", "rule_result"}
-"""Facts that say what a night could see; all others are facts of what is there."""
+ANALYSIS_TABLE = "key_analysis"
+"""Derived from other facts and from the accounts of the organization."""
+COVERAGE_TABLES = {Account.__tablename__, AccountRegion.__tablename__, Gap.__tablename__, "finding", "rule_result"}
+"""Tables about the coverage of a run; all others contain facts about resources."""
 
 
 @dataclass
-class Nights:
-    """What three nights left behind."""
+class FailedRunResult:
+    """The results of the three runs."""
 
     directory: Path
     accounts: dict[str, str]
-    """Account ids by the trouble that each had in the second night."""
+    """Account ids by their failure in the second run."""
     exit_codes: list[int]
     reports: list[str]
-    """The estate report of each night, as text without markup."""
+    """The overview report of each run, as text without markup."""
 
-    def sql(self, query: str, night: int) -> list[dict[str, Any]]:
-        """Rows of the mart as of a night."""
+    def sql(self, query: str, run_id: int) -> list[dict[str, Any]]:
+        """Query the mart as of a run."""
         done = _run(
-            self.directory, {}, "sql", query, "--format", "json", "--mart", f"night-{night}.duckdb", "--limit", "100000"
+            self.directory, {}, "sql", query, "--format", "json", "--mart", f"run-{run_id}.duckdb", "--limit", "100000"
         )
         assert done.returncode == 0, done.stderr
         rows: list[dict[str, Any]] = json.loads(done.stdout)
         return rows
 
     def of(self, trouble: str, region: str | None = None) -> str:
-        """A condition on account, and region, of the place with this trouble."""
+        """A SQL condition for the account, and region, with a failure."""
         account = f"account_id = '{self.accounts[trouble]}'"
         return account if region is None else f"{account} AND region = '{region}'"
 
@@ -73,41 +73,46 @@ def _settings(directory: Path, fake: FakeAws, *, excluded: str = "") -> None:
         f"role: {{external_id: {fake.world.parameters.external_id}}}\n"
         f"regions: {{exclude: [{excluded}]}}\n"
         "report: {list_limit: 100000}\n"
-        # Findings are not what is compared here.
+        # Findings are not compared.
         f"rules: {{disable: {sorted(RULES - {'key-rotation'})}}}\n",
         encoding="utf-8",
     )
 
 
 @pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
-    """The three nights, each with its report."""
-    directory = tmp_path_factory.mktemp("nights")
+def results(tmp_path_factory: pytest.TempPathFactory) -> FailedRunResult:
+    """The three runs, each with its report."""
+    directory = tmp_path_factory.mktemp("runs")
     parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_account_region=3, resources=0.1)
     codes: list[int] = []
     reports: list[str] = []
     with FakeAws(parameters) as fake:
         accounts = fake.world.accounts
-        _, denied, suspended, whole, opted_out, left = accounts
-        # An account is found by its place in the list, so the last one is the one that can be missing.
+        _, denied, suspended, unaffected, opted_out, left = accounts
+        # Accounts are looked up by position, so only the last one can be missing.
         accounts[4] = replace(opted_out, opt_ins=(OPT_IN,), active=(*opted_out.active, OPT_IN))
-        quiet = list(accounts)
-        troubled = [*quiet[:2], replace(suspended, state="SUSPENDED"), whole, replace(quiet[4], opt_ins=())]
-        for night in (1, 2, 3):
-            bad = night == 2
-            accounts[:] = troubled if bad else quiet
-            refused = (Denial(operation="kms:ListKeys", account=denied.id, region=DENIED),) if bad else ()
-            fake.control.faults(Faults(denials=refused))
-            _settings(directory, fake, excluded=EXCLUDED if bad else "")
+        originals = list(accounts)
+        changed_accounts = [
+            *originals[:2],
+            replace(suspended, state="SUSPENDED"),
+            unaffected,
+            replace(originals[4], opt_ins=()),
+        ]
+        for run_id in (1, 2, 3):
+            with_failures = run_id == 2
+            accounts[:] = changed_accounts if with_failures else originals
+            denials = (Denial(operation="kms:ListKeys", account=denied.id, region=DENIED),) if with_failures else ()
+            fake.control.faults(Faults(denials=denials))
+            _settings(directory, fake, excluded=EXCLUDED if with_failures else "")
             crawled = _run(directory, fake.environment(), "crawl")
             assert "Traceback" not in crawled.stderr, crawled.stderr
             codes.append(crawled.returncode)
-            written = _run(directory, {}, "report", "overview", "--output", f"night-{night}")
+            written = _run(directory, {}, "report", "overview", "--output", f"run-{run_id}")
             assert written.returncode == 0, written.stderr
-            reports.append(_text(directory / f"night-{night}" / "kmsledger-overview.html"))
-        for night in (1, 2, 3):
+            reports.append(_text(directory / f"run-{run_id}" / "kmsledger-overview.html"))
+        for run_id in (1, 2, 3):
             built = _run(
-                directory, {}, "mart", "--as-of", str(night), "--out", str(directory / f"night-{night}.duckdb")
+                directory, {}, "mart", "--as-of", str(run_id), "--output", str(directory / f"run-{run_id}.duckdb")
             )
             assert built.returncode == 0, built.stderr
         troubles = {
@@ -115,52 +120,55 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
             "suspended": suspended.id,
             "opted out": opted_out.id,
             "left": left.id,
-            "none": whole.id,
+            "none": unaffected.id,
         }
-    return Nights(directory, troubles, codes, reports)
+    return FailedRunResult(directory, troubles, codes, reports)
 
 
 def _text(page: Path) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")).split())
 
 
-def _keys(nights: Nights, place: str, night: int) -> set[tuple[str, str]]:
-    """Key ARN and `known` of a place, leaving out keys of which something is always refused."""
-    rows = nights.sql(f'SELECT key_arn, freshness FROM keys WHERE {place} AND len("unknown") = 0', night)
-    return {(row["key_arn"], row["known"]) for row in rows}
+def _keys(results: FailedRunResult, scope_condition: str, run_id: int) -> set[tuple[str, str]]:
+    """Key ARN and freshness in a scope, without keys that have permanent denials."""
+    rows = results.sql(
+        f"SELECT key_arn, freshness FROM keys WHERE {scope_condition} AND len(denied_actions) = 0", run_id
+    )
+    return {(row["key_arn"], row["freshness"]) for row in rows}
 
 
-def _outcomes(nights: Nights, place: str) -> list[dict[str, Any]]:
-    """Coverage of the second night, without keys of which something is always refused."""
-    query = f"SELECT region, outcome, action, cause_text, consecutive_runs FROM coverage WHERE {place} AND coalesce(subject, '') = ''"
-    return nights.sql(f"{query} ORDER BY region, outcome", 2)
+def _outcomes(results: FailedRunResult, scope_condition: str) -> list[dict[str, Any]]:
+    """Coverage of the second run, without keys that have permanent denials."""
+    columns = "region, outcome, action, cause_text, consecutive_runs"
+    query = f"SELECT {columns} FROM coverage WHERE {scope_condition} AND coalesce(subject, '') = ''"
+    return results.sql(f"{query} ORDER BY region, outcome", 2)
 
 
-def _last_known_for_one_night(nights: Nights, place: str) -> None:
-    """Every key is there on all three nights: known, last known, known."""
-    first, second, third = (_keys(nights, place, night) for night in (1, 2, 3))
+def _assert_stale_for_one_run(results: FailedRunResult, scope_condition: str) -> None:
+    """Assert that every key exists in all three runs: current, stale, current."""
+    first, second, third = (_keys(results, scope_condition, run_id) for run_id in (1, 2, 3))
     assert len(first) > 3
-    assert {known for _, known in first} == {"yes"}
-    assert second == {(arn, "last known") for arn, _ in first}
+    assert {known for _, known in first} == {"current"}
+    assert second == {(arn, "stale") for arn, _ in first}
     assert third == first
     (arn, _), *_ = sorted(first)
     key_id = arn.rpartition("/")[2]
-    assert re.search(rf"{key_id}[^/]*? last known, 1 night old", nights.reports[1])
-    assert not re.search(rf"{key_id}[^/]*? last known", nights.reports[2])
+    assert re.search(rf"{key_id}[^/]*? last known, 1 night old", results.reports[1])
+    assert not re.search(rf"{key_id}[^/]*? last known", results.reports[2])
 
 
-def test_a_night_with_gaps_says_so_in_its_exit_code(nights: Nights) -> None:
-    """Some keys are never readable in this organization, so each night is partial and none failed."""
-    assert nights.exit_codes == [3, 3, 3]
+def test_a_run_with_gaps_has_exit_code_3(results: FailedRunResult) -> None:
+    """Some keys of this organization are never readable, so each run is partial and none failed."""
+    assert results.exit_codes == [3, 3, 3]
 
 
-def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
-    """Whatever a night missed keeps its version: nothing was closed, nothing written anew."""
-    engine = connect(f"sqlite:///{nights.directory / 'ledger.db'}", must_exist=True)
+def test_facts_have_no_new_version_after_the_first_run(results: FailedRunResult) -> None:
+    """Facts that a run could not read keep their version: no version was closed or inserted."""
+    engine = connect(f"sqlite:///{results.directory / 'ledger.db'}", must_exist=True)
     compared = 0
     with engine.connect() as connection:
         for name, model in versioned_tables().items():
-            if name in {*ABOUT_PLACES, CONCLUSIONS}:
+            if name in {*COVERAGE_TABLES, ANALYSIS_TABLE}:
                 continue
             table = model.table()
             intervals = connection.execute(select(table.c.valid_from, table.c.valid_to)).all()
@@ -170,88 +178,99 @@ def test_no_fact_ends_or_begins_after_the_first_night(nights: Nights) -> None:
     assert compared > 1000
 
 
-def test_conclusions_change_only_for_the_account_that_was_out_of_the_organization(nights: Nights) -> None:
-    """Who can use a key is concluded anew only where its account was a stranger for a night; then it is as before."""
-    engine = connect(f"sqlite:///{nights.directory / 'ledger.db'}", must_exist=True)
-    table = versioned_tables()[CONCLUSIONS].table()
-    held: dict[str, list[tuple[int, int | None, bytes]]] = {}
+def test_analyses_change_only_for_the_account_that_left_the_organization(results: FailedRunResult) -> None:
+    """Access is analyzed again only for the account that was outside the organization for one run; then it is as before."""
+    engine = connect(f"sqlite:///{results.directory / 'ledger.db'}", must_exist=True)
+    table = versioned_tables()[ANALYSIS_TABLE].table()
+    versions_by_key: dict[str, list[tuple[int, int | None, bytes]]] = {}
     with engine.connect() as connection:
         columns = (table.c.key_arn, table.c.valid_from, table.c.valid_to, table.c.analysis_id)
         for arn, *version in connection.execute(select(*columns).order_by(table.c.key_arn, table.c.valid_from)):
-            held.setdefault(arn, []).append(tuple(version))
+            versions_by_key.setdefault(arn, []).append(tuple(version))
     engine.dispose()
-    changed = {arn: versions for arn, versions in held.items() if [one[:2] for one in versions] != [(1, None)]}
-    assert {arn.split(":")[4] for arn in changed} == {nights.accounts["left"]}
-    assert len(changed) < len(held)
+    changed = {
+        arn: versions
+        for arn, versions in versions_by_key.items()
+        if [version[:2] for version in versions] != [(1, None)]
+    }
+    assert {arn.split(":")[4] for arn in changed} == {results.accounts["left"]}
+    assert len(changed) < len(versions_by_key)
     for versions in changed.values():
-        assert [one[:2] for one in versions] == [(1, 2), (2, 3), (3, None)]
+        assert [version[:2] for version in versions] == [(1, 2), (2, 3), (3, None)]
         assert versions[0][2] == versions[2][2] != versions[1][2]
 
 
-def test_list_keys_denied_for_one_night(nights: Nights) -> None:
-    """The region's keys are last known, one night old, because the list is a gap; then all is as before."""
-    place = nights.of("denied", DENIED)
-    _last_known_for_one_night(nights, place)
-    gap, scope = _outcomes(nights, place)
-    assert (gap["outcome"], gap["action"], gap["nights"]) == ("gap", "kms:ListKeys", 1)
-    assert (gap["cause_text"], scope["outcome"]) == ("the crawler's role lacks the permission", "partial")
-    # What is refused of a key every night is nothing of this one.
-    troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {place} AND outcome <> 'complete' ORDER BY ALL"
-    assert nights.sql(troubles, 3) == nights.sql(troubles, 1)
-    assert nights.sql(f"SELECT * FROM coverage WHERE {place} AND outcome <> 'complete' AND since_run > 1", 3) == []
-    assert "A whole list is missing (kms:ListKeys) in" in nights.reports[1]
+def test_list_keys_denied_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the region are stale by one run, because the listing is a gap; in the next run they are current."""
+    scope_condition = results.of("denied", DENIED)
+    _assert_stale_for_one_run(results, scope_condition)
+    gap, scope = _outcomes(results, scope_condition)
+    assert (gap["outcome"], gap["action"], gap["consecutive_runs"]) == ("gap", "kms:ListKeys", 1)
+    assert (gap["cause_text"], scope["outcome"]) == ("our role lacks the permission", "partial")
+    # Permanent denials are the same in the first and third run.
+    troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {scope_condition} AND outcome <> 'complete' ORDER BY ALL"
+    assert results.sql(troubles, 3) == results.sql(troubles, 1)
+    assert (
+        results.sql(f"SELECT * FROM coverage WHERE {scope_condition} AND outcome <> 'complete' AND since_run > 1", 3)
+        == []
+    )
+    assert "A whole list is missing (kms:ListKeys) in" in results.reports[1]
 
 
-def test_a_region_left_out_by_the_configuration_for_one_night(nights: Nights) -> None:
-    """The region's keys are last known, and coverage says that the configuration left it out."""
-    place = nights.of("denied", EXCLUDED)
-    _last_known_for_one_night(nights, place)
-    (scope,) = _outcomes(nights, place)
-    assert (scope["outcome"], scope["cause_text"], scope["nights"]) == ("excluded", "left out by the configuration", 1)
-    assert "left out by configuration" in nights.reports[1]
+def test_a_region_excluded_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the region are stale, and coverage gives the configuration as the cause."""
+    scope_condition = results.of("denied", EXCLUDED)
+    _assert_stale_for_one_run(results, scope_condition)
+    (scope,) = _outcomes(results, scope_condition)
+    assert (scope["outcome"], scope["cause_text"], scope["consecutive_runs"]) == (
+        "excluded",
+        "left out by the configuration",
+        1,
+    )
+    assert "left out by configuration" in results.reports[1]
 
 
-def test_a_region_opted_out_of_for_one_night(nights: Nights) -> None:
-    """The region's keys are last known, and coverage says that the region is not enabled."""
-    place = nights.of("opted out", OPT_IN)
-    _last_known_for_one_night(nights, place)
-    (scope,) = _outcomes(nights, place)
-    assert (scope["outcome"], scope["nights"]) == ("disabled", 1)
+def test_a_region_disabled_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the region are stale, and coverage says that the region is not enabled."""
+    scope_condition = results.of("opted out", OPT_IN)
+    _assert_stale_for_one_run(results, scope_condition)
+    (scope,) = _outcomes(results, scope_condition)
+    assert (scope["outcome"], scope["consecutive_runs"]) == ("disabled", 1)
     assert scope["cause_text"] == "the region is not enabled in the account"
-    assert "region not enabled" in nights.reports[1]
+    assert "region not enabled" in results.reports[1]
 
 
-def test_an_account_suspended_for_one_night(nights: Nights) -> None:
-    """The account's keys are last known in all regions, and coverage says that it is suspended."""
-    place = nights.of("suspended")
-    _last_known_for_one_night(nights, place)
-    (scope,) = _outcomes(nights, place)
+def test_an_account_suspended_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the account are stale in all regions, and coverage says that it is suspended."""
+    scope_condition = results.of("suspended")
+    _assert_stale_for_one_run(results, scope_condition)
+    (scope,) = _outcomes(results, scope_condition)
     assert (scope["region"], scope["outcome"], scope["cause_text"]) == ("*", "suspended", "state SUSPENDED")
-    assert "account suspended or closed: state SUSPENDED" in nights.reports[1]
+    assert "account suspended or closed: state SUSPENDED" in results.reports[1]
 
 
-def test_an_account_out_of_the_organization_for_one_night(nights: Nights) -> None:
-    """The account's keys are last known in all regions, and coverage says that it left."""
-    place = nights.of("left")
-    _last_known_for_one_night(nights, place)
-    scopes = _outcomes(nights, place)
+def test_an_account_outside_the_organization_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the account are stale in all regions, and coverage says that it left."""
+    scope_condition = results.of("left")
+    _assert_stale_for_one_run(results, scope_condition)
+    scopes = _outcomes(results, scope_condition)
     assert [(scope["region"], scope["outcome"]) for scope in scopes] == [("*", "left")]
-    assert "account left the organization" in nights.reports[1]
+    assert "account left the organization" in results.reports[1]
 
 
-def test_the_places_beside_are_read_as_ever(nights: Nights) -> None:
-    """What had no trouble is known in the bad night too."""
+def test_unaffected_scopes_are_current(results: FailedRunResult) -> None:
+    """Scopes without a failure are current in the second run as well."""
     for region in ("us-east-1", DENIED):
-        first, second = (_keys(nights, nights.of("none", region), night) for night in (1, 2))
+        first, second = (_keys(results, results.of("none", region), run_id) for run_id in (1, 2))
         assert first == second
-        assert {known for _, known in second} == {"yes"}
+        assert {known for _, known in second} == {"current"}
 
 
-def test_only_the_accounts_changed(nights: Nights) -> None:
-    """No change of a key or resource is told in any night; that accounts went and came back is told."""
-    rows = nights.sql("SELECT run_id, account_id, event_type FROM changes ORDER BY run_id, event_type", 3)
-    suspended, left = nights.accounts["suspended"], nights.accounts["left"]
-    assert {(row["run_id"], row["account_id"], row["kind"]) for row in rows} == {
+def test_only_the_accounts_changed(results: FailedRunResult) -> None:
+    """No run reports a change of a key or resource; the changes of the accounts are reported."""
+    rows = results.sql("SELECT run_id, account_id, event_type FROM changes ORDER BY run_id, event_type", 3)
+    suspended, left = results.accounts["suspended"], results.accounts["left"]
+    assert {(row["run_id"], row["account_id"], row["event_type"]) for row in rows} == {
         (2, suspended, "account_state"),
         (2, left, "account_left"),
         (3, suspended, "account_state"),

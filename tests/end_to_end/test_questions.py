@@ -1,4 +1,4 @@
-"""Questions about the made-up organization, as its people would ask them; the expected answers were worked out by hand."""
+"""Access queries on the demo organization; the expected results were worked out by hand."""
 
 from __future__ import annotations
 
@@ -12,107 +12,109 @@ from demo import policies
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect, KeyFacts, Organization
 from reports.access.engine.policy_parser import parse
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import Workspace
 
 ROOT = "Enable IAM User Permissions"
 EVERYTHING = "policy AdministratorAccess (#0)"
 
 
 @pytest.fixture(scope="module")
-def no_iam(crawled: House, tmp_path_factory: pytest.TempPathFactory) -> House:
-    """The account with the secret, crawled without its IAM into a ledger of its own."""
-    house = crawled.copy(tmp_path_factory.mktemp("no-iam") / "house")
-    house.change(
-        organization={"include": {"accounts": [house.world.accounts["lab"]]}},
+def no_iam(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The account with the secret, crawled without IAM into a separate ledger."""
+    workspace = crawled.copy(tmp_path_factory.mktemp("no-iam") / "workspace")
+    workspace.change(
+        organization={"include": {"accounts": [workspace.world.accounts["lab"]]}},
         crawl={"iam": False},
         database="sqlite:///no-iam.db",
         report={"mart": "no-iam.duckdb"},
         vendors={"profiles": {}},
     )
-    assert house.run("crawl").returncode == 3
-    return house
+    assert workspace.run("crawl").returncode == 3
+    return workspace
 
 
-def asked(house: House, *arguments: str, code: int = 0) -> Any:
-    """The JSON answer of a command."""
-    done = house.run(*arguments, "--format", "json")
+def json_result(workspace: Workspace, *arguments: str, code: int = 0) -> Any:
+    """The JSON output of a command."""
+    done = workspace.run(*arguments, "--format", "json")
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
-def ways(answer: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[str, ...]]]]:
-    """Answer and principal to its ways to the one key; no principal comes twice."""
-    (key,) = answer["keys"]
-    found = {
-        (holder["answer"], holder["principal"]): {
-            (way["path"], way["via"], tuple(way["identity_policies"])) for way in holder["ways"]
+def access_paths(response: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[str, ...]]]]:
+    """Access paths to the single key, by answer and principal; each principal occurs once."""
+    (key,) = response["keys"]
+    paths = {
+        (principal_access["answer"], principal_access["principal"]): {
+            (path["path"], path["via"], tuple(path["identity_policies"])) for path in principal_access["ways"]
         }
-        for holder in key["holders"]
+        for principal_access in key["holders"]
     }
-    assert len(found) == len(key["holders"])
-    return found
+    assert len(paths) == len(key["holders"])
+    return paths
 
 
-def grant_of(house: House, key_arn: str) -> str:
-    """The id of the one grant on a key."""
-    (row,) = house.sql(f"SELECT grant_id FROM grants WHERE key_arn = '{key_arn}'")
+def grant_of(workspace: Workspace, key_arn: str) -> str:
+    """The id of the only grant on a key."""
+    (row,) = workspace.sql(f"SELECT grant_id FROM grants WHERE key_arn = '{key_arn}'")
     return str(row["grant_id"])
 
 
-def test_who_can_read_a_secret(crawled: House) -> None:
+def test_who_can_read_a_secret(crawled: Workspace) -> None:
     """Admin may call everything, and decrypts by the key policy as by a grant; beside it the root user, and nobody else."""
     world = crawled.world
     lab = world.accounts["lab"]
-    answer = asked(crawled, "who-can", "decrypt", world.hostile_secret)
+    response = json_result(crawled, "who-can", "decrypt", world.hostile_secret)
     grant = grant_of(crawled, world.hostile_key)
-    assert ways(answer) == {
+    assert access_paths(response) == {
         ("yes", world.administrator_role): {("policy", ROOT, (EVERYTHING,)), ("grant", grant, ())},
         ("yes", policies.root(lab)): {("policy", ROOT, ())},
     }
-    (admin,) = [one for one in answer["keys"][0]["holders"] if one["principal"] == world.administrator_role]
-    assert [(way["path"], way["identity_policies"]) for way in admin["resource_ways"]] == [("iam", [EVERYTHING])]
+    (admin,) = [entry for entry in response["keys"][0]["holders"] if entry["principal"] == world.administrator_role]
+    assert [(path["path"], path["identity_policies"]) for path in admin["resource_ways"]] == [("iam", [EVERYTHING])]
 
 
-def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: House) -> None:
+def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: Workspace) -> None:
     """Then nobody surely can: Admin (by its grant) and the account as a whole depend on IAM, and it is said why."""
     world = no_iam.world
-    answer = asked(no_iam, "who-can", "decrypt", world.hostile_secret, code=3)
+    response = json_result(no_iam, "who-can", "decrypt", world.hostile_secret, code=3)
     lab = policies.root(world.accounts["lab"])
     grant = grant_of(no_iam, world.hostile_key)
-    assert ways(answer) == {
+    assert access_paths(response) == {
         ("depends", world.administrator_role): {("policy", ROOT, ()), ("grant", grant, ())},
         ("depends", lab): {("policy", ROOT, ())},
     }
-    assert all("IAM was not collected" in holder["reason"] for holder in answer["keys"][0]["holders"])
+    assert all(
+        "IAM was not collected" in principal_access["reason"] for principal_access in response["keys"][0]["holders"]
+    )
 
 
-def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: House) -> None:
+def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: Workspace) -> None:
     """The secret lets account platform in, its key does not: only the root user of its own account can read it."""
     world = crawled.world
-    answer = asked(crawled, "who-can", "decrypt", world.key_arn_secret)
-    assert ways(answer) == {("yes", policies.root(world.accounts["data"])): {("policy", ROOT, ())}}
+    response = json_result(crawled, "who-can", "decrypt", world.key_arn_secret)
+    assert access_paths(response) == {("yes", policies.root(world.accounts["data"])): {("policy", ROOT, ())}}
 
 
-def test_secrets_whose_key_is_gone_or_hidden(crawled: House) -> None:
+def test_secrets_whose_key_is_gone_or_hidden(crawled: Workspace) -> None:
     """A key that no longer exists is nobody's, which is known; one in an account that was not crawled is not known."""
-    gone = asked(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
-    assert gone["keys"][0]["holders"] == []
-    assert any("The secret's key is gone" in note for note in gone["notes"])
-    hidden = asked(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
+    deleted_key = json_result(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
+    assert deleted_key["keys"][0]["holders"] == []
+    assert any("The secret's key is gone" in note for note in deleted_key["notes"])
+    hidden = json_result(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
     assert "was not crawled" in hidden["keys"][0]["unknown"][0]
-    assert {holder["answer"] for holder in hidden["keys"][0]["holders"]} == {"unknown"}
+    assert {principal_access["answer"] for principal_access in hidden["keys"][0]["holders"]} == {"unknown"}
 
 
-def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: House) -> None:
+def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: Workspace) -> None:
     """Maria uses the tier's key through her group; Deployment has every permission, and a boundary without KMS."""
-    found = ways(asked(crawled, "who-can", "decrypt", crawled.world.tier_key))
-    assert found["yes", crawled.world.developer] == {
+    paths = access_paths(json_result(crawled, "who-can", "decrypt", crawled.world.tier_key))
+    assert paths["yes", crawled.world.developer] == {
         ("policy", ROOT, ("policy use-the-tier-key of group developers (UseTheTier)",))
     }
-    assert not any(principal == crawled.world.bounded_role for _, principal in found)
+    assert not any(principal == crawled.world.bounded_role for _, principal in paths)
 
 
-def test_hostile_text_is_printed_as_text(crawled: House) -> None:
+def test_hostile_text_is_printed_as_text(crawled: Workspace) -> None:
     """Names from AWS reach a terminal without control characters."""
     done = crawled.run("who-can", "use", crawled.world.hostile_secret)
     assert done.returncode == 0, done.stderr
@@ -120,7 +122,7 @@ def test_hostile_text_is_printed_as_text(crawled: House) -> None:
     assert "lab/=HYPERLINK" in done.stdout
 
 
-def test_errors_are_one_sentence(crawled: House) -> None:
+def test_errors_are_one_sentence(crawled: Workspace) -> None:
     """What there is not, and what there are several of: exit code 2 and the candidates."""
     unknown = crawled.run("who-can", "decrypt", "alias/payments-databas")
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
@@ -130,47 +132,52 @@ def test_errors_are_one_sentence(crawled: House) -> None:
     assert several.stderr.count("arn:aws:kms:") == 2
 
 
-def test_denials_with_statements_that_fix_them(crawled: House) -> None:
+def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
     """Each of our denied calls has a statement; with it in the key's policy, the engine lets our role in."""
     world = crawled.world
-    answer = asked(crawled, "denials", code=3)
-    assert answer["other_gaps"] > 0
-    keys = {subject: one for one in answer["denials"] if one["fix_in"] == "key policy" for subject in one["subjects"]}
+    response = json_result(crawled, "denials", code=3)
+    assert response["other_gaps"] > 0
+    keys = {
+        subject: entry
+        for entry in response["denials"]
+        if entry["fix_in"] == "key policy"
+        for subject in entry["subjects"]
+    }
     assert set(keys) == {world.locked_key, world.appliance_key}
     role = world.role_arn(world.accounts["data"])
     crawled.aws.clear_faults()  # an administrator reads what our role may not
     client = crawled.aws.session(world.accounts["data"], "us-east-1").client("kms")
-    for key_arn, one in keys.items():
-        assert one["role"] == role
+    for key_arn, entry in keys.items():
+        assert entry["role"] == role
         text = json.loads(client.get_key_policy(KeyId=key_arn, PolicyName="default")["Policy"])
-        facts, estate = KeyFacts(key_arn, world.accounts["data"], tags={}), Organization(world.organization)
-        fixed = parse(orjson.dumps(text | {"Statement": [*text["Statement"], one["fix"]["statement"]]}).decode())
-        for action in one["actions"]:
-            assert allowed(fixed, facts, estate, role, action, {}).effect is Effect.ALLOW
+        facts, organization = KeyFacts(key_arn, world.accounts["data"], tags={}), Organization(world.organization)
+        fixed = parse(orjson.dumps(text | {"Statement": [*text["Statement"], entry["fix"]["statement"]]}).decode())
+        for action in entry["actions"]:
+            assert allowed(fixed, facts, organization, role, action, {}).effect is Effect.ALLOW
             if key_arn == world.locked_key:
                 before = parse(orjson.dumps(text).decode())
-                assert allowed(before, facts, estate, role, action, {}).effect is Effect.DENY
-    (trust,) = [one for one in answer["denials"] if one["fix_in"] == "trust policy"]
+                assert allowed(before, facts, organization, role, action, {}).effect is Effect.DENY
+    (trust,) = [entry for entry in response["denials"] if entry["fix_in"] == "trust policy"]
     assert [account["account_id"] for account in trust["accounts"]] == [world.accounts["legacy"]]
 
 
-def test_what_an_account_and_a_person_can_use(crawled: House) -> None:
+def test_what_an_account_and_a_person_can_use(crawled: Workspace) -> None:
     """The vendor's account has its keys; Maria has one, with what it protects."""
     world = crawled.world
-    vendor = asked(crawled, "what-can", policies.CHECKMARX_ACCOUNT)
-    assert {one["key_arn"] for one in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
-    maria = asked(crawled, "what-can", "maria")
+    vendor = json_result(crawled, "what-can", policies.CHECKMARX_ACCOUNT)
+    assert {entry["key_arn"] for entry in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
+    maria = json_result(crawled, "what-can", "maria")
     (key,) = maria["keys"]
     assert (key["key_arn"], key["protects"] > 0) == (world.tier_key, True)
 
 
-def test_vendors(crawled: House) -> None:
+def test_vendors(crawled: Workspace) -> None:
     """Each outside party with its keys, and what remains of its access without each way."""
-    rows = asked(crawled, "vendors")["vendors"]
+    rows = json_result(crawled, "vendors")["vendors"]
     world = crawled.world
-    found = {(row["party"], row["key_arn"]): row for row in rows}
-    assert ("Checkmarx", world.vendor_key) in found
-    stranger = found[policies.STRANGER_ACCOUNT, world.stranger_key]
+    paths = {(row["party"], row["key_arn"]): row for row in rows}
+    assert ("Checkmarx", world.vendor_key) in paths
+    stranger = paths[policies.STRANGER_ACCOUNT, world.stranger_key]
     assert (stranger["access"], stranger["paths"]) == ("external", ["Vendor"])
     done = crawled.run("vendors")
     assert done.returncode == 0

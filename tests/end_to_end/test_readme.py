@@ -1,4 +1,4 @@
-"""What the README tells people to type works, as it stands there."""
+"""The commands and queries in the README work as written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import Workspace
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -18,29 +18,29 @@ MAKE = {"make demo", "make test"}
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_every_query_runs_and_answers_in_the_demo(crawled: House, query: str) -> None:
-    """Each SQL example runs against the mart of the made-up organization; all but the changes of a first night have rows."""
+def test_every_query_runs_and_answers_in_the_demo(crawled: Workspace, query: str) -> None:
+    """Each SQL example runs on the mart of the demo organization; all except the changes of a first run return rows."""
     rows = crawled.sql(query)
     assert rows or "FROM changes" in query
 
 
 def test_there_are_queries_and_commands() -> None:
-    """The README still has what this file checks, the two set-up commands among it."""
+    """The README contains queries and commands, including the two setup commands."""
     assert len(QUERIES) >= 5
     assert set(COMMANDS) >= MAKE
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - MAKE))
-def test_every_command_runs(house: House, command: str) -> None:
-    """Each command of the README ends with a documented exit code that is not a failure."""
+def test_every_command_runs(workspace: Workspace, command: str) -> None:
+    """Each command of the README exits with a documented code other than failure."""
     program, *arguments = shlex.split(command)
     assert program == "kmsledger"
-    done = house.run(*arguments)
+    done = workspace.run(*arguments)
     assert done.returncode in {0, 1, 3}, done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_links_and_pictures_lead_somewhere() -> None:
-    """No link of the README to a file of the project is broken."""
+def test_links_and_images_exist() -> None:
+    """No link from the README to a project file is broken."""
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (Path(__file__).parents[2] / target).exists(), target

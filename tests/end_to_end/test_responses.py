@@ -26,7 +26,7 @@ KEY = http_stub.key_of(ACCOUNT, REGION)
 
 
 def crawled(recorded: dict[str, Any], path: Path) -> Path:
-    """The mart of one run in which AWS returns the recorded responses, and one key."""
+    """The mart of one run in which AWS returns the recorded responses and one key."""
     aws = ScriptedAws({**http_stub.answers(), "kms:ListKeys": _key_list(), **recorded["responses"]})
     options = CollectOptions(resource_types=configured_types([recorded["resource_type"]]))
 
@@ -53,16 +53,16 @@ def _key_list() -> dict[str, Any]:
 
 @pytest.mark.parametrize("file", RESPONSES, ids=lambda file: file.stem)
 def test_the_mart_shows_the_resource_with_its_key(file: Path, tmp_path: Path) -> None:
-    """A recorded resource is in the mart under its name, with the key that it names."""
+    """The mart contains the recorded resource under its name, with its key."""
     recorded = json.loads(file.read_text(encoding="utf-8"))
     with connect(crawled(recorded, tmp_path)) as mart:
-        found = mart.execute("SELECT resource_type, resource_name, key_arn, key_class FROM resource_keys").fetchall()
-    assert found == [(recorded["resource_type"], recorded["name"], KEY, "customer")]
+        rows = mart.execute("SELECT resource_type, resource_name, key_arn, key_class FROM resource_keys").fetchall()
+    assert rows == [(recorded["resource_type"], recorded["name"], KEY, "customer")]
 
 
 @pytest.mark.parametrize("file", RESPONSES, ids=lambda file: file.stem)
 def test_permissions_cover_the_recorded_calls(file: Path) -> None:
-    """The policy that kmsledger prints for a resource type allows every call that was recorded for it."""
+    """The printed policy for a resource type allows every recorded call."""
     recorded = json.loads(file.read_text(encoding="utf-8"))
     (declared,) = configured_types([recorded["resource_type"]])
     operations = {str(operation): operation for operation in declared.operations}

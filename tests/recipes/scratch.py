@@ -1,4 +1,4 @@
-"""A scratch copy of the repository in which a recipe of CONTRIBUTING.md is carried out, with its files and lines counted."""
+"""A scratch copy of the repository for following a recipe of CONTRIBUTING.md; counts the added files and lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_S = 900
 
 @dataclass
 class Scratch:
-    """A copy of the files under version control. ``added`` has the lines that were added, by file."""
+    """A copy of the files under version control. ``added`` is the number of added lines by file."""
 
     root: Path
     added: dict[str, int] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Scratch:
         self.added[name] = self.added.get(name, 0) + sum(bool(line.strip()) for line in text.splitlines())
 
     def python(self, *arguments: str) -> str:
-        """Run Python on the copy; its output. Fails with that output unless it succeeds."""
+        """Run Python in the copy and return its output; fails with the output if the exit code is not 0."""
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, *arguments],
@@ -65,7 +65,7 @@ class Scratch:
 
 
 def scratch_copy(target: Path) -> Scratch:
-    """Copy what is, or is about to be, under version control."""
+    """Copy all files that are, or will be, under version control."""
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listing.split("\0")):

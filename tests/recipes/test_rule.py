@@ -9,7 +9,7 @@ from tests.recipes.scratch import Scratch
 
 @pytest.mark.deep
 def test_a_rule_is_two_files(scratch: Scratch) -> None:
-    """`rules new` writes a rule and its examples, which pass, also with every response taken away."""
+    """`rules new` writes a rule and its examples, which pass, also with every response removed."""
     folder = scratch.root / "own"
     scratch.kmsledger("rules", "new", "key-described", "--directory", str(folder))
     assert sorted(path.name for path in folder.iterdir()) == ["key-described.examples.yaml", "key-described.sql"]
