@@ -30,9 +30,9 @@ class AccessPolicy(Base):
 
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     context_inputs: Mapped[str]
-    """Names from :data:`reports.access.engine.analysis_key.LOOKS`, separated by blanks."""
+    """Words of :data:`reports.access.engine.analysis_key.CONTEXT_INPUTS`, with blanks between."""
     deny_scope: Mapped[str]
-    """The effect of its Deny statements on grants: one of :class:`reports.access.engine.analysis_key.Denies`."""
+    """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.DenyScope`."""
 
 
 class AccessAnalysis(Base):
@@ -51,7 +51,7 @@ class AccessAnalysis(Base):
 
 
 class AccessVerdict(Base):
-    """One access path to the key. Placeholders (``{party}``, ``{grant}``, ``{scope}`` ...) stand for values of single keys."""
+    """One access path to the key. Placeholders (``{party}``, ``{grant}``, ``{conditions}`` ...) mark what grants do not share."""
 
     __tablename__ = "access_verdict"
 

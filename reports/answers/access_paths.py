@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from reports.access.engine.condition_text import narrowed
+from reports.access.engine.condition_text import describe_conditions
 from reports.access.engine.conditions import Element, Value
-from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, uses_of
-from reports.access.engine.grant_analysis import analyse_grant, constraint_scope
+from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
+from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
-from reports.access.engine.policy_analysis import Judge
+from reports.access.engine.policy_analysis import PolicyAnalyzer
 from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
-from reports.access.engine.solver import Call, Rule, narrows, possible, search
+from reports.access.engine.solver import Call, Rule, is_feasible, restricts, search
 from reports.answers.policy_documents import Document, Judged, document, rules_about
 from reports.answers.repository import Identity, Key
 
@@ -96,7 +96,7 @@ class Gate:
 def key_gate(key: Key, organization: Organization, given: Mapping[str, Value] | None = None) -> Gate:
     """The gate of a key; with ``given``, for calls that carry these values."""
     policy = key.policy or Policy(readable=True)
-    judge = Judge(policy, key.facts, organization)
+    judge = PolicyAnalyzer(policy, key.facts, organization)
     grants = tuple((grant, analyse_grant(grant, key.facts, organization, key.policy)) for grant in key.grants)
     unread = "" if policy.readable else "a statement of the key policy cannot be read"
     return Gate(key.facts, organization, judge.rules, unread, by_identity=False, given=given, grants=grants)
@@ -171,7 +171,11 @@ class _Asking:
             *(e for j in (*own, *bound) for e in j.rule.elements),
         ]
         self._call = Call(
-            Reach(uses_of(elements), gate.facts, gate.organization), caller, one, INSIDE_NETWORKS, self._fixed(elements)
+            CandidateContext(compared_values(elements), gate.facts, gate.organization),
+            caller,
+            one,
+            INSIDE_NETWORKS,
+            self._fixed(elements),
         )
         against = [*self._identity.denies, *(self._boundary.denies if self._boundary else ())]
         self._own_denies: list[tuple[Rule, bool | None]] = [(one.rule, one.certain or None) for one in against]
@@ -217,7 +221,7 @@ class _Asking:
             direct = mine and self._who.account == self._gate.facts.account
             unsure = verdict.reason if verdict.access is Access.UNKNOWN else ""
             for way in self._tried("grant", grant.grant_id, (), self._own_denies, direct=direct):
-                scope = "; ".join(filter(None, (constraint_scope(grant.constraints), way.scope)))
+                scope = "; ".join(filter(None, (constraint_conditions(grant.constraints), way.scope)))
                 yield replace(way, scope=scope, certain=way.certain and not unsure, reason=way.reason or unsure)
 
     def _tried(
@@ -266,13 +270,13 @@ class _Asking:
             yield Way(path, via, (), scope, by, needs_iam, certain=False, reason=reason)
 
     def _scope(self, elements: tuple[Element, ...], denies: list[tuple[Rule, bool | None]]) -> str:
-        mine = [element for element in elements if narrows(element, self._call)]
+        mine = [element for element in elements if restricts(element, self._call)]
         exceptions = [
-            (deny.name, [element for element in deny.elements if narrows(element, self._call)])
+            (deny.name, [element for element in deny.elements if restricts(element, self._call)])
             for deny, _ in denies
-            if deny.elements and all(possible(element, self._call) for element in deny.elements)
+            if deny.elements and all(is_feasible(element, self._call) for element in deny.elements)
         ]
-        return narrowed(mine, exceptions)
+        return describe_conditions(mine, exceptions)
 
     def _meant(self, rule: Rule) -> bool:
         who = rule.audience

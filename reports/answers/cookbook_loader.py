@@ -19,7 +19,7 @@ TOPICS = {
     "time": "What was, and what changed",
     "findings": "Findings",
     "coverage": "What is not known",
-    "lint_findings": "LintFinding",
+    "posture": "Key posture",
 }
 
 

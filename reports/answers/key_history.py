@@ -162,7 +162,7 @@ def history(path: Path, text: str) -> Lives:
     """
     duck = as_of_connection.opened(path)
     with duck:
-        words_file = resources.files("reports.mart").joinpath("change_queries").joinpath("05_words.sql")
+        words_file = resources.files("reports.mart").joinpath("change_queries").joinpath("05_noun_macros.sql")
         duck.execute(words_file.read_text(encoding="utf-8"))
         runs = moments(duck)
         chosen = identifier_lookup.keys(duck, text)

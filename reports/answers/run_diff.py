@@ -108,7 +108,7 @@ def diff(
 def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     """Fill and use catalog ``mart`` with the two runs alone, from catalog ``whole``."""
     selects = {name: _collapsed(model, start, end) for name, model in versioned_tables().items() if name != "gap"}
-    source = f"{as_of_connection.WHOLE}.ledger"
+    source = f"{as_of_connection.WHOLE}.internal"
     selects["run"] = f"SELECT * FROM {source}.run WHERE run_id IN ({start:d}, {end:d})"
     # When a place was crawled for the first time, as far as the two runs go.
     selects["scope_coverage"] = f"""
@@ -157,7 +157,7 @@ def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
 
 def _learned(start: int, end: int) -> str:
     """Refusals since the very first, that were over between the two runs: then the first answers are no additions."""
-    source = f"{as_of_connection.WHOLE}.ledger"
+    source = f"{as_of_connection.WHOLE}.internal"
     return f"""
     WITH denied_actions AS (
       SELECT account_id, region, service, operation, subject, min(valid_from) AS since,

@@ -115,7 +115,7 @@ def test_the_eight_overnight_changes_are_told_in_words(demo: Demo) -> None:
     assert told["tag_removed"].startswith("Tag DataTier=database was removed from key ")
     assert "alias/checkmarx-reports" in told["policy_changed"]
     assert "is now in state Disabled" in told["key_state"]
-    assert told["key_gone"].endswith(" is gone.")
+    assert told["key_gone"].endswith(" no longer exists.")
 
 
 def test_the_report_shows_them_in_a_browser_without_network(demo: Demo, page: str) -> None:

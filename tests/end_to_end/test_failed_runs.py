@@ -83,7 +83,7 @@ def _settings(directory: Path, fake: FakeAws, *, excluded: str = "") -> None:
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     """The three nights, each with its report."""
     directory = tmp_path_factory.mktemp("nights")
-    parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_place=3, resources=0.1)
+    parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_account_region=3, resources=0.1)
     codes: list[int] = []
     reports: list[str] = []
     with FakeAws(parameters) as fake:

@@ -1,5 +1,5 @@
 -- title: Imported material that expires
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which keys live on imported material, and when does it expire?
 -- answer: >-

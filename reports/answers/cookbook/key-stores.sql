@@ -1,5 +1,5 @@
 -- title: Custom key stores
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which custom key stores are there, are they connected, and how many keys and resources hang on them?
 -- answer: >-

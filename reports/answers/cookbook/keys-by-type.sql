@@ -1,5 +1,5 @@
 -- title: Keys by kind
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   What kinds of keys do we have, and how many of them does anything use?
 -- answer: >-

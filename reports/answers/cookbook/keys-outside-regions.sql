@@ -1,5 +1,5 @@
 -- title: Keys in regions that are not meant to be used
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which customer managed keys are in regions that policy does not allow?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Keys without an owner's tag
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which keys have no Owner tag?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: What keys cost to have
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   What do our customer managed keys cost a month, by account?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Multi-Region keys with their replicas
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which multi-Region keys are there, and are their replicas in the same state?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Keys without rotation by organizational unit
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Where are keys that do not rotate?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Secrets under the AWS managed key
--- topic: hygiene
+-- topic: posture
 -- question: >-
 --   Which accounts keep secrets under aws/secretsmanager, whose policy nobody can change?
 -- answer: >-

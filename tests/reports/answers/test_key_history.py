@@ -182,7 +182,7 @@ def test_a_whole_life(world: World) -> None:
         "4:   role: secret",
         "5: Secret db is known to use key alias/one now.",
         "5:   role: secret",
-        "6: Key alias/one in Shop (111122223333, eu-west-1) is gone.",
+        "6: Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
         "6: Secret db uses key alias/one, which no longer exists.",
     ]
     assert sorted(told(lives)) == sorted(expected)

@@ -223,7 +223,7 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
         ["Key alias/one changed: description.", "  description: - → old"],
         ["Key k2 changed: key material.", "  key material: - → m2"],
         [
-            "Automatic rotation of key alias/one was turned off.",
+            "Automatic rotation of key alias/one was disabled.",
             "  status: on → off",
             "  days between rotations: 365 → -",
         ],
@@ -335,8 +335,8 @@ def test_a_key_that_is_gone_and_one_that_is_back(world: World) -> None:
     world.facts = facts
     world.crawl()
     assert [event.message for event in compare(world, "1", "2").events] == [
-        "Key alias/one in Shop (111122223333, eu-west-1) is gone.",
-        "Secret db in Shop (111122223333, eu-west-1) is gone.",
+        "Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
+        "Secret db in Shop (111122223333, eu-west-1) no longer exists.",
     ]
     assert told(compare(world, "1", "3")) == []
     assert "Key alias/one in Shop (111122223333, eu-west-1) is listed again." in told(compare(world, "2", "3"))

@@ -155,9 +155,9 @@ def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
     cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert rows(duck, query) == [
-        ("shop/db", "yes", None, False, None),
-        ("shop/hidden", "no", cause, None, None),
-        ("shop/plain", "yes", None, False, None),
+        ("shop/db", "current", None, False, None),
+        ("shop/hidden", "none", cause, None, None),
+        ("shop/plain", "current", None, False, None),
     ]
 
 
@@ -165,7 +165,7 @@ def test_who_is_named_by_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection
     """Each named principal with whose it is and what it is allowed; a policy that is gone names nobody."""
     query = "SELECT name, effect, principal, principal_type, party, actions, not_actions FROM resource_principals{}"
     reader = f"arn:aws:iam::{DATA}:role/reader"
-    found = ("shop/db", "Allow", reader, "role", "own organization", ["secretsmanager:GetSecretValue"], False)
+    found = ("shop/db", "Allow", reader, "role", "own_organization", ["secretsmanager:GetSecretValue"], False)
     assert rows(duck, query.format("_as_of(1)")) == [found]
     assert rows(duck, query.format("")) == []
 

@@ -126,7 +126,7 @@ def of(mart: duckdb.DuckDBPyConnection, name: str, view: str = "keys") -> Row:
 CASES: dict[str, Row] = {
     "used": ("used", None, AGAIN, "Decrypt", 21),
     # Tracking began with the key itself, so that there was no time before.
-    "born-with-tracking": ("never used", "no use since it was created", None, None, 20),
+    "born-with-tracking": ("never_used", "no use since it was created", None, None, 20),
     "young": ("used", None, AGAIN, "Decrypt", 21),
     "old": (
         "unknown",
@@ -163,7 +163,7 @@ def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -
     ("name", "expected"),
     [
         ("used", ("used", None, USED, "Decrypt", None)),
-        ("young", ("never used", "no use since it was created", None, None, None)),
+        ("young", ("never_used", "no use since it was created", None, None, None)),
         ("old", ("unknown", "no use since tracking began on 2026-03-11; the key is older", None, None, None)),
         ("once-locked", ("unknown", DENIED, None, None, None)),
         ("lost", ("used", None, USED, "Decrypt", None)),
@@ -206,4 +206,4 @@ def test_a_use_is_no_change(lived: Settings, mart: duckdb.DuckDBPyConnection) ->
 
 def test_a_refusal_leaves_the_rest_of_the_key_known(mart: duckdb.DuckDBPyConnection) -> None:
     """Many keys deny this one question: it does not make their other facts stale."""
-    assert mart.execute("SELECT DISTINCT freshness, unknown FROM keys").fetchall() == [("yes", [])]
+    assert mart.execute("SELECT DISTINCT freshness, denied_actions FROM keys").fetchall() == [("current", [])]
