@@ -23,8 +23,8 @@ def _store(connection: Connection, keys: list[tuple[str, str]]) -> None:
     batch = Batch()
     for rule_id, resource_arn in keys:
         defaults: dict[str, str | None] = dict.fromkeys(Finding.value_columns())
-        values = {"severity": "high", "status": "fail", "unwaived_status": "fail", "reason": "So."}
-        batch.add(Finding, **defaults | values | {"rule_id": rule_id, "resource_arn": resource_arn})
+        finding = {"severity": "high", "status": "fail", "unwaived_status": "fail", "reason": "So."}
+        batch.add(Finding, **defaults | finding | {"rule_id": rule_id, "resource_arn": resource_arn})
     merge(connection, run_id, batch)
 
 
