@@ -1,4 +1,4 @@
-"""The lock for maintenance of a whole ledger: the lock of the crawls, held in the name of the last run."""
+"""The lock for maintenance of the ledger: the lock of the crawls, held in the name of the last run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copy of a whole ledger to another database, SQLite or PostgreSQL: every row with its IDs, or nothing."""
+"""Copy of a ledger to another database, SQLite or PostgreSQL: every row with its IDs, or nothing."""
 
 from __future__ import annotations
 

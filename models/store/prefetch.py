@@ -28,7 +28,7 @@ def prefetch_pages(connection: Connection, model: type[VersionedTable], keys: Se
     if connection.dialect.name != "sqlite" or not path or len(keys) < MANY:
         return 0
     table = model.table().name
-    matches = " AND ".join(f't."{column}" = k.value ->> {place}' for place, column in enumerate(model.natural_key))
+    matches = " AND ".join(f't."{column}" = k.value ->> {index}' for index, column in enumerate(model.natural_key))
     query = f'SELECT count(t.content_hash) FROM json_each(?) k CROSS JOIN "{table}" t WHERE t.valid_to IS NULL AND {matches}'
     # Each reader reads neighbouring entries of the index.
     ordered = sorted(keys)

@@ -27,15 +27,15 @@ EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWO
 
 def groups(model: type[BaseModel] = Settings) -> set[type[BaseModel]]:
     """`model` and all models below it."""
-    found = {model}
+    models = {model}
     for info in model.model_fields.values():
         todo: list[Any] = [info.annotation]
         while todo:
             kind = todo.pop()
-            todo += [one for one in typing.get_args(kind) if one is not NoneType]
+            todo += [part for part in typing.get_args(kind) if part is not NoneType]
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found |= groups(kind)
-    return found
+                models |= groups(kind)
+    return models
 
 
 def test_every_group_is_frozen_and_closed() -> None:
@@ -82,7 +82,9 @@ def test_the_example_documents_every_setting() -> None:
             pair = {"password", *(("accounts", "ous", "tags", "names") if ".exclude." in path else ())}
             if name not in pair and not above[-1].startswith("#"):
                 missing.append(f"{path}{name}: a comment")
-            for group in (one for one in (info.annotation, *typing.get_args(info.annotation)) if one is not NoneType):
+            for group in (
+                part for part in (info.annotation, *typing.get_args(info.annotation)) if part is not NoneType
+            ):
                 if isinstance(group, type) and issubclass(group, BaseModel):
                     inner = value.value[0] if isinstance(value, yaml.SequenceNode) else value
                     if isinstance(inner, yaml.MappingNode):

@@ -257,7 +257,7 @@ def test_short_forms_are_accepted(read: Writer) -> None:
     made = read("organization:\n  include: {tags: {env: prod, tier: [a, '']}}\n").organization
     assert made.include.tags == {"env": ("prod",), "tier": ("a", "")}
     entries = "organization: {source: list, accounts: [012345678901, {id: 012345678902, name: no}, {id: 012345678903}]}"
-    assert [(one.id, one.name) for one in read(entries).organization.accounts] == [
+    assert [(account.id, account.name) for account in read(entries).organization.accounts] == [
         ("012345678901", None), ("012345678902", "no"), ("012345678903", None),
     ]  # fmt: skip
 
@@ -299,7 +299,7 @@ def test_settings_are_frozen_and_closed() -> None:
 def test_settings_import_no_heavy_libraries() -> None:
     """Loading settings imports no database, AWS or rendering library."""
     heavy = ("sqlalchemy", "boto3", "botocore", "duckdb", "jinja2", "rich", "click", "alembic")
-    code = f"import sys, models.settings; print([one for one in {heavy} if one in sys.modules])"
+    code = f"import sys, models.settings; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=True,

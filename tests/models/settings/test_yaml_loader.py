@@ -232,7 +232,7 @@ def test_aliases_work(read: Writer) -> None:
 def test_alias_bombs_are_rejected(read: Writer, text: str) -> None:
     """Aliases that multiply or contain themselves are a problem, found quickly."""
     problems = read.problems(text)
-    assert any("aliases that repeat too many" in one or "an alias inside itself" in one for one in problems)
+    assert any("aliases that repeat too many" in problem or "an alias inside itself" in problem for problem in problems)
 
 
 def test_environment_references_are_replaced(read: Writer) -> None:
@@ -334,4 +334,4 @@ def test_any_bytes_are_settings_or_problems(read: Writer, text: bytes) -> None:
     else:
         return
     assert problems
-    assert all(one.line >= 1 and one.column >= 1 and "\n" not in str(one) for one in problems)
+    assert all(problem.line >= 1 and problem.column >= 1 and "\n" not in str(problem) for problem in problems)

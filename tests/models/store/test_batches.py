@@ -43,7 +43,7 @@ def test_chunks_are_merged_completely(ledger: Engine, monkeypatch: pytest.Monkey
     _run(ledger, second)
     with ledger.connect() as connection:
         known = select(Key.key_id).where(Key.valid_to.is_(None))
-        assert {int(one) for one in connection.scalars(known)} == set(range(10, 60))
+        assert {int(key_id) for key_id in connection.scalars(known)} == set(range(10, 60))
         assert connection.scalar(select(func.count()).select_from(Key)) == 60
         policies = select(func.count()).select_from(KeyPolicy).where(KeyPolicy.valid_to.is_(None))
         assert connection.scalar(policies) == 50

@@ -241,7 +241,7 @@ def test_an_inaccessible_directory_counts_as_missing(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("replaced", "by", "told"),
+    ("replaced", "by", "expected"),
     [
         ("PORT", "1", "no PostgreSQL server answers at"),
         ("DATABASE", "missing", "does not exist on the server: create the database or correct the URL"),
@@ -249,7 +249,9 @@ def test_an_inaccessible_directory_counts_as_missing(open_folder: Path) -> None:
         ("HOST", "kmsledger.invalid", "cannot be resolved: correct the database URL"),
     ],
 )
-def test_postgresql_errors_do_not_show_the_password(postgresql_server: str, replaced: str, by: str, told: str) -> None:
+def test_postgresql_errors_do_not_show_the_password(
+    postgresql_server: str, replaced: str, by: str, expected: str
+) -> None:
     """Server down, unknown database, wrong password, unknown host: one sentence each, without the password."""
     if os.environ.get("TEST_DATABASE_URL"):
         pytest.skip("an own server's password and port are not known")
@@ -259,7 +261,7 @@ def test_postgresql_errors_do_not_show_the_password(postgresql_server: str, repl
     port, name = rest.split("/")
     parts = {"PASSWORD": password, "HOST": host, "PORT": port, "DATABASE": name} | {replaced: by}
     message = refused("postgresql://{}:{PASSWORD}@{HOST}:{PORT}/{DATABASE}".format(user, **parts))
-    assert told in message
+    assert expected in message
     assert parts["PASSWORD"] not in message
 
 

@@ -75,12 +75,12 @@ def fill(url: str) -> None:
 def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
     engine = connect(url)
     with engine.connect() as connection:
-        found = {
+        rows = {
             table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
             for table in copying.tables()
         }
     engine.dispose()
-    return found
+    return rows
 
 
 def new_file(path: Path) -> str:
@@ -101,7 +101,7 @@ def test_a_round_trip_changes_nothing(
     assert copy(postgresql_url, back) == there
     assert everything(back) == sent
     assert everything(sqlite_url) == sent
-    assert {one.table: one.rows for one in there} == {name: len(rows) for name, rows in sent.items()}
+    assert {table.table: table.rows for table in there} == {name: len(rows) for name, rows in sent.items()}
 
 
 def test_a_round_trip_keeps_the_stored_values(sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
@@ -257,10 +257,10 @@ def test_checksums_distinguish_rows() -> None:
     """NULL and empty text, a number and its digits differ; the order of rows does not matter."""
 
     def checksum(*rows: tuple[Any, ...]) -> Copied:
-        one = copying._Checksum()
-        for _chunk in one.of(iter([rows])):
+        total = copying._Checksum()
+        for _chunk in total.of(iter([rows])):
             pass
-        return Copied("t", one.rows, f"{one.total:032x}")
+        return Copied("t", total.rows, f"{total.total:032x}")
 
     assert checksum((1, "a"), (2, "b")) == checksum((2, "b"), (1, "a"))
     different = [(None,), ("",), ("1",), (1,), (b"1",), ("\\N",), (TIMES[0],), (TIMES[0].isoformat(),)]

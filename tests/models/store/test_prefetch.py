@@ -22,9 +22,9 @@ def _store(connection: Connection, keys: list[tuple[str, str]]) -> None:
     run_id = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
     batch = Batch()
     for rule_id, resource_arn in keys:
-        others: dict[str, str | None] = dict.fromkeys(Finding.value_columns())
-        said = {"severity": "high", "status": "fail", "verdict": "fail", "reason": "So."}
-        batch.add(Finding, **others | said | {"rule_id": rule_id, "resource_arn": resource_arn})
+        defaults: dict[str, str | None] = dict.fromkeys(Finding.value_columns())
+        finding = {"severity": "high", "status": "fail", "unwaived_status": "fail", "reason": "So."}
+        batch.add(Finding, **defaults | finding | {"rule_id": rule_id, "resource_arn": resource_arn})
     merge(connection, run_id, batch)
 
 
@@ -34,8 +34,8 @@ def test_existing_rows_are_read(ledger: Engine) -> None:
         _store(connection, KEYS[:-10])
     with ledger.begin() as connection:
         _store(connection, KEYS[-10:])
-        found = prefetch_pages(connection, Finding, KEYS)
-    assert found == (len(KEYS) - 10 if ledger.dialect.name == "sqlite" else 0)
+        rows_read = prefetch_pages(connection, Finding, KEYS)
+    assert rows_read == (len(KEYS) - 10 if ledger.dialect.name == "sqlite" else 0)
 
 
 def test_small_batches_are_not_prefetched(ledger: Engine) -> None:

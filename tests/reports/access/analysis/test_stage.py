@@ -201,7 +201,7 @@ def test_every_key_has_a_row(world: World, query: Query) -> None:
     world.crawl()
     rows = query("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
     assert rows == [
-        ("1", "grant", "unknown", "the grants could not be read: our role lacks the permission"),
+        ("1", "grant", "unknown", "the grants could not be read: the crawler's role lacks the permission"),
         (
             "1",
             "policy",
