@@ -62,26 +62,26 @@ class CrawlerClient:
         crawl = CrawlSettings(concurrency=IN_FLIGHT, quota_share_percent=100)
         aws = AwsSettings(endpoint_url=url)
         self._loop = asyncio.Runner()
-        self._door: Door = self._loop.run(_run_in_loop(lambda: Door(aws, crawl)))
+        self._client: AwsClient = self._loop.run(_run_in_loop(lambda: AwsClient(aws, crawl)))
         role = RoleSettings(name=world.parameters.role_name, external_id=SecretStr(world.parameters.external_id or ""))
         roles = Roles(self._client, aws, role, member_actions(RESOURCE_TYPES))
         self._providers = {account: self._loop.run(roles.member(account)) for account in self._keys}
 
     def round(self) -> int:
         """Make all calls for every key; returns the number of calls."""
-        before = self._door.total.calls
+        before = self._client.total.calls
         self._loop.run(self._call_all())
-        return self._door.total.calls - before
+        return self._client.total.calls - before
 
     def close(self) -> None:
         """Close the connections."""
-        self._loop.run(_run_in_loop(self._door.close))
+        self._loop.run(_run_in_loop(self._client.close))
         self._loop.close()
 
     async def _call_all(self) -> None:
         # Alternate between accounts, so that the quotas are used evenly.
         subjects = [
-            (self._access[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
+            (self._providers[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
             for account, arn in _round_robin(self._keys)
         ]
         waiting = iter(subjects)
@@ -95,9 +95,9 @@ class CrawlerClient:
             for _ in range(IN_FLIGHT):
                 group.create_task(worker())
 
-    async def _call(self, access: Access, operation: Operation, subject: Subject) -> None:
+    async def _call(self, access: CredentialProvider, operation: Operation, subject: Subject) -> None:
         params = parameters(operation, subject)
-        async for page in self._door.pages(access, operation, REGION, params):
+        async for page in self._client.pages(access, operation, REGION, params):
             items_of(operation, page)
 
 

@@ -37,7 +37,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         quota_group = service if service in SERVICE_RATES else group
         calls_by_quota[bucket["account"], bucket["region"], quota_group] += bucket["passed"]
     quota, slowest = max(
-        (calls / (share * RATES.get(group, SERVICE_RATES.get(group, OTHERWISE))), f"{calls} x {group}")
+        (calls / (share * RATES.get(group, SERVICE_RATES.get(group, DEFAULT_RATE))), f"{calls} x {group}")
         for (_, _, group), calls in calls_by_quota.items()
     )
     processors = min(PROCESSES, os.cpu_count() or 1)

@@ -128,7 +128,7 @@ def _measure(history: HistoryLedger) -> list[Figure]:
 def _full_build(history: HistoryLedger, settings: Settings) -> list[Figure]:
     began = time.monotonic()
     history.write()
-    assess(settings)
+    analyze_access(settings)
     history.backfill_analyses()
     print(f"{history.keys:,} keys and {history.runs} runs written in {time.monotonic() - began:.0f} s", flush=True)
     full_build = run_in_process(_pipeline, settings)

@@ -329,9 +329,7 @@ class World:
         if result is None:
             account = self.accounts[index]
             has_edge_cases = self.parameters.adversarial and index == 1
-            result = list(
-                multi_region_sets(self.parameters, account.id, account.active, with_edge_cases=has_edge_cases)
-            )
+            result = list(multi_region_sets(self.parameters, account.id, account.active, has_edge_cases=has_edge_cases))
             self._families[index] = result
         return result
 
