@@ -1,6 +1,6 @@
-"""Who can use which key, for a large organization: the first analysis of everything, and the one after a policy changed.
+"""Access analysis of a large organization: the first analysis, and an incremental one after a policy change.
 
-1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants of the kinds that services and people make.
+1,000,000 keys in 500 accounts with 20,000 distinct policies, and 3,000,000 grants as services and users create them.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from models.tables import Account
 from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocument
 from models.tables.runs import Run, RunStatus
 from models.versioned import Base
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from tests.reports.ledger_builder import FIRST_NIGHT
 
 ACCOUNTS = 500
 SHARED = 50
-"""Keys with the same policy."""
+"""The number of keys per distinct policy."""
 CHUNK = 50_000
 _USE = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"]
 
 
 def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
-    """Fill a ledger, analyse it, change one policy, and analyse that."""
+    """Fill a ledger, analyze it, change one policy, and analyze the change."""
     if quick:
         keys = min(keys, 10_000)
     with tempfile.TemporaryDirectory(prefix="kmsledger-benchmark-") as folder:
         url = f"sqlite:///{Path(folder) / 'ledger.db'}"
         engine = connect(url)
         upgrade(engine)
-        began = time.monotonic()
+        started = time.monotonic()
         with engine.begin() as connection:
             _fill(connection, keys)
         engine.dispose()
-        print(f"ledger of {keys:,} keys written in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"ledger of {keys:,} keys written in {time.monotonic() - started:.0f} s", flush=True)
         settings = Settings.model_validate({"database": url})
-        first = assess(settings)
+        first = analyze_access(settings)
         print(f"first analysis: {first}", flush=True)
         changed = Batch()
         received = _policy(_account(0), 1)
@@ -58,16 +58,16 @@ def measure(*, quick: bool = False, keys: int = 1_000_000) -> list[Figure]:
             connection.execute(insert(Run).values(_run(2)))
             merge(connection, 2, changed)
         engine.dispose()
-        second = assess(settings)
+        second = analyze_access(settings)
         print(f"second analysis: {second}", flush=True)
     full = keys >= 1_000_000
     return [
         Figure("access: keys", keys),
-        Figure("access: distinct policies, kinds of grants", first.policies, f"and {first.grants:,}"),
+        Figure("access: distinct policies, grant shapes", first.policies, f"and {first.grants:,}"),
         Figure("access: grants", 3 * keys),
-        Figure("access: everything analysed", first.seconds, "s", budget=60 if full else None),
-        Figure("access: after one policy changed", second.seconds, "s", budget=2),
-        Figure("access: policies analysed then", second.policies, budget=1),
+        Figure("access: first analysis", first.seconds, "s", budget=60 if full else None),
+        Figure("access: analysis after one policy change", second.seconds, "s", budget=2),
+        Figure("access: policies analyzed after the change", second.policies, budget=1),
     ]
 
 
@@ -77,13 +77,13 @@ def _fill(connection: Connection, keys: int) -> None:
         insert(Account.table()),
         [
             {
-                "account_id": _account(one),
-                "is_management": one == 0,
+                "account_id": _account(number),
+                "is_management": number == 0,
                 "selection": "crawled",
                 "state": "ACTIVE",
                 **_VERSION,
             }
-            for one in range(ACCOUNTS)
+            for number in range(ACCOUNTS)
         ],
     )
     documents = [_document(number) for number in range(-(-keys // SHARED))]
@@ -111,25 +111,25 @@ _METADATA = {
 
 
 def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, Any]]) -> None:
-    """Past SQLAlchemy, in bulk: the ledger is only what is read here."""
+    """Insert rows in bulk, bypassing SQLAlchemy."""
     target = Base.metadata.tables[mapped.__tablename__]
     versioned = "valid_from" in target.columns
     names: list[str] = []
     chunk: list[tuple[Any, ...]] = []
 
-    def send() -> None:
+    def flush() -> None:
         if chunk:
             marks = ", ".join("?" * len(names))
             connection.exec_driver_sql(f'INSERT INTO "{target.name}" ({", ".join(names)}) VALUES ({marks})', chunk)
             chunk.clear()
 
     for row in rows:
-        whole = row | _VERSION if versioned else row
-        names = names or list(whole)
-        chunk.append(tuple(whole.values()))
+        values = row | _VERSION if versioned else row
+        names = names or list(values)
+        chunk.append(tuple(values.values()))
         if len(chunk) == CHUNK:
-            send()
-    send()
+            flush()
+    flush()
 
 
 def _run(run_id: int) -> dict[str, Any]:
@@ -161,8 +161,8 @@ def _document(number: int) -> dict[str, Any]:
 
 
 def _policy(account: str, number: int) -> str:
-    """The root and some roles in all of them; outsiders, conditions on everyone and a Deny in some."""
-    roles = [f"arn:aws:iam::{account}:role/app-{number}-{one}" for one in range(3)]
+    """Return a policy with the root and some roles; some policies have foreign accounts, conditions on everyone, or a Deny."""
+    roles = [f"arn:aws:iam::{account}:role/app-{number}-{index}" for index in range(3)]
     statements: list[dict[str, Any]] = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": _USE},
@@ -175,8 +175,8 @@ def _policy(account: str, number: int) -> str:
         },
     ]
     if number % 5 == 0:
-        outsider = f"{999_000_000_000 + number}"
-        statements.append({"Sid": "Vendor", "Effect": "Allow", "Principal": {"AWS": outsider}, "Action": "kms:Decrypt"})
+        foreign = f"{999_000_000_000 + number}"
+        statements.append({"Sid": "Vendor", "Effect": "Allow", "Principal": {"AWS": foreign}, "Action": "kms:Decrypt"})
     if number % 4 == 0:
         organization = {"StringEquals": {"aws:PrincipalOrgID": "o-exampleorg1"}}
         statements.append(
@@ -188,7 +188,9 @@ def _policy(account: str, number: int) -> str:
             "Bool": {"aws:PrincipalIsAWSService": "false"},
         }
         statements.append({"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Condition": outside})
-    return json.dumps({"Version": "2012-10-17", "Statement": [one | {"Resource": "*"} for one in statements]})
+    return json.dumps(
+        {"Version": "2012-10-17", "Statement": [statement | {"Resource": "*"} for statement in statements]}
+    )
 
 
 def _grants(key: int) -> Iterator[dict[str, Any]]:
@@ -223,7 +225,7 @@ def _grants(key: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """The same in other sizes."""
+    """Run the benchmark with another number of keys."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.access")
     parser.add_argument("--keys", type=int, default=1_000_000)
     options = parser.parse_args()

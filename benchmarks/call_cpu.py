@@ -1,4 +1,4 @@
-"""CPU of a KMS call: through our door and wire, and through a warmed boto3 client in one thread, over TLS.
+"""CPU of a KMS call: through our client and wire, and through a warmed boto3 client in one thread, over TLS.
 
 Both ask the same questions of the same keys of the same endpoint, in turn: a round of one, a round of the other. The ratio is
 that of each pair of rounds. CPU is user and system time; each of the two is a process of its own, as is the endpoint.
@@ -29,7 +29,7 @@ from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.presets import Parameters, preset
 from benchmarks.fake_aws.world_state import World
 from benchmarks.metrics import Figure, machine, table
-from crawler.aws.client import Access, Door, parameters
+from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Roles
 from crawler.collector import items_of
 from crawler.iam_policies import member_actions
@@ -62,42 +62,42 @@ class Wire:
         crawl = CrawlSettings(concurrency=IN_FLIGHT, quota_share_percent=100)
         aws = AwsSettings(endpoint_url=url)
         self._loop = asyncio.Runner()
-        self._door: Door = self._loop.run(_made(lambda: Door(aws, crawl)))
+        self._client: AwsClient = self._loop.run(_made(lambda: AwsClient(aws, crawl)))
         role = RoleSettings(name=world.parameters.role_name, external_id=SecretStr(world.parameters.external_id or ""))
-        roles = Roles(self._door, aws, role, member_actions(RESOURCE_TYPES))
-        self._access = {account: self._loop.run(roles.member(account)) for account in self._keys}
+        roles = Roles(self._client, aws, role, member_actions(RESOURCE_TYPES))
+        self._providers = {account: self._loop.run(roles.member(account)) for account in self._keys}
 
     def round(self) -> int:
         """Ask everything about every key; the number of calls."""
-        before = self._door.total.calls
+        before = self._client.total.calls
         self._loop.run(self._ask_all())
-        return self._door.total.calls - before
+        return self._client.total.calls - before
 
     def close(self) -> None:
         """Let go of connections."""
-        self._loop.run(_made(self._door.close))
+        self._loop.run(_made(self._client.close))
         self._loop.close()
 
     async def _ask_all(self) -> None:
         # The accounts in turn, so that no quota of one is used up before those of the others.
         subjects = [
-            (self._access[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
+            (self._providers[account], Subject(Scope(account, REGION), REGION, arn, {"key_arn": arn}))
             for account, arn in _in_turn(self._keys)
         ]
         waiting = iter(subjects)
 
         async def worker() -> None:
-            for access, subject in waiting:
+            for provider, subject in waiting:
                 for operation in QUESTIONS:
-                    await self._ask(access, operation, subject)
+                    await self._ask(provider, operation, subject)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
                 group.create_task(worker())
 
-    async def _ask(self, access: Access, operation: Operation, subject: Subject) -> None:
+    async def _ask(self, provider: CredentialProvider, operation: Operation, subject: Subject) -> None:
         asked = parameters(operation, subject)
-        async for page in self._door.pages(access, operation, REGION, asked):
+        async for page in self._client.pages(provider, operation, REGION, asked):
             items_of(operation, page)
 
 
@@ -160,7 +160,7 @@ def measure(*, quick: bool = False, keys: int = 60, pairs: int = 9) -> list[Figu
         regions=(REGION,),
         opt_in=(),
         adversarial=False,
-        keys_per_place=keys,
+        keys_per_account_region=keys,
         grants_per_key=3,
         empty_pages=0.0,
     )
@@ -229,8 +229,8 @@ def _keys(world: World) -> dict[str, list[str]]:
     """ARNs by account: customer keys that tell all of it, even how they rotate. The first account has no role to assume."""
     found: dict[str, list[str]] = {}
     for account in world.accounts[1:]:
-        place = world.place(account.id, REGION)
-        made = (place.key(place.key_id(at)) for at in place.customer)
+        account_region = world.account_region(account.id, REGION)
+        made = (account_region.key(account_region.key_id(at)) for at in account_region.customer_slots)
         found[account.id] = [key.arn for key in made if key is not None and key.rotation is not None and not key.denied]
     return found
 

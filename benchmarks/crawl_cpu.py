@@ -103,7 +103,9 @@ def _against_a_script(*, quick: bool, pairs: int, accounts: int) -> Iterator[Fig
     world = preset("small", accounts=accounts, regions=regions, opt_in=(), dense=True, adversarial=False, resources=0.2)
     ways: dict[str, list[float]] = {"crawl": [], "script": [], "shared": []}
     calls: dict[str, Mapping[str, int]] = {}
-    with _fleet(replace(world, keys_per_place=3 if quick else KEYS, grants_per_key=3, empty_pages=0.0)) as fleet:
+    with _fleet(
+        replace(world, keys_per_account_region=3 if quick else KEYS, grants_per_key=3, empty_pages=0.0)
+    ) as fleet:
         for number in range(pairs):
             measured = {"crawl": fleet.crawl(), "script": fleet.bare(*some)}
             if not quick:
@@ -155,7 +157,7 @@ def _connections(*, quick: bool) -> Iterator[Figure]:
         world = preset(
             "small", accounts=accounts, regions=DEFAULT_REGIONS[:2], opt_in=(), adversarial=False, dense=True
         )
-        with _fleet(replace(world, keys_per_place=1, grants_per_key=1, resources=0.0)) as fleet:
+        with _fleet(replace(world, keys_per_account_region=1, grants_per_key=1, resources=0.0)) as fleet:
             _, operations, connections = fleet.crawl(
                 resource_types=["AWS::SecretsManager::Secret"], processes=1, regions="ec2"
             )

@@ -19,7 +19,7 @@ def measure(*, quick: bool = False, pairs: int = 5) -> list[Figure]:
     pairs = 1 if quick else pairs
     accounts = 4 if quick else 6
     world = preset("small", accounts=accounts, regions=DEFAULT_REGIONS[:3], opt_in=(), adversarial=False, dense=True)
-    world = replace(world, keys_per_place=20 if quick else 150, grants_per_key=2)
+    world = replace(world, keys_per_account_region=20 if quick else 150, grants_per_key=2)
     moved: list[float] = []
     with nights(world) as endpoint:
         ids = [account.id for account in endpoint.fake.world.accounts]

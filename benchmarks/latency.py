@@ -10,7 +10,7 @@ from benchmarks.crawl_runner import nights
 from benchmarks.fake_aws.faults import Faults
 from benchmarks.fake_aws.presets import DEFAULT_REGIONS, preset
 from benchmarks.metrics import Figure
-from crawler.aws.rate_limit import OTHERWISE, RATES, SERVICE_RATES
+from crawler.aws.rate_limit import DEFAULT_RATE, RATES, SERVICE_RATES
 from models.settings.crawl import CrawlSettings
 
 LATENCY = 0.060
@@ -36,7 +36,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         service, group = bucket["operation"].partition(":")[0], bucket["operation"]
         asked[bucket["account"], bucket["region"], service if service in SERVICE_RATES else group] += bucket["passed"]
     quota, slowest = max(
-        (calls / (share * RATES.get(group, SERVICE_RATES.get(group, OTHERWISE))), f"{calls} x {group}")
+        (calls / (share * RATES.get(group, SERVICE_RATES.get(group, DEFAULT_RATE))), f"{calls} x {group}")
         for (_, _, group), calls in asked.items()
     )
     processors = min(PROCESSES, os.cpu_count() or 1)

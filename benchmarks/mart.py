@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.history_generator import Year
 from benchmarks.metrics import Figure, machine, table
 from models.settings import Settings
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from reports.answers.cookbook_loader import recipes
 from reports.mart.query import ask
 from reports.pipeline import draft_mart, run_rules, store_findings
@@ -128,7 +128,7 @@ def _measure(year: Year) -> list[Figure]:
 def _whole(year: Year, settings: Settings) -> list[Figure]:
     began = time.monotonic()
     year.write()
-    assess(settings)
+    analyze_access(settings)
     year.analysed_before()
     print(f"{year.keys:,} keys and {year.nights} nights were written in {time.monotonic() - began:.0f} s", flush=True)
     whole = apart(_night, settings)
@@ -175,7 +175,7 @@ def _night(settings: Settings) -> Process:
     """The stage after a crawl, as :func:`reports.pipeline.refresh` has it."""
     process = Process()
     with process.step("access"):
-        assess(settings)
+        analyze_access(settings)
     with ExitStack() as stack:
         with process.step("mart"):
             mart = stack.enter_context(draft_mart(settings))

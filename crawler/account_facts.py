@@ -1,4 +1,4 @@
-"""What was discovered of the organization, as facts; what could not be learned keeps its last known value."""
+"""Maps the discovered accounts and regions to facts; attributes that could not be read keep their last known value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
+from crawler.collector import gap_row
 from crawler.discovery import FoundAccount, FoundRegion, Organization
-from crawler.gaps import gap_row
 from crawler.writer import ORGANIZATION
 from models.store.engine import translate_errors
 from models.store.scd2_merge import Batch, open_rows
@@ -18,32 +18,33 @@ from models.tables.runs import Gap
 
 
 class Accounts(NamedTuple):
-    """The accounts as facts: those that left included, what could not be learned counted."""
+    """The facts of all accounts, the number of gaps, and the accounts that left."""
 
     batch: Batch
     gaps: int
     left: tuple[str, ...]
-    """Accounts that the ledger knows and a complete listing no longer shows."""
+    """Accounts in the ledger that a complete listing no longer contains."""
 
 
-def account_batch(engine: Engine, found: Organization, home: str) -> Accounts:
-    """What was discovered; gaps are filed under the account ``home``."""
+def account_batch(engine: Engine, organization: Organization, home: str) -> Accounts:
+    """Return the facts of a discovered organization; its gaps are recorded under the account ``home``."""
     batch = Batch()
-    known = _known(engine)
-    for account in found.accounts:
-        _account(batch, account, known.get(account.account_id))
-    left = tuple(sorted(known.keys() - {account.account_id for account in found.accounts})) if found.listed else ()
+    known = _known_accounts(engine)
+    for account in organization.accounts:
+        _add_account(batch, account, known.get(account.account_id))
+    listed = {account.account_id for account in organization.accounts}
+    left = tuple(sorted(known.keys() - listed)) if organization.is_complete else ()
     for account_id in left:
         values = {name: known[account_id][name] for name in Account.value_columns()}
         batch.add(Account, **{**values, "state": "LEFT", "selection": "left"})
-    for operation, subject, error in found.gaps:
+    for operation, subject, error in organization.gaps:
         batch.add(Gap, **gap_row(home, ORGANIZATION, operation, subject, error))
     batch.mark_complete(Gap, home, ORGANIZATION)
-    return Accounts(batch, len(found.gaps), left)
+    return Accounts(batch, len(organization.gaps), left)
 
 
 def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) -> None:
-    """The regions of one account."""
+    """Add the regions of an account to a batch."""
     for region in regions:
         batch.add(
             AccountRegion, account_id=account_id, region=region.region, status=region.status, selection=region.selection
@@ -51,8 +52,8 @@ def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) 
     batch.mark_complete(AccountRegion, account_id)
 
 
-def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) -> None:
-    placed = account.placed or known is None
+def _add_account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) -> None:
+    use_discovered_ou = account.has_ou_path or known is None
     path = "/" + "/".join(account.ou_names[1:]) if account.ou_names else None
     batch.add(
         Account,
@@ -61,8 +62,8 @@ def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) 
         email=account.email,
         arn=account.arn,
         state=account.state,
-        ou_path=path if placed or known is None else known["ou_path"],
-        ou_ids="/".join(account.ou_ids) or None if placed or known is None else known["ou_ids"],
+        ou_path=path if use_discovered_ou or known is None else known["ou_path"],
+        ou_ids="/".join(account.ou_ids) or None if use_discovered_ou or known is None else known["ou_ids"],
         joined_at=account.joined_at,
         is_management=account.is_management,
         selection=account.selection,
@@ -73,7 +74,7 @@ def _account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) 
         batch.mark_complete(Tag, account.arn)
 
 
-def _known(engine: Engine) -> dict[str, dict[str, Any]]:
+def _known_accounts(engine: Engine) -> dict[str, dict[str, Any]]:
     with translate_errors(engine), engine.connect() as connection:
         rows = connection.execute(open_rows(Account)).mappings()
         return {row["account_id"]: dict(row) for row in rows}

@@ -30,7 +30,7 @@ def permissions(*, role: str, key_policy: bool, config_path: Path | None, partit
     """Print the least-privilege IAM policy (JSON), derived from the operations that the crawler declares."""
     import json
 
-    from crawler.iam_policies import hub_policy, key_policy_statement, member_policy, wanted_types
+    from crawler.iam_policies import configured_types, key_policy_statement, management_policy, member_policy
     from models.settings import RoleSettings, load
     from models.settings.crawl import CrawlSettings
 
@@ -40,7 +40,7 @@ def permissions(*, role: str, key_policy: bool, config_path: Path | None, partit
     if key_policy:
         document = key_policy_statement(role_name, partition)
     elif role == "management":
-        document = hub_policy(role_name, partition)
+        document = management_policy(role_name, partition)
     else:
-        document = member_policy(wanted_types(crawl.resource_types), crawl)
+        document = member_policy(configured_types(crawl.resource_types), crawl)
     click.echo(json.dumps(document, indent=2))

@@ -1,7 +1,7 @@
-"""The interpreter: declarations x one scope -> facts and gaps. The only collection loop.
+"""Runs the declared operations of one scope and records facts and gaps. The only collection loop.
 
-A step that cannot be answered becomes a gap with its cause, and leaves every other fact alone: the listing is not stated
-complete, so nothing of it is taken for gone.
+A failed step becomes a gap with its cause and does not affect other facts: its listing is not marked complete, so none of its
+items is closed.
 """
 
 from __future__ import annotations
@@ -14,42 +14,40 @@ from typing import Any
 
 import jmespath
 
-from crawler.aws.client import Access, Counter, Door, parameters
+from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
 from crawler.aws.errors import AwsError
-from crawler.gaps import gap_row
 from crawler.resource_mapper import resource_step
-from crawler.services import cloudtrail
-from crawler.services.iam import IAM, not_asked
+from crawler.services import cloudtrail, iam
 from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES, TRAIL
 from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Step, Subject
 from models.store.scd2_merge import Batch
 from models.tables.runs import Cause, Gap
 
-WORKERS = 64
-"""Items of one listing that are asked about at a time; the door bounds the calls of the whole process."""
+CONCURRENT_ITEMS = 64
+"""Items of one listing processed concurrently; the client limits the calls of the process."""
 
 
 @dataclass(slots=True)
 class Collected:
-    """What one scope gave."""
+    """The facts, gaps and call counts of one scope."""
 
     scope: Scope
     batch: Batch = field(default_factory=Batch)
     gaps: int = 0
-    quiet: bool = False
-    """Whether it had no key and was asked for nothing else, as wanted."""
+    empty: bool = False
+    """Whether only ListKeys was called, because the region was expected to be empty and has no key."""
     counter: Counter = field(default_factory=Counter)
 
     def gap(self, region: str, operation: Operation, subject: str, error: AwsError) -> None:
-        """Record what could not be learned, and why."""
+        """Record a failed call with its cause."""
         self.gaps += 1
         self.batch.add(Gap, **gap_row(self.scope.account_id, region, operation, subject, error))
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the configuration asks for."""
+class CollectOptions:
+    """What to collect in a scope, as configured."""
 
     resource_types: tuple[ResourceType, ...] = RESOURCE_TYPES
     aws_managed_key_details: bool = False
@@ -57,137 +55,166 @@ class Wanted:
     resource_policies: bool = True
     excludes_region: Callable[[str], bool] = lambda _region: False
     home_region: str = "us-east-1"
-    """Where the account's region-less part is asked."""
-    quiet: str | None = None
-    """Why a region needs only its keys asked as long as it has none; ``None``: it is asked for everything."""
+    """The region in which global services are called."""
+    empty_reason: str | None = None
+    """Why listing the keys is enough while the region has none; ``None``: collect everything."""
 
 
 async def collect(
-    door: Door, access: Access, scope: Scope, wanted: Wanted, counter: Counter | None = None
+    client: AwsClient,
+    provider: CredentialProvider,
+    scope: Scope,
+    options: CollectOptions,
+    counter: Counter | None = None,
 ) -> Collected:
-    """Everything that the declarations ask of one scope; calls are counted in ``counter`` as they are made.
+    """Collect everything that is declared for one scope; ``counter`` counts the calls as they are made.
 
-    :class:`AwsError` when a service control policy closes the region: then nothing of it can be read.
+    Raises :class:`AwsError` when a service control policy denies the whole region.
     """
     collected = Collected(scope, counter=counter or Counter())
-    work = _Work(door, access, collected)
-    if scope.region != GLOBAL and all(kind.name != TRAIL.name for kind in wanted.resource_types):
-        cloudtrail.not_asked(scope, collected.batch)
+    runner = _StepRunner(client, provider, collected)
+    if scope.region != GLOBAL and all(resource_type.name != TRAIL.name for resource_type in options.resource_types):
+        cloudtrail.disabled_by_config(scope, collected.batch)
     if scope.region == GLOBAL:
-        await _together(_regionless(work, wanted))
-    elif wanted.quiet is not None and await work.shows_nothing(KEYS, Subject(scope, scope.region)):
-        collected.quiet = True
+        await _run_all(_global_steps(runner, options))
+    elif options.empty_reason is not None and await runner.is_empty(KEYS, Subject(scope, scope.region)):
+        collected.empty = True
     else:
-        await _region(work, wanted)
+        await _collect_region(runner, options)
     collected.batch.mark_complete(Gap, scope.account_id, scope.region)
     return collected
 
 
-def _regionless(work: _Work, wanted: Wanted) -> list[Coroutine[Any, Any, None]]:
-    scope, batch = work.collected.scope, work.collected.batch
-    values = {"excludes_region": wanted.excludes_region, "resource_policies": wanted.resource_policies}
-    home = Subject(scope, wanted.home_region, values=values)
-    asked = [work.ask(resource_step(kind), home) for kind in wanted.resource_types if not kind.regional]
-    if wanted.iam:
-        asked.append(work.ask(IAM, Subject(scope, wanted.home_region)))
+def gap_row(account_id: str, region: str, operation: Operation, subject: str, error: AwsError) -> dict[str, str]:
+    """Return a row of :class:`models.tables.runs.Gap`; ``subject`` is an ARN or a name, empty for a whole listing."""
+    return {
+        "account_id": account_id,
+        "region": region,
+        "service": operation.service,
+        "operation": operation.name,
+        "subject": subject,
+        "action": operation.iam_action,
+        "cause": str(error.cause),
+        "code": error.code,
+        "message": error.message,
+    }
+
+
+def _global_steps(runner: _StepRunner, options: CollectOptions) -> list[Coroutine[Any, Any, None]]:
+    scope, batch = runner.collected.scope, runner.collected.batch
+    values = {"excludes_region": options.excludes_region, "resource_policies": options.resource_policies}
+    home = Subject(scope, options.home_region, values=values)
+    steps = [
+        runner.run_step(resource_step(resource_type), home)
+        for resource_type in options.resource_types
+        if not resource_type.regional
+    ]
+    if options.iam:
+        steps.append(runner.run_step(iam.IAM, Subject(scope, options.home_region)))
     else:
-        not_asked(scope, batch)
-    return asked
+        iam.disabled_by_config(scope, batch)
+    return steps
 
 
-async def _region(work: _Work, wanted: Wanted) -> None:
-    scope = work.collected.scope
-    keys = Subject(scope, scope.region, values={"aws_managed_key_details": wanted.aws_managed_key_details})
-    here = Subject(scope, scope.region, values={"resource_policies": wanted.resource_policies})
-    resources = [_step(kind) for kind in wanted.resource_types if kind.regional]
-    # A region that a service control policy closes refuses every service: two refusals are enough to know.
-    aliases = await work.answered(ALIASES, keys)
-    other = next((step for step in resources if step.operation.service != ALIASES.operation.service), None)
-    if aliases is not None and aliases.cause is Cause.SERVICE_CONTROL_POLICY and other is not None:
-        refusal = await work.answered(other, here)
-        if refusal is not None and refusal.cause is Cause.SERVICE_CONTROL_POLICY:
-            raise _closed(aliases, (ALIASES.operation, other.operation))
-        work.told(other, here, refusal)
-        resources.remove(other)
-    work.told(ALIASES, keys, aliases)
-    await _together([work.ask(KEYS, keys), work.ask(KEY_STORES, here), *(work.ask(step, here) for step in resources)])
+async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
+    scope = runner.collected.scope
+    keys = Subject(scope, scope.region, values={"aws_managed_key_details": options.aws_managed_key_details})
+    resources = Subject(scope, scope.region, values={"resource_policies": options.resource_policies})
+    steps = [_step(resource_type) for resource_type in options.resource_types if resource_type.regional]
+    # A service control policy that closes a region denies every service: two denials are enough to stop.
+    aliases_error = await runner.execute(ALIASES, keys)
+    probe = next((step for step in steps if step.operation.service != ALIASES.operation.service), None)
+    if aliases_error is not None and aliases_error.cause is Cause.SERVICE_CONTROL_POLICY and probe is not None:
+        probe_error = await runner.execute(probe, resources)
+        if probe_error is not None and probe_error.cause is Cause.SERVICE_CONTROL_POLICY:
+            raise _region_denied(aliases_error, (ALIASES.operation, probe.operation))
+        runner.record_outcome(probe, resources, probe_error)
+        steps.remove(probe)
+    runner.record_outcome(ALIASES, keys, aliases_error)
+    await _run_all(
+        [
+            runner.run_step(KEYS, keys),
+            runner.run_step(KEY_STORES, resources),
+            *(runner.run_step(step, resources) for step in steps),
+        ]
+    )
 
 
-def _step(kind: ResourceType) -> Step:
-    return cloudtrail.TRAILS if kind.name == TRAIL.name else resource_step(kind)
+def _step(resource_type: ResourceType) -> Step:
+    return cloudtrail.TRAILS if resource_type.name == TRAIL.name else resource_step(resource_type)
 
 
-def _closed(refusal: AwsError, refused: Sequence[Operation]) -> AwsError:
-    asked = " and ".join(operation.iam_action for operation in refused)
-    said = f"{asked} were refused, so nothing else was asked in the region: {refusal.message}"
-    return AwsError(refusal.cause, refusal.code, said, refusal.retries)
+def _region_denied(error: AwsError, denied: Sequence[Operation]) -> AwsError:
+    actions = " and ".join(operation.iam_action for operation in denied)
+    message = f"{actions} were denied, so the region was skipped: {error.message}"
+    return AwsError(error.cause, error.code, message, error.retries)
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    door: Door
-    access: Access
+class _StepRunner:
+    client: AwsClient
+    provider: CredentialProvider
     collected: Collected
 
-    async def ask(self, step: Step, subject: Subject) -> None:
-        """Ask one step of one subject, and the steps below of each item that it shows."""
-        failure = await self.answered(step, subject)
-        self.told(step, subject, failure)
-        left = step.on_denied(subject) if step.on_denied and failure is not None else None
-        if left is not None:
-            await self._run_children(step, left)
+    async def run_step(self, step: Step, subject: Subject) -> None:
+        """Run a step for one subject, and its child steps for each item."""
+        error = await self.execute(step, subject)
+        self.record_outcome(step, subject, error)
+        fallback = step.on_denied(subject) if step.on_denied and error is not None else None
+        if fallback is not None:
+            await self._run_children(step, fallback)
 
-    async def answered(self, step: Step, subject: Subject) -> AwsError | None:
-        """Record what a step shows, and ask the steps below; why it is not the whole answer, if it is not."""
-        batch = self.collected.batch
-        failure: AwsError | None = None
+    async def execute(self, step: Step, subject: Subject) -> AwsError | None:
+        """Record the items of a step and run its child steps; return the error that makes the response incomplete, if any."""
+        error: AwsError | None = None
         operation = step.operation
         try:
             if operation.paging is None:
-                asked = parameters(operation, subject)
-                answer = await self.door.call(self.access, operation, subject.region, asked, self.collected.counter)
-                return await self._take(step, subject, items_of(operation, answer))
+                params = parameters(operation, subject)
+                response = await self.client.call(
+                    self.provider, operation, subject.region, params, self.collected.counter
+                )
+                return await self._process(step, subject, items_of(operation, response))
             async for items in self._pages(operation, subject):
-                failure = await self._take(step, subject, items) or failure
-        except AwsError as error:
-            if error.code not in step.operation.empty_error_codes:
-                return error
-            nothing, malformed = _recorded(step, subject, [{}], batch)
-            failure = failure or malformed
-            for below in nothing:
-                await self._run_children(step, below)
-        return failure
+                error = await self._process(step, subject, items) or error
+        except AwsError as failure:
+            if failure.code not in step.operation.empty_error_codes:
+                return failure
+            children, invalid = _record(step, subject, [{}], self.collected.batch)
+            error = error or invalid
+            for child in children:
+                await self._run_children(step, child)
+        return error
 
-    async def _take(self, step: Step, subject: Subject, items: Sequence[Mapping[str, Any]]) -> AwsError | None:
-        found, malformed = _recorded(step, subject, items, self.collected.batch)
+    async def _process(self, step: Step, subject: Subject, items: Sequence[Mapping[str, Any]]) -> AwsError | None:
+        children, invalid = _record(step, subject, items, self.collected.batch)
         if step.children:
-            await _each(found, lambda below: self._run_children(step, below))
-        return malformed
+            await _for_each(children, lambda child: self._run_children(step, child))
+        return invalid
 
-    def told(self, step: Step, subject: Subject, failure: AwsError | None) -> None:
-        """Record that a step was answered whole, or why not."""
-        if failure is not None:
-            self.collected.gap(self.collected.scope.region, step.operation, subject.arn, failure)
+    def record_outcome(self, step: Step, subject: Subject, error: AwsError | None) -> None:
+        """Mark a step's listing as complete, or record its error as a gap."""
+        if error is not None:
+            self.collected.gap(self.collected.scope.region, step.operation, subject.arn, error)
         elif step.complete:
             step.complete(subject, self.collected.batch)
 
-    async def shows_nothing(self, step: Step, subject: Subject) -> bool:
-        """Whether a listing is whole and empty, which is recorded; anything else is left to be asked as always."""
+    async def is_empty(self, step: Step, subject: Subject) -> bool:
+        """Return whether a listing is complete and empty, and record that; any other result is left to the regular run."""
         try:
             async for items in self._pages(step.operation, subject):
                 if items:
                     return False
         except AwsError:
             return False
-        self.told(step, subject, None)
+        self.record_outcome(step, subject, None)
         return True
 
     async def _run_children(self, step: Step, subject: Subject) -> None:
-        # One after the other: there are many subjects to ask at the same time, and tasks for each of their questions cost
-        # more than the questions.
+        # Sequentially: many subjects already run concurrently, and a task per child step would cost more than its call.
         for child in step.children:
             if self._applies(child, subject):
-                await self.ask(child, subject)
+                await self.run_step(child, subject)
 
     def _applies(self, step: Step, subject: Subject) -> bool:
         reason = step.skip_reason(subject) if step.skip_reason else None
@@ -196,71 +223,71 @@ class _Work:
         return reason is None
 
     async def _pages(self, operation: Operation, subject: Subject) -> Any:
-        asked = parameters(operation, subject)
-        async for page in self.door.pages(self.access, operation, subject.region, asked, self.collected.counter):
+        params = parameters(operation, subject)
+        async for page in self.client.pages(self.provider, operation, subject.region, params, self.collected.counter):
             yield items_of(operation, page)
 
 
-def _recorded(
+def _record(
     step: Step, subject: Subject, items: Sequence[Mapping[str, Any]], batch: Batch
 ) -> tuple[list[Subject], AwsError | None]:
-    """What the items are to the steps below; one that cannot be understood is left out, and told."""
-    found: list[Subject] = []
-    malformed: AwsError | None = None
+    """Record the items and return the subjects of the child steps; a malformed item is skipped and returned as an error."""
+    children: list[Subject] = []
+    invalid: AwsError | None = None
     for item in items:
         try:
-            below = step.record(subject, item, batch)
+            child = step.record(subject, item, batch)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            said = f"an item of {step.operation} is not as the API's model says: {type(error).__name__}: {error}"
-            malformed = malformed or AwsError(Cause.INVALID_RESPONSE, "MalformedItem", said)
+            message = f"an item of {step.operation} does not match the API model: {type(error).__name__}: {error}"
+            invalid = invalid or AwsError(Cause.INVALID_RESPONSE, "MalformedItem", message)
         else:
-            if below is not None:
-                found.append(below)
-    return found, malformed
+            if child is not None:
+                children.append(child)
+    return children, invalid
 
 
 def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The items that one page holds; an answer without them is not an empty listing."""
+    """Return the items of a page; raises :class:`AwsError` when the response lacks the list, which is not an empty list."""
     if not operation.items:
         return [page]
     path = operation.items
-    found = page.get(path) if path.isidentifier() else compiled(path).search(page)
-    if found is None:
+    items = page.get(path) if path.isidentifier() else compiled(path).search(page)
+    if items is None:
         root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
-        more = operation.paging is not None and page.get(operation.paging.receive)
-        if page.get(root) is None and not more:
+        has_next_page = operation.paging is not None and page.get(operation.paging.receive)
+        if page.get(root) is None and not has_next_page:
             raise AwsError(
-                Cause.INVALID_RESPONSE, "MissingMember", f"the answer of {operation} has no {operation.items}"
+                Cause.INVALID_RESPONSE, "MissingMember", f"the response of {operation} has no {operation.items}"
             )
         return []
-    return found if isinstance(found, list) else [found]
+    return items if isinstance(items, list) else [items]
 
 
 @cache
 def compiled(path: str) -> Any:
-    """A JMESPath expression, compiled once."""
+    """Return a JMESPath expression, compiled once."""
     return jmespath.compile(path)
 
 
-async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of it at once; the first failure ends the rest."""
-    if len(work) == 1:
-        await work[0]
-    elif work:
+async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all coroutines concurrently; the first failure cancels the others."""
+    if len(coroutines) == 1:
+        await coroutines[0]
+    elif coroutines:
         async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
+            for coroutine in coroutines:
+                group.create_task(coroutine)
 
 
-async def _each(items: Sequence[Subject], ask: Callable[[Subject], Awaitable[None]]) -> None:
-    """Every item, some at a time, without a task for each of them."""
-    if len(items) == 1:
-        await ask(items[0])
+async def _for_each(subjects: Sequence[Subject], run: Callable[[Subject], Awaitable[None]]) -> None:
+    """Run a step for every subject with limited concurrency, without a task per subject."""
+    if len(subjects) == 1:
+        await run(subjects[0])
         return
-    waiting = iter(items)
+    remaining = iter(subjects)
 
     async def worker() -> None:
-        for item in waiting:
-            await ask(item)
+        for subject in remaining:
+            await run(subject)
 
-    await _together([worker() for _ in range(min(WORKERS, len(items)))])
+    await _run_all([worker() for _ in range(min(CONCURRENT_ITEMS, len(subjects)))])

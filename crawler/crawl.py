@@ -1,4 +1,4 @@
-"""One crawl on one page: discover -> collect -> save -> link."""
+"""Runs a crawl: discover accounts, collect scopes, save facts, resolve key references."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sqlalchemy import Engine
 from crawler import discovery as org
 from crawler import writer
 from crawler.account_facts import account_batch, region_batch
-from crawler.aws.client import Access
+from crawler.aws.client import CredentialProvider
 from crawler.aws.credentials import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.aws.errors import AwsError
 from crawler.collector import Collected
-from crawler.empty_regions import quiet_scopes
-from crawler.key_references import link
+from crawler.empty_regions import find_empty_regions
+from crawler.key_references import resolve_references
 from crawler.progress import Progress
-from crawler.scheduler import Schedule, last_sizes, schedule
-from crawler.services.key_last_usage import LastUse
-from crawler.spec import EVERYTHING, GLOBAL, Scope
-from crawler.worker import Crew, Job, Part, collecting_garbage_less, unread
-from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Packed, Saver
+from crawler.scheduler import Scheduler, create_scheduler, last_calls
+from crawler.services.key_last_usage import LastUsePoller
+from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
+from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
+from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Packed, ScopeWriter
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
@@ -33,15 +33,15 @@ from models.store.engine import connect, translate_errors, upgrade
 from models.store.scd2_merge import Batch
 from models.tables.runs import Cause, Gap, Outcome, RunStatus
 
-ACCOUNTS_AT_A_TIME = 64
-"""Accounts whose scopes wait or are crawled, at least; the schedule bounds the scopes, the door the calls."""
+CONCURRENT_ACCOUNTS = 64
+"""Minimum number of accounts crawled concurrently; the scheduler limits the scopes, the client the calls."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CrawlResult:
-    """How a crawl ended."""
+    """The status and totals of a crawl."""
 
     run_id: int
     status: RunStatus
@@ -57,9 +57,9 @@ class CrawlResult:
 
 
 def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
-    """Crawl the organization into the database. Whatever happens, scopes that were saved stay saved.
+    """Crawl the organization into the database. Saved scopes are kept whatever happens.
 
-    With ``resume`` the last run, if it did not end, is finished: only the scopes that are missing are crawled.
+    With ``resume``, finish the last run, which did not end: only the missing scopes are crawled.
     """
     engine = connect(settings.database)
     try:
@@ -71,7 +71,7 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
             _close(engine, run_id, RunStatus.FAILED, error.message)
             raise
         except Exception as error:
-            # A mistake of the program: it must not leave a run that reads as running.
+            # A bug must not leave a run with status "running".
             _close(engine, run_id, RunStatus.FAILED, f"{type(error).__name__}: {error}")
             raise
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -84,28 +84,28 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
 
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
-    crawling = _Crawl(engine, settings, run_id, progress)
-    with collecting_garbage_less(), crawling.saver, progress:
-        _run(crawling)
-    crawling.saver.check()
+    session = _Crawl(engine, settings, run_id, progress)
+    with relaxed_gc(), session.scope_writer, progress:
+        _run(session)
+    session.scope_writer.check()
     with translate_errors(engine):
-        link(engine, run_id)
+        resolve_references(engine, run_id)
         with engine.begin() as connection:
-            totals = writer.finish(connection, run_id, other_calls=crawling.other_calls)
+            totals = writer.finish(connection, run_id, other_calls=session.other_calls)
     return CrawlResult(run_id, **asdict(totals))
 
 
-def _run(crawling: _Crawl) -> None:
+def _run(session: _Crawl) -> None:
     try:
-        asyncio.run(crawling.all())
+        asyncio.run(session.run())
     except BaseExceptionGroup as group:
-        # Tasks fail in groups; a person needs the first cause.
-        raise _first(group) from group
+        # Report the first cause instead of a group of failed tasks.
+        raise _first_error(group) from group
 
 
-def _first(group: BaseExceptionGroup) -> BaseException:
+def _first_error(group: BaseExceptionGroup) -> BaseException:
     first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Crawl:
@@ -114,171 +114,177 @@ class _Crawl:
         self.settings = settings
         self.run_id = run_id
         self.progress = progress
-        self.saver = Saver(engine, run_id, self._committed)
-        self.saved = writer.saved_scopes(engine, run_id)
-        self.quiet = quiet_scopes(engine, settings.crawl.empty_region_rescan_days)
+        self.scope_writer = ScopeWriter(engine, run_id, self._committed)
+        self.saved_scopes = writer.saved_scopes(engine, run_id)
+        self.empty_regions = find_empty_regions(engine, settings.crawl.empty_region_rescan_days)
         self.other_calls = 0
-        """Calls that belong to no scope."""
-        self._last_use: LastUse | None = None
+        """Calls outside any scope."""
+        self._last_use: LastUsePoller | None = None
 
-    async def all(self) -> None:
-        """Every account, the largest first."""
+    async def run(self) -> None:
+        """Crawl every account, the largest first."""
         settings = self.settings
         self.loop = asyncio.get_running_loop()
-        self.ends = self.loop.time() + settings.crawl.run_deadline
-        crew = Crew(Job(settings.aws, settings.role, settings.crawl, settings.regions))
+        self.deadline = self.loop.time() + settings.crawl.run_deadline
+        worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
         try:
-            self.progress.door = crew.door
-            identity = await _identity(crew.roles, settings.aws.region)
-            hub: Access = crew.roles.own
+            self.progress.client = worker.client
+            identity = await _identity(worker.roles, settings.aws.region)
+            hub: CredentialProvider = worker.roles.own
             if settings.organization.reader_role:
-                hub = await crew.roles.reader(settings.organization.reader_role)
-            found = await org.discover(crew.door, hub, identity, settings.organization, settings.aws.region)
-            await self._put_organization(identity, found)
-            regions = org.Regions(crew.door, hub, settings.regions, settings.aws.region, found.management_account_id)
-            self._last_use = LastUse(
-                self.engine, self.run_id, crew.door, settings.crawl.last_use, crew.access, self._put
+                hub = await worker.roles.reader(settings.organization.reader_role)
+            organization = await org.discover(worker.client, hub, identity, settings.organization, settings.aws.region)
+            await self._put_organization(identity, organization)
+            regions = org.Regions(
+                worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id
             )
-            self._ask_last_use(sorted(self.saved))
-            crawled = [account for account in found.accounts if account.crawled]
+            self._last_use = LastUsePoller(
+                self.engine, self.run_id, worker.client, settings.crawl.last_use, worker.provider, self._enqueue
+            )
+            self._poll_last_use(sorted(self.saved_scopes))
+            crawled = [account for account in organization.accounts if account.crawled]
             self.progress.expect(len(crawled))
-            sizes = last_sizes(self.engine, self.run_id)
+            calls_by_scope = last_calls(self.engine, self.run_id)
             log_level, log_format = settings.log.level, settings.log.format
-            with schedule(crew, len(crawled), sizes, log_level=log_level, log_format=log_format) as places:
+            with create_scheduler(
+                worker, len(crawled), calls_by_scope, log_level=log_level, log_format=log_format
+            ) as scheduler:
                 largest: dict[str, int] = {}
-                for (account_id, _), calls in sizes.items():
+                for (account_id, _), calls in calls_by_scope.items():
                     largest[account_id] = max(calls, largest.get(account_id, 0))
                 crawled.sort(key=lambda account: -largest.get(account.account_id, sys.maxsize))
-                waiting = iter(crawled)
+                remaining = iter(crawled)
 
-                async def worker() -> None:
-                    for account in waiting:
-                        await self._account(crew, places, regions, identity, account)
+                async def crawl_accounts() -> None:
+                    for account in remaining:
+                        await self._crawl_account(worker, scheduler, regions, identity, account)
 
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(min(max(ACCOUNTS_AT_A_TIME, places.places // 8), len(crawled))):
-                        group.create_task(worker())
-            await asyncio.to_thread(self.saver.drain)
+                    for _ in range(min(max(CONCURRENT_ACCOUNTS, scheduler.capacity // 8), len(crawled))):
+                        group.create_task(crawl_accounts())
+            await asyncio.to_thread(self.scope_writer.drain)
             await self._last_use.finish()
         finally:
             if self._last_use is not None:
                 await self._last_use.close()
             self.other_calls = self.progress.calls - self.progress.scope_calls
-            crew.door.close()
+            worker.client.close()
 
-    async def _put_organization(self, identity: Identity, found: org.Organization) -> None:
+    async def _put_organization(self, identity: Identity, organization: org.Organization) -> None:
         writer.describe(
             self.engine,
             self.run_id,
             caller_arn=identity.arn,
             partition=identity.partition,
-            organization_id=found.organization_id,
-            management_account_id=found.management_account_id,
+            organization_id=organization.organization_id,
+            management_account_id=organization.management_account_id,
         )
         home = identity.account_id
-        batch, gaps, gone = account_batch(self.engine, found, home)
+        batch, gaps, left = account_batch(self.engine, organization, home)
         self.progress.gaps += gaps
-        for left in gone:
-            await self._put(Coverage(left, WHOLE_ACCOUNT, Outcome.LEFT, "the account left the organization"))
-        for account in found.accounts:
+        for account_id in left:
+            await self._enqueue(Coverage(account_id, WHOLE_ACCOUNT, Outcome.LEFT, "the account left the organization"))
+        for account in organization.accounts:
             if not account.crawled:
                 reason = (
-                    f"state {account.state}" if account.selection == "suspended" else "left out by the configuration"
+                    f"state {account.state}" if account.selection == "suspended" else "excluded by the configuration"
                 )
-                await self._put(Coverage(account.account_id, WHOLE_ACCOUNT, account.selection, reason))
-        await self._put(Coverage(home, ORGANIZATION, Outcome.PARTIAL, gaps=gaps) if gaps else None, batch)
+                await self._enqueue(Coverage(account.account_id, WHOLE_ACCOUNT, account.selection, reason))
+        await self._enqueue(Coverage(home, ORGANIZATION, Outcome.PARTIAL, gaps=gaps) if gaps else None, batch)
 
-    async def _account(
-        self, crew: Crew, places: Schedule, regions: org.Regions, identity: Identity, account: org.FoundAccount
+    async def _crawl_account(
+        self, worker: Worker, scheduler: Scheduler, regions: org.Regions, identity: Identity, account: org.FoundAccount
     ) -> None:
         started = dt.datetime.now(dt.UTC)
-        whole = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
-        whole.batch.mark_complete(Gap, account.account_id, WHOLE_ACCOUNT)
-        if self.loop.time() >= self.ends:
-            whole.gap(WHOLE_ACCOUNT, EVERYTHING, "", self._no_time())
-            await self._account_failed(whole, Cause.DEADLINE.text, started)
+        collected = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
+        collected.batch.mark_complete(Gap, account.account_id, WHOLE_ACCOUNT)
+        if self.loop.time() >= self.deadline:
+            collected.gap(WHOLE_ACCOUNT, WHOLE_SCOPE, "", self._deadline_error())
+            await self._account_failed(collected, Cause.DEADLINE.text, started)
             return
-        access = await crew.access(account.account_id)
+        provider = await worker.provider(account.account_id)
         try:
-            await access.credentials()
+            await provider.credentials()
         except AwsError as error:
-            whole.gap(WHOLE_ACCOUNT, ASSUME_ROLE, getattr(access, "arn", ""), error)
-            await self._account_failed(whole, error.cause.text, started)
+            collected.gap(WHOLE_ACCOUNT, ASSUME_ROLE, getattr(provider, "arn", ""), error)
+            await self._account_failed(collected, error.cause.text, started)
             return
         try:
-            found = await regions.of(account.account_id, access)
+            account_regions = await regions.of(account.account_id, provider)
         except AwsError as error:
-            whole.gap(WHOLE_ACCOUNT, org.DESCRIBE_REGIONS, "", error)
-            await self._account_failed(whole, "its regions could not be listed", started)
+            collected.gap(WHOLE_ACCOUNT, org.DESCRIBE_REGIONS, "", error)
+            await self._account_failed(collected, "its regions could not be listed", started)
             return
-        region_batch(whole.batch, account.account_id, found)
-        for region in found:
+        region_batch(collected.batch, account.account_id, account_regions)
+        for region in account_regions:
             if region.selection != "crawled":
-                # What could not be learned there is not asked any more: the account's regions say so.
-                whole.batch.mark_complete(Gap, account.account_id, region.region)
-        await self._put(None, whole.batch)
-        names = [region.region for region in found if region.selection == "crawled"]
-        if crew.regionless:
+                # Close the gaps of a region that is no longer crawled.
+                collected.batch.mark_complete(Gap, account.account_id, region.region)
+        await self._enqueue(None, collected.batch)
+        names = [region.region for region in account_regions if region.selection == "crawled"]
+        if worker.has_global_scope:
             names.append(GLOBAL)
-        names = [name for name in names if (account.account_id, name) not in self.saved]
+        names = [name for name in names if (account.account_id, name) not in self.saved_scopes]
         self.progress.accounts_opened += 1
         self.progress.scopes += len(names)
         async with asyncio.TaskGroup() as group:
             for name in names:
-                group.create_task(self._scope(places, Scope(account.account_id, name, identity.partition)))
+                group.create_task(self._crawl_scope(scheduler, Scope(account.account_id, name, identity.partition)))
         self.progress.accounts_done += 1
 
-    async def _scope(self, places: Schedule, scope: Scope) -> None:
-        left = self.ends - self.loop.time()
-        quiet = self.quiet.get((scope.account_id, scope.region))
+    async def _crawl_scope(self, scheduler: Scheduler, scope: Scope) -> None:
+        remaining = self.deadline - self.loop.time()
+        empty_reason = self.empty_regions.get((scope.account_id, scope.region))
         finished: Finished | Packed
-        if left > 0:
-            seconds = min(left, self.settings.crawl.scope_deadline)
-            finished = await places.crawl(Part(scope, seconds, quiet), self._hand_over)
+        if remaining > 0:
+            seconds = min(remaining, self.settings.crawl.scope_deadline)
+            finished = await scheduler.crawl(ScopeTask(scope, seconds, empty_reason), self._enqueue_finished)
         else:
-            finished = unread(scope, self._no_time())
-            await self._hand_over(finished)
-        assert finished.coverage is not None  # noqa: S101 - a scope always has one
-        if places.executor is not None:
-            self.progress.calls_elsewhere += finished.coverage.calls
+            finished = failed_scope(scope, self._deadline_error())
+            await self._enqueue_finished(finished)
+        assert finished.coverage is not None  # noqa: S101 - a crawled scope always has coverage
+        if scheduler.executor is not None:
+            self.progress.remote_calls += finished.coverage.calls
         self.progress.scope_calls += finished.coverage.calls
         self.progress.scopes_done += 1
         self.progress.gaps += finished.coverage.gaps
 
-    async def _account_failed(self, whole: Collected, reason: str, started: dt.datetime) -> None:
-        self.progress.gaps += whole.gaps
+    async def _account_failed(self, collected: Collected, reason: str, started: dt.datetime) -> None:
+        self.progress.gaps += collected.gaps
         self.progress.accounts_opened += 1
         self.progress.accounts_done += 1
         now = dt.datetime.now(dt.UTC)
         coverage = Coverage(
-            whole.scope.account_id, WHOLE_ACCOUNT, Outcome.FAILED, reason, started, now, gaps=whole.gaps
+            collected.scope.account_id, WHOLE_ACCOUNT, Outcome.FAILED, reason, started, now, gaps=collected.gaps
         )
-        await self._put(coverage, whole.batch)
+        await self._enqueue(coverage, collected.batch)
 
-    def _no_time(self) -> AwsError:
+    def _deadline_error(self) -> AwsError:
         seconds = self.settings.crawl.run_deadline
-        return AwsError(Cause.DEADLINE, "RunDeadline", f"not reached within the {seconds} s of crawl.run_deadline")
+        return AwsError(Cause.DEADLINE, "RunDeadline", f"not started within {seconds} s (crawl.run_deadline)")
 
-    async def _put(self, coverage: Coverage | None, batch: Batch | None = None) -> None:
-        await self._hand_over(Finished(coverage, batch if batch is not None else Batch()))
+    async def _enqueue(self, coverage: Coverage | None, batch: Batch | None = None) -> None:
+        await self._enqueue_finished(Finished(coverage, batch if batch is not None else Batch()))
 
-    async def _hand_over(self, finished: Finished | Packed) -> None:
-        await asyncio.to_thread(self.saver.put, finished)
+    async def _enqueue_finished(self, finished: Finished | Packed) -> None:
+        await asyncio.to_thread(self.scope_writer.put, finished)
 
-    def _committed(self, covered: Sequence[Coverage]) -> None:
-        """Called by the saving thread."""
+    def _committed(self, coverage: Sequence[Coverage]) -> None:
+        """Schedule the last-use polling of saved scopes; called by the writer thread."""
         crawled = [
-            (one.account_id, one.region) for one in covered if one.outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
+            (scope.account_id, scope.region)
+            for scope in coverage
+            if scope.outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
         ]
         try:
-            self.loop.call_soon_threadsafe(self._ask_last_use, crawled)
+            self.loop.call_soon_threadsafe(self._poll_last_use, crawled)
         except RuntimeError:
-            log.debug("saved after the crawl's loop had ended: %s", crawled)
+            log.debug("saved after the event loop of the crawl was closed: %s", crawled)
 
-    def _ask_last_use(self, scopes: Sequence[tuple[str, str]]) -> None:
+    def _poll_last_use(self, scopes: Sequence[tuple[str, str]]) -> None:
         for account_id, region in scopes:
             if self._last_use is not None and region not in {WHOLE_ACCOUNT, ORGANIZATION, GLOBAL}:
-                self._last_use.saved(account_id, region)
+                self._last_use.enqueue(account_id, region)
 
 
 async def _identity(roles: Roles, region: str) -> Identity:
@@ -290,7 +296,7 @@ async def _identity(roles: Roles, region: str) -> Identity:
                 f"AWS STS in {region} cannot be reached ({error.message}): check aws.region, aws.endpoint_url, proxy and network"
             ) from error
         raise CredentialsError(
-            f"AWS did not accept our credentials ({error.code}: {error.message}): renew them, or correct aws.profile"
+            f"AWS rejected the credentials ({error.code}: {error.message}): renew them, or correct aws.profile"
         ) from error
 
 
@@ -299,7 +305,7 @@ def _close(engine: Engine, run_id: int, status: RunStatus, message: str) -> None
         with translate_errors(engine), engine.begin() as connection:
             writer.finish(connection, run_id, status, message)
     except UserError as error:
-        log.warning("the end of run %s could not be recorded: %s", run_id, error.message)
+        log.warning("the status of run %s could not be saved: %s", run_id, error.message)
 
 
 def _release(engine: Engine, run_id: int) -> None:

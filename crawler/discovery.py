@@ -1,4 +1,4 @@
-"""Accounts, organizational units and regions -> the scopes of a crawl.
+"""Discovers accounts, organizational units and regions: the scopes of a crawl.
 
 Sources: AWS Organizations (DescribeOrganization, ListAccounts, ListRoots, ListOrganizationalUnitsForParent,
 ListAccountsForParent, ListTagsForResource), AWS Account Management (ListRegions), EC2 (DescribeRegions).
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crawler.aws.client import Access, Door, parameters
+from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Identity
 from crawler.aws.errors import AwsError
 from crawler.spec import Operation, Paging, Scope, Subject
@@ -58,7 +58,7 @@ LIST_REGIONS = Operation(
     caller="hub",
 )
 LIST_OWN_REGIONS = replace(LIST_REGIONS, params={})
-"""The management account must not name itself; without an id the caller's own account is meant."""
+"""The management account must not pass its own id; without an id the API uses the caller's account."""
 DESCRIBE_REGIONS = Operation("ec2", "DescribeRegions", {"AllRegions": True}, items="Regions")
 OPERATIONS = (
     DESCRIBE_ORGANIZATION,
@@ -72,7 +72,7 @@ OPERATIONS = (
 )
 
 ENABLED = frozenset({"ENABLED", "ENABLED_BY_DEFAULT", "ENABLING", "DISABLING", "opt-in-not-required", "opted-in"})
-"""Opt-in statuses of a region worth asking; one that is being switched may answer or not."""
+"""Opt-in statuses of regions to crawl; a region in transition may or may not respond."""
 ACTIVE = "ACTIVE"
 
 
@@ -84,7 +84,7 @@ class OrganizationError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class FoundAccount:
-    """An account as discovered. ``placed`` is false when its OUs, or their names, could not be learned."""
+    """A discovered account. ``has_ou_path`` is false when its OUs or their names could not be read."""
 
     account_id: str
     name: str | None = None
@@ -96,68 +96,68 @@ class FoundAccount:
     joined_at: dt.datetime | None = None
     is_management: bool = False
     tags: Mapping[str, str] | None = None
-    """``None`` when they were not asked, or could not be."""
+    """``None`` when they were not requested or could not be read."""
     selection: str = "crawled"
-    placed: bool = True
+    has_ou_path: bool = True
 
     @property
     def crawled(self) -> bool:
-        """Whether its scopes are to be crawled."""
+        """Whether the account is crawled."""
         return self.selection == "crawled"
 
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Everything that was discovered. ``listed`` says that the accounts come from a complete listing of AWS Organizations."""
+    """The discovered accounts. ``is_complete`` is true when they come from a complete listing of AWS Organizations."""
 
     accounts: tuple[FoundAccount, ...]
     organization_id: str | None = None
     management_account_id: str | None = None
-    listed: bool = True
+    is_complete: bool = True
     gaps: tuple[tuple[Operation, str, AwsError], ...] = ()
-    """Operation, subject and error of what could not be learned of the organization itself."""
+    """Operation, subject and error of each failed call about the organization itself."""
 
 
 async def discover(
-    door: Door, access: Access, identity: Identity, settings: OrganizationSettings, region: str
+    client: AwsClient, provider: CredentialProvider, identity: Identity, settings: OrganizationSettings, region: str
 ) -> Organization:
-    """The accounts, each with whether it is to be crawled or why not."""
+    """Return the accounts, each with its selection: crawled, excluded or suspended."""
     if settings.source == "list":
-        found = tuple(
+        accounts = tuple(
             FoundAccount(entry.id, entry.name, state=ACTIVE, is_management=False) for entry in settings.accounts
         )
-        return Organization(_select(found, settings), listed=False)
-    reader = _Reader(door, access, region)
+        return Organization(_select(accounts, settings), is_complete=False)
+    reader = _Reader(client, provider, region)
     try:
-        organization = (await reader.one(DESCRIBE_ORGANIZATION)).get("Organization") or {}
+        organization = (await reader.call(DESCRIBE_ORGANIZATION)).get("Organization") or {}
         listed = [account async for account in reader.items(LIST_ACCOUNTS)]
     except AwsError as error:
         raise _organization_error(error, identity) from error
     if not listed:
-        # It has its management account at least; an empty list would send every known account away.
+        # Every organization has a management account; an empty list would mark all known accounts as left.
         raise OrganizationError(
-            "the organization cannot be read: AWS Organizations listed no accounts, not even its own"
+            "the organization cannot be read: AWS Organizations returned no accounts, not even the management account"
         )
     management = organization.get("MasterAccountId")
     gaps: list[tuple[Operation, str, AwsError]] = []
-    tree = await _tree(reader, listed, gaps)
-    tags = await _tags(reader, listed, settings, gaps)
-    found = tuple(_account(account, management, tree, tags) for account in listed)
-    return Organization(_select(found, settings, gaps), organization.get("Id"), management, gaps=tuple(gaps))
+    tree = await _read_tree(reader, listed, gaps)
+    tags = await _read_tags(reader, listed, settings, gaps)
+    accounts = tuple(_account(account, management, tree, tags) for account in listed)
+    return Organization(_select(accounts, settings, gaps), organization.get("Id"), management, gaps=tuple(gaps))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    door: Door
-    access: Access
+    client: AwsClient
+    provider: CredentialProvider
     region: str
 
-    async def one(self, operation: Operation) -> Mapping[str, Any]:
-        return await self.door.call(self.access, operation, self.region, {})
+    async def call(self, operation: Operation) -> Mapping[str, Any]:
+        return await self.client.call(self.provider, operation, self.region, {})
 
     async def items(self, operation: Operation, **values: str) -> Any:
-        asked = parameters(operation, Subject(Scope("", self.region), self.region, values=dict(values)))
-        async for page in self.door.pages(self.access, operation, self.region, asked):
+        params = parameters(operation, Subject(Scope("", self.region), self.region, values=dict(values)))
+        async for page in self.client.pages(self.provider, operation, self.region, params):
             for item in page.get(operation.items) or ():
                 yield item
 
@@ -165,21 +165,21 @@ class _Reader:
 @dataclass(frozen=True, slots=True)
 class _Tree:
     names: Mapping[str, str]
-    """Name by id of roots and organizational units."""
+    """Names of roots and organizational units by id."""
     paths: Mapping[str, tuple[str, ...]]
-    """Ids from the root down to the unit that holds the account, by account id."""
+    """Ids from the root down to the account's OU, by account id."""
 
 
-async def _tree(
+async def _read_tree(
     reader: _Reader, listed: Iterable[Mapping[str, Any]], gaps: list[tuple[Operation, str, AwsError]]
 ) -> _Tree:
-    """Units and who is in them; the walk through accounts is spared where ListAccounts tells the paths itself."""
+    """Read the OUs and their accounts; the accounts are not walked if ListAccounts returns their paths."""
     names: dict[str, str] = {}
     paths: dict[str, tuple[str, ...]] = {}
-    told = {account["Id"]: _told_path(account) for account in listed}
-    walk_accounts = not all(told.values())
-    paths.update({account_id: path for account_id, path in told.items() if path})
-    asking = LIST_ROOTS
+    listed_paths = {account["Id"]: _ou_path(account) for account in listed}
+    walk_accounts = not all(listed_paths.values())
+    paths.update({account_id: path for account_id, path in listed_paths.items() if path})
+    operation = LIST_ROOTS
     try:
         waiting: list[tuple[tuple[str, ...], str | None]] = [
             ((root["Id"],), root.get("Name")) async for root in reader.items(LIST_ROOTS)
@@ -188,20 +188,20 @@ async def _tree(
             path, name = waiting.pop()
             names[path[-1]] = name or path[-1]
             if walk_accounts:
-                asking = LIST_ACCOUNTS_OF_UNIT
+                operation = LIST_ACCOUNTS_OF_UNIT
                 async for account in reader.items(LIST_ACCOUNTS_OF_UNIT, parent=path[-1]):
                     paths[account["Id"]] = path
-            asking = LIST_UNITS
+            operation = LIST_UNITS
             waiting.extend(
                 [((*path, unit["Id"]), unit.get("Name")) async for unit in reader.items(LIST_UNITS, parent=path[-1])]
             )
     except AwsError as error:
-        gaps.append((asking, "", error))
+        gaps.append((operation, "", error))
     return _Tree(names, paths)
 
 
-def _told_path(account: Mapping[str, Any]) -> tuple[str, ...]:
-    """``o-example/r-abcd/ou-abcd-11111111/`` -> ids from the root down, without organization and account."""
+def _ou_path(account: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ids of ``o-example/r-abcd/ou-abcd-11111111/`` from the root down, without organization and account."""
     for path in account.get("Paths") or ():
         parts = tuple(part for part in path.split("/") if part.startswith(("r-", "ou-")))
         if parts:
@@ -209,20 +209,20 @@ def _told_path(account: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-async def _tags(
+async def _read_tags(
     reader: _Reader,
     listed: Iterable[Mapping[str, Any]],
     settings: OrganizationSettings,
     gaps: list[tuple[Operation, str, AwsError]],
 ) -> dict[str, Mapping[str, str]]:
-    """Account tags, asked only when a filter is about tags: it costs a call an account."""
+    """Read account tags, only when a filter uses them: they cost one call per account."""
     if not settings.include.tags and not settings.exclude.tags:
         return {}
     tags: dict[str, Mapping[str, str]] = {}
     for account in listed:
         try:
-            found = [tag async for tag in reader.items(LIST_ACCOUNT_TAGS, account_id=account["Id"])]
-            tags[account["Id"]] = {tag["Key"]: tag["Value"] for tag in found}
+            account_tags = [tag async for tag in reader.items(LIST_ACCOUNT_TAGS, account_id=account["Id"])]
+            tags[account["Id"]] = {tag["Key"]: tag["Value"] for tag in account_tags}
         except AwsError as error:
             gaps.append((LIST_ACCOUNT_TAGS, account["Id"], error))
     return tags
@@ -238,14 +238,14 @@ def _account(
         account.get("Name"),
         account.get("Email"),
         account.get("Arn"),
-        # Status was retired in September 2026 in favour of State; older endpoints still speak it.
+        # State replaced Status in September 2026; older endpoints still return Status.
         account.get("State") or account.get("Status"),
         path,
         tuple(tree.names.get(unit, unit) for unit in path),
         account.get("JoinedTimestamp"),
         account_id == management,
         tags.get(account_id),
-        placed=bool(path) and all(unit in tree.names for unit in path),
+        has_ou_path=bool(path) and all(unit in tree.names for unit in path),
     )
 
 
@@ -254,14 +254,14 @@ def _select(
     settings: OrganizationSettings,
     gaps: Iterable[tuple[Operation, str, AwsError]] = (),
 ) -> tuple[FoundAccount, ...]:
-    """Decide for each account whether it is crawled."""
+    """Set the selection of each account."""
     missing_tags = {subject for operation, subject, _ in gaps if operation is LIST_ACCOUNT_TAGS}
     selected = []
     for account in accounts:
         if account.state is not None and account.state != ACTIVE:
             selected.append(replace(account, selection="suspended"))
-        elif account.account_id in missing_tags or (not account.ou_ids and _about_units(settings)):
-            # What decides is not known: reading an account that was to be left out would be the worse mistake.
+        elif account.account_id in missing_tags or (not account.ou_ids and _filters_by_ou(settings)):
+            # The filter cannot be evaluated: skipping an account is better than crawling an excluded one.
             selected.append(replace(account, selection="excluded"))
         elif _is_included(account, settings.include) and not _matches(account, settings.exclude):
             selected.append(account)
@@ -270,21 +270,21 @@ def _select(
     return tuple(selected)
 
 
-def _about_units(settings: OrganizationSettings) -> bool:
+def _filters_by_ou(settings: OrganizationSettings) -> bool:
     return settings.source == "organizations" and bool(settings.include.ous or settings.exclude.ous)
 
 
-def _is_included(account: FoundAccount, wanted: AccountFilter) -> bool:
-    anything = wanted.accounts or wanted.ous or wanted.tags or wanted.names
-    return not anything or _matches(account, wanted)
+def _is_included(account: FoundAccount, filters: AccountFilter) -> bool:
+    has_filter = filters.accounts or filters.ous or filters.tags or filters.names
+    return not has_filter or _matches(account, filters)
 
 
-def _matches(account: FoundAccount, wanted: AccountFilter) -> bool:
+def _matches(account: FoundAccount, filters: AccountFilter) -> bool:
     return (
-        account.account_id in wanted.accounts
-        or any(unit in wanted.ous for unit in account.ou_ids)
-        or any((account.tags or {}).get(key) in values for key, values in wanted.tags.items())
-        or any(fnmatch.fnmatchcase(account.name or "", pattern) for pattern in wanted.names)
+        account.account_id in filters.accounts
+        or any(unit in filters.ous for unit in account.ou_ids)
+        or any((account.tags or {}).get(key) in values for key, values in filters.tags.items())
+        or any(fnmatch.fnmatchcase(account.name or "", pattern) for pattern in filters.names)
     )
 
 
@@ -298,69 +298,73 @@ class FoundRegion:
 
 
 def excludes_region(settings: RegionSettings, region: str) -> bool:
-    """Whether the configuration leaves a region out."""
+    """Return whether the configuration excludes a region."""
     return region in settings.exclude or bool(settings.include and region not in settings.include)
 
 
 class Regions:
-    """Finds the regions of accounts: from the account itself and from the organization, one standing in for the other."""
+    """Lists the regions of accounts, from the account itself or from the organization, each as the fallback of the other."""
 
-    def __init__(self, door: Door, hub: Access, settings: RegionSettings, home: str, management: str | None) -> None:
-        self._door = door
+    def __init__(
+        self, client: AwsClient, hub: CredentialProvider, settings: RegionSettings, home: str, management: str | None
+    ) -> None:
+        self._client = client
         self._hub = hub
         self._settings = settings
         self._home = home
         self._management = management
         self._from_hub = management is not None
 
-    async def of(self, account_id: str, access: Access) -> tuple[FoundRegion, ...]:
-        """The account's regions, or :class:`AwsError` when neither way answers."""
+    async def of(self, account_id: str, provider: CredentialProvider) -> tuple[FoundRegion, ...]:
+        """Return the account's regions; raises :class:`AwsError` when neither source returns them."""
         if self._settings.source == "account":
-            return await self._of_organization(account_id) or await self._of_account(access)
+            return await self._of_organization(account_id) or await self._of_account(provider)
         try:
-            return await self._of_account(access)
+            return await self._of_account(provider)
         except AwsError:
-            found = await self._of_organization(account_id)
-            if found is None:
+            regions = await self._of_organization(account_id)
+            if regions is None:
                 raise
-            return found
+            return regions
 
-    async def _of_account(self, access: Access) -> tuple[FoundRegion, ...]:
-        found = await self._ask(access, DESCRIBE_REGIONS, {})
-        return self._selected({region["RegionName"]: region.get("OptInStatus") or "unknown" for region in found})
+    async def _of_account(self, provider: CredentialProvider) -> tuple[FoundRegion, ...]:
+        regions = await self._list(provider, DESCRIBE_REGIONS, {})
+        return self._selected({region["RegionName"]: region.get("OptInStatus") or "unknown" for region in regions})
 
     async def _of_organization(self, account_id: str) -> tuple[FoundRegion, ...] | None:
-        """As the organization knows them; ``None`` when it does not tell."""
-        # A delegated administrator cannot ask about the management account.
+        """Return the regions as the organization lists them, or ``None`` if it does not."""
+        # A delegated administrator cannot list the regions of the management account.
         if not self._from_hub or (account_id == self._management and account_id != self._hub.account_id):
             return None
         try:
-            return await self._listed(account_id)
+            return await self._list_from_hub(account_id)
         except AwsError as error:
             if not error.retryable:
-                # Trusted access is not enabled, or the endpoint has no such API: it will not be for the next account.
+                # Trusted access is disabled, or the endpoint lacks the API: the next account would fail too.
                 self._from_hub = False
             return None
 
-    async def _listed(self, account_id: str) -> tuple[FoundRegion, ...]:
+    async def _list_from_hub(self, account_id: str) -> tuple[FoundRegion, ...]:
         own = account_id == self._hub.account_id
-        found = await self._ask(
+        regions = await self._list(
             self._hub, LIST_OWN_REGIONS if own else LIST_REGIONS, {} if own else {"account_id": account_id}
         )
-        return self._selected({region["RegionName"]: region["RegionOptStatus"] for region in found})
+        return self._selected({region["RegionName"]: region["RegionOptStatus"] for region in regions})
 
-    async def _ask(self, access: Access, operation: Operation, values: Mapping[str, str]) -> list[Mapping[str, Any]]:
-        asked = parameters(operation, Subject(Scope("", self._home), self._home, values=dict(values)))
-        found = [
+    async def _list(
+        self, provider: CredentialProvider, operation: Operation, values: Mapping[str, str]
+    ) -> list[Mapping[str, Any]]:
+        params = parameters(operation, Subject(Scope("", self._home), self._home, values=dict(values)))
+        regions = [
             region
-            async for page in self._door.pages(access, operation, self._home, asked)
+            async for page in self._client.pages(provider, operation, self._home, params)
             for region in page.get(operation.items) or ()
         ]
-        if not found:
+        if not regions:
             raise AwsError(
-                Cause.INVALID_RESPONSE, "MissingMember", f"{operation} listed no region; every account has some"
+                Cause.INVALID_RESPONSE, "MissingMember", f"{operation} returned no region; every account has some"
             )
-        return found
+        return regions
 
     def _selected(self, statuses: Mapping[str, str]) -> tuple[FoundRegion, ...]:
         def selection(region: str, status: str) -> str:
@@ -385,7 +389,7 @@ def _organization_error(error: AwsError, identity: Identity) -> OrganizationErro
             "administrator, set organization.reader_role, or attach the policy of `kmsledger permissions --role management`"
         )
     if error.cause is Cause.UNREACHABLE:
-        return OrganizationError(f"AWS Organizations cannot be reached: {error.message}")
+        return OrganizationError(f"AWS Organizations is unreachable: {error.message}")
     return OrganizationError(f"the organization cannot be read: {error.code}: {error.message}")
 
 

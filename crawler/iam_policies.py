@@ -1,4 +1,4 @@
-"""The IAM policies that the crawler needs, derived from the declarations: no more, no less."""
+"""Builds the least-privilege IAM policies of the crawler from the declared operations."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ NEVER = (
     "secretsmanager:BatchGetSecretValue",
     "secretsmanager:GetSecretValue",
 )
-"""Denied explicitly, so that the promise to read metadata only can be audited in the role itself."""
+"""Explicitly denied actions: an auditor can verify in the role itself that it reads metadata only."""
 
-
-EVERYTHING = CrawlSettings(iam=True)
-"""Settings that ask all there is to ask."""
+ALL_ENABLED = CrawlSettings(iam=True)
+"""Settings with which every declared operation is called."""
 
 
 class UnknownTypeError(UserError):
@@ -44,32 +43,30 @@ class UnknownTypeError(UserError):
     exit_code = 2
 
 
-def wanted_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
-    """The declared resource types that the configuration wants; all of them when it names none."""
-    wanted = list(names)
-    if not wanted:
+def configured_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
+    """Return the configured resource types; all of them when none is named."""
+    names = list(names)
+    if not names:
         return RESOURCE_TYPES
     known = {kind.name: kind for kind in RESOURCE_TYPES}
-    for name in wanted:
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
-            raise UnknownTypeError(
-                f"crawl.resource_types names {name}, which is no resource type of this program{hint}"
-            )
-    return tuple(known[name] for name in wanted)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}"
+            raise UnknownTypeError(f"crawl.resource_types: unknown resource type {name}: {hint}")
+    return tuple(known[name] for name in names)
 
 
 def key_operations() -> tuple[Operation, ...]:
-    """The operations asked about keys."""
+    """Return the operations called for keys."""
     listed = (operation for step in (ALIASES, KEYS, KEY_STORES) for operation in _walk(step))
     return (*dict.fromkeys(listed), GET_KEY_LAST_USAGE)
 
 
 def operations(
-    kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING
+    kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = ALL_ENABLED
 ) -> tuple[Operation, ...]:
-    """Every operation that a crawl can send, by default with all settings on; there is no way to send another."""
+    """Return every operation that a crawl may call, by default with all settings enabled; the client accepts no other."""
     of_resources = (
         operation
         for kind in kinds
@@ -77,30 +74,30 @@ def operations(
         if crawl.secret_policies or operation is not kind.policy_operation
     )
     of_iam = (GET_ACCOUNT_AUTHORIZATION_DETAILS,) if crawl.iam else ()
-    found = (*key_operations(), *of_resources, *of_iam, *discovery.OPERATIONS, *credentials.OPERATIONS)
-    return tuple(dict.fromkeys(found))
+    declared = (*key_operations(), *of_resources, *of_iam, *discovery.OPERATIONS, *credentials.OPERATIONS)
+    return tuple(dict.fromkeys(declared))
 
 
-def member_actions(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING) -> list[str]:
-    """IAM actions of the role in the accounts."""
+def member_actions(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = ALL_ENABLED) -> list[str]:
+    """Return the IAM actions of the member role."""
     return sorted({operation.iam_action for operation in operations(kinds, crawl) if operation.caller == "member"})
 
 
-def member_policy(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = EVERYTHING) -> dict[str, Any]:
-    """The policy of the role that is assumed in every account."""
+def member_policy(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSettings = ALL_ENABLED) -> dict[str, Any]:
+    """Return the policy of the role that is assumed in every account."""
     return _policy(
         {"Sid": "ReadMetadata", "Effect": "Allow", "Action": member_actions(kinds, crawl), "Resource": "*"},
         {"Sid": "NeverReadData", "Effect": "Deny", "Action": list(NEVER), "Resource": "*"},
     )
 
 
-def hub_policy(role_name: str, partition: str = "aws") -> dict[str, Any]:
-    """The policy of the identity that runs the crawler, beside the member policy for its own account."""
-    reading = sorted(
+def management_policy(role_name: str, partition: str = "aws") -> dict[str, Any]:
+    """Return the policy of the identity that runs the crawler; it also needs the member policy for its own account."""
+    actions = sorted(
         {operation.iam_action for operation in operations() if operation.caller == "hub" and operation.service != "sts"}
     )
     return _policy(
-        {"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": reading, "Resource": "*"},
+        {"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": actions, "Resource": "*"},
         {
             "Sid": "AssumeTheRoles",
             "Effect": "Allow",
@@ -111,7 +108,7 @@ def hub_policy(role_name: str, partition: str = "aws") -> dict[str, Any]:
 
 
 def key_policy_statement(role_name: str, partition: str = "aws") -> dict[str, Any]:
-    """The statement to add to a key policy that does not let IAM policies decide; ``ACCOUNT`` is the key's account."""
+    """Return the statement for a key policy that does not delegate to IAM; ``ACCOUNT`` stands for the key's account."""
     actions = sorted({operation.iam_action for operation in key_operations() if operation.params.get("KeyId")})
     return {
         "Sid": "ReadKeyMetadata",

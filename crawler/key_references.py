@@ -1,7 +1,7 @@
-"""From what a resource says of its key to the key: reading a value, and resolving it against what is known.
+"""Parses the key references of resources and resolves them against the keys and aliases in the ledger.
 
-A bare id or alias means a key of the referring account and region. Nothing is asked of AWS here, and DescribeKey is never
-used to resolve an alias: that could create the AWS managed key.
+A bare id or alias names a key in the account and region of the resource. No AWS call is made here; DescribeKey in particular
+is never used to resolve an alias, because it could create the AWS managed key.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ SENTINELS = {
 }
 """Values that services return in place of a key."""
 
-CHUNK = 20_000
-"""References resolved and written at a time."""
+CHUNK_SIZE = 20_000
+"""References resolved per transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A key as a resource names it, read: its form, and the ARN of the key or alias that it means."""
+    """A parsed key reference: its format, and the ARN of the key or alias that it names."""
 
     form: Form
     raw: str | None = None
@@ -53,16 +53,16 @@ class Reference:
     reason: str | None = None
 
 
-def read(raw: Any, scope: Scope) -> Reference:
-    """Read a value that is there."""
+def parse_reference(raw: Any, scope: Scope) -> Reference:
+    """Parse a non-empty value."""
     if not isinstance(raw, str):
-        return Reference(Form.MALFORMED, str(raw), declared_class=KeyClass.UNKNOWN, reason="not a text")
+        return Reference(Form.MALFORMED, str(raw), declared_class=KeyClass.UNKNOWN, reason="the value is not a string")
     for pattern, form in ((_KEY_ARN, Form.KEY_ARN), (_ALIAS_ARN, Form.ALIAS_ARN)):
-        found = pattern.fullmatch(raw)
-        if found:
-            return Reference(form, raw, raw, found[3], found[2])
+        match = pattern.fullmatch(raw)
+        if match:
+            return Reference(form, raw, raw, match[3], match[2])
     if raw in SENTINELS:
-        return Reference(Form.SENTINEL, raw, declared_class=SENTINELS[raw], reason=f"the service says {raw}")
+        return Reference(Form.SENTINEL, raw, declared_class=SENTINELS[raw], reason=f"the service returned {raw}")
     if _ALIAS.fullmatch(raw):
         return _of_scope(Form.ALIAS_NAME, raw, raw, scope)
     if _KEY_ID.fullmatch(raw):
@@ -71,12 +71,12 @@ def read(raw: Any, scope: Scope) -> Reference:
         Form.MALFORMED,
         raw,
         declared_class=KeyClass.UNKNOWN,
-        reason="neither a key id, a key ARN, an alias name nor an alias ARN",
+        reason="the value is not a key id, key ARN, alias name or alias ARN",
     )
 
 
-def read_default(default: DefaultKey, scope: Scope) -> Reference | None:
-    """The reference of a resource that names no key; ``None`` when it uses none at all."""
+def default_reference(default: DefaultKey, scope: Scope) -> Reference | None:
+    """Return the reference of a resource that names no key; ``None`` if it uses no key at all."""
     if default is None:
         return None
     if isinstance(default, KeyClass):
@@ -90,8 +90,8 @@ def _of_scope(form: Form, raw: str | None, resource: str, scope: Scope) -> Refer
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the ledger knows of the key or alias that a reference names."""
+class Target:
+    """The state of the key or alias that a reference names, from the ledger."""
 
     alias_arn: str | None
     alias_target: str | None
@@ -103,64 +103,63 @@ class Known:
     aliases_gap: bool
 
 
-def resolve(reference: Reference, known: Known) -> tuple[str | None, KeyClass, str | None]:
-    """Key ARN, class and reason. Without a complete listing nothing is called gone."""
+def resolve(reference: Reference, target: Target) -> tuple[str | None, KeyClass, str | None]:
+    """Return key ARN, class and reason. A key is dangling only if a complete listing does not show it."""
     if reference.declared_class is not None:
         return None, reference.declared_class, reference.reason
-    target = reference.target_arn or ""
-    through_alias = ":alias/" in target
-    aws_alias = through_alias and ":alias/aws/" in target
-    wanted = known.alias_target if through_alias else target
-    if known.key_arn:
-        return known.key_arn, *_class_of(known)
-    crawled = known.scope_outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
+    target_arn = reference.target_arn or ""
+    through_alias = ":alias/" in target_arn
+    aws_alias = through_alias and ":alias/aws/" in target_arn
+    key_arn = target.alias_target if through_alias else target_arn
+    if target.key_arn:
+        return target.key_arn, *_class_of(target)
+    crawled = target.scope_outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
     where = f"account {reference.target_account}, region {reference.target_region}"
     if aws_alias:
-        reason = None if wanted else f"the AWS managed key {target.rpartition(':')[2]} is not in the inventory"
-        return wanted, KeyClass.AWS_MANAGED, reason
+        reason = None if key_arn else f"the AWS managed key {target_arn.rpartition(':')[2]} is not in the inventory"
+        return key_arn, KeyClass.AWS_MANAGED, reason
     if not crawled:
-        return (wanted or None), KeyClass.NOT_CRAWLED, f"{where} was not crawled"
-    if through_alias and known.aliases_gap:
-        # Even an alias that is known may point elsewhere by now.
-        return wanted, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
-    if through_alias and known.alias_arn is None:
-        return None, KeyClass.DANGLING, f"there is no {target.rpartition(':')[2]} in {where}"
-    if not wanted:
-        return None, KeyClass.DANGLING, f"{target.rpartition(':')[2]} points to no key"
-    if known.keys_gap:
-        return wanted, KeyClass.UNKNOWN, f"the keys of {where} could not be listed"
-    return wanted, KeyClass.DANGLING, f"the key no longer exists in {where}"
+        return (key_arn or None), KeyClass.NOT_CRAWLED, f"{where} was not crawled"
+    if through_alias and target.aliases_gap:
+        # A known alias may point to another key by now.
+        return key_arn, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
+    if through_alias and target.alias_arn is None:
+        return None, KeyClass.DANGLING, f"{target_arn.rpartition(':')[2]} does not exist in {where}"
+    if not key_arn:
+        return None, KeyClass.DANGLING, f"{target_arn.rpartition(':')[2]} points to no key"
+    if target.keys_gap:
+        return key_arn, KeyClass.UNKNOWN, f"the keys of {where} could not be listed"
+    return key_arn, KeyClass.DANGLING, f"the key no longer exists in {where}"
 
 
-def _class_of(known: Known) -> tuple[KeyClass, str | None]:
-    if known.key_manager == "CUSTOMER":
+def _class_of(target: Target) -> tuple[KeyClass, str | None]:
+    if target.key_manager == "CUSTOMER":
         return KeyClass.CUSTOMER, None
-    if known.key_manager == "AWS" or known.is_aws_alias:
+    if target.key_manager == "AWS" or target.is_aws_alias:
         return KeyClass.AWS_MANAGED, None
-    return KeyClass.UNKNOWN, "the key exists, but it could not be described"
+    return KeyClass.UNKNOWN, "the key exists, but DescribeKey failed"
 
 
-def link(engine: Engine, run_id: int) -> None:
-    """Resolve every reference that is known, against every key and alias that is known, and keep the result's history.
+def resolve_references(engine: Engine, run_id: int) -> None:
+    """Resolve every open reference against the keys and aliases in the ledger and store the result with its history.
 
-    Run once after the scopes of a run are saved: an alias may move, and a key vanish, in another scope than the resource's.
-    References are read on one connection and written on another, some thousands at a time; what a killed run leaves out is
-    done when it is resumed.
+    Runs once after all scopes are saved, because an alias may move or a key may disappear in another scope. References are
+    read on one connection and written on another, in chunks; a resumed run resolves what a killed run left out.
     """
-    with engine.connect() as reading:
-        waiting = _references(reading, run_id)
-        while batch := _resolved(itertools.islice(waiting, CHUNK)):
-            with engine.begin() as writing:
-                merge(writing, run_id, batch)
-                crawl_lock.heartbeat(writing, run_id)
-    with engine.begin() as writing:
-        _close_unreferenced(writing, run_id)
+    with engine.connect() as read_connection:
+        references = _references(read_connection, run_id)
+        while batch := _resolve_chunk(itertools.islice(references, CHUNK_SIZE)):
+            with engine.begin() as connection:
+                merge(connection, run_id, batch)
+                crawl_lock.heartbeat(connection, run_id)
+    with engine.begin() as connection:
+        _close_unreferenced(connection, run_id)
 
 
-def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | None:
-    """The use of keys of some references; ``None`` when there is none left."""
+def _resolve_chunk(references: Iterable[tuple[Mapping[str, Any], Target]]) -> Batch | None:
+    """Return the resolved references as a batch; ``None`` when there are no more."""
     batch = Batch()
-    for row, known in references:
+    for row, target in references:
         key_arn, key_class, reason = resolve(
             Reference(
                 Form(row["format"]),
@@ -171,7 +170,7 @@ def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | 
                 KeyClass(row["declared_class"]) if row["declared_class"] else None,
                 row["reason"],
             ),
-            known,
+            target,
         )
         batch.add(
             ResourceKey,
@@ -185,12 +184,12 @@ def _resolved(references: Iterable[tuple[Mapping[str, Any], Known]]) -> Batch | 
     return batch if batch.rows else None
 
 
-def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Known]]:
+def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Target]]:
     reference, alias, key, metadata = (model.table() for model in (KeyReference, Alias, Key, KeyMetadata))
     aws_alias = alias.alias("aws_alias")
     managed = exists(
         select(literal(1)).where(
-            # An alias is where its key is; that is what the index is about.
+            # An alias is in the account-region of its key; this matches the index.
             aws_alias.c.account_id == key.c.account_id,
             aws_alias.c.region == key.c.region,
             aws_alias.c.target_key_arn == key.c.key_arn,
@@ -220,7 +219,7 @@ def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[s
         where = (row["target_account"], row["target_region"])
         yield (
             dict(row),
-            Known(
+            Target(
                 row["known_alias"],
                 row["alias_target"],
                 row["known_key"],
@@ -252,8 +251,8 @@ def _listing_gaps(connection: Connection) -> set[tuple[str, str, str]]:
 
 
 def _close_unreferenced(connection: Connection, run_id: int) -> None:
-    """A reference that a resource no longer makes uses no key any more."""
-    usage, reference = ResourceKey.table(), KeyReference.table()
-    same = and_(*(usage.c[name] == reference.c[name] for name in KeyReference.natural_key))
-    gone = ~exists(select(literal(1)).where(same, reference.c.valid_to.is_(None)))
-    connection.execute(update(usage).values(valid_to=run_id).where(usage.c.valid_to.is_(None), gone))
+    """Close the key use of every closed reference."""
+    use, reference = ResourceKey.table(), KeyReference.table()
+    same = and_(*(use.c[name] == reference.c[name] for name in KeyReference.natural_key))
+    unreferenced = ~exists(select(literal(1)).where(same, reference.c.valid_to.is_(None)))
+    connection.execute(update(use).values(valid_to=run_id).where(use.c.valid_to.is_(None), unreferenced))

@@ -1,7 +1,7 @@
-"""An executor of processes that each work on many tasks at once.
+"""A process pool whose processes each run many tasks concurrently.
 
-``concurrent.futures.ProcessPoolExecutor`` gives a process one task at a time; scopes mostly wait for AWS, so that a process
-has to hold many of them for its event loop to be busy. Otherwise this is an executor like any other.
+``concurrent.futures.ProcessPoolExecutor`` runs one task per process. Scopes mostly wait for AWS, so a process needs many of
+them to keep its event loop busy. Otherwise the pool is a regular executor.
 """
 
 from __future__ import annotations
@@ -23,80 +23,85 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _SPAWN = multiprocessing.get_context("spawn")
-"""The parent has threads, and forking copies only one of them."""
+"""The parent has threads; a fork would copy only one of them."""
 
 
-class Processes(Executor):
-    """``count`` processes with ``at_once`` tasks each. A process that dies fails its own tasks and is replaced."""
+class AsyncProcessPool(Executor):
+    """Runs tasks in ``count`` processes, ``tasks_per_process`` in each; a process that dies fails its tasks and is replaced."""
 
     def __init__(
-        self, count: int, at_once: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
+        self,
+        count: int,
+        tasks_per_process: int,
+        initializer: Callable[..., None] | None = None,
+        initargs: tuple[Any, ...] = (),
     ) -> None:
         self._lock = threading.Lock()
         self._closed = False
-        self._set_up = (at_once, initializer, initargs)
+        self._settings = (tasks_per_process, initializer, initargs)
         self._processes = [self._start() for _ in range(count)]
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have ``fn`` called in the process that has least to do; arguments and result are pickled."""
+        """Call ``fn`` in the least busy process; arguments and result are pickled."""
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
-                raise RuntimeError("no more tasks after the executor was shut down")
-            process = min(self._processes, key=lambda one: len(one.tasks))
+                raise RuntimeError("cannot submit a task after shutdown")
+            process = min(self._processes, key=lambda candidate: len(candidate.tasks))
             process.send(future, (fn, args, kwargs))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: once their tasks are done, or at once with ``cancel_futures``."""
+        """Stop the processes after their tasks, or immediately with ``cancel_futures``."""
         with self._lock:
             self._closed = True
         for process in self._processes:
-            process.close(at_once=cancel_futures)
+            process.close(kill=cancel_futures)
         if wait:
             for process in self._processes:
                 process.join()
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the processes that are alive."""
+        """The ids of the running processes."""
         return [process.pid for process in self._processes]
 
     def _start(self) -> _Process:
-        at_once, initializer, initargs = self._set_up
-        return _Process(at_once, initializer, initargs, self._died)
+        tasks_per_process, initializer, initargs = self._settings
+        return _Process(tasks_per_process, initializer, initargs, self._on_exit)
 
-    def _died(self, process: _Process) -> None:
+    def _on_exit(self, process: _Process) -> None:
         with self._lock:
             if not self._closed and process in self._processes:
-                log.warning(
-                    "process %s ended unasked (exit code %s): another takes its place", process.pid, process.code
-                )
+                log.warning("worker %s exited unexpectedly (code %s); restarting", process.pid, process.exit_code)
                 self._processes[self._processes.index(process)] = self._start()
-        # After it is replaced, because what waits for these may submit them again at once.
-        process.fail()
+        # After the replacement: callers may resubmit the failed tasks immediately.
+        process.fail_tasks()
 
 
 class _Process:
-    """The parent's side of one process."""
+    """The parent's handle of one process."""
 
     def __init__(
         self,
-        at_once: int,
+        tasks_per_process: int,
         initializer: Callable[..., None] | None,
         initargs: tuple[Any, ...],
-        died: Callable[[_Process], None],
+        on_exit: Callable[[_Process], None],
     ) -> None:
         self.tasks: dict[int, Future[Any]] = {}
-        self._here, there = _SPAWN.Pipe()
+        self._connection, child_connection = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_serve, args=(there, at_once, initializer, initargs), name="kmsledger-crawl", daemon=True
+            target=_serve,
+            args=(child_connection, tasks_per_process, initializer, initargs),
+            name="kmsledger-crawl",
+            daemon=True,
         )
-        # The C library gives threads arenas of their own, each of which keeps the most that it ever held.
+        # By default the C library keeps a memory arena per thread, each at its peak size.
         os.environ.setdefault("MALLOC_ARENA_MAX", "2")
         self._process.start()
-        there.close()
-        self._died = died
+        child_connection.close()
+        self._on_exit = on_exit
         self._numbers = 0
         self._sending = threading.Lock()
         self._reader = threading.Thread(target=self._read, name="results", daemon=True)
@@ -104,116 +109,116 @@ class _Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid or 0
 
     @property
-    def code(self) -> int | None:
-        """How it ended."""
+    def exit_code(self) -> int | None:
+        """The exit code; ``None`` while the process runs."""
         return self._process.exitcode
 
     def send(self, future: Future[Any], call: tuple[Any, ...]) -> None:
-        """Hand over a task. Where it is dead, reading notices that and fails the task."""
+        """Send a task. If the process is dead, the reader thread notices and fails the task."""
         with self._sending:
             self._numbers += 1
             self.tasks[self._numbers] = future
             data = pickle.dumps((self._numbers, call))
             try:
-                self._here.send_bytes(data)
+                self._connection.send_bytes(data)
             except OSError:
-                log.debug("process %s took no more tasks", self.pid)
+                log.debug("worker %s stopped accepting tasks", self.pid)
 
-    def close(self, *, at_once: bool) -> None:
-        """Ask it to end."""
-        if at_once:
+    def close(self, *, kill: bool) -> None:
+        """Tell the process to exit after its tasks, or kill it."""
+        if kill:
             self._process.kill()
             return
         with self._sending:
             try:
-                self._here.send_bytes(b"")
+                self._connection.send_bytes(b"")
             except OSError:
-                log.debug("process %s had ended before it was asked to", self.pid)
+                log.debug("worker %s exited before the shutdown", self.pid)
 
     def join(self) -> None:
-        """Wait for its end."""
+        """Wait for the process to exit."""
         self._process.join()
         self._reader.join()
 
-    def fail(self) -> None:
-        """Fail what it had not done."""
+    def fail_tasks(self) -> None:
+        """Fail the unfinished tasks."""
         for number in list(self.tasks):
             future = self.tasks.pop(number)
             if not future.cancelled():
-                future.set_exception(BrokenExecutor(f"the process ended with exit code {self.code}"))
+                future.set_exception(BrokenExecutor(f"the worker process exited with code {self.exit_code}"))
 
     def _read(self) -> None:
         while True:
             try:
-                data, *buffers = _received(self._here)
+                data, *buffers = _receive(self._connection)
             except (EOFError, OSError):
                 break
-            number, good, result = pickle.loads(data, buffers=buffers)  # noqa: S301 - from our own child
+            number, succeeded, result = pickle.loads(data, buffers=buffers)  # noqa: S301 - sent by our own child
             del data, buffers
             future = self.tasks.pop(number)
             if future.cancelled():
                 continue
-            if good:
+            if succeeded:
                 future.set_result(result)
             else:
                 future.set_exception(result)
         self._process.join()
-        self._died(self)
+        self._on_exit(self)
 
 
 def _serve(
-    connection: Connection, at_once: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
+    connection: Connection, tasks_per_process: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
 ) -> None:
-    # Ctrl-C goes to all processes of a terminal; only the parent knows what to do about it, and its end is ours.
+    # Ctrl-C reaches all processes of a terminal; only the parent handles it, and the workers exit with the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if initializer is not None:
         initializer(*initargs)
-    sending = threading.Lock()
+    send_lock = threading.Lock()
 
     def run(number: int, call: tuple[Any, ...]) -> None:
         function, args, kwargs = call
         try:
-            answer = (number, True, function(*args, **kwargs))
+            outcome = (number, True, function(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
-            answer = (number, False, error)
-        frames = _pickled(answer)
-        del answer
-        with sending:
+            outcome = (number, False, error)
+        frames = _pickle(outcome)
+        del outcome
+        with send_lock:
             connection.send_bytes(len(frames).to_bytes(4))
             for frame in frames:
                 connection.send_bytes(frame)
 
-    with ThreadPoolExecutor(at_once, thread_name_prefix="task") as threads:
+    with ThreadPoolExecutor(tasks_per_process, thread_name_prefix="task") as threads:
         while True:
             try:
                 data = connection.recv_bytes()
             except (EOFError, OSError):
-                # The parent is gone: nobody wants what is being done here.
+                # The parent exited: the results are no longer needed.
                 os._exit(1)
             if not data:
                 break
-            number, call = pickle.loads(data)  # noqa: S301 - from our own parent
+            number, call = pickle.loads(data)  # noqa: S301 - sent by our own parent
             threads.submit(run, number, call)
     connection.close()
-    # Threads of libraries must not keep the process.
+    # Library threads must not keep the process alive.
     os._exit(0)
 
 
-def _received(connection: Connection) -> list[bytes]:
-    """A result: its pickle, and the buffers that this was pickled without."""
+def _receive(connection: Connection) -> list[bytes]:
+    """Receive the pickle of a result and its out-of-band buffers."""
     return [connection.recv_bytes() for _ in range(int.from_bytes(connection.recv_bytes()))]
 
 
-def _pickled(answer: tuple[int, bool, Any]) -> list[Any]:
+def _pickle(outcome: tuple[int, bool, Any]) -> list[Any]:
     buffers: list[pickle.PickleBuffer] = []
     try:
-        data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
+        data = pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        failure = RuntimeError(f"the result cannot be sent: {error}: {answer[2]!r:.200}")
-        return [pickle.dumps((answer[0], False, failure))]
+        failure = RuntimeError(f"the result cannot be sent: {error}: {outcome[2]!r:.200}")
+        return [pickle.dumps((outcome[0], False, failure))]
     return [data, *(buffer.raw() for buffer in buffers)]

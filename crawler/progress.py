@@ -20,18 +20,18 @@ class Progress:
     def __init__(self, *, live: bool | None = None) -> None:
         self.accounts = 0
         self.accounts_opened = 0
-        """Accounts whose regions are known, and whose scopes are therefore counted."""
+        """Accounts whose regions are known and whose scopes are counted."""
         self.accounts_done = 0
         self.scopes = 0
         self.scopes_done = 0
         self.gaps = 0
         self.scope_calls = 0
         """Calls of finished scopes."""
-        self.calls_elsewhere = 0
+        self.remote_calls = 0
         """Calls reported by other processes so far."""
-        self.door: Any = None
+        self.client: Any = None
         self._live = sys.stderr.isatty() if live is None else live
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
         self._started = time.monotonic()
         self._last = (0.0, 0)
@@ -46,13 +46,13 @@ class Progress:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._ended.set()
+        self._stopped.set()
         self._thread.join()
 
     @property
     def calls(self) -> int:
         """Calls made so far."""
-        return self.calls_elsewhere + (self.door.total.calls if self.door is not None else 0)
+        return self.remote_calls + (self.client.total.calls if self.client is not None else 0)
 
     def line(self) -> str:
         """Accounts, scopes, calls per second, gaps, and the estimated time left."""
@@ -79,7 +79,7 @@ class Progress:
         if self._live:
             self._show_live()
             return
-        while not self._ended.wait(INTERVAL):
+        while not self._stopped.wait(INTERVAL):
             log.info("%s", self.line())
 
     def _show_live(self) -> None:
@@ -88,5 +88,5 @@ class Progress:
         from rich.text import Text
 
         with Live(Text(""), console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
-            while not self._ended.wait(0.5):
+            while not self._stopped.wait(0.5):
                 live.update(Text(self.line()))

@@ -1,4 +1,4 @@
-"""From the declaration of a resource type to the steps that collect it and the facts that it becomes."""
+"""Maps the declaration of a resource type to the steps that collect it and the facts that they record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import jmespath
 
-from crawler.key_references import Reference, read, read_default
+from crawler.key_references import Reference, default_reference, parse_reference
 from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
@@ -20,91 +20,93 @@ from models.tables.resources import Form, KeyClass, KeyReference, Resource
 from models.tables.runs import Cause, Gap
 
 EXCLUDED_REGION = "the configuration excludes the bucket's region"
-POLICIES_LEFT_OUT = "the configuration leaves resource policies out (crawl.secret_policies)"
-TO_BE_DELETED = "nobody can use what is about to be deleted"
+POLICIES_DISABLED = "the configuration disables resource policies (crawl.secret_policies)"
+PENDING_DELETION = "a resource that is scheduled for deletion cannot be used"
 
 
 @cache
 def resource_step(kind: ResourceType) -> Step:
-    """The steps of a resource type: its listing, then what has to be asked of each item."""
+    """Return the steps of a resource type: its listing, and the calls for each item."""
     children: list[Step] = []
     if kind.detail is not None:
         children.append(
             Step(
                 kind.detail,
-                partial(_detailed, kind),
-                skip_reason=_excluded,
-                on_skip=partial(_not_asked, kind.detail),
+                partial(_record_detail, kind),
+                skip_reason=_region_excluded,
+                on_skip=partial(_record_skip, kind.detail),
             )
         )
     if kind.tags_operation is not None:
-        on_skip = partial(_not_asked, kind.tags_operation)
-        children.append(Step(kind.tags_operation, _tag, _tags_complete, skip_reason=_excluded, on_skip=on_skip))
-    if kind.policy_operation is not None:
-        on_skip = partial(_no_policy, kind.policy_operation)
+        on_skip = partial(_record_skip, kind.tags_operation)
         children.append(
-            Step(kind.policy_operation, partial(_policy, kind), skip_reason=_policy_left_out, on_skip=on_skip)
+            Step(kind.tags_operation, _record_tag, _tags_complete, skip_reason=_region_excluded, on_skip=on_skip)
         )
-    return Step(kind.listing, partial(listed, kind), partial(listing_complete, kind), children=tuple(children))
+    if kind.policy_operation is not None:
+        on_skip = partial(_skip_policy, kind.policy_operation)
+        children.append(
+            Step(kind.policy_operation, partial(_record_policy, kind), skip_reason=_policy_disabled, on_skip=on_skip)
+        )
+    return Step(kind.listing, partial(record_item, kind), partial(listing_complete, kind), children=tuple(children))
 
 
-def listed(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
-    """Record one item of a type's listing; the subject for what is asked of it further."""
+def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
+    """Record one listed item and return the subject of its child steps."""
     scope = subject.scope
     region = scope.region if kind.regional else _text(kind.region, item)
     if region is None:
-        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} does not tell its region")
-    place = Scope(scope.account_id, region, scope.partition)
+        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} has no region")
+    resource_scope = Scope(scope.account_id, region, scope.partition)
     arn = _text(kind.arn, item) or ""
     for name, value in (("partition", scope.partition), ("region", region), ("account", scope.account_id)):
         arn = arn.replace(f"{{{name}}}", value)
     title = (_text(kind.title, item) or "") if kind.title else re.split("[:/]", arn)[-1]
     if not arn.startswith("arn:"):
         raise ValueError(f"{kind.name} {title!r} has no ARN")
-    found = Subject(
+    child = Subject(
         scope,
         region,
         arn,
-        {"arn": arn, "title": title, "account_id": scope.account_id, "place": place, "item": item},
+        {"arn": arn, "title": title, "account_id": scope.account_id, "resource_scope": resource_scope, "item": item},
     )
     excludes = subject.values.get("excludes_region")
     if excludes is not None and excludes(region):
-        found.values["excluded"] = EXCLUDED_REGION
+        child.values["excluded"] = EXCLUDED_REGION
     if not subject.values.get("resource_policies", True):
-        found.values["no_policy"] = POLICIES_LEFT_OUT
+        child.values["skip_policy_reason"] = POLICIES_DISABLED
     elif _time(kind.deletion, item) is not None:
-        found.values["no_policy"] = TO_BE_DELETED
-    _resource(kind, found, batch)
+        child.values["skip_policy_reason"] = PENDING_DELETION
+    _add_resource(kind, child, batch)
     if kind.detail is None:
-        _refer(kind, found, item, batch)
+        _record_key_references(kind, child, item, batch)
     if kind.tags:
         for tag in _search(kind.tags, item) or ():
             batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
         batch.mark_complete(Tag, arn)
-    return found
+    return child
 
 
-def _detailed(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
-    _refer(kind, subject, answer, batch)
+def _record_detail(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+    _record_key_references(kind, subject, response, batch)
     return None
 
 
-def _policy(kind: ResourceType, subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
-    received = _text(kind.policy, answer)
-    batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(received) if received else None)
+def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+    policy = _text(kind.policy, response)
+    batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(policy) if policy else None)
     return None
 
 
-def _no_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
-    if reason != TO_BE_DELETED:
-        cause = Cause.DISABLED_BY_CONFIG if reason == POLICIES_LEFT_OUT else Cause.REGION_EXCLUDED
-        _not_asked(operation, subject, reason, batch, cause)
+def _skip_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
+    if reason != PENDING_DELETION:
+        cause = Cause.DISABLED_BY_CONFIG if reason == POLICIES_DISABLED else Cause.REGION_EXCLUDED
+        _record_skip(operation, subject, reason, batch, cause)
 
 
-def _not_asked(
+def _record_skip(
     operation: Operation, subject: Subject, reason: str, batch: Batch, cause: Cause = Cause.REGION_EXCLUDED
 ) -> None:
-    """As configured, so no failure of the run; but what was known before is neither confirmed nor ended by it."""
+    """Record a configured skip as a gap that does not fail the run; earlier facts stay open, unconfirmed."""
     batch.add(
         Gap,
         account_id=subject.scope.account_id,
@@ -119,20 +121,20 @@ def _not_asked(
     )
 
 
-def _refer(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
+def _record_key_references(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     for path in kind.keys:
-        for position, reference in enumerate(references_of(path, item, subject.values["place"])):
-            _reference(subject.arn, path, position, reference, batch, _shown(path, item))
+        for position, reference in enumerate(references_of(path, item, subject.values["resource_scope"])):
+            _add_reference(subject.arn, path, position, reference, batch, _discriminator_value(path, item))
     batch.mark_complete(KeyReference, subject.arn)
 
 
-def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
-    """From the listing alone: what a further question tells has a row of its own, so that a gap in it changes nothing here."""
-    scope, place, item = subject.scope, subject.values["place"], subject.values["item"]
-    told = {name: found for name, path in kind.details.items() if (found := _search(path, item)) is not None}
-    details = {**kind.missing_values, **told}
+def _add_resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
+    """Add the resource from its listing alone: child steps have rows of their own, so a gap in them changes nothing here."""
+    scope, resource_scope, item = subject.scope, subject.values["resource_scope"], subject.values["item"]
+    present = {name: value for name, path in kind.details.items() if (value := _search(path, item)) is not None}
+    details = {**kind.missing_values, **present}
     details |= {
-        name: _monday(found) for name in kind.truncate_to_week if isinstance(found := details.get(name), dt.datetime)
+        name: _monday(value) for name in kind.truncate_to_week if isinstance(value := details.get(name), dt.datetime)
     }
     encryption = _text(kind.encryption, item) if kind.encryption else None
     batch.add(
@@ -140,7 +142,7 @@ def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
         resource_arn=subject.arn,
         resource_type=kind.type_by_engine.get(str(item.get("Engine")), kind.name),
         account_id=scope.account_id,
-        region=place.region,
+        region=resource_scope.region,
         listing_region=scope.region,
         name=subject.values["title"],
         status=_text(kind.status, item) if kind.status else None,
@@ -151,26 +153,30 @@ def _resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     )
 
 
-def references_of(path: KeyPath, item: Mapping[str, Any], place: Scope) -> list[Reference]:
-    """What an item says of one of its keys; several references where the path leads to a list."""
-    found = _search(path.path, item)
-    values = [value for value in (found if isinstance(found, list) else [found]) if value not in {None, ""}]
+def references_of(path: KeyPath, item: Mapping[str, Any], scope: Scope) -> list[Reference]:
+    """Return the references of one key path; several if the path selects a list."""
+    selected = _search(path.path, item)
+    values = [value for value in (selected if isinstance(selected, list) else [selected]) if value not in {None, ""}]
     if values:
-        return [read(value, place) for value in values]
-    shown = _shown(path, item) or ""
-    if shown not in path.when_missing:
-        said = f"the service says {shown!r} and names no key" if path.discriminator else "the service names no key"
-        return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=said)]
-    default = read_default(path.when_missing[shown], place)
+        return [parse_reference(value, scope) for value in values]
+    discriminator = _discriminator_value(path, item) or ""
+    if discriminator not in path.when_missing:
+        reason = (
+            f"the service returned {discriminator!r} and no key"
+            if path.discriminator
+            else "the service returned no key"
+        )
+        return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=reason)]
+    default = default_reference(path.when_missing[discriminator], scope)
     return [] if default is None else [default]
 
 
-def _shown(path: KeyPath, item: Mapping[str, Any]) -> str | None:
+def _discriminator_value(path: KeyPath, item: Mapping[str, Any]) -> str | None:
     return (_text(path.discriminator, item) or "null") if path.discriminator else None
 
 
-def _reference(  # noqa: PLR0917 - one fact, spelled out
-    arn: str, path: KeyPath, position: int, reference: Reference, batch: Batch, shown: str | None
+def _add_reference(  # noqa: PLR0917 - the values of one row
+    arn: str, path: KeyPath, position: int, reference: Reference, batch: Batch, discriminator: str | None
 ) -> None:
     batch.add(
         KeyReference,
@@ -178,7 +184,7 @@ def _reference(  # noqa: PLR0917 - one fact, spelled out
         role=path.role,
         position=position,
         format=str(reference.form),
-        encryption=None if shown == "null" else shown,
+        encryption=None if discriminator == "null" else discriminator,
         raw_value=reference.raw,
         target_arn=reference.target_arn,
         target_account=reference.target_account,
@@ -188,7 +194,7 @@ def _reference(  # noqa: PLR0917 - one fact, spelled out
     )
 
 
-def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
     if item:
         batch.add(Tag, resource_arn=subject.arn, tag_key=item["Key"], tag_value=item.get("Value") or "")
     return None
@@ -199,24 +205,24 @@ def _tags_complete(subject: Subject, batch: Batch) -> None:
 
 
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
-    """State that a type's listing arrived whole."""
+    """Mark the listing of a type as complete."""
     listing_region = subject.scope.region
     for name in {kind.name, *kind.type_by_engine.values()}:
         batch.mark_complete(Resource, subject.scope.account_id, listing_region, name)
 
 
-def _excluded(subject: Subject) -> str | None:
-    found: str | None = subject.values.get("excluded")
-    return found
+def _region_excluded(subject: Subject) -> str | None:
+    reason: str | None = subject.values.get("excluded")
+    return reason
 
 
-def _policy_left_out(subject: Subject) -> str | None:
-    found: str | None = subject.values.get("no_policy")
-    return found or _excluded(subject)
+def _policy_disabled(subject: Subject) -> str | None:
+    reason: str | None = subject.values.get("skip_policy_reason")
+    return reason or _region_excluded(subject)
 
 
 def _search(path: str, item: Mapping[str, Any]) -> Any:
-    # Most paths are the name of a member.
+    # Fast path: most paths are a member name.
     return item.get(path) if path.isidentifier() else _compiled(path).search(item)
 
 
@@ -226,8 +232,8 @@ def _compiled(path: str) -> Any:
 
 
 def _text(path: str, item: Mapping[str, Any]) -> str | None:
-    found = _search(path, item)
-    return None if found is None else str(found)
+    value = _search(path, item)
+    return None if value is None else str(value)
 
 
 def _monday(time: dt.datetime) -> str:
@@ -236,5 +242,5 @@ def _monday(time: dt.datetime) -> str:
 
 
 def _time(path: str, item: Mapping[str, Any]) -> dt.datetime | None:
-    found = _search(path, item) if path else None
-    return found if isinstance(found, dt.datetime) else None
+    value = _search(path, item) if path else None
+    return value if isinstance(value, dt.datetime) else None

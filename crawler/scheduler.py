@@ -1,4 +1,4 @@
-"""Where scopes are crawled, and in which order: in this process, in several, or on a Dask cluster; the largest first."""
+"""Runs scopes in this process, in a process pool, or on a Dask cluster; the largest scopes start first."""
 
 from __future__ import annotations
 
@@ -18,135 +18,138 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from crawler.aws.errors import AwsError
-from crawler.process_pool import Processes
-from crawler.worker import Crew, Part, collect_garbage_less, crawl_part, unread
+from crawler.process_pool import AsyncProcessPool
+from crawler.worker import ScopeTask, Worker, crawl_task, failed_scope, relax_gc
 from crawler.writer import Finished, Packed
 from models.errors import UserError
 from models.store.engine import translate_errors
 from models.tables.runs import Cause, ScopeCoverage
 
-AT_ONCE = 256
-"""Scopes that a process holds at a time; its door bounds the calls."""
-ACCOUNTS_FOR_A_PROCESS = 16
+SCOPES_PER_PROCESS = 256
+"""Scopes that a process crawls concurrently; its client limits the calls."""
+ACCOUNTS_PER_PROCESS = 16
 """Fewer accounts do not repay the start of another process."""
-TRIES = 3
-"""Processes that a scope may see die before it is given up: it may be what kills them."""
+MAX_ATTEMPTS = 3
+"""Worker crashes after which a scope is given up: the scope itself may cause them."""
 DASK = "dask://"
 
 log = logging.getLogger(__name__)
 
 
 class ExecutorError(UserError):
-    """The processes that should crawl cannot be had."""
+    """The worker pool could not be started or used."""
 
     exit_code = 2
 
 
 @dataclass(slots=True)
-class Schedule:
-    """Hands scopes to where they are crawled. Without an executor that is the crew of this process."""
+class Scheduler:
+    """Submits scopes to an executor, or to the worker of this process when there is none."""
 
-    crew: Crew
+    worker: Worker
     executor: Executor | None = None
-    places: int = AT_ONCE
-    sizes: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Calls of the last run by account and region: what costs most is begun first, so that it does not hold the tail."""
-    died: tuple[type[Exception], ...] = (BrokenExecutor,)
-    """How the executor says that a process died with its work."""
-    _job: bytes = b""
+    capacity: int = SCOPES_PER_PROCESS
+    """Free slots."""
+    calls_by_scope: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Calls of the last run by account and region: the most expensive scopes start first, so that none runs at the end."""
+    crash_errors: tuple[type[Exception], ...] = (BrokenExecutor,)
+    """Exceptions by which the executor reports that a worker process died with its task."""
+    _config: bytes = b""
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def size(self, account_id: str, region: str) -> int:
-        """How large a scope is thought to be, in calls; one never seen may be the largest."""
-        return self.sizes.get((account_id, region), sys.maxsize)
+    def expected_calls(self, account_id: str, region: str) -> int:
+        """Return the expected number of calls of a scope; an unseen scope counts as the largest."""
+        return self.calls_by_scope.get((account_id, region), sys.maxsize)
 
     async def crawl(
-        self, part: Part, hand_over: Callable[[Finished | Packed], Awaitable[None]] | None = None
+        self, task: ScopeTask, hand_over: Callable[[Finished | Packed], Awaitable[None]] | None = None
     ) -> Finished | Packed:
-        """Crawl a scope when its turn comes: what it gave, packed where it comes from another process.
+        """Crawl a scope once a slot is free; the result is packed if it comes from another process.
 
-        Its place is free when it is handed over, so that no more is crawled than can be saved.
+        The slot is released after ``hand_over`` returns, so that crawling does not outpace saving.
         """
-        await self._turn(self.size(part.scope.account_id, part.scope.region))
+        await self._acquire(self.expected_calls(task.scope.account_id, task.scope.region))
         try:
-            finished = await self._crawl(part)
+            finished = await self._crawl(task)
             if hand_over is not None:
                 await hand_over(finished)
             return finished
         finally:
-            self._next()
+            self._release()
 
-    async def _crawl(self, part: Part) -> Finished | Packed:
+    async def _crawl(self, task: ScopeTask) -> Finished | Packed:
         if self.executor is None:
-            return await self.crew.crawl(part)
-        self._job = self._job or pickle.dumps(self.crew.job)
-        for left in reversed(range(TRIES)):
-            future = self.executor.submit(crawl_part, self._job, part)
+            return await self.worker.crawl(task)
+        self._config = self._config or pickle.dumps(self.worker.config)
+        for remaining in reversed(range(MAX_ATTEMPTS)):
+            future = self.executor.submit(crawl_task, self._config, task)
             try:
                 return await asyncio.wrap_future(future)
-            except self.died as error:
-                log.warning("%s: %s%s", part.scope, error, ", once more" if left else "")
+            except self.crash_errors as error:
+                if remaining:
+                    log.warning("%s: %s; retrying", task.scope, error)
+                else:
+                    log.warning("%s: %s", task.scope, error)
             except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if future.cancelled() and not (task and task.cancelling()):
-                    raise ExecutorError("the processes that crawl gave up their work: look at the cluster") from error
+                current = asyncio.current_task()
+                if future.cancelled() and not (current and current.cancelling()):
+                    raise ExecutorError("the executor cancelled its tasks: check the cluster") from error
                 raise
-        return unread(
-            part.scope, AwsError(Cause.WORKER_DIED, "WorkerDied", f"{TRIES} processes died while they crawled it")
-        )
+        message = f"{MAX_ATTEMPTS} worker processes died while crawling the scope"
+        return failed_scope(task.scope, AwsError(Cause.WORKER_DIED, "WorkerDied", message))
 
-    async def _turn(self, size: int) -> None:
-        if self.places > 0:
-            self.places -= 1
+    async def _acquire(self, expected_calls: int) -> None:
+        if self.capacity > 0:
+            self.capacity -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-size, next(self._numbers), turn))
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-expected_calls, next(self._numbers), waiter))
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._next()
+            if waiter.done() and not waiter.cancelled():
+                self._release()
             raise
 
-    def _next(self) -> None:
+    def _release(self) -> None:
         while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            _, _, waiter = heapq.heappop(self._waiting)
+            if not waiter.done():
+                waiter.set_result(None)
                 return
-        self.places += 1
+        self.capacity += 1
 
 
-def last_sizes(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:
-    """Calls by account and region of the run before this one."""
+def last_calls(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:
+    """Return the calls of the previous run by account and region."""
     table = ScopeCoverage.__table__
     with translate_errors(engine), engine.connect() as connection:
-        before = connection.execute(select(func.max(table.c.run_id)).where(table.c.run_id < run_id)).scalar()
+        previous = connection.execute(select(func.max(table.c.run_id)).where(table.c.run_id < run_id)).scalar()
         rows = connection.execute(
-            select(table.c.account_id, table.c.region, table.c.calls).where(table.c.run_id == before)
+            select(table.c.account_id, table.c.region, table.c.calls).where(table.c.run_id == previous)
         )
         return {(account_id, region): calls for account_id, region, calls in rows}
 
 
 @contextmanager
-def schedule(
-    crew: Crew, accounts: int, sizes: Mapping[tuple[str, str], int], *, log_level: str, log_format: str
-) -> Iterator[Schedule]:
-    """The schedule that the settings ask for, for so many accounts; its processes end with it."""
-    settings = crew.job.crawl
+def create_scheduler(
+    worker: Worker, accounts: int, calls_by_scope: Mapping[tuple[str, str], int], *, log_level: str, log_format: str
+) -> Iterator[Scheduler]:
+    """Create the configured scheduler for a number of accounts; its processes end with the block."""
+    settings = worker.config.crawl
     if settings.executor.startswith(DASK):
-        with _dask(settings.executor) as (executor, places, died):
-            yield Schedule(crew, executor, places, sizes, died)
+        with _dask(settings.executor) as (executor, capacity, crash_errors):
+            yield Scheduler(worker, executor, capacity, calls_by_scope, crash_errors)
         return
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = settings.processes or min(processors, -(-accounts // ACCOUNTS_FOR_A_PROCESS))
+    count = settings.processes or min(processors, -(-accounts // ACCOUNTS_PER_PROCESS))
     if count <= 1:
-        yield Schedule(crew, None, AT_ONCE, sizes)
+        yield Scheduler(worker, None, SCOPES_PER_PROCESS, calls_by_scope)
         return
-    executor = Processes(count, AT_ONCE, _set_up, (log_level, log_format))
+    executor = AsyncProcessPool(count, SCOPES_PER_PROCESS, _set_up, (log_level, log_format))
     try:
-        yield Schedule(crew, executor, AT_ONCE * count, sizes)
+        yield Scheduler(worker, executor, SCOPES_PER_PROCESS * count, calls_by_scope)
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -155,27 +158,30 @@ def _set_up(level: Any, log_format: Any) -> None:
     from models.logging_setup import set_up
 
     set_up(level, log_format)
-    collect_garbage_less()
+    relax_gc()
 
 
 @contextmanager
 def _dask(address: str) -> Iterator[tuple[Executor, int, tuple[type[Exception], ...]]]:
-    """The workers of a Dask scheduler, or of one that is started for this crawl. Each thread of a worker holds a scope."""
+    """Connect to a Dask scheduler, or start a local one for this crawl. Each worker thread holds one scope."""
     try:
-        # Typed, but for what is called here.
+        # Typed, except for the calls below.
         import distributed.cfexecutor
     except ImportError as error:
         raise ExecutorError(
             f"crawl.executor {address} needs Dask: install the extra, kmsledger[distributed]"
         ) from error
-    where = address.removeprefix(DASK)
+    scheduler_address = address.removeprefix(DASK)
     try:
-        if where == "local":
+        if scheduler_address == "local":
             client = distributed.Client(
-                n_workers=os.cpu_count() or 1, threads_per_worker=AT_ONCE, dashboard_address=None, set_as_default=False
+                n_workers=os.cpu_count() or 1,
+                threads_per_worker=SCOPES_PER_PROCESS,
+                dashboard_address=None,
+                set_as_default=False,
             )
         else:
-            client = distributed.Client(f"tcp://{where}", timeout="20s", set_as_default=False)
+            client = distributed.Client(f"tcp://{scheduler_address}", timeout="20s", set_as_default=False)
             client.wait_for_workers(1, timeout=60)
     except (OSError, TimeoutError) as error:
         raise ExecutorError(f"the Dask cluster at {address} cannot be used: {error or type(error).__name__}") from error

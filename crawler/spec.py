@@ -55,7 +55,7 @@ class Operation:
         return f"{self.service}:{self.name}"
 
 
-EVERYTHING = Operation("kmsledger", "Scope", action="*")
+WHOLE_SCOPE = Operation("kmsledger", "Scope", action="*")
 """The operation of a gap that concerns a whole scope; never sent."""
 
 

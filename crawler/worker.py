@@ -1,4 +1,4 @@
-"""What a process does with one scope: it has a door and an event loop of its own, whoever started it."""
+"""Crawls scopes in a process. Each process has its own client and event loop, whatever executor started it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from crawler.aws.client import Access, Counter, Door
+from crawler.aws.client import AwsClient, Counter, CredentialProvider
 from crawler.aws.credentials import Roles
 from crawler.aws.errors import AwsError
-from crawler.collector import Collected, Wanted, collect
+from crawler.collector import Collected, CollectOptions, collect
 from crawler.discovery import excludes_region
-from crawler.iam_policies import member_actions, wanted_types
-from crawler.spec import EVERYTHING, Scope
+from crawler.iam_policies import configured_types, member_actions
+from crawler.spec import WHOLE_SCOPE, Scope
 from crawler.writer import Coverage, Finished, Packed, pack
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Outcome
 
-ROLES_HELD = 512
+MAX_PROVIDERS = 512
 """Accounts whose sessions a process keeps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """The settings that a process needs in order to crawl scopes."""
+class WorkerConfig:
+    """The settings that a process needs to crawl scopes."""
 
     aws: AwsSettings
     role: RoleSettings
@@ -39,78 +39,80 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One scope to crawl, the seconds that it may take, and why only its keys are asked, if so."""
+class ScopeTask:
+    """A scope to crawl, its time limit in seconds, and why listing its keys may be enough (see :class:`CollectOptions`)."""
 
     scope: Scope
     seconds: float
-    quiet: str | None = None
+    empty_reason: str | None = None
 
 
-class Crew:
-    """Crawls scopes, as many at once as it is given. Belongs to one event loop."""
+class Worker:
+    """Crawls any number of scopes concurrently. Belongs to one event loop."""
 
-    def __init__(self, job: Job, door: Door | None = None, roles: Roles | None = None) -> None:
-        self.job = job
-        self.kinds = wanted_types(job.crawl.resource_types)
-        self.door = door or Door(job.aws, job.crawl)
-        self.roles = roles or Roles(self.door, job.aws, job.role, member_actions(self.kinds, job.crawl))
-        self._held: OrderedDict[str, Access] = OrderedDict()
-        self._working: dict[str, int] = {}
+    def __init__(self, config: WorkerConfig, client: AwsClient | None = None, roles: Roles | None = None) -> None:
+        self.config = config
+        self.resource_types = configured_types(config.crawl.resource_types)
+        self.client = client or AwsClient(config.aws, config.crawl)
+        actions = member_actions(self.resource_types, config.crawl)
+        self.roles = roles or Roles(self.client, config.aws, config.role, actions)
+        self._providers: OrderedDict[str, CredentialProvider] = OrderedDict()
+        self._running: dict[str, int] = {}
 
     @property
-    def regionless(self) -> bool:
-        """Whether accounts are asked for anything that is in no region."""
-        return self.job.crawl.iam or any(not kind.regional for kind in self.kinds)
+    def has_global_scope(self) -> bool:
+        """Whether anything is collected that belongs to no region."""
+        return self.config.crawl.iam or any(not resource_type.regional for resource_type in self.resource_types)
 
-    async def access(self, account_id: str) -> Access:
-        """The right to read an account, the same for all of its scopes."""
-        held = self._held.get(account_id)
-        if held is None:
-            held = self._held[account_id] = await self.roles.member(account_id)
-        self._held.move_to_end(account_id)
-        while len(self._held) > ROLES_HELD:
-            self._held.popitem(last=False)
-        return held
+    async def provider(self, account_id: str) -> CredentialProvider:
+        """Return the credentials of an account, the same for all of its scopes."""
+        provider = self._providers.get(account_id)
+        if provider is None:
+            provider = self._providers[account_id] = await self.roles.member(account_id)
+        self._providers.move_to_end(account_id)
+        while len(self._providers) > MAX_PROVIDERS:
+            self._providers.popitem(last=False)
+        return provider
 
-    async def crawl(self, part: Part) -> Finished:
-        """Everything of one scope, with its coverage. Whatever AWS does is in there; nothing of it is raised."""
-        account_id = part.scope.account_id
-        self._working[account_id] = self._working.get(account_id, 0) + 1
+    async def crawl(self, task: ScopeTask) -> Finished:
+        """Crawl one scope and return its facts and coverage. AWS errors become gaps; none is raised."""
+        account_id = task.scope.account_id
+        self._running[account_id] = self._running.get(account_id, 0) + 1
         try:
-            return await self._crawl(part)
+            return await self._crawl(task)
         finally:
-            self._working[account_id] -= 1
-            if not self._working[account_id]:
-                del self._working[account_id]
-                self.door.forget(account_id)
+            self._running[account_id] -= 1
+            if not self._running[account_id]:
+                del self._running[account_id]
+                self.client.drop_account(account_id)
 
-    async def _crawl(self, part: Part) -> Finished:
-        scope = part.scope
+    async def _crawl(self, task: ScopeTask) -> Finished:
+        scope = task.scope
         started = dt.datetime.now(dt.UTC)
         counter = Counter()
-        wanted = Wanted(
-            self.kinds,
-            self.job.crawl.aws_managed_key_details,
-            self.job.crawl.iam,
-            self.job.crawl.secret_policies,
-            lambda region: excludes_region(self.job.regions, region),
-            self.job.aws.region,
-            part.quiet,
+        options = CollectOptions(
+            self.resource_types,
+            self.config.crawl.aws_managed_key_details,
+            self.config.crawl.iam,
+            self.config.crawl.secret_policies,
+            lambda region: excludes_region(self.config.regions, region),
+            self.config.aws.region,
+            task.empty_reason,
         )
         try:
-            async with asyncio.timeout(part.seconds):
-                collected = await collect(self.door, await self.access(scope.account_id), scope, wanted, counter)
+            async with asyncio.timeout(task.seconds):
+                provider = await self.provider(scope.account_id)
+                collected = await collect(self.client, provider, scope, options, counter)
         except TimeoutError:
-            error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {part.seconds:.0f} s")
-            return unread(scope, error, started, counter)
+            error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {task.seconds:.0f} s")
+            return failed_scope(scope, error, started, counter)
         except AwsError as error:
-            return unread(scope, error, started, counter)
+            return failed_scope(scope, error, started, counter)
         coverage = Coverage(
             scope.account_id,
             scope.region,
             Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE,
-            part.quiet if collected.quiet else None,
+            task.empty_reason if collected.empty else None,
             started,
             dt.datetime.now(dt.UTC),
             counter.calls,
@@ -120,14 +122,14 @@ class Crew:
         return Finished(coverage, collected.batch)
 
 
-def unread(
+def failed_scope(
     scope: Scope, error: AwsError, started: dt.datetime | None = None, counter: Counter | None = None
 ) -> Finished:
-    """A scope that was not finished tells nothing but that: half of a listing proves no absence."""
+    """Return an unfinished scope, which records only a gap: a partial listing cannot prove absence."""
     collected = Collected(scope)
-    collected.gap(scope.region, EVERYTHING, "", error)
+    collected.gap(scope.region, WHOLE_SCOPE, "", error)
     now = dt.datetime.now(dt.UTC)
-    made = counter or Counter()
+    calls = counter or Counter()
     coverage = Coverage(
         scope.account_id,
         scope.region,
@@ -135,55 +137,55 @@ def unread(
         error.cause.text,
         started or now,
         now,
-        made.calls,
-        made.retries,
+        calls.calls,
+        calls.retries,
         collected.gaps,
     )
     return Finished(coverage, collected.batch)
 
 
-def collect_garbage_less() -> None:
-    """What a crawl holds is millions of small facts and hardly a cycle: going through them costs a tenth of its CPU."""
+def relax_gc() -> None:
+    """Run the garbage collector less often: a crawl holds millions of small facts with few cycles; scans take 10% of its CPU."""
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
 
 
 @contextmanager
-def collecting_garbage_less() -> Iterator[None]:
-    """The same for a while, in a process that does more than crawl: what stays frozen is not even freed at its end."""
-    usual = gc.get_threshold()
-    collect_garbage_less()
+def relaxed_gc() -> Iterator[None]:
+    """Relax the garbage collector within the block; objects that stay frozen would not be freed at exit."""
+    threshold = gc.get_threshold()
+    relax_gc()
     try:
         yield
     finally:
         gc.unfreeze()
-        gc.set_threshold(*usual)
+        gc.set_threshold(*threshold)
 
 
-def crawl_part(job: bytes, part: Part) -> Packed:
-    """Crawl a part for a pickled :class:`Job`, from any thread.
+def crawl_task(config: bytes, task: ScopeTask) -> Packed:
+    """Run a task with a pickled :class:`WorkerConfig`, from any thread.
 
-    Threads share one event loop a process, and with it connections, sessions and the pace.
+    The threads of a process share one event loop, and with it connections, sessions and the rate limiter.
     """
-    loop, crew = _workshop(job)
-    return pack(asyncio.run_coroutine_threadsafe(crew.crawl(part), loop).result())
+    loop, worker = _worker_for_process(config)
+    return pack(asyncio.run_coroutine_threadsafe(worker.crawl(task), loop).result())
 
 
-_OPENING = threading.Lock()
-_OPEN: dict[bytes, tuple[asyncio.AbstractEventLoop, Crew]] = {}
+_WORKERS_LOCK = threading.Lock()
+_WORKERS: dict[bytes, tuple[asyncio.AbstractEventLoop, Worker]] = {}
 
 
-def _workshop(job: bytes) -> tuple[asyncio.AbstractEventLoop, Crew]:
-    """The loop and the crew of this process: of each job, as a process may outlive a crawl."""
-    with _OPENING:
-        found = _OPEN.get(job)
-        if found is None:
+def _worker_for_process(config: bytes) -> tuple[asyncio.AbstractEventLoop, Worker]:
+    """Return the event loop and the worker of this process, one per config because a process may outlive a crawl."""
+    with _WORKERS_LOCK:
+        entry = _WORKERS.get(config)
+        if entry is None:
             loop = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name="crawl", daemon=True).start()
-            found = _OPEN[job] = loop, asyncio.run_coroutine_threadsafe(_crew(job), loop).result()
-        return found
+            entry = _WORKERS[config] = loop, asyncio.run_coroutine_threadsafe(_create_worker(config), loop).result()
+        return entry
 
 
-async def _crew(job: bytes) -> Crew:
-    settings: Job = pickle.loads(job)  # noqa: S301 - made by the crawl that this process works for
-    return Crew(settings)
+async def _create_worker(config: bytes) -> Worker:
+    settings: WorkerConfig = pickle.loads(config)  # noqa: S301 - pickled by the crawl that started this process
+    return Worker(settings)

@@ -1,4 +1,4 @@
-"""Saving: scopes are merged in batches, each scope together with its coverage, by one thread that keeps up with many."""
+"""Writes crawled scopes to the ledger: one thread merges them in batches, each scope together with its coverage."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from models.store.scd2_merge import Batch, Merged, merge
 from models.tables.keys import KeyLastUseGap
 from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 
-TOGETHER = 50
-"""Scopes merged in one transaction at most, when more than one is waiting."""
+BATCH_SCOPES = 50
+"""Maximum number of scopes per transaction."""
 
-BYTES_TOGETHER = 4 * 1024 * 1024
-"""Packed scopes of so many bytes are enough for one transaction."""
+BATCH_BYTES = 4 * 1024 * 1024
+"""Size of packed scopes at which a batch is written."""
 
-LINGER = 0.25
-"""Seconds that a scope waits for others to be saved with: a merge costs more than the rows of a small one."""
+MAX_DELAY_S = 0.25
+"""Seconds that a scope waits for others to share a transaction: the merge costs more than the rows of a small scope."""
 
-WORTH_COMPRESSING = 64 * 1024
-"""Bytes. Hundreds of scopes may wait while a giant one is saved."""
+COMPRESS_MIN_BYTES = 64 * 1024
+"""Pickles above this size are compressed: hundreds of scopes may queue while a very large one is saved."""
 
-SIGN_OF_LIFE = 60.0
-"""Seconds without anything to save after which the lock is told that the crawl is alive."""
-
+HEARTBEAT_S = 60.0
+"""Seconds without a scope to save after which the writer renews the crawl lock."""
 
 WHOLE_ACCOUNT = "*"
-"""The region of coverage and gaps that concern an account as a whole."""
+"""The region of coverage and gaps of a whole account."""
 ORGANIZATION = "organization"
-"""The region under which coverage and gaps of the organization itself are filed."""
+"""The region of coverage and gaps of the organization itself."""
 
 
 class NothingToResumeError(UserError):
@@ -51,7 +50,7 @@ class NothingToResumeError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What became of one scope; a row of ``scope_coverage``."""
+    """The outcome of one scope; a row of ``scope_coverage``."""
 
     account_id: str
     region: str
@@ -66,7 +65,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A scope's coverage and its facts, to be committed as one; facts of no scope have no coverage."""
+    """A scope's coverage and facts, committed together; facts outside any scope have no coverage."""
 
     coverage: Coverage | None
     batch: Batch
@@ -74,45 +73,45 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A :class:`Finished` from another process: unpacked when it is saved, so that what waits takes little room."""
+    """A :class:`Finished` from another process, unpacked only when it is saved, so that the queue stays small."""
 
     coverage: Coverage
     data: bytes
-    pieces: tuple[bytes, ...] = ()
-    """Most of a large scope, which is handed on as it is: a copy of it would cost more than all the rest."""
+    buffers: tuple[bytes, ...] = ()
+    """Out-of-band buffers: the bulk of a large scope, passed on without a copy."""
     compressed: bool = False
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        return len(self.data) + sum(map(len, self.pieces))
+        """The size in bytes."""
+        return len(self.data) + sum(map(len, self.buffers))
 
     def unpack(self) -> Finished:
-        """What was packed."""
+        """Return the unpacked scope."""
         data = zlib.decompress(self.data) if self.compressed else self.data
-        found: Finished = pickle.loads(data, buffers=self.pieces)  # noqa: S301 - from a process that works for this crawl
-        return found
+        finished: Finished = pickle.loads(data, buffers=self.buffers)  # noqa: S301 - sent by a worker of this crawl
+        return finished
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        apart = int(protocol) >= 5
-        pieces = tuple(pickle.PickleBuffer(piece) if apart else piece for piece in self.pieces)
-        return Packed, (self.coverage, self.data, pieces, self.compressed)
+        out_of_band = int(protocol) >= 5
+        buffers = tuple(pickle.PickleBuffer(buffer) if out_of_band else buffer for buffer in self.buffers)
+        return Packed, (self.coverage, self.data, buffers, self.compressed)
 
 
 def pack(finished: Finished) -> Packed:
-    """What was finished, ready to be sent to the process that saves; it must have coverage."""
-    assert finished.coverage is not None  # noqa: S101 - only facts of no scope have none, and they are not sent
-    apart: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=apart.append)
-    compressed = len(data) > WORTH_COMPRESSING
+    """Pickle a scope for the process that saves it; the scope must have coverage."""
+    assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
+    pickle_buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=pickle_buffers.append)
+    compressed = len(data) > COMPRESS_MIN_BYTES
     if compressed:
         data = zlib.compress(data, 1)
-    pieces = (buffer.raw().obj for buffer in apart)
-    return Packed(finished.coverage, data, tuple(piece for piece in pieces if isinstance(piece, bytes)), compressed)
+    buffers = (buffer.raw().obj for buffer in pickle_buffers)
+    return Packed(finished.coverage, data, tuple(buffer for buffer in buffers if isinstance(buffer, bytes)), compressed)
 
 
 def start(engine: Engine, version: str) -> int:
-    """Open a run and lock the database for it; refused while another crawl is alive."""
+    """Create a run and acquire the crawl lock; raises an error while another crawl is running."""
     with translate_errors(engine), engine.begin() as connection:
         values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": version}
         run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
@@ -121,19 +120,19 @@ def start(engine: Engine, version: str) -> int:
 
 
 def resume(engine: Engine) -> int:
-    """Go on with the last run, which was interrupted or failed; :class:`NothingToResumeError` when it had ended."""
+    """Reopen the last run, which was interrupted or failed; raises :class:`NothingToResumeError` if it ended."""
     with translate_errors(engine), engine.begin() as connection:
         last = connection.execute(select(Run.run_id, Run.status).order_by(Run.run_id.desc()).limit(1)).first()
         if last is None:
-            raise NothingToResumeError("there is no run to resume: start one with `kmsledger crawl`")
+            raise NothingToResumeError("no run to resume: start one with `kmsledger crawl`")
         if last.status in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
-            raise NothingToResumeError(f"run {last.run_id} had ended: start a new one with `kmsledger crawl`")
+            raise NothingToResumeError(f"run {last.run_id} has already ended: start a new one with `kmsledger crawl`")
         run_id: int = last.run_id
         crawl_lock.acquire(connection, run_id)
-        # What failed is tried again, and writes its coverage again.
-        again = (str(Outcome.COMPLETE), str(Outcome.PARTIAL))
-        whole = ScopeCoverage.region.in_((WHOLE_ACCOUNT, ORGANIZATION)) | ScopeCoverage.outcome.not_in(again)
-        connection.execute(delete(ScopeCoverage).where(ScopeCoverage.run_id == run_id, whole))
+        # Failed scopes are crawled again and write their coverage again.
+        saved = (str(Outcome.COMPLETE), str(Outcome.PARTIAL))
+        incomplete = ScopeCoverage.region.in_((WHOLE_ACCOUNT, ORGANIZATION)) | ScopeCoverage.outcome.not_in(saved)
+        connection.execute(delete(ScopeCoverage).where(ScopeCoverage.run_id == run_id, incomplete))
         connection.execute(
             update(Run)
             .where(Run.run_id == run_id)
@@ -143,7 +142,7 @@ def resume(engine: Engine) -> int:
 
 
 def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
-    """Account and region of the scopes that this run has already saved."""
+    """Return account and region of the scopes that this run has already saved."""
     query = select(ScopeCoverage.account_id, ScopeCoverage.region).where(
         ScopeCoverage.run_id == run_id, ScopeCoverage.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
     )
@@ -152,20 +151,20 @@ def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
 
 
 def describe(engine: Engine, run_id: int, **values: str | int | None) -> None:
-    """Record what is known of a run: who crawls, which organization."""
+    """Store attributes of a run, such as the caller and the organization."""
     with translate_errors(engine), engine.begin() as connection:
         connection.execute(update(Run).where(Run.run_id == run_id).values(values))
 
 
-def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> Merged:
-    """Merge some scopes and write their coverage, within the caller's transaction."""
+def save_scopes(connection: Connection, run_id: int, finished: Sequence[Finished]) -> Merged:
+    """Merge scopes and write their coverage, within the caller's transaction."""
     batch = Batch()
-    for one in finished:
-        batch.extend(one.batch)
+    for scope in finished:
+        batch.extend(scope.batch)
     merged = merge(connection, run_id, batch)
     table = ScopeCoverage.__table__
-    covered = [one.coverage for one in finished if one.coverage is not None]
-    for coverage in covered:
+    coverages = [scope.coverage for scope in finished if scope.coverage is not None]
+    for coverage in coverages:
         connection.execute(
             delete(ScopeCoverage).where(
                 table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
@@ -173,7 +172,7 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
         )
     rows = [
         {name: getattr(coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
-        for coverage in covered
+        for coverage in coverages
     ]
     if rows:
         connection.execute(insert(ScopeCoverage), rows)
@@ -183,7 +182,7 @@ def save(connection: Connection, run_id: int, finished: Sequence[Finished]) -> M
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run covered, added up over its scopes."""
+    """The totals of a run over its scopes."""
 
     status: RunStatus
     accounts: int
@@ -199,18 +198,18 @@ def finish(
     message: str | None = None,
     other_calls: int = 0,
 ) -> Totals:
-    """Close a run, adding up its coverage; without a status it is complete, or partial when anything is missing.
+    """Close a run and return its totals; the default status is complete, or partial if there is a gap.
 
-    Keys that refused to tell their last use count as gaps until they tell it, whether or not this run asked them.
-    ``other_calls`` are those that belong to no scope: the organization, sessions, regions, last use.
+    A key whose last use could not be read counts as a gap until it can be, whether or not this run polled it.
+    ``other_calls`` are calls outside any scope: organization, sessions, regions, last use.
     """
     table = ScopeCoverage.__table__
     rows = connection.execute(
         select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(table.c.run_id == run_id)
     ).all()
     crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
-    refused = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
-    gaps = sum(row.gaps for row in rows) + connection.execute(refused).scalar_one()
+    last_use_gaps = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
+    gaps = sum(row.gaps for row in rows) + connection.execute(last_use_gaps).scalar_one()
     totals = Totals(
         status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
         len({row.account_id for row in crawled}),
@@ -219,28 +218,30 @@ def finish(
         gaps,
     )
     values = {**asdict(totals), "status": str(totals.status)}
-    ended = dt.datetime.now(dt.UTC)
-    connection.execute(update(Run).where(Run.run_id == run_id).values(finished_at=ended, message=message, **values))
+    finished_at = dt.datetime.now(dt.UTC)
+    connection.execute(
+        update(Run).where(Run.run_id == run_id).values(finished_at=finished_at, message=message, **values)
+    )
     return totals
 
 
-class Saver:
-    """The saving thread. Give it finished scopes; ask it to end; its first error stops the crawl."""
+class ScopeWriter:
+    """A thread that writes finished scopes to the ledger; its first error stops the crawl."""
 
     def __init__(
-        self, engine: Engine, run_id: int, saved: Callable[[Sequence[Coverage]], None] = lambda _coverage: None
+        self, engine: Engine, run_id: int, on_saved: Callable[[Sequence[Coverage]], None] = lambda _coverage: None
     ) -> None:
         self._engine = engine
         self._run_id = run_id
-        self._told = saved
-        """Called, in this thread, with the coverage of what was committed."""
-        self._waiting: queue.Queue[Finished | Packed | None] = queue.Queue(maxsize=4 * TOGETHER)
-        self._thread = threading.Thread(target=self._work, name="save", daemon=True)
+        self._on_saved = on_saved
+        """Called in the writer thread with the coverage of committed scopes."""
+        self._queue: queue.Queue[Finished | Packed | None] = queue.Queue(maxsize=4 * BATCH_SCOPES)
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self.error: BaseException | None = None
         self.merged = Merged()
         self.saved = 0
-        self._given = 0
-        self._counting = threading.Lock()
+        self._submitted = 0
+        self._count_lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -250,32 +251,32 @@ class Saver:
         self.close()
 
     def put(self, finished: Finished | Packed) -> None:
-        """Hand over a scope; waits when saving cannot keep up, and raises what went wrong there."""
+        """Enqueue a scope; blocks while the queue is full, and raises the error of the thread."""
         while True:
             self._raise()
             try:
-                self._waiting.put(finished, timeout=0.5)
+                self._queue.put(finished, timeout=0.5)
             except queue.Full:
                 continue
-            with self._counting:
-                self._given += 1
+            with self._count_lock:
+                self._submitted += 1
             return
 
     def drain(self) -> None:
-        """Return when all that was handed over is committed; raises what went wrong."""
-        while self._given > self.saved:
+        """Wait until all enqueued scopes are committed; raises the error of the thread."""
+        while self._submitted > self.saved:
             self._raise()
             time.sleep(0.02)
         self._raise()
 
     def close(self) -> None:
-        """Save what is waiting, then end."""
+        """Save the enqueued scopes and stop the thread."""
         if self._thread.is_alive():
-            self._waiting.put(None)
+            self._queue.put(None)
             self._thread.join()
 
     def check(self) -> None:
-        """Raise what went wrong in the thread, if anything did."""
+        """Raise the error of the thread, if any."""
         self._raise()
 
     def _raise(self) -> None:
@@ -283,38 +284,38 @@ class Saver:
             raise self.error
 
     def _work(self) -> None:
-        ended = False
-        while not ended:
-            together: list[Finished | Packed] = []
+        stopped = False
+        while not stopped:
+            scopes: list[Finished | Packed] = []
             size = 0
             try:
-                one = self._waiting.get(timeout=SIGN_OF_LIFE)
+                item = self._queue.get(timeout=HEARTBEAT_S)
             except queue.Empty:
-                self._write(together)
+                self._write(scopes)
                 continue
-            lingers = time.monotonic() + LINGER
-            while one is not None:
-                together.append(one)
-                size += one.size if isinstance(one, Packed) else 0
-                if len(together) >= TOGETHER or size >= BYTES_TOGETHER:
+            deadline = time.monotonic() + MAX_DELAY_S
+            while item is not None:
+                scopes.append(item)
+                size += item.size if isinstance(item, Packed) else 0
+                if len(scopes) >= BATCH_SCOPES or size >= BATCH_BYTES:
                     break
                 try:
-                    one = self._waiting.get(timeout=max(0.0, lingers - time.monotonic()))
+                    item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
                 except queue.Empty:
                     break
-            ended = one is None
-            if together:
-                self._write(together)
+            stopped = item is None
+            if scopes:
+                self._write(scopes)
 
-    def _write(self, together: Sequence[Finished | Packed]) -> None:
-        """Save some scopes; with none it is only a sign of life."""
+    def _write(self, scopes: Sequence[Finished | Packed]) -> None:
+        """Save scopes; without any, only renew the crawl lock."""
         if self.error is not None:
             return
         try:
-            finished = [one.unpack() if isinstance(one, Packed) else one for one in together]
+            finished = [scope.unpack() if isinstance(scope, Packed) else scope for scope in scopes]
             with translate_errors(self._engine), self._engine.begin() as connection:
-                self.merged += save(connection, self._run_id, finished)
-            self._told([one.coverage for one in finished if one.coverage is not None])
-            self.saved += len(together)
-        except Exception as error:  # noqa: BLE001 - carried to the crawl's own thread by put() and check(), which raise it
+                self.merged += save_scopes(connection, self._run_id, finished)
+            self._on_saved([scope.coverage for scope in finished if scope.coverage is not None])
+            self.saved += len(scopes)
+        except Exception as error:  # noqa: BLE001 - put() and check() raise it in the crawl's thread
             self.error = error

@@ -1,1 +1,1 @@
-"""A world to try kmsledger on: an AWS organization and a mail server, both real on the wire, on this machine."""
+"""An environment to try kmsledger in: a local AWS endpoint with an organization, and a local mail server."""

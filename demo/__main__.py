@@ -1,7 +1,7 @@
-"""`make demo`: an organization of a made-up company, crawled two nights running, with its report and its mail.
+"""`make demo`: crawls the organization of a fictional company twice, then writes the report and sends the mail.
 
-Everything that happens to AWS here happens over HTTP, to a server on this machine; everything that kmsledger does is done by
-its ordinary command with an ordinary settings file.
+All AWS calls go over HTTP to a local server. kmsledger runs as the ordinary command with an ordinary
+settings file.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from demo.smtp import MailServer
 
 OUTPUT = Path("demo-output")
 USER, PASSWORD = "kmsledger", "demo-password"
-GOOD = {0, 1, 3}
-"""Done, findings, and gaps: the demo's organization has both of the latter on purpose."""
+SUCCESS_CODES = {0, 1, 3}
+"""Done, findings, gaps: the demo organization has findings and gaps by design."""
 
 
 def main() -> None:
-    """Run the demo in ./demo-output and say what there is to look at."""
+    """Run the demo in ./demo-output and print where the results are."""
     started = time.monotonic()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
     files = certificates.create(OUTPUT / "tls")
     mail = MailServer(files, user=USER, password=PASSWORD, directory=OUTPUT / "mail")
     with AwsServer() as aws, mail:
-        say("building the organization of Northwind Trading through the AWS API ...")
+        print_step("building the organization of Northwind Trading through the AWS API")
         world = build(aws)
         apply_permanent_faults(aws, world)
         settings = write_settings(OUTPUT, aws.url, world, mail.port)
-        say(f"{len(world.accounts)} accounts, {len(world.regions)} regions; settings in {settings}")
-        say("first night: kmsledger crawl")
+        print_step(f"{len(world.accounts)} accounts, {len(world.regions)} regions; settings: {settings}")
+        print_step("first run: kmsledger crawl")
         run(aws, "crawl", "--config", str(settings))
-        say("overnight, eight things change:")
-        for sentence in second_run_changes.change(aws, world):
-            print(f"   - {sentence}")
-        say("second night: kmsledger nightly")
+        print_step("between the runs, eight changes happen:")
+        for message in second_run_changes.change(aws, world):
+            print(f"   - {message}")
+        print_step("second run: kmsledger nightly")
         run(aws, "nightly", "--config", str(settings))
-    tell(time.monotonic() - started, settings)
+    print_summary(time.monotonic() - started, settings)
 
 
 def write_settings(directory: Path, url: str, world: World, mail_port: int) -> Path:
-    """An ordinary settings file for the made-up organization.
+    """Write the settings file of the demo organization and return its path.
 
-    Its secrets come from the environment as they should; being made up, they have defaults, so that the commands which the
+    The secrets come from environment variables. They are fictional and have defaults, so that the commands which the
     demo suggests work in any shell.
     """
     tag, value = world.tier_tag
@@ -62,7 +62,7 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         "aws": {"region": "us-east-1", "endpoint_url": url},
         "regions": {"include": list(world.regions)},
         "role": {"name": world.role_name, "external_id": f"${{KMSLEDGER_EXTERNAL_ID:-{EXTERNAL_ID}}}"},
-        # The made-up accounts have no production that needs its share.
+        # No production workload shares the quotas of the demo accounts.
         "crawl": {"quota_share_percent": 100, "iam": True},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
         "vendors": vendor_failures.settings(dict(world.accounts)),
@@ -84,15 +84,15 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
 
 
 def environment(aws: AwsServer, external_id: str) -> Mapping[str, str]:
-    """What the command finds in its environment: credentials of the management account, and the secrets of the settings."""
-    keys = aws.session().get_credentials()
-    if keys is None:
-        raise RuntimeError("the demo's own server has no credentials")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """The environment of the command: credentials of the management account, and the secrets of the settings file."""
+    credentials = aws.session().get_credentials()
+    if credentials is None:
+        raise RuntimeError("the session of the demo server has no credentials")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
-        **kept,
-        "AWS_ACCESS_KEY_ID": keys.access_key or "",
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key or "",
+        **inherited,
+        "AWS_ACCESS_KEY_ID": credentials.access_key or "",
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key or "",
         "AWS_EC2_METADATA_DISABLED": "true",
         "KMSLEDGER_EXTERNAL_ID": external_id,
         "KMSLEDGER_MAIL_PASSWORD": PASSWORD,
@@ -100,39 +100,39 @@ def environment(aws: AwsServer, external_id: str) -> Mapping[str, str]:
 
 
 def run(aws: AwsServer, *arguments: str) -> None:
-    """Run the kmsledger command of this environment; ends the demo if it fails."""
+    """Run the kmsledger command of this virtual environment; exit if it fails."""
     command = Path(sys.executable).with_name("kmsledger")
     started = time.monotonic()
-    done = subprocess.run([str(command), *arguments], env=environment(aws, EXTERNAL_ID), check=False)
-    meaning = {0: "done", 1: "done, with findings", 3: "done, with gaps"}.get(done.returncode, "failed")
-    say(f"exit code {done.returncode}: {meaning}, after {time.monotonic() - started:.0f} s")
-    if done.returncode not in GOOD:
-        sys.exit(done.returncode)
+    completed = subprocess.run([str(command), *arguments], env=environment(aws, EXTERNAL_ID), check=False)
+    meaning = {0: "done", 1: "done, with findings", 3: "done, with gaps"}.get(completed.returncode, "failed")
+    print_step(f"exit code {completed.returncode} ({meaning}) after {time.monotonic() - started:.0f} s")
+    if completed.returncode not in SUCCESS_CODES:
+        sys.exit(completed.returncode)
 
 
-def say(text: str) -> None:
-    """A line of the demo itself."""
+def print_step(text: str) -> None:
+    """Print a progress line of the demo itself, set off from the output of the commands."""
     print(f"\n== {text}", flush=True)
 
 
-def tell(seconds: float, settings: Path) -> None:
-    """Where everything is, and three things to try next."""
+def print_summary(seconds: float, settings: Path) -> None:
+    """Print the locations of the results and three suggestions."""
     report = OUTPUT / "reports" / "kmsledger-overview.html"
     mails = sorted((OUTPUT / "mail").glob("*.eml"))
     sql = f".venv/bin/kmsledger sql --config {settings}"
     print(
         f"""
-Ready after {seconds:.0f} s.
+Done in {seconds:.0f} s.
 
-  report     {report.resolve()}
-  mail       {mails[0].resolve() if mails else "none"}
-  ledger     {(OUTPUT / "ledger.db").resolve()}   (SQLite, with history)
-  analysts'  {(OUTPUT / "kmsledger.duckdb").resolve()}   (DuckDB)
+  report  {report.resolve()}
+  mail    {mails[0].resolve() if mails else "none"}
+  ledger  {(OUTPUT / "ledger.db").resolve()}   (SQLite, with history)
+  mart    {(OUTPUT / "kmsledger.duckdb").resolve()}   (DuckDB)
 
 Try next:
-  1. open the report in a browser
-  2. {sql} "select sentence from changes order by severity"
-  3. {sql} "select party, party_name, key_arn, actions from key_principals where party = 'outside account'"
+  1. Open the report in a browser.
+  2. {sql} "select severity, message from changes order by severity"
+  3. {sql} "select key_arn, principal_account, actions from key_principals where party = 'external_account'"
 """
     )
 

@@ -1,4 +1,4 @@
-"""One account in one region of the demo organization, with a verb for each kind of thing that is made there."""
+"""Creates resources in one account and region of the demo organization, with one method for each kind of resource."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 from demo.server import AwsServer
 
-DEFAULT_BUCKET_REGION = "us-east-1"  # S3 wants no location constraint there
+DEFAULT_BUCKET_REGION = "us-east-1"  # S3 rejects a location constraint there
 
 
 @dataclass(frozen=True)
-class Place:
-    """Makes things through the API, as the account's administrator. Every failed call raises botocore's ClientError."""
+class AccountRegion:
+    """An account in a region. Creates resources through the API as administrator; a failed call raises ClientError."""
 
     server: AwsServer
     account: str
     region: str
     _clients: dict[str, Any] = field(default_factory=dict)
 
-    def at(self, region: str) -> Place:
+    def in_region(self, region: str) -> AccountRegion:
         """The same account in another region."""
-        return Place(self.server, self.account, region)
+        return AccountRegion(self.server, self.account, region)
 
     def client(self, service: str) -> Any:
-        """A boto3 client, made once."""
+        """A boto3 client, created at the first use."""
         if service not in self._clients:
             self._clients[service] = self.server.session(self.account, self.region).client(service)
         return self._clients[service]
@@ -38,7 +38,7 @@ class Place:
         rotation_days: int | None = None,
         **options: Any,
     ) -> str:
-        """Create a key (options as of kms:CreateKey), alias it, let it rotate. Returns its ARN."""
+        """Create a key (options: see kms:CreateKey), with an alias and rotation if given. Returns the ARN."""
         kms = self.client("kms")
         if policy is not None:
             options["Policy"] = policy
@@ -52,26 +52,26 @@ class Place:
         return arn
 
     def alias_arn(self, alias: str) -> str:
-        """The ARN of an alias of this place."""
+        """The ARN of an alias in this account and region."""
         return f"arn:aws:kms:{self.region}:{self.account}:alias/{alias}"
 
     def grant(self, key: str, grantee: str, operations: list[str], **options: Any) -> str:
-        """Create a grant on a key. Returns its id."""
+        """Create a grant on a key. Returns the grant id."""
         grant = self.client("kms").create_grant(KeyId=key, GranteePrincipal=grantee, Operations=operations, **options)
         return str(grant["GrantId"])
 
     def secret(self, name: str, key: str | None = None, **options: Any) -> str:
-        """Create a secret; without `key` it is under `aws/secretsmanager`. Returns its ARN."""
+        """Create a secret; without `key` it is encrypted with `aws/secretsmanager`. Returns the ARN."""
         if key is not None:
             options["KmsKeyId"] = key
-        made = self.client("secretsmanager").create_secret(Name=name, SecretString="made up", **options)
-        return str(made["ARN"])
+        response = self.client("secretsmanager").create_secret(Name=name, SecretString="fictional", **options)
+        return str(response["ARN"])
 
     def bucket(self, name: str, algorithm: str | None = None, key: str | None = None) -> str:
-        """Create a bucket with default encryption by `algorithm` (None: as S3 makes it). Returns its name."""
+        """Create a bucket with `algorithm` as default encryption (None: the default of S3). Returns the name."""
         s3 = self.client("s3")
-        where = {} if self.region == DEFAULT_BUCKET_REGION else {"LocationConstraint": self.region}
-        s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": where} if where else {}))
+        location = {} if self.region == DEFAULT_BUCKET_REGION else {"LocationConstraint": self.region}
+        s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": location} if location else {}))
         if algorithm:
             default = {"SSEAlgorithm": algorithm} | ({"KMSMasterKeyID": key} if key else {})
             rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": algorithm != "AES256"}
@@ -79,7 +79,7 @@ class Place:
         return name
 
     def database(self, identifier: str, key: str | None = None, *, encrypted: bool = True, **options: Any) -> str:
-        """Create an RDS instance (PostgreSQL unless told otherwise). Returns its ARN."""
+        """Create an RDS instance (PostgreSQL by default). Returns the ARN."""
         settings: dict[str, Any] = {
             "Engine": "postgres",
             "DBInstanceClass": "db.t3.medium",
@@ -87,20 +87,20 @@ class Place:
             "MasterUsername": "northwind",
             "StorageEncrypted": encrypted,
             **({"KmsKeyId": key} if key else {}),
-            **({} if "ManageMasterUserPassword" in options else {"MasterUserPassword": "made-up-password"}),
+            **({} if "ManageMasterUserPassword" in options else {"MasterUserPassword": "fictional-password"}),
             **options,
         }
-        made = self.client("rds").create_db_instance(DBInstanceIdentifier=identifier, **settings)
-        return str(made["DBInstance"]["DBInstanceArn"])
+        response = self.client("rds").create_db_instance(DBInstanceIdentifier=identifier, **settings)
+        return str(response["DBInstance"]["DBInstanceArn"])
 
     def cluster(self, identifier: str, key: str | None, instances: int) -> str:
-        """Create an encrypted Aurora cluster with instances. Returns its ARN."""
+        """Create an encrypted Aurora cluster with instances. Returns the ARN."""
         rds = self.client("rds")
-        made = rds.create_db_cluster(
+        response = rds.create_db_cluster(
             DBClusterIdentifier=identifier,
             Engine="aurora-postgresql",
             MasterUsername="northwind",
-            MasterUserPassword="made-up-password",
+            MasterUserPassword="fictional-password",
             StorageEncrypted=True,
             **({"KmsKeyId": key} if key else {}),
         )
@@ -111,11 +111,11 @@ class Place:
                 DBInstanceClass="db.r6g.large",
                 Engine="aurora-postgresql",
             )
-        return str(made["DBCluster"]["DBClusterArn"])
+        return str(response["DBCluster"]["DBClusterArn"])
 
     def cache(self, identifier: str, key: str | None) -> str:
-        """Create a Redis replication group, encrypted at rest when it has a key. Returns its ARN."""
-        made = self.client("elasticache").create_replication_group(
+        """Create a Redis replication group, encrypted at rest if `key` is given. Returns the ARN."""
+        response = self.client("elasticache").create_replication_group(
             ReplicationGroupId=identifier,
             ReplicationGroupDescription=f"{identifier} cache",
             Engine="redis",
@@ -124,7 +124,7 @@ class Place:
             AtRestEncryptionEnabled=key is not None,
             **({"KmsKeyId": key} if key else {}),
         )
-        return str(made["ReplicationGroup"]["ARN"])
+        return str(response["ReplicationGroup"]["ARN"])
 
     def role(
         self,
@@ -134,17 +134,17 @@ class Place:
         tags: dict[str, str] | None = None,
         boundary: str | None = None,
     ) -> str:
-        """Create an IAM role with an inline policy named `kms`, within a boundary (an ARN). Returns its ARN."""
+        """Create an IAM role with an inline policy named `kms` and a permissions boundary (an ARN). Returns the ARN."""
         iam = self.client("iam")
         labels = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
-        bound = {"PermissionsBoundary": boundary} if boundary else {}
-        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=labels, **bound)
+        boundary_option = {"PermissionsBoundary": boundary} if boundary else {}
+        response = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=labels, **boundary_option)
         if policy is not None:
             iam.put_role_policy(RoleName=name, PolicyName="kms", PolicyDocument=policy)
-        return str(made["Role"]["Arn"])
+        return str(response["Role"]["Arn"])
 
     def managed_policy(self, name: str, policy: str) -> str:
-        """Create a managed policy. Returns its ARN."""
+        """Create a managed policy. Returns the ARN."""
         return str(self.client("iam").create_policy(PolicyName=name, PolicyDocument=policy)["Policy"]["Arn"])
 
     def attach(self, kind: str, name: str, policy: str) -> None:
@@ -159,25 +159,25 @@ class Place:
             self.attach("group", name, policy)
 
     def user(self, name: str, *groups: str) -> str:
-        """Create an IAM user in some groups. Returns its ARN."""
+        """Create an IAM user in `groups`. Returns the ARN."""
         iam = self.client("iam")
-        made = iam.create_user(UserName=name)
+        response = iam.create_user(UserName=name)
         for group in groups:
             iam.add_user_to_group(UserName=name, GroupName=group)
-        return str(made["User"]["Arn"])
+        return str(response["User"]["Arn"])
 
     def trail(
         self, name: str, bucket: str, *, key: str | None = None, without_kms: bool = False, **options: Any
     ) -> str:
-        """Log management events of all regions to a bucket, with or without those of KMS. Returns the trail's ARN."""
+        """Create a trail for the management events of all regions, with or without KMS events. Returns the ARN."""
         cloudtrail = self.client("cloudtrail")
         options = {"IsMultiRegionTrail": True, "EnableLogFileValidation": True, **options}
         if key:
             options["KmsKeyId"] = key
-        made = cloudtrail.create_trail(Name=name, S3BucketName=bucket, **options)
+        response = cloudtrail.create_trail(Name=name, S3BucketName=bucket, **options)
         selector = {"ReadWriteType": "All", "IncludeManagementEvents": True}
         if without_kms:
             selector["ExcludeManagementEventSources"] = ["kms.amazonaws.com"]
         cloudtrail.put_event_selectors(TrailName=name, EventSelectors=[selector])
         cloudtrail.start_logging(Name=name)
-        return str(made["TrailARN"])
+        return str(response["TrailARN"])

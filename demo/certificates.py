@@ -1,4 +1,4 @@
-"""A certificate authority of our own and a certificate for localhost, good for a week."""
+"""A private certificate authority and a certificate for localhost, valid for a week."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOCK_SKEW = dt.timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Paths of PEM files: whom a client must trust, and what a server shows and keeps."""
+    """Paths of PEM files: the CA certificate for clients, and the certificate and private key of the server."""
 
     authority: Path
     certificate: Path
@@ -26,9 +26,9 @@ class Certificates:
 
 
 def create(directory: Path, name: str = "localhost") -> Certificates:
-    """Make an authority and a server certificate for `name`, localhost and 127.0.0.1, in `directory` (made if missing).
+    """Create a CA and a server certificate for `name`, localhost and 127.0.0.1 in `directory` (created if missing).
 
-    The private key is readable by its owner only; the authority's own key is not kept.
+    Only the owner can read the private key of the server. The private key of the CA is discarded.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
@@ -41,7 +41,7 @@ def create(directory: Path, name: str = "localhost") -> Certificates:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
-    names = [x509.DNSName(each) for each in dict.fromkeys((name, "localhost"))]
+    names = [x509.DNSName(host) for host in dict.fromkeys((name, "localhost"))]
     addresses = [x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     server = (

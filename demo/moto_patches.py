@@ -1,8 +1,8 @@
-"""Where moto 5.2 answers otherwise than AWS does in something that a ledger of keys must get right, corrected.
+"""Patches for moto 5.2 where its responses differ from those of AWS in a way that matters to kmsledger.
 
-Each correction is one function that wraps one method of moto's; the docstring says what AWS does. They are applied once
-a process, and they change answers only: what moto cannot do at all stays an error (see `demo.server`), but for
-kms:GetKeyLastUsage, which is answered from what `demo.server.AwsServer.set_key_use` was told.
+Each patch is a function that wraps one method of moto; its docstring describes the behaviour of AWS. The patches are applied
+once per process and change responses only: operations that moto lacks stay errors (see `demo.server`). The exception is
+kms:GetKeyLastUsage, which returns what `demo.server.AwsServer.set_key_use` has set.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ MANAGED_KEY_PURPOSE = {
 
 @cache
 def apply() -> None:
-    """Put all corrections in place; a second call does nothing."""
+    """Apply all patches; a second call does nothing."""
     for name in ("enable_key", "disable_key", "schedule_key_deletion", "cancel_key_deletion", "replicate_key"):
-        _wrap(kms.KmsBackend, name, _by_arn)
-    _wrap(kms.KmsBackend, "create_key", _regionality)
+        _wrap(kms.KmsBackend, name, _accept_arn)
+    _wrap(kms.KmsBackend, "create_key", _key_defaults)
     _wrap(kms.KmsBackend, "_generate_default_keys", _managed_key)
-    _wrap(kms.KmsBackend, "create_alias", _alias_created)
-    _wrap(kms.KmsBackend, "update_alias", _alias_moved)
+    _wrap(kms.KmsBackend, "create_alias", _date_created_alias)
+    _wrap(kms.KmsBackend, "update_alias", _date_updated_alias)
     _wrap(kms.KmsBackend, "replicate_key", _separate_replica)
-    _wrap(kms.KmsBackend, "describe_key", _own_regionality)
+    _wrap(kms.KmsBackend, "describe_key", _multi_region_type)
     _wrap(kms.KmsBackend, "create_grant", _date_grant)
     _wrap(kms.Grant, "to_json", _grant_entry)
     _wrap(KmsResponse, "list_aliases", _alias_entries)
     _wrap(KmsResponse, "enable_key_rotation", _keep_rotation_period)
     _wrap(KmsResponse, "get_key_rotation_status", _rotation_status)
-    answering: Any = KmsResponse
-    answering.get_key_last_usage = _last_usage
+    kms_response: Any = KmsResponse
+    kms_response.get_key_last_usage = _last_usage
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)
-    named: Any = ManagedPolicy  # GetAccountAuthorizationDetails tells the name of a policy as well
-    named.policy_name = property(lambda policy: policy.name)
+    managed_policy: Any = ManagedPolicy  # GetAccountAuthorizationDetails also returns the name of a policy
+    managed_policy.policy_name = property(lambda policy: policy.name)
     _wrap(AvailabilityZonesAndRegions, "describe_regions", _filtered_regions)
     _wrap(CloudTrailBackend, "describe_trails", _shadow_trails)
     _wrap(Trail, "get_event_selectors", _event_selectors)
@@ -73,28 +73,28 @@ def apply() -> None:
     _wrap(SecretsManagerBackend, "update_secret", _secret_updated)
 
 
-def _wrap(owner: type, name: str, correction: Callable[..., Any]) -> None:
-    """Let `correction(original, self, ...)` stand in for a method."""
+def _wrap(owner: type, name: str, patch: Callable[..., Any]) -> None:
+    """Replace a method with `patch(original, self, ...)`."""
     original = getattr(owner, name)
 
     @wraps(original)
-    def corrected(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return correction(original, self, *args, **kwargs)
+    def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return patch(original, self, *args, **kwargs)
 
-    setattr(owner, name, corrected)
+    setattr(owner, name, patched)
 
 
 def _now() -> float:
     return dt.datetime.now(dt.UTC).timestamp()
 
 
-def _by_arn(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
-    """A key may be named by its ARN in every operation."""
+def _accept_arn(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
+    """Every operation accepts the ARN of a key."""
     return original(backend, backend.get_key_id(key_id), *args, **kwargs)
 
 
-def _regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """DescribeKey says of every key whether it is a multi-Region key, and what it is for."""
+def _key_defaults(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """DescribeKey returns MultiRegion and KeyUsage for every key."""
     key = original(backend, *args, **kwargs)
     key.multi_region = bool(key.multi_region)
     key.key_usage = key.key_usage or "ENCRYPT_DECRYPT"
@@ -102,7 +102,7 @@ def _regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _managed_key(original: Any, backend: Any, alias_name: str) -> Any:
-    """The key behind `alias/aws/x` is managed by AWS, rotates every year, and may be used through that service only."""
+    """The key behind `alias/aws/x` is managed by AWS, rotates every year, and can only be used through that service."""
     key_id = original(backend, alias_name)
     if key_id is not None:
         key = backend.keys[key_id]
@@ -150,15 +150,15 @@ def _managed_policy(service: str, account_id: str, region: str) -> dict[str, Any
     }
 
 
-def _alias_created(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """ListAliases tells when an alias was made and when it last moved."""
+def _date_created_alias(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """ListAliases returns when an alias was created and when it was last updated."""
     alias = original(backend, *args, **kwargs)
     alias.created = alias.updated = _now()
     return alias
 
 
-def _alias_moved(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """As `_alias_created`."""
+def _date_updated_alias(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """Like `_date_created_alias`."""
     alias = original(backend, *args, **kwargs)
     alias.updated = _now()
     return alias
@@ -166,27 +166,27 @@ def _alias_moved(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _alias_entries(original: Any, response: Any) -> str:
     """A predefined alias whose key does not exist yet has no TargetKeyId."""
-    answer = json.loads(original(response))
+    document = json.loads(original(response))
     aliases = {alias.alias_name: alias for alias in response.kms_backend.list_aliases()}
-    for entry in answer["Aliases"]:
+    for entry in document["Aliases"]:
         alias = aliases.get(entry["AliasName"])
         if alias is not None:
             entry |= {"CreationDate": alias.created, "LastUpdatedDate": alias.updated}
         elif entry["AliasName"] in RESERVED_ALIASES:
             del entry["TargetKeyId"]
-    return json.dumps(answer)
+    return json.dumps(document)
 
 
 def _separate_replica(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """A replica has its own aliases, grants and policy; moto lets it share the primary's."""
+    """A replica has its own aliases, grants and policy; in moto it shares those of the primary key."""
     replica = original(backend, *args, **kwargs)
     replica.aliases, replica.grants, replica.rotations = {}, {}, []
     replica.policy = replica.generate_default_policy()
     return replica
 
 
-def _own_regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """A primary key stays PRIMARY when one of its replicas is described."""
+def _multi_region_type(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """DescribeKey of a replica does not change the type of the primary key."""
     key = original(backend, *args, **kwargs)
     if key.multi_region:
         shared = copy.deepcopy(key.multi_region_configuration)
@@ -196,7 +196,7 @@ def _own_regionality(original: Any, backend: Any, *args: Any, **kwargs: Any) -> 
 
 
 def _date_grant(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: Any) -> Any:
-    """ListGrants tells when and by which account a grant was made."""
+    """ListGrants returns the creation date and the issuing account of a grant."""
     grant_id, token = original(backend, key_id, *args, **kwargs)
     key = backend.describe_key(key_id)
     grant = key.grants[grant_id]
@@ -205,54 +205,59 @@ def _date_grant(original: Any, backend: Any, key_id: str, *args: Any, **kwargs: 
 
 
 def _grant_entry(original: Any, grant: Any) -> dict[str, Any]:
-    """As `_date_grant`; the KeyId of an entry is the key's ARN, and what was not given is not listed."""
+    """Like `_date_grant`; the KeyId of an entry is the ARN of the key, and fields without a value are left out."""
     entry = original(grant) | {"CreationDate": grant.created, "IssuingAccount": grant.issuer, "KeyId": grant.key_arn}
     return {name: value for name, value in entry.items() if value is not None}
 
 
 def _keep_rotation_period(original: Any, response: Any) -> Any:
-    """EnableKeyRotation takes a period in days."""
-    answer = original(response)
+    """EnableKeyRotation accepts a period in days."""
+    document = original(response)
     key = response.kms_backend.keys[response.kms_backend.get_key_id(response._get_param("KeyId"))]  # noqa: SLF001 - moto
     key.rotation_days = response._get_param("RotationPeriodInDays") or DEFAULT_ROTATION_DAYS  # noqa: SLF001 - moto
-    return answer
+    return document
 
 
 def _rotation_status(original: Any, response: Any) -> str:
-    """A key that rotates tells its period and its next rotation."""
-    answer = json.loads(original(response))
+    """GetKeyRotationStatus returns the period and the next rotation of a key with rotation enabled."""
+    document = json.loads(original(response))
     key = response.kms_backend.keys[response.kms_backend.get_key_id(response._get_param("KeyId"))]  # noqa: SLF001 - moto
-    answer["KeyId"] = key.arn
-    if answer["KeyRotationEnabled"]:
+    document["KeyId"] = key.arn
+    if document["KeyRotationEnabled"]:
         days = getattr(key, "rotation_days", DEFAULT_ROTATION_DAYS)
-        answer |= {"RotationPeriodInDays": days, "NextRotationDate": key.creation_date + days * 86400}
-    return json.dumps(answer)
+        document |= {"RotationPeriodInDays": days, "NextRotationDate": key.creation_date + days * 86400}
+    return json.dumps(document)
 
 
 def _last_usage(response: Any) -> str:
-    """GetKeyLastUsage: the last use of a key since its tracking began, which is never before the key was created."""
+    """GetKeyLastUsage returns the last use since tracking began, which is never before the creation of the key."""
     key_id = response._get_param("KeyId")  # noqa: SLF001 - moto
     if "alias/" in key_id:
         raise NotFoundException(f"Invalid keyId {key_id}")
     response._validate_key_id(key_id)  # noqa: SLF001 - moto
     key = response.kms_backend.describe_key(key_id)
-    used = getattr(key, "last_use", None)
+    last_use = getattr(key, "last_use", None)
     usage = {}
-    if used is not None:
-        operation, at = used
-        event = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key.arn} {operation} {at.isoformat()}"))
-        usage = {"Operation": operation, "Timestamp": at.timestamp(), "CloudTrailEventId": event, "KmsRequestId": event}
-    answer = {
+    if last_use is not None:
+        operation, used_at = last_use
+        event = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key.arn} {operation} {used_at.isoformat()}"))
+        usage = {
+            "Operation": operation,
+            "Timestamp": used_at.timestamp(),
+            "CloudTrailEventId": event,
+            "KmsRequestId": event,
+        }
+    document = {
         "KeyId": key.arn,
         "KeyLastUsage": usage,
         "TrackingStartDate": max(TRACKING_BEGAN.timestamp(), key.creation_date),
         "KeyCreationDate": key.creation_date,
     }
-    return json.dumps(answer)
+    return json.dumps(document)
 
 
 def _database_key(original: Any, backend: Any, settings: dict[str, Any]) -> Any:
-    """An encrypted database without a key of its own is under `aws/rds`; keys are answered as ARNs."""
+    """An encrypted database without a customer key uses `aws/rds`; responses contain key ARNs."""
     if settings.get("db_cluster_identifier") is None and settings.get("storage_encrypted"):
         settings = {**settings, "kms_key_id": _rds_key(backend, settings.get("kms_key_id"))}
     database = original(backend, settings)
@@ -264,7 +269,7 @@ def _database_key(original: Any, backend: Any, settings: dict[str, Any]) -> Any:
 
 
 def _cluster_key(original: Any, backend: Any, settings: dict[str, Any]) -> Any:
-    """As `_database_key`; a cluster that is not encrypted has no key."""
+    """Like `_database_key`; an unencrypted cluster has no key."""
     encrypted = bool(settings.get("storage_encrypted"))
     if encrypted:
         settings = {**settings, "kms_key_id": _rds_key(backend, settings.get("kms_key_id"))}
@@ -279,12 +284,12 @@ def _rds_key(backend: Any, reference: str | None) -> str:
     name = reference or "alias/aws/rds"
     try:
         return str(backend.kms.describe_key(name).arn)
-    except KeyError:  # a key of another account or region: leave it as it was given
+    except KeyError:  # a key of another account or region
         return name
 
 
 def _bucket_encryption(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """Since January 2023 every new bucket is encrypted with keys of S3 until it is told otherwise."""
+    """Since January 2023, new buckets use SSE-S3 by default."""
     bucket = original(backend, *args, **kwargs)
     bucket.encryption = {
         "Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": "false"}
@@ -293,7 +298,7 @@ def _bucket_encryption(original: Any, backend: Any, *args: Any, **kwargs: Any) -
 
 
 def _bucket_managed_key(original: Any, backend: Any, bucket_name: str, encryption: dict[str, Any]) -> Any:
-    """`aws:kms` without a key is the key behind `alias/aws/s3`, which comes into being then."""
+    """`aws:kms` without a key uses the key behind `alias/aws/s3` and creates it at the first use."""
     default = encryption["Rule"]["ApplyServerSideEncryptionByDefault"]
     if default["SSEAlgorithm"].startswith("aws:kms") and not default.get("KMSMasterKeyID"):
         region = backend.get_bucket(bucket_name).region_name
@@ -302,74 +307,76 @@ def _bucket_managed_key(original: Any, backend: Any, bucket_name: str, encryptio
 
 
 def _secret_created(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """As `_bucket_managed_key`, for a secret without a key and `alias/aws/secretsmanager`."""
+    """Like `_bucket_managed_key`, for a secret without a key and `alias/aws/secretsmanager`."""
     if kwargs.get("kms_key_id") in {None, SECRETS_ALIAS}:
         kms.kms_backends[backend.account_id][backend.region_name].get_key_id_from_alias(SECRETS_ALIAS)
     return original(backend, *args, **kwargs)
 
 
 def _secret_updated(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """As `_secret_created`; an update without a key leaves the key as it is."""
+    """Like `_secret_created`; an update without a key does not change the key."""
     if kwargs.get("kms_key_id") == SECRETS_ALIAS:
         kms.kms_backends[backend.account_id][backend.region_name].get_key_id_from_alias(SECRETS_ALIAS)
     return original(backend, *args, **kwargs)
 
 
 def _aws_policies(original: Any, backend: Any) -> list[Any]:
-    """Every account has the managed policies of AWS: here the one that the demo attaches, as loading all takes seconds."""
-    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    made = {
+    """Every account has the AWS managed policies: only AdministratorAccess here, because loading all takes seconds."""
+    allow_all = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    policy_data = {
         "DefaultVersionId": "v1",
         "Path": "/",
-        "Document": {"Version": "2012-10-17", "Statement": [everything]},
+        "Document": {"Version": "2012-10-17", "Statement": [allow_all]},
         "CreateDate": "2015-02-06T18:39:46+00:00",
         "UpdateDate": "2015-02-06T18:39:46+00:00",
     }
-    policy = AWSManagedPolicy.from_data("AdministratorAccess", backend.account_id, backend.region_name, made)
+    policy = AWSManagedPolicy.from_data("AdministratorAccess", backend.account_id, backend.region_name, policy_data)
     return [*original(backend), policy]
 
 
 def _filtered_regions(original: Any, response: Any) -> Any:
-    """DescribeRegions obeys a filter by `opt-in-status`."""
-    answer = original(response)
-    if wanted := response._filters_from_querystring().get("opt-in-status"):  # noqa: SLF001 - moto's own way to filters
-        answer.result["Regions"] = [each for each in answer.result["Regions"] if each.opt_in_status in wanted]
-    return answer
+    """DescribeRegions supports the filter `opt-in-status`."""
+    document = original(response)
+    if statuses := response._filters_from_querystring().get("opt-in-status"):  # noqa: SLF001 - moto
+        document.result["Regions"] = [
+            region for region in document.result["Regions"] if region.opt_in_status in statuses
+        ]
+    return document
 
 
 def _shadow_trails(original: Any, backend: Any, include_shadow_trails: bool) -> list[Any]:
-    """An organization's trail is shown, as a shadow, in every account of the organization."""
-    found = list(original(backend, include_shadow_trails))
+    """DescribeTrails returns an organization trail as a shadow trail in every account of the organization."""
+    described = list(original(backend, include_shadow_trails))
     if not include_shadow_trails:
-        return found
+        return described
     for owner, organization in list(organizations_backends.items()):
         members = {account.id for account in organization["aws"].accounts} - {owner}
         if backend.account_id in members:
-            of_all = [trail for each in cloudtrail_backends[owner].values() for trail in each.trails.values()]
-            found += [
+            owned = [trail for regional in cloudtrail_backends[owner].values() for trail in regional.trails.values()]
+            described += [
                 trail
-                for trail in of_all
+                for trail in owned
                 if trail.is_org_trail and (trail.is_multi_region or trail.region_name == backend.region_name)
             ]
-    return found
+    return described
 
 
 def _event_selectors(original: Any, trail: Any) -> Any:
-    """A trail without selectors of its own has the default: the management events of every service."""
+    """A trail without event selectors has the default: the management events of all services."""
     basic, advanced = original(trail)
     default = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}
     return ([default | {"ExcludeManagementEventSources": []}] if not basic and not advanced else basic), advanced
 
 
 def _trail_entry(original: Any, trail: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The listing tells whether a trail has selectors of its own, and leaves out what it does not have."""
-    told = original(trail, *args, **kwargs)
-    told["HasCustomEventSelectors"] = bool(trail.event_selectors or trail.advanced_event_selectors)
-    return {name: value for name, value in told.items() if value is not None}
+    """DescribeTrails returns HasCustomEventSelectors and leaves out fields without a value."""
+    entry = original(trail, *args, **kwargs)
+    entry["HasCustomEventSelectors"] = bool(trail.event_selectors or trail.advanced_event_selectors)
+    return {name: value for name, value in entry.items() if value is not None}
 
 
 def _bucket_regions(original: Any, response: Any) -> Any:
-    """A ListBuckets call with any parameter tells the region of every bucket."""
+    """ListBuckets with any parameter returns the region of every bucket."""
     status, headers, body = original(response)
     if response.querystring.keys() - {"x-id"}:
         regions = {bucket.name: bucket.region_name for bucket in response.backend.buckets.values()}

@@ -1,12 +1,12 @@
-"""The rest of the demo organization: databases, secrets, grants, shared keys, odd policies and hostile texts.
+"""The rest of the demo organization: databases, secrets, grants, shared keys, unusual policies and hostile texts.
 
-Each function makes one account's situations and returns the names by which `demo.organization.World` knows them.
+Each function creates the resources of one account and returns their ARNs by the field names of `demo.organization.World`.
 """
 
 from __future__ import annotations
 
 from demo import policies
-from demo.account_region_builder import Place
+from demo.account_region_builder import AccountRegion
 from demo.policies import allow, delegation, document, root
 
 HOSTILE_TEXTS = {
@@ -21,9 +21,9 @@ HOSTILE_TEXTS = {
 LONG_ALIAS = "n" * 240
 
 
-def payments(at: Place, tier: tuple[str, str]) -> dict[str, str]:
-    """The database tier: right in one region, without its key in another, with a key that nothing uses in a third."""
-    virginia, oregon, dublin = at.at("us-east-1"), at.at("us-west-2"), at.at("eu-west-1")
+def payments(scope: AccountRegion, tier: tuple[str, str]) -> dict[str, str]:
+    """The database tier: correct in one region, without its key in another, with an unused key in a third."""
+    virginia, oregon, dublin = scope.in_region("us-east-1"), scope.in_region("us-west-2"), scope.in_region("eu-west-1")
     label = {tier[0]: tier[1], "Owner": "payments"}
 
     tier_key = virginia.key("payments-database", Description="Database tier", tags=label, rotation_days=180)
@@ -74,14 +74,15 @@ def payments(at: Place, tier: tuple[str, str]) -> dict[str, str]:
     }
 
 
-def platform(at: Place, organization: str, customers: list[str]) -> dict[str, str]:
-    """Keys that other accounts of the organization use (`customers`), and grants of every kind."""
-    virginia, oregon, account = at.at("us-east-1"), at.at("us-west-2"), at.account
+def platform(scope: AccountRegion, organization: str, customers: list[str]) -> dict[str, str]:
+    """Keys that other accounts of the organization (`customers`) use, and grants of every kind."""
+    virginia, oregon, account = scope.in_region("us-east-1"), scope.in_region("us-west-2"), scope.account
     tags = {"Owner": "platform"}
     shared = virginia.key(
         "shared-services",
         policy=document(
-            delegation(account), allow("Accounts of the company", [root(each) for each in customers], policies.USE)
+            delegation(account),
+            allow("Accounts of the company", [root(customer) for customer in customers], policies.USE),
         ),
         tags=tags,
         rotation_days=365,
@@ -120,10 +121,10 @@ def platform(at: Place, organization: str, customers: list[str]) -> dict[str, st
     return {"shared_key": shared, "opened_key": opened, "granted_key_of_platform": granted}
 
 
-def secrets(at: Place, shared_key: str, hidden_key: str) -> dict[str, str]:
-    """Secrets with every way to name a key: none, AWS's own, id, ARN, alias, of other accounts, and gone."""
-    here, account = at.at("us-east-1"), at.account
-    key = here.key("secrets", Description="Secrets of the data account", tags={"Owner": "data"}, rotation_days=365)
+def secrets(scope: AccountRegion, shared_key: str, hidden_key: str) -> dict[str, str]:
+    """Secrets with every form of key reference: none, AWS managed, id, ARN, alias, other accounts, deleted keys."""
+    virginia, account = scope.in_region("us-east-1"), scope.account
+    key = virginia.key("secrets", Description="Secrets of the data account", tags={"Owner": "data"}, rotation_days=365)
     dangling = "0dead000-1111-2222-3333-444455556666"
     outside = f"arn:aws:kms:us-east-1:{policies.STRANGER_ACCOUNT}:key/1b2c3d4e-0000-4000-8000-00000000c0de"
     references = {
@@ -132,7 +133,7 @@ def secrets(at: Place, shared_key: str, hidden_key: str) -> dict[str, str]:
         "key_id_secret": key.rpartition("/")[2],
         "key_arn_secret": key,
         "alias_name_secret": "alias/secrets",
-        "alias_arn_secret": here.alias_arn("secrets"),
+        "alias_arn_secret": virginia.alias_arn("secrets"),
         "shared_key_secret": shared_key,
         "hidden_key_secret": hidden_key,
         "outside_key_secret": outside,
@@ -141,18 +142,20 @@ def secrets(at: Place, shared_key: str, hidden_key: str) -> dict[str, str]:
         "dangling_arn_secret": f"arn:aws:kms:us-east-1:{account}:key/{dangling}",
         "deleted_secret": key,
     }
-    made = {name: here.secret(f"data/{name.replace('_', '-')}", reference) for name, reference in references.items()}
-    here.client("secretsmanager").delete_secret(SecretId="data/deleted-secret", RecoveryWindowInDays=14)
-    dublin = at.at("eu-west-1")
+    created = {
+        name: virginia.secret(f"data/{name.replace('_', '-')}", reference) for name, reference in references.items()
+    }
+    virginia.client("secretsmanager").delete_secret(SecretId="data/deleted-secret", RecoveryWindowInDays=14)
+    dublin = scope.in_region("eu-west-1")
     for name in ("research", "export", "notebooks"):
         dublin.secret(f"data/{name}")
-    here.database("warehouse", shared_key)
-    return {"secrets_key": key, **made}
+    virginia.database("warehouse", shared_key)
+    return {"secrets_key": key, **created}
 
 
-def laboratory(at: Place) -> dict[str, str]:
-    """A sandbox: policies that mean something else than they seem to, texts that attack whoever shows them."""
-    dublin, virginia, account = at.at("eu-west-1"), at.at("us-east-1"), at.account
+def laboratory(scope: AccountRegion) -> dict[str, str]:
+    """A sandbox: policies whose effect differs from their appearance, and texts that attack the program showing them."""
+    dublin, virginia, account = scope.in_region("eu-west-1"), scope.in_region("us-east-1"), scope.account
     base = delegation(account)
     caller = {"StringEquals": {"kms:CallerAccount": account}}
     through = {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
@@ -164,20 +167,20 @@ def laboratory(at: Place) -> dict[str, str]:
         "Principal": {"AWS": root(policies.STRANGER_ACCOUNT)},
         "Action": policies.USE,
     }
-    rest = {"Effect": "Allow", "Principal": {"AWS": admin[1]}, "NotAction": ["kms:Decrypt"], "Resource": "*"}
+    not_action = {"Effect": "Allow", "Principal": {"AWS": admin[1]}, "NotAction": ["kms:Decrypt"], "Resource": "*"}
     deleted = ["AIDACKCEVSQ6C2EXAMPLE", "AROADBQP57FF2AEXAMPLE"]
-    odd = {
+    edge_cases = {
         "public": allow("Everyone", "*", policies.USE),
         "public-same-account": allow("Everyone here", "*", policies.USE, Condition=caller),
         "public-via-service": allow("Everyone through S3", "*", policies.USE, Condition=through),
         "deleted-principals": allow("Gone", deleted, policies.USE),
         "not-principal-allow": except_one,
         "not-principal-deny": denial,
-        "not-action": rest,
+        "not-action": not_action,
         "missing-resource": without_resource,
         "stranger": allow("Vendor", root(policies.STRANGER_ACCOUNT), "kms:*"),
     }
-    keys = {name: dublin.key(name, policy=document(base, statement)) for name, statement in odd.items()}
+    keys = {name: dublin.key(name, policy=document(base, statement)) for name, statement in edge_cases.items()}
 
     script, formula = HOSTILE_TEXTS["script"], HOSTILE_TEXTS["formula"]
     hostile = dublin.key("hostile", Description=script, tags={**HOSTILE_TEXTS, script: formula})
@@ -205,41 +208,43 @@ def laboratory(at: Place) -> dict[str, str]:
     }
 
 
-def management(at: Place) -> dict[str, str]:
-    """The management account has little of its own."""
-    here = at.at("us-east-1")
-    finance = here.key("finance", tags={"Owner": "finance"}, rotation_days=365)
-    here.at("eu-west-1").key("finance-europe", tags={"Owner": "finance"})
-    here.bucket("northwind-finance", "aws:kms", finance)
-    here.secret("finance/erp", finance)
-    here.secret("finance/bank", "alias/finance")
+def management(scope: AccountRegion) -> dict[str, str]:
+    """The few resources of the management account."""
+    virginia = scope.in_region("us-east-1")
+    finance = virginia.key("finance", tags={"Owner": "finance"}, rotation_days=365)
+    virginia.in_region("eu-west-1").key("finance-europe", tags={"Owner": "finance"})
+    virginia.bucket("northwind-finance", "aws:kms", finance)
+    virginia.secret("finance/erp", finance)
+    virginia.secret("finance/bank", "alias/finance")
     return {"finance_key": finance}
 
 
-def legacy(at: Place) -> dict[str, str]:
-    """An account that the ledger cannot enter: what it holds must show up as unknown, not as absent."""
-    here = at.at("us-east-1")
-    hidden = here.key("mainframe", Description="Nobody remembers")
-    here.key("tape-archive")
-    here.bucket("northwind-legacy-tapes", "aws:kms", hidden)
-    here.secret("legacy/mainframe", hidden)
+def legacy(scope: AccountRegion) -> dict[str, str]:
+    """An account that cannot be crawled: its resources must be reported as unknown, not as absent."""
+    virginia = scope.in_region("us-east-1")
+    hidden = virginia.key("mainframe", Description="Nobody remembers")
+    virginia.key("tape-archive")
+    virginia.bucket("northwind-legacy-tapes", "aws:kms", hidden)
+    virginia.secret("legacy/mainframe", hidden)
     return {"hidden_key": hidden}
 
 
-def _grants(at: Place, key: str) -> None:
-    """Grants inside the account, to a service's session, to services, to a vendor, constrained and not."""
-    account, region = at.account, at.region
+def _grants(scope: AccountRegion, key: str) -> None:
+    """Create grants to the own account, to a service session, to services and to vendors, with and without constraints."""
+    account, region = scope.account, scope.region
     worker = f"arn:aws:iam::{account}:role/Worker"
     volume = {"EncryptionContextSubset": {"aws:ebs:id": "vol-0f1e2d3c4b5a69788"}}
     table = {"EncryptionContextEquals": {"aws:dynamodb:tableName": "inventory", "aws:dynamodb:subscriberId": account}}
     instance = f"arn:aws:sts::{account}:assumed-role/aws:ec2-infrastructure/i-0a1b2c3d4e5f60718"
     full = ["Encrypt", "Decrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo", "CreateGrant", "DescribeKey"]
-    at.grant(key, worker, ["Decrypt"])
-    at.grant(key, worker, ["Encrypt", "Decrypt", "RetireGrant"], Name="nightly-batch", RetiringPrincipal=root(account))
-    at.grant(key, instance, full, Constraints=volume, RetiringPrincipal=f"ec2.{region}.amazonaws.com")
-    at.grant(key, f"dynamodb.{region}.amazonaws.com", full, Constraints=table)
-    at.grant(key, root(policies.STRANGER_ACCOUNT), ["Decrypt", "DescribeKey"], Name="partner-pilot")
-    at.grant(key, f"arn:aws:iam::{policies.CHECKMARX_ACCOUNT}:role/Scanner", ["CreateGrant", "Decrypt"])
+    scope.grant(key, worker, ["Decrypt"])
+    scope.grant(
+        key, worker, ["Encrypt", "Decrypt", "RetireGrant"], Name="nightly-batch", RetiringPrincipal=root(account)
+    )
+    scope.grant(key, instance, full, Constraints=volume, RetiringPrincipal=f"ec2.{region}.amazonaws.com")
+    scope.grant(key, f"dynamodb.{region}.amazonaws.com", full, Constraints=table)
+    scope.grant(key, root(policies.STRANGER_ACCOUNT), ["Decrypt", "DescribeKey"], Name="partner-pilot")
+    scope.grant(key, f"arn:aws:iam::{policies.CHECKMARX_ACCOUNT}:role/Scanner", ["CreateGrant", "Decrypt"])
 
 
 def _through(service: str) -> policies.Statement:

@@ -1,4 +1,4 @@
-"""Policy documents of the demo organization: what customers of the vendors write, and what goes wrong."""
+"""Policy documents of the demo organization: correct ones as the vendors document them, and common mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 CHECKMARX_ACCOUNT = "754581900792"
 CERBY_ACCOUNT = "749452252575"
 CERBY_ROLE = f"arn:aws:iam::{CERBY_ACCOUNT}:role/production-kms-byo-key-access-role"
-STRANGER_ACCOUNT = "999988887777"  # a vendor that nobody in the organization has a profile for
+STRANGER_ACCOUNT = "999988887777"  # an external account without a vendor profile
 
 USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
 GRANT = ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"]
@@ -33,23 +33,23 @@ def document(*statements: Statement) -> str:
 
 
 def allow(sid: str, principal: Any, actions: str | list[str], **elements: Any) -> Statement:
-    """A statement on this key; `principal` is an AWS principal, a list of them, or a whole Principal element."""
+    """A statement of a key policy; `principal` is an AWS principal, a list of them, or a complete Principal element."""
     element = principal if isinstance(principal, dict) else {"AWS": principal}
     return {"Sid": sid, "Effect": "Allow", "Principal": element, "Action": actions, "Resource": "*", **elements}
 
 
 def delegation(account: str) -> Statement:
-    """The console's first statement: IAM of the account decides."""
+    """The default statement of the console: delegates to the IAM policies of the account."""
     return allow("Enable IAM User Permissions", root(account), "kms:*")
 
 
 def vendor_use(account: str, vendor: str) -> Statement:
-    """Use of the key by an administrator here and by the vendor's account."""
+    """Use of the key by an administrator of the account and by the account of the vendor."""
     return allow("Allow use of the key", [f"arn:aws:iam::{account}:role/SecurityAdministrator", root(vendor)], USE)
 
 
 def vendor_grants(account: str, vendor: str) -> Statement:
-    """Grants of the same two, for AWS resources only."""
+    """Grants by the same two principals, for AWS resources only."""
     principals = [f"arn:aws:iam::{account}:role/SecurityAdministrator", root(vendor)]
     condition = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return allow("Allow attachment of persistent resources", principals, GRANT, Condition=condition)
@@ -62,7 +62,7 @@ def administration(account: str) -> Statement:
 
 
 def appliance(account: str) -> list[Statement]:
-    """Two statements that let Plerion's roles of `account` (or `${aws:ResourceAccount}`) reach a key by their tags."""
+    """Two statements that allow the Plerion roles of `account` (or `${aws:ResourceAccount}`), matched by role tags."""
     decrypt = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey", "kms:DescribeKey"]
     tagged = {
         "Grant PlerionApplianceRole access to decrypt": (decrypt, {"aws:PrincipalTag/PlerionApplianceRole": "True"}),
@@ -75,7 +75,7 @@ def appliance(account: str) -> list[Statement]:
 
 
 def trust(principal: str | dict[str, str], external_id: str | None) -> str:
-    """Who may assume a role (an AWS principal, or a whole Principal element), with what external id (None: any)."""
+    """A trust policy for an AWS principal or a complete Principal element, with an external id (None: not required)."""
     element = {"AWS": principal} if isinstance(principal, str) else principal
     statement: Statement = {"Effect": "Allow", "Principal": element, "Action": "sts:AssumeRole"}
     if external_id is not None:

@@ -1,6 +1,6 @@
-"""What an AWS request asks for, and what an AWS error looks like, in each of the protocols that AWS services speak.
+"""Parses AWS requests and formats AWS errors in each of the protocols of AWS services.
 
-The names of operations come from botocore's service models, so that a new service needs no line here.
+The names of operations come from the service models of botocore, so that a new service needs no code.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ RPC_PATH = re.compile(r"/service/[^/]+/operation/([^/]+)$")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request as the signature, the headers and the body describe it.
+    """One parsed HTTP request.
 
     `service` and `region` come from the credential scope (empty when the request is not signed), `operation` is the
-    API operation's name (empty when no model knows the request), `text` is path, query and body, as sent and decoded.
+    name of the API operation (empty when no model matches), `text` is path, query and body, raw and decoded.
     """
 
     method: str
@@ -47,14 +47,14 @@ class Request:
 
     @property
     def text(self) -> str:
-        """All that a fault may be matched against: URL and body, raw and percent-decoded."""
+        """The text that faults are matched against: URL and body, raw and percent-decoded."""
         sent = "\n".join((self.path, self.query, self.body.decode("utf-8", "replace")))
         return f"{sent}\n{unquote_plus(sent)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete HTTP answer."""
+class Response:
+    """A complete HTTP response."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a REST operation is told from its neighbours: path, literal query, and the members that must be sent."""
+    """What identifies a REST operation: path, literal query, and the required parameters."""
 
     operation: str
     method: str
@@ -74,7 +74,7 @@ class Route:
     rank: tuple[int, int, int, int]
 
     def matches(self, request: Request, query: Mapping[str, list[str]]) -> bool:
-        """Whether a request, whose query was parsed into `query`, is this operation."""
+        """Whether a request, with its parsed `query`, is this operation."""
         return (
             self.method == request.method
             and self.path.fullmatch(request.path) is not None
@@ -85,23 +85,23 @@ class Route:
 
 
 def parse(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Request:
-    """Read one request. Header names must be lower-case; `query` has no question mark."""
-    found = CREDENTIAL.search(headers.get("authorization", ""))
-    access_key, region, service = found.groups() if found else ("", "", "")
-    unnamed = Request(method, path, query, headers, body, service, region, access_key, operation="")
-    return replace(unnamed, operation=_operation(unnamed))
+    """Parse one request. Header names must be lower-case; `query` has no question mark."""
+    match = CREDENTIAL.search(headers.get("authorization", ""))
+    access_key, region, service = match.groups() if match else ("", "", "")
+    request = Request(method, path, query, headers, body, service, region, access_key, operation="")
+    return replace(request, operation=_operation(request))
 
 
-def error(request: Request, code: str, message: str, status: int) -> Answer:
-    """An AWS error with this code, message and HTTP status, in the protocol that the request speaks."""
+def error(request: Request, code: str, message: str, status: int) -> Response:
+    """An AWS error with this code, message and HTTP status, in the protocol of the request."""
     request_id = str(uuid.uuid4())
     headers = [("x-amzn-RequestId", request_id)]
     if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
         headers += [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
-        return Answer(status, headers, _cbor_map({"__type": code, "message": message}))
+        return Response(status, headers, _cbor_map({"__type": code, "message": message}))
     if "x-amz-target" in request.headers:
         kind = request.headers.get("content-type", "application/x-amz-json-1.1")
-        return Answer(status, [*headers, ("Content-Type", kind)], _json({"__type": code, "message": message}))
+        return Response(status, [*headers, ("Content-Type", kind)], _json({"__type": code, "message": message}))
     code_xml, message_xml = escape(code), escape(message)
     inner = f"<Code>{code_xml}</Code><Message>{message_xml}</Message>"
     if request.service == "s3":
@@ -114,14 +114,14 @@ def error(request: Request, code: str, message: str, status: int) -> Answer:
         body = f"<ErrorResponse>{fault}<RequestId>{request_id}</RequestId></ErrorResponse>"
     else:
         headers += [("Content-Type", "application/json"), ("x-amzn-ErrorType", code)]
-        return Answer(status, headers, _json({"message": message}))
+        return Response(status, headers, _json({"message": message}))
     headers += [("Content-Type", "text/xml"), ("x-amz-request-id", request_id)]
     document = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
-    return Answer(status, headers, b"" if request.method == "HEAD" else document)
+    return Response(status, headers, b"" if request.method == "HEAD" else document)
 
 
-def not_implemented(request: Request) -> Answer:
-    """What AWS itself answers where an operation does not exist, as in a region that a new feature has not reached."""
+def not_implemented(request: Request) -> Response:
+    """The AWS error for an operation that does not exist, as in a region that does not offer it yet."""
     if "x-amz-target" in request.headers or "smithy-protocol" in request.headers:
         return error(request, "UnknownOperationException", "The requested operation is not recognized.", 400)
     if _action(request):
@@ -132,15 +132,15 @@ def not_implemented(request: Request) -> Answer:
 
 
 def _operation(request: Request) -> str:
-    if found := RPC_PATH.match(request.path):
-        return found.group(1)
+    if match := RPC_PATH.match(request.path):
+        return match.group(1)
     if target := request.headers.get("x-amz-target"):
         return target.rpartition(".")[2]
     if action := _action(request):
         return action
     query = parse_qs(request.query, keep_blank_values=True)
-    fitting = [each for each in _routes(request.service) if each.matches(request, query)]
-    return max(fitting, key=lambda route: route.rank).operation if fitting else ""
+    matching = [route for route in _routes(request.service) if route.matches(request, query)]
+    return max(matching, key=lambda route: route.rank).operation if matching else ""
 
 
 def _action(request: Request) -> str:
@@ -151,7 +151,7 @@ def _action(request: Request) -> str:
 
 @cache
 def _rest_services() -> dict[str, list[str]]:
-    """Signing name → botocore's names of the REST services that sign with it (es and opensearch share one)."""
+    """Signing name → botocore names of the REST services that sign with it (es and opensearch share one)."""
     services: dict[str, list[str]] = {}
     for model in sorted(Path(botocore.__file__).with_name("data").glob("*/*/service-2.json*")):
         with gzip.open(model) if model.suffix == ".gz" else model.open("rb") as stream:
@@ -186,7 +186,7 @@ def _routes_of(model: Mapping[str, Any]) -> list[Route]:
 
 
 def _path(uri: str) -> re.Pattern[str]:
-    """`/{Bucket}/{Key+}` as a pattern; a plus takes slashes as well, and a slash at the end does not matter."""
+    """`/{Bucket}/{Key+}` as a pattern; a plus also matches slashes, and a trailing slash is optional."""
     parts = re.split(r"(\{[^}]*\})", uri.rstrip("/"))
     pattern = "".join(
         re.escape(part) if not part.startswith("{") else ".+" if part.endswith("+}") else "[^/]+" for part in parts
@@ -199,7 +199,7 @@ def _json(document: Mapping[str, str]) -> bytes:
 
 
 def _cbor_map(document: Mapping[str, str]) -> bytes:
-    """A CBOR map of short texts (RFC 8949, major types 5 and 3): all that an error needs."""
+    """A CBOR map of short strings (RFC 8949, major types 5 and 3), as needed for an error."""
     encoded = bytes([0xA0 | len(document)])
     for text in (item for pair in document.items() for item in pair):
         raw = text.encode()

@@ -1,4 +1,4 @@
-"""What happens between two crawls: eight changes that somebody should hear about in the morning."""
+"""Eight changes between two crawls that the report must show."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WAITING_DAYS = 7
 
 
 def change(server: AwsServer, world: World) -> list[str]:
-    """Change eight things through the API; returns a plain sentence for each.
+    """Make eight changes through the API; returns a message for each.
 
-    Raises botocore's ClientError if a call fails, for instance when it was done before.
+    Raises botocore's ClientError if a call fails, for example when the changes were made before.
     """
-    own = (_schedule_deletion, _open_policy, _move_alias, _rekey_secret, _remove_tag)
-    of_vendors = (_stop_sharing, _disable_vault, _end_trial)
-    return [each(server, world) for each in (*own, *of_vendors)]
+    own_changes = (_schedule_deletion, _open_policy, _move_alias, _rekey_secret, _remove_tag)
+    vendor_changes = (_stop_sharing, _disable_vault, _end_trial)
+    return [make_change(server, world) for make_change in (*own_changes, *vendor_changes)]
 
 
 def _schedule_deletion(server: AwsServer, world: World) -> str:
@@ -34,7 +34,7 @@ def _open_policy(server: AwsServer, world: World) -> str:
     stranger = policies.root(policies.STRANGER_ACCOUNT)
     policy["Statement"].append(policies.allow("Partner integration", stranger, policies.USE))
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
-    return f"The policy of key {key} was opened to the outside account {policies.STRANGER_ACCOUNT}."
+    return f"The policy of key {key} was opened to external account {policies.STRANGER_ACCOUNT}."
 
 
 def _move_alias(server: AwsServer, world: World) -> str:
@@ -47,7 +47,7 @@ def _rekey_secret(server: AwsServer, world: World) -> str:
     secrets = _client(server, world.rekeyed_secret)
     name = secrets.describe_secret(SecretId=world.rekeyed_secret)["Name"]  # moto updates by name only
     secrets.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")
-    return f"Secret {world.rekeyed_secret} was put under the AWS managed key aws/secretsmanager."
+    return f"Secret {world.rekeyed_secret} was re-encrypted with the AWS managed key aws/secretsmanager."
 
 
 def _remove_tag(server: AwsServer, world: World) -> str:
@@ -60,22 +60,22 @@ def _stop_sharing(server: AwsServer, world: World) -> str:
     kms, key = _client(server, world.unshared_key), world.unshared_key
     policy = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])
     vendor = policies.root(policies.CHECKMARX_ACCOUNT)
-    kept = [each for each in policy["Statement"] if vendor not in each["Principal"]["AWS"]]
+    kept = [statement for statement in policy["Statement"] if vendor not in statement["Principal"]["AWS"]]
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps({**policy, "Statement": kept}))
-    return f"Key {key} is no longer shared with the vendor's account {policies.CHECKMARX_ACCOUNT}."
+    return f"Key {key} is no longer shared with vendor account {policies.CHECKMARX_ACCOUNT}."
 
 
 def _disable_vault(server: AwsServer, world: World) -> str:
     _client(server, world.disabled_vault_key).disable_key(KeyId=world.disabled_vault_key)
-    return f"Key {world.disabled_vault_key}, under which a vendor keeps a vault, was disabled."
+    return f"Key {world.disabled_vault_key}, which protects a vault of a vendor, was disabled."
 
 
 def _end_trial(server: AwsServer, world: World) -> str:
     server.end_waiting_period(world.trial_key)
-    return f"Key {world.trial_key} came to the end of its waiting period and was deleted."
+    return f"Key {world.trial_key} reached the end of its waiting period and was deleted."
 
 
 def _client(server: AwsServer, arn: str) -> Any:
-    """A client of the service, region and account that an ARN names."""
+    """A client for the service, region and account of an ARN."""
     _, _, service, region, account, _ = arn.split(":", 5)
     return server.session(account, region).client(service)

@@ -1,14 +1,14 @@
-"""An AWS on this machine: moto behind a door that writes down every call and can refuse some of them.
+"""A local AWS endpoint: moto behind a proxy that records every call and can inject errors.
 
     with AwsServer() as server:
-        session = server.session()          # of the organization's management account
+        session = server.session()          # of the management account
         member = server.session("111122223333", region="eu-west-1")
 
-`python -m demo.server --port 0 --port-file port.txt` runs it alone, until it is interrupted.
+`python -m demo.server --port 0 --port-file port.txt` runs it stand-alone until it is interrupted.
 
-An operation that moto lacks is answered as AWS answers where an operation does not exist: JSON and CBOR services with
-400 `UnknownOperationException`, query services with 400 `InvalidAction`, REST-JSON services with 404
-`UnknownOperationException`, S3 with 501 `NotImplemented`. An error inside moto is a 500 `InternalFailure`.
+An operation that moto lacks gets the AWS error for an operation that does not exist: JSON and CBOR services return
+400 `UnknownOperationException`, query services 400 `InvalidAction`, REST-JSON services 404
+`UnknownOperationException`, S3 501 `NotImplemented`. An exception inside moto becomes a 500 `InternalFailure`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from werkzeug.test import run_wsgi_app
 
 from demo import moto_patches, request_parser
 
-MANAGEMENT_ACCOUNT = "123456789012"  # moto's own: every access key that it does not know belongs to it
-MEMBER_ROLE = "OrganizationAccountAccessRole"  # AWS Organizations makes it in every account that it creates
+MANAGEMENT_ACCOUNT = "123456789012"  # moto's default: unknown access keys belong to it
+MEMBER_ROLE = "OrganizationAccountAccessRole"  # AWS Organizations creates it in every new account
 ROOT_ACCESS_KEY = "AKIAKMSLEDGERDEMO000"
 HOME_REGION = "us-east-1"
 
@@ -47,10 +47,10 @@ Outcome = Literal["answered", "injected", "missing", "crashed"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that reached the server.
+    """One recorded request.
 
-    `service` is the signing name, `operation` the API operation ("" when no model knows it), `account` the account that
-    the access key belongs to. `outcome`: answered by moto, injected by a fault, missing in moto, crashed in moto.
+    `service` is the signing name, `operation` the API operation ("" when no model matches), `account` the account that
+    owns the access key. `outcome`: answered by moto, injected by a fault, missing in moto, crashed in moto.
     """
 
     service: str
@@ -64,7 +64,7 @@ class Call:
 
 @dataclass(slots=True)
 class Fault:
-    """A refusal to hand out; `remaining` counts down, None is for ever. A None in a filter means any."""
+    """An error to inject; `remaining` counts down, None means unlimited. None in a filter matches everything."""
 
     service: str
     operation: str
@@ -76,8 +76,8 @@ class Fault:
     status: int
     remaining: int | None
 
-    def fits(self, request: request_parser.Request, account: str) -> bool:
-        """Whether this fault is meant for this request of this account."""
+    def matches(self, request: request_parser.Request, account: str) -> bool:
+        """Whether this fault applies to a request of an account."""
         return (
             self.remaining != 0
             and self.service == request.service
@@ -89,39 +89,39 @@ class Fault:
 
 
 class Session(boto3.Session):
-    """A boto3 session whose clients speak to the demo server, S3 with the bucket in the path."""
+    """A boto3 session whose clients use the demo server, with path-style addressing for S3."""
 
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(**options)
         self._url = url
 
     def client(self, *args: Any, **options: Any) -> Any:
-        """As boto3's own, with the endpoint filled in."""
-        plain = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, max_pool_connections=8)
+        """A client with the endpoint of the demo server."""
+        defaults = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, max_pool_connections=8)
         config = options.pop("config", None)
-        options["config"] = plain.merge(config) if config else plain
+        options["config"] = defaults.merge(config) if config else defaults
         return super().client(*args, **{"endpoint_url": self._url, **options})
 
 
 class _Handler(MotoRequestHandler):
-    """moto's handler, silent; werkzeug closes every connection after one answer."""
+    """moto's request handler without logging; werkzeug closes every connection after one response."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are two writes: with Nagle an answer can wait for an ACK
+    disable_nagle_algorithm = True  # headers and body are two writes: with Nagle, a response can wait for an ACK
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
-        """Say nothing: `AwsServer.calls` is the log."""
+        """Log nothing: `AwsServer.calls` is the log."""
 
 
 class _Dispatcher(DomainDispatcherApplication):
-    """moto's choice of the service, remembered, and with a clean error for a service that moto does not have."""
+    """moto's dispatcher with a cache, and with a clean error for a service that moto lacks."""
 
     def __init__(self) -> None:
         super().__init__(create_backend_app)
         self._backends: dict[str, Any] = {}
 
     def get_backend_for_host(self, host: str | None) -> Any:
-        """The name of moto's backend for this host. Raises NotImplementedError when there is none."""
+        """The name of moto's backend for a host. Raises NotImplementedError if there is none."""
         if host is None:
             return None
         if host not in self._backends:
@@ -133,9 +133,9 @@ class _Dispatcher(DomainDispatcherApplication):
 
 
 class AwsServer:
-    """moto on 127.0.0.1, in this process, with a record of calls and a way to inject faults.
+    """moto on 127.0.0.1 in this process, with a record of calls and fault injection.
 
-    Only one can run at a time in a process, because moto keeps its state in module globals.
+    Only one server can run in a process at a time, because moto keeps its state in module globals.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -144,7 +144,7 @@ class AwsServer:
         self._calls: list[Call] = []
         self._faults: list[Fault] = []
         self._members: dict[str, dict[str, str]] = {}
-        self._loader = Loader()  # shared by all sessions: parsing a service model takes longer than a call
+        self._loader = Loader()  # shared by all sessions, because parsing a service model takes longer than a call
         self._app = _Dispatcher()
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
@@ -165,7 +165,7 @@ class AwsServer:
 
     @property
     def port(self) -> int:
-        """The TCP port that it listens on."""
+        """The TCP port of the server."""
         if self._server is None:
             raise RuntimeError("The demo server is not running; enter its context first.")
         return self._server.port
@@ -177,17 +177,17 @@ class AwsServer:
 
     @property
     def calls(self) -> list[Call]:
-        """All calls since the start or the last reset, in the order in which they were answered."""
+        """All calls since the start or the last reset, in the order of their responses."""
         with self._lock:
             return list(self._calls)
 
     def mark(self) -> int:
-        """A place in the record of calls, for `calls_since`."""
+        """The current position in the record of calls, for `calls_since`."""
         with self._lock:
             return len(self._calls)
 
     def calls_since(self, mark: int) -> list[Call]:
-        """The calls that were answered after `mark`."""
+        """The calls recorded after `mark`."""
         with self._lock:
             return self._calls[mark:]
 
@@ -204,21 +204,21 @@ class AwsServer:
         status: int = 400,
         times: int | None = None,
     ) -> None:
-        """Refuse calls of `operation` ("*": of any) with this error, in the service's own wire format.
+        """Fail calls of `operation` ("*": any) with this error, in the wire format of the service.
 
-        `account` is the caller's, `match` a text in path, query or body (a key id, a role ARN), `times` how often
-        before the fault is used up. The fault that was added last wins.
+        `account` is the caller's account, `match` a text in path, query or body (a key id, a role ARN), `times` the number
+        of calls to fail. The fault that was added last takes precedence.
         """
         with self._lock:
             self._faults.insert(0, Fault(service, operation, region, account, match, code, message, status, times))
 
     def clear_faults(self) -> None:
-        """Answer everything again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def reset(self) -> None:
-        """Forget everything: all resources of all accounts, faults and recorded calls."""
+        """Delete all resources of all accounts, faults and recorded calls."""
         BackendDict.reset()
         reset_model_data()
         with self._lock:
@@ -227,9 +227,9 @@ class AwsServer:
             self._members.clear()
 
     def session(self, account_id: str | None = None, region: str = HOME_REGION) -> Session:
-        """A session of the management account, or of a member account through STS AssumeRole.
+        """A session of the management account, or of a member account through AssumeRole.
 
-        Raises botocore's ClientError when the role is refused (by a fault).
+        Raises botocore's ClientError if AssumeRole is denied (by a fault).
         """
         keys = {"AccessKeyId": ROOT_ACCESS_KEY, "SecretAccessKey": "secret"}
         if account_id not in {None, MANAGEMENT_ACCOUNT}:
@@ -246,7 +246,7 @@ class AwsServer:
         )
 
     def set_database_status(self, account_id: str, region: str, identifier: str, status: str) -> None:
-        """Give an RDS instance a status that no API call sets, as AWS does after its key was disabled."""
+        """Set a status of an RDS instance that no API call sets, as AWS does after its key was disabled."""
         from moto.rds.models import rds_backends
 
         rds_backends[account_id][region].databases[identifier].status = status
@@ -254,26 +254,26 @@ class AwsServer:
     def set_key_use(
         self, key: str, operation: str | None, at: dt.datetime | None = None, *, created: dt.datetime | None = None
     ) -> None:
-        """Let a key (its ARN) have been used for an operation, now or at another time, or never; and created earlier."""
+        """Set the last use of a key (its ARN): the operation (None: never) and time (None: now); and its creation date."""
         from moto.kms.models import kms_backends
 
         _, _, _, region, account_id, _ = key.split(":", 5)
-        found: Any = kms_backends[account_id][region].describe_key(key)
-        found.last_use = (operation, at or dt.datetime.now(dt.UTC)) if operation else None
+        moto_key: Any = kms_backends[account_id][region].describe_key(key)
+        moto_key.last_use = (operation, at or dt.datetime.now(dt.UTC)) if operation else None
         if created is not None:
-            found.creation_date = created.timestamp()
+            moto_key.creation_date = created.timestamp()
 
     def end_waiting_period(self, key: str) -> None:
-        """Let a key (its ARN) that is scheduled for deletion be deleted, with its aliases."""
+        """Delete a key (its ARN) that is scheduled for deletion, with its aliases."""
         from moto.kms.models import kms_backends
 
         _, _, _, region, account_id, _ = key.split(":", 5)
         backend: Any = kms_backends[account_id][region]
-        found = backend.describe_key(key)
-        del backend.keys[found.id]
+        moto_key = backend.describe_key(key)
+        del backend.keys[moto_key.id]
 
     def set_management_account(self, name: str, email: str) -> None:
-        """Name the organization's management account, which has its name from before there was an organization."""
+        """Set the name of the management account, which no organization API call sets."""
         from moto.organizations.models import organizations_backends
 
         backend = organizations_backends[MANAGEMENT_ACCOUNT]["aws"]
@@ -282,66 +282,70 @@ class AwsServer:
 
     def _member(self, account_id: str) -> dict[str, str]:
         with self._lock:
-            known = self._members.get(account_id)
-        if known is None:
+            credentials = self._members.get(account_id)
+        if credentials is None:
             role = f"arn:aws:iam::{account_id}:role/{MEMBER_ROLE}"
             sts = self.session().client("sts")
-            known = dict(sts.assume_role(RoleArn=role, RoleSessionName="demo")["Credentials"])
+            credentials = dict(sts.assume_role(RoleArn=role, RoleSessionName="demo")["Credentials"])
             with self._lock:
-                self._members[account_id] = known
-        return known
+                self._members[account_id] = credentials
+        return credentials
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """The WSGI application: record, refuse or pass on to moto."""
+        """The WSGI application: records the request, and injects a fault or forwards it to moto."""
         request = _request(environ)
         account = get_account_id_from(request.access_key)
         if fault := self._take_fault(request, account):
             outcome: Outcome = "injected"
-            answer = request_parser.error(request, fault.code, fault.message, fault.status)
+            response = request_parser.error(request, fault.code, fault.message, fault.status)
         else:
-            outcome, answer = self._ask_moto(environ, request)
+            outcome, response = self._call_moto(environ, request)
         if request.service:
             call = Call(
-                request.service, request.operation, request.region, account, request.access_key, answer.status, outcome
+                request.service,
+                request.operation,
+                request.region,
+                account,
+                request.access_key,
+                response.status,
+                outcome,
             )
             with self._lock:
                 self._calls.append(call)
-        headers = answer.headers
-        if not any(
-            name.lower() == "content-length" for name, _ in headers
-        ):  # HEAD tells the length of what it leaves out
-            headers = [*headers, ("Content-Length", str(len(answer.body)))]
-        start_response(f"{answer.status} {responses.get(answer.status, 'Unknown')}", headers)
-        return [answer.body]
+        headers = response.headers
+        if not any(name.lower() == "content-length" for name, _ in headers):  # a HEAD response already has it
+            headers = [*headers, ("Content-Length", str(len(response.body)))]
+        start_response(f"{response.status} {responses.get(response.status, 'Unknown')}", headers)
+        return [response.body]
 
     def _take_fault(self, request: request_parser.Request, account: str) -> Fault | None:
         with self._lock:
-            fault = next((each for each in self._faults if each.fits(request, account)), None)
+            fault = next((fault for fault in self._faults if fault.matches(request, account)), None)
             if fault and fault.remaining is not None:
                 fault.remaining -= 1
             return fault
 
-    def _ask_moto(
+    def _call_moto(
         self, environ: dict[str, Any], request: request_parser.Request
-    ) -> tuple[Outcome, request_parser.Answer]:
+    ) -> tuple[Outcome, request_parser.Response]:
         try:
             body, status, headers = run_wsgi_app(self._app, environ, buffered=True)
             content = b"".join(body)
         except NotImplementedError:
             return "missing", request_parser.not_implemented(request)
-        except Exception as problem:  # noqa: BLE001 - whatever breaks inside moto must reach the client as an AWS error
+        except Exception as problem:  # noqa: BLE001 - an exception in moto must reach the client as an AWS error
             return "crashed", request_parser.error(
                 request, "InternalFailure", f"{type(problem).__name__}: {problem}", 500
             )
         code = int(status.split()[0])
         page = headers.get("Content-Type", "").startswith("text/html") and content.startswith(b"<!doctype html>")
-        if code in {404, 405} and page:  # Flask's own page: moto has no such route
+        if code in {404, 405} and page:  # Flask's error page: moto has no such route
             return "missing", request_parser.not_implemented(request)
-        return "answered", request_parser.Answer(code, list(headers.items()), content)
+        return "answered", request_parser.Response(code, list(headers.items()), content)
 
 
 def _request(environ: dict[str, Any]) -> request_parser.Request:
-    """Read the request whole and leave a copy of the body for moto."""
+    """Read the complete request and leave a copy of the body for moto."""
     stream = environ["wsgi.input"]
     chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
     body = stream.read() if chunked else stream.read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -363,10 +367,10 @@ def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve until interrupted; the port is written to a file once the server answers."""
-    parser = argparse.ArgumentParser(prog="python -m demo.server", description="An AWS on this machine (moto).")
-    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--port-file", type=Path, help="file that receives the port, once it is open")
+    """Serve until interrupted; write the port to a file once the server is ready."""
+    parser = argparse.ArgumentParser(prog="python -m demo.server", description="A local AWS endpoint (moto).")
+    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (0: any free port)")
+    parser.add_argument("--port-file", type=Path, help="file to write the port to once it is open")
     options = parser.parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -375,8 +379,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.port_file:
             partial = options.port_file.with_suffix(".partial")
             partial.write_text(f"{server.port}\n", encoding="ascii")
-            partial.replace(options.port_file)  # a reader sees no file or the whole port
-        print(f"AWS (moto) answers on {server.url}", flush=True)
+            partial.replace(options.port_file)  # atomic: a reader never sees half a port
+        print(f"AWS (moto) listens on {server.url}", flush=True)
         stop.wait()
 
 

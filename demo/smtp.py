@@ -1,4 +1,4 @@
-"""A mail server that insists on TLS and a password, as a company's relay does, and keeps what it gets."""
+"""A mail server that requires TLS and a password, like a company relay, and stores the received messages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 from demo.certificates import Certificates
 
 START_TIMEOUT_S = 20.0
-# aiosmtpd warns of an attribute of its own that nobody here uses.
+# aiosmtpd logs a warning about a deprecated attribute of its own.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it came: who sent it to whom (SMTP envelope, not headers) and its bytes."""
+    """A received message: sender and recipients (SMTP envelope, not headers) and its bytes."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -32,13 +32,13 @@ class Message:
 
 
 class MailServer:
-    """An SMTP server on 127.0.0.1 with STARTTLS and AUTH PLAIN or LOGIN, in threads of its own.
+    """An SMTP server on 127.0.0.1 with STARTTLS and AUTH PLAIN or LOGIN, in its own threads.
 
         with MailServer(certificates.create(folder), user="reports", password="secret") as server:
             ...                                     # server.host, server.port, server.messages
 
-    A wrong password is answered with 535, a recipient in `rejected` with 550, mail before STARTTLS with 530. With
-    `directory`, each message is also written there as 0001.eml and so on.
+    It rejects a wrong password with 535, a recipient in `rejected` with 550, and mail before STARTTLS with 530. With
+    `directory`, it also writes each message there as 0001.eml and so on.
     """
 
     host = "127.0.0.1"
@@ -82,19 +82,19 @@ class MailServer:
 
     @property
     def port(self) -> int:
-        """The TCP port that it listens on."""
+        """The TCP port of the server."""
         return self._controller.bound_port
 
     @property
     def messages(self) -> list[Message]:
-        """All messages that were accepted, oldest first."""
+        """All accepted messages, oldest first."""
         with self._lock:
             return list(self._messages)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: Any, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Accept or refuse one recipient (aiosmtpd calls this)."""
+        """Accept or reject one recipient (called by aiosmtpd)."""
         if address.casefold() in self._rejected:
             return "550 5.1.1 No such mailbox here"
         envelope.rcpt_tos.append(address)
@@ -102,7 +102,7 @@ class MailServer:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, _server: Any, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - as above
-        """Keep one message (aiosmtpd calls this)."""
+        """Store one message (called by aiosmtpd)."""
         content = envelope.content if isinstance(envelope.content, bytes) else str(envelope.content).encode()
         message = Message(envelope.mail_from or "", tuple(envelope.rcpt_tos), content)
         with self._lock:

@@ -1,15 +1,17 @@
-"""CloudTrail in the demo organization: the organization's trail, one that leaves KMS out, one that may not be asked."""
+"""CloudTrail in the demo organization: an organization trail, a trail without KMS events, and an unreadable trail."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from demo.account_region_builder import Place
+from demo.account_region_builder import AccountRegion
 
 
-def trails(places: Mapping[str, Place]) -> dict[str, str]:
-    """Make the trails. Returns their ARNs by the names by which `demo.organization.World` knows them."""
-    management, payments, platform = (places[name].at("us-east-1") for name in ("management", "payments", "platform"))
+def create_trails(account_regions: Mapping[str, AccountRegion]) -> dict[str, str]:
+    """Create the trails. Returns their ARNs by the field names of `demo.organization.World`."""
+    management, payments, platform = (
+        account_regions[name].in_region("us-east-1") for name in ("management", "payments", "platform")
+    )
     key = management.key("audit-trail", Description="Log files of the organization's trail", rotation_days=365)
     everything = management.trail(
         "northwind-organization", management.bucket("northwind-trail", "AES256"), key=key, IsOrganizationTrail=True

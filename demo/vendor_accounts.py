@@ -1,22 +1,22 @@
-"""Three accounts of the demo organization whose keys an outside party depends on: scanner, vault, appliance.
+"""Three accounts of the demo organization whose keys a vendor depends on: scanner, vault, appliance.
 
-Each function makes one account's situations and returns the names by which `demo.organization.World` knows them.
+Each function creates the resources of one account and returns their ARNs by the field names of `demo.organization.World`.
 """
 
 from __future__ import annotations
 
 from demo import policies
-from demo.account_region_builder import Place
+from demo.account_region_builder import AccountRegion
 from demo.policies import allow, delegation, document
 
 CERBY_WORKSPACE = "9f31c2ad-7b0e-4f6c-a1de-2f8e5c0b7d44"
-READER = "KmsInventoryReadOnly"  # the role of the ledger itself, in every account
+READER = "KmsInventoryReadOnly"  # the crawl role, in every account
 CERBY_ACTIONS = ["kms:Encrypt", "kms:Decrypt", "kms:GetPublicKey", "kms:DescribeKey"]
 
 
-def appsec(at: Place) -> dict[str, str]:
-    """Checkmarx One on keys of the account: one as it should be, one half shared, one disabled, one to be deleted."""
-    europe, america, account = at.at("eu-west-1"), at.at("us-east-1"), at.account
+def appsec(scope: AccountRegion) -> dict[str, str]:
+    """Checkmarx One with keys of the account: one correct, one half shared, one disabled, one pending deletion."""
+    europe, america, account = scope.in_region("eu-west-1"), scope.in_region("us-east-1"), scope.account
     vendor = policies.CHECKMARX_ACCOUNT
     base = [delegation(account), policies.administration(account), policies.vendor_use(account, vendor)]
     tags = {"Owner": "application-security", "Vendor": "checkmarx-one"}
@@ -45,7 +45,7 @@ def appsec(at: Place) -> dict[str, str]:
     stranded = europe.database("legacy-scans", disabled)
     europe.secret("appsec/legacy-scans/database", disabled)
     europe.client("kms").disable_key(KeyId=disabled)
-    at.server.set_database_status(
+    scope.server.set_database_status(
         account, europe.region, "legacy-scans", "inaccessible-encryption-credentials-recoverable"
     )
 
@@ -80,9 +80,9 @@ def appsec(at: Place) -> dict[str, str]:
     }
 
 
-def identity(at: Place) -> dict[str, str]:
-    """A Cerby vault as the vendor wants it, and an older one that gives too much to anyone in the vendor's account."""
-    ohio, oregon, account = at.at("us-east-2"), at.at("us-west-2"), at.account
+def identity(scope: AccountRegion) -> dict[str, str]:
+    """A Cerby vault as the vendor documents it, and an older one with excess permissions for the whole vendor account."""
+    ohio, oregon, account = scope.in_region("us-east-2"), scope.in_region("us-west-2"), scope.account
     vault = ohio.key(
         "cerby-vault",
         Description="Cerby vault",
@@ -95,14 +95,14 @@ def identity(at: Place) -> dict[str, str]:
     replica = ohio.client("kms").replicate_key(KeyId=key_id, ReplicaRegion=oregon.region)["ReplicaKeyMetadata"]["Arn"]
     oregon.client("kms").create_alias(AliasName="alias/cerby-vault", TargetKeyId=key_id)
     oregon.client("kms").tag_resource(KeyId=key_id, Tags=[{"TagKey": "Owner", "TagValue": "identity"}])
-    role = at.role(
+    role = scope.role(
         "CerbyVaultAccess",
         policies.trust(policies.CERBY_ROLE, CERBY_WORKSPACE),
         policies.identity("AllowCerbyToUseKMSKey", CERBY_ACTIONS, [vault, replica]),
     )
 
     weak = ohio.key("cerby-vault-old", KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT", tags={"Vendor": "cerby"})
-    weak_role = at.role(
+    weak_role = scope.role(
         "CerbyVaultAccessOld",
         policies.trust(policies.root(policies.CERBY_ACCOUNT), None),
         policies.identity("AllowCerby", "kms:*", "*"),
@@ -129,28 +129,30 @@ def identity(at: Place) -> dict[str, str]:
     }
 
 
-def data(at: Place, platform: str) -> dict[str, str]:
-    """Keys that Plerion may or may not reach, by tag and by policy; `platform` is the integration's account."""
-    here, account = at.at("us-east-1"), at.account
+def data(scope: AccountRegion, platform: str) -> dict[str, str]:
+    """Keys that Plerion can or cannot use, by tag and by policy; `platform` is the integration account."""
+    virginia, account = scope.in_region("us-east-1"), scope.account
     reader = allow("Inventory reads metadata", f"arn:aws:iam::{account}:role/{READER}", policies.READ)
     analysts = allow("Analysts use the key", f"arn:aws:iam::{account}:role/Analyst", policies.USE)
     own = policies.appliance("${aws:ResourceAccount}")
 
-    granted = here.key("warehouse", tags={"PlerionAccess": "Granted", "Owner": "data"}, rotation_days=365)
-    here.key("warehouse-staging", tags={"PlerionAccess": "granted"})
-    denied = here.key("clinical-trials", tags={"PlerionAccess": "Denied", "Owner": "data"})
-    here.key("clinical-archive", tags={"PlerionAccess": "DENIED"})
-    here.key("wrong-tag-name", tags={"plerionaccess": "Granted"})
-    untagged = here.key("reporting", tags={"Owner": "data"})
-    undelegated = here.key(
+    granted = virginia.key("warehouse", tags={"PlerionAccess": "Granted", "Owner": "data"}, rotation_days=365)
+    virginia.key("warehouse-staging", tags={"PlerionAccess": "granted"})
+    denied = virginia.key("clinical-trials", tags={"PlerionAccess": "Denied", "Owner": "data"})
+    virginia.key("clinical-archive", tags={"PlerionAccess": "DENIED"})
+    virginia.key("wrong-tag-name", tags={"plerionaccess": "Granted"})
+    untagged = virginia.key("reporting", tags={"Owner": "data"})
+    undelegated = virginia.key(
         "vault-of-data", policy=document(reader, analysts), tags={"PlerionAccess": "Granted", "Owner": "data"}
     )
-    appliance = here.key(
+    appliance = virginia.key(
         "appliance-own", policy=document(reader, analysts, *own), tags={"PlerionAccess": "Granted", "Owner": "data"}
     )
-    here.key("appliance-remote", policy=document(reader, analysts, *policies.appliance(platform)))
-    locked = here.key("researchers-only", policy=document(analysts), Description="Nobody outside research sees this")
-    here.role(
+    virginia.key("appliance-remote", policy=document(reader, analysts, *policies.appliance(platform)))
+    locked = virginia.key(
+        "researchers-only", policy=document(analysts), Description="Nobody outside research sees this"
+    )
+    virginia.role(
         "PlerionApplianceRole",
         policies.trust(policies.root(platform), "plerion-northwind"),
         policies.identity(
@@ -161,10 +163,10 @@ def data(at: Place, platform: str) -> dict[str, str]:
         ),
         {"PlerionApplianceRole": "True"},
     )
-    here.bucket("northwind-data-lake", "aws:kms", granted)
-    here.bucket("northwind-data-clinical", "aws:kms", denied.rpartition("/")[2])
-    here.bucket("northwind-data-research", "aws:kms:dsse", locked)
-    here.trail("northwind-data", here.bucket("northwind-data-trail"), without_kms=True)
+    virginia.bucket("northwind-data-lake", "aws:kms", granted)
+    virginia.bucket("northwind-data-clinical", "aws:kms", denied.rpartition("/")[2])
+    virginia.bucket("northwind-data-research", "aws:kms:dsse", locked)
+    virginia.trail("northwind-data", virginia.bucket("northwind-data-trail"), without_kms=True)
     return {
         "granted_key": granted,
         "denied_key": denied,

@@ -1,7 +1,7 @@
-"""What goes wrong between a customer and a vendor who uses his keys: every case that the vendors' documents speak of.
+"""Failures between a customer and a vendor that uses the customer's keys: every case in the vendors' documentation.
 
-Each function makes one account's cases and returns the names by which `demo.organization.World` knows them;
-`demo.second_run_changes` lets some of them happen between two crawls. `demo.vendor_accounts` has the cases in which all is well.
+Each function creates the cases of one account and returns their ARNs by the field names of `demo.organization.World`.
+`demo.second_run_changes` triggers some of them between two crawls. `demo.vendor_accounts` has the cases without failures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from demo import policies
-from demo.account_region_builder import Place
+from demo.account_region_builder import AccountRegion
 from demo.policies import allow, delegation, document
 from demo.vendor_accounts import CERBY_ACTIONS, CERBY_WORKSPACE, READER
 
@@ -19,9 +19,9 @@ SCANNER_ALIASES = (
 )
 
 
-def scanner(at: Place) -> dict[str, str]:
-    """Checkmarx One: keys about to be un-shared or gone, shared too widely, or of the wrong kind."""
-    europe, america, account = at.at("eu-west-1"), at.at("us-east-1"), at.account
+def scanner(scope: AccountRegion) -> dict[str, str]:
+    """Checkmarx One: keys that are about to be unshared or deleted, shared too widely, or of the wrong type."""
+    europe, america, account = scope.in_region("eu-west-1"), scope.in_region("us-east-1"), scope.account
     vendor = policies.CHECKMARX_ACCOUNT
     base = [delegation(account), policies.administration(account), policies.vendor_use(account, vendor)]
     grants = policies.vendor_grants(account, vendor)
@@ -51,9 +51,9 @@ def scanner(at: Place) -> dict[str, str]:
     }
 
 
-def vaults(at: Place) -> dict[str, str]:
-    """Cerby: a vault without its replica, whose role lacks actions; one whose role is gone; one that somebody disables."""
-    ohio = at.at("us-east-2")
+def vaults(scope: AccountRegion) -> dict[str, str]:
+    """Cerby: a vault without a replica, whose role lacks actions; one whose role was deleted; one that gets disabled."""
+    ohio = scope.in_region("us-east-2")
     vault: dict[str, Any] = {
         "KeySpec": "RSA_4096",
         "KeyUsage": "ENCRYPT_DECRYPT",
@@ -64,14 +64,14 @@ def vaults(at: Place) -> dict[str, str]:
 
     lonely = ohio.key("cerby-vault-lonely", Description="Cerby vault, replica forgotten", **vault)
     lacking = policies.identity("AllowCerbyToUseKMSKey", [*CERBY_ACTIONS[:2], "kms:DescribeKey"], [lonely])
-    lonely_role = at.role("CerbyVaultAccessLonely", trust, lacking)
+    lonely_role = scope.role("CerbyVaultAccessLonely", trust, lacking)
 
     orphan = ohio.key("cerby-vault-orphan", Description="Cerby vault, role deleted", **vault)
     orphan_replica = _replica(ohio, orphan)
 
     doomed = ohio.key("cerby-vault-emea", Description="Cerby vault of EMEA", **vault)
     doomed_replica = _replica(ohio, doomed)
-    at.role(
+    scope.role(
         "CerbyVaultAccessEmea",
         trust,
         policies.identity("AllowCerbyToUseKMSKey", CERBY_ACTIONS, [doomed, doomed_replica]),
@@ -86,11 +86,11 @@ def vaults(at: Place) -> dict[str, str]:
     }
 
 
-def appliance(at: Place, data: Place) -> dict[str, str]:
-    """Plerion in the mode of selected keys: in its own account (`at`), and for keys of another one (`data`)."""
-    oregon, account = at.at("us-west-2"), at.account
+def appliance(scope: AccountRegion, data: AccountRegion) -> dict[str, str]:
+    """Plerion in the mode SELECTED_KEYS: in the account of the integration (`scope`), and for keys of account `data`."""
+    oregon, account = scope.in_region("us-west-2"), scope.account
     reader = allow("Inventory reads metadata", f"arn:aws:iam::{account}:role/{READER}", policies.READ)
-    at.role(
+    scope.role(
         "PlerionApplianceRole",
         policies.trust(policies.root(account), "plerion-northwind-platform"),
         policies.identity(
@@ -109,7 +109,7 @@ def appliance(at: Place, data: Place) -> dict[str, str]:
     bypassing = oregon.key(
         "scan-by-statement", policy=document(delegation(account), *own), tags={"PlerionAccess": "Denied"}
     )
-    remote = data.at("us-east-1")
+    remote = data.in_region("us-east-1")
     accessible = remote.key(
         "appliance-across",
         policy=document(delegation(data.account), *policies.appliance(account)),
@@ -125,10 +125,10 @@ def appliance(at: Place, data: Place) -> dict[str, str]:
     }
 
 
-def _replica(ohio: Place, key: str) -> str:
+def _replica(ohio: AccountRegion, key: str) -> str:
     key_id = key.rpartition("/")[2]
-    made = ohio.client("kms").replicate_key(KeyId=key_id, ReplicaRegion="us-west-2")
-    return str(made["ReplicaKeyMetadata"]["Arn"])
+    response = ohio.client("kms").replicate_key(KeyId=key_id, ReplicaRegion="us-west-2")
+    return str(response["ReplicaKeyMetadata"]["Arn"])
 
 
 def settings(accounts: dict[str, str]) -> dict[str, object]:

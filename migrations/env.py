@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that models.store.engine hands over; there is no other way in."""
+"""Runs the migrations on the connection that models.store.engine passes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.types import UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """A migration must not change its meaning when our column types do: it names SQLAlchemy's own."""
+    """Render UtcDateTime as SQLAlchemy's own type, so that migrations do not depend on column types that may change."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 

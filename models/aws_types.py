@@ -1,7 +1,7 @@
-"""The AWS resource types: what the crawler, the reports and the tests of rules have to agree on.
+"""The AWS resource types: properties shared by the crawler, the reports and the tests of rules.
 
-A type needs no entry. Without one its service, ARN and listing follow from its CloudFormation name; an entry states what differs
-from that. ``tests/models/test_aws_types.py`` compares the entries with the crawler's declarations.
+A type needs no entry. By default its service, ARN and listing follow from its CloudFormation name; an entry states the
+differences. ``tests/models/test_aws_types.py`` compares the entries with the crawler's declarations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SERVICE_LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class AwsType:
-    """A type of resources that use KMS keys. Raises ValueError for a name that is none of CloudFormation's."""
+    """A type of resources that use KMS keys. Raises ValueError if the name is not a CloudFormation type name."""
 
     name: str
     """The name in CloudFormation."""
@@ -51,9 +51,9 @@ class AwsType:
     policy: str = ""
     """The IAM action that returns the policy of one resource."""
     is_global: bool = False
-    """Whether one listing has the resources of all regions; their ARNs name neither region nor account."""
+    """Whether one listing covers the resources of all regions; their ARNs name neither region nor account."""
     key_role: str = "storage"
-    """What the resource's main key does."""
+    """The role of the resource's main key."""
     default_key_alias: str | None = None
     """The AWS managed key that the resource uses when it names none."""
     found_by_name: bool | None = None
@@ -87,7 +87,7 @@ class AwsType:
 
 
 def aws_type(name: str) -> AwsType:
-    """The registered type, or the one that follows from the name. Raises ValueError for a name that is none."""
+    """The registered type, or a type with defaults derived from the name. Raises ValueError for an invalid name."""
     return AWS_TYPES.get(name) or _unregistered(name)
 
 
@@ -102,9 +102,9 @@ def service_label(service: str) -> str:
 
 
 def asff_type(name: str) -> str:
-    """The type in the AWS Security Finding Format of any resource that a finding can be about."""
-    found = AWS_TYPES.get(name)
-    return found.asff if found else _OTHER_ASFF_TYPES.get(name, "Other")
+    """The type in the AWS Security Finding Format, for every type of resource that can have findings."""
+    registered = AWS_TYPES.get(name)
+    return registered.asff if registered else _OTHER_ASFF_TYPES.get(name, "Other")
 
 
 def _rds(kind: str, listing: str, arn: str, *, family: str = "RDS", asff: str = "Other") -> AwsType:
@@ -123,8 +123,8 @@ def _elasticache(kind: str, listing: str) -> AwsType:
 
 
 AWS_TYPES: Final[Mapping[str, AwsType]] = {
-    found.name: found
-    for found in (
+    resource_type.name: resource_type
+    for resource_type in (
         AwsType(
             SECRET,
             arn="secret:{name}-AbCdEf",
@@ -170,6 +170,6 @@ AWS_TYPES: Final[Mapping[str, AwsType]] = {
         ),
     )
 }
-"""The types whose name does not tell everything."""
+"""The types with properties that do not follow from their name."""
 
 _OTHER_ASFF_TYPES: Mapping[str, str] = {"account": "AwsAccount", "AWS::KMS::Key": "AwsKmsKey"}

@@ -1,4 +1,4 @@
-"""Running a command as a console program: signals, one sentence for each failure, exit codes."""
+"""Running a command as a console program: signals, failures as one sentence, exit codes."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Seconds(click.FloatRange):
         super().__init__(min=0, min_open=True, max=366 * 86_400)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; NaN is in no range, and would pass for one."""
+        """Convert to a number; reject NaN, which a range check does not."""
         seconds = float(super().convert(value, param, ctx))
         if math.isnan(seconds):
             self.fail(f"{value} is not a number of seconds.", param, ctx)

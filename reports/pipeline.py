@@ -16,7 +16,7 @@ from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from reports.html.registry import REPORTS, find, write
 from reports.html.summary import summary
 from reports.mart import as_of_connection
@@ -31,9 +31,9 @@ from reports.rules.extension import RuleTables
 from reports.rules.finding_history import record
 from reports.rules.framework_loader import check_frameworks
 from reports.rules.loader import Rule, load_rules
-from reports.rules.runner import judge
+from reports.rules.runner import evaluate_rules
 from reports.rules.waivers import load_waivers
-from reports.vendors.assignments import uses
+from reports.vendors.assignments import load_assignments
 from reports.vendors.evaluate import VendorChecks
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_settings(settings: Settings) -> None:
     Raises a UserError with exit code 2 for the first invalid reference.
     """
     load_waivers(settings, load_rules(settings))
-    uses(settings)
+    load_assignments(settings)
     check_frameworks(settings)
 
 
@@ -69,7 +69,7 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
     The mart has the results of all rules; the ledger keeps the history of problems and counts. Findings of deleted or
     disabled rules are closed. The new mart is published at the end: until then, readers see the old one.
     """
-    assess(settings)
+    analyze_access(settings)
     with draft_mart(settings, as_of=run_id) as mart:
         run_rules(mart, settings)
         store_findings(mart, settings)
@@ -93,7 +93,7 @@ def _extensions(settings: Settings, rules: Sequence[Rule]) -> tuple[Extension, .
 
 def run_rules(mart: DraftMart, settings: Settings) -> None:
     """Run the rules in force; the mart then has their results."""
-    judge(mart.duck, mart.as_of, load_rules(settings))
+    evaluate_rules(mart.duck, mart.as_of, load_rules(settings))
 
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:
@@ -112,7 +112,7 @@ def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Re
     from reports.rules.testing.runner import run_examples
 
     def build_example(settings: Settings, rules: Sequence[Rule]) -> None:
-        assess(settings)
+        analyze_access(settings)
         build(settings.database, settings.report.mart, settings, extensions=_extensions(settings, rules))
 
     return run_examples(rules, build_example, with_gaps=with_gaps)
@@ -167,7 +167,7 @@ def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
         raise NoMailError("there is no mail server in the settings: add the section `mail`")
     engine = connect_ledger(settings.database, must_exist=True)
     try:
-        pending = delivery_log.due(engine, run_id, MAILED, settings.mail.recipients)
+        pending = delivery_log.pending_recipients(engine, run_id, MAILED, settings.mail.recipients)
         if not pending:
             click.echo(f"mail: the report of run {run_id} was already sent to all recipients")
             return True
@@ -196,6 +196,6 @@ def _messages(
 
 
 def _record(engine: Engine, run_id: int, outcome: Outcome) -> None:
-    delivery_log.enter(engine, run_id, MAILED, outcome)
+    delivery_log.record_delivery(engine, run_id, MAILED, outcome)
     if outcome.status == "sent":
         click.echo(f"mail: sent to {outcome.recipient}")

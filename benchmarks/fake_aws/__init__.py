@@ -1,5 +1,5 @@
-"""An AWS of our own for tests and benchmarks: a generated organization, fast, and able to misbehave.
+"""A fake AWS endpoint for tests and benchmarks: a generated organization, fast, with fault injection.
 
-`benchmarks.fake_aws.client.FakeAws` starts it, `python -m benchmarks.fake_aws --help` does so by hand. It answers the read-only
-operations that the crawler sends, and kms:GetKeyLastUsage, on one endpoint for all services, regions and accounts.
+Start it with `benchmarks.fake_aws.client.FakeAws` or `python -m benchmarks.fake_aws`. It supports the read-only
+operations of the crawler, and kms:GetKeyLastUsage, on one endpoint for all services, regions and accounts.
 """

@@ -1,4 +1,4 @@
-"""The accounts, organizational units and region opt-ins of a made-up organization."""
+"""The accounts, organizational units and region opt-ins of the generated organization."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ UNITS: dict[str, str] = {
     "security": "ou-fake-0security",
 }
 PRODUCTION = "ou-fake-production"
-"""A unit below the unit of workloads: the tree is two levels deep."""
+"""A unit below the workload unit: the tree is two levels deep."""
 
 Role = Literal["good", "missing", "other external id"]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `opt_ins` are the opt-in regions that it enabled; `denied` the regions that an SCP closes."""
+    """One account. `opt_ins` are its enabled opt-in regions, `denied` the regions that an SCP denies."""
 
     index: int
     id: str
@@ -49,9 +49,9 @@ class Account:
         return (ROOT, UNITS["workload"], PRODUCTION) if self.unit == PRODUCTION else (ROOT, self.unit)
 
     def entry(self, parameters: Parameters) -> dict[str, Any]:
-        """As organizations:ListAccounts tells it."""
+        """The account in the response of organizations:ListAccounts."""
         organization = parameters.organization_id
-        told: dict[str, Any] = {
+        entry_fields: dict[str, Any] = {
             "Id": self.id,
             "Arn": f"arn:aws:organizations::{parameters.account_id(0)}:account/{organization}/{self.id}",
             "Email": f"aws+{self.index}@fake.example",
@@ -60,33 +60,33 @@ class Account:
             "JoinedTimestamp": START - 86_400.0 * (30 + self.index % 2000),
         }
         if parameters.status in {"state", "both"}:
-            told["State"] = self.state
+            entry_fields["State"] = self.state
         if parameters.status in {"status", "both"} and self.state in {"ACTIVE", "SUSPENDED", "PENDING_CLOSURE"}:
-            told["Status"] = self.state
+            entry_fields["Status"] = self.state
         if parameters.paths:
-            told["Paths"] = ["/".join((organization, *self.parents)) + "/"]
-        return told
+            entry_fields["Paths"] = ["/".join((organization, *self.parents)) + "/"]
+        return entry_fields
 
     def region_states(self, parameters: Parameters) -> dict[str, str]:
-        """Opt-in status by region, as account:ListRegions words it."""
+        """Opt-in status by region, with the values of account:ListRegions."""
         states = dict.fromkeys(parameters.regions, "ENABLED_BY_DEFAULT")
         states.update({region: "ENABLED" if region in self.opt_ins else "DISABLED" for region in parameters.opt_in})
         return dict(sorted(states.items()))
 
 
 def make_account(parameters: Parameters, index: int) -> Account:
-    """The account at a place in the list; 0 is the management account, 1 to 5 have one trouble each."""
+    """The account at an index; 0 is the management account, 1 to 5 are special (see `Parameters.adversarial`)."""
     draw = Draw(parameters.seed, "account", index)
     kind = draw.weighted(assumed.ARCHETYPES)
     state = draw.weighted(assumed.ACCOUNT_STATES)
-    trouble = draw.unit()
+    role_draw = draw.unit()
     opt_ins = _opt_ins(parameters, draw)
     active = _active(parameters, draw, opt_ins)
     denied = frozenset(parameters.scp_denied)
     role: Role = "good"
-    if trouble < assumed.ROLE_MISSING:
+    if role_draw < assumed.ROLE_MISSING:
         role = "missing"
-    elif trouble < assumed.ROLE_MISSING + assumed.OTHER_EXTERNAL_ID:
+    elif role_draw < assumed.ROLE_MISSING + assumed.OTHER_EXTERNAL_ID:
         role = "other external id"
     special = parameters.adversarial and index <= 5
     if index == 0 or special or parameters.dense:
@@ -96,7 +96,7 @@ def make_account(parameters: Parameters, index: int) -> Account:
             active = tuple(dict.fromkeys((*parameters.regions[:3], *active)))
         if index == 2:
             denied |= {parameters.regions[-1]}
-        role = {3: "missing", 4: "other external id"}.get(index, "good")  # type: ignore[assignment]  # the words are those of Role
+        role = {3: "missing", 4: "other external id"}.get(index, "good")  # type: ignore[assignment]  # the values are those of Role
         state = "SUSPENDED" if index == 5 else "ACTIVE"
     unit = PRODUCTION if kind == "workload" and index % 2 else UNITS[kind]
     account_id = parameters.account_id(index)
@@ -115,5 +115,5 @@ def _active(parameters: Parameters, draw: Draw, opt_ins: tuple[str, ...]) -> tup
         return parameters.regions
     count = draw.between(*draw.weighted(assumed.ACTIVE_REGIONS))
     offered = (*parameters.regions[: max(3, len(parameters.regions))], *opt_ins)
-    # The home region is nearly always the first one in use.
+    # The home region is nearly always in use.
     return tuple(sorted({parameters.regions[0], *(draw.pick(offered) for _ in range(count - 1))}))

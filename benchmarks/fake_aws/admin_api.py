@@ -1,11 +1,11 @@
-"""The control over HTTP: counters to read, faults and nights to set, while clients go on calling.
+"""The admin API: reads counters and sets faults and the day while clients send requests.
 
 GET  /_fake/counters   operations, errors, accidents, connections, requests per connection
-GET  /_fake/buckets    requests a quota bucket and ten-second window
+GET  /_fake/buckets    requests by quota bucket and ten-second window
 GET  /_fake/world      accounts, credentials, role, regions
-POST /_fake/faults     a JSON object with the fields of `Faults` that differ from the default
-POST /_fake/night      {"night": 3}
-POST /_fake/reset      counters to zero
+POST /_fake/faults     sets faults: a JSON object with the fields of `Faults` that differ from the default
+POST /_fake/day        sets the day: {"day": 3}
+POST /_fake/reset      resets the counters
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import orjson
 from benchmarks.fake_aws import aws_protocols
 from benchmarks.fake_aws.faults import Faults
 
-if TYPE_CHECKING:  # they need each other
+if TYPE_CHECKING:  # a circular import
     from benchmarks.fake_aws.service import Service
 
 
 class Connections:
-    """How many connections there were, and how much each was used."""
+    """Counts connections and the requests on each."""
 
     def __init__(self) -> None:
         self.opened = 0
         self.handshakes = 0
         self.requests = 0
         self.ended: list[int] = []
-        """Requests of connections that ended: how many had one, two, up to four, up to eight ... (powers of two)."""
+        """Closed connections by number of requests: none, one, up to three, up to seven ... (powers of two)."""
 
     def end(self, requests: int) -> None:
-        """A connection ended after so many requests."""
+        """Record the end of a connection after a number of requests."""
         size = requests.bit_length()
         self.ended.extend([0] * (size + 1 - len(self.ended)))
         self.ended[size] += 1
 
     def report(self) -> dict[str, Any]:
-        """As plain values; `per_connection` is the mean, `ended_after` counts connections by the power of two below."""
+        """The counters as JSON values; `per_connection` is the mean, `ended_after` counts closed connections by requests."""
         return {
             "connections": self.opened,
             "tls_connections": self.handshakes,
@@ -48,44 +48,44 @@ class Connections:
         }
 
 
-class Control:
-    """Answers paths below /_fake/."""
+class AdminApi:
+    """Handles requests below /_fake/."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self.connections = Connections()
 
-    def answer(self, method: str, target: str, body: bytes) -> bytes:
-        """A complete HTTP answer."""
+    def handle(self, method: str, target: str, body: bytes) -> bytes:
+        """Return a complete HTTP response."""
         try:
-            told = self._told(method, target.partition("?")[0].removeprefix("/_fake/"), body)
+            document = self._dispatch(method, target.partition("?")[0].removeprefix("/_fake/"), body)
         except (ValueError, TypeError, KeyError) as error:
-            return _answer(400, {"message": str(error)})
-        return _answer(404, {"message": "no such control"}) if told is None else _answer(200, told)
+            return _response(400, {"message": str(error)})
+        return _response(404, {"message": "no such admin operation"}) if document is None else _response(200, document)
 
-    def _told(self, method: str, what: str, body: bytes) -> Any:
+    def _dispatch(self, method: str, command: str, body: bytes) -> Any:
         service = self._service
-        asked = orjson.loads(body) if method == "POST" and body else {}
-        if what == "counters":
+        params = orjson.loads(body) if method == "POST" and body else {}
+        if command == "counters":
             return {
                 "operations": dict(service.operations),
                 "errors": dict(service.errors),
                 "accidents": dict(service.accidents),
                 **self.connections.report(),
             }
-        if what == "buckets":
+        if command == "buckets":
             return service.quotas.report()
-        if what == "world":
+        if command == "world":
             return self._world()
         if method != "POST":
             return None
-        if what == "faults":
-            service.set_faults(Faults.from_json(asked))
+        if command == "faults":
+            service.set_faults(Faults.from_json(params))
             return service.state.faults.to_json()
-        if what == "night":
-            service.state.night = int(asked["night"])
-            return {"night": service.state.night}
-        if what == "reset":
+        if command == "day":
+            service.state.day = int(params["day"])
+            return {"day": service.state.day}
+        if command == "reset":
             for counter in (service.operations, service.errors, service.accidents):
                 counter.clear()
             self.connections = Connections()
@@ -96,7 +96,7 @@ class Control:
         world = self._service.state.world
         return {
             "parameters": world.parameters.to_json(),
-            "night": self._service.state.night,
+            "day": self._service.state.day,
             "access_key": world.access_key,
             "secret_key": world.secret_key,
             "management": world.management.id,
@@ -107,6 +107,6 @@ class Control:
         }
 
 
-def _answer(status: int, told: Any) -> bytes:
-    body = orjson.dumps(told)
+def _response(status: int, document: Any) -> bytes:
+    body = orjson.dumps(document)
     return aws_protocols.head(status, "rest-json", len(body)) + body

@@ -1,4 +1,4 @@
-"""Answers as bytes: heads, JSON, XML, and every service's own words for what went wrong."""
+"""Encodes responses: headers, JSON, XML, and the error codes of each service."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 
 import orjson
 
-Wording = Literal["json", "rest-json", "query", "ec2", "s3"]
-PROTOCOLS: Mapping[str, Wording] = {
+WireProtocol = Literal["json", "rest-json", "query", "ec2", "s3"]
+PROTOCOLS: Mapping[str, WireProtocol] = {
     "kms": "json",
     "secretsmanager": "json",
     "organizations": "json",
@@ -24,7 +24,7 @@ PROTOCOLS: Mapping[str, Wording] = {
     "ec2": "ec2",
     "s3": "s3",
 }
-"""By the name that requests are signed with."""
+"""Protocol by signing name."""
 NAMESPACES: Mapping[str, str] = {
     "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
     "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
@@ -34,7 +34,7 @@ NAMESPACES: Mapping[str, str] = {
     "s3": "http://s3.amazonaws.com/doc/2006-03-01/",
 }
 MEMBERS: Mapping[str, str] = {
-    # The element of one entry, by the element of its list.
+    # The element name of an entry, by the element name of its list.
     "DBInstances": "DBInstance",
     "DBClusters": "DBCluster",
     "DBSnapshots": "DBSnapshot",
@@ -54,7 +54,7 @@ MEMBERS: Mapping[str, str] = {
     "TagSet": "Tag",
     "regionInfo": "item",
 }
-CONTENT_TYPES: Mapping[Wording, str] = {
+CONTENT_TYPES: Mapping[WireProtocol, str] = {
     "json": "application/x-amz-json-1.1",
     "rest-json": "application/json",
     "query": "text/xml",
@@ -65,11 +65,11 @@ REASONS = {200: "OK", 301: "Moved Permanently", 400: "Bad Request", 401: "Unauth
 REASONS |= {404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented"}
 REASONS |= {503: "Service Unavailable"}
 
-Trouble = Literal[
+ErrorKind = Literal[
     "throttled", "internal", "expired", "unknown token", "denied", "signature", "operation", "page", "value"
 ]
-CODES: Mapping[Trouble, Mapping[str, tuple[str, int]]] = {
-    # By service or protocol; the service comes first.
+CODES: Mapping[ErrorKind, Mapping[str, tuple[str, int]]] = {
+    # Code and status by service or protocol; the service takes precedence.
     "throttled": {
         "json": ("ThrottlingException", 400),
         "organizations": ("TooManyRequestsException", 400),
@@ -145,8 +145,8 @@ CODES: Mapping[Trouble, Mapping[str, tuple[str, int]]] = {
 }
 
 
-class RefusedError(Exception):
-    """A call that is answered with an error. `headers` are added to the answer's."""
+class ApiError(Exception):
+    """A call that fails with an AWS error. `headers` are added to the response."""
 
     def __init__(self, code: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -156,22 +156,22 @@ class RefusedError(Exception):
         self.headers = headers or {}
 
 
-def refused(service: str, trouble: Trouble, message: str) -> RefusedError:
-    """The error by which a service says this."""
-    code, status = CODES[trouble].get(service) or CODES[trouble][PROTOCOLS.get(service, "json")]
-    return RefusedError(code, status, message)
+def api_error(service: str, kind: ErrorKind, message: str) -> ApiError:
+    """The error of this kind in the codes of a service."""
+    code, status = CODES[kind].get(service) or CODES[kind][PROTOCOLS.get(service, "json")]
+    return ApiError(code, status, message)
 
 
 _numbers = itertools.count(1)
 
 
 def request_id() -> str:
-    """Looks like those of AWS, counts up."""
+    """A new request id in the format of AWS."""
     return f"{next(_numbers):08x}-fa4e-4000-8000-0123456789ab"
 
 
-def head(status: int, kind: Wording, length: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """Everything before the body."""
+def head(status: int, kind: WireProtocol, length: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """The status line and headers of a response."""
     extra = "".join([f"{name}: {value}\r\n" for name, value in headers.items()]) if headers else ""
     return (
         f"HTTP/1.1 {status} {REASONS[status]}\r\nx-amzn-RequestId: {request_id()}\r\n"
@@ -179,23 +179,23 @@ def head(status: int, kind: Wording, length: int, headers: Mapping[str, str] | N
     ).encode()
 
 
-def error(service: str, problem: RefusedError) -> bytes:
-    """A complete answer."""
+def error(service: str, problem: ApiError) -> bytes:
+    """A complete error response."""
     kind = PROTOCOLS.get(service, "json")
     headers = dict(problem.headers)
     if kind in {"json", "rest-json"}:
-        told = {"__type": problem.code, "message": problem.message}
+        members = {"__type": problem.code, "message": problem.message}
         if kind == "rest-json":
             headers["x-amzn-ErrorType"] = problem.code
-            told.pop("__type")
-        body = orjson.dumps(told)
+            members.pop("__type")
+        body = orjson.dumps(members)
     else:
         inner = f"<Code>{escape(problem.code)}</Code><Message>{escape(problem.message)}</Message>"
         number = request_id()
         if kind == "s3":
             region = headers.get("x-amz-bucket-region")
-            told_region = f"<Region>{region}</Region>" if region else ""
-            text = f"<Error>{inner}{told_region}<RequestId>{number}</RequestId></Error>"
+            region_element = f"<Region>{region}</Region>" if region else ""
+            text = f"<Error>{inner}{region_element}<RequestId>{number}</RequestId></Error>"
         elif kind == "ec2":
             text = f"<Response><Errors><Error>{inner}</Error></Errors><RequestID>{number}</RequestID></Response>"
         else:
@@ -206,29 +206,29 @@ def error(service: str, problem: RefusedError) -> bytes:
 
 
 def html_503() -> bytes:
-    """What a proxy in between says, in nobody's protocol."""
+    """A 503 of a proxy, in HTML instead of the protocol of the service."""
     body = b"<html><head><title>503</title></head><body><h1>Service Unavailable</h1></body></html>"
     start = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
     return start.encode() + body
 
 
-def query_answer(service: str, operation: str, result: Mapping[str, Any]) -> bytes:
-    """The body of a query service's answer."""
+def query_response(service: str, operation: str, result: Mapping[str, Any]) -> bytes:
+    """The body of a response of a query service."""
     return (
         f'<{operation}Response xmlns="{NAMESPACES[service]}"><{operation}Result>{xml(result)}</{operation}Result>'
         f"<ResponseMetadata><RequestId>{request_id()}</RequestId></ResponseMetadata></{operation}Response>"
     ).encode()
 
 
-def root_answer(service: str, element: str, result: Mapping[str, Any]) -> bytes:
-    """The body of an EC2 or S3 answer."""
+def xml_response(service: str, element: str, result: Mapping[str, Any]) -> bytes:
+    """The body of a response of EC2 or S3."""
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<{element} xmlns="{NAMESPACES[service]}">{xml(result)}</{element}>'
     ).encode()
 
 
 def xml(value: Any, name: str = "") -> str:
-    """Members as elements, lists by `MEMBERS`, times in ISO 8601 with milliseconds."""
+    """Encode a value: members as elements, lists according to `MEMBERS`, times in ISO 8601 with milliseconds."""
     if isinstance(value, Mapping):
         return "".join([f"<{key}>{xml(each, key)}</{key}>" for key, each in value.items()])
     if isinstance(value, list):

@@ -1,25 +1,25 @@
-"""Caches and their snapshots, as ElastiCache tells of them."""
+"""Caches and their snapshots, in the shapes of ElastiCache."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
 from benchmarks.fake_aws import distributions as assumed
-from benchmarks.fake_aws.entity_lifecycle import Item, Kinds, Place, Shape, tags, when
+from benchmarks.fake_aws.entity_lifecycle import AccountRegion, Entity, ResourceFactory, Shape, tags, to_datetime
 from benchmarks.fake_aws.presets import START
 
 
-class Caches(Kinds):
-    """Of one account-region; each kind is made when it is first asked for."""
+class Caches(ResourceFactory):
+    """The caches of one account-region; each kind is generated at its first use."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place, "elasticache")
+    def __init__(self, account_region: AccountRegion) -> None:
+        super().__init__(account_region, "elasticache")
         self._tags: dict[str, list[dict[str, str]]] = {}
 
     @cached_property
     def replication_groups(self) -> list[Shape]:
-        """As elasticache:DescribeReplicationGroups tells them."""
-        found = []
+        """The response of elasticache:DescribeReplicationGroups."""
+        entries = []
         for item in self.items("replication group", assumed.CACHES):
             kind = item.draw.weighted((("none", 0.3), ("sse-elasticache", 0.3), ("sse-kms", 0.4)))
             group = {
@@ -30,17 +30,17 @@ class Caches(Kinds):
                 "AtRestEncryptionEnabled": kind != "none",
                 "StorageEncryptionType": kind,
                 "ARN": f"{self._arn}replicationgroup:group-{item.name}",
-                "ReplicationGroupCreateTime": when(item.created),
+                "ReplicationGroupCreateTime": to_datetime(item.created),
                 "Engine": "valkey",
             }
             if kind == "sse-kms":
                 group["KmsKeyId"] = self.key(item)
-            found.append(self._tagged(group, item))
-        return found
+            entries.append(self._tagged(group, item))
+        return entries
 
     @cached_property
     def cache_clusters(self) -> list[Shape]:
-        """As elasticache:DescribeCacheClusters tells them; never with a key."""
+        """The response of elasticache:DescribeCacheClusters; never with a key."""
         return [
             self._tagged(
                 {
@@ -48,7 +48,7 @@ class Caches(Kinds):
                     "Engine": "memcached",
                     "EngineVersion": "1.6.22",
                     "CacheClusterStatus": "available",
-                    "CacheClusterCreateTime": when(item.created),
+                    "CacheClusterCreateTime": to_datetime(item.created),
                     "AtRestEncryptionEnabled": item.draw.chance(0.4),
                     "ARN": f"{self._arn}cluster:cluster-{item.name}",
                 },
@@ -59,12 +59,12 @@ class Caches(Kinds):
 
     @cached_property
     def serverless_caches(self) -> list[Shape]:
-        """As elasticache:DescribeServerlessCaches tells them."""
-        found = []
+        """The response of elasticache:DescribeServerlessCaches."""
+        entries = []
         for item in self.items("serverless cache", (1, 0.9, 0, 50)):
             cache = {
                 "ServerlessCacheName": f"cache-{item.name}",
-                "CreateTime": when(item.created),
+                "CreateTime": to_datetime(item.created),
                 "Status": "available",
                 "Engine": "valkey",
                 "MajorEngineVersion": "8",
@@ -75,16 +75,16 @@ class Caches(Kinds):
             }
             if key := (self.key(item) if item.draw.chance(0.5) else None):
                 cache["KmsKeyId"] = key
-            found.append(self._tagged(cache, item))
-        return found
+            entries.append(self._tagged(cache, item))
+        return entries
 
     @cached_property
     def cache_snapshots(self) -> list[Shape]:
-        """As elasticache:DescribeSnapshots tells them."""
-        found = []
+        """The response of elasticache:DescribeSnapshots."""
+        entries = []
         for number, group in enumerate(self.replication_groups * 2):
             name = f"automatic.{group['ReplicationGroupId']}-{number}"
-            taken = {"NodeGroupId": "0001", "CacheNodeId": "0001", "SnapshotCreateTime": when(START)}
+            taken = {"NodeGroupId": "0001", "CacheNodeId": "0001", "SnapshotCreateTime": to_datetime(START)}
             snapshot = {
                 "SnapshotName": name,
                 "ReplicationGroupId": group["ReplicationGroupId"],
@@ -97,13 +97,13 @@ class Caches(Kinds):
             if key := group.get("KmsKeyId"):
                 snapshot["KmsKeyId"] = key
             self._tags[str(snapshot["ARN"])] = []
-            found.append(snapshot)
-        return found
+            entries.append(snapshot)
+        return entries
 
     @cached_property
     def serverless_snapshots(self) -> list[Shape]:
-        """As elasticache:DescribeServerlessCacheSnapshots tells them."""
-        found = []
+        """The response of elasticache:DescribeServerlessCacheSnapshots."""
+        entries = []
         for cache in self.serverless_caches:
             name = f"daily-{cache['ServerlessCacheName']}"
             snapshot = {
@@ -111,7 +111,7 @@ class Caches(Kinds):
                 "ARN": f"{self._arn}serverlesscachesnapshot:{name}",
                 "SnapshotType": "automated",
                 "Status": "available",
-                "CreateTime": when(START),
+                "CreateTime": to_datetime(START),
                 "ServerlessCacheConfiguration": {
                     "ServerlessCacheName": cache["ServerlessCacheName"],
                     "Engine": "valkey",
@@ -120,16 +120,16 @@ class Caches(Kinds):
             if key := cache.get("KmsKeyId"):
                 snapshot["KmsKeyId"] = key
             self._tags[str(snapshot["ARN"])] = []
-            found.append(snapshot)
-        return found
+            entries.append(snapshot)
+        return entries
 
     def tags(self, arn: str) -> list[dict[str, str]] | None:
-        """As elasticache:ListTagsForResource tells them; None for an ARN that there is not."""
+        """The tags in elasticache:ListTagsForResource; None for an unknown ARN."""
         if arn not in self._tags:
-            # Looked at for the tags that come with them.
+            # Generating the resources fills in their tags.
             _ = self.replication_groups, self.cache_clusters, self.cache_snapshots, self.serverless_snapshots
         return self._tags.get(arn)
 
-    def _tagged(self, shape: Shape, item: Item) -> Shape:
+    def _tagged(self, shape: Shape, item: Entity) -> Shape:
         self._tags[shape["ARN"]] = tags(item)
         return shape

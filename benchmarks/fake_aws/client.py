@@ -1,6 +1,6 @@
-"""Running the endpoint: in a thread for tests, in a process of its own for load; and steering it from outside.
+"""Starts and controls the endpoint: in a thread for tests, in a separate process for load tests.
 
-with FakeAws(preset("tiny")) as fake:                      # a thread
+with FakeAws(preset("tiny")) as fake:                      # in a thread
     client = fake.session(account_id).client("kms", "eu-west-1")
     fake.control.faults(throttle=0.3)
 
@@ -34,12 +34,12 @@ from benchmarks.fake_aws.world_state import World
 from demo import certificates
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 30.0
-"""Seconds until a started process must answer."""
+TIMEOUT_S = 30.0
+"""Seconds until the endpoint must respond."""
 
 
-class Remote:
-    """The control of a running endpoint."""
+class AdminClient:
+    """A client for the admin API of a running endpoint."""
 
     def __init__(self, port: int, ca_bundle: Path | None) -> None:
         self._port = port
@@ -47,66 +47,66 @@ class Remote:
 
     def counters(self) -> dict[str, Any]:
         """Operations, errors, accidents, connections and requests since the start or the last reset."""
-        told: dict[str, Any] = self._ask("GET", "counters")
-        return told
+        document: dict[str, Any] = self._request("GET", "counters")
+        return document
 
     def buckets(self) -> list[dict[str, Any]]:
-        """Requests a quota bucket and ten-second window, since faults were last set."""
-        told: list[dict[str, Any]] = self._ask("GET", "buckets")
-        return told
+        """Requests by quota bucket and ten-second window since faults were last set."""
+        document: list[dict[str, Any]] = self._request("GET", "buckets")
+        return document
 
     def world(self) -> dict[str, Any]:
         """Accounts, credentials, role and parameters."""
-        told: dict[str, Any] = self._ask("GET", "world")
-        return told
+        document: dict[str, Any] = self._request("GET", "world")
+        return document
 
     def faults(self, faults: Faults | None = None, **fields: Any) -> None:
-        """Set what goes wrong from now on: `Faults`, or its fields that differ from the default. Nothing: all is well."""
-        self._ask("POST", "faults", (faults or Faults(**fields)).to_json())
+        """Replace the faults: `Faults`, or its fields that differ from the default. Without arguments: remove all faults."""
+        self._request("POST", "faults", (faults or Faults(**fields)).to_json())
 
-    def night(self, night: int) -> None:
-        """Let the world be as it is on this night."""
-        self._ask("POST", "night", {"night": night})
+    def set_day(self, day: int) -> None:
+        """Set the day of the simulated history."""
+        self._request("POST", "day", {"day": day})
 
     def reset(self) -> None:
-        """Counters to zero."""
-        self._ask("POST", "reset")
+        """Reset the counters."""
+        self._request("POST", "reset")
 
-    def _ask(self, method: str, what: str, body: Any = None) -> Any:
+    def _request(self, method: str, what: str, body: Any = None) -> Any:
         connection: http.client.HTTPConnection
         if self._tls:
-            connection = http.client.HTTPSConnection("localhost", self._port, timeout=PATIENCE, context=self._tls)
+            connection = http.client.HTTPSConnection("localhost", self._port, timeout=TIMEOUT_S, context=self._tls)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
         try:
             connection.request(method, f"/_fake/{what}", None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            told = json.loads(answer.read())
+            response = connection.getresponse()
+            document = json.loads(response.read())
         finally:
             connection.close()
-        if answer.status != 200:
-            raise ValueError(told["message"])
-        return told
+        if response.status != 200:
+            raise ValueError(document["message"])
+        return document
 
 
 class FakeAws:
-    """The endpoint, started and stopped with a `with` block."""
+    """The endpoint, started and stopped by a `with` block."""
 
-    def __init__(  # noqa: PLR0917 - all but the first are given by name
+    def __init__(  # noqa: PLR0917 - all but the first are passed by name
         self,
         parameters: Parameters,
         faults: Faults | None = None,
-        night: int = 0,
+        day: int = 0,
         tls: Path | None = None,
         process: bool = False,
         port: int = 0,
     ) -> None:
-        """`tls` is a directory for certificates of our own (made if missing); `process` starts an own process."""
+        """`tls` is a directory for the certificates (created if missing); `process` starts a separate process."""
         self.world = World(parameters)
-        """What it answers, to compare with."""
+        """The organization that the endpoint serves, to compare with."""
         self.ca_bundle: Path | None = None
         self._faults = faults or Faults()
-        self._night = night
+        self._day = day
         self._directory = tls
         self._process: subprocess.Popen[bytes] | None = None
         self._as_process = process
@@ -124,18 +124,18 @@ class FakeAws:
         else:
             self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fake-aws", daemon=True)
             self._thread.start()
-            if not self._started.wait(PATIENCE):
+            if not self._started.wait(TIMEOUT_S):
                 raise RuntimeError("the endpoint did not start")
-        self.control = Remote(self._port, self.ca_bundle)
+        self.control = AdminClient(self._port, self.ca_bundle)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT_S)
         if self._loop is not None and self._stopping is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(PATIENCE)
+            self._thread.join(TIMEOUT_S)
 
     @property
     def url(self) -> str:
@@ -144,19 +144,19 @@ class FakeAws:
 
     @property
     def pid(self) -> int:
-        """Of the process, to measure it. Raises RuntimeError when there is none."""
+        """The process id. Raises RuntimeError if the endpoint runs in a thread."""
         if self._process is None:
             raise RuntimeError("the endpoint runs in a thread")
         return self._process.pid
 
     def environment(self) -> dict[str, str]:
-        """Variables with which a program finds its credentials; for its settings see `url` and `world.parameters`."""
-        found = {
+        """Environment variables with the credentials; for the settings see `url` and `world.parameters`."""
+        environment = {
             "AWS_ACCESS_KEY_ID": self.world.access_key,
             "AWS_SECRET_ACCESS_KEY": self.world.secret_key,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        return found | ({"AWS_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {})
+        return environment | ({"AWS_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {})
 
     def session(self, account_id: str | None = None) -> Session:
         """A boto3 session of the management account, or of a member account through sts:AssumeRole."""
@@ -168,13 +168,13 @@ class FakeAws:
             return own
         parameters = self.world.parameters
         role = f"arn:aws:iam::{account_id}:role/{parameters.role_name}"
-        asked = {"RoleArn": role, "RoleSessionName": "fake", "ExternalId": parameters.external_id or "none"}
-        keys = own.client("sts", "us-east-1").assume_role(**asked)["Credentials"]
+        role_request = {"RoleArn": role, "RoleSessionName": "fake", "ExternalId": parameters.external_id or "none"}
+        keys = own.client("sts", "us-east-1").assume_role(**role_request)["Credentials"]
         return Session(self, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
     @property
     def loaders(self) -> Any:
-        """Botocore's loader, shared: reading a service model takes longer than a thousand calls."""
+        """A shared loader of botocore, because loading a service model takes longer than a thousand calls."""
         return self._loaders
 
     def _spawn(self) -> None:
@@ -189,11 +189,11 @@ class FakeAws:
                 "--port-file",
                 str(port_file),
             ]
-            command += ["--world", json.dumps(self.world.parameters.to_json()), "--night", str(self._night)]
+            command += ["--world", json.dumps(self.world.parameters.to_json()), "--day", str(self._day)]
             command += ["--faults", json.dumps(self._faults.to_json())]
             command += ["--tls-dir", str(self._directory)] if self._directory else []
             self._process = subprocess.Popen(command, cwd=ROOT)
-            limit = time.monotonic() + PATIENCE
+            limit = time.monotonic() + TIMEOUT_S
             while not port_file.exists():
                 if self._process.poll() is not None or time.monotonic() > limit:
                     self._process.kill()
@@ -207,7 +207,7 @@ class FakeAws:
         context = None
         if self._directory:
             context, self.ca_bundle = tls_context(self._directory)
-        server = Server(Service(self.world, self._faults, self._night), context)
+        server = Server(Service(self.world, self._faults, self._day), context)
         self._port = await server.start(self._port)
         self._started.set()
         await self._stopping.wait()
@@ -215,7 +215,7 @@ class FakeAws:
 
 
 class Session:
-    """Credentials, and clients that use them at the endpoint without retries."""
+    """Credentials and clients that call the endpoint without retries."""
 
     def __init__(self, fake: FakeAws, access_key: str, secret_key: str, token: str | None) -> None:
         core = botocore.session.Session()
@@ -232,28 +232,28 @@ class Session:
         )
 
     def client(self, service: str, region: str = "us-east-1", **options: Any) -> Any:
-        """A stock boto3 client; the same one again where there are no options of its own."""
+        """A boto3 client, cached unless it has options."""
         special = bool(options)
-        known = self._clients.get((service, region))
-        if known is not None and not special:
-            return known
-        plain = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"})
-        config = plain.merge(options.pop("config", None) or Config())
+        cached = self._clients.get((service, region))
+        if cached is not None and not special:
+            return cached
+        defaults = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1, "mode": "standard"})
+        config = defaults.merge(options.pop("config", None) or Config())
         options.setdefault("verify", str(self._fake.ca_bundle) if self._fake.ca_bundle else None)
-        made = self._session.client(
-            service,  # type: ignore[call-overload]  # the service's name is data here
+        created = self._session.client(
+            service,  # type: ignore[call-overload]  # the service name is a variable
             region_name=region,
             endpoint_url=self._fake.url,
             config=config,
             **options,
         )
         if not special:
-            self._clients[service, region] = made
-        return made
+            self._clients[service, region] = created
+        return created
 
 
 def tls_context(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS with certificates of our own in `directory`, and the file of the authority to trust."""
+    """The TLS context of a server with the certificates in `directory`, and the path of the CA certificate."""
     files = certificates.Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
     if not files.key.exists():
         files = certificates.create(directory)

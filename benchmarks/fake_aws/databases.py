@@ -1,4 +1,4 @@
-"""Databases and their backups, as RDS tells of them."""
+"""Databases and their backups, in the shapes of RDS."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ import datetime as dt
 from functools import cached_property
 
 from benchmarks.fake_aws import distributions as assumed
-from benchmarks.fake_aws.entity_lifecycle import Item, Kinds, Place, Shape, tags, when
+from benchmarks.fake_aws.entity_lifecycle import AccountRegion, Entity, ResourceFactory, Shape, tags, to_datetime
 from benchmarks.fake_aws.presets import DAY, START
 from benchmarks.fake_aws.seeded_random import Draw
 
 
-class Databases(Kinds):
-    """Of one account-region; each kind is made when it is first asked for."""
+class Databases(ResourceFactory):
+    """The databases of one account-region; each kind is generated at its first use."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place, "rds")
+    def __init__(self, account_region: AccountRegion) -> None:
+        super().__init__(account_region, "rds")
 
     @cached_property
     def instances(self) -> list[Shape]:
-        """As rds:DescribeDBInstances tells them."""
-        return [self._instance(item) for item in self.items("instance", assumed.DATABASES)] + self._odd_instances()
+        """The response of rds:DescribeDBInstances."""
+        return [
+            self._instance(item) for item in self.items("instance", assumed.DATABASES)
+        ] + self._edge_case_instances()
 
     @cached_property
     def clusters(self) -> list[Shape]:
-        """As rds:DescribeDBClusters tells them."""
-        found = [self._cluster(item) for item in self.items("cluster", (1, 0.9, 0, 50))]
-        if self._place.odd:
-            plain = Item("odd", START - 200 * DAY, 0, 0, Draw("odd cluster"))
-            # The default since February 2026: encrypted by RDS itself, no key, and the old flag says no.
-            found += [self._cluster(plain, name="sse-rds") | {"StorageEncrypted": False}]
-            found[-1].pop("KmsKeyId", None)
-            found[-1]["StorageEncryptionType"] = "sse-rds"
-        return found
+        """The response of rds:DescribeDBClusters."""
+        clusters = [self._cluster(item) for item in self.items("cluster", (1, 0.9, 0, 50))]
+        if self._account_region.has_edge_cases:
+            template = Entity("odd", START - 200 * DAY, 0, 0, Draw("odd cluster"))
+            # The default since February 2026: encrypted by RDS, without a key, and with the old flag false.
+            clusters += [self._cluster(template, name="sse-rds") | {"StorageEncrypted": False}]
+            clusters[-1].pop("KmsKeyId", None)
+            clusters[-1]["StorageEncryptionType"] = "sse-rds"
+        return clusters
 
     @cached_property
     def snapshots(self) -> list[Shape]:
-        """As rds:DescribeDBSnapshots tells them: days of automated ones for each instance, one kept by hand."""
+        """The response of rds:DescribeDBSnapshots: one manual and several automated snapshots of each instance."""
         return [self._snapshot(instance, day) for instance in self.instances for day in range(self._days(instance))]
 
     @cached_property
     def cluster_snapshots(self) -> list[Shape]:
-        """As rds:DescribeDBClusterSnapshots tells them."""
+        """The response of rds:DescribeDBClusterSnapshots."""
         return [
             {
                 "DBClusterSnapshotIdentifier": f"rds:{cluster['DBClusterIdentifier']}-{day}",
@@ -60,13 +62,13 @@ class Databases(Kinds):
 
     @cached_property
     def instance_backups(self) -> list[Shape]:
-        """As rds:DescribeDBInstanceAutomatedBackups tells them; only copies from other regions have an ARN of their own."""
-        found = []
+        """The response of rds:DescribeDBInstanceAutomatedBackups; only copies from other regions have an ARN."""
+        clusters = []
         for number, instance in enumerate(self.instances):
             backup = {
                 "DBInstanceArn": instance["DBInstanceArn"],
                 "DbiResourceId": instance["DbiResourceId"],
-                "Region": self._place.region,
+                "Region": self._account_region.region,
                 "DBInstanceIdentifier": instance["DBInstanceIdentifier"],
                 "Status": "active",
                 "Engine": instance["Engine"],
@@ -75,18 +77,18 @@ class Databases(Kinds):
             }
             if number % 5 == 0:
                 backup["DBInstanceAutomatedBackupsArn"] = f"{self._arn}auto-backup:ab-{number:04d}"
-            found.append(backup)
-        return found
+            clusters.append(backup)
+        return clusters
 
     @cached_property
     def cluster_backups(self) -> list[Shape]:
-        """As rds:DescribeDBClusterAutomatedBackups tells them."""
+        """The response of rds:DescribeDBClusterAutomatedBackups."""
         return [
             {
                 "DBClusterAutomatedBackupsArn": f"{self._arn}cluster-auto-backup:{cluster['DBClusterIdentifier']}",
                 "DBClusterArn": cluster["DBClusterArn"],
                 "DBClusterIdentifier": cluster["DBClusterIdentifier"],
-                "Region": self._place.region,
+                "Region": self._account_region.region,
                 "Status": "active",
                 "Engine": cluster["Engine"],
                 "TagList": [],
@@ -95,7 +97,7 @@ class Databases(Kinds):
             for cluster in self.clusters
         ]
 
-    def _instance(self, item: Item, name: str = "") -> Shape:
+    def _instance(self, item: Entity, name: str = "") -> Shape:
         engine = item.draw.weighted((("postgres", 0.5), ("mysql", 0.35), ("docdb", 0.1), ("neptune", 0.05)))
         encrypted = item.draw.chance(0.85)
         identifier = name or f"db-{item.name}"
@@ -105,7 +107,7 @@ class Databases(Kinds):
             "Engine": engine,
             "EngineVersion": "16.4",
             "DBInstanceStatus": "available",
-            "InstanceCreateTime": when(item.created),
+            "InstanceCreateTime": to_datetime(item.created),
             "MultiAZ": item.draw.chance(0.5),
             "StorageEncrypted": encrypted,
             "StorageEncryptionType": "sse-kms" if encrypted else "none",
@@ -120,28 +122,31 @@ class Databases(Kinds):
         if instance["PerformanceInsightsEnabled"] and item.draw.chance(0.4) and "KmsKeyId" in instance:
             instance["PerformanceInsightsKMSKeyId"] = instance["KmsKeyId"]
         if item.draw.chance(0.2):
-            secret = f"arn:aws:secretsmanager:{self._place.region}:{self._place.account_id}:secret:rds!{identifier}"
+            scope = f"{self._account_region.region}:{self._account_region.account_id}"
+            secret = f"arn:aws:secretsmanager:{scope}:secret:rds!{identifier}"
             instance["MasterUserSecret"] = {"SecretArn": secret, "SecretStatus": "active"}
         return instance
 
-    def _odd_instances(self) -> list[Shape]:
-        if not self._place.odd:
+    def _edge_case_instances(self) -> list[Shape]:
+        if not self._account_region.has_edge_cases:
             return []
-        plain = Item("odd", START - 200 * DAY, 0, 0, Draw("odd instance"))
-        key = f"arn:aws:kms:{self._place.region}:{self._place.account_id}:key/{self._place.odd_key('disabled')}"
+        template = Entity("odd", START - 200 * DAY, 0, 0, Draw("odd instance"))
+        account_region = self._account_region
+        key_id = account_region.edge_case_key("disabled")
+        key = f"arn:aws:kms:{account_region.region}:{account_region.account_id}:key/{key_id}"
         recoverable = "inaccessible-encryption-credentials-recoverable"
         return [
-            self._instance(plain, "lost")
+            self._instance(template, "lost")
             | {"DBInstanceStatus": "inaccessible-encryption-credentials", "KmsKeyId": key},
-            self._instance(plain, "losing") | {"DBInstanceStatus": recoverable, "KmsKeyId": key},
+            self._instance(template, "losing") | {"DBInstanceStatus": recoverable, "KmsKeyId": key},
             {
                 name: value
-                for name, value in self._instance(plain, "before-the-type").items()
+                for name, value in self._instance(template, "before-the-type").items()
                 if name != "StorageEncryptionType"
             },
         ]
 
-    def _cluster(self, item: Item, name: str = "") -> Shape:
+    def _cluster(self, item: Entity, name: str = "") -> Shape:
         identifier = name or f"cluster-{item.name}"
         cluster: Shape = {
             "DBClusterIdentifier": identifier,
@@ -152,8 +157,8 @@ class Databases(Kinds):
             "StorageEncryptionType": "sse-kms",
             "DBClusterArn": f"{self._arn}cluster:{identifier}",
             "DbClusterResourceId": f"cluster-{item.draw.hexes(26).upper()}",
-            "ClusterCreateTime": when(item.created),
-            "AvailabilityZones": [f"{self._place.region}a", f"{self._place.region}b"],
+            "ClusterCreateTime": to_datetime(item.created),
+            "AvailabilityZones": [f"{self._account_region.region}a", f"{self._account_region.region}b"],
             "TagList": tags(item),
         }
         if key := self.key(item):
@@ -162,8 +167,10 @@ class Databases(Kinds):
 
     def _days(self, instance: Shape) -> int:
         low, high = assumed.SNAPSHOTS_A_DATABASE
-        scale = min(1.0, self._place.parameters.resources)
-        return max(1, int(self._place.draw("days", instance["DBInstanceIdentifier"]).between(low, high) * scale))
+        scale = min(1.0, self._account_region.parameters.resources)
+        return max(
+            1, int(self._account_region.draw("days", instance["DBInstanceIdentifier"]).between(low, high) * scale)
+        )
 
     def _snapshot(self, instance: Shape, day: int) -> Shape:
         kind, prefix = ("manual", "") if day == 0 else ("automated", "rds:")
@@ -171,7 +178,7 @@ class Databases(Kinds):
         return {
             "DBSnapshotIdentifier": name,
             "DBInstanceIdentifier": instance["DBInstanceIdentifier"],
-            "SnapshotCreateTime": when(START - day * DAY),
+            "SnapshotCreateTime": to_datetime(START - day * DAY),
             "Engine": instance["Engine"],
             "Status": "available",
             "PercentProgress": 100,
@@ -183,6 +190,6 @@ class Databases(Kinds):
 
 
 def _encryption(source: Shape, flag: str = "StorageEncrypted") -> Shape:
-    """What a backup says of its encryption: as the database it was taken from."""
-    found = {flag: source["StorageEncrypted"]}
-    return found | {name: source[name] for name in ("StorageEncryptionType", "KmsKeyId") if name in source}
+    """The encryption members of a backup: those of its source database."""
+    clusters = {flag: source["StorageEncrypted"]}
+    return clusters | {name: source[name] for name in ("StorageEncryptionType", "KmsKeyId") if name in source}

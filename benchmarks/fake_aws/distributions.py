@@ -1,7 +1,7 @@
-"""How a large organization's keys are assumed to be distributed.
+"""Assumed distributions of keys and resources in a large organization.
 
-ASSUMPTION, all of it, except where a line says otherwise: nobody publishes such figures. The shapes are chosen so that the
-tails reach page sizes and quotas. Never quote them as measurements.
+All values are ASSUMPTIONS unless stated otherwise: such figures are not published. The shapes are chosen so that the
+tails reach page sizes and quotas. Do not quote them as measurements.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ OTHER_EXTERNAL_ID = 0.003
 OPT_IN_REGIONS_ENABLED: Weights[Range] = (((0, 0), 0.85), ((1, 2), 0.12), ((3, 8), 0.03))
 ACTIVE_REGIONS: Weights[Range] = (((1, 1), 0.45), ((2, 2), 0.33), ((3, 4), 0.15), ((5, 17), 0.07))
 ACTIVE_WITHOUT_CUSTOMER_KEYS = 0.08
-"""Of the active account-regions: 87 % of all account-regions have no customer key, most because they are not active."""
+"""Share of the active account-regions. 87 % of all account-regions have no customer key, most because they are inactive."""
 UNUSED_WITH_MANAGED_KEYS = 0.28
-"""Of the unused ones: 62 % of all account-regions have no key at all."""
+"""Share of the inactive account-regions. 62 % of all account-regions have no key at all."""
 
 # -- keys
 MANAGED_KEYS = (6, 0.55, 1, 18)
-"""Median, sigma, least, most of a log-normal number, as all such tuples here: AWS managed keys an active account-region."""
+"""AWS managed keys per active account-region. Tuples are median, sigma, minimum and maximum of a log-normal number."""
 CUSTOMER_KEYS = (5, 1.25, 1, 3000)
 OUTLIER_KEYS = (2_000, 20_000)
 """One to three account-regions of a large organization have a key per tenant (Pareto, exponent 1.1)."""
@@ -69,7 +69,7 @@ KEY_ORIGINS: Weights[str] = (
     ("EXTERNAL_KEY_STORE", 0.003),
 )
 MULTI_REGION_SETS = 0.3
-"""Sets of multi-Region keys an active account (mean): about 4 % of its keys."""
+"""Mean number of multi-Region key sets per active region of an account: about 4 % of its keys."""
 MULTI_REGION_REPLICAS: Weights[Range] = (((1, 1), 0.75), ((2, 2), 0.18), ((3, 6), 0.07))
 ROTATION_ON = 0.62
 ROTATION_DAYS: Weights[int] = ((365, 0.93), (90, 0.03), (180, 0.02), (730, 0.01), (120, 0.01))
@@ -87,23 +87,23 @@ GRANTS: Weights[Range] = (
     ((501, 5_000), 0.009),
     ((5_001, 50_000), 0.001),
 )
-"""50,000 is the documented quota; one practitioner reported several hundred grants on a key in 2018."""
+"""50,000 is the documented quota. A practitioner reported several hundred grants on a key in 2018."""
 GRANTS_OF_MANAGED = {"ebs": (18, 0.9, 0, 2_000), "rds": (4, 0.8, 0, 200), "dynamodb": (8, 0.8, 0, 200)}
 GRANTEE_IS_SERVICE = 0.25
 GRANT_NAMED = 0.45
 GRANT_ISSUED_ELSEWHERE = 0.08
 GRANTEE_DELETED = 0.05
 
-# -- denials: a key either denies nearly everything or nothing, and the newest operation is the one that policies forgot
+# -- denials: most keys deny everything or nothing, and many policies do not list the newest operation
 LOCKED = 0.02
 DENIED_ALONE = {"GetKeyPolicy": 0.005, "ListGrants": 0.01, "ListResourceTags": 0.003, "DescribeKey": 0.003}
 LAST_USAGE_DENIED = 0.30
 
-# -- who there is in an account
+# -- IAM principals of an account
 IAM_USERS: Range = (0, 4)
 IAM_ROLES: Range = (4, 40)
 
-# -- where keys are used, an active account-region
+# -- resources per active account-region
 SECRETS = (30, 1.3, 0, 20_000)
 SECRETS_WITHOUT_KEY = 0.55
 SECRETS_WITH_POLICY = 0.2
@@ -111,7 +111,7 @@ DATABASES = (4, 1.1, 0, 500)
 SNAPSHOTS_A_DATABASE = (20, 35)
 CACHES = (2, 1.0, 0, 200)
 BUCKETS = (25, 1.2, 0, 10_000)
-"""An account. 10,000 is the documented number above which ListBuckets must be paged."""
+"""Per account. Above 10,000 buckets, ListBuckets must be paged (documented)."""
 BUCKET_ENCRYPTION: Weights[str] = (("AES256", 0.60), ("default key", 0.20), ("customer key", 0.20))
 REFERENCE_FORMS: Weights[str] = (
     ("key ARN", 0.86),
@@ -128,7 +128,7 @@ REFERENCE_TARGETS: Weights[str] = (
 )
 SENTINELS = ("auto", "AWS_OWNED_KMS_KEY", "AWS_OWNED_KEY", "DefaultKey", "DEFAULT", "S3_MANAGED_KEY")
 
-# -- what a changed key changed overnight
+# -- daily changes
 KEY_CHANGES: Weights[str] = (
     ("state", 0.10),
     ("policy", 0.15),
@@ -143,10 +143,10 @@ KEY_CHANGES: Weights[str] = (
 RESOURCE_CHANGES: Weights[str] = (("re-keyed", 0.5), ("tag", 0.3), ("created", 0.1), ("gone", 0.1))
 
 ACCOUNTS_WITH_TRAIL = 0.3
-"""Accounts that keep a CloudTrail trail beside the organization's."""
+"""Share of accounts with a CloudTrail trail besides the organization trail."""
 TRAILS_OF_ALL_REGIONS = 0.8
 TRAILS_VALIDATED = 0.7
 TRAILS_UNDER_KEY = 0.5
 TRAILS_WITHOUT_KMS = 0.3
-"""Trails that leave the events of KMS out."""
+"""Share of trails that exclude KMS events."""
 TRAILS_STOPPED = 0.05

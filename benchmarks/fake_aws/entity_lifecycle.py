@@ -1,4 +1,4 @@
-"""Resources that come, go, change their key and their tags overnight."""
+"""Resources that are created, deleted, re-encrypted and re-tagged from day to day."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmarks.fake_aws import distributions as assumed
-from benchmarks.fake_aws.key_reference_generator import Here, reference
+from benchmarks.fake_aws.key_reference_generator import ReferenceScope, key_reference
 from benchmarks.fake_aws.presets import DAY, START, Parameters
 from benchmarks.fake_aws.seeded_random import Draw
 
 Shape = dict[str, Any]
-Spread = tuple[float, float, int, int]
+LogNormal = tuple[float, float, int, int]
 
 
-class Place(Here, Protocol):
-    """The account-region that resources are in."""
+class AccountRegion(ReferenceScope, Protocol):
+    """The account-region of resources."""
 
-    night: int
+    day: int
     active: bool
-    odd: bool
+    has_edge_cases: bool
 
     def draw(self, *parts: object) -> Draw:
-        """Numbers that depend on this account and region, not on the night."""
+        """Random numbers that depend on the account and region, not on the day."""
 
-    def odd_key(self, name: str) -> str:
-        """The id of an odd key."""
+    def edge_case_key(self, name: str) -> str:
+        """The id of an edge-case key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A resource of some kind: its name, when it was made, and how often it was re-keyed and re-tagged since."""
+class Entity:
+    """A resource: its name, its creation time, and how often it was re-encrypted and re-tagged."""
 
     name: str
     created: float
@@ -41,19 +41,21 @@ class Item:
     draw: Draw
 
 
-def when(seconds: float) -> dt.datetime:
-    """A time as XML services send it."""
+def to_datetime(seconds: float) -> dt.datetime:
+    """A timestamp as a datetime in UTC."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
-def alive(parameters: Parameters, night: int, kind: str, count: int, draw: Callable[..., Draw]) -> Iterator[Item]:
-    """The resources of a kind that there are on a night."""
+def existing_entities(
+    parameters: Parameters, day: int, kind: str, count: int, draw: Callable[..., Draw]
+) -> Iterator[Entity]:
+    """The resources of a kind that exist on a day."""
     for number in range(count):
         base = draw(kind, number)
         created = START - base.between(1, 1500) * DAY
         rekeyed = retagged = 0
-        gone = False
-        for each in range(1, night + 1):
+        is_deleted = False
+        for each in range(1, day + 1):
             change = draw(kind, number, "night", each)
             if not change.chance(parameters.change_rate):
                 continue
@@ -61,37 +63,37 @@ def alive(parameters: Parameters, night: int, kind: str, count: int, draw: Calla
             rekeyed += what == "re-keyed"
             retagged += what == "tag"
             if what == "gone":
-                gone = True
+                is_deleted = True
                 break
             if what == "created":
-                yield Item(f"{number}n{each}", START + (each - 0.25) * DAY, 0, 0, draw(kind, number, "made", each))
-        if not gone:
-            yield Item(f"{number}", created, rekeyed, retagged, base)
+                yield Entity(f"{number}n{each}", START + (each - 0.25) * DAY, 0, 0, draw(kind, number, "made", each))
+        if not is_deleted:
+            yield Entity(f"{number}", created, rekeyed, retagged, base)
 
 
-def tags(item: Item) -> list[dict[str, str]]:
-    """Tags with members Key and Value."""
-    found = [{"Key": "Owner", "Value": f"team-{item.draw.between(1, 20)}"}]
-    return [*found, {"Key": "Reviewed", "Value": f"review-{item.retagged}"}] if item.retagged else found
+def tags(item: Entity) -> list[dict[str, str]]:
+    """The tags of a resource, with members Key and Value."""
+    labels = [{"Key": "Owner", "Value": f"team-{item.draw.between(1, 20)}"}]
+    return [*labels, {"Key": "Reviewed", "Value": f"review-{item.retagged}"}] if item.retagged else labels
 
 
-class Kinds:
-    """Makes the resources of one account-region."""
+class ResourceFactory:
+    """Generates the resources of one account-region."""
 
-    def __init__(self, place: Place, service: str) -> None:
-        self._place = place
-        self._arn = f"arn:aws:{service}:{place.region}:{place.account_id}:"
+    def __init__(self, account_region: AccountRegion, service: str) -> None:
+        self._account_region = account_region
+        self._arn = f"arn:aws:{service}:{account_region.region}:{account_region.account_id}:"
 
-    def items(self, kind: str, spread: Spread) -> Iterator[Item]:
-        """The resources of a kind: median, sigma, least and most of their log-normal number."""
-        place = self._place
-        if not place.active or not place.parameters.resources:
+    def items(self, kind: str, spread: LogNormal) -> Iterator[Entity]:
+        """The resources of a kind; `spread` is the distribution of their number."""
+        account_region = self._account_region
+        if not account_region.active or not account_region.parameters.resources:
             return
         median, sigma, low, high = spread
-        scaled = median * place.parameters.resources
-        count = place.draw(kind).lognormal(scaled, sigma, low, high)
-        yield from alive(place.parameters, place.night, kind, count, place.draw)
+        scaled = median * account_region.parameters.resources
+        count = account_region.draw(kind).lognormal(scaled, sigma, low, high)
+        yield from existing_entities(account_region.parameters, account_region.day, kind, count, account_region.draw)
 
-    def key(self, item: Item) -> str | None:
-        """The key of a resource as the service names it; None for the default key."""
-        return reference(self._place, Draw(item.draw.hexes(16), "key", item.rekeyed))
+    def key(self, item: Entity) -> str | None:
+        """The key reference of a resource; None for the default key."""
+        return key_reference(self._account_region, Draw(item.draw.hexes(16), "key", item.rekeyed))

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and AWS, as settings of one run."""
+"""Faults between a client and AWS, as settings of the endpoint."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
-Wording = Literal["key policy", "role", "scp", "bare"]
-"""Which kind of policy the message of an access denial blames."""
+DenialReason = Literal["key policy", "role", "scp", "bare"]
+"""The kind of policy that the message of an access denial names."""
 Accident = Literal["throttle", "error", "reset", "cut", "hang", "truncate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """A refusal beyond those of the world itself. `*` is any; `key` is a key's id."""
+    """An injected access denial. `*` matches everything; `key` is a key id."""
 
     operation: str = "*"
-    """With its service: `kms:ListGrants`, `rds:*`."""
+    """With the service: `kms:ListGrants`, `rds:*`."""
     account: str = "*"
     region: str = "*"
     key: str = "*"
-    wording: Wording = "role"
+    reason: DenialReason = "role"
 
-    def fits(self, operation: str, account: str, region: str, key: str) -> bool:
-        """Whether this call is denied."""
+    def matches(self, operation: str, account: str, region: str, key: str) -> bool:
+        """Whether a call is denied."""
         named = self.operation in {"*", operation} or self.operation == f"{operation.partition(':')[0]}:*"
         return (
             named and self.account in {"*", account} and self.region in {"*", region} and self.key in {"*", key or "*"}
@@ -33,45 +33,45 @@ class Denial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Rates are shares of all requests, at most one accident a request. The default is an AWS in the best of moods."""
+    """Rates are shares of all requests; a request has at most one accident. The default has no faults."""
 
     seed: int = 0
     throttle: float = 0.0
-    """Refused with the service's own throttle code."""
+    """Throttled with the error code of the service."""
     error: float = 0.0
-    """An internal error: three in four in the service's own words, the others an HTML page of something in between."""
+    """An internal error: three quarters in the format of the service, the others as an HTML page of a proxy."""
     reset: float = 0.0
-    """The connection is reset before anything is answered."""
+    """The connection is reset before the response."""
     cut: float = 0.0
-    """The connection is reset after the head and half of the body."""
+    """The connection is reset after the headers and half of the body."""
     hang: float = 0.0
-    """No answer for `hang_seconds`, then the connection ends."""
+    """No response for `hang_seconds`, then the connection is reset."""
     hang_seconds: float = 60.0
     truncate: float = 0.0
-    """The body ends before its Content-Length, and the connection is closed in an orderly way."""
+    """The body is shorter than its Content-Length, and the connection is closed regularly."""
     only: tuple[str, ...] = ()
     """Operations that have accidents, with their service; empty: all."""
     accounts: tuple[str, ...] = ()
     """Accounts that have accidents; empty: all."""
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
-    """An answer takes `latency_ms` and up to `jitter_ms` more."""
+    """A response takes `latency_ms` plus up to `jitter_ms`."""
     expire_after_calls: int | None = None
-    """A role session has expired after so many calls."""
+    """A role session expires after this number of calls."""
     session_seconds: int | None = None
-    """A role session lasts so long, whatever was asked for."""
+    """The lifetime of role sessions, regardless of the requested one."""
     role_gone_after: Mapping[str, int] = field(default_factory=dict)
-    """By account: the role is deleted once so many calls were made with it."""
+    """By account: the role is deleted after this number of calls."""
     denials: tuple[Denial, ...] = ()
     quota_factor: float = 0.0
-    """Quotas hold, multiplied by this; 0: there are none."""
+    """A factor for the enforced quotas; 0: no quotas."""
     background: Mapping[str, float] = field(default_factory=dict)
-    """By operation: the share of its quota that the account's own production uses."""
+    """By operation: the share of the quota that production workloads of the account use."""
     verify_signatures: bool = False
 
     @property
     def accidents(self) -> tuple[tuple[Accident, float], ...]:
-        """Those that happen at all, with their rates."""
+        """The accidents with a rate above 0."""
         rates: tuple[tuple[Accident, float], ...] = (
             ("throttle", self.throttle),
             ("error", self.error),
@@ -83,24 +83,24 @@ class Faults:
         return tuple((kind, rate) for kind, rate in rates if rate > 0)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From `to_json`, or from the part of it that differs from the default. Raises ValueError for an unknown name."""
-        known = {each.name for each in fields(cls)}
-        if unknown := values.keys() - known:
+        """The inverse of `to_json`; missing fields have their default. Raises ValueError for an unknown name."""
+        names = {each.name for each in fields(cls)}
+        if unknown := values.keys() - names:
             raise ValueError(f"no such faults: {', '.join(sorted(unknown))}")
-        plain = dict(values)
-        plain["denials"] = tuple(Denial(**each) for each in plain.get("denials", ()))
-        plain["only"] = tuple(plain.get("only", ()))
-        plain["accounts"] = tuple(plain.get("accounts", ()))
-        return cls(**plain)
+        arguments = dict(values)
+        arguments["denials"] = tuple(Denial(**each) for each in arguments.get("denials", ()))
+        arguments["only"] = tuple(arguments.get("only", ()))
+        arguments["accounts"] = tuple(arguments.get("accounts", ()))
+        return cls(**arguments)
 
 
-class Dice:
-    """Decides request by request which accident happens; the same seed gives the same sequence."""
+class FaultInjector:
+    """Decides for each request which accident happens; the same seed gives the same sequence."""
 
     def __init__(self, faults: Faults) -> None:
         self._random = random.Random(faults.seed)
@@ -110,23 +110,23 @@ class Dice:
         self._faults = faults
 
     def accident(self, operation: str, account: str = "") -> Accident | None:
-        """What happens to the next request, if anything."""
+        """The accident of the next request, if any."""
         if not self._accidents or (self._only and operation not in self._only):
             return None
         if self._accounts and account not in self._accounts:
             return None
-        left = self._random.random()
+        threshold = self._random.random()
         for kind, rate in self._accidents:
-            left -= rate
-            if left < 0:
+            threshold -= rate
+            if threshold < 0:
                 return kind
         return None
 
     def delay(self) -> float:
-        """Seconds that the next answer takes."""
+        """The delay of the next response in seconds."""
         faults = self._faults
         return (faults.latency_ms + self._random.random() * faults.jitter_ms) / 1000
 
-    def coin(self, share: float) -> bool:
-        """True in this share of all cases."""
+    def chance(self, share: float) -> bool:
+        """Return True with this probability."""
         return self._random.random() < share

@@ -1,4 +1,4 @@
-"""Grants, each computed when its page is asked for: a key may have fifty thousand."""
+"""Grants, generated page by page, because a key can have fifty thousand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.fake_aws.presets import DAY, START
 from benchmarks.fake_aws.seeded_random import Draw
 
 ADDED = 1_000_000
-"""Numbers of grants that were added in a night start here."""
+"""The first number of grants that were added on a later day."""
 OPERATIONS = (
     [
         "Decrypt",
@@ -30,10 +30,10 @@ SERVICES = ("ec2", "rds", "dynamodb", "backup", "workspaces", "redshift")
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The grants of one key: how many there were at first, and what nights took away (numbers) and added (nights)."""
+    """The grants of one key: their initial number, and those that later days removed and added (by number)."""
 
     owner: str
-    """Region and key id: what the draws depend on."""
+    """The seed of the random numbers: account, region and key."""
     key_arn: str
     account_id: str
     other: str
@@ -46,18 +46,18 @@ class Grants:
         return self.base - len(self.removed) + len(self.added)
 
     def page(self, start: int, size: int) -> list[dict[str, Any]]:
-        """Grants from `start` on, as kms:ListGrants tells them."""
+        """Grants from `start`, in the shape of kms:ListGrants."""
         if not self.removed and not self.added:
             return [self._grant(number) for number in range(start, min(self.base, start + size))]
-        left = [number for number in range(self.base) if number not in self.removed]
-        return [self._grant(number) for number in (*left, *self.added)[start : start + size]]
+        numbers = [number for number in range(self.base) if number not in self.removed]
+        return [self._grant(number) for number in (*numbers, *self.added)[start : start + size]]
 
     def _grant(self, number: int) -> dict[str, Any]:
         draw = Draw("grant", self.owner, number)
         created = START + (number - ADDED - 0.5) * DAY if number >= ADDED else START - draw.between(1, 1500) * DAY
         service = draw.pick(SERVICES)
         grant: dict[str, Any] = {"KeyId": self.key_arn, "GrantId": draw.hexes(64), "CreationDate": created}
-        # AWS sends an empty name where there is none.
+        # AWS returns an empty name for a grant without a name.
         grant["Name"] = draw.hexes(32) if draw.chance(assumed.GRANT_NAMED) else ""
         as_service = draw.chance(assumed.GRANTEE_IS_SERVICE)
         if self.services_only:

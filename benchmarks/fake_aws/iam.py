@@ -1,4 +1,4 @@
-"""The IAM of accounts, as iam:GetAccountAuthorizationDetails tells of it."""
+"""IAM of the accounts, in the shapes of iam:GetAccountAuthorizationDetails."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from urllib.parse import quote
 import orjson
 
 from benchmarks.fake_aws import distributions as assumed
-from benchmarks.fake_aws.aws_protocols import query_answer
-from benchmarks.fake_aws.entity_lifecycle import when
+from benchmarks.fake_aws.aws_protocols import query_response
+from benchmarks.fake_aws.entity_lifecycle import to_datetime
 from benchmarks.fake_aws.presets import DAY, START
 from benchmarks.fake_aws.request_context import Call, Handler
 from benchmarks.fake_aws.seeded_random import Draw
@@ -21,8 +21,8 @@ KINDS = {"User": "UserDetailList", "Group": "GroupDetailList", "Role": "RoleDeta
 USE = ["kms:Decrypt", "kms:GenerateDataKey"]
 
 
-def listed(account_id: str) -> list[tuple[str, Shape]]:
-    """Everything of an account's IAM, in the order in which it is told: the list that it belongs to, and the entry."""
+def entries(account_id: str) -> list[tuple[str, Shape]]:
+    """All IAM entities of an account in the order of the response, each with the name of its list."""
     draw = Draw("iam", account_id)
     groups = [_group(account_id, name) for name in ("administrators", "developers")]
     users = [_user(account_id, number) for number in range(draw.between(*assumed.IAM_USERS))]
@@ -43,7 +43,7 @@ def _entry(account_id: str, kind: str, name: str) -> Shape:
         f"{kind}Name": name,
         f"{kind}Id": f"{'AGPA' if kind == 'Group' else 'AIDA' if kind == 'User' else 'AROA'}{digits}",
         "Arn": f"arn:aws:iam::{account_id}:{kind.lower()}/{name}",
-        "CreateDate": when(START - 400 * DAY),
+        "CreateDate": to_datetime(START - 400 * DAY),
         "AttachedManagedPolicies": [],
     }
 
@@ -69,7 +69,7 @@ def _role(account_id: str, draw: Draw, number: int) -> Shape:
         "AttachedManagedPolicies": attached if draw.chance(0.3) else [],
         "InstanceProfileList": [],
         "Tags": [{"Key": "team", "Value": f"team-{draw.between(1, 20)}"}],
-        "RoleLastUsed": {"LastUsedDate": when(START), "Region": "us-east-1"},
+        "RoleLastUsed": {"LastUsedDate": to_datetime(START), "Region": "us-east-1"},
     }
     if draw.chance(0.1):
         boundary = f"arn:aws:iam::{account_id}:policy/boundary"
@@ -78,7 +78,7 @@ def _role(account_id: str, draw: Draw, number: int) -> Shape:
 
 
 def _managed(account_id: str, name: str, document: Shape) -> Shape:
-    created = when(START - 500 * DAY)
+    created = to_datetime(START - 500 * DAY)
     older = {"Document": _encoded(_everything("iam:Get*")), "VersionId": "v1", "IsDefaultVersion": False}
     newer = {"Document": _encoded(document), "VersionId": "v2", "IsDefaultVersion": True}
     return {
@@ -122,17 +122,17 @@ def _encoded(document: Shape) -> str:
 
 
 def _get_account_authorization_details(call: Call) -> bytes:
-    wanted = {value for name, value in call.asked.items() if name.startswith("Filter.member.")}
-    kinds = {KINDS.get(each, "Policies") for each in wanted} or set(LISTS)
-    found = [(kind, entry) for kind, entry in listed(call.session.account_id) if kind in kinds]
-    page = call.page(",".join(sorted(kinds)), len(found))
-    told: Shape = {name: [] for name in LISTS}
-    for kind, entry in found[page.start : page.start + page.size]:
-        told[kind].append(entry)
-    told["IsTruncated"] = page.token is not None
+    requested = {value for name, value in call.params.items() if name.startswith("Filter.member.")}
+    kinds = {KINDS.get(each, "Policies") for each in requested} or set(LISTS)
+    selected = [(kind, entry) for kind, entry in entries(call.session.account_id) if kind in kinds]
+    page = call.page(",".join(sorted(kinds)), len(selected))
+    response: Shape = {name: [] for name in LISTS}
+    for kind, entry in selected[page.start : page.start + page.size]:
+        response[kind].append(entry)
+    response["IsTruncated"] = page.token is not None
     if page.token is not None:
-        told["Marker"] = page.token
-    return query_answer("iam", call.name, told)
+        response["Marker"] = page.token
+    return query_response("iam", call.name, response)
 
 
 OPERATIONS: dict[str, Handler] = {"iam:GetAccountAuthorizationDetails": _get_account_authorization_details}

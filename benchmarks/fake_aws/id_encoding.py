@@ -1,6 +1,6 @@
-"""Slots: small numbers for the keys of an account-region, and the key ids that carry them.
+"""Slots: small numbers for the keys of an account-region, encoded in the key ids.
 
-A key id holds its slot, masked, so that a key is found without a table of all keys.
+A key id contains its masked slot, so that a key can be looked up without a table of all keys.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from benchmarks.fake_aws import distributions as assumed
 from benchmarks.fake_aws.presets import Parameters
 from benchmarks.fake_aws.seeded_random import Draw, hexes
 
-KIND = 44
-"""Bits below the kind of a slot; of those the lower half numbers the slot, the upper half is the night of its creation."""
-NIGHT = 24
-CUSTOMER, MULTI, ODD_KEYS, MANAGED = 0, 1, 2, 3
+KIND_SHIFT = 44
+"""Bits below the kind of a slot: the lower ones are the number, the upper ones the day of creation."""
+DAY_SHIFT = 24
+CUSTOMER, MULTI, EDGE_CASE_KEYS, MANAGED = 0, 1, 2, 3
 MANAGED_SERVICES = (
     "ebs",
     "rds",
@@ -38,39 +38,39 @@ MANAGED_SERVICES = (
     "workspaces",
 )
 PREDEFINED = (*MANAGED_SERVICES, "codecommit", "connect", "dax", "kafka", "lightsail", "mq", "redshift", "xray")
-"""Services whose aws/ alias is listed whether or not there is a key behind it."""
+"""Services whose aws/ alias is listed even without a key."""
 
 
-def slot(kind: int, number: int, night: int = 0) -> int:
-    """The slot of this kind, number and night of creation."""
-    return (kind << KIND) | (night << NIGHT) | number
+def make_slot(kind: int, number: int, day: int = 0) -> int:
+    """The slot of a kind, number and day of creation."""
+    return (kind << KIND_SHIFT) | (day << DAY_SHIFT) | number
 
 
-def kind_of(at: int) -> int:
-    """CUSTOMER, MULTI, ODD_KEYS or MANAGED."""
-    return at >> KIND
+def kind_of(slot: int) -> int:
+    """CUSTOMER, MULTI, EDGE_CASE_KEYS or MANAGED."""
+    return slot >> KIND_SHIFT
 
 
-def night_of(at: int) -> int:
-    """The night in which the key was made; 0: before the first."""
-    return (at >> NIGHT) & ((1 << (KIND - NIGHT)) - 1)
+def day_of(slot: int) -> int:
+    """The day on which the key was created; 0: initially present."""
+    return (slot >> DAY_SHIFT) & ((1 << (KIND_SHIFT - DAY_SHIFT)) - 1)
 
 
-def number_of(at: int) -> int:
-    """The number within kind and night."""
-    return at & ((1 << NIGHT) - 1)
+def number_of(slot: int) -> int:
+    """The number within kind and day."""
+    return slot & ((1 << DAY_SHIFT) - 1)
 
 
-def alias_names(seed: int, account_id: str, region: str, at: int, *, least: int = 0) -> list[str]:
-    """Names of a customer key's aliases."""
-    draw = Draw(seed, account_id, region, at, "aliases")
-    count = max(least, draw.between(*draw.weighted(assumed.ALIASES)))
-    first = f"alias/{draw.pick(('app', 'data', 'payments', 'logs', 'backup', 'tenant'))}-{at:x}"
+def alias_names(seed: int, account_id: str, region: str, slot: int, *, minimum: int = 0) -> list[str]:
+    """The alias names of a customer key."""
+    draw = Draw(seed, account_id, region, slot, "aliases")
+    count = max(minimum, draw.between(*draw.weighted(assumed.ALIASES)))
+    first = f"alias/{draw.pick(('app', 'data', 'payments', 'logs', 'backup', 'tenant'))}-{slot:x}"
     return [first, *(f"{first}-{number}" for number in range(1, count))][:count]
 
 
 class Ids:
-    """Key ids of one account-region."""
+    """Encodes and decodes the key ids of one account-region."""
 
     __slots__ = ("_base", "_mask")
 
@@ -78,49 +78,49 @@ class Ids:
         self._base = f"{seed}/{account_id}/{region}"
         self._mask = int.from_bytes(blake2b(self._base.encode(), digest_size=6).digest(), "big")
 
-    def encode(self, at: int) -> str:
+    def encode(self, slot: int) -> str:
         """The key id of a slot."""
-        head = blake2b(f"{self._base}/{at}".encode(), digest_size=10).hexdigest()
-        return f"{head[:8]}-{head[8:12]}-4{head[13:16]}-a{head[17:20]}-{at ^ self._mask:012x}"
+        head = blake2b(f"{self._base}/{slot}".encode(), digest_size=10).hexdigest()
+        return f"{head[:8]}-{head[8:12]}-4{head[13:16]}-a{head[17:20]}-{slot ^ self._mask:012x}"
 
     def decode(self, key_id: str) -> int | None:
-        """The slot of a key id; None for ids that were not made here."""
+        """The slot of a key id; None for other ids."""
         try:
-            at = int(key_id[-12:], 16) ^ self._mask
+            slot = int(key_id[-12:], 16) ^ self._mask
         except ValueError:
             return None
-        return at if self.encode(at) == key_id else None
+        return slot if self.encode(slot) == key_id else None
 
 
 @dataclass(frozen=True, slots=True)
 class MultiRegionSet:
-    """A multi-Region key with its replicas: one key id in several regions. `leaving`: its deletion waits for replicas."""
+    """A multi-Region key with its replicas. `pending_deletion`: its deletion waits for the replicas."""
 
     key_id: str
     primary: str
     replicas: tuple[str, ...]
-    leaving: bool = False
+    pending_deletion: bool = False
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Everywhere it is."""
+        """The regions of the primary key and the replicas."""
         return (self.primary, *self.replicas)
 
 
 def multi_region_sets(
-    parameters: Parameters, account_id: str, active: tuple[str, ...], *, odd: bool
+    parameters: Parameters, account_id: str, active: tuple[str, ...], *, with_edge_cases: bool
 ) -> Iterator[MultiRegionSet]:
-    """The multi-Region keys of an account; the first two of the account with the odd keys are planned."""
+    """The multi-Region keys of an account; the account with the edge cases has two additional ones."""
 
     def key_id(number: int) -> str:
         return "mrk-" + hexes(32, parameters.seed, account_id, "multi-Region", number)
 
     planned = 0
     regions = parameters.regions
-    if odd and len(regions) >= 3:
+    if with_edge_cases and len(regions) >= 3:
         planned = 2
         yield MultiRegionSet(key_id(0), regions[0], (regions[1], regions[2]))
-        yield MultiRegionSet(key_id(1), regions[0], (regions[1],), leaving=True)
+        yield MultiRegionSet(key_id(1), regions[0], (regions[1],), pending_deletion=True)
     draw = Draw(parameters.seed, account_id, "multi-Region")
     for number in range(planned, planned + int(draw.unit() + assumed.MULTI_REGION_SETS * len(active))):
         count = draw.between(*draw.weighted(assumed.MULTI_REGION_REPLICAS))

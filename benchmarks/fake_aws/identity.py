@@ -1,4 +1,4 @@
-"""Who calls: access keys, session tokens that carry account and expiry, and signatures (AWS Signature Version 4)."""
+"""Authentication: access keys, self-contained session tokens, and signatures (AWS Signature Version 4)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote
 
-from benchmarks.fake_aws.aws_protocols import refused
+from benchmarks.fake_aws.aws_protocols import api_error
 from benchmarks.fake_aws.world_state import World
 
 AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=([^/,]+)/([^/,]*)/([^/,]*)/([^/,]*)/aws4_request, *"
     r"SignedHeaders=([^,]*), *Signature=(\w*)"
 )
-MAC = 12
+MAC_BYTES = 12
 """Bytes."""
-KNOWN = 20_000
-"""Sessions that are remembered; others are read from their token again."""
-INVALID = "The security token included in the request is invalid."
+MAX_CACHED_SESSIONS = 20_000
+"""The number of cached sessions; others are decoded from their token again."""
+INVALID_TOKEN = "The security token included in the request is invalid."
 
 
 @dataclass(slots=True)
 class Session:
-    """A caller. `expires` is in seconds of the real clock; None: never. `calls` were made with it so far."""
+    """A caller. `expires` is in seconds of the real clock (None: never), `calls` the number of calls so far."""
 
     account_id: str
     arn: str
@@ -40,51 +40,51 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What sts:AssumeRole hands out."""
+    """The result of sts:AssumeRole."""
 
     session: Session
     token: str
 
 
 class Identities:
-    """Issues and reads session tokens. They hold all that there is to know, so any process with the same seed reads them."""
+    """Issues and decodes session tokens. Tokens are self-contained: any process with the same seed can decode them."""
 
     def __init__(self, world: World) -> None:
         self._key = f"identities/{world.parameters.seed}".encode()
         management = world.management.id
         user = f"arn:aws:iam::{management}:user/kmsledger"
         self.owner = Session(management, user, "AIDAFAKEFAKEFAKEFAKE", world.access_key, world.secret_key, None)
-        self._known: dict[str, Session] = {}
+        self._cached: dict[str, Session] = {}
 
     def issue(self, account_id: str, role: str, name: str, expires: float) -> Issued:
-        """A session of a role."""
+        """Issue a session of a role."""
         text = f"{account_id}|{role}|{name}|{expires:.3f}".encode()
         token = urlsafe_b64encode(self._mac(text) + text).decode()
         return Issued(self._session(token, text), token)
 
     def caller(self, service: str, access_key: str, token: str) -> Session:
-        """Who uses this key and token. Raises RefusedError when nobody does."""
+        """The session of an access key and token. Raises ApiError if there is none."""
         if not token:
             if access_key != self.owner.access_key:
-                raise refused(service, "unknown token", INVALID)
+                raise api_error(service, "unknown token", INVALID_TOKEN)
             return self.owner
-        session = self._known.get(token)
+        session = self._cached.get(token)
         if session is None:
-            session = self._known[token] = self._read(service, token)
-            if len(self._known) > KNOWN:
-                del self._known[next(iter(self._known))]
+            session = self._cached[token] = self._read(service, token)
+            if len(self._cached) > MAX_CACHED_SESSIONS:
+                del self._cached[next(iter(self._cached))]
         if session.access_key != access_key:
-            raise refused(service, "unknown token", INVALID)
+            raise api_error(service, "unknown token", INVALID_TOKEN)
         return session
 
     def _read(self, service: str, token: str) -> Session:
         try:
-            held = urlsafe_b64decode(token.encode())
+            decoded = urlsafe_b64decode(token.encode())
         except (binascii.Error, UnicodeEncodeError) as error:
-            raise refused(service, "unknown token", INVALID) from error
-        if held[:MAC] != self._mac(held[MAC:]):
-            raise refused(service, "unknown token", INVALID)
-        return self._session(token, held[MAC:])
+            raise api_error(service, "unknown token", INVALID_TOKEN) from error
+        if decoded[:MAC_BYTES] != self._mac(decoded[MAC_BYTES:]):
+            raise api_error(service, "unknown token", INVALID_TOKEN)
+        return self._session(token, decoded[MAC_BYTES:])
 
     def _session(self, token: str, text: bytes) -> Session:
         account_id, role, name, expires = text.decode().split("|")
@@ -95,12 +95,12 @@ class Identities:
         return Session(account_id, arn, f"{role_id}:{name}", access_key, secret_key, float(expires))
 
     def _mac(self, text: bytes) -> bytes:
-        return hashlib.blake2b(text, key=self._key, digest_size=MAC).digest()
+        return hashlib.blake2b(text, key=self._key, digest_size=MAC_BYTES).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The Authorization header: whose key, for which day, region and service, over which headers."""
+    """The parsed Authorization header."""
 
     access_key: str
     day: str
@@ -111,15 +111,15 @@ class Credential:
 
     @classmethod
     def read(cls, header: str) -> Credential | None:
-        """None for anything but a Signature Version 4."""
-        found = AUTHORIZATION.fullmatch(header)
-        return cls(*found.groups()) if found else None
+        """Parse the header; None if it is not a Signature Version 4."""
+        match = AUTHORIZATION.fullmatch(header)
+        return cls(*match.groups()) if match else None
 
 
-def signature(  # noqa: PLR0917 - a request in its parts
+def signature(  # noqa: PLR0917 - the parts of a request
     credential: Credential, secret: str, method: str, target: str, headers: Mapping[str, str], body: bytes
 ) -> str:
-    """The signature that a request should have, as the documentation of Signature Version 4 describes it."""
+    """The expected signature of a request, computed as documented for Signature Version 4."""
     path, _, query = target.partition("?")
     pairs = sorted((quote(name, "-_.~"), quote(value, "-_.~")) for name, value in parse_qsl(query, True))
     payload = headers.get("x-amz-content-sha256") or hashlib.sha256(body).hexdigest()

@@ -1,4 +1,4 @@
-"""The operations of AWS KMS that read metadata."""
+"""The metadata operations of AWS KMS."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from typing import Any
 
 import orjson
 
-from benchmarks.fake_aws.aws_protocols import RefusedError
+from benchmarks.fake_aws.aws_protocols import ApiError
 from benchmarks.fake_aws.keys import Key
 from benchmarks.fake_aws.pagination import Page
 from benchmarks.fake_aws.request_context import Call, Handler
-from benchmarks.fake_aws.world_state import Place
+from benchmarks.fake_aws.world_state import AccountRegion
 
 
 def _listing(name: str, entries: list[Any], page: Page) -> bytes:
-    told: dict[str, Any] = {name: entries, "Truncated": page.token is not None}
+    response: dict[str, Any] = {name: entries, "Truncated": page.token is not None}
     if page.token is not None:
-        told["NextMarker"] = page.token
-    return orjson.dumps(told)
+        response["NextMarker"] = page.token
+    return orjson.dumps(response)
 
 
 def _list_keys(call: Call) -> bytes:
-    place = call.place
-    page = call.page("", len(place.key_ids))
-    arn = f"arn:aws:kms:{place.region}:{place.account_id}:key/"
-    listed = place.key_ids[page.start : page.start + page.size]
-    return _listing("Keys", [{"KeyId": key_id, "KeyArn": arn + key_id} for key_id in listed], page)
+    account_region = call.account_region
+    page = call.page("", len(account_region.key_ids))
+    arn = f"arn:aws:kms:{account_region.region}:{account_region.account_id}:key/"
+    entries = account_region.key_ids[page.start : page.start + page.size]
+    return _listing("Keys", [{"KeyId": key_id, "KeyArn": arn + key_id} for key_id in entries], page)
 
 
 def _list_aliases(call: Call) -> bytes:
-    place = call.place
-    aliases = place.aliases
-    wanted = call.asked.get("KeyId", "")
-    if wanted:
-        key_id = str(wanted).rpartition("/")[2]
+    account_region = call.account_region
+    aliases = account_region.aliases
+    key_reference = call.params.get("KeyId", "")
+    if key_reference:
+        key_id = str(key_reference).rpartition("/")[2]
         aliases = [alias for alias in aliases if alias.get("TargetKeyId") == key_id]
-    page = call.page(f"aliases/{wanted}", len(aliases))
+    page = call.page(f"aliases/{key_reference}", len(aliases))
     return _listing("Aliases", aliases[page.start : page.start + page.size], page)
 
 
 def _describe_custom_key_stores(call: Call) -> bytes:
-    stores = call.place.stores
+    stores = call.account_region.stores
     page = call.page("stores", len(stores))
     return _listing("CustomKeyStores", stores[page.start : page.start + page.size], page)
 
@@ -51,8 +51,8 @@ def _describe_key(_: Call, key: Key) -> bytes:
 
 
 def _get_key_policy(call: Call, key: Key) -> bytes:
-    if call.asked.get("PolicyName", "default") != "default":
-        raise RefusedError("NotFoundException", 400, "No such policy exists")
+    if call.params.get("PolicyName", "default") != "default":
+        raise ApiError("NotFoundException", 400, "No such policy exists")
     return orjson.dumps({"Policy": key.policy, "PolicyName": "default"})
 
 
@@ -83,27 +83,25 @@ def _list_grants(call: Call, key: Key) -> bytes:
     return _listing("Grants", key.grants.page(page.start, page.size), page)
 
 
-def _unsupported(key: Key) -> RefusedError:
+def _unsupported(key: Key) -> ApiError:
     metadata = key.metadata
     reason = f"origin is {metadata['Origin']}" if metadata["Origin"] != "AWS_KMS" else f"spec is {metadata['KeySpec']}"
-    return RefusedError(
-        "UnsupportedOperationException", 400, f"{key.arn} {reason} which is not valid for this operation."
-    )
+    return ApiError("UnsupportedOperationException", 400, f"{key.arn} {reason} which is not valid for this operation.")
 
 
 CACHED = frozenset({"DescribeKey", "GetKeyPolicy", "GetKeyLastUsage", "GetKeyRotationStatus"})
-"""Operations that answer the same whatever else is asked."""
+"""Operations whose response depends only on the key."""
 
 
-def _of_key(answer: Callable[[Call, Key], bytes]) -> Handler:
+def _of_key(respond: Callable[[Call, Key], bytes]) -> Handler:
     def handle(call: Call) -> bytes:
-        key = _find(call, call.place)
+        key = _find(call, call.account_region)
         name = call.name
-        if wording := key.denied.get(name):
-            raise call.denied(wording, key.arn)
+        if reason := key.denied.get(name):
+            raise call.denied(reason, key.arn)
         encoded = key.encoded.get(name)
-        if encoded is None or "PolicyName" in call.asked:
-            encoded = answer(call, key)
+        if encoded is None or "PolicyName" in call.params:
+            encoded = respond(call, key)
             if name in CACHED:
                 key.encoded[name] = encoded
         return encoded
@@ -111,29 +109,29 @@ def _of_key(answer: Callable[[Call, Key], bytes]) -> Handler:
     return handle
 
 
-def _find(call: Call, place: Place) -> Key:
-    """The key that is asked about, by id, ARN, or (DescribeKey alone) a customer's alias."""
-    wanted = str(call.asked.get("KeyId", ""))
-    key_id = wanted
-    if wanted.startswith("arn:"):
-        parts = wanted.split(":", 5)
+def _find(call: Call, account_region: AccountRegion) -> Key:
+    """The key of a call, by id, ARN, or (only for DescribeKey) customer alias."""
+    key_reference = str(call.params.get("KeyId", ""))
+    key_id = key_reference
+    if key_reference.startswith("arn:"):
+        parts = key_reference.split(":", 5)
         if len(parts) != 6 or parts[2] != "kms":
-            raise RefusedError("InvalidArnException", 400, f"Invalid arn {wanted}")
-        if parts[4] != place.account_id:
-            raise call.denied("key policy", wanted)
-        if parts[3] != place.region:
-            raise RefusedError("NotFoundException", 400, f"Invalid arn {parts[3]}")
+            raise ApiError("InvalidArnException", 400, f"Invalid arn {key_reference}")
+        if parts[4] != account_region.account_id:
+            raise call.denied("key policy", key_reference)
+        if parts[3] != account_region.region:
+            raise ApiError("NotFoundException", 400, f"Invalid arn {parts[3]}")
         key_id = parts[5]
     if key_id.startswith("alias/") and call.name == "DescribeKey":
-        # Those of AWS itself never resolve here: with AWS, asking could create the key.
-        own = () if key_id.startswith("alias/aws/") else place.aliases
+        # AWS managed aliases never resolve: in AWS, the call could create the key.
+        own = () if key_id.startswith("alias/aws/") else account_region.aliases
         targets = [alias.get("TargetKeyId") for alias in own if alias["AliasName"] == key_id]
         key_id = str(targets[0]) if targets else ""
-    found = place.key(key_id.removeprefix("key/"))
-    if found is None:
-        raise RefusedError("NotFoundException", 400, f"Key '{wanted}' does not exist")
-    call.check(found.metadata["KeyId"])
-    return found
+    key = account_region.key(key_id.removeprefix("key/"))
+    if key is None:
+        raise ApiError("NotFoundException", 400, f"Key '{key_reference}' does not exist")
+    call.check(key.metadata["KeyId"])
+    return key
 
 
 OPERATIONS: dict[str, Handler] = {

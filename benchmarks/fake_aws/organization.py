@@ -1,4 +1,4 @@
-"""The operations of STS, Organizations, Account Management and EC2 that say who there is and where."""
+"""The operations of STS, Organizations, Account Management and EC2 about accounts and regions."""
 
 from __future__ import annotations
 
@@ -8,81 +8,81 @@ from typing import Any
 import orjson
 
 from benchmarks.fake_aws.accounts import PRODUCTION, ROOT, UNITS, Account
-from benchmarks.fake_aws.aws_protocols import RefusedError, query_answer, refused, root_answer
-from benchmarks.fake_aws.entity_lifecycle import when
+from benchmarks.fake_aws.aws_protocols import ApiError, api_error, query_response, xml_response
+from benchmarks.fake_aws.entity_lifecycle import to_datetime
 from benchmarks.fake_aws.request_context import Call, Handler
 
 ROLE = re.compile(r"arn:aws:iam::(\d{12}):role/([\w+=,.@/-]+)")
-LONGEST = 43_200
-"""Seconds of a role session; a role assumed by a role has an hour."""
-CHAINED = 3600
-SESSION_POLICY = 2048
+MAX_SESSION_SECONDS = 43_200
+"""The maximum of DurationSeconds; role chaining allows one hour."""
+MAX_CHAINED_SECONDS = 3600
+MAX_SESSION_POLICY = 2048
 
 
 def _get_caller_identity(call: Call) -> bytes:
     session = call.session
-    told = {"Arn": session.arn, "UserId": session.user_id, "Account": session.account_id}
-    return query_answer("sts", "GetCallerIdentity", told)
+    members = {"Arn": session.arn, "UserId": session.user_id, "Account": session.account_id}
+    return query_response("sts", "GetCallerIdentity", members)
 
 
 def _assume_role(call: Call) -> bytes:
-    state, asked = call.state, call.asked
+    state, params = call.state, call.params
     parameters = state.world.parameters
-    arn = asked.get("RoleArn", "")
-    seconds = int(asked.get("DurationSeconds", 3600))
-    if len(asked.get("Policy", "")) > SESSION_POLICY:
-        raise RefusedError("PackedPolicyTooLarge", 400, "The session policy is too long.")
-    if not 900 <= seconds <= LONGEST:
-        raise refused("sts", "value", f"DurationSeconds {seconds} is not between 900 and {LONGEST}")
-    if call.session.expires is not None and seconds > CHAINED:
+    arn = params.get("RoleArn", "")
+    seconds = int(params.get("DurationSeconds", 3600))
+    if len(params.get("Policy", "")) > MAX_SESSION_POLICY:
+        raise ApiError("PackedPolicyTooLarge", 400, "The session policy is too long.")
+    if not 900 <= seconds <= MAX_SESSION_SECONDS:
+        raise api_error("sts", "value", f"DurationSeconds {seconds} is not between 900 and {MAX_SESSION_SECONDS}")
+    if call.session.expires is not None and seconds > MAX_CHAINED_SECONDS:
         message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
-        raise refused("sts", "value", message)
-    found = ROLE.fullmatch(arn)
-    account = state.world.account(found[1]) if found else None
+        raise api_error("sts", "value", message)
+    match = ROLE.fullmatch(arn)
+    account = state.world.account(match[1]) if match else None
     expected = parameters.external_id
     if account is not None and account.role == "other external id":
-        expected = "an external id that nobody was told"
+        expected = "an unknown external id"
     trusted = (
-        found is not None
+        match is not None
         and account is not None
         and account.state == "ACTIVE"
         and account.role != "missing"
-        and found[2] == parameters.role_name
-        and expected in {None, asked.get("ExternalId")}
+        and match[2] == parameters.role_name
+        and expected in {None, params.get("ExternalId")}
         and call.session.account_id == state.world.management.id
         and not state.role_is_gone(account.id)
     )
-    if not trusted or found is None:
-        # One answer for all: nobody shall find out which roles exist.
+    if not trusted or match is None:
+        # The same error in all cases, so that callers cannot find out which roles exist.
         raise call.denied("bare", arn)
     seconds = seconds if state.faults.session_seconds is None else state.faults.session_seconds
-    issued = state.identities.issue(found[1], found[2], asked.get("RoleSessionName", ""), call.now + seconds)
+    issued = state.identities.issue(match[1], match[2], params.get("RoleSessionName", ""), call.now + seconds)
     session = issued.session
-    told: dict[str, Any] = {
+    members: dict[str, Any] = {
         "Credentials": {
             "AccessKeyId": session.access_key,
             "SecretAccessKey": session.secret_key,
             "SessionToken": issued.token,
-            "Expiration": when(session.expires or 0.0),
+            "Expiration": to_datetime(session.expires or 0.0),
         },
         "AssumedRoleUser": {"AssumedRoleId": session.user_id, "Arn": session.arn},
         "PackedPolicySize": 6,
     }
-    if source := asked.get("SourceIdentity"):
-        told["SourceIdentity"] = source
-    return query_answer("sts", "AssumeRole", told)
+    if source := params.get("SourceIdentity"):
+        members["SourceIdentity"] = source
+    return query_response("sts", "AssumeRole", members)
 
 
 def _only_management(call: Call) -> None:
     if call.session.account_id != call.state.world.management.id:
-        raise refused(call.service, "denied", "You don't have permissions to access this resource.")
+        raise api_error(call.service, "denied", "You don't have permissions to access this resource.")
 
 
 def _describe_organization(call: Call) -> bytes:
     world = call.state.world
     management, organization = world.management, world.parameters.organization_id
     base = f"arn:aws:organizations::{management.id}"
-    told = {
+    members = {
         "Id": organization,
         "Arn": f"{base}:organization/{organization}",
         "FeatureSet": "ALL",
@@ -91,25 +91,25 @@ def _describe_organization(call: Call) -> bytes:
         "MasterAccountEmail": management.entry(world.parameters)["Email"],
         "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
     }
-    return orjson.dumps({"Organization": told})
+    return orjson.dumps({"Organization": members})
 
 
 def _listing(call: Call, name: str, subject: str, entries: list[Any]) -> bytes:
     page = call.page(subject, len(entries))
-    told: dict[str, Any] = {name: entries[page.start : page.start + page.size]}
+    members: dict[str, Any] = {name: entries[page.start : page.start + page.size]}
     if page.token is not None:
-        told["NextToken"] = page.token
-    return orjson.dumps(told)
+        members["NextToken"] = page.token
+    return orjson.dumps(members)
 
 
 def _accounts(call: Call, accounts: list[Account], subject: str) -> bytes:
     parameters = call.state.world.parameters
     page = call.page(subject, len(accounts))
     shown = accounts[page.start : page.start + page.size]
-    told: dict[str, Any] = {"Accounts": [account.entry(parameters) for account in shown]}
+    members: dict[str, Any] = {"Accounts": [account.entry(parameters) for account in shown]}
     if page.token is not None:
-        told["NextToken"] = page.token
-    return orjson.dumps(told)
+        members["NextToken"] = page.token
+    return orjson.dumps(members)
 
 
 def _list_accounts(call: Call) -> bytes:
@@ -142,10 +142,10 @@ def _list_units(call: Call) -> bytes:
 
 def _list_tags(call: Call) -> bytes:
     _only_management(call)
-    resource = str(call.asked.get("ResourceId", ""))
+    resource = str(call.params.get("ResourceId", ""))
     account = call.state.world.account(resource)
     if account is None and resource not in {ROOT, PRODUCTION, *UNITS.values()}:
-        raise RefusedError("TargetNotFoundException", 400, "You specified a target that doesn't exist.")
+        raise ApiError("TargetNotFoundException", 400, "You specified a target that doesn't exist.")
     tags = [{"Key": "Environment", "Value": account.kind}] if account is not None else []
     return _listing(call, "Tags", resource, tags)
 
@@ -155,23 +155,23 @@ def _organization(call: Call) -> str:
 
 
 def _parent(call: Call) -> str:
-    parent = str(call.asked.get("ParentId", ""))
+    parent = str(call.params.get("ParentId", ""))
     if parent not in {ROOT, PRODUCTION, *UNITS.values()}:
-        raise RefusedError("ParentNotFoundException", 400, "You specified a parent that doesn't exist.")
+        raise ApiError("ParentNotFoundException", 400, "You specified a parent that doesn't exist.")
     return parent
 
 
 def _list_regions(call: Call) -> bytes:
     world = call.state.world
-    wanted = call.asked.get("AccountId")
-    if wanted is not None:
+    requested = call.params.get("AccountId")
+    if requested is not None:
         _only_management(call)
-    if wanted == world.management.id:
-        raise refused("account", "value", "The management account must not name itself: leave AccountId out.")
-    account = world.account(str(wanted or call.session.account_id))
+    if requested == world.management.id:
+        raise api_error("account", "value", "The management account must not name itself: leave AccountId out.")
+    account = world.account(str(requested or call.session.account_id))
     if account is None:
-        raise RefusedError("ResourceNotFoundException", 404, "There is no such account in the organization.")
-    statuses = call.asked.get("RegionOptStatusContains")
+        raise ApiError("ResourceNotFoundException", 404, "There is no such account in the organization.")
+    statuses = call.params.get("RegionOptStatusContains")
     regions = [
         {"RegionName": region, "RegionOptStatus": status}
         for region, status in account.region_states(world.parameters).items()
@@ -182,15 +182,15 @@ def _list_regions(call: Call) -> bytes:
 
 def _describe_regions(call: Call) -> bytes:
     words = {"ENABLED_BY_DEFAULT": "opt-in-not-required", "ENABLED": "opted-in", "DISABLED": "not-opted-in"}
-    # As it is in the list now: a place is held, and its account with it.
-    account = call.state.world.account(call.session.account_id) or call.place.account
-    every = call.asked.get("AllRegions") == "true"
+    # The current state of the account: account-regions are cached together with their account.
+    account = call.state.world.account(call.session.account_id) or call.account_region.account
+    all_regions = call.params.get("AllRegions") == "true"
     regions = [
         {"regionName": region, "regionEndpoint": f"ec2.{region}.amazonaws.com", "optInStatus": words[status]}
         for region, status in account.region_states(call.state.world.parameters).items()
-        if every or status != "DISABLED"
+        if all_regions or status != "DISABLED"
     ]
-    return root_answer("ec2", "DescribeRegionsResponse", {"regionInfo": regions})
+    return xml_response("ec2", "DescribeRegionsResponse", {"regionInfo": regions})
 
 
 OPERATIONS: dict[str, Handler] = {

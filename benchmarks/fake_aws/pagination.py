@@ -1,4 +1,4 @@
-"""Paging: documented page sizes, opaque tokens bound to their request, empty pages in between."""
+"""Pagination: documented page sizes, opaque tokens bound to their listing, and empty pages."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from benchmarks.fake_aws.aws_protocols import refused
+from benchmarks.fake_aws.aws_protocols import api_error
 from benchmarks.fake_aws.seeded_random import Draw
 
-MAC = 9
+MAC_BYTES = 9
 """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How an operation pages: members of the request, and the least, usual and largest page."""
+    """How an operation pages: request parameters, and the minimum, default and maximum page size."""
 
     token: str
     limit: str
-    least: int
-    usual: int
-    most: int
+    min_size: int
+    default_size: int
+    max_size: int
 
 
 _KMS = {
@@ -37,7 +37,10 @@ _KMS = {
 _ORGANIZATIONS = ("ListAccounts", "ListRoots", "ListOrganizationalUnitsForParent", "ListAccountsForParent")
 _RDS = ("Instances", "Clusters", "Snapshots", "ClusterSnapshots", "InstanceAutomatedBackups", "ClusterAutomatedBackups")
 RULES: Mapping[str, Rule] = {
-    **{f"kms:{name}": Rule("Marker", "Limit", 1, usual, most) for name, (usual, most) in _KMS.items()},
+    **{
+        f"kms:{name}": Rule("Marker", "Limit", 1, default_size, max_size)
+        for name, (default_size, max_size) in _KMS.items()
+    },
     **{f"organizations:{name}": Rule("NextToken", "MaxResults", 1, 20, 20) for name in _ORGANIZATIONS},
     "organizations:ListTagsForResource": Rule("NextToken", "", 1, 50, 50),
     "account:ListRegions": Rule("NextToken", "MaxResults", 1, 50, 50),
@@ -51,12 +54,12 @@ RULES: Mapping[str, Rule] = {
     "elasticache:DescribeServerlessCacheSnapshots": Rule("NextToken", "MaxResults", 1, 50, 50),
     "s3:ListBuckets": Rule("continuation-token", "max-buckets", 1, 10_000, 10_000),
 }
-"""ListAliases: the documented range ends at 100, the model's at 1,000."""
+"""ListAliases: the documented maximum is 100, the maximum in the service model 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a listing: from `start`, at most `size` entries; the token of the next page, if there is one."""
+    """A page of a listing: at most `size` entries from `start`, and the token of the next page, if any."""
 
     start: int
     size: int
@@ -64,27 +67,27 @@ class Page:
 
 
 class Pager:
-    """Cuts listings into pages. Tokens of another listing, account or region are refused."""
+    """Splits listings into pages. Rejects tokens of another listing, account or region."""
 
     def __init__(self, seed: int, empty: float) -> None:
         self._key = f"pages/{seed}".encode()
         self._seed = seed
         self._empty = empty
 
-    def page(self, operation: str, subject: str, total: int, asked: Mapping[str, object]) -> Page:
-        """The page that a request asks for. `subject` is account, region and whatever else names the listing."""
+    def page(self, operation: str, subject: str, total: int, params: Mapping[str, object]) -> Page:
+        """The requested page. `subject` identifies the listing: account, region and further parameters."""
         rule = RULES[operation]
         service = operation.partition(":")[0]
-        size = rule.usual
-        if rule.limit and (wanted := asked.get(rule.limit)) is not None:
-            text = str(wanted)
+        size = rule.default_size
+        if rule.limit and (requested := params.get(rule.limit)) is not None:
+            text = str(requested)
             size = int(text) if text.lstrip("-").isdigit() else 0
-            if not rule.least <= size <= rule.most:
-                message = f"Value '{text}' at '{rule.limit}' must be between {rule.least} and {rule.most}"
-                raise refused(service, "value", message)
+            if not rule.min_size <= size <= rule.max_size:
+                message = f"Value '{text}' at '{rule.limit}' must be between {rule.min_size} and {rule.max_size}"
+                raise api_error(service, "value", message)
         listing = f"{operation}/{subject}"
         start, empty_given = 0, False
-        if token := asked.get(rule.token):
+        if token := params.get(rule.token):
             start, empty_given = self._read(str(token), listing, service)
         if not empty_given and self._empty and Draw(self._seed, "empty", listing, start).chance(self._empty):
             return Page(start, 0, self._token(listing, start, empty_given=True))
@@ -97,13 +100,13 @@ class Pager:
 
     def _read(self, token: str, listing: str, service: str) -> tuple[int, bool]:
         try:
-            held = urlsafe_b64decode(token.encode())
+            decoded = urlsafe_b64decode(token.encode())
         except (binascii.Error, UnicodeEncodeError):
-            held = b""
-        mac, text = held[:MAC], held[MAC:]
+            decoded = b""
+        mac, text = decoded[:MAC_BYTES], decoded[MAC_BYTES:]
         if not text or mac != self._mac(listing, text):
-            raise refused(service, "page", "The token that was given does not belong to this listing.")
+            raise api_error(service, "page", "The token that was given does not belong to this listing.")
         return int(text.rstrip(b"e")), text.endswith(b"e")
 
     def _mac(self, listing: str, text: bytes) -> bytes:
-        return blake2b(listing.encode() + b"/" + text, key=self._key, digest_size=MAC).digest()
+        return blake2b(listing.encode() + b"/" + text, key=self._key, digest_size=MAC_BYTES).digest()

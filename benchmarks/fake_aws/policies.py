@@ -1,4 +1,4 @@
-"""Key policies from 330 bytes to 32 KB, as account owners, consoles and Terraform modules write them."""
+"""Key policies from 330 bytes to 32 KB, as written by people, consoles and Terraform modules."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SERVICES = ("logs", "sns", "sqs", "cloudtrail", "rds", "s3", "dynamodb", "secret
 Statement = dict[str, Any]
 
 
-def text(  # noqa: PLR0917 - what a policy depends on
+def text(  # noqa: PLR0917 - the inputs of a policy
     account_id: str, region: str, draw: Draw, other: str, statements: int | None, added: int
 ) -> str:
-    """A key policy. `other` is another account of the organization, `added` the statements that were added since."""
+    """A key policy. `other` is another account of the organization, `added` the number of statements added later."""
     count = statements if statements is not None else draw.between(*draw.weighted(assumed.POLICY_STATEMENTS))
     delegated = not draw.chance(assumed.POLICY_NOT_DELEGATED)
     document: list[Statement] = [_root(account_id) if delegated else _administrators(account_id)]
@@ -44,7 +44,7 @@ def text(  # noqa: PLR0917 - what a policy depends on
 
 
 def managed(service: str, account_id: str, region: str) -> str:
-    """The policy of an AWS managed key: the service may use it, the account may read about it."""
+    """The policy of an AWS managed key: the service can use it, the account can read its metadata."""
     via = {"kms:CallerAccount": account_id, "kms:ViaService": f"{service}.{region}.amazonaws.com"}
     use = {**_allow(f"Allow access through {service}", {"AWS": "*"}, USE), "Condition": {"StringEquals": via}}
     read = _allow("Allow direct access to key metadata", _arn(account_id), ["kms:Describe*", "kms:Get*", "kms:List*"])
@@ -52,7 +52,7 @@ def managed(service: str, account_id: str, region: str) -> str:
 
 
 def longest(account_id: str, region: str) -> str:
-    """As long as a key policy may be, give or take a statement."""
+    """A key policy close to the size limit."""
     draw = Draw("longest", account_id)
     document = [_root(account_id)]
     while len(_encode("key-long", document)) < LIMIT - 1_200:

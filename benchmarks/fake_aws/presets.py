@@ -1,4 +1,4 @@
-"""What a world is made from: a seed, a size, and what is to be in it."""
+"""The parameters of a generated organization, and presets of different sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
 START = 1_795_132_800.0
-"""Night 0: 2026-11-20, 00:00 UTC. The clock of a world is its own, so that the same seed gives the same answers on any day."""
+"""Day 0: 2026-11-20, 00:00 UTC. The simulated clock is fixed, so that the same seed always gives the same responses."""
 DAY = 86_400.0
 DEFAULT_REGIONS = (
     "us-east-1",
@@ -28,83 +28,83 @@ DEFAULT_REGIONS = (
     "eu-north-1",
     "sa-east-1",
 )
-"""The 17 regions that every account has, the busiest first."""
+"""The 17 regions that are enabled by default, the busiest first."""
 OPT_IN_REGIONS = ("af-south-1", "ap-east-1", "ca-west-1", "eu-central-2", "eu-south-1", "il-central-1", "me-south-1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Everything in a world follows from these and the night."""
+    """Together with the day, these determine the whole organization."""
 
     seed: int = 1
     accounts: int = 7
     regions: tuple[str, ...] = DEFAULT_REGIONS
     opt_in: tuple[str, ...] = OPT_IN_REGIONS
-    """Opt-in regions that exist."""
+    """Available opt-in regions."""
     dense: bool = False
-    """Every account is active in every region, and no account has troubles but the ones that are planned."""
+    """Every account is active in every region, and only the accounts of `adversarial` have problems."""
     adversarial: bool = True
-    """Accounts 1 to 5 are: one with every odd key and resource there is, one with a region closed by an SCP, one without
+    """Accounts 1 to 5 are special: one with all edge cases, one with a region denied by an SCP, one without
     the role, one with another external id, one suspended."""
     change_rate: float = 0.01
-    """Share of customer keys, and of resources, that change in a night."""
+    """Share of customer keys and resources that change per day."""
     external_id: str | None = "fake-external-id"
     role_name: str = "KmsInventoryReadOnly"
     paths: bool = True
-    """ListAccounts tells the Paths of accounts."""
+    """Whether ListAccounts returns Paths."""
     status: Literal["state", "status", "both"] = "state"
-    """Whether an account has the member State, the retired member Status, or both."""
+    """Whether ListAccounts returns State, the deprecated Status, or both."""
     scp_denied: tuple[str, ...] = ()
-    """Regions that an SCP closes for all accounts."""
+    """Regions that an SCP denies for all accounts."""
     empty_pages: float = 0.05
-    """Share of listing pages that are preceded by an empty page with a token."""
-    keys_per_place: int | None = None
-    """Customer keys of each active account-region, in place of the assumed distribution."""
+    """Share of pages that are preceded by an empty page with a token."""
+    keys_per_account_region: int | None = None
+    """Customer keys per active account-region, instead of the assumed distribution."""
     policy_statements: int | None = None
-    """Statements of each customer key's policy, in place of the assumed distribution."""
+    """Statements per customer key policy, instead of the assumed distribution."""
     grants_per_key: int | None = None
-    """Grants of each customer key, in place of the assumed distribution."""
+    """Grants per customer key, instead of the assumed distribution."""
     most_grants: int | None = None
-    """No customer key has more grants than this, the crowded one aside; ``None``: up to the quota of 50,000."""
+    """The maximum of grants per customer key, except the crowded edge case; ``None``: the quota of 50,000."""
     giant_keys: int = 0
-    """Customer keys of the giant account-region (see `World.giant`); 0: there is none."""
+    """Customer keys of the giant account-region (see `World.giant`); 0: none."""
     giant_grants: int = 130
-    """Grants of the crowded key among the odd ones."""
+    """Grants of the edge-case key `crowded`."""
     outliers: int = 0
-    """Further account-regions with thousands of keys."""
+    """Number of further account-regions with thousands of keys."""
     resources: float = 1.0
-    """Scales the number of secrets, databases, caches and buckets."""
+    """A factor for the number of secrets, databases, caches and buckets."""
 
     @property
     def organization_id(self) -> str:
-        """Of AWS Organizations."""
+        """The id of the organization."""
         return f"o-fake{self.seed:06d}"
 
     def account_id(self, index: int) -> str:
-        """Twelve digits; a tenth of the room is between two accounts, so that a mistaken id does not hit another."""
+        """The id of the account at an index; ids are far apart, so that a wrong id does not hit another account."""
         return str(100_000_000_000 + (self.seed % 8_000) * 100_000_000 + index * 10_007 + 4_242)
 
     def account_index(self, account_id: str) -> int | None:
-        """The way back; None for an account that is not of this organization."""
+        """The inverse of `account_id`; None for an account outside the organization."""
         if not account_id.isdigit() or len(account_id) != 12:
             return None
         index, rest = divmod(int(account_id) - int(self.account_id(0)), 10_007)
         return index if rest == 0 and 0 <= index < self.accounts else None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """From `to_json`, or from a part of it. Raises ValueError for an unknown name."""
-        known = {each.name for each in fields(cls)}
-        if unknown := values.keys() - known:
-            raise ValueError(f"no such parameters of a world: {', '.join(sorted(unknown))}")
-        plain: dict[str, Any] = {
+        """The inverse of `to_json`; missing fields have their default. Raises ValueError for an unknown name."""
+        names = {each.name for each in fields(cls)}
+        if unknown := values.keys() - names:
+            raise ValueError(f"unknown parameters: {', '.join(sorted(unknown))}")
+        arguments: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
-        return cls(**plain)
+        return cls(**arguments)
 
 
 PRESETS: Mapping[str, Parameters] = {
@@ -116,5 +116,5 @@ PRESETS: Mapping[str, Parameters] = {
 
 
 def preset(name: str, **overrides: Any) -> Parameters:
-    """A ready-made size (tiny, small, medium, large), with some parameters replaced."""
+    """The parameters of a preset (tiny, small, medium, large), with overrides."""
     return replace(PRESETS[name], **overrides)

@@ -1,4 +1,4 @@
-"""Request quotas: a token bucket an account, region and operation, and what was asked of it."""
+"""Request quotas: a token bucket for each account, region and operation, with request counters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RATES: Mapping[str, float] = {
-    # Documented defaults of KMS, requests a second in an account and region.
+    # Documented defaults of KMS, in requests per second, account and region.
     "kms:DescribeKey": 2000,
     "kms:ListResourceTags": 2000,
     "kms:GetKeyPolicy": 1000,
@@ -22,31 +22,31 @@ RATES: Mapping[str, float] = {
     "secretsmanager:ListSecrets": 100,
     "secretsmanager:GetResourcePolicy": 50,
     "ec2:DescribeRegions": 20,
-    # ASSUMPTION: AWS publishes no rates for these.
+    # ASSUMPTION: AWS does not publish these rates.
     "sts:AssumeRole": 600,
     "sts:GetCallerIdentity": 600,
 }
 ASSUMED = 10.0
-"""ASSUMPTION: requests a second of the operations of RDS, ElastiCache, IAM and Organizations, which AWS does not publish."""
+"""ASSUMPTION: requests per second for operations of RDS, ElastiCache, IAM and Organizations; AWS publishes no rates."""
 UNLIMITED = frozenset({"s3:ListBuckets", "s3:GetBucketEncryption", "s3:GetBucketTagging"})
 WINDOW = 10.0
-"""Seconds over which requests are counted together."""
+"""The length of a counting window in seconds."""
 
 Bucket = tuple[str, str, str]
 """Account, region, operation with its service."""
 
 
 class Quotas:
-    """All buckets. A bucket holds what one second refills, so short bursts up to that pass."""
+    """All token buckets. A bucket holds the refill of one second, so short bursts up to that size pass."""
 
     def __init__(self) -> None:
         self._levels: dict[Bucket, tuple[float, float]] = {}
         self._windows: dict[Bucket, dict[int, list[int]]] = {}
 
     def take(self, bucket: Bucket, now: float, factor: float, background: Mapping[str, float]) -> bool:
-        """Whether one more request passes at `now` (seconds).
+        """Take a token at `now` (seconds); returns False if the request is throttled.
 
-        `factor` scales all quotas; `background` gives the share of an operation's quota that others in the account use up.
+        `factor` scales all quotas; `background` is the share of a quota, by operation, that other workloads use.
         """
         operation = bucket[2]
         if operation in UNLIMITED:
@@ -62,7 +62,7 @@ class Quotas:
         return passes
 
     def report(self) -> list[dict[str, Any]]:
-        """Requests that passed and that were throttled, a bucket and window of ten seconds."""
+        """Passed and throttled requests by bucket and ten-second window."""
         return [
             {
                 "account": account,
@@ -77,6 +77,6 @@ class Quotas:
         ]
 
     def clear(self) -> None:
-        """Full buckets, nothing counted."""
+        """Refill all buckets and reset the counters."""
         self._levels.clear()
         self._windows.clear()

@@ -1,4 +1,4 @@
-"""One call of an API operation, on its way to its answer."""
+"""The context of one API call."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.fake_aws.aws_protocols import RefusedError, refused
-from benchmarks.fake_aws.faults import Faults, Wording
+from benchmarks.fake_aws.aws_protocols import ApiError, api_error
+from benchmarks.fake_aws.faults import DenialReason, Faults
 from benchmarks.fake_aws.identity import Identities, Session
 from benchmarks.fake_aws.pagination import Page, Pager
-from benchmarks.fake_aws.world_state import Place, World
+from benchmarks.fake_aws.world_state import AccountRegion, World
 
-INSIST = {
+DENIAL_TEXTS = {
     "key policy": "because no resource-based policy allows the {action} action",
     "role": "because no identity-based policy allows the {action} action",
     "scp": "with an explicit deny in a service control policy",
     "bare": "",
 }
-"""How AWS explains a denial, by the kind of policy to blame."""
+"""The explanation in the message of an access denial, by reason."""
 EXEMPT_FROM_REGION_DENIAL = frozenset({"sts", "iam", "organizations", "account"})
 REGION_DENIAL_OF_S3 = frozenset({"s3:GetBucketEncryption", "s3:GetBucketTagging"})
 ACTIONS = {"s3:ListBuckets": "s3:ListAllMyBuckets", "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration"}
-"""IAM actions that are not named like their operation."""
+"""IAM actions whose name differs from the operation."""
 
 
 @dataclass(slots=True)
 class State:
-    """What all calls share, and what the control can change."""
+    """The state that all calls share and the admin API can change."""
 
     world: World
     faults: Faults = field(default_factory=Faults)
-    night: int = 0
+    day: int = 0
     pager: Pager = field(init=False)
     identities: Identities = field(init=False)
     calls_by_account: Counter[str] = field(default_factory=Counter)
@@ -43,63 +43,63 @@ class State:
         self.identities = Identities(self.world)
 
     def role_is_gone(self, account_id: str) -> bool:
-        """Whether the role of an account was deleted meanwhile."""
+        """Whether the role of an account was deleted (`Faults.role_gone_after`)."""
         limit = self.faults.role_gone_after.get(account_id)
         return limit is not None and self.calls_by_account[account_id] >= limit
 
 
 @dataclass(slots=True)
 class Call:
-    """`operation` has the service's signing name before it; `asked` are the parameters, by their names on the wire."""
+    """An API call. `operation` includes the signing name of the service; `params` are the parameters by wire name."""
 
     state: State
     service: str
     operation: str
     region: str
     session: Session
-    asked: Mapping[str, Any]
+    params: Mapping[str, Any]
     now: float
-    _place: Place | None = None
+    _account_region: AccountRegion | None = None
 
     @property
     def name(self) -> str:
-        """The operation without its service."""
+        """The operation without the service."""
         return self.operation.partition(":")[2]
 
     @property
-    def place(self) -> Place:
-        """The caller's account in the region of the call."""
-        if self._place is None:
-            self._place = self.state.world.place(self.session.account_id, self.region, self.state.night)
-        return self._place
+    def account_region(self) -> AccountRegion:
+        """The account of the caller in the region of the call."""
+        if self._account_region is None:
+            self._account_region = self.state.world.account_region(self.session.account_id, self.region, self.state.day)
+        return self._account_region
 
     def page(self, subject: str, total: int) -> Page:
-        """The page that is asked for."""
-        where = f"{self.session.account_id}/{self.region}/{subject}"
-        return self.state.pager.page(self.operation, where, total, self.asked)
+        """The requested page of a listing."""
+        listing = f"{self.session.account_id}/{self.region}/{subject}"
+        return self.state.pager.page(self.operation, listing, total, self.params)
 
-    def denied(self, wording: Wording, resource: str = "*") -> RefusedError:
-        """An access denial in AWS's words."""
+    def denied(self, reason: DenialReason, resource: str = "*") -> ApiError:
+        """An access denial with the message of AWS."""
         action = ACTIONS.get(self.operation, self.operation)
         text = f"User: {self.session.arn} is not authorized to perform: {action}"
-        text += f" on resource: {resource} {INSIST[wording].format(action=action)}"
-        return refused(self.service, "denied", text.rstrip())
+        text += f" on resource: {resource} {DENIAL_TEXTS[reason].format(action=action)}"
+        return api_error(self.service, "denied", text.rstrip())
 
     def check(self, key: str = "") -> None:
-        """Raise the denials that do not depend on what is asked for: injected ones, and a region closed by an SCP."""
+        """Raise ApiError for injected denials and for a region that an SCP denies."""
         for denial in self.state.faults.denials:
-            if denial.fits(self.operation, self.session.account_id, self.region, key):
-                raise self.denied(denial.wording)
-        if key:  # the region was looked at before
+            if denial.matches(self.operation, self.session.account_id, self.region, key):
+                raise self.denied(denial.reason)
+        if key:  # the region was checked before
             return
         if self.service in EXEMPT_FROM_REGION_DENIAL:
             return
         if self.service == "s3" and self.operation not in REGION_DENIAL_OF_S3:
             return
-        if self.place.closed and self.session.account_id != self.state.world.management.id:
+        if self.account_region.closed and self.session.account_id != self.state.world.management.id:
             # SCPs do not bind the management account.
             raise self.denied("scp")
 
 
 Handler = Callable[[Call], bytes]
-"""The body of the answer; raises RefusedError."""
+"""Returns the body of the response; raises ApiError."""

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 server: one asyncio protocol, keep-alive, requests of a connection answered in their order."""
+"""The HTTP/1.1 server: an asyncio protocol with keep-alive and pipelining."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.fake_aws.admin_api import Connections
 from benchmarks.fake_aws.service import Reply, Service
 
 BACKLOG = 4096
-LARGEST = 1 << 20
-"""Bytes of a request."""
+MAX_REQUEST_BYTES = 1 << 20
+"""The maximum size of a request."""
 HALF = 2
 log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """One connection. While an answer is delayed nothing further is read from the buffer, so answers keep their order."""
+    """One connection. It handles no further request while a response is delayed, so responses keep their order."""
 
     def __init__(self, service: Service, open_connections: set[Connection]) -> None:
         self._service = service
@@ -32,21 +32,21 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.TimerHandle | None = None
 
     @property
-    def _counted(self) -> Connections:
+    def _counters(self) -> Connections:
         return self._service.connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio, with TLS after the handshake."""
+        """Called by asyncio; with TLS, after the handshake."""
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
-        self._counted.opened += 1
-        self._counted.handshakes += transport.get_extra_info("ssl_object") is not None
+        self._counters.opened += 1
+        self._counters.handshakes += transport.get_extra_info("ssl_object") is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
         del exc
         self._open.discard(self)
-        self._counted.end(self._requests)
+        self._counters.end(self._requests)
         self._transport = None
         if self._waiting is not None:
             self._waiting.cancel()
@@ -58,12 +58,12 @@ class Connection(asyncio.Protocol):
             self._work()
 
     def close(self) -> None:
-        """End the connection."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()
 
     def _work(self) -> None:
-        """Answer every request that has arrived whole, until one takes time."""
+        """Handle all complete requests until a response is delayed."""
         written: list[bytes] = []
         while self._transport is not None:
             reply = self._next()
@@ -92,36 +92,36 @@ class Connection(asyncio.Protocol):
         if reply.accident in {"reset", "hang"}:
             self._reset(transport)
         elif reply.accident == "cut":
-            transport.write(_part(reply.data))
+            transport.write(_truncated(reply.data))
             self._reset(transport)
         elif reply.accident == "truncate":
-            transport.write(_part(reply.data))
+            transport.write(_truncated(reply.data))
             transport.close()
         else:
             transport.write(reply.data)
             self._work()
 
     def _reset(self, transport: asyncio.Transport) -> None:
-        """Not an orderly end: the peer sees ECONNRESET. Under TLS the session ends without its closing message."""
-        held = transport.get_extra_info("socket")
-        if held is not None:
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Reset the connection: the peer sees ECONNRESET, and with TLS no close_notify."""
+        raw_socket = transport.get_extra_info("socket")
+        if raw_socket is not None:
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
     def _next(self) -> Reply | None:
-        """The reply to the next request; None while there is no whole one in the buffer."""
+        """The reply to the next request; None if the buffer has no complete request."""
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
-            return self._bad("the head is too long") if len(buffer) > LARGEST else None
+            return self._bad("the headers are too long") if len(buffer) > MAX_REQUEST_BYTES else None
         lines = buffer[:end].decode("latin-1").split("\r\n")
         headers = {}
         for line in lines[1:]:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > LARGEST or "transfer-encoding" in headers:
-            return self._bad("only a Content-Length says how long a body is")
+        if not length.isdigit() or int(length) > MAX_REQUEST_BYTES or "transfer-encoding" in headers:
+            return self._bad("a valid Content-Length is required")
         stop = end + 4 + int(length)
         if len(buffer) < stop:
             if headers.get("expect", "").lower() == "100-continue" and len(buffer) == end + 4 and self._transport:
@@ -131,30 +131,30 @@ class Connection(asyncio.Protocol):
         del buffer[:stop]
         parts = lines[0].split(" ")
         if len(parts) != 3:
-            return self._bad("this is not HTTP/1.1")
+            return self._bad("not an HTTP/1.1 request")
         if not parts[1].startswith("/_fake/"):
             self._requests += 1
-            self._counted.requests += 1
+            self._counters.requests += 1
         try:
-            return self._service.answer(parts[0], parts[1], headers, body)
+            return self._service.handle(parts[0], parts[1], headers, body)
         except Exception:
             log.exception("%s %s", parts[0], parts[1])
             return Reply(
                 aws_protocols.error(
-                    "", aws_protocols.RefusedError("InternalFailure", 500, "This endpoint has a fault.")
+                    "", aws_protocols.ApiError("InternalFailure", 500, "The endpoint raised an exception.")
                 )
             )
 
-    def _bad(self, why: str) -> Reply:
-        """A request that cannot be read: answered, and the connection ended, since what follows cannot be told apart."""
+    def _bad(self, reason: str) -> Reply:
+        """Reply to a malformed request and close the connection, because the next request cannot be located."""
         self._buffer.clear()
         return Reply(
-            aws_protocols.error("", aws_protocols.RefusedError("BadRequest", 400, f"Bad request: {why}.")), "truncate"
+            aws_protocols.error("", aws_protocols.ApiError("BadRequest", 400, f"Bad request: {reason}.")), "truncate"
         )
 
 
-def _part(data: bytes) -> bytes:
-    """The head, which tells the whole length, and half of the body."""
+def _truncated(data: bytes) -> bytes:
+    """The headers with the full Content-Length, and half of the body."""
     end = data.find(b"\r\n\r\n") + 4
     return data[: end + (len(data) - end) // HALF]
 
@@ -169,7 +169,7 @@ class Server:
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> int:
-        """Listen on 127.0.0.1; the port, also if it was 0."""
+        """Listen on 127.0.0.1 and return the port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Connection(self._service, self._connections),
@@ -178,11 +178,11 @@ class Server:
             ssl=self._tls,
             backlog=BACKLOG,
         )
-        found: int = self._server.sockets[0].getsockname()[1]
-        return found
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
 
     async def stop(self) -> None:
-        """Stop listening and end all connections."""
+        """Stop listening and abort all connections."""
         if self._server is not None:
             self._server.close()
             for connection in list(self._connections):

@@ -1,4 +1,4 @@
-"""From an HTTP request to its answer: who asks for what, what goes wrong, and what is counted."""
+"""Handles HTTP requests: authentication, routing, faults and counters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 
 from benchmarks.fake_aws import aws_protocols, iam, kms, organization, storage, trails
-from benchmarks.fake_aws.admin_api import Connections, Control
-from benchmarks.fake_aws.aws_protocols import PROTOCOLS, RefusedError, refused
-from benchmarks.fake_aws.faults import Accident, Dice, Faults
-from benchmarks.fake_aws.identity import INVALID, Credential, Session, signature
+from benchmarks.fake_aws.admin_api import AdminApi, Connections
+from benchmarks.fake_aws.aws_protocols import PROTOCOLS, ApiError, api_error
+from benchmarks.fake_aws.faults import Accident, FaultInjector, Faults
+from benchmarks.fake_aws.identity import INVALID_TOKEN, Credential, Session, signature
 from benchmarks.fake_aws.quotas import Quotas
 from benchmarks.fake_aws.request_context import Call, Handler, State
 from benchmarks.fake_aws.world_state import World
@@ -28,23 +28,23 @@ HANDLERS: Mapping[str, Handler] = {
     **iam.OPERATIONS,
     **trails.OPERATIONS,
 }
-"""Every operation that is answered, with the signing name of its service."""
+"""Handlers by operation, with the signing name of the service."""
 TARGETS: Mapping[str, str] = {
     "TrentService": "kms",
     "secretsmanager": "secretsmanager",
     "AWSOrganizationsV20161128": "organizations",
     "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
 }
-"""Services by what stands before the operation in X-Amz-Target."""
+"""Services by the prefix of the operation in X-Amz-Target."""
 PATHS: Mapping[str, str] = {"/listRegions": "account:ListRegions"}
-BUCKET_QUESTIONS: Mapping[str, str] = {"encryption": "s3:GetBucketEncryption", "tagging": "s3:GetBucketTagging"}
-SCOPE_OF_ROLES = frozenset({"sts", "iam", "organizations", "account"})
-"""Services that have no account-region of their own."""
+BUCKET_OPERATIONS: Mapping[str, str] = {"encryption": "s3:GetBucketEncryption", "tagging": "s3:GetBucketTagging"}
+GLOBAL_SERVICES = frozenset({"sts", "iam", "organizations", "account"})
+"""Services that do not depend on a region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, what happens instead of it or to it, and how long it takes (seconds)."""
+    """A response with its accident, if any, and its delay in seconds."""
 
     data: bytes
     accident: Accident | None = None
@@ -52,166 +52,166 @@ class Reply:
 
 
 class Service:
-    """Answers requests. It knows nothing of connections."""
+    """Handles requests, independently of connections."""
 
-    def __init__(self, world: World, faults: Faults | None = None, night: int = 0) -> None:
-        self.state = State(world, faults or Faults(), night)
+    def __init__(self, world: World, faults: Faults | None = None, day: int = 0) -> None:
+        self.state = State(world, faults or Faults(), day)
         self.quotas = Quotas()
         self.operations: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.accidents: Counter[str] = Counter()
         self._regions = frozenset({*world.parameters.regions, *world.parameters.opt_in, "us-east-1"})
-        self._control = Control(self)
-        self._dice = Dice(self.state.faults)
-        self._plain = True
+        self._admin_api = AdminApi(self)
+        self._injector = FaultInjector(self.state.faults)
+        self._no_faults = True
         self.set_faults(self.state.faults)
 
     @property
     def connections(self) -> Connections:
-        """What is known of connections; counted by the server."""
-        return self._control.connections
+        """The connection counters, which the server updates."""
+        return self._admin_api.connections
 
     def set_faults(self, faults: Faults) -> None:
-        """Change what goes wrong from now on; the sequence of accidents starts anew."""
+        """Replace the faults and restart the sequence of accidents."""
         self.state.faults = faults
         self.state.calls_by_account.clear()
         self.quotas.clear()
-        self._dice = Dice(faults)
-        self._plain = faults == Faults()
+        self._injector = FaultInjector(faults)
+        self._no_faults = faults == Faults()
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Header names are in lower case."""
+    def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Handle a request. Header names are in lower case."""
         if target.startswith("/_fake/"):
-            return Reply(self._control.answer(method, target, body))
+            return Reply(self._admin_api.handle(method, target, body))
         service = operation = ""
         try:
             credential = _credential(headers)
             service = credential.service
-            operation, asked = self._asked(credential.service, method, target, headers, body)
+            operation, params = self._parse_request(credential.service, method, target, headers, body)
             self.operations[operation] += 1
             session = self._session(credential, headers)
             if self.state.faults.verify_signatures:
-                wanted = signature(credential, session.secret_key, method, target, headers, body)
-                if not hmac.compare_digest(wanted, credential.signature):
+                expected = signature(credential, session.secret_key, method, target, headers, body)
+                if not hmac.compare_digest(expected, credential.signature):
                     message = "The request signature we calculated does not match the signature you provided."
-                    raise refused(service, "signature", message)
-            call = Call(self.state, service, operation, credential.region, session, asked, time.time())
-            if self._plain:
-                return self._answered(call)
-            return self._troubled(call)
-        except RefusedError as problem:
+                    raise api_error(service, "signature", message)
+            call = Call(self.state, service, operation, credential.region, session, params, time.time())
+            if self._no_faults:
+                return self._handle(call)
+            return self._handle_with_faults(call)
+        except ApiError as problem:
             self.errors[f"{operation or 'unknown'} {problem.code}"] += 1
-            return Reply(aws_protocols.error(service, problem), delay=self._dice.delay())
+            return Reply(aws_protocols.error(service, problem), delay=self._injector.delay())
 
-    def _answered(self, call: Call) -> Reply:
+    def _handle(self, call: Call) -> Reply:
         call.check()
         body = HANDLERS[call.operation](call)
         return Reply(aws_protocols.head(200, PROTOCOLS[call.service], len(body)) + body)
 
-    def _troubled(self, call: Call) -> Reply:
-        """Answer with whatever the faults make of it."""
+    def _handle_with_faults(self, call: Call) -> Reply:
+        """Handle a call with the configured faults."""
         faults = self.state.faults
         session = call.session
         operation = call.operation
-        accident = self._dice.accident(operation, session.account_id)
+        accident = self._injector.accident(operation, session.account_id)
         if accident is not None:
             self.accidents[accident] += 1
         if accident == "throttle":
-            raise refused(call.service, "throttled", "Rate exceeded")
+            raise api_error(call.service, "throttled", "Rate exceeded")
         if accident == "error":
-            if self._dice.coin(0.25):
-                return Reply(aws_protocols.html_503(), delay=self._dice.delay())
-            raise refused(call.service, "internal", "An internal error occurred. Try again.")
+            if self._injector.chance(0.25):
+                return Reply(aws_protocols.html_503(), delay=self._injector.delay())
+            raise api_error(call.service, "internal", "An internal error occurred. Try again.")
         if accident in {"reset", "hang"}:
-            return Reply(b"", accident, self._dice.delay())
+            return Reply(b"", accident, self._injector.delay())
         if faults.quota_factor:
             bucket = (session.account_id, call.region, operation)
             if not self.quotas.take(bucket, call.now, faults.quota_factor, faults.background):
-                raise refused(call.service, "throttled", "Rate exceeded")
+                raise api_error(call.service, "throttled", "Rate exceeded")
         if session.expires is not None:
             session.calls += 1
             if faults.expire_after_calls is not None and session.calls > faults.expire_after_calls:
                 session.expires = 0.0
-                raise refused(call.service, "expired", "The security token included in the request is expired")
-            gone = self.state.role_is_gone(session.account_id)
+                raise api_error(call.service, "expired", "The security token included in the request is expired")
+            role_deleted = self.state.role_is_gone(session.account_id)
             self.state.calls_by_account[session.account_id] += 1
-            if gone:
+            if role_deleted:
                 raise call.denied("role")
-        plain = self._answered(call)
-        return Reply(plain.data, accident, self._dice.delay())
+        reply = self._handle(call)
+        return Reply(reply.data, accident, self._injector.delay())
 
     def _session(self, credential: Credential, headers: Mapping[str, str]) -> Session:
         service, region = credential.service, credential.region
         if region not in self._regions:
-            raise refused(service, "signature", f"Credential should be scoped to a valid region, not '{region}'.")
+            raise api_error(service, "signature", f"Credential should be scoped to a valid region, not '{region}'.")
         host = headers.get("host", "").partition(":")[0].split(".")
         if host[-2:] == ["amazonaws", "com"] and (
             host[0] != service or (host[1] not in {region, "amazonaws"} and region != "us-east-1")
         ):
-            raise refused(
+            raise api_error(
                 service, "signature", "Credential should be scoped to the service and region of the endpoint."
             )
         session = self.state.identities.caller(service, credential.access_key, headers.get("x-amz-security-token", ""))
         if session.expires is not None and session.expires <= time.time():
-            raise refused(service, "expired", "The security token included in the request is expired")
-        if service not in SCOPE_OF_ROLES and region in self.state.world.parameters.opt_in:
+            raise api_error(service, "expired", "The security token included in the request is expired")
+        if service not in GLOBAL_SERVICES and region in self.state.world.parameters.opt_in:
             account = self.state.world.account(session.account_id)
             if account is None or region not in account.opt_ins:
-                raise refused(service, "unknown token", INVALID)
+                raise api_error(service, "unknown token", INVALID_TOKEN)
         return session
 
-    def _asked(
+    def _parse_request(
         self, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[str, Mapping[str, Any]]:
-        """Operation and parameters. Raises RefusedError for what is not answered here."""
+        """Operation and parameters of a request. Raises ApiError for an unknown operation."""
         operation = ""
-        asked: Mapping[str, Any] = {}
-        if aimed := headers.get("x-amz-target"):
-            prefix, _, name = aimed.rpartition(".")
+        params: Mapping[str, Any] = {}
+        if target_header := headers.get("x-amz-target"):
+            prefix, _, name = target_header.rpartition(".")
             operation = f"{TARGETS.get(prefix, prefix)}:{name}"
-            asked = _json(service, body)
+            params = _json(service, body)
         elif service == "s3":
-            operation, asked = _s3(method, target, headers)
+            operation, params = _s3(method, target, headers)
         elif target in PATHS:
             operation = PATHS[target]
-            asked = _json(service, body)
+            params = _json(service, body)
         else:
-            asked = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-            operation = f"{service}:{asked.get('Action', '')}"
+            params = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+            operation = f"{service}:{params.get('Action', '')}"
         if operation not in HANDLERS:
-            raise refused(service, "operation", f"{operation} is not an operation of this endpoint.")
+            raise api_error(service, "operation", f"{operation} is not an operation of this endpoint.")
         if not operation.startswith(f"{service}:"):
             message = f"Credential should be scoped to correct service, not '{service}'."
-            raise refused(service, "signature", message)
-        return operation, asked
+            raise api_error(service, "signature", message)
+        return operation, params
 
 
 def _credential(headers: Mapping[str, str]) -> Credential:
-    found = Credential.read(headers.get("authorization", ""))
-    if found is None:
-        raise RefusedError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
-    return found
+    credential = Credential.read(headers.get("authorization", ""))
+    if credential is None:
+        raise ApiError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
+    return credential
 
 
 def _json(service: str, body: bytes) -> Mapping[str, Any]:
     try:
-        asked = orjson.loads(body or b"{}")
+        params = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise RefusedError("SerializationException", 400, "The body is not JSON.") from error
-    if not isinstance(asked, dict):
-        raise refused(service, "value", "The body is not a JSON object.")
-    return asked
+        raise ApiError("SerializationException", 400, "The body is not JSON.") from error
+    if not isinstance(params, dict):
+        raise api_error(service, "value", "The body is not a JSON object.")
+    return params
 
 
 def _s3(method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
-    """Path style: the bucket is the path."""
+    """Operation and parameters of a path-style S3 request."""
     path, _, query = target.partition("?")
-    asked = dict(parse_qsl(query, keep_blank_values=True))
+    params = dict(parse_qsl(query, keep_blank_values=True))
     if method != "GET":
-        return f"s3:{method}", asked
+        return f"s3:{method}", params
     bucket = unquote(path[1:].rstrip("/"))
     if not bucket:
-        return "s3:ListBuckets", asked
-    operation = next((BUCKET_QUESTIONS[name] for name in asked if name in BUCKET_QUESTIONS), "s3:ListObjects")
+        return "s3:ListBuckets", params
+    operation = next((BUCKET_OPERATIONS[name] for name in params if name in BUCKET_OPERATIONS), "s3:ListObjects")
     owner = headers.get("x-amz-expected-bucket-owner")
-    return operation, {**asked, "Bucket": bucket, **({"x-amz-expected-bucket-owner": owner} if owner else {})}
+    return operation, {**params, "Bucket": bucket, **({"x-amz-expected-bucket-owner": owner} if owner else {})}

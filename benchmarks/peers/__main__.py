@@ -20,7 +20,7 @@ import duckdb
 from benchmarks.metrics import machine
 from benchmarks.peers.compare import Difference, Finding, checks, compare, kind_of, listing, table
 from benchmarks.peers.runners import TOOLS, Tool, Visit
-from demo.__main__ import GOOD, environment, write_settings
+from demo.__main__ import SUCCESS_CODES, environment, write_settings
 from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
 
@@ -73,7 +73,7 @@ def measure(directory: Path, tools: Sequence[Tool], environments: Path, wanted: 
         mark, started = aws.mark(), time.monotonic()
         command = [str(Path(sys.executable).with_name("kmsledger")), "crawl", "--config", str(settings)]
         code = subprocess.run(command, env=environment(aws, EXTERNAL_ID), check=False).returncode
-        if code not in GOOD:
+        if code not in SUCCESS_CODES:
             sys.exit(f"kmsledger crawl ended with {code}")
         crawled = {"seconds": time.monotonic() - started, "accounts": len(world.readable)}
         figures["kmsledger"] = {**crawled, **_calls(aws, mark)}
@@ -130,7 +130,7 @@ def _visit(aws: AwsServer, world: World, account: str, known: tuple[str, ...], d
 
 def _known_accounts(mart: Path, world: World) -> tuple[str, ...]:
     """The accounts of the organization and of the known parties, as our own rules know them."""
-    query = "SELECT DISTINCT principal_account FROM key_principals WHERE party = 'known party'"
+    query = "SELECT DISTINCT principal_account FROM key_principals WHERE party = 'known_party'"
     with duckdb.connect(mart, read_only=True) as connection:
         parties = [str(row[0]) for row in connection.execute(query).fetchall()]
     return tuple(sorted({*world.accounts.values(), *parties}))

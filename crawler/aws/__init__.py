@@ -1,1 +1,1 @@
-"""The one door to AWS: credentials, endpoints, sending, retries, and the classification of errors."""
+"""The one client to AWS: credentials, endpoints, sending, retries, and the classification of errors."""

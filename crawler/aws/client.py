@@ -1,4 +1,4 @@
-"""The one way to call AWS: declared operations only, retries with full jitter, paging by token, counted."""
+"""The AWS client: calls declared operations only, with rate limits, retries, paging and counters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crawler.aws.errors import AwsError
-from crawler.aws.rate_limit import Bucket, Pace
-from crawler.aws.semaphore import Slots
+from crawler.aws.rate_limit import Bucket, RateLimiter
+from crawler.aws.semaphore import FairSemaphore
 from crawler.aws.transport_boto3 import Credentials, Transport
 from crawler.spec import Operation, Subject
 from models.settings import AwsSettings
@@ -22,137 +22,141 @@ from models.tables.runs import Cause
 BASE_DELAY = 0.2
 """Seconds; the n-th retry waits a random time up to BASE_DELAY * 2**n, at most MAXIMUM_DELAY."""
 MAXIMUM_DELAY = 20.0
-RENEWALS = 5
-"""New sessions that one call may need at once; further ones wait like any other try."""
+MAX_RENEWALS = 5
+"""Session renewals of one call without a delay; further ones wait like any other retry."""
 FREE_RETRIES = 100
-"""Retries that an account has whatever it asks; further ones are a share of its calls (crawl.retry_budget_percent)."""
+"""Retries of an account that are always allowed; further ones are a share of its calls (crawl.retry_budget_percent)."""
 PAGE_LIMIT = 100_000
-"""Pages after which a listing is taken to be going round in circles."""
+"""Pages after which a listing counts as endless."""
 
 log = logging.getLogger(__name__)
 
 
-class Access(Protocol):
-    """The right to call as somebody: gives credentials, and renews them."""
+class CredentialProvider(Protocol):
+    """Provides and renews the credentials of an account."""
 
     account_id: str
 
     async def credentials(self) -> Credentials:
-        """Credentials that are good for at least some minutes."""
+        """Return credentials that are valid for at least some minutes."""
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """New credentials in place of ones that AWS says have expired."""
+        """Return new credentials after AWS reported these as expired."""
 
 
 @dataclass(slots=True)
 class Counter:
-    """Calls and retries, as far as somebody asked to have them counted together."""
+    """Counts calls and retries."""
 
     calls: int = 0
     retries: int = 0
 
 
-class Door:
-    """Calls AWS. One a process."""
+class AwsClient:
+    """Calls AWS. One per process."""
 
     def __init__(self, aws: AwsSettings, crawl: CrawlSettings, transport: Transport | None = None) -> None:
         self._attempts = crawl.max_attempts
         self._deadline = float(crawl.call_deadline)
         self._retry_share = crawl.retry_budget_percent / 100
-        self._spent: dict[str, Counter] = {}
-        """Calls and retries of each account."""
-        self._flight = Slots(crawl.concurrency)
-        self._pace = Pace(crawl.quota_share_percent / 100)
+        self._counters: dict[str, Counter] = {}
+        """Calls and retries by account."""
+        self._in_flight = FairSemaphore(crawl.concurrency)
+        self._rate_limiter = RateLimiter(crawl.quota_share_percent / 100)
         self._transport = transport or _transport(aws, crawl)
-        self._patience = self._transport.patience
+        self._transport_timeout = self._transport.max_seconds
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
 
     async def call(
         self,
-        access: Access,
+        provider: CredentialProvider,
         operation: Operation,
         region: str,
         params: Mapping[str, Any],
         counter: Counter | None = None,
     ) -> dict[str, Any]:
-        """The answer of one call, or :class:`AwsError` when it has none after all tries.
+        """Return the response of one call; raises :class:`AwsError` when all attempts failed.
 
-        ``crawl.call_deadline`` bounds its tries and the waits between them; waiting for the pace, for a place in flight and
-        for credentials is not counted.
+        ``crawl.call_deadline`` limits the attempts and the delays between them; waiting for the rate limiter, the concurrency
+        limit and credentials does not count.
         """
-        credentials = await access.credentials()
+        credentials = await provider.credentials()
         now = asyncio.get_running_loop().time
-        account_id, flight = access.account_id, self._flight
-        left = self._deadline
-        tries = renewals = 0
+        account_id, in_flight = provider.account_id, self._in_flight
+        remaining = self._deadline
+        attempts = renewals = 0
         while True:
-            tries += 1
-            began = now()
-            bucket = self._pace.bucket(account_id, region, operation, began)
-            if bucket.waiting or flight.locked() or not bucket.take(began):
-                await self._in_turn(bucket)
-                began = now()
+            attempts += 1
+            started = now()
+            bucket = self._rate_limiter.bucket(account_id, region, operation, started)
+            if bucket.waiting or in_flight.locked() or not bucket.take(started):
+                await self._wait_for_slot(bucket)
+                started = now()
             else:
-                flight.take()
+                in_flight.try_acquire()
             try:
-                self._count(counter, tries)
+                self._count(counter, attempts)
                 sending = self._transport.send(credentials, operation, region, params)
-                answer = await (sending if left > self._patience else self._in_time(sending, left, tries))
+                response = await (
+                    sending
+                    if remaining > self._transport_timeout
+                    else self._with_deadline(sending, remaining, attempts)
+                )
             except AwsError as error:
                 failure = error
             else:
                 bucket.accepted()
-                if tries == 1:
+                if attempts == 1:
                     self._budget(account_id).calls += 1
-                return answer
+                return response
             finally:
-                flight.release()
-            left -= now() - began
+                in_flight.release()
+            remaining -= now() - started
             if failure.cause is Cause.THROTTLED:
                 bucket.throttled()
             budget = self._budget(account_id)
-            budget.calls += tries == 1
-            failure.retries = tries - 1
-            again = failure.retryable
+            budget.calls += attempts == 1
+            failure.retries = attempts - 1
+            retry = failure.retryable
             if failure.cause is Cause.EXPIRED:
-                # One new session for all calls that saw it; under load even that may have ended before our turn.
-                expired, credentials = credentials, await access.renew(credentials)
-                again = credentials != expired
-                if again and renewals < RENEWALS:
+                # All calls that saw the expiry share one new session; under load it may expire too before this call is sent.
+                expired, credentials = credentials, await provider.renew(credentials)
+                retry = credentials != expired
+                if retry and renewals < MAX_RENEWALS:
                     renewals += 1
                     continue
-            if not again or tries >= self._attempts:
+            if not retry or attempts >= self._attempts:
                 raise failure
-            delay = self._random.uniform(0, min(MAXIMUM_DELAY, BASE_DELAY * 2**tries))
-            left -= delay
-            if left <= 0:
+            delay = self._random.uniform(0, min(MAXIMUM_DELAY, BASE_DELAY * 2**attempts))
+            remaining -= delay
+            if remaining <= 0:
                 raise failure
             if budget.retries >= FREE_RETRIES + budget.calls * self._retry_share:
-                raise _used_up(failure, account_id)
+                raise _retry_budget_error(failure, account_id)
             budget.retries += 1
-            log.debug("%s in %s/%s: %s, again in %.1f s", operation, account_id, region, failure.code, delay)
+            log.debug("%s in %s/%s: %s; retrying in %.1f s", operation, account_id, region, failure.code, delay)
             await asyncio.sleep(delay)
 
     async def pages(
         self,
-        access: Access,
+        provider: CredentialProvider,
         operation: Operation,
         region: str,
         params: Mapping[str, Any],
         counter: Counter | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every page of a listing. It is whole only if this ends without an error."""
+        """Yield every page of a listing; the listing is complete only if no error is raised."""
         paging = operation.paging
         if paging is None:
-            yield await self.call(access, operation, region, params, counter)
+            yield await self.call(provider, operation, region, params, counter)
             return
-        asked = dict(params)
+        page_params = dict(params)
         if paging.limit and paging.size:
-            asked[paging.limit] = paging.size
+            page_params[paging.limit] = paging.size
         seen: set[str] = set()
         while len(seen) < PAGE_LIMIT:
-            page = await self.call(access, operation, region, asked, counter)
+            page = await self.call(provider, operation, region, page_params, counter)
             yield page
             token = page.get(paging.receive)
             if not token or (paging.more and not page.get(paging.more)):
@@ -160,70 +164,71 @@ class Door:
             if token in seen:
                 break
             seen.add(token)
-            asked[paging.send] = token
+            page_params[paging.send] = token
         raise AwsError(
             Cause.INVALID_RESPONSE,
             "RepeatedToken",
-            f"{operation} gave the same page token twice: the listing has no end",
+            f"{operation} returned the same page token twice: the listing does not end",
         )
 
-    def forget(self, account_id: str) -> None:
-        """Drop what is held for an account that is done, so that memory does not grow with the organization."""
-        self._spent.pop(account_id, None)
-        self._pace.forget(account_id, asyncio.get_running_loop().time())
+    def drop_account(self, account_id: str) -> None:
+        """Drop the state of a finished account, so that memory does not grow with the organization."""
+        self._counters.pop(account_id, None)
+        self._rate_limiter.drop_account(account_id, asyncio.get_running_loop().time())
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._transport.close()
 
-    async def _in_turn(self, bucket: Bucket) -> None:
-        """Wait for the pace and for a place in flight, which the caller gives back.
+    async def _wait_for_slot(self, bucket: Bucket) -> None:
+        """Wait for the rate limiter and for a slot in flight; the caller releases the slot.
 
-        The call is taken from its bucket when it leaves: taken earlier, those that wait for a place would all leave at once
-        when there are places again. Of those that wait for one bucket, one at a time stands in line for a place, and only
-        once its call may be made: neither a bucket that is used up nor a long line at one keeps places from others.
+        The token is taken when the call is sent: otherwise the calls that wait for a slot would all be sent at once when slots
+        become free. Only one call per bucket waits for a slot, and only once its token is available, so that neither an
+        empty bucket nor a long queue keeps slots from other buckets.
         """
         now = asyncio.get_running_loop().time
         bucket.waiting += 1
         try:
-            async with bucket.turn:
-                while delay := bucket.delay(now()):  # noqa: ASYNC110 - what is waited for is time; its rate may have narrowed
+            async with bucket.queue:
+                while delay := bucket.delay(now()):  # noqa: ASYNC110 - waits for time to pass; the rate may drop meanwhile
                     await asyncio.sleep(delay)
-                await self._flight.acquire()
+                await self._in_flight.acquire()
                 bucket.take(now())
         finally:
             bucket.waiting -= 1
 
-    async def _in_time(self, sending: Awaitable[dict[str, Any]], left: float, tries: int) -> dict[str, Any]:
+    async def _with_deadline(self, sending: Awaitable[dict[str, Any]], seconds: float, attempts: int) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(left) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 return await sending
         except TimeoutError as timeout:
             if not limit.expired():
                 raise
-            said = f"no answer within {self._deadline:.0f} s (crawl.call_deadline)"
-            raise AwsError(Cause.DEADLINE, "Deadline", said, tries - 1) from timeout
+            message = f"no response within {self._deadline:.0f} s (crawl.call_deadline)"
+            raise AwsError(Cause.DEADLINE, "Deadline", message, attempts - 1) from timeout
 
     def _budget(self, account_id: str) -> Counter:
-        spent = self._spent.get(account_id)
-        if spent is None:
-            spent = self._spent[account_id] = Counter()
-        return spent
+        budget = self._counters.get(account_id)
+        if budget is None:
+            budget = self._counters[account_id] = Counter()
+        return budget
 
-    def _count(self, counter: Counter | None, tries: int) -> None:
+    def _count(self, counter: Counter | None, attempts: int) -> None:
         self.total.calls += 1
         if counter is not None:
             counter.calls += 1
-        if tries > 1:
+        if attempts > 1:
             self.total.retries += 1
             if counter is not None:
                 counter.retries += 1
 
 
-def _used_up(error: AwsError, account_id: str) -> AwsError:
-    cause = f"the retries of account {account_id} are used up (crawl.retry_budget_percent)"
-    said = f"not tried again, because {cause}: {error.message}"
-    return AwsError(error.cause, error.code, said, error.retries)
+def _retry_budget_error(error: AwsError, account_id: str) -> AwsError:
+    message = (
+        f"not retried: the retries of account {account_id} are used up (crawl.retry_budget_percent): {error.message}"
+    )
+    return AwsError(error.cause, error.code, message, error.retries)
 
 
 def _transport(aws: AwsSettings, crawl: CrawlSettings) -> Transport:
@@ -231,17 +236,17 @@ def _transport(aws: AwsSettings, crawl: CrawlSettings) -> Transport:
         from crawler.aws.transport_boto3 import Boto3Transport
 
         return Boto3Transport(aws, crawl.concurrency)
-    from crawler.aws.transport_curl import PER_ENDPOINT, WireTransport
+    from crawler.aws.transport_curl import MAX_CONNECTIONS_PER_ENDPOINT, CurlTransport
 
-    transport = WireTransport(aws)
-    if crawl.concurrency > PER_ENDPOINT:
-        # Some of the calls wait in there for a connection, for as long as others have theirs.
-        transport.patience = math.inf
+    transport = CurlTransport(aws)
+    if crawl.concurrency > MAX_CONNECTIONS_PER_ENDPOINT:
+        # Calls may wait in the transport for a connection, for as long as others hold theirs.
+        transport.max_seconds = math.inf
     return transport
 
 
 def parameters(operation: Operation, subject: Subject) -> dict[str, Any]:
-    """The operation's parameters, with ``@name`` taken from the subject."""
+    """Return the operation's parameters, with ``@name`` replaced by the subject's value."""
     return {
         name: subject.values[value[1:]] if isinstance(value, str) and value.startswith("@") else value
         for name, value in operation.params.items()

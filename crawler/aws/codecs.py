@@ -1,6 +1,6 @@
-"""Requests and answers in the services' own protocols: botocore's models say how.
+"""Serializes requests and parses responses in the services' protocols, as defined by botocore's models.
 
-Hot answers are JSON: they are read by orjson and converted by what the output shape says, compiled once per operation. All
+Frequent responses are JSON: orjson parses them, and converters compiled once per operation apply the output shape. All
 others go through botocore's own serializers and parsers.
 """
 
@@ -24,12 +24,12 @@ from models.tables.runs import Cause
 
 Converter = Callable[[Any], Any]
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
-"""How services write times into XML; other ways are left to botocore, which takes a hundred times as long."""
+"""The usual time format in XML; botocore parses the others, a hundred times slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request before it is signed: path without the endpoint's own, query parameters, body, and its own headers."""
+    """An unsigned request: path below the endpoint's path, query parameters, body, and headers."""
 
     method: str
     path: str
@@ -39,8 +39,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; ``head`` are the lines before the body, as they were sent."""
+class Response:
+    """A raw HTTP response; ``head`` holds the lines before the body as received."""
 
     status: int
     head: Sequence[bytes]
@@ -48,21 +48,21 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Values by lower-case names. Read when asked for: a good answer in JSON needs none of them."""
-        found: dict[str, str] = {}
+        """The headers by lower-case name, parsed on demand: a successful JSON response needs none."""
+        headers: dict[str, str] = {}
         for line in self.head:
             if line.startswith(b"HTTP/"):
-                # What came before was of a proxy, or of a 100 Continue.
-                found.clear()
+                # The lines before belong to a proxy or to a 100 Continue.
+                headers.clear()
                 continue
             name, separator, value = line.partition(b":")
             if separator:
-                found[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
-        return found
+                headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
+        return headers
 
 
 class Codec:
-    """How one operation is written and read."""
+    """Serializes the requests and parses the responses of one operation."""
 
     def __init__(self, model: OperationModel) -> None:
         self._model = model
@@ -83,73 +83,73 @@ class Codec:
             self._parser = parser(timestamp_parser=_time)
 
     def request(self, params: Mapping[str, Any]) -> Request:
-        """The request that asks with these parameters."""
+        """Return the request for these parameters."""
         if self.json:
             return Request("POST", "/", {}, orjson.dumps(dict(params)), self.headers)
-        made: Any = self._serializer.serialize_to_request(dict(params), self._model)
-        body = made.get("body") or b""
-        query = made.get("query_string") or {}
+        serialized: Any = self._serializer.serialize_to_request(dict(params), self._model)
+        body = serialized.get("body") or b""
+        query = serialized.get("query_string") or {}
         if isinstance(body, dict):
-            # The query protocols leave the form's encoding to whoever sends it.
+            # The query protocols leave the form encoding to the sender.
             from urllib.parse import urlencode
 
             body = urlencode(body).encode()
-        path, _, fixed = str(made["url_path"]).partition("?")
+        path, _, fixed = str(serialized["url_path"]).partition("?")
         pairs = {name: _query_text(value) for name, value in query.items()} if isinstance(query, dict) else {}
         for pair in fixed.split("&") if fixed else ():
             name, _, value = pair.partition("=")
             pairs[name] = value
-        headers = {name.lower(): str(value) for name, value in made.get("headers", {}).items()}
-        return Request(made["method"], path, pairs, body if isinstance(body, bytes) else body.encode(), headers)
+        headers = {name.lower(): str(value) for name, value in serialized.get("headers", {}).items()}
+        return Request(serialized["method"], path, pairs, body if isinstance(body, bytes) else body.encode(), headers)
 
-    def read(self, answer: Answer) -> dict[str, Any]:
-        """The parsed answer of a call that succeeded; :class:`AwsError` when it cannot be understood."""
+    def parse(self, response: Response) -> dict[str, Any]:
+        """Return the parsed response of a successful call; raises :class:`AwsError` if it cannot be parsed."""
         try:
             if self.json:
-                body = answer.body
+                body = response.body
                 convert = self._convert_nulls if b"null" in body else self._convert
-                read: dict[str, Any] = convert(orjson.loads(body)) if body else {}
-                return read
-            parsed = self._parse(answer)
-        except UNREADABLE as error:
-            raise AwsError(Cause.SERVICE_ERROR, "UnreadableAnswer", f"{type(error).__name__}: {error}") from error
+                converted: dict[str, Any] = convert(orjson.loads(body)) if body else {}
+                return converted
+            parsed = self._parse(response)
+        except PARSE_ERRORS as error:
+            raise AwsError(Cause.SERVICE_ERROR, "UnreadableResponse", f"{type(error).__name__}: {error}") from error
         parsed.pop("ResponseMetadata", None)
         return parsed
 
-    def error(self, answer: Answer) -> tuple[str, str]:
-        """Code and message of an error answer."""
+    def error(self, response: Response) -> tuple[str, str]:
+        """Return code and message of an error response."""
         if self.json:
-            return _json_error(answer)
+            return _json_error(response)
         try:
-            described = self._parse(answer).get("Error") or {}
-        except UNREADABLE:
-            described = {}
-        return str(described.get("Code") or answer.status), str(described.get("Message") or "")
+            error = self._parse(response).get("Error") or {}
+        except PARSE_ERRORS:
+            error = {}
+        return str(error.get("Code") or response.status), str(error.get("Message") or "")
 
-    def _parse(self, answer: Answer) -> dict[str, Any]:
-        described = {"status_code": answer.status, "headers": _Headers(answer.headers), "body": answer.body}
-        parsed: dict[str, Any] = self._parser.parse(described, self._model.output_shape or _NO_OUTPUT)
+    def _parse(self, response: Response) -> dict[str, Any]:
+        raw = {"status_code": response.status, "headers": _Headers(response.headers), "body": response.body}
+        parsed: dict[str, Any] = self._parser.parse(raw, self._model.output_shape or _NO_OUTPUT)
         return parsed
 
 
 class Codecs:
-    """The codecs of one process, made when first needed."""
+    """Creates and caches the codecs of a process."""
 
     def __init__(self, session: botocore.session.Session) -> None:
         self._session = session
-        self._known: dict[tuple[str, str], Codec] = {}
+        self._codecs: dict[tuple[str, str], Codec] = {}
 
     def of(self, operation: Operation) -> Codec:
-        """The codec of a declared operation."""
+        """Return the codec of an operation."""
         key = (operation.service, operation.name)
-        found = self._known.get(key)
-        if found is None:
+        codec = self._codecs.get(key)
+        if codec is None:
             model = self._session.get_service_model(operation.service).operation_model(operation.name)
-            found = self._known[key] = Codec(model)
-        return found
+            codec = self._codecs[key] = Codec(model)
+        return codec
 
 
-UNREADABLE = (
+PARSE_ERRORS = (
     botocore.parsers.ResponseParserError,
     AttributeError,
     LookupError,
@@ -157,7 +157,7 @@ UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""How parsing fails on a text that AWS never sent, such as a proxy's well-formed page, or on a time beyond all calendars."""
+"""Parser errors for bodies that AWS did not send, such as the page of a proxy, or for timestamps out of range."""
 
 _NO_OUTPUT = StructureShape("NoOutput", {"type": "structure", "members": {}})
 
@@ -175,18 +175,18 @@ class _Headers(dict[str, str]):
         return super().__getitem__(name.lower())
 
     def get(self, name: str, default: Any = None) -> Any:
-        """As a dictionary's."""
+        """Return a header by name in any letter case."""
         return super().get(name.lower(), default)
 
 
-def _json_error(answer: Answer) -> tuple[str, str]:
+def _json_error(response: Response) -> tuple[str, str]:
     try:
-        body = orjson.loads(answer.body) if answer.body else {}
+        body = orjson.loads(response.body) if response.body else {}
     except orjson.JSONDecodeError:
         body = {}
     if not isinstance(body, dict):
         body = {}
-    code = answer.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or str(answer.status)
+    code = response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or str(response.status)
     code = str(code).partition(":")[0].rpartition("#")[2]
     return code, str(body.get("message") or body.get("Message") or "")
 
@@ -203,63 +203,63 @@ def _converter(shape: Shape | None, *, nulls: bool) -> Converter:
     return _compile(shape, {}, nulls=nulls) or (lambda value: value)
 
 
-def _compile(shape: Shape, known: dict[str, Converter], *, nulls: bool) -> Converter | None:
-    """A function that turns plain JSON into what the shape says, in place; ``None`` where there is nothing to turn.
+def _compile(shape: Shape, compiled: dict[str, Converter], *, nulls: bool) -> Converter | None:
+    """Return a function that converts JSON to the shape's types in place; ``None`` if nothing needs conversion.
 
-    Without ``nulls`` it is for texts that hold no null, which it does not look for then.
+    Without ``nulls`` the function is for JSON without null values, for which it does not check.
     """
-    if shape.name in known:
-        return known[shape.name]
+    if shape.name in compiled:
+        return compiled[shape.name]
     if isinstance(shape, StructureShape):
-        return _structure(shape, known, nulls=nulls)
+        return _structure(shape, compiled, nulls=nulls)
     if isinstance(shape, ListShape):
-        return _list_of(_compile(shape.member, known, nulls=nulls))
+        return _list_of(_compile(shape.member, compiled, nulls=nulls))
     if isinstance(shape, MapShape):
-        return _map_of(_compile(shape.value, known, nulls=nulls))
+        return _map_of(_compile(shape.value, compiled, nulls=nulls))
     if shape.type_name == "timestamp":
         return _time
     if shape.type_name == "blob":
-        raise AwsError(Cause.REJECTED, "BinaryAnswer", f"{shape.name} is binary data, which this program does not read")
+        raise AwsError(Cause.REJECTED, "BinaryResponse", f"{shape.name} is binary data, which is not supported")
     return None
 
 
-def _structure(shape: StructureShape, known: dict[str, Converter], *, nulls: bool) -> Converter:
+def _structure(shape: StructureShape, compiled: dict[str, Converter], *, nulls: bool) -> Converter:
     members: dict[str, tuple[str, Converter | None]] = {}
-    turned: list[tuple[str, Converter]] = []
+    converters: list[tuple[str, Converter]] = []
 
     def convert(value: dict[str, Any]) -> dict[str, Any]:
-        if plain and value.keys() <= names:
-            for name, inner in turned:
+        if names_match and value.keys() <= names:
+            for name, inner in converters:
                 if name in value:
                     value[name] = inner(value[name])
             return value
         result = {}
         for name, raw in value.items():
             member = members.get(name)
-            # Members that the model does not know, and nulls, are left out, as botocore leaves them out.
+            # Omit unknown members and nulls, as botocore does.
             if member is None or raw is None:
                 continue
             title, converter = member
             result[title] = raw if converter is None else converter(raw)
         return result
 
-    known[shape.name] = convert
+    compiled[shape.name] = convert
     for title, member in shape.members.items():
-        inner = _compile(member, known, nulls=nulls)
+        inner = _compile(member, compiled, nulls=nulls)
         members[member.serialization.get("name", title)] = (title, inner)
         if inner is not None:
-            turned.append((title, inner))
+            converters.append((title, inner))
     names = members.keys()
-    plain = not nulls and all(name == title for name, (title, _) in members.items())
+    names_match = not nulls and all(name == title for name, (title, _) in members.items())
     return convert
 
 
 def _list_of(inner: Converter | None) -> Converter | None:
-    return None if inner is None else lambda value: [inner(one) for one in value]
+    return None if inner is None else lambda value: [inner(item) for item in value]
 
 
 def _map_of(inner: Converter | None) -> Converter | None:
-    return None if inner is None else lambda value: {name: inner(one) for name, one in value.items()}
+    return None if inner is None else lambda value: {name: inner(item) for name, item in value.items()}
 
 
 def _time(value: Any) -> dt.datetime:
@@ -267,5 +267,5 @@ def _time(value: Any) -> dt.datetime:
         return dt.datetime.fromtimestamp(value, dt.UTC)
     if type(value) is str and ISO_TIME.fullmatch(value):
         return dt.datetime.fromisoformat(value)
-    found: dt.datetime = botocore.parsers.DEFAULT_TIMESTAMP_PARSER(value)
-    return found
+    time: dt.datetime = botocore.parsers.DEFAULT_TIMESTAMP_PARSER(value)
+    return time

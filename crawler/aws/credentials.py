@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import botocore.exceptions
 
-from crawler.aws.client import Door
+from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify_assume_role
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
@@ -26,9 +26,9 @@ ASSUME_ROLE = Operation("sts", "AssumeRole", caller="hub")
 OPERATIONS = (CALLER_IDENTITY, ASSUME_ROLE)
 
 RENEW_BEFORE = dt.timedelta(minutes=5)
-REFUSAL_STANDS = dt.timedelta(minutes=1)
+FAILURE_TTL = dt.timedelta(minutes=1)
 CHAINED_LIMIT = 3600
-"""Seconds. A role assumed with the credentials of a role lasts an hour at most (sts:AssumeRole, DurationSeconds)."""
+"""Maximum session duration in seconds with role chaining (sts:AssumeRole, DurationSeconds)."""
 SESSION_POLICY_LIMIT = 2048
 
 
@@ -40,7 +40,7 @@ class CredentialsError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the crawler is (sts:GetCallerIdentity)."""
+    """The identity of the crawler (sts:GetCallerIdentity)."""
 
     arn: str
     account_id: str
@@ -52,146 +52,146 @@ class Identity:
 
     @property
     def is_role(self) -> bool:
-        """Whether further roles are chained ones."""
+        """Whether assuming another role is role chaining."""
         return ":assumed-role/" in self.arn
 
 
-class OwnAccess:
+class OwnCredentials:
     """The crawler's own credentials, as boto3 finds them: profile, SSO, web identity, container, instance."""
 
     def __init__(self, settings: AwsSettings) -> None:
         try:
             session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-            found = session.get_credentials()
+            credentials = session.get_credentials()
         except botocore.exceptions.ProfileNotFound as error:
             raise CredentialsError(
                 f"{error}: correct aws.profile, or add the profile to the AWS config file"
             ) from error
         except botocore.exceptions.BotoCoreError as error:
             raise CredentialsError(f"AWS credentials cannot be read: {error}") from error
-        if found is None:
+        if credentials is None:
             raise CredentialsError(
-                "no AWS credentials were found: set aws.profile, the AWS_* environment variables, or run where a role is attached"
+                "no AWS credentials were found: set aws.profile or the AWS_* environment variables, or run with an attached role"
             )
-        self._found = found
+        self._credentials = credentials
         self.account_id = ""
 
     async def credentials(self) -> Credentials:
-        """Frozen afresh each time; boto3 renews them as needed."""
+        """Return the current credentials; boto3 renews them as needed."""
         try:
-            frozen = await asyncio.to_thread(self._found.get_frozen_credentials)
+            frozen = await asyncio.to_thread(self._credentials.get_frozen_credentials)
         except botocore.exceptions.BotoCoreError as error:
             raise AwsError(Cause.CREDENTIALS, type(error).__name__, str(error)) from error
         return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """Whatever boto3 has now; if that is what has expired, the next error says so."""
+        """Return boto3's current credentials; if they are still expired, the next call fails."""
         del expired
         return await self.credentials()
 
 
-class RoleAccess:
-    """A role in one account; assumed when first needed, renewed before it expires."""
+class RoleCredentials:
+    """The session of a role in one account, assumed on first use and renewed before it expires."""
 
     def __init__(self, roles: Roles, account_id: str, arn: str, policy: str | None) -> None:
         self.account_id = account_id
         self.arn = arn
         self.policy = policy
-        """What its sessions are restricted to."""
+        """The session policy, if any."""
         self._roles = roles
-        self._held: Credentials | None = None
-        self._until = dt.datetime.min.replace(tzinfo=dt.UTC)
-        self._refusal: AwsError | None = None
-        self._refused_until = self._until
+        self._session: Credentials | None = None
+        self._expires_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._error: AwsError | None = None
+        self._error_expires_at = self._expires_at
         self._lock = asyncio.Lock()
 
     async def credentials(self) -> Credentials:
-        """Good for five minutes at least."""
+        """Return credentials that are valid for at least five minutes."""
         async with self._lock:
-            if self._held is None or dt.datetime.now(dt.UTC) > self._until - RENEW_BEFORE:
-                self._held = await self._assume()
-            return self._held
+            if self._session is None or dt.datetime.now(dt.UTC) > self._expires_at - RENEW_BEFORE:
+                self._session = await self._assume()
+            return self._session
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """Assume the role again, once, however many calls saw the old session expire."""
+        """Assume the role again, once for all calls that saw the session expire."""
         async with self._lock:
-            if self._held is None or self._held == expired:
-                self._held = await self._assume()
-            return self._held
+            if self._session is None or self._session == expired:
+                self._session = await self._assume()
+            return self._session
 
     async def _assume(self) -> Credentials:
-        """A new session; a refusal stands for a while, so that a lost role is not asked for by every call that is left."""
-        if self._refusal is not None and dt.datetime.now(dt.UTC) < self._refused_until:
-            raise self._refusal
+        """Start a session; an error is cached briefly, so that not every remaining call tries to assume a lost role."""
+        if self._error is not None and dt.datetime.now(dt.UTC) < self._error_expires_at:
+            raise self._error
         try:
-            credentials, self._until = await self._roles.assume(self)
+            credentials, self._expires_at = await self._roles.assume(self)
         except AwsError as error:
-            self._refusal, self._refused_until = error, dt.datetime.now(dt.UTC) + REFUSAL_STANDS
+            self._error, self._error_expires_at = error, dt.datetime.now(dt.UTC) + FAILURE_TTL
             raise
-        self._refusal = None
+        self._error = None
         return credentials
 
 
 class Roles:
-    """Assumes roles as configured, restricted to the declared actions."""
+    """Assumes the configured roles, restricted to the declared actions."""
 
-    def __init__(self, door: Door, aws: AwsSettings, role: RoleSettings, actions: Iterable[str]) -> None:
-        self._door = door
+    def __init__(self, client: AwsClient, aws: AwsSettings, role: RoleSettings, actions: Iterable[str]) -> None:
+        self._client = client
         self._aws = aws
         self._role = role
-        self._own = OwnAccess(aws)
+        self._own = OwnCredentials(aws)
         self._identity: Identity | None = None
-        self._asking = asyncio.Lock()
+        self._identity_lock = asyncio.Lock()
         self._session_policy = session_policy(actions) if role.session_policy else None
 
     @property
-    def own(self) -> OwnAccess:
+    def own(self) -> OwnCredentials:
         """The crawler's own credentials."""
         return self._own
 
     async def identity(self) -> Identity:
-        """Who we are; the first call of a crawl, and the one that finds credentials or endpoints to be wrong."""
-        # Once, however many accounts want to be opened at the same time.
-        async with self._asking:
+        """Return the caller identity: the first call of a crawl, which detects wrong credentials or endpoints."""
+        # One call, however many accounts start concurrently.
+        async with self._identity_lock:
             if self._identity is None:
-                answer = await self._door.call(self._own, CALLER_IDENTITY, self._aws.region, {})
-                with _understood(CALLER_IDENTITY):
-                    self._identity = Identity(answer["Arn"], answer["Account"])
+                response = await self._client.call(self._own, CALLER_IDENTITY, self._aws.region, {})
+                with _checks_response(CALLER_IDENTITY):
+                    self._identity = Identity(response["Arn"], response["Account"])
                 self._own.account_id = self._identity.account_id
             return self._identity
 
-    async def reader(self, arn: str) -> RoleAccess:
-        """A role that may read the organization."""
+    async def reader(self, arn: str) -> RoleCredentials:
+        """Return the credentials of the role that reads the organization."""
         await self.identity()
-        return RoleAccess(self, arn.split(":")[4], arn, None)
+        return RoleCredentials(self, arn.split(":")[4], arn, None)
 
-    async def member(self, account_id: str) -> OwnAccess | RoleAccess:
-        """The right to read an account; our own account needs no role."""
+    async def member(self, account_id: str) -> OwnCredentials | RoleCredentials:
+        """Return the credentials for an account; the crawler's own account needs no role."""
         identity = await self.identity()
         if account_id == identity.account_id:
             return self._own
         arn = f"arn:{identity.partition}:iam::{account_id}:role/{self._role.name}"
-        return RoleAccess(self, account_id, arn, self._session_policy)
+        return RoleCredentials(self, account_id, arn, self._session_policy)
 
-    async def assume(self, role: RoleAccess) -> tuple[Credentials, dt.datetime]:
-        """One session of a role, and when it ends."""
+    async def assume(self, role: RoleCredentials) -> tuple[Credentials, dt.datetime]:
+        """Start a session and return its credentials and expiry."""
         try:
-            answer = await self._door.call(self._own, ASSUME_ROLE, self._aws.region, self._request(role))
+            response = await self._client.call(self._own, ASSUME_ROLE, self._aws.region, self._request(role))
         except AwsError as error:
             if error.retryable or error.cause is Cause.CREDENTIALS:
                 raise
             cause = classify_assume_role(error.code, error.message, None)
             raise AwsError(cause, error.code, error.message, error.retries) from error
-        with _understood(ASSUME_ROLE):
-            held = answer["Credentials"]
-            credentials = Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
-            return credentials, held["Expiration"]
+        with _checks_response(ASSUME_ROLE):
+            session = response["Credentials"]
+            credentials = Credentials(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
+            return credentials, session["Expiration"]
 
-    def _request(self, access: RoleAccess) -> Mapping[str, Any]:
+    def _request(self, provider: RoleCredentials) -> Mapping[str, Any]:
         role = self._role
         chained = self._identity is not None and self._identity.is_role
         request: dict[str, Any] = {
-            "RoleArn": access.arn,
+            "RoleArn": provider.arn,
             "RoleSessionName": role.session_name,
             "DurationSeconds": min(role.session_duration, CHAINED_LIMIT) if chained else role.session_duration,
         }
@@ -201,22 +201,24 @@ class Roles:
             request["SourceIdentity"] = role.source_identity
         if role.session_tags:
             request["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(role.session_tags.items())]
-        if access.policy:
-            request["Policy"] = access.policy
+        if provider.policy:
+            request["Policy"] = provider.policy
         return request
 
 
 @contextmanager
-def _understood(operation: Operation) -> Iterator[None]:
-    """An answer without what was asked for is a gap of one account, not the end of the night."""
+def _checks_response(operation: Operation) -> Iterator[None]:
+    """Convert a missing member of a response to an :class:`AwsError`: a gap of one account, not the end of the run."""
     try:
         yield
     except (KeyError, TypeError) as error:
-        raise AwsError(Cause.INVALID_RESPONSE, "MissingMember", f"the answer of {operation} has no {error}") from error
+        raise AwsError(
+            Cause.INVALID_RESPONSE, "MissingMember", f"the response of {operation} has no {error}"
+        ) from error
 
 
 def session_policy(actions: Iterable[str]) -> str:
-    """The policy that a role session is restricted to: the declared actions and no other (2,048 characters at most)."""
+    """Return the session policy, which allows only the declared actions (at most 2,048 characters)."""
     document = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": sorted(set(actions)), "Resource": "*"}],
@@ -224,7 +226,7 @@ def session_policy(actions: Iterable[str]) -> str:
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > SESSION_POLICY_LIMIT:
         raise CredentialsError(
-            f"the session policy would have {len(text)} characters, AWS takes {SESSION_POLICY_LIMIT}: "
+            f"the session policy has {len(text)} characters, more than the limit of {SESSION_POLICY_LIMIT}: "
             "choose fewer crawl.resource_types, or set role.session_policy to false"
         )
     return text

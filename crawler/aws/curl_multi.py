@@ -1,4 +1,4 @@
-"""libcurl's multi interface in the event loop: any number of exchanges in flight, in one thread."""
+"""libcurl's multi interface in the event loop: many concurrent HTTP exchanges in one thread."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import pycurl
 
-from crawler.aws.codecs import Answer
-from crawler.aws.curl_poller import sockets
+from crawler.aws.codecs import Response
+from crawler.aws.curl_poller import create_poller
 from crawler.aws.errors import AwsError
 from models.settings import AwsSettings
 from models.tables.runs import Cause
 
 IDLE_SECONDS = 60
 LIFETIME_SECONDS = 3600
-ANSWER_LIMIT = 64 * 1024 * 1024
-"""Bytes. No declared operation answers with more than a fraction of it."""
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+"""Far more than any declared operation returns."""
 AGENT = "kmsledger"
 MILLISECONDS = 1000
 
@@ -27,20 +27,20 @@ _NAMES = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "UnknownProxy",
     pycurl.E_COULDNT_CONNECT: "ConnectionRefused",
     pycurl.E_OPERATION_TIMEDOUT: "Timeout",
-    pycurl.E_PARTIAL_FILE: "TruncatedAnswer",
+    pycurl.E_PARTIAL_FILE: "TruncatedResponse",
     pycurl.E_GOT_NOTHING: "ConnectionClosed",
     pycurl.E_SEND_ERROR: "ConnectionReset",
     pycurl.E_RECV_ERROR: "ConnectionReset",
-    pycurl.E_WRITE_ERROR: "AnswerTooLarge",
+    pycurl.E_WRITE_ERROR: "ResponseTooLarge",
 }
 
 
-class _Call:
-    """A handle, and what has arrived for the exchange that it is in."""
+class _Exchange:
+    """A reusable curl handle and the data received in its current exchange."""
 
     __slots__ = ("body", "done", "handle", "head", "method", "size", "url")
 
-    def __init__(self, handle: pycurl.Curl, done: asyncio.Future[Answer]) -> None:
+    def __init__(self, handle: pycurl.Curl, done: asyncio.Future[Response]) -> None:
         self.handle = handle
         self.done = done
         self.head: list[bytes] = []
@@ -51,8 +51,8 @@ class _Call:
         handle.setopt(pycurl.WRITEFUNCTION, self.write)
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
 
-    def ask(self, method: str, url: str, headers: list[str], body: bytes) -> None:
-        """Make the handle ready for an exchange; it keeps what is the same as in the one before."""
+    def prepare(self, method: str, url: str, headers: list[str], body: bytes) -> None:
+        """Set the options that differ from the previous exchange."""
         handle = self.handle
         if url != self.url:
             self.url = url
@@ -71,85 +71,85 @@ class _Call:
             handle.setopt(pycurl.POSTFIELDS, body)
 
     def write(self, data: bytes) -> int | None:
-        """Called by libcurl with a part of the body; any other number than its length ends the transfer."""
+        """Append a part of the body; called by libcurl. Returning a wrong length aborts the transfer."""
         self.size += len(data)
-        if self.size > ANSWER_LIMIT:
+        if self.size > MAX_RESPONSE_BYTES:
             return 0
         self.body.append(data)
         return None
 
-    def answer(self) -> Answer:
-        """What has arrived; it makes room for the next exchange."""
-        found = Answer(self.handle.getinfo(pycurl.RESPONSE_CODE), tuple(self.head), b"".join(self.body))
+    def take_response(self) -> Response:
+        """Return the response and reset the exchange."""
+        response = Response(self.handle.getinfo(pycurl.RESPONSE_CODE), tuple(self.head), b"".join(self.body))
         self.head.clear()
         self.body.clear()
         self.size = 0
-        return found
+        return response
 
 
 class Multi:
-    """libcurl's multi handle, driven by the event loop."""
+    """Drives libcurl's multi handle from the event loop."""
 
     def __init__(self, settings: AwsSettings, authorities: str, per_host: int) -> None:
         self._settings = settings
         self._authorities = authorities
         self._loop = asyncio.get_running_loop()
-        self._sockets = sockets(self._loop, self._act)
+        self._sockets = create_poller(self._loop, self._socket_action)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
         self._multi.setopt(pycurl.M_MAXCONNECTS, 4096)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._calls: dict[pycurl.Curl, _Call] = {}
-        self._free: deque[_Call] = deque()
+        self._exchanges: dict[pycurl.Curl, _Exchange] = {}
+        self._free: deque[_Exchange] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._due: float | None = None
-        self._now: asyncio.Handle | None = None
+        self._wake_at: float | None = None
+        self._pending_action: asyncio.Handle | None = None
         self.opened = 0
 
-    async def perform(self, method: str, url: str, headers: list[str], body: bytes) -> Answer:
-        """One exchange; :class:`AwsError` (unreachable) when no whole answer came."""
-        done: asyncio.Future[Answer] = self._loop.create_future()
+    async def perform(self, method: str, url: str, headers: list[str], body: bytes) -> Response:
+        """Perform one exchange; raises :class:`AwsError` (unreachable) without a complete response."""
+        done: asyncio.Future[Response] = self._loop.create_future()
         if self._free:
-            call = self._free.pop()
-            call.done = done
+            exchange = self._free.pop()
+            exchange.done = done
         else:
-            call = _Call(self._handle(), done)
-        call.ask(method, url, headers, body)
-        handle = call.handle
-        self._calls[handle] = call
+            exchange = _Exchange(self._new_handle(), done)
+        exchange.prepare(method, url, headers, body)
+        handle = exchange.handle
+        self._exchanges[handle] = exchange
         self._multi.add_handle(handle)
         try:
             return await done
         except asyncio.CancelledError:
-            if handle in self._calls:
-                del self._calls[handle]
+            if handle in self._exchanges:
+                del self._exchanges[handle]
                 self._multi.remove_handle(handle)
                 handle.close()
             raise
 
     def close(self) -> None:
-        """End everything; calls in flight are cancelled."""
-        for waiting in (self._timer, self._now):
-            if waiting is not None:
-                waiting.cancel()
-        for handle, call in list(self._calls.items()):
+        """Cancel the exchanges in flight and close all handles."""
+        for scheduled in (self._timer, self._pending_action):
+            if scheduled is not None:
+                scheduled.cancel()
+        for handle, exchange in list(self._exchanges.items()):
             self._multi.remove_handle(handle)
             handle.close()
-            if not call.done.done():
-                call.done.cancel()
-        self._calls.clear()
-        for call in self._free:
-            call.handle.close()
+            if not exchange.done.done():
+                exchange.done.cancel()
+        self._exchanges.clear()
+        for exchange in self._free:
+            exchange.handle.close()
         self._free.clear()
         self._multi.close()
-        for waiting in (self._timer, self._now):
-            if waiting is not None:
-                waiting.cancel()
+        for scheduled in (self._timer, self._pending_action):
+            if scheduled is not None:
+                scheduled.cancel()
         self._sockets.close()
 
-    def _handle(self) -> pycurl.Curl:
+    def _new_handle(self) -> pycurl.Curl:
         handle = pycurl.Curl()
         settings = self._settings
         handle.setopt(pycurl.NOSIGNAL, 1)
@@ -166,61 +166,61 @@ class Multi:
         handle.setopt(pycurl.PATH_AS_IS, 1)
         return handle
 
-    def _on_socket(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
-        self._sockets.watch(what, descriptor)
+    def _on_socket(self, event: int, descriptor: int, _multi: Any, _data: Any) -> None:
+        self._sockets.watch(event, descriptor)
 
     def _on_timer(self, milliseconds: int) -> None:
-        """Called by libcurl whenever it wants to be called at another time: with every call at once, and when it ends."""
+        """Set the time of libcurl's next action; called by libcurl."""
         if milliseconds < 0:
-            self._due = None
+            self._wake_at = None
         elif milliseconds == 0:
-            self._due = None
-            if self._now is None:
-                self._now = self._loop.call_soon(self._begin)
+            self._wake_at = None
+            if self._pending_action is None:
+                self._pending_action = self._loop.call_soon(self._run_pending)
         else:
-            self._due = self._loop.time() + milliseconds / MILLISECONDS
-            # A timer that rings too early only looks at the time; setting it anew for every call costs more.
-            if self._timer is None or self._timer.when() > self._due:
+            self._wake_at = self._loop.time() + milliseconds / MILLISECONDS
+            # An early timer only checks the time, which is cheaper than resetting it for every call.
+            if self._timer is None or self._timer.when() > self._wake_at:
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = self._loop.call_at(self._due, self._ring)
+                self._timer = self._loop.call_at(self._wake_at, self._wake)
 
-    def _begin(self) -> None:
-        self._now = None
-        self._act([(pycurl.SOCKET_TIMEOUT, 0)])
+    def _run_pending(self) -> None:
+        self._pending_action = None
+        self._socket_action([(pycurl.SOCKET_TIMEOUT, 0)])
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         self._timer = None
-        if self._due is None:
+        if self._wake_at is None:
             return
-        if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._ring)
+        if self._loop.time() < self._wake_at:
+            self._timer = self._loop.call_at(self._wake_at, self._wake)
             return
-        self._due = None
-        self._act([(pycurl.SOCKET_TIMEOUT, 0)])
+        self._wake_at = None
+        self._socket_action([(pycurl.SOCKET_TIMEOUT, 0)])
 
-    def _act(self, ready: list[tuple[int, int]]) -> None:
+    def _socket_action(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, events in ready:
             self._multi.socket_action(descriptor, events)
-        waiting = 1
-        while waiting:
-            waiting, good, bad = self._multi.info_read()
-            for handle in good:
+        queued = 1
+        while queued:
+            queued, succeeded, failed = self._multi.info_read()
+            for handle in succeeded:
                 self._finish(handle, 0, "")
-            for handle, number, text in bad:
+            for handle, number, text in failed:
                 self._finish(handle, number, text)
 
     def _finish(self, handle: pycurl.Curl, number: int, text: str) -> None:
-        call = self._calls.pop(handle)
+        exchange = self._exchanges.pop(handle)
         self._multi.remove_handle(handle)
         self.opened += handle.getinfo(pycurl.NUM_CONNECTS)
-        answer = call.answer()
-        if not call.done.done():
+        response = exchange.take_response()
+        if not exchange.done.done():
             if number:
-                call.done.set_exception(_unreachable(number, text, handle.getinfo(pycurl.EFFECTIVE_URL)))
+                exchange.done.set_exception(_unreachable(number, text, handle.getinfo(pycurl.EFFECTIVE_URL)))
             else:
-                call.done.set_result(answer)
-        self._free.append(call)
+                exchange.done.set_result(response)
+        self._free.append(exchange)
 
 
 def _unreachable(number: int, text: str, url: str) -> AwsError:

@@ -1,7 +1,7 @@
-"""Which of libcurl's sockets are ready: watched past the event loop, which knows them as one descriptor.
+"""Polls libcurl's sockets outside the event loop, which sees them as one descriptor.
 
-A connection is watched and let go of with every call that it carries. An event loop makes and drops a handle each time; here
-it is one system call, and a socket that rests stays known to the system until it is used again.
+Every call starts and stops watching its connection. The event loop would create and drop a handle each time; epoll needs one
+system call, and an idle socket stays registered until it is used again.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ Ready = Callable[[list[tuple[int, int]]], None]
 """Called with descriptors and what they are ready for (``pycurl.CSELECT_IN`` and ``CSELECT_OUT``)."""
 
 
-class Sockets(Protocol):
-    """Watches sockets as libcurl asks for it."""
+class Poller(Protocol):
+    """Watches the sockets that libcurl requests."""
 
-    def watch(self, what: int, descriptor: int) -> None:
-        """Watch for ``what``: ``pycurl.POLL_IN``, ``POLL_OUT``, ``POLL_INOUT``, or no more (``POLL_REMOVE``)."""
+    def watch(self, event: int, descriptor: int) -> None:
+        """Watch for ``event``: ``pycurl.POLL_IN``, ``POLL_OUT`` or ``POLL_INOUT``; stop with ``POLL_REMOVE``."""
 
     def close(self) -> None:
-        """Watch nothing."""
+        """Stop watching all sockets."""
 
 
-def sockets(loop: asyncio.AbstractEventLoop, ready: Ready) -> Sockets:
-    """The best way that this system has."""
-    return _Epoll(loop, ready) if hasattr(select, "epoll") else _Loop(loop, ready)
+def create_poller(loop: asyncio.AbstractEventLoop, ready: Ready) -> Poller:
+    """Return the most efficient poller of this system."""
+    return _EpollPoller(loop, ready) if hasattr(select, "epoll") else _LoopPoller(loop, ready)
 
 
-class _Epoll:
+class _EpollPoller:
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Ready) -> None:
         self._loop = loop
         self._ready = ready
         self._poll = select.epoll()
         self._watched: dict[int, int] = {}
-        """Events by descriptor; none for a socket that rests."""
-        loop.add_reader(self._poll.fileno(), self._look)
+        """Events by descriptor; 0 for an idle socket."""
+        loop.add_reader(self._poll.fileno(), self._on_events)
 
-    def watch(self, what: int, descriptor: int) -> None:
-        """See :class:`Sockets`."""
-        if what == pycurl.POLL_REMOVE:
+    def watch(self, event: int, descriptor: int) -> None:
+        """See :class:`Poller`."""
+        if event == pycurl.POLL_REMOVE:
             if descriptor in self._watched:
                 self._watched[descriptor] = 0
             return
-        events = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        events = (select.EPOLLIN if event & pycurl.POLL_IN else 0) | (select.EPOLLOUT if event & pycurl.POLL_OUT else 0)
         known = descriptor in self._watched
         self._watched[descriptor] = events
-        # The system forgets a socket that is closed, and its number may be another socket's by now. Only the system knows.
+        # The kernel drops closed sockets and reuses their numbers, so that its state may differ from ours.
         try:
             if known:
                 self._poll.modify(descriptor, events)
@@ -63,45 +63,45 @@ class _Epoll:
             self._poll.modify(descriptor, events)
 
     def close(self) -> None:
-        """See :class:`Sockets`."""
+        """See :class:`Poller`."""
         self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
         self._watched.clear()
 
-    def _look(self) -> None:
-        found: list[tuple[int, int]] = []
+    def _on_events(self) -> None:
+        ready: list[tuple[int, int]] = []
         for descriptor, events in self._poll.poll(0):
             wanted = self._watched.get(descriptor, 0)
             if not wanted:
-                # Its other side has closed it, or said what nobody waits for: libcurl finds out when it is used again.
+                # An idle socket was closed by its peer or received unexpected data: libcurl notices on the next use.
                 self._watched.pop(descriptor, None)
                 with contextlib.suppress(OSError):
                     self._poll.unregister(descriptor)
                 continue
-            # Errors and ends show when it is read or written, whichever libcurl waits for.
+            # Errors and hang-ups surface on the read or write that libcurl waits for.
             bits = events | (wanted if events & (select.EPOLLERR | select.EPOLLHUP) else 0)
-            found.append(
+            ready.append(
                 (
                     descriptor,
                     (pycurl.CSELECT_IN if bits & select.EPOLLIN else 0)
                     | (pycurl.CSELECT_OUT if bits & select.EPOLLOUT else 0),
                 )
             )
-        if found:
-            self._ready(found)
+        if ready:
+            self._ready(ready)
 
 
-class _Loop:
-    """By the event loop itself, for systems without epoll."""
+class _LoopPoller:
+    """Uses the event loop itself, for systems without epoll."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Ready) -> None:
         self._loop = loop
         self._ready = ready
         self._watched: dict[int, int] = {}
 
-    def watch(self, what: int, descriptor: int) -> None:
-        """See :class:`Sockets`."""
-        wanted = 0 if what == pycurl.POLL_REMOVE else what
+    def watch(self, event: int, descriptor: int) -> None:
+        """See :class:`Poller`."""
+        wanted = 0 if event == pycurl.POLL_REMOVE else event
         before = self._watched.pop(descriptor, 0)
         if wanted:
             self._watched[descriptor] = wanted
@@ -116,6 +116,6 @@ class _Loop:
             self._loop.remove_writer(descriptor)
 
     def close(self) -> None:
-        """See :class:`Sockets`."""
+        """See :class:`Poller`."""
         for descriptor in list(self._watched):
             self.watch(pycurl.POLL_REMOVE, descriptor)

@@ -1,7 +1,7 @@
-"""Where a service is in a region: botocore's endpoint rules, asked once per service and region.
+"""Resolves service endpoints with botocore's endpoint rules, once per service and region.
 
-Partitions, FIPS and dual-stack come from the rules; a custom endpoint from the settings, else from AWS_ENDPOINT_URL,
-AWS_ENDPOINT_URL_<SERVICE> or the AWS config file, as for every SDK.
+The rules cover partitions, FIPS and dual-stack. A custom endpoint comes from the settings, or else from AWS_ENDPOINT_URL,
+AWS_ENDPOINT_URL_<SERVICE> or the AWS config file, as in every SDK.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from models.tables.runs import Cause
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address and how requests to it are signed."""
+    """An endpoint address and its signing parameters."""
 
     url: str
-    """Scheme, host and port, without a slash at the end."""
+    """Scheme, host and port, without a trailing slash."""
     host: str
-    """As in the Host header."""
+    """The value of the Host header."""
     path: str
-    """A path that a custom endpoint starts with; usually empty."""
+    """The path prefix of a custom endpoint; usually empty."""
     signing_region: str
     signing_name: str
 
 
 class Endpoints:
-    """The endpoints of one process."""
+    """Resolves and caches the endpoints of a process."""
 
     def __init__(self, settings: AwsSettings, session: botocore.session.Session) -> None:
         self._settings = settings
         self._session = session
         self._loader: Any = session.get_component("data_loader")
         self._providers: dict[str, EndpointProvider] = {}
-        self._found: dict[tuple[str, str], Endpoint] = {}
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
 
     def find(self, service: str, region: str) -> Endpoint:
-        """The endpoint of a service in a region; :class:`AwsError` when there is none."""
+        """Return the endpoint of a service in a region; raises :class:`AwsError` if there is none."""
         key = (service, region)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = self._resolve(service, region)
-        return found
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = self._resolve(service, region)
+        return endpoint
 
     def _resolve(self, service: str, region: str) -> Endpoint:
         parameters: dict[str, Any] = {
@@ -80,9 +80,9 @@ class Endpoints:
         )
 
     def _custom(self, service: str) -> str | None:
-        stated = self._settings.endpoints.get(service) or self._settings.endpoint_url
-        if stated:
-            return stated
+        configured = self._settings.endpoints.get(service) or self._settings.endpoint_url
+        if configured:
+            return configured
         if self._session.get_config_variable("ignore_configured_endpoint_urls"):
             return None
         provider = ConfiguredEndpointProvider(
@@ -91,13 +91,13 @@ class Endpoints:
             client_name=service,
             environ=os.environ,
         )
-        found: str | None = provider.provide()
-        return found
+        url: str | None = provider.provide()
+        return url
 
     def _provider(self, service: str) -> EndpointProvider:
-        found = self._providers.get(service)
-        if found is None:
+        provider = self._providers.get(service)
+        if provider is None:
             rules = self._loader.load_service_model(service, "endpoint-rule-set-1")
-            found = EndpointProvider(rules, self._loader.load_data("partitions"))
-            self._providers[service] = found
-        return found
+            provider = EndpointProvider(rules, self._loader.load_data("partitions"))
+            self._providers[service] = provider
+        return provider

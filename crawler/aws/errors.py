@@ -1,6 +1,6 @@
-"""What went wrong with a call, decided once and for all.
+"""Classifies AWS errors: the single place that maps error codes and messages to causes.
 
-The words are those of AWS: the explanation of an access denial names the kind of policy that decided ("because no
+The classification relies on AWS's wording: the message of an access denial names the deciding policy type ("because no
 identity-based policy allows ...", "with an explicit deny in a service control policy").
 """
 
@@ -105,7 +105,7 @@ _NOT_FOUND = re.compile(r"(NotFound|NotFoundException|NotFoundFault|NoSuch\w+|Do
 
 
 class AwsError(Exception):
-    """A call that has no answer. ``cause`` says why; ``code`` and ``message`` are AWS's own words."""
+    """A failed call: its ``cause``, and AWS's own ``code`` and ``message``."""
 
     def __init__(self, cause: Cause, code: str, message: str, retries: int = 0) -> None:
         super().__init__(f"{code}: {message}")
@@ -113,7 +113,7 @@ class AwsError(Exception):
         self.code = code
         self.message = message[:MESSAGE_LIMIT]
         self.retries = retries
-        """Tries that were made before it was given up."""
+        """Retries before the call was given up."""
 
     @property
     def retryable(self) -> bool:
@@ -122,7 +122,7 @@ class AwsError(Exception):
 
 
 def classify(code: str, message: str, status: int | None) -> Cause:
-    """The cause of an error answer, from its code, its words and its HTTP status."""
+    """Return the cause of an error response from its code, message and HTTP status."""
     if code in THROTTLE_CODES or status == 429:
         return Cause.THROTTLED
     if code in EXPIRED_CODES:
@@ -147,30 +147,30 @@ def classify(code: str, message: str, status: int | None) -> Cause:
 
 
 def classify_assume_role(code: str, message: str, status: int | None) -> Cause:
-    """The cause of a role that could not be assumed.
+    """Return the cause of a failed AssumeRole call.
 
-    STS gives one and the same bare denial for a role that does not exist and for one that does not trust the caller, so that
-    nobody can probe for roles; only where it explains itself can the two be told apart.
+    STS returns the same denial for a role that does not exist and for one that does not trust the caller, to prevent probing
+    for roles; only a detailed message distinguishes the two.
     """
     cause = classify(code, message, status)
-    # A role may be called "closed-books": names explain nothing.
+    # Ignore ARNs: a role may be named "closed-books".
     lowered = _ARN.sub("", message.lower())
     if "suspended" in lowered or "closed" in lowered:
         return Cause.ACCOUNT_SUSPENDED
     if "externalid" in lowered or "external id" in lowered:
         return Cause.EXTERNAL_ID
-    named = {
+    assume_role_causes = {
         Cause.DENIED: Cause.ROLE_MISSING_OR_UNTRUSTED,
         Cause.KEY_POLICY: Cause.TRUST,
         Cause.ROLE_PERMISSION: Cause.ASSUME_ROLE_PERMISSION,
         Cause.NOT_FOUND: Cause.ROLE_MISSING_OR_UNTRUSTED,
     }
-    return named.get(cause, cause)
+    return assume_role_causes.get(cause, cause)
 
 
 def _denial(message: str) -> Cause:
     lowered = message.lower()
-    for sign, cause in _DENIALS:
-        if sign in lowered:
+    for phrase, cause in _DENIALS:
+        if phrase in lowered:
             return cause
     return Cause.DENIED

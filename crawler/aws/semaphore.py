@@ -1,6 +1,6 @@
-"""Places, of which so many can be held at a time; those who wait get them in the order in which they came.
+"""A fair semaphore: waiters acquire slots in order of arrival.
 
-asyncio.Semaphore walks along its waiters with each place that is given back; a thousand calls wait here at a time.
+asyncio.Semaphore scans its waiters at each release, which is slow with a thousand waiting calls.
 """
 
 from __future__ import annotations
@@ -10,47 +10,47 @@ from collections import deque
 from types import TracebackType
 
 
-class Slots:
-    """Belongs to one event loop. A context manager holds one place; :meth:`acquire` and :meth:`release` do it by hand."""
+class FairSemaphore:
+    """A semaphore for one event loop, used as a context manager or with :meth:`acquire` and :meth:`release`."""
 
     __slots__ = ("_free", "_waiting")
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, slots: int) -> None:
+        self._free = slots
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def locked(self) -> bool:
-        """Whether one would have to wait."""
+        """Return whether no slot is free."""
         return self._free == 0
 
-    def take(self) -> bool:
-        """Take a place if one is free."""
+    def try_acquire(self) -> bool:
+        """Acquire a slot if one is free."""
         if self._free == 0:
             return False
         self._free -= 1
         return True
 
     async def acquire(self) -> None:
-        """Wait for a place."""
+        """Wait for a slot and acquire it."""
         if self._free:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            # Cancelled in the moment in which the place was handed over: it goes to the next.
-            if turn.done() and not turn.cancelled():
+            # Cancelled after the slot was assigned: pass it on.
+            if waiter.done() and not waiter.cancelled():
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give a place back: to who waits longest, if anybody does."""
+        """Release a slot; the longest waiter gets it, if there is one."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._free += 1
 

@@ -1,7 +1,7 @@
-"""Signature Version 4, as far as this crawler needs it: a signed Authorization header, with derived keys kept.
+"""Signature Version 4, limited to signed Authorization headers, with cached signing keys.
 
-Source: AWS General Reference, "Create a signed AWS API request". A derived key is good for a day, a region and a service,
-so that signing a request costs two hashes and one HMAC instead of six.
+Source: AWS General Reference, "Create a signed AWS API request". A signing key is valid for one day, region and service; with
+the cache, a signature costs two hashes and one HMAC instead of six.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ def authorization(
     service: str,
     timestamp: str,
 ) -> str:
-    """The value of the Authorization header.
+    """Return the value of the Authorization header.
 
-    ``path`` is the canonical path (already encoded as the service wants it), ``query`` the canonical query
-    (:func:`canonical_query`), ``headers`` all headers to be signed, lower-case names, ``timestamp`` the value of X-Amz-Date
-    (``20261122T030000Z``).
+    ``path`` is the canonical path, encoded as the service requires; ``query`` the canonical query (:func:`canonical_query`);
+    ``headers`` all signed headers with lower-case names; ``timestamp`` the value of X-Amz-Date (``20261122T030000Z``).
     """
     names = sorted(headers)
     canonical_headers = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
@@ -49,13 +48,13 @@ def authorization(
 
 
 class Signer:
-    """Signs requests that differ in time, credentials and body only: all else is put together once.
+    """Signs requests that differ only in time, credentials and body; the rest is prepared once.
 
-    ``headers`` are those that stay the same and are signed; ``unsigned`` are header lines to be sent with them. For path and
-    query see :func:`authorization`, which gives the same signature.
+    ``headers`` are the constant signed headers, ``unsigned`` further header lines to send. For path and query see
+    :func:`authorization`, which returns the same signature.
     """
 
-    def __init__(  # noqa: PLR0917 - all are given by name
+    def __init__(  # noqa: PLR0917 - the parts of a request
         self,
         method: str,
         path: str,
@@ -80,25 +79,25 @@ class Signer:
         self._names_with_token = ";".join(sorted([*headers, date, token]))
 
     def sign(self, credentials: Credentials, timestamp: str, body: bytes) -> list[str]:
-        """The header lines to send; ``timestamp`` as for :func:`authorization`."""
+        """Return the header lines to send; ``timestamp`` as for :func:`authorization`."""
         payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
         token = credentials.token
         if token:
             names = self._names_with_token
-            told = f"{_TOKEN}:{' '.join(token.split())}\n"
+            token_line = f"{_TOKEN}:{' '.join(token.split())}\n"
         else:
-            names, told = self._names, ""
-        request = f"{self._head}{timestamp}{self._middle}{told}{self._tail}\n{names}\n{payload_hash}"
+            names, token_line = self._names, ""
+        request = f"{self._head}{timestamp}{self._middle}{token_line}{self._tail}\n{names}\n{payload_hash}"
         date = timestamp[:8]
         scope = f"{date}{self._scope}"
         to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         key = _derived_key(credentials.secret_key, date, self._region, self._service)
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-        who = credentials.access_key
+        access_key = credentials.access_key
         lines = [
             *self._lines,
             f"{_DATE}: {timestamp}",
-            f"Authorization: {ALGORITHM} Credential={who}/{scope}, SignedHeaders={names}, Signature={signature}",
+            f"Authorization: {ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}",
         ]
         if token:
             lines.append(f"{_TOKEN}: {token}")
@@ -106,7 +105,7 @@ class Signer:
 
 
 def canonical_query(parameters: dict[str, str]) -> str:
-    """Query parameters encoded and sorted as the signature wants them; sent in the same form."""
+    """Return the query string in canonical form, in which it is also sent."""
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
     return "&".join(f"{name}={value}" for name, value in pairs)
 

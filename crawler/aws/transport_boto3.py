@@ -1,6 +1,6 @@
-"""Sending through stock boto3 clients: one client per service and region, shared by all accounts.
+"""A transport that uses boto3 clients: one per service and region, shared by all accounts.
 
-A client's credentials are looked up anew for each call, so connections belong to the endpoint and credentials to the call.
+The credentials of a client are resolved per call, so that connections belong to the endpoint and credentials to the call.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from models.settings import AwsSettings
 from models.tables.runs import Cause
 
 THREADS = 32
-"""More threads in one process send no more calls a second: they wait for the interpreter's lock."""
+"""More threads do not send more calls per second: they wait for the interpreter lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What signs a call. Never printed."""
+    """Credentials that sign a call; never printed."""
 
     access_key: str
     secret_key: str
@@ -42,38 +42,38 @@ class Credentials:
 
 
 class Transport(Protocol):
-    """Sends one call and gives its parsed answer, or raises :class:`AwsError`."""
+    """Sends one call and returns its parsed response, or raises :class:`AwsError`."""
 
-    patience: float
-    """Seconds after which :meth:`send` gives up by itself."""
+    max_seconds: float
+    """Maximum duration of :meth:`send`."""
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Ask ``operation`` of ``region``."""
+        """Call ``operation`` in ``region``."""
 
     def close(self) -> None:
-        """Let go of connections and threads."""
+        """Close connections and threads."""
 
 
 class _CallCredentials(botocore.credentials.Credentials):
-    """The credentials of the call that the current thread is making."""
+    """Provides the credentials of the current thread's call."""
 
     def __init__(self) -> None:
         super().__init__("per-call", "per-call")
         self.current = threading.local()
 
     def get_frozen_credentials(self) -> Any:
-        """Called by botocore's signer for each request."""
-        held: Credentials = self.current.value
-        return botocore.credentials.ReadOnlyCredentials(held.access_key, held.secret_key, held.token)
+        """Return the credentials; called by botocore's signer for each request."""
+        current: Credentials = self.current.value
+        return botocore.credentials.ReadOnlyCredentials(current.access_key, current.secret_key, current.token)
 
 
 class Boto3Transport:
-    """The stock way."""
+    """Sends calls through boto3."""
 
-    patience = math.inf
-    """An answer that arrives a byte at a time never ends."""
+    max_seconds = math.inf
+    """The read timeout does not limit a response that arrives byte by byte."""
 
     def __init__(self, settings: AwsSettings, concurrency: int) -> None:
         threads = min(concurrency, THREADS)
@@ -81,7 +81,7 @@ class Boto3Transport:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws")
         self._credentials = _CallCredentials()
         core = botocore.session.get_session()
-        core._credentials = self._credentials  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no public way to hand a session its credentials
+        core._credentials = self._credentials  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no public API to set the credentials of a session
         self._session = boto3.Session(botocore_session=core, region_name=settings.region)
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -101,12 +101,12 @@ class Boto3Transport:
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Ask in a thread; botocore's own retries are off, the door makes them."""
+        """Make the call in a thread, without botocore's retries: the client retries."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._send, credentials, operation, region, params)
 
     def close(self) -> None:
-        """Wait for nothing: calls in flight end with the process."""
+        """Shut down without waiting for the calls in flight."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _send(
@@ -115,9 +115,9 @@ class Boto3Transport:
         self._credentials.current.value = credentials
         try:
             client = self._client(operation.service, region)
-            answer: dict[str, Any] = client._make_api_call(operation.name, dict(params))  # noqa: SLF001 - what every client method calls, by the operation's own name
+            response: dict[str, Any] = client._make_api_call(operation.name, dict(params))  # noqa: SLF001 - the method behind every client method
         except botocore.exceptions.ClientError as error:
-            raise _from_answer(error) from error
+            raise _convert_error(error) from error
         except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
             raise AwsError(Cause.UNREACHABLE, type(error).__name__, str(error)) from error
         except (botocore.exceptions.ResponseStreamingError, botocore.parsers.ResponseParserError) as error:
@@ -125,22 +125,22 @@ class Boto3Transport:
         except botocore.exceptions.BotoCoreError as error:
             raise AwsError(Cause.REJECTED, type(error).__name__, str(error)) from error
         except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            # How botocore's parsers fail on what AWS never sent: a proxy's well-formed page, a time beyond all calendars.
-            said = f"the answer is not one of AWS: {type(error).__name__}: {error}"
-            raise AwsError(Cause.SERVICE_ERROR, "ResponseNotUnderstood", said) from error
-        answer.pop("ResponseMetadata", None)
-        return answer
+            # botocore's parser errors for bodies that AWS did not send (a proxy's page) or for timestamps out of range.
+            message = f"the response does not come from AWS: {type(error).__name__}: {error}"
+            raise AwsError(Cause.SERVICE_ERROR, "ResponseNotUnderstood", message) from error
+        response.pop("ResponseMetadata", None)
+        return response
 
     def _client(self, service: str, region: str) -> Any:
         key = (service, region)
-        found = self._clients.get(key)
-        if found is not None:
-            return found
+        client = self._clients.get(key)
+        if client is not None:
+            return client
         with self._lock:
-            found = self._clients.get(key)
-            if found is None:
+            client = self._clients.get(key)
+            if client is None:
                 settings = self._settings
-                found = self._session.client(  # type: ignore[call-overload]  # the service's name is data here
+                client = self._session.client(  # type: ignore[call-overload]  # the service name is not a literal
                     service,
                     region_name=region,
                     endpoint_url=settings.endpoints.get(service) or settings.endpoint_url,
@@ -148,15 +148,15 @@ class Boto3Transport:
                     verify=str(settings.ca_bundle) if settings.ca_bundle else None,
                 )
                 if service == "iam":
-                    # Policies as they were sent, as the wire gives them: read and written again they would be other texts.
-                    found.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
-                self._clients[key] = found
-        return found
+                    # Keep policies as sent, like the curl transport does: decoding and encoding them would change the text.
+                    client.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
+                self._clients[key] = client
+        return client
 
 
-def _from_answer(error: botocore.exceptions.ClientError) -> AwsError:
-    described = error.response.get("Error", {})
-    code = str(described.get("Code") or "Unknown")
-    message = str(described.get("Message") or "")
+def _convert_error(error: botocore.exceptions.ClientError) -> AwsError:
+    details = error.response.get("Error", {})
+    code = str(details.get("Code") or "Unknown")
+    message = str(details.get("Message") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return AwsError(classify(code, message, status), code, message)

@@ -1,8 +1,8 @@
-"""CloudTrail trails: what they record, and where the trails of others record an account too.
+"""CloudTrail trails: their event selectors and status, and the shadow trails that record an account from elsewhere.
 
 Sources: the CloudTrail API reference, operations DescribeTrails, GetEventSelectors and GetTrailStatus. A region lists its own
-trails and, as shadows, those that record it from elsewhere: the account's trails of all regions, and the organization's.
-Only a trail's own account may ask for its selectors, so they and its status are asked once, in its home region.
+trails and, as shadow trails, those that record it from elsewhere: the account's multi-region trails and the organization's.
+Only a trail's own account may read its selectors, so they and its status are read once, in the home region.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crawler.resource_mapper import listed, listing_complete
+from crawler.resource_mapper import listing_complete, record_item
 from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATUS, TRAIL
 from crawler.spec import Scope, Step, Subject
 from models.hashing import canonical_json
@@ -20,12 +20,12 @@ from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, T
 SELECTORS = ("EventSelectors", "AdvancedEventSelectors")
 
 
-def _trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
     scope = subject.scope
     arn = item["TrailARN"]
-    _, _, _, made_in, owner, _ = arn.split(":", 5)
-    home = item.get("HomeRegion") or made_in
-    described = {
+    _, _, _, arn_region, owner, _ = arn.split(":", 5)
+    home = item.get("HomeRegion") or arn_region
+    values = {
         "trail_arn": arn,
         "account_id": scope.account_id,
         "region": scope.region,
@@ -39,15 +39,15 @@ def _trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
         "has_custom_selectors": item.get("HasCustomEventSelectors"),
     }
     if (owner, home) != (scope.account_id, scope.region):
-        batch.add(ShadowTrail, **described)
+        batch.add(ShadowTrail, **values)
         return None
     batch.add(
         Trail,
-        **described,
+        **values,
         global_events=item.get("IncludeGlobalServiceEvents"),
         log_group=item.get("CloudWatchLogsLogGroupArn"),
     )
-    return listed(TRAIL, subject, item, batch)
+    return record_item(TRAIL, subject, item, batch)
 
 
 def _complete(subject: Subject, batch: Batch) -> None:
@@ -58,29 +58,32 @@ def _complete(subject: Subject, batch: Batch) -> None:
     listing_complete(TRAIL, subject, batch)
 
 
-def _selectors(subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
-    found = {name: answer.get(name) or [] for name in SELECTORS}
-    batch.add(TrailSelector, trail_arn=subject.arn, selectors=canonical_json(found))
+def _record_selectors(subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+    selectors = {name: response.get(name) or [] for name in SELECTORS}
+    batch.add(TrailSelector, trail_arn=subject.arn, selectors=canonical_json(selectors))
     return None
 
 
-def _status(subject: Subject, answer: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_status(subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
     batch.add(
         TrailStatus,
         trail_arn=subject.arn,
-        logging=answer.get("IsLogging"),
-        started_at=answer.get("StartLoggingTime"),
-        stopped_at=answer.get("StopLoggingTime"),
-        delivery_error=answer.get("LatestDeliveryError") or None,
+        logging=response.get("IsLogging"),
+        started_at=response.get("StartLoggingTime"),
+        stopped_at=response.get("StopLoggingTime"),
+        delivery_error=response.get("LatestDeliveryError") or None,
     )
     return None
 
 
 TRAILS = Step(
-    TRAIL.listing, _trail, _complete, children=(Step(GET_EVENT_SELECTORS, _selectors), Step(GET_TRAIL_STATUS, _status))
+    TRAIL.listing,
+    _record_trail,
+    _complete,
+    children=(Step(GET_EVENT_SELECTORS, _record_selectors), Step(GET_TRAIL_STATUS, _record_status)),
 )
 
 
-def not_asked(scope: Scope, batch: Batch) -> None:
-    """The configuration leaves trails out: what was read of them before is only what was last known."""
+def disabled_by_config(scope: Scope, batch: Batch) -> None:
+    """Close the trail scan when the configuration excludes trails: earlier facts remain as last known."""
     batch.mark_complete(TrailScan, scope.account_id, scope.region)

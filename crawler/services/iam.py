@@ -1,7 +1,7 @@
-"""The IAM of an account: users, roles, groups, and the policies that say what they may do.
+"""IAM of an account: users, roles, groups and their policies.
 
-Source: the IAM API reference, operation GetAccountAuthorizationDetails, which tells all of it in one listing. IAM has no
-regions, so it is asked in the account's region-less part.
+Source: the IAM API reference, operation GetAccountAuthorizationDetails, which returns all of it in one listing. IAM is a
+global service and belongs to the global scope of the account.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from models.tables.keys import Tag
 
 Item = Mapping[str, Any]
 
-KEPT_OUT = "(an external id)"
-"""Stands in trust policies for an external id."""
+REDACTED_EXTERNAL_ID = "(an external id)"
+"""Replaces external ids in trust policies."""
 
 GET_ACCOUNT_AUTHORIZATION_DETAILS = Operation(
     "iam",
@@ -40,22 +40,22 @@ GET_ACCOUNT_AUTHORIZATION_DETAILS = Operation(
 )
 
 
-def _page(subject: Subject, page: Item, batch: Batch) -> None:
-    """Everything of one page. One item that cannot be understood keeps none of the others out, but is told."""
-    if not page.keys() & _KINDS.keys():
-        raise ValueError(f"the page has none of {', '.join(_KINDS)}")
-    problem: Exception | None = None
-    for kind, record in _KINDS.items():
-        for item in page.get(kind) or ():
-            learned = Batch()
+def _record_page(subject: Subject, page: Item, batch: Batch) -> None:
+    """Record a page; a malformed item is reported and does not discard the rest."""
+    if not page.keys() & _RECORDERS.keys():
+        raise ValueError(f"the page has none of {', '.join(_RECORDERS)}")
+    first_error: Exception | None = None
+    for member, record in _RECORDERS.items():
+        for item in page.get(member) or ():
+            item_batch = Batch()
             try:
-                record(subject.scope, item, learned)
+                record(subject.scope, item, item_batch)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                problem = problem or error
+                first_error = first_error or error
             else:
-                batch.extend(learned)
-    if problem is not None:
-        raise problem
+                batch.extend(item_batch)
+    if first_error is not None:
+        raise first_error
 
 
 def _user(scope: Scope, item: Item, batch: Batch) -> None:
@@ -67,7 +67,7 @@ def _user(scope: Scope, item: Item, batch: Batch) -> None:
 
 def _role(scope: Scope, item: Item, batch: Batch) -> None:
     _principal(
-        scope, item, batch, "role", batch.document(without_external_ids(decoded(item["AssumeRolePolicyDocument"])))
+        scope, item, batch, "role", batch.document(redact_external_ids(decode_policy(item["AssumeRolePolicyDocument"])))
     )
     _policies(scope, item, batch, item.get("RolePolicyList"))
 
@@ -112,7 +112,7 @@ def _policies(scope: Scope, item: Item, batch: Batch, inline: Any) -> None:
             owner_arn=item["Arn"],
             name=policy["PolicyName"],
             account_id=scope.account_id,
-            policy_hash=batch.document(decoded(policy["PolicyDocument"])),
+            policy_hash=batch.document(decode_policy(policy["PolicyDocument"])),
         )
     for attached in item.get("AttachedManagedPolicies") or ():
         batch.add(IamAttachment, owner_arn=item["Arn"], policy_arn=attached["PolicyArn"], account_id=scope.account_id)
@@ -120,53 +120,53 @@ def _policies(scope: Scope, item: Item, batch: Batch, inline: Any) -> None:
 
 def _managed_policy(scope: Scope, item: Item, batch: Batch) -> None:
     arn = item["Arn"]
-    of_aws = arn.split(":")[4] == AWS_ACCOUNT
-    if of_aws and not item.get("AttachmentCount", 1) and not item.get("PermissionsBoundaryUsageCount", 1):
-        # There are a thousand of them, the same in every account; here nothing uses this one.
+    is_aws_policy = arn.split(":")[4] == AWS_ACCOUNT
+    if is_aws_policy and not item.get("AttachmentCount", 1) and not item.get("PermissionsBoundaryUsageCount", 1):
+        # Skip the AWS managed policies that this account does not use; there are about a thousand.
         return
     version = item["DefaultVersionId"]
-    documents = {one["VersionId"]: one["Document"] for one in item["PolicyVersionList"]}
+    documents = {entry["VersionId"]: entry["Document"] for entry in item["PolicyVersionList"]}
     batch.add(
         IamManagedPolicy,
         policy_arn=arn,
-        account_id=AWS_ACCOUNT if of_aws else scope.account_id,
+        account_id=AWS_ACCOUNT if is_aws_policy else scope.account_id,
         name=item["PolicyName"],
         default_version=version,
-        policy_hash=batch.document(decoded(documents[version])),
+        policy_hash=batch.document(decode_policy(documents[version])),
     )
 
 
-_KINDS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
+_RECORDERS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
     "UserDetailList": _user,
     "RoleDetailList": _role,
     "GroupDetailList": _group,
     "Policies": _managed_policy,
 }
-"""Members of a page, and what their items become."""
+"""The lists of a page, each with the function that records its items."""
 
 
-def decoded(document: str) -> str:
-    """The text of a policy, which IAM sends percent-encoded (RFC 3986)."""
+def decode_policy(document: str) -> str:
+    """Return the text of a policy, which IAM percent-encodes (RFC 3986)."""
     return document if document.lstrip().startswith("{") else unquote(document, errors="strict")
 
 
-def without_external_ids(trust: str) -> str:
-    """A trust policy without the external ids that it asks for: they are shared secrets, our own among them.
+def redact_external_ids(trust: str) -> str:
+    """Return a trust policy with its external ids redacted: they are shared secrets, the crawler's own among them.
 
-    That it asks for one stays, and so does ``*``, which asks for none in particular.
+    The condition itself stays, and so does ``*``, which accepts any id.
     """
     policy = orjson.loads(trust)
     statements = policy["Statement"]
-    found = [
+    conditions = [
         (keys, key)
         for statement in (statements if isinstance(statements, list) else [statements])
         for keys in statement.get("Condition", {}).values()
         for key in keys
         if key.lower() == "sts:externalid" and keys[key] not in ("*", ["*"])
     ]
-    for keys, key in found:
-        keys[key] = KEPT_OUT
-    return canonical_json(policy) if found else trust
+    for keys, key in conditions:
+        keys[key] = REDACTED_EXTERNAL_ID
+    return canonical_json(policy) if conditions else trust
 
 
 def _complete(subject: Subject, batch: Batch) -> None:
@@ -176,9 +176,9 @@ def _complete(subject: Subject, batch: Batch) -> None:
     batch.add(IamScan, account_id=account_id)
 
 
-IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _page, _complete)
+IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _record_page, _complete)
 
 
-def not_asked(scope: Scope, batch: Batch) -> None:
-    """The configuration leaves IAM out: what was read of it before is only what was last known."""
+def disabled_by_config(scope: Scope, batch: Batch) -> None:
+    """Close the IAM scan when the configuration disables IAM: earlier facts remain as last known."""
     batch.mark_complete(IamScan, scope.account_id)

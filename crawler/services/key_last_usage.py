@@ -1,9 +1,9 @@
-"""When keys were last used (kms:GetKeyLastUsage): asked beside everything else, and never in its way.
+"""Polls when keys were last used (kms:GetKeyLastUsage), in the background of a crawl.
 
-AWS answers five such questions a second in an account and region, to everybody together, where it answers hundreds of any
-other. So each account and region has a lane of its own, which starts when its keys are saved: a few hundred keys a night,
-those never asked first, then those asked longest ago. What a lane has learned is saved in slices, and each key's turn is kept
-in the ledger: a run that is killed, and the next night, go on where this one was.
+AWS allows five of these calls per second in an account-region, for all callers together, but hundreds of most others. Each
+account-region is therefore polled separately once its keys are saved: a few hundred keys per run, never polled keys first, then
+those polled longest ago. Results are saved in batches and each poll is recorded in the ledger, so that a resumed run and the
+next run continue where this one stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from crawler.aws.client import Access, Door, parameters
+from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.errors import AwsError
 from crawler.spec import Operation, Scope, Subject
 from crawler.writer import Coverage
@@ -33,17 +33,17 @@ from models.tables.runs import Cause
 
 GET_KEY_LAST_USAGE = Operation("kms", "GetKeyLastUsage", {"KeyId": "@key_arn"})
 
-LANES = 500
-"""Accounts and regions that are asked at a time; at a quarter of the quota they come to some 600 calls a second."""
-PORTION = 100
-"""Keys of a lane in memory."""
-SLICE = 25
-SLICE_SECONDS = 30.0
-"""What a lane has learned is saved after so many keys or so long; that much is asked again when a run is killed."""
-DRIFT = dt.timedelta(hours=12)
-"""Nights do not begin to the minute: a key that is due within half a day is due."""
+MAX_WORKERS = 500
+"""Account-regions polled concurrently; at a quarter of the quota they make about 600 calls per second."""
+PAGE_SIZE = 100
+"""Keys that a worker reads at a time."""
+BATCH_KEYS = 25
+BATCH_SECONDS = 30.0
+"""A batch is saved after this many keys or seconds; a resumed run repeats at most one batch per worker."""
+SCHEDULE_TOLERANCE = dt.timedelta(hours=12)
+"""Runs do not start at the same minute: a key that is due within half a day is polled."""
 
-OF_THE_SCOPE = frozenset(
+SCOPE_CAUSES = frozenset(
     {
         Cause.ACCOUNT_SUSPENDED,
         Cause.ASSUME_ROLE_PERMISSION,
@@ -56,11 +56,11 @@ OF_THE_SCOPE = frozenset(
         Cause.UNREACHABLE,
     }
 )
-"""Refusals that have nothing to do with the key: it keeps its turn, and nobody else is asked there tonight."""
-OF_THE_NIGHT = frozenset({Cause.DEADLINE, Cause.SERVICE_ERROR, Cause.UNSUPPORTED})
-"""Refusals after which nobody else is asked there tonight; but another key has the first turn next time."""
-OF_THE_KEY = frozenset({"UnsupportedOperationException"})
-"""Codes with which KMS refuses one key, whatever else they mean elsewhere."""
+"""Errors that do not depend on the key: polling of the scope stops, and the key stays first in the queue."""
+RUN_CAUSES = frozenset({Cause.DEADLINE, Cause.SERVICE_ERROR, Cause.UNSUPPORTED})
+"""Errors that stop polling of the scope in this run; the next run starts with another key."""
+KEY_CODES = frozenset({"UnsupportedOperationException"})
+"""Error codes that KMS returns for a single key, whatever they mean for other services."""
 
 T = TypeVar("T")
 
@@ -68,87 +68,87 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Slice:
-    """What a lane has learned since it saved."""
+class _PollBatch:
+    """The unsaved results of a worker."""
 
     since: float
     batch: Batch = field(default_factory=Batch)
     keys: int = 0
 
 
-class LastUse:
-    """The lanes of one crawl. Belongs to the event loop; ``put`` hands a batch over for saving, ``access`` is cheap."""
+class LastUsePoller:
+    """Polls the last use of keys during one crawl. Belongs to the event loop; ``put`` enqueues a batch for saving."""
 
-    def __init__(  # noqa: PLR0917 - what a crawl has at hand
+    def __init__(  # noqa: PLR0917 - the collaborators of a crawl
         self,
         engine: Engine,
         run_id: int,
-        door: Door,
+        client: AwsClient,
         settings: LastUseSettings,
-        access: Callable[[str], Awaitable[Access]],
+        provider: Callable[[str], Awaitable[CredentialProvider]],
         put: Callable[[Coverage | None, Batch], Awaitable[None]],
     ) -> None:
         self._engine = engine
         self._run_id = run_id
-        self._door = door
+        self._client = client
         self._settings = settings
-        self._access = access
+        self._provider = provider
         self._put = put
         self._open = settings.enabled
         self._waiting: deque[Scope] = deque()
-        self._lanes: set[asyncio.Task[None]] = set()
-        # Threads of its own: the crawl hands over what it saves through the default ones.
+        self._workers: set[asyncio.Task[None]] = set()
+        # Separate threads: the crawl enqueues its batches through the default executor.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="last-use")
         self._error: BaseException | None = None
-        self.answered = 0
-        """Keys of which AWS told when they were last used, or that they were not."""
-        self.refused = 0
-        """Keys of which it did not."""
+        self.succeeded = 0
+        """Keys whose last use AWS returned."""
+        self.failed = 0
+        """Keys for which the call failed."""
 
-    def saved(self, account_id: str, region: str) -> None:
-        """The keys of an account and region are committed: ask those that are due. Returns at once."""
+    def enqueue(self, account_id: str, region: str) -> None:
+        """Schedule the polling of an account-region whose keys are committed. Returns immediately."""
         if self._open:
             self._waiting.append(Scope(account_id, region))
             self._start()
 
     async def finish(self) -> None:
-        """Wait until all lanes are done, ``minutes`` at most; what is left goes on the next night.
+        """Wait for the workers, at most ``max_minutes``; the next run polls the remaining keys.
 
-        Raises what went wrong in a lane, other than AWS's refusals.
+        Raises the first error of a worker that did not come from AWS.
         """
         try:
             async with asyncio.timeout(self._settings.max_minutes * 60):
-                while self._lanes:
-                    await asyncio.wait(self._lanes)
+                while self._workers:
+                    await asyncio.wait(self._workers)
         except TimeoutError:
-            left = len(self._lanes) + len(self._waiting)
-            log.info("last use: %s accounts and regions go on the next night (crawl.last_use.max_minutes)", left)
+            remaining = len(self._workers) + len(self._waiting)
+            log.info("last-use polling deferred to the next run for %s scopes (crawl.last_use.max_minutes)", remaining)
         finally:
             await self.close()
-        if self.answered or self.refused:
-            log.info("last use: %s keys answered, %s refused", self.answered, self.refused)
+        if self.succeeded or self.failed:
+            log.info("last-use polling: %s keys succeeded, %s failed", self.succeeded, self.failed)
         if self._error is not None:
             raise self._error
 
     async def close(self) -> None:
-        """End all lanes now; each saves what it has learned."""
+        """Cancel all workers; each saves its results."""
         self._open = False
         self._waiting.clear()
-        for lane in self._lanes:
-            lane.cancel()
-        if self._lanes:
-            await asyncio.wait(self._lanes)
+        for worker in self._workers:
+            worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers)
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
-        if len(self._lanes) < LANES:
-            lane = asyncio.get_running_loop().create_task(self._lane(), name="last use")
-            self._lanes.add(lane)
-            lane.add_done_callback(self._ended)
+        if len(self._workers) < MAX_WORKERS:
+            worker = asyncio.get_running_loop().create_task(self._worker(), name="last use")
+            self._workers.add(worker)
+            worker.add_done_callback(self._on_worker_done)
 
-    def _ended(self, lane: asyncio.Task[None]) -> None:
-        self._lanes.discard(lane)
-        error = None if lane.cancelled() else lane.exception()
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        error = None if worker.cancelled() else worker.exception()
         if error is not None:
             self._error = self._error or error
             self._open = False
@@ -156,71 +156,69 @@ class LastUse:
         if self._waiting:
             self._start()
 
-    async def _lane(self) -> None:
+    async def _worker(self) -> None:
         while self._waiting:
-            await self._scope(self._waiting.popleft())
+            await self._poll_scope(self._waiting.popleft())
 
-    async def _scope(self, scope: Scope) -> None:
-        """Ask the keys of one account and region that are due, as many as a night allows."""
-        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.interval_days) + DRIFT
+    async def _poll_scope(self, scope: Scope) -> None:
+        """Poll the due keys of an account-region, up to the limit per run."""
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.interval_days) + SCHEDULE_TOLERANCE
         account_id, region = scope.account_id, scope.region
-        asked = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
-        left = self._settings.max_keys_per_run - await self._read(asked)
+        polled = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
+        remaining = self._settings.max_keys_per_run - await self._read(polled)
         last: DueKey | None = None
-        learned = _Slice(_now())
+        results = _PollBatch(_now())
         try:
-            while left > 0:
-                limit = min(PORTION, left)
-                following = partial(
-                    next_due, account_id=account_id, region=region, before=before, after=last, limit=limit
-                )
-                keys = await self._read(following)
+            while remaining > 0:
+                limit = min(PAGE_SIZE, remaining)
+                query = partial(next_due, account_id=account_id, region=region, before=before, after=last, limit=limit)
+                keys = await self._read(query)
                 for key in keys:
-                    goes_on = await self._ask(scope, key.key_arn, learned.batch)
-                    learned.keys += 1
-                    if not goes_on:
+                    proceed = await self._poll(scope, key.key_arn, results.batch)
+                    results.keys += 1
+                    if not proceed:
                         return
-                    if learned.keys >= SLICE or _now() - learned.since >= SLICE_SECONDS:
-                        full, learned = learned, _Slice(_now())
+                    if results.keys >= BATCH_KEYS or _now() - results.since >= BATCH_SECONDS:
+                        full, results = results, _PollBatch(_now())
                         await self._put(None, full.batch)
                 if len(keys) < limit:
                     return
-                left -= len(keys)
+                remaining -= len(keys)
                 last = keys[-1]
         finally:
-            if learned.batch.rows:
-                await self._put(None, learned.batch)
+            if results.batch.rows:
+                await self._put(None, results.batch)
 
-    async def _ask(self, scope: Scope, key_arn: str, batch: Batch) -> bool:
-        """Ask one key; whether the next one is to be asked."""
+    async def _poll(self, scope: Scope, key_arn: str, batch: Batch) -> bool:
+        """Poll one key and return whether to continue with the next."""
         try:
-            access = await self._access(scope.account_id)
-            await access.credentials()
+            provider = await self._provider(scope.account_id)
+            await provider.credentials()
         except AwsError as error:
-            return self._refuse(key_arn, error, batch)
-        asked = LastUsePoll(key_arn, scope.account_id, scope.region, dt.datetime.now(dt.UTC))
+            return self._record_failure(key_arn, error, batch)
+        poll = LastUsePoll(key_arn, scope.account_id, scope.region, dt.datetime.now(dt.UTC))
         subject = Subject(scope, scope.region, key_arn, {"key_arn": key_arn})
         try:
-            answer = await self._door.call(
-                access, GET_KEY_LAST_USAGE, scope.region, parameters(GET_KEY_LAST_USAGE, subject)
+            response = await self._client.call(
+                provider, GET_KEY_LAST_USAGE, scope.region, parameters(GET_KEY_LAST_USAGE, subject)
             )
-            row = _told(answer)
+            row = _parse(response)
         except AwsError as error:
-            if error.cause is Cause.THROTTLED or error.cause in OF_THE_SCOPE:
-                return self._refuse(key_arn, error, batch)
-            self._refuse(key_arn, error, batch)
-            batch.last_use_polls.append(asked)
-            return error.code in OF_THE_KEY or error.cause not in OF_THE_NIGHT
+            if error.cause is Cause.THROTTLED or error.cause in SCOPE_CAUSES:
+                return self._record_failure(key_arn, error, batch)
+            self._record_failure(key_arn, error, batch)
+            batch.last_use_polls.append(poll)
+            return error.code in KEY_CODES or error.cause not in RUN_CAUSES
         batch.add(KeyLastUse, key_arn=key_arn, **row)
         batch.mark_complete(KeyLastUseGap, key_arn)
-        batch.last_use_polls.append(asked)
-        self.answered += 1
+        batch.last_use_polls.append(poll)
+        self.succeeded += 1
         return True
 
-    def _refuse(self, key_arn: str, error: AwsError, batch: Batch) -> bool:
-        """Record a refusal; being throttled is none, only the end of this night. Always false."""
+    def _record_failure(self, key_arn: str, error: AwsError, batch: Batch) -> bool:
+        """Record an error as a gap, except throttling, which only ends the polling. Always returns false."""
         if error.cause is not Cause.THROTTLED:
-            self.refused += 1
+            self.failed += 1
             batch.add(
                 KeyLastUseGap,
                 key_arn=key_arn,
@@ -232,9 +230,9 @@ class LastUse:
         return False
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._queried, query)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._run_query, query)
 
-    def _queried(self, query: Callable[[Connection], T]) -> T:
+    def _run_query(self, query: Callable[[Connection], T]) -> T:
         with translate_errors(self._engine), self._engine.connect() as connection:
             return query(connection)
 
@@ -243,14 +241,14 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What AWS answered, as values of :class:`models.tables.keys.KeyLastUse`; raises :class:`AwsError` when it makes no sense."""
-    usage = answer.get("KeyLastUsage") or {}
-    tracking, created = answer.get("TrackingStartDate"), answer.get("KeyCreationDate")
+def _parse(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a response as values of :class:`models.tables.keys.KeyLastUse`; raises :class:`AwsError` if it is invalid."""
+    usage = response.get("KeyLastUsage") or {}
+    tracking, created = response.get("TrackingStartDate"), response.get("KeyCreationDate")
     used = usage.get("Timestamp") if isinstance(usage, Mapping) else usage
     if any(time is not None and not isinstance(time, dt.datetime) for time in (used, tracking, created)):
-        said = f"an answer of {GET_KEY_LAST_USAGE} is not as the API's model says"
-        raise AwsError(Cause.INVALID_RESPONSE, "MalformedItem", said)
+        message = f"the response of {GET_KEY_LAST_USAGE} does not match the API model"
+        raise AwsError(Cause.INVALID_RESPONSE, "MalformedItem", message)
     return {
         "operation": usage.get("Operation"),
         "used_at": used,

@@ -1,8 +1,8 @@
-"""Keys and what belongs to them: one declared operation each, and what its answer becomes.
+"""KMS keys, their policies, grants, tags, rotation, aliases and key stores: the operations and the facts they become.
 
 Sources: the KMS API reference, operations ListKeys, DescribeKey, ListAliases, GetKeyPolicy, ListGrants, ListResourceTags,
-GetKeyRotationStatus, ListKeyRotations, DescribeCustomKeyStores. DescribeKey is asked with key ARNs only, never with an
-``alias/aws/...`` name, which could create the key.
+GetKeyRotationStatus, ListKeyRotations, DescribeCustomKeyStores. DescribeKey is called with key ARNs only: an
+``alias/aws/...`` name could create the key.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
         arn,
         {
             "key_arn": arn,
-            "all": subject.values.get("aws_managed_key_details", False),
+            "aws_managed_key_details": subject.values.get("aws_managed_key_details", False),
             "managed": known_as_managed or None,
         },
     )
@@ -135,20 +135,20 @@ def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
     }
     batch.add(KeyMetadata, **values)
     managed = {"AWS": True, "CUSTOMER": False}.get(item.get("KeyManager", ""), subject.values["managed"])
-    below = {**subject.values, "managed": managed, "spec": spec, "origin": item.get("Origin")}
-    return Subject(subject.scope, subject.region, subject.arn, below)
+    values_of_key = {**subject.values, "managed": managed, "spec": spec, "origin": item.get("Origin")}
+    return Subject(subject.scope, subject.region, subject.arn, values_of_key)
 
 
-def _undescribed(subject: Subject) -> Subject:
-    """A key that may not be described may still tell its policy, grants and tags."""
+def _continue_undescribed(subject: Subject) -> Subject:
+    """Continue with policy, grants and tags when DescribeKey is denied."""
     return subject
 
 
-def _only_customer_keys(subject: Subject) -> str | None:
-    return AWS_MANAGED if subject.values.get("managed") and not subject.values.get("all") else None
+def _skip_aws_managed_unless_enabled(subject: Subject) -> str | None:
+    return AWS_MANAGED if subject.values.get("managed") and not subject.values.get("aws_managed_key_details") else None
 
 
-def _never_for_aws_managed(subject: Subject) -> str | None:
+def _skip_aws_managed(subject: Subject) -> str | None:
     return AWS_MANAGED if subject.values.get("managed") else None
 
 
@@ -189,7 +189,7 @@ def _tags_complete(subject: Subject, batch: Batch) -> None:
     batch.mark_complete(Tag, subject.arn)
 
 
-def _rotation_applies(subject: Subject) -> str | None:
+def _skip_rotation(subject: Subject) -> str | None:
     if subject.values.get("managed"):
         return f"{AWS_MANAGED}: AWS rotates it every year"
     spec, origin = subject.values.get("spec"), subject.values.get("origin")
@@ -200,7 +200,7 @@ def _rotation_applies(subject: Subject) -> str | None:
     return None
 
 
-def _rotation_skipped(subject: Subject, reason: str, batch: Batch) -> None:
+def _record_no_rotation(subject: Subject, reason: str, batch: Batch) -> None:
     batch.add(
         KeyRotation,
         key_arn=subject.arn,
@@ -215,7 +215,7 @@ def _rotation_skipped(subject: Subject, reason: str, batch: Batch) -> None:
 def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
     enabled = item.get("KeyRotationEnabled")
     if enabled is None:
-        _rotation_skipped(subject, "the key's origin or kind does not support rotation", batch)
+        _record_no_rotation(subject, "the key's origin or type does not support rotation", batch)
         return None
     batch.add(
         KeyRotation,
@@ -268,7 +268,7 @@ def _stores_complete(subject: Subject, batch: Batch) -> None:
 
 
 ALIASES = Step(LIST_ALIASES, _alias, _aliases_complete)
-"""Before the keys: ``alias/aws/...`` tells which keys AWS manages, even where DescribeKey is denied."""
+"""Runs before the keys: ``alias/aws/...`` identifies AWS managed keys even if DescribeKey is denied."""
 
 KEYS = Step(
     LIST_KEYS,
@@ -278,16 +278,16 @@ KEYS = Step(
         Step(
             DESCRIBE_KEY,
             _metadata,
-            on_denied=_undescribed,
+            on_denied=_continue_undescribed,
             children=(
-                Step(GET_KEY_POLICY, _policy, skip_reason=_only_customer_keys),
-                Step(LIST_GRANTS, _grant, _grants_complete, skip_reason=_only_customer_keys),
-                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, skip_reason=_never_for_aws_managed),
+                Step(GET_KEY_POLICY, _policy, skip_reason=_skip_aws_managed_unless_enabled),
+                Step(LIST_GRANTS, _grant, _grants_complete, skip_reason=_skip_aws_managed_unless_enabled),
+                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, skip_reason=_skip_aws_managed),
                 Step(
                     GET_KEY_ROTATION_STATUS,
                     _rotation,
-                    skip_reason=_rotation_applies,
-                    on_skip=_rotation_skipped,
+                    skip_reason=_skip_rotation,
+                    on_skip=_record_no_rotation,
                     children=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
                 ),
             ),

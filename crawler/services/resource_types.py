@@ -10,16 +10,6 @@ from crawler.spec import KeyPath, Operation, Paging, ResourceType
 from models.aws_types import RDS_KEY, S3_KEY, SECRETS_MANAGER_KEY
 from models.tables.resources import KeyClass
 
-SENTINELS = {
-    "auto": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KMS_KEY": KeyClass.AWS_OWNED,
-    "AWS_OWNED_KEY": KeyClass.AWS_OWNED,
-    "DefaultKey": KeyClass.AWS_OWNED,
-    "DEFAULT": KeyClass.AWS_OWNED,
-    "S3_MANAGED_KEY": KeyClass.AWS_OWNED,
-}
-"""Words that services return in place of a key."""
-
 
 def _marker(size: int = 100) -> Paging:
     return Paging(receive="Marker", send="Marker", limit="MaxRecords", size=size)
@@ -29,8 +19,8 @@ def _token(size: int = 100) -> Paging:
     return Paging(receive="NextToken", send="NextToken", limit="MaxResults", size=size)
 
 
-# What RDS says of encryption: the type where it is given, else the older flag, which may be false for databases under a
-# key that RDS owns.
+# The encryption as RDS reports it: the type if present, else the older flag, which may be false for databases encrypted with
+# a key that RDS owns.
 _RDS_ENCRYPTION = "StorageEncryptionType || to_string(StorageEncrypted)"
 _RDS_BACKUP_ENCRYPTION = "StorageEncryptionType || to_string(Encrypted)"
 _RDS_OMITTED = {
@@ -65,7 +55,7 @@ def _engines(kind: str) -> dict[str, str]:
     return {engine: f"{family}::{kind}" for engine, family in _DOCUMENTDB.items()}
 
 
-# Both kinds of listing tell only of encryption at rest by a flag when no key is named.
+# Without a key, both listings report encryption at rest only as a flag.
 _ELASTICACHE_OMITTED = {
     "none": KeyClass.NONE,
     "false": KeyClass.NONE,
@@ -98,8 +88,8 @@ SECRET = ResourceType(
     },
     missing_values={"last_rotated": "never", "last_accessed": "never"},
     truncate_to_week=frozenset({"last_accessed"}),
-    note="Lists secrets that are scheduled for deletion too: they still need their key. A replica appears in its own region. "
-    "When a secret was last read is kept to the week, and is told only for its own region.",
+    note="Includes secrets that are scheduled for deletion: they still need their key. A replica appears in its own region. "
+    "The last access is stored by week and covers the secret's own region only.",
 )
 
 DB_INSTANCE = ResourceType(
@@ -114,7 +104,7 @@ DB_INSTANCE = ResourceType(
     created="InstanceCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion", "cluster": "DBClusterIdentifier"},
     type_by_engine=_engines("DBInstance"),
-    note="Returns Neptune and DocumentDB instances too.",
+    note="Includes Neptune and DocumentDB instances.",
 )
 
 DB_CLUSTER = ResourceType(
@@ -145,7 +135,7 @@ def _snapshot(name: str, operation: str, *, prefix: str, storage: KeyPath, encry
         encryption=encryption,
         created="SnapshotCreateTime",
         details={"engine": "Engine", "kind": "SnapshotType"},
-        note="Own snapshots only; those kept by AWS Backup are listed by AWS Backup.",
+        note="The account's own snapshots only; AWS Backup lists those that it keeps.",
     )
 
 
@@ -167,7 +157,7 @@ DB_CLUSTER_SNAPSHOT = _snapshot(
 DB_INSTANCE_BACKUP = ResourceType(
     "AWS::RDS::DBInstanceAutomatedBackup",
     Operation("rds", "DescribeDBInstanceAutomatedBackups", items="DBInstanceAutomatedBackups", paging=_marker()),
-    # The API describes the ARN as that of replicated backups; the backup of a living instance is named after it.
+    # The API documents the ARN for replicated backups only; other backups get an ARN derived from the instance.
     arn="DBInstanceAutomatedBackupsArn || join('', ['arn:{partition}:rds:{region}:{account}:db:', "
     "DBInstanceIdentifier, '#automated-backup'])",
     title="DBInstanceIdentifier",
@@ -176,7 +166,7 @@ DB_INSTANCE_BACKUP = ResourceType(
     status="Status",
     encryption=_RDS_BACKUP_ENCRYPTION,
     details={"engine": "Engine"},
-    note="Backups of deleted instances that are kept, and copies from other regions, included.",
+    note="Includes retained backups of deleted instances and copies from other regions.",
 )
 
 DB_CLUSTER_BACKUP = ResourceType(
@@ -223,7 +213,7 @@ CACHE_CLUSTER = ResourceType(
     ),
     arn="ARN",
     title="CacheClusterId",
-    # The answer has no member for a key: an encrypted stand-alone cluster's key cannot be learned.
+    # The response has no member for the key of an encrypted stand-alone cluster.
     keys=(
         KeyPath(
             "no_such_member",
@@ -237,7 +227,7 @@ CACHE_CLUSTER = ResourceType(
     encryption="to_string(AtRestEncryptionEnabled)",
     created="CacheClusterCreateTime",
     details={"engine": "Engine", "engine_version": "EngineVersion"},
-    note="Stand-alone clusters; the API does not name the key of an encrypted one.",
+    note="Stand-alone clusters; the API does not return the key of an encrypted cluster.",
 )
 
 SERVERLESS_CACHE = ResourceType(
@@ -251,7 +241,7 @@ SERVERLESS_CACHE = ResourceType(
     encryption="StorageEncryptionType",
     created="CreateTime",
     details={"engine": "Engine", "engine_version": "FullEngineVersion"},
-    note="Always encrypted; with a key that ElastiCache owns unless one is named.",
+    note="Always encrypted, with a key that ElastiCache owns unless a key is named.",
 )
 
 CACHE_SNAPSHOT = ResourceType(
@@ -264,7 +254,7 @@ CACHE_SNAPSHOT = ResourceType(
     status="SnapshotStatus",
     created="NodeSnapshots[0].SnapshotCreateTime",
     details={"engine": "Engine", "replication_group": "ReplicationGroupId", "source": "SnapshotSource"},
-    note="Without a named key the answer does not tell whether a snapshot is encrypted.",
+    note="Without a key, the response does not show whether a snapshot is encrypted.",
 )
 
 SERVERLESS_CACHE_SNAPSHOT = ResourceType(
@@ -321,7 +311,7 @@ BUCKET = ResourceType(
     ),
     created="CreationDate",
     region="BucketRegion",
-    note="The bucket's default only: an object may have been written under another key.",
+    note="The default encryption of the bucket; objects may be encrypted with other keys.",
 )
 
 GET_EVENT_SELECTORS = Operation("cloudtrail", "GetEventSelectors", {"TrailName": "@arn"})
@@ -332,10 +322,10 @@ TRAIL = ResourceType(
     Operation("cloudtrail", "DescribeTrails", {"includeShadowTrails": True}, items="trailList"),
     arn="TrailARN",
     title="Name",
-    # Without a key of KMS the log files are encrypted by S3, with keys of its own.
+    # Without a KMS key, S3 encrypts the log files with its own keys.
     keys=(KeyPath("KmsKeyId", "logs", {"": KeyClass.AWS_OWNED}),),
     extra_operations=(GET_EVENT_SELECTORS, GET_TRAIL_STATUS),
-    note="Tells too whether the use of keys is logged: see crawler.services.cloudtrail, which has the steps.",
+    note="Also shows whether key usage is logged; crawler.services.cloudtrail has the steps.",
 )
 
 RESOURCE_TYPES: tuple[ResourceType, ...] = (

@@ -1,4 +1,4 @@
-"""When keys were last used: what AWS answered, why it did not, and when each key was last asked.
+"""Add the last use of keys, its gaps, and the time of the last poll of each key.
 
 Revision: 0002
 After: 0001

@@ -1,4 +1,4 @@
-"""The IAM of accounts, and the policies of resources.
+"""Add the IAM of accounts and resource policies.
 
 Revision: 0003
 After: 0002

@@ -1,4 +1,4 @@
-"""Who can use which key: conclusions of the access engine.
+"""Add the results of the access analysis.
 
 Revision: 0004
 After: 0003

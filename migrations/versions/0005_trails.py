@@ -1,4 +1,4 @@
-"""CloudTrail trails, what they log, and what accounts see of the trails of others.
+"""Add CloudTrail trails, their status and event selectors, and shadow trails.
 
 Revision: 0005
 After: 0004

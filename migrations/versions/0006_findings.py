@@ -1,6 +1,6 @@
-"""Findings are problems and what became of them, with waivers; counts of all verdicts by rule and place.
+"""Keep only current and past problems as findings, add waivers, and add counts of results by rule, account and region.
 
-What always passed is deleted from the findings: how many there were is counted from the next run on.
+Findings that always passed are deleted; counts of passes start with the next run.
 
 Revision: 0006
 After: 0005

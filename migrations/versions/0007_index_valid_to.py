@@ -1,4 +1,4 @@
-"""What ended since a run is found by an index: a mart takes over one night without reading a year.
+"""Index closed versions by the run that closed them, so that an incremental build reads only these.
 
 Revision: 0007
 After: 0006

@@ -1,6 +1,6 @@
-"""Tables, columns and values take the field's standard names; every row is kept.
+"""Rename tables, columns and values to standard names; every row is kept.
 
-Renamed values are part of the content hash of their version, so the hash is computed again: an unchanged fact stays one version.
+The content hash of a version covers the renamed values, so it is recomputed: an unchanged fact remains one version.
 
 Revision: 0008
 After: 0007
@@ -123,12 +123,12 @@ def _postgresql() -> bool:
 
 
 def _rename_column(table: str, old: str, new: str) -> None:
-    # Alembic would copy the whole table on SQLite, which has renamed columns in place since 3.25.
+    # Alembic would copy the table on SQLite, which renames columns in place since 3.25.
     op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{old}" TO "{new}"')
 
 
 def _rename_indexes(tables: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -> None:
-    """Indexes, keys and sequences are named after their table and columns; their names follow."""
+    """Rename indexes, keys and sequences, which are named after their table and columns."""
     connection = op.get_bind()
     for table in sorted({*tables.values(), *columns}):
         before = next((old for old, new in tables.items() if new == table), table)
@@ -231,7 +231,7 @@ def _change_values(
 def _rows(
     connection: sa.Connection, table: Any, content: tuple[str, ...], column: str, values: tuple[str, ...]
 ) -> Iterator[list[Any]]:
-    """Rows that hold one of the values, a batch at a time in the order of their IDs."""
+    """Yield the rows with one of the values, in batches in the order of their IDs."""
     last = -1
     while True:
         query = (

@@ -44,7 +44,7 @@ from models.settings.types import (
     whole,
 )
 from models.settings.vendors import VendorSettings
-from models.settings.yaml_loader import KeyPath, Place, Problem, Source, key_text, quoted, read
+from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
 
 _HIDDEN = (("mail", "password"), ("role", "external_id"))
 _EXPECTED = {
@@ -363,13 +363,13 @@ def _expected(details: ErrorDetails) -> str:
 
 def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Problem | None:
     path = location
-    while path not in source.places:  # validators see more levels than the file: a bare account ID has no key "id"
+    while path not in source.positions:  # validators see more levels than the file: a bare account ID has no key "id"
         path = path[:-1]
     if any(path[:end] in source.reported for end in range(len(path) + 1)):
         return None
-    place = source.places[path]
+    position = source.positions[path]
     if kind == "missing":
-        line, column = source.keys.get(path, (place.line, place.column))
+        line, column = source.keys.get(path, (position.line, position.column))
         return Problem(source.file, line, column, key_text(location), "nothing", expected)
     if kind == "unknown_key":
         # A key that is not a plain name may be a secret with a misplaced colon or quote.
@@ -377,18 +377,18 @@ def _problem(source: Source, location: KeyPath, kind: str, expected: str) -> Pro
         named = re.fullmatch(r"[\w.-]{1,40}", str(path[-1])) is not None
         shown = path if named else path[:-1]
         return Problem(source.file, line, column, key_text(shown), "an unknown key", expected)
-    found = "an empty list" if kind == "too_short" else _found(place, path, expected)
-    return Problem(source.file, place.line, place.column, key_text(path), found, expected)
+    found = "an empty list" if kind == "too_short" else _found(position, path, expected)
+    return Problem(source.file, position.line, position.column, key_text(path), found, expected)
 
 
-def _found(place: Place, path: KeyPath, expected: str) -> str:
-    if place.kind == "nothing":
-        return f"nothing ({place.written})" if place.written else "nothing"
-    if place.kind != "text":
-        return f"a {place.kind}"
+def _found(position: Position, path: KeyPath, expected: str) -> str:
+    if position.kind == "nothing":
+        return f"nothing ({position.written})" if position.written else "nothing"
+    if position.kind != "text":
+        return f"a {position.kind}"
     if path[:2] in _HIDDEN:
         return "(hidden)"
     if expected.startswith(("a list", "a mapping")):
         return "a text"
-    origin = " (filled from the environment)" if "${" in place.written else ""
-    return quoted(masked_url(place.written)) + origin
+    origin = " (filled from the environment)" if "${" in position.written else ""
+    return quoted(masked_url(position.written)) + origin

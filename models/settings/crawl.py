@@ -21,8 +21,8 @@ class LastUseSettings(Group):
     """
 
     renamed: ClassVar[Mapping[str, str]] = {
-        "max_keys_per_run": "max_keys_per_run",
-        "interval_days": "interval_days",
+        "per_night": "max_keys_per_run",
+        "every_days": "interval_days",
         "minutes": "max_minutes",
     }
 
@@ -42,9 +42,9 @@ class CrawlSettings(Group):
 
     renamed: ClassVar[Mapping[str, str]] = {
         "attempts": "max_attempts",
-        "retry_budget_percent": "retry_budget_percent",
-        "quota_share_percent": "quota_share_percent",
-        "empty_region_rescan_days": "empty_region_rescan_days",
+        "retry_percent": "retry_budget_percent",
+        "quota_percent": "quota_share_percent",
+        "empty_regions_days": "empty_region_rescan_days",
     }
 
     processes: Annotated[int, whole(0, 256, "processes")] = 0

@@ -75,12 +75,12 @@ class Group(BaseModel):
         ]
         errors += cls.contradictions(data)
         try:
-            made = handler({key: value for key, value in data.items() if key in cls.model_fields})
+            validated = handler({key: value for key, value in data.items() if key in cls.model_fields})
         except ValidationError as error:
-            errors += [_again(details) for details in error.errors(include_url=False)]
+            errors += [_copied(details) for details in error.errors(include_url=False)]
         else:
             if not errors:
-                return made
+                return validated
         raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
 
 
@@ -92,7 +92,7 @@ def _unknown(group: type[Group], key: str) -> PydanticCustomError:
     return unknown_key(f'a known setting; did you mean "{near[0]}"?' if near else f"one of {known}")
 
 
-def _again(details: ErrorDetails) -> InitErrorDetails:
+def _copied(details: ErrorDetails) -> InitErrorDetails:
     context = details.get("ctx", {})
     own = {"setting": invalid, "unknown_key": unknown_key}.get(details["type"])
     kind = own(context["expected"]) if own else details["type"]
@@ -186,15 +186,15 @@ def _address_hint(value: str) -> str | None:
 def _region(value: Any) -> Any:
     if not isinstance(value, str):
         raise invalid("a region such as eu-west-1")
-    looks = _REGION.fullmatch(value) is not None
-    if looks and (value in KNOWN_REGIONS or _REGION_WORDS.issuperset(value.split("-")[1:-1])):
+    well_formed = _REGION.fullmatch(value) is not None
+    if well_formed and (value in KNOWN_REGIONS or _REGION_WORDS.issuperset(value.split("-")[1:-1])):
         return value
     spelled = value.lower().replace("_", "-")
     near = get_close_matches(spelled, KNOWN_REGIONS, n=4, cutoff=0.8)
     if near:
         swapped = [region for region in near if sorted(region) == sorted(spelled)]  # esat: east, not west
         raise invalid(f'a region; did you mean "{(swapped or near)[0]}"?')
-    if not looks:
+    if not well_formed:
         raise invalid("a region such as eu-west-1")
     return value
 

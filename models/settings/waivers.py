@@ -52,7 +52,7 @@ class Waiver(Group):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class LocatedWaiver:
     """A waiver with its position in a file."""
 
     waiver: Waiver
@@ -61,11 +61,11 @@ class Placed:
     column: int
 
 
-def read_waivers(files: Iterable[Path]) -> list[Placed]:
+def read_waivers(files: Iterable[Path]) -> list[LocatedWaiver]:
     """The waivers of all files. Raises SettingsError with all problems, including duplicates."""
-    found: list[Placed] = []
+    waivers: list[LocatedWaiver] = []
     problems: list[Problem] = []
-    first: dict[str, Placed] = {}
+    first: dict[str, LocatedWaiver] = {}
     for file in files:
         source = read(file, {}, listed=True)
         problems += source.problems
@@ -75,16 +75,16 @@ def read_waivers(files: Iterable[Path]) -> list[Placed]:
             except ValidationError as error:
                 problems += validation_problems(source, error, (index,))
                 continue
-            place = source.places[(index,)]
-            one = Placed(waiver, source.file, place.line, place.column)
-            before = first.setdefault(waiver.name, one)
-            if before is not one:
+            position = source.positions[(index,)]
+            located = LocatedWaiver(waiver, source.file, position.line, position.column)
+            before = first.setdefault(waiver.name, located)
+            if before is not located:
                 name, where = quoted(waiver.name), f"{before.file}:{before.line}"
                 expected = f"each waiver once (the other is {where})"
                 problems.append(
-                    Problem(source.file, place.line, place.column, f"[{index}]", f"waiver {name}", expected)
+                    Problem(source.file, position.line, position.column, f"[{index}]", f"waiver {name}", expected)
                 )
-            found.append(one)
+            waivers.append(located)
     if problems:
         raise SettingsError(problems)
-    return found
+    return waivers

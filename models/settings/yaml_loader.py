@@ -40,13 +40,13 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        position = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         key = f"{self.key}: " if self.key else ""
-        return f"{place}{key}found {self.found}, expected {self.expected}"
+        return f"{position}{key}found {self.found}, expected {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """The position of a value, and its text before environment references were replaced."""
 
     line: int
@@ -61,7 +61,7 @@ class Source:
 
     file: str
     values: Value = None
-    places: dict[KeyPath, Place] = field(default_factory=dict)
+    positions: dict[KeyPath, Position] = field(default_factory=dict)
     keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     reported: set[KeyPath] = field(default_factory=set)  # values with a reported problem, which are not validated again
@@ -86,7 +86,7 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
         _add_problem(source, (), root, kind, expected)
         return source
     try:
-        source.values = _Walk(source, env).value(root, ())
+        source.values = _NodeConverter(source, env).value(root, ())
     except _TooManyRepeatsError as error:
         expected = f"at most {_MAX_REPEATS} repeated values: write the lists out or repeat less"
         _add_problem(source, (), error.node, "aliases that repeat too many values", expected)
@@ -149,7 +149,7 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
         cause = error.problem or error.context or "the parser gives no reason"
-        cause = _explained(cause)
+        cause = _explain(cause)
     except RecursionError:
         cause = "lists or mappings nested too deeply"
     else:
@@ -161,7 +161,7 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
     return None
 
 
-def _explained(cause: str) -> str:
+def _explain(cause: str) -> str:
     """Return the reason of the parser without content of the file, and with the likely mistake."""
     if "undefined alias" in cause:
         return "an alias without its anchor; a value that begins with * needs quotes"
@@ -194,7 +194,7 @@ class _TooManyRepeatsError(Exception):
         self.node = node
 
 
-class _Walk:
+class _NodeConverter:
     """Converts nodes to values. Aliases make a node reachable by several paths, so visits are counted."""
 
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
@@ -207,19 +207,19 @@ class _Walk:
         self._count(node)
         if isinstance(node, yaml.ScalarNode):
             null = _is_null(node)
-            self._place(node, path, "nothing" if null else "text", node.value)
-            self._refuse_tag(node, path, "str")
-            return None if null else self._filled(node, path)
+            self._record_position(node, path, "nothing" if null else "text", node.value)
+            self._reject_tag(node, path, "str")
+            return None if null else self._substitute(node, path)
         if len(path) >= _MAX_DEPTH:
             expected = f"at most {_MAX_DEPTH} levels"
             _add_problem(self.source, path[:3], node, "values nested too deeply, or an alias inside itself", expected)
             return None
         if isinstance(node, yaml.SequenceNode):
-            self._place(node, path, "list")
-            self._refuse_tag(node, path, "seq")
+            self._record_position(node, path, "list")
+            self._reject_tag(node, path, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        self._place(node, path, "mapping")
-        self._refuse_tag(node, path, "map")
+        self._record_position(node, path, "mapping")
+        self._reject_tag(node, path, "map")
         return self._mapping(node, path)
 
     def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Value]:
@@ -252,18 +252,18 @@ class _Walk:
                 raise _TooManyRepeatsError(node)
         self.seen.add(id(node))
 
-    def _place(
+    def _record_position(
         self, node: yaml.Node, path: KeyPath, kind: Literal["text", "nothing", "list", "mapping"], written: str = ""
     ) -> None:
-        self.source.places[path] = Place(*_position(node), kind, written)
+        self.source.positions[path] = Position(*_position(node), kind, written)
 
-    def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
+    def _reject_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
         if node.tag != _PLAIN_TAG + plain:
             _add_problem(
                 self.source, path, node, "a value with a tag (!)", "a value without a tag; put quotes around a !"
             )
 
-    def _filled(self, node: yaml.ScalarNode, path: KeyPath) -> str:
+    def _substitute(self, node: yaml.ScalarNode, path: KeyPath) -> str:
         """Replace `${NAME}` and `${NAME:-default}`; `$$`, and any other `$`, is a dollar sign."""
 
         def fill(reference: re.Match[str]) -> str:

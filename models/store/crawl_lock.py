@@ -39,7 +39,7 @@ def acquire(connection: Connection, run_id: int) -> None:
     if held is not None:
         if _alive(held["host"], held["process_id"], held["heartbeat"], now):
             raise LockedError(
-                f"run {held['run_id']} has been crawling into this database since {held['since']:%Y-%m-%d %H:%M:%S} UTC "
+                f"run {held['run_id']} has been crawling into this database since {held['acquired_at']:%Y-%m-%d %H:%M:%S} UTC "
                 f"(process {held['process_id']} on {held['host']}): wait for it to end"
             )
         connection.execute(delete(CrawlLock))

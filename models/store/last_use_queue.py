@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
 from models.versioned import Base, VersionedTable
 
-_ASKED = Base.metadata.tables[KeyLastUsePoll.__tablename__]
+_POLLS = Base.metadata.tables[KeyLastUsePoll.__tablename__]
 _ROWS_PER_STATEMENT = 150
 """Each row has five parameters, and old versions of SQLite accept 999."""
 
@@ -43,15 +43,15 @@ def record_polls(connection: Connection, run_id: int, rows: Iterable[LastUsePoll
     names = ("key_arn", "account_id", "region", "polled_at", "run_id")
     latest = [dict(zip(names, row, strict=True)) for _, row in sorted(values.items())]
     for start in range(0, len(latest), _ROWS_PER_STATEMENT):
-        statement = dialect.insert(_ASKED).values(latest[start : start + _ROWS_PER_STATEMENT])
+        statement = dialect.insert(_POLLS).values(latest[start : start + _ROWS_PER_STATEMENT])
         replaced = {name: statement.excluded[name] for name in names[1:]}
         connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
 
 
 def count_polled(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:
     """The number of keys of an account and region that this run has polled so far."""
-    in_scope = and_(_ASKED.c.account_id == account_id, _ASKED.c.region == region, _ASKED.c.run_id == run_id)
-    return connection.execute(select(func.count()).select_from(_ASKED).where(in_scope)).scalar_one()
+    in_scope = and_(_POLLS.c.account_id == account_id, _POLLS.c.region == region, _POLLS.c.run_id == run_id)
+    return connection.execute(select(func.count()).select_from(_POLLS).where(in_scope)).scalar_one()
 
 
 def next_due(
@@ -64,16 +64,16 @@ def next_due(
     """
     keys: list[DueKey] = []
     if after is None or after.polled_at is None:
-        never = _keys(account_id, region).where(_ASKED.c.polled_at.is_(None))
+        never = _keys(account_id, region).where(_POLLS.c.polled_at.is_(None))
         if after is not None:
             never = never.where(_key().c.key_arn > after.key_arn)
         keys += _read(connection, never.order_by(_key().c.key_arn), limit)
     if len(keys) < limit:
-        stale = _keys(account_id, region).where(_ASKED.c.polled_at < before)
+        stale = _keys(account_id, region).where(_POLLS.c.polled_at < before)
         if after is not None and after.polled_at is not None:
-            same = and_(_ASKED.c.polled_at == after.polled_at, _key().c.key_arn > after.key_arn)
-            stale = stale.where(or_(_ASKED.c.polled_at > after.polled_at, same))
-        keys += _read(connection, stale.order_by(_ASKED.c.polled_at, _key().c.key_arn), limit - len(keys))
+            same = and_(_POLLS.c.polled_at == after.polled_at, _key().c.key_arn > after.key_arn)
+            stale = stale.where(or_(_POLLS.c.polled_at > after.polled_at, same))
+        keys += _read(connection, stale.order_by(_POLLS.c.polled_at, _key().c.key_arn), limit - len(keys))
     return keys
 
 
@@ -89,10 +89,10 @@ def _keys(account_id: str, region: str) -> Select[Any]:
     key, metadata = _key(), _table(KeyMetadata)
     described = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
     return (
-        select(key.c.key_arn, _ASKED.c.polled_at)
+        select(key.c.key_arn, _POLLS.c.polled_at)
         .select_from(key)
         .outerjoin(metadata, described)
-        .outerjoin(_ASKED, _ASKED.c.key_arn == key.c.key_arn)
+        .outerjoin(_POLLS, _POLLS.c.key_arn == key.c.key_arn)
         .where(
             key.c.account_id == account_id,
             key.c.region == region,

@@ -53,10 +53,10 @@ _DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
 _DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
 _COVERAGE = Base.metadata.tables[ScopeCoverage.__tablename__]
 _RUNS = Base.metadata.tables[Run.__tablename__]
-_ASKED = Base.metadata.tables[KeyLastUsePoll.__tablename__]
+_POLLS = Base.metadata.tables[KeyLastUsePoll.__tablename__]
 _ANALYSES = Base.metadata.tables[AccessAnalysis.__tablename__]
 _OF_ANALYSES = tuple(Base.metadata.tables[mapped.__tablename__] for mapped in (AccessVerdict, PolicyLint))
-_LOOKS = Base.metadata.tables[AccessPolicy.__tablename__]
+_ACCESS_POLICIES = Base.metadata.tables[AccessPolicy.__tablename__]
 _SCOPE = ("account_id", "region")
 _KEPT = Table(
     "kept_coverage",
@@ -156,7 +156,7 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
     yield _COVERAGE.name, count(_COVERAGE, _COVERAGE.c.run_id < horizon.coverage) - len(coverage)
     yield _DELIVERIES.name, count(_DELIVERIES, _DELIVERIES.c.run_id < horizon.versions)
     yield _DOCUMENTS.name, count(_DOCUMENTS, _unused_document(horizon))
-    yield _ASKED.name, count(_ASKED, _of_deleted_key(horizon))
+    yield _POLLS.name, count(_POLLS, _of_deleted_key(horizon))
     for table, unused in _unused_analyses(horizon):
         yield table.name, count(table, unused)
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
@@ -183,7 +183,7 @@ def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]
         for table, unneeded in _unused_analyses(horizon):
             yield table.name, connection.execute(delete(table).where(unneeded)).rowcount
         yield _DOCUMENTS.name, connection.execute(delete(_DOCUMENTS).where(_unused_document(horizon))).rowcount
-        yield _ASKED.name, connection.execute(delete(_ASKED).where(_of_deleted_key(horizon))).rowcount
+        yield _POLLS.name, connection.execute(delete(_POLLS).where(_of_deleted_key(horizon))).rowcount
         unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
         for start in range(0, len(unused), 500):
             connection.execute(delete(_RUNS).where(_RUNS.c.run_id.in_(unused[start : start + 500])))
@@ -228,11 +228,13 @@ def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]
     of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
     of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
     unused = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
-    looked = _LOOKS.c.policy_hash.in_(select(_DOCUMENTS.c.policy_hash).where(_unused_document(horizon)))
+    unused_policies = _ACCESS_POLICIES.c.policy_hash.in_(
+        select(_DOCUMENTS.c.policy_hash).where(_unused_document(horizon))
+    )
     return [
         *((table, table.c.analysis_id.in_(unused)) for table in _OF_ANALYSES),
         (_ANALYSES, of_policy | of_grant),
-        (_LOOKS, looked),
+        (_ACCESS_POLICIES, unused_policies),
     ]
 
 
@@ -241,9 +243,9 @@ def _of_deleted_key(horizon: Horizon) -> ColumnElement[bool]:
     model: type[VersionedTable] = Key
     key = model.table()
     # Open versions by their index, recently closed ones as a short list.
-    exists_now = exists(select(sql("1")).where(key.c.key_arn == _ASKED.c.key_arn, key.c.valid_to.is_(None)))
+    exists_now = exists(select(sql("1")).where(key.c.key_arn == _POLLS.c.key_arn, key.c.valid_to.is_(None)))
     closed_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
-    return and_(~exists_now, _ASKED.c.key_arn.not_in(closed_since))
+    return and_(~exists_now, _POLLS.c.key_arn.not_in(closed_since))
 
 
 def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) -> set[int]:
@@ -334,8 +336,8 @@ def _seen() -> ColumnElement[bool]:
     return _COVERAGE.c.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
 
 
-def _same_scope(one: Any, other: Any) -> ColumnElement[bool]:
-    return and_(*(one.c[name] == other.c[name] for name in _SCOPE))
+def _same_scope(left: Any, right: Any) -> ColumnElement[bool]:
+    return and_(*(left.c[name] == right.c[name] for name in _SCOPE))
 
 
 def _delete_coverage(connection: Connection, runs: list[int], kept: list[tuple[int, str, str]]) -> int:

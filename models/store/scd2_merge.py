@@ -174,7 +174,7 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     for documents in batch.iter_documents():
         _store_documents(connection, documents)
     for model in _ordered({*batch.rows, *batch.complete_listings}):
-        total += _merge_facet(
+        total += _merge_table(
             connection, run_id, model, batch.iter_chunks(model), batch.complete_listings.get(model, set())
         )
     if batch.last_use_polls:
@@ -212,22 +212,22 @@ def statements(model: type[VersionedTable]) -> Statements:
     same = and_(*(target.c[name] == staged.c[name] for name in model.natural_key))
     # The staged side of the join is an expression, which no index serves. Otherwise SQLite scans the whole ledger and looks
     # each row up among the staged rows.
-    first, *others = model.natural_key
+    first, *rest = model.natural_key
     probed = and_(
         target.c[first] == func.coalesce(staged.c[first], sql("''")),
-        *(target.c[name] == staged.c[name] for name in others),
+        *(target.c[name] == staged.c[name] for name in rest),
     )
     now_open = target.c.valid_to.is_(None)
     end = _or_rollback(update(target).values(valid_to=bindparam("run")).where(now_open))
     returned = [target.c.version_id, target.c.valid_from, *(target.c[name] for _, _, name in _children(model))]
-    covered = [target.c[name] == listings.c[name] for name in model.listing_key]
+    of_listing = [target.c[name] == listings.c[name] for name in model.listing_key]
     names = (*model.value_columns(), "content_hash")
     new = select(*(staged.c[name] for name in names), bindparam("run")).where(
         ~exists(select(sql("1")).select_from(target).where(same, now_open))
     )
     return Statements(
         close_changed=end.where(probed, target.c.content_hash != staged.c.content_hash).returning(*returned),
-        close_absent=end.where(*covered, ~exists(select(sql("1")).select_from(staged).where(same))).returning(
+        close_absent=end.where(*of_listing, ~exists(select(sql("1")).select_from(staged).where(same))).returning(
             *returned
         ),
         insert_new=_or_rollback(insert(target).from_select([*names, "valid_from"], new)),
@@ -273,7 +273,7 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
             connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
 
 
-def _merge_facet(
+def _merge_table(
     connection: Connection,
     run_id: int,
     model: type[VersionedTable],

@@ -43,14 +43,14 @@ def stage_table(model: type[VersionedTable]) -> Table:
 def listing_table(model: type[VersionedTable]) -> Table:
     """The staging table for the complete listings of a table."""
     source = model.table()
-    return _temporary(f"cover_{source.name}", *(Column(name, source.c[name].type) for name in model.listing_key))
+    return _temporary(f"listing_{source.name}", *(Column(name, source.c[name].type) for name in model.listing_key))
 
 
 @cache
 def closed_table(parent: type[VersionedTable], own: str) -> Table:
     """The staging table for parents that were just closed."""
     source = parent.table()
-    return _temporary(f"ended_{source.name}", Column(own, source.c[own].type))
+    return _temporary(f"closed_{source.name}", Column(own, source.c[own].type))
 
 
 def stage_facts(
@@ -185,7 +185,7 @@ def stage_listings(listings: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]
 
 @cache
 def _extra(staged: Table) -> Table:
-    return _temporary(f"more_{staged.name}", *(Column(column.name, column.type) for column in staged.columns))
+    return _temporary(f"extra_{staged.name}", *(Column(column.name, column.type) for column in staged.columns))
 
 
 def _names(staged: Table) -> str:

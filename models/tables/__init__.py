@@ -1,4 +1,4 @@
-"""Every table, in one import: what the migrations are compared with."""
+"""All tables of the ledger, in one import. A test compares them with the migrations."""
 
 from __future__ import annotations
 

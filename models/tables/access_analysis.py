@@ -1,6 +1,6 @@
-"""Who can use which key: what the access engine concluded, each distinct question once, and which conclusion a key has.
+"""Results of the access analysis: each distinct policy or grant is analyzed once, and keys refer to their analysis.
 
-Derived from other facts: reports.access.analysis recreates it when the engine changes.
+Derived from other facts: reports.access.analysis recreates the rows when the engine changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from models.versioned import Base, VersionedTable
 
 
 class KeyAnalysis(VersionedTable):
-    """The conclusion about a key's policy. It begins with the policy, or when something else it depends on changed."""
+    """The analysis of a key's policy. A version starts with a new policy or a change of another input of the analysis."""
 
     __tablename__ = "key_analysis"
     natural_key = ("key_arn",)
@@ -24,19 +24,19 @@ class KeyAnalysis(VersionedTable):
 
 
 class AccessPolicy(Base):
-    """What a key policy makes an analysis look at, beside the policy itself."""
+    """The further inputs that an analysis of a key policy depends on."""
 
     __tablename__ = "access_policy"
 
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     context_inputs: Mapped[str]
-    """Words of :data:`reports.access.engine.analysis_key.LOOKS`, with blanks between."""
+    """Words of :data:`reports.access.engine.analysis_key.CONTEXT_INPUTS`, with blanks between."""
     deny_scope: Mapped[str]
-    """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.Denies`."""
+    """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.DenyScope`."""
 
 
 class AccessAnalysis(Base):
-    """A policy was analysed for all keys that are alike, or a grant for all grants that are."""
+    """One analysis of a policy, shared by equivalent keys, or of a grant, shared by equivalent grants."""
 
     __tablename__ = "access_analysis"
 
@@ -44,21 +44,21 @@ class AccessAnalysis(Base):
     path: Mapped[str]
     """``policy`` or ``grant``."""
     policy_hash: Mapped[bytes | None] = mapped_column(LargeBinary(16))
-    """The policy; for a grant the key policy, where that can take something away again."""
+    """The policy; for a grant, the key policy if its Deny statements can restrict the grant."""
     policy_analysis_id: Mapped[bytes | None] = mapped_column(LargeBinary(16))
     """For a grant: the analysis of that key policy."""
     engine: Mapped[str]
 
 
 class AccessVerdict(Base):
-    """One way to the key. ``{party}``, ``{grant}``, ``{scope}`` and so on stand for what differs among those that are alike."""
+    """One access path to the key. Placeholders (``{party}``, ``{grant}``, ``{conditions}`` ...) mark what grants do not share."""
 
     __tablename__ = "access_verdict"
 
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
     access: Mapped[str]
-    """One of reports.access.engine.model.Access; always ``external`` for foreign accounts: parties are resolved later."""
+    """One of reports.access.engine.model.Access; always ``external`` for other accounts: parties are resolved at query time."""
     principal: Mapped[str]
     principal_account: Mapped[str | None]
     operations: Mapped[str]
@@ -73,7 +73,7 @@ class AccessVerdict(Base):
 
 
 class PolicyLint(Base):
-    """Something about a policy that its owner would want to know."""
+    """A lint message about a policy."""
 
     __tablename__ = "policy_lint"
 
@@ -86,14 +86,14 @@ class PolicyLint(Base):
 
 
 class AnalysisWatermark(Base):
-    """How far the ledger was analysed: one row a table, with the last version that was looked at.
+    """How far the ledger has been analyzed: one row per table, with the last analyzed version.
 
-    ``identity`` tells whether that version is still there; ids of deleted rows can be given out again.
+    ``identity`` detects a deleted version, whose ID can be reused.
     """
 
     __tablename__ = "analysis_watermark"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    """A table; ``estate`` and ``engine`` for the other things that were looked at, ``made`` for when all of it was made anew."""
+    """A table name, or ``organization`` and ``engine`` for the other inputs, or ``rebuilt`` for the last full analysis."""
     version_id: Mapped[int] = mapped_column(Integer)
     identity: Mapped[str]

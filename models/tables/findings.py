@@ -1,4 +1,4 @@
-"""Verdicts of the rules: problems with their history, and how many of everything there were."""
+"""Results of the rules: problems with their history, and counts per status."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from models.versioned import VersionedTable
 
 
 class Finding(VersionedTable):
-    """What a rule says of one resource that is, or ever was, a problem (fail, unknown, waived), with the reason.
+    """The result of a rule for a resource that is or was a problem (fail, unknown, waived), with the reason.
 
-    A resource that always passed has no row; one that passes again has, so that its history tells when. Each row is a
-    listing of its own: only a judgement that names the resource as gone ends it.
+    A resource that always passed has no row. A resource that passes again keeps its row, so that its history is complete.
+    Each row is a listing of its own: only an evaluation that reports the resource as deleted closes it.
     """
 
     __tablename__ = "finding"
@@ -27,14 +27,14 @@ class Finding(VersionedTable):
     status: Mapped[str]
     """pass, fail, unknown, not_applicable or waived."""
     unwaived_status: Mapped[str]
-    """The rule's own word: what the status would be without waivers."""
+    """The status without waivers."""
     waiver: Mapped[str | None]
-    """The id of the waiver that was applied."""
+    """The ID of the applied waiver."""
     reason: Mapped[str]
 
 
 class RuleResult(VersionedTable):
-    """How many resources of an account and region had which status under a rule; '' where a rule names no place."""
+    """Numbers of resources by status, per rule, account and region; '' if the rule returns no account or region."""
 
     __tablename__ = "rule_result"
     natural_key = ("rule_id", "account_id", "region")

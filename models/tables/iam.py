@@ -1,6 +1,6 @@
-"""Who there is in an account and what its IAM policies say; and what resources themselves say of who may use them.
+"""Principals and IAM policies of accounts, and resource policies.
 
-All of IAM comes from iam:GetAccountAuthorizationDetails, asked once an account.
+All of IAM comes from iam:GetAccountAuthorizationDetails, called once per account.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.versioned import VersionedTable
 
 AWS_ACCOUNT = "aws"
-"""The account of managed policies that AWS keeps, as in their ARNs."""
+"""The account of AWS managed policies, as in their ARNs."""
 
 _OF_OWNER = (("owner_arn", "iam_principal", "arn"), ("owner_arn", "iam_group", "arn"))
 
 
 class IamScan(VersionedTable):
-    """The account's IAM was read whole, and is still being asked for. What a night could not read is a gap beside it."""
+    """The account's IAM was read completely, and collection is still enabled. A later failure is a separate gap."""
 
     __tablename__ = "iam_scan"
     natural_key = ("account_id",)
@@ -29,7 +29,7 @@ class IamScan(VersionedTable):
 
 
 class IamPrincipal(VersionedTable):
-    """A user or role. When a role was last used is left out: it changes nightly."""
+    """A user or role. The last use of a role is omitted, because it changes daily."""
 
     __tablename__ = "iam_principal"
     natural_key = ("arn",)
@@ -42,7 +42,7 @@ class IamPrincipal(VersionedTable):
     name: Mapped[str]
     path: Mapped[str | None]
     unique_id: Mapped[str | None]
-    """``AIDA...`` or ``AROA...``: what a key policy shows when the principal is deleted."""
+    """``AIDA...`` or ``AROA...``: a key policy shows it after the principal was deleted."""
     created_at: Mapped[dt.datetime | None]
     permissions_boundary_arn: Mapped[str | None]
     policy_hash: Mapped[bytes | None] = mapped_column(LargeBinary(16))
@@ -66,7 +66,7 @@ class IamGroup(VersionedTable):
 
 
 class IamMembership(VersionedTable):
-    """A user is in a group, which AWS names without its ARN: ``iam_group`` has it by account and name."""
+    """A user is in a group. AWS returns the group's name, not its ARN; ``iam_group`` has it by account and name."""
 
     __tablename__ = "iam_membership"
     natural_key = ("user_arn", "group_name")
@@ -106,9 +106,9 @@ class IamInlinePolicy(VersionedTable):
 
 
 class IamManagedPolicy(VersionedTable):
-    """A managed policy in its default version: of the account, or of AWS as far as some account uses it.
+    """The default version of a managed policy: of the account, or of AWS if an account uses it.
 
-    Those of AWS are one fact however many accounts show them, and none of their listings proves that one is gone.
+    An AWS managed policy is one fact for all accounts, and no account's listing proves that it was deleted.
     """
 
     __tablename__ = "iam_managed_policy"
@@ -117,14 +117,14 @@ class IamManagedPolicy(VersionedTable):
 
     policy_arn: Mapped[str]
     account_id: Mapped[str]
-    """:data:`AWS_ACCOUNT` for those of AWS."""
+    """:data:`AWS_ACCOUNT` for AWS managed policies."""
     name: Mapped[str]
     default_version: Mapped[str]
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16))
 
 
 class ResourcePolicy(VersionedTable):
-    """The policy of a resource, as far as its type is asked for one (secretsmanager:GetResourcePolicy)."""
+    """The resource policy of a resource, for types with such an operation (secretsmanager:GetResourcePolicy)."""
 
     __tablename__ = "resource_policy"
     natural_key = ("resource_arn",)
@@ -132,4 +132,4 @@ class ResourcePolicy(VersionedTable):
 
     resource_arn: Mapped[str]
     policy_hash: Mapped[bytes | None] = mapped_column(LargeBinary(16))
-    """NULL: the resource has none, which is an answer."""
+    """NULL: the resource has no policy, which is a known value."""

@@ -1,4 +1,4 @@
-"""KMS keys and what belongs to them; one table a facet, so that a gap in one leaves the others alone."""
+"""KMS keys and their properties: one table per request, so that a gap in one does not affect the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OF_KEY = (("key_arn", "key", "key_arn"),)
 
 
 class Key(VersionedTable):
-    """A key exists (kms:ListKeys). Its ARN is its identity."""
+    """A key exists (kms:ListKeys). Its ARN identifies it."""
 
     __tablename__ = "key"
     natural_key = ("key_arn",)
@@ -26,7 +26,7 @@ class Key(VersionedTable):
 
 
 class KeyMetadata(VersionedTable):
-    """What kms:DescribeKey tells of a key."""
+    """The metadata of a key (kms:DescribeKey)."""
 
     __tablename__ = "key_metadata"
     natural_key = ("key_arn",)
@@ -57,11 +57,11 @@ class KeyMetadata(VersionedTable):
     xks_key_id: Mapped[str | None]
     key_material_id: Mapped[str | None]
     algorithms: Mapped[str | None]
-    """JSON object: encryption, signing, key agreement, MAC algorithms as far as the key has them."""
+    """JSON object with the encryption, signing, key agreement and MAC algorithms that the key supports."""
 
 
 class PolicyDocument(Base):
-    """A policy text, stored once however many keys, principals and resources carry it."""
+    """A policy text, stored once for all keys, principals and resources that have it."""
 
     __tablename__ = "policy_document"
 
@@ -69,7 +69,7 @@ class PolicyDocument(Base):
     canonical: Mapped[str]
     """Canonical JSON, or the text as received when it is not JSON."""
     received: Mapped[str]
-    """As AWS returned it when it was first seen."""
+    """The text that AWS returned first."""
 
 
 class KeyPolicy(VersionedTable):
@@ -107,12 +107,12 @@ class KeyGrant(VersionedTable):
 
 
 class KeyRotation(VersionedTable):
-    """Whether a key rotates by itself (kms:GetKeyRotationStatus)."""
+    """Automatic rotation of a key (kms:GetKeyRotationStatus)."""
 
     __tablename__ = "key_rotation"
     natural_key = ("key_arn",)
     parents = OF_KEY
-    # A key that may not be described for a night still cannot rotate, only for another reason that we know.
+    # If DescribeKey is denied in one run, the key still cannot rotate, and only the known reason differs.
     ignored_columns = frozenset({"reason"})
 
     key_arn: Mapped[str]
@@ -126,7 +126,7 @@ class KeyRotation(VersionedTable):
 
 
 class KeyRotationEvent(VersionedTable):
-    """A rotation that happened (kms:ListKeyRotations)."""
+    """A past rotation of a key (kms:ListKeyRotations)."""
 
     __tablename__ = "key_rotation_event"
     natural_key = ("key_arn", "rotated_at")
@@ -142,7 +142,7 @@ class KeyRotationEvent(VersionedTable):
 
 
 class KeyLastUse(VersionedTable):
-    """When a key was last used (kms:GetKeyLastUsage), as AWS answered it; without a use, operation and time are NULL."""
+    """The last use of a key (kms:GetKeyLastUsage). Without a use, operation and time are NULL."""
 
     __tablename__ = "key_last_use"
     natural_key = ("key_arn",)
@@ -154,12 +154,12 @@ class KeyLastUse(VersionedTable):
     used_at: Mapped[dt.datetime | None]
     cloudtrail_event_id: Mapped[str | None]
     tracking_started_at: Mapped[dt.datetime | None]
-    """Since when AWS watches this key: the later of when it began to watch keys and the key's creation."""
+    """When AWS started to track the use of this key: the key's creation, or the start of tracking if that is later."""
     key_created_at: Mapped[dt.datetime | None]
 
 
 class KeyLastUseGap(VersionedTable):
-    """Why AWS did not tell when a key was last used. Open until it does; what it told before stays as it is."""
+    """Why the last use of a key could not be read. Open until a poll succeeds; earlier values stay."""
 
     __tablename__ = "key_last_use_gap"
     natural_key = ("key_arn",)
@@ -176,7 +176,7 @@ class KeyLastUseGap(VersionedTable):
 
 
 class KeyLastUsePoll(Base):
-    """When a key was last asked for its last use, whether AWS answered or refused; it decides who comes next."""
+    """The time of the last poll of a key's last use, successful or denied. It determines the polling order."""
 
     __tablename__ = "key_last_use_poll"
     __table_args__ = (Index(None, "account_id", "region"),)
@@ -186,11 +186,11 @@ class KeyLastUsePoll(Base):
     region: Mapped[str]
     polled_at: Mapped[dt.datetime]
     run_id: Mapped[int] = mapped_column(Integer)
-    """The run that asked, which may have been pruned since."""
+    """The run of the poll, which may have been pruned since."""
 
 
 class Alias(VersionedTable):
-    """An alias (kms:ListAliases). One without a target is a predefined AWS alias that was never used."""
+    """An alias (kms:ListAliases). An alias without a target is a predefined AWS alias that was never used."""
 
     __tablename__ = "alias"
     natural_key = ("alias_arn",)

@@ -12,7 +12,7 @@ from models.versioned import VersionedTable
 class Account(VersionedTable):
     """An account, as AWS Organizations or the configuration lists it (organizations:ListAccounts).
 
-    An account that left the organization stays, with state ``LEFT``: what is known of it is kept.
+    An account that left the organization stays, with state ``LEFT``, and its facts are kept.
     """
 
     __tablename__ = "account"
@@ -30,7 +30,7 @@ class Account(VersionedTable):
     joined_at: Mapped[dt.datetime | None]
     is_management: Mapped[bool]
     selection: Mapped[str]
-    """``crawled``, or why it is not: ``excluded``, ``suspended``, ``left``."""
+    """``crawled``, or the reason why not: ``excluded``, ``suspended``, ``left``."""
 
 
 class AccountRegion(VersionedTable):
@@ -43,6 +43,6 @@ class AccountRegion(VersionedTable):
     account_id: Mapped[str]
     region: Mapped[str]
     status: Mapped[str]
-    """The opt-in status as AWS words it, ``unknown`` when it could not be asked."""
+    """The opt-in status that AWS returned, ``unknown`` if the request failed."""
     selection: Mapped[str]
-    """``crawled``, ``excluded`` (by configuration) or ``disabled``."""
+    """``crawled``, ``excluded`` (by the configuration) or ``disabled``."""

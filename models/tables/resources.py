@@ -1,4 +1,4 @@
-"""Resources that use keys, what they say of their key, and which key that is."""
+"""Resources that use keys, their key references, and the keys that the references resolve to."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from models.versioned import VersionedTable
 
 
 class KeyClass(StrEnum):
-    """What kind of key a reference leads to."""
+    """The class of the key that a reference resolves to."""
 
     CUSTOMER = "customer"
     """A customer managed key that was crawled."""
     AWS_MANAGED = "aws_managed"
     """An AWS managed key of the account (``alias/aws/...``)."""
     AWS_OWNED = "aws_owned"
-    """A key that AWS owns; it is in no account's inventory."""
+    """An AWS owned key; no account lists it."""
     NONE = "none"
-    """Not encrypted with any key."""
+    """Not encrypted with a KMS key."""
     NOT_CRAWLED = "not_crawled"
     """A key of an account or region that was not crawled."""
     DANGLING = "dangling"
-    """A key or alias that no longer exists: the complete listing of its account and region does not show it."""
+    """A key or alias that no longer exists: a complete listing of its account and region does not contain it."""
     UNKNOWN = "unknown"
 
 
 class Form(StrEnum):
-    """How a resource names its key."""
+    """The format in which a resource names its key."""
 
     KEY_ARN = "key_arn"
     KEY_ID = "key_id"
@@ -41,7 +41,7 @@ class Form(StrEnum):
 
 
 class Resource(VersionedTable):
-    """A resource that can hold data under a key."""
+    """A resource that can be encrypted with a key."""
 
     __tablename__ = "resource"
     natural_key = ("resource_arn",)
@@ -49,24 +49,24 @@ class Resource(VersionedTable):
 
     resource_arn: Mapped[str]
     resource_type: Mapped[str]
-    """CloudFormation's type name where there is one."""
+    """The CloudFormation type name, if there is one."""
     account_id: Mapped[str]
     region: Mapped[str]
     listing_region: Mapped[str]
-    """The region whose listing shows it; ``global`` for buckets."""
+    """The region whose listing contains it; ``global`` for buckets."""
     name: Mapped[str]
     status: Mapped[str | None]
     encryption: Mapped[str | None]
-    """What the service says of encryption, in its own words: ``sse-kms``, ``AES256``, ``true`` ..."""
+    """The encryption as the service returns it: ``sse-kms``, ``AES256``, ``true`` ..."""
     created_at: Mapped[dt.datetime | None]
     deletion_at: Mapped[dt.datetime | None]
-    """When its deletion was asked for or is due, as the service tells it."""
+    """When its deletion was requested or is due, depending on the service."""
     details: Mapped[str | None]
-    """JSON object of the further fields that the declaration names."""
+    """JSON object with the further fields of the declaration."""
 
 
 class KeyReference(VersionedTable):
-    """What a resource says of one of its keys, as received and as read."""
+    """A reference of a resource to one of its keys: the raw value and its parsed target."""
 
     __tablename__ = "key_reference"
     natural_key = ("resource_arn", "role", "position")
@@ -75,25 +75,25 @@ class KeyReference(VersionedTable):
 
     resource_arn: Mapped[str]
     role: Mapped[str]
-    """What the key does for the resource: storage, secret, performance-insights ..."""
+    """The purpose of the key: storage, secret, performance-insights ..."""
     position: Mapped[int]
-    """0, 1 ... where a role can have several keys."""
+    """0, 1 ... for roles that can have several keys."""
     format: Mapped[str]
     encryption: Mapped[str | None]
-    """What the service says of this encryption, in its own words: ``sse-kms``, ``AES256``, ``true`` ..."""
+    """This encryption as the service returns it: ``sse-kms``, ``AES256``, ``true`` ..."""
     raw_value: Mapped[str | None]
-    """The value as AWS returned it."""
+    """The value that AWS returned."""
     target_arn: Mapped[str | None]
-    """The key ARN or alias ARN that the value means in the referring account and region."""
+    """The key ARN or alias ARN that the value denotes in the account and region of the resource."""
     target_account: Mapped[str | None]
     target_region: Mapped[str | None]
     declared_class: Mapped[str | None]
-    """Set when the value itself decides: ``none``, ``aws_owned`` or ``unknown``."""
+    """Set if the value alone determines the class: ``none``, ``aws_owned`` or ``unknown``."""
     reason: Mapped[str | None]
 
 
 class ResourceKey(VersionedTable):
-    """The key that a reference leads to, resolved against the aliases and keys that are known (crawler.key_references)."""
+    """The key that a reference resolves to, given the known aliases and keys (crawler.key_references)."""
 
     __tablename__ = "resource_key"
     natural_key = ("resource_arn", "role", "position")
@@ -105,4 +105,4 @@ class ResourceKey(VersionedTable):
     key_arn: Mapped[str | None]
     key_class: Mapped[str]
     reason: Mapped[str | None]
-    """Why the class is what it is, where that is not obvious."""
+    """The reason for the class, if it is not obvious."""

@@ -1,4 +1,4 @@
-"""Runs, their coverage, and what was delivered of them."""
+"""Runs, their coverage and gaps, and delivered reports."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from models.versioned import Base, VersionedTable
 
 
 class RunStatus(StrEnum):
-    """How a run ended."""
+    """The status of a run."""
 
     RUNNING = "running"
     COMPLETE = "complete"
     PARTIAL = "partial"
-    """Ended, with gaps."""
+    """Finished with gaps."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     PRUNED = "pruned"
-    """Stays only where an interval begins or ends with it; what it tells is no longer whole."""
+    """Kept only because a validity interval references it; its data is incomplete."""
 
 
 class Outcome(StrEnum):
-    """What became of one account in one region in one run."""
+    """The outcome of one account-region in one run."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"
     FAILED = "failed"
     EXCLUDED = "excluded"
-    """Left out by the configuration."""
+    """Excluded by the configuration."""
     SUSPENDED = "suspended"
     """The account is suspended, closed or not yet active."""
     LEFT = "left"
@@ -62,10 +62,10 @@ class Run(Base):
 
 
 class ScopeCoverage(Base):
-    """The coverage of one account in one region in one run; committed together with what was found there.
+    """The coverage of one account-region in one run, committed together with its facts.
 
-    Region ``global`` is the account's own, region-less part (its buckets). Region ``*`` stands for the whole of an account
-    that was not crawled.
+    Region ``global`` stands for the part of an account that has no region, such as its buckets. Region ``*`` stands for an
+    account that was not crawled.
     """
 
     __tablename__ = "scope_coverage"
@@ -83,7 +83,7 @@ class ScopeCoverage(Base):
 
 
 class CrawlLock(Base):
-    """Who crawls into this database: at most one row."""
+    """The crawl that writes to this database: at most one row."""
 
     __tablename__ = "crawl_lock"
 
@@ -96,7 +96,7 @@ class CrawlLock(Base):
 
 
 class Cause(StrEnum):
-    """Why something is not known. Decided once, in crawler.aws.errors."""
+    """The cause of a gap, classified once, in crawler.aws.errors."""
 
     KEY_POLICY = "key_policy"
     ROLE_PERMISSION = "role_permission"
@@ -128,45 +128,45 @@ class Cause(StrEnum):
 
     @property
     def text(self) -> str:
-        """The cause in words, for people."""
+        """The cause as a clause, for people."""
         return _CAUSE_TEXTS[self]
 
 
 _CAUSE_TEXTS = {
-    Cause.KEY_POLICY: "the key policy does not let the account's IAM policies decide, nor names our role",
-    Cause.ROLE_PERMISSION: "our role lacks the permission",
-    Cause.SERVICE_CONTROL_POLICY: "a service control policy denies it",
-    Cause.RESOURCE_CONTROL_POLICY: "a resource control policy denies it",
-    Cause.SESSION_POLICY: "the session policy does not allow it",
-    Cause.PERMISSIONS_BOUNDARY: "the permissions boundary of our role does not allow it",
-    Cause.EXPLICIT_DENY: "a policy denies it explicitly",
+    Cause.KEY_POLICY: "the key policy neither delegates to IAM nor names the crawler's role",
+    Cause.ROLE_PERMISSION: "the crawler's role lacks the permission",
+    Cause.SERVICE_CONTROL_POLICY: "a service control policy denies the request",
+    Cause.RESOURCE_CONTROL_POLICY: "a resource control policy denies the request",
+    Cause.SESSION_POLICY: "the session policy does not allow the request",
+    Cause.PERMISSIONS_BOUNDARY: "the permissions boundary of the crawler's role does not allow the request",
+    Cause.EXPLICIT_DENY: "a policy explicitly denies the request",
     Cause.DENIED: "access was denied without a reason",
-    Cause.ROLE_MISSING_OR_UNTRUSTED: "the role does not exist or does not trust us",
-    Cause.TRUST: "the role exists, but its trust policy does not admit us (principal, external id or another condition)",
-    Cause.ASSUME_ROLE_PERMISSION: "our own identity may not call sts:AssumeRole on the role",
-    Cause.EXTERNAL_ID: "the role's trust policy asks for another external id",
+    Cause.ROLE_MISSING_OR_UNTRUSTED: "the role does not exist or does not trust the crawler",
+    Cause.TRUST: "the role exists, but its trust policy does not admit the crawler (principal, external ID or another condition)",
+    Cause.ASSUME_ROLE_PERMISSION: "the crawler's identity is not allowed to call sts:AssumeRole on the role",
+    Cause.EXTERNAL_ID: "the role's trust policy requires another external ID",
     Cause.ACCOUNT_SUSPENDED: "the account is suspended or closed",
-    Cause.THROTTLED: "AWS throttled us until the tries were used up",
-    Cause.SERVICE_ERROR: "the service failed until the tries were used up",
+    Cause.THROTTLED: "AWS throttled the request until the retries were exhausted",
+    Cause.SERVICE_ERROR: "the service failed until the retries were exhausted",
     Cause.UNREACHABLE: "the endpoint could not be reached",
     Cause.REGION_DISABLED: "the region is not enabled in the account",
     Cause.REGION_EXCLUDED: "the configuration excludes the region",
-    Cause.DISABLED_BY_CONFIG: "the configuration leaves the question out",
-    Cause.UNSUPPORTED: "the endpoint does not offer the operation",
-    Cause.NOT_FOUND: "it was gone when it was asked for",
-    Cause.EXPIRED: "our credentials expired and could not be renewed",
-    Cause.CREDENTIALS: "our credentials were not accepted",
-    Cause.REJECTED: "the service refused the question",
-    Cause.INVALID_RESPONSE: "the answer could not be understood",
-    Cause.DEADLINE: "the time set for it was used up",
-    Cause.WORKER_DIED: "the processes that crawled it died",
+    Cause.DISABLED_BY_CONFIG: "the configuration disables the request",
+    Cause.UNSUPPORTED: "the endpoint does not support the operation",
+    Cause.NOT_FOUND: "the resource no longer existed",
+    Cause.EXPIRED: "the crawler's credentials expired and could not be renewed",
+    Cause.CREDENTIALS: "AWS did not accept the crawler's credentials",
+    Cause.REJECTED: "the service rejected the request",
+    Cause.INVALID_RESPONSE: "the response could not be parsed",
+    Cause.DEADLINE: "the deadline was exceeded",
+    Cause.WORKER_DIED: "the worker processes crashed",
 }
 
 
 class Gap(VersionedTable):
-    """Something that could not be learned, and why. Open as long as it persists, so its first run tells its age.
+    """A request that AWS did not answer, with its cause. It is open as long as it persists; ``valid_from`` gives its age.
 
-    ``subject`` is the ARN or name asked about, empty when a whole listing is missing. ``cause`` is one of
+    ``subject`` is the ARN or name in the request, empty for a listing. ``cause`` is one of
     :class:`models.tables.runs.Cause`.
     """
 
@@ -187,7 +187,7 @@ class Gap(VersionedTable):
 
 
 class Delivery(Base):
-    """What was sent to whom, so that a report is sent once per run and recipient."""
+    """The delivery log: a report is sent once per run and recipient."""
 
     __tablename__ = "delivery"
 

@@ -1,4 +1,4 @@
-"""CloudTrail trails: where they are, whether they log, which events they select, and what an account sees of others' trails."""
+"""CloudTrail trails: properties, logging status, event selectors, and the shadow trails that an account sees."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from models.versioned import VersionedTable
 
 
 class _Described:
-    """What cloudtrail:DescribeTrails tells of a trail, wherever it is seen."""
+    """The properties of a trail that cloudtrail:DescribeTrails returns in every account and region."""
 
     name: Mapped[str | None]
     home_region: Mapped[str]
-    """Where it was made; it can only be changed there."""
+    """The region in which it was created, and the only one in which it can be changed."""
     is_multi_region: Mapped[bool | None]
-    """It records every enabled region of its accounts, not just its home region."""
+    """Whether it records every enabled region, not only its home region."""
     is_organization: Mapped[bool | None]
-    """It records every account of the organization."""
+    """Whether it records every account of the organization."""
     log_validation: Mapped[bool | None]
-    """Digest files prove that the log files were not changed."""
+    """Whether digest files prove that the log files were not changed."""
     kms_key: Mapped[str | None]
-    """As AWS returned it; NULL: the logs are encrypted with keys of S3."""
+    """The value that AWS returned; NULL: the logs are encrypted with S3 managed keys."""
     bucket: Mapped[str | None]
     has_custom_selectors: Mapped[bool | None]
-    """False: it records the management events of every service, which is the default."""
+    """False: it records the management events of every service, the default."""
 
 
 class TrailScan(VersionedTable):
-    """The trails of an account and region were listed whole, and are still asked for; a failed try is a gap beside it."""
+    """The trails of an account-region were listed completely, and collection is still enabled. A failure is a separate gap."""
 
     __tablename__ = "trail_scan"
     natural_key = ("account_id", "region")
@@ -40,7 +40,7 @@ class TrailScan(VersionedTable):
 
 
 class Trail(_Described, VersionedTable):
-    """A trail, as its own account sees it in its home region."""
+    """A trail as returned in its own account and home region."""
 
     __tablename__ = "trail"
     natural_key = ("trail_arn",)
@@ -49,18 +49,17 @@ class Trail(_Described, VersionedTable):
     trail_arn: Mapped[str]
     account_id: Mapped[str]
     region: Mapped[str]
-    """The region whose listing shows it: its home region."""
+    """The region whose listing contains it: its home region."""
     global_events: Mapped[bool | None]
-    """Events of services without regions, as IAM, are recorded too."""
+    """Whether events of global services, such as IAM, are recorded."""
     log_group: Mapped[str | None]
-    """The CloudWatch log group that gets the events too."""
+    """The CloudWatch log group that also receives the events."""
 
 
 class ShadowTrail(_Described, VersionedTable):
-    """A trail as it is seen elsewhere: in other regions, and an organization's in the accounts that it records.
+    """A trail as returned in other regions, and for an organization trail in the accounts that it records.
 
-    It proves that the trail records the account there. Whether it logs, and which events, is told to the trail's own account
-    only.
+    It proves that the trail records the account and region. Only the trail's own account can read its status and selectors.
     """
 
     __tablename__ = "shadow_trail"
@@ -73,7 +72,7 @@ class ShadowTrail(_Described, VersionedTable):
 
 
 class TrailStatus(VersionedTable):
-    """Whether a trail logs (cloudtrail:GetTrailStatus). When it last delivered is left out: it changes by the minute."""
+    """Whether a trail logs (cloudtrail:GetTrailStatus). The time of the last delivery is omitted: it changes every minute."""
 
     __tablename__ = "trail_status"
     natural_key = ("trail_arn",)
@@ -84,11 +83,11 @@ class TrailStatus(VersionedTable):
     started_at: Mapped[dt.datetime | None]
     stopped_at: Mapped[dt.datetime | None]
     delivery_error: Mapped[str | None]
-    """Why the last files could not be delivered to the bucket; NULL when they were."""
+    """Why the last log files could not be delivered to the bucket; NULL if they were."""
 
 
 class TrailSelector(VersionedTable):
-    """Which events a trail selects (cloudtrail:GetEventSelectors), as received; read in reports.mart.event_selectors."""
+    """The event selectors of a trail (cloudtrail:GetEventSelectors), as received; reports.mart.event_selectors parses them."""
 
     __tablename__ = "trail_selector"
     natural_key = ("trail_arn",)

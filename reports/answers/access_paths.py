@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from reports.access.engine.condition_text import narrowed
+from reports.access.engine.condition_text import describe_conditions
 from reports.access.engine.conditions import Element, Value
-from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, uses_of
-from reports.access.engine.grant_analysis import analyse_grant, constraint_scope
+from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
+from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
-from reports.access.engine.policy_analysis import Judge
+from reports.access.engine.policy_analysis import PolicyAnalyzer
 from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
-from reports.access.engine.solver import Call, Rule, narrows, possible, search
+from reports.access.engine.solver import Call, Rule, is_feasible, restricts, search
 from reports.answers.policy_documents import Document, StatementMatch, document, rules_about
 from reports.answers.repository import Identity, Key
 
@@ -98,11 +98,11 @@ def protected_key(
 ) -> ProtectedResource:
     """A key as a protected resource; with ``context``, for requests that carry these values."""
     policy = key.policy or Policy(readable=True)
-    judge = Judge(policy, key.facts, organization)
+    analyzer = PolicyAnalyzer(policy, key.facts, organization)
     grants = tuple((grant, analyse_grant(grant, key.facts, organization, key.policy)) for grant in key.grants)
     unread = "" if policy.readable else "a statement of the key policy cannot be parsed"
     return ProtectedResource(
-        key.facts, organization, judge.rules, unread, iam_sufficient=False, context=context, grants=grants
+        key.facts, organization, analyzer.rules, unread, iam_sufficient=False, context=context, grants=grants
     )
 
 
@@ -181,7 +181,7 @@ class _PathSearch:
             *(element for match in (*own, *bound) for element in match.rule.elements),
         ]
         self._call = Call(
-            Reach(uses_of(elements), resource.facts, resource.organization),
+            CandidateContext(compared_values(elements), resource.facts, resource.organization),
             caller,
             operation,
             INSIDE_NETWORKS,
@@ -239,7 +239,7 @@ class _PathSearch:
             for path in self._through("grant", grant.grant_id, (), self._own_denies, direct=direct):
                 yield replace(
                     path,
-                    conditions="; ".join(filter(None, (constraint_scope(grant.constraints), path.conditions))),
+                    conditions="; ".join(filter(None, (constraint_conditions(grant.constraints), path.conditions))),
                     certain=path.certain and not unknown_reason,
                     reason=path.reason or unknown_reason,
                 )
@@ -290,13 +290,13 @@ class _PathSearch:
             yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=reason)
 
     def _conditions(self, elements: tuple[Element, ...], denies: list[tuple[Rule, bool | None]]) -> str:
-        restricting = [element for element in elements if narrows(element, self._call)]
+        restricting = [element for element in elements if restricts(element, self._call)]
         exceptions = [
-            (deny.name, [element for element in deny.elements if narrows(element, self._call)])
+            (deny.name, [element for element in deny.elements if restricts(element, self._call)])
             for deny, _ in denies
-            if deny.elements and all(possible(element, self._call) for element in deny.elements)
+            if deny.elements and all(is_feasible(element, self._call) for element in deny.elements)
         ]
-        return narrowed(restricting, exceptions)
+        return describe_conditions(restricting, exceptions)
 
     def _includes_caller(self, rule: Rule) -> bool:
         who = rule.audience

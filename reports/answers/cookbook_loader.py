@@ -19,7 +19,7 @@ TOPICS = {
     "history": "History",
     "findings": "Findings",
     "coverage": "Coverage and unknowns",
-    "inventory": "Inventory",
+    "posture": "Key posture",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command group `export`: one line for each format in which findings and views leave for other systems."""
+"""The command group `export`: the formats in which findings and views are exported."""
 
 from __future__ import annotations
 

@@ -82,28 +82,28 @@ def findings(
     such results, and are exported only on request. An unknown result is unknown in every format, never a pass or a failure.
     """
     from reports.exports import asff, csv_jsonl, ocsf, sarif
-    from reports.exports.common import Night, night_of
+    from reports.exports.common import RunInfo, load_run
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
-    from reports.rules.findings import Wanted, read_findings
+    from reports.rules.findings import FindingFilter, read_findings
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
     selected = set(statuses or _DEFAULTS[output_format])
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
-    wanted = Wanted(statuses=chosen, resolved=_RESOLVED in selected, **filters)
+    wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
     if as_of is None:
         connection = connect(path)
     else:
-        connection, moment = as_of_connection.connect(path, as_of)
-        click.echo(f"as of {moment}", err=True)
+        connection, run_ref = as_of_connection.connect(path, as_of)
+        click.echo(f"as of {run_ref}", err=True)
     with connection:
-        run: Night | None = night_of(connection)
+        run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
-        records = read_findings(connection, wanted, by_place=output_format == "asff")
+        records = read_findings(connection, wanted, by_account_region=output_format == "asff")
         with _opened(output) as out:
             if output_format == "asff":
                 count = asff.write(out, run, records, hub)

@@ -1,4 +1,4 @@
-"""What all forms of findings share: the run that they are of, the rules behind them, names that stay, places and times."""
+"""Shared by all export formats: the run, its rules, stable finding IDs, partitions, regions and times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTITIONS = {
     "us-isob": "aws-iso-b",
     "eusc-de": "aws-eusc",
 }
-"""Partitions by what their regions begin with; all others are of partition aws, or of the run's."""
+"""Partitions by region prefix; other regions belong to the partition of the run, by default aws."""
 _HOMES = {
     "aws-cn": "cn-north-1",
     "aws-us-gov": "us-gov-west-1",
@@ -32,7 +32,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True)
 class RuleText:
-    """A rule in force: what it demands, and what to do about a failure."""
+    """The texts of an enabled rule: its requirement, and how to fix a failure."""
 
     rule_id: str
     title: str
@@ -45,12 +45,12 @@ class RuleText:
     terraform: str | None = None
     frameworks: Sequence[str] = ()
     references: Sequence[str] = ()
-    """Public addresses of the frameworks that it answers."""
+    """Public URLs of the frameworks it covers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """The run whose findings are exported. Times are UTC, without a zone as DuckDB gives them."""
+class RunInfo:
+    """The run whose findings are exported. Times are UTC without a time zone, as DuckDB returns them."""
 
     run_id: int
     started_at: dt.datetime
@@ -64,8 +64,8 @@ class Night:
     rules: dict[str, RuleText] = field(default_factory=dict)
 
 
-def night_of(connection: duckdb.DuckDBPyConnection) -> Night | None:
-    """The last run of a mart with the rules in force; None for a mart without runs."""
+def load_run(connection: duckdb.DuckDBPyConnection) -> RunInfo | None:
+    """The latest run of a mart with its enabled rules; None for a mart without runs."""
     row = connection.execute(
         "SELECT run_id, started_at, finished_at, status, version, partition, organization_id, management_account_id, gaps "
         "FROM runs ORDER BY run_id DESC LIMIT 1"
@@ -80,58 +80,58 @@ def night_of(connection: duckdb.DuckDBPyConnection) -> Night | None:
         "coalesce(u.frameworks, []), coalesce(a.found, []) FROM rules u LEFT JOIN address a ON a.rule_id = u.rule_id "
         "ORDER BY u.rule_id"
     ).fetchall()
-    return Night(*(*row, {rule[0]: RuleText(*rule) for rule in rules}))
+    return RunInfo(*(*row, {rule[0]: RuleText(*rule) for rule in rules}))
 
 
 def uid_of(finding: FindingRecord) -> str:
-    """A name of 32 hexadecimal digits for what a rule says of a resource: the same every night, whatever the verdict."""
+    """The ID of a finding, 32 hexadecimal digits: the same in every run and for every status."""
     return hashlib.sha256(f"{finding.rule_id}\0{finding.resource_arn}".encode()).hexdigest()[:32]
 
 
 def milliseconds(moment: dt.datetime) -> int:
-    """Since 1970-01-01 UTC."""
+    """Milliseconds since 1970-01-01 UTC."""
     return (moment.replace(tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(milliseconds=1)
 
 
 def iso(moment: dt.datetime) -> str:
-    """ISO 8601 with milliseconds, in UTC: 2026-11-22T03:00:00.000Z."""
+    """The time as ISO 8601 in UTC with milliseconds: 2026-11-22T03:00:00.000Z."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def cut(text: str, limit: int) -> str:
-    """A text of at most so many characters; one that is longer ends with an ellipsis. It must say something: else a dash."""
+def truncated(text: str, limit: int) -> str:
+    """The text, truncated to `limit` characters with an ellipsis; a dash if it is blank."""
     text = text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
     return text if text.strip() else "-"
 
 
-def partition_of(finding: FindingRecord, night: Night) -> str:
-    """The AWS partition: of the ARN, else of the region, else of the run."""
+def partition_of(finding: FindingRecord, run: RunInfo) -> str:
+    """The AWS partition of a finding: from the ARN, else from the region, else of the run."""
     parts = finding.resource_arn.split(":", 2)
     if parts[0] == "arn" and len(parts) == 3 and parts[1] in {"aws", *_PARTITIONS.values()}:
         return parts[1]
-    return partition_of_region(finding.region or "", night)
+    return partition_of_region(finding.region or "", run)
 
 
-def partition_of_region(region: str, night: Night) -> str:
-    """The AWS partition of a region; of none, the run's."""
-    return _PARTITIONS.get("-".join(region.split("-")[:-2])) or night.partition or "aws"
+def partition_of_region(region: str, run: RunInfo) -> str:
+    """The AWS partition of a region, by default that of the run."""
+    return _PARTITIONS.get("-".join(region.split("-")[:-2])) or run.partition or "aws"
 
 
-def region_of(finding: FindingRecord, night: Night) -> str:
-    """The region in which a finding can be filed: its own; that of the partition's global services for what has none."""
+def region_of(finding: FindingRecord, run: RunInfo) -> str:
+    """The region to file a finding in: its own, or that of the partition's global services."""
     if finding.region and finding.region not in {"global", "*"}:
         return finding.region
-    return _HOMES.get(partition_of(finding, night), "us-east-1")
+    return _HOMES.get(partition_of(finding, run), "us-east-1")
 
 
-def moments(finding: FindingRecord, night: Night) -> tuple[dt.datetime, dt.datetime]:
-    """When it was first and last seen: failing, else (it never failed) in its present status, at the latest in this run."""
-    first = finding.first_failed or finding.since or night.started_at
-    last = finding.last_seen if finding.resolved_at and finding.last_seen else night.started_at
+def seen_between(finding: FindingRecord, run: RunInfo) -> tuple[dt.datetime, dt.datetime]:
+    """When the failure (or, if it never failed, the current status) was first and last seen, at the latest in this run."""
+    first = finding.first_failed or finding.since or run.started_at
+    last = finding.last_seen if finding.resolved_at and finding.last_seen else run.started_at
     return first, max(first, last)
 
 
-def remedy(rule: RuleText | FindingRecord) -> str:
-    """All that a rule says to do, as plain text in paragraphs; empty when it says nothing."""
+def remediation_text(rule: RuleText | FindingRecord) -> str:
+    """The remediation of a rule as plain text in paragraphs; empty if the rule has none."""
     parts = (("", rule.fix), ("Console: ", rule.console), ("CLI: ", rule.cli), ("Terraform: ", rule.terraform))
     return "\n\n".join(f"{label}{text.strip()}" for label, text in parts if text and text.strip())

@@ -1,4 +1,4 @@
-"""Findings as events of OCSF 1.8.0, class Compliance Finding (2003) with the profile cloud: JSON Lines, an event a line."""
+"""Findings as events of OCSF 1.8.0, class Compliance Finding (2003) with the cloud profile: JSON Lines, one event per line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from reports.exports.common import PRODUCT, Night, milliseconds, moments, partition_of, remedy, uid_of
+from reports.exports.common import PRODUCT, RunInfo, milliseconds, partition_of, remediation_text, seen_between, uid_of
 from reports.rules.findings import FindingRecord
 
 VERSION = "1.8.0"
@@ -20,24 +20,24 @@ _SEVERITIES = {
     "critical": (5, "Critical"),
 }
 _ACTIVITIES = {1: "Create", 2: "Update", 3: "Close"}
-_VERDICTS = {"pass": (1, "Pass"), "fail": (3, "Fail"), "not_applicable": (99, "Not Applicable")}
-_NOT_KNOWN = (0, "Unknown")
+_RESULTS = {"pass": (1, "Pass"), "fail": (3, "Fail"), "not_applicable": (99, "Not Applicable")}
+_UNKNOWN = (0, "Unknown")
 _CLOSED = frozenset({"pass", "not_applicable"})
 
 
-def write(out: TextIO, night: Night, findings: Iterable[FindingRecord]) -> int:
-    """Write an event a line; returns how many."""
+def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
+    """Write one event per line; returns the number of events."""
     count = 0
     for finding in findings:
-        out.write(orjson.dumps(event(finding, night), option=orjson.OPT_APPEND_NEWLINE).decode())
+        out.write(orjson.dumps(event(finding, run), option=orjson.OPT_APPEND_NEWLINE).decode())
         count += 1
     return count
 
 
-def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
-    """One event. What is not known is left out; a verdict that is not known is Unknown, never Pass or Fail."""
-    first, last = moments(finding, night)
-    activity, uid = _activity(finding, night), uid_of(finding)
+def event(finding: FindingRecord, run: RunInfo) -> dict[str, Any]:
+    """A finding as an event. Unknown values are omitted; an unknown result is Unknown, never Pass or Fail."""
+    first, last = seen_between(finding, run)
+    activity, uid = _activity(finding, run), uid_of(finding)
     severity_id, severity = _SEVERITIES.get(finding.severity, (99, finding.severity))
     status_id, status = _status(finding)
     resolved = {"end_time": milliseconds(finding.resolved_at)} if finding.resolved_at else {}
@@ -51,7 +51,7 @@ def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
             "activity_name": _ACTIVITIES[activity],
             "type_uid": _CLASS * 100 + activity,
             "type_name": f"Compliance Finding: {_ACTIVITIES[activity]}",
-            "time": milliseconds(night.started_at),
+            "time": milliseconds(run.started_at),
             "start_time": milliseconds(first),
             **resolved,
             "severity_id": severity_id,
@@ -68,15 +68,15 @@ def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
                 "first_seen_time": milliseconds(first),
                 "last_seen_time": milliseconds(last),
                 "created_time": milliseconds(first),
-                "modified_time": milliseconds(finding.since or night.started_at),
+                "modified_time": milliseconds(finding.since or run.started_at),
                 "analytic": {"uid": finding.rule_id, "name": finding.title, "type_id": 1, "type": "Rule"},
             },
             "compliance": _compliance(finding),
-            "resources": _resources(finding, night),
+            "resources": _resources(finding, run),
             "cloud": {
                 "provider": "AWS",
                 "region": finding.region,
-                "cloud_partition": partition_of(finding, night),
+                "cloud_partition": partition_of(finding, run),
                 "account": {
                     "uid": finding.account_id,
                     "name": finding.account_name,
@@ -85,19 +85,19 @@ def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
                 }
                 if finding.account_id
                 else None,
-                "org": {"uid": night.organization, "ou_name": finding.ou_path} if night.organization else None,
+                "org": {"uid": run.organization, "ou_name": finding.ou_path} if run.organization else None,
             },
-            "remediation": _remediation(finding, night),
+            "remediation": _remediation(finding, run),
             "metadata": {
                 "version": VERSION,
                 "profiles": ["cloud"],
-                "uid": f"{uid}-{night.run_id}",
+                "uid": f"{uid}-{run.run_id}",
                 "correlation_uid": uid,
                 "event_code": finding.rule_id,
-                "product": {"name": PRODUCT, "vendor_name": PRODUCT, "version": night.version or None},
+                "product": {"name": PRODUCT, "vendor_name": PRODUCT, "version": run.version or None},
             },
             "unmapped": {
-                "run_id": night.run_id,
+                "run_id": run.run_id,
                 "rule_id": finding.rule_id,
                 "unwaived_status": finding.unwaived_status,
                 "status": finding.status,
@@ -111,12 +111,12 @@ def event(finding: FindingRecord, night: Night) -> dict[str, Any]:
     )
 
 
-def _activity(finding: FindingRecord, night: Night) -> int:
-    """Close when nothing is open; Create in the run that found it; Update in later ones, and when it came back."""
+def _activity(finding: FindingRecord, run: RunInfo) -> int:
+    """Close if it is not open, Create in the first run that found it, otherwise Update, including reopened findings."""
     if finding.status in _CLOSED:
         return 3
-    new = finding.since == night.started_at and not finding.reopened
-    return 1 if new and finding.first_failed in {None, night.started_at} else 2
+    new = finding.since == run.started_at and not finding.reopened
+    return 1 if new and finding.first_failed in {None, run.started_at} else 2
 
 
 def _status(finding: FindingRecord) -> tuple[int, str]:
@@ -126,8 +126,8 @@ def _status(finding: FindingRecord) -> tuple[int, str]:
 
 
 def _compliance(finding: FindingRecord) -> dict[str, Any]:
-    status_id, status = _VERDICTS.get(finding.unwaived_status, _NOT_KNOWN)
-    standards = [one.rpartition(" - ")[0] or one for one in finding.frameworks]
+    status_id, status = _RESULTS.get(finding.unwaived_status, _UNKNOWN)
+    standards = [requirement.rpartition(" - ")[0] or requirement for requirement in finding.frameworks]
     return {
         "control": finding.rule_id,
         "desc": finding.title,
@@ -140,32 +140,32 @@ def _compliance(finding: FindingRecord) -> dict[str, Any]:
     }
 
 
-def _resources(finding: FindingRecord, night: Night) -> list[dict[str, Any]]:
-    place = {"region": finding.region, "cloud_partition": partition_of(finding, night), "provider": "AWS"}
+def _resources(finding: FindingRecord, run: RunInfo) -> list[dict[str, Any]]:
+    scope = {"region": finding.region, "cloud_partition": partition_of(finding, run), "provider": "AWS"}
     owner = {"name": finding.owner} if finding.owner else None
     named = {"uid": finding.resource_arn, "name": finding.resource_name, "type": finding.resource_type}
-    found = [{**named, **place, "owner": owner, "role_id": 1, "role": "Target"}]
+    resources = [{**named, **scope, "owner": owner, "role_id": 1, "role": "Target"}]
     if finding.key_arn and finding.key_arn != finding.resource_arn:
         parts = finding.key_arn.split(":")
-        place["region"] = parts[3] if len(parts) > 5 else None
-        found.append({"uid": finding.key_arn, "type": "AWS::KMS::Key", **place, "role_id": 4, "role": "Related"})
-    return found
+        scope["region"] = parts[3] if len(parts) > 5 else None
+        resources.append({"uid": finding.key_arn, "type": "AWS::KMS::Key", **scope, "role_id": 4, "role": "Related"})
+    return resources
 
 
-def _remediation(finding: FindingRecord, night: Night) -> dict[str, Any] | None:
-    text = remedy(finding)
+def _remediation(finding: FindingRecord, run: RunInfo) -> dict[str, Any] | None:
+    text = remediation_text(finding)
     if not text:
         return None
-    rule = night.rules.get(finding.rule_id)
+    rule = run.rules.get(finding.rule_id)
     return {"desc": text, "references": list(rule.references) if rule and rule.references else None}
 
 
 def _object(values: dict[str, Any]) -> dict[str, Any]:
-    """The same without what is None, at every depth."""
-    return {name: _known(one) for name, one in values.items() if one is not None}
+    """The object without None values, recursively."""
+    return {name: _without_none(value) for name, value in values.items() if value is not None}
 
 
-def _known(value: Any) -> Any:
+def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return _object(value)
-    return [_known(one) for one in value] if isinstance(value, list) else value
+    return [_without_none(item) for item in value] if isinstance(value, list) else value

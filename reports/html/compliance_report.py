@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from reports.html.charts import Night
-from reports.html.findings_section import STATUSES, Verdicts
-from reports.html.query_runner import Cut, Row
+from reports.html.charts import TrendPoint
+from reports.html.findings_section import STATUSES, FindingsSection
+from reports.html.query_runner import LimitedRows, Row
 from reports.html.run_header import RunReport
 from reports.rules.framework_loader import check_frameworks
 
-NIGHTS: Final = 14
-"""How many nights a trend shows."""
+TREND_RUNS: Final = 14
+"""The number of runs in a trend chart."""
 
 LISTED: Final = 25
-"""How many failing, and how many unknown resources are listed under one control; their full number is always stated."""
+"""The maximum number of failing, and of unknown resources listed per control; their total is always finalize."""
 
 STATES: Final[dict[str, str]] = {
     "fail": "Failed",
-    "unknown": "Not fully known",
+    "unknown": "Unknown",
     "pass": "Met",
-    "not_applicable": "Nothing to judge",
+    "not_applicable": "Not applicable",
 }
-"""The states of a control, in the order in which they are always shown."""
+"""The states of a control, in display order."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A control with what its rules say. `rules` are those in force, `missing` the ids of those that are not."""
+    """A control with the results of its rules: `rules` are the enabled ones, `missing` the IDs of the disabled ones."""
 
     row: Row
     rules: tuple[Row, ...]
@@ -48,66 +48,65 @@ class Control:
         return [(name, self.row[name]) for name in STATUSES]
 
 
-class Compliance(RunReport):
-    """What the template asks of the mart."""
+class ComplianceReport(RunReport):
+    """The data of the template."""
 
     states: Final = STATES
-    nights: Final = NIGHTS
+    trend_runs: Final = TREND_RUNS
 
     @cached_property
-    def causes(self) -> Cut:
-        """What could not be looked at, by cause."""
-        return self._source.cut("unread_scopes", self._limit)
+    def causes(self) -> LimitedRows:
+        """The unread scopes and missing answers, by cause."""
+        return self._source.limited("unread_scopes", self._limit)
 
     @cached_property
-    def verdicts(self) -> Verdicts:
-        """What the rules say."""
-        return Verdicts(self._source, self._settings, self.run)
+    def findings(self) -> FindingsSection:
+        """The results of the rules."""
+        return FindingsSection(self._source, self._settings, self.run)
 
     @cached_property
     def frameworks(self) -> list[Row]:
-        """The frameworks that the settings choose, in their order; all where they choose none.
+        """The frameworks selected in the settings, in that order; all frameworks if none is selected.
 
         Raises UnknownFrameworkError.
         """
         check_frameworks(self._settings)
-        found = {row["framework"]: row for row in self._source.rows("frameworks")}
-        wanted = self._settings.report.frameworks
-        return [found[name] for name in wanted] if wanted else list(found.values())
+        by_name = {row["framework"]: row for row in self._source.rows("frameworks")}
+        selected = self._settings.report.frameworks
+        return [by_name[name] for name in selected] if selected else list(by_name.values())
 
     @staticmethod
     def states_of(framework: Row) -> list[tuple[str, int]]:
-        """Controls of a framework by state."""
+        """The number of controls of a framework per state."""
         return [(name, framework[name]) for name in STATES]
 
     def controls(self, framework: str) -> list[Control]:
         """The controls of a framework."""
-        rules = self.verdicts.by_id
+        rules = self.findings.by_id
         return [
             Control(
                 row,
                 tuple(rules[name] for name in row["rules"] if name in rules),
                 tuple(name for name in row["rules"] if name not in rules),
-                tuple(one for one in self.waivers_in_force if one["rule_id"] in row["rules"]),
+                tuple(waiver for waiver in self.active_waivers if waiver["rule_id"] in row["rules"]),
             )
             for row in self._source.rows("controls", framework=framework)
         ]
 
     @cached_property
-    def waivers(self) -> Cut:
-        """The register of waivers."""
-        cut = self._source.cut("waivers", self._limit)
-        return Cut(cut.total, cut.limit, iter(list(cut.rows)))
+    def waivers(self) -> LimitedRows:
+        """All waivers, up to the limit."""
+        return self._source.limited("waivers", self._limit).buffered()
 
     @cached_property
     def register(self) -> list[Row]:
-        """The rows of that register."""
+        """The rows of the waivers."""
         return list(self.waivers.rows)
 
     @property
-    def waivers_in_force(self) -> list[Row]:
-        """Those that hold in this run, for rules that are in force."""
-        return [row for row in self.register if not row["expired"] and row["in_force"]]
+    def active_waivers(self) -> list[Row]:
+        """The waivers that are valid in this run, of enabled rules."""
+        return [row for row in self.register if not row["expired"] and row["rule_enabled"]]
 
     @cached_property
     def _open(self) -> dict[str, list[Row]]:
@@ -115,38 +114,38 @@ class Compliance(RunReport):
 
     def open_resources(self, control: Control, status: str) -> list[tuple[Row, list[Row]]]:
         """The first resources that fail a control or are unknown under it, by rule."""
-        left, found = LISTED, []
+        left, resources = LISTED, []
         for rule in control.rules:
             if left and rule[status]:
                 rows = [row for row in self._first(rule["rule_id"]) if row["status"] == status][:left]
-                found.append((rule, rows))
+                resources.append((rule, rows))
                 left -= len(rows)
-        return found
+        return resources
 
     def _first(self, rule_id: str) -> list[Row]:
-        # One rule answers many controls.
+        # Cached, because a rule can cover enumeration controls.
         if rule_id not in self._open:
-            self._open[rule_id] = list(self.verdicts.listed(rule_id, LISTED))
+            self._open[rule_id] = list(self.findings.listed(rule_id, LISTED))
         return self._open[rule_id]
 
     @cached_property
-    def trends(self) -> dict[str, list[Night]]:
-        """Failing and unknown resources by rule, for the last nights."""
-        found: dict[str, list[Night]] = {}
-        for row in self._source.rows("trend", runs=NIGHTS):
-            found.setdefault(row["rule_id"], []).append(Night(row["started_at"], row["fail"], row["unknown"]))
-        return found
+    def trends(self) -> dict[str, list[TrendPoint]]:
+        """Failing and unknown resources by rule, for the latest runs."""
+        trends: dict[str, list[TrendPoint]] = {}
+        for row in self._source.rows("trend", runs=TREND_RUNS):
+            trends.setdefault(row["rule_id"], []).append(TrendPoint(row["started_at"], row["fail"], row["unknown"]))
+        return trends
 
     @property
     def catalogue(self) -> list[tuple[str, list[Row]]]:
         """The rules by family."""
         families: dict[str, list[Row]] = {}
-        for rule in sorted(self.verdicts.rules, key=lambda rule: rule["rule_id"]):
+        for rule in sorted(self.findings.rules, key=lambda rule: rule["rule_id"]):
             families.setdefault(rule["family"], []).append(rule)
         return sorted(families.items())
 
     @staticmethod
     def parameters(rule: Row) -> list[tuple[str, str]]:
-        """The parameters of a rule with the values that were in force."""
+        """The parameters of a rule and their values in the run."""
         values: dict[str, Any] = json.loads(rule["parameters"] or "{}")
         return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]

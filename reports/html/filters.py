@@ -1,4 +1,4 @@
-"""How values become text on a page: dates, counts, long names, and text that tries to be something else."""
+"""Template filters: format dates, counts and long names, and neutralize hostile text."""
 
 import json
 import re
@@ -9,9 +9,8 @@ from typing import Any, Final
 from jinja2 import Undefined
 from markupsafe import Markup, escape
 
-# Control and format characters: they hide text, reverse it, or join what should stay apart. Tab and line feed are left
-# alone, HTML shows both as white space.
-_UNSEEN: Final = re.compile(
+# Control and format characters can hide, reverse or join text. Tab and line feed are kept: HTML renders both as white space.
+_INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
@@ -20,31 +19,31 @@ _SEPARATOR: Final = re.compile(r"([:/]+)(?=.{3})")
 
 
 def visible(text: str) -> str:
-    """The text with every character that cannot be seen written out, as <U+202E>."""
-    return _UNSEEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+    """The text with every invisible character replaced by its code point, as <U+202E>."""
+    return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
 
 
-def shown(value: Any) -> Any:
-    """What a template prints for `value`; every `{{ }}` goes through it. A value that is not known must be put in words.
+def finalize(value: Any) -> Any:
+    """The text that a template prints for `value`; applied to every `{{ }}`.
 
-    Raises TypeError for None: it would be printed as a word that means nothing to the reader.
+    Raises TypeError for None and booleans: templates must put them in words.
     """
     if isinstance(value, Markup | Undefined):
         return value
     if value is None or isinstance(value, bool):
-        raise TypeError(f"a template prints {value}: say in words what it means")
+        raise TypeError(f"a template prints {value}: replace it by words")
     return visible(str(value))
 
 
 def wrapping(value: str) -> Markup:
-    """A long name or ARN that may break after its colons and slashes; copying it gives the value itself."""
-    seen = str(escape(visible(value)))
-    # What is short fits; elsewhere (at a hyphen, say) browsers break a line by themselves.
-    return Markup(seen if len(value) < 24 else _SEPARATOR.sub(r"\1<wbr>", seen))  # noqa: S704 - escaped above
+    """A long name or ARN with break opportunities after colons and slashes; copying it yields the original value."""
+    escaped = str(escape(visible(value)))
+    # Short names fit in a line; browsers already break at hyphens.
+    return Markup(escaped if len(value) < 24 else _SEPARATOR.sub(r"\1<wbr>", escaped))  # noqa: S704 - escaped above
 
 
 def prose(text: str) -> Markup:
-    """A text in which `code` stands between backticks."""
+    """A text whose `code` in backticks is rendered as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped in the same line
 
 
@@ -53,9 +52,9 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def counted(value: int, one: str, many: str = "") -> str:
-    """`1 key`, `2,000 keys`; `many` is the plural where it is not `one` with an s."""
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
+def counted(value: int, singular: str, plural: str = "") -> str:
+    """`1 key`, `2,000 keys`; without `plural`, an s is appended to `singular`."""
+    return f"{value:,} {singular if value == 1 else plural or singular + 's'}"
 
 
 def date(value: datetime) -> str:
@@ -64,34 +63,34 @@ def date(value: datetime) -> str:
 
 
 def time(value: datetime) -> str:
-    """A time in UTC to the minute."""
+    """A time in UTC, to the minute."""
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
 def days(value: int) -> str:
-    """A countdown in words, from a number of whole days."""
+    """A number of whole days as a countdown: `in 3 days`, `today`, `2 days ago`."""
     if value < 0:
         return f"{counted(-value, 'day')} ago"
     return "today" if value == 0 else "tomorrow" if value == 1 else f"in {value:,} days"
 
 
-def share(part: int, whole: int) -> str:
-    """A percentage that is 100 % only for all, and 0 % only for none."""
-    if not whole:
+def share(part: int, total: int) -> str:
+    """A percentage: 100 % only if complete, `none` and `less than 1 %` for the lower end."""
+    if not total:
         return "none"
-    if part == whole:
+    if part == total:
         return "100 %"
-    percent = part * 100 // whole
+    percent = part * 100 // total
     return "less than 1 %" if part and not percent else f"{percent} %"
 
 
 def region(value: str) -> str:
-    """A region's name in words where it is not one."""
+    """The name of a region, with `*` in words."""
     return {"*": "all regions", "global": "global"}.get(value, value)
 
 
 def conditions(text: str | None) -> list[str]:
-    """The conditions of a policy statement (JSON text), one sentence each; text that is not of that form as it is."""
+    """The conditions of a policy statement (JSON text), one text each; text in another form is returned unchanged."""
     if not text:
         return []
     try:
@@ -102,13 +101,18 @@ def conditions(text: str | None) -> list[str]:
 
 def _conditions(value: dict[str, dict[str, Any]]) -> Iterator[str]:
     for operator, tests in value.items():
-        for key, wanted in tests.items():
-            values = wanted if isinstance(wanted, list) else [wanted]
-            yield f"{key} {operator} {' or '.join(map(_plain, values))}"
+        for key, expected in tests.items():
+            values = expected if isinstance(expected, list) else [expected]
+            yield f"{key} {operator} {' or '.join(map(_to_text, values))}"
 
 
-def _plain(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def spaced(code: str) -> str:
+    """A snake_case code as words: `policy_opened` as `policy opened`."""
+    return code.replace("_", " ")
 
 
 FILTERS: Final = {
@@ -122,4 +126,5 @@ FILTERS: Final = {
     "share": share,
     "region": region,
     "conditions": conditions,
+    "spaced": spaced,
 }

@@ -1,4 +1,4 @@
-"""What the rules say, as the reports and the mail show it: counts, what turned in this run, and the findings of a rule."""
+"""The results of the rules for reports and mail: counts, status changes of the run, and the findings of each rule."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models.settings import Settings
 from reports.html.query_runner import Row, Source
 
 STATUSES: Final = ("fail", "unknown", "waived", "pass", "not_applicable")
-MOVES: Final = ("new", "reopened", "returned", "unknown", "resolved")
-"""How a finding turns in a run; `returned` ones failed before, and were waived or unknown in between."""
-SHOWN_MOVES: Final = 25
-"""How many findings are listed of each way to turn."""
-SHOWN_UNDECIDED: Final = 10
-"""How many of the things are listed that most rules cannot tell about."""
+STATUS_CHANGES: Final = ("new", "reopened", "returned", "unknown", "resolved")
+"""The status changes of a finding in a run; `returned`: it failed before, and was waived or unknown in between."""
+SHOWN_STATUS_CHANGES: Final = 25
+"""The maximum number of findings listed per status change."""
+SHOWN_UNKNOWN_RESOURCES: Final = 10
+"""The maximum number of resources listed with the most unknown results."""
 
 
 @dataclass
 class Family:
-    """The rules of one family that neither fail nor leave anything open."""
+    """The rules of one family without failed, unknown or waived findings."""
 
     name: str
     rules: list[Row] = field(default_factory=list)
@@ -33,13 +33,13 @@ class Family:
         return {name: sum(rule[name] for rule in self.rules) for name in STATUSES}
 
     @property
-    def idle(self) -> int:
-        """How many of the rules have nothing to judge."""
+    def not_applicable_rules(self) -> int:
+        """The number of rules that apply to no resource."""
         return sum(not (rule["pass"] or rule["waived"]) for rule in self.rules)
 
 
-class Verdicts:
-    """The rules' verdicts of the mart's run."""
+class FindingsSection:
+    """The results of the rules for the mart's run."""
 
     def __init__(self, source: Source, settings: Settings, run: Row) -> None:
         self._source = source
@@ -48,23 +48,23 @@ class Verdicts:
 
     @cached_property
     def rules(self) -> list[Row]:
-        """The rules with their counts: the failing ones first, then those that cannot tell, the gravest first in both."""
-        moved = self._moved
-        return [{**row, "moved": moved.get(row["rule_id"], {})} for row in self._source.rows("rules")]
+        """The rules with their counts: failing rules first, then rules with unknown results, each by severity."""
+        changes = self._status_changes_by_rule
+        return [{**row, "status_changes": changes.get(row["rule_id"], {})} for row in self._source.rows("rules")]
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
-        """The rules in force."""
+        """The enabled rules by ID."""
         return {rule["rule_id"]: rule for rule in self.rules}
 
     @cached_property
     def open_rules(self) -> list[Row]:
-        """The rules that fail, cannot tell, or whose failures are accepted."""
+        """The rules with failed, unknown or waived findings."""
         return [rule for rule in self.rules if rule["fail"] or rule["unknown"] or rule["waived"]]
 
     @cached_property
-    def quiet_families(self) -> list[Family]:
-        """All other rules."""
+    def passing_families(self) -> list[Family]:
+        """All other rules, by family."""
         families: dict[str, Family] = {}
         for rule in self.rules:
             if not (rule["fail"] or rule["unknown"] or rule["waived"]):
@@ -77,48 +77,51 @@ class Verdicts:
         return {name: sum(rule[name] for rule in self.rules) for name in STATUSES}
 
     @cached_property
-    def judged_before(self) -> bool:
-        """Whether an earlier run was judged: else there is nothing to compare with."""
+    def has_previous_results(self) -> bool:
+        """Whether rules were evaluated for an earlier run; otherwise there is nothing to compare with."""
         row = self._source.row("has_previous_results", run_id=self._run["run_id"])
         return bool(row and row["evaluated"])
 
     @cached_property
-    def _moved(self) -> Mapping[str, Mapping[str, int]]:
-        if not self.judged_before:
+    def _status_changes_by_rule(self) -> Mapping[str, Mapping[str, int]]:
+        if not self.has_previous_results:
             return {}
-        moved: dict[str, dict[str, int]] = {}
+        changes: dict[str, dict[str, int]] = {}
         for row in self._source.rows("status_changes", at=self._run["started_at"]):
-            moved.setdefault(row["rule_id"], {})[row["moved"]] = row["findings"]
-        return moved
+            changes.setdefault(row["rule_id"], {})[row["status_change"]] = row["findings"]
+        return changes
 
     @cached_property
-    def moved(self) -> dict[str, int]:
-        """How many findings turned in this run, by the way in which they did; none where no earlier run was judged."""
-        return {name: sum(counts.get(name, 0) for counts in self._moved.values()) for name in MOVES}
+    def status_changes(self) -> dict[str, int]:
+        """The number of findings per status change in this run; zeros if no earlier run has results."""
+        return {
+            name: sum(counts.get(name, 0) for counts in self._status_changes_by_rule.values())
+            for name in STATUS_CHANGES
+        }
 
     @cached_property
-    def moves(self) -> list[tuple[str, list[Row]]]:
-        """What turned in this run: the gravest findings of each way to turn."""
-        if not any(self.moved.values()):
+    def status_change_rows(self) -> list[tuple[str, list[Row]]]:
+        """The most severe findings per status change in this run."""
+        if not any(self.status_changes.values()):
             return []
         rows = self._source.rows(
-            "status_change_rows", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_MOVES
+            "status_change_rows", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_STATUS_CHANGES
         )
-        return [(name, list(group)) for name, group in groupby(rows, lambda row: row["moved"])]
+        return [(name, list(group)) for name, group in groupby(rows, lambda row: row["status_change"])]
 
     def listed(self, rule_id: str, limit: int | None = None) -> Iterator[Row]:
-        """The first findings of a rule of each status that somebody should see: at most `limit`, or the settings' number."""
+        """The failed, unknown and waived findings of a rule: at most `limit` per status, by default as configured."""
         rows = self._source.rows(
             "findings", rule_id=rule_id, at=self._run["started_at"], limit=self.limit if limit is None else limit
         )
         for row in rows:
-            yield row if self.judged_before else {**row, "moved": None}
+            yield row if self.has_previous_results else {**row, "status_change": None}
 
     def left_out(self, rule: Row) -> list[tuple[str, int]]:
-        """By status, how many findings of a rule are not listed."""
+        """The number of findings of a rule per status that are not listed."""
         return [(name, rule[name] - self.limit) for name in STATUSES[:3] if rule[name] > self.limit]
 
     @cached_property
-    def undecided(self) -> list[Row]:
-        """The things that most rules cannot tell about."""
-        return list(self._source.rows("unknown_findings", limit=SHOWN_UNDECIDED))
+    def unknown_resources(self) -> list[Row]:
+        """The resources with the most unknown results."""
+        return list(self._source.rows("unknown_findings", limit=SHOWN_UNKNOWN_RESOURCES))

@@ -1,11 +1,11 @@
-"""The words for what the views say in codes: kinds of key, outcomes, parties."""
+"""Labels for the codes in the views: key classes, outcomes, parties, statuses."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from models.aws_types import service_label
 from models.severities import SEVERITIES
-from reports.html.filters import counted, region
+from reports.html.filters import counted, region, spaced
 
 CLASSES: Final[dict[str, str]] = {
     "customer": "Customer managed",
@@ -17,28 +17,28 @@ CLASSES: Final[dict[str, str]] = {
     "unknown": "Unknown",
 }
 CLASS_NOTES: Final[dict[str, str]] = {
-    "customer": "a key of the organization that it controls itself",
-    "aws_managed": "the account's default key of the service (alias/aws/...); its policy cannot be changed",
-    "aws_owned": "a key that AWS owns; it is in no account and cannot be audited",
-    "none": "the service says that no KMS key is used",
-    "not_crawled": "a key of an account or region that is not in this ledger",
-    "dangling": "the complete list of its account and region does not show the key",
-    "unknown": "the answer is missing; the reason is stated in the row",
+    "customer": "a key that the organization controls",
+    "aws_managed": "the account's default key for the service (alias/aws/...); its policy cannot be changed",
+    "aws_owned": "a key owned by AWS; it is in no account and cannot be audited",
+    "none": "the service reports that no KMS key is used",
+    "not_crawled": "a key in an account or region that was not crawled",
+    "dangling": "the key is not in the complete listing of its account and region",
+    "unknown": "the data is missing; the row states the reason",
 }
 ALWAYS_LISTED: Final = ("secretsmanager", "rds", "elasticache", "s3")
-"""Services that reports list even if nothing in them uses a key."""
+"""Services that reports list even if no resource in them uses a key."""
 OUTCOMES: Final[dict[str, str]] = {
     "complete": "read completely",
     "partial": "read, with gaps",
     "failed": "not read",
-    "excluded": "left out by configuration",
+    "excluded": "excluded by configuration",
     "suspended": "account suspended or closed",
     "left": "account left the organization",
     "disabled": "region not enabled",
 }
 PARTIES: Final[dict[str, str]] = {
-    "known_party": "Known outside party",
-    "external_account": "Outside account, not known",
+    "known_party": "Known external party",
+    "external_account": "Unknown external account",
     "public": "Everyone",
     "deleted_principal": "Deleted principal",
     "unknown": "Unknown",
@@ -59,24 +59,24 @@ FINDINGS: Final[dict[str, str]] = {
     "pass": "Pass",
     "not_applicable": "Not applicable",
 }
-ARE: Final[dict[str, str]] = {"fail": "fail", "unknown": "are unknown", "waived": "are waived"}
-MOVES: Final[dict[str, str]] = {
+STATUS_VERBS: Final[dict[str, str]] = {"fail": "fail", "unknown": "are unknown", "waived": "are waived"}
+STATUS_CHANGES: Final[dict[str, str]] = {
     "new": "New",
     "reopened": "Reopened",
     "returned": "Fails again",
     "unknown": "Unknown now",
     "resolved": "Resolved",
 }
-"""How a finding turned in a run, as a label."""
-MOVED: Final[dict[str, str]] = {
+"""The status changes of findings, as labels."""
+STATUS_CHANGE_PHRASES: Final[dict[str, str]] = {
     "new": "new",
     "reopened": "reopened",
     "returned": "waived or unknown before",
     "unknown": "newly unknown",
     "resolved": "resolved",
 }
-"""The same after a number."""
-MOVE_MARKS: Final[dict[str, str]] = {
+"""The same, to be used after a number."""
+STATUS_CHANGE_MARKS: Final[dict[str, str]] = {
     "new": "bad",
     "reopened": "bad",
     "returned": "bad",
@@ -85,9 +85,9 @@ MOVE_MARKS: Final[dict[str, str]] = {
 }
 
 STATE_MARKS: Final[dict[str, str]] = {"fail": "bad", "unknown": "unknown", "pass": "good", "not_applicable": "info"}
-"""The marks of a control's state."""
+"""The CSS classes of a control's state."""
 
-VENDOR_VERDICTS: Final[dict[str, str]] = {
+VENDOR_RESULTS: Final[dict[str, str]] = {
     "broken": "Broken",
     "blocked_by_policy": "Blocked by policy",
     "over_shared": "Over-shared",
@@ -107,12 +107,12 @@ VENDOR_MARKS: Final[dict[str, str]] = {
     "not_selected": "info",
     "denied_by_tag": "info",
 }
-_ABOUT: Final[dict[str, str]] = {
+_CHECK_LABELS: Final[dict[str, str]] = {
     "key_spec": "Key spec",
     "key_usage": "Usage",
     "role_missing": "No role",
     "trust_too_wide": "Trust too wide",
-    "external_id_missing": "No external id",
+    "external_id_missing": "No external ID",
     "role_actions_missing": "Actions missing",
     "role_actions_beyond": "Too many actions",
     "role_resources_beyond": "Too many keys",
@@ -123,20 +123,20 @@ _ABOUT: Final[dict[str, str]] = {
 }
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """What a vendor check says, in two or three words."""
+def vendor_result(row: dict[str, Any]) -> str:
+    """The result of a vendor check, in two or three words."""
     if row["subject_type"] == "key":
-        return VENDOR_VERDICTS.get(row["result"], str(row["result"]))
-    return _ABOUT.get(row["about"], str(row["about"]).replace("_", " ").capitalize())
+        return VENDOR_RESULTS.get(row["result"], str(row["result"]))
+    return _CHECK_LABELS.get(row["check_name"], spaced(str(row["check_name"])).capitalize())
 
 
-def verdict_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
-    """Keys by verdict, in the order in which verdicts are always shown."""
-    return [(name, row[name]) for name in VENDOR_VERDICTS]
+def vendor_result_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
+    """The number of keys per result, in display order."""
+    return [(name, row[name]) for name in VENDOR_RESULTS]
 
 
 def vendor_subject(row: dict[str, Any]) -> str:
-    """What a vendor check is about: a key by its alias, a role by its name, or the profile."""
+    """The subject of a vendor check: a key by its alias, a role by its name, or the profile."""
     if row["key_arn"]:
         return str(row["key_alias"] or row["key_arn"])
     subject = str(row["subject"] or "")
@@ -144,69 +144,69 @@ def vendor_subject(row: dict[str, Any]) -> str:
 
 
 def status_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
-    """Findings by status, in the order in which statuses are always shown."""
+    """The number of findings per status, in display order."""
     return [(name, row[name]) for name in FINDINGS]
 
 
 def severity_order(name: str) -> int:
-    """The place of a severity, the gravest first."""
+    """The rank of a severity, 0 for the most severe."""
     return SEVERITIES.index(name)
 
 
-def turned(counts: Mapping[str, int]) -> str:
-    """`3 new, 1 reopened, 2 resolved`: only what there is."""
-    return ", ".join(f"{counts[name]:,} {word}" for name, word in MOVED.items() if counts.get(name))
+def status_changes(counts: Mapping[str, int]) -> str:
+    """`3 new, 1 reopened, 2 resolved`, without zeros."""
+    return ", ".join(f"{counts[name]:,} {word}" for name, word in STATUS_CHANGE_PHRASES.items() if counts.get(name))
 
 
 def rules_by_state(rules: list[dict[str, Any]]) -> str:
-    """How many rules fail, cannot tell, pass and have nothing to judge."""
+    """The number of rules that fail, have unknown results, pass, or do not apply."""
     failing = sum(bool(rule["fail"]) for rule in rules)
-    undecided = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
-    met = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    idle = len(rules) - failing - undecided - met
+    unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
+    passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
+    not_applicable = len(rules) - failing - unknown - passing
     parts = (
-        (failing, "fails somewhere", "fail somewhere"),
-        (undecided, "cannot tell everywhere", "cannot tell everywhere"),
-        (met, "passes", "pass"),
-        (idle, "has nothing to judge", "have nothing to judge"),
+        (failing, "fails", "fail"),
+        (unknown, "has unknown results", "have unknown results"),
+        (passing, "passes", "pass"),
+        (not_applicable, "does not apply", "do not apply"),
     )
-    return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count)
+    return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
 
 
 def controls_by_state(framework: Mapping[str, int]) -> str:
-    """How many controls failed, are not fully known, are met, and have nothing to judge."""
+    """The number of controls that failed, are unknown, are met, and do not apply."""
     parts = (
         ("fail", "failed"),
-        ("unknown", "not fully known"),
+        ("unknown", "unknown"),
         ("pass", "met"),
-        ("not_applicable", "with nothing to judge"),
+        ("not_applicable", "not applicable"),
     )
     return ", ".join(f"{framework[name]:,} {word}" for name, word in parts if framework[name])
 
 
 def rule_link(rule: dict[str, Any]) -> str:
-    """Where the estate report tells more of a rule."""
-    return f"rule-{rule['rule_id']}" if rule["fail"] or rule["unknown"] or rule["waived"] else "quiet"
+    """The anchor of a rule in the overview report."""
+    return f"rule-{rule['rule_id']}" if rule["fail"] or rule["unknown"] or rule["waived"] else "passing-rules"
 
 
 def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Counts by kind of key, in the order in which the kinds are always shown."""
+    """The counts per key class, in display order."""
     return [(name, counts.get(name, 0)) for name in CLASSES]
 
 
 def account(account_id: str, name: str | None) -> str:
-    """An account by name and id."""
+    """An account by name and ID."""
     return f"{name} ({account_id})" if name else account_id
 
 
-def place(row: dict[str, Any]) -> str:
+def account_region(row: dict[str, Any]) -> str:
     """Account and region of a row."""
     where = account(row["account_id"], row["account_name"]) if row["account_id"] else "no account"
     return f"{where}, {region(row['region'])}" if row["region"] else where
 
 
-def several(items: list[str], limit: int = 3) -> str:
-    """A list in a sentence, cut after `limit` items."""
+def enumeration(items: list[str], limit: int = 3) -> str:
+    """The items of a list in a sentence, at most `limit` of them: `a, b and c`, `a, b, c and 2 more`."""
     left = len(items) - limit
     if left > 0:
         return f"{', '.join(items[:limit])} and {left:,} more"
@@ -214,22 +214,20 @@ def several(items: list[str], limit: int = 3) -> str:
 
 
 def by_service(services: list[dict[str, Any]]) -> str:
-    """What depends on a key, as `2 RDS, 1 S3`."""
+    """The dependents of a key per service, as `2 RDS, 1 S3`."""
     return ", ".join(f"{entry['resources']:,} {service_label(entry['service'])}" for entry in services)
 
 
-def missing(row: dict[str, Any]) -> str:
-    """One line of what is missing, from a row of `missing.sql`."""
-    regions = several([region(name) for name in row["regions"]])
+def unread_scope(row: dict[str, Any]) -> str:
+    """One line for a row of `unread_scopes.sql`."""
+    regions = enumeration([region(name) for name in row["regions"]])
     if row["actions"] is None:
-        return (
-            f"{account(row['account_id'], row['account_name'])}, {regions}: nothing was read, because {row['cause']}."
-        )
+        return f"{account(row['account_id'], row['account_name'])}, {regions}: nothing was read: {row['cause']}."
     if row["accounts"] > 1:
         where = counted(row["accounts"], "account")
     else:
         where = f"{account(row['account_id'], row['account_name'])}, {regions}"
-    return f"{several(row['actions'])} in {where}: {counted(row['answers'], 'answer')} missing, because {row['cause']}."
+    return f"{enumeration(row['actions'])} in {where}: {counted(row['answers'], 'response')} missing: {row['cause']}."
 
 
 def by_region(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

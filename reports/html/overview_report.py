@@ -1,4 +1,4 @@
-"""The sections of the report `estate`. Each is one query, and is read when the template comes to it."""
+"""The sections of the report `overview`: one query per section, executed when the template renders it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,39 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final
 
-from reports.html.action_items import Attention, attention
-from reports.html.findings_section import Verdicts
+from reports.html.action_items import ActionItem, ActionList, action_list
+from reports.html.findings_section import FindingsSection
 from reports.html.labels import ALWAYS_LISTED, CLASSES
-from reports.html.query_runner import Cut, Row
+from reports.html.query_runner import LimitedRows, Row
 from reports.html.run_header import RunReport
 
 NESTED: Final = 50
-"""How many grants, resources or keys are listed inside one row; their full number is always stated."""
+"""The maximum number of grants, resources or keys listed within a row; their total is always finalize."""
 
-FEW: Final = 10
-"""The same for keys that name somebody of the organization, which is what policies do."""
+NESTED_INTERNAL: Final = 10
+"""The same for the keys of principals in the organization, which most policies name."""
 
 
-class Estate(RunReport):
-    """What the template asks of the mart."""
-
-    @cached_property
-    def verdicts(self) -> Verdicts:
-        """What the rules say."""
-        return Verdicts(self._source, self._settings, self.run)
+class OverviewReport(RunReport):
+    """The data of the template."""
 
     @cached_property
-    def attention(self) -> Attention:
+    def findings(self) -> FindingsSection:
+        """The results of the rules."""
+        return FindingsSection(self._source, self._settings, self.run)
+
+    @cached_property
+    def _actions(self) -> ActionList:
+        return action_list(self._source, self.run, self._limit)
+
+    @property
+    def action_items(self) -> tuple[ActionItem, ...]:
         """What needs attention today."""
-        return attention(self._source, self.run, self._limit)
+        return self._actions.items
 
     @cached_property
     def figures(self) -> Row:
-        """The figures of the summary."""
+        """The key figures of the summary."""
         return self._source.row("kpis", run_id=self.run["run_id"]) or {}
 
     @cached_property
@@ -42,65 +46,66 @@ class Estate(RunReport):
         """Findings by severity and status."""
         return list(self._source.rows("severities"))
 
-    def keys(self) -> Cut:
-        """Keys with policy, grants, tags and uses; those that need attention first."""
-        return self._source.cut("keys", self._limit, first=list(self.attention.keys), nested=NESTED)
+    def keys(self) -> LimitedRows:
+        """Keys with policy, grants, tags and dependents; keys at risk first."""
+        return self._source.limited("keys", self._limit, first=list(self._actions.keys), nested=NESTED)
 
-    def protects(self) -> Cut:
-        """Keys by what depends on them."""
-        return self._source.cut("key_dependents", self._limit, nested=NESTED)
+    def protects(self) -> LimitedRows:
+        """Keys by the number of their dependents."""
+        return self._source.limited("key_dependents", self._limit, nested=NESTED)
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:
-        """References by service, then by kind of key; the four services that are always reported come first."""
-        found = {
-            service: {row["key_class"]: row["uses"] for row in rows}
+        """References by service and key class; the services in ALWAYS_LISTED come first."""
+        by_service = {
+            service: {row["key_class"]: row["references"] for row in rows}
             for service, rows in groupby(self._source.rows("key_class_counts"), lambda row: row["service"])
         }
-        return {name: found.pop(name, {}) for name in ALWAYS_LISTED} | found
+        return {name: by_service.pop(name, {}) for name in ALWAYS_LISTED} | by_service
 
     @property
     def all_classes(self) -> dict[str, int]:
-        """References by kind of key, over all services."""
+        """References by key class, over all services."""
         return {name: sum(counts.get(name, 0) for counts in self.classes.values()) for name in CLASSES}
 
-    def usage(self, service: str) -> Cut:
-        """What uses which key in one service."""
-        return self._source.cut("usage", self._limit, service=service)
+    def usage(self, service: str) -> LimitedRows:
+        """The references to keys in one service."""
+        return self._source.limited("usage", self._limit, service=service)
 
     @cached_property
-    def outsiders(self) -> list[Row]:
-        """How many parties outside the organization are named, by kind."""
+    def external_counts(self) -> list[Row]:
+        """The number of named principals outside the organization, by party."""
         return list(self._source.rows("external_party_counts"))
 
-    def parties(self, *, outside: bool) -> Cut:
-        """Who is named in policies and grants, outside or inside the organization."""
-        return self._source.cut("external_principals", self._limit, outside=outside, nested=NESTED if outside else FEW)
+    def parties(self, *, external: bool) -> LimitedRows:
+        """The principals named in policies and grants, outside or inside the organization."""
+        nested = NESTED if external else NESTED_INTERNAL
+        return self._source.limited("external_principals", self._limit, external=external, nested=nested)
 
-    def changes(self) -> Cut:
-        """What changed since the run before."""
-        return self._source.cut("changes", self._limit, run_id=self.run["run_id"])
+    def changes(self) -> LimitedRows:
+        """The changes since the previous run."""
+        return self._source.limited("changes", self._limit, run_id=self.run["run_id"])
 
     @cached_property
     def vendor_profiles(self) -> list[Row]:
-        """The uses of vendor profiles with their counts."""
+        """The vendor profiles in use, with their counts."""
         return list(self._source.rows("vendor_profiles"))
 
     @property
     def vendor_failing(self) -> int:
-        """How many keys are broken, blocked or shared too widely, and how many findings there are beside them."""
+        """The number of broken, blocked and over-shared keys, plus the findings that are not about keys."""
         counted = ("broken", "blocked_by_policy", "over_shared", "wrong")
         return sum(row[name] for row in self.vendor_profiles for name in counted)
 
-    def vendor_checks(self, profile: str) -> Cut:
-        """What one use of a profile says."""
-        return self._source.cut("vendor_rows", self._limit, profile=profile)
+    def vendor_checks(self, profile: str) -> LimitedRows:
+        """The results of one profile."""
+        return self._source.limited("vendor_rows", self._limit, profile=profile)
 
     @cached_property
     def regions(self) -> list[str]:
         """The regions of the coverage matrix."""
         return [row["region"] for row in self._source.rows("regions")]
 
-    def matrix(self) -> Cut:
+    def matrix(self) -> LimitedRows:
         """Accounts with the outcome of each region."""
-        return self._source.cut("coverage_matrix", self._limit)
+        return self._source.limited("coverage_matrix", self._limit)

@@ -1,4 +1,4 @@
-"""Reading the mart for a report: queries from `queries/*.sql`, rows as dictionaries, a batch at a time."""
+"""Runs the queries of `queries/*.sql` on the mart; returns rows as dictionaries, fetched in batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _PARAMETER: Final = re.compile(r"\$(\w+)")
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The rows of a table, the first of `total`, read as they are iterated over (once)."""
+class LimitedRows:
+    """At most `limit` of `total` rows, fetched during iteration; can be iterated once."""
 
     total: int
     limit: int
@@ -30,51 +30,56 @@ class Cut:
 
     @property
     def left_out(self) -> int:
-        """How many rows the limit leaves out."""
+        """The number of rows beyond the limit."""
         return max(0, self.total - self.limit)
+
+    def buffered(self) -> LimitedRows:
+        """The same rows, all of them fetched now."""
+        return LimitedRows(self.total, self.limit, iter(list(self.rows)))
 
 
 class Source:
-    """The queries of the reports, on one connection to a mart. The connection stays the caller's."""
+    """Runs the report queries on a connection to a mart. The caller closes the connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        # A cursor starts in the default catalog, not in the one that its connection uses.
+        # A new cursor starts in the default catalog instead of the connection's current one.
         self._use = "USE " + ".".join(
             '"' + name.replace('"', '""') + '"'
             for name in connection.execute("SELECT current_catalog(), current_schema()").fetchone() or ()
         )
 
     def rows(self, query: str, **parameters: Any) -> Iterator[Row]:
-        """The rows of `queries/<query>.sql`; `parameters` has at least those that the query names."""
+        """The rows of `queries/<query>.sql`; parameters that the query does not use are ignored."""
         sql = _sql(query)
-        wanted = set(_PARAMETER.findall(sql))
-        # An own cursor: several tables of one page may be read at the same time.
+        names_in_query = set(_PARAMETER.findall(sql))
+        # A cursor per query, because a page can read enumeration tables at the same time.
         cursor = self._connection.cursor()
         try:
             cursor.execute(self._use)
-            cursor.execute(sql, {name: parameters[name] for name in wanted})
+            cursor.execute(sql, {name: parameters[name] for name in names_in_query})
             names = [column[0] for column in cursor.description or ()]
             while batch := cursor.fetchmany(_BATCH):
                 for values in batch:
                     yield dict(zip(names, values, strict=True))
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise MartError(
-                "the mart does not have the views that this version of kmsledger reads: "
-                "run `kmsledger mart` to build it anew"
+                "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it"
             ) from error
         finally:
             cursor.close()
 
     def row(self, query: str, **parameters: Any) -> Row | None:
-        """The first row, None if there is none."""
+        """The first row; None if there is none."""
         return next(self.rows(query, **parameters), None)
 
-    def cut(self, query: str, limit: int, **parameters: Any) -> Cut:
-        """The rows of a query that returns at most `$limit` rows and, in each, their full number as `total`."""
+    def limited(self, query: str, limit: int, **parameters: Any) -> LimitedRows:
+        """The rows of a query that returns at most `$limit` rows, each with the total number of rows as `total`."""
         rows = self.rows(query, limit=limit, **parameters)
         first = next(rows, None)
-        return Cut(0, limit, iter(())) if first is None else Cut(first["total"], limit, chain((first,), rows))
+        if first is None:
+            return LimitedRows(0, limit, iter(()))
+        return LimitedRows(first["total"], limit, chain((first,), rows))
 
 
 @cache

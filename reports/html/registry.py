@@ -1,4 +1,4 @@
-"""The reports there are. A new one is an entry here, its queries, and a template."""
+"""The registry of reports. A new report needs an entry here, its queries, and a template."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 from models.errors import UserError
 from models.settings import Settings
 from reports.html import render
-from reports.html.compliance_report import Compliance
-from reports.html.overview_report import Estate
+from reports.html.compliance_report import ComplianceReport
+from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
@@ -19,7 +19,7 @@ from reports.mart.connection import connect
 
 @dataclass(frozen=True)
 class Report:
-    """A report: `data` makes what its template reads, from the mart and the settings."""
+    """A report; `data` creates the data of its template from the mart and the settings."""
 
     name: str
     summary: str
@@ -28,21 +28,26 @@ class Report:
 
 
 REPORTS: Final = (
-    Report("overview", "Every key, what it protects, who is named on it, what changed.", "overview.html.j2", Estate),
     Report(
-        "compliance", "Controls of frameworks, and the rules behind them as evidence.", "compliance.html.j2", Compliance
+        "overview",
+        "Every key: its dependents, the principals it names, and its changes.",
+        "overview.html.j2",
+        OverviewReport,
+    ),
+    Report(
+        "compliance", "Controls of frameworks, with rule results as evidence.", "compliance.html.j2", ComplianceReport
     ),
 )
 
 
 class UnknownReportError(UserError):
-    """There is no report of that name."""
+    """The report does not exist."""
 
     exit_code = 2
 
 
 def find(name: str) -> Report:
-    """The report of that name."""
+    """The report with this name. Raises UnknownReportError."""
     for report in REPORTS:
         if report.name == name:
             return report
@@ -52,11 +57,11 @@ def find(name: str) -> Report:
 def write(
     reports: Sequence[Report], mart: Path, directory: Path, settings: Settings, *, as_of: str | None = None
 ) -> list[Path]:
-    """Write reports about the mart's run into `directory`; the paths, two a report.
+    """Write reports about the mart's run into `directory`; returns the paths, two per report.
 
-    One is of the run and stays; the other has the same content and always the same name. As of an earlier run or date there
-    is one, named after that. MartError if the mart cannot be read, QueryError if nothing was known so early, OutputError if
-    the directory cannot be written.
+    One file is named after the run; the other has the same content and a fixed name. As of an earlier run or date, there is
+    only the file of that run. Raises MartError if the mart cannot be read, QueryError if there was no run that early, and
+    OutputError if the directory cannot be written.
     """
     written: list[Path] = []
     with connect(mart) if as_of is None else as_of_connection.connect(mart, as_of, stored=True)[0] as connection:

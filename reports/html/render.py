@@ -1,4 +1,4 @@
-"""Templates to files: one self-contained page, written piece by piece and put in place in one step."""
+"""Renders templates to files: self-contained pages, streamed to a temporary file and replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from markupsafe import Markup
 from models.errors import UserError
 from reports.html import labels
 from reports.html.charts import columns, stack
-from reports.html.filters import FILTERS, shown
+from reports.html.filters import FILTERS, finalize
 from reports.html.table_columns import TABLES
 
-_PIECES: Final = 256
+_BUFFER_SIZE: Final = 256
 
 
 class OutputError(UserError):
-    """The report cannot be written where it should go."""
+    """The report cannot be written to the output directory."""
 
 
 @cache
 def environment() -> Environment:
-    """The templates' environment: everything is escaped, nothing may be undefined, unseen characters are written out."""
-    made = Environment(
+    """The Jinja environment: everything is escaped, undefined names fail, invisible characters are environment_ visible."""
+    jinja = Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=shown,
+        finalize=finalize,
     )
-    made.filters |= FILTERS
-    made.globals |= {"words": labels, "stack": stack, "columns": columns, "tables": TABLES}
-    return made
+    jinja.filters |= FILTERS
+    jinja.globals |= {"labels": labels, "stack": stack, "columns": columns, "tables": TABLES}
+    return jinja
 
 
 def write(template: str, context: Mapping[str, Any], path: Path) -> None:
-    """Render `template` into the file at `path`; it is the old one or the complete new one, never a part."""
+    """Render `template` to the file at `path`, atomically."""
     style, script = _asset("report.css"), _asset("report.js")
     context = {
         **context,
@@ -55,19 +55,19 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
         "policy": content_policy(script),
     }
     page = environment().get_template(template).stream(context)
-    page.enable_buffering(_PIECES)
+    page.enable_buffering(_BUFFER_SIZE)
     with _replacing(path) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
         file.writelines(page)
 
 
 def copy(path: Path, to: Path) -> None:
-    """Put a copy of the file at `path` in the place of `to`."""
+    """Replace `to` by a copy of the file at `path`, atomically."""
     with _replacing(to) as unfinished:
         shutil.copyfile(path, unfinished)
 
 
 def content_policy(script: str) -> str:
-    """The Content-Security-Policy of a page: no network at all, and no script but ours."""
+    """The Content-Security-Policy of a page: no network access, and only our script."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
@@ -88,7 +88,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror}): name another directory with --output"
         ) from error
     finally:
-        with suppress(OSError):  # what went wrong has been said
+        with suppress(OSError):
             unfinished.unlink()
 
 

@@ -1,4 +1,4 @@
-"""The big tables of the reports: columns and, for the note below a table that was cut, the SQL that returns all rows."""
+"""The large tables of the reports: their columns, and the SQL that returns all rows of a limited table."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `slug` names it in links (`#keys&sort=-age`), `kind` is its CSS class."""
+    """A column: `slug` is its name in links (`#keys&sort=-age`), `kind` its CSS class."""
 
     slug: str
     label: str
@@ -25,11 +25,11 @@ TABLES: Final[dict[str, Table]] = {
     "keys": Table(
         (
             Column("key", "Key", "wide"),
-            Column("place", "Account, region"),
+            Column("account_region", "Account, region"),
             Column("manager", "Managed by, spec"),
             Column("state", "State"),
             Column("rotation", "Rotation"),
-            Column("protects", "Protects", "num"),
+            Column("protects", "Dependents", "num"),
             Column("grants", "Grants", "num"),
             Column("age", "Age, days", "num"),
         ),
@@ -38,9 +38,9 @@ TABLES: Final[dict[str, Table]] = {
     "protects": Table(
         (
             Column("key", "Key", "wide"),
-            Column("place", "Account, region"),
+            Column("account_region", "Account, region"),
             Column("state", "State"),
-            Column("what", "What", "wide"),
+            Column("dependents", "Dependents", "wide"),
             Column("resources", "Resources", "num"),
         ),
         "SELECT key_arn, service, resource_arn, role FROM resource_keys WHERE key_arn IS NOT NULL ORDER BY key_arn",
@@ -48,16 +48,16 @@ TABLES: Final[dict[str, Table]] = {
     "usage": Table(
         (
             Column("resource", "Resource", "wide"),
-            Column("place", "Account, region"),
+            Column("account_region", "Account, region"),
             Column("role", "Role"),
-            Column("class", "Kind of key"),
-            Column("by", "Key, or why it is not known", "wide"),
+            Column("class", "Key class"),
+            Column("by", "Key, or why it is unknown", "wide"),
         ),
         "SELECT * FROM resource_keys WHERE service = '{}' ORDER BY key_class, resource_arn",
     ),
     "parties": Table(
         (
-            Column("who", "Who is named", "wide"),
+            Column("principal", "Principal", "wide"),
             Column("party", "Party"),
             Column("effect", "Effect"),
             Column("actions", "Actions", "wide"),
@@ -69,8 +69,8 @@ TABLES: Final[dict[str, Table]] = {
     "changes": Table(
         (
             Column("severity", "Severity"),
-            Column("what", "What changed", "wide"),
-            Column("place", "Account, region"),
+            Column("change", "Change", "wide"),
+            Column("account_region", "Account, region"),
             Column("before", "Before"),
             Column("after", "After"),
         ),
@@ -79,7 +79,7 @@ TABLES: Final[dict[str, Table]] = {
     "vendors": Table(
         (
             Column("profile", "Profile", "wide"),
-            Column("share", "Keys by verdict", "chart"),
+            Column("share", "Keys by result", "chart"),
             Column("keys", "Keys", "num"),
             Column("broken", "Broken", "num"),
             Column("blocked", "Blocked", "num"),
@@ -88,25 +88,25 @@ TABLES: Final[dict[str, Table]] = {
             Column("wrong", "Findings", "num"),
             Column("deadline", "Next deadline"),
         ),
-        "SELECT profile, verdict, count(*) FROM vendor_checks GROUP BY ALL ORDER BY ALL",
+        "SELECT profile, result, count(*) FROM vendor_checks GROUP BY ALL ORDER BY ALL",
     ),
     "vendor": Table(
         (
-            Column("verdict", "Verdict"),
+            Column("result", "Result"),
             Column("key", "Key or role", "wide"),
-            Column("place", "Account, region"),
-            Column("reason", "Why", "wide"),
+            Column("account_region", "Account, region"),
+            Column("reason", "Reason", "wide"),
             Column("deadline", "Deadline"),
             Column("since", "Since"),
         ),
-        "SELECT * FROM vendor_checks WHERE profile = '{}' ORDER BY severity, verdict, key_arn",
+        "SELECT * FROM vendor_checks WHERE profile = '{}' ORDER BY severity, result, key_arn",
     ),
     "rules": Table(
         (
             Column("severity", "Severity"),
             Column("rule", "Rule", "wide"),
             Column("share", "Shares", "chart"),
-            Column("turned", "Since the last run"),
+            Column("changes", "Since the last run"),
             Column("fail", "Fail", "num"),
             Column("unknown", "Unknown", "num"),
             Column("waived", "Waived", "num"),
@@ -115,41 +115,41 @@ TABLES: Final[dict[str, Table]] = {
         ),
         "SELECT rule_id, status, count(*) FROM findings GROUP BY ALL ORDER BY ALL",
     ),
-    "turned": Table(
+    "status_changes": Table(
         (
-            Column("turned", "Turned"),
+            Column("change", "Change"),
             Column("severity", "Severity"),
             Column("resource", "Resource", "wide"),
-            Column("place", "Account, region"),
-            Column("verdict", "Rule and reason", "wide"),
+            Column("account_region", "Account, region"),
+            Column("rule", "Rule and reason", "wide"),
             Column("owner", "Owner"),
         ),
         "SELECT * FROM findings WHERE status IN ('fail', 'unknown') AND since = (SELECT max(started_at) FROM runs)",
     ),
-    "undecided": Table(
+    "unknown_resources": Table(
         (
             Column("resource", "Resource", "wide"),
-            Column("place", "Account, region"),
+            Column("account_region", "Account, region"),
             Column("rules", "Rules", "num"),
-            Column("reason", "What the gravest of them says", "wide"),
+            Column("reason", "Reason of the most severe", "wide"),
         ),
         "SELECT resource_arn, count(*) FROM findings WHERE status = 'unknown' GROUP BY ALL ORDER BY 2 DESC",
     ),
-    "quiet": Table(
+    "passing_rules": Table(
         (
             Column("family", "Family"),
             Column("rules", "Rules", "num"),
-            Column("which", "Which", "wide"),
+            Column("names", "Rules by name", "wide"),
             Column("pass", "Pass", "num"),
             Column("na", "Not applicable", "num"),
         ),
-        "SELECT family, rule_id, sum(pass), sum(not_applicable) FROM rule_results GROUP BY ALL ORDER BY ALL",
+        "SELECT family, rule_id, sum(passed), sum(not_applicable) FROM rule_results GROUP BY ALL ORDER BY ALL",
     ),
     "findings": Table(
         (
             Column("status", "Status"),
             Column("resource", "Resource", "wide"),
-            Column("place", "Account, region"),
+            Column("account_region", "Account, region"),
             Column("reason", "Reason", "wide"),
             Column("owner", "Owner"),
             Column("open", "Open, days", "num"),
@@ -162,9 +162,9 @@ TABLES: Final[dict[str, Table]] = {
             Column("share", "Controls by state", "chart"),
             Column("controls", "Controls", "num"),
             Column("failed", "Failed", "num"),
-            Column("unknown", "Not fully known", "num"),
+            Column("unknown", "Unknown", "num"),
             Column("met", "Met", "num"),
-            Column("idle", "Nothing to judge", "num"),
+            Column("na", "Not applicable", "num"),
         ),
         "SELECT * FROM frameworks ORDER BY title, version",
     ),
@@ -172,12 +172,12 @@ TABLES: Final[dict[str, Table]] = {
         (
             Column("waiver", "Waiver", "wide"),
             Column("rule", "Rule", "wide"),
-            Column("what", "What it is for", "wide"),
+            Column("what", "Resources", "wide"),
             Column("reason", "Reason", "wide"),
             Column("owner", "Owner"),
             Column("ticket", "Ticket"),
-            Column("expires", "Holds until"),
-            Column("waives", "Waives", "num"),
+            Column("expires", "Valid until"),
+            Column("waives", "Waived", "num"),
         ),
         "SELECT * FROM waivers ORDER BY expired, expires, rule_id, waiver",
     ),
@@ -187,7 +187,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("region", "Region"),
             Column("action", "Action"),
             Column("subject", "Subject", "wide"),
-            Column("cause", "Why it is not known", "wide"),
+            Column("cause", "Cause", "wide"),
             Column("since", "Since"),
             Column("runs", "Runs", "num"),
         ),

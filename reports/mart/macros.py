@@ -9,16 +9,16 @@ MACROS = (
     """
     CREATE MACRO internal.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
     CASE
-      WHEN type = 'service' THEN 'aws service'
-      WHEN type = 'deleted' THEN 'deleted principal'
+      WHEN type = 'service' THEN 'aws_service'
+      WHEN type = 'deleted' THEN 'deleted_principal'
       WHEN type = 'public' AND organization IS NULL THEN 'public'
-      WHEN organization = own_organization THEN 'own organization'
-      WHEN organization IS NOT NULL THEN 'outside account'
+      WHEN organization = own_organization THEN 'own_organization'
+      WHEN organization IS NOT NULL THEN 'external_account'
       WHEN type IN ('unknown', 'canonical') OR account IS NULL THEN 'unknown'
-      WHEN account = own_account THEN 'own account'
-      WHEN in_organization THEN 'own organization'
-      WHEN is_party THEN 'known party'
-      ELSE 'outside account'
+      WHEN account = own_account THEN 'own_account'
+      WHEN in_organization THEN 'own_organization'
+      WHEN is_party THEN 'known_party'
+      ELSE 'external_account'
     END
     """,
     *grant_macros.MACROS,

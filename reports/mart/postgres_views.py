@@ -56,7 +56,7 @@ def statements() -> Iterator[str]:
         )
         yield f'CREATE VIEW {BASE}."{table.name}" AS SELECT {columns} FROM "{table.name}"'
     causes = ", ".join(f"({quoted(one.value)}, {quoted(one.text)})" for one in Cause)
-    yield f"CREATE VIEW {BASE}.cause AS SELECT * FROM (VALUES {causes}) AS causes (cause, text)"
+    yield f"CREATE VIEW {BASE}.gap_cause AS SELECT * FROM (VALUES {causes}) AS causes (cause, text)"
     yield from _functions()
     described = {relation.name: relation for relation in declared()}
     for name, select in selects():

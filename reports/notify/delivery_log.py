@@ -1,4 +1,4 @@
-"""The books of delivery: what was sent to whom, so that a report is sent once per run and recipient."""
+"""The delivery log: records every mail, so that each recipient gets a report once per run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from models.tables.runs import Delivery
 from reports.notify.result import Outcome
 
 SETTLED = frozenset({"sent", "rejected", "unknown"})
-"""Not to be tried again by itself: done, refused for good, or possibly done."""
+"""Statuses without an automatic retry: delivered, permanently rejected, or possibly delivered."""
 
 
-def due(engine: Engine, run_id: int, report: str, recipients: Iterable[str]) -> list[str]:
-    """The recipients who are still to have this report of this run, in their order."""
+def pending_recipients(engine: Engine, run_id: int, report: str, recipients: Iterable[str]) -> list[str]:
+    """The recipients to whom this report of this run was not sent yet, in the given order."""
     table = Delivery.metadata.tables[Delivery.__tablename__]
     query = select(table.c.recipient).where(
         table.c.run_id == run_id, table.c.report == report, table.c.status.in_(SETTLED)
@@ -26,8 +26,8 @@ def due(engine: Engine, run_id: int, report: str, recipients: Iterable[str]) -> 
     return [recipient for recipient in recipients if recipient not in settled]
 
 
-def enter(engine: Engine, run_id: int, report: str, outcome: Outcome) -> None:
-    """Write down what became of one recipient's mail, at once."""
+def record_delivery(engine: Engine, run_id: int, report: str, outcome: Outcome) -> None:
+    """Record the outcome of the mail to one recipient, and commit it."""
     table = Delivery.metadata.tables[Delivery.__tablename__]
     values = {
         "run_id": run_id,

@@ -1,6 +1,6 @@
-"""Compose the mail of one run: the same facts as plain text and as HTML, with the report attached if it fits.
+"""Composes the mail of a run as plain text and HTML, with the report attached if it fits.
 
-Nothing here reads a database, a clock (unless none is given) or the network: a `Summary` goes in, a message comes out.
+Pure functions: a `Summary` in, a message out; no database, no network, and the clock only if no time is passed.
 """
 
 import hashlib
@@ -25,13 +25,12 @@ from models.severities import SEVERITIES
 Status = Literal["complete", "partial", "failed"]
 
 ATTACHMENT_LIMIT: Final = 25_000_000
-"""Octets all attachments of one mail may take on the wire, base64 included; common servers refuse more."""
+"""The maximum size of all attachments of a mail in bytes, base64 included; common servers reject more."""
 
 _STATUS_LINE: Final[dict[Status, str]] = {
     "complete": "Complete: every account and region in scope was read.",
-    "partial": "Partial: some of the scope could not be read. Where it was not read, the absence of a finding proves "
-    "nothing.",
-    "failed": "Failed: the run did not finish. The figures below, if any, are what was known before it stopped.",
+    "partial": "Partial: a part of the scope could not be read. Where data is missing, no finding does not mean no problem.",
+    "failed": "Failed: the run did not finish. The figures below, if any, are incomplete.",
 }
 _SEVERITIES: Final = frozenset(SEVERITIES)
 
@@ -43,7 +42,7 @@ _LINK: Final = re.compile(r"\bhttp(s?)://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class AttentionItem:
-    """One thing somebody should look at. `where` names the place: an ARN, or an account and a region."""
+    """One action item. `where` is an ARN, or an account and region."""
 
     severity: str
     text: str
@@ -52,12 +51,11 @@ class AttentionItem:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the body of a mail says about one run.
+    """The content of the mail about a run.
 
-    The lists hold the top entries only; the totals count all of them, so that the mail can say how many it leaves
-    out. `gaps` are the reasons why something is not known and are always shown. `turned` says in words how the findings
-    turned since the run before, is empty if none did, and None if there is nothing to compare with. `finished_at` is an
-    aware time.
+    The lists have the top entries only; the totals count all entries. `gaps` are the causes of missing data and are always
+    shown. `status_changes` describes the status changes of findings since the previous run; it is empty if there are none, and
+    None if there is no previous run to compare with. `finished_at` is timezone-aware.
     """
 
     title: str
@@ -71,14 +69,14 @@ class Summary:
     changes_total: int = 0
     new_findings: tuple[AttentionItem, ...] = ()
     new_findings_total: int = 0
-    turned: str | None = None
+    status_changes: str | None = None
     gaps: tuple[str, ...] = ()
     gaps_total: int = 0
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file that goes with the mail. `location` is the path or address where the same file stays for later."""
+    """An attached file. `location` is the path or URL at which the same file is stored."""
 
     filename: str
     mime_type: str
@@ -94,12 +92,12 @@ def compose(
     attachments: tuple[Attachment, ...] = (),
     now: datetime | None = None,
 ) -> EmailMessage:
-    """Return the mail for one recipient: mixed > (alternative > plain, HTML), attachments.
+    """The mail for one recipient: mixed > (alternative > plain, HTML), attachments.
 
-    The Message-ID depends on run, sender and recipient only: a second mail for the same run carries the same one and
-    mail systems recognise the duplicate. Text that came from AWS loses control and direction characters, its links
-    are defanged (`hxxps://`, because mail clients turn text into links on their own), and is escaped in the HTML.
-    An attachment that `settings` does not want, or that would exceed `ATTACHMENT_LIMIT`, is named in the body instead.
+    The Message-ID depends on run, sender and recipient only, so that mail systems recognize duplicates. Control and direction
+    characters are removed from text that comes from AWS, its links are defanged (`hxxps://`, because mail clients create links
+    from text), and it is escaped in HTML. An attachment that is disabled in `settings`, or that would exceed
+    `ATTACHMENT_LIMIT`, is named in the body instead.
     """
     attached, notes = _choose(attachments, settings, summary.run_id)
     view = _view(summary, notes, tuple(attachment.filename for attachment in attached))
@@ -113,8 +111,8 @@ def compose(
     message["Message-ID"] = _message_id(summary, sender, to)
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
-    # Quoted-printable: no line of an inlined table exceeds the 998 octets of SMTP, and no server needs 8BITMIME.
-    message.set_content(_plain(view), cte="quoted-printable")
+    # Quoted-printable keeps lines below the SMTP limit of 998 bytes and does not require 8BITMIME.
+    message.set_content(_plain_text(view), cte="quoted-printable")
     message.add_alternative(_html(view), subtype="html", cte="quoted-printable")
     message.make_mixed()
     for attachment in attached:
@@ -130,9 +128,9 @@ def compose(
 
 
 def mailbox(text: str) -> Address:
-    """Parse `user@example.org` or `Name <user@example.org>`; the domain is returned in its ASCII (IDNA) form.
+    """Parse `user@example.org` or `Name <user@example.org>`; the domain is converted to ASCII (IDNA).
 
-    Raises ValueError for text that is no mail address.
+    Raises ValueError for invalid addresses.
     """
     name, address = parseaddr(clean(text))
     user, _, domain = address.rpartition("@")
@@ -142,13 +140,13 @@ def mailbox(text: str) -> Address:
 
 
 def clean(text: str) -> str:
-    """Make hostile text one printable line: white space becomes a space, control and direction marks become U+FFFD."""
+    """The text as one printable line: white space becomes a space, control and direction characters become U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", " ".join(text.split()))
 
 
 @dataclass(frozen=True)
 class _Section:
-    """A list of the body: its entries, how many it leaves out, and what to say when there is none."""
+    """A list in the body: its entries, the number of omitted entries, and the text for an empty list."""
 
     title: str
     entries: tuple[AttentionItem, ...]
@@ -159,7 +157,7 @@ class _Section:
 
 @dataclass(frozen=True)
 class _View:
-    """The content of the body, cleaned once for both forms of it."""
+    """The cleaned content of the body, for plain text and HTML."""
 
     title: str
     tone: Status
@@ -176,9 +174,9 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     tone, status_line = summary.status, _STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
         tone = "partial"
-        status_line = "Complete, with gaps: every scope was read, but not everything in it is known (see below)."
+        status_line = "Complete, with gaps: every account-region was read, but some data is missing (see below)."
     attention, new = _items(summary.attention), _items(summary.new_findings)
-    whole = summary.status == "complete" and not gap_count
+    complete = summary.status == "complete" and not gap_count
     return _View(
         title=_text(summary.title),
         tone=tone,
@@ -190,27 +188,27 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 "Needs attention",
                 attention,
                 _more(summary.attention_total, attention),
-                "Nothing needs attention." if whole else "No finding in what could be read.",
+                "Nothing needs attention." if complete else "Nothing in what could be read.",
             ),
             _Section(
                 "New findings",
                 new,
                 _more(summary.new_findings_total, new),
-                _nothing_new(summary.turned, whole=whole),
-                f"Since the run before: {_text(summary.turned)}." if summary.turned else "",
+                _nothing_new(summary.status_changes, complete=complete),
+                f"Since the previous run: {_text(summary.status_changes)}." if summary.status_changes else "",
             ),
-            _lines(
-                "Not known",
+            _list_section(
+                "Gaps",
                 summary.gaps,
                 gap_count,
                 _no_gaps(summary.status),
-                "Answers that are missing, and why. Not known is never counted as passed.",
+                "Missing data and its causes. Unknown is never counted as passed.",
             ),
-            _lines(
-                "Changed since the run before",
+            _list_section(
+                "Changes since the previous run",
                 summary.changes,
                 summary.changes_total,
-                "No change." if whole else "No change in what could be read.",
+                "No changes." if complete else "No changes in what could be read.",
             ),
         ),
         notes=(*(f"Attached: {clean(name)}" for name in attached), *notes),
@@ -221,19 +219,19 @@ def _items(items: tuple[AttentionItem, ...]) -> tuple[AttentionItem, ...]:
     return tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in items)
 
 
-def _nothing_new(turned: str | None, *, whole: bool) -> str:
-    if turned is None:
-        return "There is nothing to compare with: no earlier run was judged."
-    return "No new finding." if whole else "No new finding in what could be read."
+def _nothing_new(status_changes: str | None, *, complete: bool) -> str:
+    if status_changes is None:
+        return "There is nothing to compare with: rules were not evaluated for an earlier run."
+    return "No new findings." if complete else "No new findings in what could be read."
 
 
 def _no_gaps(status: Status) -> str:
     if status == "complete":
-        return "Nothing: there are no gaps."
-    return "The run was not complete, and it could not name what is missing: see the report and the log of the run."
+        return "There are no gaps."
+    return "The run was not complete, but recorded no gaps: see the report and the log of the run."
 
 
-def _lines(title: str, texts: tuple[str, ...], total: int, empty: str, note: str = "") -> _Section:
+def _list_section(title: str, texts: tuple[str, ...], total: int, empty: str, note: str = "") -> _Section:
     entries = tuple(AttentionItem("", _text(text), "") for text in texts)
     return _Section(title, entries, _more(total, entries), empty, note if entries else "")
 
@@ -246,7 +244,7 @@ def _text(text: str) -> str:
     return _LINK.sub(r"hxxp\1://", clean(text))
 
 
-def _plain(view: _View) -> str:
+def _plain_text(view: _View) -> str:
     rule = "=" * min(len(view.title), 78)
     lines = [view.title, rule, "", *_wrap(view.status_line), view.facts, ""]
     width = max((len(label) for label, _ in view.headline), default=0)
@@ -273,7 +271,7 @@ def _plain(view: _View) -> str:
 
 
 def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
-    # An ARN must stay in one piece to be found and copied.
+    # ARNs are not broken, so that they can be searched and copied.
     return textwrap.wrap(
         text, 78, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
@@ -302,7 +300,7 @@ def _subject(summary: Summary, pattern: str) -> str:
 
 
 def _message_id(summary: Summary, sender: Address, to: Address) -> str:
-    # The time of the run is part of it: a second database with the same sender also has a run 1.
+    # Includes the time of the run, because run IDs repeat across databases.
     key = "\n".join(
         (str(summary.run_id), summary.finished_at.astimezone(UTC).isoformat(), sender.addr_spec, to.addr_spec)
     )
@@ -317,20 +315,20 @@ def _filename(name: str) -> str:
 def _choose(
     attachments: tuple[Attachment, ...], settings: MailSettings, run_id: int
 ) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
-    """Split attachments into those that go with the mail and one sentence for each that stays behind."""
+    """The attachments to send, and a note for each other attachment."""
     attached: list[Attachment] = []
     notes: list[str] = []
     room = ATTACHMENT_LIMIT
     for attachment in attachments:
         size = _wire_size(attachment.content)
-        where = clean(attachment.location) or f"with the files of run {run_id} on the machine that sent this"
+        where = clean(attachment.location) or f"with the files of run {run_id} on the host that sent this mail"
         name = clean(attachment.filename)
         if not settings.attach_report:
-            notes.append(f"{name} is not attached (mail.attach_report is off). It is here: {where}")
+            notes.append(f"{name} is not attached (mail.attach_report is false). It is here: {where}")
         elif size > room:
             notes.append(
-                f"{name} is left out: it takes {size / 1e6:.0f} MB in a mail and {room / 1e6:.0f} MB are left of "
-                f"{ATTACHMENT_LIMIT / 1e6:.0f}. It is here: {where}"
+                f"{name} is not attached: it needs {size / 1e6:.0f} MB, and {room / 1e6:.0f} MB are left of "
+                f"{ATTACHMENT_LIMIT / 1e6:.0f} MB. It is here: {where}"
             )
         else:
             room -= size
@@ -339,5 +337,5 @@ def _choose(
 
 
 def _wire_size(content: bytes) -> int:
-    # base64 in lines of 76 characters (57 octets) and CRLF.
+    # base64 in lines of 76 characters (57 bytes) and CRLF.
     return -(-len(content) // 57) * 78

@@ -1,4 +1,4 @@
-"""What becomes of a mail, whichever way it is sent."""
+"""The outcome of sending a mail."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ OutcomeStatus = Literal["sent", "rejected", "failed", "unknown"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the mail to one recipient.
+    """The outcome of the mail to one recipient.
 
-    sent: the server accepted it. rejected: the server refuses this recipient or this content for good. failed: not
-    delivered; sending it again later is safe. unknown: the connection broke after the whole mail was handed over and
-    before the server answered, so that sending it again may deliver it twice.
+    sent: the server accepted it. rejected: the server permanently rejected the recipient or the content. failed: not delivered;
+    a retry is safe. unknown: the connection broke after the whole mail was transferred, but before the server replied; a retry
+    may deliver it twice.
     """
 
     recipient: str
@@ -24,7 +24,7 @@ class Outcome:
 
 
 class DeliveryError(UserError):
-    """Mail could not be delivered. `outcomes` holds one outcome a recipient; each was also passed to `on_outcome`."""
+    """Mail could not be delivered. `outcomes` has one outcome per recipient, each already passed to `on_outcome`."""
 
     def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""Send mails through one SMTP connection and say of every recipient what became of it.
+"""Sends mails through one SMTP connection and reports the outcome for every recipient.
 
-The sender keeps no books and does not retry: it takes what is due and reports each outcome at once, so that the caller
-can commit it before the next mail is on its way.
+The sender keeps no log and does not retry: it reports each outcome immediately, so that the caller can commit it before the
+next mail is sent.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from typing import Final, NoReturn
 from models.settings import MailSettings
 from reports.notify.message import clean, mailbox
 from reports.notify.result import DeliveryError, Outcome
-from reports.notify.smtp_connection import cause, place, quote, session
+from reports.notify.smtp_connection import cause, quote, server_name, session
 
 __all__ = ["DeliveryError", "Outcome", "send"]
 
 _CHUNK: Final = 65_536
-_TOO_BIG: Final = "too big for the server"
+_TOO_LARGE: Final = "too large for the server"
 _LEADING_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -29,12 +29,12 @@ def send(
     settings: MailSettings,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Send each message to its recipient over one connection and return one outcome each, in the same order.
+    """Send each message to its recipient over one connection; returns one outcome each, in the same order.
 
-    `on_outcome` is called exactly once a recipient, as soon as its outcome is known, whether this function returns or
-    raises; what it raises stops the sending. Raises DeliveryError if the session fails (connection, TLS, login,
-    sender), if it is lost on the way, or if not one mail was accepted. A recipient that was rejected beside others
-    that were accepted is an outcome, not an error. With nothing to send, no connection is made.
+    `on_outcome` is called exactly once per recipient, as soon as its outcome is known, even if this function raises; an
+    exception of `on_outcome` stops the delivery. Raises DeliveryError if the session fails (connection, TLS, login, sender), if
+    the connection is lost, or if no mail was accepted. A rejected recipient is an outcome, not an error, if other mails were
+    accepted. Without messages, no connection is opened.
     """
     if not messages:
         return []
@@ -45,11 +45,11 @@ def send(
                 batch.record(_deliver(smtp, recipient, message, settings))
     except _LostError as error:
         batch.record(error.outcome)
-        done = sum(outcome.status == "sent" for outcome in batch.outcomes)
-        doubt = "" if error.outcome.status == "failed" else f", that of {error.outcome.recipient} is unknown"
+        sent = sum(outcome.status == "sent" for outcome in batch.outcomes)
+        unknown = "" if error.outcome.status == "failed" else f", the mail to {error.outcome.recipient} is unknown"
         batch.fail(
-            f"{place(settings)} was lost after {done} of {len(messages)} mails were sent{doubt} "
-            f"({error.cause}): run the delivery again to send the ones that are missing."
+            f"{server_name(settings)} was lost after {sent} of {len(messages)} mails were sent{unknown} "
+            f"({error.cause}): run the delivery again to send the missing mails."
         )
     except DeliveryError as error:
         batch.fail(error.message)
@@ -59,7 +59,7 @@ def send(
 
 
 class _Batch:
-    """The outcomes so far, reported as they come."""
+    """The outcomes so far; each is reported immediately."""
 
     def __init__(self, messages: Sequence[tuple[str, EmailMessage]], on_outcome: Callable[[Outcome], None]) -> None:
         self._recipients = [recipient for recipient, _ in messages]
@@ -71,14 +71,14 @@ class _Batch:
         self._on_outcome(outcome)
 
     def fail(self, message: str) -> NoReturn:
-        """Record the recipients that were not reached as failed and raise."""
+        """Record the remaining recipients as failed, and raise DeliveryError."""
         for recipient in self._recipients[len(self.outcomes) :]:
             self.record(Outcome(recipient, "failed", message))
         raise DeliveryError(message, self.outcomes) from None
 
 
 class _LostError(Exception):
-    """The connection broke during one mail, whose outcome it carries."""
+    """The connection broke during a mail; has the outcome of that mail."""
 
     def __init__(self, outcome: Outcome, cause: str) -> None:
         super().__init__(cause)
@@ -89,7 +89,7 @@ class _LostError(Exception):
 def _deliver(smtp: smtplib.SMTP, recipient: str, message: EmailMessage, settings: MailSettings) -> Outcome:
     """Run one transaction: MAIL, RCPT, DATA.
 
-    Raises _LostError when the connection broke and DeliveryError when the sender is refused, which concerns all mails.
+    Raises _LostError if the connection breaks, and DeliveryError if the sender is rejected, which affects all mails.
     """
     try:
         sender, address, options, content = _envelope(smtp, recipient, message, settings)
@@ -97,50 +97,52 @@ def _deliver(smtp: smtplib.SMTP, recipient: str, message: EmailMessage, settings
         return Outcome(recipient, "rejected", clean(str(error)))
     limit = _size_limit(smtp)
     if 0 < limit < len(content):
-        return Outcome(recipient, "failed", f"{_TOO_BIG}: {_mb(len(content))} of at most {_mb(limit)}")
+        return Outcome(recipient, "failed", f"{_TOO_LARGE}: {_mb(len(content))} of at most {_mb(limit)}")
 
-    handed_over = False
+    transferred = False
     try:
         code, reply = smtp.mail(sender, options)
         if code != 250:
-            return _sender_refused(recipient, code, reply, settings)
+            return _sender_rejected(recipient, code, reply, settings)
         code, reply = smtp.rcpt(address)
         if code not in {250, 251}:
-            with contextlib.suppress(OSError):  # if it is gone, the next mail will find out
+            with contextlib.suppress(OSError):  # a lost connection is detected by the next mail
                 smtp.rset()
-            return _refused(recipient, code, reply)
+            return _rejected(recipient, code, reply)
         code, reply = smtp.docmd("DATA")
         if code != 354:
-            return _refused(recipient, code, reply)
-        # In pieces: a time-out applies to each, not to the whole of a big report on a slow line.
+            return _rejected(recipient, code, reply)
+        # In chunks: the timeout applies to each chunk, not to a large report on a slow connection.
         for start in range(0, len(content), _CHUNK):
             smtp.send(content[start : start + _CHUNK])
         smtp.send(b".\r\n")
-        handed_over = True
+        transferred = True
         code, reply = smtp.getreply()
     except OSError as error:
         reason = cause(error)
-        if handed_over:
-            detail = f"the mail was handed over, but the server's answer is missing ({reason}): it may have arrived"
+        if transferred:
+            detail = f"the mail was transferred, but the server did not reply ({reason}): it may have arrived"
             raise _LostError(Outcome(recipient, "unknown", detail), reason) from error
         raise _LostError(Outcome(recipient, "failed", f"connection lost: {reason}"), reason) from error
     if code == 250:
         return Outcome(recipient, "sent", quote(code, reply))
     if _is_about_size(code, reply):
-        return Outcome(recipient, "failed", f"{_TOO_BIG}: {_mb(len(content))}, it says {quote(code, reply)}")
-    return _refused(recipient, code, reply)
+        return Outcome(
+            recipient, "failed", f"{_TOO_LARGE}: {_mb(len(content))}, the server replied {quote(code, reply)}"
+        )
+    return _rejected(recipient, code, reply)
 
 
 def _envelope(
     smtp: smtplib.SMTP, recipient: str, message: EmailMessage, settings: MailSettings
 ) -> tuple[str, str, list[str], bytes]:
-    """Return sender, recipient, options of MAIL and the octets of DATA. Raises ValueError for an unusable address."""
+    """The sender, recipient, options of MAIL, and bytes of DATA. Raises ValueError for an invalid address."""
     sender, address = mailbox(settings.sender).addr_spec, mailbox(recipient).addr_spec
     options: list[str] = []
     policy = SMTP
     if not (sender.isascii() and address.isascii()):
         if not smtp.has_extn("smtputf8"):
-            raise smtplib.SMTPNotSupportedError("the server takes no address outside ASCII (SMTPUTF8)")
+            raise smtplib.SMTPNotSupportedError("the server does not support addresses outside ASCII (SMTPUTF8)")
         policy = SMTP.clone(utf8=True)
         options = ["SMTPUTF8", "BODY=8BITMIME"]
     content = _LEADING_DOT.sub(b"..", message.as_bytes(policy=policy))
@@ -152,34 +154,34 @@ def _envelope(
 
 
 def _size_limit(smtp: smtplib.SMTP) -> int:
-    """Return what the server announced as its limit in octets; 0 is no fixed limit."""
+    """The size limit announced by the server in bytes; 0 if there is no fixed limit."""
     announced = smtp.esmtp_features.get("size", "").strip()
     return int(announced) if announced.isascii() and announced.isdecimal() else 0
 
 
-def _sender_refused(recipient: str, code: int, reply: bytes, settings: MailSettings) -> Outcome:
-    """Judge a refused MAIL: of the size or for the moment it concerns this mail, else DeliveryError for all."""
+def _sender_rejected(recipient: str, code: int, reply: bytes, settings: MailSettings) -> Outcome:
+    """The outcome of a rejected MAIL command if size or a temporary error is the cause; otherwise raises DeliveryError."""
     if _is_about_size(code, reply):
-        return Outcome(recipient, "failed", f"{_TOO_BIG}: it says {quote(code, reply)}")
+        return Outcome(recipient, "failed", f"{_TOO_LARGE}: the server replied {quote(code, reply)}")
     if code < 500:
-        return _refused(recipient, code, reply)
+        return _rejected(recipient, code, reply)
     if code == 530:
         raise DeliveryError(
-            f"{place(settings)} wants a login or TLS before it takes mail ({quote(code, reply)}): set mail.security, "
+            f"{server_name(settings)} requires a login or TLS ({quote(code, reply)}): set mail.security, "
             "mail.username and mail.password."
         )
     raise DeliveryError(
-        f"{place(settings)} refuses the sender {clean(settings.sender)} ({quote(code, reply)}): set mail.sender to an "
-        "address that this login may send from."
+        f"{server_name(settings)} rejects the sender {clean(settings.sender)} ({quote(code, reply)}): set mail.sender to an "
+        "address that this login may use."
     )
 
 
-def _refused(recipient: str, code: int, reply: bytes) -> Outcome:
-    """Turn a refusal of one mail into its outcome: 5xx is for good, the rest (greylisting, busy) for the moment."""
-    answer = quote(code, reply)
+def _rejected(recipient: str, code: int, reply: bytes) -> Outcome:
+    """The outcome of a rejected mail: 5xx is permanent, other codes (greylisting, busy) are temporary."""
+    reason = quote(code, reply)
     if code == 421:
-        raise _LostError(Outcome(recipient, "failed", f"the server closes the connection: {answer}"), answer)
-    return Outcome(recipient, "rejected" if code >= 500 else "failed", answer)
+        raise _LostError(Outcome(recipient, "failed", f"the server closed the connection: {reason}"), reason)
+    return Outcome(recipient, "rejected" if code >= 500 else "failed", reason)
 
 
 def _is_about_size(code: int, reply: bytes) -> bool:
@@ -192,15 +194,17 @@ def _is_about_size(code: int, reply: bytes) -> bool:
 
 def _none_accepted(outcomes: Sequence[Outcome], settings: MailSettings) -> str:
     first = f"{outcomes[0].recipient}: {outcomes[0].detail}"
-    if any(outcome.detail.startswith(_TOO_BIG) for outcome in outcomes):
+    if any(outcome.detail.startswith(_TOO_LARGE) for outcome in outcomes):
         return (
-            f"The mail is too big for {place(settings)} ({first}): set mail.attach_report to false, or have the limit "
-            "of the mail server raised."
+            f"The mail is too large for {server_name(settings)} ({first}): set mail.attach_report to false, or raise the size "
+            "limit of the mail server."
         )
     if all(outcome.status == "rejected" for outcome in outcomes):
-        login = "" if settings.username else ", and mail.username if the server wants a login"
-        return f"{place(settings)} rejects all {len(outcomes)} recipients ({first}): check mail.recipients{login}."
-    return f"{place(settings)} took no mail for now ({first}): run the delivery again in a few minutes."
+        login = "" if settings.username else ", and set mail.username if the server requires a login"
+        return (
+            f"{server_name(settings)} rejects all {len(outcomes)} recipients ({first}): check mail.recipients{login}."
+        )
+    return f"{server_name(settings)} accepts no mail at the moment ({first}): run the delivery again in a few minutes."
 
 
 def _mb(size: int) -> str:

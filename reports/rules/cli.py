@@ -51,7 +51,7 @@ def list_rules(
     ]
     rows = [(rule.rule_id, rule.severity, rule.family, rule.title, rule.source) for rule in rules_in_force]
     if output_format == "json":
-        _json({"rules": [_plain(rule) for rule in rules_in_force]})
+        _json({"rules": [_to_dict(rule) for rule in rules_in_force]})
     else:
         writer_of(output_format, 0)(sys.stdout, ["id", "severity", "family", "title", "source"], rows)
 
@@ -68,27 +68,27 @@ def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
     known = {rule.rule_id: rule for rule in load_rules(_settings(config_path))}
     if rule_id not in known:
         raise click.UsageError(f"no rule in force is named {rule_id}: choose one that `kmsledger rules list` lists")
-    plain = _plain(known[rule_id])
+    fields = _to_dict(known[rule_id])
     if output_format == "json":
-        _json({"rule": plain})
+        _json({"rule": fields})
         return
-    click.echo(printable(f"{rule_id}: {plain['title']}"))
-    click.echo(f"severity {plain['severity']}, family {plain['family']}, in {plain['source']}")
+    click.echo(printable(f"{rule_id}: {fields['title']}"))
+    click.echo(f"severity {fields['severity']}, family {fields['family']}, in {fields['source']}")
     for name in ("why", "fix", "console", "cli", "terraform"):
-        if plain[name]:
+        if fields[name]:
             click.echo(f"\n{name}:")
-            for line in plain[name].strip().splitlines():
-                for part in textwrap.wrap(line, 110, initial_indent="  ", subsequent_indent="  ") or [""]:
-                    click.echo(printable(part))
-    if plain["parameters"]:
+            for line in fields[name].strip().splitlines():
+                for wrapped in textwrap.wrap(line, 110, initial_indent="  ", subsequent_indent="  ") or [""]:
+                    click.echo(printable(wrapped))
+    if fields["parameters"]:
         click.echo("\nparameters:")
-    for parameter in plain["parameters"]:
-        set_here = "" if parameter["value"] == parameter["default"] else f" (default {parameter['default']})"
+    for parameter in fields["parameters"]:
+        default = "" if parameter["value"] == parameter["default"] else f" (default {parameter['default']})"
         about = f": {parameter['about']}" if parameter["about"] else ""
-        click.echo(printable(f"  {parameter['name']} = {parameter['value']}{set_here}{about}"))
-    if plain["frameworks"]:
+        click.echo(printable(f"  {parameter['name']} = {parameter['value']}{default}{about}"))
+    if fields["frameworks"]:
         click.echo("\nframeworks:")
-    for control in plain["frameworks"]:
+    for control in fields["frameworks"]:
         click.echo(printable(f"  {control}"))
 
 
@@ -103,12 +103,12 @@ def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
     """
     from reports.pipeline import check_examples
 
-    chosen, problems = _chosen(_settings(config_path), targets)
+    chosen, problems = _select_rules(_settings(config_path), targets)
     for report in check_examples(chosen, with_gaps=gaps):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
-        outcome = f"{len(report.problems)} problem(s)" if report.problems else "in order"
-        click.echo(f"{report.rule.rule_id}: {examples} example(s){with_gaps}: {outcome}")
+        result = f"{len(report.problems)} problem(s)" if report.problems else "OK"
+        click.echo(f"{report.rule.rule_id}: {examples} example(s){with_gaps}: {result}")
         problems += report.problems
     for problem in problems:
         click.echo(problem, err=True)
@@ -153,36 +153,36 @@ def _settings(config_path: Path) -> Settings:
     return Settings() if config_path == SETTINGS and not config_path.exists() else load(config_path)
 
 
-def _chosen(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule], list[str]]:
+def _select_rules(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule], list[str]]:
     """The rules that the targets name, and the problems of files that hold no valid rule."""
     from reports.rules.loader import RuleError, parse_rule, rule_files
 
     files = {Path(name).stem: (name, text, shipped) for name, text, shipped in rule_files(settings.rules.directories)}
-    wanted: list[tuple[str, str, bool]] = [] if targets else list(files.values())
+    selected: list[tuple[str, str, bool]] = [] if targets else list(files.values())
     for target in targets:
         path = Path(target)
         if target in files:
-            wanted.append(files[target])
+            selected.append(files[target])
         elif path.is_dir():
             in_directory = [(str(file), _text(file), False) for file in sorted(path.glob("*.sql"))]
             if not in_directory:
                 raise click.UsageError(f"{target} has no rule file (*.sql)")
-            wanted += in_directory
+            selected += in_directory
         elif path.suffix == ".sql" and path.is_file():
-            wanted.append((str(path), _text(path), False))
+            selected.append((str(path), _text(path), False))
         else:
             raise click.UsageError(f"{target} is not a rule, a rule file (*.sql) or a directory")
     chosen: dict[str, Rule] = {}
     problems = []
-    for name, text, shipped in wanted:
+    for name, text, shipped in selected:
         try:
             rule = parse_rule(name, text, complete=shipped)
         except RuleError as error:
             problems.append(str(error))
             continue
-        known = chosen.setdefault(rule.rule_id, rule)
-        if known.source != rule.source:
-            problems.append(f"{name}: rule {rule.rule_id} is already defined in {known.source}: give it another ID")
+        first = chosen.setdefault(rule.rule_id, rule)
+        if first.source != rule.source:
+            problems.append(f"{name}: rule {rule.rule_id} is already defined in {first.source}: give it another ID")
         if Path(name).stem != rule.rule_id:
             problems.append(f"{name}:1: the rule's ID is {rule.rule_id}: name the file {rule.rule_id}.sql")
     return list(chosen.values()), problems
@@ -197,11 +197,11 @@ def _text(path: Path) -> str:
         raise RuleError(f"{path}: the rule cannot be read: {error}") from error
 
 
-def _is_mapped(controls: Iterable[str], wanted: str | None) -> bool:
-    return wanted is None or any(wanted.lower() in control.lower() for control in controls)
+def _is_mapped(controls: Iterable[str], text: str | None) -> bool:
+    return text is None or any(text.lower() in control.lower() for control in controls)
 
 
-def _plain(rule: Rule) -> dict[str, Any]:
+def _to_dict(rule: Rule) -> dict[str, Any]:
     from reports.rules.framework_loader import controls_by_rule
 
     texts = {
@@ -270,7 +270,7 @@ _EXAMPLES = """\
   expect: {k1: not_applicable}
   keys:
     - {id: k1, manager: AWS}
-- name: the key may not be described
+- name: kms:DescribeKey is denied
   expect: {k1: unknown}
   keys:
     - {id: k1, description: orders}

@@ -15,7 +15,7 @@ from reports.rules.loader import Rule, rule_rows
 
 @dataclass(frozen=True, slots=True)
 class RuleTables(Extension):
-    """Fills the tables that describe the rules in force; their results follow when the rules run."""
+    """Fills the tables that describe the rules in force; running the rules fills the results."""
 
     settings: Settings
     rules: Sequence[Rule]

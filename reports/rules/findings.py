@@ -1,4 +1,4 @@
-"""Findings as typed records, with what their rule says: for lists, and for whatever form another system wants them in."""
+"""Findings as typed records, joined with the texts of their rule: for lists and exports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FETCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """One row of the view ``findings`` with the row of its rule. Times are UTC, without a zone as DuckDB gives them."""
+    """One row of the view ``findings`` with its rule. Times are UTC without a time zone, as DuckDB returns them."""
 
     rule_id: str
     title: str
@@ -53,20 +53,20 @@ class FindingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which findings; an empty filter lets everything through. ``severity`` is the lowest that is wanted."""
+class FindingFilter:
+    """Selects findings; an empty field matches everything. ``severity`` is the minimum severity."""
 
     statuses: Sequence[str] = ("fail", "unknown")
     severity: str | None = None
     rules: Sequence[str] = ()
     families: Sequence[str] = ()
     accounts: Sequence[str] = ()
-    """Ids or names."""
+    """IDs or names."""
     owners: Sequence[str] = ()
     framework: str | None = None
-    """A part of a framework's or control's name, in any case."""
+    """Part of the name of a framework or control, case-insensitive."""
     resolved: bool = False
-    """Also those of other statuses that failed before and are resolved."""
+    """Include findings of other statuses that failed before and are resolved."""
 
 
 _QUERY = """
@@ -76,57 +76,59 @@ WHERE {where}
 ORDER BY {order}list_position($severities, f.severity), f.rule_id, list_position($ranks, f.status), f.account_id, f.region,
   f.resource_arn
 """
-_OF_RULE = ("why", "fix", "console", "cli", "terraform", "frameworks")
+_RULE_FIELDS = ("why", "fix", "console", "cli", "terraform", "frameworks")
 
 
 def read_findings(
-    connection: duckdb.DuckDBPyConnection, wanted: Wanted, *, by_place: bool = False
+    connection: duckdb.DuckDBPyConnection, criteria: FindingFilter, *, by_account_region: bool = False
 ) -> Iterator[FindingRecord]:
-    """Yield the findings of a mart; the connection is the caller's and reads nothing else meanwhile.
+    """Yield the findings of a mart, highest severity first; with ``by_account_region``, grouped by account and region.
 
-    The gravest come first; with ``by_place`` those of an account in a region stand together, and of these the gravest first.
+    The caller must not use the connection until the iterator ends.
     """
-    # What a rule says is put to its findings here: DuckDB would sort it with each of a million rows.
+    # Rule texts are joined here: DuckDB would carry them through the sort of a million rows.
     texts = {
         row[0]: row[1:]
         for row in connection.execute(
-            f"SELECT rule_id, {', '.join(_OF_RULE[:-1])}, coalesce(frameworks, []) FROM rules"
+            f"SELECT rule_id, {', '.join(_RULE_FIELDS[:-1])}, coalesce(frameworks, []) FROM rules"
         ).fetchall()
     }
-    unsaid: tuple[Any, ...] = (*(None for _ in _OF_RULE[:-1]), [])
-    conditions, values = ["list_contains($statuses, f.status)"], {"statuses": list(wanted.statuses)}
-    if wanted.resolved:
+    no_texts: tuple[Any, ...] = (*(None for _ in _RULE_FIELDS[:-1]), [])
+    conditions, values = ["list_contains($statuses, f.status)"], {"statuses": list(criteria.statuses)}
+    if criteria.resolved:
         conditions[0] = f"({conditions[0]} OR f.resolved_at IS NOT NULL)"
     lists = (("rules", "f.rule_id"), ("families", "f.family"), ("owners", "f.owner"))
     for name, column in lists:
-        if getattr(wanted, name):
+        if getattr(criteria, name):
             conditions.append(f"list_contains(${name}, {column})")
-            values[name] = list(getattr(wanted, name))
-    if wanted.accounts:
+            values[name] = list(getattr(criteria, name))
+    if criteria.accounts:
         conditions.append("(list_contains($accounts, f.account_id) OR list_contains($accounts, f.account_name))")
-        values["accounts"] = list(wanted.accounts)
-    if wanted.severity is not None:
-        conditions.append("list_contains($enough, f.severity)")
-        values["enough"] = list(SEVERITIES[: SEVERITIES.index(wanted.severity) + 1])
-    if wanted.framework is not None:
-        part = wanted.framework.lower()
-        conditions.append("list_contains($answering, f.rule_id)")
-        values["answering"] = [rule for rule, said in texts.items() if any(part in one.lower() for one in said[-1])]
-    columns = ", ".join(f"f.{field.name}" for field in fields(FindingRecord) if field.name not in _OF_RULE)
-    order = "f.account_id, f.region, " if by_place else ""
+        values["accounts"] = list(criteria.accounts)
+    if criteria.severity is not None:
+        conditions.append("list_contains($severities_in_scope, f.severity)")
+        values["severities_in_scope"] = list(SEVERITIES[: SEVERITIES.index(criteria.severity) + 1])
+    if criteria.framework is not None:
+        part = criteria.framework.lower()
+        conditions.append("list_contains($mapped_rules, f.rule_id)")
+        values["mapped_rules"] = [
+            rule for rule, rule_texts in texts.items() if any(part in control.lower() for control in rule_texts[-1])
+        ]
+    columns = ", ".join(f"f.{field.name}" for field in fields(FindingRecord) if field.name not in _RULE_FIELDS)
+    order = "f.account_id, f.region, " if by_account_region else ""
     query = _QUERY.format(columns=columns, where=" AND ".join(conditions), order=order)
     cursor = connection.execute(query, {**values, "severities": list(SEVERITIES), "ranks": list(STATUSES)})
     while rows := cursor.fetchmany(_FETCH):
         for row in rows:
-            yield FindingRecord(*row, *texts.get(row[0], unsaid))
+            yield FindingRecord(*row, *texts.get(row[0], no_texts))
 
 
 def failing(connection: duckdb.DuckDBPyConnection, threshold: str) -> int:
-    """How many resources fail a rule at or above a severity, without those that a waiver accepts; 0 for ``never``."""
+    """The number of unwaived failures at or above a severity; 0 for ``never``."""
     if threshold == "never":
         return 0
-    found = connection.execute(
-        "SELECT coalesce(sum(failed), 0) FROM rule_results WHERE list_contains($enough, severity)",
-        {"enough": list(SEVERITIES[: SEVERITIES.index(threshold) + 1])},
+    row = connection.execute(
+        "SELECT coalesce(sum(failed), 0) FROM rule_results WHERE list_contains($severities_in_scope, severity)",
+        {"severities_in_scope": list(SEVERITIES[: SEVERITIES.index(threshold) + 1])},
     ).fetchone()
-    return int(found[0]) if found else 0
+    return int(row[0]) if row else 0

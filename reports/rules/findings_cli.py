@@ -14,7 +14,7 @@ from reports.rules.findings import STATUSES
 if TYPE_CHECKING:
     from reports.rules.findings import FindingRecord
 
-_SHOWN = (
+_TABLE_COLUMNS = (
     "severity", "status", "rule_id", "resource_name", "account_name", "region", "owner", "first_failed", "reason"
 )  # fmt: skip
 _ALL = "all"
@@ -60,18 +60,18 @@ def findings(
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.result_writers import writer_of
-    from reports.rules.findings import FindingRecord, Wanted, failing, read_findings
+    from reports.rules.findings import FindingFilter, FindingRecord, failing, read_findings
 
-    wanted = Wanted(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
+    criteria = FindingFilter(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
     path = mart_path or configured_mart(config_path)
     if as_of is None:
         connection = connect(path)
     else:
-        connection, moment = as_of_connection.connect(path, as_of)
-        click.echo(f"as of {moment}", err=True)
+        connection, as_of_run = as_of_connection.connect(path, as_of)
+        click.echo(f"as of {as_of_run}", err=True)
     with connection:
-        columns = _SHOWN if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
-        rows = (_row(record, columns) for record in read_findings(connection, wanted))
+        columns = _TABLE_COLUMNS if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
+        rows = (_row(record, columns) for record in read_findings(connection, criteria))
         writer_of(output_format, limit)(sys.stdout, columns, rows)
         failed = fail_on is not None and failing(connection, fail_on) > 0
     if failed:

@@ -1,4 +1,4 @@
-"""Published frameworks: which controls ask for what a rule demands. Data in frameworks/*.yaml, one file a version."""
+"""Published frameworks: maps their controls to rules. The data is in frameworks/*.yaml, one file per version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DAY = re.compile(r"20\d\d-[01]\d-[0-3]\d")
 
 
 class FrameworkError(UserError):
-    """A file of a framework does not keep to its form."""
+    """A framework file is invalid."""
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class UnknownFrameworkError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control: what it asks, in our own words, and the rules that answer it."""
+    """One control: its requirement, in our own words, and the rules that check it."""
 
     control_id: str
     title: str
@@ -44,7 +44,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """One version of a framework, as far as it concerns keys and what they encrypt."""
+    """One version of a framework, limited to controls about keys and encryption."""
 
     framework_id: str
     title: str
@@ -52,18 +52,18 @@ class Framework:
     source: str
     """The public address of the standard."""
     checked: str
-    """The day on which the mapping was compared with the source."""
+    """The date on which the mapping was checked against the source."""
     controls: tuple[Control, ...]
 
     @property
     def name(self) -> str:
-        """Title and version, as people cite it."""
+        """Title and version, as cited in reports."""
         return f"{self.title} {self.version}".strip()
 
 
 @cache
 def load_frameworks() -> tuple[Framework, ...]:
-    """The frameworks as shipped, by id. Raises FrameworkError with file and line."""
+    """The shipped frameworks, ordered by ID. Raises FrameworkError with file and line."""
     folder = resources.files("reports.rules").joinpath("frameworks")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     return tuple(parse_framework(file.name, file.read_text(encoding="utf-8")) for file in files)
@@ -71,17 +71,17 @@ def load_frameworks() -> tuple[Framework, ...]:
 
 @cache
 def controls_by_rule() -> dict[str, tuple[str, ...]]:
-    """The controls that each rule answers, as ``CIS AWS Foundations Benchmark 3.0.0 - 3.6``."""
-    found: dict[str, list[str]] = {}
+    """The controls that each rule maps to, as ``CIS AWS Foundations Benchmark 3.0.0 - 3.6``."""
+    controls: dict[str, list[str]] = {}
     for framework in load_frameworks():
         for control in framework.controls:
             for rule_id in control.rules:
-                found.setdefault(rule_id, []).append(f"{framework.name} - {control.control_id}")
-    return {rule_id: tuple(names) for rule_id, names in found.items()}
+                controls.setdefault(rule_id, []).append(f"{framework.name} - {control.control_id}")
+    return {rule_id: tuple(names) for rule_id, names in controls.items()}
 
 
 def prepare(duck: duckdb.DuckDBPyConnection) -> None:
-    """Fill the mart's table ``internal.framework_control``: one row for each rule of each control."""
+    """Fill the mart's table ``internal.framework_control``: one row per rule and control."""
     fill(
         duck,
         "framework_control",
@@ -110,38 +110,40 @@ def check_frameworks(settings: Settings) -> None:
     for name in settings.report.frameworks:
         if name not in known:
             listed = ", ".join(sorted(known))
-            raise UnknownFrameworkError(f"report.frameworks: there is no framework {name!r}; there are: {listed}")
+            raise UnknownFrameworkError(f"report.frameworks: no framework is named {name!r}: choose from {listed}")
 
 
 def parse_framework(source: str, text: str) -> Framework:
-    """Read one file. Raises FrameworkError with the file, the line, and what was expected."""
+    """Parse one file. Raises FrameworkError with the file, the line and the expected value."""
     try:
         node = yaml.compose(text, Loader=LOADER)
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - the loader only creates strings, lists and mappings
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FrameworkError(f"{source}:{line}: no valid YAML: {error.problem}") from error
+        raise FrameworkError(f"{source}:{line}: not valid YAML: {error.problem}") from error
     if not isinstance(node, yaml.MappingNode):
         raise FrameworkError(f"{source}:1: expected a mapping with {', '.join(_KEYS)}")
     lines = _lines(source, node)
     for key, line in lines.items():
         if key not in _KEYS:
-            raise FrameworkError(f"{source}:{line}: {key!r} is no part of a framework; known are {', '.join(_KEYS)}")
+            raise FrameworkError(
+                f"{source}:{line}: {key!r} is not a key of a framework: choose from {', '.join(_KEYS)}"
+            )
     for key in _KEYS[:-1]:
         if not isinstance(values.get(key), str) or (key != "version" and not values[key].strip()):
             raise FrameworkError(f"{source}:{lines.get(key, 1)}: expected a text for {key!r}")
     checks = (
         ("id", _ID.fullmatch(values["id"]) and source == f"{values['id']}.yaml", "the file's name, in lower case"),
-        ("source", values["source"].startswith("https://"), "an https address"),
-        ("checked", _DAY.fullmatch(values["checked"]), "a day as 2026-11-22"),
-        ("controls", isinstance(values.get("controls"), dict) and values["controls"], "controls by their id"),
+        ("source", values["source"].startswith("https://"), "an https URL"),
+        ("checked", _DAY.fullmatch(values["checked"]), "a date such as 2026-11-22"),
+        ("controls", isinstance(values.get("controls"), dict) and values["controls"], "a mapping of controls by ID"),
     )
     for key, good, expected in checks:
         if not good:
             raise FrameworkError(f"{source}:{lines.get(key, 1)}: expected {expected} for {key!r}")
-    listed = next(value for key, value in node.value if key.value == "controls")
-    places = _lines(source, listed)
-    controls = [_control(source, places[name], name, one) for name, one in values["controls"].items()]
+    controls_node = next(value for key, value in node.value if key.value == "controls")
+    control_lines = _lines(source, controls_node)
+    controls = [_control(source, control_lines[name], name, control) for name, control in values["controls"].items()]
     return Framework(
         framework_id=values["id"],
         title=values["title"],
@@ -157,7 +159,7 @@ def _lines(source: str, node: yaml.MappingNode) -> dict[str, int]:
     for key, _ in node.value:
         line = key.start_mark.line + 1
         if key.value in lines:
-            raise FrameworkError(f"{source}:{line}: {key.value!r} is already in line {lines[key.value]}")
+            raise FrameworkError(f"{source}:{line}: {key.value!r} is already on line {lines[key.value]}")
         lines[key.value] = line
     return lines
 
@@ -167,7 +169,7 @@ def _control(source: str, line: int, control_id: str, value: Any) -> Control:
     given: dict[str, Any] = value if complete else {"title": "", "rules": []}
     title, rules = given["title"], given["rules"]
     good = isinstance(title, str) and title.strip() and isinstance(rules, list) and rules
-    if not good or not all(isinstance(one, str) for one in rules) or len(set(rules)) != len(rules):
+    if not good or not all(isinstance(rule_id, str) for rule_id in rules) or len(set(rules)) != len(rules):
         raise FrameworkError(
             f"{source}:{line}: expected {{title: TEXT, rules: [RULE ...]}} for control {control_id!r}, each rule once"
         )

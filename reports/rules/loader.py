@@ -89,7 +89,7 @@ class Rule:
 
 
 def load_rules(settings: Settings) -> list[Rule]:
-    """The rules in force: shipped and from the settings' directories, without disabled ones, with the settings' parameters.
+    """The rules in force: shipped and from the settings' directories, except disabled ones, with the settings' parameters.
 
     An incomplete rule is skipped with a warning. Raises RuleError for an invalid one.
     """
@@ -134,7 +134,7 @@ def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
 
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """The rules as rows of the mart's table ```internal.rule```."""
+    """The rules as rows of the mart's table ``internal.rule``."""
     controls = controls_by_rule()
     return [
         {
@@ -156,7 +156,7 @@ def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
 
 @cache
 def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
-    """Parse one rule file. Raises RuleError with the file, the line and what was expected.
+    """Parse one rule file. Raises RuleError with the file, the line and the expected value.
 
     A ``complete`` header has every text, a known family and no frameworks, as in shipped rules. Raises IncompleteRuleError if
     a text is missing or empty.
@@ -167,7 +167,7 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
     query = "\n" * header_end + "\n".join(lines[header_end:])
     parameters = header.get("parameters") or {}
     _check_query(source, query, header_end + 1, set(parameters))
-    described = {name: one if isinstance(one, dict) else {"default": one} for name, one in parameters.items()}
+    declared = {name: value if isinstance(value, dict) else {"default": value} for name, value in parameters.items()}
     return Rule(
         rule_id=header["id"],
         title=header["title"],
@@ -179,9 +179,9 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
         console=header.get("console") or None,
         cli=header.get("cli") or None,
         terraform=header.get("terraform") or None,
-        parameters={name: one["default"] for name, one in described.items()},
-        defaults={name: one["default"] for name, one in described.items()},
-        about={name: one.get("about", "") for name, one in described.items()},
+        parameters={name: declaration["default"] for name, declaration in declared.items()},
+        defaults={name: declaration["default"] for name, declaration in declared.items()},
+        about={name: declaration.get("about", "") for name, declaration in declared.items()},
         query=query,
         source=source,
     )
@@ -191,7 +191,7 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     text = "\n".join(lines)
     try:
         node = yaml.compose(text, Loader=LOADER)
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - it only makes texts, lists and mappings
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - the loader only creates strings, lists and mappings
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RuleError(f"{source}:{line}: the header is not valid YAML: {error.problem}") from error
@@ -202,19 +202,19 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
-    places = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    lines_by_key = {key.value: key.start_mark.line + 1 for key, _ in node.value}
     known = tuple(key for key in _KEYS if not (complete and key == "frameworks"))
-    for key, line in places.items():
+    for key, line in lines_by_key.items():
         if key not in known:
             raise RuleError(f"{source}:{line}: {key!r} is not a key of the header: choose from {', '.join(known)}")
     for key in (*_TEXTS, *_MORE_TEXTS):
         if values.get(key) is not None and not isinstance(values[key], str):
-            raise RuleError(f"{source}:{places[key]}: the header needs a text for {key!r}")
+            raise RuleError(f"{source}:{lines_by_key[key]}: the header needs a text for {key!r}")
     required = [key for key in (*_TEXTS, *_MORE_TEXTS) if key in values or complete or key in _TEXTS]
     missing = [key for key in required if not (values.get(key) or "").strip()]
     if missing:
         names = ", ".join(map(repr, missing))
-        raise IncompleteRuleError(f"{source}:{places.get(missing[0], 1)}: the header needs a text for {names}")
+        raise IncompleteRuleError(f"{source}:{lines_by_key.get(missing[0], 1)}: the header needs a text for {names}")
     families = not complete or values["family"] in FAMILIES
     checks = (
         ("id", bool(_ID.fullmatch(values["id"])), "lower-case words joined by hyphens"),
@@ -224,14 +224,14 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     )
     for key, good, expected in checks:
         if not good:
-            raise RuleError(f"{source}:{places[key]}: expected {expected} for {key!r}")
+            raise RuleError(f"{source}:{lines_by_key[key]}: expected {expected} for {key!r}")
     declared = next((value for key, value in node.value if key.value == "parameters"), None)
-    _check_parameters(source, places.get("parameters", 1), values.get("parameters"), declared, complete=complete)
+    _check_parameters(source, lines_by_key.get("parameters", 1), values.get("parameters"), declared, complete=complete)
     return values
 
 
 def _code_point(character: int | str) -> int:
-    """PyYAML's C reader reports a number, the Python one a text."""
+    """The code point as a number: PyYAML's C reader reports a number, its Python reader a string."""
     return character if isinstance(character, int) else ord(character)
 
 
@@ -240,7 +240,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _check_parameters(source: str, line: int, values: Any, node: Any, *, complete: bool) -> None:
-    """Each is ``name: {default: text, about: text}``, or in a user's rule ``name: text``."""
+    """Raise RuleError unless each is ``name: {default: text, about: text}``, or in a user's rule ``name: text``."""
     if not values:
         return
     if not isinstance(values, dict):
@@ -252,11 +252,11 @@ def _check_parameters(source: str, line: int, values: Any, node: Any, *, complet
         if isinstance(value, str) and not complete:
             continue
         fits = isinstance(value, dict) and set(value) <= {"default", "about"} and "default" in value
-        texts = fits and all(isinstance(one, str) for one in value.values())
+        texts = fits and all(isinstance(text, str) for text in value.values())
         if not texts or (complete and not value.get("about", "").strip()):
             raise RuleError(
                 f"{source}:{lines[name]}: expected {{default: TEXT, about: TEXT}} for parameter {name!r}, "
-                "and in about what it means, with its unit"
+                "and in about its meaning and unit"
             )
 
 

@@ -1,8 +1,8 @@
-"""The rules judged inside DuckDB: each one's SELECT once, straight into the mart's table of verdicts.
+"""Runs the rules inside DuckDB: each rule's SELECT runs once and writes straight into the mart's table of results.
 
-A million keys under seventy-five rules are some forty million verdicts, nearly all of them passes. No row of them comes to
-Python. Resources are numbers in the table (see ```internal.resource_dim```), and rules follow each other, so that the columns
-compress to a few bytes a row.
+A million keys and seventy-five rules give some forty million results, nearly all of them passes. No row passes through Python.
+The table stores resources as numbers (see ``internal.resource_dim``) and is ordered by rule, so its columns compress to a few
+bytes per row.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from reports.mart.extension import STATUS_TYPE, STATUSES, WAIVED, create_tables
 from reports.rules.loader import Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
-_AT_ONCE = 2
-_ABOUT_WAIVERS = re.compile(r"\bwaivers\b", re.IGNORECASE)
+_THREADS = 2
+_WAIVERS_VIEW = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
 _TABLES = ("rule_run", "resource_dim", "account_region_dim", "verdict")
-_SUBJECTS = """
+_INSERT_RESOURCES = """
 INSERT INTO internal.resource_dim
 SELECT CAST(row_number() OVER () AS INTEGER), *
 FROM (
@@ -40,12 +40,12 @@ FROM (
   LEFT JOIN (SELECT resource_arn, owner FROM owners UNION ALL
     SELECT DISTINCT s.account_id || '/' || s.region, w.owner FROM internal.scope_coverage s
     JOIN owners w ON w.resource_arn = s.account_id WHERE s.run_id = $run) o ON o.resource_arn = t.resource_arn
-  -- Nothing says whose a grant is.
+  -- A grant has no owner of its own.
   UNION ALL SELECT resource_arn, NULL, NULL, NULL FROM internal.customer_grants
 )
 """
-# Two texts in each of fifty million rows would take as long to pack as all the rest of them.
-_PLACES = """
+# Two texts in each of fifty million rows would take as long to compress as all other columns.
+_INSERT_ACCOUNT_REGIONS = """
 INSERT INTO internal.account_region_dim
 SELECT CAST(row_number() OVER () AS INTEGER), *
 FROM (
@@ -56,36 +56,38 @@ FROM (
   UNION SELECT account_id, NULL FROM accounts
 )
 """
-# Rules name resources by long texts, a million times each: they are found by hashes of 64 bits. Of two resources with the same
-# hash neither is in the table, and their verdicts keep the texts.
-_HASHED = """
-CREATE OR REPLACE TABLE memory.main.subject_hash AS
+# Rules return resources as long texts, up to a million per rule; these are looked up by 64-bit hashes. Resources whose hashes
+# collide are not in the table, and their results keep the texts.
+_CREATE_RESOURCE_HASHES = """
+CREATE OR REPLACE TABLE memory.main.resource_hash AS
 SELECT hash(resource_arn) AS hashed, any_value(subject) AS subject,
   CAST(CASE coalesce(any_value(resource_type), '') WHEN 'AWS::KMS::Key' THEN 'key' WHEN 'AWS::KMS::Alias' THEN 'alias'
     WHEN '' THEN 'grant' ELSE 'other' END AS ENUM ('key', 'alias', 'grant', 'other')) AS resource_kind
 FROM internal.resource_dim GROUP BY hash(resource_arn) HAVING count(*) = 1
 """
-# Looking resources up among those of their kind only takes a part of the time: guessed, and done again where it was wrong.
-_LIKELY = (
+# A lookup among the resources of one kind is faster: the kind is guessed from the query, and the lookup repeated without it
+# if the guess was wrong.
+_SUBJECT_KIND_HINTS = (
     (re.compile(r"\bkey_arn AS resource_arn\b"), "resource_kind = 'key'"),
     (re.compile(r"\balias_arn AS resource_arn\b"), "resource_kind = 'alias'"),
     (re.compile(r"\bcustomer_grants\b"), "resource_kind IN ('grant', 'key')"),
     (re.compile(""), "resource_kind = 'other'"),
 )
-_EVERY = "true"
-_PAST = """
-CREATE OR REPLACE TABLE memory.main.problem_before AS
+_ANY_KIND = "true"
+_CREATE_PAST_PROBLEMS = """
+CREATE OR REPLACE TABLE memory.main.past_problem AS
 SELECT DISTINCT j.rule, hash(f.resource_arn) AS hashed
 FROM internal.finding f JOIN internal.rule_run j ON j.rule_id = f.rule_id
 WHERE f.valid_from < $run ORDER BY j.rule
 """
-_VERDICTS = """
+_INSERT_RESULTS = """
 INSERT INTO internal.verdict
 SELECT {number}, s.subject, l.account_region, CASE WHEN q.key_arn = q.resource_arn THEN s.subject ELSE k.subject END,
   q.status, q.status, NULL, p.hashed IS NOT NULL, q.reason,
   CASE WHEN s.subject IS NULL OR l.account_region IS NULL OR (k.subject IS NULL AND q.key_arn <> q.resource_arn) THEN to_json({{
     'resource_arn': CASE WHEN s.subject IS NULL THEN q.resource_arn END,
-    'account_id': CASE WHEN l.account_region IS NULL THEN q.account_id END, 'region': CASE WHEN l.account_region IS NULL THEN q.region END,
+    'account_id': CASE WHEN l.account_region IS NULL THEN q.account_id END,
+    'region': CASE WHEN l.account_region IS NULL THEN q.region END,
     'key_arn': CASE WHEN k.subject IS NULL THEN q.key_arn END
   }}) END
 FROM (
@@ -95,88 +97,88 @@ FROM (
   FROM ({query}
   )
 ) q
-LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE {among}) s ON s.hashed = hash(q.resource_arn)
-LEFT JOIN (SELECT hashed, subject FROM memory.main.subject_hash WHERE resource_kind = 'key') k
+LEFT JOIN (SELECT hashed, subject FROM memory.main.resource_hash WHERE {kind}) s ON s.hashed = hash(q.resource_arn)
+LEFT JOIN (SELECT hashed, subject FROM memory.main.resource_hash WHERE resource_kind = 'key') k
   ON k.hashed = CASE WHEN q.key_arn <> q.resource_arn THEN hash(q.key_arn) END
-LEFT JOIN (SELECT hashed FROM memory.main.problem_before WHERE rule = {number}) p ON p.hashed = hash(q.resource_arn)
-LEFT JOIN internal.account_region_dim l ON l.account_id IS NOT DISTINCT FROM q.account_id AND l.region IS NOT DISTINCT FROM q.region
+LEFT JOIN (SELECT hashed FROM memory.main.past_problem WHERE rule = {number}) p ON p.hashed = hash(q.resource_arn)
+LEFT JOIN internal.account_region_dim l ON l.account_id IS NOT DISTINCT FROM q.account_id
+  AND l.region IS NOT DISTINCT FROM q.region
 """
-# A bit for each resource: counting different numbers in another way takes twice the time.
-# A bit for each resource: counting different numbers in another way takes twice the time.
-_BREACHES = f"""
+# A bitmap of the resources: COUNT(DISTINCT) takes twice the time.
+_CONTRACT_CHECKS = f"""
 SELECT count(subject) - coalesce(bit_count(bitstring_agg(subject, 1, {{subjects}})), 0)
-    + count(name) - count(DISTINCT name) AS twice,
-  count(*) FILTER (subject IS NULL AND coalesce(name, '') = '') AS nameless,
-  count(*) FILTER (status IS NULL OR status = '{WAIVED}') AS odd,
-  count(*) FILTER (coalesce(reason, '') = '') AS silent
+    + count(name) - count(DISTINCT name) AS duplicates,
+  count(*) FILTER (subject IS NULL AND coalesce(name, '') = '') AS unnamed,
+  count(*) FILTER (status IS NULL OR status = '{WAIVED}') AS invalid_status,
+  count(*) FILTER (coalesce(reason, '') = '') AS without_reason
 FROM (SELECT *, unlisted ->> 'resource_arn' AS name FROM internal.verdict WHERE rule = $rule)
 """
-_CULPRIT = """
+_OFFENDING_ROW = """
 SELECT coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') FROM internal.verdict v
 LEFT JOIN internal.resource_dim s ON s.subject = v.subject
 WHERE v.rule = {rule} GROUP BY 1 HAVING {having} ORDER BY 1 LIMIT 1
 """
-_ODD = """
+_INVALID_STATUS = """
 SELECT resource_arn, CAST(status AS VARCHAR) FROM ({query}
 ) WHERE status IS NULL OR CAST(status AS VARCHAR) NOT IN {statuses} ORDER BY 1 LIMIT 1
 """
 
 
-def judge(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
-    """Fill the tables for a run, from the views as they answer for it. Raises RuleError, which names the rule's file.
+def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
+    """Fill the tables of results from the views as of a run. Raises RuleError, which names the rule's file.
 
-    Waivers are applied when all rules but those about waivers have spoken: these see what each waiver did.
+    Waivers are applied after all other rules and before the rules about waivers, which read the effect of each waiver.
     """
     from reports.rules.waivers import apply
 
     create_tables(duck, _TABLES)
-    duck.execute(_SUBJECTS, {"run": run_id})
-    duck.execute(_PLACES, {"run": run_id})
+    duck.execute(_INSERT_RESOURCES, {"run": run_id})
+    duck.execute(_INSERT_ACCOUNT_REGIONS, {"run": run_id})
     ordered = sorted(rules, key=lambda rule: (_is_about_waivers(rule), rule.rule_id))
     rows = [(number, rule.rule_id, rule.severity, run_id) for number, rule in enumerate(ordered)]
     if rows:
         duck.executemany("INSERT INTO internal.rule_run VALUES (?, ?, ?, ?)", rows)
-    duck.execute(_HASHED)
-    duck.execute(_PAST, {"run": run_id})
-    first = [rule for rule in ordered if not _is_about_waivers(rule)]
+    duck.execute(_CREATE_RESOURCE_HASHES)
+    duck.execute(_CREATE_PAST_PROBLEMS, {"run": run_id})
+    before_waivers = [rule for rule in ordered if not _is_about_waivers(rule)]
     subjects = fetch_one(duck, "SELECT greatest(count(*), 1) FROM internal.resource_dim")[0]
-    _speak_all(duck, subjects, list(enumerate(first)))
+    _run_rules(duck, subjects, list(enumerate(before_waivers)))
     apply(duck, run_id)
-    _speak_all(duck, subjects, list(enumerate(ordered))[len(first) :])
-    for table in ("subject_hash", "problem_before"):
+    _run_rules(duck, subjects, list(enumerate(ordered))[len(before_waivers) :])
+    for table in ("resource_hash", "past_problem"):
         duck.execute(f"DROP TABLE memory.main.{table}")
 
 
-def _speak_all(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[tuple[int, Rule]]) -> None:
-    """Some rules at once, for none of them keeps all processors busy; of several mistakes the first rule's is raised."""
-    mine = threading.local()
+def _run_rules(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[tuple[int, Rule]]) -> None:
+    """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of the first rule that fails."""
+    local = threading.local()
 
-    def speak(numbered: tuple[int, Rule]) -> None:
-        if not hasattr(mine, "duck"):
-            mine.duck = duck.cursor()
-            mine.duck.execute(f"USE {CATALOG}")
-        _speak(mine.duck, subjects, *numbered)
+    def run(numbered: tuple[int, Rule]) -> None:
+        if not hasattr(local, "duck"):
+            local.duck = duck.cursor()
+            local.duck.execute(f"USE {CATALOG}")
+        _run_rule(local.duck, subjects, *numbered)
 
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for _ in threads.map(speak, rules):
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for _ in threads.map(run, rules):
             pass
 
 
 def _is_about_waivers(rule: Rule) -> bool:
-    return _ABOUT_WAIVERS.search(rule.query) is not None
+    return _WAIVERS_VIEW.search(rule.query) is not None
 
 
-def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
-    """Put down what one rule says of every resource that it considers."""
-    query = _plain(rule)
+def _run_rule(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
+    """Run one rule and insert its results."""
+    query = _select(rule)
     parameters = dict(rule.parameters)
     try:
-        described = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
-        _expect_columns(rule, [row[0] for row in described])
-        for among in (next(kind for pattern, kind in _LIKELY if pattern.search(query)), _EVERY):
+        columns = duck.execute(f"DESCRIBE {query}", parameters or None).fetchall()
+        _check_columns(rule, [row[0] for row in columns])
+        for kind in (next(hint for pattern, hint in _SUBJECT_KIND_HINTS if pattern.search(query)), _ANY_KIND):
             duck.execute(f"DELETE FROM internal.verdict WHERE rule = {number:d}")
-            verdicts = _VERDICTS.format(number=number, query=query, status=STATUS_TYPE, among=among)
-            duck.execute(verdicts, parameters or None)
+            insert = _INSERT_RESULTS.format(number=number, query=query, status=STATUS_TYPE, kind=kind)
+            duck.execute(insert, parameters or None)
             if fetch_one(duck, f"SELECT count(*) - count(subject) FROM internal.verdict WHERE rule = {number:d}") == (
                 0,
             ):
@@ -184,37 +186,37 @@ def _speak(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Ru
     except duckdb.Error as error:
         cause = " ".join(str(error).split("LINE ")[0].split())
         raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error
-    _expect_form(duck, subjects, number, rule)
+    _check_contract(duck, subjects, number, rule)
 
 
-def _expect_columns(rule: Rule, names: Sequence[str]) -> None:
+def _check_columns(rule: Rule, names: Sequence[str]) -> None:
     if sorted(names) != sorted(COLUMNS):
         raise RuleError(f"{rule.source}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names)}")
 
 
-def _expect_form(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
-    found = duck.execute(_BREACHES.format(subjects=subjects), {"rule": number}).fetchone()
-    if found is None or not any(found):
+def _check_contract(duck: duckdb.DuckDBPyConnection, subjects: int, number: int, rule: Rule) -> None:
+    counts = duck.execute(_CONTRACT_CHECKS.format(subjects=subjects), {"rule": number}).fetchone()
+    if counts is None or not any(counts):
         return
-    twice, nameless, odd, _ = found
-    if nameless:
+    duplicates, unnamed, invalid_status, _ = counts
+    if unnamed:
         raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
 
-    def culprit(having: str) -> Any:
-        return fetch_one(duck, _CULPRIT.format(having=having, rule=number))[0]
+    def offending_resource(having: str) -> Any:
+        return fetch_one(duck, _OFFENDING_ROW.format(having=having, rule=number))[0]
 
-    if twice:
-        resource = culprit("count(*) > 1")
-        raise RuleError(f"{rule.source}: {resource} is returned twice; a rule says one thing of a resource")
-    if odd:
-        query = _ODD.format(query=_plain(rule), statuses=STATUSES)
-        found = duck.execute(query, dict(rule.parameters) or None).fetchone()
-        resource, status = found or ("a resource", None)
+    if duplicates:
+        resource = offending_resource("count(*) > 1")
+        raise RuleError(f"{rule.source}: {resource} is returned twice; a rule returns each resource once")
+    if invalid_status:
+        query = _INVALID_STATUS.format(query=_select(rule), statuses=STATUSES)
+        row = duck.execute(query, dict(rule.parameters) or None).fetchone()
+        resource, status = row or ("a resource", None)
         expected = ", ".join(sorted(STATUSES))
         raise RuleError(f"{rule.source}: {resource} has status {status!r}; expected {expected}")
-    resource = culprit("bool_or(coalesce(v.reason, '') = '')")
+    resource = offending_resource("bool_or(coalesce(v.reason, '') = '')")
     raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
 
 
-def _plain(rule: Rule) -> str:
+def _select(rule: Rule) -> str:
     return rule.query.rstrip().rstrip(";")

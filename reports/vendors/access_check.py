@@ -1,4 +1,4 @@
-"""Whether somebody of a vendor's can do on a key what the profile asks, and what more. Pure: policies in, answers out."""
+"""Evaluates whether a vendor's principal has the access that a profile requires on a key, and which excess access. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _EVERY_KEY = frozenset({"*", "arn:*:kms:*:*:*", "arn:*:kms:*:*:key/*", "arn:aws:
 
 
 class Outcome(StrEnum):
-    """What is known about one need."""
+    """The result for one need."""
 
     MET = "met"
-    REFUSED = "refused"
-    """The key policy does not let the caller in."""
-    NOT_GIVEN = "not_given"
-    """The key policy leaves it to IAM, and the role's own policies do not allow it."""
-    NARROWED = "narrowed"
-    """Only calls with something that the profile does not say they carry are let in."""
+    DENIED = "denied"
+    """The key policy does not allow the caller."""
+    NOT_ALLOWED = "not_allowed"
+    """The key policy delegates to IAM, and the role's policies do not allow the operation."""
+    CONDITIONAL = "conditional"
+    """Only requests with context that the profile does not promise are allowed."""
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: any principal of an account, or a role with its policies (None: not known) and tags."""
+    """The caller: any principal of an account, or a role with its tags and policies (None if unknown)."""
 
     principal: str
     account: str
@@ -38,12 +38,12 @@ class Caller:
     boundary: Policy | None = None
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     unknown: str = ""
-    """Why the role's policies are not known."""
+    """Why the role's policies are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One need on one key: the outcome, the operations that it is about, the statement that decides, and why."""
+class Evaluation:
+    """The result for one need on one key: outcome, affected operations, deciding statement and reason."""
 
     outcome: Outcome
     operations: tuple[str, ...] = ()
@@ -52,17 +52,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Operations that a caller must be able to do, in calls that carry these condition keys."""
+class AccessRequirement:
+    """Operations that must be allowed to a caller, in requests with these condition keys."""
 
     actions: tuple[str, ...]
     conditions: Mapping[str, str] = field(default_factory=dict, hash=False)
-    judge_iam: bool = False
+    include_iam: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Under:
-    """The policy that is judged, the key that it is on, and the organization around."""
+class EvaluationContext:
+    """The policy to evaluate, its key, and the organization."""
 
     policy: Policy
     key: KeyFacts
@@ -70,7 +70,7 @@ class Under:
 
 
 def identity_policy(texts: Iterable[str | None], role_arn: str) -> Policy | None:
-    """The identity policies of a role as one policy whose statements speak of that role; None when one is not known."""
+    """The identity policies of a role merged into one policy with that role as principal; None if one is unknown."""
     statements: list[Statement] = []
     readable = True
     for text in texts:
@@ -78,138 +78,145 @@ def identity_policy(texts: Iterable[str | None], role_arn: str) -> Policy | None
             return None
         policy = parse(text)
         readable = readable and policy.readable
-        # Several documents become one: those of before 2012-10-17 know no variables, which no vendor's policy relies on.
+        # The merged policy has version 2012-10-17. Earlier versions lack policy variables, which vendors' policies do not use.
         statements += (
             replace(
                 statement,
                 position=len(statements) + offset,
                 principal_kind="Principal",
                 principals=(Named("AWS", role_arn),),
-                resources=tuple("*" if one in _EVERY_KEY else one for one in statement.resources),
+                resources=tuple("*" if resource in _EVERY_KEY else resource for resource in statement.resources),
             )
             for offset, statement in enumerate(policy.statements)
         )
     return Policy(readable, tuple(statements), "2012-10-17")
 
 
-def judged(wanted: Wanted, caller: Caller, under: Under) -> Answer:
-    """Whether the caller can do all that is wanted. The worst outcome of any operation is the answer."""
-    found: dict[Outcome, list[tuple[str, str, str]]] = {}
-    context = _context(wanted, caller)
-    for operation in operations_on(wanted.actions, caller, under.key):
-        answer = _one(operation, wanted, caller, under, context)
-        found.setdefault(answer.outcome, []).append((operation, answer.via, answer.reason))
-    for outcome in (Outcome.REFUSED, Outcome.NOT_GIVEN, Outcome.UNKNOWN, Outcome.NARROWED):
-        if outcome in found:
-            rows = found[outcome]
-            return Answer(outcome, tuple(row[0] for row in rows), rows[0][1], rows[0][2])
-    met = found.get(Outcome.MET, [])
+def evaluate_access(requirement: AccessRequirement, caller: Caller, evaluation: EvaluationContext) -> Evaluation:
+    """Whether the caller has the required access: the worst outcome of its operations."""
+    by_outcome: dict[Outcome, list[tuple[str, str, str]]] = {}
+    context = _context(requirement, caller)
+    for operation in operations_on(requirement.actions, caller, evaluation.key):
+        result = _evaluate_operation(operation, requirement, caller, evaluation, context)
+        by_outcome.setdefault(result.outcome, []).append((operation, result.via, result.reason))
+    for outcome in (Outcome.DENIED, Outcome.NOT_ALLOWED, Outcome.UNKNOWN, Outcome.CONDITIONAL):
+        if outcome in by_outcome:
+            rows = by_outcome[outcome]
+            return Evaluation(outcome, tuple(row[0] for row in rows), rows[0][1], rows[0][2])
+    met = by_outcome.get(Outcome.MET, [])
     vias = dict.fromkeys(row[1] for row in met if row[1])
-    return Answer(Outcome.MET, tuple(row[0] for row in met), ", ".join(vias))
+    return Evaluation(Outcome.MET, tuple(row[0] for row in met), ", ".join(vias))
 
 
-def beyond(wanted: Iterable[Wanted], also: Iterable[str], caller: Caller, under: Under) -> Answer:
-    """What the caller can do beyond what is wanted or tolerated; MET when there is nothing of the kind."""
-    wanted = tuple(wanted)
-    asked = 0
-    for one in wanted:
-        asked |= matching(one.actions)
-    left = ALL & ~asked & ~matching(tuple(also))
-    more: list[str] = []
+def excess_permissions(
+    requirements: Iterable[AccessRequirement], also: Iterable[str], caller: Caller, evaluation: EvaluationContext
+) -> Evaluation:
+    """The access of the caller that is neither required nor tolerated; MET if there is none."""
+    requirements = tuple(requirements)
+    required = 0
+    for requirement in requirements:
+        required |= matching(requirement.actions)
+    remaining = ALL & ~required & ~matching(tuple(also))
+    excess: list[str] = []
     via: dict[str, None] = {}
-    context = _context(Wanted((), judge_iam=True), caller)
-    for operation in _reach(left, caller, under.key):
-        answer = _one(operation, Wanted((), judge_iam=True), caller, under, context)
-        if answer.outcome in {Outcome.MET, Outcome.NARROWED}:
-            more.append(operation)
-            via[answer.via] = None
-    if more:
-        return Answer(Outcome.REFUSED, tuple(more), ", ".join(via))
-    for one in wanted:
-        if not one.conditions:
+    context = _context(AccessRequirement((), include_iam=True), caller)
+    for operation in _effective_operations(remaining, caller, evaluation.key):
+        result = _evaluate_operation(operation, AccessRequirement((), include_iam=True), caller, evaluation, context)
+        if result.outcome in {Outcome.MET, Outcome.CONDITIONAL}:
+            excess.append(operation)
+            via[result.via] = None
+    if excess:
+        return Evaluation(Outcome.DENIED, tuple(excess), ", ".join(via))
+    for requirement in requirements:
+        if not requirement.conditions:
             continue
-        bare = Wanted(one.actions, judge_iam=one.judge_iam)
-        free = [
-            (operation, answer.via)
-            for operation in operations_on(one.actions, caller, under.key)
-            if (answer := _one(operation, bare, caller, under, context)).outcome is Outcome.MET
+        unconditional = AccessRequirement(requirement.actions, include_iam=requirement.include_iam)
+        unrestricted = [
+            (operation, result.via)
+            for operation in operations_on(requirement.actions, caller, evaluation.key)
+            if (result := _evaluate_operation(operation, unconditional, caller, evaluation, context)).outcome
+            is Outcome.MET
         ]
-        if free:
-            conditions = ", ".join(f"{name} is {value}" for name, value in one.conditions.items())
-            return Answer(Outcome.NARROWED, tuple(name for name, _ in free), free[0][1], conditions)
-    return Answer(Outcome.MET)
+        if unrestricted:
+            conditions = ", ".join(f"{name} is {value}" for name, value in requirement.conditions.items())
+            return Evaluation(
+                Outcome.CONDITIONAL, tuple(name for name, _ in unrestricted), unrestricted[0][1], conditions
+            )
+    return Evaluation(Outcome.MET)
 
 
 def operations_on(actions: tuple[str, ...], caller: Caller, key: KeyFacts) -> tuple[str, ...]:
-    """The operations that actions mean for a caller on a key: those that a key policy decides and the key supports."""
-    return _reach(matching(actions), caller, key)
+    """The operations of actions that apply to a caller on a key: controlled by key policy and supported by the key."""
+    return _effective_operations(matching(actions), caller, key)
 
 
-def _reach(operations: int, caller: Caller, key: KeyFacts) -> tuple[str, ...]:
+def _effective_operations(operations: int, caller: Caller, key: KeyFacts) -> tuple[str, ...]:
     operations &= BY_POLICY_MASK & supported(key.key_spec, key.key_usage)
     return names(operations if caller.account == key.account else operations & CROSS_ACCOUNT_MASK)
 
 
-def _context(wanted: Wanted, caller: Caller) -> dict[str, str | tuple[str, ...]]:
+def _context(requirement: AccessRequirement, caller: Caller) -> dict[str, str | tuple[str, ...]]:
     tags = {f"aws:principaltag/{name.lower()}": value for name, value in caller.tags.items()}
-    return {**wanted.conditions, **tags}
+    return {**requirement.conditions, **tags}
 
 
-def _one(
+def _evaluate_operation(
     operation: str,
-    wanted: Wanted,
+    requirement: AccessRequirement,
     caller: Caller,
-    under: Under,
+    evaluation: EvaluationContext,
     context: Mapping[str, str | tuple[str, ...]],
-) -> Answer:
-    decision = allowed(under.policy, under.key, under.organization, caller.principal, operation, context)
+) -> Evaluation:
+    decision = allowed(evaluation.policy, evaluation.key, evaluation.organization, caller.principal, operation, context)
     if decision.effect is Effect.UNKNOWN:
-        return Answer(Outcome.UNKNOWN, (operation,), decision.source_id, decision.reason)
+        return Evaluation(Outcome.UNKNOWN, (operation,), decision.source_id, decision.reason)
     if decision.effect is Effect.DENY:
-        return _refused(operation, caller, under, decision, context)
-    if caller.is_role and wanted.judge_iam:
-        return _by_identity(operation, caller, under, decision, context)
-    return Answer(Outcome.MET, (operation,), decision.source_id)
+        return _denied(operation, caller, evaluation, decision, context)
+    if caller.is_role and requirement.include_iam:
+        return _by_identity(operation, caller, evaluation, decision, context)
+    return Evaluation(Outcome.MET, (operation,), decision.source_id)
 
 
-def _refused(
+def _denied(
     operation: str,
     caller: Caller,
-    under: Under,
+    evaluation: EvaluationContext,
     decision: Decision,
     context: Mapping[str, str | tuple[str, ...]],
-) -> Answer:
-    # A role's tags are its own: only what else a call may carry can make a difference.
+) -> Evaluation:
+    # A role's tags are fixed: only other request context can make a difference.
     if not any(name.startswith("aws:principaltag/") for name in context):
-        somehow = allowed(under.policy, under.key, under.organization, caller.principal, operation)
-        if somehow.effect is Effect.ALLOW:
-            carried = ", ".join(
-                f"{name}={value}" for name, value in somehow.context.items() if context.get(name) != value
+        with_any_context = allowed(
+            evaluation.policy, evaluation.key, evaluation.organization, caller.principal, operation
+        )
+        if with_any_context.effect is Effect.ALLOW:
+            required_context = ", ".join(
+                f"{name}={value}" for name, value in with_any_context.context.items() if context.get(name) != value
             )
-            return Answer(Outcome.NARROWED, (operation,), somehow.source_id, carried)
-    return Answer(Outcome.REFUSED, (operation,), decision.source_id, decision.reason)
+            return Evaluation(Outcome.CONDITIONAL, (operation,), with_any_context.source_id, required_context)
+    return Evaluation(Outcome.DENIED, (operation,), decision.source_id, decision.reason)
 
 
 def _by_identity(
     operation: str,
     caller: Caller,
-    under: Under,
+    evaluation: EvaluationContext,
     decision: Decision,
     context: Mapping[str, str | tuple[str, ...]],
-) -> Answer:
-    """The key policy lets the role in. By name that is enough in its own account, unless its own policies deny."""
+) -> Evaluation:
+    """The result for a role that the key policy allows: its own policies matter if the key policy delegates to IAM, or deny."""
     if caller.identity is None:
         if not decision.needs_iam:
-            return Answer(Outcome.MET, (operation,), decision.source_id)
-        return Answer(Outcome.UNKNOWN, (operation,), decision.source_id, caller.unknown)
-    own = allowed(caller.identity, under.key, under.organization, caller.principal, operation, context)
+            return Evaluation(Outcome.MET, (operation,), decision.source_id)
+        return Evaluation(Outcome.UNKNOWN, (operation,), decision.source_id, caller.unknown)
+    own = allowed(caller.identity, evaluation.key, evaluation.organization, caller.principal, operation, context)
     if own.effect is Effect.DENY and (decision.needs_iam or own.source_id):
-        return Answer(Outcome.NOT_GIVEN, (operation,), own.source_id, own.reason)
+        return Evaluation(Outcome.NOT_ALLOWED, (operation,), own.source_id, own.reason)
     if own.effect is Effect.UNKNOWN and decision.needs_iam:
-        return Answer(Outcome.UNKNOWN, (operation,), own.source_id, own.reason)
+        return Evaluation(Outcome.UNKNOWN, (operation,), own.source_id, own.reason)
     if caller.boundary is not None and decision.needs_iam:
-        bound = allowed(caller.boundary, under.key, under.organization, caller.principal, operation, context)
+        bound = allowed(caller.boundary, evaluation.key, evaluation.organization, caller.principal, operation, context)
         if bound.effect is not Effect.ALLOW:
-            outcome = Outcome.NOT_GIVEN if bound.effect is Effect.DENY else Outcome.UNKNOWN
-            return Answer(outcome, (operation,), "its permissions boundary", bound.reason)
-    return Answer(Outcome.MET, (operation,), decision.source_id)
+            outcome = Outcome.NOT_ALLOWED if bound.effect is Effect.DENY else Outcome.UNKNOWN
+            return Evaluation(outcome, (operation,), "its permissions boundary", bound.reason)
+    return Evaluation(Outcome.MET, (operation,), decision.source_id)

@@ -1,4 +1,4 @@
-"""The uses of vendor profiles: a profile with the settings' values in force, and texts with placeholders filled in."""
+"""Assignments of vendor profiles: a profile with the values from the settings, and its texts with placeholders replaced."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reports.vendors.profile import PLACEHOLDER, Profile, VendorProfileError, lo
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """A profile in use. One that the settings do not name is ``configured`` false: it goes by what its document fixes."""
+class ProfileAssignment:
+    """A profile with its values. ``configured`` is false if the settings do not name it: only the profile's defaults apply."""
 
     name: str
     profile: Profile
@@ -23,49 +23,53 @@ class Use:
     accounts: tuple[str, ...]
     keys: tuple[str, ...]
     values: Mapping[str, str]
-    """Parameters in force; empty text for one without a value."""
+    """Current parameters; a parameter without a value is an empty text."""
 
     def required(self) -> str:
-        """The values that properties of its keys must have, as JSON; those that are only recommended are left out."""
-        wanted = [one for one in self.profile.keys.properties if one.level == "required"]
-        return orjson.dumps({one.name: " or ".join(one.expect) for one in wanted}).decode()
+        """The required values of key properties as JSON, without recommended ones."""
+        required = [prop for prop in self.profile.keys.properties if prop.level == "required"]
+        return orjson.dumps({prop.name: " or ".join(prop.expect) for prop in required}).decode()
 
-    def text(self, written: str | None, more: Mapping[str, str] | None = None) -> str:
-        """A text of the profile with its placeholders filled in."""
-        values = {**self.values, **(more or {})}
-        return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), written or "")
+    def text(self, template: str | None, extra: Mapping[str, str] | None = None) -> str:
+        """A text of the profile with placeholders replaced."""
+        values = {**self.values, **(extra or {})}
+        return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template or "")
 
-    def json(self, written: Any, more: Mapping[str, str | list[str]] | None = None) -> str:
-        """A policy or statement of the profile as JSON text, secrets left as placeholders; a list takes the place of its name."""
-        values: dict[str, str | list[str]] = {**self.values, **(more or {})}
+    def json(self, template: Any, extra: Mapping[str, str | list[str]] | None = None) -> str:
+        """A policy or statement of the profile as JSON. Secrets stay placeholders; a list replaces its placeholder."""
+        values: dict[str, str | list[str]] = {**self.values, **(extra or {})}
         for name, parameter in self.profile.parameters.items():
             if parameter.secret or not values.get(name):
                 values[name] = f"<{name}>"
-        return orjson.dumps(_filled(written, values), option=orjson.OPT_INDENT_2).decode()
+        return orjson.dumps(_filled(template, values), option=orjson.OPT_INDENT_2).decode()
 
 
-def uses(settings: Settings) -> list[Use]:
-    """The uses in force, by name: those of the settings, and every profile that these do not use. VendorProfileError."""
+def load_assignments(settings: Settings) -> list[ProfileAssignment]:
+    """The assignments, ordered by vendor: those of the settings, and unconfigured profiles. Raises VendorProfileError."""
     profiles = load_profiles(settings.vendors.directories)
-    found = [_use(name, use, profiles) for name, use in settings.vendors.profiles.items()]
-    used = {use.profile.id for use in found}
-    found += [
-        Use(profile.id, profile, configured=False, accounts=(), keys=(), values=_values(profile, {}, profile.id))
+    assignments = [_assignment(name, entry, profiles) for name, entry in settings.vendors.profiles.items()]
+    used = {assignment.profile.id for assignment in assignments}
+    assignments += [
+        ProfileAssignment(
+            profile.id, profile, configured=False, accounts=(), keys=(), values=_values(profile, {}, profile.id)
+        )
         for profile in profiles.values()
         if profile.id not in used
     ]
-    return sorted(found, key=lambda use: (use.profile.vendor.lower(), use.name))
+    return sorted(assignments, key=lambda assignment: (assignment.profile.vendor.lower(), assignment.name))
 
 
-def _use(name: str, use: VendorUse, profiles: Mapping[str, Profile]) -> Use:
-    profile = profiles.get(use.profile or name)
+def _assignment(name: str, assignment: VendorUse, profiles: Mapping[str, Profile]) -> ProfileAssignment:
+    profile = profiles.get(assignment.profile or name)
     if profile is None:
         raise VendorProfileError(
-            f"vendors.profiles.{name} is a use of {use.profile or name}, which is no profile; "
-            f"there are {', '.join(sorted(profiles))}"
+            f"vendors.profiles.{name} names the profile {assignment.profile or name}, which does not exist: "
+            f"choose from {', '.join(sorted(profiles))}"
         )
-    values = _values(profile, use.parameters, name)
-    return Use(name, profile, configured=True, accounts=use.accounts, keys=use.keys, values=values)
+    values = _values(profile, assignment.parameters, name)
+    return ProfileAssignment(
+        name, profile, configured=True, accounts=assignment.accounts, keys=assignment.keys, values=values
+    )
 
 
 def _values(profile: Profile, given: Mapping[str, str], name: str) -> dict[str, str]:
@@ -73,8 +77,10 @@ def _values(profile: Profile, given: Mapping[str, str], name: str) -> dict[str, 
         known = profile.parameters.get(parameter)
         where = f"vendors.profiles.{name}.parameters"
         if known is None:
-            there = ", ".join(sorted(profile.parameters)) or "none"
-            raise VendorProfileError(f"{where} sets {parameter}, which is no parameter of {profile.id}; it has {there}")
+            valid = ", ".join(sorted(profile.parameters)) or "none"
+            raise VendorProfileError(
+                f"{where} sets {parameter}, which is not a parameter of {profile.id}: choose from {valid}"
+            )
         if known.choices and value and value not in known.choices:
             raise VendorProfileError(f"{where}.{parameter} is {value!r}; expected {' or '.join(known.choices)}")
     return {parameter: given.get(parameter) or known.default or "" for parameter, known in profile.parameters.items()}
@@ -82,10 +88,10 @@ def _values(profile: Profile, given: Mapping[str, str], name: str) -> dict[str, 
 
 def _filled(value: Any, values: Mapping[str, str | list[str]]) -> Any:
     if isinstance(value, str):
-        whole = PLACEHOLDER.fullmatch(value)
-        if whole and isinstance(values.get(whole[1]), list):
-            return values[whole[1]]
-        return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), value)
+        placeholder = PLACEHOLDER.fullmatch(value)
+        if placeholder and isinstance(values.get(placeholder[1]), list):
+            return values[placeholder[1]]
+        return PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), value)
     if isinstance(value, Mapping):
         return {_filled(key, values): _filled(inner, values) for key, inner in value.items()}
     if isinstance(value, list):

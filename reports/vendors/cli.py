@@ -29,11 +29,11 @@ _SEVERITIES = SEVERITIES[:-1]
 @click.argument("profile", required=False)
 @CONFIG
 @MART
-@format_option("table", "json", "csv", about="json and csv have every field, the policy statements included.")
+@format_option("table", "json", "csv", about="json and csv have every field, including policy statements.")
 @click.option(
     "--fail-on",
     type=click.Choice([*_SEVERITIES, "never"]),
-    help="Exit with 1 from this severity on. [default: rules.fail_on in the settings]",
+    help="Exit with 1 if a check fails at or above this severity. [default: rules.fail_on in the settings]",
 )
 @click.option("--all", "everything", is_flag=True, help="In a table, list keys without problems as well.")
 def check(
@@ -74,7 +74,7 @@ def check(
 
         write_csv(sys.stdout, names, ([row[name] for name in names] for row in rows))
     elif output_format == "json":
-        json.dump({"format": FORMAT, "checks": [_plain(row) for row in rows]}, sys.stdout, indent=2)
+        json.dump({"format": FORMAT, "checks": [_to_dict(row) for row in rows]}, sys.stdout, indent=2)
         click.echo()
     else:
         _table(rows, everything=everything)
@@ -84,12 +84,12 @@ def check(
 def exit_code(rows: list[dict[str, Any]], fail_on: str) -> int:
     """1 if a check fails at or above a severity, 3 if the result for a key is unknown, else 0."""
     from reports.vendors.result import FAILING as FAILS
-    from reports.vendors.result import Verdict
+    from reports.vendors.result import CheckResult
 
     counted = _SEVERITIES[: _SEVERITIES.index(fail_on) + 1] if fail_on in _SEVERITIES else ()
     if any(row["result"] in FAILS and row["severity"] in counted for row in rows):
         return FAILING
-    if any(row["verdict"] == Verdict.UNKNOWN and row["severity"] != "info" for row in rows):
+    if any(row["result"] == CheckResult.UNKNOWN and row["severity"] != "info" for row in rows):
         return UNKNOWN
     return CLEAN
 
@@ -101,19 +101,19 @@ def _table(rows: list[dict[str, Any]], *, everything: bool) -> None:
     for row in rows:
         if row["profile"] != profile:
             profile = row["profile"]
-            verdicts = [key["verdict"] for key in rows if key["profile"] == profile and key["kind"] == "key"]
-            counts = ", ".join(f"{verdicts.count(name)} {name.replace('_', ' ')}" for name in sorted(set(verdicts)))
-            click.echo(printable(f"{profile} ({row['vendor']}): {counts or 'no key'}"))
-        if not everything and row["kind"] == "key" and row["verdict"] in without_problems:
+            results = [key["result"] for key in rows if key["profile"] == profile and key["subject_type"] == "key"]
+            counts = ", ".join(f"{results.count(name)} {name.replace('_', ' ')}" for name in sorted(set(results)))
+            click.echo(printable(f"{profile} ({row['vendor']}): {counts or 'no keys'}"))
+        if not everything and row["subject_type"] == "key" and row["result"] in without_problems:
             continue
         subject = row["key_alias"] or row["key_arn"] or row["subject"] or ""
         where = f" in {row['account_name'] or row['account_id']}, {row['region']}" if row["account_id"] else ""
-        result = (
-            row["verdict"].replace("_", " ")
-            if row["kind"] != "finding"
-            else f"{row['verdict']}: {row['about'].replace('_', ' ')}"
+        label = (
+            row["result"].replace("_", " ")
+            if row["subject_type"] != "finding"
+            else f"{row['result']}: {row['check_name'].replace('_', ' ')}"
         )
-        click.echo(printable(f"  {row['severity']:<8} {result} | {subject}{where}"))
+        click.echo(printable(f"  {row['severity']:<8} {label} | {subject}{where}"))
         click.echo(printable(f"           {row['reason']}"))
         if row["deadline"]:
             click.echo(f"           By {row['deadline']:%Y-%m-%d}.")
@@ -122,5 +122,5 @@ def _table(rows: list[dict[str, Any]], *, everything: bool) -> None:
             click.echo(printable(f"           Fix: {row['fix']}{statement}"))
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _to_dict(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: f"{row[name]:%Y-%m-%dT%H:%M:%SZ}" if row[name] else None for name in ("deadline", "since")}

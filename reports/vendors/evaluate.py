@@ -1,4 +1,4 @@
-"""Vendor profiles over the mart: a verdict for every key that a vendor is meant to use, and what is not as its document asks."""
+"""Evaluates vendor profiles against the mart: a result for every key that a vendor should use, and findings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import duckdb
 from models.settings import Settings
 from models.severities import SEVERITIES
 from reports.mart.extension import Extension, fill
-from reports.vendors.assignments import Use, uses
-from reports.vendors.key_check import KeyJudge
+from reports.vendors.assignments import ProfileAssignment, load_assignments
+from reports.vendors.key_check import KeyChecker
 from reports.vendors.logging_check import logging
 from reports.vendors.profile import Property
-from reports.vendors.queries import Facts, Gone, KeyRow
+from reports.vendors.queries import DeletedKey, Facts, KeyRow
 from reports.vendors.requirements import Needs
-from reports.vendors.result import Check, Verdict, day, finding, listed
+from reports.vendors.result import Check, CheckResult, date_text, finding, join_list
 from reports.vendors.role_check import Roles, keys_named_by
 
 TABLE: Final = "vendor_check"
 _TIMES = ("deadline", "since")
-_FORGOTTEN_DAYS = 30
-"""A key that stopped being shared so long ago, and that the settings do not name, is no longer the vendor's."""
+_STALE_SHARE_DAYS = 30
+"""A key that the settings do not name is ignored if sharing stopped longer ago than this."""
 _EDITS = ("key_state", "deletion_", "metadata_", "policy_", "tag_", "alias_", "grant_", "key_gone")
 
 
@@ -35,114 +35,121 @@ class VendorChecks(Extension):
 
     def create(self, duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
         """Evaluate the profiles as of a run. Raises VendorProfileError."""
-        fill(duck, TABLE, ({"run_id": run_id, **_plain(check)} for check in evaluate(duck, self.settings, run_id)))
+        fill(duck, TABLE, ({"run_id": run_id, **_to_row(check)} for check in evaluate(duck, self.settings, run_id)))
 
 
 def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> Iterator[Check]:
-    """What every profile in use says as of a run. The connection's views answer for that run."""
+    """Yield the checks of every assigned profile as of a run, which must be the run of the connection's views."""
     facts = Facts(connection, run_id)
-    for use in uses(settings):
-        yield from _of_use(use, facts)
+    for assignment in load_assignments(settings):
+        yield from _checks_of(assignment, facts)
 
 
 def worst(checks: Iterable[Check]) -> list[Check]:
-    """Checks with the gravest first."""
+    """Checks ordered by severity, highest first."""
     return sorted(
-        checks, key=lambda one: (SEVERITIES.index(one.severity), one.profile, one.subject_type, one.key_arn or "")
+        checks,
+        key=lambda check: (SEVERITIES.index(check.severity), check.profile, check.subject_type, check.key_arn or ""),
     )
 
 
-def _plain(check: Check) -> dict[str, Any]:
+def _to_row(check: Check) -> dict[str, Any]:
     row = check.row()
     return row | {name: row[name].isoformat() if row[name] else None for name in _TIMES}
 
 
-def _of_use(use: Use, facts: Facts) -> Iterator[Check]:
-    roles = Roles(use, facts)
-    found_roles = roles.everywhere()
-    listed_keys = _missing(use, facts)
+def _checks_of(assignment: ProfileAssignment, facts: Facts) -> Iterator[Check]:
+    roles = Roles(assignment, facts)
+    existing_roles = roles.all()
+    missing_keys = _missing(assignment, facts)
     arns: list[str] | None = None
-    accounts: Sequence[str] = use.accounts
-    if use.keys or use.profile.keys.found_by != "account_of_role":
-        arns = _arns(use, facts, keys_named_by(found_roles))
+    accounts: Sequence[str] = assignment.accounts
+    if assignment.keys or assignment.profile.keys.found_by != "account_of_role":
+        arns = _arns(assignment, facts, keys_named_by(existing_roles))
     elif not accounts:
-        accounts = sorted({role.account_id for role in found_roles})
-    gone = _gone(use, facts, arns or [])
-    if not use.configured and not arns and not gone and not found_roles and not (arns is None and accounts):
-        yield _not_configured(use, facts)
+        accounts = sorted({role.account_id for role in existing_roles})
+    deleted_keys = _deleted_keys(assignment, facts, arns or [])
+    if (
+        not assignment.configured
+        and not arns
+        and not deleted_keys
+        and not existing_roles
+        and not (arns is None and accounts)
+    ):
+        yield _not_configured(assignment, facts)
         return
-    judge = KeyJudge(use, facts, roles, Needs(use, facts, roles))
-    seen: list[KeyRow] = []
+    checker = KeyChecker(assignment, facts, roles, Needs(assignment, facts, roles))
+    checked: list[KeyRow] = []
     total = 0
-    places: set[tuple[str, str]] = set()
+    account_regions: set[tuple[str, str]] = set()
     for key in facts.keys(arns=arns, accounts=accounts):
-        check = judge.check(key)
-        if not use.configured and check.result is Verdict.BROKEN and _forgotten(check, facts):
+        check = checker.check(key)
+        if not assignment.configured and check.result is CheckResult.BROKEN and _is_stale_share(check, facts):
             continue
         total += 1
-        places.add((key.account_id, key.region))
+        account_regions.add((key.account_id, key.region))
         yield check
         if arns is not None:
-            seen.append(key)
-            yield from _of_key(use, facts, key)
-    yield from (_deleted(use, one) for one in gone)
-    yield from listed_keys
-    if use.configured and not total and not gone and not use.keys:
-        yield finding(use, "no_keys", "No key was found that this use of the profile is about.", severity="medium",
-                      fix="Name the keys in the settings (vendors.profiles).")  # fmt: skip
-    where = {key.account_id for key in seen} or set(accounts) or set(use.accounts)
-    account = use.text(roles.role.account) if roles.role else ""
-    named = [key.key_arn for key in seen] if arns is not None else []
-    yield from roles.findings(found_roles, named, [account] if account else sorted(where))
-    yield from _mode(use, roles, found_roles)
-    if use.profile.alias_moves is not None:
-        yield from _moves(use, facts, [key.key_arn for key in seen])
-    if use.profile.logging:
-        yield from logging(use, facts, places)
+            checked.append(key)
+            yield from _key_findings(assignment, facts, key)
+    yield from (_deleted(assignment, key) for key in deleted_keys)
+    yield from missing_keys
+    if assignment.configured and not total and not deleted_keys and not assignment.keys:
+        yield finding(assignment, "no_keys", "No key matches this assignment of the profile.", severity="medium",
+                      fix="Add the keys to the settings (vendors.profiles).")  # fmt: skip
+    role_accounts = {key.account_id for key in checked} or set(accounts) or set(assignment.accounts)
+    account = assignment.text(roles.role.account) if roles.role else ""
+    key_arns = [key.key_arn for key in checked] if arns is not None else []
+    yield from roles.findings(existing_roles, key_arns, [account] if account else sorted(role_accounts))
+    yield from _mode(assignment, roles, existing_roles)
+    if assignment.profile.alias_moves is not None:
+        yield from _moves(assignment, facts, [key.key_arn for key in checked])
+    if assignment.profile.logging:
+        yield from logging(assignment, facts, account_regions)
 
 
-def _arns(use: Use, facts: Facts, named_by_roles: Sequence[str]) -> list[str]:
-    if use.keys:
-        found = [arn for arns in facts.named(use.keys, use.accounts).values() for arn in arns]
-    elif use.profile.keys.found_by == "vendor_account":
-        found = facts.ever_named(use.values["vendor_account"], use.accounts)
+def _arns(assignment: ProfileAssignment, facts: Facts, named_by_roles: Sequence[str]) -> list[str]:
+    if assignment.keys:
+        key_arns = [arn for arns in facts.find_keys(assignment.keys, assignment.accounts).values() for arn in arns]
+    elif assignment.profile.keys.found_by == "vendor_account":
+        key_arns = facts.ever_shared_with(assignment.values["vendor_account"], assignment.accounts)
     else:
-        found = list(named_by_roles)
-    found = list(dict.fromkeys(found))
-    return facts.related(found) if use.profile.keys.replica_regions else found
+        key_arns = list(named_by_roles)
+    key_arns = list(dict.fromkeys(key_arns))
+    return facts.related(key_arns) if assignment.profile.keys.replica_regions else key_arns
 
 
-def _gone(use: Use, facts: Facts, arns: Sequence[str]) -> list[Gone]:
-    found = [one for one in facts.gone(use.keys or arns) if not use.accounts or one.account_id in use.accounts]
-    if use.keys or use.configured:
-        return found
-    latest = facts.started_at
-    return [one for one in found if one.since and (latest - one.since).days <= _FORGOTTEN_DAYS]
+def _deleted_keys(assignment: ProfileAssignment, facts: Facts, arns: Sequence[str]) -> list[DeletedKey]:
+    keys = facts.deleted(assignment.keys or arns)
+    keys = [key for key in keys if not assignment.accounts or key.account_id in assignment.accounts]
+    if assignment.keys or assignment.configured:
+        return keys
+    return [key for key in keys if key.since and (facts.started_at - key.since).days <= _STALE_SHARE_DAYS]
 
 
-def _forgotten(check: Check, facts: Facts) -> bool:
-    unshared = check.evidence is None or not check.evidence.startswith("state ")
-    return unshared and check.since is not None and (facts.started_at - check.since).days > _FORGOTTEN_DAYS
+def _is_stale_share(check: Check, facts: Facts) -> bool:
+    is_unshared = check.evidence is None or not check.evidence.startswith("state ")
+    return is_unshared and check.since is not None and (facts.started_at - check.since).days > _STALE_SHARE_DAYS
 
 
-def _missing(use: Use, facts: Facts) -> list[Check]:
-    """Names of the settings that lead to no key; one that was deleted is told as such."""
-    if not use.keys:
+def _missing(assignment: ProfileAssignment, facts: Facts) -> list[Check]:
+    """Configured names that match no key; deleted keys are reported as deleted."""
+    if not assignment.keys:
         return []
     checks = []
-    for name, arns in facts.named(use.keys, use.accounts).items():
-        if not arns and not facts.gone([name]):
-            account = use.accounts[0] if len(use.accounts) == 1 else None
+    for name, arns in facts.find_keys(assignment.keys, assignment.accounts).items():
+        if not arns and not facts.deleted([name]):
+            account = assignment.accounts[0] if len(assignment.accounts) == 1 else None
             reason = (
-                f"The settings name {name}, which is no alias, ARN or id of a key in the ledger: it does not exist, or its "
+                f"The settings name {name}, but the ledger has no key with this alias, ARN or ID: it does not exist, or its "
                 "account and region were not read."
             )
             checks.append(
                 finding(
-                    use,
+                    assignment,
                     "key_not_found",
                     reason,
-                    result=Verdict.UNKNOWN,
+                    result=CheckResult.UNKNOWN,
                     severity="medium",
                     account_id=account,
                     subject=name,
@@ -151,84 +158,89 @@ def _missing(use: Use, facts: Facts) -> list[Check]:
     return checks
 
 
-def _deleted(use: Use, gone: Gone) -> Check:
-    scenario = use.profile.scenarios.deleted
+def _deleted(assignment: ProfileAssignment, key: DeletedKey) -> Check:
+    scenario = assignment.profile.scenarios.deleted
     return Check(
-        profile=use.name, vendor=use.profile.vendor, subject_type="key", check_name="access", result=Verdict.BROKEN,
-        severity=use.profile.severity,
-        reason=f"The key is gone: the complete list of its region of {day(gone.since)} does not show it. {scenario.effect}",
-        account_id=gone.account_id, region=gone.region, key_arn=gone.key_arn, key_alias=gone.alias, fix=scenario.fix,
-        since=gone.since, evidence="state deleted",
+        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="key", check_name="access",
+        result=CheckResult.BROKEN, severity=assignment.profile.severity,
+        reason=f"The key was deleted: the complete key list of its region of {date_text(key.since)} does not contain it. "
+        f"{scenario.effect}",
+        account_id=key.account_id, region=key.region, key_arn=key.key_arn, key_alias=key.alias, fix=scenario.fix,
+        since=key.since, evidence="state deleted",
     )  # fmt: skip
 
 
-def _not_configured(use: Use, facts: Facts) -> Check:
-    profile = use.profile
+def _not_configured(assignment: ProfileAssignment, facts: Facts) -> Check:
+    profile = assignment.profile
     hint = {
-        "vendor_account": f"no key policy names account {use.values.get('vendor_account')}",
-        "role": "no role that the crawl has read trusts the vendor",
-        "account_of_role": "no role of the vendor's was read",
-    }.get(profile.keys.found_by, "it finds no keys by itself")
+        "vendor_account": f"no key policy names account {assignment.values.get('vendor_account')}",
+        "role": "no role that was read trusts the vendor",
+        "account_of_role": "no role of the vendor was found",
+    }.get(profile.keys.found_by, "the profile does not discover keys")
     if profile.role is not None:
-        known = list(
+        counts = next(
             facts.rows(
                 "SELECT count(*) FILTER (freshness IN ('current', 'stale')) AS read, count(*) AS all FROM iam_accounts"
             )
         )
-        hint += f" (IAM of {known[0]['read']} of {known[0]['all']} accounts is known)"
+        hint += f" (IAM was read in {counts['read']} of {counts['all']} accounts)"
     return Check(
-        profile=use.name, vendor=profile.vendor, subject_type="profile", check_name="configuration", result=Verdict.NOT_CONFIGURED,
-        severity="info", reason=f"Not configured: {hint}.",
-        fix=f"If {profile.vendor} uses keys of yours, name them in the settings: vendors.profiles.{use.name}.",
+        profile=assignment.name, vendor=profile.vendor, subject_type="profile", check_name="configuration",
+        result=CheckResult.NOT_CONFIGURED, severity="info", reason=f"Not configured: {hint}.",
+        fix=f"If {profile.vendor} uses your keys, add them to the settings: vendors.profiles.{assignment.name}.",
     )  # fmt: skip
 
 
-def _of_key(use: Use, facts: Facts, key: KeyRow) -> Iterator[Check]:
-    """What is not as the profile asks beside the access."""
-    keys = use.profile.keys
+def _key_findings(assignment: ProfileAssignment, facts: Facts, key: KeyRow) -> Iterator[Check]:
+    """Yield the findings about properties, regions, replicas, delegation and edits of a key."""
+    keys = assignment.profile.keys
     failed: set[str] = set()
-    for wanted in sorted(keys.properties, key=lambda one: one.level != "required"):
-        if wanted.name in failed:
+    for prop in sorted(keys.properties, key=lambda prop: prop.level != "required"):
+        if prop.name in failed:
             continue
-        have = getattr(key, wanted.name)
-        text = str(have).lower() if isinstance(have, bool) else have
+        value = getattr(key, prop.name)
+        text = str(value).lower() if isinstance(value, bool) else value
         if text is None:
             yield finding(
-                use,
-                wanted.name,
-                f"Its {_words(wanted)} is not known.",
+                assignment,
+                prop.name,
+                f"Its {_property_name(prop)} is unknown: {facts.gap_reason(key.key_arn, 'kms:DescribeKey')}.",
                 key=key,
-                result=Verdict.UNKNOWN,
+                result=CheckResult.UNKNOWN,
                 severity="medium",
             )
-        elif text not in wanted.expect:
-            failed.add(wanted.name)
-            yield _property(use, wanted, text, key)
-    regions = [region for one in keys.regions if (region := use.text(one))]
+        elif text not in prop.expect:
+            failed.add(prop.name)
+            yield _property(assignment, prop, text, key)
+    regions = [region for template in keys.regions if (region := assignment.text(template))]
     if keys.primary_region:
         regions = [keys.primary_region, *keys.replica_regions]
     if regions and key.region not in regions:
-        reason = f"The key is in {key.region}; the profile asks for {listed(regions)}."
+        reason = f"The key is in {key.region}; the profile requires {join_list(regions)}."
         yield finding(
-            use, "region", reason, key=key, fix="A key cannot be moved: make one in that region and share it."
+            assignment,
+            "region",
+            reason,
+            key=key,
+            fix="A key cannot be moved: create a key in that region and share it.",
         )
     if keys.replica_regions and key.multi_region_type == "PRIMARY":
-        have_regions = {arn.split(":")[3] for arn in key.replica_arns}
+        existing_regions = {arn.split(":")[3] for arn in key.replica_arns}
         for region in keys.replica_regions:
-            if region not in have_regions and key.region != region:
+            if region not in existing_regions and key.region != region:
                 command = f"aws kms replicate-key --region {key.region} --key-id {key.key_id} --replica-region {region}"
-                reason = f"The key has no replica in {region}, which the vendor's disaster recovery needs."
+                reason = f"The key has no replica in {region}, which the vendor's disaster recovery requires."
                 yield finding(
-                    use,
+                    assignment,
                     "replica_missing",
                     reason,
                     key=key,
-                    fix=f"{command}; then name the replica's ARN in the role's policy.",
+                    fix=f"{command}; then add the replica's ARN to the role's policy.",
                 )
     if keys.primary_region and key.multi_region_type == "PRIMARY" and key.region != keys.primary_region:
-        reason = f"The primary key is in {key.region}; the vendor's main region is {keys.primary_region}."
+        reason = f"The primary key is in {key.region}; the profile requires {keys.primary_region}."
         yield finding(
-            use,
+            assignment,
             "primary_region",
             reason,
             key=key,
@@ -238,91 +250,100 @@ def _of_key(use: Use, facts: Facts, key: KeyRow) -> Iterator[Check]:
         policy = facts.policy(key.policy_hash)
         root = {key.account_id, f"arn:{key.key_arn.split(':')[1]}:iam::{key.account_id}:root"}
         if not any(
-            one.effect == "Allow" and root & {named.value for named in one.principals} for one in policy.statements
+            statement.effect == "Allow" and root & {principal.value for principal in statement.principals}
+            for statement in policy.statements
         ):
             reason = (
-                "The key policy does not leave decisions to IAM of its own account: if the administrators that it names are "
-                "deleted, nobody can change it."
+                "The key policy does not delegate to IAM of its own account: if the administrators that it names are deleted, "
+                "nobody can change it."
             )
             yield finding(
-                use,
+                assignment,
                 "delegation",
                 reason,
                 key=key,
                 severity="medium",
-                fix="Put the statement for the account's root back.",
+                fix="Restore the statement for the account's root principal.",
             )
     if keys.protected:
-        yield from _edits(use, facts, key)
+        yield from _edits(assignment, facts, key)
 
 
-def _property(use: Use, wanted: Property, have: str, key: KeyRow) -> Check:
-    required = wanted.level == "required"
-    asks = "asks for" if required else "recommends"
-    reason = f"Its {_words(wanted)} is {have}; the profile {asks} {' or '.join(wanted.expect)}. {wanted.why}"
-    if wanted.name == "multi_region":
+def _property(assignment: ProfileAssignment, prop: Property, value: str, key: KeyRow) -> Check:
+    required = prop.level == "required"
+    verb = "requires" if required else "recommends"
+    reason = f"Its {_property_name(prop)} is {value}; the profile {verb} {' or '.join(prop.expect)}. {prop.why}"
+    if prop.name == "multi_region":
         kind = {"true": "a multi-Region key", "false": "a single-Region key"}
-        expected = " or ".join(kind.get(one, one) for one in wanted.expect)
-        reason = f"It is {kind.get(have, have)}; the profile {asks} {expected}. {wanted.why}"
+        expected = " or ".join(kind.get(name, name) for name in prop.expect)
+        reason = f"It is {kind.get(value, value)}; the profile {verb} {expected}. {prop.why}"
     more: dict[str, Any] = {
         "severity": "high" if required else "low",
-        "result": Verdict.WRONG if required else Verdict.ADVICE,
+        "result": CheckResult.WRONG if required else CheckResult.ADVICE,
     }
     return finding(
-        use, wanted.name, reason, key=key, fix="This cannot be changed on a key: make a new one and move over.", **more
+        assignment,
+        prop.name,
+        reason,
+        key=key,
+        fix="This property of a key cannot be changed: create a new key and migrate to it.",
+        **more,
     )
 
 
-def _words(wanted: Property) -> str:
-    return {"key_spec": "key spec", "key_usage": "usage", "origin": "key material's origin"}.get(
-        wanted.name, wanted.name
-    )
+def _property_name(prop: Property) -> str:
+    return {"key_spec": "key spec", "key_usage": "usage", "origin": "key material's origin"}.get(prop.name, prop.name)
 
 
-def _edits(use: Use, facts: Facts, key: KeyRow) -> Iterator[Check]:
-    for change in facts.changes(key.key_arn, use.profile.keys.protected_days):
+def _edits(assignment: ProfileAssignment, facts: Facts, key: KeyRow) -> Iterator[Check]:
+    for change in facts.changes(key.key_arn, assignment.profile.keys.protected_days):
         if change["event_type"].startswith(_EDITS):
             before, after = change["before"] or "nothing", change["after"] or "nothing"
             yield finding(
-                use, "protected_key_edited", f"A key that the vendor asks not to edit was edited: {change['message']}",
-                key=key, severity="critical",
-                fix=f"Put back what was there before, unless it was planned with {use.profile.vendor}.",
+                assignment, "protected_key_edited", key=key,
+                reason=f"A key that must stay unchanged for the vendor was edited: {change['message']}", severity="critical",
+                fix=f"Restore the previous state, unless the change was planned with {assignment.profile.vendor}.",
                 evidence=f"before: {before}\nafter: {after}", since=change["since"],
             )  # fmt: skip
 
 
-def _moves(use: Use, facts: Facts, arns: Sequence[str]) -> Iterator[Check]:
-    moves = use.profile.alias_moves
-    names = [name for name in use.keys if name.startswith("alias/")]
+def _moves(assignment: ProfileAssignment, facts: Facts, arns: Sequence[str]) -> Iterator[Check]:
+    moves = assignment.profile.alias_moves
+    names = [name for name in assignment.keys if name.startswith("alias/")]
     for move in facts.alias_moves(names, arns) if moves else ():
-        left = [
+        dependents = [
             row for row in facts.dependents(move["from_arn"]) if row["service"] in (moves.services if moves else ())
         ]
-        if not left or moves is None:
+        if not dependents or moves is None:
             continue
         _, _, _, region, account, _ = move["from_arn"].split(":", 5)
         reason = (
             f"Alias {move['alias_name']} was moved to another key ({move['to_arn'].rpartition('/')[2]}) "
-            f"on {day(move['since'])}, while "
-            f"{listed(row['name'] for row in left)} still {'uses' if len(left) == 1 else 'use'} the old one. {moves.effect}"
+            f"on {date_text(move['since'])}, while "
+            f"{join_list(row['name'] for row in dependents)} still {'uses' if len(dependents) == 1 else 'use'} the old key. "
+            f"{moves.effect}"
         )
         yield finding(
-            use, "alias_moved", reason, severity="high", account_id=account, region=region, key_arn=move["from_arn"],
-            key_alias=move["alias_name"], subject=left[0]["resource_arn"], fix=moves.fix, since=move["since"],
+            assignment, "alias_moved", reason, severity="high", account_id=account, region=region, key_arn=move["from_arn"],
+            key_alias=move["alias_name"], subject=dependents[0]["resource_arn"], fix=moves.fix, since=move["since"],
             evidence=f"from {move['from_arn']} to {move['to_arn']}",
         )  # fmt: skip
 
 
-def _mode(use: Use, roles: Roles, found: Sequence[Any]) -> Iterator[Check]:
-    """The role's policy has another mode than the settings: the vendor reaches other keys than meant."""
-    tags = use.profile.tags
-    chosen = use.values.get(tags.chosen_by, "") if tags else ""
-    for role in found if chosen else ():
+def _mode(assignment: ProfileAssignment, roles: Roles, existing_roles: Sequence[Any]) -> Iterator[Check]:
+    """Yield a finding for each role whose policy has another mode than the settings: the vendor can access the wrong keys."""
+    tags = assignment.profile.tags
+    chosen = assignment.values.get(tags.chosen_by, "") if tags else ""
+    for role in existing_roles if chosen else ():
         mode = roles.mode(role)
         if mode != chosen:
-            what = f"is for {mode}" if mode else f"has none of the conditions of {listed(tags.modes if tags else ())}"
-            reason = f"The policy of role {role.name} {what}; the settings say {chosen}."
+            what = (
+                f"implements mode {mode}"
+                if mode
+                else f"implements none of the modes {join_list(tags.modes if tags else ())}"
+            )
+            reason = f"The policy of role {role.name} {what}; the settings specify {chosen}."
             yield finding(
-                use, "mode", reason, account_id=role.account_id, account_name=role.account_name, region="global",
-                subject=role.arn, fix="Update the integration to the mode that is meant, or correct the settings.",
+                assignment, "mode", reason, account_id=role.account_id, account_name=role.account_name, region="global",
+                subject=role.arn, fix="Switch the integration to the intended mode, or correct the settings.",
             )  # fmt: skip

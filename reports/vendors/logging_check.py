@@ -1,12 +1,12 @@
-"""Whether the use of a vendor's keys is logged: one finding for each account and region in which it is not, or not known."""
+"""Checks whether use of a vendor's keys is logged: one finding for each account-region where it is not, or is unknown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reports.vendors.assignments import Use
+from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.queries import Facts
-from reports.vendors.result import Check, Verdict, finding
+from reports.vendors.result import Check, CheckResult, finding
 
 _LOGGING = """
 SELECT account_id, account_name, region, kms_events, reason, freshness FROM kms_logging
@@ -16,36 +16,38 @@ ORDER BY account_id, region
 USE_IS_LOGGED = frozenset({"all", "read"})
 
 
-def logging(use: Use, facts: Facts, places: Iterable[tuple[str, str]]) -> Iterator[Check]:
-    """What to say of the accounts and regions of the keys; nothing where the use of keys is logged."""
-    asked = sorted({f"{account}/{region}" for account, region in places})
-    found = {}
-    for one in facts.rows(_LOGGING, places=asked):
-        found[f"{one['account_id']}/{one['region']}"] = one
-    for place in asked:
-        row = found.get(place)
+def logging(assignment: ProfileAssignment, facts: Facts, account_regions: Iterable[tuple[str, str]]) -> Iterator[Check]:
+    """Yield a finding for each account-region in which use of the keys is not logged, or unknown."""
+    names = sorted({f"{account}/{region}" for account, region in account_regions})
+    rows = {f"{row['account_id']}/{row['region']}": row for row in facts.rows(_LOGGING, account_regions=names)}
+    for name in names:
+        row = rows.get(name)
         if row is not None and row["kms_events"] in USE_IS_LOGGED:
             continue
-        account, region = place.split("/")
-        said = "the region was not read" if row is None else row["reason"]
+        account, region = name.split("/")
+        cause = "the region was not read" if row is None else row["reason"]
         stale = " This is the last known state." if row is not None and row["freshness"] == "stale" else ""
         known = row is not None and row["kms_events"] is not None
-        reason = f"{said}." if known else f"Whether the use of keys is logged is not known: {_small(said)}."
+        reason = (
+            f"{cause}."
+            if known
+            else f"Whether use of the keys is logged could not be determined: {_lower_first(cause)}."
+        )
         yield finding(
-            use,
+            assignment,
             "logging",
-            f"{reason}{stale} {use.profile.logging}".strip(),
-            result=Verdict.ADVICE if known else Verdict.UNKNOWN,
+            f"{reason}{stale} {assignment.profile.logging}".strip(),
+            result=CheckResult.ADVICE if known else CheckResult.UNKNOWN,
             severity="low" if known else "info",
             account_id=account,
             account_name=row["account_name"] if row is not None else None,
             region=region,
-            fix="Let a trail that covers the region select management events of KMS: remove kms.amazonaws.com from the "
-            "excluded event sources (aws cloudtrail put-event-selectors), and switch the trail on (aws cloudtrail start-logging)."
+            fix="Configure a trail that covers the region to record management events of KMS: remove kms.amazonaws.com from the "
+            "excluded event sources (aws cloudtrail put-event-selectors), and start the trail (aws cloudtrail start-logging)."
             if known
-            else "Let our role call cloudtrail:DescribeTrails, GetEventSelectors and GetTrailStatus there.",
+            else "Allow our role to call cloudtrail:DescribeTrails, GetEventSelectors and GetTrailStatus there.",
         )
 
 
-def _small(text: str | None) -> str:
-    return text[:1].lower() + text[1:] if text else "no reason is known"
+def _lower_first(text: str | None) -> str:
+    return text[:1].lower() + text[1:] if text else "unknown reason"

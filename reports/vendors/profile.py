@@ -1,4 +1,4 @@
-"""Vendor profiles: what a vendor's document asks of keys and roles, as data. docs/vendor-profiles.md explains every part."""
+"""Vendor profiles: a vendor's requirements on keys and roles, as data. docs/vendor-profiles.md documents the format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUILT_IN = frozenset(
         "tag_value",
     }
 )
-"""Placeholders that are filled in from the facts."""
+"""Placeholders that are replaced from the facts."""
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
 Json = Mapping[str, Any]
 Action = Annotated[str, matching(r"kms:[A-Za-z*?]+", "a KMS action such as kms:Decrypt or kms:ReEncrypt*")]
@@ -38,13 +38,13 @@ _NAME = matching(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", "lower-case words joined by h
 
 
 class VendorProfileError(UserError):
-    """A profile, or what the settings say of profiles, cannot be used. As text it is all problems, one a line."""
+    """A profile, or a setting about profiles, is invalid. The text lists all problems, one per line."""
 
     exit_code = 2
 
 
 class Parameter(Group):
-    """What the document leaves to the customer. The value of a secret one is shown nowhere."""
+    """A value that the customer sets. The value of a secret parameter is never shown."""
 
     about: Text
     default: Annotated[Text | None, Unset] = None
@@ -53,7 +53,7 @@ class Parameter(Group):
 
 
 class Property(Group):
-    """A property of the key and the values it may have."""
+    """A property of the key and its accepted values."""
 
     name: Literal["key_spec", "key_usage", "origin", "multi_region"]
     expect: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -62,7 +62,7 @@ class Property(Group):
 
 
 class Keys(Group):
-    """Which keys a profile is about, and what they have to be."""
+    """The keys of a profile and their required properties."""
 
     found_by: Literal["vendor_account", "role", "account_of_role", "configuration"] = "configuration"
     dedicated: Flag = False
@@ -76,7 +76,7 @@ class Keys(Group):
 
 
 class TagMode(Group):
-    """One way to choose keys by a tag: those that have it are denied, or only those are granted."""
+    """One mode of selecting keys by a tag: keys with the tag are denied, or only they are granted."""
 
     key: Text
     value: Text
@@ -86,14 +86,14 @@ class TagMode(Group):
 
 
 class Tags(Group):
-    """The choice of keys by tags; the parameter `chosen_by` names the mode."""
+    """Key selection by tags; the parameter `chosen_by` names the mode."""
 
     chosen_by: Text
     modes: Annotated[Mapping[str, TagMode], Field(min_length=1)]
 
 
 class Need(Group):
-    """Operations that somebody of the vendor's must be able to do: any principal of `account`, or a `role`."""
+    """Operations that a principal of the vendor must be allowed: any principal of `account`, or a `role`."""
 
     title: Text
     account: Annotated[Text | None, Unset] = None
@@ -109,14 +109,14 @@ class Need(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield a need of nobody or of two."""
+        """Yield an error unless exactly one of account and role is set."""
         if bool(data.get("account")) == bool(data.get("role")):
             yield validation_error(("title",), "a need with either account or role")
         yield from _unknown_actions(data)
 
 
 class Role(Group):
-    """The role in the customer's account: who may assume it, and what its policies allow."""
+    """The role in the customer's account: its trust policy and its permissions."""
 
     name: Text
     account: Annotated[Text | None, Unset] = None
@@ -131,14 +131,14 @@ class Role(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield actions that are none, and a trust that is judged without a policy to show."""
+        """Yield errors for unknown actions, and for trusted without trust_policy."""
         yield from _unknown_actions(data)
         if data.get("trusted") and not data.get("trust_policy"):
-            yield validation_error(("trusted",), "a trust_policy beside trusted, to show what is right")
+            yield validation_error(("trusted",), "a trust_policy beside trusted, as the suggested fix")
 
 
 class Scenario(Group):
-    """What happens to the vendor's service, what to do, and how many days there are."""
+    """The effect on the vendor's service, the fix, and the days until data is lost."""
 
     effect: AnyText
     fix: AnyText
@@ -146,7 +146,7 @@ class Scenario(Group):
 
 
 class Scenarios(Group):
-    """What can go wrong with a key."""
+    """The failure scenarios of a key."""
 
     unshared: Scenario
     disabled: Scenario
@@ -156,7 +156,7 @@ class Scenarios(Group):
 
 
 class AliasMoves(Group):
-    """Services whose resources do not follow an alias to another key."""
+    """Services whose resources keep their key when an alias moves."""
 
     services: Annotated[tuple[Text, ...], Field(min_length=1)]
     effect: AnyText
@@ -164,7 +164,7 @@ class AliasMoves(Group):
 
 
 class Profile(Group):
-    """One vendor's document."""
+    """One vendor's requirements."""
 
     id: Annotated[str, _NAME]
     vendor: Text
@@ -183,7 +183,7 @@ class Profile(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield placeholders without a parameter, and ways to find keys that lack what they go by."""
+        """Yield errors for placeholders without a parameter, and for values of found_by without the field that they need."""
         parameters = data.get("parameters")
         known = {*BUILT_IN, *(parameters if isinstance(parameters, Mapping) else ())}
         for path, name in _placeholders({key: value for key, value in data.items() if key != "parameters"}, ()):
@@ -198,13 +198,13 @@ class Profile(Group):
         keys = data.get("keys")
         found_by = keys.get("found_by") if isinstance(keys, Mapping) else None
         if found_by == "vendor_account" and "vendor_account" not in known:
-            yield validation_error(("keys", "found_by"), "a parameter vendor_account, by which keys are found")
+            yield validation_error(("keys", "found_by"), "a parameter vendor_account, which found_by needs")
         if found_by in {"role", "account_of_role"} and not data.get("role"):
-            yield validation_error(("keys", "found_by"), "a role, by which keys are found")
+            yield validation_error(("keys", "found_by"), "a role, which found_by needs")
 
 
 def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
-    """The profiles by id: shipped, and those of directories. Raises VendorProfileError with file, line and what is wrong."""
+    """The profiles by ID: shipped, and from directories. Raises VendorProfileError with file and line."""
     profiles: dict[str, Profile] = {}
     origins: dict[str, str] = {}
     with resources.as_file(resources.files("reports.vendors").joinpath("profiles")) as shipped:
@@ -213,7 +213,7 @@ def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
             profile = read_profile(file)
             if profile.id in profiles:
                 raise VendorProfileError(
-                    f"{file}: profile {profile.id} is already in {origins[profile.id]}: give it another id"
+                    f"{file}: profile {profile.id} is already defined in {origins[profile.id]}: give it another ID"
                 )
             profiles[profile.id], origins[profile.id] = profile, file.name
     return profiles
@@ -227,26 +227,30 @@ def read_profile(file: Path) -> Profile:
         try:
             profile = Profile.model_validate(source.values)
         except ValidationError as error:
-            problems += [_problem(source, one) for one in error.errors(include_url=False, include_input=False)]
+            problems += [_problem(source, details) for details in error.errors(include_url=False, include_input=False)]
         else:
             if not problems:
                 return profile
-    raise VendorProfileError("\n".join(map(str, sorted(problems, key=lambda one: (one.line, one.column, one.key)))))
+    raise VendorProfileError(
+        "\n".join(map(str, sorted(problems, key=lambda problem: (problem.line, problem.column, problem.key))))
+    )
 
 
 def _own(directories: Iterable[Path]) -> Iterator[Path]:
     for directory in directories:
         if not directory.is_dir():
-            raise VendorProfileError(f"vendors.directories names {directory}, which is no directory")
+            raise VendorProfileError(
+                f"vendors.directories names {directory}, which is not a directory: create it, or correct the setting"
+            )
         yield from sorted(directory.glob("*.yaml"))
 
 
 def _unknown_actions(data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     for name in ("actions", "also"):
-        listed = data.get(name)
-        for index, action in enumerate(listed if isinstance(listed, list) else ()):
+        actions = data.get(name)
+        for index, action in enumerate(actions if isinstance(actions, list) else ()):
             if isinstance(action, str) and action.startswith("kms:") and not operations_of((action,)):
-                yield validation_error((name, index), "an action of AWS KMS")
+                yield validation_error((name, index), "a valid KMS action")
 
 
 def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -264,17 +268,19 @@ def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 def _problem(source: Source, details: ErrorDetails) -> Problem:
     location = details["loc"]
     path = location
-    while path not in source.places:
+    while path not in source.positions:
         path = path[:-1]
-    place = source.places[path]
+    place = source.positions[path]
     expected = details.get("ctx", {}).get("expected")
-    wanted = expected if isinstance(expected, str) else details["msg"]
+    expectation = expected if isinstance(expected, str) else details["msg"]
     line, column = place.line, place.column
     if details["type"] == "missing":
         return Problem(source.file, *source.keys.get(path, (line, column)), key_text(location), "nothing", "a value")
     if details["type"] == "unknown_key":
-        return Problem(source.file, *source.keys.get(path, (line, column)), key_text(path), "an unknown key", wanted)
-    found = (
+        return Problem(
+            source.file, *source.keys.get(path, (line, column)), key_text(path), "an unknown key", expectation
+        )
+    actual = (
         quoted(place.written) if place.kind == "text" else f"a {place.kind}" if place.kind != "nothing" else "nothing"
     )
-    return Problem(source.file, line, column, key_text(path), found, wanted)
+    return Problem(source.file, line, column, key_text(path), actual, expectation)

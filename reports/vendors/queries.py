@@ -1,4 +1,4 @@
-"""What vendor profiles read of the mart, as of its run: keys, policies with their history, roles, uses."""
+"""Queries of the vendor checks against the mart, as of its run: keys, policies with history, roles, dependents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHERE k.manager IS DISTINCT FROM 'AWS'
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key of the ledger; None is not known."""
+    """A key of the ledger; None means unknown."""
 
     key_arn: str
     key_id: str
@@ -53,27 +53,27 @@ class KeyRow:
 
     @property
     def name(self) -> str:
-        """Its alias or id."""
+        """The alias, or else the ID."""
         return self.alias or self.key_id
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """A key that the ledger knew and that is no more."""
+class DeletedKey:
+    """A key of the ledger that no longer exists."""
 
     key_arn: str
     account_id: str
     region: str
     alias: str | None
     since: dt.datetime | None
-    """When the run began that no longer saw it."""
+    """The start of the first run without it."""
     last_hash: str | None
-    """Its last policy."""
+    """The hash of its last policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRow:
-    """A role of the ledger with the policies that decide what it may do."""
+    """A role of the ledger with its identity policies and boundary."""
 
     arn: str
     account_id: str
@@ -82,34 +82,34 @@ class RoleRow:
     tags: dict[str, str]
     trust: str | None
     policies: tuple[tuple[str, str, str | None], ...] = field(default=())
-    """Source (inline, attached, boundary), name and text; None for a text that is not known."""
+    """Source (inline, attached, boundary), name and text; the text is None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A policy that a key had: until the run that saw another one began."""
+    """An earlier policy of a key; ``ended_at`` is the start of the run that first saw another one."""
 
     policy_hash: str
     ended_at: dt.datetime | None
 
 
 class Facts:
-    """Questions to the mart of one run. The connection stays the caller's."""
+    """Runs queries against the mart of one run. The caller owns the connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: int) -> None:
         self._connection = connection
         self._run = run_id
-        self._use = ".".join(
+        self._assignment = ".".join(
             f'"{name}"' for name in connection.execute("SELECT current_catalog(), current_schema()").fetchone() or ()
         )
         self.policy = lru_cache(maxsize=50_000)(self._policy)
         self.iam = lru_cache(maxsize=None)(self._iam)
 
     def rows(self, query: str, **values: Any) -> Iterator[dict[str, Any]]:
-        """Rows of a query; ``$run`` is the run."""
+        """Yield the rows of a query; ``$run`` is bound to the run."""
         cursor = self._connection.cursor()
         try:
-            cursor.execute(f"USE {self._use}")
+            cursor.execute(f"USE {self._assignment}")
             cursor.execute(query, {"run": self._run, **values} if "$run" in query else values)
             names = [column[0] for column in cursor.description or ()]
             while batch := cursor.fetchmany(_BATCH):
@@ -120,13 +120,14 @@ class Facts:
 
     @cached_property
     def started_at(self) -> dt.datetime:
-        """When the run began."""
-        found: dt.datetime = next(self.rows("SELECT started_at FROM internal.run WHERE run_id = $run"))["started_at"]
-        return found
+        """The start of the run."""
+        run = next(self.rows("SELECT started_at FROM internal.run WHERE run_id = $run"))
+        started_at: dt.datetime = run["started_at"]
+        return started_at
 
     @cached_property
     def organization(self) -> Organization:
-        """The organization as the access engine wants it."""
+        """The organization, as input of the access engine."""
         run = next(self.rows("SELECT organization_id FROM internal.run WHERE run_id = $run"))
         accounts = frozenset(row["account_id"] for row in self.rows("SELECT account_id FROM accounts"))
         parties = {
@@ -135,7 +136,7 @@ class Facts:
         return Organization(run["organization_id"], accounts, parties, now=self.started_at.replace(tzinfo=dt.UTC))
 
     def keys(self, *, arns: Sequence[str] | None = None, accounts: Sequence[str] | None = None) -> Iterator[KeyRow]:
-        """Keys that AWS does not manage: these, or those of accounts."""
+        """Yield customer managed keys: those with these ARNs, or all of these accounts."""
         if arns is not None:
             query, values = f"{_KEYS} AND k.key_arn IN (SELECT unnest($arns))", {"arns": list(arns)}
         else:
@@ -146,20 +147,20 @@ class Facts:
         for row in self.rows(f"{query} ORDER BY k.account_id, k.region, k.alias, k.key_arn", **values):
             yield KeyRow(**row)
 
-    def named(self, names: Sequence[str], accounts: Sequence[str]) -> dict[str, list[str]]:
-        """By name (alias, ARN or id), the ARNs of the keys that it leads to."""
+    def find_keys(self, names: Sequence[str], accounts: Sequence[str]) -> dict[str, list[str]]:
+        """The ARNs of the matching keys by name (alias, ARN or ID)."""
         query = """
             SELECT n.name, k.key_arn FROM (SELECT unnest($names) AS name) n
             JOIN keys k ON k.key_arn = n.name OR k.key_id = n.name OR list_contains(k.aliases, n.name)
             WHERE (len($accounts) = 0 OR list_contains($accounts, k.account_id)) AND k.manager IS DISTINCT FROM 'AWS'
         """
-        found: dict[str, list[str]] = {name: [] for name in names}
+        arns_by_name: dict[str, list[str]] = {name: [] for name in names}
         for row in self.rows(query, names=list(names), accounts=list(accounts)):
-            found[row["name"]].append(row["key_arn"])
-        return found
+            arns_by_name[row["name"]].append(row["key_arn"])
+        return arns_by_name
 
     def related(self, arns: Sequence[str]) -> list[str]:
-        """The keys themselves and the other multi-Region keys of the same id in the same account."""
+        """The keys and their related multi-Region keys, which have the same ID and account."""
         query = """
             SELECT DISTINCT b.key_arn FROM keys a
             JOIN keys b ON b.account_id = a.account_id AND b.key_id = a.key_id
@@ -167,8 +168,8 @@ class Facts:
         """
         return [row["key_arn"] for row in self.rows(query, arns=list(arns))] if arns else []
 
-    def ever_named(self, account: str, accounts: Sequence[str]) -> list[str]:
-        """Keys a policy of which, now or earlier, allowed something to an account; gone keys are among them."""
+    def ever_shared_with(self, account: str, accounts: Sequence[str]) -> list[str]:
+        """Keys, including deleted ones, whose current or an earlier policy allowed an account anything."""
         query = """
             SELECT DISTINCT p.key_arn FROM internal.key_policy p
             JOIN internal.policy_principal n ON n.policy_hash = p.policy_hash
@@ -178,8 +179,8 @@ class Facts:
         """
         return [row["key_arn"] for row in self.rows(query, account=account, accounts=list(accounts))]
 
-    def gone(self, names: Sequence[str]) -> list[Gone]:
-        """Keys that were deleted, by ARN, id or an alias that they had."""
+    def deleted(self, names: Sequence[str]) -> list[DeletedKey]:
+        """Deleted keys by ARN, ID or former alias."""
         query = """
             WITH closed AS (
               SELECT key_arn, key_id, account_id, region, max(valid_to) AS run_id FROM internal.key
@@ -198,14 +199,14 @@ class Facts:
             HAVING list_contains($names, c.key_arn) OR list_contains($names, c.key_id)
               OR list_has_any($names, coalesce(list(a.alias_name), []))
         """
-        return [Gone(**row) for row in self.rows(query, names=list(names))] if names else []
+        return [DeletedKey(**row) for row in self.rows(query, names=list(names))] if names else []
 
     def _policy(self, policy_hash: str) -> Policy:
         query = "SELECT received FROM internal.policy_document WHERE policy_hash = $digest"
         return parse(next(self.rows(query, digest=policy_hash))["received"])
 
     def earlier_policies(self, key_arn: str) -> list[PolicyVersion]:
-        """The policies that a key had before its present one, the latest first."""
+        """The earlier policies of a key, latest first."""
         query = """
             SELECT p.policy_hash, r.started_at AS ended_at FROM internal.key_policy p
             LEFT JOIN internal.run r ON r.run_id = p.valid_to
@@ -214,7 +215,7 @@ class Facts:
         return [PolicyVersion(**row) for row in self.rows(query, key_arn=key_arn)]
 
     def state_since(self, key_arn: str, state: str) -> tuple[dt.datetime | None, bool]:
-        """When the run began that first saw a key in its present state, and whether an earlier run saw it in another."""
+        """The start of the first run with the current state, and whether an earlier run saw another state."""
         query = """
             SELECT m.state, r.started_at FROM internal.key_metadata m LEFT JOIN internal.run r ON r.run_id = m.valid_from
             WHERE m.key_arn = $key_arn AND m.valid_from <= $run ORDER BY m.valid_from DESC
@@ -227,7 +228,7 @@ class Facts:
         return since, False
 
     def dependents(self, key_arn: str) -> list[dict[str, Any]]:
-        """What uses a key in the ledger's accounts: service, name, status."""
+        """The resources that use a key: service, name, status and ARN."""
         query = """
             SELECT DISTINCT u.service, u.resource_name AS name, s.status, u.resource_arn
             FROM resource_keys u LEFT JOIN resources s ON s.resource_arn = u.resource_arn
@@ -235,14 +236,14 @@ class Facts:
         """
         return list(self.rows(query, key_arn=key_arn))
 
-    def gap(self, subject: str, *actions: str) -> str:
-        """Why an answer about something is missing, as a clause."""
+    def gap_reason(self, subject: str, *actions: str) -> str:
+        """Why facts about a subject are missing, as a clause."""
         query = """
             SELECT action, coalesce(cause_text, cause) AS why FROM coverage
             WHERE outcome = 'gap' AND subject = $subject ORDER BY action
         """
-        found = [row for row in self.rows(query, subject=subject) if not actions or row["action"] in actions]
-        return f"{found[0]['action']} was refused: {found[0]['why']}" if found else "it was not read"
+        gaps = [row for row in self.rows(query, subject=subject) if not actions or row["action"] in actions]
+        return f"{gaps[0]['action']} failed: {gaps[0]['why']}" if gaps else "it was not read"
 
     def grants(self, key_arn: str) -> list[Grant]:
         """The grants on a key."""
@@ -253,7 +254,7 @@ class Facts:
         return [Grant(**row) for row in self.rows(query, key_arn=key_arn)]
 
     def _iam(self, account: str) -> tuple[bool, str]:
-        """Whether an account's IAM was read whole, and why not."""
+        """Whether the IAM of an account was read completely, and the reason if not."""
         query = "SELECT freshness, reason FROM iam_accounts WHERE account_id = $account"
         row = next(self.rows(query, account=account), None)
         if row is None:
@@ -261,7 +262,7 @@ class Facts:
         return row["freshness"] in {"current", "stale"}, row["reason"] or "it was not read"
 
     def roles(self, *, name: str = "", trusting: str = "", accounts: Sequence[str] = ()) -> list[RoleRow]:
-        """Roles of a name, or whose trust policy names somebody of an account; in these accounts, or in all."""
+        """Roles with a name, or else whose trust policy names a principal of an account; in these accounts, or all."""
         query = """
             SELECT arn, account_id, account_name, name, tags, trust_policy AS trust FROM iam_principals
             WHERE type = 'role' AND (len($accounts) = 0 OR list_contains($accounts, account_id))
@@ -269,8 +270,8 @@ class Facts:
                 OR ($name = '' AND $trusting <> '' AND contains(array_to_string(trusted_principals, ' '), $trusting)))
             ORDER BY account_id, arn
         """
-        found = [RoleRow(**row) for row in self.rows(query, name=name, trusting=trusting, accounts=list(accounts))]
-        policies: dict[str, list[tuple[str, str, str | None]]] = {role.arn: [] for role in found}
+        roles = [RoleRow(**row) for row in self.rows(query, name=name, trusting=trusting, accounts=list(accounts))]
+        policies: dict[str, list[tuple[str, str, str | None]]] = {role.arn: [] for role in roles}
         query = """
             SELECT principal_arn, source, policy_name, received FROM iam_policies
             WHERE principal_arn IN (SELECT unnest($arns)) ORDER BY source, policy_name
@@ -287,11 +288,11 @@ class Facts:
                 role.trust,
                 tuple(policies[role.arn]),
             )
-            for role in found
+            for role in roles
         ]
 
     def alias_moves(self, names: Sequence[str], arns: Sequence[str]) -> list[dict[str, Any]]:
-        """Aliases (of these names, or that once led to these keys) that lead elsewhere now: from, to, since."""
+        """Aliases with these names, or of these keys, that now point to another key: from, to, since."""
         query = """
             WITH past AS (
               SELECT a.alias_arn, a.alias_name, a.target_key_arn AS from_arn, max(a.valid_to) AS run_id FROM internal.alias a
@@ -307,7 +308,7 @@ class Facts:
         return list(self.rows(query, names=list(names), arns=list(arns)))
 
     def changes(self, key_arn: str, days: int) -> list[dict[str, Any]]:
-        """What changed on a key in the last days before the run."""
+        """The changes of a key in the last days before the run."""
         query = """
             SELECT occurred_at AS since, event_type, message, before, after FROM changes
             WHERE key_arn = $key_arn AND resource_arn IS NULL AND occurred_at >= $earliest ORDER BY run_id DESC, event_type

@@ -1,6 +1,6 @@
-"""The needs of a profile on keys: who calls, what the answers are, and what more the callers or others can do.
+"""Evaluates the needs of a profile on keys: for each need its caller and result, and excess access of callers and others.
 
-Equal policies on alike keys are judged once.
+Equal policies on equivalent keys are evaluated once.
 """
 
 from __future__ import annotations
@@ -12,74 +12,89 @@ from reports.access.engine.model import Access, KeyFacts
 from reports.access.engine.policy_analysis import analyse_policy, cache_key
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import classify
-from reports.vendors.access_check import Answer, Caller, Outcome, Under, Wanted, beyond, judged
-from reports.vendors.assignments import Use
+from reports.vendors.access_check import (
+    AccessRequirement,
+    Caller,
+    Evaluation,
+    EvaluationContext,
+    Outcome,
+    evaluate_access,
+    excess_permissions,
+)
+from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.profile import Need
 from reports.vendors.queries import Facts, KeyRow, RoleRow
 from reports.vendors.role_check import Roles, identities
 
-_OUTSIDERS = frozenset({Access.EXTERNAL, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE, Access.VENDOR})
-Answered = tuple[Need, Caller, Answer]
+_EXTERNAL_ACCESS = frozenset({Access.EXTERNAL, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE, Access.VENDOR})
+EvaluatedNeed = tuple[Need, Caller, Evaluation]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The needs of a profile on one key under one policy, each with its caller and answer."""
+    """The evaluated needs of a profile on one key under one policy."""
 
-    answers: tuple[Answered, ...]
+    needs: tuple[EvaluatedNeed, ...]
 
-    def of(self, *outcomes: Outcome) -> list[Answered]:
-        """Those with one of these outcomes."""
-        return [one for one in self.answers if one[2].outcome in outcomes]
+    def of(self, *outcomes: Outcome) -> list[EvaluatedNeed]:
+        """The needs with one of these outcomes."""
+        return [evaluated for evaluated in self.needs if evaluated[2].outcome in outcomes]
 
 
 @dataclass(slots=True)
 class Needs:
-    """The needs of one use of a profile."""
+    """The needs of one profile assignment."""
 
-    use: Use
+    assignment: ProfileAssignment
     facts: Facts
     roles: Roles
-    _answers: dict[Hashable, Answer] = field(default_factory=dict)
+    _cache: dict[Hashable, Evaluation] = field(default_factory=dict)
     _identities: dict[str, tuple[Policy | None, Policy | None]] = field(default_factory=dict)
-    _outside: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
+    _external: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
 
     def result(self, key: KeyRow, policy: Policy, policy_hash: str | None = None) -> Result:
-        """The answers under a policy: the key's own, or (with its hash) an earlier one."""
-        callers = [self._callers(need, key) for need in self.use.profile.needs]
+        """The evaluated needs under a policy: the key's current one, or with ``policy_hash`` an earlier one."""
+        callers = [self._callers(need, key) for need in self.assignment.profile.needs]
         facts = self._key_facts(key, policy)
-        found = []
-        for position, need in enumerate(self.use.profile.needs):
-            best: tuple[Need, Caller, Answer] | None = None
+        evaluated = []
+        for position, need in enumerate(self.assignment.profile.needs):
+            best: tuple[Need, Caller, Evaluation] | None = None
             for caller in callers[position]:
-                asked = (position, caller.principal, policy_hash or key.policy_hash, self._alike(policy, caller, facts))
-                if asked not in self._answers:
-                    self._answers[asked] = judged(_wanted(need), caller, Under(policy, facts, self.facts.organization))
-                answer = self._answers[asked]
-                if best is None or answer.outcome is Outcome.MET:
-                    best = (need, caller, answer)
+                cached = (
+                    position,
+                    caller.principal,
+                    policy_hash or key.policy_hash,
+                    self._equivalence_key(policy, caller, facts),
+                )
+                if cached not in self._cache:
+                    self._cache[cached] = evaluate_access(
+                        _requirement(need), caller, EvaluationContext(policy, facts, self.facts.organization)
+                    )
+                evaluation = self._cache[cached]
+                if best is None or evaluation.outcome is Outcome.MET:
+                    best = (need, caller, evaluation)
             if best is not None:
-                found.append(best)
-        return Result(tuple(found))
+                evaluated.append(best)
+        return Result(tuple(evaluated))
 
     def _callers(self, need: Need, key: KeyRow) -> list[Caller]:
         if need.account:
-            account = self.use.text(need.account)
+            account = self.assignment.text(need.account)
             return [Caller(account, account)]
-        account = self.use.text(need.role_account) or key.account_id
-        name = self.use.text(need.role)
+        account = self.assignment.text(need.role_account) or key.account_id
+        name = self.assignment.text(need.role)
         partition = key.key_arn.split(":")[1]
         rows = self.roles.of(name, account) if need.iam or name else []
         tags = dict(need.role_tags)
         if not need.iam or not rows:
             known, why = self.facts.iam(account)
-            missing = f"There is no role {name or 'that trusts the vendor'} in account {account}."
-            unknown = missing if known else f"the role's policies in account {account} are not known: {why}"
+            missing = f"Account {account} has no role {name or 'that trusts the vendor'}."
+            unknown = missing if known else f"the role's policies in account {account} could not be read: {why}"
             arn = rows[0].arn if rows else f"arn:{partition}:iam::{account}:role/{name or 'vendor'}"
-            nothing = Policy(readable=True) if known and need.iam else None  # no role: nothing is allowed
+            identity = Policy(readable=True) if known and need.iam else None  # a missing role has no permissions
             return [
                 Caller(
-                    arn, account, is_role=True, identity=nothing, tags=rows[0].tags if rows else tags, unknown=unknown
+                    arn, account, is_role=True, identity=identity, tags=rows[0].tags if rows else tags, unknown=unknown
                 )
             ]
         return [self._caller(role) for role in rows]
@@ -88,7 +103,7 @@ class Needs:
         if role.arn not in self._identities:
             self._identities[role.arn] = identities(role)
         identity, boundary = self._identities[role.arn]
-        unknown = "" if identity is not None else f"a policy of role {role.name} is not known"
+        unknown = "" if identity is not None else f"a policy of role {role.name} could not be read"
         return Caller(
             role.arn,
             role.account_id,
@@ -100,22 +115,22 @@ class Needs:
         )
 
     def role_of(self, caller: Caller) -> RoleRow | None:
-        """The role that calls, if the ledger knows it."""
-        name = self.use.text(self.roles.role.name) if self.roles.role else ""
+        """The role of a caller, or None if the ledger does not have it."""
+        name = self.assignment.text(self.roles.role.name) if self.roles.role else ""
         return next((role for role in self.roles.of(name, caller.account) if role.arn == caller.principal), None)
 
-    def _alike(self, policy: Policy, caller: Caller, facts: KeyFacts) -> Hashable:
-        """Keys that are equal in this have the same answers under the same policy."""
+    def _equivalence_key(self, policy: Policy, caller: Caller, facts: KeyFacts) -> Hashable:
+        """A value that is equal for keys with the same results under the same policy."""
         own = None if caller.identity is None else cache_key(caller.identity, facts)
         return (cache_key(policy, facts), own)
 
     def _key_facts(self, key: KeyRow, policy: Policy) -> KeyFacts:
         tags = key.tags
-        if tags is not None:  # others make no difference, and would make every key another case
-            asked = _tags_of(policy)
+        if tags is not None:  # only tags that policies reference, so that keys stay equivalent
+            referenced = _tags_of(policy)
             for identity, _ in self._identities.values():
-                asked |= _tags_of(identity) if identity is not None else set()
-            tags = {name: value for name, value in tags.items() if name.lower() in asked}
+                referenced |= _tags_of(identity) if identity is not None else set()
+            tags = {name: value for name, value in tags.items() if name.lower() in referenced}
         return KeyFacts(
             key.key_arn,
             key.account_id,
@@ -127,44 +142,48 @@ class Needs:
             origin=key.origin,
         )
 
-    def more(self, key: KeyRow, policy: Policy, needs: list[tuple[Need, Caller]]) -> Answer:
-        """What one caller can do beyond its needs."""
+    def excess(self, key: KeyRow, policy: Policy, needs: list[tuple[Need, Caller]]) -> Evaluation:
+        """The access of one caller beyond its needs."""
         facts, caller = self._key_facts(key, policy), needs[0][1]
-        asked = ("over", caller.principal, key.policy_hash, self._alike(policy, caller, facts))
-        if asked not in self._answers:
+        cached = ("excess", caller.principal, key.policy_hash, self._equivalence_key(policy, caller, facts))
+        if cached not in self._cache:
             also = [action for need, _ in needs for action in need.also]
-            wanted = [_wanted(need) for need, _ in needs]
-            self._answers[asked] = beyond(wanted, also, caller, Under(policy, facts, self.facts.organization))
-        return self._answers[asked]
+            requirements = [_requirement(need) for need, _ in needs]
+            self._cache[cached] = excess_permissions(
+                requirements, also, caller, EvaluationContext(policy, facts, self.facts.organization)
+            )
+        return self._cache[cached]
 
-    def outsiders(self, key: KeyRow, policy: Policy, vendors: set[str]) -> tuple[str, ...]:
-        """Outside parties that the policy or a grant lets in besides the vendor, as sentences."""
+    def external_access(self, key: KeyRow, policy: Policy, vendors: set[str]) -> tuple[str, ...]:
+        """Sentences about external parties other than the vendor that the policy or a grant allows."""
         facts = self._key_facts(key, policy)
-        asked = (key.policy_hash, cache_key(policy, facts))
-        if asked not in self._outside:
+        cached = (key.policy_hash, cache_key(policy, facts))
+        if cached not in self._external:
             verdicts = analyse_policy(policy, facts, self.facts.organization).verdicts
-            self._outside[asked] = tuple(
+            self._external[cached] = tuple(
                 dict.fromkeys(
-                    one.message for one in verdicts if one.access in _OUTSIDERS and one.account not in vendors
+                    verdict.message
+                    for verdict in verdicts
+                    if verdict.access in _EXTERNAL_ACCESS and verdict.account not in vendors
                 )
             )
-        ours = self.facts.organization.accounts | vendors | {key.account_id}
+        known_accounts = self.facts.organization.accounts | vendors | {key.account_id}
         granted = [
-            f"Grant {grant.name or grant.grant_id} lets {grant.grantee_principal} use it."
+            f"Grant {grant.name or grant.grant_id} allows {grant.grantee_principal} to use it."
             for grant in self.facts.grants(key.key_arn)
             if grant.grantee_principal
             and (account := classify(Named("AWS", grant.grantee_principal)).account) is not None
-            and account not in ours
+            and account not in known_accounts
         ]
-        return (*self._outside[asked], *granted)
+        return (*self._external[cached], *granted)
 
 
 def _tags_of(policy: Policy) -> set[str]:
-    """The tags of the key that a policy asks about, in lower case."""
+    """The key tags that a policy references, in lower case."""
     prefix = "aws:resourcetag/"
-    asked = (key.lower() for statement in policy.statements for key in statement.condition_keys)
-    return {key.removeprefix(prefix) for key in asked if key.startswith(prefix)}
+    condition_keys = (key.lower() for statement in policy.statements for key in statement.condition_keys)
+    return {key.removeprefix(prefix) for key in condition_keys if key.startswith(prefix)}
 
 
-def _wanted(need: Need) -> Wanted:
-    return Wanted(need.actions, need.conditions, judge_iam=need.iam)
+def _requirement(need: Need) -> AccessRequirement:
+    return AccessRequirement(need.actions, need.conditions, include_iam=need.iam)

@@ -1,4 +1,4 @@
-"""What a vendor check says: one row of the table `vendor_checks`."""
+"""The result of a vendor check: one row of the table ``internal.vendor_check``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from models.severities import SEVERITIES
-from reports.vendors.assignments import Use
+from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.queries import KeyRow
 
 
-class Verdict(StrEnum):
-    """How a key stands to a profile, and what a finding beside the keys says."""
+class CheckResult(StrEnum):
+    """The result for a key or a finding."""
 
     ACCESSIBLE = "accessible"
     DENIED_BY_TAG = "denied_by_tag"
@@ -24,25 +24,25 @@ class Verdict(StrEnum):
     OVER_SHARED = "over_shared"
     UNKNOWN = "unknown"
     WRONG = "wrong"
-    """A finding: something is not as the profile asks."""
+    """A finding: something violates a requirement of the profile."""
     ADVICE = "advice"
-    """A finding: the vendor recommends something else."""
+    """A finding: something differs from a recommendation of the vendor."""
     NOT_CONFIGURED = "not_configured"
-    """No key is checked: the settings do not name the profile, and nothing that its document fixes was found."""
+    """No key is checked: the settings do not name the profile, and its defaults match no key."""
 
 
-FAILING = frozenset({Verdict.BLOCKED, Verdict.BROKEN, Verdict.OVER_SHARED, Verdict.WRONG})
+FAILING = frozenset({CheckResult.BLOCKED, CheckResult.BROKEN, CheckResult.OVER_SHARED, CheckResult.WRONG})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One row. ``kind`` is key, finding or profile; ``about`` is the code of what was checked."""
+    """One row. ``subject_type`` is key, finding or profile; ``check_name`` identifies the check."""
 
     profile: str
     vendor: str
     subject_type: str
     check_name: str
-    result: Verdict
+    result: CheckResult
     severity: str
     reason: str
     account_id: str | None = None
@@ -56,73 +56,77 @@ class Check:
     evidence: str | None = None
     deadline: dt.datetime | None = None
     required: str | None = None
-    """What the profile requires of its keys themselves, as JSON."""
+    """The required key properties, as JSON."""
     since: dt.datetime | None = None
 
     def row(self) -> dict[str, Any]:
-        """For the table."""
+        """The columns by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def of_key(use: Use, key: KeyRow, verdict: Verdict, reason: str, **more: Any) -> Check:
-    """A key's verdict; what is all right is worth no attention, what is not known some."""
-    severity: str = use.profile.severity if verdict in FAILING else "medium" if verdict is Verdict.UNKNOWN else "info"
-    if verdict is Verdict.OVER_SHARED and SEVERITIES.index(severity) < SEVERITIES.index("high"):
-        severity = "high"  # too much access harms nobody's service: what is broken comes first
-    if verdict is not Verdict.BROKEN:
-        severity = _bounded(use, severity)
+def of_key(assignment: ProfileAssignment, key: KeyRow, result: CheckResult, reason: str, **more: Any) -> Check:
+    """The check of a key's access: failures have the profile's severity, unknown is medium, other results are info."""
+    severity: str = (
+        assignment.profile.severity if result in FAILING else "medium" if result is CheckResult.UNKNOWN else "info"
+    )
+    if result is CheckResult.OVER_SHARED and SEVERITIES.index(severity) < SEVERITIES.index("high"):
+        severity = "high"  # excess access breaks no service, so it ranks below failures
+    if result is not CheckResult.BROKEN:
+        severity = _capped_severity(assignment, severity)
     stale = "" if key.freshness == "current" else " This is the last known state."
     return Check(
-        profile=use.name,
-        vendor=use.profile.vendor,
+        profile=assignment.name,
+        vendor=assignment.profile.vendor,
         subject_type="key",
         check_name="access",
-        result=verdict,
+        result=result,
         severity=severity,
-        reason=_capital(reason) + stale,
+        reason=_capitalized(reason) + stale,
         account_id=key.account_id,
         account_name=key.account_name,
         region=key.region,
         key_arn=key.key_arn,
         key_alias=key.alias,
-        required=use.required(),
+        required=assignment.required(),
         **more,
     )
 
 
-def finding(use: Use, about: str, reason: str, *, key: KeyRow | None = None, **more: Any) -> Check:
-    """Something that is not as the profile asks; of the profile's severity unless told otherwise."""
-    place = {}
+def finding(
+    assignment: ProfileAssignment, check_name: str, reason: str, *, key: KeyRow | None = None, **more: Any
+) -> Check:
+    """A finding, by default with the profile's severity."""
+    scope = {}
     if key is not None:
-        place = {
+        scope = {
             "account_id": key.account_id,
             "account_name": key.account_name,
             "region": key.region,
             "key_arn": key.key_arn,
             "key_alias": key.alias,
         }
-    values = {"result": Verdict.WRONG, "severity": use.profile.severity, **place, **more}
-    values["severity"] = _bounded(use, values["severity"])
+    values = {"result": CheckResult.WRONG, "severity": assignment.profile.severity, **scope, **more}
+    values["severity"] = _capped_severity(assignment, values["severity"])
     return Check(
-        profile=use.name,
-        vendor=use.profile.vendor,
+        profile=assignment.name,
+        vendor=assignment.profile.vendor,
         subject_type="finding",
-        check_name=about,
-        reason=_capital(reason),
+        check_name=check_name,
+        reason=_capitalized(reason),
         **values,
     )
 
 
-def _bounded(use: Use, severity: str) -> str:
-    """A key that the settings do not name may serve the vendor in another way: that is worth a look, no alarm."""
-    return severity if use.configured or severity in SEVERITIES[2:] else "medium"
+def _capped_severity(assignment: ProfileAssignment, severity: str) -> str:
+    """The severity, at most medium for unconfigured profiles, which may match keys with another purpose."""
+    return severity if assignment.configured or severity in SEVERITIES[2:] else "medium"
 
 
-def _capital(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def listed(items: Iterable[str], limit: int = 4) -> str:
+def join_list(items: Iterable[str], limit: int = 4) -> str:
     """`a`, `a and b`, `a, b and 3 more`."""
     texts = list(items)
     if len(texts) > limit:
@@ -130,6 +134,6 @@ def listed(items: Iterable[str], limit: int = 4) -> str:
     return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
-def day(moment: dt.datetime | None) -> str:
-    """A date, or that it is not known."""
-    return f"{moment:%Y-%m-%d}" if moment else "a day that is not known"
+def date_text(moment: dt.datetime | None) -> str:
+    """The date as a text, or ``an unknown date``."""
+    return f"{moment:%Y-%m-%d}" if moment else "an unknown date"

@@ -1,4 +1,4 @@
-"""The role of a profile in the customer's accounts: whether it exists, who may assume it, and what its policies allow."""
+"""Checks the role of a profile in the customer's accounts: existence, trust policy and permissions."""
 
 from __future__ import annotations
 
@@ -11,69 +11,73 @@ from reports.access.engine.policy_parser import Statement, parse
 from reports.access.engine.principals import classify
 from reports.access.engine.wildcards import matches
 from reports.vendors.access_check import identity_policy
-from reports.vendors.assignments import Use
+from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.profile import Role, TagMode
 from reports.vendors.queries import Facts, RoleRow
-from reports.vendors.result import Check, Verdict, finding, listed
+from reports.vendors.result import Check, CheckResult, finding, join_list
 
 _EQUALS = frozenset({"stringequals", "stringequalsignorecase"})
 
 
 @dataclass(slots=True)
 class Roles:
-    """The roles of one use, as far as they can be seen."""
+    """The roles of one profile assignment that were read."""
 
-    use: Use
+    assignment: ProfileAssignment
     facts: Facts
-    _found: dict[tuple[str, str], list[RoleRow]] = field(default_factory=dict)
-    _trusted: dict[str, tuple[bool | None, list[Check]]] = field(default_factory=dict)
+    _by_name: dict[tuple[str, str], list[RoleRow]] = field(default_factory=dict)
+    _trust_checks: dict[str, tuple[bool | None, list[Check]]] = field(default_factory=dict)
 
     def of(self, name: str, account: str) -> list[RoleRow]:
-        """Roles of this name in an account; without a name, those that trust the vendor's account."""
-        asked = (name, account)
-        if asked not in self._found:
-            trusting = self.use.text(self.role.trusted_account) if self.role else ""
-            self._found[asked] = self.facts.roles(name=name, trusting=trusting, accounts=(account,))
-        return self._found[asked]
+        """The roles with this name in an account; without a name, those that trust the vendor's account."""
+        cached = (name, account)
+        if cached not in self._by_name:
+            trusting = self.assignment.text(self.role.trusted_account) if self.role else ""
+            self._by_name[cached] = self.facts.roles(name=name, trusting=trusting, accounts=(account,))
+        return self._by_name[cached]
 
     @property
     def role(self) -> Role | None:
-        """The role as the profile describes it."""
-        return self.use.profile.role
+        """The role as defined in the profile."""
+        return self.assignment.profile.role
 
-    def everywhere(self) -> list[RoleRow]:
-        """The roles in all accounts of the use, by name or by whom they trust."""
+    def all(self) -> list[RoleRow]:
+        """The roles in all accounts of the assignment, by name or by trusted account."""
         if self.role is None:
             return []
-        account = self.use.text(self.role.account)
-        accounts = (account,) if account else self.use.accounts
-        trusting = self.use.text(self.role.trusted_account)
-        return self.facts.roles(name=self.use.text(self.role.name), trusting=trusting, accounts=accounts)
+        account = self.assignment.text(self.role.account)
+        accounts = (account,) if account else self.assignment.accounts
+        trusting = self.assignment.text(self.role.trusted_account)
+        return self.facts.roles(name=self.assignment.text(self.role.name), trusting=trusting, accounts=accounts)
 
     def assumable(self, role: RoleRow) -> bool | None:
-        """Whether the vendor can assume it; None when that cannot be told."""
+        """Whether the vendor can assume the role; None if unknown."""
         return self._trust(role)[0]
 
     def mode(self, role: RoleRow) -> str | None:
-        """The mode of choosing keys by tags that a role's policy has; None when it has none of them."""
-        tags = self.use.profile.tags
+        """The mode of key selection that a role's policy implements, or None."""
+        tags = self.assignment.profile.tags
         for name, mode in tags.modes.items() if tags else ():
             for statement in _statements(role):
-                if statement.effect == "Allow" and _has(statement.conditions, mode):
+                if statement.effect == "Allow" and _implements(statement.conditions, mode):
                     return name
         return None
 
     def findings(self, roles: Sequence[RoleRow], key_arns: Sequence[str], accounts: Sequence[str]) -> Iterator[Check]:
-        """What is wrong with the roles, and where one is missing or not known."""
+        """Yield findings about roles, including missing and unread ones."""
         if self.role is None:
             return
-        name = self.use.text(self.role.name)
-        have = {role.account_id for role in roles}
-        for account in sorted(set(accounts) - have):
+        name = self.assignment.text(self.role.name)
+        with_role = {role.account_id for role in roles}
+        for account in sorted(set(accounts) - with_role):
             known, why = self.facts.iam(account)
-            who = f"role {name}" if name else f"role that trusts account {self.use.text(self.role.trusted_account)}"
+            role_text = (
+                f"role {name}"
+                if name
+                else f"role that trusts account {self.assignment.text(self.role.trusted_account)}"
+            )
             if known:
-                reason = f"There is no {who} in account {account}: the vendor cannot work there."
+                reason = f"Account {account} has no {role_text}: the vendor cannot operate there."
                 yield self._finding(
                     "role_missing",
                     reason,
@@ -82,7 +86,7 @@ class Roles:
                     statement=self.policy(key_arns),
                 )
             else:
-                reason = f"Whether there is a {who} in account {account} is not known: {why}."
+                reason = f"Whether account {account} has a {role_text} could not be determined: {why}."
                 yield self._unknown("role_unknown", reason, account)
         for role in roles:
             yield from self._trust(role)[1]
@@ -92,62 +96,61 @@ class Roles:
     def _tags(self, role: RoleRow) -> Iterator[Check]:
         for tag, value in (self.role.tags if self.role else {}).items():
             if role.tags.get(tag) != value:
-                has = f"has {tag}={role.tags[tag]}" if tag in role.tags else f"has no tag {tag}"
-                reason = (
-                    f"Role {role.name} {has}: key policies that let it in by its tag {tag}={value} do not apply to it."
-                )
+                actual = f"has {tag}={role.tags[tag]}" if tag in role.tags else f"has no tag {tag}"
+                reason = f"Role {role.name} {actual}: key policies that allow it by its tag {tag}={value} do not apply to it."
                 fix = f"aws iam tag-role --role-name {role.name} --tags Key={tag},Value={value}"
                 yield self._finding("role_tag", reason, role.account_id, role=role, fix=fix)
 
     def _policies(self, role: RoleRow, key_arns: Sequence[str]) -> Iterator[Check]:
-        wanted: Role | None = self.role
-        if wanted is None:
+        spec: Role | None = self.role
+        if spec is None:
             return
         own = [(name, text) for source, name, text in role.policies if source != "boundary"]
         if any(text is None for _, text in own):
-            unread = listed(name for name, text in own if text is None)
+            unread = join_list(name for name, text in own if text is None)
             yield self._unknown(
-                "role_policy_unknown", f"Policy {unread} of role {role.name} is not known.", role.account_id, role
+                "role_policy_unknown", f"Policy {unread} of role {role.name} could not be read.", role.account_id, role
             )
             return
-        allows = [one for one in _statements(role) if one.effect == "Allow" and not one.not_actions]
-        given = 0
-        wide: list[str] = []
-        for statement in allows:
+        allow_statements = [
+            statement for statement in _statements(role) if statement.effect == "Allow" and not statement.not_actions
+        ]
+        granted = 0
+        extra_resources: list[str] = []
+        for statement in allow_statements:
             operations = matching(statement.actions) & BY_POLICY_MASK
-            given |= operations
-            if operations and wanted.resources == "keys":
-                wide += [one for one in statement.resources if one not in key_arns]
-        asked = matching(wanted.actions) & BY_POLICY_MASK
+            granted |= operations
+            if operations and spec.resources == "keys":
+                extra_resources += [resource for resource in statement.resources if resource not in key_arns]
+        required = matching(spec.actions) & BY_POLICY_MASK
         policy = self.policy(key_arns)
-        if missing := names(asked & ~given):
-            none = not given & asked
+        if missing := names(required & ~granted):
+            none = not granted & required
             reason = (
-                f"Role {role.name} has no policy that allows anything on keys."
+                f"Role {role.name} has no policy that allows any required KMS operation."
                 if none
-                else (f"The policies of role {role.name} lack {listed(missing)}.")
+                else (f"The policies of role {role.name} do not allow {join_list(missing)}.")
             )
-            about = "role_policy_missing" if none else "role_actions_missing"
+            check_name = "role_policy_missing" if none else "role_actions_missing"
             yield self._finding(
-                about, reason, role.account_id, role=role, fix="Set this inline policy.", statement=policy
+                check_name, reason, role.account_id, role=role, fix="Set this inline policy.", statement=policy
             )
-        if more := names(given & ~asked):
-            reason = f"The policies of role {role.name} allow more than the vendor asks for: {listed(more)}."
+        if excess := names(granted & ~required):
+            reason = f"The policies of role {role.name} allow more than the vendor requires: {join_list(excess)}."
             yield self._finding(
-                "role_actions_beyond", reason, role.account_id, role=role, severity=_at_most_high(self.use),
-                fix="Replace its policy by this one.", statement=policy,
+                "role_actions_beyond", reason, role.account_id, role=role, severity=_at_most_high(self.assignment),
+                fix="Replace its policy with this one.", statement=policy,
             )  # fmt: skip
-        if wide:
-            reason = (
-                f"The policies of role {role.name} are about {listed(dict.fromkeys(wide))}, not only the vendor's keys."
-            )
+        if extra_resources:
+            resources = join_list(dict.fromkeys(extra_resources))
+            reason = f"The policies of role {role.name} apply to {resources}, not only to the vendor's keys."
             yield self._finding(
-                "role_resources_beyond", reason, role.account_id, role=role, severity=_at_most_high(self.use),
-                fix="Name the vendor's keys, the replica included, and nothing else.", statement=policy,
+                "role_resources_beyond", reason, role.account_id, role=role, severity=_at_most_high(self.assignment),
+                fix="Name only the vendor's keys, including replicas.", statement=policy,
             )  # fmt: skip
 
     def policy(self, key_arns: Sequence[str]) -> str | None:
-        """The role's policy as the profile has it, for these keys, as JSON."""
+        """The role's policy from the profile, for these keys, as JSON."""
         if self.role is None:
             return None
         mode = self.chosen_mode
@@ -157,113 +160,128 @@ class Roles:
         }
         if mode is not None:
             more |= {"tag_key": mode.key, "tag_value": mode.value, "tag_operator": mode.operator}
-        return self.use.json(self.role.policy, more)
+        return self.assignment.json(self.role.policy, more)
 
     @property
     def chosen_mode(self) -> TagMode | None:
-        """The mode that the settings choose."""
-        tags = self.use.profile.tags
-        return tags.modes.get(self.use.values.get(tags.chosen_by, "")) if tags else None
+        """The mode chosen in the settings."""
+        tags = self.assignment.profile.tags
+        return tags.modes.get(self.assignment.values.get(tags.chosen_by, "")) if tags else None
 
     def _trust(self, role: RoleRow) -> tuple[bool | None, list[Check]]:
-        if role.arn not in self._trusted:
-            self._trusted[role.arn] = self._judge_trust(role)
-        return self._trusted[role.arn]
+        if role.arn not in self._trust_checks:
+            self._trust_checks[role.arn] = self._check_trust(role)
+        return self._trust_checks[role.arn]
 
-    def _judge_trust(self, role: RoleRow) -> tuple[bool | None, list[Check]]:
-        wanted = self.role
-        if wanted is None or not wanted.trusted:
+    def _check_trust(self, role: RoleRow) -> tuple[bool | None, list[Check]]:
+        spec = self.role
+        if spec is None or not spec.trusted:
             return True, []
         if role.trust is None:
             return None, [
                 self._unknown(
-                    "trust_unknown", f"The trust policy of role {role.name} is not known.", role.account_id, role
+                    "trust_unknown", f"The trust policy of role {role.name} could not be read.", role.account_id, role
                 )
             ]
         policy = parse(role.trust)
-        about_assume = [
-            one for one in policy.statements if any(matches(action.lower(), "sts:assumerole") for action in one.actions)
+        assume_statements = [
+            statement
+            for statement in policy.statements
+            if any(matches(action.lower(), "sts:assumerole") for action in statement.actions)
         ]
-        if not policy.readable or any(one.effect == "Deny" or one.not_actions for one in policy.statements):
-            reason = f"The trust policy of role {role.name} has a Deny or a part that this check does not judge."
+        if not policy.readable or any(
+            statement.effect == "Deny" or statement.not_actions for statement in policy.statements
+        ):
+            reason = f"The trust policy of role {role.name} has a Deny statement or an element that this check does not evaluate."
             return None, [self._unknown("trust_unknown", reason, role.account_id, role)]
         partition = role.arn.split(":")[1]
-        right = self.use.text(wanted.trusted, {"partition": partition})
-        vendor = self.use.text(wanted.trusted_account)
-        shown = self.use.json(wanted.trust_policy, {"partition": partition})
+        expected = self.assignment.text(spec.trusted, {"partition": partition})
+        vendor = self.assignment.text(spec.trusted_account)
+        trust_policy = self.assignment.json(spec.trust_policy, {"partition": partition})
         checks: list[Check] = []
         assumable = False
 
-        def wrong(about: str, reason: str, fix: str, severity: str | None = None) -> None:
+        def add_finding(check_name: str, reason: str, fix: str, severity: str | None = None) -> None:
             more = {"severity": severity} if severity else {}
-            checks.append(self._finding(about, reason, role.account_id, role=role, fix=fix, statement=shown, **more))
+            checks.append(
+                self._finding(check_name, reason, role.account_id, role=role, fix=fix, statement=trust_policy, **more)
+            )
 
-        for statement in about_assume:
-            for named in statement.principals:
-                found = classify(named)
-                if named.value == right:
+        for statement in assume_statements:
+            for principal in statement.principals:
+                party = classify(principal)
+                if principal.value == expected:
                     assumable = True
-                elif found.type == "public":
+                elif party.type == "public":
                     assumable = True
-                    wrong(
+                    add_finding(
                         "trust_public",
-                        f"Anyone may assume role {role.name}, as far as conditions let them.",
-                        "Trust the vendor's role only.",
+                        f"Anyone can assume role {role.name}, subject to its conditions.",
+                        "Trust only the vendor's role.",
                     )
-                elif found.type == "account" and found.account == vendor:
+                elif party.type == "account" and party.account == vendor:
                     assumable = True
+                    reason = f"Role {role.name} trusts every principal of the vendor's account {vendor}, not only {expected}."
+                    add_finding(
+                        "trust_too_wide",
+                        reason,
+                        "Name the vendor's role in the trust policy.",
+                        _at_most_high(self.assignment),
+                    )
+                elif party.account != role.account_id:
                     reason = (
-                        f"Role {role.name} trusts every principal of the vendor's account {vendor}, not only {right}."
+                        f"Role {role.name} can be assumed by {principal.value}, which the vendor does not document."
                     )
-                    wrong(
-                        "trust_too_wide", reason, "Name the vendor's role in the trust policy.", _at_most_high(self.use)
+                    add_finding(
+                        "trust_other", reason, "Remove it from the trust policy.", _at_most_high(self.assignment)
                     )
-                elif found.account != role.account_id:
-                    reason = f"Role {role.name} may be assumed by {named.value}, of whom the vendor's document does not speak."
-                    wrong("trust_other", reason, "Take it out of the trust policy.", _at_most_high(self.use))
                 else:
                     continue
-                if wanted.external_id == "required":
-                    self._external_id(role, statement, wrong)
+                if spec.external_id == "required":
+                    self._external_id(role, statement, add_finding)
         if not assumable:
-            wrong(
+            add_finding(
                 "trust_missing",
-                f"The trust policy of role {role.name} does not let {right} assume it.",
+                f"The trust policy of role {role.name} does not allow {expected} to assume it.",
                 "Set this trust policy.",
             )
         return assumable, checks
 
-    def _external_id(self, role: RoleRow, statement: Statement, wrong: Any) -> None:
-        asked = {
+    def _external_id(self, role: RoleRow, statement: Statement, add_finding: Any) -> None:
+        external_ids = {
             (operator.lower(), value)
             for operator, block in statement.conditions.items()
             for key, values in block.items()
             if key.lower() == "sts:externalid"
             for value in (values if isinstance(values, list) else [values])
         }
-        fix = "Add the condition StringEquals sts:ExternalId with the id that you have from the vendor."
-        if not asked:
-            wrong(
+        fix = "Add the condition StringEquals sts:ExternalId with the external ID from the vendor."
+        if not external_ids:
+            add_finding(
                 "external_id_missing",
-                f"The trust policy of role {role.name} asks for no external id: another customer of the vendor could have the "
-                "vendor use this role for him.",
+                f"The trust policy of role {role.name} requires no external ID: another customer of the vendor could make the "
+                "vendor use this role.",
                 fix,
             )
-        elif not any(operator in _EQUALS and value != "*" for operator, value in asked):
-            reason = f"The trust policy of role {role.name} does not ask for one certain external id."
-            wrong("external_id_pattern", reason, fix)
+        elif not any(operator in _EQUALS and value != "*" for operator, value in external_ids):
+            reason = f"The trust policy of role {role.name} does not require a specific external ID."
+            add_finding("external_id_pattern", reason, fix)
 
-    def _finding(self, about: str, reason: str, account: str, *, role: RoleRow | None = None, **more: Any) -> Check:
+    def _finding(
+        self, check_name: str, reason: str, account: str, *, role: RoleRow | None = None, **more: Any
+    ) -> Check:
         subject: dict[str, Any] = {"subject": role.arn, "account_name": role.account_name} if role else {}
-        return finding(self.use, about, reason, account_id=account, region="global", **subject, **more)
+        return finding(self.assignment, check_name, reason, account_id=account, region="global", **subject, **more)
 
-    def _unknown(self, about: str, reason: str, account: str, role: RoleRow | None = None) -> Check:
-        fix = "Let the crawl read IAM (crawl.iam: true) with a role that may call iam:GetAccountAuthorizationDetails."
-        return self._finding(about, reason, account, role=role, result=Verdict.UNKNOWN, severity="medium", fix=fix)
+    def _unknown(self, check_name: str, reason: str, account: str, role: RoleRow | None = None) -> Check:
+        fix = "Enable crawl.iam, and allow the crawler's role to call iam:GetAccountAuthorizationDetails."
+        return self._finding(
+            check_name, reason, account, role=role, result=CheckResult.UNKNOWN, severity="medium", fix=fix
+        )
 
 
 def identities(role: RoleRow) -> tuple[Any, Any]:
-    """A role's identity policy and its boundary, as the access engine wants them."""
+    """A role's identity policy and its boundary, as input of the access engine."""
     own = identity_policy([text for source, _, text in role.policies if source != "boundary"], role.arn)
     bounds = [text for source, _, text in role.policies if source == "boundary"]
     return own, identity_policy(bounds, role.arn) if bounds else None
@@ -271,27 +289,27 @@ def identities(role: RoleRow) -> tuple[Any, Any]:
 
 def keys_named_by(roles: Sequence[RoleRow]) -> list[str]:
     """The key ARNs that the policies of roles name."""
-    found = {
-        one
+    key_arns = {
+        resource
         for role in roles
         for statement in _statements(role)
         if matching(statement.actions)
-        for one in statement.resources
-        if ":key/" in one and "*" not in one
+        for resource in statement.resources
+        if ":key/" in resource and "*" not in resource
     }
-    return sorted(found)
+    return sorted(key_arns)
 
 
 def _statements(role: RoleRow) -> Iterator[Statement]:
     for source, _, text in role.policies:
         if source != "boundary" and text is not None:
-            yield from (one for one in parse(text).statements if one.readable)
+            yield from (statement for statement in parse(text).statements if statement.readable)
 
 
-def _has(conditions: Mapping[str, Any], mode: TagMode) -> bool:
-    wanted = (mode.operator.lower(), f"aws:resourcetag/{mode.key}".lower(), mode.value.casefold())
+def _implements(conditions: Mapping[str, Any], mode: TagMode) -> bool:
+    expected = (mode.operator.lower(), f"aws:resourcetag/{mode.key}".lower(), mode.value.casefold())
     return any(
-        (operator.lower(), key.lower(), str(value).casefold()) == wanted
+        (operator.lower(), key.lower(), str(value).casefold()) == expected
         for operator, block in conditions.items()
         if isinstance(block, Mapping)
         for key, values in block.items()
@@ -299,8 +317,8 @@ def _has(conditions: Mapping[str, Any], mode: TagMode) -> bool:
     )
 
 
-def _at_most_high(use: Use) -> str:
-    return "high" if use.profile.severity == "critical" else use.profile.severity
+def _at_most_high(assignment: ProfileAssignment) -> str:
+    return "high" if assignment.profile.severity == "critical" else assignment.profile.severity
 
 
 def _partition(key_arns: Sequence[str]) -> str:

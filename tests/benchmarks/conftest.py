@@ -1,4 +1,4 @@
-"""One endpoint in a thread for all tests of a worker; each test puts back what it set."""
+"""One endpoint in a thread for all tests of a worker; each test resets what it changed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def endpoint() -> Iterator[FakeAws]:
 
 @pytest.fixture
 def fake(endpoint: FakeAws) -> Iterator[FakeAws]:
-    """The endpoint in the best of moods, on night 0."""
+    """The endpoint without faults, on day 0."""
     endpoint.control.reset()
     yield endpoint
     endpoint.control.faults()
-    endpoint.control.night(0)
+    endpoint.control.set_day(0)

@@ -1,4 +1,4 @@
-"""Paging: sizes, tokens, empty pages."""
+"""Pagination: sizes, tokens, empty pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fake_aws.aws_protocols import RefusedError
+from benchmarks.fake_aws.aws_protocols import ApiError
 from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.pagination import RULES, Pager
 from benchmarks.fake_aws.presets import preset
@@ -17,110 +17,113 @@ PAGED = {str(each): each.paging for each in operations() if each.paging is not N
 
 
 @pytest.fixture(scope="module")
-def hollow() -> Iterator[FakeAws]:
-    """A world in which every page is preceded by an empty one."""
+def empty_pages_fake() -> Iterator[FakeAws]:
+    """An endpoint on which an empty page precedes every page."""
     with FakeAws(preset("tiny", seed=7, empty_pages=1.0)) as fake:
         yield fake
 
 
-def code_of(call: Any, **asked: Any) -> str:
+def error_code(call: Any, **params: Any) -> str:
     with pytest.raises(Exception, match="An error occurred") as caught:
-        call(**asked)
-    return str(caught.value.response["Error"]["Code"])  # type: ignore[attr-defined]  # botocore makes its error classes at run time
+        call(**params)
+    return str(caught.value.response["Error"]["Code"])  # type: ignore[attr-defined]  # botocore creates its error classes at run time
 
 
-def test_every_paged_operation_has_its_documented_sizes() -> None:
-    """What the crawler asks for is a page size that the real service would take."""
+def test_requested_page_sizes_are_in_the_documented_range() -> None:
+    """The real services accept the page sizes of the crawler."""
     assert PAGED.keys() <= RULES.keys()
     for name, paging in PAGED.items():
         if paging.size is not None:
-            assert RULES[name].least <= paging.size <= RULES[name].most, name
+            assert RULES[name].min_size <= paging.size <= RULES[name].max_size, name
 
 
 @pytest.mark.parametrize("total", [0, 1, 100, 101, 250])
 @pytest.mark.parametrize("empty", [0.0, 0.5, 1.0])
 def test_pages_add_up_to_the_listing(total: int, empty: float) -> None:
-    """Following the tokens gives every entry once, in order, whatever the share of empty pages."""
+    """Following the tokens gives every entry once and in order, for any share of empty pages."""
     pager = Pager(3, empty)
-    asked: dict[str, object] = {"Limit": 100}
+    params: dict[str, object] = {"Limit": 100}
     seen: list[int] = []
     tokens: list[str | None] = []
     while not tokens or tokens[-1]:
-        page = pager.page("kms:ListKeys", "somewhere", total, asked)
+        page = pager.page("kms:ListKeys", "somewhere", total, params)
         seen += range(total)[page.start : page.start + page.size]
         tokens.append(page.token)
-        asked["Marker"] = page.token
+        params["Marker"] = page.token
     assert seen == list(range(total))
     assert len(set(tokens)) == len(tokens)
 
 
 @pytest.mark.parametrize("size", ["0", "101", "-5", "many"])
-def test_a_page_size_out_of_range_is_refused(size: str) -> None:
-    """The limits are the documented ones; beyond them there is an error, not fewer entries."""
-    with pytest.raises(RefusedError, match="between 1 and 100"):
+def test_a_page_size_out_of_range_is_rejected(size: str) -> None:
+    """A page size beyond the documented limits is an error, not a smaller page."""
+    with pytest.raises(ApiError, match="between 1 and 100"):
         Pager(1, 0.0).page("kms:ListGrants", "", 5, {"Limit": size})
 
 
-def test_an_empty_page_may_have_a_token(hollow: FakeAws) -> None:
-    """A reader that stops at an empty page finds nothing at all here; one that follows tokens finds everything."""
-    client = hollow.session(hollow.world.accounts[1].id).client("kms")
+def test_an_empty_page_can_have_a_token(empty_pages_fake: FakeAws) -> None:
+    """A client that follows the tokens gets all entries; a client that stops at an empty page would get none."""
+    client = empty_pages_fake.session(empty_pages_fake.world.accounts[1].id).client("kms")
     first = client.list_keys()
     assert (first["Keys"], first["Truncated"], bool(first["NextMarker"])) == ([], True, True)
     pages = client.get_paginator("list_keys").paginate()
-    place = hollow.world.place(hollow.world.accounts[1].id, "us-east-1")
-    assert [key["KeyId"] for page in pages for key in page["Keys"]] == place.key_ids
-    buckets = hollow.session(place.account_id).client("s3").list_buckets(MaxBuckets=2)
+    account_region = empty_pages_fake.world.account_region(empty_pages_fake.world.accounts[1].id, "us-east-1")
+    assert [key["KeyId"] for page in pages for key in page["Keys"]] == account_region.key_ids
+    buckets = empty_pages_fake.session(account_region.account_id).client("s3").list_buckets(MaxBuckets=2)
     assert not buckets.get("Buckets")
     assert buckets["ContinuationToken"]
 
 
 def test_a_grant_listing_of_many_pages(fake: FakeAws) -> None:
-    """The crowded key needs a second page; the last has no marker."""
-    place = fake.world.place(fake.world.accounts[1].id, "us-east-1")
-    client = fake.session(place.account_id).client("kms")
-    crowded = place.odd_key("crowded")
+    """The crowded key needs a second page, and the last page has no marker."""
+    account_region = fake.world.account_region(fake.world.accounts[1].id, "us-east-1")
+    client = fake.session(account_region.account_id).client("kms")
+    crowded = account_region.edge_case_key("crowded")
     pages = list(client.get_paginator("list_grants").paginate(KeyId=crowded, PaginationConfig={"PageSize": 100}))
     assert [len(page["Grants"]) for page in pages if page["Grants"]] == [100, 30]
     assert "NextMarker" not in pages[-1]
     assert len({grant["GrantId"] for page in pages for grant in page["Grants"]}) == 130
 
 
-def test_a_token_of_another_listing_is_refused(fake: FakeAws) -> None:
-    """Tokens belong to one listing of one account, region and subject; each service refuses others in its own words."""
+def test_a_token_of_another_listing_is_rejected(fake: FakeAws) -> None:
+    """A token is valid for one listing of one account, region and subject; each service has its own error code."""
     first, second = (fake.world.accounts[index].id for index in (1, 2))
-    place = fake.world.place(first, "us-east-1")
+    account_region = fake.world.account_region(first, "us-east-1")
     kms, other = (fake.session(account).client("kms") for account in (first, second))
     token = kms.list_keys(Limit=1)["NextMarker"]
     assert kms.list_keys(Limit=1, Marker=token)["Keys"]
-    assert code_of(other.list_keys, Limit=1, Marker=token) == "InvalidMarkerException"
-    assert code_of(kms.list_aliases, Limit=1, Marker=token) == "InvalidMarkerException"
-    assert code_of(kms.list_grants, KeyId=place.odd_key("crowded"), Marker=token) == "InvalidMarkerException"
-    assert code_of(kms.list_keys, Marker="nonsense") == "InvalidMarkerException"
+    assert error_code(other.list_keys, Limit=1, Marker=token) == "InvalidMarkerException"
+    assert error_code(kms.list_aliases, Limit=1, Marker=token) == "InvalidMarkerException"
+    assert (
+        error_code(kms.list_grants, KeyId=account_region.edge_case_key("crowded"), Marker=token)
+        == "InvalidMarkerException"
+    )
+    assert error_code(kms.list_keys, Marker="nonsense") == "InvalidMarkerException"
     session = fake.session(first)
-    assert code_of(session.client("secretsmanager").list_secrets, NextToken=token) == "InvalidNextTokenException"
-    assert code_of(session.client("rds").describe_db_instances, Marker=token) == "InvalidParameterValue"
-    assert code_of(fake.session().client("organizations").list_accounts, NextToken=token) == "InvalidInputException"
-    assert code_of(session.client("s3").list_buckets, ContinuationToken=token) == "InvalidArgument"
+    assert error_code(session.client("secretsmanager").list_secrets, NextToken=token) == "InvalidNextTokenException"
+    assert error_code(session.client("rds").describe_db_instances, Marker=token) == "InvalidParameterValue"
+    assert error_code(fake.session().client("organizations").list_accounts, NextToken=token) == "InvalidInputException"
+    assert error_code(session.client("s3").list_buckets, ContinuationToken=token) == "InvalidArgument"
 
 
-def test_buckets_have_no_region_unless_something_is_asked(fake: FakeAws) -> None:
-    """As with S3: without a parameter ListBuckets leaves BucketRegion out."""
+def test_buckets_have_a_region_only_if_the_request_has_a_parameter(fake: FakeAws) -> None:
+    """Like S3: without a parameter, ListBuckets returns no BucketRegion."""
     client = fake.session(fake.world.accounts[1].id).client("s3")
     assert all("BucketRegion" not in bucket for bucket in client.list_buckets().get("Buckets", ()))
-    asked = client.list_buckets(Prefix="fake-", MaxBuckets=1000)["Buckets"]
-    assert {bucket["BucketRegion"] for bucket in asked} <= set(fake.world.parameters.regions)
-    assert asked
+    params = client.list_buckets(Prefix="fake-", MaxBuckets=1000)["Buckets"]
+    assert {bucket["BucketRegion"] for bucket in params} <= set(fake.world.parameters.regions)
+    assert params
 
 
-def test_secrets_to_be_deleted_are_listed_only_when_asked(fake: FakeAws) -> None:
-    """As with Secrets Manager: a scheduled secret vanishes from the plain listing."""
+def test_secrets_pending_deletion_are_listed_on_request(fake: FakeAws) -> None:
+    """Like Secrets Manager: the default listing omits secrets that are scheduled for deletion."""
     client = fake.session(fake.world.accounts[1].id).client("secretsmanager")
     names = [
         {
             secret["Name"]
-            for page in client.get_paginator("list_secrets").paginate(**asked)
+            for page in client.get_paginator("list_secrets").paginate(**params)
             for secret in page["SecretList"]
         }
-        for asked in ({}, {"IncludePlannedDeletion": True})
+        for params in ({}, {"IncludePlannedDeletion": True})
     ]
     assert "odd/scheduled" in names[1] - names[0]

@@ -1,4 +1,4 @@
-"""The comparison with other tools, on small results in the form in which each of them leaves them."""
+"""The comparison with other tools, on small results in the format of each tool."""
 
 from __future__ import annotations
 

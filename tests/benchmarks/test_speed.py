@@ -1,4 +1,4 @@
-"""The benchmarks of speed run, and tell what they are there to tell. Whether budgets hold is for them to say, at full size."""
+"""The speed benchmarks run in small sizes and report their metrics; budgets are only checked at full size."""
 
 from __future__ import annotations
 

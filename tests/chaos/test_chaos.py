@@ -96,7 +96,7 @@ def saved(engine: Engine) -> int:
 def quiet_nights(fake: FakeAws, settings: Path, nights: int) -> None:
     """Every night crawled without trouble."""
     for night in range(nights):
-        fake.control.night(night)
+        fake.control.set_day(night)
         finish(start(fake, settings, resume=False))
 
 
@@ -105,7 +105,7 @@ def troubled_nights(fake: FakeAws, settings: Path, engine: Engine, kills_by_nigh
     chance = random.Random(7)  # noqa: S311 - moments, not secrets
     chaos = Chaos()
     for night, wanted in enumerate(kills_by_night):
-        fake.control.night(night)
+        fake.control.set_day(night)
         fake.control.faults(CHAOS)
         kills = wanted
         resume = False

@@ -1,4 +1,4 @@
-"""A new ledger for each test that wants one."""
+"""The fixture of an empty ledger."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from tests.crawler.empty_ledger import Ledger
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
+    ledger = Ledger(tmp_path / "ledger.db")
+    yield ledger
+    ledger.close()

@@ -1,4 +1,4 @@
-"""A real ledger for tests of the crawler: nights are merged and linked as a crawl does it, history is read back."""
+"""A real ledger for tests of the crawler: runs are merged and resolved as in a crawl, and history is read back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select
 
-from crawler.key_references import link
+from crawler.key_references import resolve_references
 from models.store import crawl_lock
 from models.store.engine import connect, upgrade
 from models.store.scd2_merge import Batch, merge
@@ -23,7 +23,7 @@ Outcomes = Mapping[tuple[str, str], Outcome]
 
 @cache
 def _migrated_file() -> bytes:
-    """An empty ledger: the migrations run once per process, each test starts from a copy of their result."""
+    """Return an empty ledger file; the migrations run once per process."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "ledger.db"
         engine = connect(f"sqlite:///{path}")
@@ -33,7 +33,7 @@ def _migrated_file() -> bytes:
 
 
 class Ledger:
-    """A SQLite file made by the migrations, or the existing file of an earlier ledger."""
+    """A migrated SQLite ledger, new or from an existing file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,8 +41,8 @@ class Ledger:
             path.write_bytes(_migrated_file())
         self.engine: Engine = connect(f"sqlite:///{path}")
 
-    def night(self, batch: Batch, outcomes: Outcomes) -> int:
-        """One run: the batch merged, the coverage written, references linked. Returns the run's id."""
+    def record_run(self, batch: Batch, outcomes: Outcomes) -> int:
+        """Merge a batch as one run with its coverage, resolve the references, and return the run's id."""
         now = dt.datetime.now(dt.UTC)
         with self.engine.begin() as connection:
             values = {"started_at": now, "status": str(RunStatus.COMPLETE), "version": "test"}
@@ -54,15 +54,15 @@ class Ledger:
             ]
             if rows:
                 connection.execute(insert(ScopeCoverage), rows)
-        lock_the = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "since": now, "heartbeat": now}
+        lock = {"lock_id": 1, "run_id": run_id, "host": "test", "process_id": 1, "acquired_at": now, "heartbeat": now}
         with self.engine.begin() as connection:
-            connection.execute(insert(CrawlLock).values(lock_the))
-        link(self.engine, run_id)
+            connection.execute(insert(CrawlLock).values(lock))
+        resolve_references(self.engine, run_id)
         crawl_lock.release(self.engine, run_id)
         return run_id
 
     def rows(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
-        """Every version of the facts with these values, oldest first."""
+        """Return all versions of matching facts, oldest first."""
         table = model.table()
         query = select(table).order_by(table.c.version_id)
         for name, value in where.items():
@@ -70,10 +70,10 @@ class Ledger:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def known(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
-        """The last known versions."""
+    def current(self, model: type[VersionedTable], **where: Any) -> list[dict[str, Any]]:
+        """Return the open versions of matching facts."""
         return [row for row in self.rows(model, **where) if row["valid_to"] is None]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.engine.dispose()

@@ -1,4 +1,4 @@
-"""Time that passes only when everybody waits: hours of pacing and back-off are tested in moments, and to the second."""
+"""A simulated clock that advances when all tasks wait: hours of rate limiting and back-off run instantly and exactly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crawler.spec import Operation
 
 
 class _Clock(selectors.SelectSelector):
-    """Lets the time pass instead of waiting."""
+    """Advances the clock instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Clock(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits for what will never come"
+            assert timeout is not None, "deadlock: all tasks wait without a timeout"
             self.now += timeout
         return ready
 
@@ -42,58 +42,58 @@ Result = TypeVar("Result")
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """As :func:`asyncio.run`, at time 0."""
+    """Run a coroutine like :func:`asyncio.run`, starting at time 0."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(work)
 
 
 def now() -> float:
-    """Seconds since the start."""
+    """Return the seconds since the start."""
     return asyncio.get_running_loop().time()
 
 
 @dataclass
 class Timed:
-    """A transport that takes its time; remembers when each call was sent, by whom, and how many were in flight at most."""
+    """A transport with simulated latency; records time and account of each call, and the maximum number in flight."""
 
     seconds: float | Callable[[], float] = 0.0
-    trouble: Callable[[str], AwsError | None] = lambda _account: None
+    fail: Callable[[str], AwsError | None] = lambda _account: None
     sent: list[tuple[float, str]] = field(default_factory=list)
-    flying: int = 0
-    most: int = 0
-    patience: float = math.inf
+    in_flight: int = 0
+    max_in_flight: int = 0
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """An empty answer, or trouble."""
+        """Return an empty response, or fail."""
         del operation, region, params
         account_id = credentials.access_key
         self.sent.append((now(), account_id))
-        self.flying += 1
-        self.most = max(self.most, self.flying)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.seconds if isinstance(self.seconds, float) else self.seconds())
         finally:
-            self.flying -= 1
-        if error := self.trouble(account_id):
+            self.in_flight -= 1
+        if error := self.fail(account_id):
             raise AwsError(error.cause, error.code, error.message)
         return {}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 @dataclass(slots=True)
-class Known:
-    """Implements :class:`crawler.aws.client.Access` with the account's id as access key."""
+class StaticProvider:
+    """Implements :class:`crawler.aws.client.CredentialProvider` with the account id as access key."""
 
     account_id: str
 
     async def credentials(self) -> Credentials:
-        """Always the same."""
+        """Return the same credentials each time."""
         return Credentials(self.account_id, "secret", None)
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """None that are new."""
+        """Return the expired credentials."""
         return expired

@@ -1,4 +1,4 @@
-"""An organization of two accounts over HTTP: scripted answers on the real wire, so that a whole crawl runs against it."""
+"""A scripted organization of two accounts over HTTP, for whole crawls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials
 from demo import request_parser
-from tests.crawler.scripted_aws import Answer, Asked, Given, refused
+from tests.crawler.scripted_aws import Answer, RecordedCall, Result, aws_error
 
 MANAGEMENT, MEMBER = "123456789012", "111122223333"
 IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
@@ -24,21 +24,21 @@ SCOPES = {(account, region) for account in ACCOUNTS for region in REGIONS}
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
-def account_of(call: Asked) -> str:
-    """The account whose credentials signed a call."""
+def account_of(call: RecordedCall) -> str:
+    """Return the account whose credentials signed a call."""
     return call.credentials.access_key.removeprefix("ASIA") if call.credentials.access_key[:4] == "ASIA" else MANAGEMENT
 
 
 def key_of(account: str, region: str) -> str:
-    """The only key of a scope."""
+    """Return the ARN of a scope's only key."""
     return f"arn:aws:kms:{region}:{account}:key/{KEY_ID}"
 
 
-def _keys(call: Asked) -> Given:
+def _keys(call: RecordedCall) -> Result:
     return {"Keys": [{"KeyId": KEY_ID, "KeyArn": key_of(account_of(call), call.region)}], "Truncated": False}
 
 
-def _described(call: Asked) -> Given:
+def _described(call: RecordedCall) -> Result:
     return {
         "KeyMetadata": {
             "KeyId": KEY_ID,
@@ -51,13 +51,13 @@ def _described(call: Asked) -> Given:
     }
 
 
-def _secrets(call: Asked) -> Given:
+def _secrets(call: RecordedCall) -> Result:
     arn = f"arn:aws:secretsmanager:{call.region}:{account_of(call)}:secret:orders"
     return {"SecretList": [{"ARN": arn, "Name": "orders", "KmsKeyId": KEY_ID}]}
 
 
 def answers() -> dict[str, Answer]:
-    """The organization on a good night: a key and a secret under it in each of four scopes."""
+    """Return the responses of the organization: a key and a secret encrypted with it in each of four scopes."""
     accounts = [{"Id": account, "Name": f"account {account}", "State": "ACTIVE"} for account in ACCOUNTS]
     regions = [{"RegionName": region, "RegionOptStatus": "ENABLED_BY_DEFAULT"} for region in REGIONS]
     return {
@@ -85,85 +85,85 @@ def answers() -> dict[str, Answer]:
 
 
 @dataclass
-class Loopback:
-    """What the server answers, and what it was asked. Answers may wait: each request has a thread."""
+class StubServer:
+    """The responses of the server and the calls it received. A response may block: each request has a thread."""
 
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=answers)
-    asked: list[Asked] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
 
-    def scopes_asked(self) -> set[tuple[str, str]]:
-        """Account and region of every ListKeys."""
-        return {(account_of(call), call.region) for call in self.asked if call.name == "kms:ListKeys"}
+    def listed_scopes(self) -> set[tuple[str, str]]:
+        """Return account and region of every ListKeys call."""
+        return {(account_of(call), call.region) for call in self.calls if call.name == "kms:ListKeys"}
 
     def stall(self, account: str, region: str, operation: str = "kms:ListKeys") -> threading.Event:
-        """Let an operation of one scope wait until the event is set."""
+        """Block an operation of one scope until the returned event is set."""
         usual, released = self.answers[operation], threading.Event()
 
-        def waiting(call: Asked) -> Given:
+        def blocked(call: RecordedCall) -> Result:
             if (account_of(call), call.region) == (account, region):
                 released.wait(60)
             return usual(call) if callable(usual) else usual
 
-        self.answers[operation] = waiting
+        self.answers[operation] = blocked
         return released
 
-    def answer(self, request: request_parser.Request) -> request_parser.Answer:
+    def answer(self, request: request_parser.Request) -> request_parser.Response:
         """The answer to one request."""
         form = dict(parse_qsl(request.body.decode()))
         params = form if "Action" in form else json.loads(request.body or b"{}")
         credentials = Credentials(request.access_key, "", None)
-        call = Asked(f"{request.service}:{request.operation}", request.region, params, credentials)
-        self.asked.append(call)
-        found = self.answers.get(call.name, refused("UnknownOperationException"))
-        given = found(call) if callable(found) else found
-        if isinstance(given, AwsError):
-            return request_parser.error(request, given.code, given.message, 400)
-        if isinstance(given, BaseException):
-            raise given
+        call = RecordedCall(f"{request.service}:{request.operation}", request.region, params, credentials)
+        self.calls.append(call)
+        answer = self.answers.get(call.name, aws_error("UnknownOperationException"))
+        result = answer(call) if callable(answer) else answer
+        if isinstance(result, AwsError):
+            return request_parser.error(request, result.code, result.message, 400)
+        if isinstance(result, BaseException):
+            raise result
         if request.service == "sts":
-            return request_parser.Answer(
-                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(given), form).encode()
+            return request_parser.Response(
+                200, [("Content-Type", "text/xml")], _sts(request.operation, dict(result), form).encode()
             )
-        body = json.dumps(given).encode()
-        return request_parser.Answer(200, [("Content-Type", "application/x-amz-json-1.1")], body)
+        body = json.dumps(result).encode()
+        return request_parser.Response(200, [("Content-Type", "application/x-amz-json-1.1")], body)
 
 
-def _sts(operation: str, given: dict[str, Any], form: dict[str, str]) -> str:
+def _sts(operation: str, values: dict[str, Any], form: dict[str, str]) -> str:
     if operation == "AssumeRole":
         account = form["RoleArn"].split(":")[4]
         fields = {"AccessKeyId": f"ASIA{account}", "SecretAccessKey": "x", "SessionToken": "x"}
-        given = {"Credentials": {**fields, "Expiration": "2099-01-01T00:00:00Z"}}
-    return f"<{operation}Response><{operation}Result>{_xml(given)}</{operation}Result></{operation}Response>"
+        values = {"Credentials": {**fields, "Expiration": "2099-01-01T00:00:00Z"}}
+    return f"<{operation}Response><{operation}Result>{_xml(values)}</{operation}Result></{operation}Response>"
 
 
-def _xml(given: dict[str, Any]) -> str:
-    parts = ((name, _xml(value) if isinstance(value, dict) else value) for name, value in given.items())
+def _xml(values: dict[str, Any]) -> str:
+    parts = ((name, _xml(value) if isinstance(value, dict) else value) for name, value in values.items())
     return "".join(f"<{name}>{value}</{name}>" for name, value in parts)
 
 
 class Server(ThreadingHTTPServer):
-    """Takes many connections at once."""
+    """Accepts many concurrent connections."""
 
     daemon_threads = True
     request_queue_size = 256
 
 
 @contextmanager
-def serving() -> Iterator[Loopback]:
-    """The server, until the block ends."""
-    loopback = Loopback()
+def serving() -> Iterator[StubServer]:
+    """Run the server until the block ends."""
+    stub = StubServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            """Every API that is asked here speaks POST."""
+            """Handle a call; all stubbed APIs use POST."""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             path, _, query = self.path.partition("?")
-            answer = loopback.answer(request_parser.parse("POST", path, query, headers, body))
+            answer = stub.answer(request_parser.parse("POST", path, query, headers, body))
             try:
                 self.send_response(answer.status)
                 for name, value in [*answer.headers, ("Content-Length", str(len(answer.body)))]:
@@ -171,17 +171,17 @@ def serving() -> Iterator[Loopback]:
                 self.end_headers()
                 self.wfile.write(answer.body)
             except OSError:
-                self.close_connection = True  # who asked has gone
+                self.close_connection = True  # the client disconnected
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        loopback.url = f"http://127.0.0.1:{server.server_port}"
+        stub.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield loopback
+            yield stub
         finally:
             server.shutdown()
             thread.join()

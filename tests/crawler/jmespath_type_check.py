@@ -1,4 +1,4 @@
-"""JMESPath expressions followed through botocore's shapes, without an answer at hand; and answers made from shapes."""
+"""Type-checks JMESPath expressions against botocore's shapes, and generates responses from shapes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from botocore.model import OperationModel, Shape
 from crawler.services.resource_types import RESOURCE_TYPES
 from crawler.spec import Operation
 
-SOME_TIME = dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC)
+TIMESTAMP = dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC)
 SCALARS = {"string", "boolean", "number", "timestamp", "blob"}
 
 
 class UnresolvedError(Exception):
-    """A path that leads nowhere."""
+    """A path does not resolve."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What an expression yields: ``structure``, ``list``, ``map``, ``null`` or one of the scalars."""
+    """The type of an expression: ``structure``, ``list``, ``map``, ``null`` or a scalar."""
 
     name: str
     shape: Any = None
@@ -46,22 +46,22 @@ _FUNCTIONS = {"to_string": ((None,), STRING), "join": (("string", "list of strin
 
 @functools.cache
 def session() -> Any:
-    """Botocore with its service models; nothing is sent."""
+    """Return a botocore session, used for its service models only."""
     return botocore.session.get_session()
 
 
 @functools.cache
 def model_of(service: str, name: str) -> OperationModel:
-    """The model of an operation. Raises :class:`UnresolvedError` when there is none."""
+    """Return the model of an operation; raises :class:`UnresolvedError` if there is none."""
     try:
-        found: OperationModel = session().get_service_model(service).operation_model(name)
+        model: OperationModel = session().get_service_model(service).operation_model(name)
     except (botocore.exceptions.UnknownServiceError, botocore.model.OperationNotFoundError) as error:
         raise UnresolvedError(str(error)) from error
-    return found
+    return model
 
 
 def kind_of(shape: Shape | None) -> Kind:
-    """The kind of a shape of the service model."""
+    """Return the kind of a shape."""
     if shape is None:
         return NULL
     name = _SIMPLE.get(shape.type_name, shape.type_name)
@@ -71,32 +71,32 @@ def kind_of(shape: Shape | None) -> Kind:
 
 
 def items_kind(operation: Operation) -> Kind:
-    """The kind of one item of an operation's answer."""
-    answer = kind_of(model_of(operation.service, operation.name).output_shape)
+    """Return the kind of one item of an operation's response."""
+    response = kind_of(model_of(operation.service, operation.name).output_shape)
     if not operation.items:
-        return answer
-    found = resolve(operation.items, answer)
-    return found.member if found.name == "list" and found.member else found
+        return response
+    items = resolve(operation.items, response)
+    return items.member if items.name == "list" and items.member else items
 
 
 def resolve(path: str, start: Kind) -> Kind:
-    """Follow a JMESPath. Raises :class:`UnresolvedError` with the step that fails."""
+    """Return the kind of a JMESPath expression; raises :class:`UnresolvedError` with the failing step."""
     return _follow(jmespath.compile(path).parsed, start)
 
 
 def _follow(node: Mapping[str, Any], at: Kind) -> Kind:
     handler = _NODES.get(node["type"])
     if handler is None:
-        raise UnresolvedError(f"expressions of type {node['type']} are not known to this test: teach it")
-    found: Kind = handler(node, at)
-    return found
+        raise UnresolvedError(f"expressions of type {node['type']} are not supported by this test: add them")
+    kind: Kind = handler(node, at)
+    return kind
 
 
 def _field(node: Mapping[str, Any], at: Kind) -> Kind:
     if at.name == "map":
         return kind_of(at.shape.value)
     if at.name != "structure":
-        raise UnresolvedError(f"{node['value']} is asked of a {at}")
+        raise UnresolvedError(f"{node['value']} is selected from a {at}")
     if node["value"] not in at.shape.members:
         raise UnresolvedError(f"{at.shape.name} has no member {node['value']}")
     return kind_of(at.shape.members[node["value"]])
@@ -119,8 +119,8 @@ def _flatten(node: Mapping[str, Any], at: Kind) -> Kind:
 def _projection(node: Mapping[str, Any], at: Kind) -> Kind:
     left, right, *condition = node["children"]
     member = _member(_follow(left, at))
-    for one in condition:
-        _follow(one, member)
+    for expression in condition:
+        _follow(expression, member)
     return Kind("list", member=_follow(right, member))
 
 
@@ -139,11 +139,13 @@ def _boolean(node: Mapping[str, Any], at: Kind) -> Kind:
 
 def _function(node: Mapping[str, Any], at: Kind) -> Kind:
     if node["value"] not in _FUNCTIONS:
-        raise UnresolvedError(f"the function {node['value']} is not known to this test: teach it")
-    wanted, result = _FUNCTIONS[node["value"]]
-    given = [_follow(child, at) for child in node["children"]]
-    if len(given) != len(wanted) or any(want not in {None, str(got)} for want, got in zip(wanted, given, strict=True)):
-        raise UnresolvedError(f"{node['value']} is given {', '.join(map(str, given))}")
+        raise UnresolvedError(f"the function {node['value']} is not supported by this test: add it")
+    parameters, result = _FUNCTIONS[node["value"]]
+    arguments = [_follow(child, at) for child in node["children"]]
+    if len(arguments) != len(parameters) or any(
+        expected not in {None, str(actual)} for expected, actual in zip(parameters, arguments, strict=True)
+    ):
+        raise UnresolvedError(f"{node['value']} is arguments {', '.join(map(str, arguments))}")
     return result
 
 
@@ -168,7 +170,7 @@ def _multi_select_hash(node: Mapping[str, Any], at: Kind) -> Kind:
 
 def _member(at: Kind) -> Kind:
     if at.name != "list" or at.member is None:
-        raise UnresolvedError(f"an item is asked of a {at}")
+        raise UnresolvedError(f"an item is selected from a {at}")
     return at.member
 
 
@@ -195,7 +197,7 @@ _NODES = {
 
 
 def member_names(shape: Shape | None, seen: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Every member's name below a shape."""
+    """Yield the names of all members below a shape."""
     kind = kind_of(shape)
     if shape is None or shape.name in seen:
         return
@@ -219,21 +221,21 @@ VALUES = {
     "DefaultVersionId": "v3",
     "VersionId": "v3",
 }
-"""Values whose meaning decides what is asked next or how it is read."""
+"""Values that decide which calls follow or how the response is parsed."""
 MAP_KEYS = {"key"} | {name for kind in RESOURCE_TYPES for key in kind.keys for name in re.findall(r"\w+", key.path)}
-"""The keys of every map in a response: the service models name none, the declared paths name those that count."""
+"""Keys of the maps in a response: the service models define none, so the declared paths supply them."""
 
 
-def full_answer(operation: Operation) -> dict[str, Any]:
-    """An answer of one page in which every member has a value."""
+def full_response(operation: Operation) -> dict[str, Any]:
+    """Return a single-page response in which every member has a value."""
     shape = model_of(operation.service, operation.name).output_shape
-    made = _value(shape, "", operation, frozenset())
+    response = _value(shape, "", operation, frozenset())
     if operation.paging:
-        made.pop(operation.paging.receive, None)
+        response.pop(operation.paging.receive, None)
         if operation.paging.more:
-            made[operation.paging.more] = False
-    answer: dict[str, Any] = made
-    return answer
+            response[operation.paging.more] = False
+    full: dict[str, Any] = response
+    return full
 
 
 def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) -> Any:
@@ -241,14 +243,14 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
     if kind.name == "structure":
         deeper = seen | {shape.name}
         members = shape.members.items()
-        return {key: _value(one, key, operation, deeper) for key, one in members if one.name not in seen}
+        return {key: _value(member, key, operation, deeper) for key, member in members if member.name not in seen}
     if kind.name == "list":
         return [_value(shape.member, name, operation, seen)]
     if kind.name == "map":
         return {key: _value(shape.value, key, operation, seen) for key in MAP_KEYS}
     return {
         "string": VALUES.get(name) or _text(shape, name, operation),
-        "timestamp": SOME_TIME,
+        "timestamp": TIMESTAMP,
         "boolean": True,
         "number": 7,
         "blob": b"seven",
@@ -257,7 +259,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
 
 def _text(shape: Shape, name: str, operation: Operation) -> str:
     if getattr(shape, "enum", None):
-        return str(shape.enum[0])  # type: ignore[attr-defined]  # checked the line before
+        return str(shape.enum[0])  # type: ignore[attr-defined]  # checked above
     if re.search(r"kms.*key", name, re.IGNORECASE):
         return "1234abcd-12ab-34cd-56ef-1234567890ab"
     if name.lower().endswith("arn"):

@@ -1,4 +1,4 @@
-"""One account in one region with a key of every kind, resources that use them, and a bucket: as AWS answers for it."""
+"""Scripted responses of one account-region with a key of every kind, resources that use them, and buckets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Asked, Given, ScriptedAws, paged, refused
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, RecordedCall, Result, ScriptedAws, aws_error, paged
 
 LONG_AGO = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*"}]})
@@ -21,21 +21,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "outside": {"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": "cks-2"},
     "managed": {"KeyManager": "AWS"},
 }
-"""Keys by what is special about them."""
+"""Keys by their distinguishing metadata."""
 
 
 def key_id(name: str) -> str:
-    """The id of a key of the estate: a UUID made of its place in the list."""
+    """Return the id of a sample key: a UUID made of its index."""
     return f"00000000-0000-4000-8000-{list(KINDS).index(name):012}"
 
 
 def key_arn(name: str) -> str:
-    """The ARN of a key of the estate."""
+    """Return the ARN of a sample key."""
     return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_id(name)}"
 
 
 def arn_of(service: str, resource: str) -> str:
-    """The ARN of a resource of the estate."""
+    """Return the ARN of a sample resource."""
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
@@ -109,11 +109,11 @@ EMPTY = {
 }
 
 
-def _named(call: Asked) -> str:
+def _named(call: RecordedCall) -> str:
     return next(name for name in KINDS if key_arn(name) == call["KeyId"])
 
 
-def _described(call: Asked) -> Given:
+def _described(call: RecordedCall) -> Result:
     plain = {
         "KeyId": key_id(_named(call)),
         "Arn": call["KeyId"],
@@ -129,34 +129,34 @@ def _described(call: Asked) -> Given:
     return {"KeyMetadata": plain | KINDS[_named(call)]}
 
 
-def _grants(call: Asked) -> Given:
+def _grants(call: RecordedCall) -> Result:
     grant = {"GrantId": f"grant-{_named(call)}", "GranteePrincipal": "rds.amazonaws.com", "Operations": ["Decrypt"]}
     return {"Grants": [grant | {"KeyId": call["KeyId"], "CreationDate": LONG_AGO}], "Truncated": False}
 
 
-def _rotation(call: Asked) -> Given:
+def _rotation(call: RecordedCall) -> Result:
     if _named(call) not in {"plain", "database", "managed"}:
-        said = f"{call['KeyId']} origin is EXTERNAL which is not valid for this operation."
-        return refused("UnsupportedOperationException", said)
+        message = f"{call['KeyId']} origin is EXTERNAL which is not valid for this operation."
+        return aws_error("UnsupportedOperationException", message)
     return {"KeyRotationEnabled": True, "RotationPeriodInDays": 365}
 
 
-def _encryption(call: Asked) -> Given:
+def _encryption(call: RecordedCall) -> Result:
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key_arn("plain")} if call["Bucket"] == "logs" else None
     rule = {"ApplyServerSideEncryptionByDefault": default or {"SSEAlgorithm": "AES256"}}
     return {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
 
 
-def _bucket_tags(call: Asked) -> Given:
-    return TAGS if call["Bucket"] == "logs" else refused("NoSuchTagSet", "The TagSet does not exist", 404)
+def _bucket_tags(call: RecordedCall) -> Result:
+    return TAGS if call["Bucket"] == "logs" else aws_error("NoSuchTagSet", "The TagSet does not exist", 404)
 
 
-def _secret_policy(call: Asked) -> Given:
+def _secret_policy(call: RecordedCall) -> Result:
     return {"ARN": call["SecretId"], **({"ResourcePolicy": POLICY} if call["SecretId"].endswith("orders") else {})}
 
 
 def answers() -> dict[str, Answer]:
-    """Every answer of the estate, by operation; keys come in two pages."""
+    """Return the sample responses by operation; the keys have two pages."""
     keys = [{"KeyId": key_id(name), "KeyArn": key_arn(name)} for name in KINDS]
     half = len(keys) // 2
     aliases = [
@@ -165,7 +165,7 @@ def answers() -> dict[str, Answer]:
         {"AliasName": "alias/aws/s3", "AliasArn": arn_of("kms", "alias/aws/s3")},
     ]
     store = {"CustomKeyStoreId": "cks-1", "CustomKeyStoreName": "vault", "ConnectionState": "CONNECTED"}
-    made: dict[str, Answer] = {
+    responses: dict[str, Answer] = {
         "kms:ListAliases": {"Aliases": aliases, "Truncated": False},
         "kms:ListKeys": paged(
             "Keys", [keys[:half], keys[half:]], send="Marker", receive="NextMarker", more="Truncated"
@@ -192,20 +192,20 @@ def answers() -> dict[str, Answer]:
         "s3:GetBucketEncryption": _encryption,
         "s3:GetBucketTagging": _bucket_tags,
     }
-    return {**made, **{name: {items: []} for name, items in EMPTY.items()}}
+    return {**responses, **{name: {items: []} for name, items in EMPTY.items()}}
 
 
-def estate(changed: Mapping[str, Answer] | None = None) -> ScriptedAws:
-    """The estate, with some answers changed."""
+def sample_aws(changed: Mapping[str, Answer] | None = None) -> ScriptedAws:
+    """Return a scripted AWS with the sample responses, some of them replaced."""
     return ScriptedAws({**answers(), **(changed or {})})
 
 
 def only_for(name: str, answer: Answer, operation: str) -> Answer:
-    """An answer for one key; the others are answered as in the estate."""
+    """Return the given response for one key, and the sample response for the others."""
     usual = answers()[operation]
 
-    def answered(call: Asked) -> Given:
+    def respond(call: RecordedCall) -> Result:
         chosen = answer if call["KeyId"] == key_arn(name) else usual
         return chosen(call) if callable(chosen) else chosen
 
-    return answered
+    return respond

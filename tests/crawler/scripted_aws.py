@@ -1,4 +1,4 @@
-"""An AWS of a few lines: a transport that answers by operation, and the right to call it. Everything above it is real."""
+"""A scripted AWS: a transport with responses by operation, and credentials for it. Everything above it is real."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.aws.client import Door
+from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
@@ -21,8 +21,8 @@ REGION = "eu-west-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One call as it reached AWS."""
+class RecordedCall:
+    """One call as received by AWS."""
 
     name: str
     """``service:Operation``."""
@@ -34,107 +34,107 @@ class Asked:
         return self.params[parameter]
 
 
-Given = Mapping[str, Any] | BaseException
-Answer = Given | Callable[[Asked], Given]
+Result = Mapping[str, Any] | BaseException
+Answer = Result | Callable[[RecordedCall], Result]
 
 
 @dataclass(slots=True)
 class ScriptedAws:
-    """Implements :class:`crawler.aws.transport_boto3.Transport`: answers by ``service:Operation``, remembers what was asked."""
+    """Implements :class:`crawler.aws.transport_boto3.Transport`: returns responses by ``service:Operation`` and records calls."""
 
     answers: dict[str, Answer]
-    asked: list[Asked] = field(default_factory=list)
-    patience: float = math.inf
+    calls: list[RecordedCall] = field(default_factory=list)
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Answer as the script says; what it does not name is an unknown operation."""
-        call = Asked(str(operation), region, dict(params), credentials)
-        self.asked.append(call)
+        """Return the scripted response; an operation without one is unknown."""
+        call = RecordedCall(str(operation), region, dict(params), credentials)
+        self.calls.append(call)
         await asyncio.sleep(0)
-        answer = self.answers.get(call.name, refused("UnknownOperationException", "no such operation"))
-        given = answer(call) if callable(answer) else answer
-        if isinstance(given, AwsError):
-            raise AwsError(given.cause, given.code, given.message)
-        if isinstance(given, BaseException):
-            raise given
-        return dict(given)
+        answer = self.answers.get(call.name, aws_error("UnknownOperationException", "no such operation"))
+        result = answer(call) if callable(answer) else answer
+        if isinstance(result, AwsError):
+            raise AwsError(result.cause, result.code, result.message)
+        if isinstance(result, BaseException):
+            raise result
+        return dict(result)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
-    def of(self, name: str) -> list[Asked]:
-        """The calls of one operation."""
-        return [call for call in self.asked if call.name == name]
+    def of(self, name: str) -> list[RecordedCall]:
+        """Return the calls of one operation."""
+        return [call for call in self.calls if call.name == name]
 
 
 @dataclass(slots=True)
 class Caller:
-    """Implements :class:`crawler.aws.client.Access` with credentials that are numbered as they are renewed."""
+    """Implements :class:`crawler.aws.client.CredentialProvider` with credentials numbered by renewal."""
 
     account_id: str = ACCOUNT
     renewals: int = 0
 
     async def credentials(self) -> Credentials:
-        """The present ones."""
+        """Return the current credentials."""
         return Credentials(f"AKIA{self.renewals}", "secret", None)
 
     async def renew(self, expired: Credentials) -> Credentials:
-        """The next ones."""
+        """Return new credentials."""
         del expired
         self.renewals += 1
         return await self.credentials()
 
 
-def door_to(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> Door:
-    """A door with the scripted AWS behind it; by default nothing is tried twice. Make it where an event loop runs."""
-    return Door(
+def client_for(aws: ScriptedAws, *, attempts: int = 1, concurrency: int = 64) -> AwsClient:
+    """Return a client of the scripted AWS, by default without retries. Requires a running event loop."""
+    return AwsClient(
         AwsSettings(), CrawlSettings(max_attempts=attempts, concurrency=concurrency, quota_share_percent=100), aws
     )
 
 
-def refused(code: str, message: str = "", status: int | None = 400) -> AwsError:
-    """An error answer, classified as the door classifies it."""
+def aws_error(code: str, message: str = "", status: int | None = 400) -> AwsError:
+    """Return an error response, classified like in a transport."""
     return AwsError(classify(code, message, status), code, message)
 
 
 def denied(action: str = "kms:DescribeKey") -> AwsError:
-    """A denial by the key policy, in AWS's words."""
+    """Return a denial by a key policy, with AWS's message."""
     message = (
         f"User: arn:aws:sts::{ACCOUNT}:assumed-role/KmsInventoryReadOnly/kmsledger is not authorized to perform: {action} "
         f"on resource: arn:aws:kms:{REGION}:{ACCOUNT}:key/x because no resource-based policy allows the {action} action"
     )
-    return refused("AccessDeniedException", message)
+    return aws_error("AccessDeniedException", message)
 
 
 def unreachable() -> AwsError:
-    """No connection."""
+    """Return a connection error."""
     return AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect to the endpoint URL")
 
 
-def in_turn(*answers: Given) -> Callable[[Asked], Given]:
-    """One answer after the other; the last for ever."""
-    left: list[Given] = list(answers)
-    return lambda _call: left.pop(0) if len(left) > 1 else left[0]
+def in_turn(*answers: Result) -> Callable[[RecordedCall], Result]:
+    """Return one response after the other, then the last repeatedly."""
+    remaining: list[Result] = list(answers)
+    return lambda _call: remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
 
 def paged(
     items: str, pages: Sequence[Sequence[Any] | AwsError], *, send: str, receive: str, more: str = ""
-) -> Callable[[Asked], Given]:
-    """A listing in pages; a page may be empty or fail. Tokens are ``page-1``, ``page-2`` ..."""
+) -> Callable[[RecordedCall], Result]:
+    """Return a paged listing; a page may be empty or an error. Tokens are ``page-1``, ``page-2`` ..."""
 
-    def answer(call: Asked) -> Given:
+    def answer(call: RecordedCall) -> Result:
         number = int(str(call.params.get(send, "page-0")).removeprefix("page-"))
         page = pages[number]
         if isinstance(page, AwsError):
             return page
         last = number == len(pages) - 1
-        found: dict[str, Any] = {items: list(page)}
+        response: dict[str, Any] = {items: list(page)}
         if not last:
-            found[receive] = f"page-{number + 1}"
+            response[receive] = f"page-{number + 1}"
         if more:
-            found[more] = not last
-        return found
+            response[more] = not last
+        return response
 
     return answer

@@ -1,4 +1,4 @@
-"""Collecting one scope: every refusal leaves everything else alone, and nothing that was refused counts as gone."""
+"""Collecting one scope: a failed call affects no other facts, and nothing that could not be read is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawler.collector import Collected, Wanted, collect, items_of
+from crawler.collector import Collected, CollectOptions, collect, items_of
 from crawler.iam_policies import operations
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
@@ -26,8 +26,18 @@ from models.tables.resources import Form, KeyClass, KeyReference, Resource, Reso
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, estate, key_arn, only_for
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged, refused
+from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, key_arn, only_for, sample_aws
+from tests.crawler.scripted_aws import (
+    ACCOUNT,
+    REGION,
+    Answer,
+    Caller,
+    ScriptedAws,
+    aws_error,
+    client_for,
+    denied,
+    paged,
+)
 from tests.hypothesis_profiles import examples
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
@@ -35,17 +45,17 @@ READ_AT = dt.datetime(2026, 3, 4, 2, tzinfo=dt.UTC)
 BOTH = ((ACCOUNT, REGION), (ACCOUNT, GLOBAL))
 
 
-def collected(aws: ScriptedAws, region: str = REGION, wanted: Wanted | None = None) -> Collected:
-    """One scope, collected."""
+def collected(aws: ScriptedAws, region: str = REGION, options: CollectOptions | None = None) -> Collected:
+    """Collect one scope."""
 
     async def run() -> Collected:
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), wanted or Wanted())
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, region), options or CollectOptions())
 
     return asyncio.run(run())
 
 
-def night(aws: ScriptedAws) -> Batch:
-    """The region and the account's region-less part in one batch."""
+def account_batch(aws: ScriptedAws) -> Batch:
+    """Collect the region and the global scope of the account into one batch."""
     batch = Batch()
     for _, region in BOTH:
         batch.extend(collected(aws, region).batch)
@@ -53,20 +63,20 @@ def night(aws: ScriptedAws) -> Batch:
 
 
 def keys_of(found: Collected, model: type[VersionedTable]) -> set[str]:
-    """The names of the estate's keys that a facet has rows of."""
+    """Return the names of the sample keys in a table."""
     names = {key_arn(name): name for name in KINDS}
     column = "resource_arn" if model is Tag else "key_arn"
     return {names[row[column]] for row in found.batch.rows.get(model, ()) if row[column] in names}
 
 
 def gaps(found: Collected) -> list[tuple[str, str, str]]:
-    """Operation, subject and cause of every gap."""
+    """Return operation, subject and cause of every gap."""
     return [(row["operation"], row["subject"], row["cause"]) for row in found.batch.rows.get(Gap, ())]
 
 
-def test_a_whole_scope_has_no_gaps() -> None:
-    """Everything answered: every key on every page with all that belongs to it, every listing complete."""
-    found = collected(estate())
+def test_a_scope_without_errors_has_no_gaps() -> None:
+    """All calls succeed: the keys of all pages are recorded with their details, and every listing is complete."""
+    found = collected(sample_aws())
     assert gaps(found) == []
     assert keys_of(found, Key) == keys_of(found, KeyMetadata) == set(KINDS)
     assert keys_of(found, KeyPolicy) == keys_of(found, KeyGrant) == keys_of(found, Tag) == set(CUSTOMER)
@@ -77,9 +87,9 @@ def test_a_whole_scope_has_no_gaps() -> None:
     assert found.counter.calls > len(KINDS)
 
 
-def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
-    """DescribeKey denied for one key: its policy, grants, tags and rotation are asked, other keys are as always."""
-    found = collected(estate({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
+def test_describe_key_denied_does_not_block_other_calls() -> None:
+    """DescribeKey is denied for one key: its policy, grants, tags and rotation are still read, other keys are unaffected."""
+    found = collected(sample_aws({"kms:DescribeKey": only_for("plain", denied(), "kms:DescribeKey")}))
     assert gaps(found) == [("DescribeKey", key_arn("plain"), Cause.KEY_POLICY)]
     assert keys_of(found, KeyMetadata) == set(KINDS) - {"plain"}
     assert keys_of(found, Key) == set(KINDS)
@@ -96,10 +106,10 @@ def test_a_key_that_may_not_be_described_still_tells_the_rest() -> None:
         ("GetKeyRotationStatus", KeyRotation),
     ],
 )
-def test_one_denied_question_leaves_the_others(operation: str, model: type[VersionedTable]) -> None:
-    """A denial about one key is a gap of that key and that question: no empty list, no flag that is off."""
+def test_a_denied_call_leaves_the_others(operation: str, model: type[VersionedTable]) -> None:
+    """A denial for one key is a gap of that key and operation, not an empty list or a disabled flag."""
     name = f"kms:{operation}"
-    found = collected(estate({name: only_for("plain", denied(name), name)}))
+    found = collected(sample_aws({name: only_for("plain", denied(name), name)}))
     assert gaps(found) == [(operation, key_arn("plain"), Cause.KEY_POLICY)]
     assert "plain" not in keys_of(found, model)
     assert (key_arn("plain"),) not in found.batch.complete_listings.get(model, set())
@@ -107,12 +117,12 @@ def test_one_denied_question_leaves_the_others(operation: str, model: type[Versi
         assert "plain" in keys_of(found, other)
 
 
-def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
-    """The keys of the first page are recorded and asked about; no key is called gone."""
+def test_a_listing_that_fails_on_its_second_page_is_incomplete() -> None:
+    """The keys of the first page are recorded with their details; no key is closed."""
     first = [{"KeyId": "x", "KeyArn": key_arn("plain")}]
-    second = refused("InternalFailure", "", 500)
+    second = aws_error("InternalFailure", "", 500)
     broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(estate({"kms:ListKeys": broken}))
+    found = collected(sample_aws({"kms:ListKeys": broken}))
     assert gaps(found) == [("ListKeys", "", Cause.SERVICE_ERROR)]
     assert Key not in found.batch.complete_listings
     assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain"}
@@ -120,55 +130,61 @@ def test_a_listing_that_fails_on_its_second_page_proves_nothing() -> None:
 
 
 def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
-    """GetBucketEncryption denied: the bucket is still listed, its reference stays as it was known."""
+    """GetBucketEncryption is denied: the bucket is still listed and its reference is unchanged."""
     outcomes = dict.fromkeys(BOTH, Outcome.COMPLETE)
-    ledger.night(night(estate()), outcomes)
-    before = ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs")
-    ledger.night(night(estate({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes)
-    assert ledger.known(KeyReference, resource_arn="arn:aws:s3:::logs") == before
-    assert [row["raw"] for row in before] == [key_arn("plain")]
-    assert {(row["subject"], row["action"]) for row in ledger.known(Gap)} == {
+    ledger.record_run(account_batch(sample_aws()), outcomes)
+    before = ledger.current(KeyReference, resource_arn="arn:aws:s3:::logs")
+    ledger.record_run(
+        account_batch(sample_aws({"s3:GetBucketEncryption": denied("s3:GetEncryptionConfiguration")})), outcomes
+    )
+    assert ledger.current(KeyReference, resource_arn="arn:aws:s3:::logs") == before
+    assert [row["raw_value"] for row in before] == [key_arn("plain")]
+    assert {(row["subject"], row["action"]) for row in ledger.current(Gap)} == {
         ("arn:aws:s3:::logs", "s3:GetEncryptionConfiguration"),
         ("arn:aws:s3:::plain", "s3:GetEncryptionConfiguration"),
     }
 
 
-def test_rotation_is_asked_only_where_it_can_be() -> None:
-    """Asymmetric, HMAC and key-store keys are not asked; what AWS calls unsupported is not applicable, not a gap."""
-    aws = estate()
+def test_rotation_is_read_only_where_it_applies() -> None:
+    """No call is made for asymmetric, HMAC and key-store keys; an unsupported rotation is not applicable, not a gap."""
+    aws = sample_aws()
     found = collected(aws)
     status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in found.batch.rows[KeyRotation]}
     rotating, never = ("enabled", False), ("not_applicable", True)
     expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
     assert status == {key_arn(name): value for name, value in expected.items()}
-    asked = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
-    assert asked == {key_arn("plain"), key_arn("database"), key_arn("imported")}
+    subjects = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
+    assert subjects == {key_arn("plain"), key_arn("database"), key_arn("imported")}
     assert keys_of(found, KeyRotationEvent) == {"plain", "database"}
     assert gaps(found) == []
 
 
 @pytest.mark.parametrize("described", [True, False])
-def test_aws_managed_keys_are_asked_little_unless_configured(described: bool) -> None:
-    """Their policy and grants are asked on request only, tags never; the alias tells even where DescribeKey is denied."""
+def test_aws_managed_keys_are_only_described_by_default(described: bool) -> None:
+    """Their policy and grants are read only if configured, tags never; the alias identifies them if DescribeKey is denied."""
     changed = {} if described else {"kms:DescribeKey": only_for("managed", denied(), "kms:DescribeKey")}
     managed = key_arn("managed")
 
-    def asked(wanted: Wanted) -> set[str]:
-        aws = estate(changed)
-        collected(aws, wanted=wanted)
-        return {call.name for call in aws.asked if call.params.get("KeyId") == managed}
+    def called(options: CollectOptions) -> set[str]:
+        aws = sample_aws(changed)
+        collected(aws, options=options)
+        return {call.name for call in aws.calls if call.params.get("KeyId") == managed}
 
-    assert asked(Wanted()) == {"kms:DescribeKey"}
-    assert asked(Wanted(aws_managed_key_details=True)) == {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
+    assert called(CollectOptions()) == {"kms:DescribeKey"}
+    assert called(CollectOptions(aws_managed_key_details=True)) == {
+        "kms:DescribeKey",
+        "kms:GetKeyPolicy",
+        "kms:ListGrants",
+    }
 
 
-def test_no_question_names_an_alias() -> None:
-    """DescribeKey of alias/aws/... could create a key: keys are asked about by ARN only, whatever failed before."""
+def test_no_call_names_an_alias() -> None:
+    """DescribeKey of alias/aws/... could create a key: calls name keys by ARN only, whatever failed before."""
     for changed in ({}, {"kms:ListAliases": denied()}, {"kms:ListKeys": denied()}):
-        aws = estate(changed)
+        aws = sample_aws(changed)
         collected(aws)
-        asked = {call["KeyId"] for call in aws.asked if "KeyId" in call.params}
-        assert asked <= {key_arn(name) for name in KINDS}
+        subjects = {call["KeyId"] for call in aws.calls if "KeyId" in call.params}
+        assert subjects <= {key_arn(name) for name in KINDS}
 
 
 MALFORMED: list[tuple[str, Any, str]] = [
@@ -185,23 +201,23 @@ MALFORMED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("operation", "answer", "named"), MALFORMED)
 def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> None:
-    """An item that is not as the model says neither ends the crawl nor lets its listing count as whole."""
-    found = collected(estate({operation: answer}))
+    """A malformed item does not end the crawl, and its listing is incomplete."""
+    found = collected(sample_aws({operation: answer}))
     assert {(name, cause) for name, _, cause in gaps(found)} == {(named, Cause.INVALID_RESPONSE)}
     model = {"ListKeys": Key, "ListAliases": Alias, "ListGrants": KeyGrant}.get(named)
     if model is not None:
         assert model not in found.batch.complete_listings
 
 
-def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
-    """Items before and after it, and on later pages, are recorded and asked about."""
+def test_a_malformed_item_does_not_discard_the_others() -> None:
+    """The items before and after it, and on later pages, are recorded with their details."""
     good = [{"KeyId": "x", "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
     pages = [[good[0], {"KeyId": "no ARN"}, good[1]], [good[2]]]
     broken = paged("Keys", pages, send="Marker", receive="NextMarker", more="Truncated")
-    found = collected(estate({"kms:ListKeys": broken}))
+    found = collected(sample_aws({"kms:ListKeys": broken}))
     assert keys_of(found, Key) == keys_of(found, KeyPolicy) == {"plain", "database", "signing"}
     buckets = [{"Name": "nowhere"}, *BUCKETS]
-    account = collected(estate({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
+    account = collected(sample_aws({"s3:ListBuckets": {"Buckets": buckets}}), GLOBAL)
     assert {row["name"] for row in account.batch.rows[Resource]} == {"logs", "plain"}
     assert {row["resource_arn"] for row in account.batch.rows[KeyReference]} == {
         "arn:aws:s3:::logs",
@@ -210,49 +226,52 @@ def test_a_malformed_item_does_not_hide_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"Keys": None}])
-def test_an_answer_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
-    """An empty body where a list belongs must not close every key of the region."""
-    found = collected(estate({"kms:ListKeys": answer}))
+def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
+    """A response without the list does not close the keys of the region."""
+    found = collected(sample_aws({"kms:ListKeys": answer}))
     assert gaps(found) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
     assert Key not in found.batch.complete_listings
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
 
 
-def test_an_excluded_region_is_not_asked_for_its_buckets() -> None:
-    """A bucket of a region that is left out is listed, S3 is not asked there, and what was known of its key stays."""
-    aws = estate()
-    found = collected(aws, GLOBAL, Wanted(excludes_region=lambda region: region == REGION))
-    assert {call["Bucket"] for call in aws.asked if "Bucket" in call.params} == {"plain"}
+def test_buckets_in_an_excluded_region_are_only_listed() -> None:
+    """A bucket in an excluded region is listed, S3 is not called there, and its key reference stays open."""
+    aws = sample_aws()
+    found = collected(aws, GLOBAL, CollectOptions(excludes_region=lambda region: region == REGION))
+    assert {call["Bucket"] for call in aws.calls if "Bucket" in call.params} == {"plain"}
     assert {row["resource_arn"] for row in found.batch.rows[KeyReference]} == {"arn:aws:s3:::plain"}
     assert found.batch.complete_listings[KeyReference] == {("arn:aws:s3:::plain",)}
     assert {("GetBucketEncryption", "arn:aws:s3:::logs", Cause.REGION_EXCLUDED)} <= set(gaps(found))
     assert found.gaps == 0
 
 
-def test_buckets_are_asked_in_their_own_regions() -> None:
-    """The listing is asked at home, each bucket where it lives, always naming the expected owner."""
-    aws = estate()
-    collected(aws, GLOBAL, Wanted(home_region="eu-central-1"))
+def test_buckets_are_read_in_their_own_regions() -> None:
+    """The listing is called in the home region, each bucket in its own region, always with the expected owner."""
+    aws = sample_aws()
+    collected(aws, GLOBAL, CollectOptions(home_region="eu-central-1"))
     assert [call.region for call in aws.of("s3:ListBuckets")] == ["eu-central-1"]
-    asked = {(call["Bucket"], call.region, call["ExpectedBucketOwner"]) for call in aws.of("s3:GetBucketEncryption")}
-    assert asked == {("logs", REGION, ACCOUNT), ("plain", "us-east-1", ACCOUNT)}
+    subjects = {(call["Bucket"], call.region, call["ExpectedBucketOwner"]) for call in aws.of("s3:GetBucketEncryption")}
+    assert subjects == {("logs", REGION, ACCOUNT), ("plain", "us-east-1", ACCOUNT)}
 
 
-def test_only_wanted_resource_types_are_asked() -> None:
-    """crawl.resource_types narrows the calls; keys are always asked."""
-    aws = estate()
-    collected(aws, wanted=Wanted((SECRET, BUCKET)))
-    assert {call.name.partition(":")[0] for call in aws.asked} == {"kms", "secretsmanager"}
-    collected(aws, GLOBAL, Wanted((DB_INSTANCE,)))
+def test_only_configured_resource_types_are_collected() -> None:
+    """crawl.resource_types limits the calls; keys are always collected."""
+    aws = sample_aws()
+    collected(aws, options=CollectOptions((SECRET, BUCKET)))
+    assert {call.name.partition(":")[0] for call in aws.calls} == {"kms", "secretsmanager"}
+    collected(aws, GLOBAL, CollectOptions((DB_INSTANCE,)))
     assert not aws.of("s3:ListBuckets")
 
 
-def test_references_are_read_as_declared() -> None:
-    """A named key, an omitted one and an alias, each with what the service says of encryption."""
-    found = collected(estate())
+def test_references_are_parsed_as_declared() -> None:
+    """References by key, by omission and by alias are parsed."""
+    found = collected(sample_aws())
     read = {
-        (row["resource_arn"].rpartition(":")[2], row["role"]): (row["form"], row["target_arn"] or row["declared_class"])
+        (row["resource_arn"].rpartition(":")[2], row["role"]): (
+            row["format"],
+            row["target_arn"] or row["declared_class"],
+        )
         for row in found.batch.rows[KeyReference]
     }
     assert read == {
@@ -266,71 +285,71 @@ def test_references_are_read_as_declared() -> None:
 
 
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
-FACETS = [model for model in versioned_tables().values() if model not in {Gap, ResourceKey}]
-refusals = st.sampled_from(
-    [denied(), refused("InternalFailure", "", 500), refused("OptInRequired"), refused("Whatever")]
+TABLES = [model for model in versioned_tables().values() if model not in {Gap, ResourceKey}]
+failures = st.sampled_from(
+    [denied(), aws_error("InternalFailure", "", 500), aws_error("OptInRequired"), aws_error("Whatever")]
 )
 
 
 @pytest.fixture(scope="module")
-def good_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger after a night on which everything was answered."""
+def good_account_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger after a run without errors."""
     path = tmp_path_factory.mktemp("good") / "ledger.db"
     made = Ledger(path)
-    made.night(night(estate()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    made.record_run(account_batch(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
     made.close()
     return path
 
 
 def known_facts(ledger: Ledger, model: type[VersionedTable]) -> set[tuple[Any, ...]]:
-    """Natural keys and contents; of rotation the keys alone: why it does not apply is not known of an undescribed key."""
+    """Return natural keys and content hashes; for rotation only the keys, as the reason depends on DescribeKey."""
     names = model.natural_key if model is KeyRotation else (*model.natural_key, "content_hash")
-    return {tuple(row[name] for name in names) for row in ledger.known(model)}
+    return {tuple(row[name] for name in names) for row in ledger.current(model)}
 
 
 @settings(max_examples=examples(fast=10, deep=100), suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(NAMES), refusals, min_size=1))
-def test_whatever_is_refused_nothing_is_lost(good_night: Path, refusing: Mapping[str, Answer]) -> None:
-    """After any night with refusals, in a world that did not change, every known fact is still known, unchanged."""
-    path = good_night.with_name("tonight.db")
-    shutil.copyfile(good_night, path)
+@given(st.dictionaries(st.sampled_from(NAMES), failures, min_size=1))
+def test_failed_calls_close_no_facts(complete_run: Path, failures: Mapping[str, Answer]) -> None:
+    """After a run with any failed calls and no changes in AWS, every open fact is still open and unchanged."""
+    path = complete_run.with_name("run.db")
+    shutil.copyfile(complete_run, path)
     ledger = Ledger(path)
     try:
-        before = {model: known_facts(ledger, model) for model in FACETS}
+        before = {model: known_facts(ledger, model) for model in TABLES}
         used = known_facts(ledger, ResourceKey)
-        ledger.night(night(estate(refusing)), dict.fromkeys(BOTH, Outcome.PARTIAL))
-        for model in FACETS:
+        ledger.record_run(account_batch(sample_aws(failures)), dict.fromkeys(BOTH, Outcome.PARTIAL))
+        for model in TABLES:
             assert before[model] - known_facts(ledger, model) == set(), model.__name__
         assert known_facts(ledger, ResourceKey) == used
     finally:
         ledger.close()
-        for leftover in path.parent.glob("tonight.db*"):
+        for leftover in path.parent.glob("run.db*"):
             leftover.unlink()
 
 
-def test_every_refusal_is_told(ledger: Ledger) -> None:
-    """Everything denied: one gap a listing, no facts, and nothing complete but gaps and that IAM is not asked."""
-    batch = night(estate(dict.fromkeys(NAMES, denied())))
-    ledger.night(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
+def test_every_denial_is_a_gap(ledger: Ledger) -> None:
+    """Everything is denied: one gap per listing, no facts, and only the gaps and the disabled IAM scan are complete."""
+    batch = account_batch(sample_aws(dict.fromkeys(NAMES, denied())))
+    ledger.record_run(batch, dict.fromkeys(BOTH, Outcome.PARTIAL))
     listings = {(kind.service, kind.name) for kind in _listings()}
-    assert {(row["service"], row["operation"]) for row in ledger.known(Gap)} == listings
+    assert {(row["service"], row["operation"]) for row in ledger.current(Gap)} == listings
     assert set(batch.complete_listings) == {Gap, IamScan}
     assert not batch.rows.get(IamScan)
 
 
 def _listings() -> list[Operation]:
-    return [operation for operation in operations() if str(operation) in answers() and not _of_something(operation)]
+    return [operation for operation in operations() if str(operation) in answers() and not _takes_subject(operation)]
 
 
-def _of_something(operation: Operation) -> bool:
+def _takes_subject(operation: Operation) -> bool:
     return any(isinstance(value, str) and value.startswith("@") for value in operation.params.values())
 
 
 @pytest.mark.parametrize(
-    ("told", "details"),
+    ("attributes", "details"),
     [
         ({}, {"last_accessed": "never", "last_rotated": "never"}),
-        # A Wednesday and the Sunday after it, of one week.
+        # Wednesday and Sunday of the same week.
         ({"LastAccessedDate": READ_AT}, {"last_accessed": "2026-03-02", "last_rotated": "never"}),
         (
             {"LastAccessedDate": READ_AT + dt.timedelta(days=4)},
@@ -353,9 +372,9 @@ def _of_something(operation: Operation) -> bool:
         ),
     ],
 )
-def test_when_a_secret_was_read_and_rotated(told: dict[str, Any], details: dict[str, Any]) -> None:
-    """What never happened is said so, and reads are kept to the week: a secret read daily is no new version each night."""
-    secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **told}
-    found = collected(estate({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
+def test_secret_access_and_rotation_times(attributes: dict[str, Any], details: dict[str, Any]) -> None:
+    """Missing times are stored as "never", and the last access by week: daily access adds no version per run."""
+    secret = {"ARN": arn_of("secretsmanager", "secret:alias"), "Name": "alias", **attributes}
+    found = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
     (row,) = [row for row in found.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details

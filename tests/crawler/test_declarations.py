@@ -1,4 +1,4 @@
-"""The declarations, checked as a whole against botocore's service models: offline, all violations at once."""
+"""Checks all declarations against botocore's service models, offline; each test reports all violations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crawler.collector import Collected, Wanted, collect
+from crawler.collector import Collected, CollectOptions, collect
 from crawler.iam_policies import key_operations, operations
 from crawler.services.resource_types import CACHE_CLUSTER, RESOURCE_TYPES
 from crawler.spec import GLOBAL, KeyPath, Operation, ResourceType, Scope
@@ -31,7 +31,7 @@ from tests.crawler.jmespath_type_check import (
     SCALARS,
     Kind,
     UnresolvedError,
-    full_answer,
+    full_response,
     items_kind,
     kind_of,
     member_names,
@@ -39,11 +39,11 @@ from tests.crawler.jmespath_type_check import (
     resolve,
     session,
 )
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Asked, Caller, ScriptedAws, door_to
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, RecordedCall, ScriptedAws, client_for
 
 KEYLESS = {CACHE_CLUSTER.name: "no_such_member"}
-"""Resource types whose API has no member for a key at all, and the path that says so."""
-ASKS_FOR_DATA = re.compile(
+"""Resource types whose API has no member for a key, each with its placeholder path."""
+READS_DATA = re.compile(
     r"(Get(Secret|Object|Parameter|Item|Record|DataKey|Random|PublicKey)\w*|BatchGet\w*|\w*Decrypt\w*|GetFunction)"
 )
 TOKEN = re.compile(r"(Next)?(Continuation)?(Token|Marker)", re.IGNORECASE)
@@ -51,24 +51,24 @@ ALL = operations()
 
 
 def existing() -> list[Operation]:
-    """The operations that the service models know; one test reports the others."""
-    found = []
+    """Return the operations in the service models; a separate test reports the others."""
+    operations_in_models = []
     for operation in ALL:
         try:
             model_of(operation.service, operation.name)
         except UnresolvedError:
             continue
-        found.append(operation)
-    return found
+        operations_in_models.append(operation)
+    return operations_in_models
 
 
-def told(problems: list[str]) -> None:
-    """Fail with every violation on a line of its own."""
+def fail_with(problems: list[str]) -> None:
+    """Fail with one line per violation, if there are any."""
     assert not problems, "\n" + "\n".join(problems)
 
 
 def test_every_operation_exists_and_only_reads() -> None:
-    """What is declared is in the service models, and is a question about metadata."""
+    """Every declared operation is in the service models and reads metadata only."""
     problems = []
     for operation in ALL:
         try:
@@ -76,16 +76,16 @@ def test_every_operation_exists_and_only_reads() -> None:
         except UnresolvedError as error:
             problems.append(f"{operation}: {error}")
         reads = operation.name.startswith(("Describe", "List", "Get")) or str(operation) == "sts:AssumeRole"
-        if not reads or ASKS_FOR_DATA.fullmatch(operation.name):
-            problems.append(f"{operation}: not a question about metadata")
+        if not reads or READS_DATA.fullmatch(operation.name):
+            problems.append(f"{operation}: does not read metadata only")
         if not re.fullmatch(r"[a-z0-9-]+:(Describe|List|Get|AssumeRole)\w*", operation.iam_action):
-            problems.append(f"{operation}: the IAM action {operation.iam_action} is not one that reads")
-    told(problems)
+            problems.append(f"{operation}: the IAM action {operation.iam_action} is not read-only")
+    fail_with(problems)
 
 
-def test_every_parameter_exists_with_a_fitting_value() -> None:
-    """Parameters are members of the input with values of their types; required ones are there."""
-    told([f"{operation}: {problem}" for operation in existing() for problem in _parameter_problems(operation)])
+def test_every_parameter_exists_with_a_valid_value() -> None:
+    """Parameters are input members with values of the right type; required parameters are present."""
+    fail_with([f"{operation}: {problem}" for operation in existing() for problem in _parameter_problems(operation)])
 
 
 def _parameter_problems(operation: Operation) -> Iterator[str]:
@@ -93,35 +93,35 @@ def _parameter_problems(operation: Operation) -> Iterator[str]:
     members = shape.members if shape else {}
     for name, value in operation.params.items():
         if name not in members:
-            yield f"there is no parameter {name}"
+            yield f"{name} is not a parameter"
             continue
         member = members[name]
-        fitting = {"string": str, "boolean": bool, "number": int, "list": list}.get(kind_of(member).name)
-        if fitting is None or not isinstance(value, fitting):
+        value_type = {"string": str, "boolean": bool, "number": int, "list": list}.get(kind_of(member).name)
+        if value_type is None or not isinstance(value, value_type):
             yield f"{name} is a {member.type_name}, not {value!r}"
         elif getattr(member, "enum", None) and not str(value).startswith("@") and value not in member.enum:
             yield f"{name} is one of {member.enum}, not {value!r}"
-    if operation.name != "AssumeRole":  # its parameters come from the configuration: test_roles.py sees to them
+    if operation.name != "AssumeRole":  # its parameters come from the settings: see test_credentials.py
         for name in shape.required_members if shape else ():
             if name not in operation.params:
                 yield f"the required parameter {name} is missing"
 
 
-def test_every_listing_pages_as_the_service_does() -> None:
-    """Tokens and page sizes are members of input and output, within their bounds, and as botocore's paginators have them."""
-    told([f"{operation}: {problem}" for operation in existing() for problem in _paging_problems(operation)])
+def test_every_listing_declares_its_paging() -> None:
+    """Tokens and page sizes are input and output members, within their limits, and match botocore's paginators."""
+    fail_with([f"{operation}: {problem}" for operation in existing() for problem in _paging_problems(operation)])
 
 
 def _paging_problems(operation: Operation) -> Iterator[str]:
     model = model_of(operation.service, operation.name)
-    given: Any = model.input_shape
-    answer: Any = model.output_shape
-    sent, received = (given.members if given else {}), (answer.members if answer else {})
+    request: Any = model.input_shape
+    response: Any = model.output_shape
+    sent, received = (request.members if request else {}), (response.members if response else {})
     paging = operation.paging
     if paging is None:
         tokens = [name for name in received if TOKEN.fullmatch(name)]
         if tokens:
-            yield f"answers in pages ({', '.join(tokens)}), but no paging is declared: pages would be lost"
+            yield f"returns pages ({', '.join(tokens)}), but declares no paging: pages would be lost"
         return
     for name, members, kind in (
         (paging.receive, received, "string"),
@@ -130,7 +130,7 @@ def _paging_problems(operation: Operation) -> Iterator[str]:
         (paging.more, received, "boolean"),
     ):
         if name and (name not in members or kind_of(members[name]).name != kind):
-            yield f"{name} is no {kind} of {'the answer' if members is received else 'the question'}"
+            yield f"{name} is no {kind} of {'the response' if members is received else 'the request'}"
     if paging.limit in sent:
         bounds = sent[paging.limit].metadata
         if paging.size is None or not bounds.get("min", 1) <= paging.size <= bounds.get("max", paging.size):
@@ -138,30 +138,30 @@ def _paging_problems(operation: Operation) -> Iterator[str]:
     elif paging.limit is None:
         limits = [name for name in sent if re.fullmatch(r"Max(Results|Records|Items|Buckets)|Limit", name)]
         if limits:
-            yield f"{limits} could ask for larger pages"
+            yield f"{limits} could request larger pages"
     config = _paginator(operation)
     if config:
         ours = (paging.receive, paging.send, paging.limit, paging.more, re.split(r"[.\[]", operation.items)[0])
         names = ("output_token", "input_token", "limit_key", "more_results", "result_key")
         theirs = tuple(config.get(name) for name in names)
         if isinstance(theirs[-1], list) and not operation.items:
-            # Several lists in one answer: the whole page is what is recorded.
+            # With several lists the whole page is recorded.
             theirs = (*theirs[:-1], "")
         if ours != theirs:
-            yield f"botocore pages by {theirs}, we by {ours}"
+            yield f"botocore pages by {theirs}, the declaration by {ours}"
 
 
 def _paginator(operation: Operation) -> dict[str, Any] | None:
     try:
         model = session().get_paginator_model(operation.service)
-        found: dict[str, Any] = model.get_paginator(operation.name)
+        config: dict[str, Any] = model.get_paginator(operation.name)
     except (ValueError, LookupError):
         return None
-    return found
+    return config
 
 
-def test_every_path_leads_to_what_is_expected_there() -> None:
-    """Items, and all paths of all resource types, resolve against the answer's shape to values of the right kind."""
+def test_every_path_resolves_to_the_expected_type() -> None:
+    """The items and all paths of all resource types resolve against the response shape to the right types."""
     problems = []
     for operation in existing():
         try:
@@ -171,7 +171,7 @@ def test_every_path_leads_to_what_is_expected_there() -> None:
         else:
             if found.name != "structure":
                 problems.append(f"{operation}: an item is a {found}")
-    told(problems + [f"{kind.name}: {problem}" for kind in RESOURCE_TYPES for problem in _path_problems(kind)])
+    fail_with(problems + [f"{kind.name}: {problem}" for kind in RESOURCE_TYPES for problem in _path_problems(kind)])
 
 
 def _path_problems(kind: ResourceType) -> Iterator[str]:
@@ -212,7 +212,7 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
     if kind.tags_operation:
         yield from _tag_problems(items_kind(kind.tags_operation))
     if kind.type_by_engine and resolve("Engine", listed) is None:
-        yield "items do not tell their engine"
+        yield "items have no engine"
     if len({key.role for key in kind.keys}) < len(kind.keys):
         yield "two keys have the same role"
 
@@ -223,28 +223,28 @@ def _tag_problems(tag: Kind | None) -> Iterator[str]:
             yield f"a tag has no {name}"
 
 
-def test_a_type_without_a_key_is_one_whose_api_names_none() -> None:
-    """The path that leads nowhere is allowed exactly where no member of the item, however deep, speaks of KMS."""
+def test_a_type_without_a_key_has_no_key_in_its_api() -> None:
+    """A placeholder path is allowed only if no member of the item, at any depth, refers to KMS."""
     for kind in RESOURCE_TYPES:
         path = KEYLESS.get(kind.name)
         item = items_kind(kind.listing)
-        speaking = [name for name in member_names(item.shape) if re.search("kms", name, re.IGNORECASE)]
+        kms_members = [name for name in member_names(item.shape) if re.search("kms", name, re.IGNORECASE)]
         if path is None:
-            assert speaking or kind.detail, f"{kind.name} names no key: declare it as one that cannot"
+            assert kms_members or kind.detail, f"{kind.name} names no key: declare it as keyless"
         else:
             assert [key.path for key in kind.keys] == [path]
             assert path not in item.shape.members
-            assert speaking == [], f"{kind.name} does name its key: {speaking}"
+            assert kms_members == [], f"{kind.name} does name its key: {kms_members}"
             assert kind.note
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("NoSuchThing", "no member NoSuchThing"),
         ("DBInstances[].NoSuchThing", "no member NoSuchThing"),
-        ("DBInstances.Engine", "asked of a list"),
-        ("Marker[0]", "item is asked of a string"),
+        ("DBInstances.Engine", "selected from a list"),
+        ("Marker[0]", "item is selected from a string"),
         ("DBInstances[?Engin == 'x']", "no member Engin"),
         ("Marker || DBInstances", "joins a string and a list"),
         ("length(DBInstances)", "function length"),
@@ -254,31 +254,31 @@ def test_a_type_without_a_key_is_one_whose_api_names_none() -> None:
         ("DBInstances[?Engine == null]", "no member null"),
     ],
 )
-def test_the_check_finds_what_is_wrong(path: str, said: str) -> None:
-    """A wrong path, and an expression that the check does not understand, are both reported."""
-    with pytest.raises(UnresolvedError, match=re.escape(said)):
+def test_the_check_reports_invalid_paths(path: str, message: str) -> None:
+    """A wrong path and an unsupported expression are both reported."""
+    with pytest.raises(UnresolvedError, match=re.escape(message)):
         resolve(path, kind_of(model_of("rds", "DescribeDBInstances").output_shape))
 
 
-def full(call: Asked) -> dict[str, Any]:
-    """An answer with every member; a cache cluster that stands alone, whose key has no place in the answer."""
+def full(call: RecordedCall) -> dict[str, Any]:
+    """Return a response with every member; the cache cluster is a stand-alone one, whose response has no key."""
     service, _, name = call.name.partition(":")
-    operation = next(one for one in ALL if (one.service, one.name) == (service, name))
-    answer = full_answer(operation)
+    operation = next(declared for declared in ALL if (declared.service, declared.name) == (service, name))
+    response = full_response(operation)
     if name == "DescribeCacheClusters":
-        for cluster in answer["CacheClusters"]:
+        for cluster in response["CacheClusters"]:
             del cluster["ReplicationGroupId"]
-    return answer
+    return response
 
 
 @pytest.fixture(scope="module")
 def filled() -> Batch:
-    """Everything that a region and the account's region-less part become when AWS answers with every member."""
+    """The facts of a region and of the global scope when responses have every member."""
 
     async def both() -> list[Collected]:
         aws = ScriptedAws({str(operation): full for operation in ALL})
         scopes = (Scope(ACCOUNT, REGION), Scope(ACCOUNT, GLOBAL))
-        return [await collect(door_to(aws), Caller(), scope, Wanted(iam=True)) for scope in scopes]
+        return [await collect(client_for(aws), Caller(), scope, CollectOptions(iam=True)) for scope in scopes]
 
     batch = Batch()
     for collected in asyncio.run(both()):
@@ -288,8 +288,8 @@ def filled() -> Batch:
 
 
 @pytest.mark.parametrize("kind", RESOURCE_TYPES, ids=lambda kind: kind.name)
-def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceType) -> None:
-    """Nothing that a resource type declares stays empty when the service tells it."""
+def test_a_full_response_fills_every_declared_field(filled: Batch, kind: ResourceType) -> None:
+    """Every declared field of a resource type is set when the service returns it."""
     (row,) = [row for row in filled.rows[Resource] if row["resource_type"] == kind.name]
     empty = [
         column
@@ -311,13 +311,13 @@ def test_a_full_answer_fills_every_declared_field(filled: Batch, kind: ResourceT
     }
     assert set(references) == {key.role for key in kind.keys}
     for key in kind.keys:
-        assert _tells(references[key.role], key) == (key.path != KEYLESS.get(kind.name)), references[key.role]
+        assert _is_filled(references[key.role], key) == (key.path != KEYLESS.get(kind.name)), references[key.role]
 
 
-def _tells(reference: Any, key: KeyPath) -> bool:
+def _is_filled(reference: Any, key: KeyPath) -> bool:
     if key.discriminator and not reference["encryption"]:
         return False
-    return all(reference[name] for name in ("raw", "target_arn", "target_account", "target_region"))
+    return all(reference[name] for name in ("raw_value", "target_arn", "target_account", "target_region"))
 
 
 @pytest.mark.parametrize(
@@ -325,15 +325,15 @@ def _tells(reference: Any, key: KeyPath) -> bool:
     [Key, KeyMetadata, KeyPolicy, KeyGrant, KeyRotation, KeyRotationEvent, Alias, CustomKeyStore, Tag],
     ids=lambda model: model.__name__,
 )
-def test_a_full_answer_fills_every_column_of_a_key(filled: Batch, model: type[VersionedTable]) -> None:
-    """Every column about keys has a value when KMS tells it; only a rotation that applies gives no reason why not."""
+def test_a_full_response_fills_every_column_of_a_key(filled: Batch, model: type[VersionedTable]) -> None:
+    """Every column of the key tables is set when KMS returns it, except the reason of a rotation that applies."""
     exempt = {"reason"} if model is KeyRotation else set()
     assert filled.rows[model]
     empty = {name for row in filled.rows[model] for name in model.value_columns() if row[name] in {None, ""}}
     assert empty - exempt == set()
 
 
-def test_describe_key_is_asked_with_an_arn_only() -> None:
-    """No declared KMS operation takes anything but the ARN of a key that ListKeys showed."""
+def test_kms_calls_name_keys_by_arn_only() -> None:
+    """Every declared KMS operation takes the ARN of a key from ListKeys."""
     for operation in key_operations():
         assert operation.params.get("KeyId", "@key_arn") == "@key_arn"

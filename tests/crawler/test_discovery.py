@@ -1,4 +1,4 @@
-"""Accounts and organizational units: what is crawled, what is not and why, and what happens when AWS will not say."""
+"""Discovery of accounts and OUs: their selection, and the handling of failed calls."""
 
 from __future__ import annotations
 
@@ -17,40 +17,52 @@ from models.settings import OrganizationSettings
 from models.tables.organization import Account
 from models.tables.runs import Cause, Gap
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.scripted_aws import Answer, Asked, Caller, Given, ScriptedAws, denied, door_to, paged, refused
+from tests.crawler.scripted_aws import (
+    Answer,
+    Caller,
+    RecordedCall,
+    Result,
+    ScriptedAws,
+    aws_error,
+    client_for,
+    denied,
+    paged,
+)
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
-IDENTITY = Identity(f"arn:aws:sts::{MANAGEMENT}:assumed-role/crawler/night", MANAGEMENT)
+IDENTITY = Identity(f"arn:aws:sts::{MANAGEMENT}:assumed-role/crawler/session", MANAGEMENT)
 ROOT, PRODUCTION, WEB, SANDBOX = "r-abcd", "ou-abcd-11111111", "ou-abcd-22222222", "ou-abcd-33333333"
 TREE = {ROOT: (PRODUCTION, SANDBOX), PRODUCTION: (WEB,), WEB: (), SANDBOX: ()}
 UNITS = {PRODUCTION: "Production", WEB: "Web", SANDBOX: "Sandbox"}
-PLACES = {MANAGEMENT: (ROOT,), SHOP: (ROOT, PRODUCTION, WEB), LAB: (ROOT, SANDBOX), OLD: (ROOT, SANDBOX)}
+OU_PATHS = {MANAGEMENT: (ROOT,), SHOP: (ROOT, PRODUCTION, WEB), LAB: (ROOT, SANDBOX), OLD: (ROOT, SANDBOX)}
 NAMES = {MANAGEMENT: "main", SHOP: "web-shop", LAB: "lab-1", OLD: "lab-0"}
 TAGS = {SHOP: {"stage": "prod"}, LAB: {"stage": "test"}}
 
 
-def entry(account_id: str, *, told: bool = False, **values: Any) -> dict[str, Any]:
-    """An account as ListAccounts shows it; ``told`` with its path."""
+def entry(account_id: str, *, with_path: bool = False, **values: Any) -> dict[str, Any]:
+    """Return an account as in ListAccounts, optionally with its path."""
     state = "SUSPENDED" if account_id == OLD else "ACTIVE"
-    found = {"Id": account_id, "Name": NAMES[account_id], "State": state, "Email": f"{account_id}@example.com"}
-    found["Arn"] = f"arn:aws:organizations::{MANAGEMENT}:account/o-example/{account_id}"
-    if told:
-        values["Paths"] = ["o-example/" + "/".join(PLACES[account_id]) + "/"]
-    return found | values
+    account = {"Id": account_id, "Name": NAMES[account_id], "State": state, "Email": f"{account_id}@example.com"}
+    account["Arn"] = f"arn:aws:organizations::{MANAGEMENT}:account/o-example/{account_id}"
+    if with_path:
+        values["Paths"] = ["o-example/" + "/".join(OU_PATHS[account_id]) + "/"]
+    return account | values
 
 
 def organization(
     pages: Sequence[Sequence[Any]] | None = None, answers: Mapping[str, Answer] | None = None
 ) -> ScriptedAws:
-    """AWS Organizations in a script."""
+    """Return a scripted AWS Organizations."""
 
-    def units(call: Asked) -> Given:
+    def units(call: RecordedCall) -> Result:
         return {"OrganizationalUnits": [{"Id": unit, "Name": UNITS[unit]} for unit in TREE[call["ParentId"]]]}
 
-    def of_unit(call: Asked) -> Given:
-        return {"Accounts": [entry(one) for one, path in PLACES.items() if path[-1] == call["ParentId"]]}
+    def accounts_of_unit(call: RecordedCall) -> Result:
+        return {
+            "Accounts": [entry(account_id) for account_id, path in OU_PATHS.items() if path[-1] == call["ParentId"]]
+        }
 
-    def tags(call: Asked) -> Given:
+    def tags(call: RecordedCall) -> Result:
         return {"Tags": [{"Key": key, "Value": value} for key, value in TAGS.get(call["ResourceId"], {}).items()]}
 
     listed = pages or [[entry(MANAGEMENT), entry(SHOP)], [], [entry(LAB), entry(OLD)]]
@@ -60,7 +72,7 @@ def organization(
             "organizations:ListAccounts": paged("Accounts", listed, send="NextToken", receive="NextToken"),
             "organizations:ListRoots": {"Roots": [{"Id": ROOT, "Name": "Root"}]},
             "organizations:ListOrganizationalUnitsForParent": units,
-            "organizations:ListAccountsForParent": of_unit,
+            "organizations:ListAccountsForParent": accounts_of_unit,
             "organizations:ListTagsForResource": tags,
             **{f"organizations:{name}": answer for name, answer in (answers or {}).items()},
         }
@@ -68,33 +80,33 @@ def organization(
 
 
 def discovered(aws: ScriptedAws, **settings: Any) -> org.Organization:
-    """What is discovered with these settings of ``organization``."""
-    wanted = OrganizationSettings.model_validate(settings)
+    """Discover the organization with these settings."""
+    organization_settings = OrganizationSettings.model_validate(settings)
 
     async def discover() -> org.Organization:
-        return await org.discover(door_to(aws), Caller(MANAGEMENT), IDENTITY, wanted, "us-east-1")
+        return await org.discover(client_for(aws), Caller(MANAGEMENT), IDENTITY, organization_settings, "us-east-1")
 
     return asyncio.run(discover())
 
 
 def selection(aws: ScriptedAws, **settings: Any) -> dict[str, str]:
-    """Which accounts are crawled, or why not."""
+    """Return the selection of each account."""
     return {account.account_id: account.selection for account in discovered(aws, **settings).accounts}
 
 
-TOLD = [[entry(one, told=True) for one in PLACES]]
+WITH_PATHS = [[entry(account_id, with_path=True) for account_id in OU_PATHS]]
 
 
-def test_accounts_are_found_on_every_page_with_their_place() -> None:
-    """Empty pages do not end the listing, units are walked to the bottom, the suspended account is kept but not crawled."""
+def test_accounts_are_listed_from_every_page_with_their_ous() -> None:
+    """Empty pages do not end the listing, OUs are walked at all levels, a suspended account is kept but not crawled."""
     found = discovered(organization())
-    assert (found.organization_id, found.management_account_id, found.listed, found.gaps) == (
+    assert (found.organization_id, found.management_account_id, found.is_complete, found.gaps) == (
         "o-example",
         MANAGEMENT,
         True,
         (),
     )
-    assert {account.account_id: account.ou_ids for account in found.accounts} == PLACES
+    assert {account.account_id: account.ou_ids for account in found.accounts} == OU_PATHS
     names = {account.account_id: account.ou_names for account in found.accounts}
     assert names[SHOP] == ("Root", "Production", "Web")
     assert [account.account_id for account in found.accounts if account.is_management] == [MANAGEMENT]
@@ -106,13 +118,13 @@ def test_accounts_are_found_on_every_page_with_their_place() -> None:
     }
 
 
-def test_accounts_that_tell_their_path_cost_no_walk() -> None:
-    """Where ListAccounts shows the paths, ListAccountsForParent is not asked once; names still come from the units."""
-    aws = organization(TOLD)
+def test_paths_in_list_accounts_save_the_walk() -> None:
+    """If ListAccounts returns the paths, ListAccountsForParent is not called; names still come from the OUs."""
+    aws = organization(WITH_PATHS)
     found = discovered(aws)
     assert aws.of("organizations:ListAccountsForParent") == []
-    assert {account.account_id: account.ou_ids for account in found.accounts} == PLACES
-    assert all(account.placed for account in found.accounts)
+    assert {account.account_id: account.ou_ids for account in found.accounts} == OU_PATHS
+    assert all(account.has_ou_path for account in found.accounts)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,7 @@ def test_accounts_that_tell_their_path_cost_no_walk() -> None:
     ],
 )
 def test_the_state_of_an_account(values: dict[str, Any], expected: str) -> None:
-    """State decides, the retired Status only where State is missing, and an account without either is tried."""
+    """State decides, or the retired Status if State is missing; an account without either is crawled."""
     assert selection(organization([[entry(SHOP, **values)]])) == {SHOP: expected}
 
 
@@ -149,42 +161,42 @@ FILTERS: list[tuple[dict[str, Any], set[str]]] = [
 
 
 @pytest.mark.parametrize(("settings", "crawled"), FILTERS)
-@pytest.mark.parametrize("pages", [None, TOLD], ids=["walked", "told"])
-def test_filters_choose_accounts(settings: dict[str, Any], crawled: set[str], pages: Any) -> None:
-    """By id, by unit with all below it, by tag, by name; what is included is then narrowed by what is excluded."""
-    found = selection(organization(pages), **settings)
-    assert {account for account, chosen in found.items() if chosen == "crawled"} == crawled
-    assert found[OLD] == "suspended"
+@pytest.mark.parametrize("pages", [None, WITH_PATHS], ids=["walk", "paths"])
+def test_filters_select_accounts(settings: dict[str, Any], crawled: set[str], pages: Any) -> None:
+    """Filters match by id, OU subtree, tag and name; exclusions apply after inclusions."""
+    selected = selection(organization(pages), **settings)
+    assert {account for account, value in selected.items() if value == "crawled"} == crawled
+    assert selected[OLD] == "suspended"
 
 
 def test_tags_cost_calls_only_when_a_filter_needs_them() -> None:
-    """ListTagsForResource is a call an account: not without a filter on tags."""
+    """ListTagsForResource costs one call per account and is called only for a tag filter."""
     aws = organization()
     discovered(aws)
     assert aws.of("organizations:ListTagsForResource") == []
     discovered(aws, include={"tags": {"stage": ["prod"]}})
-    assert len(aws.of("organizations:ListTagsForResource")) == len(PLACES)
+    assert len(aws.of("organizations:ListTagsForResource")) == len(OU_PATHS)
 
 
 @pytest.mark.parametrize("side", ["include", "exclude"])
-def test_an_account_whose_tags_are_denied_is_left_out_with_a_gap(side: str) -> None:
-    """What decides is not known: the account is not read, and the gap says so."""
+def test_an_account_with_denied_tags_is_excluded_with_a_gap(side: str) -> None:
+    """The filter cannot be evaluated: the account is not crawled, and the gap records why."""
     aws = organization(answers={"ListTagsForResource": denied("organizations:ListTagsForResource")})
     found = discovered(aws, **{side: {"tags": {"stage": ["prod"]}}})
     assert {account.account_id for account in found.accounts if account.crawled} == set()
-    assert {subject for _, subject, _ in found.gaps} == set(PLACES)
+    assert {subject for _, subject, _ in found.gaps} == set(OU_PATHS)
 
 
-def test_a_list_of_accounts_asks_organizations_nothing() -> None:
-    """source: list is for those without the organization: no call, names as written, nobody counts as gone."""
+def test_a_list_of_accounts_makes_no_organizations_call() -> None:
+    """source: list makes no call, uses the configured names, and marks no account as left."""
     aws = ScriptedAws({})
     found = discovered(aws, source="list", accounts=[{"id": SHOP, "name": "shop"}, LAB], exclude={"names": ["sh*"]})
-    assert aws.asked == []
+    assert aws.calls == []
     assert [(account.account_id, account.name, account.selection) for account in found.accounts] == [
         (SHOP, "shop", "excluded"),
         (LAB, None, "crawled"),
     ]
-    assert (found.listed, found.management_account_id) == (False, None)
+    assert (found.is_complete, found.management_account_id) == (False, None)
 
 
 WALKS = [
@@ -195,88 +207,86 @@ WALKS = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "told"), WALKS)
-def test_a_walk_that_is_denied_is_a_gap_and_keeps_the_last_known_place(
-    ledger: Ledger, operation: str, told: bool
-) -> None:
-    """All accounts are crawled without their units; the ledger keeps the path that it knew, and names what was denied."""
-    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
-    found = discovered(organization(TOLD if told else None, {operation: denied(f"organizations:{operation}")}))
+@pytest.mark.parametrize(("operation", "with_paths"), WALKS)
+def test_a_denied_walk_is_a_gap_and_keeps_the_last_known_ou(ledger: Ledger, operation: str, with_paths: bool) -> None:
+    """All accounts are crawled without their OUs; the ledger keeps the known path and records the denied operation."""
+    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
+    found = discovered(
+        organization(WITH_PATHS if with_paths else None, {operation: denied(f"organizations:{operation}")})
+    )
     assert sum(account.crawled for account in found.accounts) == 3
     batch, gaps, _ = account_batch(ledger.engine, found, MANAGEMENT)
-    ledger.night(batch, {})
+    ledger.record_run(batch, {})
     assert gaps == 1
-    paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.known(Account)}
-    assert paths[SHOP] == ("/Production/Web", "/".join(PLACES[SHOP]))
-    assert len(ledger.rows(Account)) == len(PLACES)
-    (gap,) = ledger.known(Gap)
+    paths = {row["account_id"]: (row["ou_path"], row["ou_ids"]) for row in ledger.current(Account)}
+    assert paths[SHOP] == ("/Production/Web", "/".join(OU_PATHS[SHOP]))
+    assert len(ledger.rows(Account)) == len(OU_PATHS)
+    (gap,) = ledger.current(Gap)
     assert (gap["operation"], gap["cause"]) == (operation, str(Cause.KEY_POLICY))
 
 
-def test_a_filter_by_unit_needs_to_know_the_units() -> None:
-    """Without a place nothing is read on suspicion; with paths told, ids decide even if names are denied."""
-    chosen: dict[str, Any] = {"exclude": {"ous": [SANDBOX]}}
+def test_an_ou_filter_needs_the_ous() -> None:
+    """Without OUs the accounts are excluded; with paths in ListAccounts the ids decide even if names are denied."""
+    filters: dict[str, Any] = {"exclude": {"ous": [SANDBOX]}}
     roots_denied = {"ListRoots": denied("organizations:ListRoots")}
-    walked = selection(organization(answers=roots_denied), **chosen)
+    walked = selection(organization(answers=roots_denied), **filters)
     assert set(walked.values()) == {"excluded", "suspended"}
-    told = selection(organization(TOLD, roots_denied), **chosen)
-    assert told == {MANAGEMENT: "crawled", SHOP: "crawled", LAB: "excluded", OLD: "suspended"}
+    listed = selection(organization(WITH_PATHS, roots_denied), **filters)
+    assert listed == {MANAGEMENT: "crawled", SHOP: "crawled", LAB: "excluded", OLD: "suspended"}
 
 
-def test_an_account_that_left_is_kept_as_left(ledger: Ledger) -> None:
-    """A complete listing that no longer shows an account says that it left; what was known of it stays."""
-    ledger.night(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
+def test_an_account_that_left_is_marked_as_left(ledger: Ledger) -> None:
+    """An account missing from a complete listing is marked as left; its facts stay open."""
+    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT).batch, {})
     fewer = discovered(organization([[entry(MANAGEMENT), entry(SHOP)]]))
     batch, _, left = account_batch(ledger.engine, fewer, MANAGEMENT)
     assert left == (LAB, OLD)
-    ledger.night(batch, {})
-    (lab,) = ledger.known(Account, account_id=LAB)
+    ledger.record_run(batch, {})
+    (lab,) = ledger.current(Account, account_id=LAB)
     assert (lab["state"], lab["selection"], lab["name"], lab["ou_path"]) == ("LEFT", "left", "lab-1", "/Sandbox")
-    assert account_batch(ledger.engine, replace(fewer, listed=False), MANAGEMENT).left == ()
+    assert account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT).left == ()
 
 
-SENTENCES: list[tuple[str, AwsError, tuple[str, ...]]] = [
+ERRORS: list[tuple[str, AwsError, tuple[str, ...]]] = [
     (
         "DescribeOrganization",
-        refused("AWSOrganizationsNotInUseException", "Your account is not a member of an organization."),
+        aws_error("AWSOrganizationsNotInUseException", "Your account is not a member of an organization."),
         (MANAGEMENT, "not part of an organization", "organization.source"),
     ),
     (
         "ListAccounts",
-        refused("AccessDeniedException", "You don't have permissions to access this resource."),
+        aws_error("AccessDeniedException", "You don't have permissions to provider this resource."),
         (IDENTITY.arn, "may not read the organization", "organization.reader_role", "permissions --role management"),
     ),
-    ("ListAccounts", refused("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
+    ("ListAccounts", aws_error("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
     (
         "DescribeOrganization",
         AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect"),
-        ("cannot be reached", "Could not connect"),
+        ("unreachable", "Could not connect"),
     ),
 ]
 
 
-@pytest.mark.parametrize(("operation", "error", "words"), SENTENCES)
-def test_an_organization_that_cannot_be_read_is_one_sentence(
-    operation: str, error: AwsError, words: tuple[str, ...]
-) -> None:
-    """The user reads what was refused to whom and what to change; nothing is taken for an empty organization."""
-    with pytest.raises(org.OrganizationError) as refusal:
+@pytest.mark.parametrize(("operation", "error", "expected"), ERRORS)
+def test_a_failed_discovery_has_a_one_line_message(operation: str, error: AwsError, expected: tuple[str, ...]) -> None:
+    """The message names the caller, the error and the fix; the organization does not count as empty."""
+    with pytest.raises(org.OrganizationError) as error_info:
         discovered(organization(answers={operation: error}))
-    assert all(word in refusal.value.message for word in words), refusal.value.message
-    assert "\n" not in refusal.value.message
-    assert refusal.value.exit_code == 4
+    assert all(text in error_info.value.message for text in expected), error_info.value.message
+    assert "\n" not in error_info.value.message
+    assert error_info.value.exit_code == 4
 
 
 @pytest.mark.parametrize("answer", [{}, {"Accounts": []}])
-def test_an_answer_without_accounts_is_no_empty_organization(answer: dict[str, Any]) -> None:
-    """An organization has its management account at least: an empty answer must not send every account away."""
+def test_a_response_without_accounts_is_an_error(answer: dict[str, Any]) -> None:
+    """Every organization has a management account: an empty response must not mark all accounts as left."""
     with pytest.raises(org.OrganizationError, match="no accounts"):
         discovered(organization(answers={"ListAccounts": answer, "DescribeOrganization": {}}))
 
 
 @dataclass(frozen=True)
-class Here:
-    """An organization in moto, over HTTP."""
+class MotoOrganization:
+    """The address and ids of an organization in moto."""
 
     url: str
     accounts: dict[str, str]
@@ -284,32 +294,32 @@ class Here:
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[Here]:
+def moto() -> Iterator[MotoOrganization]:
     from tests.crawler.moto import served_organization
 
     with served_organization() as (url, accounts, units):
-        yield Here(url, accounts, units)
+        yield MotoOrganization(url, accounts, units)
 
 
 @pytest.mark.deep
-def test_a_real_listing_over_http(moto: Here) -> None:
-    """The whole discovery through boto3 against another implementation of AWS Organizations."""
-    from crawler.aws.client import Door
+def test_discovery_over_http(moto: MotoOrganization) -> None:
+    """The discovery works over HTTP against moto's implementation of AWS Organizations."""
+    from crawler.aws.client import AwsClient
     from crawler.aws.credentials import Roles
     from models.settings import AwsSettings, RoleSettings
     from models.settings.crawl import CrawlSettings
 
     async def discover() -> org.Organization:
         aws = AwsSettings.model_validate({"endpoint_url": moto.url})
-        door = Door(aws, CrawlSettings(quota_share_percent=100))
+        client = AwsClient(aws, CrawlSettings(quota_share_percent=100))
         try:
-            roles = Roles(door, aws, RoleSettings(), ["kms:ListKeys"])
+            roles = Roles(client, aws, RoleSettings(), ["kms:ListKeys"])
             wanted = OrganizationSettings.model_validate(
                 {"include": {"ous": [moto.units["Production"]], "tags": {"stage": "test"}}}
             )
-            return await org.discover(door, roles.own, await roles.identity(), wanted, "us-east-1")
+            return await org.discover(client, roles.own, await roles.identity(), wanted, "us-east-1")
         finally:
-            door.close()
+            client.close()
 
     found = asyncio.run(discover())
     assert found.gaps == ()

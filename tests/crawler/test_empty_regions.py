@@ -1,4 +1,4 @@
-"""Which regions are quiet: nothing is known there, and a whole crawl that found nothing was not long ago."""
+"""Empty regions: the ledger has no facts there, and a recent full crawl found nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from crawler import empty_regions
-from crawler.empty_regions import quiet_scopes
+from crawler.empty_regions import find_empty_regions
 from crawler.spec import GLOBAL
 from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
@@ -19,21 +19,21 @@ from models.tables.runs import Gap, Outcome, Run, RunStatus, ScopeCoverage
 from models.versioned import VersionedTable
 from tests.models.store.ledger_builders import ACCOUNT, REGION, key, resource, row
 
-HERE = (ACCOUNT, REGION)
-PLACE = {"account_id": ACCOUNT, "region": REGION}
-ALIAS = {**PLACE, "alias_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/x"}
+SCOPE = (ACCOUNT, REGION)
+COLUMNS = {"account_id": ACCOUNT, "region": REGION}
+ALIAS = {**COLUMNS, "alias_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/x"}
 
 
-def night(
+def record_run(
     engine: Engine,
     *facts: tuple[type[VersionedTable], dict[str, Any]],
     age: float = 0,
-    scopes: tuple[tuple[str, str], ...] = (HERE,),
+    scopes: tuple[tuple[str, str], ...] = (SCOPE,),
     version: str = "1.0",
     complete: tuple[tuple[Any, ...], ...] = (),
     **coverage: Any,
 ) -> int:
-    """A run so many days ago, what it found, and the coverage of its scopes. Returns the run's id."""
+    """Record a run ``age`` days ago with its facts and coverage, and return its id."""
     batch = Batch()
     for model, values in facts:
         batch.add(model, **values)
@@ -45,106 +45,106 @@ def night(
         run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
         merge(connection, run_id, batch)
         for account_id, region in scopes:
-            covered = {"outcome": str(Outcome.COMPLETE), "gaps": 0, **coverage}
+            coverage_values = {"outcome": str(Outcome.COMPLETE), "gaps": 0, **coverage}
             connection.execute(
-                insert(ScopeCoverage).values(run_id=run_id, account_id=account_id, region=region, **covered)
+                insert(ScopeCoverage).values(run_id=run_id, account_id=account_id, region=region, **coverage_values)
             )
     return run_id
 
 
 @pytest.fixture
 def engine(sqlite_url: str) -> Iterator[Engine]:
-    """An empty ledger in SQLite: the query has no dialect, and each crawl of the end-to-end tests runs it on PostgreSQL too."""
-    made = connect(sqlite_url)
-    yield made
-    made.dispose()
+    """An empty SQLite ledger; the end-to-end tests run the same query on PostgreSQL."""
+    engine = connect(sqlite_url)
+    yield engine
+    engine.dispose()
 
 
-def test_an_empty_ledger_has_no_quiet_regions(engine: Engine) -> None:
-    """On the first night everything is asked."""
-    assert quiet_scopes(engine, 7) == {}
+def test_an_empty_ledger_has_no_empty_regions(engine: Engine) -> None:
+    """The first run crawls every region in full."""
+    assert find_empty_regions(engine, 7) == {}
 
 
-def test_a_region_in_which_nothing_was_found_is_quiet(engine: Engine) -> None:
-    """The sentence names the run that last asked for everything, and its day."""
-    night(engine, age=2)
-    run_id = night(engine, age=1)
+def test_a_region_without_facts_is_empty(engine: Engine) -> None:
+    """The reason names the last full crawl and its date."""
+    record_run(engine, age=2)
+    run_id = record_run(engine, age=1)
     day = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=1):%Y-%m-%d}"
-    said = f"no key; all else was last asked in run {run_id} ({day}) and there was nothing"
-    assert quiet_scopes(engine, 7) == {HERE: said}
-    assert quiet_scopes(engine, 0) == {}
+    reason = f"no keys; the last full crawl of the region, run {run_id} ({day}), found nothing"
+    assert find_empty_regions(engine, 7) == {SCOPE: reason}
+    assert find_empty_regions(engine, 0) == {}
 
 
-def test_only_whole_crawls_count(engine: Engine) -> None:
-    """A quiet night, one with gaps and one that failed do not put off the next full one."""
-    first = night(engine, age=3)
-    night(engine, age=2, reason="no key; all else was last asked in run 1 (2026-11-20) and there was nothing")
-    night(engine, age=1, outcome=str(Outcome.PARTIAL), gaps=1)
-    night(engine, outcome=str(Outcome.FAILED), reason="the time set for it was used up")
-    assert f"in run {first} " in quiet_scopes(engine, 3)[HERE]
-    assert quiet_scopes(engine, 2) == {}
+def test_only_full_crawls_count(engine: Engine) -> None:
+    """Reduced, partial and failed crawls do not delay the next full crawl."""
+    first = record_run(engine, age=3)
+    record_run(engine, age=2, reason="no keys; the last full crawl of the region, run 1 (2026-11-20), found nothing")
+    record_run(engine, age=1, outcome=str(Outcome.PARTIAL), gaps=1)
+    record_run(engine, outcome=str(Outcome.FAILED), reason="the time set for it was used up")
+    assert f"run {first} " in find_empty_regions(engine, 3)[SCOPE]
+    assert find_empty_regions(engine, 2) == {}
 
 
 @pytest.mark.parametrize("days", [1, 7, 30])
-def test_days_are_those_of_the_calendar(engine: Engine, days: int) -> None:
-    """The last full crawl may be that many days ago, whatever the hour, and not one day more."""
+def test_days_are_calendar_days(engine: Engine, days: int) -> None:
+    """The last full crawl may be exactly that many days ago, at any hour, but not longer."""
     midnight = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     today = (dt.datetime.now(dt.UTC) - midnight) / dt.timedelta(days=1)
-    night(engine, age=days + today - 1e-4)
-    assert HERE in quiet_scopes(engine, days)
-    assert quiet_scopes(engine, days - 1) == {}
+    record_run(engine, age=days + today - 1e-4)
+    assert SCOPE in find_empty_regions(engine, days)
+    assert find_empty_regions(engine, days - 1) == {}
 
 
-KNOWN: list[tuple[type[VersionedTable], dict[str, Any]]] = [
+FACTS: list[tuple[type[VersionedTable], dict[str, Any]]] = [
     (Key, key()),
     (Alias, row(Alias, **ALIAS, target_key_id="1", target_key_arn="arn")),
-    (CustomKeyStore, row(CustomKeyStore, **PLACE, store_id="cks-1")),
+    (CustomKeyStore, row(CustomKeyStore, **COLUMNS, store_id="cks-1")),
     (Resource, resource()),
-    (Gap, row(Gap, **PLACE, subject="")),
+    (Gap, row(Gap, **COLUMNS, subject="")),
 ]
 
 
-@pytest.mark.parametrize(("model", "values"), KNOWN, ids=lambda value: getattr(value, "__name__", ""))
-def test_whatever_is_known_there_ends_the_quiet(
-    engine: Engine, model: type[VersionedTable], values: dict[str, Any]
-) -> None:
-    """One fact is enough; as soon as it has ended, and was proved to be gone, the region is quiet again."""
-    night(engine, (model, values))
-    assert quiet_scopes(engine, 7) == {}
-    night(engine, complete=((model, *(values[name] for name in model.listing_key)),))
-    assert HERE in quiet_scopes(engine, 7)
+@pytest.mark.parametrize(("model", "values"), FACTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_fact_makes_a_region_not_empty(engine: Engine, model: type[VersionedTable], values: dict[str, Any]) -> None:
+    """One open fact is enough; once a complete listing closes it, the region is empty again."""
+    record_run(engine, (model, values))
+    assert find_empty_regions(engine, 7) == {}
+    record_run(engine, complete=((model, *(values[name] for name in model.listing_key)),))
+    assert SCOPE in find_empty_regions(engine, 7)
 
 
-def test_facts_of_other_places_do_not_matter(engine: Engine) -> None:
-    """The same account's other region, the same region's other account, and a bucket that is kept there."""
+def test_facts_of_other_scopes_do_not_matter(engine: Engine) -> None:
+    """Facts of another region, of another account, and of a bucket in the region do not count."""
     bucket = resource("b", listing_region=GLOBAL)
-    other = night(engine, (Key, key(region="us-east-1")), (Key, key(2, account_id="999999999999")), (Resource, bucket))
-    assert f"in run {other} " in quiet_scopes(engine, 7)[HERE]
-    assert set(quiet_scopes(engine, 7)) == {HERE}
+    other = record_run(
+        engine, (Key, key(region="us-east-1")), (Key, key(2, account_id="999999999999")), (Resource, bucket)
+    )
+    assert f"run {other} " in find_empty_regions(engine, 7)[SCOPE]
+    assert set(find_empty_regions(engine, 7)) == {SCOPE}
 
 
-def test_an_alias_of_aws_that_has_no_key_is_nothing(engine: Engine) -> None:
-    """Every region has them from the start."""
-    night(engine, (Alias, row(Alias, **ALIAS, target_key_id=None)))
-    assert HERE in quiet_scopes(engine, 7)
+def test_an_aws_alias_without_a_key_does_not_count(engine: Engine) -> None:
+    """Every region has such aliases by default."""
+    record_run(engine, (Alias, row(Alias, **ALIAS, target_key_id=None)))
+    assert SCOPE in find_empty_regions(engine, 7)
 
 
-def test_the_account_s_own_part_is_never_quiet(engine: Engine) -> None:
-    """Buckets are listed every night."""
-    night(engine, scopes=(HERE, (ACCOUNT, GLOBAL)))
-    assert set(quiet_scopes(engine, 7)) == {HERE}
+def test_the_global_scope_is_never_empty(engine: Engine) -> None:
+    """Buckets are listed in every run."""
+    record_run(engine, scopes=(SCOPE, (ACCOUNT, GLOBAL)))
+    assert set(find_empty_regions(engine, 7)) == {SCOPE}
 
 
-def test_another_version_asks_for_everything_once(engine: Engine) -> None:
-    """What found nothing may have asked for less: the run that is under way decides which version counts."""
-    night(engine, version="1.0")
-    night(engine, version="1.1", scopes=())
-    assert quiet_scopes(engine, 7) == {}
-    night(engine, version="1.1")
-    assert HERE in quiet_scopes(engine, 7)
+def test_another_version_crawls_in_full_once(engine: Engine) -> None:
+    """An older version may have collected less: only crawls by the version of the current run count."""
+    record_run(engine, version="1.0")
+    record_run(engine, version="1.1", scopes=())
+    assert find_empty_regions(engine, 7) == {}
+    record_run(engine, version="1.1")
+    assert SCOPE in find_empty_regions(engine, 7)
 
 
-def test_every_place_of_a_fact_is_a_column() -> None:
-    """A facet that is added is looked up by its account and by where it was asked."""
-    for model, place in empty_regions.PLACES.items():
-        assert {"account_id", place, "valid_to"} <= set(model.table().c.keys())
+def test_every_region_column_exists() -> None:
+    """Every checked table has the account and region columns of the query."""
+    for model, column in empty_regions.REGION_COLUMNS.items():
+        assert {"account_id", column, "valid_to"} <= set(model.table().c.keys())

@@ -1,4 +1,4 @@
-"""What a crawl asks of the garbage collector ends with it."""
+"""The garbage collector settings of a crawl end with the crawl."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from crawler.worker import collecting_garbage_less
+from crawler.worker import relaxed_gc
 
 
-def test_the_collector_is_left_as_it_was() -> None:
-    """Fewer looks at fewer objects while it lasts, then the usual ones at all, also after an error."""
+def test_the_settings_are_restored() -> None:
+    """The relaxed settings apply within the block and are restored after it, also after an error."""
     before = gc.get_threshold()
     during = []
 
     def crawl() -> None:
-        with collecting_garbage_less():
+        with relaxed_gc():
             during.extend([gc.get_freeze_count() > 0, gc.get_threshold()[0] >= 10_000])
             raise ZeroDivisionError
 
@@ -27,12 +27,12 @@ def test_the_collector_is_left_as_it_was() -> None:
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
 
 
-def test_libraries_find_nothing_to_complain_about_at_the_end() -> None:
-    """What was there before a crawl is freed when the program ends: DuckDB lists on standard error what is not."""
+def test_objects_are_freed_at_exit() -> None:
+    """Objects from before a crawl are freed at exit: DuckDB would report leaks on standard error."""
     program = (
-        "import duckdb; from crawler.worker import collecting_garbage_less\n"
+        "import duckdb; from crawler.worker import relaxed_gc\n"
         "duckdb.connect().execute('SELECT 1')\n"
-        "with collecting_garbage_less(): pass"
+        "with relaxed_gc(): pass"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (process.stdout, process.stderr) == ("", "")

@@ -1,4 +1,4 @@
-"""From what a resource says of its key to the key: reading, resolving, and the history of what is used where."""
+"""Key references: parsing, resolution, and the history of key uses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import Known, Reference, read, read_default, resolve
-from crawler.services.resource_types import SENTINELS
+from crawler.key_references import SENTINELS, Reference, Target, default_reference, parse_reference, resolve
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -29,7 +28,7 @@ LONG_AGO = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 
 
 def arn(resource: str, account: str = HOME, region: str = IRELAND) -> str:
-    """The ARN of a key or an alias."""
+    """Return the ARN of a key or an alias."""
     return f"arn:aws:kms:{region}:{account}:{resource}"
 
 
@@ -55,9 +54,9 @@ READ: list[tuple[Any, Form, str | None]] = [
 
 
 @pytest.mark.parametrize(("raw", "form", "target"), READ)
-def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
-    """Ids, ARNs, aliases and words are told apart; a bare one means the account and region of the resource."""
-    reference = read(raw, SCOPE)
+def test_every_format_is_parsed(raw: Any, form: Form, target: str | None) -> None:
+    """Ids, ARNs, aliases and sentinels are distinguished; a bare id or alias belongs to the resource's account and region."""
+    reference = parse_reference(raw, SCOPE)
     assert (reference.form, reference.target_arn, reference.raw) == (
         form,
         target,
@@ -71,19 +70,22 @@ def test_every_form_is_read(raw: Any, form: Form, target: str | None) -> None:
         assert reference.reason
 
 
-def test_every_sentinel_is_a_class_of_its_own() -> None:
-    """A word in place of a key is never taken for a key's id."""
-    for word, meant in SENTINELS.items():
-        assert (read(word, SCOPE).form, read(word, SCOPE).declared_class) == (Form.SENTINEL, meant)
+def test_every_sentinel_is_recognized() -> None:
+    """A sentinel is never parsed as a key id."""
+    for word, key_class in SENTINELS.items():
+        assert (parse_reference(word, SCOPE).form, parse_reference(word, SCOPE).declared_class) == (
+            Form.SENTINEL,
+            key_class,
+        )
 
 
-def test_an_omitted_key_means_what_the_service_says() -> None:
-    """Nothing at all, a class, or the service's own alias in the account and region of the resource."""
-    assert read_default(None, SCOPE) is None
-    assert read_default(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
-    named = read_default("alias/aws/rds", SCOPE)
-    assert named is not None
-    assert (named.form, named.raw, named.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
+def test_an_omitted_key_resolves_to_the_default() -> None:
+    """The default is no key, a class, or the service's alias in the account and region of the resource."""
+    assert default_reference(None, SCOPE) is None
+    assert default_reference(KeyClass.NONE, SCOPE) == Reference(Form.OMITTED, declared_class=KeyClass.NONE)
+    reference = default_reference("alias/aws/rds", SCOPE)
+    assert reference is not None
+    assert (reference.form, reference.raw, reference.target_arn) == (Form.OMITTED, None, arn("alias/aws/rds"))
 
 
 scopes = st.builds(
@@ -95,12 +97,12 @@ aliases = st.from_regex(r"alias/[a-zA-Z0-9/_-]{1,240}", fullmatch=True)
 
 
 @given(scopes, key_ids | aliases)
-def test_a_name_and_its_arn_mean_the_same(scope: Scope, name: str) -> None:
-    """Whichever way a service writes a key, the same ARN is meant; reading that ARN again changes nothing."""
-    bare = read(name, scope)
+def test_a_name_and_its_arn_are_equivalent(scope: Scope, name: str) -> None:
+    """A name and its ARN parse to the same target; parsing the target again changes nothing."""
+    bare = parse_reference(name, scope)
     assert bare.form in {Form.KEY_ID, Form.ALIAS_NAME}
     elsewhere = Scope("000000000000", "us-west-2")
-    full = read(bare.target_arn, elsewhere)
+    full = parse_reference(bare.target_arn, elsewhere)
     assert full.form in {Form.KEY_ARN, Form.ALIAS_ARN}
     assert (full.target_arn, full.target_account, full.target_region) == (
         bare.target_arn,
@@ -115,18 +117,18 @@ def test_a_name_and_its_arn_mean_the_same(scope: Scope, name: str) -> None:
     | st.text().map(lambda text: arn(f"key/{text}"))
     | st.integers()
 )
-def test_no_text_breaks_the_reader(raw: Any) -> None:
-    """Whatever a service returns is kept as received, and has a target or a stated class."""
-    reference = read(raw, SCOPE)
+def test_any_value_can_be_parsed(raw: Any) -> None:
+    """Any value is kept as received, and has either a target or a declared class."""
+    reference = parse_reference(raw, SCOPE)
     assert reference.raw == str(raw)
     assert bool(reference.target_arn) != bool(reference.declared_class)
 
 
-def known(**values: Any) -> Known:
-    """What the ledger knows; by default nothing, of a scope that was crawled whole."""
+def target_state(**values: Any) -> Target:
+    """Return the state of a target; by default it does not exist in a completely crawled scope."""
     nothing: dict[str, Any] = dict.fromkeys(("alias_arn", "alias_target", "key_arn", "key_manager"))
     flags = {"is_aws_alias": False, "scope_outcome": "complete", "keys_gap": False, "aliases_gap": False}
-    return Known(**{**nothing, **flags, **values})
+    return Target(**{**nothing, **flags, **values})
 
 
 KEY, ALIAS, AWS_ALIAS = arn(f"key/{ONE}"), arn("alias/orders"), arn("alias/aws/rds")
@@ -151,8 +153,8 @@ RESOLVED: list[tuple[str, str, dict[str, Any], str | None, KeyClass]] = [
     ("an alias whose key is gone", ALIAS, POINTS, KEY, KeyClass.DANGLING),
     ("an alias whose key may be there", ALIAS, {**POINTS, "keys_gap": True}, KEY, KeyClass.UNKNOWN),
     ("an alias that may point elsewhere by now", ALIAS, {**POINTS, "aliases_gap": True}, KEY, KeyClass.UNKNOWN),
-    ("an AWS alias that is not there yet", AWS_ALIAS, {}, None, KeyClass.AWS_MANAGED),
-    ("an AWS alias of nowhere", AWS_ALIAS, {"scope_outcome": None}, None, KeyClass.AWS_MANAGED),
+    ("an AWS alias that does not exist yet", AWS_ALIAS, {}, None, KeyClass.AWS_MANAGED),
+    ("an AWS alias in a scope not crawled", AWS_ALIAS, {"scope_outcome": None}, None, KeyClass.AWS_MANAGED),
     ("an AWS alias, key not listed", AWS_ALIAS, {"alias_arn": AWS_ALIAS, "alias_target": KEY}, KEY, KeyClass.AWS_MANAGED),
 ]  # fmt: skip
 
@@ -163,9 +165,9 @@ RESOLVED: list[tuple[str, str, dict[str, Any], str | None, KeyClass]] = [
 def test_every_reference_gets_its_class(
     target: str, facts: dict[str, Any], key: str | None, expected: KeyClass
 ) -> None:
-    """A key is called gone only when a complete listing does not show it; whatever is not plain has a reason."""
-    found, key_class, reason = resolve(read(target, SCOPE), known(**facts))
-    assert (found, key_class) == (key, expected)
+    """A key is dangling only if a complete listing does not show it; every unclear class has a reason."""
+    resolved, key_class, reason = resolve(parse_reference(target, SCOPE), target_state(**facts))
+    assert (resolved, key_class) == (key, expected)
     if expected in {KeyClass.DANGLING, KeyClass.NOT_CRAWLED, KeyClass.UNKNOWN}:
         assert reason
 
@@ -174,18 +176,18 @@ def test_every_reference_gets_its_class(
     st.sampled_from([KEY, ALIAS, AWS_ALIAS]), st.sampled_from([None, KEY]),
     st.sampled_from(["complete", "partial", "failed", None]), st.booleans(), st.booleans(),
 )  # fmt: skip
-def test_nothing_is_called_gone_without_a_complete_listing(
+def test_dangling_requires_complete_listings(
     target: str, points_to: str | None, outcome: str | None, keys_gap: bool, aliases_gap: bool
 ) -> None:
-    """Dangling needs the scope crawled and every listing that could show the key, or move the alias, complete."""
-    facts = known(
+    """A dangling key requires a crawled scope and complete listings of keys and aliases."""
+    facts = target_state(
         alias_arn=target if points_to and "alias" in target else None,
         alias_target=points_to if "alias" in target else None,
         scope_outcome=outcome,
         keys_gap=keys_gap,
         aliases_gap=aliases_gap,
     )
-    _, key_class, _ = resolve(read(target, SCOPE), facts)
+    _, key_class, _ = resolve(parse_reference(target, SCOPE), facts)
     if key_class is KeyClass.DANGLING:
         assert outcome in {"complete", "partial"}
         assert target != AWS_ALIAS
@@ -193,8 +195,8 @@ def test_nothing_is_called_gone_without_a_complete_listing(
         assert not (keys_gap and (target == KEY or points_to))
 
 
-class Night:
-    """What one night saw, built up fact by fact."""
+class RunBuilder:
+    """Builds the facts of one run."""
 
     def __init__(self, *scopes: tuple[str, str]) -> None:
         self.batch = Batch()
@@ -203,8 +205,10 @@ class Night:
             for model in (Key, Alias, Gap):
                 self.batch.mark_complete(model, *scope)
 
-    def key(self, key_id: str, account: str = HOME, region: str = IRELAND, manager: str | None = "CUSTOMER") -> Night:
-        """A key, described unless it has no manager."""
+    def key(
+        self, key_id: str, account: str = HOME, region: str = IRELAND, manager: str | None = "CUSTOMER"
+    ) -> RunBuilder:
+        """Add a key, with metadata unless it has no manager."""
         key_arn = arn(f"key/{key_id}", account, region)
         self.batch.add(Key, key_arn=key_arn, key_id=key_id, account_id=account, region=region)
         if manager:
@@ -212,8 +216,8 @@ class Night:
             self.batch.add(KeyMetadata, **{**nothing, "key_arn": key_arn, "manager": manager})
         return self
 
-    def alias(self, name: str, key_id: str | None) -> Night:
-        """An alias of the home account in Ireland."""
+    def alias(self, name: str, key_id: str | None) -> RunBuilder:
+        """Add an alias of the home account in Ireland."""
         target = arn(f"key/{key_id}") if key_id else None
         self.batch.add(
             Alias, alias_arn=arn(name), alias_name=name, account_id=HOME, region=IRELAND, target_key_id=key_id,
@@ -221,28 +225,29 @@ class Night:
         )  # fmt: skip
         return self
 
-    def secret(self, *names: str | None, resource: str = SECRET, region: str = IRELAND) -> Night:
-        """A secret and the keys that it names; ``None`` names the AWS managed key."""
+    def secret(self, *names: str | None, resource: str = SECRET, region: str = IRELAND) -> RunBuilder:
+        """Add a secret with its keys; ``None`` is the AWS managed key."""
         kind = "AWS::SecretsManager::Secret"
         self.batch.add(
             Resource, resource_arn=resource, resource_type=kind, account_id=HOME, region=region, listing_region=region,
             name="orders", status=None, encryption=None, created_at=LONG_AGO, deletion_at=None, details=None,
         )  # fmt: skip
         for position, name in enumerate(names):
-            place = Scope(HOME, region)
-            reference = read(name, place) if name else read_default("alias/aws/secretsmanager", place)
+            scope = Scope(HOME, region)
+            reference = parse_reference(name, scope) if name else default_reference("alias/aws/secretsmanager", scope)
             assert reference is not None
             self.batch.add(
-                KeyReference, resource_arn=resource, role="secret", position=position, form=str(reference.form), encryption=None,
-                raw=reference.raw, target_arn=reference.target_arn, target_account=reference.target_account,
-                target_region=reference.target_region, declared_class=reference.declared_class, reason=reference.reason,
+                KeyReference, resource_arn=resource, role="secret", position=position, format=str(reference.form),
+                encryption=None, raw_value=reference.raw, target_arn=reference.target_arn,
+                target_account=reference.target_account, target_region=reference.target_region,
+                declared_class=reference.declared_class, reason=reference.reason,
             )  # fmt: skip
         self.batch.mark_complete(KeyReference, resource)
         self.batch.mark_complete(Resource, HOME, region, kind)
         return self
 
-    def gap(self, operation: str) -> Night:
-        """A listing of the home account in Ireland that failed: it proves nothing."""
+    def gap(self, operation: str) -> RunBuilder:
+        """Add a gap of a failed listing of the home account in Ireland."""
         self.batch.complete_listings[Key if operation == "ListKeys" else Alias].discard((HOME, IRELAND))
         self.batch.add(
             Gap, account_id=HOME, region=IRELAND, service="kms", operation=operation, subject="", action=f"kms:{operation}",
@@ -251,59 +256,59 @@ class Night:
         self.outcomes[HOME, IRELAND] = Outcome.PARTIAL
         return self
 
-    def into(self, ledger: Ledger, outcomes: Outcomes | None = None) -> int:
-        """Merge and link it."""
-        return ledger.night(self.batch, self.outcomes if outcomes is None else outcomes)
+    def save(self, ledger: Ledger, outcomes: Outcomes | None = None) -> int:
+        """Save the run and resolve its references."""
+        return ledger.record_run(self.batch, self.outcomes if outcomes is None else outcomes)
 
 
 def uses(ledger: Ledger, resource: str = SECRET) -> list[tuple[int, int | None, str | None, str]]:
-    """The history of what a resource uses: from run, to run, key id, class."""
+    """Return the key uses of a resource: from run, to run, key id, class."""
     return [
         (row["valid_from"], row["valid_to"], (row["key_arn"] or "").rpartition("/")[2] or None, row["key_class"])
         for row in ledger.rows(ResourceKey, resource_arn=resource)
     ]
 
 
-def test_an_alias_that_moves_is_a_new_use(ledger: Ledger) -> None:
-    """The resource did not change, its alias did: the old use ends and the new one begins in that night."""
+def test_a_moved_alias_starts_a_new_use(ledger: Ledger) -> None:
+    """The resource is unchanged, its alias moves: the old use closes and the new one opens in the same run."""
     for target in (ONE, ONE, TWO):
-        Night().key(ONE).key(TWO).alias("alias/orders", target).secret("alias/orders").into(ledger)
+        RunBuilder().key(ONE).key(TWO).alias("alias/orders", target).secret("alias/orders").save(ledger)
     assert uses(ledger) == [(1, 3, ONE, "customer"), (3, None, TWO, "customer")]
     assert len(ledger.rows(KeyReference)) == 1
 
 
 def test_a_use_ends_with_its_reference(ledger: Ledger) -> None:
-    """A key that a resource no longer names is no longer used by it; the other one still is."""
-    Night().key(ONE).key(TWO).secret(ONE, TWO).into(ledger)
-    Night().key(ONE).key(TWO).secret(ONE).into(ledger)
+    """The use of a key that a resource no longer names closes; the other use stays open."""
+    RunBuilder().key(ONE).key(TWO).secret(ONE, TWO).save(ledger)
+    RunBuilder().key(ONE).key(TWO).secret(ONE).save(ledger)
     assert uses(ledger) == [(1, None, ONE, "customer"), (1, 2, TWO, "customer")]
 
 
 def test_a_use_ends_with_its_resource(ledger: Ledger) -> None:
-    """A resource that is gone uses nothing."""
-    Night().key(ONE).secret(ONE).into(ledger)
-    gone = Night().key(ONE)
-    gone.batch.mark_complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
-    gone.into(ledger)
+    """A deleted resource has no open key uses."""
+    RunBuilder().key(ONE).secret(ONE).save(ledger)
+    without_secret = RunBuilder().key(ONE)
+    without_secret.batch.mark_complete(Resource, HOME, IRELAND, "AWS::SecretsManager::Secret")
+    without_secret.save(ledger)
     assert uses(ledger) == [(1, 2, ONE, "customer")]
-    assert ledger.known(KeyReference) == []
+    assert ledger.current(KeyReference) == []
 
 
-def test_a_replica_is_another_key_than_its_primary(ledger: Ledger) -> None:
-    """One id in two regions: each secret uses the key of its own region."""
+def test_a_replica_key_is_distinct_from_its_primary(ledger: Ledger) -> None:
+    """With one key id in two regions, each secret uses the key of its own region."""
     replica = SECRET.replace(IRELAND, VIRGINIA)
-    night = Night((HOME, IRELAND), (HOME, VIRGINIA)).key(MRK).key(MRK, region=VIRGINIA)
-    night.secret(MRK).secret(MRK, resource=replica, region=VIRGINIA).into(ledger)
-    found = {row["resource_arn"]: row["key_arn"] for row in ledger.known(ResourceKey)}
-    assert found == {SECRET: arn(f"key/{MRK}"), replica: arn(f"key/{MRK}", region=VIRGINIA)}
+    run = RunBuilder((HOME, IRELAND), (HOME, VIRGINIA)).key(MRK).key(MRK, region=VIRGINIA)
+    run.secret(MRK).secret(MRK, resource=replica, region=VIRGINIA).save(ledger)
+    keys = {row["resource_arn"]: row["key_arn"] for row in ledger.current(ResourceKey)}
+    assert keys == {SECRET: arn(f"key/{MRK}"), replica: arn(f"key/{MRK}", region=VIRGINIA)}
 
 
-def test_a_key_of_another_account_is_known_once_that_account_is_crawled(ledger: Ledger) -> None:
-    """Not crawled is not gone: the class changes when the other account is read, and when the key is deleted there."""
+def test_a_foreign_key_resolves_once_its_account_is_crawled(ledger: Ledger) -> None:
+    """The class is not_crawled until the other account is crawled, and dangling once the key is deleted there."""
     foreign = arn(f"key/{ONE}", OTHER)
-    Night().secret(foreign).into(ledger)
-    Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
-    Night((HOME, IRELAND), (OTHER, IRELAND)).secret(foreign).into(ledger)
+    RunBuilder().secret(foreign).save(ledger)
+    RunBuilder((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).save(ledger)
+    RunBuilder((HOME, IRELAND), (OTHER, IRELAND)).secret(foreign).save(ledger)
     assert [(begin, kind) for begin, _, _, kind in uses(ledger)] == [
         (1, "not_crawled"),
         (2, "customer"),
@@ -311,27 +316,27 @@ def test_a_key_of_another_account_is_known_once_that_account_is_crawled(ledger: 
     ]
 
 
-def test_an_account_that_fails_leaves_its_keys_as_they_were_known(ledger: Ledger) -> None:
-    """A key that was seen once stays what it was while its account cannot be read."""
+def test_a_failed_account_keeps_the_class_of_its_keys(ledger: Ledger) -> None:
+    """The class of a known key does not change while its account cannot be read."""
     foreign = arn(f"key/{ONE}", OTHER)
-    Night((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).into(ledger)
-    Night().secret(foreign).into(ledger)
+    RunBuilder((HOME, IRELAND), (OTHER, IRELAND)).key(ONE, OTHER).secret(foreign).save(ledger)
+    RunBuilder().secret(foreign).save(ledger)
     assert uses(ledger) == [(1, None, ONE, "customer")]
 
 
 def test_an_aws_alias_is_never_dangling(ledger: Ledger) -> None:
-    """AWS makes the key of alias/aws/... when it is first needed: before that it is managed, after that it is that key."""
-    Night().secret(None).into(ledger)
-    Night().alias("alias/aws/secretsmanager", None).secret(None).into(ledger)
-    Night().alias("alias/aws/secretsmanager", ONE).key(ONE, manager=None).secret(None).into(ledger)
+    """AWS creates the key of alias/aws/... on first use: before, the class is aws_managed without a key."""
+    RunBuilder().secret(None).save(ledger)
+    RunBuilder().alias("alias/aws/secretsmanager", None).secret(None).save(ledger)
+    RunBuilder().alias("alias/aws/secretsmanager", ONE).key(ONE, manager=None).secret(None).save(ledger)
     assert uses(ledger) == [(1, 3, None, "aws_managed"), (3, None, ONE, "aws_managed")]
 
 
-def test_a_failed_listing_calls_nothing_gone(ledger: Ledger) -> None:
-    """Denied ListKeys or ListAliases: what was known stays, what was not known is unknown, and only then is it gone."""
-    Night().key(ONE).secret(ONE, TWO, "alias/orders").into(ledger)
-    Night().gap("ListKeys").gap("ListAliases").secret(ONE, TWO, "alias/orders").into(ledger)
-    Night().key(ONE).secret(ONE, TWO, "alias/orders").into(ledger)
+def test_a_failed_listing_makes_no_key_dangling(ledger: Ledger) -> None:
+    """If ListKeys or ListAliases is denied, known keys keep their class and the others are unknown until the next listing."""
+    RunBuilder().key(ONE).secret(ONE, TWO, "alias/orders").save(ledger)
+    RunBuilder().gap("ListKeys").gap("ListAliases").secret(ONE, TWO, "alias/orders").save(ledger)
+    RunBuilder().key(ONE).secret(ONE, TWO, "alias/orders").save(ledger)
     by_run: dict[int, list[str]] = {}
     for run in (1, 2, 3):
         current = [row for row in uses(ledger) if row[0] <= run and (row[1] is None or row[1] > run)]
@@ -343,13 +348,13 @@ def test_a_failed_listing_calls_nothing_gone(ledger: Ledger) -> None:
     }
 
 
-def test_a_quiet_night_writes_nothing(ledger: Ledger) -> None:
-    """The same references against the same keys make no new version, however many there are."""
+def test_a_run_without_changes_writes_nothing(ledger: Ledger) -> None:
+    """Unchanged references and keys add no version, however many there are."""
     for _ in range(2):
-        night = Night().key(ONE).alias("alias/orders", ONE)
+        run = RunBuilder().key(ONE).alias("alias/orders", ONE)
         for number in range(50):
             resource = f"{SECRET}-{uuid.UUID(int=number)}"
-            night.secret("alias/orders", None, resource=resource)
-        night.into(ledger)
+            run.secret("alias/orders", None, resource=resource)
+        run.save(ledger)
     assert {row["valid_from"] for row in ledger.rows(ResourceKey)} == {1}
     assert len(ledger.rows(ResourceKey)) == 100

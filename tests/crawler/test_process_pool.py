@@ -1,4 +1,4 @@
-"""The executor of processes keeps the contract of concurrent.futures, and outlives its processes."""
+"""The process pool implements the concurrent.futures contract and survives the death of its processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from concurrent.futures import BrokenExecutor, wait
 
 import pytest
 
-from crawler.process_pool import Processes
+from crawler.process_pool import AsyncProcessPool
 
-_MEETING = threading.Barrier(8)
-_NAME: list[str] = []
+_BARRIER = threading.Barrier(8)
+_NAMES: list[str] = []
 
 
 def _double(number: int) -> int:
@@ -31,8 +31,8 @@ def _unsendable() -> threading.Lock:
 
 
 def _meet() -> int:
-    """Comes back only when eight are here at once."""
-    _MEETING.wait(timeout=20)
+    """Return once eight calls run concurrently."""
+    _BARRIER.wait(timeout=20)
     return os.getpid()
 
 
@@ -42,11 +42,11 @@ def _wait(seconds: float) -> int:
 
 
 def _remember(name: str) -> None:
-    _NAME.append(name)
+    _NAMES.append(name)
 
 
 def _remembered() -> list[str]:
-    return _NAME
+    return _NAMES
 
 
 def _interrupt_myself() -> str:
@@ -56,45 +56,45 @@ def _interrupt_myself() -> str:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Processes]:
-    """Two processes with eight tasks each."""
-    executor = Processes(2, 8, _remember, ("told at the start",))
+def pool() -> Iterator[AsyncProcessPool]:
+    """A pool of two processes with eight tasks each."""
+    executor = AsyncProcessPool(2, 8, _remember, ("set by the initializer",))
     yield executor
     executor.shutdown()
 
 
-def test_results_and_errors_come_back(pool: Processes) -> None:
-    """A result is the function's, an error is the one that it raised."""
+def test_results_and_errors_are_returned(pool: AsyncProcessPool) -> None:
+    """A future returns the result of the function or raises its exception."""
     assert list(pool.map(_double, range(50))) == [number * 2 for number in range(50)]
     with pytest.raises(LookupError, match="no such thing"):
         pool.submit(_fail).result(timeout=20)
 
 
-def test_a_result_that_cannot_be_sent_is_an_error(pool: Processes) -> None:
-    """What cannot be pickled fails its own task and leaves the process alive."""
+def test_a_result_that_cannot_be_sent_is_an_error(pool: AsyncProcessPool) -> None:
+    """A result that cannot be pickled fails its task and not the process."""
     with pytest.raises(RuntimeError, match="cannot be sent"):
         pool.submit(_unsendable).result(timeout=20)
 
 
-def test_a_process_works_on_many_tasks_at_once(pool: Processes) -> None:
-    """Sixteen tasks that wait for each other in eights are done by two processes, eight in each."""
+def test_a_process_runs_many_tasks_concurrently(pool: AsyncProcessPool) -> None:
+    """Sixteen tasks that wait for each other in groups of eight complete in two processes."""
     futures = [pool.submit(_meet) for _ in range(16)]
     assert sorted({future.result(timeout=30) for future in futures}) == sorted(pool.process_ids)
 
 
-def test_processes_are_set_up_before_their_first_task(pool: Processes) -> None:
-    """The initializer has run in the process that does a task."""
-    assert pool.submit(_remembered).result(timeout=20) == ["told at the start"]
+def test_the_initializer_runs_before_the_first_task(pool: AsyncProcessPool) -> None:
+    """A task sees the effects of the initializer in its process."""
+    assert pool.submit(_remembered).result(timeout=20) == ["set by the initializer"]
 
 
-def test_an_interrupt_from_the_terminal_is_the_parents_business(pool: Processes) -> None:
-    """Ctrl-C reaches all processes of a terminal; those here go on until the parent ends them."""
+def test_workers_ignore_sigint(pool: AsyncProcessPool) -> None:
+    """Ctrl-C reaches all processes of a terminal; workers continue until the parent stops them."""
     assert pool.submit(_interrupt_myself).result(timeout=20) == "still here"
 
 
 def test_a_killed_process_fails_its_own_tasks_and_is_replaced() -> None:
-    """Of two processes one is killed: its tasks are broken, those of the other end well, and new ones find two again."""
-    with Processes(2, 4) as executor:
+    """One of two processes is killed: its tasks fail, the other tasks succeed, and the pool has two processes again."""
+    with AsyncProcessPool(2, 4) as executor:
         tasks = [executor.submit(_wait, 1.5) for _ in range(8)]
         victim = executor.process_ids[0]
         time.sleep(0.3)
@@ -107,9 +107,9 @@ def test_a_killed_process_fails_its_own_tasks_and_is_replaced() -> None:
         assert executor.submit(_double, 4).result(timeout=20) == 8
 
 
-def test_shutting_down_at_once_ends_the_processes() -> None:
-    """Nothing is left running, and what was not done is told as broken."""
-    executor = Processes(1, 2)
+def test_an_immediate_shutdown_ends_the_processes() -> None:
+    """No process keeps running, and unfinished tasks fail as broken."""
+    executor = AsyncProcessPool(1, 2)
     task = executor.submit(_wait, 60)
     executor.shutdown(cancel_futures=True)
     with pytest.raises(BrokenExecutor):
@@ -117,7 +117,7 @@ def test_shutting_down_at_once_ends_the_processes() -> None:
     for process_id in executor.process_ids:
         with pytest.raises(ProcessLookupError):
             os.kill(process_id, 0)
-    with pytest.raises(RuntimeError, match="no more tasks"):
+    with pytest.raises(RuntimeError, match="cannot submit a task"):
         executor.submit(_double, 1)
 
 
@@ -130,7 +130,7 @@ def _enlarge(size: int) -> list[bytes]:
     return [_Large(b"a" * size), b"small", _Large(b"b" * size)]
 
 
-def test_buffers_arrive_with_their_result(pool: Processes) -> None:
-    """What a result keeps out of its pickle, in order not to be copied, arrives all the same, beside other results."""
+def test_buffers_arrive_with_their_result(pool: AsyncProcessPool) -> None:
+    """Out-of-band buffers of a result arrive with it, also among other results."""
     futures = [pool.submit(_enlarge, size) for size in (1, 100_000, 0)]
     assert [future.result() for future in futures] == [[b"a" * size, b"small", b"b" * size] for size in (1, 100_000, 0)]

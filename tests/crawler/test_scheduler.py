@@ -1,4 +1,4 @@
-"""Where scopes are crawled and in which order: what costs most first, and no scope lost with the process that had it."""
+"""The scheduler: order of scopes, capacity, and retries after worker crashes."""
 
 from __future__ import annotations
 
@@ -12,217 +12,224 @@ from typing import Any
 import pytest
 
 from crawler.aws.errors import AwsError
-from crawler.process_pool import Processes
-from crawler.scheduler import TRIES, ExecutorError, Schedule
+from crawler.process_pool import AsyncProcessPool
+from crawler.scheduler import MAX_ATTEMPTS, ExecutorError, Scheduler
 from crawler.spec import Scope
-from crawler.worker import Crew, Job, Part, unread
+from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope
 from crawler.writer import Finished, Packed
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Gap, Outcome
 from tests.crawler.scripted_aws import ACCOUNT
 
-NOWHERE = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout=2)
-"""Nobody answers there: a scope that is crawled is unreachable, which only who tried can say."""
+UNREACHABLE_AWS = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout=2)
+"""An endpoint without a server: only a worker that really crawls reports it as unreachable."""
 
 
 @pytest.fixture(autouse=True)
 def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of the crawler's own, here and in its processes."""
+    """Set the crawler's own credentials, for this process and its workers."""
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOWN")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "own-secret")
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    """A crew whose AWS is out of reach."""
-    made = Crew(Job(NOWHERE, RoleSettings(), CrawlSettings(max_attempts=1), RegionSettings()))
-    yield made
-    made.door.close()
+def worker() -> Iterator[Worker]:
+    """A worker whose AWS endpoint is unreachable."""
+    worker = Worker(WorkerConfig(UNREACHABLE_AWS, RoleSettings(), CrawlSettings(max_attempts=1), RegionSettings()))
+    yield worker
+    worker.client.close()
 
 
-def part(region: str) -> Part:
-    """One scope."""
-    return Part(Scope(ACCOUNT, region), 60.0)
+def task_for(region: str) -> ScopeTask:
+    """Return the task of one scope."""
+    return ScopeTask(Scope(ACCOUNT, region), 60.0)
 
 
-class Held(Executor):
-    """An executor whose work is done when the test says so."""
+class ManualExecutor(Executor):
+    """An executor whose tasks complete when the test says so."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.futures: list[Future[Any]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Remember the scope."""
+        """Record the scope."""
         del fn, kwargs
-        self.begun.append(args[1].scope.region)
+        self.started.append(args[1].scope.region)
         self.futures.append(Future())
         return self.futures[-1]
 
     def done(self, number: int) -> None:
-        """The n-th scope that was begun is crawled."""
-        found = unread(Scope(ACCOUNT, self.begun[number]), AwsError(Cause.DENIED, "Denied", "no"))
-        assert found.coverage is not None
-        self.futures[number].set_result(Packed(found.coverage, pickle.dumps(found)))
+        """Complete the n-th started scope."""
+        finished = failed_scope(Scope(ACCOUNT, self.started[number]), AwsError(Cause.DENIED, "Denied", "no"))
+        assert finished.coverage is not None
+        self.futures[number].set_result(Packed(finished.coverage, pickle.dumps(finished)))
 
 
 async def settled() -> None:
-    """Let everybody go on who can."""
+    """Let all ready tasks run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def test_the_largest_scopes_are_begun_first(crew: Crew) -> None:
-    """Of those that wait, one never seen is next, then the one that took most calls last time; equals as they came."""
-    sizes = {(ACCOUNT, "small"): 3, (ACCOUNT, "large"): 5000, (ACCOUNT, "middle"): 200, (ACCOUNT, "also small"): 3}
+def test_the_largest_scopes_start_first(worker: Worker) -> None:
+    """Unseen scopes start first, then those with the most calls in the last run; ties in order of arrival."""
+    calls_by_scope = {
+        (ACCOUNT, "small"): 3,
+        (ACCOUNT, "large"): 5000,
+        (ACCOUNT, "middle"): 200,
+        (ACCOUNT, "also small"): 3,
+    }
 
-    async def night() -> list[str]:
-        executor = Held()
-        schedule = Schedule(crew, executor, 1, sizes)
+    async def scenario() -> list[str]:
+        executor = ManualExecutor()
+        scheduler = Scheduler(worker, executor, 1, calls_by_scope)
         names = ("first", "small", "unseen", "middle", "also small", "large")
-        waiting = [asyncio.create_task(schedule.crawl(part(name))) for name in names]
+        waiting = [asyncio.create_task(scheduler.crawl(task_for(name))) for name in names]
         await settled()
         for number in range(len(names)):
-            assert len(executor.begun) == number + 1
+            assert len(executor.started) == number + 1
             executor.done(number)
             await settled()
         await asyncio.gather(*waiting)
-        return executor.begun
+        return executor.started
 
-    assert asyncio.run(night()) == ["first", "unseen", "large", "middle", "small", "also small"]
+    assert asyncio.run(scenario()) == ["first", "unseen", "large", "middle", "small", "also small"]
 
 
-def test_a_cancelled_waiter_loses_no_place(crew: Crew) -> None:
-    """Cancelled while it waits, when the place is handed to it, or while its scope is crawled: the place stays."""
+def test_a_cancelled_waiter_loses_no_slot(worker: Worker) -> None:
+    """A task cancelled while it waits, when it gets the slot, or while it runs does not lose the slot."""
 
-    async def night() -> list[str]:
-        executor = Held()
-        schedule = Schedule(crew, executor, 1)
+    async def scenario() -> list[str]:
+        executor = ManualExecutor()
+        scheduler = Scheduler(worker, executor, 1)
         tasks = {
-            name: asyncio.create_task(schedule.crawl(part(name)))
-            for name in ("crawled", "waits", "is handed it", "is crawled", "last")
+            name: asyncio.create_task(scheduler.crawl(task_for(name)))
+            for name in ("crawled", "waiting", "assigned", "running", "last")
         }
         await settled()
-        tasks["waits"].cancel()
+        tasks["waiting"].cancel()
         executor.done(0)
-        # In one go: the place has been handed over, and whoever it was handed to has not gone on yet.
-        while not tasks["crawled"].done():  # noqa: ASYNC110 - being told of its end would be a moment too late
+        # The slot has been assigned, and its new owner has not continued yet.
+        while not tasks["crawled"].done():  # noqa: ASYNC110 - waiting for the task would be one step too late
             await asyncio.sleep(0)
-        tasks["is handed it"].cancel()
+        tasks["assigned"].cancel()
         await settled()
-        tasks["is crawled"].cancel()
+        tasks["running"].cancel()
         await settled()
-        executor.done(len(executor.begun) - 1)
+        executor.done(len(executor.started) - 1)
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-        assert [name for name, task in tasks.items() if task.cancelled()] == ["waits", "is handed it", "is crawled"]
-        assert schedule.places == 1
-        assert not schedule._waiting
-        return executor.begun
+        assert [name for name, task in tasks.items() if task.cancelled()] == ["waiting", "assigned", "running"]
+        assert scheduler.capacity == 1
+        assert not scheduler._waiting
+        return executor.started
 
-    assert asyncio.run(night()) == ["crawled", "is crawled", "last"]
+    assert asyncio.run(scenario()) == ["crawled", "running", "last"]
 
 
-def test_no_more_is_crawled_than_can_be_saved(crew: Crew) -> None:
-    """A place is free again when its scope was handed over, not already when it was crawled."""
+def test_crawling_does_not_outpace_saving(worker: Worker) -> None:
+    """A slot is released when its scope was enqueued for saving, not when it was crawled."""
 
-    async def night() -> tuple[list[str], list[str]]:
-        executor, saved = Held(), asyncio.Event()
-        schedule = Schedule(crew, executor, 1)
+    async def scenario() -> tuple[list[str], list[str]]:
+        executor, saved = ManualExecutor(), asyncio.Event()
+        scheduler = Scheduler(worker, executor, 1)
 
         async def hand_over(_finished: object) -> None:
             await saved.wait()
 
-        tasks = [asyncio.create_task(schedule.crawl(part(name), hand_over)) for name in ("first", "second")]
+        tasks = [asyncio.create_task(scheduler.crawl(task_for(name), hand_over)) for name in ("first", "second")]
         await settled()
         executor.done(0)
         await settled()
-        before = list(executor.begun)
+        before = list(executor.started)
         saved.set()
         await settled()
         executor.done(1)
         await asyncio.gather(*tasks)
-        return before, executor.begun
+        return before, executor.started
 
-    assert asyncio.run(night()) == (["first"], ["first", "second"])
+    assert asyncio.run(scenario()) == (["first"], ["first", "second"])
 
 
-def test_an_executor_that_gives_up_its_work_is_said_in_a_sentence(crew: Crew) -> None:
-    """A cluster that cancels its tasks is not the user pressing Ctrl-C."""
+def test_an_executor_that_cancels_its_tasks_is_an_error(worker: Worker) -> None:
+    """Tasks cancelled by the cluster are reported, and not treated like Ctrl-C."""
 
-    async def night() -> None:
-        executor = Held()
-        crawling = asyncio.create_task(Schedule(crew, executor, 1).crawl(part("eu-west-1")))
+    async def scenario() -> None:
+        executor = ManualExecutor()
+        crawling = asyncio.create_task(Scheduler(worker, executor, 1).crawl(task_for("eu-west-1")))
         await settled()
         executor.futures[0].cancel()
         await crawling
 
-    with pytest.raises(ExecutorError, match="look at the cluster"):
-        asyncio.run(night())
+    with pytest.raises(ExecutorError, match="check the cluster"):
+        asyncio.run(scenario())
 
 
-class Deadly(Processes):
-    """Real processes, of which the first so many die of their task."""
+class CrashingPool(AsyncProcessPool):
+    """A process pool whose first tasks kill their process."""
 
-    def __init__(self, deaths: int) -> None:
+    def __init__(self, crashes: int) -> None:
         super().__init__(1, 4)
-        self.deaths = deaths
-        self.tries = 0
+        self.crashes = crashes
+        self.attempts = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The task, or the end of the process."""
-        self.tries += 1
-        if self.tries <= self.deaths:
+        """Submit the task, or one that kills the process."""
+        self.attempts += 1
+        if self.attempts <= self.crashes:
             return super().submit(os._exit, 9)
         return super().submit(fn, *args, **kwargs)
 
 
-def crawled_by(crew: Crew, executor: Executor) -> tuple[Finished | Packed, int]:
-    """What became of a scope, and the places left afterwards."""
+def crawled_by(worker: Worker, executor: Executor) -> tuple[Finished | Packed, int]:
+    """Return the result of a scope and the free capacity afterwards."""
 
-    async def night() -> tuple[Finished | Packed, int]:
-        schedule = Schedule(crew, executor, 1)
-        return await schedule.crawl(part("eu-west-1")), schedule.places
+    async def scenario() -> tuple[Finished | Packed, int]:
+        scheduler = Scheduler(worker, executor, 1)
+        return await scheduler.crawl(task_for("eu-west-1")), scheduler.capacity
 
-    return asyncio.run(night())
-
-
-def test_a_scope_whose_process_died_is_crawled_by_another(crew: Crew) -> None:
-    """Two processes die with it, the third one crawls it: what it says is what that one found."""
-    with Deadly(TRIES - 1) as executor:
-        found, places = crawled_by(crew, executor)
-        assert executor.tries == TRIES
-    assert isinstance(found, Packed)
-    assert found.coverage.outcome == Outcome.FAILED
-    assert found.coverage.reason == Cause.UNREACHABLE.text
-    assert places == 1
+    return asyncio.run(scenario())
 
 
-def test_a_scope_that_kills_its_processes_is_given_up(crew: Crew) -> None:
-    """After three it is a gap with its cause, which closes nothing, and its place is free for others."""
-    with Deadly(100) as executor:
-        found, places = crawled_by(crew, executor)
-        assert executor.tries == TRIES == 3
-    assert isinstance(found, Finished)
-    assert found.coverage is not None
-    assert (found.coverage.outcome, found.coverage.reason) == (Outcome.FAILED, Cause.WORKER_DIED.text)
-    (gap,) = found.batch.rows[Gap]
+def test_a_scope_is_retried_after_a_worker_crash(worker: Worker) -> None:
+    """After two worker crashes, the third worker crawls the scope and returns its result."""
+    with CrashingPool(MAX_ATTEMPTS - 1) as executor:
+        result, capacity = crawled_by(worker, executor)
+        assert executor.attempts == MAX_ATTEMPTS
+    assert isinstance(result, Packed)
+    assert result.coverage.outcome == Outcome.FAILED
+    assert result.coverage.reason == Cause.UNREACHABLE.text
+    assert capacity == 1
+
+
+def test_a_scope_that_crashes_its_workers_is_given_up(worker: Worker) -> None:
+    """After three crashes the scope is a gap with its cause, closes no fact, and releases its slot."""
+    with CrashingPool(100) as executor:
+        result, capacity = crawled_by(worker, executor)
+        assert executor.attempts == MAX_ATTEMPTS == 3
+    assert isinstance(result, Finished)
+    assert result.coverage is not None
+    assert (result.coverage.outcome, result.coverage.reason) == (Outcome.FAILED, Cause.WORKER_DIED.text)
+    (gap,) = result.batch.rows[Gap]
     assert (gap["account_id"], gap["region"], gap["cause"]) == (ACCOUNT, "eu-west-1", Cause.WORKER_DIED)
-    assert set(found.batch.rows) == {Gap}
-    assert places == 1
+    assert set(result.batch.rows) == {Gap}
+    assert capacity == 1
 
 
-def test_an_executor_names_its_own_way_of_dying(crew: Crew) -> None:
-    """Other errors of the executor are not tried again: they are mistakes, and go up."""
+def test_only_crash_errors_are_retried(worker: Worker) -> None:
+    """Other errors of the executor are raised without a retry."""
 
-    async def night(error: Exception) -> list[str]:
-        executor = Held()
-        crawling = asyncio.create_task(Schedule(crew, executor, 1, died=(BrokenExecutor,)).crawl(part("eu-west-1")))
+    async def scenario(error: Exception) -> list[str]:
+        executor = ManualExecutor()
+        crawling = asyncio.create_task(
+            Scheduler(worker, executor, 1, crash_errors=(BrokenExecutor,)).crawl(task_for("eu-west-1"))
+        )
         await settled()
         executor.futures[0].set_exception(error)
         with pytest.raises(LookupError):
             await crawling
-        return executor.begun
+        return executor.started
 
-    assert asyncio.run(night(LookupError("mistake"))) == ["eu-west-1"]
+    assert asyncio.run(scenario(LookupError("mistake"))) == ["eu-west-1"]

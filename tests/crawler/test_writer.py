@@ -1,4 +1,4 @@
-"""Saving: a scope's facts and its coverage as one, the lock, and what is said when the database refuses."""
+"""The writer: facts and coverage of a scope in one transaction, the crawl lock, and database errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from crawler import writer
-from crawler.writer import TOGETHER, Coverage, Finished, Saver, pack
+from crawler.writer import BATCH_SCOPES, Coverage, Finished, ScopeWriter, pack
 from models.store import crawl_lock
 from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
@@ -27,99 +27,99 @@ from tests.crawler.empty_ledger import Ledger
 ACCOUNT = "111122223333"
 
 
-def finished(region: str, *keys: str, outcome: Outcome = Outcome.COMPLETE, whole: bool = True) -> Finished:
-    """A scope with these keys."""
+def finished(region: str, *keys: str, outcome: Outcome = Outcome.COMPLETE, complete: bool = True) -> Finished:
+    """Return a finished scope with these keys."""
     batch = Batch()
     for key_id in keys:
         arn = f"arn:aws:kms:{region}:{ACCOUNT}:key/{key_id}"
         batch.add(Key, key_arn=arn, key_id=key_id, account_id=ACCOUNT, region=region)
-    if whole:
+    if complete:
         batch.mark_complete(Key, ACCOUNT, region)
-    return Finished(Coverage(ACCOUNT, region, outcome, calls=3, gaps=int(not whole)), batch)
+    return Finished(Coverage(ACCOUNT, region, outcome, calls=3, gaps=int(not complete)), batch)
 
 
 def scopes(ledger: Ledger) -> list[tuple[int, str, str]]:
-    """Run, region and outcome of every scope."""
+    """Return run, region and outcome of every scope."""
     table = ScopeCoverage.__table__
     query = select(table.c.run_id, table.c.region, table.c.outcome).order_by(table.c.run_id, table.c.region)
     with ledger.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query)]
 
 
-def refuse(ledger: Ledger, region: str) -> None:
-    """Let the database refuse the coverage of a region."""
+def reject(ledger: Ledger, region: str) -> None:
+    """Make the database reject the coverage of a region."""
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(
-            f"CREATE TRIGGER refuse BEFORE INSERT ON scope_coverage WHEN NEW.region = '{region}' "
+            f"CREATE TRIGGER reject BEFORE INSERT ON scope_coverage WHEN NEW.region = '{region}' "
             "BEGIN SELECT RAISE(ABORT, 'no more rows today'); END"
         )
 
 
 def run_row(ledger: Ledger, run_id: int) -> dict[str, Any]:
-    """A run."""
+    """Return the row of a run."""
     with ledger.engine.connect() as connection:
         return dict(connection.execute(select(Run.__table__).where(Run.run_id == run_id)).mappings().one())
 
 
 def hold(ledger: Ledger, run_id: int, **values: Any) -> None:
-    """Let somebody hold the lock."""
+    """Insert a lock of another process."""
     now = dt.datetime.now(dt.UTC)
-    held = {
+    lock = {
         "lock_id": 1,
         "run_id": run_id,
         "host": socket.gethostname(),
         "process_id": 1,
-        "since": now,
+        "acquired_at": now,
         "heartbeat": now,
     }
     with ledger.engine.begin() as connection:
-        connection.execute(insert(CrawlLock).values(**{**held, **values}))
+        connection.execute(insert(CrawlLock).values(**{**lock, **values}))
 
 
 def dead_process() -> int:
-    """The id of a process that has just ended."""
+    """Return the id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     return ended.pid
 
 
 def test_scopes_are_saved_with_their_coverage(ledger: Ledger) -> None:
-    """Facts and coverage of all scopes that were handed over are there when the saver ends, whatever their number."""
+    """Facts and coverage of all enqueued scopes are saved when the writer stops, whatever their number."""
     run_id = writer.start(ledger.engine, "test")
-    with Saver(ledger.engine, run_id) as saver:
-        for number in range(3 * TOGETHER):
-            saver.put(finished(f"region-{number:03}", "one", "two"))
-    saver.check()
-    assert (saver.saved, saver.merged.opened) == (3 * TOGETHER, 6 * TOGETHER)
-    assert len(scopes(ledger)) == 3 * TOGETHER
-    assert len(ledger.known(Key)) == 6 * TOGETHER
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        for number in range(3 * BATCH_SCOPES):
+            scope_writer.put(finished(f"region-{number:03}", "one", "two"))
+    scope_writer.check()
+    assert (scope_writer.saved, scope_writer.merged.opened) == (3 * BATCH_SCOPES, 6 * BATCH_SCOPES)
+    assert len(scopes(ledger)) == 3 * BATCH_SCOPES
+    assert len(ledger.current(Key)) == 6 * BATCH_SCOPES
 
 
 def test_scopes_of_one_transaction_are_saved_together_or_not_at_all(ledger: Ledger) -> None:
-    """When the second of two scopes is refused, neither has facts or coverage: no scope is half there."""
+    """If the database rejects the second of two scopes, neither has facts or coverage."""
     run_id = writer.start(ledger.engine, "test")
-    refuse(ledger, "us-east-1")
+    reject(ledger, "us-east-1")
     with pytest.raises(Exception, match="no more rows today"), ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one"), finished("us-east-1", "two")])
+        writer.save_scopes(connection, run_id, [finished("eu-west-1", "one"), finished("us-east-1", "two")])
     assert scopes(ledger) == []
     assert ledger.rows(Key) == []
     with ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one")])
-    assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
+        writer.save_scopes(connection, run_id, [finished("eu-west-1", "one")])
+    assert [row["key_id"] for row in ledger.current(Key)] == ["one"]
 
 
-def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
-    """One scope whole, one not: only of the whole one is anything closed."""
-    partial = finished("us-east-1", "a", outcome=Outcome.PARTIAL, whole=False)
-    for night in (
+def test_scopes_of_one_batch_are_independent(ledger: Ledger) -> None:
+    """Of a complete and an incomplete scope, only the complete one closes facts."""
+    partial = finished("us-east-1", "a", outcome=Outcome.PARTIAL, complete=False)
+    for scopes_of_run in (
         [finished("eu-west-1", "a", "b"), finished("us-east-1", "a", "b")],
         [finished("eu-west-1", "a"), partial],
     ):
         run_id = writer.start(ledger.engine, "test")
         with ledger.engine.begin() as connection:
-            writer.save(connection, run_id, night)
+            writer.save_scopes(connection, run_id, scopes_of_run)
         crawl_lock.release(ledger.engine, run_id)
-    assert {(row["region"], row["key_id"]) for row in ledger.known(Key)} == {
+    assert {(row["region"], row["key_id"]) for row in ledger.current(Key)} == {
         ("eu-west-1", "a"),
         ("us-east-1", "a"),
         ("us-east-1", "b"),
@@ -128,45 +128,45 @@ def test_scopes_merged_at_once_stay_apart(ledger: Ledger) -> None:
 
 
 def test_a_scope_saved_twice_counts_once(ledger: Ledger) -> None:
-    """A scope that is crawled again in a resumed run replaces its coverage."""
+    """A scope crawled again in a resumed run replaces its coverage."""
     run_id = writer.start(ledger.engine, "test")
     for outcome in (Outcome.FAILED, Outcome.COMPLETE):
         with ledger.engine.begin() as connection:
-            writer.save(connection, run_id, [finished("eu-west-1", "one", outcome=outcome)])
+            writer.save_scopes(connection, run_id, [finished("eu-west-1", "one", outcome=outcome)])
     assert scopes(ledger) == [(run_id, "eu-west-1", "complete")]
 
 
-def test_the_first_refusal_is_raised_where_scopes_are_handed_over(ledger: Ledger) -> None:
-    """The crawl learns of it as one sentence, nothing blocks however much is waiting, and what was saved before stays."""
+def test_the_first_database_error_is_raised_by_put(ledger: Ledger) -> None:
+    """put() raises a one-line error and does not block on a full queue; scopes saved before are kept."""
     run_id = writer.start(ledger.engine, "test")
-    with Saver(ledger.engine, run_id) as saver:
-        saver.put(finished("eu-west-1", "one"))
-    saver.check()
-    refuse(ledger, "us-east-1")
-    with Saver(ledger.engine, run_id) as saver:
-        with pytest.raises(DatabaseError, match="no more rows today") as refusal:
-            _put(saver, 100 * TOGETHER)
-        assert "\n" not in refusal.value.message
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        scope_writer.put(finished("eu-west-1", "one"))
+    scope_writer.check()
+    reject(ledger, "us-east-1")
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        with pytest.raises(DatabaseError, match="no more rows today") as error_info:
+            _put(scope_writer, 100 * BATCH_SCOPES)
+        assert "\n" not in error_info.value.message
     with pytest.raises(DatabaseError):
-        saver.check()
-    assert [row["key_id"] for row in ledger.known(Key)] == ["one"]
+        scope_writer.check()
+    assert [row["key_id"] for row in ledger.current(Key)] == ["one"]
 
 
-def _put(saver: Saver, count: int) -> None:
+def _put(scope_writer: ScopeWriter, count: int) -> None:
     for number in range(count):
-        saver.put(finished("us-east-1", f"key-{number}"))
+        scope_writer.put(finished("us-east-1", f"key-{number}"))
 
 
-def test_a_ledger_that_cannot_be_written_is_one_sentence(ledger: Ledger) -> None:
-    """Without permission to write the user reads which file it is and what to do."""
+def test_a_read_only_ledger_has_a_clear_error(ledger: Ledger) -> None:
+    """The error of a read-only ledger names the file and the fix."""
     event.listen(ledger.engine, "connect", lambda connection, _record: connection.execute("PRAGMA query_only=ON"))
     ledger.engine.dispose()
     with pytest.raises(DatabaseError, match=r"ledger\.db cannot be written: give this user write permission"):
         writer.start(ledger.engine, "test")
 
 
-def test_a_file_that_is_no_database_is_one_sentence(ledger: Ledger) -> None:
-    """A damaged file is named, with what to do."""
+def test_a_file_that_is_no_database_has_a_clear_error(ledger: Ledger) -> None:
+    """The error of a damaged file names the file."""
     ledger.engine.dispose()
     for extra in ("-wal", "-shm"):
         ledger.path.with_name(ledger.path.name + extra).unlink(missing_ok=True)
@@ -175,92 +175,94 @@ def test_a_file_that_is_no_database_is_one_sentence(ledger: Ledger) -> None:
         writer.start(ledger.engine, "test")
 
 
-def test_the_lock_says_who_holds_it_since_when(ledger: Ledger) -> None:
-    """A living crawl refuses another one: run, process, machine and time are in the sentence; no run is left behind."""
+def test_the_lock_error_names_its_holder(ledger: Ledger) -> None:
+    """A second crawl fails with run, process, host and time of the first, and creates no run."""
     run_id = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, run_id)
     since = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    hold(ledger, run_id, process_id=os.getppid(), since=since)
-    with pytest.raises(LockedError) as refusal:
+    hold(ledger, run_id, process_id=os.getppid(), acquired_at=since)
+    with pytest.raises(LockedError) as error_info:
         writer.start(ledger.engine, "test")
-    for word in (f"run {run_id}", "2026-01-02 03:04:05 UTC", f"process {os.getppid()}", socket.gethostname()):
-        assert word in refusal.value.message
-    assert refusal.value.exit_code == 2
+    for text in (f"run {run_id}", "2026-01-02 03:04:05 UTC", f"process {os.getppid()}", socket.gethostname()):
+        assert text in error_info.value.message
+    assert error_info.value.exit_code == 2
     with ledger.engine.connect() as connection:
         assert len(connection.execute(select(Run.run_id)).all()) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_dead_crawl_makes_room_and_reads_interrupted(ledger: Ledger, elsewhere: bool) -> None:
-    """A process that is gone, or a machine that was silent for long, holds nothing; its run ended with its last sign of life."""
+def test_a_stale_lock_is_released_and_its_run_is_interrupted(ledger: Ledger, elsewhere: bool) -> None:
+    """An ended process, or a host without a heartbeat, loses the lock; its run ends with its last heartbeat."""
     first = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, first)
-    last_sign = dt.datetime.now(dt.UTC) - STALE_AFTER - dt.timedelta(minutes=1)
-    holder: dict[str, Any] = {"host": "another-machine"} if elsewhere else {"process_id": dead_process()}
-    hold(ledger, first, heartbeat=last_sign, **holder)
+    last_heartbeat = dt.datetime.now(dt.UTC) - STALE_AFTER - dt.timedelta(minutes=1)
+    owner: dict[str, Any] = {"host": "another-host"} if elsewhere else {"process_id": dead_process()}
+    hold(ledger, first, heartbeat=last_heartbeat, **owner)
     second = writer.start(ledger.engine, "test")
     assert second == first + 1
     before = run_row(ledger, first)
-    assert (before["status"], before["finished_at"]) == (RunStatus.INTERRUPTED, last_sign)
-    assert "what it had saved is kept" in before["message"]
+    assert (before["status"], before["finished_at"]) == (RunStatus.INTERRUPTED, last_heartbeat)
+    assert "saved data is kept" in before["message"]
     assert run_row(ledger, second)["status"] == RunStatus.RUNNING
 
 
-def test_another_machine_is_believed_while_it_gives_signs_of_life(ledger: Ledger) -> None:
-    """Its process cannot be looked up: the sign of life decides."""
+def test_the_lock_of_another_host_is_valid_while_it_sends_heartbeats(ledger: Ledger) -> None:
+    """The process of another host cannot be checked: the heartbeat decides."""
     first = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, first)
-    hold(ledger, first, host="another-machine", process_id=dead_process())
-    with pytest.raises(LockedError, match="another-machine"):
+    hold(ledger, first, host="another-host", process_id=dead_process())
+    with pytest.raises(LockedError, match="another-host"):
         writer.start(ledger.engine, "test")
 
 
-def test_saving_is_a_sign_of_life(ledger: Ledger) -> None:
-    """A crawl that saves is alive for those who look at it from another machine."""
+def test_saving_updates_the_heartbeat(ledger: Ledger) -> None:
+    """Saving a scope updates the heartbeat that other hosts check."""
     run_id = writer.start(ledger.engine, "test")
     long_ago = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     with ledger.engine.begin() as connection:
         connection.execute(CrawlLock.__table__.update().values(heartbeat=long_ago))  # type: ignore[attr-defined]  # a Table
-    with Saver(ledger.engine, run_id) as saver:
-        saver.put(finished("eu-west-1", "one"))
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        scope_writer.put(finished("eu-west-1", "one"))
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
     assert dt.datetime.now(dt.UTC) - heartbeat < dt.timedelta(minutes=1)
 
 
-def test_a_crawl_with_nothing_to_save_is_alive_too(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One large scope may take longer than a silent machine is believed: signs of life come in between."""
-    monkeypatch.setattr(writer, "SIGN_OF_LIFE", 0.02)
+def test_an_idle_writer_updates_the_heartbeat(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large scope may take longer than the stale lock timeout: the writer sends heartbeats in between."""
+    monkeypatch.setattr(writer, "HEARTBEAT_S", 0.02)
     run_id = writer.start(ledger.engine, "test")
     with ledger.engine.connect() as connection:
-        (began,) = connection.execute(select(CrawlLock.heartbeat)).one()
-    with Saver(ledger.engine, run_id) as saver:
+        (initial,) = connection.execute(select(CrawlLock.heartbeat)).one()
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
         time.sleep(0.3)
-    saver.check()
+    scope_writer.check()
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
-    assert heartbeat > began
+    assert heartbeat > initial
 
 
 def test_a_crawl_that_lost_its_lock_stops(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another crawl took over, this one saves nothing more, and learns of it even while it has nothing to save."""
-    monkeypatch.setattr(writer, "SIGN_OF_LIFE", 0.02)
+    """A crawl whose lock was taken saves nothing more and stops, even while it is idle."""
+    monkeypatch.setattr(writer, "HEARTBEAT_S", 0.02)
     run_id = writer.start(ledger.engine, "test")
     crawl_lock.release(ledger.engine, run_id)
-    with Saver(ledger.engine, run_id) as saver:
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
         time.sleep(0.3)
     with pytest.raises(LockedError, match="another crawl took the lock"):
-        saver.check()
+        scope_writer.check()
     assert scopes(ledger) == []
 
 
-@pytest.mark.parametrize(("whole", "status"), [(True, RunStatus.COMPLETE), (False, RunStatus.PARTIAL)])
-def test_a_run_ends_with_its_totals(ledger: Ledger, whole: bool, status: RunStatus) -> None:
-    """Status and totals come from the coverage rows; accounts that were left out count as nothing."""
+@pytest.mark.parametrize(("complete", "status"), [(True, RunStatus.COMPLETE), (False, RunStatus.PARTIAL)])
+def test_a_run_ends_with_its_totals(ledger: Ledger, complete: bool, status: RunStatus) -> None:
+    """Status and totals come from the coverage rows; excluded accounts do not count."""
     run_id = writer.start(ledger.engine, "test")
-    left_out = Finished(Coverage("999900001111", "*", Outcome.EXCLUDED, "left out"), Batch())
+    excluded = Finished(Coverage("999900001111", "*", Outcome.EXCLUDED, "excluded"), Batch())
     with ledger.engine.begin() as connection:
-        writer.save(connection, run_id, [finished("eu-west-1", "one", whole=whole), finished("us-east-1"), left_out])
+        writer.save_scopes(
+            connection, run_id, [finished("eu-west-1", "one", complete=complete), finished("us-east-1"), excluded]
+        )
         writer.finish(connection, run_id)
     row = run_row(ledger, run_id)
     assert (row["status"], row["accounts"], row["scopes"], row["calls"], row["gaps"]) == (
@@ -268,33 +270,33 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, whole: bool, status: RunStat
         1,
         2,
         6,
-        int(not whole),
+        int(not complete),
     )
     assert row["finished_at"] is not None
 
 
-def test_what_is_packed_of_a_large_scope_is_handed_on_as_it_is() -> None:
-    """A giant account-region is neither copied when it is packed, nor when it is unpacked, and arrives as it was."""
+def test_buffers_of_a_large_scope_are_not_copied() -> None:
+    """Packing and unpacking a large scope does not copy its buffers and preserves its contents."""
     batch = Batch()
     for number in range(2 * CHUNK_ROWS + 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
-    pieces = batch.packed[Tag]
+    chunks = batch.packed[Tag]
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
-    assert [id(piece) for piece in packed.pieces] == [id(piece) for piece in pieces]
+    assert [id(buffer) for buffer in packed.buffers] == [id(chunk) for chunk in chunks]
     buffers: list[pickle.PickleBuffer] = []
     sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
     assert len(sent) < packed.size / 10
-    arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - made three lines above
+    arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - pickled above
     unpacked = arrived.unpack()
-    assert [id(piece) for piece in unpacked.batch.packed[Tag]] == [id(piece) for piece in arrived.pieces]
+    assert [id(chunk) for chunk in unpacked.batch.packed[Tag]] == [id(buffer) for buffer in arrived.buffers]
     assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
     for protocol in (4, 5):
-        assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - made here
+        assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - pickled here
 
 
-def test_what_waits_for_a_giant_takes_little_room() -> None:
-    """A scope that comes from another process waits compressed, and is what it was when it is saved."""
+def test_packed_scopes_are_compressed() -> None:
+    """A scope from another process is compressed in the queue and unchanged after unpacking."""
     batch = Batch()
     for number in range(CHUNK_ROWS - 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")

@@ -69,7 +69,7 @@ def test_the_reader_role_asks_for_the_external_id(aws_server: AwsServer, demo_wo
 
 def test_every_thing_of_the_world_exists(aws_server: AwsServer, demo_world: World) -> None:
     """Each ARN that the world names can be looked up in the account and region that it names."""
-    for name in organization.Things.__dataclass_fields__:
+    for name in organization.NamedResources.__dataclass_fields__:
         arn = getattr(demo_world, name)
         client, kind = client_of(aws_server, arn), arn.split(":", 5)[5]
         if ":key/" in arn:
@@ -180,7 +180,7 @@ def last_usage(server: AwsServer, arn: str) -> dict[str, Any]:
 
 def test_keys_tell_when_they_were_last_used(aws_server: AwsServer, demo_world: World) -> None:
     """Some keys were used just now, one months ago, most never; one is older than the tracking, so that nobody knows."""
-    for name, operation in organization.USED.items():
+    for name, operation in organization.LAST_OPERATIONS.items():
         told = last_usage(aws_server, getattr(demo_world, name))
         assert told["KeyLastUsage"]["Operation"] == operation
         assert told["TrackingStartDate"] <= told["KeyLastUsage"]["Timestamp"]

@@ -204,4 +204,4 @@ def test_it_runs_alone(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=START_TIMEOUT_S)
     assert process.returncode == 0
-    assert output.strip() == f"AWS (moto) answers on {url}"
+    assert output.strip() == f"AWS (moto) listens on {url}"

@@ -32,7 +32,7 @@ COMMAND = str(Path(sys.executable).with_name("kmsledger"))
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeAws]:
     """An organization that does not change."""
-    with FakeAws(preset("tiny", seed=4, accounts=6, keys_per_place=3, resources=0.1)) as endpoint:
+    with FakeAws(preset("tiny", seed=4, accounts=6, keys_per_account_region=3, resources=0.1)) as endpoint:
         yield endpoint
 
 

@@ -115,7 +115,7 @@ def test_the_eight_overnight_changes_are_told_in_words(demo: Demo) -> None:
     assert told["tag_removed"].startswith("Tag DataTier=database was removed from key ")
     assert "alias/checkmarx-reports" in told["policy_changed"]
     assert "is now in state Disabled" in told["key_state"]
-    assert told["key_gone"].endswith(" is gone.")
+    assert told["key_gone"].endswith(" no longer exists.")
 
 
 def test_the_report_shows_them_in_a_browser_without_network(demo: Demo, page: str) -> None:
@@ -129,7 +129,7 @@ def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
     assert "754581900792" in page
     assert "alias/aws/secretsmanager" in page
     assert "kms:DescribeCustomKeyStores" in page
-    assert "the endpoint does not offer the operation" in page
+    assert "the endpoint does not support the operation" in page
 
 
 def test_the_report_for_auditors_is_there_as_well(demo: Demo) -> None:

@@ -83,7 +83,7 @@ def _settings(directory: Path, fake: FakeAws, *, excluded: str = "") -> None:
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     """The three nights, each with its report."""
     directory = tmp_path_factory.mktemp("nights")
-    parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_place=3, resources=0.1)
+    parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_account_region=3, resources=0.1)
     codes: list[int] = []
     reports: list[str] = []
     with FakeAws(parameters) as fake:
@@ -194,7 +194,7 @@ def test_list_keys_denied_for_one_night(nights: Nights) -> None:
     _last_known_for_one_night(nights, place)
     gap, scope = _outcomes(nights, place)
     assert (gap["outcome"], gap["action"], gap["nights"]) == ("gap", "kms:ListKeys", 1)
-    assert (gap["cause_text"], scope["outcome"]) == ("our role lacks the permission", "partial")
+    assert (gap["cause_text"], scope["outcome"]) == ("the crawler's role lacks the permission", "partial")
     # What is refused of a key every night is nothing of this one.
     troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {place} AND outcome <> 'complete' ORDER BY ALL"
     assert nights.sql(troubles, 3) == nights.sql(troubles, 1)

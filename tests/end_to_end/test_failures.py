@@ -120,7 +120,7 @@ def test_a_crawl_beside_a_running_crawl(account: House) -> None:
     """A second crawl of the same ledger is told who holds it since when."""
     with sqlite3.connect(account.directory / "ledger.db") as connection:
         connection.execute(
-            "insert into crawl_lock (lock_id, run_id, host, process_id, since, heartbeat) "
+            "insert into crawl_lock (lock_id, run_id, host, process_id, acquired_at, heartbeat) "
             "values (1, 1, ?, ?, '2026-01-02 03:04:05.000000', ?)",
             (socket.gethostname(), os.getpid(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"),
         )

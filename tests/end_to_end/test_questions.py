@@ -45,11 +45,11 @@ def ways(answer: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[
     (key,) = answer["keys"]
     found = {
         (holder["answer"], holder["principal"]): {
-            (way["path"], way["via"], tuple(way["identity_policies"])) for way in holder["ways"]
+            (way["path"], way["source_id"], tuple(way["identity_policies"])) for way in holder["access_paths"]
         }
-        for holder in key["holders"]
+        for holder in key["principals"]
     }
-    assert len(found) == len(key["holders"])
+    assert len(found) == len(key["principals"])
     return found
 
 
@@ -69,8 +69,8 @@ def test_who_can_read_a_secret(crawled: House) -> None:
         ("yes", world.administrator_role): {("policy", ROOT, (EVERYTHING,)), ("grant", grant, ())},
         ("yes", policies.root(lab)): {("policy", ROOT, ())},
     }
-    (admin,) = [one for one in answer["keys"][0]["holders"] if one["principal"] == world.administrator_role]
-    assert [(way["path"], way["identity_policies"]) for way in admin["resource_ways"]] == [("iam", [EVERYTHING])]
+    (admin,) = [one for one in answer["keys"][0]["principals"] if one["principal"] == world.administrator_role]
+    assert [(way["path"], way["identity_policies"]) for way in admin["resource_access_paths"]] == [("iam", [EVERYTHING])]
 
 
 def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: House) -> None:
@@ -80,10 +80,10 @@ def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: House) -> None
     lab = policies.root(world.accounts["lab"])
     grant = grant_of(no_iam, world.hostile_key)
     assert ways(answer) == {
-        ("depends", world.administrator_role): {("policy", ROOT, ()), ("grant", grant, ())},
-        ("depends", lab): {("policy", ROOT, ())},
+        ("conditional", world.administrator_role): {("policy", ROOT, ()), ("grant", grant, ())},
+        ("conditional", lab): {("policy", ROOT, ())},
     }
-    assert all("IAM was not collected" in holder["reason"] for holder in answer["keys"][0]["holders"])
+    assert all("IAM was not collected" in holder["reason"] for holder in answer["keys"][0]["principals"])
 
 
 def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: House) -> None:
@@ -96,11 +96,11 @@ def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: House) -> None:
 def test_secrets_whose_key_is_gone_or_hidden(crawled: House) -> None:
     """A key that no longer exists is nobody's, which is known; one in an account that was not crawled is not known."""
     gone = asked(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
-    assert gone["keys"][0]["holders"] == []
-    assert any("The secret's key is gone" in note for note in gone["notes"])
+    assert gone["keys"][0]["principals"] == []
+    assert any("The secret's key does not exist" in note for note in gone["notes"])
     hidden = asked(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
     assert "was not crawled" in hidden["keys"][0]["unknown"][0]
-    assert {holder["answer"] for holder in hidden["keys"][0]["holders"]} == {"unknown"}
+    assert {holder["answer"] for holder in hidden["keys"][0]["principals"]} == {"unknown"}
 
 
 def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: House) -> None:
@@ -135,7 +135,7 @@ def test_denials_with_statements_that_fix_them(crawled: House) -> None:
     world = crawled.world
     answer = asked(crawled, "denials", code=3)
     assert answer["other_gaps"] > 0
-    keys = {subject: one for one in answer["denials"] if one["fix_in"] == "key policy" for subject in one["subjects"]}
+    keys = {subject: one for one in answer["denials"] if one["fix_in"] == "key_policy" for subject in one["subjects"]}
     assert set(keys) == {world.locked_key, world.appliance_key}
     role = world.role_arn(world.accounts["data"])
     crawled.aws.clear_faults()  # an administrator reads what our role may not
@@ -150,7 +150,7 @@ def test_denials_with_statements_that_fix_them(crawled: House) -> None:
             if key_arn == world.locked_key:
                 before = parse(orjson.dumps(text).decode())
                 assert allowed(before, facts, estate, role, action, {}).effect is Effect.DENY
-    (trust,) = [one for one in answer["denials"] if one["fix_in"] == "trust policy"]
+    (trust,) = [one for one in answer["denials"] if one["fix_in"] == "trust_policy"]
     assert [account["account_id"] for account in trust["accounts"]] == [world.accounts["legacy"]]
 
 
@@ -161,7 +161,7 @@ def test_what_an_account_and_a_person_can_use(crawled: House) -> None:
     assert {one["key_arn"] for one in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
     maria = asked(crawled, "what-can", "maria")
     (key,) = maria["keys"]
-    assert (key["key_arn"], key["protects"] > 0) == (world.tier_key, True)
+    assert (key["key_arn"], key["dependent_count"] > 0) == (world.tier_key, True)
 
 
 def test_vendors(crawled: House) -> None:
@@ -174,4 +174,4 @@ def test_vendors(crawled: House) -> None:
     assert (stranger["access"], stranger["paths"]) == ("external", ["Vendor"])
     done = crawled.run("vendors")
     assert done.returncode == 0
-    assert "without it, the access ends" in done.stdout
+    assert "without it, access ends" in done.stdout

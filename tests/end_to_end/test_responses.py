@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from crawler.collector import Collected, Wanted, collect
-from crawler.iam_policies import member_actions, wanted_types
+from crawler.collector import Collected, CollectOptions, collect
+from crawler.iam_policies import configured_types, member_actions
 from crawler.spec import GLOBAL, Scope
 from models.store.scd2_merge import Batch
 from models.tables.runs import Outcome
@@ -18,7 +18,7 @@ from reports.mart.build import build
 from reports.mart.connection import connect
 from tests.crawler import http_stub
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, ScriptedAws, door_to
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, ScriptedAws, client_for
 from tests.reports.ledger_builder import settings_of
 
 RESPONSES = sorted((Path(__file__).parent / "responses").glob("*.json"))
@@ -28,10 +28,10 @@ KEY = http_stub.key_of(ACCOUNT, REGION)
 def crawled(recorded: dict[str, Any], path: Path) -> Path:
     """The mart of one run in which AWS returns the recorded responses, and one key."""
     aws = ScriptedAws({**http_stub.answers(), "kms:ListKeys": _key_list(), **recorded["responses"]})
-    wanted = Wanted(resource_types=wanted_types([recorded["resource_type"]]))
+    options = CollectOptions(resource_types=configured_types([recorded["resource_type"]]))
 
     async def both() -> list[Collected]:
-        return [await collect(door_to(aws), Caller(), Scope(ACCOUNT, name), wanted) for name in (REGION, GLOBAL)]
+        return [await collect(client_for(aws), Caller(), Scope(ACCOUNT, name), options) for name in (REGION, GLOBAL)]
 
     batch, outcomes = Batch(), {}
     for collected in asyncio.run(both()):
@@ -40,7 +40,7 @@ def crawled(recorded: dict[str, Any], path: Path) -> Path:
         outcomes[ACCOUNT, collected.scope.region] = Outcome.COMPLETE
     ledger = Ledger(path / "ledger.db")
     try:
-        ledger.night(batch, outcomes)
+        ledger.record_run(batch, outcomes)
     finally:
         ledger.close()
     mart = path / "mart.duckdb"
@@ -64,7 +64,7 @@ def test_the_mart_shows_the_resource_with_its_key(file: Path, tmp_path: Path) ->
 def test_permissions_cover_the_recorded_calls(file: Path) -> None:
     """The policy that kmsledger prints for a resource type allows every call that was recorded for it."""
     recorded = json.loads(file.read_text(encoding="utf-8"))
-    (declared,) = wanted_types([recorded["resource_type"]])
+    (declared,) = configured_types([recorded["resource_type"]])
     operations = {str(operation): operation for operation in declared.operations}
     assert operations.keys() == recorded["responses"].keys()
     assert {operation.iam_action for operation in operations.values()} <= set(member_actions([declared]))

@@ -1,4 +1,4 @@
-"""Running a command: one sentence for each failure, and signals that end it in good order."""
+"""Running a command: failures as one sentence, and orderly termination by signals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ cli_main.main(command)
 
 
 def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool = False) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command that gets a signal when it is ready."""
+    """Exit code, output and errors of a command that receives a signal when it is ready."""
     # A job in the background of a script ignores SIGINT; what it starts inherits that.
     environment = ["env", "--ignore-signal=INT" if ignore_interrupts else "--default-signal=INT"]
     with subprocess.Popen(
@@ -69,8 +69,8 @@ def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool =
     ("number", "ignore_interrupts"),
     [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
 )
-def test_a_signal_ends_a_command_in_good_order(number: signal.Signals, ignore_interrupts: bool) -> None:
-    """SIGINT and SIGTERM run the cleanup and print one sentence; SIGTERM also where SIGINT is ignored."""
+def test_a_signal_terminates_a_command_in_order(number: signal.Signals, ignore_interrupts: bool) -> None:
+    """SIGINT and SIGTERM run the cleanup and print one sentence; SIGTERM also works if SIGINT is ignored."""
     code, output, errors = interrupt("sleep", number, ignore_interrupts=ignore_interrupts)
     assert (code, output) == (4, "ready\nreleased\n")
     assert errors.strip() == "kmsledger: interrupted: run the command again"
@@ -86,7 +86,7 @@ def test_an_interrupted_query_is_an_interruption(number: signal.Signals) -> None
 
 
 def test_an_unexpected_error_is_one_sentence() -> None:
-    """An error of the program is one sentence that asks for --debug, with exit code 4."""
+    """An unexpected error is one sentence that recommends --debug, with exit code 4."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "fail"], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
     )

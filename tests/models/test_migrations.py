@@ -1,4 +1,4 @@
-"""The schema comes from the migrations alone, on both engines, and no program works with a schema it does not know."""
+"""Migrations: the schema of both engines, upgrades, downgrades, and databases with another schema."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def upgrade_at(url: str, start: multiprocessing.synchronize.Event) -> None:
     engine.dispose()
 
 
-def test_the_migrations_make_what_the_models_say(ledger: Engine) -> None:
-    """Tables, columns, types and indexes of the migrations and the models are the same: neither has drifted."""
+def test_the_migrations_match_the_models(ledger: Engine) -> None:
+    """Tables, columns, types and indexes of the migrations equal those of the models."""
     with ledger.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
     assert tables(ledger) == {*Base.metadata.tables, "alembic_version"}
 
 
-def test_an_open_version_is_unique_in_the_database_itself(ledger: Engine) -> None:
-    """Autogenerate does not compare conditions of indexes: each facet's open versions are unique by natural key."""
+def test_open_versions_are_unique_in_the_database(ledger: Engine) -> None:
+    """Each fact table has a unique partial index over the natural key of open versions, which autogenerate does not compare."""
     for name, model in versioned_tables().items():
         unique = [index for index in inspect(ledger).get_indexes(name) if index["unique"]]
         assert [index["column_names"] for index in unique] == [list(model.natural_key)]
@@ -82,7 +82,7 @@ def test_an_open_version_is_unique_in_the_database_itself(ledger: Engine) -> Non
 
 
 def test_upgrading_twice_changes_nothing(ledger: Engine) -> None:
-    """The upgrade that starts every crawl leaves an up-to-date ledger and its facts alone."""
+    """The upgrade at the start of every crawl does not change a current ledger."""
     with ledger.begin() as connection:
         connection.execute(text("INSERT INTO policy_document VALUES (:hash, 'a', 'b')"), {"hash": b"1" * 16})
     upgrade(ledger)
@@ -92,8 +92,8 @@ def test_upgrading_twice_changes_nothing(ledger: Engine) -> None:
         assert connection.execute(text("SELECT count(*) FROM policy_document")).scalar_one() == 1
 
 
-def test_the_way_back_to_nothing_works(ledger: Engine) -> None:
-    """A downgrade removes every table, and the ledger can be made again afterwards."""
+def test_a_downgrade_removes_every_table(ledger: Engine) -> None:
+    """A downgrade to base removes every table, and the ledger can be created again."""
     with ledger.begin() as connection:
         downgrade(connection, "base")
     assert tables(ledger) == {"alembic_version"}
@@ -101,15 +101,15 @@ def test_the_way_back_to_nothing_works(ledger: Engine) -> None:
     check(ledger)
 
 
-def test_an_empty_database_is_refused_with_what_to_do(bare: Engine) -> None:
-    """A report on a database that was never crawled into says so."""
+def test_an_empty_database_is_rejected_with_the_fix(bare: Engine) -> None:
+    """The error for a database without a ledger names the command to run."""
     with pytest.raises(DatabaseError, match=r"is empty: run `kmsledger crawl`, or `kmsledger db upgrade`, first"):
         check(bare)
     assert tables(bare) == set()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(ledger: Engine) -> None:
-    """An old program neither reads nor changes the database of a newer one, and says which to update."""
+def test_a_newer_schema_is_rejected_and_unchanged(ledger: Engine) -> None:
+    """An old program neither reads nor changes a newer database, and the error says what to update."""
     with ledger.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for refused in (upgrade, check):
@@ -119,8 +119,8 @@ def test_a_newer_schema_is_refused_and_left_alone(ledger: Engine) -> None:
         assert current(connection) == "9999"
 
 
-def test_an_older_schema_is_refused_until_it_is_upgraded(ledger: Engine) -> None:
-    """A report does not guess at a schema that is behind the program's."""
+def test_an_older_schema_is_rejected_until_upgraded(ledger: Engine) -> None:
+    """The error for an older schema names the command to run."""
     with ledger.begin() as connection:
         downgrade(connection, "0001")
     with pytest.raises(
@@ -132,7 +132,7 @@ def test_an_older_schema_is_refused_until_it_is_upgraded(ledger: Engine) -> None
 
 
 def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
-    """A database with a night in it comes to the present schema with every row as it was, and takes the new facts."""
+    """An upgrade from the first schema keeps every row, and new facts can be merged."""
     with bare.begin() as connection:
         upgrade_to(connection, "0001")
         night = {"started_at": "2026-11-20 03:00:00", "status": "complete", "version": "0.1.0"}
@@ -175,8 +175,8 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
         assert len(content_of(connection)["key_last_use_poll"]) == 1
 
 
-def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> None:
-    """Of the findings, what was ever a problem stays with all its versions; what always passed goes; and back again."""
+def test_only_current_and_past_problems_stay_findings(bare: Engine) -> None:
+    """Findings that were ever a problem keep all versions, those that always passed are deleted; the downgrade works."""
     with bare.begin() as connection:
         upgrade_to(connection, "0005")
         columns = "rule_id, resource_arn, severity, status, reason, valid_from, valid_to, content"
@@ -215,8 +215,8 @@ def test_findings_of_before_become_problems_with_their_history(bare: Engine) -> 
     check(bare)
 
 
-def test_a_migration_that_fails_leaves_no_half_of_itself(bare: Engine) -> None:
-    """Tables come in one transaction: a collision at the end leaves those before it unmade."""
+def test_a_failed_migration_is_rolled_back(bare: Engine) -> None:
+    """Tables are created in one transaction: a conflict rolls back all of them."""
     with bare.begin() as connection:
         connection.execute(text("CREATE TABLE scope_coverage (mine INTEGER)"))
     with pytest.raises(DatabaseError, match="scope_coverage"):
@@ -224,8 +224,8 @@ def test_a_migration_that_fails_leaves_no_half_of_itself(bare: Engine) -> None:
     assert tables(bare) == {"scope_coverage"}
 
 
-def test_programs_that_upgrade_at_once_do_not_break_each_other(bare_url: str) -> None:
-    """Several crawls started against a new database: one makes the tables, the others wait and find them."""
+def test_concurrent_upgrades_are_serialized(bare_url: str) -> None:
+    """Of several programs that start with a new database one creates the tables and the others wait."""
     spawning = multiprocessing.get_context("spawn")
     start = spawning.Event()
     programs = [spawning.Process(target=upgrade_at, args=(bare_url, start)) for _ in range(4)]

@@ -61,7 +61,7 @@ def test_a_column_of_keys_is_three_files(scratch: Scratch) -> None:
     scratch.insert(view, "--: custom_key_store_id |", "--: customer_master_key_spec | The spec under its old name.\n")
     scratch.insert(view, "k.custom_key_store_id,", "  k.customer_master_key_spec,\n")
     assert scratch.python("-c", CRAWL) == "RSA_2048\n"
-    scratch.pytest("tests/models/test_migrations.py", "-k", "sqlite and (models_say or way_back)")
+    scratch.pytest("tests/models/test_migrations.py", "-k", "sqlite and (migrations_match or downgrade_removes)")
     scratch.kmsledger("schema", "--format", "markdown", "--output", "docs/schema.md")
     assert "| `customer_master_key_spec` |" in (scratch.root / "docs/schema.md").read_text(encoding="utf-8")
     scratch.pytest("tests/reports/mart/test_schema.py")

@@ -41,7 +41,7 @@ from models.tables import (
     Tag,
 )
 from models.versioned import VersionedTable
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from reports.mart.build import build
 from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
@@ -407,7 +407,7 @@ def only(*rule_ids: str) -> dict[str, Any]:
 
 def build_mart(settings: Settings) -> None:
     """Analyse the access and build the mart, without evaluating rules: for tests to which findings make no difference."""
-    assess(settings)
+    analyze_access(settings)
     extensions = (RuleTables(settings, ()), VendorChecks(settings))
     build(settings.database, settings.report.mart, settings, extensions=extensions)
 

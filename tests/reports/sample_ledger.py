@@ -48,7 +48,7 @@ def sample_world(path: Path) -> World:
     world.account(LOCKED, "Locked", IRELAND)
     world.account(CLOSED, "Old", state="SUSPENDED", selection="suspended")
     world.outcomes[CLOSED, "*"] = ("suspended", "the account is suspended")
-    world.outcomes[LOCKED, IRELAND] = ("failed", "the role does not exist or does not trust us")
+    world.outcomes[LOCKED, IRELAND] = ("failed", "the role does not exist or does not trust the crawler")
     world.gap(LOCKED, IRELAND, "sts:AssumeRole", cause="role_missing_or_untrusted", code="AccessDenied")
     world.add(AccountRegion, account_id=SHOP, region="af-south-1", status="DISABLED", selection="disabled")
     world.outcomes[SHOP, "af-south-1"] = ("disabled", "the region is not enabled in the account")

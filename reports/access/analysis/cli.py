@@ -1,4 +1,4 @@
-"""The command that evaluates who can use which key."""
+"""The command that analyzes who can use which key."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from models.cli_options import CONFIG
 
 @click.command("analyze-access")
 @CONFIG
-@click.option("--all", "redo", is_flag=True, help="Evaluate everything again, not only new policies and grants.")
+@click.option("--all", "redo", is_flag=True, help="Analyze everything again, not only new policies and grants.")
 def analyze_access(*, config_path: Path, redo: bool) -> None:
-    """Evaluate who can use which key, from the facts in the ledger; makes no call to AWS.
+    """Analyze who can use which key, from the data in the ledger; makes no requests to AWS.
 
-    Only new policies and grants are evaluated, unless this version evaluates differently from the previous one, or with --all.
-    A crawl does this by itself. The results are in the views key_access, vendors and key_policy_problems after the next
+    Only new policies and grants are analyzed, unless the analysis engine has changed or --all is given. Every crawl
+    includes this analysis. The results are in the views key_access, vendors and key_policy_problems after the next
     `kmsledger mart`.
     """
     from models.settings import load
-    from reports.access.analysis.stage import assess
+    from reports.access.analysis import stage
 
-    analyzed = assess(load(config_path), redo=redo)
+    summary = stage.analyze_access(load(config_path), redo=redo)
     click.echo(
-        f"analyzed {analyzed.policies} policies and {analyzed.grants} kinds of grants, for {analyzed.keys} key policies, "
-        f"in {analyzed.seconds:.1f} s"
+        f"analyzed {summary.policies} distinct policies and {summary.grants} grant shapes for {summary.keys} key policies "
+        f"in {summary.seconds:.1f} s"
     )

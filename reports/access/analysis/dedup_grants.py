@@ -1,4 +1,4 @@
-"""Grants: the distinct shapes among them, found in DuckDB, so that the engine sees one of each and no grant twice."""
+"""Deduplicate grants into distinct shapes, in DuckDB, so that the engine analyzes each shape once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
 from models.versioned import Base
 from reports.access.analysis.dedup_policies import attributes
-from reports.access.analysis.runner import Question
+from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.access.grant_macros import MACROS
 from reports.ledger_reader import TableSlice, copy_slices
@@ -33,12 +33,13 @@ _SHAPES = """
 CREATE TABLE shape AS
 SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coalesce(p.deny_scope, '') AS deny_scope,
   CASE WHEN coalesce(p.deny_scope, '') <> '' THEN k.analysis_id END AS policy_analysis,
-  CASE WHEN coalesce(p.deny_scope, '') <> '' AND contains(p.context_inputs, 'organization') THEN getvariable('organization') ELSE '' END AS organization,
-  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.sessionless(g.grantee_principal) END AS grantee,
+  CASE WHEN coalesce(p.deny_scope, '') <> '' AND contains(p.context_inputs, 'organization') THEN getvariable('organization')
+    ELSE '' END AS organization,
+  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.mask_session(g.grantee_principal) END AS grantee,
   g.grantee_service_principal AS grantee_service,
-  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.sessionless(g.retiring_principal) END AS retiring,
+  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.mask_session(g.retiring_principal) END AS retiring,
   g.retiring_service_principal AS retiring_service, g.issuing_account AS issuing, g.operations,
-  CASE WHEN p.deny_scope = 'each' THEN g.constraints ELSE internal.valueless(g.constraints) END AS constraints,
+  CASE WHEN p.deny_scope = 'each' THEN g.constraints ELSE internal.mask_values(g.constraints) END AS constraints,
   any_value(g.key_arn) AS key_arn, any_value(x.policy_hash) AS policy_hash
 FROM internal.key_grant g
 LEFT JOIN internal.key_metadata m ON m.key_arn = g.key_arn
@@ -50,8 +51,8 @@ GROUP BY ALL
 """
 _NEW = """
 WITH identified AS (
-  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee, grantee_service, retiring,
-    retiring_service, issuing, operations, constraints) AS analysis_id
+  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee,
+    grantee_service, retiring, retiring_service, issuing, operations, constraints) AS analysis_id
   FROM shape
 )
 SELECT any_value(COLUMNS(* EXCLUDE (analysis_id))), analysis_id FROM identified
@@ -61,20 +62,20 @@ GROUP BY analysis_id
 
 
 @dataclass(frozen=True, slots=True)
-class AskedGrants:
-    """The grants to judge, and for each analysis the policy and its analysis that a Deny made part of it."""
+class PendingGrants:
+    """The grant shapes to analyze, and by analysis id the policy and policy analysis that their Deny statements require."""
 
-    questions: list[Question]
+    requests: list[AnalysisRequest]
     policies: dict[bytes, tuple[bytes, bytes]]
 
 
-def ask_grants(
+def find_pending_grants(
     engine: Engine, engine_url: str, organization: Organization, after: int, after_analysis: int
-) -> AskedGrants:
-    """The shapes that were not analysed yet.
+) -> PendingGrants:
+    """Return the grant shapes without an analysis.
 
-    They are looked for among the grants that came after version ``after``, and among those on keys whose policy's analysis
-    came after version ``after_analysis``.
+    Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
+    ``after_analysis``.
     """
     with duckdb.connect() as duck:
         duck.execute("SET memory_limit = '2GB'")
@@ -82,26 +83,26 @@ def ask_grants(
         duck.execute("CREATE SCHEMA internal")
         for macro in MACROS:
             duck.execute(macro)
-        copy_slices(duck, engine_url, _parts(after, after_analysis))
+        copy_slices(duck, engine_url, _slices(after, after_analysis))
         duck.execute(f"SET VARIABLE organization = '{organization_digest(organization)}'")
         duck.execute(_SHAPES)
         cursor = duck.execute(_NEW)
         names = [column[0] for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     with engine.connect() as connection:
-        return _questions(connection, rows)
+        return _requests(connection, rows)
 
 
 def _table(mapped: type[Base]) -> Table:
     return Base.metadata.tables[mapped.__tablename__]
 
 
-def _parts(after: int, after_analysis: int) -> list[TableSlice]:
+def _slices(after: int, after_analysis: int) -> list[TableSlice]:
     grants = analyses = "true"
     keys = ""
     if after:
-        judged = f"SELECT key_arn FROM key_analysis WHERE version_id > {after_analysis:d}"
-        grants = f"(version_id > {after:d} OR (valid_to IS NULL AND key_arn IN ({judged})))"
+        reanalyzed = f"SELECT key_arn FROM key_analysis WHERE version_id > {after_analysis:d}"
+        grants = f"(version_id > {after:d} OR (valid_to IS NULL AND key_arn IN ({reanalyzed})))"
         analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
         keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
     return [
@@ -114,12 +115,12 @@ def _parts(after: int, after_analysis: int) -> list[TableSlice]:
 
 
 def organization_digest(organization: Organization) -> str:
-    """Equal for estates in which the same accounts are ours."""
+    """Return a digest of the organization's id, accounts and paths."""
     paths = sorted(organization.organization_paths.items())
     return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
 
 
-def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrants:
+def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGrants:
     hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["deny_scope"]}
     texts: dict[bytes, str] = {}
     if hashes:
@@ -129,11 +130,13 @@ def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrant
         )
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
     tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["deny_scope"]})
-    asked = AskedGrants([], {})
-    # Keys with one analysis are alike: those of one policy follow each other, and the policy is read once for all of them.
-    alike: dict[str, str] = {}
+    pending = PendingGrants([], {})
+    # Keys with the same policy analysis are equivalent. Sorting by it lets the engine parse each policy once.
+    representatives: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
-        arn = alike.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
+        arn = (
+            representatives.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
+        )
         analysis_id = bytes.fromhex(row["analysis_id"])
         names = aliases.get(arn)
         facts = KeyFacts(
@@ -161,6 +164,6 @@ def _questions(connection: Connection, rows: list[dict[str, Any]]) -> AskedGrant
         if row["deny_scope"]:
             policy_hash = bytes.fromhex(row["policy_hash"])
             received = texts[policy_hash]
-            asked.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])
-        asked.questions.append(Question(analysis_id, received, facts, grant))
-    return asked
+            pending.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])
+        pending.requests.append(AnalysisRequest(analysis_id, received, facts, grant))
+    return pending

@@ -1,7 +1,7 @@
-"""Key policies: which versions are new to us, which question each of them is, and which analysis each key gets.
+"""Deduplicate key policies: find new versions, derive the distinct analyses they need, and assign an analysis to each key.
 
-The database finds the distinct questions and spreads the answers over the keys; only the few keys whose policy looks at their
-own ARN, tags or aliases are handled one by one.
+The database finds the distinct analyses and assigns them to keys. Only keys whose policy depends on their own ARN, tags or
+aliases are handled individually.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
 from models.versioned import Base
-from reports.access.analysis.runner import Question
-from reports.access.engine.analysis_key import ENGINE, denies, looks_at, organization_key
+from reports.access.analysis.runner import AnalysisRequest
+from reports.access.engine.analysis_key import ENGINE, context_inputs, deny_scope, organization_key
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_analysis import cache_key
 from reports.access.engine.policy_parser import Policy, parse
 
-_PLACE = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
+_GROUP = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
 
 
 def _temporary(name: str, *columns: Column[Any]) -> Table:
     return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
-_ALIKE = _temporary(
-    "access_alike",
+_SHARED = _temporary(
+    "access_shared",
     Column("policy_hash", LargeBinary(16), primary_key=True),
-    *(Column(name, Text, primary_key=True) for name in _PLACE[1:]),
+    *(Column(name, Text, primary_key=True) for name in _GROUP[1:]),
     Column("analysis_id", LargeBinary(16)),
     Column("content_hash", LargeBinary(16)),
 )
@@ -45,60 +45,63 @@ _SINGLE = _temporary(
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
-    """What was looked at before: the last versions of the tables, and what else there was."""
+class Watermark:
+    """What previous analyses covered: the last versions of the tables, and the organization."""
 
     policy: int = 0
     metadata: int = 0
     organization: bool = True
-    """Whose accounts are whose is as it was."""
+    """Whether the organization is unchanged."""
 
 
 @dataclass(slots=True)
-class Asked:
-    """The policies to judge, by analysis id: each analysis once."""
+class PendingAnalyses:
+    """The analyses to run, by analysis id, and how many policy versions need them."""
 
-    questions: dict[bytes, Question] = field(default_factory=dict)
-    hashes: dict[bytes, bytes] = field(default_factory=dict)
+    requests: dict[bytes, AnalysisRequest] = field(default_factory=dict)
+    policy_hashes: dict[bytes, bytes] = field(default_factory=dict)
     """Analysis id to the policy's hash."""
     versions: int = 0
 
 
-def ask(connection: Connection, organization: Organization, since: Since) -> Asked:
-    """Find what has to be judged; leaves in temporary tables which key gets which analysis, for :func:`spread`."""
-    _learn(connection, since)
-    _collect(connection, since)
-    asked = Asked()
+def find_pending(connection: Connection, organization: Organization, watermark: Watermark) -> PendingAnalyses:
+    """Find the analyses that new and changed policies need.
+
+    Leaves the analysis of each key in temporary tables, for :func:`assign_analyses`.
+    """
+    _insert_policies(connection, watermark)
+    _collect_versions(connection, watermark)
+    pending = PendingAnalyses()
     policies = _Policies(connection)
-    alike, single = [], []
+    shared, single = [], []
     for row in connection.execute(text(_distinct(connection))).mappings():
         arn = f"{row['head']}:kms::{row['account_id']}:key/-"
         facts = _facts(arn, row, None, None)
-        digest = _asked(asked, policies, row["policy_hash"], facts, organization)
-        alike.append((*(row[name] for name in _PLACE), digest, content_hash([digest.hex()])))
+        digest = _request(pending, policies, row["policy_hash"], facts, organization)
+        shared.append((*(row[name] for name in _GROUP), digest, content_hash([digest.hex()])))
     for version, policy_hash, facts in _singles(connection):
-        digest = _asked(asked, policies, policy_hash, facts, organization)
+        digest = _request(pending, policies, policy_hash, facts, organization)
         single.append((version, digest, content_hash([digest.hex()])))
-    stage(connection, _ALIKE, alike)
+    stage(connection, _SHARED, shared)
     stage(connection, _SINGLE, single)
-    asked.versions = connection.execute(text("SELECT count(*) FROM access_changing")).scalar_one()
-    return asked
+    pending.versions = connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one()
+    return pending
 
 
-def spread(connection: Connection, run_id: int) -> int:
-    """Give each key its analysis, as history; returns the rows written. Comes after :func:`ask`."""
-    steps = [statement.format(join=_join(connection)) for statement in _SPREAD]
+def assign_analyses(connection: Connection, run_id: int) -> int:
+    """Store the analysis of each key as history, after :func:`find_pending`; return the number of rows written."""
+    statements = [statement.format(join=_join(connection)) for statement in _ASSIGN]
     written = 0
-    for statement in steps:
-        bound = {"run": run_id} if ":run" in statement else {}
-        found = connection.execute(text(statement), bound, execution_options={"preserve_rowcount": True})
+    for statement in statements:
+        parameters = {"run": run_id} if ":run" in statement else {}
+        result = connection.execute(text(statement), parameters, execution_options={"preserve_rowcount": True})
         if "INTO key_analysis" in statement or "UPDATE key_analysis" in statement:
-            written += max(found.rowcount, 0)
+            written += max(result.rowcount, 0)
     return written
 
 
 class _Policies:
-    """Policy texts and what they look at, fetched in one go when the first is needed."""
+    """Policy texts, loaded all at once on first use, and parsed policies."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -109,7 +112,7 @@ class _Policies:
         if not self._texts:
             query = (
                 "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
-                "(SELECT policy_hash FROM access_changing)"
+                "(SELECT policy_hash FROM access_pending)"
             )
             self._texts = {bytes(digest): received for digest, received in self._connection.execute(text(query))}
         return self._texts[policy_hash]
@@ -120,14 +123,16 @@ class _Policies:
         return self._parsed[policy_hash]
 
 
-def _asked(asked: Asked, policies: _Policies, policy_hash: Any, facts: KeyFacts, organization: Organization) -> bytes:
+def _request(
+    pending: PendingAnalyses, policies: _Policies, policy_hash: Any, facts: KeyFacts, organization: Organization
+) -> bytes:
     digest = bytes(policy_hash)
     policy = policies.policy(digest)
     identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
     analysis_id = content_hash(identity)
-    if analysis_id not in asked.questions:
-        asked.questions[analysis_id] = Question(analysis_id, policies.text(digest), facts)
-        asked.hashes[analysis_id] = digest
+    if analysis_id not in pending.requests:
+        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts)
+        pending.policy_hashes[analysis_id] = digest
     return analysis_id
 
 
@@ -144,67 +149,62 @@ def _facts(arn: str, row: RowMapping, tags: Mapping[str, str] | None, aliases: S
     )
 
 
-_OF_METADATA = """
+_METADATA_CHANGED = """
 SELECT p.version_id, p.key_arn, p.policy_hash FROM key_policy p
 WHERE p.valid_to IS NULL AND p.key_arn IN (SELECT key_arn FROM key_metadata WHERE version_id > :metadata)
 """
-_OF_LOOKS = """
+_INPUT_CHANGED = """
 SELECT p.version_id, p.key_arn, p.policy_hash FROM key_policy p
-JOIN access_policy a ON a.policy_hash = p.policy_hash AND a.context_inputs LIKE '%{word}%'
+JOIN access_policy a ON a.policy_hash = p.policy_hash AND a.context_inputs LIKE '%{input}%'
 WHERE p.valid_to IS NULL
 """
 
 
-def _learn(connection: Connection, since: Since) -> None:
-    """Read what policies look at that we have not seen."""
+def _insert_policies(connection: Connection, watermark: Watermark) -> None:
+    """Insert the inputs and the deny scope of new policies into access_policy."""
     query = (
         "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
         "(SELECT policy_hash FROM key_policy WHERE version_id > :after) "
         "AND policy_hash NOT IN (SELECT policy_hash FROM access_policy)"
     )
     rows = []
-    for digest, received in connection.execute(text(query), {"after": since.policy}):
+    for digest, received in connection.execute(text(query), {"after": watermark.policy}):
         policy = parse(received)
-        looks = looks_at(policy)
-        rows.append(
-            {"policy_hash": bytes(digest), "context_inputs": " ".join(looks), "deny_scope": denies(policy).value}
-        )
+        inputs = " ".join(context_inputs(policy))
+        rows.append({"policy_hash": bytes(digest), "context_inputs": inputs, "deny_scope": deny_scope(policy).value})
     if rows:
         connection.execute(insert(Base.metadata.tables[AccessPolicy.__tablename__]), rows)
 
 
-def _collect(connection: Connection, since: Since) -> None:
-    """The policy versions to judge: new ones, and open ones of which something else may have changed."""
-    connection.execute(text("DROP TABLE IF EXISTS access_changing"))
+def _collect_versions(connection: Connection, watermark: Watermark) -> None:
+    """Collect the policy versions to analyze: new ones, and current ones with inputs that may have changed."""
+    connection.execute(text("DROP TABLE IF EXISTS access_pending"))
     connection.execute(
         text(
-            "CREATE TEMPORARY TABLE access_changing AS SELECT version_id, key_arn, policy_hash, 1 AS fresh FROM key_policy "
+            "CREATE TEMPORARY TABLE access_pending AS SELECT version_id, key_arn, policy_hash, 1 AS fresh FROM key_policy "
             "WHERE version_id > :after"
         ),
-        {"after": since.policy},
+        {"after": watermark.policy},
     )
-    if since.policy:
-        found = connection.scalars(text("SELECT DISTINCT context_inputs FROM access_policy")).all()
-        words = (
-            {word for looks in found for word in looks.split()}
-            - {"key"}
-            - ({"organization"} if since.organization else set())
-        )
-        again = [_OF_METADATA, *(_OF_LOOKS.format(word=word) for word in sorted(words))]
+    if watermark.policy:
+        combinations = connection.scalars(text("SELECT DISTINCT context_inputs FROM access_policy")).all()
+        unchanged = {"key", "organization"} if watermark.organization else {"key"}
+        inputs = {name for combination in combinations for name in combination.split()} - unchanged
+        queries = [_METADATA_CHANGED, *(_INPUT_CHANGED.format(input=name) for name in sorted(inputs))]
         connection.execute(
             text(
-                f"INSERT INTO access_changing SELECT version_id, key_arn, policy_hash, 0 FROM ({' UNION '.join(again)}) AS q "
+                f"INSERT INTO access_pending SELECT version_id, key_arn, policy_hash, 0 FROM ({' UNION '.join(queries)}) AS q "
                 "WHERE version_id + 0 <= :after"
             ),
-            {"after": since.policy, "metadata": since.metadata},
+            {"after": watermark.policy, "metadata": watermark.metadata},
         )
-    connection.execute(text("CREATE UNIQUE INDEX access_changing_version ON access_changing (version_id)"))
+    connection.execute(text("CREATE UNIQUE INDEX access_changing_version ON access_pending (version_id)"))
     if connection.dialect.name == "postgresql":
-        connection.execute(text("ANALYZE access_changing"))
+        connection.execute(text("ANALYZE access_pending"))
 
 
-def _place(connection: Connection) -> dict[str, str]:
-    """What decides who is alike, by column, from ``c`` (changing) and ``m`` (metadata)."""
+def _group_expressions(connection: Connection) -> dict[str, str]:
+    """Return the SQL expressions of the columns that define a group, from ``c`` (pending) and ``m`` (metadata)."""
     find = "strpos" if connection.dialect.name == "postgresql" else "instr"
     return {
         "account_id": f"substr(c.key_arn, {find}(c.key_arn, '\\:key/') - 12, 12)",
@@ -213,34 +213,34 @@ def _place(connection: Connection) -> dict[str, str]:
 
 
 _METADATA = "LEFT JOIN key_metadata m ON m.key_arn = c.key_arn AND m.valid_to IS NULL"
-_ORDINARY = (
+_SHAREABLE = (
     "a.context_inputs NOT LIKE '%key%' AND a.context_inputs NOT LIKE '%tags%' AND a.context_inputs NOT LIKE '%aliases%'"
 )
 
 
 def _distinct(connection: Connection) -> str:
-    columns = ", ".join(f"{expression} AS {name}" for name, expression in _place(connection).items())
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in _group_expressions(connection).items())
     return (
-        f"SELECT DISTINCT c.policy_hash, {columns} FROM access_changing c "
-        f"JOIN access_policy a ON a.policy_hash = c.policy_hash AND {_ORDINARY} {_METADATA}"
+        f"SELECT DISTINCT c.policy_hash, {columns} FROM access_pending c "
+        f"JOIN access_policy a ON a.policy_hash = c.policy_hash AND {_SHAREABLE} {_METADATA}"
     )
 
 
 def _join(connection: Connection) -> str:
-    same = " AND ".join(f"v.{name} = {expression}" for name, expression in _place(connection).items())
-    return f"{_METADATA} JOIN access_alike v ON v.policy_hash = c.policy_hash AND {same}"
+    same = " AND ".join(f"v.{name} = {expression}" for name, expression in _group_expressions(connection).items())
+    return f"{_METADATA} JOIN access_shared v ON v.policy_hash = c.policy_hash AND {same}"
 
 
 def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
-    """Policy versions whose key matters, with what is known of it."""
-    found = connection.execute(
+    """Yield the policy versions that depend on their key, with the facts about it."""
+    result = connection.execute(
         text(
             "SELECT c.version_id, c.key_arn, c.policy_hash, a.context_inputs, m.manager, m.key_spec, m.key_usage, m.origin "
-            "FROM access_changing c JOIN access_policy a ON a.policy_hash = c.policy_hash "
-            f"AND NOT ({_ORDINARY}) {_METADATA}"
+            "FROM access_pending c JOIN access_policy a ON a.policy_hash = c.policy_hash "
+            f"AND NOT ({_SHAREABLE}) {_METADATA}"
         )
     ).mappings()
-    rows = found.all()
+    rows = result.all()
     arns = {row["key_arn"] for row in rows if row["context_inputs"] != "key"}
     tags, aliases = attributes(connection, arns)
     for row in rows:
@@ -251,39 +251,39 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
 def attributes(
     connection: Connection, key_arns: Iterable[str]
 ) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
-    """Tags and aliases of keys; a key whose tags or aliases are not known is left out."""
-    wanted = sorted(key_arns)
-    if not wanted:
+    """Return the tags and aliases of keys, without keys whose tags or aliases are unknown."""
+    arns = sorted(key_arns)
+    if not arns:
         return {}, {}
-    tags: dict[str, dict[str, str]] = {arn: {} for arn in wanted}
-    aliases: dict[str, list[str]] = {arn: [] for arn in wanted}
-    chosen = _temporary("access_wanted", Column("key_arn", Text, primary_key=True))
-    stage(connection, chosen, [(arn,) for arn in wanted])
+    tags: dict[str, dict[str, str]] = {arn: {} for arn in arns}
+    aliases: dict[str, list[str]] = {arn: [] for arn in arns}
+    requested = _temporary("access_requested", Column("key_arn", Text, primary_key=True))
+    stage(connection, requested, [(arn,) for arn in arns])
     gaps = connection.execute(
         text(
             "SELECT operation, subject, account_id, region FROM gap WHERE valid_to IS NULL AND service = 'kms' "
             "AND operation IN ('ListResourceTags', 'ListAliases')"
         )
     ).all()
-    untagged = {subject for operation, subject, _, _ in gaps if operation == "ListResourceTags"}
-    unnamed = {(region, account) for operation, _, account, region in gaps if operation == "ListAliases"}
-    for arn in wanted:
-        if tuple(arn.split(":", 5)[3:5]) in unnamed:
+    unknown_tags = {subject for operation, subject, _, _ in gaps if operation == "ListResourceTags"}
+    unknown_aliases = {(region, account) for operation, _, account, region in gaps if operation == "ListAliases"}
+    for arn in arns:
+        if tuple(arn.split(":", 5)[3:5]) in unknown_aliases:
             aliases.pop(arn)
     for arn, key, value in connection.execute(
         text(
-            "SELECT t.resource_arn, t.tag_key, t.tag_value FROM access_wanted w JOIN tag t ON t.resource_arn = w.key_arn "
+            "SELECT t.resource_arn, t.tag_key, t.tag_value FROM access_requested r JOIN tag t ON t.resource_arn = r.key_arn "
             "WHERE t.valid_to IS NULL"
         )
     ):
         tags[arn][key] = value
-    for arn in untagged:
+    for arn in unknown_tags:
         if not tags.get(arn):
             tags.pop(arn, None)
     for arn, name in connection.execute(
         text(
             "SELECT target_key_arn, alias_name FROM alias WHERE valid_to IS NULL AND target_key_arn IN "
-            "(SELECT key_arn FROM access_wanted)"
+            "(SELECT key_arn FROM access_requested)"
         )
     ):
         if arn in aliases:
@@ -291,47 +291,47 @@ def attributes(
     return tags, aliases
 
 
-_SPREAD = (
-    "DROP TABLE IF EXISTS access_judged",
+_ASSIGN = (
+    "DROP TABLE IF EXISTS access_assigned",
     """
-    CREATE TEMPORARY TABLE access_judged AS
+    CREATE TEMPORARY TABLE access_assigned AS
     SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
-    FROM access_changing c JOIN key_policy p ON p.version_id = c.version_id {join}
+    FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id {join}
     UNION ALL
     SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
-    FROM access_changing c JOIN key_policy p ON p.version_id = c.version_id
+    FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id
     JOIN access_single v ON v.version_id = c.version_id
     """,
-    "CREATE INDEX access_judged_key ON access_judged (key_arn)",
-    # A new policy ends what was concluded from the one before it, when it was first seen.
+    "CREATE INDEX access_judged_key ON access_assigned (key_arn)",
+    # A new policy version closes the analysis of its predecessor.
     """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 1)
+    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
       AND valid_from >=
-      (SELECT min(j.valid_from) FROM access_judged j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
+      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
     """,
     """
     UPDATE key_analysis SET valid_to =
-      (SELECT min(j.valid_from) FROM access_judged j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
-    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 1)
+      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
+    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
     """,
     """
     INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_judged WHERE fresh = 1
+    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_assigned WHERE fresh = 1
     """,
-    # The same policy with another conclusion: something else that it looks at has changed in this run.
+    # The same policy with another analysis: another input has changed in this run.
     """
     DELETE FROM key_analysis WHERE valid_to IS NULL AND valid_from >= :run
-      AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
+      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
+      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
     """,
     """
     UPDATE key_analysis SET valid_to = :run WHERE valid_to IS NULL
-      AND key_arn IN (SELECT key_arn FROM access_judged WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_judged j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
+      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
+      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
     """,
     """
     INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content_hash FROM access_judged j
+    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content_hash FROM access_assigned j
     WHERE j.fresh = 0 AND NOT EXISTS
       (SELECT 1 FROM key_analysis k WHERE k.key_arn = j.key_arn AND k.valid_to IS NULL)
     """,

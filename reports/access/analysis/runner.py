@@ -1,4 +1,4 @@
-"""Questions to the access engine, asked in all processors at once, and its answers as rows of the ledger."""
+"""Run the access engine on all processors, and convert its results into ledger rows."""
 
 from __future__ import annotations
 
@@ -12,62 +12,69 @@ from typing import Any
 
 import orjson
 
-from reports.access.engine.grant_analysis import analyse_grant, constraint_scope
+from reports.access.engine.grant_analysis import (
+    INVALID_CONSTRAINT,
+    UNKNOWN_CONSTRAINT,
+    analyse_grant,
+    constraint_conditions,
+)
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import Policy, parse
 
-_WORTH_PROCESSES = 2_000
-_CHUNK = 250
-_OUTSIDE = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
+_MIN_PARALLEL = 2_000
+_CHUNK_SIZE = 250
+_EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
 
-PARTY, GRANT, SCOPE, GRANTEE, RETIRING = "{party}", "{grant}", "{scope}", "{grantee}", "{retiring}"
-"""What differs among those that share an analysis, and is filled in when it is read."""
+PARTY, GRANT, CONDITIONS, GRANTEE, RETIRING = "{party}", "{grant}", "{conditions}", "{grantee}", "{retiring}"
+"""Placeholders for what differs among grants that share an analysis; views replace them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One policy on one key, or one grant on one key whose policy may take it away again."""
+class AnalysisRequest:
+    """A policy on a key, or a grant on a key whose policy can deny it."""
 
     analysis_id: bytes
     received: str | None
-    """The key policy's text; None for a grant that no Deny can touch."""
+    """The key policy's text; None for a grant that no Deny can affect."""
     facts: KeyFacts
     grant: Grant | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Rows of access_verdict and policy_lint."""
+class AnalysisResult:
+    """Rows for access_verdict and policy_lint."""
 
     analysis_id: bytes
     verdicts: list[dict[str, Any]]
     lint_findings: list[dict[str, Any]]
 
 
-def answers(questions: Sequence[Question], organization: Organization) -> Iterator[Answer]:
-    """Ask the engine; parties of the organization are left out, because who is who is told when answers are read."""
-    nameless = replace(organization, parties={})
-    if len(questions) < _WORTH_PROCESSES:
-        yield from (_answer(question, nameless) for question in questions)
+def run_analyses(requests: Sequence[AnalysisRequest], organization: Organization) -> Iterator[AnalysisResult]:
+    """Analyze all requests, without the known parties: parties are resolved when the results are queried."""
+    without_parties = replace(organization, parties={})
+    if len(requests) < _MIN_PARALLEL:
+        yield from (_analyze(request, without_parties) for request in requests)
         return
-    chunks = [questions[start : start + _CHUNK] for start in range(0, len(questions), _CHUNK)]
+    chunks = [requests[start : start + _CHUNK_SIZE] for start in range(0, len(requests), _CHUNK_SIZE)]
     workers = max(1, min(len(chunks), len(os.sched_getaffinity(0))))
-    context = multiprocessing.get_context("spawn")  # a fork would share the connections of this process
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(nameless,)) as pool:
-        for found in pool.map(_chunk, chunks):
-            yield from found
+    context = multiprocessing.get_context("spawn")  # a fork would share this process's connections
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_init_worker, initargs=(without_parties,)
+    ) as pool:
+        for results in pool.map(_analyze_chunk, chunks):
+            yield from results
 
 
 _ORGANIZATION: list[Organization] = []
 
 
-def _begin(organization: Organization) -> None:
+def _init_worker(organization: Organization) -> None:
     _ORGANIZATION[:] = [organization]
 
 
-def _chunk(questions: Sequence[Question]) -> list[Answer]:
-    return [_answer(question, _ORGANIZATION[0]) for question in questions]
+def _analyze_chunk(requests: Sequence[AnalysisRequest]) -> list[AnalysisResult]:
+    return [_analyze(request, _ORGANIZATION[0]) for request in requests]
 
 
 @lru_cache(maxsize=4_096)
@@ -75,54 +82,51 @@ def _parsed(received: str) -> Policy:
     return parse(received)
 
 
-def _answer(question: Question, organization: Organization) -> Answer:
-    identity = {"analysis_id": question.analysis_id}
-    policy = _parsed(question.received) if question.received is not None else None
-    if question.grant is not None:
-        found = analyse_grant(question.grant, question.facts, organization, policy)
-        rows = [_row(_templated(verdict, question.grant)) for verdict in found]
-        return Answer(question.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
-    analysis = analyse_policy(policy or Policy(readable=False), question.facts, organization)
+def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisResult:
+    identity = {"analysis_id": request.analysis_id}
+    policy = _parsed(request.received) if request.received is not None else None
+    if request.grant is not None:
+        verdicts = analyse_grant(request.grant, request.facts, organization, policy)
+        rows = [_row(_to_template(verdict, request.grant)) for verdict in verdicts]
+        return AnalysisResult(request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
+    analysis = analyse_policy(policy or Policy(readable=False), request.facts, organization)
     lint_findings = [
         identity
         | {
             "ordinal": n,
-            "code": one.code,
-            "source_id": one.source_id,
-            "statement_index": one.statement_index,
-            "message": one.message,
+            "code": finding.code,
+            "source_id": finding.source_id,
+            "statement_index": finding.statement_index,
+            "message": finding.message,
         }
-        for n, one in enumerate(analysis.lint_findings)
+        for n, finding in enumerate(analysis.lint_findings)
     ]
     rows = [_row(verdict) for verdict in analysis.verdicts]
-    return Answer(question.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings)
-
-
-def _templated(verdict: Verdict, grant: Grant) -> Verdict:
-    """With marks for what grants of one shape do not share."""
-    scope = (
-        SCOPE
-        if verdict.conditions and verdict.conditions == constraint_scope(grant.constraints) and _plain(grant)
-        else verdict.conditions
+    return AnalysisResult(
+        request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings
     )
+
+
+def _to_template(verdict: Verdict, grant: Grant) -> Verdict:
+    """Replace what differs among grants of the same shape with placeholders."""
+    conditions = verdict.conditions
+    if conditions and conditions == constraint_conditions(grant.constraints) and _can_render_in_sql(grant):
+        conditions = CONDITIONS
     principal = verdict.principal
     if ":assumed-role/" in principal:
         principal = GRANTEE if principal == grant.grantee_principal else RETIRING
-    return replace(verdict, source_id=GRANT, conditions=scope, principal=principal)
+    return replace(verdict, source_id=GRANT, conditions=conditions, principal=principal)
 
 
-def _plain(grant: Grant) -> bool:
-    """Whether the scope can be told from the constraints by SQL."""
-    text = grant.constraints or ""
-    return (
-        "\\" not in text
-        and "cannot be read" not in constraint_scope(text)
-        and "not known here" not in constraint_scope(text)
-    )
+def _can_render_in_sql(grant: Grant) -> bool:
+    """Whether the macro grant_conditions describes the constraints like constraint_conditions does."""
+    constraints = grant.constraints or ""
+    conditions = constraint_conditions(constraints)
+    return "\\" not in constraints and INVALID_CONSTRAINT not in conditions and UNKNOWN_CONSTRAINT not in conditions
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    if verdict.access in _OUTSIDE and verdict.account is not None:
+    if verdict.access in _EXTERNAL and verdict.account is not None:
         verdict = replace(verdict, access=Access.EXTERNAL, party=PARTY)
     witness = verdict.witness
     return {
@@ -149,10 +153,10 @@ def _row(verdict: Verdict) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=65_536)
-def _operations(listed: tuple[str, ...]) -> str:
-    return _json(listed)
+def _operations(operations: tuple[str, ...]) -> str:
+    return _json(operations)
 
 
 def _json(value: Any) -> str:
-    """Canonical JSON, without what a process would have to load for the ledger's own."""
+    """Return canonical JSON; workers avoid importing the ledger's own encoder."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,4 +1,4 @@
-"""The stage after a crawl: whoever can use which key, worked out for what is new since the last time and kept in the ledger."""
+"""The analysis stage after a crawl: analyze who can use which key, incrementally, and store the results in the ledger."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from models.tables.access_analysis import (
 )
 from models.tables.runs import Run
 from models.versioned import Base
-from reports.access.analysis.dedup_grants import ask_grants, organization_digest
-from reports.access.analysis.dedup_policies import Since, ask, spread
-from reports.access.analysis.runner import Answer, answers
+from reports.access.analysis.dedup_grants import find_pending_grants, organization_digest
+from reports.access.analysis.dedup_policies import Watermark, assign_analyses, find_pending
+from reports.access.analysis.runner import AnalysisResult, run_analyses
 from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.model import Organization
 
-_WATCHED = {
+_WATERMARK_TABLES = {
     "key_policy": "policy_hash",
     "key_metadata": "content_hash",
     "key_grant": "content_hash",
     "key_analysis": "content_hash",
 }
-_MADE: tuple[type[Base], ...] = (
+_DERIVED_TABLES: tuple[type[Base], ...] = (
     AccessVerdict,
     PolicyLint,
     AccessAnalysis,
@@ -46,80 +46,83 @@ _MADE: tuple[type[Base], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Assessed:
-    """What was done."""
+class AnalysisSummary:
+    """The size and duration of an analysis."""
 
     policies: int
-    """Analyses of policies that were made; policies of many keys that are alike count once."""
+    """Policy analyses; equivalent policies of many keys count once."""
     grants: int
-    """Shapes of grants that were analysed."""
+    """Grant shapes."""
     keys: int
-    """Policy versions of keys that were looked at."""
+    """Policy versions that received an analysis."""
     seconds: float
 
 
-def assess(settings: Settings, *, redo: bool = False) -> Assessed:
-    """Analyse the policies and grants that are new; all of them with ``redo``, or when the engine is another one.
+def analyze_access(settings: Settings, *, redo: bool = False) -> AnalysisSummary:
+    """Analyze new policies and grants; all of them with ``redo``, or if the engine version has changed.
 
-    Raises DatabaseError. A ledger without a run that ended has nothing to analyse.
+    Does nothing for a ledger without runs. Raises DatabaseError.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     engine = connect(settings.database, must_exist=True)
     try:
         check(engine)
         with translate_errors(engine):
-            return _assess(engine, settings.database, redo, began)
+            return _analyze(engine, settings.database, redo, started)
     finally:
         engine.dispose()
 
 
-def _assess(engine: Engine, engine_url: str, redo: bool, began: float) -> Assessed:
+def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> AnalysisSummary:
     with engine.begin() as connection:
         run_id = connection.execute(select(func.max(Run.run_id))).scalar()
         if run_id is None:
-            return Assessed(0, 0, 0, time.monotonic() - began)
+            return AnalysisSummary(0, 0, 0, time.monotonic() - started)
         organization = load_organization(connection)
-        known = _known(connection)
-        if redo or not known:
-            known = {}
-            _forget(connection)
-            # Ids are given out again: who keeps a copy has to know that all of it was made anew.
-            _remember(connection, {"rebuilt": (0, uuid.uuid4().hex)})
-        same = known.get("organization") == (0, organization_digest(organization))
-        since = Since(_after(known, "key_policy"), _after(known, "key_metadata"), same)
-        asked = ask(connection, organization, since)
-        new = _unanswered(connection, asked.questions)
-        questions = [asked.questions[one] for one in new]
-        made: list[dict[str, Any]] = [
-            {"analysis_id": one, "path": "policy", "policy_hash": asked.hashes[one], "engine": ENGINE} for one in new
+        state = load_state(connection)
+        if redo or not state:
+            state = {}
+            clear(connection)
+            # Ids are reused: a new value tells the mart to reload everything.
+            save_state(connection, {"rebuilt": (0, uuid.uuid4().hex)})
+        unchanged = state.get("organization") == (0, organization_digest(organization))
+        watermark = Watermark(_last_seen(state, "key_policy"), _last_seen(state, "key_metadata"), unchanged)
+        pending = find_pending(connection, organization, watermark)
+        new_ids = missing(connection, pending.requests)
+        analyses: list[dict[str, Any]] = [
+            {"analysis_id": new_id, "path": "policy", "policy_hash": pending.policy_hashes[new_id], "engine": ENGINE}
+            for new_id in new_ids
         ]
-        _keep(connection, made, answers(questions, organization))
-        spread(connection, run_id)
-        _remember(connection, {"organization": (0, organization_digest(organization)), "engine": (0, ENGINE)})
-        _remember(connection, {name: _last(connection, name) for name in ("key_policy", "key_metadata")})
-    # DuckDB reads by another copy of SQLite, and two copies in one process do not see each other's locks on a file: none of
-    # our connections may be open meanwhile.
+        requests = [pending.requests[new_id] for new_id in new_ids]
+        insert_results(connection, analyses, run_analyses(requests, organization))
+        assign_analyses(connection, run_id)
+        save_state(connection, {"organization": (0, organization_digest(organization)), "engine": (0, ENGINE)})
+        save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
+    # DuckDB has its own copy of SQLite. Two copies in one process do not see each other's file locks, so all connections of
+    # this engine have to be closed.
     engine.dispose()
-    after = _after(known, "key_grant") if same else 0
-    asked_grants = ask_grants(engine, engine_url, organization, after, _after(known, "key_analysis"))
+    after = _last_seen(state, "key_grant") if unchanged else 0
+    grants = find_pending_grants(engine, engine_url, organization, after, _last_seen(state, "key_analysis"))
     with engine.begin() as connection:
-        made = [
-            {
-                "analysis_id": one.analysis_id,
-                "path": "grant",
-                "policy_hash": asked_grants.policies.get(one.analysis_id, (None, None))[0],
-                "policy_analysis_id": asked_grants.policies.get(one.analysis_id, (None, None))[1],
-                "engine": ENGINE,
-            }
-            for one in asked_grants.questions
-        ]
-        _keep(connection, made, answers(asked_grants.questions, organization))
-        _remember(connection, {name: _last(connection, name) for name in ("key_grant", "key_analysis")})
-    return Assessed(len(questions), len(asked_grants.questions), asked.versions, time.monotonic() - began)
+        analyses = []
+        for request in grants.requests:
+            policy_hash, policy_analysis_id = grants.policies.get(request.analysis_id, (None, None))
+            analyses.append(
+                {
+                    "analysis_id": request.analysis_id,
+                    "path": "grant",
+                    "policy_hash": policy_hash,
+                    "policy_analysis_id": policy_analysis_id,
+                    "engine": ENGINE,
+                }
+            )
+        insert_results(connection, analyses, run_analyses(grants.requests, organization))
+        save_state(connection, {name: _latest(connection, name) for name in ("key_grant", "key_analysis")})
+    return AnalysisSummary(len(requests), len(grants.requests), pending.versions, time.monotonic() - started)
 
 
 def load_organization(connection: Connection) -> Organization:
-    """Our organization and its accounts, as last known."""
+    """Return the organization and its accounts, as of the latest data."""
     organization = connection.execute(
         select(Run.organization_id).where(Run.organization_id.is_not(None)).order_by(Run.run_id.desc()).limit(1)
     ).scalar()
@@ -137,25 +140,25 @@ def _table(mapped: type[Base]) -> Table:
     return Base.metadata.tables[mapped.__tablename__]
 
 
-def _known(connection: Connection) -> dict[str, tuple[int, str]]:
-    """The state, if what was looked at is still what it was; else nothing."""
+def load_state(connection: Connection) -> dict[str, tuple[int, str]]:
+    """Return the stored state, or nothing if it does not match the engine or the tables any more."""
     state = {
         row.name: (row.version_id, row.identity) for row in connection.execute(select(_table(AnalysisWatermark))).all()
     }
     if state.get("engine") != (0, ENGINE):
         return {}
-    for name in _WATCHED:
-        # A missing row may be one that was pruned, or one whose id was given out again: then nothing is sure.
+    for name in _WATERMARK_TABLES:
+        # The row was pruned, or its id was reused: the state is not reliable.
         if name not in state or state[name] != _version(connection, name, state[name][0]):
             return {}
     return state
 
 
-def _after(known: dict[str, tuple[int, str]], name: str) -> int:
-    return known.get(name, (0, ""))[0]
+def _last_seen(state: dict[str, tuple[int, str]], name: str) -> int:
+    return state.get(name, (0, ""))[0]
 
 
-def _last(connection: Connection, name: str) -> tuple[int, str]:
+def _latest(connection: Connection, name: str) -> tuple[int, str]:
     last = connection.execute(text(f"SELECT max(version_id) FROM {name}")).scalar()
     return _version(connection, name, last or 0)
 
@@ -163,12 +166,13 @@ def _last(connection: Connection, name: str) -> tuple[int, str]:
 def _version(connection: Connection, name: str, version_id: int) -> tuple[int, str]:
     if not version_id:
         return 0, ""
-    query = f"SELECT key_arn, {_WATCHED[name]}, valid_from FROM {name} WHERE version_id = :version"
+    query = f"SELECT key_arn, {_WATERMARK_TABLES[name]}, valid_from FROM {name} WHERE version_id = :version"
     row = connection.execute(text(query), {"version": version_id}).first()
     return (version_id, "") if row is None else (version_id, f"{row[0]} {bytes(row[1]).hex()} {row[2]}")
 
 
-def _remember(connection: Connection, state: dict[str, tuple[int, str]]) -> None:
+def save_state(connection: Connection, state: dict[str, tuple[int, str]]) -> None:
+    """Replace the named entries of the stored state."""
     table = _table(AnalysisWatermark)
     connection.execute(delete(table).where(table.c.name.in_(list(state))))
     connection.execute(
@@ -177,33 +181,36 @@ def _remember(connection: Connection, state: dict[str, tuple[int, str]]) -> None
     )
 
 
-def _forget(connection: Connection) -> None:
-    for mapped in _MADE:
+def clear(connection: Connection) -> None:
+    """Delete all stored analyses and the state."""
+    for mapped in _DERIVED_TABLES:
         connection.execute(delete(_table(mapped)))
 
 
-def _unanswered(connection: Connection, questions: Iterable[bytes]) -> list[bytes]:
-    wanted = list(questions)
+def missing(connection: Connection, analysis_ids: Iterable[bytes]) -> list[bytes]:
+    """Return the ids without a stored analysis."""
+    ids = list(analysis_ids)
     table = _table(AccessAnalysis)
-    known: set[bytes] = set()
-    for start in range(0, len(wanted), 500):
-        some = table.c.analysis_id.in_(wanted[start : start + 500])
-        known.update(map(bytes, connection.scalars(select(table.c.analysis_id).where(some))))
-    return [one for one in wanted if one not in known]
+    stored: set[bytes] = set()
+    for start in range(0, len(ids), 500):
+        chunk = table.c.analysis_id.in_(ids[start : start + 500])
+        stored.update(map(bytes, connection.scalars(select(table.c.analysis_id).where(chunk))))
+    return [analysis_id for analysis_id in ids if analysis_id not in stored]
 
 
-def _keep(connection: Connection, made: list[dict[str, Any]], found: Iterable[Answer]) -> None:
+def insert_results(connection: Connection, analyses: list[dict[str, Any]], results: Iterable[AnalysisResult]) -> None:
+    """Insert analyses with their verdicts and lint findings."""
     verdicts: list[dict[str, Any]] = []
     lint_findings: list[dict[str, Any]] = []
-    for answer in found:
-        verdicts += answer.verdicts
-        lint_findings += answer.lint_findings
-    filled: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
-        (AccessAnalysis, made),
+    for result in results:
+        verdicts += result.verdicts
+        lint_findings += result.lint_findings
+    rows_by_table: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
+        (AccessAnalysis, analyses),
         (AccessVerdict, verdicts),
         (PolicyLint, lint_findings),
     )
-    for mapped, rows in filled:
+    for mapped, rows in rows_by_table:
         if rows:
             _insert(connection, _table(mapped), rows)
 
@@ -213,7 +220,7 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
     if connection.dialect.name != "sqlite":
         connection.execute(insert(table), rows)
         return
-    # Past SQLAlchemy, which takes longer to look at the rows than SQLite takes to write them.
+    # Bypasses SQLAlchemy, which processes rows more slowly than SQLite writes them.
     marks = ", ".join("?" * len(names))
     values = [tuple(row.values()) for row in rows]
     connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", values)

@@ -1,4 +1,4 @@
-"""What an analysis depends on beside the policy's text: which keys and grants can share one, and when it has to be redone."""
+"""The inputs of an analysis besides the policy text: they decide which keys and grants share one, and when to redo it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import StrEnum
 
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, Statement
-from reports.access.engine.wildcards import wild
+from reports.access.engine.wildcards import has_wildcard
 
-ENGINE = "2"
-"""Raised with every change of what the engine answers: all that was analysed by another engine is analysed again."""
+ENGINE = "3"
+"""The version of the engine. Increase it with every change of its results: other versions' results are recomputed."""
 
-LOOKS = ("key", "tags", "aliases", "organization")
-"""What a policy can make an analysis look at: the key's own ARN, its tags, its aliases, whose accounts are whose."""
+CONTEXT_INPUTS = ("key", "tags", "aliases", "organization")
+"""The inputs that a policy can depend on: the key's ARN, its tags, its aliases, the accounts of the organization."""
 
 _ACCOUNT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ACCOUNT_KEYS = frozenset(
@@ -24,51 +24,51 @@ _SESSION_KEYS = ("aws:userid", "aws:username", "${")
 _CONSTRAINT_KEYS = ("kms:encryptioncontext", "aws:sourcearn", "${")
 
 
-class Denies(StrEnum):
-    """What the Deny statements of a key policy can do to grants."""
+class DenyScope(StrEnum):
+    """How the Deny statements of a key policy affect grants."""
 
-    NOTHING = ""
-    """There are none."""
-    ALIKE = "alike"
-    """They treat grants of one shape alike."""
-    EACH = "each"
-    """They can tell sessions or encryption contexts apart."""
+    NONE = ""
+    """The policy has no Deny statements."""
+    PER_SHAPE = "alike"
+    """All grants of the same shape are affected alike."""
+    PER_GRANT = "each"
+    """Deny statements can distinguish sessions or encryption contexts."""
 
 
-def looks_at(policy: Policy) -> tuple[str, ...]:
-    """The words of LOOKS that apply to a policy."""
+def context_inputs(policy: Policy) -> tuple[str, ...]:
+    """Return the members of CONTEXT_INPUTS that a policy depends on."""
     text = _conditions(policy.statements)
-    found = []
-    about = any(one != "*" for statement in policy.statements for one in statement.resources)
-    if about or "aws:requestedregion" in text or "kms:multiregion" in text:
-        found.append("key")
+    inputs = []
+    names_key = any(resource != "*" for statement in policy.statements for resource in statement.resources)
+    if names_key or "aws:requestedregion" in text or "kms:multiregion" in text:
+        inputs.append("key")
     if "aws:resourcetag/" in text:
-        found.append("tags")
+        inputs.append("tags")
     if "kms:resourcealiases" in text:
-        found.append("aliases")
+        inputs.append("aliases")
     if _depends_on_organization(policy, text):
-        found.append("organization")
-    return tuple(found)
+        inputs.append("organization")
+    return tuple(inputs)
 
 
-def denies(policy: Policy) -> Denies:
-    """What its Deny statements can do to grants."""
-    refusing = [statement for statement in policy.statements if statement.effect == "Deny"]
-    if not refusing:
-        return Denies.NOTHING
-    text = _conditions(refusing)
+def deny_scope(policy: Policy) -> DenyScope:
+    """Return how the Deny statements of a policy affect grants."""
+    denies = [statement for statement in policy.statements if statement.effect == "Deny"]
+    if not denies:
+        return DenyScope.NONE
+    text = _conditions(denies)
     named = any(
-        ":assumed-role/" in one.value or ":federated-user/" in one.value
-        for statement in refusing
-        for one in statement.principals
+        ":assumed-role/" in principal.value or ":federated-user/" in principal.value
+        for statement in denies
+        for principal in statement.principals
     )
     if named or any(key in text for key in (*_SESSION_KEYS, *_CONSTRAINT_KEYS)):
-        return Denies.EACH
-    return Denies.ALIKE
+        return DenyScope.PER_GRANT
+    return DenyScope.PER_SHAPE
 
 
 def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organization) -> tuple[Hashable, ...]:
-    """What of the organization a policy's analysis depends on; names and who is a known party are no part of it."""
+    """Return the facts about the organization that a policy's analysis depends on, without names and known parties."""
     text = _conditions(policy.statements)
     if not _depends_on_organization(policy, text):
         return ()
@@ -77,32 +77,35 @@ def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organiza
         for named in statement.principals:
             mentioned.update(_ACCOUNT.findall(named.value))
     mentioned.update(_ACCOUNT.findall(text))
-    found: list[Hashable] = [
+    inputs: list[Hashable] = [
         organization.organization_id,
         bool(organization.accounts),
         tuple(sorted(mentioned & organization.accounts)),
     ]
     if _patterns(policy):
-        found.append(tuple(sorted(organization.accounts)))
+        inputs.append(tuple(sorted(organization.accounts)))
     if "orgpaths" in text:
-        found.append(tuple(sorted(organization.organization_paths.items())))
-    return tuple(found)
+        inputs.append(tuple(sorted(organization.organization_paths.items())))
+    return tuple(inputs)
 
 
 def _depends_on_organization(policy: Policy, text: str) -> bool:
     everyone = any(
         statement.effect == "Allow"
-        and (statement.principal_kind == "NotPrincipal" or any(one.value == "*" for one in statement.principals))
+        and (
+            statement.principal_kind == "NotPrincipal"
+            or any(principal.value == "*" for principal in statement.principals)
+        )
         for statement in policy.statements
     )
     return everyone or "org" in text
 
 
 def _patterns(policy: Policy) -> bool:
-    """Whether a condition speaks of accounts by a pattern."""
+    """Whether a condition contains an account pattern."""
     return any(
         str(key).lower() in _ACCOUNT_KEYS
-        and any(wild(str(one)) for one in (value if isinstance(value, list) else [value]))
+        and any(has_wildcard(str(item)) for item in (value if isinstance(value, list) else [value]))
         for statement in policy.statements
         for block in statement.conditions.values()
         if isinstance(block, dict)

@@ -1,4 +1,4 @@
-"""The condition keys: which operations carry them, and who decides their value.
+"""The condition keys: which operations carry them, and what determines their value.
 
 From the KMS developer guide ("AWS KMS condition keys") and the IAM user guide ("AWS global condition context keys").
 """
@@ -14,14 +14,14 @@ from reports.access.engine.kms_actions import ALL, CRYPTO_MASK, SYMMETRIC_MASK, 
 class Source(Enum):
     """Where the value of a condition key comes from."""
 
-    CALLER = "who calls"
+    CALLER = "the caller"
     KEY = "the KMS key"
-    REQUEST = "whatever the caller chooses"
-    SERVICE = "an AWS service that acts for the caller"
-    NETWORK = "the network that the call comes from"
-    DEPUTY = "the resource for which a service calls by itself"
+    REQUEST = "the caller's choice"
+    SERVICE = "an AWS service that acts on behalf of the caller"
+    NETWORK = "the network from which the request originates"
+    DEPUTY = "the resource on whose behalf a service calls"
     CLOCK = "the time"
-    UNKNOWN = "not known"
+    UNKNOWN = "unknown"
 
 
 MULTIPLE = frozenset(
@@ -38,7 +38,7 @@ MULTIPLE = frozenset(
         "kms:resourcealiases",
     }
 )
-"""Keys with several values in one request."""
+"""Multivalued keys."""
 
 _GRANT = mask({"CreateGrant"})
 _GRANTS = mask({"CreateGrant", "ListGrants", "RevokeGrant"})
@@ -170,22 +170,22 @@ IDENTITY = frozenset(
         "kms:calleraccount",
     }
 )
-"""Keys that people use to say who may call."""
+"""Keys that policies use to restrict who may call."""
 
 
 @lru_cache(maxsize=16_384)
 def source(key: str) -> Source:
-    """Who decides the value of a key (lower case)."""
-    found = _SOURCE.get(key)
-    if found is None:
-        found = next((one for prefix, one in _SOURCE_OF_PREFIX.items() if key.startswith(prefix)), Source.UNKNOWN)
-    return found
+    """Return what determines the value of a key (lower case)."""
+    exact = _SOURCE.get(key)
+    if exact is not None:
+        return exact
+    return next((value for prefix, value in _SOURCE_OF_PREFIX.items() if key.startswith(prefix)), Source.UNKNOWN)
 
 
 @lru_cache(maxsize=16_384)
 def carried_by(key: str) -> int:
-    """The operations whose requests carry a key; all of them for a key of who calls, and for an unknown one."""
-    found = _OPERATIONS.get(key)
-    if found is None:
-        found = next((one for prefix, one in _OPERATIONS_OF_PREFIX.items() if key.startswith(prefix)), ALL)
-    return found
+    """Return the operations whose requests carry a key; all operations for a global or unknown key."""
+    exact = _OPERATIONS.get(key)
+    if exact is not None:
+        return exact
+    return next((value for prefix, value in _OPERATIONS_OF_PREFIX.items() if key.startswith(prefix)), ALL)

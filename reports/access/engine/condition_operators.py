@@ -1,7 +1,7 @@
-"""IAM's condition operators on one value: does what the policy wrote match what the request carries.
+"""IAM condition operators: compare one value of a policy with one value of a request.
 
-From the IAM user guide, "JSON policy elements: Condition operators". Letter case counts in values unless the operator says
-otherwise; ArnEquals and ArnLike are the same; numbers, dates, addresses that cannot be read in a policy give no answer (None).
+From the IAM user guide, "JSON policy elements: Condition operators". Values are case-sensitive unless the operator ignores
+case; ArnEquals and ArnLike are the same; an invalid number, date or address in a policy has no comparison (None).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
-from reports.access.engine.wildcards import matches, plain
+from reports.access.engine.wildcards import matches, unescape
 
 Test = Callable[[str], bool]
 
 _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
-    "equals": lambda have, want: have == want,
-    "lessthan": lambda have, want: have < want,
-    "lessthanequals": lambda have, want: have <= want,
-    "greaterthan": lambda have, want: have > want,
-    "greaterthanequals": lambda have, want: have >= want,
+    "equals": lambda actual, expected: actual == expected,
+    "lessthan": lambda actual, expected: actual < expected,
+    "lessthanequals": lambda actual, expected: actual <= expected,
+    "greaterthan": lambda actual, expected: actual > expected,
+    "greaterthanequals": lambda actual, expected: actual >= expected,
 }
 
 OPERATORS: dict[str, tuple[str, bool]] = {
@@ -45,56 +45,56 @@ OPERATORS: dict[str, tuple[str, bool]] = {
     "numericnotequals": ("numeric:equals", True),
     "datenotequals": ("date:equals", True),
 }
-"""Operator in lower case: the family of its comparison, and whether it is negated."""
+"""Operator in lower case to the family of its comparison, and whether it is negated."""
 
 WITH_VARIABLES = frozenset({"text", "caseless", "like", "arn"})
-"""Families whose values can hold policy variables."""
+"""Families whose values can contain policy variables."""
 
 
 @lru_cache(maxsize=65_536)
-def test(family: str, written: str) -> Test | None:
-    """The comparison with one value of a policy; None when that value makes no sense to this operator."""
+def value_test(family: str, written: str) -> Test | None:
+    """Return the comparison with one value of a policy; None when the value is invalid for the operator."""
     kind, _, comparison = family.partition(":")
     match kind:
         case "text":
-            wanted = plain(written)
-            return lambda have: have == wanted
+            expected = unescape(written)
+            return lambda actual: actual == expected
         case "caseless":
-            folded = plain(written).casefold()
-            return lambda have: have.casefold() == folded
+            folded = unescape(written).casefold()
+            return lambda actual: actual.casefold() == folded
         case "like":
-            return lambda have: matches(written, have)
+            return lambda actual: matches(written, actual)
         case "arn":
             return _arn(written)
         case "bool":
             truth = written.lower()
-            return (lambda have: have.lower() == truth) if truth in {"true", "false"} else None
+            return (lambda actual: actual.lower() == truth) if truth in {"true", "false"} else None
         case "binary":
-            return lambda have: have == written
+            return lambda actual: actual == written
         case "ip":
             return _ip(written)
         case "numeric" | "date":
-            return _ordered(number if kind == "numeric" else moment, _COMPARE[comparison], written)
+            return _ordered(parse_number if kind == "numeric" else parse_timestamp, _COMPARE[comparison], written)
         case _:
             return None
 
 
 def _arn(written: str) -> Test | None:
     if not written.strip("*"):
-        return lambda have: have.startswith("arn:")
-    wanted = written.split(":", 5)
-    if len(wanted) < 6:
+        return lambda actual: actual.startswith("arn:")
+    expected = written.split(":", 5)
+    if len(expected) < 6:
         return lambda _: False
 
-    def alike(have: str) -> bool:
-        parts = have.split(":", 5)
-        return len(parts) == 6 and all(map(matches, wanted, parts))
+    def matches_parts(actual: str) -> bool:
+        parts = actual.split(":", 5)
+        return len(parts) == 6 and all(map(matches, expected, parts))
 
-    return alike
+    return matches_parts
 
 
-def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """An address or a range in CIDR notation."""
+def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Parse an address or a range in CIDR notation."""
     try:
         return ipaddress.ip_network(written.strip(), strict=False)
     except ValueError:
@@ -102,22 +102,22 @@ def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
 
 
 def _ip(written: str) -> Test | None:
-    wanted = network(written)
-    if wanted is None:
+    network = parse_network(written)
+    if network is None:
         return None
 
-    def inside(have: str) -> bool:
+    def inside(actual: str) -> bool:
         try:
-            address = ipaddress.ip_address(have)
+            address = ipaddress.ip_address(actual)
         except ValueError:
             return False
-        return address in wanted
+        return address in network
 
     return inside
 
 
-def number(text: str) -> Decimal | None:
-    """A finite number."""
+def parse_number(text: str) -> Decimal | None:
+    """Parse a finite number."""
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
@@ -125,9 +125,9 @@ def number(text: str) -> Decimal | None:
     return value if value.is_finite() else None
 
 
-def moment(text: str) -> Decimal | None:
-    """Seconds since 1970, from ISO 8601 or from the seconds themselves."""
-    seconds = number(text)
+def parse_timestamp(text: str) -> Decimal | None:
+    """Parse an ISO 8601 timestamp or epoch seconds into epoch seconds."""
+    seconds = parse_number(text)
     if seconds is not None and "-" not in text[1:]:
         return seconds
     try:
@@ -138,14 +138,14 @@ def moment(text: str) -> Decimal | None:
 
 
 def _ordered(
-    read: Callable[[str], Decimal | None], compare: Callable[[Decimal, Decimal], bool], written: str
+    parse: Callable[[str], Decimal | None], compare: Callable[[Decimal, Decimal], bool], written: str
 ) -> Test | None:
-    wanted = read(written)
-    if wanted is None:
+    expected = parse(written)
+    if expected is None:
         return None
 
-    def holds(have: str) -> bool:
-        value = read(have)
-        return value is not None and compare(value, wanted)
+    def holds(actual: str) -> bool:
+        value = parse(actual)
+        return value is not None and compare(value, expected)
 
     return holds

@@ -1,4 +1,4 @@
-"""What narrows an access, in short English."""
+"""Describe the conditions of an access in short English."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reports.access.engine.conditions import Element
 
-_ONLY = {
+_RESTRICTIONS = {
     "kms:viaservice": "through {}",
     "aws:sourceip": "from {}",
     "aws:vpcsourceip": "from {} in a VPC",
@@ -20,7 +20,7 @@ _ONLY = {
     "aws:principalorgid": "from organization {}",
     "aws:principalorgpaths": "from organization path {}",
     "aws:principalservicename": "by service {}",
-    "aws:userid": "as the identity with the id {}",
+    "aws:userid": "as the identity with ID {}",
     "aws:username": "as user {}",
     "aws:calledvia": "through {}",
     "kms:encryptioncontextkeys": "with the encryption context keys {}",
@@ -34,7 +34,7 @@ _ONLY = {
     "kms:calleraccount": "from account {}",
     "aws:principalaccount": "from account {}",
 }
-_COMPARED = {
+_VERBS = {
     "equals": "is",
     "lessthan": "is less than",
     "lessthanequals": "is at most",
@@ -43,22 +43,22 @@ _COMPARED = {
 }
 
 
-def joined(values: Iterable[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``; a long list is cut."""
-    listed = list(values)
-    if len(listed) > 4:
-        listed = [*listed[:3], f"{len(listed) - 3} others"]
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}" if listed else "nothing"
+def join_or(values: Iterable[str]) -> str:
+    """Join values as ``a``, ``a or b``, ``a, b or c``; abbreviate a long list."""
+    items = list(values)
+    if len(items) > 4:
+        items = [*items[:3], f"{len(items) - 3} others"]
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}" if items else "nothing"
 
 
-def phrase(element: Element) -> str:
-    """One condition as a restriction: ``only through s3.eu-west-1.amazonaws.com``."""
-    values = joined(element.values)
-    if element.unreadable or element.family == "null" or element.every or element.if_exists:
-        return f"only if {clause(element)}"
+def describe_restriction(element: Element) -> str:
+    """Describe a condition as a restriction: ``only through s3.eu-west-1.amazonaws.com``."""
+    values = join_or(element.values)
+    if element.unreadable or element.family == "null" or element.all_values or element.if_exists:
+        return f"only if {describe_condition(element)}"
     word = "not" if element.negated else "only"
-    if element.key in _ONLY:
-        return f"{word} {_ONLY[element.key].format(values)}"
+    if element.key in _RESTRICTIONS:
+        return f"{word} {_RESTRICTIONS[element.key].format(values)}"
     if element.key.startswith("kms:encryptioncontext:"):
         name = element.written.split(":", 2)[2]
         return f"encryption context {name}{'≠' if element.negated else '='}{values}"
@@ -68,26 +68,26 @@ def phrase(element: Element) -> str:
         return f"{word} while the key has the tag {element.written.partition('/')[2]}={values}"
     if element.key == "kms:grantisforawsresource" and element.values[0].lower() == "true":
         return "only grants for resources of AWS services"
-    return f"only if {clause(element)}"
+    return f"only if {describe_condition(element)}"
 
 
-def clause(element: Element) -> str:
-    """One condition as a clause: ``aws:SourceVpce is not vpce-1``."""
+def describe_condition(element: Element) -> str:
+    """Describe a condition as a clause: ``aws:SourceVpce is not vpce-1``."""
     if element.unreadable:
         return f"{element.operator} {element.written}".strip()
     if element.family == "null":
         return f"{element.written} is {'absent' if element.values[0].lower() == 'true' else 'present'}"
-    verb = _COMPARED.get(element.family.partition(":")[2], "is")
+    verb = _VERBS.get(element.family.partition(":")[2], "is")
     if element.negated:
         verb += " not"
-    start = f"every value of {element.written}" if element.every else element.written
+    start = f"every value of {element.written}" if element.all_values else element.written
     ending = " where present" if element.if_exists else ""
-    return f"{start} {verb} {joined(element.values)}{ending}"
+    return f"{start} {verb} {join_or(element.values)}{ending}"
 
 
-def narrowed(elements: Iterable[Element], exceptions: Iterable[tuple[str, Iterable[Element]]]) -> str:
-    """Conditions of an Allow, and denials with the name of their statement, as one text."""
-    parts = [phrase(element) for element in elements]
+def describe_conditions(elements: Iterable[Element], exceptions: Iterable[tuple[str, Iterable[Element]]]) -> str:
+    """Describe the conditions of an Allow, and the Deny statements (by name) that restrict it, as one text."""
+    parts = [describe_restriction(element) for element in elements]
     for name, conditions in exceptions:
-        parts.append(f"except if {' and '.join(map(clause, conditions))} (denied by {name})")
+        parts.append(f"except if {' and '.join(map(describe_condition, conditions))} (denied by {name})")
     return "; ".join(dict.fromkeys(parts))

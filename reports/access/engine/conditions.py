@@ -1,7 +1,7 @@
-"""The Condition element of a statement: read once, then judged for a caller in a context.
+"""The Condition element of a statement: parsed once, then evaluated in request contexts.
 
-A context gives each condition key (in lower case) a value: a text, several texts, None when the request does not carry the
-key, or UNKNOWN. Answers are True, False and None for "cannot be known"; unknown operators and unknown keys give the last.
+A context maps each condition key (in lower case) to a value: a string, several strings, None when the request does not
+carry the key, or UNKNOWN. Results are True, False, or None for unknown, as with unknown operators and keys.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from reports.access.engine.condition_operators import OPERATORS, WITH_VARIABLES, test
-from reports.access.engine.wildcards import literal
+from reports.access.engine.condition_operators import OPERATORS, WITH_VARIABLES, value_test
+from reports.access.engine.wildcards import escape
 
 
 class Unknowable(Enum):
@@ -30,61 +30,61 @@ Value = str | tuple[str, ...] | Unknowable | None
 Context = dict[str, Value]
 
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
-_ESCAPES = {"*": literal("*"), "?": literal("?"), "$": "$"}
+_ESCAPES = {"*": escape("*"), "?": escape("?"), "$": "$"}
 CURRENT = "2012-10-17"
-"""The policy version that knows variables."""
+"""The policy version that supports variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One operator on one key. ``unreadable`` says why it cannot be judged."""
+    """One operator on one key. ``unreadable`` is the reason why it cannot be evaluated."""
 
     operator: str
     key: str
     """Lower case."""
     written: str
-    """The key as the policy has it."""
+    """The key as the policy writes it."""
     values: tuple[str, ...] = ()
     family: str = ""
     negated: bool = False
     if_exists: bool = False
-    every: bool = False
+    all_values: bool = False
     """ForAllValues."""
-    some: bool = False
+    any_value: bool = False
     """ForAnyValue."""
     variables: tuple[str, ...] = ()
-    """Condition keys (lower case) that its values refer to."""
+    """Condition keys (lower case) that the values refer to."""
     unreadable: str = ""
 
     @property
     def optional(self) -> bool:
-        """It holds when the request does not carry the key."""
-        return self.if_exists or self.every or (self.negated and not self.some)
+        """Whether the element holds when the request does not carry the key."""
+        return self.if_exists or self.all_values or (self.negated and not self.any_value)
 
 
 def read(conditions: Mapping[str, Any], version: str | None) -> tuple[Element, ...]:
-    """Every operator on every key, in the order of the policy."""
-    found: list[Element] = []
+    """Parse every operator on every key, in the order of the policy."""
+    elements: list[Element] = []
     for operator, block in conditions.items():
         if not isinstance(block, Mapping):
-            found.append(Element(operator, "", "", unreadable=f"condition {operator} is no object"))
+            elements.append(Element(operator, "", "", unreadable=f"condition {operator} is not a JSON object"))
             continue
-        found += (_element(operator, key, value, version) for key, value in block.items())
-    return tuple(found)
+        elements += (_element(operator, key, value, version) for key, value in block.items())
+    return tuple(elements)
 
 
 def _element(operator: str, key: str, value: Any, version: str | None) -> Element:
     name = operator.strip().lower()
-    every, some = name.startswith("forallvalues:"), name.startswith("foranyvalue:")
-    base = name.partition(":")[2] if every or some else name
+    all_values, any_value = name.startswith("forallvalues:"), name.startswith("foranyvalue:")
+    base = name.partition(":")[2] if all_values or any_value else name
     if_exists = base.endswith("ifexists")
     base = base.removesuffix("ifexists")
     lowered = key.strip().lower()
     values = _values(value)
     if base not in OPERATORS or (base == "null" and if_exists):
-        return Element(operator, lowered, key, unreadable=f"condition operator {operator} is not known")
+        return Element(operator, lowered, key, unreadable=f"unknown condition operator {operator}")
     if values is None:
-        return Element(operator, lowered, key, unreadable=f"the values of condition {operator} {key} cannot be read")
+        return Element(operator, lowered, key, unreadable=f"condition {operator} {key} has values of an invalid type")
     family, negated = OPERATORS[base]
     variables: tuple[str, ...] = ()
     if version == CURRENT and family in WITH_VARIABLES:
@@ -99,9 +99,9 @@ def _element(operator: str, key: str, value: Any, version: str | None) -> Elemen
         if not variables:
             values = tuple(_escaped(text) for text in values)
     if family == "null":
-        known = all(text.lower() in {"true", "false"} for text in values)
+        valid = all(text.lower() in {"true", "false"} for text in values)
     else:
-        known = bool(variables) or all(test(family, text) is not None for text in values)
+        valid = bool(variables) or all(value_test(family, text) is not None for text in values)
     return Element(
         operator,
         lowered,
@@ -110,17 +110,17 @@ def _element(operator: str, key: str, value: Any, version: str | None) -> Elemen
         family,
         negated,
         if_exists,
-        every,
-        some,
+        all_values,
+        any_value,
         variables,
-        "" if known else f"a value of condition {operator} {key} makes no sense to it",
+        "" if valid else f"condition {operator} {key} has an invalid value",
     )
 
 
 def _values(value: Any) -> tuple[str, ...] | None:
-    listed = value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) else [value]
     texts: list[str] = []
-    for item in listed:
+    for item in items:
         if isinstance(item, bool):
             texts.append("true" if item else "false")
         elif isinstance(item, (str, int, float)):
@@ -136,21 +136,21 @@ def _escaped(text: str) -> str:
     return _VARIABLE.sub(lambda match: _ESCAPES.get(match[1], match[0]), text)
 
 
-def resolved(element: Element, context: Mapping[str, Value]) -> tuple[str, ...] | Unknowable:
-    """Its values with the variables filled in; one whose variable has no value is left out."""
+def resolve_variables(element: Element, context: Mapping[str, Value]) -> tuple[str, ...] | Unknowable:
+    """Return the element's values with variables replaced, without those whose variable has no value."""
     if not element.variables:
         return element.values
-    found: list[str] = []
+    values: list[str] = []
     for text in element.values:
-        filled = _filled(text, context)
-        if filled is UNKNOWN:
+        value = _substitute(text, context)
+        if value is UNKNOWN:
             return UNKNOWN
-        if isinstance(filled, str):
-            found.append(filled)
-    return tuple(found)
+        if isinstance(value, str):
+            values.append(value)
+    return tuple(values)
 
 
-def _filled(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:
+def _substitute(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:
     parts: list[str] = []
     end = 0
     for match in _VARIABLE.finditer(text):
@@ -164,7 +164,7 @@ def _filled(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:
         if value is UNKNOWN:
             return UNKNOWN
         if isinstance(value, str):
-            parts.append(literal(value))
+            parts.append(escape(value))
         elif comma and value is None:
             parts.append(default.strip().removeprefix("'").removesuffix("'"))
         else:
@@ -172,50 +172,50 @@ def _filled(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:
     return "".join((*parts, text[end:]))
 
 
-def judge(element: Element, context: Mapping[str, Value]) -> bool | None:
-    """Whether it holds in the context; None if that cannot be known."""
+def evaluate(element: Element, context: Mapping[str, Value]) -> bool | None:
+    """Whether the element holds in the context; None if unknown."""
     if element.unreadable:
         return None
-    have = context.get(element.key, UNKNOWN)
-    if have is UNKNOWN:
+    value = context.get(element.key, UNKNOWN)
+    if value is UNKNOWN:
         return None
     if element.family == "null":
-        absent = have is None or have == ()
+        absent = value is None or value == ()
         return any((value.lower() == "true") == absent for value in element.values)
-    if have is None or have == ():
+    if value is None or value == ():
         return element.optional
-    wanted = resolved(element, context)
-    if wanted is UNKNOWN:
+    policy_values = resolve_variables(element, context)
+    if policy_values is UNKNOWN:
         return None
-    tests = [found for text in wanted if (found := test(element.family, text)) is not None]
-    if len(tests) < len(wanted):
+    tests = [test for text in policy_values if (test := value_test(element.family, text)) is not None]
+    if len(tests) < len(policy_values):
         return None
-    items = (have,) if isinstance(have, str) else have
-    if element.every:
-        return all(any(one(item) for one in tests) is not element.negated for item in items)
-    if element.some:
-        return any(any(one(item) for one in tests) is not element.negated for item in items)
-    return any(one(item) for item in items for one in tests) is not element.negated
+    items = (value,) if isinstance(value, str) else value
+    if element.all_values:
+        return all(any(test(item) for test in tests) is not element.negated for item in items)
+    if element.any_value:
+        return any(any(test(item) for test in tests) is not element.negated for item in items)
+    return any(test(item) for item in items for test in tests) is not element.negated
 
 
-def judge_all(elements: tuple[Element, ...], context: Mapping[str, Value]) -> bool | None:
-    """Whether all hold: several keys and operators are joined by AND."""
-    answer: bool | None = True
+def evaluate_all(elements: tuple[Element, ...], context: Mapping[str, Value]) -> bool | None:
+    """Whether all elements hold (keys and operators are joined by AND); None if unknown."""
+    result: bool | None = True
     for element in elements:
-        one = judge(element, context)
-        if one is False:
+        holds = evaluate(element, context)
+        if holds is False:
             return False
-        if one is None:
-            answer = None
-    return answer
+        if holds is None:
+            result = None
+    return result
 
 
-def why_unknown(elements: tuple[Element, ...], context: Mapping[str, Value]) -> str:
-    """What keeps the elements from being judged, as a clause."""
+def unknown_reason(elements: tuple[Element, ...], context: Mapping[str, Value]) -> str:
+    """Return why the elements cannot be evaluated, as a clause."""
     for element in elements:
         if element.unreadable:
             return element.unreadable
         for key in (element.key, *element.variables):
             if context.get(key, UNKNOWN) is UNKNOWN:
-                return f"the value of {element.written if key == element.key else key} is not known"
-    return "a condition cannot be judged"
+                return f"the value of {element.written if key == element.key else key} is unknown"
+    return "a condition could not be evaluated"

@@ -1,7 +1,7 @@
-"""The values that a caller can give each condition key: the search for a witness tries them and no others.
+"""Candidate values of condition keys for a caller: the only values that the search for a witness tries.
 
-A value that no policy mentions is like any other value that none mentions, so those that a policy compares with, a neighbour
-of each, one other and none at all are enough to tell every answer apart.
+All values that a policy does not mention are equivalent. Therefore the values that a policy compares with, a neighbor of
+each, one other value and no value at all cover every possible result.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from reports.access.engine.condition_keys import MULTIPLE, Source, carried_by, source
-from reports.access.engine.condition_operators import moment, network, number
+from reports.access.engine.condition_operators import parse_network, parse_number, parse_timestamp
 from reports.access.engine.conditions import UNKNOWN, Element, Value
 from reports.access.engine.kms_actions import NAMES, SYMMETRIC_MASK
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.request_principals import Caller, Kind, Origin
-from reports.access.engine.wildcards import common, filled, matches, plain, wild
+from reports.access.engine.wildcards import common_match, example_match, has_wildcard, matches, unescape
 
 ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
-"""How far the search goes: calls anyone can make, also those through AWS services, also those from a network of someone's."""
+"""Levels of the search: direct requests of anyone, plus requests through AWS services, plus requests from private networks."""
 
 _OTHER = "other-example"
-_PATTERNS = 48
-_SERVICES_OWN = "an account of AWS"
+_MAX_PATTERNS = 48
+_SERVICE_ACCOUNT = "an account of AWS"
 STRANGER_ORGANIZATION = "o-stranger00"
 _STRANGER_IDS = ("AROASTRANGER00000EXAM:session", "AIDASTRANGER00000EXAM")
-_REAL_OTHERS = {
+_OTHER_BY_KEY = {
     "aws:sourceip": "198.51.100.77",
     "aws:vpcsourceip": "10.254.253.252",
     "aws:sourcevpce": "vpce-0other",
@@ -60,34 +60,34 @@ _BOOLEAN = frozenset(
 
 
 @lru_cache(maxsize=65_536)
-def instances(family: str, written: str) -> tuple[str, ...]:
-    """Values that satisfy one value of a policy, and close ones that do not."""
+def sample_values(family: str, written: str) -> tuple[str, ...]:
+    """Return values that satisfy one value of a policy, and neighbors that do not."""
     kind = family.partition(":")[0]
     match kind:
         case "like" | "arn":
-            if not wild(written):
-                return (plain(written),)
-            return tuple(dict.fromkeys(filled(written, star) for star in ("example", "x1", "")))
+            if not has_wildcard(written):
+                return (unescape(written),)
+            return tuple(dict.fromkeys(example_match(written, star) for star in ("example", "x1", "")))
         case "caseless":
-            return (plain(written), plain(written).swapcase())
+            return (unescape(written), unescape(written).swapcase())
         case "bool":
             return ("true", "false")
         case "numeric":
-            middle = number(written)
+            middle = parse_number(written)
             return () if middle is None else tuple(f"{middle + step:f}" for step in (0, -1, 1))
         case "date":
-            second = moment(written)
+            second = parse_timestamp(written)
             return () if second is None else tuple(_date(float(second) + step) for step in (0, -1, 1))
         case "ip":
-            wanted = network(written)
-            if wanted is None:
+            network = parse_network(written)
+            if network is None:
                 return ()
-            last = wanted.num_addresses - 1
-            return tuple(dict.fromkeys(str(wanted[index]) for index in (min(1, last), max(0, last - 1))))
+            last = network.num_addresses - 1
+            return tuple(dict.fromkeys(str(network[index]) for index in (min(1, last), max(0, last - 1))))
         case "null":
             return ()
         case _:
-            return (plain(written),)
+            return (unescape(written),)
 
 
 def _date(seconds: float) -> str:
@@ -97,59 +97,61 @@ def _date(seconds: float) -> str:
         return str(int(seconds))
 
 
-Uses = tuple[tuple[str, str], ...]
-"""What a policy compares a key with: family and value."""
+ComparedValues = tuple[tuple[str, str], ...]
+"""The comparisons of a policy with a key: family and value."""
 
 
-def uses_of(elements: Iterable[Element]) -> dict[str, Uses]:
-    """By key (lower case), every value without variables that the elements compare it with."""
-    found: dict[str, dict[tuple[str, str], None]] = {}
+def compared_values(elements: Iterable[Element]) -> dict[str, ComparedValues]:
+    """Return by key (lower case) the values without variables that the elements compare it with."""
+    comparisons: dict[str, dict[tuple[str, str], None]] = {}
     for element in elements:
         if element.unreadable:
             continue
-        known = found.setdefault(element.key, {})
+        compared = comparisons.setdefault(element.key, {})
         for value in element.values:
             if "${" not in value or not element.variables:
-                known[element.family, value] = None
+                compared[element.family, value] = None
         for key in element.variables:
-            found.setdefault(key, {})
-    return {key: tuple(values) for key, values in found.items()}
+            comparisons.setdefault(key, {})
+    return {key: tuple(values) for key, values in comparisons.items()}
 
 
-class Reach:
-    """The values within reach for one key policy on one key; remembers what it has worked out."""
+class CandidateContext:
+    """The candidate values of condition keys for one policy on one key, cached."""
 
-    def __init__(self, uses: dict[str, Uses], facts: KeyFacts, organization: Organization) -> None:
-        self._uses = uses
+    def __init__(self, compared: dict[str, ComparedValues], facts: KeyFacts, organization: Organization) -> None:
+        self._compared = compared
         self._facts = facts
         self._organization = organization
-        self._free: dict[str, tuple[str, ...]] = {}
-        self._known: dict[tuple[str, Caller, bool, int], tuple[Value, ...]] = {}
+        self._text_cache: dict[str, tuple[str, ...]] = {}
+        self._value_cache: dict[tuple[str, Caller, bool, int], tuple[Value, ...]] = {}
         parts = facts.arn.split(":", 5)
         self.partition = parts[1] if len(parts) == 6 and parts[1] else "aws"
         self._region = parts[3] if len(parts) == 6 else ""
 
     def values(self, key: str, caller: Caller, operation: int, level: int) -> tuple[Value, ...]:
-        """What the caller can make of the key in a request for the operation (one bit)."""
+        """Return the values that the key can have when the caller requests the operation (one bit)."""
         carried = bool(carried_by(key) & operation)
         if key.startswith("kms:encryptioncontext") and carried and operation & SYMMETRIC_MASK:
             carried = self._facts.key_spec in (None, "SYMMETRIC_DEFAULT")
-        asked = (key, caller, carried, level)
-        found = self._known.get(asked)
-        if found is None:
-            found = self._known[asked] = self._values(key, caller, level) if carried else (None,)
-        return found
+        cache_key = (key, caller, carried, level)
+        values = self._value_cache.get(cache_key)
+        if values is None:
+            values = self._value_cache[cache_key] = self._values(key, caller, level) if carried else (None,)
+        return values
 
-    def incomplete(self, key: str) -> bool:
-        """Whether the policy has so many patterns for the key that values which fit several of them were not all tried."""
-        patterns = sum(family in {"like", "arn"} and wild(value) for family, value in self._uses.get(key, ()))
-        return patterns > _PATTERNS and source(key) is not Source.CALLER
+    def is_incomplete(self, key: str) -> bool:
+        """Whether the policy has too many patterns for the key to try values that match several of them."""
+        patterns = sum(
+            family in {"like", "arn"} and has_wildcard(value) for family, value in self._compared.get(key, ())
+        )
+        return patterns > _MAX_PATTERNS and source(key) is not Source.CALLER
 
-    def added(self, key: str, values: Iterable[str], known: tuple[Value, ...]) -> tuple[Value, ...]:
-        """The values, and what variables have turned into, for a key whose value the caller chooses."""
+    def with_resolved(self, key: str, values: Iterable[str], known: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Return the known values, plus the values of resolved variables for a key that the caller can choose."""
         if source(key) in (Source.CALLER, Source.KEY, Source.UNKNOWN):
             return known
-        texts = tuple(text for one in values for text in instances("like", one))
+        texts = tuple(text for value in values for text in sample_values("like", value))
         more: tuple[Value, ...] = tuple((text,) for text in texts) if key in MULTIPLE else texts
         return tuple(dict.fromkeys((*more, *known)))
 
@@ -174,44 +176,52 @@ class Reach:
                 return (UNKNOWN,)
 
     def _texts(self, key: str) -> tuple[str, ...]:
-        """Every text worth trying for a key that takes any text."""
-        found = self._free.get(key)
-        if found is not None:
-            return found
-        uses = self._uses.get(key, ())
-        texts = [text for family, value in uses for text in instances(family, value)]
-        patterns = list(dict.fromkeys(value for family, value in uses if family in {"like", "arn"} and wild(value)))
-        for index, one in enumerate(patterns[:_PATTERNS]):
-            texts += (text for other in patterns[index + 1 : _PATTERNS] if (text := common(one, other)) is not None)
-        texts.append(_REAL_OTHERS.get(key, _OTHER))
+        """Return the candidate strings for a key that accepts any string."""
+        cached = self._text_cache.get(key)
+        if cached is not None:
+            return cached
+        compared = self._compared.get(key, ())
+        texts = [text for family, value in compared for text in sample_values(family, value)]
+        patterns = list(
+            dict.fromkeys(value for family, value in compared if family in {"like", "arn"} and has_wildcard(value))
+        )
+        for index, pattern in enumerate(patterns[:_MAX_PATTERNS]):
+            others = patterns[index + 1 : _MAX_PATTERNS]
+            texts += (text for other in others if (text := common_match(pattern, other)) is not None)
+        texts.append(_OTHER_BY_KEY.get(key, _OTHER))
         if key == "kms:grantoperations":
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]
         if key in _BOOLEAN:
             texts = ["false", "true"]
-        found = self._free[key] = tuple(dict.fromkeys(texts))
-        return found
+        result = self._text_cache[key] = tuple(dict.fromkeys(texts))
+        return result
 
     def _chosen(self, key: str) -> tuple[Value, ...]:
-        return _shaped(key, self._texts(key))
+        return _as_values(key, self._texts(key))
 
     def _of_service(self, key: str, caller: Caller, level: int) -> tuple[Value, ...]:
         direct: tuple[Value, ...] = ("false",) if key in _BOOLEAN else (None,)
         if level < THROUGH_SERVICES or caller.kind is Kind.SERVICE:
-            # A service that calls for itself can create grants for its resources.
+            # A service that calls on its own behalf can create grants for its resources.
             return ("false", "true") if caller.kind is Kind.SERVICE and key == "kms:grantisforawsresource" else direct
-        return tuple(dict.fromkeys((*direct, *_shaped(key, self._texts(key)))))
+        return tuple(dict.fromkeys((*direct, *_as_values(key, self._texts(key)))))
 
     def _of_network(self, key: str, level: int) -> tuple[Value, ...]:
         if level >= INSIDE_NETWORKS:
-            return _shaped(key, self._texts(key))
-        uses = self._uses.get(key, ())
-        texts = [text for family, value in uses if _anywhere(family, value) for text in instances(family, value)]
-        return _shaped(key, (*texts, _REAL_OTHERS.get(key, _OTHER)))
+            return _as_values(key, self._texts(key))
+        compared = self._compared.get(key, ())
+        texts = [
+            text
+            for family, value in compared
+            if _is_any_network(family, value)
+            for text in sample_values(family, value)
+        ]
+        return _as_values(key, (*texts, _OTHER_BY_KEY.get(key, _OTHER)))
 
     def _of_clock(self, key: str) -> tuple[Value, ...]:
         if self._organization.now is not None:
             return (_date(self._organization.now.timestamp()),)
-        return _shaped(key, tuple(text for text in self._texts(key) if text != _OTHER) or (_date(0),))
+        return _as_values(key, tuple(text for text in self._texts(key) if text != _OTHER) or (_date(0),))
 
     def _of_key(self, key: str) -> Value:
         facts, organization = self._facts, self._organization
@@ -245,9 +255,9 @@ class Reach:
     def _tag(self, name: str) -> Value:
         if self._facts.tags is None:
             return UNKNOWN
-        # Letter case does not count in the names of condition keys, of which the name of the tag is a part.
-        found = {value for key, value in self._facts.tags.items() if key.lower() == name}
-        return UNKNOWN if len(found) > 1 else next(iter(found), None)
+        # The tag key is part of the condition key, which is case-insensitive.
+        values = {value for key, value in self._facts.tags.items() if key.lower() == name}
+        return UNKNOWN if len(values) > 1 else next(iter(values), None)
 
     def _of_caller(self, key: str, caller: Caller) -> tuple[Value, ...]:
         service = caller.kind is Kind.SERVICE
@@ -257,16 +267,16 @@ class Reach:
             case "aws:principalservicename" | "aws:principalservicenameslist":
                 if not service:
                     return (None,)
-                return self._chosen(key) if caller.name == "*" else _shaped(key, (caller.name,))[1:]
+                return self._chosen(key) if caller.name == "*" else _as_values(key, (caller.name,))[1:]
             case "kms:calleraccount":
-                if service:  # not documented; whatever it is, it is no customer's account
-                    return (_SERVICES_OWN if caller.name == "*" else UNKNOWN,)
-                return (caller.account or caller.stands_in or UNKNOWN,)
-        if service or caller.kind is Kind.GONE:
+                if service:  # undocumented, but certainly not a customer's account
+                    return (_SERVICE_ACCOUNT if caller.name == "*" else UNKNOWN,)
+                return (caller.account or caller.representative_account or UNKNOWN,)
+        if service or caller.kind is Kind.DELETED:
             return (None,) if service else (UNKNOWN,)
         match key:
             case "aws:principalaccount":
-                return (caller.account or caller.stands_in or UNKNOWN,)
+                return (caller.account or caller.representative_account or UNKNOWN,)
             case "aws:principalarn":
                 return self._arns(caller)
             case "aws:userid":
@@ -283,31 +293,31 @@ class Reach:
     def _arns(self, caller: Caller) -> tuple[Value, ...]:
         if caller.arn is not None:
             return (_role_arn(caller.arn),)
-        account = caller.account or caller.stands_in or "*"
-        homes = [f"arn:{self.partition}:iam::{account}:{kind}" for kind in ("role/*", "user/*", "root")]
-        found: list[Value] = [] if account == "*" else [homes[0].replace("*", "example")]
-        for family, value in self._uses.get("aws:principalarn", ()):
-            if family in {"like", "arn"} and wild(value):
-                found += (text for home in homes if (text := _identity(value, home)) is not None)
-            elif not wild(plain(value)) and any(matches(home, plain(value)) for home in homes):
-                found.append(plain(value))
-        if not found:
-            found.append(homes[0].replace("role/*", "role/example"))
-        return tuple(dict.fromkeys(found))
+        account = caller.account or caller.representative_account or "*"
+        own = [f"arn:{self.partition}:iam::{account}:{kind}" for kind in ("role/*", "user/*", "root")]
+        arns: list[Value] = [] if account == "*" else [own[0].replace("*", "example")]
+        for family, value in self._compared.get("aws:principalarn", ()):
+            if family in {"like", "arn"} and has_wildcard(value):
+                arns += (text for pattern in own if (text := common_match(value, pattern)) is not None)
+            elif not has_wildcard(unescape(value)) and any(matches(pattern, unescape(value)) for pattern in own):
+                arns.append(unescape(value))
+        if not arns:
+            arns.append(own[0].replace("role/*", "role/example"))
+        return tuple(dict.fromkeys(arns))
 
     def _user_ids(self, caller: Caller) -> tuple[Value, ...]:
         if caller.unique_id is not None:
             return (caller.unique_id,)
         if caller.kind is Kind.ROOT:
             return (caller.account,)
-        found: list[Value] = list(_STRANGER_IDS)
-        for family, value in self._uses.get("aws:userid", ()):
+        ids: list[Value] = list(_STRANGER_IDS)
+        for family, value in self._compared.get("aws:userid", ()):
             if caller.account is None or caller.origin is Origin.STRANGER:
-                if wild(value) and family == "like":
-                    found += (text for one in _STRANGER_IDS if (text := common(value, f"{one[:21]}*")) is not None)
+                if has_wildcard(value) and family == "like":
+                    ids += (text for own in _STRANGER_IDS if (text := common_match(value, f"{own[:21]}*")) is not None)
             else:
-                found += instances(family, value)
-        return tuple(dict.fromkeys(found))
+                ids += sample_values(family, value)
+        return tuple(dict.fromkeys(ids))
 
     def _organizations(self, caller: Caller) -> tuple[Value, ...]:
         ours = self._organization.organization_id
@@ -321,9 +331,13 @@ class Reach:
             case Origin.NAMED:
                 return tuple(text for text in self._chosen("aws:principalorgid") if text != ours)
             case _:
-                uses = self._uses.get("aws:principalorgid", ())
-                own = (text for _, value in uses if wild(value) and (text := common(value, "o-??????????*")))
-                return (None, STRANGER_ORGANIZATION, *(text for text in own if text != ours))
+                compared = self._compared.get("aws:principalorgid", ())
+                matching = (
+                    text
+                    for _, value in compared
+                    if has_wildcard(value) and (text := common_match(value, "o-??????????*"))
+                )
+                return (None, STRANGER_ORGANIZATION, *(text for text in matching if text != ours))
 
     def _paths(self, caller: Caller) -> tuple[Value, ...]:
         organization = self._organization
@@ -334,39 +348,34 @@ class Reach:
             and (path := organization.organization_paths.get(caller.account))
         ):
             return ((path,),)
-        found: list[Value] = []
+        paths: list[Value] = []
         for organization_id in self._organizations(caller):
             if not isinstance(organization_id, str):
-                found.append(None if organization_id is None else UNKNOWN)
+                paths.append(None if organization_id is None else UNKNOWN)
                 continue
-            found.append((f"{organization_id}/r-example/",))
-            for _, value in self._uses.get(key, ()):
-                text = common(value, f"{organization_id}/*")
+            paths.append((f"{organization_id}/r-example/",))
+            for _, value in self._compared.get(key, ()):
+                text = common_match(value, f"{organization_id}/*")
                 if text is not None:
-                    found.append((text,))
-        return tuple(dict.fromkeys(found))
-
-
-@lru_cache(maxsize=16_384)
-def _identity(pattern: str, home: str) -> str | None:
-    return common(pattern, home)
+                    paths.append((text,))
+        return tuple(dict.fromkeys(paths))
 
 
 def _role_arn(arn: str) -> str:
-    """aws:PrincipalArn of a session is its role's ARN; the path, which a session does not tell, is taken as none."""
-    head, found, rest = arn.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}" if found else arn
+    """Return the role's ARN of a session, its aws:PrincipalArn; assumes no path, as a session ARN does not contain it."""
+    head, separator, rest = arn.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}" if separator else arn
 
 
-def _anywhere(family: str, value: str) -> bool:
-    """Whether what names a network names so much that anyone is inside."""
+def _is_any_network(family: str, value: str) -> bool:
+    """Whether a network condition is so wide that it includes anyone."""
     if family == "ip":
-        wanted = network(value)
-        return wanted is not None and wanted.prefixlen < (8 if wanted.version == 4 else 32)
-    return value.replace("*", "").replace("?", "") in {"", "vpc-", "vpce-"} and wild(value)
+        network = parse_network(value)
+        return network is not None and network.prefixlen < (8 if network.version == 4 else 32)
+    return value.replace("*", "").replace("?", "") in {"", "vpc-", "vpce-"} and has_wildcard(value)
 
 
-def _shaped(key: str, texts: tuple[str, ...]) -> tuple[Value, ...]:
+def _as_values(key: str, texts: tuple[str, ...]) -> tuple[Value, ...]:
     absent: tuple[Value, ...] = () if key in _NEVER_ABSENT else (None,)
     if key not in MULTIPLE:
         return (*absent, *texts)
@@ -375,7 +384,7 @@ def _shaped(key: str, texts: tuple[str, ...]) -> tuple[Value, ...]:
 
 
 def first_name(operations: int) -> str:
-    """The operation that stands for a group in a witness: use of the key before anything else."""
+    """Return the operation that represents a group in a witness; use of the key comes first."""
     for name in ("Decrypt", "PutKeyPolicy", "CreateGrant"):
         if operations & 1 << NAMES.index(name):
             return name

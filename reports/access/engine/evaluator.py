@@ -1,4 +1,4 @@
-"""One concrete question to a key policy, and which paths give someone an operation."""
+"""Evaluate one request against a key policy, and list the paths that give a principal an operation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
 from reports.access.engine.model import Access, Decision, Effect, KeyFacts, Organization, Verdict
-from reports.access.engine.policy_analysis import Judge
+from reports.access.engine.policy_analysis import PolicyAnalyzer
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
-from reports.access.engine.request_principals import Caller, caller_named
-from reports.access.engine.solver import Call, Found, Rule, search
+from reports.access.engine.request_principals import Caller, parse_caller
+from reports.access.engine.solver import Call, Rule, SearchResult, search
 
-_CHOSEN = frozenset({Source.REQUEST, Source.SERVICE, Source.NETWORK, Source.DEPUTY})
-_FALSE_WHEN_NOT_GIVEN = frozenset({"aws:viaawsservice", "kms:grantisforawsresource"})
+_CALLER_CONTROLLED = frozenset({Source.REQUEST, Source.SERVICE, Source.NETWORK, Source.DEPUTY})
+_FALSE_BY_DEFAULT = frozenset({"aws:viaawsservice", "kms:grantisforawsresource"})
+_UNREADABLE = "a statement of the policy could not be parsed"
 
 
-def allowed(  # noqa: PLR0917 - the six words of one question, in the order in which it is asked
+def allowed(  # noqa: PLR0917 - the six parts of a request, in their natural order
     policy: Policy,
     key_facts: KeyFacts,
     organization: Organization,
@@ -27,128 +28,139 @@ def allowed(  # noqa: PLR0917 - the six words of one question, in the order in w
     operation: str,
     context: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> Decision:
-    """Whether the key policy lets a caller do one operation.
+    """Return whether the key policy allows a caller one operation.
 
-    ``caller`` is an ARN, an account id (any principal of the account), a service name or a unique id; ``operation`` like
-    ``kms:Decrypt``. With a context, the call carries these condition keys and no others that a caller chooses; without one,
-    any context within the caller's reach counts. Grants and IAM policies are not asked: see ``needs_iam``.
+    ``caller`` is an ARN, an account id (any principal of the account), a service name or a unique id; ``operation`` is like
+    ``kms:Decrypt``. With a context, the request carries these condition keys and no others that a caller controls; without
+    one, any possible context counts. Grants and IAM policies are not evaluated: see ``needs_iam``.
     """
-    who = caller_named(caller, key_facts.account, organization.accounts)
-    one = bit(operation)
-    if who is None:
-        return Decision(Effect.UNKNOWN, reason=f"{caller} is no principal that is known here")
-    if not one:
-        return Decision(Effect.UNKNOWN, reason=f"{operation} is no action that is known here")
+    parsed_caller = parse_caller(caller, key_facts.account, organization.accounts)
+    mask = bit(operation)
+    if parsed_caller is None:
+        return Decision(Effect.UNKNOWN, reason=f"{caller} is not a known type of principal")
+    if not mask:
+        return Decision(Effect.UNKNOWN, reason=f"{operation} is not a known KMS action")
     if operation.lower() == "kms:retiregrant":
-        return Decision(Effect.UNKNOWN, reason="who can retire a grant is said by the grant, not by the key policy")
-    if refused := _refused(one, operation, who, key_facts):
-        return Decision(Effect.DENY, reason=refused)
-    judge = Judge(policy, key_facts, organization)
-    fixed = None if context is None else _fixed(judge, context)
-    return _decided(judge, policy, key_facts.account, who, one=one, fixed=fixed)
+        return Decision(Effect.UNKNOWN, reason="the grant, not the key policy, determines who can retire it")
+    if reason := _unsupported(mask, operation, parsed_caller, key_facts):
+        return Decision(Effect.DENY, reason=reason)
+    analyzer = PolicyAnalyzer(policy, key_facts, organization)
+    fixed = None if context is None else _fixed_values(analyzer, context)
+    return _decide(analyzer, policy, key_facts.account, parsed_caller, operation=mask, fixed=fixed)
 
 
-def _refused(one: int, operation: str, who: Caller, facts: KeyFacts) -> str:
-    if not one & BY_POLICY_MASK:
-        return f"{operation} acts on no key"
-    if who.account not in (None, facts.account) and not one & CROSS_ACCOUNT_MASK:
-        return f"{operation} does not work from another account"
-    if not one & supported(facts.key_spec, facts.key_usage):
-        return f"{operation} does not work with a key of this kind"
+def _unsupported(mask: int, operation: str, caller: Caller, facts: KeyFacts) -> str:
+    if not mask & BY_POLICY_MASK:
+        return f"{operation} does not act on a key"
+    if caller.account not in (None, facts.account) and not mask & CROSS_ACCOUNT_MASK:
+        return f"{operation} does not work across accounts"
+    if not mask & supported(facts.key_spec, facts.key_usage):
+        return f"{operation} does not support the key's spec or usage"
     return ""
 
 
-def _fixed(judge: Judge, context: Mapping[str, str | tuple[str, ...]]) -> dict[str, Value]:
+def _fixed_values(analyzer: PolicyAnalyzer, context: Mapping[str, str | tuple[str, ...]]) -> dict[str, Value]:
     fixed: dict[str, Value] = {}
-    for rule in judge.rules:
+    for rule in analyzer.rules:
         for element in rule.elements:
             for key in (element.key, *element.variables):
-                if source(key) in _CHOSEN:
-                    fixed[key] = "false" if key in _FALSE_WHEN_NOT_GIVEN else None
+                if source(key) in _CALLER_CONTROLLED:
+                    fixed[key] = "false" if key in _FALSE_BY_DEFAULT else None
     return fixed | {key.lower(): value for key, value in context.items()}
 
 
-def _decided(
-    judge: Judge, policy: Policy, owner: str, who: Caller, *, one: int, fixed: Mapping[str, Value] | None
+def _decide(
+    analyzer: PolicyAnalyzer,
+    policy: Policy,
+    owner: str,
+    caller: Caller,
+    *,
+    operation: int,
+    fixed: Mapping[str, Value] | None,
 ) -> Decision:
-    against = [
-        (rule, about)
-        for rule in judge.denies
-        if rule.operations & one and (about := rule.audience.includes(who)) is not False
+    denies = [
+        (rule, applies)
+        for rule in analyzer.denies
+        if rule.operations & operation and (applies := rule.audience.includes(caller)) is not False
     ]
 
-    def tried(rule: Rule, denies: Iterable[tuple[Rule, bool | None]]) -> Found:
-        return search(rule.elements, denies, Call(judge.reach, who, one, INSIDE_NETWORKS, fixed))
+    def search_rule(rule: Rule, denies: Iterable[tuple[Rule, bool | None]]) -> SearchResult:
+        return search(rule.elements, denies, Call(analyzer.candidates, caller, operation, INSIDE_NETWORKS, fixed))
 
-    unsure, stopped = Decision(Effect.DENY, reason="no statement allows it"), None
-    allows = [rule for rule in judge.rules if rule.allow and rule.about_key and rule.operations & one]
-    mine = [rule for rule in allows if _meant(rule, who)]
-    for rule in sorted(mine, key=lambda rule: not rule.audience.directly(who)):
-        found = tried(rule, against)
-        iam = who.account != owner or not rule.audience.directly(who)
-        place = rule.statement.position
-        if found.answer and policy.readable:
-            return Decision(Effect.ALLOW, rule.name, place, iam, context=found.context)
-        if found.answer is not False:
-            reason = found.reason or "a statement of the policy cannot be read"
-            unsure = Decision(Effect.UNKNOWN, rule.name, place, iam, reason)
-        elif stopped is None and tried(rule, ()).answer:
-            stopped = next((deny for deny, about in against if not tried(rule, [(deny, about)]).answer), None)
-    if unsure.effect is Effect.UNKNOWN:
-        return unsure
-    if stopped is not None:
-        return Decision(Effect.DENY, stopped.name, stopped.statement.position, reason="a Deny stops it")
+    decision, denied_by = Decision(Effect.DENY, reason="no statement allows it"), None
+    allows = [
+        rule
+        for rule in analyzer.rules
+        if rule.allow and rule.about_key and rule.operations & operation and _applies(rule, caller)
+    ]
+    for rule in sorted(allows, key=lambda rule: not rule.audience.directly(caller)):
+        result = search_rule(rule, denies)
+        needs_iam = caller.account != owner or not rule.audience.directly(caller)
+        position = rule.statement.position
+        if result.answer and policy.readable:
+            return Decision(Effect.ALLOW, rule.name, position, needs_iam, context=result.context)
+        if result.answer is not False:
+            decision = Decision(Effect.UNKNOWN, rule.name, position, needs_iam, result.reason or _UNREADABLE)
+        elif denied_by is None and search_rule(rule, ()).answer:
+            denied_by = next(
+                (deny for deny, applies in denies if not search_rule(rule, [(deny, applies)]).answer), None
+            )
+    if decision.effect is Effect.UNKNOWN:
+        return decision
+    if denied_by is not None:
+        return Decision(Effect.DENY, denied_by.name, denied_by.statement.position, reason="an explicit Deny applies")
     if not policy.readable:
-        return Decision(Effect.UNKNOWN, reason="a statement of the policy cannot be read")
-    return unsure
+        return Decision(Effect.UNKNOWN, reason=_UNREADABLE)
+    return decision
 
 
-def _meant(rule: Rule, who: Caller) -> bool:
-    return not rule.audience.leaves_out(who) if rule.audience.inverted else bool(rule.audience.includes(who))
+def _applies(rule: Rule, caller: Caller) -> bool:
+    return not rule.audience.leaves_out(caller) if rule.audience.inverted else bool(rule.audience.includes(caller))
 
 
 def paths_of(
     verdicts: Iterable[Verdict], principal: str, operation: str, organization: Organization | None = None
 ) -> tuple[Verdict, ...]:
-    """Every path that gives a principal an operation: without one of them, the others remain.
+    """Return all access paths that give a principal an operation.
 
-    ``principal`` is written as in policies; an account (root or bare id) stands for everyone in it. Paths of everyone count
-    for everybody, paths of the organization for accounts of the organization, paths of an account for its principals.
+    ``principal`` is written as in policies; an account (root or bare id) stands for all of its principals. Public paths
+    apply to every principal, paths of the organization to its accounts, paths of an account to its principals.
     """
-    asked = classify(Named("AWS", principal))
+    classified = classify(Named("AWS", principal))
     name = operation.lower() if ":" in operation else f"kms:{operation.lower()}"
     return tuple(
         verdict
         for verdict in verdicts
-        if any(one.lower() == name for one in verdict.operations) and _gives(verdict, asked, organization)
+        if any(allowed_name.lower() == name for allowed_name in verdict.operations)
+        and _applies_to(verdict, classified, organization)
     )
 
 
-def _gives(verdict: Verdict, found: Principal, organization: Organization | None) -> bool:
-    written = found.written
+def _applies_to(verdict: Verdict, principal: Principal, organization: Organization | None) -> bool:
+    written = principal.written
     if verdict.principal == written and written != "*":
         return True
     if verdict.access is Access.DELETED:
         return False
     if verdict.access in (Access.PUBLIC, Access.PUBLIC_VIA_SERVICE):
-        return found.type not in {"service", "deleted", "unknown"}
+        return principal.type not in {"service", "deleted", "unknown"}
     if written == "*":
         return verdict.principal == "*" and verdict.account is None
-    if found.account is None:
+    if principal.account is None:
         return False
-    if verdict.account == found.account:
-        holder = classify(Named("AWS", verdict.principal))
-        return found.type == "account" or holder.type in {"account", "public"} or _role_of(written) == verdict.principal
+    if verdict.account == principal.account:
+        grantee = classify(Named("AWS", verdict.principal))
+        whole_account = principal.type == "account" or grantee.type in {"account", "public"}
+        return whole_account or _role_of(written) == verdict.principal
     if verdict.principal == "*" and verdict.access is Access.EXTERNAL and verdict.account is None:
-        return (
-            organization is None or found.account not in organization.accounts
-        )  # from a network or an organization of theirs
+        # restricted to a network or an organization of the external principal
+        return organization is None or principal.account not in organization.accounts
     if verdict.access is Access.ORGANIZATION and verdict.account is None:
-        return organization is not None and found.account in organization.accounts
+        return organization is not None and principal.account in organization.accounts
     return False
 
 
 def _role_of(session: str) -> str:
-    """The ARN of a session's role, when the role has no path."""
-    head, found, rest = session.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}" if found else session
+    """Return the ARN of a session's role, assuming that the role has no path."""
+    head, separator, rest = session.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}" if separator else session

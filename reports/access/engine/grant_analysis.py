@@ -1,4 +1,4 @@
-"""Grants as verdicts: the grantee, who may retire it, and what a Deny in the key policy takes away again.
+"""Analyze grants into verdicts: the grantee, who can retire the grant, and what a Deny in the key policy removes.
 
 From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGrants.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from reports.access.engine.conditions import Value
-from reports.access.engine.context_values import INSIDE_NETWORKS, Reach, first_name, uses_of
+from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
 from reports.access.engine.kms_actions import GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_parser import Named, Policy
@@ -20,16 +20,18 @@ from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import caller_of
 from reports.access.engine.solver import Call, Rule, groups, representative, rules_of, search
 
+INVALID_CONSTRAINT = "an invalid constraint"
+UNKNOWN_CONSTRAINT = "unknown constraint"
 _RETIRE = bit("RetireGrant")
-_ANY = "-"
-_NOTHING: Mapping[str, Value] = {}
+_MASK = "-"
+_NO_VALUES: Mapping[str, Value] = {}
 
 
 def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
-    """The grant without what makes no difference to who gets in: grants of one shape need one analysis.
+    """Return the grant without what does not affect access: grants of the same shape share one analysis.
 
-    Its id, name and date go, the name of a session, and the values of constraints (``-`` stands for them); a Deny in the
-    key policy could tell those apart, so with one they stay.
+    This removes the id, name and date, and masks session names and constraint values as ``-``. With a Deny in the key
+    policy, which could distinguish these, session names and constraint values stay.
     """
     if policy is not None and _has_deny(policy):
         return Grant(
@@ -48,96 +50,101 @@ def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
         "",
         "",
         None,
-        _sessionless(grant.grantee_principal),
+        _mask_session(grant.grantee_principal),
         grant.grantee_service_principal,
-        _sessionless(grant.retiring_principal),
+        _mask_session(grant.retiring_principal),
         grant.retiring_service_principal,
         grant.issuing_account,
         grant.operations,
-        _valueless(grant.constraints) if grant.constraints else None,
+        _mask_values(grant.constraints) if grant.constraints else None,
     )
 
 
 def analyse_grant(
     grant: Grant, key_facts: KeyFacts, organization: Organization, policy: Policy | None = None
 ) -> tuple[Verdict, ...]:
-    """Who can do what through a grant (or a shape of grants); an explicit Deny in ``policy`` takes it away again.
+    """Return the access through a grant (or a shape of grants), less what an explicit Deny in ``policy`` removes.
 
-    Never raises on a grant's content: what cannot be read is an unknown verdict, or a scope that says so.
+    Never raises on a grant's content: invalid content becomes an unknown verdict or condition.
     """
-    return tuple(_Reading(grant, key_facts, organization, policy).verdicts())
+    return tuple(_GrantAnalyzer(grant, key_facts, organization, policy).verdicts())
 
 
-class _Reading:
-    """One grant on one key."""
+class _GrantAnalyzer:
+    """Analyzes one grant on one key."""
 
-    __slots__ = ("_denies", "_facts", "_fixed", "_grant", "_organization", "_scope")
+    __slots__ = ("_conditions", "_denies", "_facts", "_fixed", "_grant", "_organization")
 
     def __init__(self, grant: Grant, facts: KeyFacts, organization: Organization, policy: Policy | None) -> None:
         self._grant = grant
         self._facts = facts
         self._organization = organization
-        self._scope, self._fixed = _constraints(grant.constraints) if grant.constraints else ("", _NOTHING)
+        self._conditions, self._fixed = _constraints(grant.constraints) if grant.constraints else ("", _NO_VALUES)
         self._denies = _denies(policy, facts) if policy is not None and _has_deny(policy) else []
 
     def verdicts(self) -> Iterator[Verdict]:
+        """Yield the verdicts on the grantee, then on the principals that can retire the grant."""
         grant = self._grant
-        operations, strange, readable = _operations(grant.operations)
+        operations, unknown, readable = _operations(grant.operations)
         operations &= supported(self._facts.key_spec, self._facts.key_usage)
-        grantee = _party(grant.grantee_principal, grant.grantee_service_principal)
+        grantee = _grantee(grant.grantee_principal, grant.grantee_service_principal)
         if not readable:
-            yield self._verdict(grantee, (), reason="its operations cannot be read")
-        elif strange:
-            yield self._verdict(grantee, strange, reason=f"{strange[0]} is no grant operation that is known here")
+            yield self._verdict(grantee, (), reason="the grant's operations could not be parsed")
+        elif unknown:
+            yield self._verdict(grantee, unknown, reason=f"{unknown[0]} is not a known grant operation")
         if operations:
-            yield from self._held(grantee, operations)
-        for one in _retiring(grant, self._facts):
-            if one != grantee or not operations & _RETIRE:
-                yield from self._held(one, _RETIRE)
+            yield from self._evaluate(grantee, operations)
+        for retiring in _retiring(grant, self._facts):
+            if retiring != grantee or not operations & _RETIRE:
+                yield from self._evaluate(retiring, _RETIRE)
 
-    def _held(self, holder: Principal | None, operations: int) -> Iterator[Verdict]:
-        certain, unsure, reason = self._left(holder, operations) if self._denies else (operations, 0, "")
+    def _evaluate(self, principal: Principal | None, operations: int) -> Iterator[Verdict]:
+        certain, unsure, reason = self._apply_denies(principal, operations) if self._denies else (operations, 0, "")
         if certain:
-            yield self._verdict(holder, names(certain), certain)
+            yield self._verdict(principal, names(certain), certain)
         if unsure:
-            yield self._verdict(holder, names(unsure), unsure, reason)
+            yield self._verdict(principal, names(unsure), unsure, reason)
 
-    def _left(self, holder: Principal | None, operations: int) -> tuple[int, int, str]:
-        """The operations that no Deny takes away, those that one may, and why that is not known."""
-        caller = caller_of(holder, self._facts.account, self._organization.accounts) if holder else None
+    def _apply_denies(self, principal: Principal | None, operations: int) -> tuple[int, int, str]:
+        """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
+        caller = caller_of(principal, self._facts.account, self._organization.accounts) if principal else None
         if caller is None:
             return operations, 0, ""
-        reach = Reach(
-            uses_of(element for rule in self._denies for element in rule.elements), self._facts, self._organization
+        candidates = CandidateContext(
+            compared_values(element for rule in self._denies for element in rule.elements),
+            self._facts,
+            self._organization,
         )
-        against = [(rule, about) for rule in self._denies if (about := rule.audience.includes(caller)) is not False]
+        denies = [(rule, applies) for rule in self._denies if (applies := rule.audience.includes(caller)) is not False]
         certain, unsure, reason = 0, 0, ""
-        for group in _parts(operations, [rule for rule, _ in against]):
-            _, one = representative(group)
-            mine = [(rule, about) for rule, about in against if rule.operations & one]
-            given = self._fixed if one & SYMMETRIC_MASK else {}
-            found = search((), mine, Call(reach, caller, one, INSIDE_NETWORKS, given))
-            if found.answer:
+        for group in _groups(operations, [rule for rule, _ in denies]):
+            _, operation = representative(group)
+            relevant = [(rule, applies) for rule, applies in denies if rule.operations & operation]
+            fixed = self._fixed if operation & SYMMETRIC_MASK else {}
+            result = search((), relevant, Call(candidates, caller, operation, INSIDE_NETWORKS, fixed))
+            if result.answer:
                 certain |= group
-            elif found.answer is None:
+            elif result.answer is None:
                 unsure |= group
-                reason = found.reason
+                reason = result.reason
         return certain, unsure, reason
 
     def _verdict(
-        self, holder: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
+        self, principal: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
     ) -> Verdict:
-        written, account = (holder.written, holder.account) if holder else ("", None)
-        access, party = _relation(holder, self._facts.account, self._organization)
+        written, account = (principal.written, principal.account) if principal else ("", None)
+        access, party = _relation(principal, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
-            reason = "AWS knows no such principal" if written else "the grant names no grantee"
-        # A constraint on the encryption context holds for what takes one, SourceArn for all but retiring.
-        scoped = held & (SYMMETRIC_MASK if "encryption context" in self._scope else ~_RETIRE)
+            reason = "AWS does not accept this principal" if written else "the grant names no grantee"
+        # An encryption context constraint applies to symmetric operations, SourceArn to all but retiring the grant.
+        constrained = held & (SYMMETRIC_MASK if "encryption context" in self._conditions else ~_RETIRE)
         witness = None
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            witness = Witness(written, account, _operation(held), _context(self._grant.constraints if scoped else None))
+            witness = Witness(
+                written, account, _operation(held), _context(self._grant.constraints if constrained else None)
+            )
         return Verdict(
             access,
             written or "*",
@@ -147,19 +154,19 @@ class _Reading:
             "grant",
             self._grant.grant_id,
             None,
-            self._scope if scoped else "",
+            self._conditions if constrained else "",
             witness,
             reason,
         )
 
 
-def _parts(operations: int, rules: list[Rule]) -> list[int]:
-    """Operations that are treated alike; a constraint sets the encryption context of those that take one."""
+def _groups(operations: int, rules: list[Rule]) -> list[int]:
+    """Split operations into groups that the rules and the constraints treat alike."""
     return [
-        part
-        for one in (operations & SYMMETRIC_MASK, operations & ~SYMMETRIC_MASK)
-        if one
-        for part in groups(one, rules, ())
+        group
+        for subset in (operations & SYMMETRIC_MASK, operations & ~SYMMETRIC_MASK)
+        if subset
+        for group in groups(subset, rules, ())
     ]
 
 
@@ -175,35 +182,35 @@ def _context(constraints: str | None) -> Mapping[str, str | tuple[str, ...]]:
     return {key: value for key, value in _constraints(constraints)[1].items() if isinstance(value, str)}
 
 
-_READ: list[tuple[Policy, str, list[Rule]]] = []
-"""The policy that was read last: the grants of one key, or of keys that are alike, come one after the other."""
+_DENY_CACHE: list[tuple[Policy, str, list[Rule]]] = []
+"""The Deny rules of the last policy; callers analyze grants of the same or equivalent keys consecutively."""
 
 
 def _denies(policy: Policy, facts: KeyFacts) -> list[Rule]:
-    for known, arn, rules in _READ:
-        if known is policy and arn == facts.arn:
+    for cached, arn, rules in _DENY_CACHE:
+        if cached is policy and arn == facts.arn:
             return rules
-    found = [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
-    _READ[:] = [(policy, facts.arn, found)]
-    return found
+    rules = [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
+    _DENY_CACHE[:] = [(policy, facts.arn, rules)]
+    return rules
 
 
 def _has_deny(policy: Policy) -> bool:
     return any(statement.effect == "Deny" for statement in policy.statements)
 
 
-def _relation(holder: Principal | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
-    if holder is None:
+def _relation(principal: Principal | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
+    if principal is None:
         return Access.UNKNOWN, None
-    if holder.type == "service":
+    if principal.type == "service":
         return Access.AWS_SERVICE, None
-    if holder.type == "deleted":
+    if principal.type == "deleted":
         return Access.DELETED, None
-    if holder.account is None or holder.type in {"unknown", "public"}:
+    if principal.account is None or principal.type in {"unknown", "public"}:
         return Access.UNKNOWN, None
-    if holder.type == "account" and holder.account == owner:
+    if principal.type == "account" and principal.account == owner:
         return Access.OWNER_DELEGATED, None
-    return relation(holder.account, owner, organization)
+    return relation(principal.account, owner, organization)
 
 
 @lru_cache(maxsize=65_536)
@@ -211,41 +218,41 @@ def _named(written: str) -> Principal:
     return classify(Named("AWS", written))
 
 
-def _party(identity: str | None, service: str | None) -> Principal | None:
+def _grantee(identity: str | None, service: str | None) -> Principal | None:
     if service:
         return Principal(service, "service")
     return _named(identity) if identity else None
 
 
 def _retiring(grant: Grant, facts: KeyFacts) -> list[Principal]:
-    """Who may retire it: those it names, and the account that made it when that is not the key's own."""
-    found = []
+    """Return who can retire the grant: the named principals, and the issuing account if it is not the key's account."""
+    principals = []
     if grant.retiring_service_principal:
-        found.append(Principal(grant.retiring_service_principal, "service"))
+        principals.append(Principal(grant.retiring_service_principal, "service"))
     if grant.retiring_principal:
-        found.append(_named(grant.retiring_principal))
+        principals.append(_named(grant.retiring_principal))
     if grant.issuing_account and facts.account not in grant.issuing_account:
-        found.append(_named(grant.issuing_account))
-    return list(dict.fromkeys(found)) if len(found) > 1 else found
+        principals.append(_named(grant.issuing_account))
+    return list(dict.fromkeys(principals)) if len(principals) > 1 else principals
 
 
 @lru_cache(maxsize=16_384)
 def _operations(text: str) -> tuple[int, tuple[str, ...], bool]:
-    """The known operations, the names of the others, and whether the list can be read."""
-    listed = _json(text)
-    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+    """Return the known operations, the names of unknown ones, and whether the list is valid."""
+    items = _json(text)
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         return 0, (), False
-    known, strange = 0, set()
-    for one in listed:
-        if (found := bit(one) & GRANTABLE_MASK) and ":" not in one:
-            known |= found
+    known, unknown = 0, set()
+    for name in items:
+        if (operation := bit(name) & GRANTABLE_MASK) and ":" not in name:
+            known |= operation
         else:
-            strange.add(f"kms:{one}")
-    return known, tuple(sorted(strange)), bool(listed)
+            unknown.add(f"kms:{name}")
+    return known, tuple(sorted(unknown)), bool(items)
 
 
-def constraint_scope(constraints: str | None) -> str:
-    """What a grant's constraints narrow it to, in English: what a shape's verdicts lack."""
+def constraint_conditions(constraints: str | None) -> str:
+    """Describe a grant's constraints in English."""
     return _constraints(constraints)[0] if constraints else ""
 
 
@@ -258,12 +265,12 @@ def _json(text: str) -> Any:
 
 @lru_cache(maxsize=65_536)
 def _constraints(text: str) -> tuple[str, Mapping[str, Value]]:
-    """The scope in English, and the condition keys that a call through the grant carries."""
+    """Return the conditions in English, and the condition keys that a request through the grant carries."""
     document = _json(text)
     if document is None or document == {}:
-        return ("a constraint that cannot be read", {}) if document is None and text != "null" else ("", {})
+        return (INVALID_CONSTRAINT, {}) if document is None and text != "null" else ("", {})
     if not isinstance(document, dict):
-        return "a constraint that cannot be read", {}
+        return INVALID_CONSTRAINT, {}
     parts: list[str] = []
     fixed: dict[str, Value] = {}
     for name, value in document.items():
@@ -276,23 +283,23 @@ def _constraints(text: str) -> tuple[str, Mapping[str, Value]]:
             parts.append(f"only for {value}")
             fixed["aws:sourcearn"] = value
         elif value is not None:
-            parts.append(f"a constraint {name} that is not known here")
+            parts.append(f"{UNKNOWN_CONSTRAINT} {name}")
     return "; ".join(parts), fixed
 
 
-def _sessionless(principal: str | None) -> str | None:
+def _mask_session(principal: str | None) -> str | None:
     if principal and ":assumed-role/" in principal:
-        return f"{principal.rpartition('/')[0]}/{_ANY}"
+        return f"{principal.rpartition('/')[0]}/{_MASK}"
     return principal
 
 
 @lru_cache(maxsize=65_536)
-def _valueless(text: str) -> str:
+def _mask_values(text: str) -> str:
     document = _json(text)
     if not isinstance(document, dict):
         return text
-    bare = {
-        name: dict.fromkeys(sorted(value), _ANY) if isinstance(value, dict) else _ANY if value else value
+    masked = {
+        name: dict.fromkeys(sorted(value), _MASK) if isinstance(value, dict) else _MASK if value else value
         for name, value in sorted(document.items())
     }
-    return orjson.dumps(bare).decode()
+    return orjson.dumps(masked).decode()

@@ -1,7 +1,7 @@
-"""What IAM policies of a user or role let it do with a key, where the key policy leaves the decision to them.
+"""Evaluate what the IAM policies of a user or role allow on a key, where the key policy delegates to IAM.
 
-From the IAM user guide, "Policy evaluation logic": an explicit Deny wins, a permissions boundary bounds what the other policies
-allow. Service and resource control policies and session policies are not looked at: they could take away more.
+From the IAM user guide, "Policy evaluation logic": an explicit Deny wins, and a permissions boundary limits what the other
+policies allow. Service control, resource control and session policies, which can restrict further, are not evaluated.
 """
 
 from __future__ import annotations
@@ -12,35 +12,34 @@ from typing import Any
 
 import orjson
 
-from reports.access.engine.conditions import Context, Element, judge_all, read, why_unknown
+from reports.access.engine.conditions import Context, Element, evaluate_all, read, unknown_reason
 from reports.access.engine.kms_actions import BY_POLICY_MASK, bit, matching, names
 from reports.access.engine.model import KeyFacts
 from reports.access.engine.wildcards import matches
 
-NOT_LOOKED_AT = "service and resource control policies are not looked at"
-_UNREADABLE, _BROKEN = "the policy cannot be read", "a statement cannot be read"
+_UNREADABLE_POLICY, _UNREADABLE_STATEMENT = "the policy could not be parsed", "a statement could not be parsed"
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityStatement:
-    """One statement of an IAM policy, as far as it is about KMS keys. ``reason`` says why it cannot be read."""
+    """One statement of an IAM policy, limited to KMS operations. ``reason`` says why it could not be parsed."""
 
     allow: bool
     operations: int
     resources: tuple[str, ...]
     inverted: bool = False
-    """The resources are those of a NotResource: all but them."""
+    """The resources come from a NotResource: the statement applies to all others."""
     elements: tuple[Element, ...] = ()
     reason: str = ""
 
-    def covers(self, key_arn: str) -> bool:
-        """Whether it is about the key. IAM policies name keys by ARN; an alias in its place stands for no key."""
-        return any(matches(one, key_arn) for one in self.resources) is not self.inverted
+    def applies_to(self, key_arn: str) -> bool:
+        """Whether the statement applies to the key. IAM policies name keys by ARN; an alias ARN matches no key."""
+        return any(matches(resource, key_arn) for resource in self.resources) is not self.inverted
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityAccess:
-    """What one policy allows; with a reason it is not known whether it does."""
+    """The operations that one policy allows; with a reason, the access is unknown."""
 
     policy: str
     operations: tuple[str, ...]
@@ -48,20 +47,21 @@ class IdentityAccess:
 
 
 def read_identity(text: str | None) -> tuple[IdentityStatement, ...]:
-    """The statements of an IAM policy that say something about keys; one that cannot be read may say anything."""
+    """Return the statements of an IAM policy on KMS; an unreadable one may allow or deny any operation."""
     try:
         document = orjson.loads(text) if text is not None else None
     except orjson.JSONDecodeError:
         document = None
-    listed = document.get("Statement") if isinstance(document, dict) else None
-    if isinstance(listed, dict):
-        listed = [listed]
-    if not isinstance(document, dict) or not isinstance(listed, list):
-        reason = _UNREADABLE if text is not None else "the policy is not known"
+    items = document.get("Statement") if isinstance(document, dict) else None
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(document, dict) or not isinstance(items, list):
+        reason = _UNREADABLE_POLICY if text is not None else "the policy document is unknown"
         return tuple(IdentityStatement(allow, BY_POLICY_MASK, ("*",), reason=reason) for allow in (True, False))
     version = document.get("Version")
-    found = (one for item in listed for one in _statement(item, version if isinstance(version, str) else None))
-    return tuple(one for one in found if one.operations)
+    version = version if isinstance(version, str) else None
+    statements = (statement for item in items for statement in _statement(item, version))
+    return tuple(statement for statement in statements if statement.operations)
 
 
 def identity_access(
@@ -73,60 +73,59 @@ def identity_access(
     *,
     bounded: bool = False,
 ) -> tuple[IdentityAccess, ...]:
-    """What a user or role (``caller``, an ARN) can do with a key through its policies (by name; None: not known).
+    """Return what a user or role (``caller``, an ARN) can do with a key through its policies (by name; None if unknown).
 
-    ``delegated`` are the operations (``kms:Name``) that the key policy leaves to IAM. With ``bounded`` the boundary counts,
-    and one without a text is not known.
+    ``delegated`` are the operations (``kms:Name``) that the key policy delegates to IAM. With ``bounded``, the boundary
+    applies; None means that its document is unknown.
     """
     context = _context(key_facts, caller)
-    given = 0
+    delegated_mask = 0
     for name in delegated:
-        given |= bit(name)
-    read_ones = {name: read_identity(text) for name, text in policies.items()}
-    denied, maybe_denied, _ = _sum(
-        (one for found in read_ones.values() for one in found), key_facts.arn, context, allow=False
-    )
-    within = maybe_within = BY_POLICY_MASK
-    why_bounded = why_denied = ""
+        delegated_mask |= bit(name)
+    statements_by_policy = {name: read_identity(text) for name, text in policies.items()}
+    all_statements = [statement for statements in statements_by_policy.values() for statement in statements]
+    denied, maybe_denied, _ = _combine(all_statements, key_facts.arn, context, allow=False)
+    bound = maybe_bound = BY_POLICY_MASK
+    bound_reason = deny_reason = ""
     if bounded:
-        edge = read_identity(boundary)
-        within, maybe_within, why_bounded = _sum(edge, key_facts.arn, context, allow=True)
-        barred, maybe_barred, _ = _sum(edge, key_facts.arn, context, allow=False)
-        denied, maybe_denied = denied | barred, maybe_denied | maybe_barred
-        maybe_within |= within
+        boundary_statements = read_identity(boundary)
+        bound, maybe_bound, bound_reason = _combine(boundary_statements, key_facts.arn, context, allow=True)
+        bound_denied, maybe_bound_denied, _ = _combine(boundary_statements, key_facts.arn, context, allow=False)
+        denied, maybe_denied = denied | bound_denied, maybe_denied | maybe_bound_denied
+        maybe_bound |= bound
     if maybe_denied:
-        why_denied = "a Deny among its policies cannot be judged"
-    answers: list[IdentityAccess] = []
-    for name, found in read_ones.items():
-        allowed, maybe, why = _sum(found, key_facts.arn, context, allow=True)
-        certain = allowed & given & within & ~denied & ~maybe_denied
-        unsure = (allowed | maybe) & given & maybe_within & ~denied & ~certain
+        deny_reason = "a Deny in its policies could not be evaluated"
+    results: list[IdentityAccess] = []
+    for name, statements in statements_by_policy.items():
+        allowed, maybe, reason = _combine(statements, key_facts.arn, context, allow=True)
+        certain = allowed & delegated_mask & bound & ~denied & ~maybe_denied
+        unsure = (allowed | maybe) & delegated_mask & maybe_bound & ~denied & ~certain
         if certain:
-            answers.append(IdentityAccess(name, names(certain)))
+            results.append(IdentityAccess(name, names(certain)))
         if unsure:
-            answers.append(IdentityAccess(name, names(unsure), why or why_bounded or why_denied))
-    return tuple(answers)
+            results.append(IdentityAccess(name, names(unsure), reason or bound_reason or deny_reason))
+    return tuple(results)
 
 
-def _sum(
+def _combine(
     statements: Iterable[IdentityStatement], key_arn: str, context: Context, *, allow: bool
 ) -> tuple[int, int, str]:
-    """The operations that statements of one effect are certainly about, those that they may be about, and why."""
+    """Return the operations of the statements with one effect: the certain ones, the unknown ones, and why."""
     certain, maybe, reason = 0, 0, ""
-    for one in statements:
-        if one.allow is not allow or not one.covers(key_arn):
+    for statement in statements:
+        if statement.allow is not allow or not statement.applies_to(key_arn):
             continue
-        answer = None if one.reason else judge_all(one.elements, context)
-        if answer:
-            certain |= one.operations
-        elif answer is None:
-            maybe |= one.operations
-            reason = reason or one.reason or why_unknown(one.elements, context)
+        holds = None if statement.reason else evaluate_all(statement.elements, context)
+        if holds:
+            certain |= statement.operations
+        elif holds is None:
+            maybe |= statement.operations
+            reason = reason or statement.reason or unknown_reason(statement.elements, context)
     return certain, maybe & ~certain, reason
 
 
 def _context(facts: KeyFacts, caller: str) -> Context:
-    """What is known of any call by the caller on the key."""
+    """Return the condition keys that are known for any request of the caller on the key."""
     parts = facts.arn.split(":", 5)
     account = (caller.split(":", 5) + [""] * 5)[4]
     known: Context = {
@@ -145,14 +144,16 @@ def _context(facts: KeyFacts, caller: str) -> Context:
 
 def _statement(item: Any, version: str | None) -> tuple[IdentityStatement, ...]:
     if not isinstance(item, dict) or item.get("Effect") not in ("Allow", "Deny"):
-        return tuple(IdentityStatement(one, BY_POLICY_MASK, ("*",), reason=_BROKEN) for one in (True, False))
+        return tuple(
+            IdentityStatement(allow, BY_POLICY_MASK, ("*",), reason=_UNREADABLE_STATEMENT) for allow in (True, False)
+        )
     allow = item["Effect"] == "Allow"
     negated, inverted = "Action" not in item, "Resource" not in item
     actions = _texts(item.get("NotAction" if negated else "Action"))
     resources = _texts(item.get("NotResource" if inverted else "Resource"))
     conditions = item.get("Condition", {})
     if actions is None or resources is None or not isinstance(conditions, dict):
-        return (IdentityStatement(allow, BY_POLICY_MASK, ("*",), reason=_BROKEN),)
+        return (IdentityStatement(allow, BY_POLICY_MASK, ("*",), reason=_UNREADABLE_STATEMENT),)
     operations = matching(actions, negated=negated) & BY_POLICY_MASK
     return (IdentityStatement(allow, operations, resources, inverted, read(conditions, version)),)
 
@@ -160,6 +161,6 @@ def _statement(item: Any, version: str | None) -> tuple[IdentityStatement, ...]:
 def _texts(value: Any) -> tuple[str, ...] | None:
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     return None

@@ -1,7 +1,7 @@
-"""The actions of AWS KMS: which a key policy decides, which work from another account, which a grant can carry.
+"""The actions of AWS KMS: which a key policy controls, which work across accounts, which a grant can contain.
 
-From the KMS API reference ("Cross-account use", "Required permissions") and the model's GrantOperation list. A set of
-operations is an ``int`` with one bit an operation, because an analysis does little else than intersect such sets.
+From the KMS API reference ("Cross-account use", "Required permissions") and the GrantOperation list of the API model. A
+set of operations is an ``int`` with one bit per operation, because an analysis mostly intersects such sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SYMMETRIC = frozenset(
         "ReEncryptTo",
     }
 )
-"""What takes an encryption context, on a symmetric encryption key."""
+"""Operations with an encryption context, on a symmetric encryption key."""
 CRYPTO = SYMMETRIC | {
     "Decapsulate",
     "DeriveSharedSecret",
@@ -33,11 +33,11 @@ CRYPTO = SYMMETRIC | {
     "Verify",
     "VerifyMac",
 }
-"""Use of the key material."""
+"""Operations that use the key material."""
 GRANTABLE = CRYPTO | {"CreateGrant", "DescribeKey", "GetPublicKey", "RetireGrant"}
-"""What a grant can carry."""
+"""Operations that a grant can contain."""
 CROSS_ACCOUNT = GRANTABLE | {"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}
-"""What has an effect when the caller's account is not the key's."""
+"""Operations that work across accounts."""
 KEY_LEVEL = CROSS_ACCOUNT | {
     "CancelKeyDeletion",
     "CreateAlias",
@@ -65,9 +65,9 @@ KEY_LEVEL = CROSS_ACCOUNT | {
     "UpdateKeyDescription",
     "UpdatePrimaryRegion",
 }
-"""What acts on one key."""
+"""Operations on a key."""
 BY_POLICY = KEY_LEVEL - {"RetireGrant"}
-"""What a key policy decides: who retires a grant is said by the grant."""
+"""Operations that a key policy controls. The grant itself controls who can retire it."""
 ACCOUNT_LEVEL = frozenset(
     {
         "ConnectCustomKeyStore",
@@ -83,7 +83,7 @@ ACCOUNT_LEVEL = frozenset(
         "UpdateCustomKeyStore",
     }
 )
-"""What acts on no key; a key policy says nothing about it."""
+"""Operations that do not act on a key; a key policy does not control them."""
 
 # A key's usage excludes the operations of the other usages (KMS developer guide, key type reference).
 _SIGN, _MAC = frozenset({"Sign", "Verify"}), frozenset({"GenerateMac", "VerifyMac"})
@@ -101,7 +101,7 @@ _LOWER = {name.lower(): name for name in NAMES}
 
 
 def mask(names: Iterable[str]) -> int:
-    """The set of these operations (names without prefix, as AWS writes them)."""
+    """Return the set of these operations (names without prefix, as AWS writes them)."""
     return sum({_BIT[name] for name in names})
 
 
@@ -114,23 +114,23 @@ CRYPTO_MASK = mask(CRYPTO)
 
 
 def bit(name: str) -> int:
-    """The set of one operation; 0 when there is no such operation. Accepts ``kms:decrypt`` as well."""
+    """Return the set of one operation; 0 for an unknown operation. Accepts ``kms:decrypt`` as well."""
     return _BIT.get(_LOWER.get(name.lower().removeprefix("kms:"), ""), 0)
 
 
 @lru_cache(maxsize=65_536)
 def names(operations: int) -> tuple[str, ...]:
-    """Operations as ``kms:Name``, sorted."""
-    return tuple(f"kms:{name}" for name, one in _BIT.items() if operations & one)
+    """Return the operations as ``kms:Name``, sorted."""
+    return tuple(f"kms:{name}" for name, value in _BIT.items() if operations & value)
 
 
 @lru_cache(maxsize=65_536)
 def matching(actions: tuple[str, ...], *, negated: bool = False) -> int:
-    """The operations that an Action element names (or, negated, a NotAction element leaves): any letter case, wildcards."""
-    found = 0
+    """Return the operations that an Action element names (negated: that a NotAction element leaves); supports wildcards."""
+    named = 0
     for action in actions:
-        found |= _matching(action.lower())
-    return ALL & ~found if negated else found
+        named |= _matching(action.lower())
+    return ALL & ~named if negated else named
 
 
 @lru_cache(maxsize=65_536)
@@ -147,7 +147,7 @@ def _matching(action: str) -> int:
 
 @lru_cache(maxsize=65_536)
 def unknown_names(actions: tuple[str, ...]) -> tuple[str, ...]:
-    """Actions that name one KMS operation, and none that is known here."""
+    """Return the KMS actions without wildcards that are not a known operation."""
     return tuple(
         action
         for action in actions
@@ -159,14 +159,14 @@ def unknown_names(actions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def supported(key_spec: str | None, key_usage: str | None) -> int:
-    """The operations that a key of this spec and usage can take part in; what is not known restricts nothing."""
+    """Return the operations that a key of this spec and usage supports; an unknown spec or usage restricts nothing."""
     if key_usage not in _BY_USAGE:
         return ALL
-    usable = _BY_USAGE[key_usage]
+    operations_of_usage = _BY_USAGE[key_usage]
     symmetric = key_spec == "SYMMETRIC_DEFAULT"
     if key_usage == "ENCRYPT_DECRYPT" and key_spec is not None and not symmetric:
-        usable = _ASYMMETRIC_ENCRYPTION
-    refused = CRYPTO - usable
+        operations_of_usage = _ASYMMETRIC_ENCRYPTION
+    unsupported = CRYPTO - operations_of_usage
     if symmetric or key_usage == "GENERATE_VERIFY_MAC":
-        refused |= {"GetPublicKey"}
-    return ALL & ~mask(refused)
+        unsupported |= {"GetPublicKey"}
+    return ALL & ~mask(unsupported)

@@ -1,4 +1,4 @@
-"""What the engine is told and what it answers: the organization, a key, a grant; verdicts, their witnesses, and their sentences."""
+"""The engine's inputs (organization, key, grant) and outputs (verdicts with their witnesses and messages)."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from enum import StrEnum
 
 
 class Access(StrEnum):
-    """How the holder of an access stands to the key's owner."""
+    """How the grantee is related to the key's owner."""
 
     OWNER_DIRECT = "owner_direct"
-    """A principal of the key's own account, by name: no IAM policy is needed."""
+    """A named principal of the key's own account; needs no IAM policy."""
     OWNER_DELEGATED = "owner_delegated"
-    """The key's own account: its IAM policies decide who."""
+    """The key's own account, where IAM policies decide which principals have access."""
     ORGANIZATION = "organization"
     VENDOR = "vendor"
-    """An account outside, of a known party."""
+    """A foreign account of a known party."""
     EXTERNAL = "external"
-    """An account outside that nobody knows."""
+    """A foreign account of no known party."""
     PUBLIC = "public"
     """Anyone with an AWS account."""
     PUBLIC_VIA_SERVICE = "public_via_service"
-    """Anyone with an AWS account, as long as an AWS service makes the call for them."""
+    """Anyone with an AWS account, provided that an AWS service makes the call on their behalf."""
     AWS_SERVICE = "aws_service"
     DELETED = "deleted"
-    """A principal that no longer exists; nobody holds this."""
+    """A deleted principal; nobody has this access."""
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Who we are. Accounts that are neither ours nor a party's are unknown outsiders."""
+    """The organization and the known parties. All other accounts are external."""
 
     organization_id: str | None = None
     accounts: frozenset[str] = frozenset()
     parties: Mapping[str, str] = field(default_factory=dict)
-    """Outside account id to the name of a known party."""
+    """Foreign account id to the name of a known party."""
     organization_paths: Mapping[str, str] = field(default_factory=dict)
     """Account id to its path, as aws:PrincipalOrgPaths has it (``o-x/r-x/ou-x/``)."""
     now: dt.datetime | None = None
-    """When given, conditions on the time are judged at this time; else any time is taken as reachable."""
+    """The time at which conditions on the time are evaluated; None tries any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What is known about the key; None is not known."""
+    """The facts about a key; None means unknown."""
 
     arn: str
     account: str
@@ -54,7 +54,7 @@ class KeyFacts:
     """CUSTOMER or AWS."""
     tags: Mapping[str, str] | None = None
     aliases: tuple[str, ...] | None = None
-    """With the prefix ``alias/``."""
+    """Each with the prefix ``alias/``."""
     key_spec: str | None = None
     key_usage: str | None = None
     origin: str | None = None
@@ -62,7 +62,7 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant, as kms:ListGrants has it and the ledger keeps it."""
+    """A grant, as kms:ListGrants returns it and the ledger stores it."""
 
     key_arn: str
     grant_id: str
@@ -73,71 +73,73 @@ class Grant:
     retiring_service_principal: str | None = None
     issuing_account: str | None = None
     operations: str = "[]"
-    """JSON list."""
+    """A JSON list."""
     constraints: str | None = None
-    """JSON object: EncryptionContextSubset, EncryptionContextEquals, SourceArn."""
+    """A JSON object: EncryptionContextSubset, EncryptionContextEquals, SourceArn."""
     created_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """One concrete call that the policy or grant lets through."""
+    """A concrete request that the policy or grant allows: the proof of a verdict."""
 
     caller: str
     account: str | None
     operation: str
     context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False)
-    """The condition keys that the call carries, among those that the policy asks about."""
+    """The condition keys that the request carries, limited to those that the policy tests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One way to one key: who, what, through which statement or grant, in which context."""
+    """One access path to one key: principal, operations, statement or grant, and conditions."""
 
     access: Access
     principal: str
-    """As written; ``*`` for everyone that the statement's conditions let in."""
+    """As written; ``*`` for everyone who meets the statement's conditions."""
     account: str | None
     party: str | None
     operations: tuple[str, ...]
-    """Those that have an effect, ``kms:Name``, sorted."""
+    """The effective operations as ``kms:Name``, sorted."""
     path: str
     """``policy`` or ``grant``."""
     source_id: str
-    """The statement's Sid or ``#`` and its position; the grant's id."""
+    """The statement's Sid, or ``#`` and its position; or the grant's id."""
     statement_index: int | None
-    """Of the statement in the policy, from 0."""
+    """The statement's position in the policy, from 0."""
     conditions: str = ""
-    """What narrows it, in English; empty when nothing does."""
+    """The conditions that restrict the access, in English; empty for none."""
     witness: Witness | None = None
     reason: str = ""
-    """Why it is unknown."""
+    """Why the access is unknown."""
 
     @property
     def needs_iam(self) -> bool:
-        """The holder's own account has to allow it as well."""
+        """Whether IAM policies of the principal's own account have to allow it as well."""
         return self.access in _WITH_IAM
 
     @property
     def message(self) -> str:
-        """The verdict as one English sentence."""
-        through = f"grant {self.source_id}" if self.path == "grant" else f"statement {self.source_id}"
-        what = _listed(self.operations) or "use the key"
-        who = self._who()
-        scope = f", {self.conditions}" if self.conditions else ""
+        """The verdict as an English sentence."""
+        source = f"grant {self.source_id}" if self.path == "grant" else f"statement {self.source_id}"
+        operations = _summarize(self.operations) or "use the key"
+        principal = self._describe_principal()
+        conditions = f", {self.conditions}" if self.conditions else ""
         if self.access is Access.UNKNOWN:
-            return f"It is not known whether {who} can {what} through {through}{scope}: {self.reason}."
+            return (
+                f"Could not determine whether {principal} can {operations} through {source}{conditions}: {self.reason}."
+            )
         if self.access is Access.DELETED:
-            return f"{_capital(who)} no longer exists; {through} still allows it {what}{scope}."
+            return f"{_capitalize(principal)} no longer exists; {source} still allows it {operations}{conditions}."
         if self.access is Access.OWNER_DELEGATED:
             iam = f", if IAM policies in account {self.account} allow it"
         elif self.needs_iam:
-            iam = ", if its own IAM allows" if self.account else ", if their own IAM allows"
+            iam = ", if its own IAM policies allow it" if self.account else ", if their own IAM policies allow it"
         else:
             iam = ""
-        return f"{_capital(who)} can {what} through {through}{iam}{scope}."
+        return f"{_capitalize(principal)} can {operations} through {source}{iam}{conditions}."
 
-    def _who(self) -> str:
+    def _describe_principal(self) -> str:
         party = f" ({self.party})" if self.party else ""
         if self.access is Access.PUBLIC:
             return "anyone in any AWS account"
@@ -148,12 +150,12 @@ class Verdict:
         if self.access is Access.ORGANIZATION and self.account is None:
             return "every account of the organization"
         if self.principal == "*":
-            return (
-                f"every principal of account {self.account}{party}" if self.account else "someone outside the account"
-            )
+            if self.account:
+                return f"every principal of account {self.account}{party}"
+            return "a principal of an external account"
         if self.account and self.principal in {self.account, f"arn:aws:iam::{self.account}:root"}:
             return f"account {self.account}{party}"
-        return f"{self.principal}{party}" if self.principal else "a principal that is not named"
+        return f"{self.principal}{party}" if self.principal else "an unnamed principal"
 
 
 _WITH_IAM = frozenset(
@@ -168,44 +170,43 @@ _WITH_IAM = frozenset(
 )
 
 
-_WORDS = ("a principal", "account ", "any ", "anyone ", "every ", "someone ", "the ")
+_LOWER_CASE_STARTS = ("a principal", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:] if text.startswith(_WORDS) else text
+def _capitalize(text: str) -> str:
+    return text[0].upper() + text[1:] if text.startswith(_LOWER_CASE_STARTS) else text
 
 
-def _listed(operations: tuple[str, ...]) -> str:
+def _summarize(operations: tuple[str, ...]) -> str:
     if len(operations) <= 3:
         return ", ".join(operations)
-    first = [
-        name for name in ("kms:Decrypt", "kms:Encrypt", "kms:CreateGrant", "kms:PutKeyPolicy") if name in operations
-    ]
-    shown = (first + [name for name in operations if name not in first])[:2]
-    return f"{', '.join(shown)} and {len(operations) - 2} more"
+    important = ("kms:Decrypt", "kms:Encrypt", "kms:CreateGrant", "kms:PutKeyPolicy")
+    first = [name for name in important if name in operations]
+    examples = (first + [name for name in operations if name not in first])[:2]
+    return f"{', '.join(examples)} and {len(operations) - 2} more"
 
 
 @dataclass(frozen=True, slots=True)
 class LintFinding:
-    """Something about a policy that its owner would want to know; it is no verdict."""
+    """A problem in a policy that its owner should know about; not an access path."""
 
     code: str
     source_id: str
-    """The statement's Sid or ``#`` and its position; empty when it is about the whole policy."""
+    """The statement's Sid, or ``#`` and its position; empty for the policy as a whole."""
     statement_index: int | None
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All that a key policy says."""
+    """The result of analyzing a key policy."""
 
     verdicts: tuple[Verdict, ...]
     lint_findings: tuple[LintFinding, ...]
 
 
 class Effect(StrEnum):
-    """The answer to one concrete question."""
+    """The effect of a policy on one request."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -214,20 +215,20 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether one call is let through by the key policy, and which statement says so."""
+    """Whether the key policy allows one request, and which statement decides it."""
 
     effect: Effect
     source_id: str = ""
-    """The statement; empty when none speaks of the call."""
+    """The deciding statement; empty when none applies to the request."""
     statement_index: int | None = None
     needs_iam: bool = False
-    """The allowance counts only if the caller's own account allows it too."""
+    """Whether IAM policies of the caller's own account have to allow it as well."""
     reason: str = ""
     context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 def relation(account: str | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
-    """How an account stands to the key, and its party's name."""
+    """Return the relation of an account to the key's owner, and the name of its party."""
     if account is None:
         return Access.UNKNOWN, None
     if account == owner:

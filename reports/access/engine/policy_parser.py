@@ -1,7 +1,7 @@
-"""A policy document as statements, whatever shape it came in; nothing is judged here.
+"""Parse policy documents into statements, without evaluating them.
 
-AWS accepts one statement or a list of them, one value or a list, and stores text that other tools wrote by hand. What cannot
-be read is kept and marked, because "we could not read it" and "it allows nothing" are different answers.
+AWS accepts a statement or a list of statements, and a value or a list of values. Invalid parts are kept and marked as
+unreadable: "could not be parsed" and "allows nothing" are different results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A principal as the policy names it: ``kind`` is AWS, Service, Federated, CanonicalUser (or what was written)."""
+    """A principal as the policy names it: ``kind`` is AWS, Service, Federated, CanonicalUser or any other key."""
 
     kind: str
     value: str
@@ -23,7 +23,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. ``readable`` is false when a part of it has a shape that IAM does not know."""
+    """One statement. ``readable`` is false when a part of it is invalid in IAM."""
 
     position: int
     readable: bool
@@ -34,7 +34,7 @@ class Statement:
     principals: tuple[Named, ...] = ()
     actions: tuple[str, ...] = ()
     not_actions: bool = False
-    """The actions are those of a NotAction: everything but them."""
+    """The actions come from a NotAction: the statement applies to all others."""
     resources: tuple[str, ...] = ()
     has_resource: bool = False
     """A key policy statement without Resource has no effect."""
@@ -42,40 +42,40 @@ class Statement:
 
     @property
     def name(self) -> str:
-        """Its Sid, or ``#`` and its position (from 0)."""
+        """The Sid, or ``#`` and the position (from 0)."""
         return self.sid or f"#{self.position}"
 
     @property
     def condition_keys(self) -> tuple[str, ...]:
-        """The condition keys that it tests, sorted, as written."""
+        """The condition keys that the statement tests, as written, sorted."""
         blocks = (block for block in self.conditions.values() if isinstance(block, Mapping))
         return tuple(sorted({str(key) for block in blocks for key in block}))
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy document. ``readable`` is false when it, or a statement in it, could not be read."""
+    """A policy document. ``readable`` is false when it, or one of its statements, could not be parsed."""
 
     readable: bool
     statements: tuple[Statement, ...] = ()
     version: str | None = None
-    """As written. Policy variables are text, not variables, in a policy that does not say 2012-10-17."""
+    """As written. Policy variables are plain text in a policy without version 2012-10-17."""
 
 
 def parse(text: str) -> Policy:
-    """Read a policy document from its JSON text; never raises."""
+    """Parse a policy document from its JSON text; never raises."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:
         return Policy(readable=False)
     if not isinstance(document, dict):
         return Policy(readable=False)
-    listed = document.get("Statement")
-    if isinstance(listed, dict):
-        listed = [listed]
-    if not isinstance(listed, list):
+    items = document.get("Statement")
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
         return Policy(readable=False)
-    statements = tuple(_statement(position, item) for position, item in enumerate(listed))
+    statements = tuple(_statement(position, item) for position, item in enumerate(items))
     version = document.get("Version")
     return Policy(
         readable=all(statement.readable for statement in statements),
@@ -91,15 +91,15 @@ def _statement(position: int, item: Any) -> Statement:
     kind = next((name for name in ("Principal", "NotPrincipal") if name in item), None)
     principals = _principals(item[kind]) if kind else ()
     not_actions = "Action" not in item and "NotAction" in item
-    # Keys of before August 2025 may have statements without an action, which AWS kept and gave no effect.
+    # Key policies from before August 2025 may contain statements without an action; these have no effect.
     actions = _texts(item.get("NotAction" if not_actions else "Action", []))
-    # NotResource names what the statement is not about; in a key policy it can only exclude the key itself.
+    # In a key policy, NotResource can only exclude the key itself.
     has_resource = "Resource" in item or "NotResource" in item
     resources = _texts(item.get("Resource", [])) if "Resource" in item else _texts(item.get("NotResource", []))
     conditions = item.get("Condition", {})
-    sound = (
+    readable = (
         (sid is None or isinstance(sid, str))
-        and effect in ("Allow", "Deny")  # no set: what is not hashable may stand here
+        and effect in ("Allow", "Deny")  # a tuple, because the value may be unhashable
         and not ("Principal" in item and "NotPrincipal" in item)
         and not ("Action" in item and "NotAction" in item)
         and principals is not None
@@ -111,7 +111,7 @@ def _statement(position: int, item: Any) -> Statement:
     )
     return Statement(
         position=position,
-        readable=sound,
+        readable=readable,
         sid=sid if isinstance(sid, str) else None,
         effect=effect if isinstance(effect, str) else None,
         principal_kind=kind,
@@ -133,15 +133,15 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 
 def _principals(value: Any) -> tuple[Named, ...] | None:
-    """``"*"`` is the same as ``{"AWS": "*"}``."""
+    """Return the named principals; ``"*"`` equals ``{"AWS": "*"}``."""
     if isinstance(value, str):
         return (Named("AWS", value),)
     if not isinstance(value, dict):
         return None
-    found: list[Named] = []
+    principals: list[Named] = []
     for kind, names in value.items():
         texts = _texts(names)
         if texts is None:
             return None
-        found += (Named(kind, name) for name in texts)
-    return tuple(found)
+        principals += (Named(kind, name) for name in texts)
+    return tuple(principals)

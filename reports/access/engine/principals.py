@@ -1,6 +1,6 @@
-"""Who a policy or grant names: the kind of principal, its account, and whether that account is a known party.
+"""The principals that a policy or grant names: their type, their account, and whether it belongs to a known party.
 
-This says who is *named*. Whether the named can use the key depends on conditions, denials and their own IAM policies.
+Naming is not access: whether a named principal can use the key depends on conditions, Deny statements and IAM policies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.access.engine.policy_parser import Named, Statement
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _IDENTITY = re.compile(r"arn:[a-z0-9-]+:(iam|sts)::([0-9]{12}):(.+)", re.DOTALL)
 _RESOURCE = re.compile(r"(root$|[a-z-]+/)[^*?]*\Z", re.DOTALL)
-# IAM shows the unique id of a user, role or group that was deleted in place of its ARN.
+# IAM replaces the ARN of a deleted user, role or group with its unique id.
 _UNIQUE_ID = re.compile(r"A(?:ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,124}")
 _SERVICE = re.compile(
     r"[a-z0-9.-]+\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|aws\.internal|amazon\.com|aws\.amazon\.com)"
@@ -36,7 +36,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A named principal. ``organization`` is set where the statement narrows everyone to one organization."""
+    """A named principal. ``organization`` is set where the statement restricts everyone to one organization."""
 
     written: str
     type: str
@@ -46,7 +46,7 @@ class Principal:
 
 
 def classify(named: Named) -> Principal:
-    """Say what a named principal is. A bare account id is the same as the account's root; wildcards are no names."""
+    """Classify a named principal. A bare account id equals the account's root; a wildcard inside a name is unknown."""
     value = named.value
     if named.kind == "Service":
         return Principal(value, "unknown" if "*" in value or not value else "service")
@@ -66,37 +66,37 @@ def classify(named: Named) -> Principal:
         return Principal(value, "deleted")
     if identity and (resource := _RESOURCE.fullmatch(identity[3])):
         return Principal(value, _TYPES.get(resource[1], "unknown"), account)
-    if _SERVICE.fullmatch(value):  # grants name services in the same field as everyone else
+    if _SERVICE.fullmatch(value):  # grants name services and identities in the same field
         return Principal(value, "service")
     return Principal(value, "unknown", account)
 
 
 def named(statement: Statement) -> tuple[Principal, ...]:
-    """Whom a statement names.
+    """Return the principals that a statement names.
 
-    NotPrincipal names everyone (but those listed). ``*`` counts as the account or the organization where a plain equality
-    on the caller says so, which is how AWS documents to write that.
+    NotPrincipal names everyone except the listed principals. ``*`` becomes the account or the organization where a plain
+    equality on the caller restricts it, the notation that AWS documents.
     """
     if statement.principal_kind == "NotPrincipal":
         return (Principal("*", "public"),)
-    found: list[Principal] = []
+    principals: list[Principal] = []
     for principal in map(classify, statement.principals):
         if principal.type == "public":
-            found += _narrowed(principal, statement.conditions)
+            principals += _restricted(principal, statement.conditions)
         else:
-            found.append(principal)
-    return tuple(dict.fromkeys(found))
+            principals.append(principal)
+    return tuple(dict.fromkeys(principals))
 
 
 def known_parties(configured: Iterable[tuple[str, Iterable[str]]] = ()) -> dict[str, str]:
-    """Account id to party name: the published ones, then the configured ones, which win."""
+    """Return account id to party name; configured parties override the published ones."""
     text = resources.files("reports.access.engine").joinpath("parties.yaml").read_text(encoding="utf-8")
-    published = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader only makes texts, lists and mappings
+    published = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader only creates strings, lists and mappings
     parties = {account: entry["name"] for entry in published for account in entry["accounts"]}
     return parties | {account: name for name, accounts in configured for account in accounts}
 
 
-def _narrowed(everyone: Principal, conditions: Mapping[str, Any]) -> list[Principal]:
+def _restricted(everyone: Principal, conditions: Mapping[str, Any]) -> list[Principal]:
     accounts, organizations = set(), set()
     for operator, block in conditions.items():
         if operator.lower() not in {"stringequals", "stringlike"} or not isinstance(block, Mapping):

@@ -1,4 +1,4 @@
-"""Concrete callers, and whether a statement's Principal element means them."""
+"""Concrete callers, and whether the Principal element of a statement includes them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from reports.access.engine.principals import Principal, classify
 
 
 class Kind(Enum):
-    """What calls KMS."""
+    """The kind of caller."""
 
-    IDENTITY = "an IAM identity or a session of one"
+    IDENTITY = "an IAM identity, or its session"
     ROOT = "the root user of an account"
-    SERVICE = "an AWS service for itself"
-    GONE = "an identity that was deleted"
+    SERVICE = "an AWS service on its own behalf"
+    DELETED = "a deleted identity"
 
 
 class Origin(Enum):
-    """Where an identity comes from, as far as organization keys are concerned."""
+    """The origin of an identity, in relation to the organization."""
 
-    OURS = "our accounts"
-    NAMED = "an outside account that someone named"
+    OURS = "an account of the organization"
+    NAMED = "a foreign account that the policy names"
     MEMBER = "an account of another organization"
-    STRANGER = "any account in the world"
+    STRANGER = "an unrelated account"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Someone who calls. ``arn`` is None for any principal of the account."""
+    """A caller. ``arn`` is None for any principal of the account."""
 
     kind: Kind
     origin: Origin
@@ -37,37 +37,37 @@ class Caller:
     account: str | None = None
     arn: str | None = None
     organization: str | None = None
-    """Of a MEMBER."""
-    stands_in: str = ""
-    """The account to call from when any account of some kind will do."""
+    """The organization of a MEMBER."""
+    representative_account: str = ""
+    """The account to use when any account of some kind qualifies."""
     unique_id: str | None = None
-    """The caller is taken to be the holder of this aws:userid pattern."""
+    """The aws:userid that the caller is assumed to have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """A Principal element, ready to be asked."""
+    """A parsed Principal or NotPrincipal element."""
 
     inverted: bool
     everyone: bool
     accounts: frozenset[str]
     arns: frozenset[str]
     roles: frozenset[tuple[str, str]]
-    """Account and name of the roles among them: a session does not tell the path of its role."""
+    """Account and name of the listed roles: a session ARN does not contain the path of its role."""
     sessions: frozenset[tuple[str, str]]
-    """Account and role name of the sessions among them."""
+    """Account and role name of the listed sessions."""
     services: frozenset[str]
     identifiers: frozenset[str]
 
     def includes(self, caller: Caller) -> bool | None:
-        """Whether the statement is about the caller."""
+        """Whether the statement applies to the caller; None for unknown."""
         if not self.inverted:
             return self.everyone or self._names(caller) or caller.account in self.accounts
         if self.everyone:
             return False
         if caller.kind is Kind.SERVICE:
             return caller.name not in self.services
-        # The caller's account and the caller have to be listed: what is not listed is meant.
+        # NotPrincipal excludes a caller only if it lists both the account and the caller.
         if caller.account not in self.accounts:
             return True
         if caller.kind is Kind.ROOT:
@@ -75,21 +75,21 @@ class Audience:
         if not self._names(caller):
             return True
         role = _role(caller.arn or "")
-        # Sessions of a listed role are others than the role: whether they are listed is a matter of their names.
+        # A session of a listed role is a principal of its own: excluded only if it is listed by name.
         return None if role and ":role/" in (caller.arn or "") and role not in self.sessions else False
 
     def leaves_out(self, caller: Caller) -> bool:
-        """For an inverted Allow: whether the caller is one of those listed."""
+        """For an inverted Allow: whether the caller is listed."""
         return self.everyone or self._names(caller) or caller.account in self.accounts
 
     def directly(self, caller: Caller) -> bool:
-        """Whether it means the caller without the detour over the caller's account."""
+        """Whether it includes the caller itself, and not only the caller's account."""
         return self.inverted or self.everyone or self._names(caller)
 
     def _names(self, caller: Caller) -> bool:
         if caller.kind is Kind.SERVICE:
             return caller.name in self.services
-        if caller.kind is Kind.GONE:
+        if caller.kind is Kind.DELETED:
             return caller.name in self.identifiers
         if caller.arn is None:
             return False
@@ -102,53 +102,56 @@ def _role(arn: str) -> tuple[str, str] | None:
     parts = arn.split(":", 5)
     if len(parts) < 6:
         return None
-    pieces = parts[5].split("/")
-    if pieces[0] == "role":
-        return parts[4], pieces[-1]
-    if pieces[0] == "assumed-role" and len(pieces) > 1:
-        return parts[4], pieces[1]
+    resource = parts[5].split("/")
+    if resource[0] == "role":
+        return parts[4], resource[-1]
+    if resource[0] == "assumed-role" and len(resource) > 1:
+        return parts[4], resource[1]
     return None
 
 
 def audience(statement: Statement) -> Audience:
-    """Read a Principal or NotPrincipal element."""
+    """Parse the Principal or NotPrincipal element of a statement."""
     kinds: dict[str, list[Principal]] = {}
     for named in statement.principals:
-        found = classify(named)
-        kinds.setdefault(found.type, []).append(found)
-    identities = [one for kind in ("role", "user", "session", "federated") for one in kinds.get(kind, ())]
+        principal = classify(named)
+        kinds.setdefault(principal.type, []).append(principal)
+    identities = [item for kind in ("role", "user", "session", "federated") for item in kinds.get(kind, ())]
     return Audience(
         inverted=statement.principal_kind == "NotPrincipal",
         everyone="public" in kinds,
-        accounts=frozenset(one.account for one in kinds.get("account", ()) if one.account),
-        arns=frozenset(one.written for one in identities),
-        roles=frozenset(role for one in kinds.get("role", ()) if (role := _role(one.written))),
-        sessions=frozenset(role for one in kinds.get("session", ()) if (role := _role(one.written))),
-        services=frozenset(one.written for one in kinds.get("service", ())),
-        identifiers=frozenset(one.written for one in kinds.get("deleted", ())),
+        accounts=frozenset(item.account for item in kinds.get("account", ()) if item.account),
+        arns=frozenset(item.written for item in identities),
+        roles=frozenset(role for item in kinds.get("role", ()) if (role := _role(item.written))),
+        sessions=frozenset(role for item in kinds.get("session", ()) if (role := _role(item.written))),
+        services=frozenset(item.written for item in kinds.get("service", ())),
+        identifiers=frozenset(item.written for item in kinds.get("deleted", ())),
     )
 
 
-def caller_of(found: Principal, owner: str, ours: frozenset[str]) -> Caller | None:
-    """The caller that a named principal stands for; None for one that stands for nobody in particular."""
-    origin = Origin.OURS if found.account == owner or found.account in ours else Origin.NAMED
-    match found.type:
+def caller_of(principal: Principal, owner: str, ours: frozenset[str]) -> Caller | None:
+    """Return the caller for a named principal; None if it does not identify a caller."""
+    origin = _origin(principal.account, owner, ours)
+    match principal.type:
         case "account":
-            return Caller(Kind.IDENTITY, origin, f"arn:aws:iam::{found.account}:root", found.account)
-        case "role" | "user" | "session" | "federated" if found.account:
-            return Caller(Kind.IDENTITY, origin, found.written, found.account, found.written)
+            return Caller(Kind.IDENTITY, origin, f"arn:aws:iam::{principal.account}:root", principal.account)
+        case "role" | "user" | "session" | "federated" if principal.account:
+            return Caller(Kind.IDENTITY, origin, principal.written, principal.account, principal.written)
         case "service":
-            return Caller(Kind.SERVICE, Origin.NAMED, found.written)
+            return Caller(Kind.SERVICE, Origin.NAMED, principal.written)
         case "deleted":
-            return Caller(Kind.GONE, Origin.OURS, found.written)
+            return Caller(Kind.DELETED, Origin.OURS, principal.written)
         case _:
             return None
 
 
-def caller_named(text: str, owner: str, ours: frozenset[str]) -> Caller | None:
-    """The caller of a question: an ARN, an account id, a service name or a unique id."""
-    found = classify(Named("AWS", text))
-    if found.type == "account" and text.endswith(":root"):
-        origin = Origin.OURS if found.account == owner or found.account in ours else Origin.NAMED
-        return Caller(Kind.ROOT, origin, text, found.account, text)
-    return caller_of(found, owner, ours)
+def parse_caller(text: str, owner: str, ours: frozenset[str]) -> Caller | None:
+    """Return the caller for an ARN, an account id, a service name or a unique id."""
+    principal = classify(Named("AWS", text))
+    if principal.type == "account" and text.endswith(":root"):
+        return Caller(Kind.ROOT, _origin(principal.account, owner, ours), text, principal.account, text)
+    return caller_of(principal, owner, ours)
+
+
+def _origin(account: str | None, owner: str, ours: frozenset[str]) -> Origin:
+    return Origin.OURS if account == owner or account in ours else Origin.NAMED

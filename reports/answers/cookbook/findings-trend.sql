@@ -13,7 +13,7 @@ WITH change AS (
   FROM change
   GROUP BY rule_id, run_id
 )
-SELECT s.rule_id, s.run_id, r.started_at AS occurred_at, sum(s.change) OVER (PARTITION BY s.rule_id ORDER BY s.run_id) AS failing,
+SELECT s.rule_id, s.run_id, r.started_at AS run_at, sum(s.change) OVER (PARTITION BY s.rule_id ORDER BY s.run_id) AS failing,
   s.opened, s.resolved
 FROM stepped s
 JOIN runs r ON r.run_id = s.run_id

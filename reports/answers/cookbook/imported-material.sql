@@ -1,5 +1,5 @@
 -- title: Imported key material that expires
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which keys use imported key material, and when does it expire?
 -- answer: >-

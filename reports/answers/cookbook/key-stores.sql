@@ -1,5 +1,5 @@
 -- title: Custom key stores
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which custom key stores exist, are they connected, and how many keys and resources depend on them?
 -- answer: >-

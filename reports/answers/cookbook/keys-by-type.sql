@@ -1,5 +1,5 @@
 -- title: Keys by type
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which types of keys exist, and how many of them are in use?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Keys outside the allowed regions
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which customer managed keys are outside the allowed regions?
 -- answer: >-

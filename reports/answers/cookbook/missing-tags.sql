@@ -1,5 +1,5 @@
 -- title: Keys without an owner tag
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which keys have no Owner tag?
 -- answer: >-

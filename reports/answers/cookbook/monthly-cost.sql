@@ -1,5 +1,5 @@
 -- title: Monthly cost of keys
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   What do our customer managed keys cost per month, by account?
 -- answer: >-

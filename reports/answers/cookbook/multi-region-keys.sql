@@ -1,5 +1,5 @@
 -- title: Multi-Region keys with their replicas
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which multi-Region keys exist, and are their replicas in the same state?
 -- answer: >-

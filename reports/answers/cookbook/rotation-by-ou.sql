@@ -1,5 +1,5 @@
 -- title: Keys without rotation by organizational unit
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   In which organizational units are keys not rotated?
 -- answer: >-

@@ -1,5 +1,5 @@
 -- title: Secrets with the AWS managed key
--- topic: inventory
+-- topic: posture
 -- question: >-
 --   Which accounts encrypt secrets with aws/secretsmanager, whose policy cannot be changed?
 -- answer: >-

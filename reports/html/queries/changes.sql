@@ -1,4 +1,4 @@
--- What changed between the run and the one before it.
+-- The changes since the previous run.
 SELECT *, count(*) OVER () AS total
 FROM changes
 WHERE run_id = $run_id

@@ -1,4 +1,4 @@
--- Accounts with the outcome of each of their regions, those with something missing first.
+-- Accounts with the outcome of each of their regions, accounts with gaps first.
 WITH gaps AS (
     SELECT account_id, region, count(*) AS gaps FROM coverage WHERE outcome = 'gap' GROUP BY account_id, region
 )

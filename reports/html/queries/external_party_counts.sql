@@ -1,4 +1,4 @@
--- How many parties outside the organization are named, by kind, statements that deny left out.
+-- The number of principals named outside the organization, by party, without deny statements.
 SELECT party, count(DISTINCT principal) AS principals, count(DISTINCT key_arn) AS keys
 FROM key_principals
 WHERE party NOT IN ('own_account', 'own_organization', 'aws_service') AND effect <> 'Deny'

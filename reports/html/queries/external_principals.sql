@@ -1,4 +1,4 @@
--- Who is named in policies and grants, inside or outside the organization; one row for each principal and effect.
+-- The principals named in policies and grants, inside or outside the organization; one row per principal and effect.
 WITH named AS (
     SELECT
         p.party, p.party_name, p.principal_account, p.principal, p.principal_type, p.effect,
@@ -14,7 +14,7 @@ WITH named AS (
         min(p.since) AS since
     FROM key_principals AS p
     LEFT JOIN keys AS k ON k.key_arn = p.key_arn
-    WHERE (p.party IN ('own_account', 'own_organization', 'aws_service')) <> $outside
+    WHERE (p.party IN ('own_account', 'own_organization', 'aws_service')) <> $external
     GROUP BY p.party, p.party_name, p.principal_account, p.principal, p.principal_type, p.effect
 )
 SELECT *, count(*) OVER () AS total

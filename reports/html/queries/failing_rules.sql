@@ -1,4 +1,4 @@
--- Rules of critical severity that fail, with a few of the resources that fail them, and all those of high severity as one row.
+-- Failing rules of critical severity with examples; failing rules of high severity as one row if there are four or more.
 WITH failing AS (
     SELECT
         rule_id,

@@ -1,5 +1,4 @@
--- What fails one rule, what is not known about it, and what a waiver accepts: of each the first $limit, those of this run first,
--- then those that are open longest.
+-- The failed, unknown and waived findings of a rule: at most $limit per status, those of this run first, then the oldest.
 SELECT *,
     CASE WHEN since = CAST($at AS TIMESTAMP) THEN
         CASE
@@ -8,7 +7,7 @@ SELECT *,
             WHEN status = 'fail' AND reopened > 0 THEN 'reopened'
             WHEN status = 'fail' THEN 'new'
         END
-    END AS moved,
+    END AS status_change,
     CASE WHEN status = 'unknown' THEN date_diff('day', since, CAST($at AS TIMESTAMP)) ELSE age_days END AS open_days
 FROM findings
 WHERE rule_id = $rule_id AND status IN ('fail', 'unknown', 'waived')

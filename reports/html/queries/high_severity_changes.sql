@@ -1,4 +1,4 @@
--- The changes that somebody should look at.
+-- The changes of critical and high severity.
 SELECT severity, message, account_id, account_name, region
 FROM changes
 WHERE run_id = $run_id AND severity IN ('critical', 'high')

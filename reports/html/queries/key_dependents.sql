@@ -1,4 +1,4 @@
--- Keys by how much depends on them, with the resources; a key that is not in the ledger has no state.
+-- Keys by the number of dependents, with the resources; a key that is not in the ledger has no state.
 WITH page AS (
     SELECT key_arn, count(DISTINCT resource_arn) AS resources, min(key_class) AS key_class,
         count(*) OVER () AS total

@@ -1,4 +1,4 @@
--- Keys with what belongs to them; those of $first in that order, before the others.
+-- Keys with policy, grants, tags and dependents; the keys in $first come first, in that order.
 WITH page AS (
     SELECT *, count(*) OVER () AS total,
         coalesce(list_position($first, key_arn), 2147483647) AS sort_order
@@ -7,7 +7,7 @@ WITH page AS (
         account_name, account_id, region, alias NULLS LAST, key_arn
     LIMIT $limit
 ),
-stated AS (
+policy_statement AS (
     SELECT key_arn, list({
         'position': statement_index, 'sid': sid, 'effect': effect, 'principal_kind': principal_kind,
         'principals': principals, 'actions': actions, 'not_actions': not_actions, 'conditions': conditions
@@ -15,7 +15,7 @@ stated AS (
     FROM key_policy_statements SEMI JOIN page USING (key_arn)
     GROUP BY key_arn
 ),
-unread AS (
+unreadable AS (
     SELECT key_arn, any_value(received) AS received
     FROM key_policies SEMI JOIN page USING (key_arn)
     WHERE NOT readable
@@ -42,10 +42,9 @@ used AS (
     FROM resource_keys SEMI JOIN page USING (key_arn)
     GROUP BY key_arn
 ),
-aged AS (
+gap_age AS (
     SELECT key_arn, max(consecutive_runs) AS consecutive_runs
     FROM coverage
-    -- How old last use is has its own words.
     WHERE outcome = 'gap' AND key_arn IS NOT NULL AND operation <> 'GetKeyLastUsage'
     GROUP BY key_arn
 ),
@@ -54,19 +53,19 @@ confirmed AS (
 )
 SELECT page.*,
     left(md5(page.key_arn), 12) AS anchor,
-    coalesce(stated.statements, []) AS policy_statements,
-    unread.received AS unreadable_policy,
+    coalesce(policy_statement.statements, []) AS policy_statements,
+    unreadable.received AS unreadable_policy,
     coalesce(granted.grants, []) AS grant_list,
     coalesce(tagged.tags, []) AS tag_list,
     coalesce(used.uses, []) AS uses,
-    coalesce(aged.consecutive_runs, confirmed.consecutive_runs) AS consecutive_runs
+    coalesce(gap_age.consecutive_runs, confirmed.consecutive_runs) AS consecutive_runs
 FROM page
-LEFT JOIN stated USING (key_arn)
-LEFT JOIN unread USING (key_arn)
+LEFT JOIN policy_statement USING (key_arn)
+LEFT JOIN unreadable USING (key_arn)
 LEFT JOIN granted USING (key_arn)
 LEFT JOIN tagged USING (key_arn)
 LEFT JOIN used USING (key_arn)
-LEFT JOIN aged USING (key_arn)
+LEFT JOIN gap_age USING (key_arn)
 LEFT JOIN confirmed ON confirmed.run_id = page.last_seen_run
 ORDER BY page.sort_order, page.manager IS NULL DESC, page.manager = 'CUSTOMER' DESC,
     page.state IS NOT DISTINCT FROM 'Enabled', page.account_name, page.account_id, page.region,

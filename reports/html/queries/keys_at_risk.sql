@@ -1,4 +1,4 @@
--- Keys that are going or gone while something depends on them; `pending` counts resources on them by service.
+-- Keys that are disabled, pending deletion or about to expire while resources depend on them; `services` counts them by service.
 SELECT
     k.key_arn, k.key_id, k.alias, k.account_id, k.account_name, k.region, k.state, k.dependent_resources, k.freshness,
     k.deletion_date, k.days_to_deletion, k.material_expires_at,

@@ -1,4 +1,4 @@
--- The summary's figures: one row.
+-- The key figures of the summary, in one row.
 SELECT
     a.*, k.*, l.*, g.*, p.*, u.*, c.*
 FROM
@@ -9,7 +9,7 @@ FROM
             count(*) FILTER (WHERE coverage = 'partial') AS accounts_partial,
             count(*) FILTER (WHERE coverage IN ('failed', 'not_crawled')) AS accounts_unknown,
             count(*) FILTER (WHERE coverage = 'excluded') AS accounts_excluded,
-            count(*) FILTER (WHERE coverage IN ('suspended', 'left')) AS accounts_gone
+            count(*) FILTER (WHERE coverage IN ('suspended', 'left')) AS accounts_inactive
         FROM accounts
     ) AS a,
     (
@@ -17,10 +17,10 @@ FROM
             count(*) AS keys,
             count(*) FILTER (WHERE manager = 'CUSTOMER') AS customer_keys,
             count(*) FILTER (WHERE manager = 'AWS') AS aws_keys,
-            count(*) FILTER (WHERE manager IS NULL) AS unsorted_keys,
+            count(*) FILTER (WHERE manager IS NULL) AS keys_without_manager,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(denied_actions) > 0) AS customer_unknown,
             count(*) FILTER (WHERE manager = 'AWS' AND len(denied_actions) > 0) AS aws_unknown,
-            count(*) FILTER (WHERE manager = 'AWS' AND NOT policy_known AND len(denied_actions) = 0) AS aws_unasked,
+            count(*) FILTER (WHERE manager = 'AWS' AND NOT policy_known AND len(denied_actions) = 0) AS aws_not_requested,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND freshness = 'stale') AS customer_stale,
             count(*) FILTER (WHERE manager = 'AWS' AND freshness = 'stale') AS aws_stale,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND state = 'Enabled') AS customer_enabled,
@@ -43,8 +43,8 @@ FROM
     ) AS p,
     (
         SELECT
-            count(*) AS uses,
-            count(*) FILTER (WHERE key_class IN ('unknown', 'not_crawled')) AS uses_unknown
+            count(*) AS "references",
+            count(*) FILTER (WHERE key_class IN ('unknown', 'not_crawled')) AS references_unknown
         FROM resource_keys
     ) AS u,
     (

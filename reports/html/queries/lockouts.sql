@@ -1,4 +1,4 @@
--- Resources that say themselves that they have lost their key.
+-- Resources whose status reports that they lost access to their key.
 SELECT r.resource_arn, r.resource_type, r.name, r.account_id, r.account_name, r.region, r.status, r.since,
     list_sort(list(DISTINCT coalesce(k.alias, u.key_arn)) FILTER (WHERE u.key_arn IS NOT NULL)) AS keys
 FROM resources AS r

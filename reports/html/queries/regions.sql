@@ -1,4 +1,4 @@
--- The regions of the coverage matrix: those that were to be read somewhere, or that hold keys as last known.
+-- The regions of the coverage matrix: regions in scope of any account, and regions with known keys.
 SELECT region FROM coverage
 WHERE outcome <> 'gap' AND region <> '*'
 GROUP BY region

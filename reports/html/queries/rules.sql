@@ -1,4 +1,4 @@
--- The rules with their counts, those that fail first and the gravest of them first, then those that cannot tell.
+-- The rules with their counts: failing rules by severity, then rules with unknown results.
 WITH counted AS (
     SELECT
         rule_id,

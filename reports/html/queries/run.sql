@@ -1,10 +1,10 @@
--- The run that the mart is about, and whether there was one to compare it with.
+-- The run of the mart, with the number of earlier and later runs.
 SELECT
     r.*,
-    coalesce(r.finished_at, r.started_at) AS occurred_at,
+    coalesce(r.finished_at, r.started_at) AS as_of_time,
     (SELECT count(*) FROM runs AS earlier WHERE earlier.run_id < r.run_id
         AND earlier.status IN ('complete', 'partial')) AS earlier_runs,
-    -- The view ends at the run itself.
+    -- View runs ends with this run.
     (SELECT count(*) FROM internal.run AS later WHERE later.run_id > r.run_id
         AND later.status IN ('complete', 'partial')) AS later_runs,
     m.name AS management_name

@@ -1,4 +1,4 @@
--- How many account-regions had which outcome.
+-- The number of account-regions per outcome.
 SELECT outcome, count(*) AS scopes, count(DISTINCT account_id) AS accounts
 FROM coverage
 WHERE outcome <> 'gap'

@@ -1,4 +1,4 @@
--- Answers that are missing, by service.
+-- Open gaps by service.
 SELECT service, count(*) AS gaps
 FROM coverage
 WHERE outcome = 'gap' AND service IS NOT NULL

@@ -1,6 +1,6 @@
--- How many findings turned in this run, by rule: new ones, ones that had been resolved (reopened), ones that had been waived or
--- unknown since they failed first (returned), ones that are unknown since this run, and resolved ones.
-SELECT rule_id, moved, count(*) AS findings
+-- The number of findings whose status changed in this run, by rule: new, reopened (resolved before), returned (waived or unknown
+-- before, since an earlier failure), unknown, resolved.
+SELECT rule_id, status_change, count(*) AS findings
 FROM (
     SELECT rule_id,
         CASE
@@ -8,11 +8,11 @@ FROM (
             WHEN first_failed < since THEN 'returned'
             WHEN reopened > 0 THEN 'reopened'
             ELSE 'new'
-        END AS moved
+        END AS status_change
     FROM findings
     WHERE status IN ('fail', 'unknown') AND since = CAST($at AS TIMESTAMP)
     UNION ALL
     SELECT rule_id, 'resolved' FROM finding_lifecycle WHERE resolved_at = CAST($at AS TIMESTAMP)
 )
-GROUP BY rule_id, moved
-ORDER BY rule_id, list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], moved)
+GROUP BY rule_id, status_change
+ORDER BY rule_id, list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], status_change)

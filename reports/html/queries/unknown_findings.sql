@@ -1,4 +1,4 @@
--- The things that most rules cannot tell about: to make one of them readable answers many findings.
+-- The resources with the most unknown results: access to one of them resolves many findings.
 SELECT resource_arn, any_value(resource_name) AS resource_name, any_value(account_id) AS account_id,
     any_value(account_name) AS account_name, any_value(region) AS region, count(*) AS rules,
     arg_min(reason, list_position(['critical', 'high', 'medium', 'low', 'info'], severity)) AS reason,

@@ -1,5 +1,5 @@
--- Account-regions of which nothing, or not even a whole list, is known; one row for each cause.
-WITH blind AS (
+-- Account-regions that were not read, or in which a whole listing is missing; one row per cause.
+WITH unread_scope AS (
     SELECT
         account_id,
         any_value(account_name) AS account_name,
@@ -9,7 +9,7 @@ WITH blind AS (
         coalesce(
             any_value(cause_text ORDER BY action) FILTER (WHERE outcome = 'gap'),
             any_value(cause_text) FILTER (WHERE outcome = 'failed'),
-            'no reason is recorded'
+            'no reason recorded'
         ) AS cause,
         max(consecutive_runs) AS consecutive_runs
     FROM coverage
@@ -24,6 +24,6 @@ SELECT
     list({'account_id': account_id, 'account_name': account_name, 'region': region}
         ORDER BY consecutive_runs DESC, account_id, region)[1:3] AS examples,
     max(consecutive_runs) AS consecutive_runs
-FROM blind
+FROM unread_scope
 GROUP BY ALL
 ORDER BY unread DESC, scopes DESC, cause, actions

@@ -1,4 +1,4 @@
--- What uses which key in one service, the kinds that ask for a look first.
+-- The references to keys in a service, problematic key classes first.
 SELECT u.*, k.alias AS own_alias, count(*) OVER () AS total
 FROM resource_keys AS u
 LEFT JOIN keys AS k ON k.key_arn = u.key_arn

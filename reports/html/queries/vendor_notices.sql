@@ -1,4 +1,4 @@
--- What is wrong between keys and vendors: every broken key by itself, the rest by profile and verdict.
+-- Failed vendor checks of high severity: a row per broken key, the others by profile and result.
 SELECT any_value(severity) AS severity, profile, any_value(vendor) AS vendor, result, count(*) AS checks,
     any_value(reason) AS reason, min(deadline) AS deadline, any_value(account_id) AS account_id,
     any_value(account_name) AS account_name, any_value(region) AS region, any_value(key_arn) AS key_arn,

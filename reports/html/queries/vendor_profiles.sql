@@ -1,4 +1,4 @@
--- The uses of vendor profiles with their counts, failing ones first.
+-- The vendor profiles in use with their counts, failing profiles first.
 SELECT profile, any_value(vendor) AS vendor,
     count(*) FILTER (WHERE subject_type = 'key') AS "keys",
     count(*) FILTER (WHERE subject_type = 'key' AND result = 'broken') AS broken,

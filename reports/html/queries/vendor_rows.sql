@@ -1,4 +1,4 @@
--- What one use of a vendor profile says: the gravest first, then keys before findings; what the vendor cannot use before what it can.
+-- The results of a vendor profile by severity; keys before findings, inaccessible keys first.
 SELECT *, date_diff('day', (SELECT started_at FROM runs ORDER BY run_id DESC LIMIT 1), deadline) AS days_left,
     count(*) OVER () AS total
 FROM vendor_checks

@@ -1,6 +1,6 @@
 (() => {
   "use strict";
-  // Everything here is a convenience: without it the page shows the same rows, in the order of their importance.
+  // Optional: without JavaScript, the page shows the same rows, sorted by importance.
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const tables = [];
@@ -62,7 +62,7 @@
       const numbers = keyed.every(([value]) => value === "" || !Number.isNaN(Number(value)));
       const { compare } = new Intl.Collator("en", { numeric: true });
       keyed.sort(([a], [b]) => {
-        // What is not known comes last in both directions.
+        // Unknown values sort last in both directions.
         if (a === "" || b === "") return (a === "") - (b === "");
         return sign * (numbers ? a - b : compare(a, b));
       });
@@ -80,12 +80,12 @@
       const words = `${this.filter} ${everywhere}`.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of this.rows) {
-        if (words.length && row.text === undefined) row.text = row.textContent.toLowerCase();
-        row.hidden = !words.every((word) => row.text.includes(word));
+        if (labels.length && row.text === undefined) row.text = row.textContent.toLowerCase();
+        row.hidden = !labels.every((word) => row.text.includes(word));
         shown += !row.hidden;
       }
       const total = this.rows.length;
-      this.count.textContent = words.length ? `${shown} of ${total} rows match` : total > 5 ? `${total} rows` : "";
+      this.count.textContent = labels.length ? `${shown} of ${total} rows match` : total > 5 ? `${total} rows` : "";
     }
 
     remember() {
@@ -97,7 +97,7 @@
   }
 
   function follow() {
-    // #keys&filter=shop&sort=-age for one table, #filter=shop for all of them.
+    // #keys&filter=shop&sort=-age for one table, #filter=shop for all tables.
     const [name, ...rest] = location.hash.slice(1).split("&");
     const state = new URLSearchParams(name.includes("=") ? [name, ...rest].join("&") : rest.join("&"));
     const table = tables.find((one) => one.name === name);

@@ -1,4 +1,4 @@
--- What every kind of change needs: since when a place and a key are known, and where the changes are gathered.
+-- Shared setup: the first crawl of each account-region, the first run of each key, and the table that collects the changes.
 CREATE TEMP TABLE first_crawl AS
 SELECT account_id, region, min(run_id) AS run_id FROM internal.scope_coverage
 WHERE outcome IN ('complete', 'partial')
@@ -22,21 +22,21 @@ SELECT r.resource_arn, r.valid_to AS run_id FROM internal.resource r
 WHERE r.valid_to IS NOT NULL AND r.valid_to <> r.valid_from
   AND NOT EXISTS (FROM internal.resource n WHERE n.resource_arn = r.resource_arn AND n.valid_from = r.valid_to);
 
--- Answers that had been refused ever since the subject was first seen: their first contents are no additions.
--- A gap whose cause changed is still the same refusal.
+-- Calls denied since the subject was first seen: their first results are not additions.
+-- A gap whose cause changes is still the same denial.
 CREATE TEMP TABLE denied AS
 SELECT account_id, region, operation, subject, min(valid_from) AS valid_from,
   CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS valid_to
 FROM (
   SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM before)
-    OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS refusal
+    OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS denial
   FROM (
     SELECT *, lag(valid_to) OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS before
     FROM internal.gap
   )
 )
-GROUP BY account_id, region, service, operation, subject, refusal;
-CREATE TEMP TABLE first_learned AS
+GROUP BY account_id, region, service, operation, subject, denial;
+CREATE TEMP TABLE first_read AS
 SELECT DISTINCT g.subject AS arn, g.operation, g.valid_to AS run_id
 FROM denied g JOIN known_key k ON k.key_arn = g.subject
 WHERE g.valid_to IS NOT NULL AND g.valid_from <= k.first_seen_run;
@@ -45,9 +45,9 @@ SELECT DISTINCT g.account_id, g.region, g.operation, g.valid_to AS run_id
 FROM denied g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
 WHERE g.valid_to IS NOT NULL AND g.subject = '' AND g.valid_from <= f.run_id;
 
--- A sentence is head, subject, place (if told), tail. Without a subject of its own it is about the key.
+-- A message is head, subject, account and region (if located), tail. Without a subject, it is about the key.
 CREATE TEMP TABLE stage (
   run_id INTEGER, account_id VARCHAR, region VARCHAR, key_arn VARCHAR, resource_arn VARCHAR, subject VARCHAR,
-  event_type VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, placed BOOLEAN, before VARCHAR, after VARCHAR,
+  event_type VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, located BOOLEAN, before VARCHAR, after VARCHAR,
   key_before VARCHAR, key_after VARCHAR
 );

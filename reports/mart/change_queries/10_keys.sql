@@ -1,4 +1,4 @@
--- Keys that came and went.
+-- Created and deleted keys.
 INSERT INTO stage
 SELECT v.valid_from, v.account_id, v.region, v.key_arn, NULL, NULL, 'key_created', 'info', 'Key ',
   CASE WHEN v.valid_from = k.first_seen_run THEN ' was created.' ELSE ' is listed again.' END, true, NULL, NULL, NULL, NULL
@@ -10,7 +10,7 @@ WHERE v.valid_from > k.crawled_from AND v.valid_to IS DISTINCT FROM v.valid_from
       AND l.run_id = v.valid_from
   );
 INSERT INTO stage
-SELECT e.run_id, k.account_id, k.region, e.key_arn, NULL, NULL, 'key_gone', 'high', 'Key ', ' is gone.', true, NULL, NULL,
+SELECT e.run_id, k.account_id, k.region, e.key_arn, NULL, NULL, 'key_gone', 'high', 'Key ', ' no longer exists.', true, NULL, NULL,
   NULL, NULL
 FROM key_ends e
 JOIN known_key k ON k.key_arn = e.key_arn
@@ -29,7 +29,7 @@ SELECT n.valid_from AS run_id, k.account_id, k.region, n.key_arn, o.state AS old
     {'name': 'replicas', 'old': o.replica_arns, 'new': n.replica_arns},
     {'name': 'custom key store', 'old': o.custom_key_store_id, 'new': n.custom_key_store_id},
     {'name': 'usage', 'old': o.key_usage, 'new': n.key_usage}
-  ], lambda one: one.old IS DISTINCT FROM one.new) AS others
+  ], lambda field: field.old IS DISTINCT FROM field.new) AS fields
 FROM internal.key_metadata n
 JOIN internal.key_metadata o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
 JOIN known_key k ON k.key_arn = n.key_arn
@@ -51,7 +51,7 @@ SELECT run_id, account_id, region, key_arn, NULL, NULL,
   CASE WHEN old_state IN ('PendingDeletion', 'PendingReplicaDeletion')
     AND new_state NOT IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of key ' ELSE 'Key ' END,
   CASE
-    WHEN new_state = 'PendingReplicaDeletion' THEN ' was scheduled for deletion, to follow its replicas.'
+    WHEN new_state = 'PendingReplicaDeletion' THEN ' was scheduled for deletion after its replicas.'
     WHEN new_state = 'PendingDeletion' THEN ' was scheduled for deletion' || coalesce(' on ' || day(new_date), '') || '.'
     WHEN old_state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN ' was cancelled; its state is now ' || new_state || '.'
     ELSE ' is now in state ' || coalesce(new_state, 'unknown') || ' (was ' || coalesce(old_state, 'unknown') || ').'
@@ -64,11 +64,11 @@ WHERE old_state IS DISTINCT FROM new_state
 
 INSERT INTO stage
 SELECT run_id, account_id, region, key_arn, NULL, NULL, 'metadata_changed', 'low', 'Key ',
-  ' changed: ' || array_to_string(list_transform(others, lambda one: one.name), ', ') || '.', false,
-  array_to_string(list_transform(others, lambda one: one.name || ': ' || coalesce(one.old, '-')), '; '),
-  array_to_string(list_transform(others, lambda one: one.name || ': ' || coalesce(one.new, '-')), '; '), NULL, NULL
+  ' changed: ' || array_to_string(list_transform(fields, lambda field: field.name), ', ') || '.', false,
+  array_to_string(list_transform(fields, lambda field: field.name || ': ' || coalesce(field.old, '-')), '; '),
+  array_to_string(list_transform(fields, lambda field: field.name || ': ' || coalesce(field.new, '-')), '; '), NULL, NULL
 FROM metadata_pair
-WHERE len(others) > 0;
+WHERE len(fields) > 0;
 
 -- Rotation.
 INSERT INTO stage
@@ -77,7 +77,7 @@ SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL, 'rotation_ch
   CASE WHEN n.status <> o.status THEN 'Automatic rotation of key ' ELSE 'The rotation period of key ' END,
   CASE
     WHEN n.status <> o.status AND n.status = 'not_applicable' THEN ' no longer applies.'
-    WHEN n.status <> o.status THEN ' was turned ' || n.status || '.'
+    WHEN n.status <> o.status THEN ' was ' || n.status || '.'
     ELSE ' is now ' || coalesce(n.period_days || ' days', 'not set') || coalesce(' (was ' || o.period_days || ')', '') || '.'
   END,
   false,
@@ -89,7 +89,7 @@ JOIN known_key k ON k.key_arn = n.key_arn
 WHERE n.valid_to IS DISTINCT FROM n.valid_from
   AND (n.status <> o.status OR n.period_days IS DISTINCT FROM o.period_days);
 
--- Aliases; one that came or went with its key is part of that.
+-- Aliases, except those created or deleted together with their key.
 INSERT INTO stage
 SELECT n.valid_from, n.account_id, n.region, coalesce(n.target_key_arn, o.target_key_arn), NULL, n.alias_name,
   CASE WHEN o.alias_arn IS NULL THEN 'alias_created' ELSE 'alias_moved' END,
@@ -97,8 +97,8 @@ SELECT n.valid_from, n.account_id, n.region, coalesce(n.target_key_arn, o.target
   'Alias ',
   CASE
     WHEN o.alias_arn IS NULL THEN ' was created' || coalesce(' for key ' || id_of(n.target_key_arn), '') || '.'
-    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no_key') || ' to '
-      || coalesce('key ' || id_of(n.target_key_arn), 'no_key') || '.'
+    ELSE ' moved from ' || coalesce('key ' || id_of(o.target_key_arn), 'no key') || ' to '
+      || coalesce('key ' || id_of(n.target_key_arn), 'no key') || '.'
   END,
   false, o.target_key_arn, n.target_key_arn, NULL, NULL
 FROM internal.alias n

@@ -1,4 +1,4 @@
--- Policies that changed: whole statements are compared, and whom the Allow statements name.
+-- Changed policies: compares whole statements, and the principals named by Allow statements.
 CREATE TEMP TABLE policy_pair AS
 SELECT n.valid_from AS run_id, n.key_arn, k.account_id, k.region, o.policy_hash AS old_hash, n.policy_hash AS new_hash
 FROM internal.key_policy n
@@ -21,7 +21,7 @@ WHERE NOT EXISTS (FROM internal.policy_statement n WHERE n.policy_hash = p.new_h
 
 CREATE TEMP TABLE opened_principal AS
 SELECT p.old_hash, p.new_hash, n.principal, n.type, n.account, n.organization, s.statement_index,
-  CASE WHEN s.not_actions THEN ['everything but ' || array_to_string(s.actions, ', ')] ELSE s.actions END AS actions,
+  CASE WHEN s.not_actions THEN ['everything except ' || array_to_string(s.actions, ', ')] ELSE s.actions END AS actions,
   s.canonical
 FROM hash_pair p
 JOIN internal.policy_principal n ON n.policy_hash = p.new_hash
@@ -64,7 +64,7 @@ FROM opened
 WHERE party NOT IN ('own_account', 'deleted_principal')
 GROUP BY run_id, account_id, region, key_arn, old_hash, new_hash, party, type, principal, account, organization;
 
--- Not said twice: where statements were only added, and each of them opened the policy to someone named above.
+-- Not reported twice: policies with only added statements, each of which is reported as policy_opened.
 INSERT INTO stage
 SELECT p.run_id, p.account_id, p.region, p.key_arn, NULL, NULL, 'policy_changed', 'medium', 'The policy of key ',
   ' was changed' || CASE WHEN a.names IS NULL AND d.names IS NULL THEN '.' ELSE ':'
@@ -94,7 +94,7 @@ LEFT JOIN (
 ) o ON o.run_id = p.run_id AND o.key_arn = p.key_arn
 WHERE NOT (d.names IS NULL AND a.names IS NOT NULL AND coalesce(list_has_all(o.positions, a.positions), false));
 
--- Grants; those that came or went with their key are part of that.
+-- Grants, except those created or deleted together with their key.
 CREATE TEMP MACRO grant_text(operations, name) AS
   array_to_string(CAST(CAST(operations AS JSON) AS VARCHAR[]), ', ') || coalesce(' (' || name || ')', '');
 INSERT INTO stage
@@ -102,7 +102,7 @@ SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL,
   CASE WHEN o.grant_id IS NULL THEN 'grant_added' ELSE 'grant_changed' END,
   CASE WHEN coalesce(p.account, k.account_id) <> k.account_id AND a.account_id IS NULL THEN 'high' ELSE 'low' END,
   CASE WHEN o.grant_id IS NULL THEN 'A grant was added to key ' ELSE 'A grant was changed on key ' END,
-  ' for ' || coalesce(n.grantee_service_principal, n.grantee_principal, 'nobody named') || ': '
+  ' for ' || coalesce(n.grantee_service_principal, n.grantee_principal, 'an unnamed grantee') || ': '
     || array_to_string(CAST(CAST(n.operations AS JSON) AS VARCHAR[]), ', ') || '.',
   false, grant_text(o.operations, o.name), grant_text(n.operations, n.name), NULL, NULL
 FROM internal.key_grant n
@@ -115,11 +115,11 @@ LEFT JOIN internal.account a ON a.account_id = p.account AND internal.known(a.va
 WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > k.crawled_from
   AND NOT EXISTS (FROM key_begins b WHERE b.key_arn = n.key_arn AND b.run_id = n.valid_from)
   AND NOT EXISTS (
-    FROM first_learned l WHERE l.arn = n.key_arn AND l.operation = 'ListGrants' AND l.run_id = n.valid_from
+    FROM first_read l WHERE l.arn = n.key_arn AND l.operation = 'ListGrants' AND l.run_id = n.valid_from
   );
 INSERT INTO stage
 SELECT o.valid_to, k.account_id, k.region, o.key_arn, NULL, NULL, 'grant_removed', 'low', 'A grant was removed from key ',
-  ' for ' || coalesce(o.grantee_service_principal, o.grantee_principal, 'nobody named') || ': '
+  ' for ' || coalesce(o.grantee_service_principal, o.grantee_principal, 'an unnamed grantee') || ': '
     || array_to_string(CAST(CAST(o.operations AS JSON) AS VARCHAR[]), ', ') || '.',
   false, grant_text(o.operations, o.name), NULL, NULL, NULL
 FROM internal.key_grant o

@@ -1,4 +1,4 @@
--- Resources that came and went, and what else of them matters to their key.
+-- Created and deleted resources, and changes of resources that affect their key.
 CREATE TEMP TABLE known_resource AS
 SELECT r.resource_arn, arg_max(r.resource_type, r.valid_from) AS resource_type, arg_max(r.name, r.valid_from) AS name,
   arg_max(r.account_id, r.valid_from) AS account_id, arg_max(r.region, r.valid_from) AS region,
@@ -7,7 +7,7 @@ FROM internal.resource r
 LEFT JOIN first_crawl f ON f.account_id = r.account_id AND f.region = r.listing_region
 GROUP BY r.resource_arn;
 
--- A newer program may list more types: what it then sees for the first time was not made that night.
+-- A newer version may list more resource types: resources of a new type were not created in that run.
 CREATE TEMP TABLE new_type AS
 SELECT t.resource_type, t.run_id
 FROM (SELECT resource_type, min(valid_from) AS run_id FROM internal.resource GROUP BY resource_type) t
@@ -24,7 +24,7 @@ WHERE n.run_id > k.crawled_from
   AND NOT EXISTS (FROM new_type t WHERE t.resource_type = k.resource_type AND t.run_id = n.run_id);
 INSERT INTO stage
 SELECT e.run_id, k.account_id, k.region, NULL, k.resource_arn, k.name, 'resource_gone', 'low',
-  capital(noun(k.resource_type)) || ' ', ' is gone.', true, NULL, NULL, NULL, NULL
+  capital(noun(k.resource_type)) || ' ', ' no longer exists.', true, NULL, NULL, NULL, NULL
 FROM resource_ends e
 JOIN known_resource k ON k.resource_arn = e.resource_arn;
 
@@ -36,10 +36,10 @@ SELECT n.valid_from, n.account_id, n.region, NULL, n.resource_arn, n.name, 'meta
     WHEN starts_with(n.status, 'inaccessible-encryption-credentials') AND n.status IS DISTINCT FROM o.status
       THEN ' lost access to its key: its status is ' || n.status || '.'
     WHEN starts_with(o.status, 'inaccessible-encryption-credentials') AND n.status IS DISTINCT FROM o.status
-      THEN ' is accessible again: its status is ' || coalesce(n.status, 'not told') || '.'
+      THEN ' is accessible again: its status is ' || coalesce(n.status, 'unknown') || '.'
     WHEN o.deletion_at IS NULL AND n.deletion_at IS NOT NULL THEN ' was scheduled for deletion.'
     WHEN o.deletion_at IS NOT NULL AND n.deletion_at IS NULL THEN ' is no longer scheduled for deletion.'
-    ELSE ' is now encrypted as ' || coalesce(n.encryption, 'not told') || ' (was ' || coalesce(o.encryption, 'not told') || ').'
+    ELSE ' is now encrypted as ' || coalesce(n.encryption, 'unknown') || ' (was ' || coalesce(o.encryption, 'unknown') || ').'
   END,
   true, concat_ws(', ', o.status, o.encryption, day(o.deletion_at)), concat_ws(', ', n.status, n.encryption, day(n.deletion_at)),
   NULL, NULL
@@ -54,7 +54,7 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from
     ))
   );
 
--- Another key, or none, or one that is gone. What only became known, or unknown, is no change.
+-- A different key, no key, or a key that no longer exists. A key that became known or unknown is not a change.
 INSERT INTO stage
 SELECT n.valid_from, k.account_id, k.region, coalesce(n.key_arn, o.key_arn), n.resource_arn, k.name, 'rekeyed',
   CASE WHEN n.key_class IN ('dangling', 'none') THEN 'high' ELSE 'medium' END,
@@ -97,7 +97,7 @@ LEFT JOIN internal.tag o ON o.resource_arn = n.resource_arn AND o.tag_key = n.ta
 WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > w.crawled_from
   AND NOT EXISTS (FROM owner_begins b WHERE b.key_arn = n.resource_arn AND b.run_id = n.valid_from)
   AND NOT EXISTS (
-    FROM first_learned l WHERE l.arn = n.resource_arn AND l.operation = 'ListResourceTags' AND l.run_id = n.valid_from
+    FROM first_read l WHERE l.arn = n.resource_arn AND l.operation = 'ListResourceTags' AND l.run_id = n.valid_from
   );
 INSERT INTO stage
 SELECT o.valid_to, w.account_id, w.region, w.key_arn, w.resource_arn, w.name, 'tag_removed', 'medium',

@@ -1,4 +1,4 @@
--- Names as of the run, and the sentences.
+-- Display names as of the run, and the messages.
 CREATE TEMP TABLE label AS
 WITH selected AS (
   SELECT DISTINCT key_arn, run_id
@@ -10,7 +10,7 @@ WITH selected AS (
 SELECT w.key_arn, w.run_id,
   coalesce(
     min(a.alias_name) FILTER (internal.known(a.valid_from, a.valid_to, w.run_id)),
-    -- An alias that moved on to another key names that one now.
+    -- An alias that moved to another key is the name of that key now.
     min(a.alias_name) FILTER (a.valid_to = w.run_id AND m.alias_arn IS NULL), id_of(w.key_arn)
   ) AS name_after,
   coalesce(
@@ -23,24 +23,24 @@ LEFT JOIN internal.alias m ON m.alias_arn = a.alias_arn AND m.valid_from = a.val
 GROUP BY w.key_arn, w.run_id;
 
 CREATE TEMP MACRO class_text(key_class) AS CASE key_class
-  WHEN 'none' THEN 'no_key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
+  WHEN 'none' THEN 'no key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
   ELSE 'a key that no longer exists' END;
 
 CREATE OR REPLACE TABLE internal.change AS
 SELECT s.run_id, r.started_at AS occurred_at, s.account_id, c.name AS account_name, s.region, s.key_arn, s.resource_arn,
   coalesce(s.subject, l.name_after) AS subject, s.event_type, s.severity,
   s.head || coalesce(s.subject, l.name_after)
-    || CASE WHEN s.placed THEN ' in ' || coalesce(c.name || ' (', '') || s.account_id || coalesce(', ' || s.region, '')
+    || CASE WHEN s.located THEN ' in ' || coalesce(c.name || ' (', '') || s.account_id || coalesce(', ' || s.region, '')
       || CASE WHEN c.name IS NULL THEN '' ELSE ')' END ELSE '' END
     || CASE WHEN s.event_type <> 'rekeyed' THEN s.tail
       WHEN s.key_before = s.key_after THEN ' uses key ' || n.name_before || ', which no longer exists.'
-      -- An alias moved along: it names both.
+      -- The alias moved with it and would name both keys.
       WHEN n.name_after = o.name_before THEN ' now uses key ' || id_of(s.key_after) || ' (was ' || id_of(s.key_before) || ').'
       ELSE ' now uses ' || coalesce('key ' || n.name_after, class_text(s.after))
         || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS message,
   s.before, s.after
 FROM stage s
--- In a run that was pruned the older versions are missing: a change would look like an addition.
+-- Pruned runs lack the older versions: a change would look like an addition.
 JOIN internal.run r ON r.run_id = s.run_id AND r.status <> 'pruned'
 LEFT JOIN internal.account c ON c.account_id = s.account_id AND internal.known(c.valid_from, c.valid_to, s.run_id)
 LEFT JOIN label l ON l.key_arn = s.key_arn AND l.run_id = s.run_id

@@ -1,8 +1,8 @@
 -- The crawls of the organization.
---: run_id | The run's number; what other views call a run.
---: started_at | When it began (UTC).
---: finished_at | When it ended (UTC); empty while it runs or when it was interrupted.
---: status | running, complete, partial (ended, with gaps), failed, interrupted, or pruned: what is left of it is not whole.
+--: run_id | The number of the run; other views refer to it.
+--: started_at | When the run began (UTC).
+--: finished_at | When the run ended (UTC); NULL while it is running, or if it was interrupted.
+--: status | running, complete, partial (ended with gaps), failed, interrupted, or pruned (its data is incomplete).
 --: version | The version of kmsledger that crawled.
 --: caller_arn | The identity that crawled.
 --: partition | The AWS partition.
@@ -11,8 +11,8 @@
 --: accounts | Accounts that were considered.
 --: scopes | Account-regions that were crawled.
 --: calls | Calls made to AWS.
---: gaps | Things that could not be learned.
---: message | What the run said of itself in the end.
+--: gaps | Calls that failed or were denied, open at the end of the run.
+--: message | The final message of the run.
 SELECT run_id, started_at, finished_at, status, version, caller_arn, partition, organization_id, management_account_id,
   accounts, scopes, calls, gaps, message
 FROM internal.run

@@ -1,15 +1,15 @@
 -- The accounts of the organization, crawled or not.
 --! stored
---: account_id | 12 digits, as text.
+--: account_id | The account ID: 12 digits, as text.
 --: name | Its name in the organization or the settings.
---: email | Its root user's mail address.
---: state | AWS's state: ACTIVE, SUSPENDED ...; LEFT when it is no longer in the organization.
---: ou_path | Names of the organizational units from the root down.
---: ou_ids | Their ids.
+--: email | The email address of its root user.
+--: state | The state in AWS Organizations: ACTIVE, SUSPENDED ...; LEFT if it is no longer in the organization.
+--: ou_path | Names of its organizational units, from the root down.
+--: ou_ids | Their IDs.
 --: joined_at | When it joined the organization.
 --: is_management | Whether it is the management account.
---: selection | crawled, or why it is not.
---: coverage | What the run achieved: complete, partial, failed, excluded, suspended, left or not crawled.
+--: selection | crawled, or the reason why it is not crawled.
+--: coverage | The result of the run: complete, partial, failed, excluded, suspended, left or not_crawled.
 --: since | When this version of its facts was first seen.
 WITH outcome AS (
   SELECT account_id, bool_or(outcome IN ('complete', 'partial')) AS seen, bool_or(outcome = 'failed') AS failed,

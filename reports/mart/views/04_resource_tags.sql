@@ -2,8 +2,8 @@
 --: resource_arn | The resource.
 --: account_id | Its account.
 --: region | Its region.
---: tag_key | The tag's key, in its own letter case.
---: tag_value | The tag's value.
+--: tag_key | The tag key, case preserved.
+--: tag_value | The tag value.
 --: since | When this value was first seen.
 SELECT t.resource_arn, s.account_id, s.region, t.tag_key, t.tag_value, r.started_at AS since
 FROM internal.tag t

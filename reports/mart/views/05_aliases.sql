@@ -1,13 +1,13 @@
--- The aliases, with the keys they point at.
---: alias_arn | The alias's ARN.
+-- The aliases, with the keys they point to.
+--: alias_arn | The ARN of the alias.
 --: alias_name | Its name, with the prefix alias/.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: region | Its region.
---: target_key_arn | The key that it points at; empty for a predefined alias that was never used.
+--: target_key_arn | The key it points to; NULL for a predefined alias that was never used.
 --: predefined | Whether it is an AWS alias without a key.
 --: created_at | When it was created.
---: updated_at | When it was last moved to another key.
+--: updated_at | When it was last pointed to another key.
 --: since | When this target was first seen.
 SELECT a.alias_arn, a.alias_name, a.account_id, c.name AS account_name, a.region, a.target_key_arn,
   a.target_key_arn IS NULL AS predefined, a.created_at, a.updated_at, r.started_at AS since

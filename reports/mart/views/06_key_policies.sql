@@ -2,10 +2,10 @@
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: policy | The policy as canonical JSON: equal policies are equal texts. The text as received when it is not JSON.
+--: policy | The policy as canonical JSON: equal policies have equal texts. The text as received if it is not JSON.
 --: received | The policy as AWS returned it when it was first seen.
---: statements | How many statements it has.
---: readable | Whether every part of it could be read.
+--: statements | The number of its statements.
+--: readable | Whether every part of it could be parsed.
 --: since | When this policy was first seen on the key.
 SELECT p.key_arn, k.account_id, k.region, d.canonical AS policy, d.received, x.statements, x.readable,
   r.started_at AS since

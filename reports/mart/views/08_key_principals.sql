@@ -1,17 +1,17 @@
--- Who is named in key policies and as grantee of grants. Being named is not yet being able to use the key.
+-- The principals named in key policies, and the grantees of grants. A named principal does not necessarily have access.
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
 --: source | policy or grant.
---: source_id | The statement's Sid or # and its position, or the grant's id.
+--: source_id | The statement's Sid, or # and its index; or the grant ID.
 --: effect | Allow or Deny.
---: principal | As written; * for everyone, and for everyone but the named of a NotPrincipal.
+--: principal | The principal as written; * for everyone, and for everyone except the principals of a NotPrincipal.
 --: principal_type | account, role, user, session, federated, service, public, deleted, canonical or unknown.
---: principal_account | Its account, where it has one.
---: party | own account, own organization, known party, outside account, aws service, public, deleted principal, unknown.
---: party_name | The account's or party's name, or the service.
---: actions | What is allowed or denied, as written.
---: condition_keys | The condition keys or grant constraints that narrow it.
+--: principal_account | The account of the principal, if it has one.
+--: party | own_account, own_organization, known_party, external_account, aws_service, public, deleted_principal or unknown.
+--: party_name | The name of the account or party, or the service.
+--: actions | The allowed or denied actions, as written.
+--: condition_keys | The condition keys or grant constraints that restrict it.
 --: since | When this policy or grant was first seen.
 WITH organization AS (
   SELECT account_id, any_value(name) AS name FROM internal.account a

@@ -3,19 +3,19 @@
 --: account_id | Its account.
 --: account_name | The account's name.
 --: region | Its region.
---: grant_id | The grant's id.
---: name | Its name.
---: grantee | Who may use the key: a principal or a service.
---: grantee_principal | The grantee, where it is a principal.
---: grantee_service_principal | The grantee, where it is a service.
---: retiring_principal | Who may retire the grant.
---: retiring_service_principal | The service that may retire it.
+--: grant_id | The grant ID.
+--: name | The name of the grant.
+--: grantee | The principal or service that may use the key.
+--: grantee_principal | The grantee, if it is a principal.
+--: grantee_service_principal | The grantee, if it is a service.
+--: retiring_principal | The principal that may retire the grant.
+--: retiring_service_principal | The service that may retire the grant.
 --: issuing_account | The account that issued it.
---: operations | What the grantee may do.
---: for_service | Whether an AWS service holds it, may retire it, or uses it for a resource of its own: services make such grants and retire them.
---: constraints | What narrows it: encryption context, source ARN; as JSON.
+--: operations | The operations the grantee may perform.
+--: for_service | Whether an AWS service is the grantee, may retire the grant, or uses it for a resource of its own. Services create and retire such grants.
+--: constraints | The constraints (encryption context, source ARN), as JSON.
 --: created_at | When it was created.
---: since | When it was first seen as it is.
+--: since | When this version of it was first seen.
 SELECT g.key_arn, k.account_id, c.name AS account_name, k.region, g.grant_id, g.name,
   coalesce(g.grantee_service_principal, g.grantee_principal) AS grantee,
   g.grantee_principal, g.grantee_service_principal, g.retiring_principal, g.retiring_service_principal,

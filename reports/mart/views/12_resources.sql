@@ -1,19 +1,19 @@
--- The resources that can hold data under a key.
+-- The resources that can be encrypted with a key.
 --! stored
 --: resource_arn | The resource's ARN.
---: resource_type | CloudFormation's type name.
+--: resource_type | The CloudFormation type name.
 --: service | The service, as in the ARN.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: region | Its region.
 --: name | Its name.
---: status | Its status, in the service's words.
---: encryption | What the service says of encryption, in its own words.
+--: status | The status, as the service reports it.
+--: encryption | The encryption, as the service reports it.
 --: created_at | When it was created.
---: deletion_at | When its deletion was asked for or is due.
---: details | Further fields, as JSON.
---: freshness | yes, or last known: the run could not see it again.
---: since | When it was first seen as it is.
+--: deletion_at | When its deletion was requested or is due.
+--: details | Additional fields, as JSON.
+--: freshness | current, or stale: the run could not read the resource again.
+--: since | When this version of it was first seen.
 WITH confirmed AS (
   SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')

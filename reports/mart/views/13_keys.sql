@@ -1,53 +1,53 @@
 -- The keys of the organization.
 --! stored
---: key_arn | The key's ARN: its identity.
---: key_id | Its id; keys of several regions can share one.
+--: key_arn | The ARN of the key; it identifies the key.
+--: key_id | The key ID; multi-Region keys share it across regions.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: region | Its region.
---: alias | Its first alias by name, with the prefix alias/.
+--: alias | The first of its aliases by name, with the prefix alias/.
 --: aliases | All its aliases.
 --: manager | CUSTOMER or AWS.
---: state | Enabled, Disabled, PendingDeletion ...
---: enabled | Whether it can be used.
+--: state | The key state: Enabled, Disabled, PendingDeletion ...
+--: enabled | Whether the key is enabled.
 --: description | Its description.
 --: key_usage | ENCRYPT_DECRYPT, SIGN_VERIFY ...
 --: key_spec | SYMMETRIC_DEFAULT, RSA_4096 ...
---: origin | Where its material comes from: AWS_KMS, EXTERNAL, AWS_CLOUDHSM, EXTERNAL_KEY_STORE.
+--: origin | The source of the key material: AWS_KMS, EXTERNAL, AWS_CLOUDHSM, EXTERNAL_KEY_STORE.
 --: created_at | When it was created.
---: age_days | Its age in whole days as of the run.
---: deletion_date | When it will be deleted.
---: days_to_deletion | Days from the run to that date.
---: pending_window_days | The waiting period of a multi-Region key's deletion.
---: material_expires_at | When imported material expires.
---: expiration_model | Whether imported material expires.
+--: age_days | Its age in whole days at the time of the run.
+--: deletion_date | When the key will be deleted.
+--: days_to_deletion | Days from the run until the deletion date.
+--: pending_window_days | The waiting period before a multi-Region primary key is deleted.
+--: material_expires_at | When the imported key material expires.
+--: expiration_model | Whether the imported key material expires.
 --: multi_region | Whether it is a multi-Region key.
 --: multi_region_type | PRIMARY or REPLICA.
---: primary_arn | The primary of a multi-Region key.
---: replica_arns | Its replicas.
+--: primary_arn | The primary key of a multi-Region key.
+--: replica_arns | The replica keys of a multi-Region key.
 --: custom_key_store_id | The custom key store that holds it.
---: rotation_status | on, off or not_applicable; empty when not known.
+--: rotation_status | enabled, disabled or not_applicable; NULL if unknown.
 --: rotation_reason | Why rotation does not apply.
 --: rotation_period_days | Days between automatic rotations.
---: next_rotation_at | When it rotates next.
---: last_rotated_at | When it last rotated.
---: last_used_at | When it was last used, as far as AWS told: successful cryptographic operations, seen within an hour.
---: last_used_operation | What it was used for then: Decrypt, GenerateDataKey ...
---: last_use | used, never used or unknown. A key that nobody calls may still protect data: an attached volume makes no calls.
---: last_use_reason | Why that is all that is known; empty for a use that AWS told when it was last asked.
---: last_use_polled_at | When AWS was last asked; empty when it was not yet, and as of a run after which it was asked again.
---: last_use_reported_at | When AWS told what is known of the last use; empty when it never did, or has refused since.
---: last_use_tracked_since | Since when AWS watches the key's use: no use means none since then.
---: grants | How many grants it has; empty when not known.
---: dependent_resources | How many resources are known to use it.
---: tags | Its tags; empty (NULL) when not known.
---: policy_known | Whether its policy is known.
---: delegates_to_iam | Whether its policy lets the account's IAM policies decide (some actions at least); NULL: unknown.
---: freshness | yes, or last known: something of it could not be read in the run.
---: denied_actions | The actions that were refused for it, last use (last_use_reason) aside.
+--: next_rotation_at | The date of the next automatic rotation.
+--: last_rotated_at | The date of the last rotation.
+--: last_used_at | When AWS last recorded a successful cryptographic operation with the key, accurate to within an hour.
+--: last_used_operation | The operation of that last use: Decrypt, GenerateDataKey ...
+--: last_use | used, never_used or unknown. A key without calls may still protect data: an attached volume makes no calls.
+--: last_use_reason | Why the last use is unknown or limited; NULL for a use that AWS reported at the last request.
+--: last_use_polled_at | When the last use was last requested; NULL if never, and as of a run before the latest request.
+--: last_use_reported_at | When AWS reported the known last use; NULL if never, or if later requests were denied.
+--: last_use_tracked_since | When AWS began to track the key's use: "no use" means no use since then.
+--: grants | The number of its grants; NULL if unknown.
+--: dependent_resources | The number of resources known to use the key.
+--: tags | Its tags; NULL if unknown.
+--: policy_known | Whether its policy could be read.
+--: delegates_to_iam | Whether the key policy lets IAM policies of the account allow access (at least for some actions); NULL if unknown.
+--: freshness | current, or stale: something about the key could not be read in the run.
+--: denied_actions | The actions denied for the key, except those of the last use (see last_use_reason).
 --: first_seen_run | The run that first saw it.
---: current_version_since | When its metadata was first seen as it is.
---: last_seen_run | The latest run whose listing of its account and region could show it.
+--: current_version_since | When the current version of its metadata was first seen.
+--: last_seen_run | The latest run that listed the keys of its account and region.
 WITH this_run AS (
   SELECT started_at FROM internal.run WHERE run_id = as_of_run
 ), gapped AS (

@@ -1,8 +1,8 @@
--- The keys that customers manage, and those that could not be described; with what a sentence about a key has to say of its own limits.
+-- The customer managed keys and the keys that could not be described, with notes on the limits of what is known about them.
 --! internal
 --! columns of keys
---: denied_note | The actions that were refused for it, as a clause for the end of a sentence: (refused: kms:DescribeKey). Empty text when none was.
---: stale_note | A sentence to put behind an answer, when the run could not describe the key again and its state is the last known one. Empty text otherwise.
+--: denied_note | The denied actions as a parenthesis at the end of a sentence, e.g. (refused: kms:DescribeKey); empty text if there are none.
+--: stale_note | A sentence to append to a reason if the run could not describe the key again; empty text otherwise.
 SELECT *,
   CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note,
   CASE WHEN freshness <> 'current' AND (len(denied_actions) = 0 OR list_contains(denied_actions, 'kms:DescribeKey'))

@@ -1,24 +1,24 @@
--- Which resource uses which key, and what for.
+-- Which resource uses which key, and for what: one row per resource, role and key.
 --! stored
 --: resource_arn | The resource.
---: resource_type | CloudFormation's type name.
+--: resource_type | The CloudFormation type name.
 --: service | The service, as in the ARN.
 --: resource_name | The resource's name.
 --: account_id | The resource's account.
 --: account_name | The account's name.
 --: region | The resource's region.
---: role | What the key does for it: storage, secret, performance-insights ...; unknown when its key is not known.
---: position | 0, 1 ... where a role can have several keys.
---: raw_value | The key as the resource states it; empty when it states none.
---: format | How it states it: key_arn, key_id, alias_name, alias_arn, omitted, sentinel, malformed.
---: key_arn | The key that this leads to.
---: key_alias | That key's first alias.
---: key_account_id | That key's account.
---: key_state | That key's state, where it is in the ledger.
---: key_class | customer, aws_managed, aws_owned, none, not_crawled, dangling (no such key) or unknown.
---: reason | Why, where that is not obvious.
---: freshness | yes, or last known: the run could not see it again.
---: since | When it was first seen as it is.
+--: role | What the key encrypts: storage, secret, performance-insights ...; unknown if the key is unknown.
+--: position | 0, 1 ... if a role can have several keys.
+--: raw_value | The key as the resource declares it; NULL if it declares none.
+--: format | The format of raw_value: key_arn, key_id, alias_name, alias_arn, omitted, sentinel or malformed.
+--: key_arn | The key that raw_value resolves to.
+--: key_alias | The first alias of that key.
+--: key_account_id | The account of that key.
+--: key_state | The state of that key, if it is in the ledger.
+--: key_class | customer, aws_managed, aws_owned, none, not_crawled, dangling (the key does not exist) or unknown.
+--: reason | Why the key has this class, unless it is obvious.
+--: freshness | current, or stale: the run could not read the resource again.
+--: since | When this version of it was first seen.
 WITH alias AS (
   SELECT target_key_arn AS key_arn, min(alias_name) AS alias_name FROM internal.alias a
   WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL

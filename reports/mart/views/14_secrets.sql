@@ -1,16 +1,16 @@
--- The secrets, with why one is not for the customer to take care of.
+-- The secrets, with the reason why a secret is not the customer's responsibility.
 --! internal
 --: resource_arn | The secret.
 --: account_id | Its account.
 --: region | Its region.
 --: name | Its name.
---: not_applicable_reason | Why nobody has to take care of it, as a sentence: it is about to be deleted, or a service owns it. Empty otherwise.
---: primary_region | The region of the secret that it is a replica of; empty when it is none, or nothing was told of it.
---: details | As in resources: rotation_enabled, rotation_days, last_rotated, last_accessed ...; empty when nothing was told of it.
+--: not_applicable_reason | Why nobody has to maintain the secret: it is about to be deleted, or a service owns it; NULL otherwise.
+--: primary_region | The region of the primary secret of a replica; NULL if it is not a replica, or if that is unknown.
+--: details | As in resources: rotation_enabled, rotation_days, last_rotated, last_accessed ...; NULL if unknown.
 --: created_at | When it was created.
 --: deletion_at | When it will be deleted.
---: freshness | yes, or last known: the run could not see it again.
---: stale_note | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
+--: freshness | current, or stale: the run could not read the secret again.
+--: stale_note | A sentence to append to a reason if the data is stale; empty text otherwise.
 SELECT resource_arn, account_id, region, name,
   CASE
     WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'

@@ -1,17 +1,16 @@
--- The turns that each problem took that a rule ever found (or could not exclude), as runs; finding_lifecycle tells them as times.
--- A time in which the rule could not tell, or a waiver applied, interrupts no failure; that it passes, does not apply or is gone
--- resolves it.
+-- The status changes of each problem that a rule ever found or could not rule out, as run IDs; finding_lifecycle has them as times.
+-- An unknown or waived status does not interrupt a failure. A pass, not_applicable, or the deletion of the resource resolves it.
 --! internal
 --! stored
 --: rule_id | The rule.
 --: resource_arn | The resource.
---: first_failed_run | The run that first saw it fail: of several failures with a pass between them, the last one.
---: failure_count | How often it began to fail.
---: resolved_run | The run that saw it resolved last: pass, not apply or gone after it failed.
---: is_failing | Whether it fails in the run (a waiver may accept that).
---: failed_until | The run that saw its last failure end.
---: status_changed_run | The run that saw it reach its last status.
---: status | pass, fail, unknown, not_applicable or waived: what the run says of it; empty when it is gone.
+--: first_failed_run | The run that first saw the latest failure: of several failures with a pass in between, the last one.
+--: failure_count | How often a failure began.
+--: resolved_run | The run that last saw it resolved: pass, not_applicable or deleted after a failure.
+--: is_failing | Whether it fails in the run, waived or not.
+--: failed_until | The run that saw the last failure end.
+--: status_changed_run | The run that saw it reach its current status.
+--: status | The status in the run: pass, fail, unknown, not_applicable or waived; NULL if it no longer exists.
 WITH version AS (
   SELECT f.rule_id, f.resource_arn, f.status, f.unwaived_status, f.valid_from,
     CASE WHEN f.valid_to <= as_of_run THEN f.valid_to END AS ended

@@ -1,15 +1,15 @@
 -- Whether the keys of each resource can be used, and why not.
 --: resource_arn | The resource.
---: resource_type | CloudFormation's type name.
+--: resource_type | The CloudFormation type name.
 --: account_id | The resource's account.
 --: region | The resource's region.
 --: name | The resource's name.
---: status | The resource's status, in the service's words.
---: usability | yes; no: one of its keys at least is disabled, without material, about to be deleted or gone; unknown; no key.
---: reason | The keys that decide it, each with its state, as sentences.
---: key_arn | The key that cannot be used, or else its key; the first one where there are several.
---: freshness | yes, or last known: the run could not see the resource again.
---: stale_note | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
+--: status | The status of the resource, as the service reports it.
+--: usability | usable; unusable: at least one of its keys is disabled, has no key material, is pending deletion or does not exist; unknown; no_key.
+--: reason | The keys that decide, each with its state, in words.
+--: key_arn | The unusable key, or else its key; the first one if there are several.
+--: freshness | current, or stale: the run could not read the resource again.
+--: stale_note | A sentence to append to the reason if the data is stale; empty text otherwise.
 WITH evaluated AS (
   SELECT u.resource_arn, u.resource_type, u.key_arn,
     CASE

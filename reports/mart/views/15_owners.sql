@@ -1,8 +1,8 @@
--- Who owns what, as the settings say today (owners): accounts, keys and resources; what nothing tells the owner of is not here.
---: resource_arn | The key or resource by its ARN, or the account by its id.
+-- The owners of accounts, keys and resources, according to the current settings (owners). Entities without an owner have no row.
+--: resource_arn | The ARN of the key or resource, or the account ID.
 --: account_id | Its account.
---: owner | Who owns it.
---: source | What tells so: tag, account or ou.
+--: owner | The owner.
+--: source | What determines the owner: tag, account or ou.
 WITH thing AS (
   SELECT k.key_arn AS resource_arn, k.account_id FROM internal.key k WHERE internal.known(k.valid_from, k.valid_to, as_of_run)
   UNION ALL

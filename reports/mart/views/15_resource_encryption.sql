@@ -1,20 +1,20 @@
--- What each resource is encrypted with, purpose by purpose: whether it is, and whether the customer manages the key.
+-- How each resource is encrypted, by role: whether it is encrypted, and whether the key is customer managed.
 --! stored
 --: resource_arn | The resource.
---: resource_type | CloudFormation's type name.
+--: resource_type | The CloudFormation type name.
 --: account_id | The resource's account.
 --: region | The resource's region.
 --: name | The resource's name.
---: role | What the key does for it: storage, secret, default-encryption, logs; of databases also performance-insights, master-user-secret and activity-stream, where it has them or that is not known.
---: not_applicable_reason | Why there is nothing of its own that could be encrypted, as a sentence; empty otherwise.
---: encrypted | yes, no or unknown.
---: encrypted_reason | The same as a sentence, with the key.
---: customer_managed | Whether the customer manages the key: yes, no (none, a key of AWS, one that is gone) or unknown.
---: customer_managed_reason | The same as a sentence, with the key.
---: key_class | As in key_usage; empty when there is no answer.
---: key_arn | The key; the first one where the role has several.
---: freshness | yes, or last known: the run could not see the resource again.
---: stale_note | A sentence to put behind an answer, when it is the last known one. Empty text otherwise.
+--: role | What the key encrypts: storage, secret, default-encryption, logs; for databases also performance-insights, master-user-secret and activity-stream, if used or unknown.
+--: not_applicable_reason | Why the resource has nothing of its own to encrypt, in words; NULL otherwise.
+--: encrypted | Whether it is encrypted; NULL if unknown.
+--: encrypted_reason | The same in words, with the key.
+--: customer_managed | Whether the key is customer managed (false: no key, an AWS key, or a deleted key); NULL if unknown.
+--: customer_managed_reason | The same in words, with the key.
+--: key_class | As in resource_keys; NULL if the crawl has no data.
+--: key_arn | The key; the first one if the role has several.
+--: freshness | current, or stale: the run could not read the resource again.
+--: stale_note | A sentence to append to a reason if the data is stale; empty text otherwise.
 WITH used AS (
   -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
   SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason, u.position,

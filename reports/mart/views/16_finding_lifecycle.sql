@@ -1,14 +1,13 @@
--- What became of each problem that a rule ever found (or could not exclude), also where the resource or the rule is gone since.
--- A time in which the rule could not tell, or a waiver applied, interrupts no failure; that it passes, does not apply or is gone
--- resolves it.
+-- The history of each problem that a rule ever found or could not rule out, even if the resource or rule no longer exists.
+-- An unknown or waived status does not interrupt a failure. A pass, not_applicable, or the deletion of the resource resolves it.
 --: rule_id | The rule.
 --: resource_arn | The resource.
---: status | pass, fail, unknown, not_applicable or waived: what the run says of it; empty when it is gone.
---: first_failed | When the run began that first saw it fail: of several failures with a pass between them, the last one.
---: last_seen | When the last run began that saw it fail.
---: resolved_at | When the run began that saw it pass, not apply or gone after it failed; empty while it fails.
+--: status | The status in the run: pass, fail, unknown, not_applicable or waived; NULL if it no longer exists.
+--: first_failed | When the latest failure was first seen (start of the run): of several failures with a pass in between, the last one.
+--: last_seen | When the failure was last seen (start of the run).
+--: resolved_at | When it was first seen resolved (start of the run): passing, not applicable or deleted; NULL while it fails.
 --: reopened | How often it failed again after it was resolved.
---: since | When the run began that first saw it in its present status, however the reason was worded since; empty when it is gone.
+--: since | When the current status was first seen (start of the run), even if the reason was reworded later; NULL if it no longer exists.
 WITH night AS (
   SELECT r.run_id, r.started_at, lag(r.started_at) OVER (ORDER BY r.run_id) AS before_at FROM internal.run r
 )

@@ -1,24 +1,24 @@
--- What view findings says, without since when: faster where that is not asked for.
+-- The view findings without the columns about history: faster if they are not needed.
 --! internal
 --: rule_id | The rule.
---: title | What it demands.
+--: title | What the rule requires.
 --: severity | critical, high, medium, low or info.
---: family | What the rule is about: state, rotation, access ...
+--: family | The topic of the rule: state, rotation, access ...
 --: status | pass, fail, unknown, not_applicable, or waived: it fails, and a waiver accepts that.
---: unwaived_status | The rule's own word: what status would be without waivers.
---: resource_arn | The resource: its ARN, or account/region.
---: resource_type | CloudFormation's type name; account-region for an account in a region.
+--: unwaived_status | The status without waivers.
+--: resource_arn | The ARN of the resource, or account/region.
+--: resource_type | The CloudFormation type name; account-region for an account in a region.
 --: resource_name | Its name.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: ou_path | The organizational unit of the account: names from the root down.
 --: region | Its region.
---: key_arn | The key that decided.
---: reason | Why, as one sentence; of a waiver its reason before the rule's.
---: owner | Who owns the resource, else the key, else the account (see the settings, owners).
+--: key_arn | The key that decides.
+--: reason | The reason, as one sentence; for a waived finding, the reason of the waiver comes first.
+--: owner | The owner of the resource, else of the key, else of the account (settings: owners).
 --: waiver | The waiver that applies (see waivers).
---: waived_until | The last day on which that waiver holds.
---: was_problem | Whether it is, or ever was, a problem: whether finding_lifecycle tells of it.
+--: waived_until | The last day on which the waiver is valid.
+--: was_problem | Whether it is, or ever was, a problem: whether finding_lifecycle has a row for it.
 WITH evaluated AS (
   SELECT j.rule_id, j.severity, v.status, v.unwaived_status, coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS resource_arn,
     s.resource_type, s.resource_name, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id,

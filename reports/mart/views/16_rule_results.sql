@@ -1,17 +1,17 @@
--- How many resources of an account and region have which status under a rule; its history tells trends (rule_results_history).
+-- The number of resources per status, by rule, account and region; rule_results_history has the trend.
 --: rule_id | The rule.
---: title | What it demands; empty when it is in force no longer.
---: severity | critical, high, medium, low or info; empty as before.
---: family | What the rule is about; empty as before.
---: account_id | The account; empty where the rule names none.
+--: title | What the rule requires; NULL if the rule is no longer enabled.
+--: severity | critical, high, medium, low or info; NULL as for title.
+--: family | The topic of the rule; NULL as for title.
+--: account_id | The account; NULL if the rule names none.
 --: account_name | Its name.
---: region | The region; empty where the rule names none.
---: passed | How many pass.
---: failed | How many fail, and no waiver accepts it.
---: unknown | Of how many the rule cannot tell.
---: not_applicable | To how many the rule does not apply.
---: waived | How many a waiver accepts.
---: since | When the run began that first counted so.
+--: region | The region; NULL if the rule names none.
+--: passed | The number of resources that pass.
+--: failed | The number of resources that fail without a waiver.
+--: unknown | The number of resources whose status is unknown.
+--: not_applicable | The number of resources to which the rule does not apply.
+--: waived | The number of resources whose failure is waived.
+--: since | When these numbers were first seen (start of the run).
 SELECT f.rule_id, u.title, u.severity, u.family, f.account_id, c.name AS account_name, f.region, f.passed,
   f.failed, f.unknown, f.not_applicable, f.waived, r.started_at AS since
 FROM internal.rule_result f

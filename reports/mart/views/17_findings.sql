@@ -1,31 +1,31 @@
--- What the rules say of each resource that they consider. For the run that the mart was judged for these are all verdicts.
--- As of an earlier run (and in a mart that was built without judging) they are what the ledger keeps: every failure, every
--- unknown and every waived one of that night, and of passes and what does not apply only what had been a problem before.
--- How many passed then is in rule_results. Names of rules, owners and waivers' dates are those of today's settings.
+-- The status of each resource under each rule. For the run for which the mart was built, all results are here.
+-- As of an earlier run, and in a mart built without rules, only results kept in the ledger are here: every failed, unknown and
+-- waived result of that run; passes and not_applicable only for former problems. rule_results has the number of passes.
+-- Rule titles, owners and waiver dates come from the current settings.
 --: rule_id | The rule.
---: title | What it demands.
+--: title | What the rule requires.
 --: severity | critical, high, medium, low or info.
---: family | What the rule is about: state, rotation, access ...
+--: family | The topic of the rule: state, rotation, access ...
 --: status | pass, fail, unknown, not_applicable, or waived: it fails, and a waiver accepts that.
---: unwaived_status | The rule's own word: what status would be without waivers.
---: resource_arn | The resource: its ARN, or account/region.
---: resource_type | CloudFormation's type name; account-region for an account in a region.
+--: unwaived_status | The status without waivers.
+--: resource_arn | The ARN of the resource, or account/region.
+--: resource_type | The CloudFormation type name; account-region for an account in a region.
 --: resource_name | Its name.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: ou_path | The organizational unit of the account: names from the root down.
 --: region | Its region.
---: key_arn | The key that decided.
---: reason | Why, as one sentence; of a waiver its reason before the rule's.
---: owner | Who owns the resource, else the key, else the account (see the settings, owners).
---: first_failed | When the run began that first saw it fail; nights that could not tell do not count as passed.
---: last_seen | When the last run began that saw it fail.
---: resolved_at | When the run began that saw it resolved; empty while it fails, and for what never failed.
+--: key_arn | The key that decides.
+--: reason | The reason, as one sentence; for a waived finding, the reason of the waiver comes first.
+--: owner | The owner of the resource, else of the key, else of the account (settings: owners).
+--: first_failed | When the failure was first seen (start of the run); runs with an unknown status do not count as passes.
+--: last_seen | When the failure was last seen (start of the run).
+--: resolved_at | When it was first seen resolved (start of the run); NULL while it fails, and if it never failed.
 --: reopened | How often it failed again after it was resolved.
---: age_days | Whole days since first_failed, until it was resolved or until the run.
---: since | The run that reached this status first, however its reason was worded since; empty for what never was a problem.
+--: age_days | Whole days from first_failed until it was resolved, or until the run.
+--: since | When the current status was first seen, even if the reason was reworded later; NULL if it never was a problem.
 --: waiver | The waiver that applies (see waivers).
---: waived_until | The last day on which that waiver holds.
+--: waived_until | The last day on which the waiver is valid.
 SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.unwaived_status, f.resource_arn, f.resource_type, f.resource_name,
   f.account_id, f.account_name, f.ou_path, f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at,
   coalesce(l.reopened, 0) AS reopened,

@@ -1,21 +1,21 @@
--- What the run saw, and what it could not see and why.
+-- What the run read, and what it could not read and why: a row per account-region, and a row per open gap.
 --: run_id | The run.
 --: account_id | The account.
 --: account_name | Its name.
---: region | The region; global for what has none, * for an account that was not crawled at all.
---: service | The service that was asked; empty in the row of an account-region.
---: operation | The operation that was asked; empty in the row of an account-region.
---: action | The IAM action that it needs.
---: subject | The ARN or name it was asked for; empty when a whole listing is missing.
---: key_arn | The subject, when it is a key.
+--: region | The region; global for services without regions, * for an account that was not crawled at all.
+--: service | The service that was called; NULL in the row of an account-region.
+--: operation | The operation that was called; NULL in the row of an account-region.
+--: action | The IAM action that the operation requires.
+--: subject | The ARN or name in the request; empty if a whole listing is missing.
+--: key_arn | The subject, if it is a key.
 --: outcome | complete, partial, failed, excluded, suspended, left or disabled; gap in the row of an open gap.
---: cause | Why, as a code.
---: cause_text | Why, in words.
---: code | The error code that AWS returned.
---: message | AWS's message.
---: since_run | The run since which it is so without a break.
+--: cause | The cause, as a code.
+--: cause_text | The cause in words.
+--: code | The error code from AWS.
+--: message | The error message from AWS.
+--: since_run | The first run of the current uninterrupted streak.
 --: since | When that run began.
---: consecutive_runs | How many runs it has been so.
+--: consecutive_runs | The number of runs in the streak.
 WITH past AS (
   SELECT account_id, region, run_id, outcome FROM internal.scope_coverage WHERE run_id <= as_of_run
 ), latest AS (

@@ -1,12 +1,12 @@
--- The regions of accounts, with what became of them in the run; the parts of coverage that are about no single question.
---: account_region | Account and region, as 111122223333/eu-west-1.
+-- The regions of accounts, with the result of the run: the rows of coverage that are about account-regions, not single calls.
+--: account_region | Account and region, e.g. 111122223333/eu-west-1.
 --: account_id | The account.
---: region | The region; global for what has none.
+--: region | The region; global for services without regions.
 --: outcome | complete, partial, failed, excluded, suspended, left or disabled.
---: skip_reason | Why nobody meant to read it, as a sentence; empty otherwise.
+--: skip_reason | Why the region is intentionally not read, as a sentence; NULL otherwise.
 --: cause_text | Why it failed, in words.
---: since | When the first run began since which it is so without a break.
---: consecutive_runs | How many runs it has been so.
+--: since | When the first run of the current uninterrupted streak began.
+--: consecutive_runs | The number of runs in the streak.
 SELECT account_id || '/' || region AS account_region, account_id, region, outcome,
   CASE
     WHEN outcome = 'excluded' THEN 'The settings leave the region out.'

@@ -1,12 +1,12 @@
--- What each alias points at, those left out that AWS predefines for services and that point at nothing until they are used.
+-- The target of each alias, except the aliases that AWS predefines for services.
 --! internal
 --: alias_arn | The alias.
 --: alias_name | Its name, with the prefix alias/.
 --: account_id | Its account.
 --: region | Its region.
---: target_key_arn | The key that it points at; empty when it points at none.
---: target | exists; gone: a key that does not exist, since all keys of the account and region were listed; unknown: not in the inventory, but not all could be listed; none: it points at no key.
---: key_state | The state of that key: Enabled, Disabled ...; empty when it is not known.
+--: target_key_arn | The key it points to; NULL if it points to none.
+--: target | exists; gone: the key does not exist, because all keys of the account and region were listed; unknown: the key is not in the inventory, but the listing is incomplete; none: the alias points to no key.
+--: key_state | The state of that key: Enabled, Disabled ...; NULL if unknown.
 --: deletion_date | When that key will be deleted.
 WITH account_region AS (
   SELECT account_id, region FROM coverage_as_of(as_of_run)

@@ -1,11 +1,11 @@
--- How far the IAM of accounts is known.
+-- How complete and current the IAM data of each account is.
 --: account_id | The account.
 --: account_name | Its name.
---: freshness | yes; last known: the run could not read it again, or is set not to; in part: it was never read whole; or no.
---: reason | Why it is not known, in words.
---: users | How many users it has; empty when nothing is known.
---: roles | How many roles it has.
---: groups | How many groups it has.
+--: freshness | current; stale: the run could not read it again, or the settings exclude it; partial: it was never read completely; none.
+--: reason | Why it is not current, in words.
+--: users | The number of users; NULL if nothing is known.
+--: roles | The number of roles; NULL if nothing is known.
+--: groups | The number of groups; NULL if nothing is known.
 WITH confirmed AS (
   SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial') AND region = 'global'
@@ -38,7 +38,7 @@ WITH confirmed AS (
       WHEN l.kept_up AND c.account_id IS NOT NULL AND r.account_id IS NULL THEN 'current'
       WHEN l.account_id IS NOT NULL THEN 'stale'
       WHEN p.account_id IS NOT NULL OR g.account_id IS NOT NULL THEN 'partial'
-      ELSE 'no'
+      ELSE 'none'
     END AS freshness,
     CASE
       WHEN r.reason IS NOT NULL THEN r.reason

@@ -1,11 +1,11 @@
--- What is not known of each key: what of it was refused, and which answers about resources that may use it are missing.
+-- What is unknown about each key: the denied actions, and the missing listings of resources that may use it.
 --! internal
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: denied_actions | The actions that were refused for the key, last use aside, in one text; empty when none was.
---: last_known | Whether the key itself could not be seen again, so that its state is the last known one; else only parts of it are missing.
---: denied_resource_actions | The actions without whose answers more resources of its account and region may use it than are known.
+--: denied_actions | The actions denied for the key, except those of the last use, as one text; NULL if there are none.
+--: last_known | Whether the key itself could not be read again, so that its state is stale; otherwise only parts of it are missing.
+--: denied_resource_actions | The denied actions because of which further resources of its account and region may use it.
 WITH missing AS (
   -- Resources of other accounts count where they are known: a gap somewhere in an organization would otherwise leave every
   -- key open.

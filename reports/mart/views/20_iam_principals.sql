@@ -1,20 +1,20 @@
--- The IAM users and roles of accounts. Which accounts are read, and how far, is in iam_accounts.
+-- The IAM users and roles of accounts; iam_accounts says how complete and current they are.
 --: arn | The user or role.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: type | user or role.
 --: name | Its name.
 --: path | Its path.
---: unique_id | The id that stands in policies for it when it is deleted.
+--: unique_id | The unique ID, which replaces the ARN in policies after the principal is deleted.
 --: created_at | When it was created.
---: permissions_boundary_arn | The managed policy that bounds what it may do.
---: attached_policies | The ARNs of the managed policies attached to it itself; those of its groups are in iam_policies.
---: inline_policies | The names of the policies that are part of it itself.
---: groups | The names of the groups that a user is in.
+--: permissions_boundary_arn | The managed policy that is its permissions boundary.
+--: attached_policies | The ARNs of the managed policies attached directly; those of its groups are in iam_policies.
+--: inline_policies | The names of its own inline policies.
+--: groups | The names of the groups of a user.
 --: tags | Its tags.
---: trusted_principals | Whom the trust policy of a role allows to assume it, conditions aside; empty for users.
---: trust_policy | The trust policy of a role, as canonical JSON.
---: since | When it was first seen as it is.
+--: trusted_principals | The principals that the trust policy of a role allows to assume it, regardless of conditions; NULL for users.
+--: trust_policy | The trust policy of a role as canonical JSON.
+--: since | When this version of it was first seen.
 WITH attached AS (
   SELECT owner_arn, list(policy_arn ORDER BY policy_arn) AS policies
   FROM internal.iam_attachment a

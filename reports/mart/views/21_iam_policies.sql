@@ -1,14 +1,14 @@
--- The policies that decide what IAM users and roles may do: their own, those of their groups, and their boundaries.
+-- The policies that determine the permissions of IAM users and roles: their own, those of their groups, and their boundaries.
 --: principal_arn | The user or role.
 --: account_id | Its account.
---: source | inline, attached, or boundary: a boundary allows nothing, it bounds what the others allow.
---: group_arn | The group by which the policy applies; empty when it is the principal's own.
---: policy_arn | The managed policy; empty for an inline one.
---: policy_name | The policy's name.
---: default_version | The version of a managed policy that is in force.
---: policy | The policy as canonical JSON; empty when it is not known.
---: received | The policy as it was written when it was first seen.
---: readable | Whether every part of it could be read; empty when it is not known.
+--: source | inline, attached or boundary; a boundary grants nothing, it limits what the others allow.
+--: group_arn | The group through which the policy applies; NULL if it belongs to the principal itself.
+--: policy_arn | The managed policy; NULL for an inline policy.
+--: policy_name | The name of the policy.
+--: default_version | The default version of a managed policy.
+--: policy | The policy as canonical JSON; NULL if unknown.
+--: received | The policy as received when it was first seen.
+--: readable | Whether every part of it could be parsed; NULL if unknown.
 WITH owner AS (
   SELECT arn AS principal_arn, account_id, arn AS owner_arn, NULL AS group_arn
   FROM internal.iam_principal p

@@ -1,17 +1,17 @@
--- The policies of resources that are asked for theirs: secrets.
+-- The resource policies that are crawled: those of secrets.
 --: resource_arn | The resource.
 --: resource_type | CloudFormation's type name.
 --: account_id | Its account.
 --: region | Its region.
 --: name | Its name.
---: freshness | yes; last known: the run could not see it again; or no.
---: reason | Why it is not known, in words.
---: has_policy | Whether it has a policy; empty when that is not known.
+--: freshness | current; stale: the run could not read it again; or none: it was never read.
+--: reason | Why it is not current, in words.
+--: has_policy | Whether it has a policy; NULL if unknown.
 --: policy | The policy as canonical JSON.
---: received | The policy as it was written when it was first seen.
---: principals | Who is named by statements that allow something, conditions aside.
---: readable | Whether every part of it could be read.
---: since | When this policy, or that there is none, was first seen.
+--: received | The policy as received when it was first seen.
+--: principals | The principals in statements that allow something, regardless of conditions.
+--: readable | Whether every part of it could be parsed.
+--: since | When this policy, or the absence of a policy, was first seen.
 WITH confirmed AS (
   SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
@@ -29,7 +29,7 @@ WITH confirmed AS (
 )
 SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name,
   CASE
-    WHEN p.resource_arn IS NULL THEN 'no'
+    WHEN p.resource_arn IS NULL THEN 'none'
     WHEN g.subject IS NOT NULL OR f.account_id IS NULL THEN 'stale'
     ELSE 'current'
   END AS freshness,

@@ -1,19 +1,19 @@
--- Who is named in the policies of resources that are asked for theirs: secrets. Being named is not yet being able to read.
+-- The principals named in the resource policies of secrets. A named principal does not necessarily have access.
 --: resource_arn | The resource.
 --: account_id | Its account.
 --: region | Its region.
 --: name | Its name.
---: statement_index | The statement's place in the policy, from 0.
---: statement | The statement's Sid, or # and its position.
+--: statement_index | The index of the statement in the policy, from 0.
+--: statement | The statement's Sid, or # and its index.
 --: effect | Allow or Deny.
---: principal | As written; * for everyone, and for everyone but the named of a NotPrincipal.
+--: principal | The principal as written; * for everyone, and for everyone except the principals of a NotPrincipal.
 --: principal_type | account, role, user, session, federated, service, public, deleted, canonical or unknown.
---: principal_account | Its account, where it has one.
---: party | own account, own organization, known party, outside account, aws service, public, deleted principal, unknown.
---: party_name | The account's or party's name, or the service.
+--: principal_account | The account of the principal, if it has one.
+--: party | own_account, own_organization, known_party, external_account, aws_service, public, deleted_principal or unknown.
+--: party_name | The name of the account or party, or the service.
 --: actions | The actions as written.
---: not_actions | Whether the actions are those of NotAction: everything but them.
---: condition_keys | The condition keys that narrow it.
+--: not_actions | Whether the actions come from NotAction: all actions except these.
+--: condition_keys | The condition keys that restrict it.
 --: since | When this policy was first seen on the resource.
 WITH organization AS (
   SELECT account_id, any_value(name) AS name FROM internal.account a

@@ -1,29 +1,29 @@
--- The CloudTrail trails, each once: as its own account shows it, or else as far as others see it.
+-- The CloudTrail trails, one row each: as its own account reports it, otherwise as other accounts and regions report it.
 --! stored
 --: trail_arn | The trail.
 --: name | Its name.
---: account_id | Its own account; the management account for a trail of the organization.
+--: account_id | The account that owns it; the management account for an organization trail.
 --: account_name | The account's name.
---: home_region | The region in which it was made.
---: is_multi_region | Whether it records every enabled region, not just its home region.
+--: home_region | The region in which it was created.
+--: is_multi_region | Whether it records every enabled region, not only its home region.
 --: is_organization | Whether it records every account of the organization.
---: logging | Whether it is switched on; empty when that is not known.
---: stopped_at | When it was last switched off.
---: delivery_error | Why the last files could not be delivered to the bucket; empty when they were.
---: log_validation | Whether digest files prove that log files were not changed.
---: kms_key | The key of its log files as CloudTrail states it; empty when S3 encrypts them with keys of its own.
---: kms_key_arn | The key that this leads to.
---: bucket | The bucket that gets the log files.
---: log_group | The CloudWatch log group that gets the events too.
---: global_events | Whether events of services without regions are recorded too.
---: management_events | Which management events of services in general it selects: all, read, write, some, none; empty when not known.
---: kms_events | Which events of KMS it selects: all; write, so not the use of keys; read; some; none; empty when not known.
---: kms_excluded | Whether it selects management events, but none of KMS; empty when not known.
---: kms_network_events | Whether it selects KMS's calls through VPC endpoints (network activity); empty when not known.
---: selectors | The event selectors as JSON; empty when they are not known.
---: freshness | yes; last known: the run could not see it again; or in part: something was never told.
---: reason | Why it is not known, in words.
---: since | When it was first seen as it is.
+--: logging | Whether logging is enabled; NULL if unknown.
+--: stopped_at | When logging was last stopped.
+--: delivery_error | Why the latest files could not be delivered to the bucket; NULL if they were delivered.
+--: log_validation | Whether digest files allow to verify that log files were not changed.
+--: kms_key | The key of its log files as CloudTrail reports it; NULL if S3 managed keys encrypt them.
+--: kms_key_arn | The key that kms_key resolves to.
+--: bucket | The bucket that receives the log files.
+--: log_group | The CloudWatch log group that also receives the events.
+--: global_events | Whether events of global services are recorded too.
+--: management_events | The selected management events of services in general: all, read, write, some or none; NULL if unknown.
+--: kms_events | The selected events of KMS: all, write (not the use of keys), read, some or none; NULL if unknown.
+--: kms_excluded | Whether it selects management events, but none of KMS; NULL if unknown.
+--: kms_network_events | Whether it selects calls to KMS through VPC endpoints (network activity events); NULL if unknown.
+--: selectors | The event selectors as JSON; NULL if unknown.
+--: freshness | current; stale: the run could not read it again; or partial: something was never reported.
+--: reason | Why it is not current, in words.
+--: since | When this version of it was first seen.
 WITH confirmed AS (
   SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')

@@ -1,17 +1,17 @@
--- What IAM policies of accounts say about keys: one row for each statement of a policy that is about keys; the policies that AWS keeps are left out.
+-- The statements about keys in the IAM policies of accounts, one row each; AWS managed policies are excluded.
 --! internal
---: policy_id | The managed policy's ARN; for an inline policy the ARN of its user, role or group, #inline/ and its name.
+--: policy_id | The ARN of a managed policy; for an inline policy the ARN of its user, role or group, #inline/ and its name.
 --: policy_type | managed or inline.
 --: account_id | The account.
 --: policy_name | The policy's name.
---: owner_arn | The user, role or group whose part an inline policy is; empty for a managed one.
---: statement_index | The statement's place among those that are about keys, from 0; empty for a policy that says nothing of keys.
---: allow | Whether the statement allows; else it denies.
---: operations | The operations on keys that it is about: kms:Decrypt ...
+--: owner_arn | The user, role or group of an inline policy; NULL for a managed policy.
+--: statement_index | The index of the statement among the statements about keys, from 0; NULL for a policy without such statements.
+--: allow | Whether the statement allows; false: it denies.
+--: operations | The operations on keys that the statement covers: kms:Decrypt ...
 --: resources | The resources as written.
---: not_resource | Whether they are those of NotResource: all but them.
---: condition_keys | The condition keys that it tests.
---: parse_error | Why the statement or the policy cannot be read; empty when it can.
+--: not_resource | Whether the resources come from NotResource: all resources except these.
+--: condition_keys | The condition keys it uses.
+--: parse_error | Why the statement or policy could not be parsed; NULL if it could.
 WITH policy AS (
   SELECT m.policy_arn AS policy_id, 'managed' AS policy_type, m.account_id, m.name, NULL AS owner_arn, m.policy_hash
   FROM internal.iam_managed_policy m

@@ -1,13 +1,13 @@
--- Whether CloudTrail trails record the calls of KMS, and so the use of keys, by account and region.
+-- Whether CloudTrail trails record the calls to KMS, and so the use of keys, by account and region.
 --! stored
 --: account_id | The account.
 --: account_name | Its name.
 --: region | The region.
---: kms_events | Which events of KMS the trails that are switched on record: all; write, so not the use of keys; read; some; none; empty when that is not known.
+--: kms_events | The events of KMS recorded by active trails: all, write (not the use of keys), read, some or none; NULL if unknown.
 --: trails | The trails that record events of KMS there.
---: other_trails | The trails that are there, but are switched off or leave KMS out, or of which that is not known.
+--: other_trails | The other trails there: inactive, without KMS events, or unknown.
 --: reason | What decides, in words.
---: freshness | yes; last known: the run could not list the trails again; or no: they were never listed.
+--: freshness | current; stale: the run could not list the trails again; or none: they were never listed.
 WITH account_regions AS (
   SELECT account_id, region, outcome IN ('complete', 'partial') AND reason IS NULL AS confirmed FROM internal.scope_coverage
   WHERE run_id = as_of_run AND region NOT IN ('global', 'organization', '*')

@@ -1,16 +1,16 @@
--- Which IAM policies of accounts open all keys at once, and to what; the policies that AWS keeps are left out. Key policies decide whether they leave it to IAM.
+-- The IAM policies and what they allow on all keys; AWS managed policies are excluded. The policy of a key decides whether IAM policies apply to it.
 --! internal
 --: account_id | The account.
---: policy_id | The managed policy's ARN; for an inline policy the ARN of its user, role or group, #inline/ and its name; empty in the row of an account whose policies are not known.
+--: policy_id | The ARN of a managed policy; for an inline policy the ARN of its user, role or group, #inline/ and its name; NULL in the row of an account whose policies are unknown.
 --: policy_type | managed or inline.
 --: policy_name | The policy's name.
---: owner_arn | The user, role or group whose part an inline policy is; empty for a managed one.
---: operations | The operations that it allows on every key, less those that it denies there without a condition; empty (NULL) where a part of it cannot be read.
---: allows_decryption | Whether it allows decryption (Decrypt or ReEncryptFrom) on all keys, conditions aside: yes, no or unknown.
---: decryption_reason | The same as a sentence, with the condition keys that narrow it.
---: allows_everything | Whether it allows use and administration on all keys, up to deleting them, conditions aside: yes, no or unknown.
---: everything_reason | The same as a sentence, with the condition keys that narrow it.
---: freshness | yes, or last known: the account's IAM could not be read again; else how far it is known, see iam_accounts.
+--: owner_arn | The user, role or group of an inline policy; NULL for a managed policy.
+--: operations | The operations it allows on every key, minus those it denies there unconditionally; NULL if a part of it could not be parsed.
+--: allows_decryption | Whether it allows decryption (Decrypt or ReEncryptFrom) on all keys, regardless of conditions; NULL if unknown.
+--: decryption_reason | The same as a sentence, with the condition keys that restrict it.
+--: allows_everything | Whether it allows use and administration of all keys, including deletion, regardless of conditions; NULL if unknown.
+--: everything_reason | The same as a sentence, with the condition keys that restrict it.
+--: freshness | The freshness of the account's IAM data: current, stale, partial or none (see iam_accounts).
 WITH statement AS (
   SELECT *,
     not_resource OR len(list_filter(resources, lambda one: regexp_full_match(one,

@@ -1,20 +1,20 @@
--- Whom the policy of each secret lets read it, from other accounts or everywhere; who in its own account reads it is for IAM to say.
+-- The external readers that the policy of each secret allows: other accounts, or everyone. Readers in its own account depend on IAM policies.
 --! internal
 --: resource_arn | The secret.
 --: account_id | Its account.
 --: region | Its region.
 --: name | Its name.
---: deletion_at | When its deletion was asked for or is due: nobody can read it then.
---: has_policy | Whether it has a policy; empty when that is not known.
---: unevaluated_reason | Why it is not known whom its policy lets read it, as a sentence; empty when that is known.
---: denies | Whether the policy also denies reading to somebody, which is not taken off here.
---: is_public | Whether it lets everyone read, without a condition.
---: possibly_public | Whether it lets everyone read, under conditions.
---: organization | The other accounts of the organization that it lets read: their names; empty (NULL) with unjudged.
---: parties | The known parties that it lets read.
---: external | The accounts outside the organization that it lets read.
---: unknown | Those that it lets read and of whom it is not known whose they are.
---: freshness | yes, or last known: the run could not see the secret again.
+--: deletion_at | When its deletion was requested or is due; nobody can read it then.
+--: has_policy | Whether it has a policy; NULL if unknown.
+--: unevaluated_reason | Why the readers could not be determined, as a sentence; NULL if they are known.
+--: denies | Whether the policy also denies reading to somebody; denied readers are not subtracted here.
+--: is_public | Whether it allows everyone to read, without a condition.
+--: possibly_public | Whether it allows everyone to read, under conditions.
+--: organization | The names of the other accounts of the organization that may read it; NULL if there is an unevaluated_reason.
+--: parties | The known parties that may read it.
+--: external | The accounts outside the organization that may read it.
+--: unknown | The readers whose party is unknown.
+--: freshness | current, or stale: the run could not read the secret again.
 WITH reading AS (
   SELECT resource_arn, effect, party, coalesce(party_name, principal_account, principal) AS who,
     len(condition_keys) > 0 AS narrowed

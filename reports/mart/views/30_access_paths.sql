@@ -1,20 +1,20 @@
--- The ways to keys, one row a way, without their texts: what key_access is made of and answers faster for all keys at once.
+-- The access paths to keys, one row per path, without texts: the basis of key_access, faster for all keys at once.
 --! internal
 --! stored
 --: key_arn | The key.
 --: path | policy, grant or iam.
---: source_id | The statement's Sid or # and its position (from 0); the grant's id; empty when it is not known.
---: statement_index | The statement's position in the policy, from 0.
---: principal | Who: as the policy or grant writes it; * for everyone that its conditions let in.
---: principal_account | The account of who.
---: access | How who stands to the key's owner; see key_access.
---: party | The name of a known party, or of an account of ours.
---: analysis_id | Of the analysis that found this way; empty for what could not be judged.
---: ordinal | The number of the verdict in that analysis.
---: constraints | A grant's constraints as JSON.
---: reason | Why it could not be judged.
---: alternative_paths | Other ways (via) by which the same principal can do some of the same, at most 8 of a kind.
---: since_run | The run since which this principal has had access, through any version of the policy and any grant.
+--: source_id | The statement's Sid, or # and its index (from 0); or the grant ID; empty if unknown.
+--: statement_index | The index of the statement in the policy, from 0.
+--: principal | The principal, as the policy or grant names it; * for everyone who meets its conditions.
+--: principal_account | The account of the principal.
+--: access | The relation of the principal to the owner of the key; see key_access.
+--: party | The name of the known party, or of the account in the organization.
+--: analysis_id | The analysis that found this path; NULL if it could not be evaluated.
+--: ordinal | The number of the result in that analysis.
+--: constraints | The constraints of a grant, as JSON.
+--: reason | Why it could not be evaluated.
+--: alternative_paths | Other paths (source_id) through which the same principal has some of the same access, at most 8 of a kind.
+--: since_run | The run since which this principal has had access, through any policy version or grant.
 WITH own AS (
   SELECT account_id, any_value(name) AS name FROM internal.account a
   WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'

@@ -1,13 +1,13 @@
--- What the owner of a key policy would want to know about it; whether anyone gets in by it is in key_access.
+-- The policy lint results of key policies: weak or ineffective statements, regardless of whether anyone has access through them.
 --: key_arn | The key.
---: key_alias | Its first alias.
+--: key_alias | The first alias of the key.
 --: account_id | Its account.
 --: account_name | The account's name.
 --: region | Its region.
---: code | What it is about, as a word for filters.
---: statement | The statement's Sid or # and its position (from 0); empty when it is about the whole policy.
---: statement_index | The statement's position in the policy, from 0.
---: message | What is wrong.
+--: code | The type of the problem, for filters.
+--: statement | The statement's Sid, or # and its index (from 0); empty for a problem of the whole policy.
+--: statement_index | The index of the statement in the policy, from 0.
+--: message | The problem in words.
 --: since | When this policy was first seen on the key.
 SELECT a.key_arn, k.alias AS key_alias, k.account_id, k.account_name, k.region, h.code, h.source_id AS statement, h.statement_index,
   h.message, r.started_at AS since

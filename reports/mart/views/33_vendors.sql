@@ -1,28 +1,28 @@
--- Which parties outside the organization can do what with which key: one row for each party and key.
---: party | The known party's name; an account id or principal for one that nobody knows.
---: access | vendor for a known party, external for one that nobody knows.
+-- The access of parties outside the organization: one row per party and key.
+--: party | The name of the known party; the account ID or principal of an unknown party.
+--: access | vendor for a known party, external for an unknown party.
 --: party_accounts | The accounts from which it has access.
 --: key_arn | The key.
---: key_alias | Its first alias.
+--: key_alias | The first alias of the key.
 --: account_id | The key's account.
 --: account_name | That account's name.
 --: region | The key's region.
 --: key_state | Enabled, Disabled, PendingDeletion ...
---: principals | Who of the party, as policies and grants write it.
---: operations | What they can do; IAM of their own account has to allow it as well.
---: paths | The ways: Sids or # and positions of statements, ids of grants.
---: conditions | What narrows some of the ways.
---: dependent_count | How many resources are known to use the key.
---: dependents | A few of their names.
---: last_used_at | When the key was last used by anyone, as far as AWS told.
---: last_use | used, never used or unknown.
---: fallback_paths | For each way the others that remain without it; none of them: the access ends with it.
+--: principals | The principals of the party, as policies and grants name them.
+--: operations | The operations they can perform; IAM policies of their own account must allow them too.
+--: paths | The access paths: Sids, or # and indexes of statements; grant IDs.
+--: conditions | The conditions of some of the paths.
+--: dependent_count | The number of resources known to use the key.
+--: dependents | Some of their names.
+--: last_used_at | When AWS last recorded a use of the key by anyone.
+--: last_use | used, never_used or unknown.
+--: fallback_paths | For each path, the other paths that remain without it; if there are none, access ends with it.
 --: since_run | The run since which the party has had access.
 --: since | When that run began.
 WITH way AS (
   SELECT coalesce(p.party, p.principal_account, p.principal) AS party, p.access, p.principal_account, p.key_arn, p.principal,
     p.source_id, CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, p.alternative_paths, p.since_run,
-    CASE WHEN v.conditions = '{scope}' THEN internal.grant_scope(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
+    CASE WHEN v.conditions = '{conditions}' THEN internal.grant_conditions(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
   WHERE p.access IN ('vendor', 'external')

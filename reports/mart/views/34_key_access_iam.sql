@@ -1,13 +1,13 @@
--- The users and roles that can use a key because its policy leaves the decision to the IAM policies of its account. Ask it for single keys, accounts or principals: an account's administrators have a row for each of its keys. Accounts whose IAM is not known have no rows: see iam_accounts.
+-- The users and roles that can use a key because its policy delegates the decision to IAM policies. Filter by key, account or principal: administrators have a row for each key of their account. Accounts whose IAM data is unknown have no rows (see iam_accounts).
 --! internal
 --: key_arn | The key.
 --: account_id | The key's account.
---: access | owner_delegated, or unknown where a condition, a policy or a boundary could not be judged. Service and resource control policies and session policies are not looked at: they can take away more.
+--: access | owner_delegated, or unknown if a condition, policy or boundary could not be evaluated. Service and resource control policies and session policies are not evaluated; they can restrict access further.
 --: principal | The user or role.
---: operations | What it can do: allowed by this policy, left to IAM by the key policy, not denied, within the boundary.
+--: operations | The operations it can perform: allowed by this policy, delegated by the key policy, not denied, within the boundary.
 --: path | iam.
 --: source_id | The name of the IAM policy.
---: reason | Why it is unknown; empty when it is known.
+--: reason | Why access is unknown; empty if it is known.
 --: message | The row as a sentence.
 WITH delegated AS (
   SELECT p.key_arn, split_part(p.key_arn, ':', 5) AS account_id,

@@ -1,15 +1,15 @@
--- What the ways of access_paths consist of: one row for each verdict of an analysis, which all keys and grants that are alike share.
+-- The results of access analyses: one row per result; keys and grants with equal policies share an analysis.
 --! internal
 --! stored
 --: analysis_id | The analysis, as in access_paths.
---: ordinal | The number of the verdict in it, as in access_paths.
+--: ordinal | The number of the result in the analysis, as in access_paths.
 --: path | policy or grant.
---: access | As in access_paths, but external for every account outside the organization, known party or not.
---: principal | Who, as the policy writes it; {grantee} and {retiring} stand for those of a grant.
---: principal_account | The account of who.
---: operations | What has an effect: kms:Decrypt ...
---: statement_index | The statement's position in the policy, from 0.
---: reason | Why it is unknown; empty when it is known.
+--: access | As in access_paths, but external for every account outside the organization, including known parties.
+--: principal | The principal, as the policy names it; {grantee} and {retiring} stand for those of a grant.
+--: principal_account | The account of the principal.
+--: operations | The operations the principal can perform: kms:Decrypt ...
+--: statement_index | The index of the statement in the policy, from 0.
+--: reason | Why access is unknown; empty or NULL if it is known.
 SELECT v.analysis_id, v.ordinal, a.path, v.access, v.principal, v.principal_account,
   CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, v.statement_index, v.reason
 FROM internal.access_verdict v

@@ -1,17 +1,17 @@
--- What is not known of each customer managed key's policy, question by question: each answer is a clause that says why it is not known, and empty where it is known.
+-- What is unknown about the policy of each customer managed key: each column is a clause with the cause, and NULL if the answer is known.
 --! internal
 --! stored
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: analysis_id | Of the analysis of its policy, as in access_verdicts; empty when there is none.
---: policy_unknown_reason | Why it is not known what the policy says; empty when it was read and analysed.
---: statements_unknown_reason | Why it is not known what every statement says: as unread, or a part of the policy cannot be read.
---: everyone_unknown_reason | Why it is not known whether a statement lets everyone in.
---: external_unknown_reason | Why it is not known whether a statement lets in an account that is not ours.
---: own_account_unknown_reason | Why it is not known what the policy leaves to principals of the key's own account.
---: services_unknown_reason | Why it is not known for whom AWS services may use the key.
---: stale_note | A sentence to put behind an answer from the policy, when the run could not read it again and it is the last known one; else an empty text.
+--: analysis_id | The analysis of its policy, as in access_verdicts; NULL if there is none.
+--: policy_unknown_reason | Why the content of the policy is unknown; NULL if it was read and analyzed.
+--: statements_unknown_reason | Why some statements are unknown: as policy_unknown_reason, or a part of the policy could not be parsed.
+--: everyone_unknown_reason | Why it is unknown whether a statement allows everyone.
+--: external_unknown_reason | Why it is unknown whether a statement allows an account outside the organization.
+--: own_account_unknown_reason | Why it is unknown what the policy allows principals of the key's own account.
+--: services_unknown_reason | Why it is unknown on whose behalf AWS services may use the key.
+--: stale_note | A sentence to append to a reason if the run could not read the policy again; empty text otherwise.
 WITH unknown_reason AS (
   SELECT key_arn, statement_index, principal, coalesce(reason, 'no reason was given') AS reason, analysis_id IS NULL AS policy_unknown_reason,
     CASE WHEN principal <> '*' THEN coalesce(principal_account,

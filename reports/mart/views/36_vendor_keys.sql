@@ -1,16 +1,16 @@
--- What vendor profiles say of each key that they are about, all profiles together, for the run that the mart was built for; where there are vendors, also the keys whose policy is not known.
+-- The results of all vendor profiles per key, for the run for which the mart was built; if there are vendors, also the keys whose policy is unknown.
 --! internal
 --: key_arn | The key.
 --: account_id | Its account.
 --: region | Its region.
---: profiles | The profiles that are about it, by name; empty when that is not known, since its policy is not.
---: expected | Whether one of them wants the vendor to use it: tags do not keep the vendor out, or leave it unselected.
---: accessible | Whether a vendor can use it; empty when that is not known.
---: failing | Why vendors that should cannot use it, as sentences; empty when there is no such vendor.
---: excess | Which vendors can do more with it than their profiles ask for, as sentences; empty when none can.
---: unknown_reason | What is not known of it, as a sentence; empty when nothing is missing.
---: reason | What the first of the profiles says of it, as a sentence.
---: multi_region_for | The profiles that want it and require a multi-Region key, by name; empty when none does.
+--: profiles | The names of the profiles that cover the key; NULL if unknown because its policy is.
+--: expected | Whether a profile expects the vendor to use the key: tags neither exclude the vendor nor leave the key unselected.
+--: accessible | Whether a vendor can use the key; NULL if unknown.
+--: failing | Why expected vendors cannot use the key, as sentences; NULL if there is no such vendor.
+--: excess | The vendors with more access than their profiles require, as sentences; NULL if there are none.
+--: unknown_reason | What is unknown, as a sentence; NULL if nothing is.
+--: reason | The result of the first profile, as a sentence.
+--: multi_region_for | The names of the profiles that expect access and require a multi-Region key; NULL if there are none.
 WITH said AS (
   SELECT key_arn, account_id, region, profile, result, required, profile || ': ' || reason AS message
   FROM vendor_checks_as_of(as_of_run)

@@ -1,19 +1,19 @@
--- Calls of ours that were denied, each with who was denied, and where that can be put right. What failed otherwise is in coverage.
---: account_id | The account that was asked.
+-- The denied calls of the crawl, with the denied identity and where to fix it. Other failures are in coverage.
+--: account_id | The account in which the call was made.
 --: account_name | Its name.
---: region | The region; global for what has none, * for an account that could not be entered.
---: role | The role (or user) of ours that was denied; empty when AWS did not name it.
+--: region | The region; global for services without regions, * for an account that could not be accessed.
+--: role | The role (or user) that was denied; NULL if AWS did not name it.
 --: action | The IAM action that was denied.
---: subject | The ARN or name it was asked for; empty when a whole listing is missing.
---: key_arn | The subject, when it is a key.
---: key_alias | That key's first alias.
---: cause | Why, as a code.
---: cause_text | Why, in words.
---: fix_in | Where to put it right: key policy, resource policy, role policy, trust policy, caller policy, service control policy ...
---: policy_arn | The policy that denied it, when AWS named it.
---: code | The error code that AWS returned.
---: message | AWS's message.
---: since_run | The run since which it is so.
+--: subject | The ARN or name in the request; empty if a whole listing is missing.
+--: key_arn | The subject, if it is a key.
+--: key_alias | The first alias of that key.
+--: cause | The cause, as a code.
+--: cause_text | The cause in words.
+--: fix_in | Where to fix it: key_policy, resource_policy, role_policy, trust_policy, caller_policy, service_control_policy, resource_control_policy, session_policy, permissions_boundary or denying_policy.
+--: policy_arn | The policy that denied the call, if AWS named it.
+--: code | The error code from AWS.
+--: message | The error message from AWS.
+--: since_run | The run since which the call has been denied.
 --: since | When that run began.
 WITH denied AS (
   SELECT account_id, region, service, action, subject, cause, code, message, valid_from

@@ -1,17 +1,17 @@
--- The controls of published frameworks that rules answer, with what the rules in force say.
---: framework | The framework's id, with its version.
+-- The controls of published frameworks that rules cover, with the results of the enabled rules.
+--: framework | The ID of the framework, with its version.
 --: framework_title | Its title.
 --: version | Its version.
---: control | The control's number.
---: title | What it asks, in our words.
---: rules | The rules that answer it.
---: rules_in_force | How many of them were in force when the mart was built.
---: status | fail, unknown, pass, or not_applicable where there is nothing to judge; unknown too where one of its rules is not in force.
---: passed | How many resources pass, over all its rules.
---: failed | How many fail, and no waiver accepts it.
---: unknown | Of how many the rules cannot tell.
---: not_applicable | To how many the rules do not apply.
---: waived | How many a waiver accepts.
+--: control | The number of the control.
+--: title | What it requires, paraphrased.
+--: rules | The rules that cover it.
+--: rules_in_force | The number of those rules that were enabled when the mart was built.
+--: status | fail, unknown, pass, or not_applicable if there is nothing to evaluate; also unknown if one of its rules is disabled.
+--: passed | The number of resources that pass, over all its rules.
+--: failed | The number of resources that fail without a waiver.
+--: unknown | The number of resources whose status is unknown.
+--: not_applicable | The number of resources to which the rules do not apply.
+--: waived | The number of resources whose failure is waived.
 WITH counted AS (
   SELECT n.rule_id, sum(n.passed) AS passed, sum(n.failed) AS failed, sum(n.unknown) AS unknown,
     sum(n.not_applicable) AS not_applicable, sum(n.waived) AS waived

@@ -1,14 +1,14 @@
--- Published frameworks, as far as they concern keys and what they encrypt: how many of their controls have which status.
---: framework | The framework's id, with its version.
+-- Published frameworks, limited to controls about keys and encryption: the number of controls per status.
+--: framework | The ID of the framework, with its version.
 --: title | Its title.
 --: version | Its version.
---: source | The public address of the standard.
---: checked | The day on which the mapping was compared with the source.
---: controls | How many of its controls rules answer.
---: passed | How many of those pass.
---: failed | How many fail: some resource does.
---: unknown | Of how many it is not known.
---: not_applicable | How many have nothing to judge here.
+--: source | The public URL of the standard.
+--: checked | The date on which the mapping was compared with the source.
+--: controls | The number of controls that rules cover.
+--: passed | The number of controls that pass.
+--: failed | The number of controls that fail: at least one resource fails.
+--: unknown | The number of controls whose status is unknown.
+--: not_applicable | The number of controls with nothing to evaluate.
 WITH described AS (
   SELECT t.framework, any_value(t.source) AS source, any_value(t.checked) AS checked
   FROM internal.framework_control t

@@ -1,17 +1,17 @@
 -- id: alias-target-usable
--- title: No alias points at a key that cannot be used
+-- title: No alias points to an unusable key
 -- severity: medium
 -- family: aliases
 -- why: >-
---   Applications know keys by their alias. If the key behind it is disabled, without material or about to be deleted,
---   each call by that name fails, and with a deletion ahead the last chance to notice has a date.
+--   Applications address keys by alias. If the key behind the alias is disabled, has no material or is scheduled for
+--   deletion, every call through the alias fails; for a scheduled deletion, the damage becomes permanent on the
+--   deletion date.
 -- fix: >-
---   Either make the key usable again (enable it, cancel its deletion, import its material), or move the alias to the
---   key that took its place. Moving the alias changes with what new data is encrypted; data under the old key still
---   needs that key.
+--   Either make the key usable again (enable it, cancel its deletion or import its material), or move the alias to the
+--   replacement key. Moving the alias only affects new data; existing data still needs the old key.
 -- console: >-
---   In KMS, "Customer managed keys", open the key and choose "Key actions", "Enable" or "Cancel key deletion"; or
---   move the alias under "Aliases" of the new key.
+--   In KMS, "Customer managed keys", open the key and choose "Key actions", "Enable" or "Cancel key deletion"; or move
+--   the alias on the "Aliases" tab of the new key.
 -- cli: |-
 --   aws kms enable-key --key-id KEY_ARN
 --   aws kms update-alias --alias-name alias/NAME --target-key-id NEW_KEY_ID
@@ -27,7 +27,7 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN target IN ('none', 'gone') THEN 'Its key does not exist, which another rule judges.'
+    WHEN target IN ('none', 'gone') THEN 'Its key does not exist: see alias-target-missing.'
     WHEN target = 'unknown' THEN 'Its key ' || target_key_arn
       || ' is not in the inventory, and not all keys of its account and region could be listed.'
     WHEN key_state IS NULL THEN 'Its key ' || target_key_arn || ' could not be described.'

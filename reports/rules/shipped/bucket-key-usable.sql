@@ -1,13 +1,13 @@
 -- id: bucket-key-usable
--- title: The key of every bucket can be used
+-- title: The key of every bucket is usable
 -- severity: critical
 -- family: buckets
 -- why: >-
---   If the default key of a bucket cannot be used, every write that names no other key fails, and what was written
---   under it cannot be read. Deliveries of logs and backups stop without a sound.
+--   If the default key of a bucket is unusable, every write that does not specify another key fails, and existing
+--   objects under the key cannot be read. Log and backup deliveries stop silently.
 -- fix: >-
---   Enable the key or cancel its deletion. To retire a key, set another as the default and encrypt the objects again
---   while the old one still works: S3 does not say which objects are under which key, an S3 Inventory report does.
+--   Enable the key or cancel its deletion. To retire a key, set another default key and re-encrypt the objects while
+--   the old key still works. S3 does not report which objects use which key; an S3 Inventory report does.
 -- console: >-
 --   In KMS open the key and choose "Key actions", "Cancel key deletion" or "Enable"; in S3 change "Default encryption"
 --   under "Properties".

@@ -3,22 +3,23 @@
 -- severity: low
 -- family: caches
 -- why: >-
---   A cache that names no key is encrypted with a key that AWS owns: it appears in no account, nobody can withdraw it,
---   and its use is not recorded. A key of your own makes the copy of your data in the cache as controllable as the data
---   in the database.
+--   A cache created without a key is encrypted with an AWS owned key: the key is not visible in any account, cannot be
+--   revoked, and its use is not recorded. A customer managed key gives the cached copy of your data the same protection
+--   as the data in the database.
 -- fix: >-
---   Encryption and key of an existing cache cannot be changed: take a backup, restore it to a new replication group
---   with encryption and the key, and move the applications to its endpoint. Keys of caches cannot be exchanged behind
---   an alias either: the cache stays with the key that it began with.
+--   The encryption and key of an existing cache cannot be changed. Take a backup, restore it to a new replication group
+--   with encryption and the key, and switch the applications to its endpoint. Pointing an alias to another key has no
+--   effect either: the cache keeps the key it was created with.
 -- console: >-
---   In ElastiCache choose the cache, "Actions", "Backup"; on the backup choose "Restore" with encryption at rest and
+--   In ElastiCache, choose the cache, "Actions", "Backup"; on the backup, choose "Restore" with encryption at rest and
 --   the key.
 -- cli: |-
 --   aws elasticache create-snapshot --replication-group-id GROUP --snapshot-name BEFORE
 --   aws elasticache create-replication-group --replication-group-id NEW_GROUP \
 --     --replication-group-description TEXT --snapshot-name BEFORE --at-rest-encryption-enabled --kms-key-id KEY_ARN
 -- terraform: >-
---   Set kms_key_id in aws_elasticache_replication_group: it is replaced, so restore with snapshot_name.
+--   Set kms_key_id in aws_elasticache_replication_group. Terraform replaces the cache, so restore it with
+--   snapshot_name.
 SELECT resource_arn, account_id, region, key_arn,
   CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN customer_managed = false THEN 'fail'
     WHEN customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,

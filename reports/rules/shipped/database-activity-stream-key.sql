@@ -3,19 +3,18 @@
 -- severity: medium
 -- family: databases
 -- why: >-
---   An activity stream carries every statement that runs on the database to those who watch it. Its key decides who can
---   read the stream, apart from the administrators of the database, who must not; that needs a key with a policy of
---   your own.
+--   An activity stream delivers every statement that runs on the database to its consumers. Its key controls who can
+--   read the stream, which must exclude the database administrators; that requires a key whose policy you control.
 -- fix: >-
---   Stop the stream and start it again with the key. The stream has a gap in between, so tell whoever watches it.
+--   Stop the stream and start it again with the key. The stream has a gap in between, so notify its consumers.
 -- console: >-
---   In RDS choose the database, "Actions", "Stop database activity stream"; then "Start database activity stream" with
+--   In RDS, choose the database, "Actions", "Stop database activity stream"; then "Start database activity stream" with
 --   the key.
 -- cli: |-
 --   aws rds stop-activity-stream --resource-arn DATABASE_ARN --apply-immediately
 --   aws rds start-activity-stream --resource-arn DATABASE_ARN --mode async --kms-key-id KEY_ARN --apply-immediately
 -- terraform: >-
---   Set kms_key_id in the resource aws_rds_cluster_activity_stream; it is replaced, which interrupts the stream.
+--   Set kms_key_id in aws_rds_cluster_activity_stream. Terraform replaces the stream, which interrupts it.
 SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
   CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = false THEN 'fail'
     WHEN e.customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,

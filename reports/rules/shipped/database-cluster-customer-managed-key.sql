@@ -3,16 +3,16 @@
 -- severity: medium
 -- family: databases
 -- why: >-
---   A cluster under a key that AWS manages or owns cannot be shared as a snapshot with another account, and its key has
---   no policy of yours. Aurora clusters that name no key are encrypted with a key that AWS owns: not even the use of
---   that key is visible to you.
+--   Snapshots of a cluster with an AWS managed or AWS owned key cannot be shared with another account, and you do not
+--   control the key policy. Aurora clusters created without a key use an AWS owned key, whose use is not even visible
+--   to you.
 -- fix: >-
---   An existing cluster cannot be given another key in place: take a snapshot, copy it with the key, restore from the
---   copy, and move the applications to the new endpoint; plan a stop of writes, and keep the old cluster until the new
---   one is proved.
+--   The key of an existing cluster cannot be changed in place. Take a snapshot, copy it with the key, restore from the
+--   copy, and switch the applications to the new endpoint. Schedule downtime for writes, and keep the old cluster until
+--   the new one is verified.
 -- console: >-
---   In RDS open the cluster, choose "Actions", "Take snapshot"; on the snapshot choose "Copy snapshot" with encryption
---   and the key, then "Restore snapshot".
+--   In RDS, open the cluster, choose "Actions", "Take snapshot"; on the snapshot, choose "Copy snapshot" with
+--   encryption and the key, then "Restore snapshot".
 -- cli: |-
 --   aws rds create-db-cluster-snapshot --db-cluster-identifier CLUSTER --db-cluster-snapshot-identifier BEFORE
 --   aws rds copy-db-cluster-snapshot --source-db-cluster-snapshot-identifier BEFORE \
@@ -20,8 +20,8 @@
 --   aws rds restore-db-cluster-from-snapshot --db-cluster-identifier NEW_CLUSTER --engine ENGINE \
 --     --snapshot-identifier UNDER_KEY
 -- terraform: >-
---   Set kms_key_id in aws_rds_cluster: it forces a replacement, so restore from a copy of the snapshot under the key
---   with snapshot_identifier.
+--   Set kms_key_id in aws_rds_cluster. It forces a replacement, so restore with snapshot_identifier from a snapshot
+--   copy that uses the key.
 SELECT resource_arn, account_id, region, key_arn,
   CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
   customer_managed_reason || stale_note AS reason

@@ -3,15 +3,15 @@
 -- severity: high
 -- family: databases
 -- why: >-
---   All instances of a cluster share its storage: if that is not encrypted, neither are they, nor any snapshot or
---   clone. New Aurora clusters are always encrypted, older ones and Multi-AZ clusters may not be.
+--   All instances of a cluster share its storage: if the storage is not encrypted, neither are the instances, snapshots
+--   and clones. New Aurora clusters are always encrypted; older clusters and Multi-AZ clusters may not be.
 -- fix: >-
---   Encryption is chosen when a cluster is made. An existing cluster cannot be given another key in place: take a
---   snapshot, copy it with the key, restore from the copy, and move the applications to the new endpoint; plan a stop
---   of writes, and keep the old cluster until the new one is proved.
+--   Encryption is set when a cluster is created, and the key of an existing cluster cannot be changed in place. Take a
+--   snapshot, copy it with the key, restore from the copy, and switch the applications to the new endpoint. Schedule
+--   downtime for writes, and keep the old cluster until the new one is verified.
 -- console: >-
---   In RDS open the cluster, choose "Actions", "Take snapshot"; on the snapshot choose "Copy snapshot" with encryption
---   and the key, then "Restore snapshot".
+--   In RDS, open the cluster, choose "Actions", "Take snapshot"; on the snapshot, choose "Copy snapshot" with
+--   encryption and the key, then "Restore snapshot".
 -- cli: |-
 --   aws rds create-db-cluster-snapshot --db-cluster-identifier CLUSTER --db-cluster-snapshot-identifier BEFORE
 --   aws rds copy-db-cluster-snapshot --source-db-cluster-snapshot-identifier BEFORE \
@@ -19,8 +19,8 @@
 --   aws rds restore-db-cluster-from-snapshot --db-cluster-identifier NEW_CLUSTER --engine ENGINE \
 --     --snapshot-identifier UNDER_KEY
 -- terraform: >-
---   Set storage_encrypted = true and kms_key_id in aws_rds_cluster: Terraform replaces the cluster, so restore from the
---   encrypted copy with snapshot_identifier.
+--   Set storage_encrypted = true and kms_key_id in aws_rds_cluster. Terraform replaces the cluster, so restore it with
+--   snapshot_identifier from the encrypted copy.
 SELECT resource_arn, account_id, region, key_arn,
   CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
   encrypted_reason || stale_note AS reason

@@ -3,15 +3,15 @@
 -- severity: high
 -- family: databases
 -- why: >-
---   The storage of a database that is not encrypted, and every snapshot and replica of it, can be read by whoever gets
---   at the disk or at a shared snapshot, without any key standing in between.
+--   If the storage of a database is not encrypted, anyone who gains access to the disk, a replica or a shared snapshot
+--   can read the data without needing a key.
 -- fix: >-
---   Encryption is chosen when a database is made. An existing database cannot be given another key in place: take a
---   snapshot, copy it with the key, restore from the copy, and move the applications to the new endpoint; plan a stop
---   of writes, and keep the old database until the new one is proved.
+--   Encryption is set when a database is created, and the key of an existing database cannot be changed in place. Take
+--   a snapshot, copy it with the key, restore from the copy, and switch the applications to the new endpoint. Schedule
+--   downtime for writes, and keep the old database until the new one is verified.
 -- console: >-
---   In RDS open the database, choose "Actions", "Take snapshot"; on the snapshot choose "Copy snapshot" with encryption
---   and the key, then "Restore snapshot".
+--   In RDS, open the database, choose "Actions", "Take snapshot"; on the snapshot, choose "Copy snapshot" with
+--   encryption and the key, then "Restore snapshot".
 -- cli: |-
 --   aws rds create-db-snapshot --db-instance-identifier DATABASE --db-snapshot-identifier BEFORE
 --   aws rds copy-db-snapshot --source-db-snapshot-identifier BEFORE --target-db-snapshot-identifier UNDER_KEY \
@@ -19,8 +19,8 @@
 --   aws rds restore-db-instance-from-db-snapshot --db-instance-identifier NEW_DATABASE \
 --     --db-snapshot-identifier UNDER_KEY
 -- terraform: >-
---   Set storage_encrypted = true and kms_key_id in aws_db_instance: Terraform replaces the database, so restore from
---   the encrypted copy with snapshot_identifier.
+--   Set storage_encrypted = true and kms_key_id in aws_db_instance. Terraform replaces the database, so restore it with
+--   snapshot_identifier from the encrypted copy.
 SELECT resource_arn, account_id, region, key_arn,
   CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN encrypted = false THEN 'fail'
     WHEN encrypted = true THEN 'pass' ELSE 'unknown' END AS status,

@@ -1,17 +1,17 @@
 -- id: database-key-usable
--- title: The keys of every database can be used
+-- title: All keys of every database are usable
 -- severity: critical
 -- family: databases
 -- why: >-
---   A database loses its storage when its key is disabled or deleted: RDS stops it, gives seven days to bring the key
---   back, and after that only a backup helps, if that is under another key. Keys of Performance Insights, activity
---   streams and the master password fail more quietly.
+--   A database loses access to its storage when its key is disabled or deleted. RDS stops it and allows seven days to
+--   restore the key; after that, only a backup encrypted with another key helps. Keys of Performance Insights, activity
+--   streams and the master password fail less visibly.
 -- fix: >-
 --   Enable the key, or cancel its deletion and then enable it. A database in status
---   inaccessible-encryption-credentials-recoverable has to be started afterwards, within seven days; in status
---   inaccessible-encryption-credentials it can only be restored from a backup.
+--   inaccessible-encryption-credentials-recoverable must then be started within seven days. A database in status
+--   inaccessible-encryption-credentials can only be restored from a backup.
 -- console: >-
---   In KMS open the key and choose "Key actions", "Cancel key deletion" and "Enable"; then in RDS choose the database,
+--   In KMS, open the key and choose "Key actions", "Cancel key deletion" and "Enable"; then in RDS choose the database,
 --   "Actions", "Start".
 -- cli: |-
 --   aws kms cancel-key-deletion --key-id KEY_ARN

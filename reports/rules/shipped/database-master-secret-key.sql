@@ -1,18 +1,18 @@
 -- id: database-master-secret-key
--- title: Master passwords that RDS manages are encrypted with a customer managed key
+-- title: RDS-managed master passwords are encrypted with a customer managed key
 -- severity: medium
 -- family: databases
 -- why: >-
---   RDS can keep the master password of a database as a secret. Under the AWS managed key of Secrets Manager everyone
---   in the account who may read secrets can decrypt it, and it cannot be shared with the account of your database
---   administrators.
+--   RDS can store the master password of a database as a secret. With the AWS managed key of Secrets Manager, every
+--   principal in the account that may read secrets can decrypt it, and it cannot be shared with the account of your
+--   database administrators.
 -- fix: >-
---   The key is chosen when RDS takes over the password. To change it, take the password back by setting one of your
---   own, then let RDS manage it again with the key; the password changes both times, so stop what uses the master user
---   first.
+--   The key is set when RDS starts to manage the password. To change it, turn off RDS management by setting a password
+--   of your own, then turn it on again with the key. The password changes both times, so stop everything that uses the
+--   master user first.
 -- console: >-
---   In RDS choose the database, "Modify", turn "Managed in AWS Secrets Manager" off with a new password and apply; then
---   turn it on with the key.
+--   In RDS, choose the database, "Modify", turn off "Managed in AWS Secrets Manager" with a new password and apply;
+--   then turn it on with the key.
 -- cli: |-
 --   aws rds modify-db-instance --db-instance-identifier DATABASE --no-manage-master-user-password \
 --     --master-user-password PASSWORD --apply-immediately

@@ -3,14 +3,14 @@
 -- severity: low
 -- family: databases
 -- why: >-
---   Performance Insights keeps the text of queries, with values in them, for up to two years, under a key of its own
---   that is chosen apart from the key of the storage. A database under your key may well keep its queries under the AWS
---   managed one.
+--   Performance Insights stores query texts, including values, for up to two years, under a key that is configured
+--   separately from the storage key. A database encrypted with your key may still store its queries under the AWS
+--   managed key.
 -- fix: >-
---   The key is chosen when Performance Insights is turned on and cannot be changed: turn it off, which deletes the data
---   that it collected, and on again with the key. There is no interruption of the database.
+--   The key is set when Performance Insights is turned on and cannot be changed. Turn Performance Insights off, which
+--   deletes the collected data, and on again with the key. The database is not interrupted.
 -- console: >-
---   In RDS choose the database, "Modify", turn Performance Insights off and apply; then turn it on with the key.
+--   In RDS, choose the database, "Modify", turn off Performance Insights and apply; then turn it on with the key.
 -- cli: |-
 --   aws rds modify-db-instance --db-instance-identifier DATABASE --no-enable-performance-insights \
 --     --apply-immediately

@@ -3,13 +3,14 @@
 -- severity: high
 -- family: databases
 -- why: >-
---   A snapshot is the whole database in one piece that can be copied and shared with a click. Unencrypted, nothing but
---   its sharing settings protects it, and those are easily changed.
+--   A snapshot is a complete copy of the database that can be copied and shared with a click. An unencrypted snapshot
+--   is protected only by its sharing settings, which are easy to change.
 -- fix: >-
---   Copy the snapshot with a key and delete the unencrypted one after restoring from the copy was tried. Encrypt the
---   database it comes from, or the next snapshot is unencrypted again.
+--   Copy the snapshot with a key, test a restore from the copy, and delete the unencrypted snapshot. Encrypt the source
+--   database; otherwise the next snapshot is unencrypted again.
 -- console: >-
---   In RDS, "Snapshots", choose the snapshot, "Actions", "Copy snapshot", tick "Enable encryption" and choose the key.
+--   In RDS, "Snapshots", choose the snapshot, "Actions", "Copy snapshot", select "Enable encryption" and choose the
+--   key.
 -- cli: |-
 --   aws rds copy-db-snapshot --source-db-snapshot-identifier SNAPSHOT --target-db-snapshot-identifier COPY \
 --     --kms-key-id KEY_ARN

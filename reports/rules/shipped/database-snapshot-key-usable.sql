@@ -1,16 +1,16 @@
 -- id: database-snapshot-key-usable
--- title: Snapshots and backups of databases can be decrypted
+-- title: Database snapshots and backups can be decrypted
 -- severity: high
 -- family: databases
 -- why: >-
---   A backup is only as good as its key. Snapshots outlive databases and their keys, so a key that nothing seems to use
---   may be the only way to years of backups; that they cannot be restored is noticed on the day they are needed.
+--   A backup is only as good as its key. Snapshots outlive databases, so a key that appears unused may be required for
+--   years of backups, and the loss is only noticed when a restore is needed.
 -- fix: >-
---   Enable the key, or cancel its deletion, before you do anything else. To retire a key, copy the snapshots that you
---   want to keep under another key while the old one still works, and delete the rest.
+--   First enable the key or cancel its deletion. To retire a key, copy the snapshots worth keeping with another key
+--   while the old key still works, and delete the rest.
 -- console: >-
---   In KMS open the key and choose "Key actions", "Cancel key deletion" or "Enable"; in RDS, "Snapshots", copy what is
---   to be kept under another key.
+--   In KMS, open the key and choose "Key actions", "Cancel key deletion" or "Enable"; in RDS, "Snapshots", copy the
+--   snapshots to keep with another key.
 -- cli: |-
 --   aws kms cancel-key-deletion --key-id KEY_ARN
 --   aws kms enable-key --key-id KEY_ARN

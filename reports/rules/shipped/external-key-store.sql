@@ -1,59 +1,60 @@
 -- id: external-key-store
--- title: No key in use depends on a key manager outside AWS
+-- title: No key in use depends on an external key manager
 -- severity: info
 -- family: material
 -- why: >-
---   The material of a key in an external key store never enters AWS: each decryption asks a key manager that somebody
---   else runs. If that is slow, unreachable or gone, so is the data. That may be exactly what is wanted; it should be
---   known which data it is.
+--   The material of a key in an external key store never enters AWS: each decryption calls a key manager outside AWS.
+--   If that key manager is slow, unreachable or decommissioned, so is the data. This may be intended, but the affected
+--   data should be known.
 -- fix: >-
---   If the dependency is wanted, waive the key with the reason, and watch the proxy's latency and availability
---   (XksProxyResponseTime and XksProxyErrors in CloudWatch). If it is not, encrypt the data under a key with material
---   from KMS before the key manager is given up: a key cannot move out of its store.
+--   If the dependency is intended, waive the key with a justification, and monitor the latency and availability of the
+--   proxy (XksProxyLatency and XksProxyErrors in CloudWatch). If it is not, encrypt the data under a key with KMS
+--   material before the key manager is decommissioned; a key cannot be moved out of its store.
 -- console: >-
 --   In KMS, "External key stores", open the store to see its keys, proxy and metrics.
 -- cli: |-
 --   aws kms describe-key --key-id KEY_ARN --query KeyMetadata.XksKeyConfiguration
 -- terraform: >-
---   In the resource that uses the key set kms_key_id to an aws_kms_key in place of one with xks_key_id.
+--   In the resource that uses the key, set kms_key_id to an aws_kms_key instead of one with xks_key_id.
 -- parameters:
---   days: {default: "90", about: "A key that was called within so many days counts as used."}
-WITH considered AS (
-  SELECT k.*, n.denied_resource_actions AS blind,
+--   days: {default: "90", about: "A key that was called within this number of days counts as used."}
+WITH candidate AS (
+  SELECT k.*, n.denied_resource_actions AS denied_listings,
     (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE'
-), weighed AS (
+), evaluated AS (
   SELECT *,
     CASE WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL THEN false
       WHEN last_used_at >= oldest THEN true
       WHEN last_use = 'used' AND last_used_at IS NULL THEN NULL
       WHEN coalesce(last_used_at, last_use_tracked_since) < oldest AND last_use_reported_at IS NOT NULL THEN false
-    END AS called
-  FROM considered
+    END AS recently_called
+  FROM candidate
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
     WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN dependent_resources > 0 OR grants > 0 OR called THEN 'fail'
-    WHEN grants IS NULL OR called IS NULL OR len(blind) > 0 THEN 'unknown'
-    WHEN dependent_resources = 0 AND grants = 0 AND NOT called THEN 'pass'
+    WHEN dependent_resources > 0 OR grants > 0 OR recently_called THEN 'fail'
+    WHEN grants IS NULL OR recently_called IS NULL OR len(denied_listings) > 0 THEN 'unknown'
+    WHEN dependent_resources = 0 AND grants = 0 AND NOT recently_called THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN dependent_resources > 0 THEN 'Its material is outside AWS, and ' || dependent_resources || ' resource(s) use it.'
-    WHEN grants > 0 THEN 'Its material is outside AWS, and it has ' || grants || ' grant(s).'
-    WHEN called THEN 'Its material is outside AWS, and it was used in the last ' || $days || ' days.'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
-      || array_to_string(blind, ', ') || '.'
-    WHEN called IS NULL THEN 'Nothing that was crawled uses it; whether it was called in the last ' || $days
-      || ' days is not known' || coalesce(' (' || last_use_reason || ')', '') || '.'
+    WHEN dependent_resources > 0 THEN 'Its key material is outside AWS, and ' || dependent_resources || ' resource(s) use it.'
+    WHEN grants > 0 THEN 'Its key material is outside AWS, and it has ' || grants || ' grant(s).'
+    WHEN recently_called THEN 'Its key material is outside AWS, and it was used in the last ' || $days || ' days.'
+    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
+    WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.'
+    WHEN recently_called IS NULL
+      THEN 'No crawled resource uses it; could not determine whether it was called in the last ' || $days
+      || ' days' || coalesce(' (' || last_use_reason || ')', '') || '.'
     ELSE 'Nothing uses the key.'
   END || stale_note AS reason
-FROM weighed
+FROM evaluated

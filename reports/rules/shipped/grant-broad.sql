@@ -1,45 +1,47 @@
 -- id: grant-broad
--- title: Grants allow only what their kind of use needs
+-- title: Grants allow only the expected operations
 -- severity: low
 -- family: grants
 -- why: >-
---   A grant should carry the few operations that the holder needs. One with further operations, such as making key
---   pairs or shared secrets, is often made by a program that asked for everything.
+--   A grant should contain only the few operations that its grantee needs. Additional operations, such as generating
+--   data key pairs or deriving shared secrets, often come from an application that requested everything.
 -- fix: >-
---   The grant allows operations beyond the list of the parameter. Create a narrower one for the same holder first,
---   then revoke this one; holders notice nothing in between. CreateGrant has a rule of its own and does not count
---   here.
--- console: The KMS console shows no grants; use the command line.
+--   The grant allows operations that are not in the parameter operations. First create a narrower grant for the same
+--   grantee, then revoke this one; the grantee is not interrupted. CreateGrant is covered by grant-create-grant and
+--   ignored here.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: >-
 --   aws kms create-grant --key-id KEY_ARN --grantee-principal PRINCIPAL_ARN --operations Decrypt GenerateDataKey; aws
 --   kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
--- terraform: List fewer operations in aws_kms_grant; the grant is made anew.
+-- terraform: >-
+--   List fewer operations in aws_kms_grant; Terraform replaces the grant.
 -- parameters:
 --   operations:
 --     default: >-
 --       Decrypt, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, ReEncryptFrom, ReEncryptTo,
 --       DescribeKey, GetPublicKey, Sign, Verify, GenerateMac, VerifyMac, RetireGrant
---     about: the operations that grants may have, with commas between
+--     about: Comma-separated list of allowed operations.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.operations IS NULL THEN 'unknown'
-    WHEN len(g.beyond) > 0 THEN 'fail'
-    WHEN len(g.beyond) = 0 THEN 'pass'
+    WHEN len(g.excess_operations) > 0 THEN 'fail'
+    WHEN len(g.excess_operations) = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN g.operations IS NULL THEN 'Its operations are not known.'
-    WHEN len(g.beyond) > 0 THEN coalesce(g.grantee, 'a grantee that is not named') || ' may do more than is usual: '
-      || array_to_string(g.beyond, ', ') || '.'
-    ELSE coalesce(g.grantee, 'a grantee that is not named') || ' may do only ' || array_to_string(g.operations, ', ')
+    WHEN g.operations IS NULL THEN 'The operations of the grant could not be determined.'
+    WHEN len(g.excess_operations) > 0 THEN coalesce(g.grantee, 'an unnamed grantee') || ' may perform additional operations: '
+      || array_to_string(g.excess_operations, ', ') || '.'
+    ELSE coalesce(g.grantee, 'an unnamed grantee') || ' may only perform ' || array_to_string(g.operations, ', ')
       || '.'
   END AS reason
 FROM (
-  SELECT *, list_sort(list_filter(operations, lambda one: one <> 'CreateGrant'
-    AND NOT list_contains(string_split(replace($operations, ' ', ''), ','), one))) AS beyond
+  SELECT *, list_sort(list_filter(operations, lambda operation: operation <> 'CreateGrant'
+    AND NOT list_contains(string_split(replace($operations, ' ', ''), ','), operation))) AS excess_operations
   FROM internal.customer_grants
 ) g
 UNION ALL

@@ -3,20 +3,22 @@
 -- severity: medium
 -- family: grants
 -- why: >-
---   A holder with CreateGrant can hand his operations to anyone, in any account, by further grants that the owner of
---   the key did not make and does not see in the policy.
+--   A grantee with CreateGrant can pass its operations on to anyone, in any account, through grants that the key owner
+--   did not create and that do not appear in the key policy.
 -- fix: >-
---   Create the grant anew without CreateGrant for the same holder, then revoke this one, and look through the other
---   grants of the key for those that the holder made. Programs that attach encrypted volumes need CreateGrant: give
---   it to them in an IAM or key policy with the condition kms:GrantIsForAWSResource in its place.
--- console: The KMS console shows no grants; use the command line.
+--   Create the grant again without CreateGrant for the same grantee, then revoke this one, and review the other grants
+--   of the key for those created by the grantee. Applications that attach encrypted volumes need CreateGrant: allow it
+--   in an IAM or key policy with the condition kms:GrantIsForAWSResource instead.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: >-
 --   aws kms create-grant --key-id KEY_ARN --grantee-principal PRINCIPAL_ARN --operations Decrypt GenerateDataKey; aws
 --   kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
--- terraform: Take CreateGrant out of operations in aws_kms_grant; the grant is made anew.
+-- terraform: >-
+--   Remove CreateGrant from operations in aws_kms_grant; Terraform replaces the grant.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.operations IS NULL THEN 'unknown'
@@ -25,10 +27,10 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN g.operations IS NULL THEN 'Its operations are not known.'
-    WHEN list_contains(g.operations, 'CreateGrant') THEN coalesce(g.grantee, 'a grantee that is not named')
+    WHEN g.operations IS NULL THEN 'The operations of the grant could not be determined.'
+    WHEN list_contains(g.operations, 'CreateGrant') THEN coalesce(g.grantee, 'an unnamed grantee')
       || ' may pass the grant on (CreateGrant).'
-    ELSE coalesce(g.grantee, 'a grantee that is not named') || ' cannot pass the grant on.'
+    ELSE coalesce(g.grantee, 'an unnamed grantee') || ' cannot pass the grant on.'
   END AS reason
 FROM internal.customer_grants g
 UNION ALL

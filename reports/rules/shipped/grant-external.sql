@@ -1,53 +1,55 @@
 -- id: grant-external
--- title: No grant lets in an account that nobody knows
+-- title: No grant allows an unknown account
 -- severity: high
 -- family: grants
 -- why: >-
---   A grant gives use of a key without a trace in its policy, and reviewers of policies never see it. Here it is held
---   by an account that is neither in the organization nor a known party.
+--   A grant gives access to a key without appearing in its policy, so policy reviews miss it. This grant is held by an
+--   account that is neither in the organization nor a known party.
 -- fix: >-
---   Find out who made the grant (CreateGrant in CloudTrail). If the account is a vendor or partner, enter it in the
---   settings under known_external_parties. Otherwise revoke the grant: running resources of the holder, such as attached volumes, go
---   on until they ask KMS again. Then look who may create grants on the key.
--- console: The KMS console shows no grants; use the command line.
+--   Find out who created the grant (CreateGrant in CloudTrail). If the account belongs to a vendor or partner, add it
+--   to known_external_parties in the settings. Otherwise revoke the grant; running resources of the grantee, such as
+--   attached volumes, keep working until they next call KMS. Then review who may create grants on the key.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
 -- terraform: >-
---   Remove or change the aws_kms_grant resource; grants made by programs are not known to Terraform and have to be
---   revoked by command.
+--   Remove or change the aws_kms_grant resource. Terraform does not manage grants created by applications; revoke those
+--   with the CLI.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
-WITH odd AS (
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
+WITH flagged_path AS (
   SELECT key_arn, source_id, bool_or(access = 'external') AS external,
     any_value(principal_account) FILTER (access = 'external') AS account,
     min(reason) FILTER (access = 'unknown') AS reason
   FROM internal.access_paths
   WHERE path = 'grant' AND source_id <> '' AND access IN ('external', 'unknown')
   GROUP BY key_arn, source_id
-), not_reported AS (
-  -- Asked for what is not there: that is next to nothing, where asking what is there would be a row for each grant.
+), unanalyzed_grant AS (
+  -- An anti join returns almost no rows; a join would return one row per grant.
   SELECT g.resource_arn
   FROM internal.customer_grants g
-  ANTI JOIN (SELECT key_arn, source_id FROM internal.access_paths WHERE path = 'grant') a ON a.source_id = g.grant_id AND a.key_arn = g.key_arn
-), stranger AS (
-  -- As a list, since DuckDB then takes them to be few, and looks for them in the grants instead of the other way round.
-  SELECT unnest(list({'key_arn': key_arn, 'grant_id': source_id}), recursive := true) FROM odd WHERE external
-), service AS (
-  -- From the history: it need not work out of millions of grants whose they are.
+  ANTI JOIN (SELECT key_arn, source_id FROM internal.access_paths WHERE path = 'grant') a ON a.source_id = g.grant_id
+    AND a.key_arn = g.key_arn
+), external_grant AS (
+  -- A list makes DuckDB estimate few rows, so that it looks them up in the grants and not the other way round.
+  SELECT unnest(list({'key_arn': key_arn, 'grant_id': source_id}), recursive := true) FROM flagged_path WHERE external
+), external_grant_row AS (
+  -- Reads the history table, which avoids resolving the grantees of millions of grants.
   SELECT h.key_arn, k.account_id, k.region, h.grant_id, h.key_arn || '#grant/' || h.grant_id AS resource_arn,
     coalesce(h.grantee_service_principal, h.grantee_principal) AS grantee,
     CAST(CAST(h.operations AS JSON) AS VARCHAR[]) AS operations
-  FROM stranger s
+  FROM external_grant s
   JOIN grants_history h ON h.grant_id = s.grant_id AND h.key_arn = s.key_arn
   JOIN keys k ON k.key_arn = h.key_arn
   CROSS JOIN (SELECT max(run_id) AS run_id FROM runs) n
   WHERE h.valid_from <= n.run_id AND (h.valid_to IS NULL OR h.valid_to > n.run_id)
-), held AS (
+), candidate AS (
   SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations
   FROM internal.customer_grants
   UNION ALL
   SELECT s.*
-  FROM service s
+  FROM external_grant_row s
   ANTI JOIN internal.customer_grants c ON c.resource_arn = s.resource_arn
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
@@ -58,15 +60,16 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN o.external THEN coalesce(g.grantee, 'a grantee that is not named') || ' of account ' || o.account
-      || ', which nobody knows, may use the key (' || array_to_string(g.operations, ', ') || ').'
-    WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'It is not known who holds the grant: '
-      || coalesce(o.reason, 'it was not analysed') || '.'
-    ELSE coalesce(g.grantee, 'a grantee that is not named') || ' is no stranger.'
+    WHEN o.external THEN coalesce(g.grantee, 'an unnamed grantee') || ' of account ' || o.account
+      || ', which is neither in the organization nor a known party, may use the key (' || array_to_string(g.operations, ', ')
+        || ').'
+    WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'Could not determine the grantee: '
+      || coalesce(o.reason, 'the grant was not analyzed') || '.'
+    ELSE coalesce(g.grantee, 'an unnamed grantee') || ' is in the organization or a known party.'
   END AS reason
-FROM held g
-LEFT JOIN odd o ON o.key_arn = g.key_arn AND o.source_id = g.grant_id
-LEFT JOIN not_reported u ON u.resource_arn = g.resource_arn
+FROM candidate g
+LEFT JOIN flagged_path o ON o.key_arn = g.key_arn AND o.source_id = g.grant_id
+LEFT JOIN unanalyzed_grant u ON u.resource_arn = g.resource_arn
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

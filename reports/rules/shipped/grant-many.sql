@@ -1,22 +1,24 @@
 -- id: grant-many
--- title: No key comes near the limit of grants
+-- title: No key is close to the grant limit
 -- severity: low
 -- family: grants
 -- why: >-
---   AWS allows 50,000 grants on a key. At the limit nothing that needs a new grant works any more, such as starting
---   an instance with an encrypted volume or restoring a database, and it fails at once for everything under the key.
+--   AWS allows 50,000 grants per key. At the limit, everything under the key that needs a new grant fails at once, such
+--   as starting an instance with an encrypted volume or restoring a database.
 -- fix: >-
---   Find out who makes the grants and does not retire them (the same holder or name many times). Let the program
---   retire each grant when it is done, and revoke the old ones in steps: each revocation takes effect within five
---   minutes, and breaks what still uses the grant.
--- console: The KMS console shows no grants; use the command line.
+--   Find out which application creates the grants without retiring them (many grants with the same grantee or name).
+--   Have the application retire each grant when it is done, and revoke the old grants in batches: each revocation takes
+--   effect within five minutes and interrupts anything that still uses the grant.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: >-
 --   aws kms list-grants --key-id KEY_ARN --query 'Grants[].[GrantId,Name,GranteePrincipal,CreationDate]'; aws kms
 --   revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
 -- terraform: >-
---   Not a matter of Terraform: such grants are made by programs. Divide the load over several aws_kms_key.
+--   Terraform cannot fix this, because applications create such grants. Distribute the load over several aws_kms_key
+--   resources.
 -- parameters:
---   most: {default: "40000", about: "how many grants a key may have, those for AWS services included (a number; AWS allows 50000)"}
+--   most: {default: "40000", about: "Maximum number of grants per key, including those to AWS services; AWS allows 50000."}
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN grants IS NULL THEN 'unknown'

@@ -1,21 +1,22 @@
 -- id: grant-principal-gone
--- title: The holders of grants exist
+-- title: The grantees of all grants exist
 -- severity: low
 -- family: grants
 -- why: >-
---   A grant whose role or user was deleted gives nobody access, counts against the limit of grants, and hides in long
---   lists those that matter. Where the role was made again under the same name, the program behind it lost its access
---   silently.
--- fix: The holder was deleted. If it was made again, create the grant anew for it; then revoke this one.
--- console: The KMS console shows no grants; use the command line.
+--   A grant whose role or user was deleted gives no access, counts towards the grant limit, and clutters the list of
+--   grants. If the role was re-created under the same name, its application silently lost access.
+-- fix: >-
+--   The grantee was deleted. If it was re-created, create the grant again for it; then revoke this one.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
 -- terraform: >-
---   Remove or change the aws_kms_grant resource; grants made by programs are not known to Terraform and have to be
---   revoked by command.
+--   Remove or change the aws_kms_grant resource. Terraform does not manage grants created by applications; revoke those
+--   with the CLI.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
-WITH holder AS (
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
+WITH typed_grant AS (
   SELECT *,
     regexp_extract(grantee, '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1) AS grantee_account,
     CASE
@@ -27,15 +28,15 @@ WITH holder AS (
       ELSE 'other'
     END AS grantee_type
   FROM internal.customer_grants
-), named AS (
+), resolved_grant AS (
   SELECT * EXCLUDE (grantee_account),
     CASE WHEN regexp_full_match(grantee, '[0-9]{12}') THEN grantee ELSE nullif(grantee_account, '') END AS account,
-    -- The ARN of a session has the role's name, but not its path.
+    -- The ARN of a session contains the name of the role, but not its path.
     CASE WHEN grantee_type = 'session' THEN grantee_account || ' ' || regexp_extract(grantee, ':assumed-role/([^/]+)', 1)
-      ELSE grantee END AS who
-  FROM holder
-), existing AS (
-  SELECT arn AS who FROM iam_principals
+      ELSE grantee END AS principal
+  FROM typed_grant
+), existing_principal AS (
+  SELECT arn AS principal FROM iam_principals
   UNION
   SELECT account_id || ' ' || name FROM iam_principals WHERE type = 'role'
 )
@@ -43,26 +44,27 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.grantee_type = 'account' OR (g.grantee_type <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
       THEN 'not_applicable'
-    WHEN g.grantee_type = 'other' OR (g.grantee_type <> 'deleted' AND f.who IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
-    WHEN g.grantee_type = 'deleted' OR (i.freshness = 'current' AND f.who IS NULL) THEN 'fail'
-    WHEN f.who IS NOT NULL THEN 'pass'
+    WHEN g.grantee_type = 'other'
+      OR (g.grantee_type <> 'deleted' AND f.principal IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
+    WHEN g.grantee_type = 'deleted' OR (i.freshness = 'current' AND f.principal IS NULL) THEN 'fail'
+    WHEN f.principal IS NOT NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN g.grantee_type = 'account' THEN 'The grant is held by account ' || g.account || ' as a whole.'
-    WHEN g.grantee_type = 'deleted' THEN 'The holder ' || g.grantee || ' was deleted.'
-    WHEN o.account_id IS NULL AND g.account IS NOT NULL THEN 'The holder is of account ' || g.account
-      || ', whose IAM is not ours to read.'
-    WHEN f.who IS NOT NULL THEN 'The holder ' || g.grantee || ' exists.'
-    WHEN g.grantee_type = 'other' THEN 'It is not known who ' || coalesce(g.grantee, 'a grantee that is not named') || ' is.'
-    WHEN i.freshness IS DISTINCT FROM 'current' THEN 'Whether ' || g.grantee || ' exists is not known' || coalesce(': '
+    WHEN g.grantee_type = 'account' THEN 'The grantee is the account ' || g.account || '.'
+    WHEN g.grantee_type = 'deleted' THEN 'The grantee ' || g.grantee || ' was deleted.'
+    WHEN o.account_id IS NULL AND g.account IS NOT NULL THEN 'The grantee belongs to account ' || g.account
+      || ', which is outside the organization.'
+    WHEN f.principal IS NOT NULL THEN 'The grantee ' || g.grantee || ' exists.'
+    WHEN g.grantee_type = 'other' THEN 'Could not identify ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
+    WHEN i.freshness IS DISTINCT FROM 'current' THEN 'Could not determine whether ' || g.grantee || ' exists' || coalesce(': '
       || i.reason, '') || '.'
-    ELSE 'The holder ' || g.grantee || ' does not exist.'
+    ELSE 'The grantee ' || g.grantee || ' does not exist.'
   END AS reason
-FROM named g
+FROM resolved_grant g
 LEFT JOIN accounts o ON o.account_id = g.account AND o.state IS DISTINCT FROM 'LEFT'
 LEFT JOIN iam_accounts i ON i.account_id = g.account
-LEFT JOIN existing f ON f.who = g.who
+LEFT JOIN existing_principal f ON f.principal = g.principal
 UNION ALL
 SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
 FROM keys k

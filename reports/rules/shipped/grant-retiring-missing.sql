@@ -1,21 +1,23 @@
 -- id: grant-retiring-missing
--- title: Grants say who retires them
+-- title: Grants can be retired
 -- severity: info
 -- family: grants
 -- why: >-
---   A grant that names a retiring principal, or lets its holder retire it, can be ended by the program that used it.
---   Without either it stays until somebody with RevokeGrant notices it, which mostly means for ever.
+--   A grant that names a retiring principal, or that includes RetireGrant, can be retired by the application that used
+--   it. Otherwise it remains until a principal with RevokeGrant revokes it, which usually means forever.
 -- fix: >-
---   Create such grants with a retiring principal, or with RetireGrant among the operations. An existing grant cannot
---   be changed: create it anew, then revoke this one.
--- console: The KMS console shows no grants; use the command line.
+--   Create such grants with a retiring principal or with RetireGrant among the operations. An existing grant cannot be
+--   changed: create it again, then revoke this one.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: >-
 --   aws kms create-grant --key-id KEY_ARN --grantee-principal PRINCIPAL_ARN --retiring-principal PRINCIPAL_ARN
 --   --operations Decrypt; aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
--- terraform: Set retiring_principal in aws_kms_grant; the grant is made anew.
+-- terraform: >-
+--   Set retiring_principal in aws_kms_grant; Terraform replaces the grant.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.operations IS NULL THEN 'unknown'
@@ -25,11 +27,11 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   END AS status,
   CASE
     WHEN g.retiring_principal IS NOT NULL THEN g.retiring_principal || ' may retire the grant to '
-      || coalesce(g.grantee, 'a grantee that is not named') || '.'
-    WHEN list_contains(g.operations, 'RetireGrant') THEN coalesce(g.grantee, 'a grantee that is not named')
+      || coalesce(g.grantee, 'an unnamed grantee') || '.'
+    WHEN list_contains(g.operations, 'RetireGrant') THEN coalesce(g.grantee, 'an unnamed grantee')
       || ' may retire the grant.'
-    WHEN g.operations IS NULL THEN 'Its operations are not known.'
-    ELSE 'Nobody is named who may retire the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
+    WHEN g.operations IS NULL THEN 'The operations of the grant could not be determined.'
+    ELSE 'No principal may retire the grant to ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
   END AS reason
 FROM internal.customer_grants g
 UNION ALL

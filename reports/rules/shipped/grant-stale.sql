@@ -1,23 +1,24 @@
 -- id: grant-stale
--- title: Grants are not older than they need to be
+-- title: Grants are not too old
 -- severity: low
 -- family: grants
 -- why: >-
---   Grants are meant for the time of a task. One that no AWS service keeps for a resource, and that is years old, is
---   usually forgotten: nobody reviews it, and its holder can still use the key.
+--   Grants are meant for the duration of a task. A grant that is years old and not maintained by an AWS service is
+--   usually forgotten: it is not reviewed, and its grantee can still use the key.
 -- fix: >-
---   Ask the owner of the holder whether the grant is needed. If it is meant to last, put the same access into the key
+--   Ask the owner of the grantee whether the grant is still needed. If the access is permanent, put it into the key
 --   policy or an IAM policy, where it is reviewed; then revoke the grant.
--- console: The KMS console shows no grants; use the command line.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
 -- terraform: >-
---   Remove or change the aws_kms_grant resource; grants made by programs are not known to Terraform and have to be
---   revoked by command.
+--   Remove or change the aws_kms_grant resource. Terraform does not manage grants created by applications; revoke those
+--   with the CLI.
 -- parameters:
---   days: {default: "365", about: "how old a grant may become (days)"}
+--   days: {default: "365", about: "Maximum age of a grant, in days."}
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN g.created_at IS NULL THEN 'unknown'
@@ -26,8 +27,8 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN g.created_at IS NULL THEN 'When the grant was made is not known.'
-    ELSE 'The grant to ' || coalesce(g.grantee, 'a grantee that is not named') || ' was made on '
+    WHEN g.created_at IS NULL THEN 'Could not determine when the grant was created.'
+    ELSE 'The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' was created on '
       || strftime(g.created_at, '%Y-%m-%d')
       || CASE WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN ', more than ' || $days
         || ' days ago.' ELSE '.' END

@@ -1,23 +1,24 @@
 -- id: grant-unconstrained
--- title: Grants are bound to an encryption context
+-- title: Grants are constrained to an encryption context
 -- severity: low
 -- family: grants
 -- why: >-
---   A constraint on the encryption context ties a grant to one secret, volume or record. Without it the holder can
---   decrypt everything under the key, whatever the grant was made for.
+--   A constraint on the encryption context ties a grant to one secret, volume or record. Without it, the grantee can
+--   decrypt everything under the key, whatever the purpose of the grant.
 -- fix: >-
---   If the program sends an encryption context, create the grant anew with EncryptionContextSubset and revoke this
---   one. If it sends none, add one in the program first: what was encrypted without it cannot be decrypted through
---   such a grant. Asymmetric and HMAC keys have no encryption context.
--- console: The KMS console shows no grants; use the command line.
+--   If the application sends an encryption context, create the grant again with EncryptionContextSubset and revoke this
+--   one. If it does not, add an encryption context to the application first; data encrypted without it cannot be
+--   decrypted through such a grant. Asymmetric and HMAC keys do not support an encryption context.
+-- console: >-
+--   The KMS console does not show grants; use the CLI.
 -- cli: >-
 --   aws kms create-grant --key-id KEY_ARN --grantee-principal PRINCIPAL_ARN --operations Decrypt --constraints
 --   EncryptionContextSubset={KEY=VALUE}; aws kms revoke-grant --key-id KEY_ARN --grant-id GRANT_ID
 -- terraform: >-
---   Set constraints { encryption_context_subset = { KEY = "VALUE" } } in aws_kms_grant; the grant is made anew.
+--   Set constraints { encryption_context_subset = { KEY = "VALUE" } } in aws_kms_grant; Terraform replaces the grant.
 
--- A row is a grant: its key's ARN, #grant/ and its id. Grants for AWS services are left out: services make them for
--- their resources and retire them. A key whose grants could not be read is a row of its own.
+-- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
+-- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN NOT list_has_any(g.operations, ['Decrypt', 'Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext',
@@ -33,12 +34,12 @@ SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN NOT list_has_any(g.operations, ['Decrypt', 'Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext',
       'GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext', 'ReEncryptFrom', 'ReEncryptTo'])
-      THEN 'None of its operations takes an encryption context.'
-    WHEN k.key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys of type ' || k.key_spec || ' have no encryption context.'
-    WHEN g.operations IS NULL OR k.key_spec IS NULL THEN 'Whether the key takes an encryption context is not known.'
+      THEN 'None of its operations supports an encryption context.'
+    WHEN k.key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys with the spec ' || k.key_spec || ' do not support an encryption context.'
+    WHEN g.operations IS NULL OR k.key_spec IS NULL THEN 'Could not determine whether the key supports an encryption context.'
     WHEN NOT coalesce(contains(g.constraints, '"EncryptionContext') OR contains(g.constraints, '"SourceArn"'), false)
-      THEN 'No encryption context binds the grant to ' || coalesce(g.grantee, 'a grantee that is not named') || '.'
-    ELSE 'The grant to ' || coalesce(g.grantee, 'a grantee that is not named') || ' is bound to what it was made for.'
+      THEN 'No encryption context constrains the grant to ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
+    ELSE 'The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' is constrained.'
   END AS reason
 FROM internal.customer_grants g
 LEFT JOIN keys k ON k.key_arn = g.key_arn

@@ -3,20 +3,22 @@
 -- severity: medium
 -- family: access
 -- why: >-
---   Most key policies leave the decision to IAM. A policy that allows Decrypt or ReEncryptFrom on every key then
---   opens all of them at once, those of other teams and those that are created later included; one stolen role reads
+--   Most key policies delegate the decision to IAM. A policy that allows Decrypt or ReEncryptFrom on every key then
+--   opens all of these keys, including keys of other teams and keys created later; a single stolen role can read
 --   everything.
 -- fix: >-
---   The policy allows kms:Decrypt or kms:ReEncryptFrom with a Resource that stands for all keys (a star, or key/* of
---   an account or region), or with NotResource. Name the keys that are needed, by ARN. Conditions such as
---   kms:ViaService or kms:ResourceAliases narrow it, but are not judged, as Security Hub does not judge them either:
---   waive the finding where they do what is wanted. Policies that AWS keeps are not looked at.
--- console: In IAM, the user, role or group, tab Permissions, open the policy, choose Edit, and name keys in Resource.
+--   The policy allows kms:Decrypt or kms:ReEncryptFrom with a Resource that matches all keys (*, or key/* of an account
+--   or region) or with NotResource. List the required keys by ARN. Conditions such as kms:ViaService or
+--   kms:ResourceAliases restrict the permission but are not evaluated, the same as in Security Hub; waive the finding
+--   if they are sufficient. AWS managed policies are not evaluated.
+-- console: >-
+--   In IAM, open the user, role or group, tab "Permissions", open the policy, choose "Edit", and list key ARNs in
+--   Resource.
 -- cli: >-
 --   aws iam put-role-policy --role-name ROLE --policy-name POLICY --policy-document file://policy.json
 --   (put-user-policy, put-group-policy)
 -- terraform: >-
---   aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy: list key ARNs in resources of the statement
+--   In aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy, list key ARNs in resources of the statement
 --   with kms:Decrypt.
 SELECT
   coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,

@@ -1,22 +1,24 @@
 -- id: iam-inline-policy-full-kms
--- title: Inline IAM policies do not allow everything on all keys
+-- title: Inline IAM policies do not allow all actions on all keys
 -- severity: high
 -- family: access
 -- why: >-
---   Everything on every key is use and administration in one: reading the data, passing the key on, changing its
---   policy and deleting it, wherever the key policy leaves the decision to IAM. Deleted keys take their data along
---   for good.
+--   Full access to every key combines use and administration: reading the data, granting access to others, changing key
+--   policies and deleting keys, for every key whose policy delegates the decision to IAM. Data under a deleted key is
+--   lost permanently.
 -- fix: >-
---   The policy allows all that matters on all keys (kms:*, a bare star, or NotAction that leaves it in). Give
---   administrators the administrative actions, applications the use of single keys, and nobody both. For policies of
---   real administrators, waive the finding, with kms:ScheduleKeyDeletion and kms:DisableKey denied by a service
---   control policy to all but a few.
--- console: In IAM, the user, role or group, tab Permissions, open the policy, choose Edit, and name keys in Resource.
+--   The policy allows all relevant actions on all keys (kms:*, *, or NotAction that does not exclude them). Give
+--   administrators the administrative actions, give applications the use of individual keys, and give no principal
+--   both. For policies of legitimate administrators, waive the finding, and deny kms:ScheduleKeyDeletion and
+--   kms:DisableKey to all but a few principals with a service control policy.
+-- console: >-
+--   In IAM, open the user, role or group, tab "Permissions", open the policy, choose "Edit", and list key ARNs in
+--   Resource.
 -- cli: >-
 --   aws iam put-role-policy --role-name ROLE --policy-name POLICY --policy-document file://policy.json
 --   (put-user-policy, put-group-policy)
 -- terraform: >-
---   aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy: list actions and key ARNs in the statement.
+--   In aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy, list actions and key ARNs in the statement.
 SELECT
   coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
   CASE allows_everything WHEN true THEN 'fail' WHEN false THEN 'pass' ELSE 'unknown' END AS status,

@@ -3,14 +3,14 @@
 -- severity: info
 -- family: coverage
 -- why: >-
---   Most key policies leave it to the account's IAM who may use the key. Without the users, roles and policies of the
---   account only half of the answer to "who can decrypt this" is known.
+--   Most key policies delegate the decision to IAM of the account. Without its users, roles and policies, the question
+--   "who can decrypt this" is only half answered.
 -- fix: >-
---   Give the role of kmsledger iam:GetAccountAuthorizationDetails in the account. If IAM is not to be read, say so in
---   the settings (crawl.iam); this rule then does not apply.
+--   Allow iam:GetAccountAuthorizationDetails for the role of kmsledger in the account. If IAM should not be read,
+--   configure that in the settings (crawl.iam); this rule then does not apply.
 -- console: >-
---   In the IAM console of that account open the role of kmsledger and compare its trust and permissions with what
---   `kmsledger permissions` prints; in Organizations look for a service control policy that denies it.
+--   In the IAM console of the account, open the role of kmsledger and compare its trust policy and permissions with the
+--   output of `kmsledger permissions`. In Organizations, look for a service control policy that denies the call.
 -- cli: >-
 --   aws iam simulate-principal-policy --policy-source-arn ROLE_ARN --action-names iam:GetAccountAuthorizationDetails
 -- terraform: >-
@@ -19,7 +19,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 WITH denied_calls AS (
   SELECT account_id, max(consecutive_runs) AS consecutive_runs, min(since) AS since, min(cause_text) AS cause
   FROM coverage
@@ -38,9 +38,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN a.coverage = 'excluded' THEN 'The settings exclude the account.'
+    WHEN a.coverage = 'excluded' THEN 'The account is excluded in the settings.'
     WHEN a.coverage IN ('suspended', 'left') THEN 'The account is ' || a.coverage || '.'
-    WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'The settings leave IAM out (crawl.iam).'
+    WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'IAM is disabled in the settings (crawl.iam).'
     WHEN i.freshness = 'current' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'
     WHEN r.account_id IS NOT NULL
       THEN 'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.'

@@ -3,19 +3,19 @@
 -- severity: medium
 -- family: access
 -- why: >-
---   Most key policies leave the decision to IAM. A policy that allows Decrypt or ReEncryptFrom on every key then
---   opens all of them at once, those of other teams and those that are created later included; one stolen role reads
+--   Most key policies delegate the decision to IAM. A policy that allows Decrypt or ReEncryptFrom on every key then
+--   opens all of these keys, including keys of other teams and keys created later; a single stolen role can read
 --   everything.
 -- fix: >-
---   The policy allows kms:Decrypt or kms:ReEncryptFrom with a Resource that stands for all keys (a star, or key/* of
---   an account or region), or with NotResource. Name the keys that are needed, by ARN. Conditions such as
---   kms:ViaService or kms:ResourceAliases narrow it, but are not judged, as Security Hub does not judge them either:
---   waive the finding where they do what is wanted. Policies that AWS keeps are not looked at.
+--   The policy allows kms:Decrypt or kms:ReEncryptFrom with a Resource that matches all keys (*, or key/* of an account
+--   or region) or with NotResource. List the required keys by ARN. Conditions such as kms:ViaService or
+--   kms:ResourceAliases restrict the permission but are not evaluated, the same as in Security Hub; waive the finding
+--   if they are sufficient. AWS managed policies are not evaluated.
 -- console: >-
---   In IAM, Policies (filter: customer managed), open the policy, choose Edit, and name keys in Resource.
+--   In IAM, "Policies" (filter: customer managed), open the policy, choose "Edit", and list key ARNs in Resource.
 -- cli: aws iam create-policy-version --policy-arn POLICY_ARN --policy-document file://policy.json --set-as-default
 -- terraform: >-
---   aws_iam_policy: list key ARNs in resources of the statement with kms:Decrypt.
+--   In aws_iam_policy, list key ARNs in resources of the statement with kms:Decrypt.
 SELECT
   coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
   CASE allows_decryption WHEN true THEN 'fail' WHEN false THEN 'pass' ELSE 'unknown' END AS status,

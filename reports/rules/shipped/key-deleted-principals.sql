@@ -1,34 +1,35 @@
 -- id: key-deleted-principals
--- title: Key policies name nobody who was deleted
+-- title: Key policies contain no deleted principals
 -- severity: low
 -- family: access
 -- why: >-
---   AWS shows a deleted user or role by its unique id (AIDA..., AROA...). The entry gives nobody access, and a new
---   role of the same name does not get it back; so an application that was re-created is locked out, and reviewers
---   cannot tell what the statement is for.
+--   AWS shows a deleted user or role by its unique ID (AIDA..., AROA...). The entry gives no access, and a new role
+--   with the same name does not get it back: a re-created application is locked out, and reviewers cannot see the
+--   purpose of the statement.
 -- fix: >-
---   The policy holds ids of identities that no longer exist. If a role was made again under its old name, write its
---   ARN into the statement again; otherwise take the id out. Statements that name nobody else can go altogether.
+--   The policy contains IDs of identities that no longer exist. If a role was re-created under its old name, put its
+--   ARN into the statement again; otherwise remove the ID. Remove statements without any other principal.
 -- console: >-
---   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit";
---   replace or remove the ids.
+--   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; replace
+--   or remove the IDs.
 -- cli: >-
 --   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
---   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): apply the configuration again, so that
---   the ARN of the new role is written in place of the id.
-WITH found AS (
+--   Apply the policy argument of aws_kms_key (or aws_kms_key_policy) again, so that the ARN of the new role replaces
+--   the ID.
+WITH violation AS (
   SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS sentences
+        ELSE '' END AS messages
   FROM key_policy_problems
   WHERE code = 'deleted_principal'
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether the policy names deleted identities: ' || d.statements_unknown_reason || '.',
-    'The policy names no deleted identity.') || d.stale_note AS reason
+  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(v.messages, 'Could not determine whether the policy contains deleted principals: ' || d.statements_unknown_reason
+    || '.',
+    'The policy contains no deleted principals.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
-LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -1,16 +1,16 @@
 -- id: key-deletion-window-short
--- title: A scheduled deletion of a key leaves enough days to notice it
+-- title: Scheduled key deletions leave enough time to notice them
 -- severity: high
 -- family: state
 -- why: >-
---   A backup that is restored once a month, or a volume that is attached once a quarter, shows only then that its key
---   is going. The waiting period is the time in which such a loss can still be averted, and AWS lets anyone who may
---   schedule the deletion choose as little as seven days.
+--   A backup restored once a month, or a volume attached once a quarter, only then reveals that its key is scheduled
+--   for deletion. The loss can only be averted during the waiting period, and AWS lets any principal that may schedule
+--   the deletion choose as little as seven days.
 -- fix: >-
---   Cancel the deletion and schedule it again with a longer waiting period. To have it always so, deny
---   kms:ScheduleKeyDeletion where kms:ScheduleKeyDeletionPendingWindowInDays is less than the days wanted, in a
---   service control policy or in the key policies. AWS does not tell when a deletion was asked for: the days count
---   from the night that first saw it.
+--   Cancel the deletion and schedule it again with a longer waiting period. To enforce this, deny
+--   kms:ScheduleKeyDeletion if kms:ScheduleKeyDeletionPendingWindowInDays is less than the required number of days, in
+--   a service control policy or in the key policies. AWS does not report when a deletion was scheduled, so the days
+--   count from the run that first detected it.
 -- console: >-
 --   In KMS, "Customer managed keys", select the key, choose "Key actions", "Cancel key deletion", then "Schedule key
 --   deletion" and a waiting period of 30 days.
@@ -18,48 +18,48 @@
 --   aws kms cancel-key-deletion --key-id KEY_ARN
 --   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
 -- terraform: >-
---   In the resource aws_kms_key set deletion_window_in_days = 30 before the resource is removed.
+--   In the aws_kms_key resource, set deletion_window_in_days = 30 before removing the resource.
 -- parameters:
 --   days:
 --     default: "14"
 --     about: >-
---       Days that the deletion must be away when it is first seen; AWS allows waiting periods of 7 to 30 days.
-WITH leaving AS (
+--       Minimum number of days until the deletion when it is first detected; AWS allows waiting periods of 7 to 30 days.
+WITH deletion_candidate AS (
   SELECT *
   FROM internal.customer_keys
   WHERE (state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion'))
-), history AS (
-  SELECT l.key_arn, min(h.valid_from_at) AS known_at,
-    min(h.valid_from_at) FILTER (h.state = 'PendingDeletion' AND h.deletion_date = l.deletion_date) AS seen_at
-  FROM leaving l
+), deletion_history AS (
+  SELECT l.key_arn, min(h.valid_from_at) AS first_crawled_at,
+    min(h.valid_from_at) FILTER (h.state = 'PendingDeletion' AND h.deletion_date = l.deletion_date) AS detected_at
+  FROM deletion_candidate l
   JOIN keys_history h ON h.key_arn = l.key_arn
   GROUP BY l.key_arn
-), considered AS (
-  SELECT l.*, h.seen_at, h.known_at < h.seen_at AS seen_before,
-    -- A day that has begun counts: a nightly crawl then finds the waiting period that was chosen.
+), candidate AS (
+  SELECT l.*, h.detected_at, h.first_crawled_at < h.detected_at AS crawled_before,
+    -- A started day counts as a full day, so that a daily crawl determines the chosen waiting period.
     CASE WHEN l.state = 'PendingReplicaDeletion' THEN l.pending_window_days
-      ELSE CAST(ceil(epoch(l.deletion_date - h.seen_at) / 86400) AS INTEGER) END AS days
-  FROM leaving l
-  LEFT JOIN history h ON h.key_arn = l.key_arn
+      ELSE CAST(ceil(epoch(l.deletion_date - h.detected_at) / 86400) AS INTEGER) END AS days
+  FROM deletion_candidate l
+  LEFT JOIN deletion_history h ON h.key_arn = l.key_arn
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN manager IS NULL OR state IS NULL OR days IS NULL THEN 'unknown'
-    WHEN days < CAST($days AS INTEGER) AND state = 'PendingDeletion' AND NOT seen_before THEN 'unknown'
+    WHEN days < CAST($days AS INTEGER) AND state = 'PendingDeletion' AND NOT crawled_before THEN 'unknown'
     WHEN days < CAST($days AS INTEGER) THEN 'fail'
     WHEN days >= CAST($days AS INTEGER) THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN days IS NULL THEN 'AWS did not tell when the key will be deleted.'
+    WHEN days IS NULL THEN 'AWS did not report when the key will be deleted.'
     WHEN state = 'PendingReplicaDeletion'
-      THEN 'Once its replicas are gone the key waits ' || days || ' days for its deletion.'
-    WHEN days < CAST($days AS INTEGER) AND NOT seen_before THEN 'The key will be deleted on '
-      || strftime(deletion_date, '%Y-%m-%d') || '; its deletion was scheduled before the key was first crawled, on '
-      || strftime(seen_at, '%Y-%m-%d') || ', so the waiting period is not known.'
+      THEN 'After its replicas are deleted, the key will be deleted after a waiting period of ' || days || ' days.'
+    WHEN days < CAST($days AS INTEGER) AND NOT crawled_before THEN 'The key will be deleted on '
+      || strftime(deletion_date, '%Y-%m-%d') || '; the deletion was scheduled before the key was first crawled, on '
+      || strftime(detected_at, '%Y-%m-%d') || ', so the waiting period could not be determined.'
     ELSE 'The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d') || ', ' || days
-      || ' days after that was first seen, on ' || strftime(seen_at, '%Y-%m-%d') || '.'
+      || ' days after the scheduled deletion was first detected, on ' || strftime(detected_at, '%Y-%m-%d') || '.'
   END || stale_note AS reason
-FROM considered
+FROM candidate

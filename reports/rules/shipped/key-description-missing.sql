@@ -3,17 +3,17 @@
 -- severity: info
 -- family: ownership
 -- why: >-
---   The description is the one text that is always shown with a key, in every tool and in each account. It costs
---   nothing and tells what the key protects when the one who made it has left.
+--   The description is shown with a key in every tool and account. It costs nothing and documents what the key
+--   protects, even after its creator has left.
 -- fix: >-
---   Write what the key protects and who may decide about it. A description can be changed at any time and has no
---   effect on who can use the key; do not put secrets into it.
+--   Describe what the key protects and who may decide about it. A description can be changed at any time and does not
+--   affect access to the key; do not put secrets into it.
 -- console: >-
---   In KMS, "Customer managed keys", open the key and choose "Edit" beside "General configuration".
+--   In KMS, "Customer managed keys", open the key and choose "Edit" next to "General configuration".
 -- cli: |-
 --   aws kms update-key-description --key-id KEY_ARN --description TEXT
 -- terraform: >-
---   In the resource aws_kms_key set description.
+--   In the aws_kms_key resource, set description.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -24,9 +24,9 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN description IS NULL THEN 'AWS did not tell its description.'
+    WHEN description IS NULL THEN 'AWS did not report its description.'
     WHEN trim(description) = '' THEN 'The key has no description.'
     ELSE 'The key has a description.'
   END || stale_note AS reason

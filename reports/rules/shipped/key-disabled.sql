@@ -1,22 +1,21 @@
 -- id: key-disabled
--- title: No customer managed key lies disabled
+-- title: No customer managed key is disabled
 -- severity: low
 -- family: state
 -- why: >-
---   A disabled key costs as much as any other, encrypts and decrypts nothing, and does not rotate. It is either on
---   its way out, and then its deletion should be decided, or it was disabled by mistake, and then something fails at
---   its next restart or restore.
+--   A disabled key costs as much as any other, does not encrypt, decrypt or rotate. Either it is being retired, and its
+--   deletion should be decided, or it was disabled by mistake, and something will fail at its next restart or restore.
 -- fix: >-
---   Decide: if something still needs the key, enable it; if nothing does, schedule its deletion with a long waiting
---   period, which can be taken back. A key that has to stay disabled (an investigation, a legal hold) deserves a
---   waiver with a date.
+--   If something still needs the key, enable it. If nothing does, schedule its deletion with a long waiting period,
+--   during which the deletion can be canceled. For a key that must stay disabled (an investigation, a legal hold), add
+--   a waiver with an expiration date.
 -- console: >-
 --   In KMS, "Customer managed keys", select the key and choose "Key actions", "Enable" or "Schedule key deletion".
 -- cli: |-
 --   aws kms enable-key --key-id KEY_ARN
 --   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
 -- terraform: >-
---   In the resource aws_kms_key set is_enabled = true, or remove the resource with deletion_window_in_days = 30.
+--   In the aws_kms_key resource, set is_enabled = true, or remove the resource with deletion_window_in_days = 30.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -28,11 +27,11 @@ SELECT
   END AS status,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable')
-      THEN 'The key is in state ' || state || ', which other rules judge.'
+      THEN 'The key is in state ' || state || ', which other rules cover.'
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN state = 'Disabled' THEN 'The key is disabled.'
       || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
   END || stale_note AS reason
 FROM internal.customer_keys

@@ -1,35 +1,35 @@
 -- id: key-external-access
--- title: Key policies let in no account that nobody knows
+-- title: Key policies do not allow unknown accounts
 -- severity: high
 -- family: access
 -- why: >-
---   An account that is neither in the organization nor a known party can use the key. Nobody here can say who works
---   in it, and only its own administrators decide which of its users and roles get the access.
+--   An account that is neither in the organization nor a known party can use the key. You cannot tell who works in that
+--   account, and only its administrators decide which of its users and roles get access.
 -- fix: >-
---   The policy names an account, or someone of an account, outside the organization. If it is a vendor or partner,
---   enter it in the settings under known_external_parties: the finding then ends, and the access is listed under its name. If nobody
---   claims it, take it out of the statement. What the outsider encrypted or copied before stays readable to him only
---   while he can still use the key.
+--   The policy names an account, or a principal in an account, outside the organization. If it belongs to a vendor or
+--   partner, add it to known_external_parties in the settings: the finding is then resolved, and the access is listed
+--   under that name. If the account is unknown, remove it from the statement. Data that the account encrypted or copied
+--   remains readable to it only while it can use the key.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; or
---   under "Other AWS accounts" remove the account.
+--   remove the account under "Other AWS accounts".
 -- cli: >-
 --   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
---   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): remove the foreign account from
---   principals and from the values of conditions.
-WITH found AS (
+--   In the policy argument of aws_kms_key (or in aws_kms_key_policy), remove the external account from principals and
+--   condition values.
+WITH violation AS (
   SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS sentences
+        ELSE '' END AS messages
   FROM internal.key_access
   WHERE path = 'policy' AND access = 'external'
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether an account outside can use the key: ' || d.external_unknown_reason || '.',
-    'The policy lets in no account that nobody knows.') || d.stale_note AS reason
+  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(v.messages, 'Could not determine whether an unknown account can use the key: ' || d.external_unknown_reason || '.',
+    'The policy allows no unknown account.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
-LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN violation v ON v.key_arn = d.key_arn

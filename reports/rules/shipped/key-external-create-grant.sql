@@ -1,15 +1,15 @@
 -- id: key-external-create-grant
--- title: Nobody outside can pass access to a key on
+-- title: External principals cannot pass on access to a key
 -- severity: high
 -- family: access
 -- why: >-
---   Who may call CreateGrant can hand the key to anyone, his own and other accounts included, and that does not show
---   in the key policy. From outside the organization it should only be possible through AWS services, for resources
---   such as volumes, which the condition kms:GrantIsForAWSResource demands.
+--   A principal that may call CreateGrant can give access to anyone, including other accounts, without any trace in the
+--   key policy. External principals should only be able to create grants through AWS services for resources such as
+--   volumes, which the condition kms:GrantIsForAWSResource enforces.
 -- fix: >-
---   A statement allows CreateGrant to somebody outside without that condition. Move kms:CreateGrant (and ListGrants,
---   RevokeGrant) into a statement of its own with Bool kms:GrantIsForAWSResource true; vendors that attach encrypted
---   volumes or copy snapshots need no more. Then look through the grants that they have made so far.
+--   A statement allows CreateGrant to an external principal without that condition. Move kms:CreateGrant (and
+--   ListGrants, RevokeGrant) into a separate statement with Bool kms:GrantIsForAWSResource true; vendors that attach
+--   encrypted volumes or copy snapshots need no more. Then review the grants they have created so far.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; add
 --   the condition.
@@ -17,12 +17,12 @@
 --   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
---   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): add condition { test = "Bool", variable
---   = "kms:GrantIsForAWSResource", values = ["true"] } to the statement with kms:CreateGrant.
-WITH found AS (
+--   In the policy argument of aws_kms_key (or in aws_kms_key_policy), add condition { test = "Bool", variable =
+--   "kms:GrantIsForAWSResource", values = ["true"] } to the statement with kms:CreateGrant.
+WITH violation AS (
   SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS sentences
+        ELSE '' END AS messages
   FROM internal.key_access
   JOIN (
     SELECT key_arn, statement_index FROM key_policy_problems WHERE code = 'grant_power_without_aws_resource'
@@ -32,8 +32,8 @@ WITH found AS (
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known whether somebody outside can create grants: ' || d.external_unknown_reason || '.',
-    'Nobody outside can create grants but through AWS services.') || d.stale_note AS reason
+  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(v.messages, 'Could not determine whether external principals can create grants: ' || d.external_unknown_reason || '.',
+    'External principals cannot create grants, except through AWS services.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
-LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -1,13 +1,14 @@
 -- id: key-never-used
--- title: Customer managed keys are put to use
+-- title: Customer managed keys have been used at least once
 -- severity: low
 -- family: use
 -- why: >-
---   A key that was made weeks ago and never encrypted anything is a leftover of an attempt, or, worse, the key that a
---   team believes its data is under. The second case is worth a question before the key is removed.
+--   A key created weeks ago that never encrypted anything is a leftover of an experiment or, worse, the key that a team
+--   believes protects its data. Clarify the second case before removing the key.
 -- fix: >-
---   Ask its owner which resource was meant to use it and look there what encrypts the data really. If nothing was,
---   schedule the deletion: data cannot be lost with a key that never encrypted any, but wait out the full period.
+--   Ask the owner which resource was supposed to use the key, and check which key actually encrypts its data. If there
+--   is no such resource, schedule the deletion with the full waiting period; a key that never encrypted anything can be
+--   deleted without data loss.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, which shows its last use, and choose "Key actions", "Schedule key
 --   deletion".
@@ -15,12 +16,12 @@
 --   aws kms get-key-last-usage --key-id KEY_ARN
 --   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
 -- terraform: >-
---   Remove the resource aws_kms_key with deletion_window_in_days = 30, or set kms_key_id where the key was meant to
---   be used.
+--   Remove the aws_kms_key resource with deletion_window_in_days = 30, or set kms_key_id in the resource that was
+--   supposed to use the key.
 -- parameters:
---   days: {default: "30", about: "Days after its creation within which a key has to be used."}
-WITH considered AS (
-  SELECT k.*, n.denied_resource_actions AS blind,
+--   days: {default: "30", about: "Number of days after its creation within which a key must be used."}
+WITH candidate AS (
+  SELECT k.*, n.denied_resource_actions AS denied_listings,
     (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
@@ -31,26 +32,26 @@ SELECT
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest THEN 'not_applicable'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
     WHEN last_use <> 'used' AND dependent_resources = 0 AND coalesce(grants, 0) = 0
-      AND (grants IS NULL OR len(blind) > 0 OR last_use <> 'never_used'
+      AND (grants IS NULL OR len(denied_listings) > 0 OR last_use <> 'never_used'
         OR (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE) THEN 'unknown'
     WHEN last_use = 'never_used' AND dependent_resources = 0 AND grants = 0 THEN 'fail'
     WHEN last_use = 'used' OR dependent_resources > 0 OR grants > 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN last_use = 'used' THEN 'The key has been used.'
-    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) name it as their key.'
+    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) use it.'
     WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
-    WHEN grants IS NULL THEN 'Nothing that was crawled uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(blind) > 0 THEN 'Nothing that was crawled uses it, but not all could be: refused were '
-      || array_to_string(blind, ', ') || '.'
-    WHEN last_use = 'unknown' THEN 'Whether it was ever used is not known'
+    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
+    WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.'
+    WHEN last_use = 'unknown' THEN 'Could not determine whether it was ever used'
       || coalesce(' (' || last_use_reason || ')', '') || '.'
     WHEN (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE
-      THEN 'It had not been used when AWS was last asked, which was too early to tell.'
-    ELSE 'It was never used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
+      THEN 'It had not been used when its last use was polled, but that was too soon after its creation.'
+    ELSE 'It has not been used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
   END || stale_note AS reason
-FROM considered
+FROM candidate

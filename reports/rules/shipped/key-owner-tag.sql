@@ -1,25 +1,25 @@
 -- id: key-owner-tag
--- title: Customer managed keys name their owner
+-- title: Customer managed keys have an owner tag
 -- severity: low
 -- family: ownership
 -- why: >-
---   A key about to be deleted, a policy that is too open, an expiring import: each needs somebody to decide, often
---   within days. A tag with the owner turns a morning of asking around into one message.
+--   A key scheduled for deletion, an overly permissive policy, expiring imported material: each requires a decision,
+--   often within days. An owner tag turns a long search into a single message.
 -- fix: >-
---   Tag the key with its team or mailing list, and let the tag come with the key from the code that creates it. A tag
---   policy of the organization keeps the spelling the same. Where policies use aws:ResourceTag, check first that the
---   tag lets nobody in.
+--   Tag the key with its team or mailing list, preferably in the code that creates the key. A tag policy of the
+--   organization keeps the spelling consistent. If policies use aws:ResourceTag, first check that the tag does not
+--   grant access.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Tags", choose "Edit".
 -- cli: |-
 --   aws kms tag-resource --key-id KEY_ARN --tags TagKey=Owner,TagValue=TEAM
 -- terraform: >-
---   In the resource aws_kms_key set tags = { Owner = "TEAM" }, or default_tags in the provider.
+--   In the aws_kms_key resource, set tags = { Owner = "TEAM" }, or default_tags in the provider.
 -- parameters:
 --   tags:
 --     default: "Owner, owner"
 --     about: >-
---       The keys of tags that name an owner, separated by commas; one of them has to be there.
+--       Comma-separated list of owner tag keys; at least one of them must be set.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -30,10 +30,10 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN owner IS NULL THEN 'The key has none of the tags ' || $tags || ', or an empty one.'
+    WHEN owner IS NULL THEN 'The key has no value for any of the tags ' || $tags || '.'
     ELSE 'The key is tagged ' || owner || '.'
   END || stale_note AS reason
 FROM (

@@ -3,22 +3,22 @@
 -- severity: critical
 -- family: state
 -- why: >-
---   A deleted key takes everything with it that was ever encrypted under it: databases, snapshots, backups and
---   secrets, also those that nobody uses today. Until the date in the reason the deletion can be taken back, after it
---   nobody can, AWS included.
+--   Deleting a key makes everything ever encrypted under it unreadable: databases, snapshots, backups and secrets,
+--   including data that is not in use today. Until the date in the reason, the deletion can be canceled; after that,
+--   nobody can undo it, not even AWS.
 -- fix: >-
---   Find out who asked for the deletion (CloudTrail: ScheduleKeyDeletion) and what still depends on the key
---   (kmsledger shows the resources and grants that it knows). In doubt cancel the deletion: the key is then disabled
---   and costs its monthly price, but nothing is lost. Enable it if something needs it. If the deletion is wanted,
---   waive this finding until its date.
+--   Find out who scheduled the deletion (CloudTrail: ScheduleKeyDeletion) and what still depends on the key (kmsledger
+--   lists the known resources and grants). If in doubt, cancel the deletion: the key is then disabled and keeps its
+--   monthly price, but nothing is lost. Enable it if something needs it. If the deletion is intended, waive this
+--   finding until the deletion date.
 -- console: >-
 --   In KMS, "Customer managed keys", select the key and choose "Key actions", "Cancel key deletion".
 -- cli: |-
 --   aws kms cancel-key-deletion --key-id KEY_ARN
 --   aws kms enable-key --key-id KEY_ARN
 -- terraform: >-
---   Terraform schedules the deletion when an aws_kms_key is destroyed and cannot cancel it: cancel it first, import
---   the key into the state again, and set lifecycle { prevent_destroy = true }.
+--   Terraform schedules the deletion when an aws_kms_key is destroyed and cannot cancel it. Cancel the deletion first,
+--   import the key into the state again, and set lifecycle { prevent_destroy = true }.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -31,12 +31,13 @@ SELECT
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN state = 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
       'The key is scheduled for deletion') || '.'
-    WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted once its replicas are'
-      || coalesce(', after another ' || pending_window_days || ' days', '') || '.'
+    WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted after its replicas are deleted'
+      || coalesce(' and after another ' || pending_window_days || ' days', '') || '.'
     WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable')
       THEN 'No deletion is scheduled; the key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not know.'
+    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
   END
-    || CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
+    || CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0
+      THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
     || stale_note AS reason
 FROM internal.customer_keys

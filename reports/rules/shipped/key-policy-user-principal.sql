@@ -1,38 +1,38 @@
 -- id: key-policy-user-principal
--- title: Key policies name roles, not IAM users
+-- title: Key policies allow roles, not IAM users
 -- severity: low
 -- family: access
 -- why: >-
---   An IAM user has passwords and access keys that live for years. A role gives credentials for hours, and can be
---   used by those who need it without changing the policy; AWS advises roles and federation for people and programs
---   alike.
+--   An IAM user has passwords and access keys that live for years. A role issues credentials that last hours and can be
+--   assumed by different people without changing the key policy. AWS recommends roles and federation for people and
+--   applications alike.
 -- fix: >-
---   A statement names IAM users. Create or choose a role with the same task, name it in the statement, let the users
---   assume it, then take them out. Programs that use access keys of the user need the role's credentials before that.
+--   A statement names IAM users. Create or choose a role for the same task, name it in the statement, let the users
+--   assume it, then remove the users. Applications that use access keys of the user must switch to the credentials of
+--   the role first.
 -- console: >-
---   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit";
---   replace the users by a role.
+--   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; replace
+--   the users with a role.
 -- cli: >-
 --   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
---   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): write the ARN of an aws_iam_role as
---   identifier.
-WITH found AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT one))[1:3], ', ')
-      || CASE WHEN count(DISTINCT one) > 3 THEN ' and ' || (count(DISTINCT one) - 3) || ' more' ELSE '' END AS names
+--   In the policy argument of aws_kms_key (or in aws_kms_key_policy), use the ARN of an aws_iam_role as identifier.
+WITH violation AS (
+  SELECT key_arn, array_to_string(list_sort(list(DISTINCT user_arn))[1:3], ', ')
+      || CASE WHEN count(DISTINCT user_arn) > 3 THEN ' and ' || (count(DISTINCT user_arn) - 3) || ' more' ELSE '' END AS names
   FROM (
-    SELECT key_arn, unnest(list_filter(principals, lambda one: regexp_matches(one,
-      '^arn:[a-z-]+:iam::[0-9]{12}:user/'))) AS one
+    SELECT key_arn, unnest(list_filter(principals, lambda user_arn: regexp_matches(user_arn,
+      '^arn:[a-z-]+:iam::[0-9]{12}:user/'))) AS user_arn
     FROM key_policy_statements
     WHERE effect = 'Allow' AND principal_kind = 'Principal' AND contains(array_to_string(principals, ' '), ':user/')
-  ) AS named
+  ) AS user_statement
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce('The policy allows IAM users: ' || f.names || '.',
-    'It is not known whom the policy names: ' || d.statements_unknown_reason || '.',
+  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce('The policy allows IAM users: ' || v.names || '.',
+    'Could not determine which principals the policy names: ' || d.statements_unknown_reason || '.',
     'The policy allows no IAM user by name.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
-LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN violation v ON v.key_arn = d.key_arn

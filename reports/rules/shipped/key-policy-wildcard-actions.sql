@@ -3,45 +3,47 @@
 -- severity: medium
 -- family: access
 -- why: >-
---   kms:* for a role, user, service or another account means use and administration in one: it can decrypt, change
---   the policy, pass the key on by grants and schedule its deletion. For the account's own root principal it is
---   normal, since it only lets IAM decide.
+--   kms:* for a role, user, service or another account combines use and administration: the principal can decrypt,
+--   change the policy, pass on access with grants and schedule the deletion of the key. For the root principal of the
+--   owning account it is normal, since it only delegates the decision to IAM.
 -- fix: >-
---   A statement gives kms:* or * to somebody else than the account. List the actions that are needed: Encrypt,
---   Decrypt, ReEncrypt*, GenerateDataKey* and DescribeKey for users, the administrative ones without them for
---   administrators. From other accounts only use of the key has an effect; write only that.
+--   A statement gives kms:* or * to a principal other than the account. List the required actions: Encrypt, Decrypt,
+--   ReEncrypt*, GenerateDataKey* and DescribeKey for users; the administrative actions without these for
+--   administrators. For other accounts only use of the key has an effect, so allow only that.
 -- console: >-
---   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit";
---   replace kms:* by the actions of "Key users" or "Key administrators".
+--   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; replace
+--   kms:* with the actions of "Key users" or "Key administrators".
 -- cli: >-
 --   aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms put-key-policy --key-id
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
---   The argument policy of aws_kms_key (or the resource aws_kms_key_policy): list the actions of each statement.
-WITH found AS (
+--   In the policy argument of aws_kms_key (or in aws_kms_key_policy), list the actions of each statement.
+WITH violation AS (
   SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS sentences
+        ELSE '' END AS messages
   FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives ' || array_to_string(who[1:3], ', ')
-      || CASE WHEN len(who) > 3 THEN ' and ' || (len(who) - 3) || ' more' ELSE '' END || ' all actions.' AS message
+    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives '
+      || array_to_string(allowed_principals[1:3], ', ')
+      || CASE WHEN len(allowed_principals) > 3
+        THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END || ' all actions.' AS message
     FROM (
-      SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda one: one <> account_id
-        AND NOT ends_with(one, ':iam::' || account_id || ':root')
-        AND NOT regexp_full_match(one, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS who
+      SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda principal: principal <> account_id
+        AND NOT ends_with(principal, ':iam::' || account_id || ':root')
+        AND NOT regexp_full_match(principal, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS allowed_principals
       FROM key_policy_statements
       WHERE effect = 'Allow' AND has_resource AND principal_kind = 'Principal' AND NOT not_actions
-        AND len(list_filter(actions, lambda one: lower(one) IN ('kms:*', '*'))) > 0
+        AND len(list_filter(actions, lambda action: lower(action) IN ('kms:*', '*'))) > 0
         AND NOT (len(principals) = 1 AND (principals[1] = account_id
           OR ends_with(principals[1], ':iam::' || account_id || ':root')))
-    ) AS wide
-    WHERE len(who) > 0
-  ) AS reported
+    ) AS wildcard_statement
+    WHERE len(allowed_principals) > 0
+  ) AS statement_message
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN f.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(f.sentences, 'It is not known who has all actions: ' || d.statements_unknown_reason || '.',
-    'Nobody but the account itself has all actions.') || d.stale_note AS reason
+  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+  coalesce(v.messages, 'Could not determine who has all actions: ' || d.statements_unknown_reason || '.',
+    'No principal other than the account itself has all actions.') || d.stale_note AS reason
 FROM internal.key_policy_unknowns d
-LEFT JOIN found f ON f.key_arn = d.key_arn
+LEFT JOIN violation v ON v.key_arn = d.key_arn

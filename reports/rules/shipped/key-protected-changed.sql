@@ -1,55 +1,55 @@
 -- id: key-protected-changed
--- title: Protected keys did not change lately
+-- title: Protected keys did not change recently
 -- severity: medium
 -- family: use
 -- why: >-
---   Some keys matter more than others: those of backups, of customers' data, of signatures. Whoever is responsible
---   for one wants to hear of each change of its policy, its grants, its state and its aliases on the next morning,
---   whether it was planned or not.
+--   Some keys matter more than others: those for backups, customer data or signatures. The owners of such keys want to
+--   know about each change of policy, grants, state and aliases the next day, planned or not.
 -- fix: >-
---   Compare the change in the reason with what was planned; `kmsledger diff` shows it in full, and CloudTrail who
---   made it. Undo what nobody asked for, starting with scheduled deletions and with principals that were let in. The
---   finding ends by itself when the days have passed. Tag the keys that deserve this with the tag of the parameters.
+--   Compare the change in the reason with what was planned; `kmsledger diff` shows the full change, and CloudTrail
+--   shows who made it. Revert unplanned changes, starting with scheduled deletions and added principals. The finding
+--   resolves automatically after the configured number of days. Mark the keys to protect with the tag from the
+--   parameters.
 -- console: >-
---   In CloudTrail, "Event history", filter by the resource name (the key's ARN).
+--   In CloudTrail, "Event history", filter by resource name (the key ARN).
 -- cli: |-
 --   aws cloudtrail lookup-events --lookup-attributes AttributeKey=ResourceName,AttributeValue=KEY_ARN
 -- terraform: >-
---   A plan of the code that owns the aws_kms_key shows what differs; applying it undoes a change made by hand. Mark
+--   A plan of the code that manages the aws_kms_key shows the differences; applying it reverts a manual change. Mark
 --   the key with tags = { Protected = "true" }.
 -- parameters:
---   tag: {default: "Protected", about: "The key of the tag that marks protected keys."}
---   value: {default: "", about: "The value of that tag; empty: any value."}
---   days: {default: "7", about: "For how many days after a change a key fails."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), once AS (
-  -- Who takes the tag away first is not out of sight.
+--   tag: {default: "Protected", about: "Tag key that marks protected keys."}
+--   value: {default: "", about: "Value of that tag; empty for any value."}
+--   days: {default: "7", about: "Number of days for which a key fails after a change."}
+WITH latest_run AS (
+  SELECT arg_max(started_at, run_id) AS started_at FROM runs
+), recently_tagged AS (
+  -- Keys that recently lost the tag are included, so that removing the tag hides no change.
   SELECT DISTINCT h.key_arn
-  FROM key_tags_history h, now
+  FROM key_tags_history h, latest_run
   WHERE h.tag_key = $tag AND (trim($value) = '' OR h.tag_value = $value)
-    AND h.valid_to_at >= now.moment - to_days(CAST($days AS INTEGER))
-), considered AS (
+    AND h.valid_to_at >= latest_run.started_at - to_days(CAST($days AS INTEGER))
+), candidate AS (
   SELECT k.*,
     (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value)) IS TRUE AS tagged
   FROM internal.customer_keys k
-  LEFT JOIN once o ON o.key_arn = k.key_arn
+  LEFT JOIN recently_tagged o ON o.key_arn = k.key_arn
   WHERE k.tags IS NULL OR o.key_arn IS NOT NULL
     OR (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value))
-), concerned AS (
+), key_change AS (
   SELECT c.run_id, c.occurred_at, c.message, unnest(list_distinct(list_filter([c.key_arn,
     CASE WHEN c.event_type = 'alias_moved' THEN c.before END], lambda arn: arn IS NOT NULL))) AS key_arn
-  FROM changes c, now
-  WHERE c.occurred_at >= now.moment - to_days(CAST($days AS INTEGER))
+  FROM changes c, latest_run
+  WHERE c.occurred_at >= latest_run.started_at - to_days(CAST($days AS INTEGER))
     AND c.event_type IN ('policy_opened', 'policy_changed', 'grant_added', 'grant_changed', 'grant_removed', 'key_state',
       'deletion_scheduled', 'deletion_cancelled', 'alias_created', 'alias_moved', 'alias_removed')
-), changed AS (
+), key_changes AS (
   SELECT key_arn, count(*) AS changes,
-    list(strftime(occurred_at, '%Y-%m-%d') || ': ' || message ORDER BY run_id DESC, message) AS sentences
-  FROM concerned
-  WHERE key_arn IN (SELECT key_arn FROM considered)
+    list(strftime(occurred_at, '%Y-%m-%d') || ': ' || message ORDER BY run_id DESC, message) AS messages
+  FROM key_change
+  WHERE key_arn IN (SELECT key_arn FROM candidate)
   GROUP BY key_arn
-), unlisted AS (
+), unlisted_scope AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
 )
@@ -58,7 +58,8 @@ SELECT
   CASE
     WHEN k.manager IS NULL OR k.tags IS NULL THEN 'unknown'
     WHEN c.changes IS NULL AND (k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.denied_actions, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
+      OR len(list_filter(k.denied_actions,
+        lambda action: action IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
       OR u.account_id IS NOT NULL) THEN 'unknown'
     WHEN c.changes > 0 THEN 'fail'
     WHEN c.changes IS NULL THEN 'pass'
@@ -68,17 +69,18 @@ SELECT
     WHEN k.manager IS NULL THEN 'The key could not be described' || k.denied_note || '.'
     WHEN k.tags IS NULL
       THEN 'Its tags could not be read' || k.denied_note || ', so it may be a protected key.'
-    WHEN c.changes > 0 THEN c.sentences[1]
-      || CASE WHEN c.changes > 1 THEN ' Further changes in these days: ' || (c.changes - 1) || '.' ELSE '' END
+    WHEN c.changes > 0 THEN c.messages[1]
+      || CASE WHEN c.changes > 1 THEN ' Further changes in this period: ' || (c.changes - 1) || '.' ELSE '' END
     WHEN u.account_id IS NOT NULL THEN 'The aliases of its account and region could not be listed.'
     WHEN k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.denied_actions, lambda one: one IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
-      THEN 'No change was seen, but not all of the key could be read' || k.denied_note || '.'
-    ELSE 'No change was seen in the last ' || $days || ' days.'
+      OR len(list_filter(k.denied_actions,
+        lambda action: action IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
+      THEN 'No change was detected, but parts of the key could not be read' || k.denied_note || '.'
+    ELSE 'No change was detected in the last ' || $days || ' days.'
   END
     || CASE WHEN NOT k.tagged AND k.tags IS NOT NULL
-      THEN ' The tag ' || $tag || ' was taken away in these days.' ELSE '' END
+      THEN ' The tag ' || $tag || ' was removed in this period.' ELSE '' END
     || k.stale_note AS reason
-FROM considered k
-LEFT JOIN changed c ON c.key_arn = k.key_arn
-LEFT JOIN unlisted u ON u.account_id = k.account_id AND u.region = k.region
+FROM candidate k
+LEFT JOIN key_changes c ON c.key_arn = k.key_arn
+LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region

@@ -3,13 +3,14 @@
 -- severity: medium
 -- family: rotation
 -- why: >-
---   KMS does not rotate imported material by itself, and a key with imported material counts as "rotation does not
---   apply" in most reports. Since 2025 a symmetric key can take new material under the same ARN, so that nothing
---   speaks against rotating it as any other key.
+--   KMS does not rotate imported material automatically, and most reports state "rotation does not apply" for such
+--   keys. Since 2025, new material can be imported into a symmetric key under the same ARN, so these keys can be
+--   rotated like any other.
 -- fix: >-
---   Generate new material outside, import it into the key as new material (for a multi-Region key into each replica,
---   too), then rotate on demand. Keep the old material imported and stored safely: what was encrypted under it needs
---   it. AWS does not tell when material was first imported, so a key that never rotated is as old as its creation.
+--   Generate new material outside AWS, import it into the key as new material (for a multi-Region key, also into each
+--   replica), then rotate on demand. Keep the old material imported and stored safely; existing data still needs it.
+--   AWS does not report when material was first imported, so the age of a key that was never rotated counts from its
+--   creation.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", choose "Import new key
 --   material", then "Rotate now".
@@ -20,17 +21,17 @@
 --     --encrypted-key-material fileb://MATERIAL --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE
 --   aws kms rotate-key-on-demand --key-id KEY_ARN
 -- terraform: >-
---   Terraform cannot rotate imported material: key_material_base64 of aws_kms_external_key is imported once; import
---   and rotate with the CLI.
+--   Terraform cannot rotate imported material: key_material_base64 of aws_kms_external_key is imported once. Import and
+--   rotate with the CLI.
 -- parameters:
---   days: {default: "365", about: "The greatest age of imported material, in days."}
-WITH now AS (
-  SELECT arg_max(started_at, run_id) AS moment FROM runs
-), considered AS (
+--   days: {default: "365", about: "Maximum age of imported material, in days."}
+WITH latest_run AS (
+  SELECT arg_max(started_at, run_id) AS started_at FROM runs
+), candidate AS (
   SELECT *,
     rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known,
-    greatest(created_at, last_rotated_at) AS material_at, now.moment - to_days(CAST($days AS INTEGER)) AS oldest
-  FROM internal.customer_keys, now
+    greatest(created_at, last_rotated_at) AS material_at, latest_run.started_at - to_days(CAST($days AS INTEGER)) AS threshold
+  FROM internal.customer_keys, latest_run
   WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
 SELECT
@@ -38,23 +39,23 @@ SELECT
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR state <> 'Enabled' OR multi_region_type = 'REPLICA' THEN 'not_applicable'
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    -- Rotations that could not be read can only have made the material younger.
-    WHEN material_at < oldest AND history_known IS NOT TRUE THEN 'unknown'
-    WHEN material_at < oldest THEN 'fail'
-    WHEN material_at >= oldest THEN 'pass'
+    -- Unread rotations can only make the material younger.
+    WHEN material_at < threshold AND history_known IS NOT TRUE THEN 'unknown'
+    WHEN material_at < threshold THEN 'fail'
+    WHEN material_at >= threshold THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Imported material of type ' || key_spec || ' cannot be rotated.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Imported material of keys with the spec ' || key_spec || ' cannot be rotated.'
     WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
       THEN 'The key could not be described' || denied_note || '.'
-    WHEN material_at < oldest AND rotation_status = 'not_applicable'
-      THEN 'AWS did not tell the rotations of this imported key.'
-    WHEN material_at < oldest AND history_known IS NOT TRUE THEN 'Its rotations could not be read' || denied_note || '.'
-    WHEN last_rotated_at IS NULL THEN 'Its imported material was never rotated; the key is that of '
+    WHEN material_at < threshold AND rotation_status = 'not_applicable'
+      THEN 'AWS did not report the rotations of this key.'
+    WHEN material_at < threshold AND history_known IS NOT TRUE THEN 'Its rotations could not be read' || denied_note || '.'
+    WHEN last_rotated_at IS NULL THEN 'Its imported material was never rotated; the key was created on '
       || strftime(created_at, '%Y-%m-%d') || '.'
     ELSE 'Its imported material was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.'
   END || stale_note AS reason
-FROM considered
+FROM candidate

@@ -1,27 +1,27 @@
 -- id: key-rotation-on-demand-limit
--- title: Rotations on demand are not used up
+-- title: Enough on-demand rotations are left
 -- severity: low
 -- family: rotation
 -- why: >-
---   A key can be rotated on demand 25 times in its life, and AWS does not raise that. Who rotates by script finds out
---   with the 26th rotation, which is perhaps the urgent one after a leak; imported keys have no other way to rotate
---   at all.
+--   A key can be rotated on demand 25 times in its lifetime, and AWS does not raise this limit. Scripts that rotate
+--   regularly fail at the 26th rotation, which may be the urgent one after a leak. For imported material, there is no
+--   other way to rotate.
 -- fix: >-
---   Leave regular rotation to automatic rotation, which is not limited, and keep the rotations on demand for
+--   Use automatic rotation, which is not limited, for regular rotation, and reserve on-demand rotations for
 --   emergencies. For imported material, plan the successor now: create a new key, import the material there, and move
 --   the alias.
 -- console: >-
---   In KMS, "Customer managed keys", open the key, tab "Key material and rotations": it shows the rotations that are
---   left; enable automatic rotation there.
+--   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", which shows the remaining
+--   rotations; enable automatic rotation there.
 -- cli: |-
 --   aws kms list-key-rotations --key-id KEY_ARN
 --   aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
 -- terraform: >-
---   In the resource aws_kms_key set enable_key_rotation = true; rotations on demand are not part of Terraform.
+--   In the aws_kms_key resource, set enable_key_rotation = true. Terraform does not manage on-demand rotations.
 -- parameters:
---   limit: {default: "25", about: "How many rotations on demand AWS allows for a key."}
---   left: {default: "5", about: "How many of them must be left."}
-WITH considered AS (
+--   limit: {default: "25", about: "Number of on-demand rotations that AWS allows per key."}
+--   left: {default: "5", about: "Minimum number of on-demand rotations that must be left."}
+WITH candidate AS (
   SELECT k.*, coalesce(d.rotations, 0) AS rotations,
     k.rotation_status IN ('enabled', 'disabled') AND NOT list_contains(k.denied_actions, 'kms:ListKeyRotations') AS history_known
   FROM internal.customer_keys k
@@ -42,15 +42,15 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys of type ' || key_spec || ' cannot rotate.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys with the spec ' || key_spec || ' cannot rotate.'
     WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN 'Keys of origin ' || origin || ' cannot rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is judged.'
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN 'The key could not be described' || denied_note || '.'
     WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) OR history_known
-      THEN rotations || ' of ' || $limit || ' rotations on demand are used.'
-    WHEN rotation_status = 'not_applicable' THEN 'AWS says that the key cannot rotate.'
+      THEN rotations || ' of ' || $limit || ' on-demand rotations are used.'
+    WHEN rotation_status = 'not_applicable' THEN 'AWS reports that the key cannot rotate.'
     ELSE 'Its rotations could not be read' || denied_note || '.'
   END || stale_note AS reason
-FROM considered
+FROM candidate

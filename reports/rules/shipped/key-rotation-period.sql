@@ -1,23 +1,23 @@
 -- id: key-rotation-period
--- title: Automatic rotation comes often enough
+-- title: Automatic rotation is frequent enough
 -- severity: low
 -- family: rotation
 -- why: >-
---   Since 2024 the period of automatic rotation can be anything from 90 to 2560 days: a key can rotate and still keep
---   the same material for seven years. Standards that ask for yearly rotation are not met by that.
+--   Since 2024, the period of automatic rotation can be anything from 90 to 2560 days: a key with rotation enabled can
+--   keep the same material for seven years. That does not meet standards that require yearly rotation.
 -- fix: >-
---   Set the period to the days that your policy asks for. It takes effect from the last rotation on: a key whose
---   material is already older rotates soon after. Nothing has to be encrypted again. For a multi-Region key do it on
---   the primary.
+--   Set the period to the number of days that your policy requires. It counts from the last rotation, so a key with
+--   older material rotates soon after. Nothing needs to be re-encrypted. For a multi-Region key, change the primary
+--   key.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", choose "Edit" and set the
 --   rotation period.
 -- cli: |-
 --   aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
 -- terraform: >-
---   In the resource aws_kms_key set rotation_period_in_days = 365 beside enable_key_rotation = true.
+--   In the aws_kms_key resource, set rotation_period_in_days = 365 together with enable_key_rotation = true.
 -- parameters:
---   days: {default: "365", about: "The longest period of automatic rotation that is allowed, in days."}
+--   days: {default: "365", about: "Maximum period of automatic rotation, in days."}
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -30,14 +30,14 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys of type ' || key_spec || ' automatically.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys with the spec ' || key_spec || ' automatically.'
     WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
+    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', so it does not rotate.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN 'The key could not be described' || denied_note || '.'
     WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
-    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'The key does not rotate automatically, so it has no period.'
-    WHEN rotation_period_days IS NULL THEN 'AWS did not tell its rotation period.'
-    ELSE 'The key rotates every ' || rotation_period_days || ' days; at most ' || $days || ' are allowed.'
+    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'Automatic rotation is disabled: see key-rotation.'
+    WHEN rotation_period_days IS NULL THEN 'AWS did not report its rotation period.'
+    ELSE 'The key rotates every ' || rotation_period_days || ' days; the maximum is ' || $days || ' days.'
   END || stale_note AS reason
 FROM internal.customer_keys

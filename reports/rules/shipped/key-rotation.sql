@@ -3,17 +3,18 @@
 -- severity: medium
 -- family: rotation
 -- why: >-
---   Rotation limits how much data is encrypted under one piece of key material, and with it the damage if that material
---   becomes known. AWS keeps the old material, so nothing has to be encrypted again and no application notices.
+--   Rotation limits how much data is encrypted with the same key material and therefore the damage if that material
+--   leaks. AWS keeps the old material, so nothing needs to be re-encrypted and applications are not affected.
 -- fix: >-
---   Automatic rotation is switched off for the key: switch it on. Old material is kept and goes on to decrypt what it
---   encrypted, so nothing breaks; each of the first two rotations adds a little to the key's monthly price. For a
---   multi-Region key do it on the primary; the replicas follow.
+--   Automatic rotation is disabled for the key: enable it. The old material is kept and still decrypts existing data,
+--   so nothing breaks. Each of the first two rotations adds to the monthly price of the key. For a multi-Region key,
+--   enable rotation on the primary key; the replicas follow.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key material and rotations", choose "Edit" and enable automatic
 --   rotation.
 -- cli: aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
--- terraform: In the resource aws_kms_key set enable_key_rotation = true and, if wanted, rotation_period_in_days = 365.
+-- terraform: >-
+--   In the aws_kms_key resource, set enable_key_rotation = true and optionally rotation_period_in_days = 365.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -30,20 +31,22 @@ SELECT
   END AS status,
   CASE
     WHEN manager = 'AWS' THEN 'AWS manages this key and its rotation.'
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys of type ' || key_spec || ' automatically.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys with the spec ' || key_spec || ' automatically.'
     WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
+    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', so it does not rotate.'
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN 'The key could not be described' || denied_note || '.'
-    WHEN rotation_status = 'not_applicable' THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
+    WHEN rotation_status = 'not_applicable'
+      THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
     WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
-    WHEN rotation_status = 'disabled' THEN 'Automatic rotation is off'
-      || coalesce('; its material is that of ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
+    WHEN rotation_status = 'disabled' THEN 'Automatic rotation is disabled'
+      || coalesce('; its material dates from ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
     WHEN rotation_status = 'enabled' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
       || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
-    ELSE 'Its rotation status ' || rotation_status || ' is not one that this rule knows.'
+    ELSE 'Its rotation status ' || rotation_status || ' is not recognized by this rule.'
   END AS reason
 FROM (
-  SELECT *, CASE WHEN len(denied_actions) > 0 THEN ' (refused: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
+  SELECT *, CASE WHEN len(denied_actions) > 0
+    THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
   FROM keys
 )

@@ -1,28 +1,29 @@
 -- id: key-spec-strength
--- title: Keys are of an allowed type
+-- title: Keys have an allowed key spec
 -- severity: low
 -- family: material
 -- why: >-
---   The type of a key is fixed when it is made. Some that KMS offers are weaker than what standards ask of new keys
---   (RSA of 2048 bits, HMAC of 224), others are for one purpose only (the curve of Bitcoin, SM2 in China) and a
---   surprise anywhere else.
+--   The key spec is fixed at creation. Some of the specs that KMS offers are weaker than current standards require for
+--   new keys (RSA with 2048 bits, HMAC with 224 bits); others serve a single purpose (the Bitcoin curve, SM2 in China)
+--   and are unexpected anywhere else.
 -- fix: >-
---   Create a key of an allowed type and move to it: sign and issue MACs with the new key, publish its public key, and
---   verify with both until the old signatures have run out; encrypt data of an RSA key again. If a partner's protocol
---   asks for the type, add it to the parameter specs or waive the key.
+--   Create a key with an allowed spec and migrate to it. Sign and issue MACs with the new key, publish its public key,
+--   and verify with both keys until the old signatures expire. Re-encrypt data encrypted with an RSA key. If the
+--   protocol of a partner requires the spec, add it to the parameter specs or waive the key.
 -- console: >-
---   In KMS, "Customer managed keys", choose "Create key" with another key spec: that of a key cannot be changed.
+--   In KMS, "Customer managed keys", choose "Create key" with another key spec; the spec of an existing key cannot be
+--   changed.
 -- cli: |-
 --   aws kms create-key --key-usage SIGN_VERIFY --key-spec ECC_NIST_P384
 -- terraform: >-
---   In the resource aws_kms_key set customer_master_key_spec to an allowed type, which creates another key.
+--   In the aws_kms_key resource, set customer_master_key_spec to an allowed spec, which creates another key.
 -- parameters:
 --   specs:
 --     default: >-
 --       SYMMETRIC_DEFAULT, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_P521, ECC_NIST_EDWARDS25519,
 --       HMAC_256, HMAC_384, HMAC_512, ML_DSA_44, ML_DSA_65, ML_DSA_87, ML_KEM_768, ML_KEM_1024
 --     about: >-
---       The types of keys (KeySpec) that are allowed, separated by commas.
+--       Comma-separated list of allowed key specs (KeySpec).
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -33,10 +34,10 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN NOT list_contains(string_split(replace($specs, ' ', ''), ','), key_spec)
-      THEN 'The key is of type ' || key_spec || ', which is not one of those allowed.'
-    ELSE 'The key is of type ' || key_spec || '.'
+      THEN 'The key has the spec ' || key_spec || ', which is not allowed.'
+    ELSE 'The key has the spec ' || key_spec || '.'
   END || stale_note AS reason
 FROM internal.customer_keys

@@ -1,14 +1,13 @@
 -- id: key-store-connected
--- title: Custom key stores that hold keys are connected
+-- title: Custom key stores with keys are connected
 -- severity: high
 -- family: material
 -- why: >-
---   Keys in a custom key store work only as long as KMS reaches the CloudHSM cluster or the external key manager
---   behind it. When the connection is gone all of them stop at once, and everything that is encrypted under them with
---   it.
+--   Keys in a custom key store work only while KMS can reach the CloudHSM cluster or the external key manager behind
+--   it. When the connection fails, all of its keys stop working at once, and so does everything encrypted under them.
 -- fix: >-
---   Look at the error code in the reason: a changed password of the kmsuser, no active HSM, a certificate or a proxy
---   that does not answer. Put that right, disconnect the store where it has FAILED, and connect it again, which takes
+--   Check the error code in the reason: a changed password of the kmsuser, no active HSM, an invalid certificate or an
+--   unresponsive proxy. Fix the cause, disconnect the store if its state is FAILED, and connect it again, which takes
 --   up to 20 minutes.
 -- console: >-
 --   In KMS, "AWS CloudHSM key stores" or "External key stores", select the store and choose "Key store actions",
@@ -18,23 +17,23 @@
 --   aws kms disconnect-custom-key-store --custom-key-store-id STORE_ID
 --   aws kms connect-custom-key-store --custom-key-store-id STORE_ID
 -- terraform: >-
---   Terraform creates a store (aws_kms_custom_key_store), but does not connect it: use the console or the CLI.
-WITH held AS (
+--   Terraform creates a store (aws_kms_custom_key_store) but does not connect it; use the console or the CLI.
+WITH store_keys AS (
   SELECT account_id, region, custom_key_store_id AS store_id, count(*) AS keys, min(key_arn) AS key_arn
   FROM keys
   WHERE custom_key_store_id IS NOT NULL
   GROUP BY account_id, region, custom_key_store_id
 ), undescribed AS (
   SELECT account_id, region, count(*) AS keys FROM keys WHERE manager IS NULL GROUP BY account_id, region
-), unlisted AS (
+), unlisted_scope AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
-), considered AS (
+), candidate AS (
   SELECT coalesce(s.account_id, h.account_id) AS account_id, coalesce(s.region, h.region) AS region,
     coalesce(s.store_id, h.store_id) AS store_id, coalesce(s.name, s.store_id, h.store_id) AS name, s.connection_state,
     s.connection_error, h.keys, h.key_arn
   FROM custom_key_stores s
-  FULL JOIN held h ON h.account_id = s.account_id AND h.region = s.region AND h.store_id = s.store_id
+  FULL JOIN store_keys h ON h.account_id = s.account_id AND h.region = s.region AND h.store_id = s.store_id
 )
 SELECT
   c.account_id || '/' || c.region || '/' || c.store_id AS resource_arn, c.account_id, c.region, c.key_arn,
@@ -51,10 +50,10 @@ SELECT
     ELSE 'Key store ' || c.name || ' is ' || c.connection_state || coalesce(' (' || c.connection_error || ')', '')
       || CASE
       WHEN c.keys IS NOT NULL THEN ' and holds ' || c.keys || ' key(s).'
-      WHEN n.account_id IS NOT NULL THEN '; the keys here could not be listed.'
-      WHEN u.keys IS NOT NULL THEN '; ' || u.keys || ' key(s) here could not be described and may be in it.'
+      WHEN n.account_id IS NOT NULL THEN '; the keys in this account and region could not be listed.'
+      WHEN u.keys IS NOT NULL THEN '; ' || u.keys || ' key(s) in this account and region could not be described and may be in it.'
       ELSE ' and holds no keys.' END
   END AS reason
-FROM considered c
+FROM candidate c
 LEFT JOIN undescribed u ON u.account_id = c.account_id AND u.region = c.region
-LEFT JOIN unlisted n ON n.account_id = c.account_id AND n.region = c.region
+LEFT JOIN unlisted_scope n ON n.account_id = c.account_id AND n.region = c.region

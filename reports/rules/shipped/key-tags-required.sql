@@ -3,23 +3,24 @@
 -- severity: low
 -- family: ownership
 -- why: >-
---   Cost centres, data classes and environments are looked up by tags: a key without them is missing in the bill's
---   breakdown, and in every rule and policy that goes by them.
+--   Cost centers, data classifications and environments are looked up by tags. A key without them is missing from cost
+--   reports and from every rule and policy that uses these tags.
 -- fix: >-
---   Set the missing tags, best in the code that creates the key. Where policies use aws:ResourceTag, check first that
---   the tag lets nobody in. Which tags are asked for is the parameter tags; without it the rule judges nothing.
+--   Set the missing tags, preferably in the code that creates the key. If policies use aws:ResourceTag, first check
+--   that the tag does not grant access. The parameter tags lists the required tags; if it is empty, the rule evaluates
+--   nothing.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Tags", choose "Edit".
 -- cli: |-
 --   aws kms tag-resource --key-id KEY_ARN --tags TagKey=NAME,TagValue=VALUE
 -- terraform: >-
---   In the resource aws_kms_key set tags, or default_tags in the provider.
+--   In the aws_kms_key resource, set tags, or default_tags in the provider.
 -- parameters:
 --   tags:
 --     default: ""
 --     about: >-
---       The required tags, separated by commas: NAME, or NAME=VALUE|VALUE for those values only; empty: the rule
---       judges nothing.
+--       Comma-separated list of required tags: NAME, or NAME=VALUE|VALUE to allow only these values; if empty, the rule
+--       evaluates nothing.
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
@@ -30,18 +31,19 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of the key is scheduled.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
     WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN len(missing) > 0 THEN 'The key has no tag ' || array_to_string(missing, ', ') || '.'
+    WHEN len(missing) > 0 THEN 'The key lacks the required tags: ' || array_to_string(missing, ', ') || '.'
     ELSE 'The key has all required tags.'
   END || stale_note AS reason
 FROM (
   SELECT *,
-    -- A tag is asked for as NAME, or as NAME=VALUE|VALUE.
-    list_filter(list_transform(string_split($tags, ','), lambda one: trim(one)), lambda one:
-      coalesce(tags[split_part(one, '=', 1)], '') = '' OR (contains(one, '=')
-      AND NOT list_contains(string_split(split_part(one, '=', 2), '|'), tags[split_part(one, '=', 1)]))) AS missing
+    -- A required tag is NAME or NAME=VALUE|VALUE.
+    list_filter(list_transform(string_split($tags, ','), lambda required_tag: trim(required_tag)), lambda required_tag:
+      coalesce(tags[split_part(required_tag, '=', 1)], '') = '' OR (contains(required_tag, '=')
+      AND NOT list_contains(string_split(split_part(required_tag, '=', 2), '|'),
+        tags[split_part(required_tag, '=', 1)]))) AS missing
   FROM internal.customer_keys
   WHERE trim($tags) <> ''
 )

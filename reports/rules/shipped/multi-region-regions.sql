@@ -1,29 +1,29 @@
 -- id: multi-region-regions
--- title: Multi-Region keys exist in allowed regions only
+-- title: Multi-Region keys exist only in allowed regions
 -- severity: medium
 -- family: multi-region
 -- why: >-
---   A replica carries the material of the key into its region, and with it the power to decrypt whatever the other
---   regions hold. Where data must not leave a jurisdiction, that is the place to look: the data may stay, while the
---   key has long moved.
+--   A replica brings the key material into its region, and with it the ability to decrypt data from the other regions.
+--   If data must not leave a jurisdiction, check the keys too: the data may have stayed while the key was replicated
+--   long ago.
 -- fix: >-
---   Move what uses the replica in the region that is not allowed, then schedule its deletion. To prevent the next
---   one, deny kms:ReplicateKey unless kms:ReplicaRegion is one of the allowed regions, in a service control policy.
---   Set the parameter regions to the regions that are allowed; without it the rule judges nothing.
+--   Migrate everything that uses the replica in the disallowed region, then schedule its deletion. To prevent new ones,
+--   deny kms:ReplicateKey with a service control policy unless kms:ReplicaRegion is one of the allowed regions. The
+--   parameter regions lists the allowed regions; if it is empty, the rule evaluates nothing.
 -- console: >-
---   Change to the region that is not allowed; in KMS, "Customer managed keys", select the key, "Key actions",
---   "Schedule key deletion".
+--   Switch to the disallowed region; in KMS, "Customer managed keys", select the key, "Key actions", "Schedule key
+--   deletion".
 -- cli: |-
 --   aws kms schedule-key-deletion --region REPLICA_REGION --key-id KEY_ID --pending-window-in-days 30
 -- terraform: >-
---   Remove the aws_kms_replica_key whose provider is of that region.
+--   Remove the aws_kms_replica_key whose provider uses that region.
 -- parameters:
 --   regions:
 --     default: ""
 --     about: >-
---       The regions in which copies of multi-Region keys may be, separated by commas; empty: the rule judges
+--       Comma-separated list of regions in which multi-Region keys are allowed; if empty, the rule evaluates
 --       nothing.
-WITH considered AS (
+WITH candidate AS (
   SELECT *,
     string_split(replace($regions, ' ', ''), ',') AS allowed,
     list_sort(list_distinct(CASE WHEN multi_region_type = 'PRIMARY' THEN list_append(
@@ -31,24 +31,24 @@ WITH considered AS (
       ELSE [region] END)) AS regions
   FROM internal.customer_keys
   WHERE trim($regions) <> '' AND ((multi_region IS NULL
-    -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+    -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
     OR multi_region)
 ), evaluated AS (
-  SELECT *, list_filter(regions, lambda one: NOT list_contains(allowed, one)) AS outside FROM considered
+  SELECT *, list_filter(regions, lambda region_name: NOT list_contains(allowed, region_name)) AS disallowed FROM candidate
 )
 SELECT
   key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN manager IS NULL OR multi_region IS NULL THEN 'unknown'
-    WHEN len(outside) > 0 THEN 'fail'
-    WHEN len(outside) = 0 THEN 'pass'
+    WHEN len(disallowed) > 0 THEN 'fail'
+    WHEN len(disallowed) = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN len(outside) > 0 THEN 'The key is in ' || array_to_string(outside, ', ')
+    WHEN len(disallowed) > 0 THEN 'The key is in ' || array_to_string(disallowed, ', ')
       || ', where multi-Region keys are not allowed.'
-    ELSE 'The key is in ' || array_to_string(regions, ', ') || ', where it may be.'
+    ELSE 'The key is in ' || array_to_string(regions, ', ') || ', where it is allowed.'
   END || stale_note AS reason
 FROM evaluated

@@ -1,52 +1,53 @@
 -- id: multi-region-replica-usable
--- title: Every replica of a multi-Region key can be used
+-- title: Every replica of a multi-Region key is usable
 -- severity: high
 -- family: multi-region
 -- why: >-
---   A replica is there for the day on which the other region fails. If it is disabled, without material or about to
---   be deleted, nobody notices before that day, because everything works in the primary's region.
+--   A replica is needed on the day the other region fails. If it is disabled, has no material or is scheduled for
+--   deletion, nobody notices before that day, because everything works in the region of the primary.
 -- fix: >-
---   Cancel the deletion of the replica, enable it, or import the material into it, as the reason says. If the replica
---   is no longer wanted, delete it properly: it leaves the primary's list then. A replica in a region that was not
---   crawled is unknown: include the region in the crawl.
+--   Cancel the deletion of the replica, enable it, or import the material into it, depending on the reason. If the
+--   replica is no longer needed, delete it; the primary then no longer lists it. A replica in a region that was not
+--   crawled is unknown: add the region to the crawl.
 -- console: >-
---   Change to the replica's region; in KMS, "Customer managed keys", select the key and choose "Key actions", "Cancel
---   key deletion" or "Enable".
+--   Switch to the region of the replica; in KMS, "Customer managed keys", select the key and choose "Key actions",
+--   "Cancel key deletion" or "Enable".
 -- cli: |-
 --   aws kms cancel-key-deletion --region REPLICA_REGION --key-id KEY_ID
 --   aws kms enable-key --region REPLICA_REGION --key-id KEY_ID
 -- terraform: >-
---   In the resource aws_kms_replica_key set enabled = true.
-WITH account_region AS (
-  -- Where the listing of keys was seen in full, a key that is not in it does not exist.
+--   In the aws_kms_replica_key resource, set enabled = true.
+WITH fully_listed_scope AS (
+  -- If the keys of an account and region were listed completely, a key that is not listed does not exist.
   SELECT account_id, region FROM coverage WHERE operation IS NULL AND outcome IN ('complete', 'partial')
   EXCEPT
   SELECT account_id, region FROM coverage WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
-), considered AS (
+), candidate AS (
   SELECT * FROM internal.customer_keys
-  -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+  -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
   WHERE multi_region_type = 'PRIMARY' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
-), listed AS (
-  SELECT key_arn AS primary_arn, unnest(replica_arns) AS replica_arn FROM considered
+), listed_replica AS (
+  SELECT key_arn AS primary_arn, unnest(replica_arns) AS replica_arn FROM candidate
 ), replica AS (
   SELECT l.primary_arn, r.state IN ('Enabled', 'Creating', 'Updating') AS usable,
-    r.key_arn IS NULL AND p.account_id IS NOT NULL AS gone,
-    'the one in ' || split_part(l.replica_arn, ':', 4) || CASE
-      WHEN r.key_arn IS NULL AND p.account_id IS NOT NULL THEN ' is not there'
+    r.key_arn IS NULL AND p.account_id IS NOT NULL AS deleted,
+    'the replica in ' || split_part(l.replica_arn, ':', 4) || CASE
+      WHEN r.key_arn IS NULL AND p.account_id IS NOT NULL THEN ' does not exist'
       WHEN r.key_arn IS NULL THEN ' was not crawled'
       WHEN r.state IS NULL THEN ' could not be described'
       WHEN r.state = 'PendingDeletion' THEN coalesce(' will be deleted on ' || strftime(r.deletion_date, '%Y-%m-%d'),
         ' is scheduled for deletion')
       ELSE ' is in state ' || r.state
-    END AS reported
-  FROM listed l
+    END AS problem
+  FROM listed_replica l
   LEFT JOIN keys r ON r.key_arn = l.replica_arn
-  LEFT JOIN account_region p ON p.account_id = split_part(l.replica_arn, ':', 5) AND p.region = split_part(l.replica_arn, ':', 4)
-), counted AS (
-  SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR gone) AS broken,
-    count(*) FILTER (usable IS NULL AND NOT gone) AS not_reported,
-    array_to_string(list_sort(list(reported) FILTER (usable IS NOT TRUE)), ', ') AS message
+  LEFT JOIN fully_listed_scope p ON p.account_id = split_part(l.replica_arn, ':', 5)
+    AND p.region = split_part(l.replica_arn, ':', 4)
+), replica_counts AS (
+  SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR deleted) AS unusable,
+    count(*) FILTER (usable IS NULL AND NOT deleted) AS undetermined,
+    array_to_string(list_sort(list(problem) FILTER (usable IS NOT TRUE)), ', ') AS message
   FROM replica
   GROUP BY primary_arn
 )
@@ -54,16 +55,16 @@ SELECT
   k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN 'not_applicable'
-    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.not_reported > 0 AND c.broken = 0) THEN 'unknown'
-    WHEN c.broken > 0 THEN 'fail'
-    WHEN c.broken = 0 THEN 'pass'
+    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.undetermined > 0 AND c.unusable = 0) THEN 'unknown'
+    WHEN c.unusable > 0 THEN 'fail'
+    WHEN c.unusable = 0 THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN 'The primary has no replicas.'
     WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.denied_note || '.'
-    WHEN c.message IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s) ' || c.message || '.'
-    ELSE 'All ' || c.replicas || ' replica(s) can be used.'
+    WHEN c.message IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s): ' || c.message || '.'
+    ELSE 'All ' || c.replicas || ' replica(s) are usable.'
   END || k.stale_note AS reason
-FROM considered k
-LEFT JOIN counted c ON c.primary_arn = k.key_arn
+FROM candidate k
+LEFT JOIN replica_counts c ON c.primary_arn = k.key_arn

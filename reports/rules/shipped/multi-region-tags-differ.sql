@@ -1,14 +1,14 @@
 -- id: multi-region-tags-differ
--- title: Replicas have the tags of their primary
+-- title: Replicas have the same tags as their primary
 -- severity: low
 -- family: multi-region
 -- why: >-
---   Tags are not copied when a key is replicated, and are changed for each copy. Where tags decide who may use a key,
---   or whom to call in the night, a replica with other tags is open to others, or belongs to nobody.
+--   Tags are not copied when a key is replicated, and each copy is tagged separately. If tags control access to a key
+--   or identify the on-call team, a replica with different tags is open to other principals or belongs to nobody.
 -- fix: >-
---   Set the tags that the reason names on the replica, or on the primary if that is the one that is wrong. Take care
---   where policies of IAM or of keys use aws:ResourceTag: a tag that is set can let somebody in. Tags that differ on
---   purpose (a region's name) go into the parameter ignore.
+--   Set the tags named in the reason on the replica, or on the primary if that copy is wrong. Be careful if IAM or key
+--   policies use aws:ResourceTag: setting a tag can grant access. Add tags that differ intentionally (such as a region
+--   name) to the parameter ignore.
 -- console: >-
 --   In KMS, "Customer managed keys", open the replica, tab "Tags", choose "Edit".
 -- cli: |-
@@ -16,10 +16,10 @@
 -- terraform: >-
 --   Give aws_kms_key and aws_kms_replica_key the same tags, or set default_tags in both providers.
 -- parameters:
---   ignore: {default: "", about: "Keys of tags that may differ, separated by commas."}
-WITH considered AS (
+--   ignore: {default: "", about: "Comma-separated list of tag keys that may differ."}
+WITH candidate AS (
   SELECT * FROM internal.customer_keys
-  -- The id of a multi-Region key is no UUID: one that could not even be described is not among them.
+  -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
   WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
 ), compared AS (
@@ -27,7 +27,7 @@ WITH considered AS (
     list_sort(list_filter(list_distinct(list_concat(map_keys(k.tags), map_keys(p.tags))), lambda name:
       NOT starts_with(name, 'aws:') AND NOT list_contains(string_split(replace($ignore, ' ', ''), ','), name)
       AND k.tags[name] IS DISTINCT FROM p.tags[name])) AS different
-  FROM considered k
+  FROM candidate k
   LEFT JOIN keys p ON p.key_arn = k.primary_arn
 )
 SELECT
@@ -41,9 +41,9 @@ SELECT
   CASE
     WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
     WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN primary_tags IS NULL THEN 'The tags of its primary ' || coalesce(primary_arn, '') || ' are not known.'
-    WHEN len(different) > 0 THEN 'It differs from its primary ' || primary_arn || ' in the tags '
+    WHEN primary_tags IS NULL THEN 'The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.'
+    WHEN len(different) > 0 THEN 'These tags differ from those of its primary ' || primary_arn || ': '
       || array_to_string(different, ', ') || '.'
-    ELSE 'It has the tags of its primary ' || primary_arn || '.'
+    ELSE 'It has the same tags as its primary ' || primary_arn || '.'
   END || stale_note AS reason
 FROM compared

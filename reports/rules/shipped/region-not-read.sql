@@ -1,17 +1,17 @@
 -- id: region-not-read
--- title: Every region of every account is read
+-- title: Every region of every account is crawled
 -- severity: medium
 -- family: coverage
 -- why: >-
---   What is in a region that cannot be read is unknown, however clean the rest of the account is: keys that are about
---   to be deleted there are noticed by nobody.
+--   Resources in a region that cannot be crawled are unknown, however clean the rest of the account is: nobody notices
+--   keys that are scheduled for deletion there.
 -- fix: >-
---   If a service control policy denies the region, exclude it in the settings, so that it is stated as left out, or
---   exempt the role of kmsledger from that policy. Errors of the service or of the network should pass by themselves:
---   if they do not, look at the message in the view coverage.
+--   If a service control policy denies the region, exclude the region in the settings, so that the report lists it as
+--   excluded, or exempt the role of kmsledger from that policy. Service and network errors should resolve
+--   automatically; if they do not, check the message in the view coverage.
 -- console: >-
---   In the IAM console of that account open the role of kmsledger and compare its trust and permissions with what
---   `kmsledger permissions` prints; in Organizations look for a service control policy that denies it.
+--   In the IAM console of the account, open the role of kmsledger and compare its trust policy and permissions with the
+--   output of `kmsledger permissions`. In Organizations, look for a service control policy that denies the call.
 -- cli: |-
 --   kmsledger sql "SELECT * FROM coverage WHERE outcome = 'failed'"
 --   aws kms list-keys --region REGION --max-items 1
@@ -22,7 +22,7 @@
 --   consecutive_runs:
 --     default: "2"
 --     about: >-
---       For how many runs in a row, at least, before it fails.
+--       Number of consecutive failed runs after which the rule fails.
 SELECT
   p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
@@ -34,10 +34,10 @@ SELECT
   END AS status,
   CASE
     WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
-    WHEN p.outcome = 'failed' THEN 'Nothing could be read there'
+    WHEN p.outcome = 'failed' THEN 'The region could not be read'
       || coalesce(' since ' || strftime(p.since, '%Y-%m-%d'), '') || coalesce(': ' || p.cause_text, '') || '.'
     WHEN p.outcome = 'complete' THEN 'The region was read.'
-    WHEN p.outcome = 'partial' THEN 'The region was read, though not all of it.'
-    ELSE 'How far the region was read is not known: ' || p.outcome || '.'
+    WHEN p.outcome = 'partial' THEN 'The region was read in part.'
+    ELSE 'Unknown coverage of the region: ' || p.outcome || '.'
   END AS reason
 FROM account_regions p

@@ -1,29 +1,29 @@
 -- id: secret-cross-account-managed-key
--- title: Secrets that are shared with other accounts have a key that can be shared
+-- title: Secrets shared with other accounts use a key that can be shared
 -- severity: medium
 -- family: secrets
 -- why: >-
 --   The AWS managed key of Secrets Manager cannot be used from another account, and its policy cannot be changed. A
---   secret that is shared while it is under that key looks shared, but every read from the other account is refused.
+--   secret that is shared while it uses that key looks shared, but every read from another account is denied.
 -- fix: >-
---   Create a customer managed key whose policy lets the other account use kms:Decrypt, put the secret under it, and
---   give the readers in the other account both secretsmanager:GetSecretValue and kms:Decrypt. If nobody noticed that it
---   does not work, take the sharing out of the policy instead.
+--   Create a customer managed key whose policy allows kms:Decrypt for the other account, set it on the secret, and give
+--   the readers in the other account both secretsmanager:GetSecretValue and kms:Decrypt. If nobody noticed that sharing
+--   does not work, remove it from the policy instead.
 -- console: >-
---   In Secrets Manager open the secret, choose "Actions", "Edit encryption key", and choose the customer managed key by
---   its ARN.
+--   In Secrets Manager, open the secret, choose "Actions", "Edit encryption key", and enter the ARN of the customer
+--   managed key.
 -- cli: >-
 --   aws secretsmanager update-secret --secret-id SECRET_ARN --kms-key-id KEY_ARN
 -- terraform: >-
---   In the resource aws_secretsmanager_secret set kms_key_id = aws_kms_key.NAME.arn, with a policy in the aws_kms_key
---   that names the other account.
-WITH used AS (
+--   In the aws_secretsmanager_secret resource, set kms_key_id = aws_kms_key.NAME.arn, with a policy in aws_kms_key that
+--   allows the other account.
+WITH secret_key AS (
   SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 ), secret AS (
   SELECT *, is_public OR len(organization) + len(parties) + len(external) > 0 AS shared,
-    possibly_public OR len(unknown) > 0 AS perhaps
+    possibly_public OR len(unknown) > 0 AS possibly_shared
   FROM internal.secret_readers
 )
 SELECT
@@ -31,7 +31,7 @@ SELECT
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
     WHEN s.unevaluated_reason IS NOT NULL THEN 'unknown'
-    WHEN NOT s.shared AND NOT s.perhaps THEN 'not_applicable'
+    WHEN NOT s.shared AND NOT s.possibly_shared THEN 'not_applicable'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
     WHEN u.key_class = 'aws_managed' AND NOT s.shared THEN 'unknown'
     WHEN u.key_class IN ('aws_managed', 'dangling') THEN 'fail'
@@ -39,13 +39,13 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN s.unevaluated_reason IS NOT NULL THEN s.unevaluated_reason
-    WHEN NOT s.shared AND NOT s.perhaps THEN 'It is not shared with another account.'
+    WHEN NOT s.shared AND NOT s.possibly_shared THEN 'It is not shared with another account.'
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
-      THEN 'It is shared, and its key is not known: ' || coalesce(u.reason, 'the crawl has no answer for it') || '.'
+      THEN 'It is shared, and its key could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.'
     WHEN u.key_class = 'aws_managed' AND NOT s.shared
-      THEN 'It is under an AWS managed key, and it is not known whether it is shared with another account.'
+      THEN 'It uses an AWS managed key; could not determine whether it is shared with another account.'
     WHEN u.key_class = 'aws_managed' THEN 'It is shared ('
       || array_to_string(list_concat(CASE WHEN s.is_public THEN ['everyone'] ELSE [] END, s.organization, s.parties,
         s.external), ', ')
@@ -55,7 +55,7 @@ SELECT
       THEN 'It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, '') || ' no longer exists.'
     WHEN u.key_class = 'customer'
       THEN 'It is shared, and the customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
   END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM secret s
-LEFT JOIN used u ON u.resource_arn = s.resource_arn
+LEFT JOIN secret_key u ON u.resource_arn = s.resource_arn

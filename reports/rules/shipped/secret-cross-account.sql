@@ -1,30 +1,30 @@
 -- id: secret-cross-account
--- title: No secret can be read from accounts that nobody chose
+-- title: No secret can be read from unapproved accounts
 -- severity: high
 -- family: secrets
 -- why: >-
---   A resource policy can let another account read a secret; from then on that account decides who does. Inside the
---   organization that is a way to share, outside of it you have to know whom you gave it to.
+--   A resource policy can allow another account to read a secret; that account then decides which of its principals do.
+--   Within the organization this is a valid way to share; outside it, you must know who has access.
 -- fix: >-
---   Remove the statement, or narrow it to the role that needs the secret. If the sharing is intended, allow it with the
---   rule's parameter, or waive it with a ticket. After removing a stranger's access, rotate the secret: its value was
---   readable.
+--   Remove the statement, or restrict it to the role that needs the secret. If the sharing is intended, allow it with
+--   the parameter allow, or waive it with a ticket. After removing the access of an unknown account, rotate the secret:
+--   its value was readable.
 -- console: >-
---   In Secrets Manager open the secret and change the policy under "Resource permissions", "Edit permissions".
+--   In Secrets Manager, open the secret and change the policy under "Resource permissions", "Edit permissions".
 -- cli: |-
 --   aws secretsmanager get-resource-policy --secret-id SECRET_ARN
 --   aws secretsmanager put-resource-policy --secret-id SECRET_ARN --resource-policy file://POLICY.json
 -- terraform: >-
---   Change the policy of the resource aws_secretsmanager_secret_policy, or remove that resource.
+--   Change the policy of aws_secretsmanager_secret_policy, or remove that resource.
 -- parameters:
 --   allow:
 --     default: "organization"
 --     about: >-
---       Which other accounts may read: organization (those of the organization), parties (known parties as well) or
+--       Other accounts that may read secrets: organization (accounts of the organization), parties (also known parties) or
 --       none.
 WITH secret AS (
-  SELECT *, len(parties) > 0 AND $allow IN ('organization', 'none') AS strange_party,
-    len(organization) > 0 AND $allow = 'none' AS strange_account
+  SELECT *, len(parties) > 0 AND $allow IN ('organization', 'none') AS disallowed_party,
+    len(organization) > 0 AND $allow = 'none' AS disallowed_account
   FROM internal.secret_readers
 )
 SELECT
@@ -32,33 +32,34 @@ SELECT
   CASE
     WHEN deletion_at IS NOT NULL THEN 'not_applicable'
     WHEN unevaluated_reason IS NOT NULL THEN 'unknown'
-    WHEN (is_public OR len(external) > 0 OR strange_party OR strange_account) AND denies THEN 'unknown'
-    WHEN is_public OR len(external) > 0 OR strange_party OR strange_account THEN 'fail'
+    WHEN (is_public OR len(external) > 0 OR disallowed_party OR disallowed_account) AND denies THEN 'unknown'
+    WHEN is_public OR len(external) > 0 OR disallowed_party OR disallowed_account THEN 'fail'
     WHEN possibly_public OR len(unknown) > 0 THEN 'unknown'
     WHEN has_policy IS NOT NULL THEN 'pass'
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
-    WHEN (is_public OR len(external) > 0 OR strange_party OR strange_account) AND denies
-      THEN 'Its policy lets others read it (' || array_to_string(list_concat(CASE WHEN is_public THEN ['everyone'] ELSE [] END,
+    WHEN (is_public OR len(external) > 0 OR disallowed_party OR disallowed_account) AND denies
+      THEN 'Its policy allows other accounts to read it (' || array_to_string(list_concat(CASE WHEN is_public
+        THEN ['everyone'] ELSE [] END,
         external, parties, organization), ', ')
-      || '); a Deny in it takes some of that away, which is not judged here.'
+      || '); its Deny statements restrict this and are not evaluated by this rule.'
     WHEN is_public THEN 'Its policy allows everyone to read it.'
     WHEN len(external) > 0
-      THEN 'Its policy lets accounts outside the organization read it: ' || array_to_string(external, ', ') || '.'
-    WHEN strange_party THEN 'Its policy lets a known party read it: ' || array_to_string(parties, ', ') || '.'
-    WHEN strange_account
-      THEN 'Its policy lets other accounts of the organization read it: ' || array_to_string(organization, ', ') || '.'
+      THEN 'Its policy allows accounts outside the organization to read it: ' || array_to_string(external, ', ') || '.'
+    WHEN disallowed_party THEN 'Its policy allows a known party to read it: ' || array_to_string(parties, ', ') || '.'
+    WHEN disallowed_account
+      THEN 'Its policy allows other accounts of the organization to read it: ' || array_to_string(organization, ', ') || '.'
     WHEN len(unknown) > 0
-      THEN 'It is not known whom its policy lets read it: ' || array_to_string(unknown, ', ') || '.'
+      THEN 'Could not determine who can read it: ' || array_to_string(unknown, ', ') || '.'
     WHEN possibly_public
-      THEN 'It is not known whom its policy lets read it: everyone, under conditions that are not judged here.'
+      THEN 'Could not determine who can read it: its policy allows everyone, under conditions that are not evaluated.'
     WHEN NOT has_policy THEN 'It has no resource policy.'
     WHEN len(organization) > 0 OR len(parties) > 0
-      THEN 'Its policy lets only chosen accounts read it: '
+      THEN 'Its policy allows only approved accounts to read it: '
       || array_to_string(list_concat(organization, parties), ', ') || '.'
-    ELSE 'Its policy lets no other account read it.'
+    ELSE 'Its policy does not allow other accounts to read it.'
   END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM secret

@@ -3,19 +3,20 @@
 -- severity: medium
 -- family: secrets
 -- why: >-
---   The AWS managed key of Secrets Manager lets everyone who may read a secret also decrypt it: its policy cannot be
---   changed, shared with another account, or withdrawn. Only with a key of your own is there a second lock, with its own
---   policy, its own entries in CloudTrail and its own off-switch.
+--   With the AWS managed key of Secrets Manager, every principal that may read a secret may also decrypt it: the policy
+--   of that key cannot be changed, and the key cannot be shared with another account or disabled. A customer managed
+--   key adds a second control with its own policy, its own CloudTrail entries and an off switch.
 -- fix: >-
---   Create or choose a symmetric customer managed key in the secret's region whose policy lets the secret's readers use it
---   through Secrets Manager, and set it on the secret. Only the current, pending and previous versions are encrypted again:
---   older versions with other labels stay under the old key, so do not delete that one. For replicas, set the key in each
---   region.
+--   Create or choose a symmetric customer managed key in the region of the secret whose policy allows the readers of
+--   the secret to use it through Secrets Manager, and set it on the secret. Only the current, pending and previous
+--   versions are re-encrypted; versions with other labels still use the old key, so do not delete it. For replicas, set
+--   the key in each region.
 -- console: >-
---   In Secrets Manager open the secret, choose "Actions", "Edit encryption key", and keep "Create new version of secret with
---   new encryption key" ticked.
+--   In Secrets Manager, open the secret, choose "Actions", "Edit encryption key", and keep "Create new version of
+--   secret with new encryption key" selected.
 -- cli: aws secretsmanager update-secret --secret-id SECRET_ARN --kms-key-id KEY_ARN
--- terraform: In the resource aws_secretsmanager_secret set kms_key_id = aws_kms_key.NAME.arn.
+-- terraform: >-
+--   In the aws_secretsmanager_secret resource, set kms_key_id = aws_kms_key.NAME.arn.
 SELECT
   s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
@@ -27,26 +28,29 @@ SELECT
   END AS status,
   CASE
     WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion: its key can no longer be changed.'
-    WHEN u.resource_arn IS NULL THEN 'The key of this secret is not known: the crawl has no answer for it.'
+    WHEN u.resource_arn IS NULL THEN 'The key of this secret could not be determined: the crawl returned no data for it.'
     WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw_value, 'of this secret')
-      || ' is in an account or region that was not crawled, so it is not known who manages it.'
-    WHEN u.key_class = 'unknown' THEN 'The key of this secret is not known: ' || coalesce(u.reason, 'no reason was given') || '.'
+      || ' is in an account or region that was not crawled, so who manages it could not be determined.'
+    WHEN u.key_class = 'unknown'
+      THEN 'The key of this secret could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
     WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
       || ' no longer exists: the secret cannot be read.'
     WHEN u.key_class = 'aws_managed' AND u.format = 'omitted'
-      THEN 'The secret names no key, so the AWS managed key aws/secretsmanager encrypts it.'
-    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service')
+      THEN 'The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it.'
+    WHEN u.key_class = 'aws_managed'
+      THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service')
       || ' encrypts it.'
-    WHEN u.key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it.'
+    WHEN u.key_class = 'aws_owned' THEN 'An AWS owned key encrypts it.'
     WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
     WHEN u.key_class = 'customer' THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
-      || coalesce(' (' || u.key_state || ')', ' (state not known)') || ' encrypts it.'
-    ELSE 'Its key is of class ' || u.key_class || ', which this rule does not know.'
+      || coalesce(' (' || u.key_state || ')', ' (unknown state)') || ' encrypts it.'
+    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
   END
-    || CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown' THEN ' This is the last known state.' ELSE '' END AS reason
+    || CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown'
+      THEN ' This is the last known state.' ELSE '' END AS reason
 FROM resources s
 LEFT JOIN (
-  -- One row a secret, the key that is worst to have where there is more than one.
+  -- One row per secret, with the least protective key if there is more than one.
   SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (

@@ -3,20 +3,20 @@
 -- severity: critical
 -- family: secrets
 -- why: >-
---   A resource policy that allows everyone to read a secret hands it to any AWS account in the world. What still stands
---   in the way then is only the KMS key, and not even that if its policy is as open.
+--   A resource policy that allows everyone to read a secret exposes it to any AWS account in the world. The only
+--   remaining control is the KMS key, unless its policy is just as permissive.
 -- fix: >-
---   Replace the principal by the accounts or roles that need the secret, or narrow the statement with
---   aws:PrincipalOrgID. Treat the value as known: rotate it, and look in CloudTrail for GetSecretValue by other
---   accounts.
+--   Replace the principal with the accounts or roles that need the secret, or restrict the statement with
+--   aws:PrincipalOrgID. Treat the value as compromised: rotate it, and check CloudTrail for GetSecretValue calls by
+--   other accounts.
 -- console: >-
---   In Secrets Manager open the secret, under "Resource permissions" choose "Edit permissions", name the principals and
---   leave "Block public access" ticked.
+--   In Secrets Manager, open the secret, choose "Edit permissions" under "Resource permissions", specify the principals
+--   and leave "Block public access" selected.
 -- cli: |-
 --   aws secretsmanager put-resource-policy --secret-id SECRET_ARN --resource-policy file://POLICY.json \
 --     --block-public-policy
 -- terraform: >-
---   In aws_secretsmanager_secret_policy name the principals in policy and set block_public_policy = true.
+--   In aws_secretsmanager_secret_policy, specify the principals in policy and set block_public_policy = true.
 SELECT
   resource_arn, account_id, region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
@@ -27,12 +27,12 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is about to be deleted: nobody can read it.'
+    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
     WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
     WHEN is_public AND denies
-      THEN 'Its policy allows everyone to read it; a Deny in it takes some of that away, which is not judged here.'
+      THEN 'Its policy allows everyone to read it; its Deny statements restrict this and are not evaluated by this rule.'
     WHEN is_public THEN 'Its policy allows everyone to read it.'
-    WHEN possibly_public THEN 'Its policy allows everyone to read it under conditions that are not judged here.'
+    WHEN possibly_public THEN 'Its policy allows everyone to read it, under conditions that are not evaluated.'
     WHEN NOT has_policy THEN 'It has no resource policy.'
     ELSE 'Its policy does not allow everyone to read it.'
   END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason

@@ -3,20 +3,20 @@
 -- severity: medium
 -- family: secrets
 -- why: >-
---   A password that never changes stays valid for everyone who ever saw it: in a log, a shell history, a former
---   colleague's notes. Automatic rotation ends that without anyone having to remember it.
+--   A password that never changes stays valid for everyone who ever saw it: in a log, in a shell history, in the notes
+--   of a former colleague. Automatic rotation ends that without manual work.
 -- fix: >-
---   Give the secret a rotation function and a schedule. The first rotation starts at once unless you postpone it, so
---   make sure first that every application reads the secret from Secrets Manager and not from a copy of its own; one
---   that caches it fails until it reads it again.
+--   Configure a rotation function and a schedule. The first rotation starts immediately unless you postpone it, so
+--   first make sure that every application reads the secret from Secrets Manager and does not keep its own copy; an
+--   application that caches the secret fails until it reads it again.
 -- console: >-
---   In Secrets Manager open the secret, tab "Rotation", choose "Edit rotation", turn automatic rotation on, and choose
+--   In Secrets Manager, open the secret, tab "Rotation", choose "Edit rotation", turn on automatic rotation, and choose
 --   the schedule and the Lambda function.
 -- cli: |-
 --   aws secretsmanager rotate-secret --secret-id SECRET_ARN --rotation-lambda-arn FUNCTION_ARN  \
 --     --rotation-rules AutomaticallyAfterDays=30
 -- terraform: >-
---   Add a resource aws_secretsmanager_secret_rotation with secret_id, rotation_lambda_arn and rotation_rules {
+--   Add an aws_secretsmanager_secret_rotation with secret_id, rotation_lambda_arn and rotation_rules {
 --   automatically_after_days = 30 }.
 SELECT
   s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
@@ -30,14 +30,14 @@ SELECT
   CASE
     WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
     WHEN s.primary_region IS NOT NULL
-      THEN 'It is a replica of the secret in ' || s.primary_region || ', which is judged there.'
-    WHEN s.details IS NULL THEN 'It is not known whether it rotates: nothing was told of it.'
+      THEN 'It is a replica of the secret in ' || s.primary_region || ', where it is evaluated.'
+    WHEN s.details IS NULL THEN 'Could not determine whether it rotates: no details were reported.'
     WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
       THEN CASE WHEN (s.details ->> 'rotation_enabled') IS NULL
-      THEN 'Rotation was never set up.' ELSE 'Automatic rotation is off.' END
+      THEN 'Rotation was never set up.' ELSE 'Automatic rotation is disabled.' END
     WHEN (s.details ->> 'rotation_enabled') = 'true'
       THEN 'It rotates' || coalesce(' every ' || (s.details ->> 'rotation_days') || ' days',
       ' on the schedule ' || (s.details ->> 'rotation_schedule'), '') || '.'
-    ELSE 'What Secrets Manager says of its rotation is not known to this rule.'
+    ELSE 'This rule does not recognize its rotation status.'
   END || s.stale_note AS reason
 FROM internal.secrets s

@@ -3,20 +3,22 @@
 -- severity: low
 -- family: caches
 -- why: >-
---   Serverless caches are always encrypted, but with a key that AWS owns unless one is named. Such a key cannot be
---   seen, audited or withdrawn.
+--   Serverless caches are always encrypted, but with an AWS owned key by default. Such a key cannot be viewed, audited
+--   or revoked.
 -- fix: >-
---   The key is chosen when the cache is made. Take a snapshot, create a new serverless cache from it with the key, and
---   move the applications to its endpoint.
+--   The key is set when the cache is created. Take a snapshot, create a new serverless cache from it with the key, and
+--   switch the applications to its endpoint.
 -- console: >-
---   In ElastiCache choose the cache, "Actions", "Backup"; on the backup choose "Restore" and the customer managed key.
+--   In ElastiCache, choose the cache, "Actions", "Backup"; on the backup, choose "Restore" and the customer managed
+--   key.
 -- cli: |-
 --   aws elasticache create-serverless-cache-snapshot --serverless-cache-name CACHE \
 --     --serverless-cache-snapshot-name BEFORE
 --   aws elasticache create-serverless-cache --serverless-cache-name NEW_CACHE --engine ENGINE \
 --     --snapshot-arns-to-restore SNAPSHOT_ARN --kms-key-id KEY_ARN
 -- terraform: >-
---   Set kms_key_id in aws_elasticache_serverless_cache: it is replaced, so restore with snapshot_arns_to_restore.
+--   Set kms_key_id in aws_elasticache_serverless_cache. Terraform replaces the cache, so restore it with
+--   snapshot_arns_to_restore.
 SELECT resource_arn, account_id, region, key_arn,
   CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
   customer_managed_reason || stale_note AS reason

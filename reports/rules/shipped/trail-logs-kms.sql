@@ -1,24 +1,24 @@
 -- id: trail-logs-kms
--- title: The calls of KMS are recorded in every region of every account
+-- title: KMS calls are recorded in every region of every account
 -- severity: high
 -- family: logging
 -- why: >-
---   Who used which key when, and who changed its policy, is told by CloudTrail only. Because KMS is called so often,
---   many trails leave kms.amazonaws.com out or record writing calls only: then no use of a key is recorded, since
---   encrypting and decrypting count as reading.
+--   Only CloudTrail records who used which key when, and who changed its policy. Because KMS is called so often, many
+--   trails exclude kms.amazonaws.com or record write events only. Then no use of a key is recorded, because encryption
+--   and decryption are read events.
 -- fix: >-
---   Have one trail of the organization that records all regions with management events for reading and writing, and
---   without the exclusion of KMS events. Expect more log volume; the first copy of management events is free of charge.
---   Switch the trail on if it is stopped.
+--   Use an organization trail that records management events for reading and writing in all regions, without excluding
+--   KMS events. Expect a higher log volume; the first copy of management events is free. Start the trail if it is
+--   stopped.
 -- console: >-
---   In CloudTrail open the trail, "Management events", "Edit": tick "Read" and "Write", and untick "Exclude AWS KMS
+--   In CloudTrail, open the trail, "Management events", "Edit": select "Read" and "Write", and clear "Exclude AWS KMS
 --   events".
 -- cli: |-
 --   aws cloudtrail put-event-selectors --trail-name TRAIL_ARN --region HOME_REGION \
 --     --event-selectors '[{"ReadWriteType":"All","IncludeManagementEvents":true,"ExcludeManagementEventSources":[]}]'
 --   aws cloudtrail start-logging --name TRAIL_ARN --region HOME_REGION
 -- terraform: >-
---   In aws_cloudtrail set is_multi_region_trail = true, is_organization_trail = true, and event_selector {
+--   In aws_cloudtrail, set is_multi_region_trail = true, is_organization_trail = true, and event_selector {
 --   read_write_type = "All" include_management_events = true } without exclude_management_event_sources.
 SELECT
   p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
@@ -32,7 +32,7 @@ SELECT
   CASE
     WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
     WHEN l.kms_events IS NULL
-      THEN 'It is not known whether the calls of KMS are recorded' || coalesce(': ' || l.reason, '') || '.'
+      THEN 'Could not determine whether KMS calls are recorded' || coalesce(': ' || l.reason, '') || '.'
     ELSE l.reason || '.'
   END || CASE WHEN l.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
 FROM account_regions p

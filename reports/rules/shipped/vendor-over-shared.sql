@@ -1,22 +1,22 @@
 -- id: vendor-over-shared
--- title: Vendors have no more access to keys than their profiles ask for
+-- title: Vendors have no more access to keys than their profiles require
 -- severity: high
 -- family: vendors
 -- why: >-
---   The vendor's own document says which operations it needs, on which keys, under which conditions. Whatever it has
---   beyond that is risk without use: a breach at the vendor reaches as far as the access does.
+--   The documentation of the vendor defines which operations it needs, on which keys, under which conditions. Any
+--   additional access is a risk without benefit: a breach at the vendor extends as far as its access.
 -- fix: >-
---   The key policy (or the policy of the vendor's role) gives the vendor more than its profile asks for, or gives
---   others access to a key that is meant for the vendor alone. Set the statement that the check prints; it contains
---   all that the vendor needs.
+--   The key policy (or the policy of the vendor role) gives the vendor more access than its profile requires, or gives
+--   other principals access to a key that is dedicated to the vendor. Use the statement that the check prints; it
+--   contains everything the vendor needs.
 -- console: >-
---   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit";
---   replace the vendor's statement by that of the profile.
+--   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; replace
+--   the statement of the vendor with the one from the profile.
 -- cli: >-
 --   kmsledger vendors; aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms
 --   put-key-policy --key-id KEY_ARN --policy file://policy.json
 -- terraform: >-
---   Set the policy of aws_kms_key to the statement that the profile asks for (`kmsledger vendors` prints it).
+--   Set the policy of aws_kms_key to the statement that the profile requires (`kmsledger vendors` prints it).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN excess IS NOT NULL THEN 'fail'
@@ -26,5 +26,5 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     ELSE 'unknown'
   END AS status,
   coalesce(excess, unknown_reason, CASE WHEN NOT accessible THEN reason END,
-    'The vendor has what the profile asks for and no more (' || profiles || ').') AS reason
+    'The vendor has exactly the access that its profile requires (' || profiles || ').') AS reason
 FROM internal.vendor_keys

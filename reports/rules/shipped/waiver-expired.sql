@@ -1,16 +1,18 @@
 -- id: waiver-expired
--- title: No waiver has outlived its date
+-- title: No waiver has expired
 -- severity: medium
 -- family: coverage
 -- why: >-
---   A waiver is a decision for a while: after its last day nobody has agreed to the risk any more. From then on the failures
---   that it covered count again, and the entry itself only misleads who reads the file.
+--   A waiver is a temporary decision: after its expiration date, nobody has accepted the risk. The failures it covered
+--   count again, and the entry itself only misleads readers of the file.
 -- fix: >-
---   If the failure is repaired, delete the waiver from its file. If the risk is still accepted, have the owner decide again
---   and write the new date. Until then the failures that it covered are reported as failures.
--- console: Nothing in the console; waivers stand in the files that the settings name under rules.waivers.
+--   If the failure is fixed, delete the waiver from its file. If the risk is still accepted, have the owner decide
+--   again and enter a new date. Until then, the failures it covered are reported as failures.
+-- console: >-
+--   Not applicable; waivers are in the files configured under rules.waivers.
 -- cli: kmsledger sql "SELECT source, waiver, owner, expires FROM waivers WHERE expired"
--- terraform: Terraform knows nothing of waivers; where their file is kept with the Terraform code, change it there.
+-- terraform: >-
+--   Not applicable; if the waiver file is kept with the Terraform code, change it there.
 SELECT
   'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
@@ -20,11 +22,11 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN expired IS NULL THEN 'It is not known when the run began, so not whether the waiver still held.'
-    WHEN expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' held until ' || strftime(expires, '%Y-%m-%d')
+    WHEN expired IS NULL THEN 'Could not determine when the run started, and therefore whether the waiver was still valid.'
+    WHEN expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' expired on ' || strftime(expires, '%Y-%m-%d')
       || '; its owner is ' || owner || coalesce(', the ticket ' || ticket, '') || ' (' || source || ').'
-    WHEN NOT expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' holds until '
+    WHEN NOT expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' is valid until '
       || strftime(expires, '%Y-%m-%d') || '.'
-    ELSE 'Whether the waiver still held is not known.'
+    ELSE 'Could not determine whether the waiver was still valid.'
   END AS reason
 FROM waivers

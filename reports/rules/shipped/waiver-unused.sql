@@ -1,16 +1,19 @@
 -- id: waiver-unused
--- title: Every waiver waives something
+-- title: Every waiver covers a failure
 -- severity: low
 -- family: coverage
 -- why: >-
---   A waiver that covers no failure is either done with or was written with a wrong pattern. The first would silently accept
---   the same failure if it came back; the second leaves a failure open that somebody believes to be decided.
+--   A waiver that covers no failure is either obsolete or has a wrong pattern. In the first case, it would silently
+--   accept the same failure if it reappeared; in the second case, a failure stays open that somebody considers
+--   accepted.
 -- fix: >-
---   Compare its pattern with the ARN or name that the finding shows; correct the pattern, or delete the waiver from its file
---   when what it accepted is repaired. A waiver that is to hold while a rule cannot tell needs `include_unknown: true`.
--- console: Nothing in the console; waivers stand in the files that the settings name under rules.waivers.
+--   Compare the pattern with the ARN or name in the finding. Correct the pattern, or delete the waiver from its file if
+--   the accepted failure is fixed. A waiver that should also cover unknown results needs `include_unknown: true`.
+-- console: >-
+--   Not applicable; waivers are in the files configured under rules.waivers.
 -- cli: kmsledger sql "SELECT source, waiver, rule_id, resource, waives FROM waivers WHERE waives = 0"
--- terraform: Terraform knows nothing of waivers; where their file is kept with the Terraform code, change it there.
+-- terraform: >-
+--   Not applicable; if the waiver file is kept with the Terraform code, change it there.
 SELECT
   'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
   CASE
@@ -23,13 +26,14 @@ SELECT
     ELSE 'unknown'
   END AS status,
   CASE
-    WHEN expired THEN 'The waiver held until ' || strftime(expires, '%Y-%m-%d') || ' and waives nothing any more.'
-    WHEN waived_count IS NULL THEN 'The rule ' || rule_id || ' is switched off.'
-    WHEN expired IS NULL THEN 'It is not known when the run began, so not whether the waiver still held.'
-    WHEN waived_count = 0 AND unknown_count > 0 THEN 'The rule ' || rule_id || ' cannot tell whether what the waiver is for still fails.'
-    WHEN waived_count = 0 THEN 'No failure of ' || rule_id || ' is on a resource that matches ' || resource
+    WHEN expired THEN 'The waiver expired on ' || strftime(expires, '%Y-%m-%d') || ' and covers nothing anymore.'
+    WHEN waived_count IS NULL THEN 'The rule ' || rule_id || ' is disabled.'
+    WHEN expired IS NULL THEN 'Could not determine when the run started, and therefore whether the waiver was still valid.'
+    WHEN waived_count = 0 AND unknown_count > 0
+      THEN 'The rule ' || rule_id || ' could not determine whether the waived failure still exists.'
+    WHEN waived_count = 0 THEN 'No failure of ' || rule_id || ' matches the resource ' || resource
       || coalesce(' in account ' || account_id, '') || ' (' || source || ').'
-    WHEN waived_count > 0 THEN 'It waives failures of ' || rule_id || '.'
-    ELSE 'What the waiver waives is not known.'
+    WHEN waived_count > 0 THEN 'It covers failures of ' || rule_id || '.'
+    ELSE 'Could not determine which failures the waiver covers.'
   END AS reason
 FROM waivers

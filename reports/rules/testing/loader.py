@@ -1,4 +1,4 @@
-"""Example files: YAML with the line of everything, so that a mistake in an example is told where it stands."""
+"""Loads example files: YAML with line numbers, so that errors name the line."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SECTIONS = (
     "managed_policies",
     "gaps",
 )
-_NIGHT = (*SECTIONS, "outcome", "regions", "organization", "remove")
-_EXAMPLE = ("name", "expect", "says", "parameters", "nights", *_NIGHT[:-1])
+_RUN_KEYS = (*SECTIONS, "outcome", "regions", "organization", "remove")
+_EXAMPLE_KEYS = ("name", "expect", "says", "parameters", "runs", *_RUN_KEYS[:-1])
 
 
 class Lined(dict[str, Any]):
-    """A mapping that knows its own line and those of its keys."""
+    """A mapping with its own line number and those of its keys."""
 
     def __init__(self, line: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Lined(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example of a rule: what there is, night after night, and what the rule must say of it."""
+    """One example of a rule: the facts of each run, and the results expected of the rule."""
 
     rule_id: str
     name: str
@@ -52,11 +52,11 @@ class Example:
     expect: Mapping[str, str]
     says: Mapping[str, str]
     parameters: Mapping[str, str]
-    nights: tuple[Lined, ...]
-    """What is stated for the first night, then what each further night changes."""
+    runs: tuple[Lined, ...]
+    """The facts of the first run, then the changes of each further run."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """File, line and name, for messages."""
         return f"{self.source}:{self.line}: {self.name}"
 
@@ -71,94 +71,93 @@ class Examples:
 
 
 def read_examples(source: str, text: str, rule_id: str, parameters: Iterable[str]) -> Examples:
-    """Read one file; ``parameters`` are those of the rule. Raises RuleError with file, line and what was expected."""
+    """Parse one file; ``parameters`` are the rule's. Raises RuleError with file, line and the expected value."""
     try:
         documents = [_value(source, node) for node in yaml.compose_all(text, Loader=LOADER)]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(f"{source}:{line}: no valid YAML: {error.problem}") from error
-    listed = [one for document in documents for one in (document if isinstance(document, list) else [document])]
+        raise RuleError(f"{source}:{line}: not valid YAML: {error.problem}") from error
+    items = [item for document in documents for item in (document if isinstance(document, list) else [document])]
     cannot: dict[str, str] = {}
-    if listed and isinstance(listed[0], Lined) and set(listed[0]) == {"cannot"}:
-        cannot = _texts(source, listed.pop(0), "cannot")
+    if items and isinstance(items[0], Lined) and set(items[0]) == {"cannot"}:
+        cannot = _texts(source, items.pop(0), "cannot")
         if not set(cannot) <= set(STATUSES):
-            raise RuleError(f"{source}:1: 'cannot' names statuses with reasons; statuses are {', '.join(STATUSES)}")
-    if not listed:
+            raise RuleError(f"{source}:1: 'cannot' maps statuses to reasons: choose from {', '.join(STATUSES)}")
+    if not items:
         raise RuleError(f"{source}:1: expected a list of examples")
-    examples = tuple(_example(source, one, rule_id, set(parameters)) for one in listed)
-    names = [one.name for one in examples]
-    for one in examples:
-        if names.count(one.name) > 1:
-            raise RuleError(f"{one.place}: another example has this name")
+    examples = tuple(_example(source, item, rule_id, set(parameters)) for item in items)
+    names = [example.name for example in examples]
+    for example in examples:
+        if names.count(example.name) > 1:
+            raise RuleError(f"{example.location}: another example has this name")
     return Examples(examples, cannot)
 
 
 def _example(source: str, value: Any, rule_id: str, parameters: set[str]) -> Example:
     if not isinstance(value, Lined):
-        raise RuleError(f"{source}:1: expected examples with name, expect and what there is, found {value!r}")
-    checked(source, value, _EXAMPLE, "an example")
+        raise RuleError(f"{source}:1: expected examples with name, expect and facts, found {value!r}")
+    check_keys(source, value, _EXAMPLE_KEYS, "an example")
     name = value.get("name")
     if not isinstance(name, str) or not name:
         raise RuleError(f"{source}:{value.line}: an example needs a name")
-    expect = {key: one or NO_ROW for key, one in _texts(source, value, "expect").items()}
+    expect = {key: status or NO_ROW for key, status in _texts(source, value, "expect").items()}
     if not expect:
         raise RuleError(f"{source}:{value.line}: expected {{NAME: STATUS}} for 'expect' of {name!r}")
-    for key, one in expect.items():
-        if one not in {*STATUSES, NO_ROW}:
+    for key, status in expect.items():
+        if status not in {*STATUSES, NO_ROW}:
             line = value["expect"].lines[key]
             raise RuleError(
-                f"{source}:{line}: {one!r} is no status; there are {', '.join(STATUSES)}, {NO_ROW} (no row)"
+                f"{source}:{line}: {status!r} is not a status: choose from {', '.join(STATUSES)}, {NO_ROW} (no row)"
             )
-    said = value.get("says")
-    says = {next(iter(expect)): said} if isinstance(said, str) else _texts(source, value, "says")
-    set_to = _texts(source, value, "parameters")
-    for key in set_to:
+    reason_text = value.get("says")
+    says = {next(iter(expect)): reason_text} if isinstance(reason_text, str) else _texts(source, value, "says")
+    overrides = _texts(source, value, "parameters")
+    for key in overrides:
         if key not in parameters:
             line = value["parameters"].lines[key]
             raise RuleError(f"{source}:{line}: the rule has no parameter {key!r}")
-    nights = value.get("nights") or []
-    if not isinstance(nights, list) or not all(isinstance(night, Lined) for night in nights):
-        raise RuleError(f"{source}:{value.lines['nights']}: expected a list of nights, each with what it changes")
-    for night in nights:
-        checked(source, night, _NIGHT, "a night")
-    for night in (value, *nights):
+    runs = value.get("runs") or []
+    if not isinstance(runs, list) or not all(isinstance(run, Lined) for run in runs):
+        raise RuleError(f"{source}:{value.lines['runs']}: expected a list of runs, each with its changes")
+    for run in runs:
+        check_keys(source, run, _RUN_KEYS, "a run")
+    for run in (value, *runs):
         for section in SECTIONS:
-            rows = night.get(section) or []
+            rows = run.get(section) or []
             if not isinstance(rows, list) or not all(isinstance(row, Lined) for row in rows):
-                raise RuleError(f"{source}:{night.lines[section]}: expected a list of mappings for {section!r}")
+                raise RuleError(f"{source}:{run.lines[section]}: expected a list of mappings for {section!r}")
     first = Lined(value.line)
-    for key in _NIGHT:
+    for key in _RUN_KEYS:
         if key in value:
             first[key], first.lines[key] = value[key], value.lines[key]
-    return Example(rule_id, name, source, value.line, expect, says, set_to, (first, *nights))
+    return Example(rule_id, name, source, value.line, expect, says, overrides, (first, *runs))
 
 
-def checked(source: str, value: Lined, known: Iterable[str], what: str) -> None:
-    """Raise RuleError when a mapping has a key that nobody reads."""
+def check_keys(source: str, value: Lined, known: Iterable[str], what: str) -> None:
+    """Raise RuleError if a mapping has an unknown key."""
     for key, line in value.lines.items():
         if key not in set(known):
-            raise RuleError(f"{source}:{line}: {key!r} is no part of {what}; known are {', '.join(known)}")
+            raise RuleError(f"{source}:{line}: {key!r} is not a key of {what}: choose from {', '.join(known)}")
 
 
 def _texts(source: str, value: Lined, name: str) -> dict[str, str]:
-    found = value.get(name) or {}
-    plain = isinstance(found, dict) and all(one is None or isinstance(one, str | int) for one in found.values())
-    if not plain:
+    texts = value.get(name) or {}
+    if not isinstance(texts, dict) or not all(text is None or isinstance(text, str | int) for text in texts.values()):
         raise RuleError(f"{source}:{value.lines[name]}: expected a mapping to texts for {name!r}")
-    return {key: "" if one is None else str(one) for key, one in found.items()}
+    return {key: "" if text is None else str(text) for key, text in texts.items()}
 
 
 def _value(source: str, node: yaml.Node) -> Any:
-    """A node as plain values: true, false, null and numbers below 10 digits; all else is text (so ``off`` and account ids)."""
+    """The Python value of a node. Only true, false, null and numbers of up to 10 digits are not texts (account IDs are)."""
     if isinstance(node, yaml.MappingNode):
-        found = Lined(node.start_mark.line + 1)
+        mapping = Lined(node.start_mark.line + 1)
         for key, value in node.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or key.value in found:
+            if not isinstance(key, yaml.ScalarNode) or key.value in mapping:
                 raise RuleError(f"{source}:{line}: expected every key once, as a text")
-            found[key.value] = _value(source, value)
-            found.lines[key.value] = line
-        return found
+            mapping[key.value] = _value(source, value)
+            mapping.lines[key.value] = line
+        return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_value(source, value) for value in node.value]
     text: str = node.value

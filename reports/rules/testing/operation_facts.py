@@ -65,26 +65,30 @@ OF_SCOPE: Mapping[str, tuple[type[VersionedTable], ...]] = {
     "kms:ListKeys": (Key,),
     "kms:ListAliases": (Alias,),
     "kms:DescribeCustomKeyStores": (CustomKeyStore,),
-    **{found.listing: (Resource,) for found in AWS_TYPES.values()},
+    **{resource_type.listing: (Resource,) for resource_type in AWS_TYPES.values()},
     AWS_TYPES[TRAIL].listing: (Trail, ShadowTrail, TrailScan),
 }
 """Listings of an account and region; the facts that describe their items go with them."""
-GLOBAL_LISTINGS = frozenset(found.listing for found in AWS_TYPES.values() if found.is_global)
+GLOBAL_LISTINGS = frozenset(resource_type.listing for resource_type in AWS_TYPES.values() if resource_type.is_global)
 OPERATIONS: Mapping[str, str] = {
-    **{found.listing: found.operation for found in AWS_TYPES.values()},
-    **{found.detail: found.detail_operation for found in AWS_TYPES.values() if found.detail},
+    **{resource_type.listing: resource_type.operation for resource_type in AWS_TYPES.values()},
+    **{
+        resource_type.detail: resource_type.detail_operation
+        for resource_type in AWS_TYPES.values()
+        if resource_type.detail
+    },
 }
 """API operations by IAM action, where the names can differ."""
 
 
-def of_resource(found: AwsType) -> Mapping[str, tuple[type[VersionedTable], ...]]:
+def of_resource(resource_type: AwsType) -> Mapping[str, tuple[type[VersionedTable], ...]]:
     """Operations called for one resource of a type."""
-    calls = ((found.detail, KeyReference), (found.tags, Tag), (found.policy, ResourcePolicy))
+    calls = ((resource_type.detail, KeyReference), (resource_type.tags, Tag), (resource_type.policy, ResourcePolicy))
     return {action: (model,) for action, model in calls if action}
 
 
 OF_RESOURCE: Mapping[str, tuple[type[VersionedTable], ...]] = {
-    action: facets for found in AWS_TYPES.values() for action, facets in of_resource(found).items()
+    action: models for resource_type in AWS_TYPES.values() for action, models in of_resource(resource_type).items()
 }
 """Operations called for one resource."""
 DESCRIBED_BY: Mapping[type[VersionedTable], str] = {

@@ -1,4 +1,4 @@
-"""The nights of an example: each one's facts, from what the file states of it and what stayed from the night before."""
+"""The runs of an example: the facts of each, from the example file and the run before."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Any
 
 from models.tables import Account, AccountRegion, TrailScan
 from reports.rules.loader import RuleError
-from reports.rules.testing.builders import add_things, arns
+from reports.rules.testing.builders import add_items, arns
 from reports.rules.testing.fixture import GLOBAL, HOME, MANAGEMENT, ORGANIZATION, OUTSIDE, VENDOR, Facts, account_of
-from reports.rules.testing.gap_mutations import take_away
+from reports.rules.testing.gap_mutations import remove
 from reports.rules.testing.loader import Example, Lined
+
+_GAP_KEYS = ("action", "subject", "cause", "account", "region", "code", "message")
 
 
 def facts_of(example: Example, number: int) -> list[Facts]:
-    """The nights of an example, in accounts of its own. Raises RuleError with file and line."""
+    """The facts of each run of an example, in accounts of its own. Raises RuleError with file and line."""
     own, other = str(100000000000 + 2 * number), str(100000000001 + 2 * number)
-    nights: list[Facts] = []
+    runs: list[Facts] = []
     spec: dict[str, Any] = {}
-    for stated in example.nights:
-        spec = _overlaid(spec, stated)
+    for stated in example.runs:
+        spec = _apply_changes(spec, stated)
         names = {
             "account": own,
             "other": other,
@@ -31,16 +33,16 @@ def facts_of(example: Example, number: int) -> list[Facts]:
         }
         facts = Facts(own, other, names, source=example.source)
         names |= {name: arn for name, arn in arns(facts, spec) if name not in names}
-        _places(facts, spec)
-        add_things(facts, spec)
+        _add_scopes(facts, spec)
+        add_items(facts, spec)
         for gap in spec.get("gaps") or ():
-            _state_gap(facts, gap)
-        nights.append(facts)
-    return nights
+            _add_gap(facts, gap)
+        runs.append(facts)
+    return runs
 
 
-def _overlaid(spec: Mapping[str, Any], stated: Lined) -> dict[str, Any]:
-    """Things stay from night to night, as far as they are not changed or removed; gaps and outcomes are each night's own."""
+def _apply_changes(spec: Mapping[str, Any], stated: Lined) -> dict[str, Any]:
+    """The items of a run: those of the run before, changed and removed as stated; gaps and outcomes are not inherited."""
     removed = set(stated.get("remove") or ())
     result: dict[str, Any] = {name: value for name, value in spec.items() if isinstance(value, list) and name != "gaps"}
     for section, value in stated.items():
@@ -51,8 +53,8 @@ def _overlaid(spec: Mapping[str, Any], stated: Lined) -> dict[str, Any]:
             continue
         kept = {_identity(row): row for row in result.get(section, ())}
         for row in value:
-            known = kept.get(_identity(row))
-            kept[_identity(row)] = _merged(known, row) if known is not None else row
+            previous = kept.get(_identity(row))
+            kept[_identity(row)] = _merged(previous, row) if previous is not None else row
         result[section] = list(kept.values())
     return {
         name: [row for row in value if not isinstance(row, dict) or _identity(row) not in removed]
@@ -66,31 +68,30 @@ def _identity(row: Mapping[str, Any]) -> Any:
     return row.get("id") or row.get("name") or id(row)
 
 
-def _merged(known: Lined, row: Lined) -> Lined:
+def _merged(previous: Lined, row: Lined) -> Lined:
     merged = Lined(row.line)
-    for one in (known, row):
-        merged.update(one)
-        merged.lines.update(one.lines)
+    for mapping in (previous, row):
+        merged.update(mapping)
+        merged.lines.update(mapping.lines)
     return merged
 
 
-def _places(facts: Facts, spec: Mapping[str, Any]) -> None:
-    listed: Iterable[Any] = (
+def _add_scopes(facts: Facts, spec: Mapping[str, Any]) -> None:
+    items: Iterable[Any] = (
         row
         for section in ("keys", "aliases", "stores", "resources", "trails")
         for row in spec.get(section) or ()
         if isinstance(row, dict)
     )
-    wanted = {(facts.own, HOME), (facts.other, HOME), (facts.own, GLOBAL), (facts.other, GLOBAL)}
-    wanted |= {(account_of(facts, row), str(row.get("region", HOME))) for row in listed}
+    scopes = {(facts.own, HOME), (facts.other, HOME), (facts.own, GLOBAL), (facts.other, GLOBAL)}
+    scopes |= {(account_of(facts, row), str(row.get("region", HOME))) for row in items}
     outcomes = {(facts.own, HOME): str(spec["outcome"])} if spec.get("outcome") else {}
-    outcomes |= {(facts.own, str(region)): str(one) for region, one in (spec.get("regions") or {}).items()}
+    outcomes |= {(facts.own, str(region)): str(outcome) for region, outcome in (spec.get("regions") or {}).items()}
     for account in (facts.own, facts.other):
-        stated = spec.get("organization") if account == facts.own else None
-        whole = stated or {}
+        stated = (spec.get("organization") if account == facts.own else None) or {}
         facts.add(
             Account,
-            whole,
+            stated,
             account_id=account,
             name="Example" if account == facts.own else "Other",
             email=f"aws+{account}@example.org",
@@ -102,7 +103,7 @@ def _places(facts: Facts, spec: Mapping[str, Any]) -> None:
             is_management=False,
             selection="crawled",
         )
-    for account, region in sorted(wanted | set(outcomes)):
+    for account, region in sorted(scopes | set(outcomes)):
         if account not in {facts.own, facts.other}:
             continue
         outcome = outcomes.get((account, region), "complete")
@@ -115,17 +116,17 @@ def _places(facts: Facts, spec: Mapping[str, Any]) -> None:
                 facts.add(TrailScan, {}, account_id=account, region=region)
 
 
-def _state_gap(facts: Facts, stated: Lined) -> None:
-    """A gap that an example states takes away what the operation would have told."""
+def _add_gap(facts: Facts, stated: Lined) -> None:
+    """Remove the response of an operation and add a gap, as stated. Raises RuleError with file and line."""
     action = str(stated.get("action", ""))
     if ":" not in action:
-        raise RuleError(f"{facts.source}:{stated.line}: a gap needs an action, as kms:GetKeyPolicy")
+        raise RuleError(f"{facts.source}:{stated.line}: a gap needs an action such as kms:GetKeyPolicy")
     for key, line in stated.lines.items():
-        if key not in {"action", "subject", "cause", "account", "region", "code", "message"}:
-            raise RuleError(f"{facts.source}:{line}: {key!r} is no part of a gap")
+        if key not in _GAP_KEYS:
+            raise RuleError(f"{facts.source}:{line}: {key!r} is not a key of a gap: choose from {', '.join(_GAP_KEYS)}")
     subject = str(stated.get("subject") or "")
     region = stated.get("region")
-    take_away(
+    remove(
         facts,
         action,
         subject=facts.names.get(subject, facts.text(subject)),

@@ -1,4 +1,4 @@
-"""The door: what is tried again and how often, how listings end, and that everything is counted."""
+"""The AWS client: retries, paging, concurrency and counters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crawler.aws import client as door_module
-from crawler.aws.client import RENEWALS, Counter, Door, parameters
+from crawler.aws import client as client_module
+from crawler.aws.client import MAX_RENEWALS, AwsClient, Counter, parameters
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials
 from crawler.services.kms import LIST_KEYS
@@ -27,206 +27,208 @@ from tests.crawler.scripted_aws import (
     Answer,
     Caller,
     ScriptedAws,
+    aws_error,
+    client_for,
     denied,
-    door_to,
     in_turn,
     paged,
-    refused,
     unreachable,
 )
 
 ONE = Operation("kms", "DescribeKey")
 LISTING = Operation("rds", "DescribeDBInstances", paging=Paging("Marker", "Marker", "MaxRecords", 100))
-THROTTLED = refused("ThrottlingException", "Rate exceeded")
-EXPIRED = refused("ExpiredToken", "The security token included in the request is expired")
+THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
+EXPIRED = aws_error("ExpiredToken", "The security token included in the request is expired")
 
 
-class Dice(random.Random):
-    """Remembers between which bounds it was asked, and always throws the lower one: nobody waits."""
+class LowestRandom(random.Random):
+    """Records the requested bounds and always returns the lower one, so that no call waits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bounds: list[tuple[float, float]] = []
 
     def uniform(self, a: float, b: float) -> float:
-        """The lower bound."""
+        """Return the lower bound."""
         self.bounds.append((a, b))
         return a
 
 
-def called(answer: Answer, *, attempts: int = 4) -> tuple[dict[str, Any] | AwsError, Door, ScriptedAws, Dice]:
-    """One call against a script, whatever comes of it."""
-    aws, dice = ScriptedAws({str(ONE): answer}), Dice()
+def called(
+    answer: Answer, *, attempts: int = 4
+) -> tuple[dict[str, Any] | AwsError, AwsClient, ScriptedAws, LowestRandom]:
+    """Make one call against scripted responses and return its result."""
+    aws, random_source = ScriptedAws({str(ONE): answer}), LowestRandom()
 
-    async def call() -> tuple[dict[str, Any] | AwsError, Door]:
-        door = door_to(aws, attempts=attempts)
-        door._random = dice
+    async def call() -> tuple[dict[str, Any] | AwsError, AwsClient]:
+        client = client_for(aws, attempts=attempts)
+        client._random = random_source
         try:
-            return await door.call(Caller(), ONE, REGION, {"KeyId": "x"}), door
+            return await client.call(Caller(), ONE, REGION, {"KeyId": "x"}), client
         except AwsError as error:
-            return error, door
+            return error, client
 
-    result, door = asyncio.run(call())
-    return result, door, aws, dice
+    result, client = asyncio.run(call())
+    return result, client, aws, random_source
 
 
 @pytest.mark.parametrize(
-    "trouble",
-    [THROTTLED, refused("InternalFailure", status=500), unreachable()],
+    "error",
+    [THROTTLED, aws_error("InternalFailure", status=500), unreachable()],
     ids=["throttle", "failure", "network"],
 )
-def test_what_may_pass_is_tried_again(trouble: AwsError) -> None:
-    """A call that is throttled, fails inside AWS or finds no connection succeeds when a later try does."""
-    answer, door, aws, _ = called(in_turn(trouble, trouble, {"KeyMetadata": {}}))
+def test_transient_errors_are_retried(error: AwsError) -> None:
+    """A call that is throttled, fails in AWS or finds no connection succeeds if a later attempt does."""
+    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {}}))
     assert answer == {"KeyMetadata": {}}
-    assert (door.total.calls, door.total.retries, len(aws.asked)) == (3, 2, 3)
+    assert (client.total.calls, client.total.retries, len(aws.calls)) == (3, 2, 3)
 
 
-def test_the_wait_before_a_retry_is_random_and_doubles_up_to_a_limit() -> None:
-    """Full jitter: from zero to a bound that doubles, so that thousands of calls do not come back together."""
-    error, _, aws, dice = called(THROTTLED, attempts=12)
+def test_the_retry_delay_is_random_and_doubles_up_to_a_limit() -> None:
+    """Full jitter: the delay is random up to a doubling bound, so that thousands of calls do not retry together."""
+    error, _, aws, random_source = called(THROTTLED, attempts=12)
     assert isinstance(error, AwsError)
-    assert (error.cause, error.retries, len(aws.asked)) == (Cause.THROTTLED, 11, 12)
-    assert [low for low, _ in dice.bounds] == [0.0] * 11
-    highs = [high for _, high in dice.bounds]
-    assert highs[0] == 2 * door_module.BASE_DELAY
-    assert all(after in {2 * before, door_module.MAXIMUM_DELAY} for before, after in itertools.pairwise(highs))
-    assert highs[-1] == door_module.MAXIMUM_DELAY
+    assert (error.cause, error.retries, len(aws.calls)) == (Cause.THROTTLED, 11, 12)
+    assert [low for low, _ in random_source.bounds] == [0.0] * 11
+    highs = [high for _, high in random_source.bounds]
+    assert highs[0] == 2 * client_module.BASE_DELAY
+    assert all(after in {2 * before, client_module.MAXIMUM_DELAY} for before, after in itertools.pairwise(highs))
+    assert highs[-1] == client_module.MAXIMUM_DELAY
 
 
-@pytest.mark.parametrize("refusal", [denied(), refused("ValidationException"), refused("NotFoundException")])
-def test_what_will_not_pass_is_asked_once(refusal: AwsError) -> None:
-    """A denial is not hammered at: it costs one call."""
-    error, door, aws, dice = called(refusal)
+@pytest.mark.parametrize("failure", [denied(), aws_error("ValidationException"), aws_error("NotFoundException")])
+def test_permanent_errors_are_not_retried(failure: AwsError) -> None:
+    """A denial costs one call."""
+    error, client, aws, random_source = called(failure)
     assert isinstance(error, AwsError)
-    assert (error.cause, error.retries) == (refusal.cause, 0)
-    assert (len(aws.asked), door.total.retries, dice.bounds) == (1, 0, [])
+    assert (error.cause, error.retries) == (failure.cause, 0)
+    assert (len(aws.calls), client.total.retries, random_source.bounds) == (1, 0, [])
 
 
 def test_expired_credentials_are_renewed_once() -> None:
-    """An expired session is renewed and the call repeated; if every new one is refused too, that is the answer."""
+    """An expired session is renewed and the call repeated; if every new session is rejected too, the call fails."""
     answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {}}), attempts=1)
     assert answer == {"KeyMetadata": {}}
-    assert [call.credentials.access_key for call in aws.asked] == ["AKIA0", "AKIA1"]
+    assert [call.credentials.access_key for call in aws.calls] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
-    assert (error.cause, len(aws.asked)) == (Cause.EXPIRED, 1 + RENEWALS)
+    assert (error.cause, len(aws.calls)) == (Cause.EXPIRED, 1 + MAX_RENEWALS)
 
 
 def pages(
     operation: Operation, answer: Answer, **options: int
 ) -> tuple[list[dict[str, Any]], AwsError | None, ScriptedAws]:
-    """The pages of a listing and how it ended."""
+    """Return the pages of a listing, its error and the scripted AWS."""
     aws = ScriptedAws({str(operation): answer})
-    found: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
     async def walk() -> None:
-        async for page in door_to(aws, **options).pages(Caller(), operation, REGION, {"Filter": "x"}):
-            found.append(page)  # noqa: PERF401 - what came before an error counts
+        async for page in client_for(aws, **options).pages(Caller(), operation, REGION, {"Filter": "x"}):
+            received.append(page)  # noqa: PERF401 - pages before an error count
 
     try:
         asyncio.run(walk())
     except AwsError as error:
-        return found, error, aws
-    return found, None, aws
+        return received, error, aws
+    return received, None, aws
 
 
-def test_a_listing_goes_on_until_no_token_comes() -> None:
-    """An empty page in the middle does not end a listing; every page is asked with size, token and filters."""
+def test_a_listing_ends_without_a_token() -> None:
+    """An empty page does not end a listing; every page is requested with size, token and filters."""
     script = paged("DBInstances", [["a"], [], ["b"]], send="Marker", receive="Marker")
-    found, error, aws = pages(LISTING, script)
+    received, error, aws = pages(LISTING, script)
     assert error is None
-    assert [page["DBInstances"] for page in found] == [["a"], [], ["b"]]
-    assert [call.params for call in aws.asked] == [
+    assert [page["DBInstances"] for page in received] == [["a"], [], ["b"]]
+    assert [call.params for call in aws.calls] == [
         {"Filter": "x", "MaxRecords": 100},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-1"},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-2"},
     ]
 
 
-def test_a_token_counts_only_while_the_service_says_there_is_more() -> None:
-    """KMS may return a marker with the last page: Truncated decides."""
-    found, error, _ = pages(LIST_KEYS, {"Keys": [], "Truncated": False, "NextMarker": "stale"})
-    assert (len(found), error) == (1, None)
+def test_a_token_counts_only_if_the_page_is_truncated() -> None:
+    """KMS may return a marker with the last page; Truncated decides."""
+    received, error, _ = pages(LIST_KEYS, {"Keys": [], "Truncated": False, "NextMarker": "stale"})
+    assert (len(received), error) == (1, None)
     script = paged("Keys", [["a"], ["b"]], send="Marker", receive="NextMarker", more="Truncated")
     assert len(pages(LIST_KEYS, script)[0]) == 2
 
 
-def test_a_listing_that_goes_round_in_circles_has_no_end() -> None:
-    """A token that comes again ends the walk as an error, not as a complete listing."""
-    found, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
+def test_a_repeated_token_is_an_error() -> None:
+    """A repeated token ends the listing with an error, not as complete."""
+    received, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
     assert error is not None
     assert error.cause is Cause.INVALID_RESPONSE
-    assert len(found) == len(aws.asked) == 2
+    assert len(received) == len(aws.calls) == 2
 
 
-def test_an_error_in_the_middle_ends_a_listing_as_an_error() -> None:
-    """Pages that arrived are given out, then the error is raised: the listing is not whole."""
-    found, error, _ = pages(LISTING, paged("DBInstances", [["a"], denied()], send="Marker", receive="Marker"))
-    assert len(found) == 1
+def test_an_error_on_a_later_page_is_raised() -> None:
+    """Received pages are yielded, then the error is raised: the listing is incomplete."""
+    received, error, _ = pages(LISTING, paged("DBInstances", [["a"], denied()], send="Marker", receive="Marker"))
+    assert len(received) == 1
     assert error is not None
     assert error.cause is Cause.KEY_POLICY
 
 
-def test_a_page_is_tried_again_where_it_failed() -> None:
-    """A throttled page is asked again with its own token; nothing is lost or doubled."""
-    troubles = [THROTTLED]
+def test_a_failed_page_is_retried() -> None:
+    """A throttled page is requested again with its own token; no page is lost or repeated."""
+    errors = [THROTTLED]
     listing = paged("DBInstances", [["a"], ["b"]], send="Marker", receive="Marker")
-    found, error, aws = pages(
-        LISTING, lambda call: troubles.pop() if "Marker" in call.params and troubles else listing(call), attempts=2
+    received, error, aws = pages(
+        LISTING, lambda call: errors.pop() if "Marker" in call.params and errors else listing(call), attempts=2
     )
     assert error is None
-    assert [page["DBInstances"] for page in found] == [["a"], ["b"]]
-    assert [call.params.get("Marker") for call in aws.asked] == [None, "page-1", "page-1"]
+    assert [page["DBInstances"] for page in received] == [["a"], ["b"]]
+    assert [call.params.get("Marker") for call in aws.calls] == [None, "page-1", "page-1"]
 
 
 def test_an_operation_without_paging_is_one_call() -> None:
-    """What does not page is one page, even if its answer has a member that looks like a token."""
-    found, error, _ = pages(ONE, {"NextMarker": "x"})
-    assert (found, error) == ([{"NextMarker": "x"}], None)
+    """An operation without paging returns one page, even if the response has a member like a token."""
+    received, error, _ = pages(ONE, {"NextMarker": "x"})
+    assert (received, error) == ([{"NextMarker": "x"}], None)
 
 
 @dataclass
 class Slow:
-    """A transport that remembers how many calls were in flight at most."""
+    """A slow transport that records the maximum number of calls in flight."""
 
-    flying: int = 0
-    most: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
     order: list[str] = field(default_factory=list)
-    patience: float = math.inf
+    max_seconds: float = math.inf
 
     async def send(
         self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """An empty answer, a millisecond later."""
+        """Return an empty response after a millisecond."""
         del credentials, operation, params
-        self.flying += 1
-        self.most = max(self.most, self.flying)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         await asyncio.sleep(0.001)
-        self.flying -= 1
+        self.in_flight -= 1
         self.order.append(region)
         return {}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
-def test_calls_in_flight_are_bounded_and_counted() -> None:
-    """crawl.concurrency bounds the whole process; calls are counted for it and for whoever asked."""
+def test_calls_in_flight_are_limited_and_counted() -> None:
+    """crawl.concurrency limits the process; calls count in the total and in the caller's counter."""
     slow, own = Slow(), Counter()
 
-    async def many() -> Door:
-        door = Door(AwsSettings(), CrawlSettings(concurrency=5), slow)
-        await asyncio.gather(*(door.call(Caller(), ONE, REGION, {}, own if n % 2 else None) for n in range(40)))
-        return door
+    async def many() -> AwsClient:
+        client = AwsClient(AwsSettings(), CrawlSettings(concurrency=5), slow)
+        await asyncio.gather(*(client.call(Caller(), ONE, REGION, {}, own if n % 2 else None) for n in range(40)))
+        return client
 
-    door = asyncio.run(many())
-    assert slow.most == 5
-    assert (door.total.calls, own.calls, own.retries) == (40, 20, 0)
+    client = asyncio.run(many())
+    assert slow.max_in_flight == 5
+    assert (client.total.calls, own.calls, own.retries) == (40, 20, 0)
 
 
 def test_parameters_are_taken_from_the_subject() -> None:
-    """A value with an @ is what an earlier step learned; a question without it is a mistake, not an empty one."""
+    """A value with @ comes from the subject; a missing value is an error, not an empty parameter."""
     operation = Operation("s3", "GetBucketEncryption", {"Bucket": "@title", "Flag": True, "Kind": "self"})
     subject = Subject(Scope(ACCOUNT, REGION), REGION, values={"title": "logs"})
     assert parameters(operation, subject) == {"Bucket": "logs", "Flag": True, "Kind": "self"}

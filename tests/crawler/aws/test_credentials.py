@@ -10,14 +10,21 @@ from typing import Any
 
 import pytest
 
-from crawler.aws.credentials import SESSION_POLICY_LIMIT, CredentialsError, OwnAccess, RoleAccess, Roles, session_policy
+from crawler.aws.credentials import (
+    SESSION_POLICY_LIMIT,
+    CredentialsError,
+    OwnCredentials,
+    RoleCredentials,
+    Roles,
+    session_policy,
+)
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials
 from crawler.iam_policies import member_actions, operations
 from crawler.services.kms import DESCRIBE_KEY
 from models.settings import AwsSettings, RoleSettings
 from models.tables.runs import Cause
-from tests.crawler.scripted_aws import REGION, Answer, Asked, Given, ScriptedAws, door_to, in_turn, refused
+from tests.crawler.scripted_aws import REGION, Answer, RecordedCall, Result, ScriptedAws, aws_error, client_for, in_turn
 
 HUB = "999988887777"
 MEMBER = "111122223333"
@@ -26,7 +33,7 @@ READER = f"arn:aws:iam::{HUB}:role/organization-reader"
 AS_ROLE = f"arn:aws:sts::{HUB}:assumed-role/crawler/i-0123456789abcdef0"
 AS_USER = f"arn:aws:iam::{HUB}:user/crawler"
 GOV_ROLE = f"arn:aws-us-gov:sts::{HUB}:assumed-role/crawler/session"
-EXPIRED = refused("ExpiredToken", "The security token included in the request is expired")
+EXPIRED = aws_error("ExpiredToken", "The security token included in the request is expired")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +62,7 @@ class Sts:
             }
         )
 
-    def assumed(self, _call: Asked) -> dict[str, Any]:
+    def assumed(self, _call: RecordedCall) -> dict[str, Any]:
         """The next session."""
         self.sessions += 1
         return {
@@ -69,16 +76,16 @@ class Sts:
 
     def roles(self, actions: tuple[str, ...] = ("kms:ListKeys",), **role: Any) -> Roles:
         """Roles as configured; call it where an event loop runs."""
-        return Roles(door_to(self.aws), AwsSettings(), RoleSettings.model_validate(role), actions)
+        return Roles(client_for(self.aws), AwsSettings(), RoleSettings.model_validate(role), actions)
 
 
-def requested(sts: Sts, *, reader: bool = False, **role: Any) -> Asked:
+def requested(sts: Sts, *, reader: bool = False, **role: Any) -> RecordedCall:
     """The request that one role session makes."""
 
     async def assume() -> None:
         roles = sts.roles(**role)
-        access = await roles.reader(READER) if reader else await roles.member(MEMBER)
-        await access.credentials()
+        provider = await roles.reader(READER) if reader else await roles.member(MEMBER)
+        await provider.credentials()
 
     asyncio.run(assume())
     (call,) = sts.aws.of("sts:AssumeRole")
@@ -145,7 +152,7 @@ def test_roles_are_named_in_the_callers_partition_and_the_own_account_needs_none
         return await roles.member(MEMBER), await roles.member(HUB), roles
 
     member, own, roles = asyncio.run(both())
-    assert isinstance(member, RoleAccess)
+    assert isinstance(member, RoleCredentials)
     assert member.arn == f"arn:aws-us-gov:iam::{MEMBER}:role/KmsInventoryReadOnly"
     assert own is roles.own
     assert own.account_id == HUB
@@ -155,9 +162,9 @@ def test_a_session_is_used_until_five_minutes_before_its_end() -> None:
     """A role is assumed once for many calls, and anew when little of the session is left."""
 
     async def ask(sts: Sts) -> None:
-        access = await sts.roles().member(MEMBER)
-        await asyncio.gather(*(access.credentials() for _ in range(20)))
-        await access.credentials()
+        provider = await sts.roles().member(MEMBER)
+        await asyncio.gather(*(provider.credentials() for _ in range(20)))
+        await provider.credentials()
 
     long, short = Sts(), Sts(lasting=dt.timedelta(minutes=4))
     asyncio.run(ask(long))
@@ -169,15 +176,15 @@ def test_a_session_is_used_until_five_minutes_before_its_end() -> None:
 def test_an_expired_session_is_renewed_once_however_many_calls_saw_it() -> None:
     """Fifty calls in flight when the session ends: one AssumeRole, and every call gets its answer."""
 
-    def described(call: Asked) -> Given:
+    def described(call: RecordedCall) -> Result:
         return EXPIRED if call.credentials.access_key == "ASIA1" else {"KeyMetadata": {}}
 
     sts = Sts(kms_DescribeKey=described)
 
     async def many() -> list[dict[str, Any]]:
         roles = sts.roles()
-        access = await roles.member(MEMBER)
-        return await asyncio.gather(*(roles._door.call(access, DESCRIBE_KEY, REGION, {}) for _ in range(50)))
+        provider = await roles.member(MEMBER)
+        return await asyncio.gather(*(roles._client.call(provider, DESCRIBE_KEY, REGION, {}) for _ in range(50)))
 
     assert asyncio.run(many()) == [{"KeyMetadata": {}}] * 50
     assert sts.sessions == 2
@@ -199,7 +206,7 @@ def test_who_we_are_is_asked_once_by_many_at_once() -> None:
 
 def test_who_we_are_is_asked_again_where_the_first_answer_was_an_error() -> None:
     """An error of one is nobody else's answer."""
-    sts = Sts(sts_GetCallerIdentity=in_turn(refused("Throttling"), {"Arn": AS_ROLE, "Account": HUB}))
+    sts = Sts(sts_GetCallerIdentity=in_turn(aws_error("Throttling"), {"Arn": AS_ROLE, "Account": HUB}))
 
     async def twice() -> tuple[Any, Any]:
         roles = sts.roles()
@@ -223,12 +230,12 @@ def assuming(answer: AwsError) -> AwsError:
 
 def test_a_role_that_cannot_be_assumed_tells_why() -> None:
     """The bare denial of STS reads as a missing or untrusting role; other errors keep their own cause."""
-    bare = refused(
+    bare = aws_error(
         "AccessDenied", f"User: {AS_ROLE} is not authorized to perform: sts:AssumeRole on resource: {ROLE}", 403
     )
     assert assuming(bare).cause is Cause.ROLE_MISSING_OR_UNTRUSTED
-    assert assuming(refused("Throttling", "Rate exceeded")).cause is Cause.THROTTLED
-    assert assuming(refused("SomethingNew", "", 503)).cause is Cause.SERVICE_ERROR
+    assert assuming(aws_error("Throttling", "Rate exceeded")).cause is Cause.THROTTLED
+    assert assuming(aws_error("SomethingNew", "", 503)).cause is Cause.SERVICE_ERROR
     assert assuming(EXPIRED).cause is Cause.EXPIRED
 
 
@@ -259,7 +266,7 @@ def test_credentials_are_never_shown() -> None:
         str(held),
         f"{held}",
         repr([held]),
-        repr(asyncio.run(OwnAccess(AwsSettings()).credentials())),
+        repr(asyncio.run(OwnCredentials(AwsSettings()).credentials())),
     ):
         assert not {"AKIAOWN", "own-secret", "own-token"} & set(shown.replace("'", " ").replace("(", " ").split())
         assert "own" not in shown.lower()
@@ -270,7 +277,7 @@ def test_no_credentials_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(CredentialsError, match=r"no AWS credentials were found: set aws\.profile") as refusal:
-        OwnAccess(AwsSettings())
+        OwnCredentials(AwsSettings())
     assert refusal.value.exit_code == 2
     assert "\n" not in refusal.value.message
 
@@ -278,11 +285,11 @@ def test_no_credentials_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
 def test_a_profile_that_does_not_exist_is_named() -> None:
     """A misspelt profile is a usage error that names it."""
     with pytest.raises(CredentialsError, match=r"nightly.*correct aws\.profile"):
-        OwnAccess(AwsSettings(profile="nightly"))
+        OwnCredentials(AwsSettings(profile="nightly"))
 
 
 def test_a_profile_whose_role_has_no_source_is_explained(tmp_path: Path) -> None:
     """A profile that is there but incomplete is reported in botocore's words, without a traceback."""
     (tmp_path / "config").write_text("[profile broken]\nrole_arn = arn:aws:iam::111122223333:role/x\n")
     with pytest.raises(CredentialsError, match="cannot be read"):
-        OwnAccess(AwsSettings(profile="broken"))
+        OwnCredentials(AwsSettings(profile="broken"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crawler.aws.transport_boto3 import Credentials
-from crawler.aws.transport_curl import PER_ENDPOINT, WireTransport
+from crawler.aws.transport_curl import MAX_CONNECTIONS_PER_ENDPOINT, CurlTransport
 from crawler.services.kms import LIST_KEYS
 from models.settings import AwsSettings
 
@@ -57,7 +57,7 @@ def test_a_connection_that_was_ended_while_it_rested_is_replaced() -> None:
 
     async def ask() -> tuple[int, float]:
         async with server(answers=1) as url:
-            transport = WireTransport(AwsSettings(endpoint_url=url))
+            transport = CurlTransport(AwsSettings(endpoint_url=url))
             for _ in range(3):
                 assert await transport.send(Credentials("AKIA", "secret", None), LIST_KEYS, "us-east-1", {}) == {
                     "Keys": []
@@ -80,8 +80,8 @@ def test_hundreds_of_calls_at_once_share_the_connections() -> None:
 
     async def ask() -> tuple[int, int]:
         async with server(answers=1_000_000) as url:
-            transport = WireTransport(AwsSettings(endpoint_url=url))
-            calls = 3 * PER_ENDPOINT
+            transport = CurlTransport(AwsSettings(endpoint_url=url))
+            calls = 3 * MAX_CONNECTIONS_PER_ENDPOINT
             call = Credentials("AKIA", "secret", "token"), LIST_KEYS, "us-east-1", {"Limit": 1000}
             opened = []
             for _ in range(2):
@@ -92,7 +92,7 @@ def test_hundreds_of_calls_at_once_share_the_connections() -> None:
             return opened[0], opened[1]
 
     first, second = asyncio.run(ask())
-    assert first == second == PER_ENDPOINT
+    assert first == second == MAX_CONNECTIONS_PER_ENDPOINT
 
 
 @pytest.mark.usefixtures("way")
@@ -101,7 +101,7 @@ def test_a_call_that_is_given_up_leaves_the_others_alone() -> None:
 
     async def ask() -> None:
         async with server(answers=1_000_000) as url:
-            transport = WireTransport(AwsSettings(endpoint_url=url))
+            transport = CurlTransport(AwsSettings(endpoint_url=url))
 
             def ask_once() -> Coroutine[Any, Any, dict[str, Any]]:
                 return transport.send(Credentials("AKIA", "secret", None), LIST_KEYS, "us-east-1", {})

@@ -1,4 +1,4 @@
-"""What AWS's own words mean: one table, from error answers as services send them."""
+"""The classification of AWS errors: one table of error responses as services send them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DENIED = f"User: {CALLER} is not authorized to perform: kms:DescribeKey on resou
 NO = "because no {} allows the kms:DescribeKey action"
 EXPLICIT = "with an explicit deny in a"
 
-ANSWERS: list[tuple[str, str, int | None, Cause]] = [
-    # Denials, as AWS explains them
+RESPONSES: list[tuple[str, str, int | None, Cause]] = [
+    # Denials with AWS's explanation
     ("AccessDeniedException", DENIED + NO.format("resource-based policy"), 400, Cause.KEY_POLICY),
     ("AccessDeniedException", DENIED + NO.format("identity-based policy"), 400, Cause.ROLE_PERMISSION),
     ("AccessDeniedException", DENIED + f"{EXPLICIT} service control policy", 400, Cause.SERVICE_CONTROL_POLICY),
@@ -28,7 +28,7 @@ ANSWERS: list[tuple[str, str, int | None, Cause]] = [
     ("UnauthorizedOperation", "You are not authorized to perform this operation.", 403, Cause.DENIED),
     ("AccessDeniedException", "", 400, Cause.DENIED),
     ("SomethingNew", "no", 403, Cause.DENIED),
-    # Too fast
+    # Throttling
     ("ThrottlingException", "Rate exceeded", 400, Cause.THROTTLED),
     ("Throttling", "Rate exceeded", 400, Cause.THROTTLED),
     ("TooManyRequestsException", "AWS Organizations can't complete your request right now", 400, Cause.THROTTLED),
@@ -51,18 +51,18 @@ ANSWERS: list[tuple[str, str, int | None, Cause]] = [
     ("InvalidAction", "Could not find operation DescribeServerlessCaches for version 2015-02-02", 400, Cause.UNSUPPORTED),
     ("UnsupportedOperationException", f"{KEY} origin is EXTERNAL which is not valid for this operation.", 400, Cause.UNSUPPORTED),
     ("NotImplemented", "A header you provided implies functionality that is not implemented", 501, Cause.UNSUPPORTED),
-    # Gone in the meantime
+    # Deleted in the meantime
     ("NotFoundException", f"Key '{KEY}' does not exist", 400, Cause.NOT_FOUND),
     ("NoSuchBucket", "The specified bucket does not exist", 404, Cause.NOT_FOUND),
     ("ReplicationGroupNotFoundFault", "", 404, Cause.NOT_FOUND),
     ("CacheClusterNotFound", "", 404, Cause.NOT_FOUND),
-    # The service's own trouble
+    # Service errors
     ("KMSInternalException", "", 500, Cause.SERVICE_ERROR),
     ("DependencyTimeoutException", "", 500, Cause.SERVICE_ERROR),
     ("InternalError", "We encountered an internal error. Please try again.", 500, Cause.SERVICE_ERROR),
     ("ServiceUnavailable", "", 503, Cause.SERVICE_ERROR),
     ("SomethingNew", "", 502, Cause.SERVICE_ERROR),
-    # The question was refused
+    # Rejected requests
     ("ValidationException", "1 validation error detected", 400, Cause.REJECTED),
     ("KMSInvalidStateException", f"{KEY} is pending deletion.", 400, Cause.REJECTED),
     ("PermanentRedirect", "The bucket must be addressed using the specified endpoint.", 301, Cause.REJECTED),
@@ -85,31 +85,31 @@ ROLES: list[tuple[str, str, Cause]] = [
     ("ThrottlingException", "Rate exceeded", Cause.THROTTLED),
     ("ExpiredToken", "The security token included in the request is expired", Cause.EXPIRED),
     ("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", Cause.REJECTED),
-    # A name is not a reason
+    # Names in ARNs are ignored
     ("AccessDenied", NOT_ASSUMED.replace("KmsInventoryReadOnly", "of-closed-and-suspended"), Cause.ROLE_MISSING_OR_UNTRUSTED),
     ("AccessDenied", NOT_ASSUMED.replace("kmsledger/crawl", "externalid/crawl"), Cause.ROLE_MISSING_OR_UNTRUSTED),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "message", "status", "cause"), ANSWERS)
-def test_every_answer_has_its_cause(code: str, message: str, status: int | None, cause: Cause) -> None:
-    """A report can say why something is not known: who decides, and whether it is ours to mend."""
+@pytest.mark.parametrize(("code", "message", "status", "cause"), RESPONSES)
+def test_error_responses_are_classified(code: str, message: str, status: int | None, cause: Cause) -> None:
+    """The cause shows which policy type or service decided, and who can fix it."""
     assert classify(code, message, status) is cause
 
 
 @pytest.mark.parametrize(("code", "message", "cause"), ROLES)
-def test_why_a_role_could_not_be_assumed(code: str, message: str, cause: Cause) -> None:
-    """Trust, own permission, external id and a missing role are told apart as far as STS lets anybody."""
+def test_assume_role_errors_are_classified(code: str, message: str, cause: Cause) -> None:
+    """Trust policy, own permission, external id and a missing role are distinguished as far as STS allows."""
     assert classify_assume_role(code, message, None) is cause
 
 
-def test_only_what_may_pass_is_tried_again() -> None:
-    """Throttling, failures of the service and of the network are worth a retry; a denial never is."""
+def test_only_transient_errors_are_retryable() -> None:
+    """Throttling, service errors and network errors are retryable; a denial never is."""
     retried = {cause for cause in Cause if AwsError(cause, "Code", "").retryable}
     assert retried == {Cause.THROTTLED, Cause.SERVICE_ERROR, Cause.UNREACHABLE}
 
 
-def test_every_cause_is_worded() -> None:
-    """No cause lacks its words for people, and a message of any length is kept short."""
+def test_every_cause_has_a_text() -> None:
+    """Every cause has a text for users, and long messages are truncated."""
     assert all(cause.text for cause in Cause)
     assert len(AwsError(Cause.REJECTED, "Code", "x" * 5000).message) == MESSAGE_LIMIT

@@ -10,36 +10,36 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crawler.aws.client import Door
+from crawler.aws.client import AwsClient
 from crawler.aws.credentials import ASSUME_ROLE, CALLER_IDENTITY
 from crawler.aws.errors import AwsError
-from crawler.aws.rate_limit import NARROWEST, RATES, WINDOW, Bucket, Pace
+from crawler.aws.rate_limit import MIN_FACTOR, RATES, WINDOW, Bucket, RateLimiter
 from crawler.services.kms import DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY, LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import DB_CLUSTER, DB_INSTANCE
 from crawler.spec import Operation
 from models.settings import AwsSettings
 from models.settings.crawl import CrawlSettings
-from tests.crawler.fake_clock import Known, Timed, now, run
-from tests.crawler.scripted_aws import refused
+from tests.crawler.fake_clock import StaticProvider, Timed, now, run
+from tests.crawler.scripted_aws import aws_error
 from tests.hypothesis_profiles import examples
 
 SHARE = 0.25
 ACCOUNT, OTHER, REGION = "111122223333", "444455556666", "eu-west-1"
-THROTTLED = refused("ThrottlingException", "Rate exceeded")
+THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
 
 
-def door_to(timed: Timed, *, percent: int = 25, concurrency: int = 64, attempts: int = 1) -> Door:
-    """A door that paces as in production."""
+def client_for(timed: Timed, *, percent: int = 25, concurrency: int = 64, attempts: int = 1) -> AwsClient:
+    """A client that paces as in production."""
     crawl = CrawlSettings(
         quota_share_percent=percent, concurrency=concurrency, max_attempts=attempts, retry_budget_percent=1000
     )
-    return Door(AwsSettings(), crawl, timed)
+    return AwsClient(AwsSettings(), crawl, timed)
 
 
-async def ask(door: Door, operation: Operation, account_id: str = ACCOUNT) -> bool:
+async def ask(client: AwsClient, operation: Operation, account_id: str = ACCOUNT) -> bool:
     """One call; whether it had an answer."""
     try:
-        await door.call(Known(account_id), operation, REGION, {})
+        await client.call(StaticProvider(account_id), operation, REGION, {})
     except AwsError:
         return False
     return True
@@ -85,17 +85,17 @@ def test_no_ten_seconds_hold_more_than_our_share(  # noqa: PLR0917 - one night, 
         lambda: slow if dice.random() < 0.1 else 0.05, lambda _: THROTTLED if dice.random() < throttling else None
     )
 
-    async def night() -> None:
-        door = door_to(timed, percent=percent, concurrency=concurrency, attempts=3)
+    async def scenario() -> None:
+        client = client_for(timed, percent=percent, concurrency=concurrency, attempts=3)
         async with asyncio.TaskGroup() as group:
             for number, gap in zip(range(400), itertools.cycle(gaps), strict=False):
                 if number % 12 == 0:
                     await asyncio.sleep(gap)
                 if number % 100 == 99:
-                    door.forget(ACCOUNT)
-                group.create_task(ask(door, operation))
+                    client.drop_account(ACCOUNT)
+                group.create_task(ask(client, operation))
 
-    run(night())
+    run(scenario())
     times = [moment for moment, _ in timed.sent]
     ours = RATES.get(str(operation), 10.0) * percent / 100 * WINDOW
     assert max(most_in_a_window(times), most_in_a_fixed_window(times)) <= max(1, ours)
@@ -113,13 +113,13 @@ def test_a_crowd_is_let_through_at_the_steady_rate(operation: Operation, percent
     """Calls that all come at once are spread over no more time than their share asks for, in the order they came."""
     timed, order = Timed(), list[int]()
 
-    async def one(door: Door, number: int) -> None:
-        await ask(door, operation)
+    async def one(client: AwsClient, number: int) -> None:
+        await ask(client, operation)
         order.append(number)
 
     async def crowd() -> None:
-        door = door_to(timed, percent=percent)
-        await asyncio.gather(*(one(door, number) for number in range(1000)))
+        client = client_for(timed, percent=percent)
+        await asyncio.gather(*(one(client, number) for number in range(1000)))
 
     run(crowd())
     assert order == list(range(1000))
@@ -131,8 +131,8 @@ def test_throttling_narrows_and_success_widens_again() -> None:
     bucket = Bucket(10.0, 10.0, 0.0, 0.0)
     for _ in range(10):
         bucket.throttled()
-    assert bucket.factor == NARROWEST
-    assert bucket.delay(0.0) == pytest.approx(1 / (10 * NARROWEST))
+    assert bucket.factor == MIN_FACTOR
+    assert bucket.delay(0.0) == pytest.approx(1 / (10 * MIN_FACTOR))
     for _ in range(100):
         bucket.accepted()
     assert bucket.factor == 1.0
@@ -144,12 +144,12 @@ def test_who_waits_already_waits_longer_when_aws_throttles() -> None:
     timed = Timed()
 
     async def line() -> float:
-        door = door_to(timed)
-        bucket = door._pace.bucket(ACCOUNT, REGION, LIST_GRANTS, now())
+        client = client_for(timed)
+        bucket = client._rate_limiter.bucket(ACCOUNT, REGION, LIST_GRANTS, now())
         bucket.level = 0.0
         async with asyncio.TaskGroup() as group:
             for _ in range(45):
-                group.create_task(ask(door, LIST_GRANTS))
+                group.create_task(ask(client, LIST_GRANTS))
             await asyncio.sleep(1.0)
             bucket.throttled()
             bucket.throttled()
@@ -163,33 +163,33 @@ def test_calls_that_wait_keep_no_place_in_flight() -> None:
     """Two places and a hundred calls at a bucket of one a second: another operation's calls go through meanwhile."""
     timed, ended = Timed(0.01), list[float]()
 
-    async def keys(door: Door) -> None:
+    async def keys(client: AwsClient) -> None:
         await asyncio.sleep(0.5)
-        await asyncio.gather(*(ask(door, DESCRIBE_KEY) for _ in range(10)))
+        await asyncio.gather(*(ask(client, DESCRIBE_KEY) for _ in range(10)))
         ended.append(now())
 
     async def both() -> float:
-        door = door_to(timed, concurrency=2)
-        await asyncio.gather(keys(door), *(ask(door, DESCRIBE_CUSTOM_KEY_STORES) for _ in range(100)))
+        client = client_for(timed, concurrency=2)
+        await asyncio.gather(keys(client), *(ask(client, DESCRIBE_CUSTOM_KEY_STORES) for _ in range(100)))
         return now()
 
     assert run(both()) > 80
     assert ended[0] < 0.6
-    assert timed.most == 2
+    assert timed.max_in_flight == 2
 
 
 def test_a_long_line_at_one_bucket_keeps_places_from_no_other() -> None:
     """A call of another account does not wait for the five hundred that came before it: buckets take turns."""
     timed, ended = Timed(1.0), list[float]()
 
-    async def late(door: Door) -> None:
+    async def late(client: AwsClient) -> None:
         await asyncio.sleep(0.1)
-        await ask(door, DESCRIBE_KEY, OTHER)
+        await ask(client, DESCRIBE_KEY, OTHER)
         ended.append(now())
 
     async def both() -> None:
-        door = door_to(timed, concurrency=1)
-        await asyncio.gather(late(door), *(ask(door, DESCRIBE_KEY) for _ in range(500)))
+        client = client_for(timed, concurrency=1)
+        await asyncio.gather(late(client), *(ask(client, DESCRIBE_KEY) for _ in range(500)))
 
     run(both())
     assert ended[0] <= 3.0
@@ -200,11 +200,11 @@ def test_calls_that_waited_for_a_place_do_not_leave_in_a_crowd() -> None:
     blocked = iter([60.0])
     timed = Timed(lambda: next(blocked, 0.0))
 
-    async def night() -> None:
-        door = door_to(timed, concurrency=1)
-        await asyncio.gather(ask(door, DESCRIBE_KEY, OTHER), *(ask(door, LIST_GRANTS) for _ in range(600)))
+    async def scenario() -> None:
+        client = client_for(timed, concurrency=1)
+        await asyncio.gather(ask(client, DESCRIBE_KEY, OTHER), *(ask(client, LIST_GRANTS) for _ in range(600)))
 
-    run(night())
+    run(scenario())
     times = [moment for moment, account_id in timed.sent if account_id == ACCOUNT]
     assert min(times) == 60.0
     assert most_in_a_window(times) <= SHARE * RATES["kms:ListGrants"] * WINDOW
@@ -220,22 +220,22 @@ def test_a_throttled_account_does_not_delay_a_healthy_one() -> None:
         )
         ended: list[float] = []
 
-        async def account(door: Door, account_id: str) -> None:
+        async def account(client: AwsClient, account_id: str) -> None:
             waiting = iter(range(1500))
 
             async def worker() -> None:
                 for number in waiting:
-                    await ask(door, LIST_GRANTS if number % 5 == 0 else DESCRIBE_KEY, account_id)
+                    await ask(client, LIST_GRANTS if number % 5 == 0 else DESCRIBE_KEY, account_id)
 
             await asyncio.gather(*(worker() for _ in range(64)))
             if account_id == ACCOUNT:
                 ended.append(now())
 
-        async def night() -> None:
-            door = door_to(timed, attempts=8, concurrency=64)
-            await asyncio.gather(account(door, OTHER), account(door, ACCOUNT))
+        async def scenario() -> None:
+            client = client_for(timed, attempts=8, concurrency=64)
+            await asyncio.gather(account(client, OTHER), account(client, ACCOUNT))
 
-        run(night())
+        run(scenario())
         return ended[0]
 
     assert finished(0.3) == pytest.approx(finished(0.0), rel=0.05)
@@ -245,23 +245,23 @@ def test_who_gives_up_waiting_leaves_the_line() -> None:
     """A scope whose time is over takes its calls out of the line, and nothing of the share with them."""
     timed = Timed()
 
-    async def night() -> float:
-        door = door_to(timed)
-        waiting = [asyncio.create_task(ask(door, DESCRIBE_CUSTOM_KEY_STORES)) for _ in range(50)]
+    async def scenario() -> float:
+        client = client_for(timed)
+        waiting = [asyncio.create_task(ask(client, DESCRIBE_CUSTOM_KEY_STORES)) for _ in range(50)]
         await asyncio.sleep(1.0)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         began = now()
-        await ask(door, DESCRIBE_CUSTOM_KEY_STORES)
+        await ask(client, DESCRIBE_CUSTOM_KEY_STORES)
         return now() - began
 
-    assert run(night()) < 1.0
+    assert run(scenario()) < 1.0
 
 
 def test_buckets_are_apart_by_account_region_and_operation_and_shared_by_a_service() -> None:
     """One account's throttling slows no other; operations of a service without published rates share one bucket."""
-    pace = Pace(SHARE)
+    pace = RateLimiter(SHARE)
     one = pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
     assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 5.0) is one
     assert pace.bucket(ACCOUNT, REGION, Operation("kms", "ListGrants"), 5.0) is one
@@ -280,13 +280,13 @@ def test_buckets_are_apart_by_account_region_and_operation_and_shared_by_a_servi
 
 def test_an_account_that_is_done_is_forgotten_once_its_buckets_are_full() -> None:
     """Memory does not grow with the organization, and nobody gets a full bucket for one that was used up."""
-    pace = Pace(SHARE)
+    pace = RateLimiter(SHARE)
     used = pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0)
     assert used.take(0.0)
-    pace.forget(ACCOUNT, 0.0)
+    pace.drop_account(ACCOUNT, 0.0)
     assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 0.0) is used
-    pace.forget(OTHER, 10.0)
+    pace.drop_account(OTHER, 10.0)
     assert pace.bucket(ACCOUNT, REGION, LIST_GRANTS, 10.0) is not used
-    pace.forget(ACCOUNT, 20.0)
+    pace.drop_account(ACCOUNT, 20.0)
     assert not pace._buckets
-    assert not pace._left
+    assert not pace._finished

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crawler.aws.semaphore import Slots
+from crawler.aws.semaphore import FairSemaphore
 from tests.crawler.fake_clock import run
 from tests.hypothesis_profiles import examples
 
 
 @dataclass
 class Hall:
-    """Slots with somebody who counts; visits are numbered."""
+    """FairSemaphore with somebody who counts; visits are numbered."""
 
-    slots: Slots
+    slots: FairSemaphore
     inside: int = 0
     most: int = 0
     entered: list[int] = field(default_factory=list)
@@ -36,10 +36,10 @@ class Hall:
                 self.inside -= 1
 
 
-def free(slots: Slots) -> int:
+def free(slots: FairSemaphore) -> int:
     """How many places can be had now; they are gone afterwards."""
     count = 0
-    while slots.take():
+    while slots.try_acquire():
         count += 1
     return count
 
@@ -47,12 +47,12 @@ def free(slots: Slots) -> int:
 def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     """Who waits longest is next, however long the others hold their places."""
 
-    async def night() -> Hall:
-        hall = Hall(Slots(3))
+    async def scenario() -> Hall:
+        hall = Hall(FairSemaphore(3))
         await asyncio.gather(*(hall.visit(number, 0.0, number % 4 + 1.0) for number in range(50)))
         return hall
 
-    hall = run(night())
+    hall = run(scenario())
     assert hall.entered == list(range(50))
     assert hall.most == 3
 
@@ -60,31 +60,31 @@ def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 def test_a_place_that_was_handed_over_is_not_taken_by_who_comes_now() -> None:
     """Between the handing over and the moment in which the waiter goes on, nobody overtakes it."""
 
-    async def night() -> list[str]:
-        slots, order = Slots(1), list[str]()
+    async def scenario() -> list[str]:
+        slots, order = FairSemaphore(1), list[str]()
 
         async def come(name: str) -> None:
             async with slots:
                 order.append(name)
 
-        assert slots.take()
+        assert slots.try_acquire()
         first = asyncio.create_task(come("waited"))
         await asyncio.sleep(0)
         slots.release()
         assert slots.locked()
-        assert not slots.take()
+        assert not slots.try_acquire()
         await asyncio.gather(asyncio.create_task(come("came later")), first)
         return order
 
-    assert asyncio.run(night()) == ["waited", "came later"]
+    assert asyncio.run(scenario()) == ["waited", "came later"]
 
 
 def test_who_is_cancelled_when_the_place_is_handed_over_hands_it_on() -> None:
     """The place goes to the next in line, not to nobody."""
 
-    async def night() -> int:
-        slots = Slots(1)
-        assert slots.take()
+    async def scenario() -> int:
+        slots = FairSemaphore(1)
+        assert slots.try_acquire()
         first, second = (asyncio.create_task(slots.acquire()) for _ in range(2))
         await asyncio.sleep(0)
         slots.release()
@@ -96,15 +96,15 @@ def test_who_is_cancelled_when_the_place_is_handed_over_hands_it_on() -> None:
         slots.release()
         return free(slots)
 
-    assert asyncio.run(night()) == 1
+    assert asyncio.run(scenario()) == 1
 
 
 def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
     """A place that is given back goes to the first who still wants it; with nobody left it is free."""
 
-    async def night() -> int:
-        slots = Slots(1)
-        assert slots.take()
+    async def scenario() -> int:
+        slots = FairSemaphore(1)
+        assert slots.try_acquire()
         waiting = [asyncio.create_task(slots.acquire()) for _ in range(5)]
         await asyncio.sleep(0)
         for task in waiting[:3]:
@@ -118,7 +118,7 @@ def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
         slots.release()
         return free(slots)
 
-    assert asyncio.run(night()) == 1
+    assert asyncio.run(scenario()) == 1
 
 
 TICKS = st.integers(0, 6).map(float)
@@ -135,8 +135,8 @@ def test_no_place_is_lost_or_made_whoever_gives_up(
 ) -> None:
     """Visits that are cancelled at any time, also in the moment in which a place is handed to them or given back."""
 
-    async def night() -> None:
-        hall = Hall(Slots(places))
+    async def scenario() -> None:
+        hall = Hall(FairSemaphore(places))
         tasks: list[asyncio.Task[None]] = []
 
         async def cancel(number: int, at: float) -> None:
@@ -162,4 +162,4 @@ def test_no_place_is_lost_or_made_whoever_gives_up(
         assert {n for n, (*_, at, _) in enumerate(visits) if at is None} <= set(hall.entered)
         assert free(hall.slots) == places
 
-    run(night())
+    run(scenario())

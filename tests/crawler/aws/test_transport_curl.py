@@ -22,7 +22,7 @@ from crawler import crawl
 from crawler.aws.endpoints import Endpoints
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Credentials, Transport
-from crawler.aws.transport_curl import PER_ENDPOINT, WireTransport
+from crawler.aws.transport_curl import MAX_CONNECTIONS_PER_ENDPOINT, CurlTransport
 from crawler.iam_policies import operations
 from crawler.progress import Progress
 from crawler.services.kms import LIST_KEYS
@@ -60,7 +60,7 @@ def keys(settings: AwsSettings, credentials: Credentials) -> int | AwsError:
     """How many keys one call lists through the wire, or how it failed."""
 
     async def ask() -> int | AwsError:
-        transport = WireTransport(settings)
+        transport = CurlTransport(settings)
         try:
             return len((await transport.send(credentials, LIST_KEYS, REGION, {}))["Keys"])
         except AwsError as error:
@@ -112,7 +112,7 @@ def test_a_whole_crawl_gives_the_same_ledger_through_both(tls: FakeAws, tmp_path
         assert wire[name] == rows, name
     assert len(wire["gap"]) > 10
     unasked = {str(operation) for operation in operations()} - asked
-    # Asked only where ListAccounts and DescribeRegions do not tell, or where a filter is about tags.
+    # RecordedCall only where ListAccounts and DescribeRegions do not tell, or where a filter is about tags.
     assert unasked <= {
         "organizations:ListAccountsForParent",
         "organizations:ListTagsForResource",
@@ -172,7 +172,7 @@ def test_connections_belong_to_the_endpoint(tls: FakeAws, own_credentials: Crede
     sessions = [Credentials(*tls.session(account).keys) for account in accounts]
 
     async def many() -> int:
-        transport = WireTransport(aws(tls))
+        transport = CurlTransport(aws(tls))
         calls = [transport.send(held, LIST_KEYS, REGION, {}) for held in sessions * 100]
         await asyncio.gather(*calls)
         opened = transport.connections
@@ -180,7 +180,7 @@ def test_connections_belong_to_the_endpoint(tls: FakeAws, own_credentials: Crede
         return opened
 
     assert len(sessions) >= 3
-    assert asyncio.run(many()) <= PER_ENDPOINT
+    assert asyncio.run(many()) <= MAX_CONNECTIONS_PER_ENDPOINT
     del own_credentials
 
 
@@ -197,7 +197,7 @@ def test_a_private_authority_is_trusted_by_setting_or_environment(
 
 
 def test_the_wrong_authority_is_not_trusted(tls: FakeAws, own_credentials: Credentials, tmp_path: Path) -> None:
-    """Another authority's bundle does not open the door."""
+    """Another authority's bundle does not open the client."""
     other = certificates.create(tmp_path / "other")
     refused = keys(aws(tls, ca_bundle=str(other.authority)), own_credentials)
     assert isinstance(refused, AwsError)
@@ -333,7 +333,7 @@ def test_a_wrong_clock_is_corrected_once_by_the_servers_date() -> None:
     with serving(reply, clock=lambda: email.utils.format_datetime(dt.datetime.now(dt.UTC) + ahead, usegmt=True)) as url:
 
         async def twice() -> list[dict[str, Any]]:
-            transport = WireTransport(AwsSettings(endpoint_url=url))
+            transport = CurlTransport(AwsSettings(endpoint_url=url))
             held = Credentials("AKIA", "secret", None)
             found = [await transport.send(held, LIST_KEYS, REGION, {}) for _ in range(2)]
             transport.close()

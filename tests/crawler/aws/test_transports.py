@@ -14,7 +14,7 @@ import pytest
 
 from crawler.aws.errors import AwsError
 from crawler.aws.transport_boto3 import Boto3Transport, Credentials, Transport
-from crawler.aws.transport_curl import WireTransport
+from crawler.aws.transport_curl import CurlTransport
 from crawler.collector import items_of
 from crawler.discovery import DESCRIBE_REGIONS, LIST_REGIONS
 from crawler.services.kms import DESCRIBE_KEY, LIST_KEYS
@@ -98,7 +98,7 @@ def sending(kind: str, url: str, **settings: Any) -> Iterator[Callable[[Operatio
 
 def make(kind: str, aws: AwsSettings) -> Transport:
     """A transport; call it where an event loop runs."""
-    return Boto3Transport(aws, 16) if kind == "boto3" else WireTransport(aws)
+    return Boto3Transport(aws, 16) if kind == "boto3" else CurlTransport(aws)
 
 
 def test_an_answer_that_is_not_from_aws_is_no_empty_listing(kind: str) -> None:

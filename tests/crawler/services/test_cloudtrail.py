@@ -1,4 +1,4 @@
-"""CloudTrail trails: what is asked of whom, what becomes of it, and what is not concluded from silence."""
+"""CloudTrail trails: calls, facts, and the handling of failed calls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from crawler.collector import Collected, Wanted, collect
-from crawler.iam_policies import member_actions, wanted_types
+from crawler.collector import Collected, CollectOptions, collect
+from crawler.iam_policies import configured_types, member_actions
 from crawler.services.resource_types import SECRET, TRAIL
 from crawler.spec import Scope
 from models.tables.resources import KeyClass, KeyReference, Resource, ResourceKey
@@ -18,38 +18,38 @@ from models.tables.runs import Gap, Outcome
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import BASIC_SELECTOR, LONG_AGO, ORGANIZATION_TRAIL, OWN_TRAIL, estate, key_arn
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to
+from tests.crawler.sample_resources import BASIC_SELECTOR, LONG_AGO, ORGANIZATION_TRAIL, OWN_TRAIL, key_arn, sample_aws
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, client_for, denied
 
 ARN = OWN_TRAIL["TrailARN"]
 DESCRIBE, SELECTORS, STATUS = (
     f"cloudtrail:{name}" for name in ("DescribeTrails", "GetEventSelectors", "GetTrailStatus")
 )
-HERE = {(ACCOUNT, REGION): Outcome.COMPLETE}
-OF_TRAILS: tuple[type[VersionedTable], ...] = (Trail, ShadowTrail, TrailScan, TrailSelector, TrailStatus)
+OUTCOMES = {(ACCOUNT, REGION): Outcome.COMPLETE}
+TRAIL_TABLES: tuple[type[VersionedTable], ...] = (Trail, ShadowTrail, TrailScan, TrailSelector, TrailStatus)
 
 
-def collected(aws: ScriptedAws, wanted: Wanted | None = None, region: str = REGION) -> Collected:
+def collected(aws: ScriptedAws, options: CollectOptions | None = None, region: str = REGION) -> Collected:
     async def run() -> Collected:
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), wanted or Wanted())
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, region), options or CollectOptions())
 
     return asyncio.run(run())
 
 
 def only(found: Collected, model: type[VersionedTable]) -> Any:
-    """The one fact of its kind."""
+    """Return the only row of a table."""
     (row,) = found.batch.rows[model]
     return row
 
 
-def kept(ledger: Ledger) -> dict[str, int]:
-    """How many facts of each kind are known."""
-    return {model.__tablename__: len(ledger.known(model)) for model in OF_TRAILS}
+def open_rows(ledger: Ledger) -> dict[str, int]:
+    """Return the number of open rows by table."""
+    return {model.__tablename__: len(ledger.current(model)) for model in TRAIL_TABLES}
 
 
-def test_a_trail_is_asked_in_its_home_region_alone() -> None:
-    """The region's own trail becomes facts; another account's is a shadow, of which nothing further is asked."""
-    aws = estate()
+def test_a_trail_is_read_in_its_home_region_only() -> None:
+    """The region's own trail is recorded with its details; the trail of another account is only a shadow trail."""
+    aws = sample_aws()
     found = collected(aws)
     trail, shadow = only(found, Trail), only(found, ShadowTrail)
     assert (trail["trail_arn"], trail["is_multi_region"], trail["kms_key"]) == (ARN, True, key_arn("plain"))
@@ -67,9 +67,9 @@ def test_a_trail_is_asked_in_its_home_region_alone() -> None:
     assert selectors == {"EventSelectors": [BASIC_SELECTOR], "AdvancedEventSelectors": []}
 
 
-def test_in_other_regions_an_own_trail_is_a_shadow() -> None:
-    """A trail of all regions is one trail: elsewhere it is no resource, and its selectors are not asked again."""
-    aws = estate()
+def test_in_other_regions_a_trail_is_a_shadow_trail() -> None:
+    """A multi-region trail is one resource: in other regions it is a shadow trail, and its selectors are not read again."""
+    aws = sample_aws()
     found = collected(aws, region="eu-central-1")
     assert {row["trail_arn"] for row in found.batch.rows[ShadowTrail]} == {ARN, ORGANIZATION_TRAIL["TrailARN"]}
     assert TRAIL.name not in {row["resource_type"] for row in found.batch.rows[Resource]}
@@ -80,57 +80,57 @@ def test_in_other_regions_an_own_trail_is_a_shadow() -> None:
 @pytest.mark.parametrize(
     ("key", "expected"), [(key_arn("plain"), (key_arn("plain"), "customer")), (None, (None, str(KeyClass.AWS_OWNED)))]
 )
-def test_the_key_of_a_trail_is_a_use_of_that_key(key: str | None, expected: Any, tmp_path: Path) -> None:
-    """What breaks without the key includes the trail; without a key of KMS the log files are under S3's own."""
-    aws = estate({DESCRIBE: {"trailList": [OWN_TRAIL | {"KmsKeyId": key}]}})
+def test_the_key_of_a_trail_is_a_key_use(key: str | None, expected: Any, tmp_path: Path) -> None:
+    """A trail is a dependent of its key; without a KMS key, its log files use S3's own key."""
+    aws = sample_aws({DESCRIBE: {"trailList": [OWN_TRAIL | {"KmsKeyId": key}]}})
     ledger = Ledger(tmp_path / "ledger.db")
-    ledger.night(collected(aws).batch, HERE)
-    (used,) = ledger.known(ResourceKey, resource_arn=ARN)
+    ledger.record_run(collected(aws).batch, OUTCOMES)
+    (used,) = ledger.current(ResourceKey, resource_arn=ARN)
     assert (used["role"], used["key_arn"], used["key_class"]) == ("logs", *expected)
     ledger.close()
 
 
 @pytest.mark.parametrize(
-    ("refused", "lost"),
+    ("failed", "lost"),
     [
         (SELECTORS, {"trail_selector"}),
         (STATUS, {"trail_status"}),
-        (DESCRIBE, {model.__tablename__ for model in OF_TRAILS}),
+        (DESCRIBE, {model.__tablename__ for model in TRAIL_TABLES}),
     ],
 )
-def test_a_refusal_is_a_gap_and_loses_nothing_else(refused: str, lost: set[str], tmp_path: Path) -> None:
-    """What was refused is not known, all else is; after a good night nothing that was known is taken for gone."""
+def test_a_failed_call_is_a_gap_and_loses_nothing_else(failed: str, lost: set[str], tmp_path: Path) -> None:
+    """Only the facts of the failed call are missing; after a complete run, a failed call closes no facts."""
     ledger = Ledger(tmp_path / "fresh.db")
-    ledger.night(collected(estate({refused: denied(refused)})).batch, HERE)
-    assert kept(ledger) == {model.__tablename__: int(model.__tablename__ not in lost) for model in OF_TRAILS}
-    assert [row["action"] for row in ledger.known(Gap)] == [refused]
+    ledger.record_run(collected(sample_aws({failed: denied(failed)})).batch, OUTCOMES)
+    assert open_rows(ledger) == {model.__tablename__: int(model.__tablename__ not in lost) for model in TRAIL_TABLES}
+    assert [row["action"] for row in ledger.current(Gap)] == [failed]
     ledger.close()
-    ledger = Ledger(tmp_path / "kept.db")
-    ledger.night(collected(estate()).batch, HERE)
-    before = kept(ledger)
-    ledger.night(collected(estate({refused: denied(refused)})).batch, HERE)
-    assert kept(ledger) == before
+    ledger = Ledger(tmp_path / "known.db")
+    ledger.record_run(collected(sample_aws()).batch, OUTCOMES)
+    before = open_rows(ledger)
+    ledger.record_run(collected(sample_aws({failed: denied(failed)})).batch, OUTCOMES)
+    assert open_rows(ledger) == before
     ledger.close()
 
 
-def test_a_trail_that_is_gone_takes_what_describes_it_along(tmp_path: Path) -> None:
-    """A whole listing without it ends the trail, its selectors, its status and its use of a key."""
+def test_a_deleted_trail_closes_its_details(tmp_path: Path) -> None:
+    """A complete listing without the trail closes it with its selectors, status and key use."""
     ledger = Ledger(tmp_path / "ledger.db")
-    ledger.night(collected(estate()).batch, HERE)
-    ledger.night(collected(estate({DESCRIBE: {"trailList": []}})).batch, HERE)
-    assert kept(ledger) == dict.fromkeys(kept(ledger), 0) | {"trail_scan": 1}
-    assert ledger.known(KeyReference, resource_arn=ARN) == []
+    ledger.record_run(collected(sample_aws()).batch, OUTCOMES)
+    ledger.record_run(collected(sample_aws({DESCRIBE: {"trailList": []}})).batch, OUTCOMES)
+    assert open_rows(ledger) == dict.fromkeys(open_rows(ledger), 0) | {"trail_scan": 1}
+    assert ledger.current(KeyReference, resource_arn=ARN) == []
     ledger.close()
 
 
-def test_trails_that_are_not_wanted_are_last_known(tmp_path: Path) -> None:
-    """With other resource types in the configuration nothing is asked; that they are kept up ends, the facts stay."""
+def test_trails_that_are_not_configured_stay_as_last_known(tmp_path: Path) -> None:
+    """With only other resource types configured, no call is made: the scan closes, the facts stay open."""
     ledger = Ledger(tmp_path / "ledger.db")
-    ledger.night(collected(estate()).batch, HERE)
-    aws = estate()
-    ledger.night(collected(aws, Wanted((SECRET,))).batch, HERE)
+    ledger.record_run(collected(sample_aws()).batch, OUTCOMES)
+    aws = sample_aws()
+    ledger.record_run(collected(aws, CollectOptions((SECRET,))).batch, OUTCOMES)
     assert not aws.of(DESCRIBE)
-    assert kept(ledger) == dict.fromkeys(kept(ledger), 1) | {"trail_scan": 0}
+    assert open_rows(ledger) == dict.fromkeys(open_rows(ledger), 1) | {"trail_scan": 0}
     ledger.close()
 
 
@@ -141,17 +141,17 @@ MALFORMED: list[Answer] = [
 
 
 @pytest.mark.parametrize("answer", MALFORMED)
-def test_a_trail_that_cannot_be_understood_keeps_no_other_out(answer: Answer) -> None:
-    """The rest is recorded, the answer is a gap, and the listing is not whole."""
-    found = collected(estate({DESCRIBE: answer}))
+def test_a_malformed_trail_does_not_discard_the_others(answer: Answer) -> None:
+    """The other trails are recorded, the error is a gap, and the listing is incomplete."""
+    found = collected(sample_aws({DESCRIBE: answer}))
     assert only(found, Trail)["trail_arn"] == ARN
     assert [row["operation"] for row in found.batch.rows[Gap]] == ["DescribeTrails"]
     assert TrailScan not in found.batch.rows
     assert Trail not in found.batch.complete_listings
 
 
-def test_the_permissions_follow_from_the_declaration() -> None:
-    """The role needs three actions for trails, and none of them where trails are not asked."""
-    wanted = {DESCRIBE, SELECTORS, STATUS}
-    assert wanted <= set(member_actions())
-    assert not wanted & set(member_actions(wanted_types([SECRET.name])))
+def test_the_permissions_include_the_configured_types_only() -> None:
+    """The role needs three actions for trails, and none of them if trails are not configured."""
+    actions = {DESCRIBE, SELECTORS, STATUS}
+    assert actions <= set(member_actions())
+    assert not actions & set(member_actions(configured_types([SECRET.name])))

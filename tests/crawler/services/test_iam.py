@@ -1,4 +1,4 @@
-"""The IAM of accounts and the policies of secrets: what is asked, what it becomes, and what is not concluded from silence."""
+"""IAM of accounts and resource policies of secrets: calls, facts, and the handling of failed calls."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from crawler.aws.credentials import SESSION_POLICY_LIMIT, session_policy
-from crawler.collector import Collected, Wanted, collect
-from crawler.iam_policies import member_actions, wanted_types
-from crawler.services.iam import KEPT_OUT, decoded, without_external_ids
+from crawler.collector import Collected, CollectOptions, collect
+from crawler.iam_policies import configured_types, member_actions
+from crawler.services.iam import REDACTED_EXTERNAL_ID, decode_policy, redact_external_ids
 from crawler.services.resource_types import SECRET
 from crawler.spec import GLOBAL, Scope
 from models.settings.crawl import CrawlSettings
@@ -32,11 +32,11 @@ from models.tables.keys import Tag
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import arn_of, estate
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, denied, door_to, paged
+from tests.crawler.sample_resources import arn_of, sample_aws
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Answer, Caller, ScriptedAws, client_for, denied, paged
 
 DETAILS = "iam:GetAccountAuthorizationDetails"
-OF_IAM: tuple[type[VersionedTable], ...] = (
+IAM_TABLES: tuple[type[VersionedTable], ...] = (
     IamPrincipal,
     IamGroup,
     IamMembership,
@@ -69,8 +69,8 @@ def user(name: str, *groups: str) -> dict[str, Any]:
 
 
 def role(name: str, **more: Any) -> dict[str, Any]:
-    plain = {"Path": "/", "CreateDate": LONG_AGO, "AssumeRolePolicyDocument": encoded("sts:AssumeRole")}
-    return plain | {"Arn": arn("role", name), "RoleName": name, "RoleId": f"AROA{name}"} | more
+    defaults = {"Path": "/", "CreateDate": LONG_AGO, "AssumeRolePolicyDocument": encoded("sts:AssumeRole")}
+    return defaults | {"Arn": arn("role", name), "RoleName": name, "RoleId": f"AROA{name}"} | more
 
 
 def managed(policy: str, action: str, **more: Any) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def managed(policy: str, action: str, **more: Any) -> dict[str, Any]:
         {"VersionId": "v1", "Document": encoded("iam:Get*")},
         {"VersionId": "v2", "Document": encoded(action)},
     ]
-    plain = {"PolicyName": policy.rpartition("/")[2], "DefaultVersionId": "v2", "PolicyVersionList": versions}
-    return plain | {"Arn": policy, "AttachmentCount": 1, "PermissionsBoundaryUsageCount": 0} | more
+    defaults = {"PolicyName": policy.rpartition("/")[2], "DefaultVersionId": "v2", "PolicyVersionList": versions}
+    return defaults | {"Arn": policy, "AttachmentCount": 1, "PermissionsBoundaryUsageCount": 0} | more
 
 
 def page(**lists: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ DEVELOPERS = {
     "GroupName": "developers",
     "GroupPolicyList": [{"PolicyName": "read", "PolicyDocument": encoded("kms:DescribeKey")}],
 }
-WHOLE = page(
+COMPLETE_PAGE = page(
     UserDetailList=[user("ada", "developers")],
     GroupDetailList=[DEVELOPERS],
     RoleDetailList=[APPLICATION],
@@ -111,13 +111,13 @@ WHOLE = page(
 )
 
 
-def account(answer: Answer, region: str = GLOBAL, **wanted: Any) -> tuple[Collected, ScriptedAws]:
-    """The account's region-less part, with IAM asked."""
-    aws = estate({DETAILS: answer})
+def account(answer: Answer, region: str = GLOBAL, **options: Any) -> tuple[Collected, ScriptedAws]:
+    """Collect the global scope of the account, with IAM enabled."""
+    aws = sample_aws({DETAILS: answer})
 
     async def run() -> Collected:
-        settings = Wanted(**{"iam": True} | wanted)
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, region), settings)
+        settings = CollectOptions(**{"iam": True} | options)
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, region), settings)
 
     return asyncio.run(run()), aws
 
@@ -127,16 +127,16 @@ def rows(found: Collected, model: type[VersionedTable]) -> list[Any]:
 
 
 def texts(found: Collected, model: type[VersionedTable], name: str) -> dict[str, str]:
-    """The policies of a facet's rows, as text, by a column."""
+    """Return the policy texts of a table by a column."""
     return {row[name]: found.batch.documents[row["policy_hash"]].received for row in rows(found, model)}
 
 
 def test_everything_of_an_account_is_recorded() -> None:
-    """Users, roles, groups, who is in which, what is attached and inline, boundaries, tags, and policies as they were written."""
-    found, aws = account(WHOLE)
-    (asked,) = aws.of(DETAILS)
-    assert asked["MaxItems"] == 1000
-    assert asked["Filter"] == ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"]
+    """Users, roles, groups, memberships, attachments, inline policies, boundaries, tags and policy texts are recorded."""
+    found, aws = account(COMPLETE_PAGE)
+    (call,) = aws.of(DETAILS)
+    assert call["MaxItems"] == 1000
+    assert call["Filter"] == ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"]
     assert found.gaps == 0
     principals = {row["arn"]: row for row in rows(found, IamPrincipal)}
     assert principals.keys() == {arn("user", "ada"), arn("role", "application")}
@@ -157,53 +157,53 @@ def test_everything_of_an_account_is_recorded() -> None:
     assert (application["arn"], "team", "shop") in tags
 
 
-def test_only_default_versions_and_what_is_used_of_aws() -> None:
-    """The version in force is kept; a policy of AWS belongs to no account, and one that nothing here uses is left out."""
-    found, _ = account(WHOLE)
-    kept = {row["policy_arn"]: (row["account_id"], row["default_version"]) for row in rows(found, IamManagedPolicy)}
-    assert kept == {ADMINISTRATOR: ("aws", "v2"), BOUNDARY: (ACCOUNT, "v2")}
+def test_only_default_versions_and_used_aws_policies_are_recorded() -> None:
+    """Only the default version is recorded; an AWS managed policy belongs to no account, and an unused one is skipped."""
+    found, _ = account(COMPLETE_PAGE)
+    policies = {row["policy_arn"]: (row["account_id"], row["default_version"]) for row in rows(found, IamManagedPolicy)}
+    assert policies == {ADMINISTRATOR: ("aws", "v2"), BOUNDARY: (ACCOUNT, "v2")}
     assert texts(found, IamManagedPolicy, "policy_arn") == {ADMINISTRATOR: document("*"), BOUNDARY: document("s3:*")}
 
 
 @pytest.mark.parametrize("text", [document("kms:*"), '{"Statement": "a+b % c é"}', " {}"])
 def test_documents_are_decoded_once(text: str) -> None:
-    """What IAM percent-encodes comes back as it was written; plain JSON, even with a per cent sign in it, is left alone."""
-    assert decoded(quote(text, safe="")) == decoded(text) == text
+    """Percent-encoded policies are decoded; plain JSON, even with a percent sign, is unchanged."""
+    assert decode_policy(quote(text, safe="")) == decode_policy(text) == text
 
 
-@pytest.mark.parametrize("written", ["hunter2", ["hunter2", "hunter3"]])
-def test_external_ids_are_not_kept(written: Any) -> None:
-    """What is recorded of a trust policy says that it asks for an external id, never which one."""
-    condition = {"StringEquals": {"STS:ExternalID": written, "aws:PrincipalOrgID": "o-1"}}
+@pytest.mark.parametrize("external_id", ["hunter2", ["hunter2", "hunter3"]])
+def test_external_ids_are_redacted(external_id: Any) -> None:
+    """A recorded trust policy keeps the condition on an external id, but not the id."""
+    condition = {"StringEquals": {"STS:ExternalID": external_id, "aws:PrincipalOrgID": "o-1"}}
     statement = {"Effect": "Allow", "Principal": {"AWS": "444455556666"}, "Action": "sts:AssumeRole"}
     for statements in (statement | {"Condition": condition}, [statement, statement | {"Condition": condition}]):
         trust = quote(json.dumps({"Version": "2012-10-17", "Statement": statements}), safe="")
         found, _ = account(page(RoleDetailList=[role("vendor", AssumeRolePolicyDocument=trust)]))
-        (kept,) = found.batch.documents.values()
+        (recorded,) = found.batch.documents.values()
         assert found.gaps == 0
-        for text in (kept.received, kept.canonical):
+        for text in (recorded.received, recorded.canonical):
             assert "hunter" not in text
-            assert KEPT_OUT in text
+            assert REDACTED_EXTERNAL_ID in text
             assert "o-1" in text
 
 
-def test_any_external_id_stays_visible() -> None:
-    """A trust policy that takes every external id asks for none in particular: that is no secret."""
+def test_a_wildcard_external_id_is_kept() -> None:
+    """A trust policy that accepts every external id contains no secret."""
     for any_id in ("*", ["*"]):
         condition = {"StringLike": {"sts:ExternalId": any_id}}
         text = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Condition": condition}]})
-        assert KEPT_OUT not in without_external_ids(text)
-        assert '"*"' in without_external_ids(text)
+        assert REDACTED_EXTERNAL_ID not in redact_external_ids(text)
+        assert '"*"' in redact_external_ids(text)
 
 
 def two_pages(second: Any) -> Answer:
-    """The role on the first page; ``page-1`` is the second page."""
+    """Return a listing with the role on the first page and the given second page."""
     first = page(RoleDetailList=[APPLICATION]) | {"IsTruncated": True, "Marker": "page-1"}
     return lambda call: second if call.params.get("Marker") == "page-1" else first
 
 
 def test_all_pages_are_read() -> None:
-    """What is spread over pages is one listing."""
+    """All pages form one listing."""
     found, aws = account(two_pages(page(UserDetailList=[user("ada")])))
     assert [call.params.get("Marker") for call in aws.of(DETAILS)] == [None, "page-1"]
     assert {row["name"] for row in rows(found, IamPrincipal)} == {"application", "ada"}
@@ -222,76 +222,76 @@ def test_all_pages_are_read() -> None:
         ),
     ],
 )
-def test_half_an_answer_proves_nothing_gone(second: Any, cause: Cause) -> None:
-    """A page that is refused, empty of meaning or partly unreadable is a gap; the rest is kept, and no listing is complete."""
+def test_a_partial_listing_closes_nothing(second: Any, cause: Cause) -> None:
+    """A failed, empty or partly malformed page is a gap; the rest is recorded, and no listing is complete."""
     found, _ = account(two_pages(second))
-    said = [(row["operation"], row["subject"], row["cause"]) for row in rows(found, Gap)]
-    assert said == [("GetAccountAuthorizationDetails", "", cause)]
-    assert not any(model in found.batch.complete_listings for model in OF_IAM)
+    gaps = [(row["operation"], row["subject"], row["cause"]) for row in rows(found, Gap)]
+    assert gaps == [("GetAccountAuthorizationDetails", "", cause)]
+    assert not any(model in found.batch.complete_listings for model in IAM_TABLES)
     names = {row["name"] for row in rows(found, IamPrincipal)}
     assert names == {"application"} | ({"ada"} if isinstance(second, dict) and "Policies" in second else set())
 
 
 def versions(ledger: Ledger) -> int:
-    facets: list[type[VersionedTable]] = [*OF_IAM, Tag]
-    return sum(len(ledger.rows(model)) for model in facets)
+    tables: list[type[VersionedTable]] = [*IAM_TABLES, Tag]
+    return sum(len(ledger.rows(model)) for model in tables)
 
 
-def nights(ledger: Ledger, *answers: Answer) -> list[int]:
-    """One night after the other; versions written by each."""
+def record_runs(ledger: Ledger, *answers: Answer) -> list[int]:
+    """Record one run per response and return the number of versions that each wrote."""
     written = []
     for answer in answers:
         before = versions(ledger)
-        ledger.night(account(answer)[0].batch, EVERYWHERE)
+        ledger.record_run(account(answer)[0].batch, EVERYWHERE)
         written.append(versions(ledger) - before)
     return written
 
 
-def test_a_night_without_changes_writes_nothing(ledger: Ledger) -> None:
-    """The same answer, with the role used again meanwhile and its policy written differently, makes no new version."""
+def test_a_run_without_changes_writes_nothing(ledger: Ledger) -> None:
+    """A newer last use and a reformatted policy add no version."""
     spaced = quote(json.dumps(json.loads(document("kms:Decrypt")), indent=4), safe="")
     inline = [{"PolicyName": "keys", "PolicyDocument": spaced}]
     again = APPLICATION | {"RoleLastUsed": {"LastUsedDate": LONG_AGO + dt.timedelta(days=9)}, "RolePolicyList": inline}
-    first, second = nights(ledger, WHOLE, WHOLE | {"RoleDetailList": [again]})
+    first, second = record_runs(ledger, COMPLETE_PAGE, COMPLETE_PAGE | {"RoleDetailList": [again]})
     assert (first > 8, second) == (True, 0)
 
 
-def test_what_is_gone_is_closed_with_all_that_belongs_to_it(ledger: Ledger) -> None:
-    """A deleted role takes its policies, attachments and tags along; AWS's own policies stay, as other accounts use them."""
-    nights(ledger, WHOLE, page(UserDetailList=[user("ada")]))
-    assert [row["name"] for row in ledger.known(IamPrincipal)] == ["ada"]
+def test_a_deleted_principal_is_closed_with_its_details(ledger: Ledger) -> None:
+    """A deleted role closes with its policies, attachments and tags; AWS managed policies stay open for other accounts."""
+    record_runs(ledger, COMPLETE_PAGE, page(UserDetailList=[user("ada")]))
+    assert [row["name"] for row in ledger.current(IamPrincipal)] == ["ada"]
     for model in (IamGroup, IamMembership, IamAttachment, IamInlinePolicy):
         assert ledger.rows(model)
-        assert ledger.known(model) == []
-    assert [row["policy_arn"] for row in ledger.known(IamManagedPolicy)] == [ADMINISTRATOR]
-    assert ledger.known(Tag, resource_arn=arn("role", "application")) == []
+        assert ledger.current(model) == []
+    assert [row["policy_arn"] for row in ledger.current(IamManagedPolicy)] == [ADMINISTRATOR]
+    assert ledger.current(Tag, resource_arn=arn("role", "application")) == []
 
 
-def test_a_refused_night_closes_nothing(ledger: Ledger) -> None:
-    """What was known stays known, the gap says that it was not confirmed, and it ends when IAM answers again."""
-    nights(ledger, WHOLE, denied(DETAILS))
-    assert {row["name"] for row in ledger.known(IamPrincipal)} == {"ada", "application"}
-    assert [row["valid_to"] for model in OF_IAM for row in ledger.rows(model)] == [None] * 10
-    assert [row["action"] for row in ledger.known(Gap)] == [DETAILS]
-    nights(ledger, WHOLE)
-    assert ledger.known(Gap) == []
+def test_a_denied_run_closes_nothing(ledger: Ledger) -> None:
+    """The facts stay open with a gap, which closes in the next complete run."""
+    record_runs(ledger, COMPLETE_PAGE, denied(DETAILS))
+    assert {row["name"] for row in ledger.current(IamPrincipal)} == {"ada", "application"}
+    assert [row["valid_to"] for model in IAM_TABLES for row in ledger.rows(model)] == [None] * 10
+    assert [row["action"] for row in ledger.current(Gap)] == [DETAILS]
+    record_runs(ledger, COMPLETE_PAGE)
+    assert ledger.current(Gap) == []
 
 
-def test_without_the_setting_iam_is_not_asked(ledger: Ledger) -> None:
-    """Nothing is sent; what an earlier crawl read stays, no longer as a whole listing that is kept up."""
-    nights(ledger, WHOLE)
-    found, aws = account(WHOLE, iam=False)
+def test_iam_is_not_called_by_default(ledger: Ledger) -> None:
+    """No call is made; earlier facts stay open, and the scan closes."""
+    record_runs(ledger, COMPLETE_PAGE)
+    found, aws = account(COMPLETE_PAGE, iam=False)
     assert aws.of(DETAILS) == []
-    ledger.night(found.batch, EVERYWHERE)
-    assert len(ledger.known(IamPrincipal)) == 2
-    assert ledger.known(IamScan) == []
+    ledger.record_run(found.batch, EVERYWHERE)
+    assert len(ledger.current(IamPrincipal)) == 2
+    assert ledger.current(IamScan) == []
     assert DETAILS not in member_actions(crawl=CrawlSettings())
     assert DETAILS in member_actions(crawl=CrawlSettings(iam=True))
 
 
-def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
-    """The policy is one fact: an account that stops using it neither ends it nor writes it again."""
-    nights(ledger, WHOLE)
+def test_accounts_share_aws_managed_policies(ledger: Ledger) -> None:
+    """An AWS managed policy is one fact: another account neither closes it nor adds a version."""
+    record_runs(ledger, COMPLETE_PAGE)
     batch = Batch()
     other = account(page(Policies=[managed(ADMINISTRATOR, "*")]))[0].batch
     batch.rows[IamManagedPolicy] = other.rows[IamManagedPolicy]
@@ -305,42 +305,42 @@ def test_two_accounts_share_a_policy_of_aws(ledger: Ledger) -> None:
 # --- the policies of secrets -----------------------------------------------------------------------------------------
 
 
-def test_each_secret_is_asked_for_its_policy(ledger: Ledger) -> None:
-    """A policy is kept as text; having none is an answer; a second night writes nothing."""
+def test_the_policy_of_each_secret_is_read(ledger: Ledger) -> None:
+    """A policy is recorded as text, its absence as NULL; a second run writes nothing."""
     for _ in range(2):
-        found, aws = account(WHOLE, REGION)
-        ledger.night(found.batch, EVERYWHERE)
+        found, aws = account(COMPLETE_PAGE, REGION)
+        ledger.record_run(found.batch, EVERYWHERE)
     secrets = {arn_of("secretsmanager", f"secret:{name}") for name in ("orders", "default", "alias")}
     assert {call["SecretId"] for call in aws.of("secretsmanager:GetResourcePolicy")} == secrets
-    kept = {row["resource_arn"]: row["policy_hash"] is not None for row in ledger.rows(ResourcePolicy)}
-    assert kept == {secret: secret.endswith("orders") for secret in secrets}
+    has_policy = {row["resource_arn"]: row["policy_hash"] is not None for row in ledger.rows(ResourcePolicy)}
+    assert has_policy == {secret: secret.endswith("orders") for secret in secrets}
 
 
-def test_a_denied_policy_is_a_gap_and_keeps_what_was_known(ledger: Ledger) -> None:
-    """Not being told a secret's policy is not the same as there being none."""
-    ledger.night(account(WHOLE, REGION)[0].batch, EVERYWHERE)
-    before = ledger.known(ResourcePolicy)
+def test_a_denied_policy_is_a_gap_and_keeps_the_last_known_policy(ledger: Ledger) -> None:
+    """A denied call does not count as a missing policy."""
+    ledger.record_run(account(COMPLETE_PAGE, REGION)[0].batch, EVERYWHERE)
+    before = ledger.current(ResourcePolicy)
 
     async def run() -> Collected:
-        aws = estate({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+        aws = sample_aws({"secretsmanager:GetResourcePolicy": denied("secretsmanager:GetResourcePolicy")})
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
     found = asyncio.run(run())
-    ledger.night(found.batch, EVERYWHERE)
+    ledger.record_run(found.batch, EVERYWHERE)
     assert found.gaps == len(before) == 3
-    assert ledger.known(ResourcePolicy) == before
-    assert {row["operation"] for row in ledger.known(Gap)} == {"GetResourcePolicy"}
+    assert ledger.current(ResourcePolicy) == before
+    assert {row["operation"] for row in ledger.current(Gap)} == {"GetResourcePolicy"}
 
 
-def test_a_secret_about_to_be_deleted_is_not_asked() -> None:
-    """Secrets Manager refuses questions about it until it is restored, so no gap comes of it every night."""
-    leaving = {"ARN": arn_of("secretsmanager", "secret:gone"), "Name": "gone", "DeletedDate": LONG_AGO}
-    aws = estate(
-        {"secretsmanager:ListSecrets": paged("SecretList", [[leaving]], send="NextToken", receive="NextToken")}
+def test_the_policy_of_a_secret_pending_deletion_is_not_read() -> None:
+    """Secrets Manager rejects the call until the secret is restored, so that it is skipped without a gap."""
+    pending = {"ARN": arn_of("secretsmanager", "secret:gone"), "Name": "gone", "DeletedDate": LONG_AGO}
+    aws = sample_aws(
+        {"secretsmanager:ListSecrets": paged("SecretList", [[pending]], send="NextToken", receive="NextToken")}
     )
 
     async def run() -> Collected:
-        return await collect(door_to(aws), Caller(), Scope(ACCOUNT, REGION), Wanted())
+        return await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
 
     found = asyncio.run(run())
     assert aws.of("secretsmanager:GetResourcePolicy") == []
@@ -349,17 +349,17 @@ def test_a_secret_about_to_be_deleted_is_not_asked() -> None:
 
 def test_policies_of_secrets_can_be_left_out() -> None:
     """With crawl.secret_policies off nothing is asked or asked for, and each secret says why its policy is not known."""
-    found, aws = account(WHOLE, REGION, resource_policies=False)
+    found, aws = account(COMPLETE_PAGE, REGION, resource_policies=False)
     assert aws.of("secretsmanager:GetResourcePolicy") == []
     assert {row["cause"] for row in rows(found, Gap)} == {Cause.DISABLED_BY_CONFIG}
     assert (len(rows(found, Gap)), found.gaps) == (3, 0)
     without = member_actions(crawl=CrawlSettings(secret_policies=False))
     assert "secretsmanager:GetResourcePolicy" not in without
-    assert "secretsmanager:GetResourcePolicy" in member_actions(wanted_types([SECRET.name]))
+    assert "secretsmanager:GetResourcePolicy" in member_actions(configured_types([SECRET.name]))
 
 
-def test_all_that_can_be_asked_fits_into_a_session_policy() -> None:
-    """With every setting on, the session policy is within what sts:AssumeRole takes, and lets no secret be read."""
+def test_all_actions_fit_into_a_session_policy() -> None:
+    """With all settings enabled, the session policy is within the limit of sts:AssumeRole and allows no secret to be read."""
     actions = member_actions()
     assert {DETAILS, "secretsmanager:GetResourcePolicy"} <= set(actions)
     assert "secretsmanager:GetSecretValue" not in actions

@@ -1,4 +1,4 @@
-"""Writes settings files for the tests of settings."""
+"""Writes settings files for tests."""
 
 from pathlib import Path
 
@@ -21,18 +21,18 @@ class Writer:
         self.file = directory / "config.yaml"
 
     def __call__(self, text: str | bytes, **env: str) -> Settings:
-        """Return the settings that `text` makes, with `env` as the environment."""
+        """The settings of `text`, with `env` as the environment."""
         self.file.write_bytes(text.encode() if isinstance(text, str) else text)
         return load(self.file, env)
 
     def problems(self, text: str | bytes, **env: str) -> list[str]:
-        """Return what is wrong with `text`, without the file's name."""
+        """The problems of `text`, without the name of the file."""
         with pytest.raises(SettingsError) as caught:
             self(text, **env)
         assert str(caught.value) == "\n".join(map(str, caught.value.problems))
         return [str(problem).removeprefix(f"{self.file}:").strip() for problem in caught.value.problems]
 
     def problem(self, text: str | bytes, **env: str) -> str:
-        """Return the one thing that is wrong with `text`."""
+        """The only problem of `text`."""
         (only,) = self.problems(text, **env)
         return only

@@ -1,4 +1,4 @@
-"""The example of a settings file and the command that checks one."""
+"""The example settings file, and the command that checks a settings file."""
 
 import typing
 from pathlib import Path
@@ -26,7 +26,7 @@ EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWO
 
 
 def groups(model: type[BaseModel] = Settings) -> set[type[BaseModel]]:
-    """Return `model` and all models below it."""
+    """`model` and all models below it."""
     found = {model}
     for info in model.model_fields.values():
         todo: list[Any] = [info.annotation]
@@ -39,14 +39,14 @@ def groups(model: type[BaseModel] = Settings) -> set[type[BaseModel]]:
 
 
 def test_every_group_is_frozen_and_closed() -> None:
-    """A group that is added cannot be changed after loading, nor take unknown keys."""
+    """No group can be changed after loading or accepts unknown keys."""
     for group in groups():
         assert group.model_config.get("frozen") is True
         assert group.model_config.get("extra") == "forbid"
 
 
-def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
-    """What config.example.yaml gives as defaults are the defaults."""
+def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
+    """The defaults in config.example.yaml are the defaults of the program."""
     copy = tmp_path / "kmsledger.yaml"
     copy.write_bytes((ROOT / "config.example.yaml").read_bytes())
     empty = tmp_path / "empty.yaml"
@@ -64,8 +64,8 @@ def test_the_example_is_valid_and_shows_the_defaults(tmp_path: Path) -> None:
     assert made.model_dump(exclude=apart) == plain.model_dump(exclude=apart)
 
 
-def test_the_example_has_every_setting_with_a_comment() -> None:
-    """A setting that is added must be explained in config.example.yaml."""
+def test_the_example_documents_every_setting() -> None:
+    """config.example.yaml has every setting, with a comment."""
     text = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
     lines = text.splitlines()
     node = yaml.compose(text, Loader=yaml.BaseLoader)
@@ -96,7 +96,7 @@ def test_the_example_has_every_setting_with_a_comment() -> None:
 
 
 def test_check_prints_every_problem(tmp_path: Path) -> None:
-    """`config check` ends with 2 and prints each problem, and how many there are, on standard error."""
+    """`config check` exits with 2 and prints each problem and their number on standard error."""
     file = tmp_path / "c.yaml"
     file.write_text("log: {level: loud}\ncrawl: {max_attempts: 0}\n")
     result = CliRunner().invoke(config, ["check", "--config", str(file)])
@@ -108,8 +108,8 @@ def test_check_prints_every_problem(tmp_path: Path) -> None:
     assert count == "2 problems"
 
 
-def test_check_says_what_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`config check` reads ./kmsledger.yaml and sums it up without secrets."""
+def test_check_prints_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`config check` reads ./kmsledger.yaml and prints a summary without secrets."""
     (tmp_path / "kmsledger.yaml").write_text(
         "database: postgresql://ledger:hunter2@db/kms\nregions: {include: [eu-west-1], exclude: [eu-west-2]}\n"
         f"organization: {{source: list, accounts: [012345678901]}}\n{MAIL}}}\n"
@@ -127,6 +127,6 @@ def test_check_says_what_is_configured(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_severities_are_the_same_everywhere() -> None:
-    """What settings and profiles accept is what commands offer and reports sort by."""
+    """Settings, profiles, commands and reports use the same severities in the same order."""
     assert typing.get_args(Threshold) == THRESHOLDS
     assert typing.get_args(Severity) == SEVERITIES

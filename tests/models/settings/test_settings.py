@@ -1,4 +1,4 @@
-"""Settings: whatever is wrong is said at once and in the right place, and secrets stay secret."""
+"""Settings: all problems are reported at once with their position, and secrets are never shown."""
 
 import os
 import pickle
@@ -55,8 +55,8 @@ mail:
 """
 
 
-def test_ten_mistakes_are_reported_at_once(read: Writer) -> None:
-    """Ten mistakes of ten kinds come in one error, by position, and none tells a secret."""
+def test_ten_problems_are_reported_at_once(read: Writer) -> None:
+    """Ten problems of ten kinds are one error, sorted by position, and none shows a secret."""
     with pytest.raises(SettingsError) as caught:
         read(TEN_MISTAKES)
     assert [(p.line, p.column, p.key) for p in caught.value.problems] == [
@@ -77,7 +77,7 @@ def test_ten_mistakes_are_reported_at_once(read: Writer) -> None:
     assert caught.value.message.endswith("(and 9 more problems; kmsledger config check lists all)")
 
 
-def test_a_problem_has_a_stable_form(tmp_path: Path) -> None:
+def test_a_problem_has_a_stable_format(tmp_path: Path) -> None:
     """Editors and scripts can parse FILE:LINE:COLUMN: KEY: found X, expected Y."""
     file = tmp_path / "config.yaml"
     file.write_text("crawl:\n  max_attempts: 21\n")
@@ -89,8 +89,8 @@ def test_a_problem_has_a_stable_form(tmp_path: Path) -> None:
     assert caught.value.message == str(caught.value)
 
 
-def test_an_error_survives_pickling(read: Writer) -> None:
-    """A worker process can hand the error, and the settings, to another process."""
+def test_settings_and_errors_can_be_pickled(read: Writer) -> None:
+    """A worker process can pass the settings and the error to another process."""
     with pytest.raises(SettingsError) as caught:
         read("nonsense: 1\nlog: {level: loud}")
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  (made here)
@@ -106,14 +106,14 @@ def test_an_error_survives_pickling(read: Writer) -> None:
         ("eu-centrl-1", "eu-central-1"), ("us-east-1a", "us-east-1"), ("Frankfurt", None), ("eu", None), ("*", None),
     ],
 )  # fmt: skip
-def test_a_bad_region_gets_the_nearest_one(read: Writer, region: str, meant: str | None) -> None:
-    """A region that cannot be one is refused, with the one that was probably meant."""
+def test_an_invalid_region_gets_a_suggestion(read: Writer, region: str, meant: str | None) -> None:
+    """An invalid region is rejected with the most similar one."""
     answer = f'expected a region; did you mean "{meant}"?' if meant else "expected a region such as eu-west-1"
     assert answer in read.problem(f"regions: {{include: ['{region}']}}")
 
 
-def test_regions_of_every_partition_and_new_ones_are_accepted(read: Writer) -> None:
-    """A region that AWS opens tomorrow needs no new release."""
+def test_regions_of_every_partition_and_new_regions_are_accepted(read: Writer) -> None:
+    """A new AWS region needs no new release."""
     regions = ("us-gov-west-1", "cn-northwest-1", "us-isob-east-1", "eusc-de-east-1", "ap-southeast-9", "xy-central-1")
     assert read(f"regions: {{include: [{', '.join(regions)}]}}").regions.include == regions
 
@@ -122,7 +122,7 @@ def test_regions_of_every_partition_and_new_ones_are_accepted(read: Writer) -> N
     "partition", ["aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f"]
 )
 def test_role_arns_of_every_partition_are_accepted(read: Writer, partition: str) -> None:
-    """The reader role may live in any partition and under a path."""
+    """The reader role can be in any partition and under a path."""
     arn = f"arn:{partition}:iam::012345678901:role/team/sub/Reader"
     assert read(f"organization: {{reader_role: '{arn}'}}").organization.reader_role == arn
 
@@ -136,13 +136,13 @@ def test_role_arns_of_every_partition_are_accepted(read: Writer, partition: str)
         "arn:aws:iam:us-east-1:012345678901:role/x",
     ],
 )  # fmt: skip
-def test_what_is_no_role_arn_is_refused(read: Writer, arn: str) -> None:
-    """Users, sessions, short account ids and unknown partitions are not roles."""
+def test_other_arns_are_rejected(read: Writer, arn: str) -> None:
+    """Users, sessions, short account IDs and unknown partitions are not role ARNs."""
     assert "expected a role ARN" in read.problem(f"organization: {{reader_role: '{arn}'}}")
 
 
 def test_the_role_is_a_name(read: Writer) -> None:
-    """A name or a path with a name; an ARN is answered with why it is none."""
+    """A name or a path with a name is accepted; an ARN is rejected with the reason."""
     assert read("role: {name: audit/kms/Reader}").role.name == "audit/kms/Reader"
     assert "this is an ARN" in read.problem("role: {name: 'arn:aws:iam::012345678901:role/x'}")
     assert "leave out the leading /" in read.problem("role: {name: /audit/x}")
@@ -189,8 +189,8 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("mail: {host: h, sender: a@example.org}", "a value; this setting has no default"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_answered_with_what_is_right(read: Writer, line: str, expected: str) -> None:
-    """Each rule of a setting says what it wants."""
+def test_an_invalid_value_gets_the_expected_form(read: Writer, line: str, expected: str) -> None:
+    """Each validation error states the expected value."""
     problem = read.problem(line)
     assert expected in problem.partition(", expected ")[2]
     assert "hunter2" not in problem
@@ -199,15 +199,15 @@ def test_a_wrong_value_is_answered_with_what_is_right(read: Writer, line: str, e
 @pytest.mark.parametrize(
     ("line", "key", "current"),
     [
-        ("crawl: {max_attempts: 3}", "crawl.max_attempts", "max_attempts"),
-        ("crawl: {retry_budget_percent: 3}", "crawl.retry_budget_percent", "retry_budget_percent"),
-        ("crawl: {quota_share_percent: 3}", "crawl.quota_share_percent", "quota_share_percent"),
-        ("crawl: {empty_region_rescan_days: 3}", "crawl.empty_region_rescan_days", "empty_region_rescan_days"),
-        ("crawl: {last_use: {max_keys_per_run: 3}}", "crawl.last_use.max_keys_per_run", "max_keys_per_run"),
-        ("crawl: {last_use: {interval_days: 3}}", "crawl.last_use.interval_days", "interval_days"),
-        ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.max_minutes", "max_minutes"),
+        ("crawl: {attempts: 3}", "crawl.attempts", "max_attempts"),
+        ("crawl: {retry_percent: 3}", "crawl.retry_percent", "retry_budget_percent"),
+        ("crawl: {quota_percent: 3}", "crawl.quota_percent", "quota_share_percent"),
+        ("crawl: {empty_regions_days: 3}", "crawl.empty_regions_days", "empty_region_rescan_days"),
+        ("crawl: {last_use: {per_night: 3}}", "crawl.last_use.per_night", "max_keys_per_run"),
+        ("crawl: {last_use: {every_days: 3}}", "crawl.last_use.every_days", "interval_days"),
+        ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.minutes", "max_minutes"),
         ("role: {duration: 900}", "role.duration", "session_duration"),
-        ("known_external_parties: []", "parties", "known_external_parties"),
+        ("parties: []", "parties", "known_external_parties"),
     ],
 )
 def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line: str, key: str, current: str) -> None:
@@ -225,16 +225,16 @@ def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line:
         "sqlite://", "sqlite:///", "'sqlite:///:memory:'", "sqlite:///x?mode=ro", "kmsledger.db", "''",
     ],
 )  # fmt: skip
-def test_other_databases_are_refused_without_their_password(read: Writer, url: str) -> None:
-    """The error names both forms and masks the password, however broken the URL is."""
+def test_other_databases_are_rejected_without_their_password(read: Writer, url: str) -> None:
+    """The error names both forms and masks the password, even in an invalid URL."""
     problem = read.problem(f"database: {url}")
     assert "sqlite:///FILE" in problem
     assert "postgresql://" in problem.partition(", expected ")[2]
     assert "hunt" not in problem
 
 
-def test_paths_start_at_the_file(read: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, defaults included, do not depend on the working directory; absolute ones stay."""
+def test_paths_are_relative_to_the_file(read: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths, including defaults, do not depend on the working directory; absolute paths stay."""
     made = read(
         "database: sqlite:///data/k.db\naws: {ca_bundle: ../ca.pem}\nrules: {directories: [mine, /opt/rules]}\n"
         f"{MAIL}, ca_bundle: ca.pem}}"
@@ -253,7 +253,7 @@ def test_paths_start_at_the_file(read: Writer, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_short_forms_are_accepted(read: Writer) -> None:
-    """An account may be a bare id or a mapping, and a tag may have one value or several."""
+    """An account can be an ID or a mapping, and a tag can have one value or several."""
     made = read("organization:\n  include: {tags: {env: prod, tier: [a, '']}}\n").organization
     assert made.include.tags == {"env": ("prod",), "tier": ("a", "")}
     entries = "organization: {source: list, accounts: [012345678901, {id: 012345678902, name: no}, {id: 012345678903}]}"
@@ -263,7 +263,7 @@ def test_short_forms_are_accepted(read: Writer) -> None:
 
 
 def test_secrets_are_in_no_representation(read: Writer) -> None:
-    """Neither repr nor str of the settings, of any group or of an error tells a secret."""
+    """Neither repr nor str of the settings, a group or an error shows a secret."""
     made = read(
         "database: 'postgresql://ledger:hunter2@db/kms?sslpassword=hunter2'\nrole: {external_id: hunter2}\n"
         f"{MAIL}, username: u, password: hunter2}}"
@@ -277,14 +277,14 @@ def test_secrets_are_in_no_representation(read: Writer) -> None:
 
 
 def test_secrets_are_hidden_in_problems(read: Writer) -> None:
-    """A secret that is itself wrong is not repeated."""
+    """An invalid secret is not repeated in the error."""
     for line in ("role: {external_id: 'hunter2 !'}", f'{MAIL}, username: u, password: "hunter2\\n"}}'):
         assert "found (hidden), expected " in read.problem(line)
         assert "hunter2" not in read.problem(line)
 
 
 def test_settings_are_frozen_and_closed() -> None:
-    """Nobody changes settings on the way, and nobody misspells one in code; contradictions are refused too."""
+    """Settings cannot be changed; misspelled keyword arguments and contradictions are rejected, too."""
     made = Settings()
     with pytest.raises(ValidationError, match="frozen"):
         made.database = "x"
@@ -296,8 +296,8 @@ def test_settings_are_frozen_and_closed() -> None:
     assert Settings(organization=organization).organization is organization
 
 
-def test_settings_are_light_to_import() -> None:
-    """Reading settings loads no database, no AWS and no rendering library."""
+def test_settings_import_no_heavy_libraries() -> None:
+    """Loading settings imports no database, AWS or rendering library."""
     heavy = ("sqlalchemy", "boto3", "botocore", "duckdb", "jinja2", "rich", "click", "alembic")
     code = f"import sys, models.settings; print([one for one in {heavy} if one in sys.modules])"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""YAML: what is written arrives as written, and no file ends in anything but settings or problems."""
+"""The YAML loader: scalars stay as written, and every file yields settings or problems."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def read(tmp_path: Path) -> Writer:
     "text", ["no", "off", "y", "1e3", "0x1F", "012", "0o17", "1_000", "2026-11-22", ".5", "=", "1:30"]
 )
 def test_plain_scalars_stay_text(read: Writer, text: str) -> None:
-    """Nothing that YAML 1.1 would read as a boolean, number, date or sexagesimal changes."""
+    """Scalars that YAML 1.1 reads as booleans, numbers, dates or sexagesimals are unchanged."""
     made = read(f"aws: {{profile: {text}}}\nrules: {{parameters: {{r: {{p: {text}}}}}}}\nreport: {{title: {text}}}")
     assert (made.aws.profile, made.rules.parameters["r"]["p"], made.report.title) == (text, text, text)
 
@@ -35,7 +35,7 @@ def test_plain_scalars_stay_text(read: Writer, text: str) -> None:
 @pytest.mark.parametrize("account", ["012345678901", "000000000001", "012345670123", "123456789012"])
 @pytest.mark.parametrize("quote", ["", "'", '"'])
 def test_account_ids_keep_leading_zeros(read: Writer, account: str, quote: str) -> None:
-    """An account id is its twelve digits, quoted or not, even if they look octal."""
+    """An account ID keeps its twelve digits, quoted or not, even if they look octal."""
     written = f"{quote}{account}{quote}"
     made = read(
         f"organization:\n  source: list\n  accounts: [{written}]\n  exclude: {{accounts: [{written}]}}\n"
@@ -47,7 +47,7 @@ def test_account_ids_keep_leading_zeros(read: Writer, account: str, quote: str) 
 
 @pytest.mark.parametrize("account", ["12345678901", "0123456701", "1"])
 def test_lost_digits_are_explained(read: Writer, account: str) -> None:
-    """An id with too few digits has probably been through a spreadsheet."""
+    """For an ID with too few digits, the error mentions lost leading zeros."""
     assert read.problem(f"organization: {{include: {{accounts: [{account}]}}}}").endswith(
         f'organization.include.accounts[0]: found "{account}", expected an account id of 12 digits: '
         "an account id has 12 digits; were leading zeros lost?"
@@ -57,16 +57,16 @@ def test_lost_digits_are_explained(read: Writer, account: str) -> None:
 @pytest.mark.parametrize(
     "account", ["1234-5678-9012", "1.23457E+11", "0123456789012", "o12345678901", "١٢٣٤٥٦٧٨٩٠١٢", "''"]
 )
-def test_other_account_ids_are_refused(read: Writer, account: str) -> None:
-    """Only twelve ASCII digits are an account id."""
+def test_other_account_ids_are_rejected(read: Writer, account: str) -> None:
+    """Only twelve ASCII digits are an account ID."""
     assert "expected an account id of 12 digits" in read.problem(
         f"organization: {{include: {{accounts: [{account}]}}}}"
     )
 
 
 @pytest.mark.parametrize("nothing", ["", "null", "~", "NULL", '""', "${UNSET:-}", "${EMPTY}"])
-def test_nothing_means_not_set(read: Writer, nothing: str) -> None:
-    """An optional setting with nothing, null or an empty text is not set; so are groups and the mail."""
+def test_empty_optional_settings_are_not_set(read: Writer, nothing: str) -> None:
+    """An optional setting that is empty, null or an empty text is not set; so are groups and the mail."""
     made = read(
         f"aws:\n  profile: {nothing}\n  ca_bundle: {nothing}\n  endpoint_url: {nothing}\n"
         f"role:\n  external_id: {nothing}\norganization:\n  reader_role: {nothing}\nmail:\ncrawl:\nlog: null",
@@ -87,32 +87,32 @@ def test_nothing_means_not_set(read: Writer, nothing: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("nothing", ["~", "null"])
-def test_nothing_is_refused_where_a_value_is_needed(read: Writer, line: str, nothing: str) -> None:
-    """A setting with a default takes it by being left out, not by being emptied by accident."""
+def test_empty_required_values_are_rejected(read: Writer, line: str, nothing: str) -> None:
+    """A setting with a default cannot be emptied by accident; omit it to get the default."""
     assert f"found nothing ({nothing}), expected " in read.problem(line.format(nothing))
 
 
 def test_a_quoted_null_is_a_text(read: Writer) -> None:
-    """Quotes make a word of null and of the tilde."""
+    """In quotes, null and the tilde are text."""
     made = read("report: {title: 'null'}\naws: {profile: \"~\"}")
     assert (made.report.title, made.aws.profile) == ("null", "~")
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "True", "FALSE", "1", "0", "y", "''"])
-def test_a_switch_takes_true_or_false_only(read: Writer, word: str) -> None:
-    """No word but true and false is guessed to be a boolean."""
+def test_a_switch_accepts_only_true_and_false(read: Writer, word: str) -> None:
+    """Other words are not read as booleans."""
     assert "expected a switch: write true or false" in read.problem(f"crawl: {{aws_managed_key_details: {word}}}")
 
 
 def test_switches_are_read(read: Writer) -> None:
-    """Both words arrive, also from the environment."""
+    """Both words are accepted, also from the environment."""
     made = read("aws: {use_fips: true, use_dualstack: '${D}'}\nrole: {session_policy: false}", D="true")
     assert (made.aws.use_fips, made.aws.use_dualstack, made.role.session_policy) == (True, True, False)
 
 
 @pytest.mark.parametrize("number", ["0", "4097", "-1", "1e3", "1_0", "0x10", "1.0", "٣", "9" * 5000, "''", "[1]", "+1"])
 def test_whole_numbers_are_decimal_and_in_range(read: Writer, number: str) -> None:
-    """Only decimal digits within the range are a number."""
+    """Only decimal digits within the range are accepted."""
     assert "expected a whole number from 1 to 4096 (calls in flight)" in read.problem(
         f"crawl: {{concurrency: {number}}}"
     )
@@ -120,24 +120,24 @@ def test_whole_numbers_are_decimal_and_in_range(read: Writer, number: str) -> No
 
 @pytest.mark.parametrize("number", ["0", "0.0", "-1", "inf", "nan", "1e2", "601", ".5", "5s"])
 def test_seconds_are_decimal_and_in_range(read: Writer, number: str) -> None:
-    """A time-out is a positive, bounded, plain number of seconds."""
+    """A timeout is a positive, bounded, decimal number of seconds."""
     assert "expected a number of seconds above 0 and up to 600" in read.problem(f"aws: {{connect_timeout: {number}}}")
 
 
-def test_seconds_may_have_a_fraction(read: Writer) -> None:
-    """Half a second is a time-out."""
+def test_seconds_can_have_a_fraction(read: Writer) -> None:
+    """Half a second is a valid timeout."""
     assert read("aws: {connect_timeout: 0.5, read_timeout: 7}").aws.connect_timeout == 0.5
 
 
-def test_a_key_given_twice_names_both_lines(read: Writer) -> None:
-    """The second of two equal keys would silently win in plain YAML."""
+def test_a_duplicate_key_names_both_lines(read: Writer) -> None:
+    """In plain YAML the second of two equal keys would silently win."""
     assert read.problem("log:\n  level: info\n  format: text\n  level: debug\n") == (
         "4:3: log.level: found the same key twice (line 2 and line 4), expected each key once"
     )
 
 
-def test_an_unknown_key_gets_the_nearest_name(read: Writer) -> None:
-    """A slip of the finger is answered with the name that was meant; anything else with the choice."""
+def test_an_unknown_key_gets_a_suggestion(read: Writer) -> None:
+    """A misspelled key gets the similar name; other keys get the list of names."""
     near, far = read.problems("role: {external-id: x}\nlog: {zebra: 1}")
     assert near.endswith(
         'role.external-id: found an unknown key, expected a known setting; did you mean "external_id"?'
@@ -145,8 +145,8 @@ def test_an_unknown_key_gets_the_nearest_name(read: Writer) -> None:
     assert far.endswith("log.zebra: found an unknown key, expected one of level, format")
 
 
-def test_an_unknown_key_that_may_hold_a_secret_is_not_shown(read: Writer) -> None:
-    """A colon without its blank makes key and secret one word."""
+def test_an_unknown_key_that_may_contain_a_secret_is_hidden(read: Writer) -> None:
+    """Without the blank after the colon, key and secret are one word."""
     text = f"{MAIL}, username: u, password: x, password:hunter2}}"
     assert read.problem(text).startswith("1:103: mail: found an unknown key")
 
@@ -180,15 +180,15 @@ def test_an_unknown_key_that_may_hold_a_secret_is_not_shown(read: Writer) -> Non
         ("mail: smtp://u:hunter2@h\n", "1:7: mail: found a text, expected a mapping"),
     ],
 )
-def test_a_file_of_the_wrong_shape_is_one_located_problem(read: Writer, text: str, expected: str) -> None:
-    """Whatever stands in the file, the answer is a place and a sentence, and it repeats no secret."""
+def test_a_malformed_file_is_one_located_problem(read: Writer, text: str, expected: str) -> None:
+    """Any malformed file yields one problem with a position and no secret."""
     problem = read.problem(text).replace('regions."<<"', "regions.<<")
     assert problem.startswith(expected)
     assert "hunter2" not in problem
 
 
-def test_what_is_no_file_is_said(tmp_path: Path) -> None:
-    """A missing file, a directory and an unreadable path are problems of the file as a whole."""
+def test_unreadable_files_are_problems(tmp_path: Path) -> None:
+    """A missing file, a directory and an unreadable path are problems of the whole file."""
     for path, found in (
         (tmp_path / "none.yaml", "no such file"),
         (tmp_path, "a directory"),
@@ -201,21 +201,21 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
         assert caught.value.problems[0].line == 0
 
 
-def test_a_file_that_is_not_utf8_is_located(read: Writer) -> None:
-    """The byte that is not UTF-8 is named with its place, in characters."""
+def test_invalid_utf8_is_located(read: Writer) -> None:
+    """The problem names the invalid byte and its position in characters."""
     assert read.problem("log:\n  level: ü".encode() + b"\xfc\n") == (
         "2:11: found byte 0xfc, which is not UTF-8, expected a file saved as UTF-8"
     )
     assert "not UTF-8" in read.problem("log: {level: info}".encode("utf-16"))
 
 
-def test_a_byte_order_mark_is_no_character(read: Writer) -> None:
-    """Editors that write one do not shift columns."""
+def test_a_byte_order_mark_is_ignored(read: Writer) -> None:
+    """A byte order mark does not shift columns."""
     assert read.problem(b"\xef\xbb\xbflog: x").startswith("1:6: log:")
 
 
 def test_aliases_work(read: Writer) -> None:
-    """A list may be written once and used twice."""
+    """A list can be defined once and used twice."""
     made = read("regions: {exclude: &r [eu-west-1]}\nrules: {disable: *r}")
     assert made.rules.disable == made.regions.exclude == ("eu-west-1",)
 
@@ -229,14 +229,14 @@ def test_aliases_work(read: Writer) -> None:
     ],
     ids=["billion laughs", "branching cycle", "cycle"],
 )
-def test_alias_bombs_are_defused(read: Writer, text: str) -> None:
-    """Aliases that multiply or contain themselves end in a problem, at once."""
+def test_alias_bombs_are_rejected(read: Writer, text: str) -> None:
+    """Aliases that multiply or contain themselves are a problem, found quickly."""
     problems = read.problems(text)
     assert any("aliases that repeat too many" in one or "an alias inside itself" in one for one in problems)
 
 
-def test_environment_references_are_filled_in(read: Writer) -> None:
-    """References work anywhere in a value; defaults serve unset and empty variables; $$ and a lone $ are dollars."""
+def test_environment_references_are_replaced(read: Writer) -> None:
+    """References are replaced anywhere in a value; defaults apply to unset and empty variables; $$ and a lone $ are dollars."""
     made = read(
         "report: {title: 'a ${A} ${B:-b} ${EMPTY:-c} $$ $x $${A} $'}\n"
         "regions: {include: ['${R}']}\nrules: {parameters: {r: {p: '${YAML}'}}}",
@@ -247,8 +247,8 @@ def test_environment_references_are_filled_in(read: Writer) -> None:
     assert made.rules.parameters["r"]["p"] == "{no: ~} # ${A}"
 
 
-def test_a_missing_variable_is_named_with_its_place(read: Writer) -> None:
-    """Each missing variable is one problem; the half-filled value is not judged a second time."""
+def test_a_missing_variable_is_located(read: Writer) -> None:
+    """Each missing variable is one problem; the incomplete value is not validated."""
     assert read.problems("aws:\n  region: ${HOME_REGION}\n  ca_bundle: ${CA}/x.pem\n") == [
         (
             "2:11: aws.region: found no environment variable HOME_REGION, "
@@ -259,15 +259,15 @@ def test_a_missing_variable_is_named_with_its_place(read: Writer) -> None:
 
 
 @pytest.mark.parametrize("text", ["${", "${}", "${1A}", "${A", "${A:x}", "${A-x}", "a${ A }"])
-def test_a_broken_reference_is_a_problem(read: Writer, text: str) -> None:
-    """A typing error in a reference never becomes part of a value, nor of the message."""
+def test_a_malformed_reference_is_a_problem(read: Writer, text: str) -> None:
+    """A malformed reference is neither part of a value nor of the message."""
     problem = read.problem(f"{MAIL}, username: u, password: '{text}hunter2'}}", A="x")
     assert "mail.password: found ${ without a name, expected ${NAME}, ${NAME:-default}, or $$" in problem
     assert "hunter2" not in problem
 
 
 def test_a_value_from_the_environment_is_not_shown(read: Writer) -> None:
-    """What a variable holds may be a secret that went to the wrong place."""
+    """A variable can contain a secret, so its value is not part of the message."""
     assert read.problem(MAIL.replace("h.example", "'${HOST}'") + "}", HOST="my secret").startswith(
         '1:14: mail.host: found "${HOST}" (filled from the environment), expected a host name'
     )
@@ -299,7 +299,7 @@ DOCUMENT = st.fixed_dictionaries(
 
 
 def escaped(value: Any) -> Any:
-    """Double the dollars of every value, as a user has to."""
+    """Double the dollars of every value, as users have to."""
     if isinstance(value, dict):
         return {key: escaped(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -309,8 +309,8 @@ def escaped(value: Any) -> Any:
 
 @settings(max_examples=examples(fast=25, deep=300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=DOCUMENT, flow=st.booleans(), style=st.sampled_from([None, '"', "'"]))
-def test_strings_survive_the_round_trip(read: Writer, document: dict[str, Any], flow: bool, style: str | None) -> None:
-    """Whatever text a setting holds, written as YAML in any style, comes back exactly."""
+def test_texts_survive_a_round_trip(read: Writer, document: dict[str, Any], flow: bool, style: str | None) -> None:
+    """Any text, written as YAML in any style, is loaded unchanged."""
     text = yaml.safe_dump(escaped(document), default_flow_style=flow, default_style=style, allow_unicode=True, width=40)
     made = read(text).model_dump(mode="json")
     for group, values in document.items():
@@ -326,7 +326,7 @@ def test_strings_survive_the_round_trip(read: Writer, document: dict[str, Any], 
     | st.text(st.sampled_from(" \n:-[]{},&*!|>'\"%@`#~?<$a1é\t\x85\u2028\ufeff"), max_size=40).map(str.encode)
 )
 def test_any_bytes_are_settings_or_problems(read: Writer, text: bytes) -> None:
-    """No file, however strange, ends in another exception."""
+    """No file raises another exception."""
     try:
         read(text)
     except SettingsError as error:

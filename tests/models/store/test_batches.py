@@ -1,4 +1,4 @@
-"""A scope of any size is merged in portions, and its ledger is the same."""
+"""A batch of any size is merged in chunks, with the same result."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _batch(keys: range) -> Batch:
     return batch
 
 
-def test_portions_make_the_same_ledger(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Facts and policy texts that came in many portions are all there, and what no portion shows is gone."""
+def test_chunks_are_merged_completely(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All facts and policies of many chunks are stored, and facts in none of the chunks are closed."""
     monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 7)
     monkeypatch.setattr(scd2_merge, "CHUNK_DOCUMENTS", 3)
     _run(ledger, _batch(range(50)))
@@ -50,8 +50,8 @@ def test_portions_make_the_same_ledger(ledger: Engine, monkeypatch: pytest.Monke
         assert connection.scalar(select(func.count()).select_from(PolicyDocument)) == 60
 
 
-def test_a_fact_of_two_portions_is_one_fact(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that a listing shows twice, far apart, is one key."""
+def test_a_fact_in_two_chunks_is_one_fact(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a listing returns twice, in different chunks, is one key."""
     monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 5)
     batch = _batch(range(12))
     batch.extend(_batch(range(3)))

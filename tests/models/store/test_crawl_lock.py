@@ -1,4 +1,4 @@
-"""Two crawls of one database exclude each other; a dead one stands in nobody's way."""
+"""The crawl lock allows one crawl of a database; a stale lock is replaced."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def start(engine: Engine) -> int:
     return run_id
 
 
-def holder(engine: Engine, **values: object) -> None:
-    """Make the lock's holder another process."""
+def set_holder(engine: Engine, **values: object) -> None:
+    """Assign the lock to another process."""
     with engine.begin() as connection:
         connection.execute(update(CrawlLock).values(**values))
 
@@ -45,14 +45,14 @@ def status(engine: Engine, run_id: int) -> str:
 
 
 def dead_process() -> int:
-    """The number of a process that has ended."""
+    """The ID of a process that has exited."""
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     return done.pid
 
 
-def test_a_second_crawl_is_refused_with_who_and_since_when(ledger: Engine) -> None:
-    """The refusal says which run, process, machine and time, has exit code 2, and leaves no run behind."""
+def test_a_second_crawl_is_rejected_with_the_holder(ledger: Engine) -> None:
+    """The error names run, process, host and time, has exit code 2, and no run is created."""
     first = start(ledger)
     with pytest.raises(LockedError) as refused:
         start(ledger)
@@ -63,26 +63,26 @@ def test_a_second_crawl_is_refused_with_who_and_since_when(ledger: Engine) -> No
         assert connection.execute(select(func.count()).select_from(Run)).scalar_one() == 1
 
 
-def test_the_next_crawl_gets_a_released_lock(ledger: Engine) -> None:
-    """A crawl that ended lets the next one in, and its run keeps its status."""
+def test_a_released_lock_can_be_acquired(ledger: Engine) -> None:
+    """After a release the next crawl acquires the lock, and the earlier run keeps its status."""
     first = start(ledger)
     crawl_lock.release(ledger, first)
     assert start(ledger) == first + 1
     assert status(ledger, first) == RunStatus.RUNNING
 
 
-def test_releasing_takes_nobody_elses_lock(ledger: Engine) -> None:
-    """A crawl that had lost its lock does not let a third one in."""
+def test_release_ignores_the_lock_of_another_run(ledger: Engine) -> None:
+    """A crawl that lost its lock does not release the lock of another crawl."""
     start(ledger)
     crawl_lock.release(ledger, 999)
     with pytest.raises(LockedError):
         start(ledger)
 
 
-def test_a_dead_process_of_this_machine_is_succeeded_at_once(ledger: Engine) -> None:
-    """After kill -9 the next crawl need not wait, and the dead run is told apart from one that is running."""
+def test_the_lock_of_a_dead_process_is_replaced_at_once(ledger: Engine) -> None:
+    """After kill -9 the next crawl does not wait, and the dead run is marked as interrupted."""
     first = start(ledger)
-    holder(ledger, process_id=dead_process())
+    set_holder(ledger, process_id=dead_process())
     second = start(ledger)
     assert (status(ledger, first), status(ledger, second)) == (RunStatus.INTERRUPTED, RunStatus.RUNNING)
     with ledger.connect() as connection:
@@ -90,31 +90,31 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(ledger: Engine) -> 
 
 
 @pytest.mark.parametrize("process_id", [os.getpid(), os.getppid(), 1], ids=["ours", "parent", "first"])
-def test_the_number_of_a_dead_process_in_another_ones_hands_is_no_sign_of_life(ledger: Engine, process_id: int) -> None:
-    """In a container the killed crawl's successor has its number: a process younger than the heartbeat is not the holder."""
+def test_a_reused_process_id_does_not_hold_the_lock(ledger: Engine, process_id: int) -> None:
+    """A process that started after the heartbeat, as often in a container, is not the holder."""
     first = start(ledger)
-    holder(ledger, process_id=process_id, heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    set_holder(ledger, process_id=process_id, heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     assert start(ledger) > first
     assert status(ledger, first) == RunStatus.INTERRUPTED
 
 
-def test_a_living_process_of_this_machine_is_not_succeeded_however_silent(ledger: Engine) -> None:
-    """A crawl that waits long for AWS keeps its lock: its process is there since before its last sign of life."""
+def test_a_live_process_keeps_the_lock_without_heartbeat(ledger: Engine) -> None:
+    """A crawl that waits long for AWS keeps its lock: its process started before its last heartbeat."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
         start(ledger)
         later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
-        holder(ledger, process_id=other.pid, heartbeat=later)
+        set_holder(ledger, process_id=other.pid, heartbeat=later)
         with pytest.raises(LockedError):
             start(ledger)
         other.kill()
 
 
 @pytest.mark.parametrize(("silent", "succeeded"), [(9, False), (11, True)])
-def test_another_machine_is_judged_by_its_signs_of_life(ledger: Engine, silent: int, succeeded: bool) -> None:
-    """Ten minutes without a sign and a crawl on another machine is taken for dead, but no sooner."""
+def test_a_lock_of_another_host_is_stale_after_ten_minutes(ledger: Engine, silent: int, succeeded: bool) -> None:
+    """The lock of another host is replaced after ten minutes without a heartbeat, not earlier."""
     start(ledger)
     heartbeat = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=silent)
-    holder(ledger, host="elsewhere", process_id=dead_process(), heartbeat=heartbeat)
+    set_holder(ledger, host="elsewhere", process_id=dead_process(), heartbeat=heartbeat)
     if succeeded:
         start(ledger)
         return
@@ -122,20 +122,20 @@ def test_another_machine_is_judged_by_its_signs_of_life(ledger: Engine, silent: 
         start(ledger)
 
 
-def test_a_sign_of_life_counts(ledger: Engine) -> None:
-    """A crawl that saves stays alive in the eyes of other machines."""
+def test_a_heartbeat_keeps_the_lock(ledger: Engine) -> None:
+    """A crawl with a recent heartbeat keeps its lock on other hosts."""
     run_id = start(ledger)
-    holder(ledger, host="elsewhere", heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    set_holder(ledger, host="elsewhere", heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     with ledger.begin() as connection:
         crawl_lock.heartbeat(connection, run_id)
     with pytest.raises(LockedError):
         start(ledger)
 
 
-def test_a_crawl_that_lost_its_lock_saves_no_more(ledger: Engine) -> None:
-    """A crawl taken for dead that wakes up does not write beside its successor."""
+def test_a_crawl_without_its_lock_cannot_commit(ledger: Engine) -> None:
+    """A crawl whose lock was replaced cannot commit beside its successor."""
     first = start(ledger)
-    holder(ledger, host="elsewhere", heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    set_holder(ledger, host="elsewhere", heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     start(ledger)
 
     def save() -> None:
@@ -151,11 +151,11 @@ def test_a_crawl_that_lost_its_lock_saves_no_more(ledger: Engine) -> None:
 
 
 @pytest.mark.parametrize("before", ["free", "held by a dead process"])
-def test_of_crawls_that_come_at_once_exactly_one_gets_in(ledger_url: str, ledger: Engine, before: str) -> None:
-    """Four connections take the lock at the same moment: one has it, three are told who."""
+def test_of_concurrent_crawls_exactly_one_acquires_the_lock(ledger_url: str, ledger: Engine, before: str) -> None:
+    """Of four concurrent attempts one acquires the lock and three get the error."""
     if before != "free":
         start(ledger)
-        holder(ledger, process_id=dead_process())
+        set_holder(ledger, process_id=dead_process())
     together = Barrier(4)
 
     def attempt(_number: int) -> bool:

@@ -1,4 +1,4 @@
-"""The engines: who waits for whom, and what a user is told when a database cannot be used."""
+"""Database engines: locking, transactions, and messages for databases that cannot be used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def count(connection: Connection) -> int:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Root may write anywhere: drop that for a moment."""
+    """Drop root privileges for the block."""
     if os.geteuid() != 0:
         yield
         return
@@ -48,7 +48,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody can reach, unlike the test's own."""
+    """A directory that every user can access, unlike tmp_path."""
     folder = Path(tempfile.mkdtemp(prefix="kmsledger-test-"))
     folder.chmod(0o755)
     yield folder
@@ -66,7 +66,7 @@ def write_into(url: str, *, must_exist: bool = False) -> None:
 
 
 def refused(url: str, *, must_exist: bool = False) -> str:
-    """What a user is told who writes into this database."""
+    """The error message for a write to this database."""
     with pytest.raises(DatabaseError) as error:
         write_into(url, must_exist=must_exist)
     assert error.value.exit_code == 4
@@ -74,8 +74,8 @@ def refused(url: str, *, must_exist: bool = False) -> str:
     return error.value.message
 
 
-def test_readers_and_the_writer_do_not_wait_for_each_other(ledger: Engine) -> None:
-    """A report that reads for long keeps its picture of the ledger while a crawl commits, and neither is held up."""
+def test_readers_and_the_writer_do_not_block_each_other(ledger: Engine) -> None:
+    """A long read keeps its snapshot while a crawl commits, and neither waits."""
     with ledger.connect() as reader:
         assert count(reader) == 0
         began = time.monotonic()
@@ -89,8 +89,8 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(ledger: Engine) -> No
         assert count(reader) == 2
 
 
-def test_sqlite_readers_keep_their_picture(sqlite_url: str) -> None:
-    """On SQLite a reading transaction sees one moment of the ledger from its first statement to its end."""
+def test_sqlite_readers_keep_their_snapshot(sqlite_url: str) -> None:
+    """On SQLite a read transaction sees one snapshot from its first statement to its end."""
     engine = connect(sqlite_url)
     with engine.connect() as reader:
         assert count(reader) == 0
@@ -100,8 +100,8 @@ def test_sqlite_readers_keep_their_picture(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_transactions_that_read_before_they_write_are_not_refused(ledger: Engine) -> None:
-    """Two threads that read, then write, take turns: SQLite would refuse the second one at once had it begun as a reader."""
+def test_transactions_that_read_before_they_write_do_not_fail(ledger: Engine) -> None:
+    """Two threads that read, then write, take turns; SQLite would reject the second one if it began as a reader."""
     together = threading.Barrier(4)
     failures: list[Exception] = []
 
@@ -126,8 +126,8 @@ def test_transactions_that_read_before_they_write_are_not_refused(ledger: Engine
         assert count(connection) == 100
 
 
-def test_a_writer_waits_for_another_one_and_then_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A locked SQLite file is waited for; when that takes too long, the sentence says what to do."""
+def test_a_writer_waits_for_a_lock_up_to_the_timeout(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer waits for a locked SQLite file; after the timeout the message gives the fix."""
     monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT", 0.2)
     one, other = connect(sqlite_url), connect(sqlite_url)
     with one.begin() as connection:
@@ -146,8 +146,8 @@ def test_a_writer_waits_for_another_one_and_then_says_so(sqlite_url: str, monkey
     other.dispose()
 
 
-def test_a_transaction_that_fails_leaves_nothing(ledger: Engine) -> None:
-    """An error in the middle takes everything back, on both engines, and the engine goes on working."""
+def test_a_failed_transaction_is_rolled_back(ledger: Engine) -> None:
+    """An error rolls back the transaction on both engines, and the engine stays usable."""
 
     def fail_halfway() -> None:
         with ledger.begin() as connection:
@@ -161,8 +161,8 @@ def test_a_transaction_that_fails_leaves_nothing(ledger: Engine) -> None:
         add(connection, 1)
 
 
-def test_sqlite_is_set_up_for_a_crawl_beside_readers(sqlite_url: str) -> None:
-    """WAL, and foreign keys that hold."""
+def test_sqlite_uses_wal_and_foreign_keys(sqlite_url: str) -> None:
+    """SQLite uses WAL and enforces foreign keys."""
     engine = connect(sqlite_url)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
@@ -170,8 +170,8 @@ def test_sqlite_is_set_up_for_a_crawl_beside_readers(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_a_missing_ledger_is_not_made_by_asking_for_it(tmp_path: Path) -> None:
-    """A report on a mistyped path says so instead of leaving an empty file there."""
+def test_a_missing_ledger_is_not_created_by_a_read(tmp_path: Path) -> None:
+    """A mistyped path is an error and no empty file is created."""
     path = tmp_path / "typo.db"
     assert refused(f"sqlite:///{path}", must_exist=True) == (
         f"there is no ledger at {path}: run `kmsledger crawl` first, or name another database"
@@ -180,14 +180,14 @@ def test_a_missing_ledger_is_not_made_by_asking_for_it(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    """A crawl into a directory that does not exist says which to create."""
+    """The message names the directory to create."""
     folder = tmp_path / "missing"
     message = refused(f"sqlite:///{folder}/ledger.db")
     assert message == f"the directory {folder} of the database does not exist: create it"
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """A mistyped path that leads to another file harms it not."""
+def test_a_file_that_is_no_database_is_unchanged(tmp_path: Path) -> None:
+    """A path of another file is an error, and the file is unchanged."""
     path = tmp_path / "notes.txt"
     path.write_text("the quick brown fox " * 100)
     assert "is not a SQLite database, or damaged" in refused(f"sqlite:///{path}")
@@ -195,12 +195,12 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
-    """The path of a directory gets a sentence too."""
+    """The path of a directory is an error in one sentence."""
     assert "cannot be opened: check that the path exists" in refused(f"sqlite:///{tmp_path}")
 
 
-def test_a_damaged_ledger_is_told_from_a_foreign_file(sqlite_url: str) -> None:
-    """A ledger whose pages are overwritten is reported as damaged."""
+def test_a_damaged_ledger_is_reported_as_damaged(sqlite_url: str) -> None:
+    """A ledger with overwritten pages is reported as damaged, not as another file."""
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -212,15 +212,15 @@ def test_a_damaged_ledger_is_told_from_a_foreign_file(sqlite_url: str) -> None:
     engine.dispose()
 
 
-def test_a_directory_that_may_not_be_written_is_explained(open_folder: Path) -> None:
-    """SQLite needs to write beside its file, too: the sentence names the permission that is missing."""
+def test_a_read_only_directory_is_explained(open_folder: Path) -> None:
+    """SQLite also writes next to its file: the message names the missing permission."""
     with unprivileged():
         assert "cannot be opened: check that" in refused(f"sqlite:///{open_folder}/ledger.db")
     assert list(open_folder.iterdir()) == []
 
 
-def test_a_ledger_that_may_only_be_read_is_explained(open_folder: Path, sqlite_template: Path) -> None:
-    """A crawl into somebody else's ledger names the permission that is missing."""
+def test_a_read_only_ledger_is_explained(open_folder: Path, sqlite_template: Path) -> None:
+    """A crawl into a read-only ledger names the missing permission."""
     path = open_folder / "ledger.db"
     shutil.copyfile(sqlite_template, path)
     path.chmod(0o444)
@@ -230,8 +230,8 @@ def test_a_ledger_that_may_only_be_read_is_explained(open_folder: Path, sqlite_t
         )
 
 
-def test_a_directory_that_may_not_be_looked_into_is_no_crash(open_folder: Path) -> None:
-    """A path under a directory that is closed to this user counts as missing."""
+def test_an_inaccessible_directory_counts_as_missing(open_folder: Path) -> None:
+    """A path below a directory that this user cannot access counts as missing."""
     closed = open_folder / "closed"
     closed.mkdir(mode=0o000)
     with unprivileged():
@@ -246,13 +246,11 @@ def test_a_directory_that_may_not_be_looked_into_is_no_crash(open_folder: Path) 
         ("PORT", "1", "no PostgreSQL server answers at"),
         ("DATABASE", "missing", "does not exist on the server: create the database or correct the URL"),
         ("PASSWORD", "wrong-secret", "did not accept the user and password: check the database URL"),
-        ("HOST", "kmsledger.invalid", "is not known: correct the database URL"),
+        ("HOST", "kmsledger.invalid", "cannot be resolved: correct the database URL"),
     ],
 )
-def test_what_is_wrong_with_a_postgresql_url_is_said_without_the_password(
-    postgresql_server: str, replaced: str, by: str, told: str
-) -> None:
-    """Server down, unknown database, wrong password, unknown host: one sentence each, and no secret in it."""
+def test_postgresql_errors_do_not_show_the_password(postgresql_server: str, replaced: str, by: str, told: str) -> None:
+    """Server down, unknown database, wrong password, unknown host: one sentence each, without the password."""
     if os.environ.get("TEST_DATABASE_URL"):
         pytest.skip("an own server's password and port are not known")
     user, rest = postgresql_server.removeprefix("postgresql://").split(":", 1)
@@ -265,8 +263,8 @@ def test_what_is_wrong_with_a_postgresql_url_is_said_without_the_password(
     assert parts["PASSWORD"] not in message
 
 
-def test_a_postgresql_user_without_rights_is_told_what_to_grant(postgresql_url: str) -> None:
-    """PostgreSQL lets only the owner create tables: the sentence says what to ask for."""
+def test_missing_postgresql_privileges_are_named(postgresql_url: str) -> None:
+    """The message for a user without privileges names the privileges to grant."""
     name = f"reader_{os.getpid()}"
     owner = connect(postgresql_url)
     with owner.begin() as connection:
@@ -285,8 +283,8 @@ def test_a_postgresql_user_without_rights_is_told_what_to_grant(postgresql_url: 
         owner.dispose()
 
 
-def test_a_connection_that_the_server_ended_is_replaced(postgresql_url: str) -> None:
-    """A server that was restarted between two nights' stages costs no crash."""
+def test_a_closed_connection_is_replaced(postgresql_url: str) -> None:
+    """A server restart between two transactions is not an error."""
     engine = connect(postgresql_url)
     with engine.connect() as connection:
         own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
@@ -299,7 +297,7 @@ def test_a_connection_that_the_server_ended_is_replaced(postgresql_url: str) -> 
     other.dispose()
 
 
-def test_other_databases_are_refused() -> None:
-    """Nothing but SQLite and PostgreSQL is promised, and nothing else is tried."""
+def test_other_databases_are_rejected() -> None:
+    """Only SQLite and PostgreSQL are accepted."""
     with pytest.raises(DatabaseError, match="mysql cannot hold a ledger: use sqlite:"):
         connect("mysql://user:secret@host/ledger")

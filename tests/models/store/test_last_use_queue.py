@@ -1,4 +1,4 @@
-"""Whose turn it is to be asked for a last use, on both engines."""
+"""The polling order of kms:GetKeyLastUsage, on both engines."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ def arn(number: int) -> str:
     return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{number:05}"
 
 
-def fill(connection: Connection, keys: int, asked: dict[int, dt.datetime]) -> None:
+def fill(connection: Connection, keys: int, polls: dict[int, dt.datetime]) -> None:
     batch = Batch()
     for number in range(keys):
         batch.add(Key, key_arn=arn(number), key_id=str(number), account_id=ACCOUNT, region=REGION)
         values = dict.fromkeys(KeyMetadata.value_columns())
         batch.add(KeyMetadata, **{**values, "key_arn": arn(number), "manager": "AWS" if number == 0 else "CUSTOMER"})
-    batch.last_use_polls = [LastUsePoll(arn(number), ACCOUNT, REGION, at) for number, at in asked.items()]
+    batch.last_use_polls = [LastUsePoll(arn(number), ACCOUNT, REGION, at) for number, at in polls.items()]
     merge(connection, 1, batch)
 
 
 def pages(connection: Connection, limit: int) -> list[list[DueKey]]:
-    found: list[list[DueKey]] = []
+    keys: list[list[DueKey]] = []
     last: DueKey | None = None
     while True:
         page = list(next_due(connection, account_id=ACCOUNT, region=REGION, before=WEEK_AGO, after=last, limit=limit))
         if not page:
-            return found
-        found.append(page)
+            return keys
+        keys.append(page)
         last = page[-1]
 
 
-def test_turns_come_in_order_whatever_the_page(ledger: Engine) -> None:
-    """Never asked by ARN, then by the time of the last question; ties by ARN; none twice, none left out at a page's edge."""
-    asked = {1: LATER, 2: EARLIER, 3: LATER, 4: EARLIER, 5: YESTERDAY, 6: LATER}
+def test_the_polling_order_does_not_depend_on_the_page_size(ledger: Engine) -> None:
+    """Keys never polled come first by ARN, then by the time of the last poll and ARN; no key is missing or repeated."""
+    polls = {1: LATER, 2: EARLIER, 3: LATER, 4: EARLIER, 5: YESTERDAY, 6: LATER}
     expected = [
         *(DueKey(arn(number), None) for number in (7, 8, 9)),
         *(DueKey(arn(number), EARLIER) for number in (2, 4)),
         *(DueKey(arn(number), LATER) for number in (1, 3, 6)),
     ]
     with ledger.begin() as connection:
-        fill(connection, 10, asked)
+        fill(connection, 10, polls)
         for limit in (1, 2, 3, 4, 100):
-            found = pages(connection, limit)
-            assert [one for page in found for one in page] == expected
-            assert all(len(page) == limit for page in found[:-1])
+            keys = pages(connection, limit)
+            assert [key for page in keys for key in page] == expected
+            assert all(len(page) == limit for page in keys[:-1])
 
 
-def test_the_last_question_counts(ledger: Engine) -> None:
-    """A key that is asked again has one row, of the later run; many rows are written at once."""
+def test_the_last_poll_of_a_key_replaces_the_earlier_one(ledger: Engine) -> None:
+    """A key that is polled again has one row, of the later run, also if many rows are written at once."""
     many = dict.fromkeys(range(1, 1001), EARLIER)
     with ledger.begin() as connection:
         fill(connection, 1001, many)
         again = Batch(last_use_polls=[LastUsePoll(arn(number), ACCOUNT, REGION, YESTERDAY) for number in range(1, 401)])
         merge(connection, 2, again)
-        here = {"account_id": ACCOUNT, "region": REGION}
-        assert count_polled(connection, run_id=1, **here) == 600
-        assert count_polled(connection, run_id=2, **here) == 400
+        scope = {"account_id": ACCOUNT, "region": REGION}
+        assert count_polled(connection, run_id=1, **scope) == 600
+        assert count_polled(connection, run_id=2, **scope) == 400
         assert count_polled(connection, run_id=2, account_id=ACCOUNT, region="us-east-1") == 0
         row = connection.execute(select(KeyLastUsePoll.__table__).where(KeyLastUsePoll.key_arn == arn(7))).one()
         assert (row.polled_at, row.run_id) == (YESTERDAY, 2)

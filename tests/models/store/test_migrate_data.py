@@ -1,4 +1,4 @@
-"""Moving a ledger between engines: every row as it was, or nothing and the reason."""
+"""Copying a ledger between engines: every row is identical, or nothing is copied and the error gives the reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROWS = 12
 
 
 def value(column: Column[Any], row: int) -> Any:
-    """A different and nasty value for each row; nothing at all in every fourth where that is allowed."""
+    """A different, difficult value for each row; NULL in every fourth row of a nullable column."""
     if column.nullable and row % 4 == 3:
         return None
     if column.foreign_keys:
@@ -60,7 +60,7 @@ def value(column: Column[Any], row: int) -> Any:
 
 
 def fill(url: str) -> None:
-    """Rows in all tables, with ids that have gaps."""
+    """Insert rows into all tables, with gaps between the IDs."""
     engine = connect(url)
     with engine.begin() as connection:
         for table in copying.tables():
@@ -90,7 +90,7 @@ def new_file(path: Path) -> str:
 def test_a_round_trip_changes_nothing(
     sqlite_url: str, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite to PostgreSQL and back: all rows of all tables are equal, hostile texts, time zones and long JSON included."""
+    """SQLite to PostgreSQL and back: all rows are equal, including special characters, time zones and long JSON."""
     monkeypatch.setattr(copying, "CHUNK", 5)
     fill(sqlite_url)
     sent = everything(sqlite_url)
@@ -104,8 +104,8 @@ def test_a_round_trip_changes_nothing(
     assert {one.table: one.rows for one in there} == {name: len(rows) for name, rows in sent.items()}
 
 
-def test_the_files_of_a_round_trip_hold_the_same_values(sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
-    """Below the column types too: what SQLite stores after the round trip is what it stored before, value by value."""
+def test_a_round_trip_keeps_the_stored_values(sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
+    """After a round trip SQLite stores the same values, also below the column types."""
     fill(sqlite_url)
     copy(sqlite_url, postgresql_url)
     copy(postgresql_url, new_file(tmp_path / "back.db"))
@@ -121,8 +121,8 @@ def test_the_files_of_a_round_trip_hold_the_same_values(sqlite_url: str, postgre
         assert stored(sqlite_url, table) == stored(new_file(tmp_path / "back.db"), table)
 
 
-def test_the_copy_goes_on_where_the_source_ended(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
-    """New runs and versions in the copy get new ids, in tables that were full and in those that were empty."""
+def test_the_copy_continues_the_sequences(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
+    """New runs and versions in the copy get new IDs, in tables with and without rows."""
     source = new_file(tmp_path / "source.db") if ledger_url == sqlite_url else sqlite_url
     engine = connect(source)
     upgrade(engine)
@@ -141,7 +141,7 @@ def test_the_copy_goes_on_where_the_source_ended(sqlite_url: str, ledger_url: st
     engine.dispose()
 
 
-def test_a_target_with_rows_is_refused(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
+def test_a_target_with_rows_is_rejected(sqlite_url: str, ledger_url: str, tmp_path: Path) -> None:
     """Two histories are never mixed, not even a ledger with itself."""
     source = sqlite_url
     if ledger_url == sqlite_url:
@@ -157,8 +157,8 @@ def test_a_target_with_rows_is_refused(sqlite_url: str, ledger_url: str, tmp_pat
     assert everything(ledger_url) == before
 
 
-def test_a_nul_is_named_and_nothing_arrives(sqlite_url: str, postgresql_url: str) -> None:
-    """PostgreSQL cannot store a NUL: the table, the row and the column are told, and the target stays empty."""
+def test_a_nul_is_located_and_nothing_is_copied(sqlite_url: str, postgresql_url: str) -> None:
+    """PostgreSQL cannot store NUL: the error names table, row and column, and the target stays empty."""
     fill(sqlite_url)
     engine = connect(sqlite_url)
     with engine.begin() as connection:
@@ -169,8 +169,8 @@ def test_a_nul_is_named_and_nothing_arrives(sqlite_url: str, postgresql_url: str
     assert set(map(len, everything(postgresql_url).values())) == {0}
 
 
-def test_a_value_that_does_not_fit_is_named_and_nothing_arrives(sqlite_url: str, postgresql_url: str) -> None:
-    """A row that PostgreSQL refuses is told with its table, and the tables before it are not kept either."""
+def test_a_rejected_row_is_located_and_nothing_is_copied(sqlite_url: str, postgresql_url: str) -> None:
+    """If PostgreSQL rejects a row, the error names its table, and earlier tables are rolled back."""
     fill(sqlite_url)
     engine = connect(sqlite_url)
     with engine.begin() as connection:
@@ -181,10 +181,8 @@ def test_a_value_that_does_not_fit_is_named_and_nothing_arrives(sqlite_url: str,
     assert set(map(len, everything(postgresql_url).values())) == {0}
 
 
-def test_what_arrives_different_is_not_kept(
-    sqlite_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The target is read back before it is committed: a single changed character is seen."""
+def test_a_different_copy_is_rolled_back(sqlite_url: str, postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target is read back before the commit: one changed character is detected."""
     fill(sqlite_url)
     real = copying._write
 
@@ -199,8 +197,8 @@ def test_what_arrives_different_is_not_kept(
     assert set(map(len, everything(postgresql_url).values())) == {0}
 
 
-def test_refused_while_a_crawl_runs(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:
-    """What a living crawl would still write into the source would be missing in the copy."""
+def test_rejected_during_a_crawl(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:
+    """A copy during a crawl would miss its later facts."""
     with ledger.begin() as connection:
         run = {"started_at": TIMES[0], "status": RunStatus.RUNNING, "version": "1"}
         connection.execute(insert(Run), run)
@@ -220,8 +218,8 @@ def invoke(source: str, target: str) -> Result:
     return CliRunner().invoke(db, ["copy", "--from", source, "--to", target])
 
 
-def test_the_command_tells_what_was_compared(sqlite_url: str, postgresql_url: str) -> None:
-    """Each table with its rows and checksum, and that the copy is identical."""
+def test_the_command_prints_the_compared_tables(sqlite_url: str, postgresql_url: str) -> None:
+    """The command prints each table with its rows and checksum, and that the copy is identical."""
     fill(sqlite_url)
     done = invoke(sqlite_url, postgresql_url)
     assert done.exit_code == 0, done.output
@@ -231,8 +229,8 @@ def test_the_command_tells_what_was_compared(sqlite_url: str, postgresql_url: st
     assert lines[-1].endswith("rows; the copy is identical, table by table")
 
 
-def test_a_source_must_be_a_ledger_of_this_program(sqlite_url: str, tmp_path: Path) -> None:
-    """No source, one without tables and one of an older schema are refused, each with what to do."""
+def test_the_source_must_have_the_current_schema(sqlite_url: str, tmp_path: Path) -> None:
+    """A missing source, an empty one and one with an older schema are rejected, each with the fix."""
     target = new_file(tmp_path / "copy.db")
     with pytest.raises(DatabaseError, match="there is no ledger at"):
         copy(new_file(tmp_path / "none.db"), target)
@@ -249,14 +247,14 @@ def test_a_source_must_be_a_ledger_of_this_program(sqlite_url: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("url", ["", "ledger.db", "mysql://u@h/d", "sqlite:///none/ledger.db"])
-def test_a_target_that_cannot_be_is_explained(sqlite_url: str, url: str) -> None:
-    """A URL that names no database is one sentence, not a traceback."""
+def test_an_invalid_target_url_is_explained(sqlite_url: str, url: str) -> None:
+    """A URL without a database is an error in one sentence, not a traceback."""
     with pytest.raises((CopyError, DatabaseError)):
         copy(sqlite_url, url)
 
 
-def test_checksums_tell_rows_apart() -> None:
-    """Nothing and an empty text, a number and its digits, are different; the order of rows is not."""
+def test_checksums_distinguish_rows() -> None:
+    """NULL and empty text, a number and its digits differ; the order of rows does not matter."""
 
     def checksum(*rows: tuple[Any, ...]) -> Copied:
         one = copying._Checksum()

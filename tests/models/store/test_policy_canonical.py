@@ -1,4 +1,4 @@
-"""Policies that mean the same are the same text; policies that may not are not."""
+"""The canonical form: equivalent policies are equal texts, other policies are not."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def policy(*statements: dict[str, Any], **document: Any) -> str:
     ],
     ids=["white space", "indent", "keys", "one statement", "actions", "resource", "account", "values"],
 )
-def test_what_aws_does_not_tell_apart_is_one_text(same: str) -> None:
-    """A policy that only looks different makes no new version in the history."""
+def test_equivalent_policies_are_equal(same: str) -> None:
+    """A policy that differs only in form creates no new version."""
     assert canonical_policy(same) == canonical_policy(policy(STATEMENT))
 
 
@@ -66,35 +66,35 @@ def test_what_aws_does_not_tell_apart_is_one_text(same: str) -> None:
         STATEMENT | {"Sid": "use"},
     ],
 )
-def test_what_may_mean_something_else_is_another_text(other: dict[str, Any]) -> None:
-    """No change of meaning is hidden by the canonical form; the Sid is a change that a reader wants to see."""
+def test_different_policies_stay_different(other: dict[str, Any]) -> None:
+    """The canonical form hides no change of meaning, nor a change of the Sid."""
     assert canonical_policy(policy(other)) != canonical_policy(policy(STATEMENT))
 
 
-def test_the_letter_case_of_resources_and_values_stays() -> None:
-    """ARNs and condition values are compared by AWS as they are written."""
+def test_the_letter_case_of_resources_and_values_is_kept() -> None:
+    """AWS compares ARNs and condition values case-sensitively."""
     upper = STATEMENT | {"Resource": "arn:aws:kms:eu-west-1:111122223333:key/AB"}
     lower = STATEMENT | {"Resource": "arn:aws:kms:eu-west-1:111122223333:key/ab"}
     assert canonical_policy(policy(upper)) != canonical_policy(policy(lower))
 
 
-def test_everybody_is_everybody_however_it_is_written() -> None:
-    """The bare star and the star among AWS principals are one."""
+def test_both_forms_of_everyone_are_equal() -> None:
+    """A bare star and a star among AWS principals are equal."""
     star = canonical_policy(policy(STATEMENT | {"Principal": "*"}))
     assert star == canonical_policy(policy(STATEMENT | {"Principal": {"AWS": "*"}}))
     assert star == canonical_policy(policy(STATEMENT | {"Principal": {"AWS": ["*"]}}))
 
 
-def test_values_of_json_types_are_compared_as_text() -> None:
-    """IAM reads true and "true", 300 and "300" alike in conditions."""
+def test_json_types_of_values_do_not_matter() -> None:
+    """IAM treats true and "true", 300 and "300" alike in conditions."""
     typed = {"Bool": {"kms:GrantIsForAWSResource": True}, "NumericLessThan": {"kms:RotationPeriodInDays": 300}}
     text = {"Bool": {"kms:GrantIsForAWSResource": ["true"]}, "NumericLessThan": {"kms:RotationPeriodInDays": "300"}}
     one, other = (canonical_policy(policy(STATEMENT | {"Condition": condition})) for condition in (typed, text))
     assert one == other
 
 
-def test_the_canonical_form_is_its_own() -> None:
-    """Canonical text can be put through again, as happens when a stored text is compared."""
+def test_the_canonical_form_is_idempotent() -> None:
+    """The canonical form of canonical text is the same text."""
     once = canonical_policy(policy(STATEMENT))
     assert canonical_policy(once) == once
 
@@ -103,8 +103,8 @@ def test_the_canonical_form_is_its_own() -> None:
     "received",
     ["", "not JSON", "[]", '"text"', "null", "{", '{"a": 1} trailing', "NaN", '{"Statement": ' + "[" * 2000],
 )
-def test_what_is_no_policy_is_kept_as_received(received: str) -> None:
-    """A policy that cannot be read is kept and shown, never dropped, and stops nothing."""
+def test_text_that_is_no_policy_is_kept(received: str) -> None:
+    """A policy that cannot be parsed is kept as received and raises no error."""
     assert canonical_policy(received) == received
 
 
@@ -125,13 +125,13 @@ def test_what_is_no_policy_is_kept_as_received(received: str) -> None:
         {"Principal": {"AWS": [7, None]}},
     ],
 )
-def test_odd_shapes_stop_nothing(statement: Any) -> None:
-    """A statement of a shape that IAM does not know is kept as it is."""
+def test_statements_of_unknown_form_are_kept(statement: Any) -> None:
+    """A statement in a form that IAM does not know is kept as it is."""
     assert json.loads(canonical_policy(json.dumps({"Statement": [statement]}))) == {"Statement": [statement]}
 
 
-def test_hostile_characters_and_depth_stop_nothing() -> None:
-    """NUL, halves of surrogate pairs and absurd nesting come out as text that both engines can store."""
+def test_hostile_characters_and_nesting_raise_no_error() -> None:
+    """NUL, lone surrogates and deep nesting become text that both engines can store."""
     deep = '{"Statement":{"Sid":' + "[" * 300 + "]" * 300 + "}}"
     for received in ('{"Sid":"\ud800"}', "\0", '{"Sid":"\\u0000"}', '{"Sid":"\\ud800"}', deep):
         text = canonical_policy(received)

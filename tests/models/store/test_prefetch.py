@@ -1,4 +1,4 @@
-"""Reading ahead finds what a merge will look up, gets in nobody's way, and is never what anything depends on."""
+"""Prefetching reads the rows of a merge in advance; the result never depends on it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _store(connection: Connection, keys: list[tuple[str, str]]) -> None:
     merge(connection, run_id, batch)
 
 
-def test_what_is_there_is_read(ledger: Engine) -> None:
-    """Of the keys that are asked for those that the ledger has are read, also while it is being written to."""
+def test_existing_rows_are_read(ledger: Engine) -> None:
+    """The rows of existing keys are read, also during a write transaction."""
     with ledger.begin() as connection:
         _store(connection, KEYS[:-10])
     with ledger.begin() as connection:
@@ -38,16 +38,16 @@ def test_what_is_there_is_read(ledger: Engine) -> None:
     assert found == (len(KEYS) - 10 if ledger.dialect.name == "sqlite" else 0)
 
 
-def test_few_are_not_worth_it(ledger: Engine) -> None:
-    """A handful of rows is left to the merge."""
+def test_small_batches_are_not_prefetched(ledger: Engine) -> None:
+    """A small batch is left to the merge."""
     with ledger.begin() as connection:
         _store(connection, KEYS[:5])
     with ledger.connect() as connection:
         assert prefetch_pages(connection, Finding, KEYS[:5]) == 0
 
 
-def test_a_ledger_that_cannot_be_opened_again_is_merged_all_the_same(tmp_path: Path) -> None:
-    """It is a matter of time only: an error of the other connections is none."""
+def test_errors_of_the_prefetch_are_ignored(tmp_path: Path) -> None:
+    """An error of the additional connections does not affect the merge."""
     path = tmp_path / "ledger.db"
     engine = connect(f"sqlite:///{path}")
     Finding.metadata.create_all(engine)

@@ -1,4 +1,4 @@
-"""Forgetting old history: whatever a kept run knew stays, and nothing stays that no kept run needs."""
+"""Retention: the data of kept runs stays complete, and everything that no kept run needs is deleted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DAY = dt.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Scope:
-    """What one night finds in one scope: for each key its policy, grants and tag; a gap where the listing is missing."""
+    """The facts of one scope in one run: policy, grants and tag of each key; a gap if the listing failed."""
 
     outcome: Outcome
     keys: dict[int, tuple[int, frozenset[int], int]]
@@ -43,7 +43,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Night:
+class SampleRun:
     """One run."""
 
     days_later: int
@@ -55,9 +55,9 @@ class Night:
 KEYS = st.dictionaries(
     st.integers(0, 2), st.tuples(st.integers(0, 2), st.frozensets(st.integers(0, 2)), st.integers(0, 2)), max_size=3
 )
-NIGHTS = st.lists(
+HISTORIES = st.lists(
     st.builds(
-        Night,
+        SampleRun,
         st.integers(0, 4),
         st.sampled_from([status for status in RunStatus if status is not RunStatus.PRUNED]),
         st.tuples(*(st.builds(Scope, st.sampled_from(list(Outcome)[:3]), KEYS, st.booleans()) for _ in SCOPES)),
@@ -68,9 +68,9 @@ NIGHTS = st.lists(
 )
 
 
-def batch_of(night: Night) -> Batch:
+def batch_of(sample: SampleRun) -> Batch:
     batch = Batch()
-    for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
+    for (account, region), scope in zip(SCOPES, sample.scopes, strict=True):
         if scope.outcome is Outcome.FAILED:
             continue
         batch.mark_complete(Gap, account, region)
@@ -99,22 +99,22 @@ def batch_of(night: Night) -> Batch:
     return batch
 
 
-def record(engine: Engine, nights: list[Night]) -> None:
-    """An empty ledger, then these nights; the last one finished right now."""
-    ages = [sum(later.days_later for later in nights[index + 1 :]) for index in range(len(nights))]
+def record(engine: Engine, history: list[SampleRun]) -> None:
+    """Write a history into an empty ledger; the last run finishes now."""
+    ages = [sum(later.days_later for later in history[index + 1 :]) for index in range(len(history))]
     with engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(delete(table))
-        for run, (night, age) in enumerate(zip(nights, ages, strict=True), start=1):
+        for run, (sample, age) in enumerate(zip(history, ages, strict=True), start=1):
             started = NOW - age * DAY - dt.timedelta(hours=1)
-            finished = None if night.status is RunStatus.RUNNING else NOW - age * DAY
-            values = {"run_id": run, "started_at": started, "finished_at": finished, "status": night.status}
+            finished = None if sample.status is RunStatus.RUNNING else NOW - age * DAY
+            values = {"run_id": run, "started_at": started, "finished_at": finished, "status": sample.status}
             connection.execute(insert(Run).values(version="test", **values))
-            merge(connection, run, batch_of(night))
-            for (account, region), scope in zip(SCOPES, night.scopes, strict=True):
+            merge(connection, run, batch_of(sample))
+            for (account, region), scope in zip(SCOPES, sample.scopes, strict=True):
                 where = {"run_id": run, "account_id": account, "region": region}
                 connection.execute(insert(ScopeCoverage).values(outcome=scope.outcome, **where))
-            if night.delivered:
+            if sample.delivered:
                 sent = {
                     "report": "overview",
                     "recipient": "a@example.org",
@@ -134,7 +134,7 @@ def rows_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def known(engine: Engine, runs: list[int]) -> dict[tuple[str, int], list[str]]:
-    """Every version known as of each of the runs."""
+    """Every version valid in each of the runs."""
     with engine.connect() as connection:
         return {
             (name, run): sorted(repr(tuple(row)) for row in connection.execute(open_rows(model, run)))
@@ -144,7 +144,7 @@ def known(engine: Engine, runs: list[int]) -> dict[tuple[str, int], list[str]]:
 
 
 def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...]]:
-    """As of each run and for each scope: last seen, last seen before its listing was missing, and since when it is so."""
+    """For each run and scope: last seen, last seen before its listing failed, and start of the current outcome."""
     with engine.connect() as connection:
         covered = {
             (row.account_id, row.region, row.run_id): row.outcome
@@ -158,41 +158,43 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
     for account, region in SCOPES:
         for run in runs:
             past = {
-                one: outcome for (*scope, one), outcome in covered.items() if scope == [account, region] and one <= run
+                number: outcome
+                for (*scope, number), outcome in covered.items()
+                if scope == [account, region] and number <= run
             }
-            seen = [one for one, outcome in past.items() if outcome in {Outcome.COMPLETE, Outcome.PARTIAL}]
+            seen = [number for number, outcome in past.items() if outcome in {Outcome.COMPLETE, Outcome.PARTIAL}]
             unlisted = gaps.get((run, account, region), run + 1)
-            broken = max((one for one, outcome in past.items() if outcome != past[run]), default=0)
-            listed = max((one for one in seen if one < unlisted), default=None)
-            yield account, run, max(seen, default=None), listed, min(one for one in past if one > broken)
+            broken = max((number for number, outcome in past.items() if outcome != past[run]), default=0)
+            listed = max((number for number in seen if number < unlisted), default=None)
+            yield account, run, max(seen, default=None), listed, min(number for number in past if number > broken)
 
 
 @settings(
     max_examples=examples(fast=12, deep=100),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(nights=NIGHTS, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
-def test_kept_runs_know_what_they_knew(ledger: Engine, nights: list[Night], keep: int, coverage: int | None) -> None:
-    """As of every run of the kept days each fact table and the age of coverage is what it was; nothing else outlives."""
+@given(history=HISTORIES, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
+def test_kept_runs_are_complete(ledger: Engine, history: list[SampleRun], keep: int, coverage: int | None) -> None:
+    """For every kept run, facts and age of coverage are unchanged; nothing else is left."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "VERSIONS_PER_BATCH", 2)
         patch.setattr(retention, "RUNS_PER_BATCH", 2)
-        record(ledger, nights)
+        record(ledger, history)
         before = rows_of(ledger)
-        ages = {run: sum(night.days_later for night in nights[run:]) for run in range(1, len(nights) + 1)}
+        ages = {run: sum(sample.days_later for sample in history[run:]) for run in range(1, len(history) + 1)}
         finished = [run for run, age in ages.items() if age < keep]
         covered = [run for run, age in ages.items() if age < (coverage or keep)]
         kept = known(ledger, finished)
         answers = list(coverage_answers(ledger, sorted(set(finished) & set(covered))))
         days = None if coverage is None else coverage * DAY
-        told = retention.prune(ledger, keep * DAY, days, dry_run=True, now=NOW)
+        counted_rows = retention.prune(ledger, keep * DAY, days, dry_run=True, now=NOW)
         assert rows_of(ledger) == before
         done = retention.prune(ledger, keep * DAY, days, now=NOW)
     after = rows_of(ledger)
     assert known(ledger, finished) == kept
     assert list(coverage_answers(ledger, sorted(set(finished) & set(covered)))) == answers
     lost = {name: len(rows) - len(after[name]) for name, rows in before.items() if len(rows) != len(after[name])}
-    assert done.rows == told.rows == lost
+    assert done.rows == counted_rows.rows == lost
     assert done.horizon is not None
     oldest = done.horizon.versions
     assert oldest <= min(finished)
@@ -222,15 +224,15 @@ CHANGED = Scope(Outcome.COMPLETE, {0: (1, frozenset({1}), 1)}, listed=True)
 NOTHING = Scope(Outcome.FAILED, {}, listed=False)
 
 
-def night(days_later: int, scope: Scope, status: RunStatus = RunStatus.COMPLETE) -> Night:
-    return Night(days_later, status, (scope, NOTHING), delivered=False)
+def sample_run(days_later: int, scope: Scope, status: RunStatus = RunStatus.COMPLETE) -> SampleRun:
+    return SampleRun(days_later, status, (scope, NOTHING), delivered=False)
 
 
-def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
-    """Who was asked for a last use stays as long as a kept run knows the key, though the run that asked has gone."""
+def test_polls_are_deleted_with_their_key(ledger: Engine) -> None:
+    """A poll stays while a kept run knows the key, even if the run of the poll was deleted."""
     both = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0), 1: (0, frozenset(), 0)}, listed=True)
-    one = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0)}, listed=True)
-    record(ledger, [night(0, both), night(10, one), night(10, one)])
+    first_only = Scope(Outcome.COMPLETE, {0: (0, frozenset(), 0)}, listed=True)
+    record(ledger, [sample_run(0, both), sample_run(10, first_only), sample_run(10, first_only)])
     account, region = SCOPES[0]
     with ledger.begin() as connection:
         arns = sorted(connection.scalars(select(Key.key_arn).where(Key.account_id == account)))
@@ -243,11 +245,16 @@ def test_when_a_key_was_asked_is_forgotten_with_the_key(ledger: Engine) -> None:
         assert list(connection.scalars(select(KeyLastUsePoll.key_arn))) == arns[:1]
 
 
-def test_the_last_good_run_stays_whole_however_old_it_is(ledger: Engine) -> None:
-    """Reports are made of the last run that ended well: failures since then do not take it away."""
+def test_the_last_successful_run_is_kept(ledger: Engine) -> None:
+    """Reports use the last successful run: later failures do not remove it, whatever its age."""
     record(
         ledger,
-        [night(0, SEEN), night(50, CHANGED), night(50, SEEN, RunStatus.FAILED), night(50, NOTHING, RunStatus.FAILED)],
+        [
+            sample_run(0, SEEN),
+            sample_run(50, CHANGED),
+            sample_run(50, SEEN, RunStatus.FAILED),
+            sample_run(50, NOTHING, RunStatus.FAILED),
+        ],
     )
     good = known(ledger, [2])
     done = retention.prune(ledger, DAY, now=NOW + 100 * DAY)
@@ -255,9 +262,9 @@ def test_the_last_good_run_stays_whole_however_old_it_is(ledger: Engine) -> None
     assert known(ledger, [2]) == good
 
 
-def test_runs_that_are_no_longer_whole_say_so(ledger: Engine) -> None:
-    """A run that stays only because a version began with it has the status of one that tells no whole story."""
-    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+def test_incomplete_runs_are_marked_as_pruned(ledger: Engine) -> None:
+    """A run that is kept only for a validity interval has the status pruned."""
+    record(ledger, [sample_run(0, SEEN), sample_run(50, CHANGED), sample_run(50, CHANGED)])
     retention.prune(ledger, DAY, now=NOW)
     with ledger.connect() as connection:
         statuses = {row.run_id: row.status for row in connection.execute(select(Run.run_id, Run.status))}
@@ -265,8 +272,8 @@ def test_runs_that_are_no_longer_whole_say_so(ledger: Engine) -> None:
 
 
 def test_facts_without_a_policy_keep_no_document(ledger: Engine) -> None:
-    """A resource without a policy is a fact with no hash, which must not make every document look used."""
-    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    """A fact with no policy hash does not make documents count as used."""
+    record(ledger, [sample_run(0, SEEN), sample_run(50, CHANGED), sample_run(50, CHANGED)])
     batch = Batch()
     batch.add(ResourcePolicy, resource_arn="arn:aws:secretsmanager:eu-west-1:111111111111:secret:a", policy_hash=None)
     with ledger.begin() as connection:
@@ -274,15 +281,15 @@ def test_facts_without_a_policy_keep_no_document(ledger: Engine) -> None:
     assert retention.prune(ledger, DAY, now=NOW).rows["policy_document"] == 1
 
 
-def test_a_ledger_without_runs_has_nothing_to_forget(ledger: Engine) -> None:
-    """Before the first crawl there is no run to count from, and no error."""
+def test_a_ledger_without_runs_is_unchanged(ledger: Engine) -> None:
+    """Before the first crawl, pruning deletes nothing and raises no error."""
     assert retention.prune(ledger, DAY) == retention.Pruned(None)
     assert retention.prune(ledger, DAY, dry_run=True) == retention.Pruned(None)
 
 
-def test_refused_while_a_crawl_runs(ledger: Engine) -> None:
-    """What a living crawl is writing is not pruned under its feet; counting is allowed."""
-    record(ledger, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+def test_rejected_during_a_crawl(ledger: Engine) -> None:
+    """Pruning is rejected during a crawl; a dry run is allowed."""
+    record(ledger, [sample_run(0, SEEN), sample_run(50, CHANGED), sample_run(50, CHANGED)])
     with ledger.begin() as connection:
         crawl_lock.acquire(connection, 3)
     before = rows_of(ledger)
@@ -292,9 +299,9 @@ def test_refused_while_a_crawl_runs(ledger: Engine) -> None:
     assert retention.prune(ledger, DAY, dry_run=True, now=NOW).rows["key_policy"] == 1
 
 
-def test_crawls_are_kept_out_meanwhile(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crawl that begins during pruning is refused, and one after it is not."""
-    record(ledger, [night(0, SEEN), night(50, CHANGED)])
+def test_crawls_are_rejected_during_pruning(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crawl that starts during pruning is rejected; a later one is not."""
+    record(ledger, [sample_run(0, SEEN), sample_run(50, CHANGED)])
     refused = []
     real = retention._id_ranges
 
@@ -312,10 +319,10 @@ def test_crawls_are_kept_out_meanwhile(ledger: Engine, monkeypatch: pytest.Monke
         assert connection.execute(select(func.count()).select_from(CrawlLock)).scalar_one() == 1
 
 
-def test_the_command_tells_what_goes_and_what_it_freed(sqlite_url: str, tmp_path: Path) -> None:
-    """The dry run announces what the command then deletes, and SQLite's file becomes smaller by what is told."""
+def test_the_command_prints_deleted_rows_and_freed_space(sqlite_url: str, tmp_path: Path) -> None:
+    """The dry run prints what the command then deletes, and the SQLite file shrinks by the printed size."""
     engine = connect(sqlite_url)
-    record(engine, [night(0, SEEN), night(50, CHANGED), night(50, CHANGED)])
+    record(engine, [sample_run(0, SEEN), sample_run(50, CHANGED), sample_run(50, CHANGED)])
     with engine.begin() as connection:
         texts = [
             {"policy_hash": bytes([n]) * 16, "canonical": "x" * 50_000, "received": "y" * 50_000} for n in range(20)
@@ -338,12 +345,12 @@ def test_the_command_tells_what_goes_and_what_it_freed(sqlite_url: str, tmp_path
     assert done[: len(announced) - 1] == announced[:-1]
     smaller = size - (tmp_path / "ledger.db").stat().st_size
     assert smaller > 1_900_000
-    assert done[-2] == f"the file became {smaller / 1e6:.1f} MB smaller"
+    assert done[-2] == f"the file shrank by {smaller / 1e6:.1f} MB"
     assert done[-1] == "run `kmsledger mart` to rebuild the mart without the deleted data"
-    assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest that is whole"]
+    assert run("--keep", "30") == ["0 rows deleted; run 3 is the oldest complete run"]
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "x", "99999999999"])
-def test_days_that_make_no_sense_are_usage_errors(days: str) -> None:
-    """Everything would be deleted with 0 days; the command does not even look for a database."""
+def test_invalid_days_are_usage_errors(days: str) -> None:
+    """Invalid numbers of days are rejected before the database is opened; 0 days would delete everything."""
     assert CliRunner().invoke(command, ["--keep", days]).exit_code == 2

@@ -182,7 +182,7 @@ def test_a_complete_history(world: World) -> None:
         "4:   role: secret",
         "5: Secret db is now known to use key alias/one.",
         "5:   role: secret",
-        "6: Key alias/one in Shop (111122223333, eu-west-1) is gone.",
+        "6: Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
         "6: Secret db uses key alias/one, which no longer exists.",
     ]
     assert sorted(event_lines(result)) == sorted(expected)
@@ -216,11 +216,11 @@ def test_gaps_have_a_start_and_an_end(world: World) -> None:
     world.crawl()
     world.gap(SHOP, IRELAND, "kms:DescribeKey", K2, "denied")
     world.crawl()
-    denied = "the key policy does not let the account's IAM policies decide, nor names our role"
+    denied = "the key policy neither delegates to IAM nor names the crawler's role"
     assert event_lines(history(mart_of(world), K2)) == [
         (
             "1: From then until run 2 (2026-11-21 03:00 UTC) kms:GetKeyPolicy, kms:ListGrants could not be read: AWS throttled "
-            "us until the tries were used up."
+            "the request until the retries were exhausted."
         ),
         "2: kms:ListGrants could be read for key k2 for the first time.",
         f"2: From then until run 3 (2026-11-22 03:00 UTC) kms:GetKeyPolicy could not be read: {denied}.",

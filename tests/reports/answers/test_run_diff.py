@@ -93,11 +93,11 @@ R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1
 
 Unknown; the last known state was used:
   Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs: \
-a policy denies it explicitly
-  Locked (222233334444), eu-west-1: nothing was read: in both runs: the role does not exist or does not trust us
+a policy explicitly denies the request
+  Locked (222233334444), eu-west-1: nothing was read: in both runs: the role does not exist or does not trust the crawler
   R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1: kms:GetKeyPolicy, kms:GetKeyRotationStatus, \
 kms:ListGrants, kms:ListResourceTags of arn:aws:kms:eu-west-1:444455556666:key/00000000-0000-4000-8000-000000000011: \
-in both runs: the key policy does not let the account's IAM policies decide, nor names our role
+in both runs: the key policy neither delegates to IAM nor names the crawler's role
 """
     )
 
@@ -230,7 +230,7 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
         ["Key alias/one changed: description.", "  description: - → old"],
         ["Key k2 changed: key material.", "  key material: - → m2"],
         [
-            "Automatic rotation of key alias/one was turned off.",
+            "Automatic rotation of key alias/one was disabled.",
             "  status: on → off",
             "  days between rotations: 365 → -",
         ],
@@ -342,8 +342,8 @@ def test_a_deleted_and_a_listed_again_key(world: World) -> None:
     world.facts = facts
     world.crawl()
     assert [event.message for event in compare(world, "1", "2").events] == [
-        "Key alias/one in Shop (111122223333, eu-west-1) is gone.",
-        "Secret db in Shop (111122223333, eu-west-1) is gone.",
+        "Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
+        "Secret db in Shop (111122223333, eu-west-1) no longer exists.",
     ]
     assert event_lines(compare(world, "1", "3")) == []
     assert "Key alias/one in Shop (111122223333, eu-west-1) is listed again." in event_lines(compare(world, "2", "3"))

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reports.exports import export
-from reports.exports.common import Night, night_of
+from reports.exports.common import RunInfo, load_run
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from reports.rules.findings import STATUSES, FindingRecord, Wanted, read_findings
+from reports.rules.findings import STATUSES, FindingFilter, FindingRecord, read_findings
 from tests.reports.ledger_builder import World, settings_of
 
 SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
@@ -26,7 +26,7 @@ WAIVERS = """
 
 @pytest.fixture(scope="session")
 def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two nights: rotation of key `again` is repaired in the second, in which `late` begins to fail."""
+    """Two runs: rotation of key `again` is repaired in the second, in which `late` begins to fail."""
     folder = tmp_path_factory.mktemp("exports")
     (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     world = World(f"sqlite:///{folder / 'store.db'}")
@@ -59,9 +59,9 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def night(findings_mart: Path) -> Night:
+def run_info(findings_mart: Path) -> RunInfo:
     with connect(findings_mart) as connection:
-        found = night_of(connection)
+        found = load_run(connection)
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def night(findings_mart: Path) -> Night:
 @pytest.fixture(scope="session")
 def everything(findings_mart: Path) -> list[FindingRecord]:
     with connect(findings_mart) as connection:
-        return list(read_findings(connection, Wanted(statuses=STATUSES)))
+        return list(read_findings(connection, FindingFilter(statuses=STATUSES)))
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import datetime as dt
 from hypothesis import strategies as st
 
 from models.severities import SEVERITIES
-from reports.exports.common import Night
+from reports.exports.common import RunInfo
 from reports.rules.findings import STATUSES, FindingRecord
 
-NIGHT = Night(
+NIGHT = RunInfo(
     run_id=7,
     started_at=dt.datetime(2026, 11, 22, 3),  # noqa: DTZ001 - DuckDB gives times without a zone, in UTC
     version="0.1.0",

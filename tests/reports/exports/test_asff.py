@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 from models.errors import UserError
 from reports.exports.asff import BATCH, Hub, asff, write
-from reports.exports.common import Night
+from reports.exports.common import RunInfo
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import SHOP
 from tests.reports.exports.strategies import NIGHT, findings, lines
@@ -110,11 +110,11 @@ def check(line: str) -> list[dict[str, Any]]:
     return imported
 
 
-def test_every_finding_can_be_imported(everything: list[FindingRecord], night: Night) -> None:
+def test_every_finding_can_be_imported(everything: list[FindingRecord], run_info: RunInfo) -> None:
     """Batches are of one place, keep the limits, and hold each finding once under its own name."""
     ordered = sorted(everything, key=lambda one: (one.account_id or "", one.region or ""))
     out = io.StringIO()
-    assert write(out, night, ordered) == len(everything)
+    assert write(out, run_info, ordered) == len(everything)
     imported = [one for line in lines(out.getvalue()) for one in check(line)]
     assert len({one["Id"] for one in imported}) == len(everything)
 
@@ -131,42 +131,42 @@ def test_every_finding_can_be_imported(everything: list[FindingRecord], night: N
         ("pair", ("NOT_AVAILABLE", "RESOLVED", "ACTIVE", "INFORMATIONAL")),
     ],
 )
-def test_states(rotation: dict[str, FindingRecord], night: Night, key: str, expected: tuple[str, ...]) -> None:
+def test_states(rotation: dict[str, FindingRecord], run_info: RunInfo, key: str, expected: tuple[str, ...]) -> None:
     """Waived is SUPPRESSED, resolved is ARCHIVED, unknown is WARNING: never PASSED or FAILED."""
-    one = asff(replace(rotation[key], severity="medium"), night)
+    one = asff(replace(rotation[key], severity="medium"), run_info)
     told = (one["Compliance"]["Status"], one["Workflow"]["Status"], one["RecordState"], one["Severity"]["Label"])
     assert told == expected
 
 
-def test_places(rotation: dict[str, FindingRecord], night: Night) -> None:
+def test_places(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
     """A finding is filed in its account and region, in a global one's home, or where the user says."""
     off = rotation["off"]
-    assert asff(off, night)["ProductArn"] == f"arn:aws:securityhub:eu-west-1:{SHOP}:product/{SHOP}/default"
-    assert asff(replace(off, region="global"), night)["Region"] == "us-east-1"
+    assert asff(off, run_info)["ProductArn"] == f"arn:aws:securityhub:eu-west-1:{SHOP}:product/{SHOP}/default"
+    assert asff(replace(off, region="global"), run_info)["Region"] == "us-east-1"
     china = replace(off, resource_arn="arn:aws-cn:iam::1:x", region="global")
-    assert asff(china, night)["ProductArn"].startswith("arn:aws-cn:securityhub:cn-north-1:")
-    secret = asff(replace(off, resource_arn="arn:aws-iso:kms:us-iso-east-1:1:key/x"), night)
+    assert asff(china, run_info)["ProductArn"].startswith("arn:aws-cn:securityhub:cn-north-1:")
+    secret = asff(replace(off, resource_arn="arn:aws-iso:kms:us-iso-east-1:1:key/x"), run_info)
     assert secret["Resources"][0]["Partition"] == "aws-us-iso"
-    gov = asff(off, night, Hub("999900001111", "us-gov-west-1"))
+    gov = asff(off, run_info, Hub("999900001111", "us-gov-west-1"))
     assert gov["ProductArn"].startswith("arn:aws-us-gov:securityhub:us-gov-west-1:")
-    filed = asff(off, night, Hub("999900001111", "eu-central-1"))
+    filed = asff(off, run_info, Hub("999900001111", "eu-central-1"))
     assert (filed["AwsAccountId"], filed["Region"]) == ("999900001111", "eu-central-1")
     assert filed["ProductFields"]["kmsledger/ResourceAccount"] == SHOP
-    assert asff(replace(off, account_id=None), night)["AwsAccountId"] == night.management_account
+    assert asff(replace(off, account_id=None), run_info)["AwsAccountId"] == run_info.management_account
     with pytest.raises(UserError, match="--security-hub"):
-        asff(replace(off, account_id=None), replace(night, management_account=None))
+        asff(replace(off, account_id=None), replace(run_info, management_account=None))
 
 
-def test_long_texts_are_cut(rotation: dict[str, FindingRecord], night: Night) -> None:
+def test_long_texts_are_cut(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
     """What is longer than the format allows ends with an ellipsis at the limit; a batch has 100 findings at most."""
     long = replace(rotation["off"], title="t" * 300, reason="r" * 2_000, fix="f" * 600, frameworks=["f" * 70] * 40)
-    one = asff(long, night)
+    one = asff(long, run_info)
     assert one["Title"] == "t" * 255 + "…"
     assert one["Description"] == "r" * 1023 + "…"
     assert one["Remediation"]["Recommendation"]["Text"] == "f" * 511 + "…"
     assert one["Compliance"]["RelatedRequirements"] == ["f" * 63 + "…"] * 32
     out = io.StringIO()
-    assert write(out, night, [long] * 201) == 201
+    assert write(out, run_info, [long] * 201) == 201
     assert [len(check(line)) for line in lines(out.getvalue())] == [100, 100, 1]
 
 

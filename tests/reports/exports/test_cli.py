@@ -86,7 +86,7 @@ def test_mistakes_are_said(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [ocsf.write, asff.write, sarif.write, csv_jsonl.csv, csv_jsonl.jsonl])
-def test_findings_are_written_as_they_come(write: Any, everything: list[FindingRecord], night: Any) -> None:
+def test_findings_are_written_as_they_come(write: Any, everything: list[FindingRecord], run_info: Any) -> None:
     """No format waits for the end: a million findings pass through with what is under way, at most a batch, in memory."""
     written = 0
 
@@ -105,4 +105,4 @@ def test_findings_are_written_as_they_come(write: Any, everything: list[FindingR
                 assert written > 10_000
             yield everything[0]
 
-    assert write(Out(), night, slow()) == 1_000
+    assert write(Out(), run_info, slow()) == 1_000

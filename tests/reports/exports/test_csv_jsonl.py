@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reports.exports import csv_jsonl
-from reports.exports.common import Night, uid_of
+from reports.exports.common import RunInfo, uid_of
 from reports.mart.view_loader import views
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE
@@ -30,10 +30,10 @@ def test_columns_are_the_views_and_documented() -> None:
     assert [name for name in csv_jsonl.COLUMNS if f"| `{name}` |" not in text] == []
 
 
-def test_jsonl_is_what_was_found(everything: list[FindingRecord], night: Night) -> None:
+def test_jsonl_is_what_was_found(everything: list[FindingRecord], run_info: RunInfo) -> None:
     """Each line is one finding with its own values; times are UTC, what is not known is null."""
     out = io.StringIO()
-    assert csv_jsonl.jsonl(out, night, everything) == len(everything)
+    assert csv_jsonl.jsonl(out, run_info, everything) == len(everything)
     rows = [orjson.loads(line) for line in lines(out.getvalue())]
     assert [row["resource_arn"] for row in rows] == [one.resource_arn for one in everything]
     assert [row["status"] for row in rows] == [one.status for one in everything]
@@ -44,10 +44,10 @@ def test_jsonl_is_what_was_found(everything: list[FindingRecord], night: Night) 
     assert all(row["waived_until"] is None for row in rows if row["waiver"] is None)
 
 
-def test_csv_is_defused(everything: list[FindingRecord], night: Night) -> None:
+def test_csv_is_defused(everything: list[FindingRecord], run_info: RunInfo) -> None:
     """A name that is a formula becomes a text; account ids stay texts."""
     out = io.StringIO()
-    assert csv_jsonl.csv(out, night, everything) == len(everything)
+    assert csv_jsonl.csv(out, run_info, everything) == len(everything)
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
     assert {f"'{HOSTILE}"} == {row["owner"] for row in rows if row["account_id"] == "111122223333"}
     assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "-", "@", "\t", "\r"))]

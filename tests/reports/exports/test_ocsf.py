@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from reports.exports.common import Night
+from reports.exports.common import RunInfo
 from reports.exports.ocsf import VERSION, event, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
@@ -25,10 +25,10 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(published.get_class_schema("compliance_finding", profiles=["cloud"]))
 
 
-def test_every_finding_is_a_valid_event(everything: list[FindingRecord], night: Night) -> None:
+def test_every_finding_is_a_valid_event(everything: list[FindingRecord], run_info: RunInfo) -> None:
     """All findings of a mart, of every status, are valid Compliance Findings of OCSF 1.8.0."""
     out = io.StringIO()
-    assert write(out, night, everything) == len(everything)
+    assert write(out, run_info, everything) == len(everything)
     assert {one.status for one in everything} == {"pass", "fail", "unknown", "waived", "not_applicable"}
     events = lines(out.getvalue())
     assert len(events) == len(everything)
@@ -50,17 +50,17 @@ def test_every_finding_is_a_valid_event(everything: list[FindingRecord], night: 
     ],
 )
 def test_life_and_verdict(
-    rotation: dict[str, FindingRecord], night: Night, key: str, expected: tuple[int, int, int]
+    rotation: dict[str, FindingRecord], run_info: RunInfo, key: str, expected: tuple[int, int, int]
 ) -> None:
     """Create, Update and Close follow the life; waived is Suppressed; unknown is neither Pass nor Fail."""
-    one = event(rotation[key], night)
+    one = event(rotation[key], run_info)
     assert (one["activity_id"], one["status_id"], one["compliance"]["status_id"]) == expected
     assert one["type_uid"] == 200300 + one["activity_id"]
 
 
-def test_what_an_event_says(rotation: dict[str, FindingRecord], night: Night) -> None:
+def test_what_an_event_says(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
     """Places, times in milliseconds, standards apart from requirements, what to do, and a name that stays."""
-    one = event(rotation["again"], night)
+    one = event(rotation["again"], run_info)
     assert one["time"] == 1_763_780_400_000 + 365 * 86_400_000 - 86_400_000
     assert one["finding_info"]["first_seen_time"] == one["time"] - 86_400_000 == one["finding_info"]["last_seen_time"]
     assert one["end_time"] == one["time"]
@@ -76,7 +76,7 @@ def test_what_an_event_says(rotation: dict[str, FindingRecord], night: Night) ->
     assert "CIS AWS Foundations Benchmark 3.0.0 - 3.6" in one["compliance"]["requirements"]
     assert all(address.startswith("https://") for address in one["remediation"]["references"])
     assert "CLI: " in one["remediation"]["desc"]
-    assert one["finding_info"]["uid"] != event(rotation["off"], night)["finding_info"]["uid"]
+    assert one["finding_info"]["uid"] != event(rotation["off"], run_info)["finding_info"]["uid"]
     assert "age_days" in one["unmapped"]
 
 

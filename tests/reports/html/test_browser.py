@@ -109,7 +109,7 @@ def shown(rows: list[Row]) -> list[Row]:
 def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, trap: Trap, page: Node) -> None:
     """Scripts and images in names from AWS are text in the browser as well, and no request leaves it."""
     dom = browse(path, "")
-    assert dom.one("head").one("title").text == page.one("head").one("title").text == "KMS ledger: estate, run 3"
+    assert dom.one("head").one("title").text == page.one("head").one("title").text == "KMS ledger: overview, run 3"
     assert not list(dom.all("img"))
     assert len(list(dom.all("script"))) == 1
     assert trap.asked == trap.console == []
@@ -141,7 +141,7 @@ def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path, trap:
     attacked = tmp_path / "attacked.html"
     attack = "<script>document.title='owned'</script><style onload=\"document.title='owned'\"></style></body>"
     attacked.write_text(path.read_text(encoding="utf-8").replace("</body>", attack), encoding="utf-8")
-    assert browse(attacked, "").one("head").one("title").text == "KMS ledger: estate, run 3"
+    assert browse(attacked, "").one("head").one("title").text == "KMS ledger: overview, run 3"
     assert any("Content Security Policy" in line for line in trap.console)
 
 

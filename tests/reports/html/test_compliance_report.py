@@ -1,4 +1,4 @@
-"""The report for auditors: every control with its state and its evidence, every count that of the mart, nothing hostile lives."""
+"""The compliance report: every control with state and evidence, every count as in the mart, hostile text is inert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from models.settings import Settings
-from reports.html.charts import Night, columns
+from reports.html.charts import TrendPoint, columns
 from reports.html.compliance_report import STATES
 from reports.html.summary import summary
 from reports.mart.connection import connect
@@ -28,8 +28,8 @@ WAIVERS = f"""
 
 
 @pytest.fixture(scope="module")
-def judged(make_settings: Make) -> Settings:
-    """The sample organization after two nights that were both judged, with waivers and a key of a hostile name."""
+def evaluated(make_settings: Make) -> Settings:
+    """The sample organization after two evaluated runs, with waivers and a key with a hostile alias."""
     made = make_settings(rules={"waivers": ["waivers.yaml"]}, report={"findings_limit": 3})
     made.rules.waivers[0].write_text(WAIVERS, encoding="utf-8")
     world = world_of(made)
@@ -44,9 +44,9 @@ def judged(make_settings: Make) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def audit_path(judged: Settings) -> Path:
+def audit_path(evaluated: Settings) -> Path:
     """The file of its compliance report."""
-    return report_of(judged, name="compliance")
+    return report_of(evaluated, name="compliance")
 
 
 @pytest.fixture(scope="module")
@@ -56,24 +56,24 @@ def audit(audit_path: Path) -> Node:
 
 
 @pytest.fixture(scope="module")
-def estate(judged: Settings) -> Node:
-    """Its estate report."""
-    return read(report_of(judged).read_text(encoding="utf-8"))
+def overview(evaluated: Settings) -> Node:
+    """Its overview report."""
+    return read(report_of(evaluated).read_text(encoding="utf-8"))
 
 
-def asked(settings: Settings, query: str) -> list[tuple[object, ...]]:
+def query_rows(settings: Settings, query: str) -> list[tuple[object, ...]]:
     with connect(settings.report.mart) as mart:
         return mart.execute(query).fetchall()
 
 
-def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: Settings) -> None:
-    """Each control of each framework has the state and the counts that the mart's view has."""
+def test_every_control_is_there_with_its_state_and_counts(audit: Node, evaluated: Settings) -> None:
+    """Each control of each framework has the state and counts of the view."""
     for framework in load_frameworks():
         section = audit.one("section", id=f"f-{framework.framework_id}")
         controls = list(section.all("div", class_="control"))
-        rows = asked(
-            judged,
-            "SELECT control, title, status, fail, unknown, waived, pass, not_applicable, len(rules) FROM framework_controls "
+        rows = query_rows(
+            evaluated,
+            "SELECT control, title, status, failed, unknown, waived, passed, not_applicable, len(rules) FROM framework_controls "
             f"WHERE framework = '{framework.framework_id}'",
         )
         assert len(controls) == len(rows) == len(framework.controls)
@@ -87,10 +87,10 @@ def test_every_control_is_there_with_its_state_and_counts(audit: Node, judged: S
             assert [number(cell) for cell in lines[-1][1:]] == counts
 
 
-def test_the_summary_counts_controls_by_state(audit: Node, judged: Settings) -> None:
+def test_the_summary_counts_controls_by_state(audit: Node, evaluated: Settings) -> None:
     """The row of each framework is the row of the view, and its bar says the same in words."""
     rows = audit.rows("frameworks")
-    found = asked(judged, "SELECT framework, controls, fail, unknown, pass, not_applicable FROM frameworks")
+    found = query_rows(evaluated, "SELECT framework, controls, failed, unknown, passed, not_applicable FROM frameworks")
     assert len(rows) == len(found)
     for name, controls, *counts in found:
         row = next(one for one in rows if one.cells[0].endswith(str(name)))
@@ -101,12 +101,12 @@ def test_the_summary_counts_controls_by_state(audit: Node, judged: Settings) -> 
         )
 
 
-def test_a_control_names_what_fails_and_what_is_unknown(audit: Node) -> None:
-    """Both have a heading with their number, and a list of resources with reason, owner and date."""
+def test_a_control_lists_failed_and_unknown_resources(audit: Node) -> None:
+    """Both lists have a heading with their number, and resources with reason, owner and date."""
     section = audit.one("section", id="f-cis-aws-3.0.0")
     (control,) = [one for one in section.all("div", class_="control") if " 3.6 " in one.one("h3").text]
     headings = [head.text for head in control.own("h4")]
-    assert [head.split(":")[0] for head in headings] == ["Failing", "Not known", "Waivers in force"]
+    assert [head.split(":")[0] for head in headings] == ["Failing", "Unknown", "Active waivers"]
     failing, unknown = control.all("table", class_="evidence")
     for heading, table in zip(headings, (failing, unknown), strict=False):
         lines = table.one("tbody").own("tr")
@@ -121,15 +121,15 @@ def test_the_state_is_never_met_while_something_is_unknown(audit: Node) -> None:
         fail, unknown = (number(cell.text) for cell in lines[-1].own("td")[1:3])
         heading = control.one("h3").text
         assert heading.startswith("Failed") == bool(fail)
-        assert heading.startswith("Not fully known") == bool(unknown and not fail)
+        assert heading.startswith("Unknown") == bool(unknown and not fail)
 
 
-def test_waivers_are_told_with_reason_owner_ticket_and_end(audit: Node, judged: Settings) -> None:
-    """Under the control only those in force, in the register all; hostile text in them is text."""
+def test_waivers_have_reason_owner_ticket_and_expiry(audit: Node, evaluated: Settings) -> None:
+    """A control lists active waivers, the register all of them; hostile text in them is inert."""
     section = audit.one("section", id="f-cis-aws-3.0.0")
     (control,) = [one for one in section.all("div", class_="control") if " 3.6 " in one.one("h3").text]
     (line,) = [item.text for item in control.all("li")]
-    ((waived,),) = asked(judged, "SELECT count(*) FROM findings WHERE status = 'waived'")
+    ((waived,),) = query_rows(evaluated, "SELECT count(*) FROM findings WHERE status = 'waived'")
     number_waived = f"{waived} finding{'' if waived == 1 else 's'}"
     assert line == (
         f"W-1 (key-rotation), owner Ann & Co, ticket <b>T-7</b>, until 2030-01-01, waives {number_waived}: {REASON}"
@@ -139,13 +139,13 @@ def test_waivers_are_told_with_reason_owner_ticket_and_end(audit: Node, judged: 
     assert row_with(register, "W-2").cells[6] == "2020-01-01expired"
 
 
-def test_every_rule_in_force_is_evidence(audit: Node, judged: Settings) -> None:
-    """The catalogue has each rule once, with its counts, its parameters and a trend of the nights that were judged."""
+def test_every_rule_in_force_is_evidence(audit: Node, evaluated: Settings) -> None:
+    """The catalogue has each rule once, with its counts, its parameters and a trend of the evaluated runs."""
     catalogue = audit.one("section", id="catalogue")
-    found = asked(
-        judged,
-        "SELECT r.rule_id, coalesce(sum(fail), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), coalesce(sum(pass), 0), "
-        "coalesce(sum(not_applicable), 0) FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
+    found = query_rows(
+        evaluated,
+        "SELECT r.rule_id, coalesce(sum(failed), 0), coalesce(sum(unknown), 0), coalesce(sum(waived), 0), "
+        "coalesce(sum(passed), 0), coalesce(sum(not_applicable), 0) FROM rules r LEFT JOIN rule_results c ON c.rule_id = r.rule_id GROUP BY ALL",
     )
     bodies = {body.attributes["id"]: body for body in catalogue.all("tbody")}
     assert set(bodies) == {f"r-{rule}" for rule, *_ in found}
@@ -156,7 +156,7 @@ def test_every_rule_in_force_is_evidence(audit: Node, judged: Settings) -> None:
         for trend in line.all("svg", class_="trend"):
             label = trend.attributes["aria-label"]
             assert label.endswith(f"2026-11-21 {counts[0]:,} fail, {counts[1]:,} unknown")
-    assert "Parameters in force: days = " in catalogue.text
+    assert "Parameters: days = " in catalogue.text
 
 
 def test_hostile_names_are_text(audit: Node, audit_path: Path) -> None:
@@ -169,104 +169,107 @@ def test_hostile_names_are_text(audit: Node, audit_path: Path) -> None:
     test_every_link_leads_somewhere(audit)
 
 
-def test_nothing_needs_a_click(audit: Node) -> None:
-    """Paper shows the same as the screen: nothing is folded."""
+def test_everything_is_visible_without_a_click(audit: Node) -> None:
+    """Nothing is collapsed, so a print shows the same as the screen."""
     assert not list(audit.all("details"))
 
 
-def test_the_settings_choose_frameworks(judged: Settings, tmp_path: Path) -> None:
-    """Only those, in that order; one that there is not is a mistake in the settings."""
-    chosen = judged.report.model_copy(update={"frameworks": ("pci-dss-4.0.1", "hipaa")})
+def test_the_settings_choose_frameworks(evaluated: Settings, tmp_path: Path) -> None:
+    """Only the selected frameworks, in that order; an unknown framework is an error in the settings."""
+    chosen = evaluated.report.model_copy(update={"frameworks": ("pci-dss-4.0.1", "hipaa")})
     page = read(
-        report_of(judged.model_copy(update={"report": chosen}), tmp_path, "compliance").read_text(encoding="utf-8")
+        report_of(evaluated.model_copy(update={"report": chosen}), tmp_path, "compliance").read_text(encoding="utf-8")
     )
     sections = [one.attributes["id"] for one in page.all("section") if one.attributes["id"].startswith("f-")]
     assert sections == ["f-pci-dss-4.0.1", "f-hipaa"]
-    wrong = judged.report.model_copy(update={"frameworks": ("cis",)})
+    wrong = evaluated.report.model_copy(update={"frameworks": ("cis",)})
     with pytest.raises(UnknownFrameworkError, match="no framework 'cis'; there are: aws-fsbp, ") as error:
-        report_of(judged.model_copy(update={"report": wrong}), tmp_path, "compliance")
+        report_of(evaluated.model_copy(update={"report": wrong}), tmp_path, "compliance")
     assert error.value.exit_code == 2
 
 
-def test_what_turned_comes_first(estate: Node, judged: Settings) -> None:
-    """New, newly unknown and resolved findings of the last night, each with its rule and reason, with the mart's numbers."""
-    rows = estate.rows("turned-findings")
+def test_status_changes_come_first(overview: Node, evaluated: Settings) -> None:
+    """New, newly unknown and resolved findings of the latest run, with the numbers of the mart."""
+    rows = overview.rows("status-changes")
     at = "(SELECT max(started_at) FROM runs)"
     new, unknown, resolved = (
-        asked(judged, query)[0][0]
+        query_rows(evaluated, query)[0][0]
         for query in (
             f"SELECT count(*) FROM findings WHERE status = 'fail' AND since = {at}",
             f"SELECT count(*) FROM findings WHERE status = 'unknown' AND since = {at}",
             f"SELECT count(*) FROM finding_lifecycle WHERE resolved_at = {at}",
         )
     )
-    said = [row.cells[0] for row in rows]
+    labels = [row.cells[0] for row in rows]
     assert new
-    assert said.count("New") + said.count("Reopened") + said.count("Fails again") == min(int(str(new)), 25)
-    assert said.count("Unknown now") == min(int(str(unknown)), 25)
-    assert said.count("Resolved") == min(int(str(resolved)), 25)
-    section = estate.one("section", id="findings")
+    assert labels.count("New") + labels.count("Reopened") + labels.count("Fails again") == min(int(str(new)), 25)
+    assert labels.count("Unknown now") == min(int(str(unknown)), 25)
+    assert labels.count("Resolved") == min(int(str(resolved)), 25)
+    section = overview.one("section", id="findings")
     assert f"{new} new" in section.one("p", class_="say").text
 
 
-def test_the_mail_tells_the_worst_new_ones(estate: Node, judged: Settings) -> None:
-    """The gravest new findings, of different resources, with how the others turned; the page has the same."""
-    with connect(judged.report.mart) as mart:
-        made = summary(mart, judged)
-    assert made.turned
-    assert f"{made.turned} since the last run." == estate.one("section", id="findings").one("p", class_="say").text
-    told = [(item.severity, item.where.rpartition(" · ")[2]) for item in made.new_findings]
-    assert 0 < len(told) <= 3
-    assert len({arn for _, arn in told}) == len(told)
-    rows = [row for row in estate.rows("turned-findings") if row.cells[0] == "New"]
-    assert told[0][0] == rows[0].cells[1]
-    assert made.new_findings_total >= len(rows)
+def test_the_mail_has_the_most_severe_new_findings(overview: Node, evaluated: Settings) -> None:
+    """The most severe new findings, of different resources, with the status changes that the report shows."""
+    with connect(evaluated.report.mart) as mart:
+        mail = summary(mart, evaluated)
+    assert mail.status_changes
+    assert (
+        f"{mail.status_changes} since the last run."
+        == overview.one("section", id="findings").one("p", class_="say").text
+    )
+    listed = [(item.severity, item.where.rpartition(" · ")[2]) for item in mail.new_findings]
+    assert 0 < len(listed) <= 3
+    assert len({arn for _, arn in listed}) == len(listed)
+    rows = [row for row in overview.rows("status-changes") if row.cells[0] == "New"]
+    assert listed[0][0] == rows[0].cells[1]
+    assert mail.new_findings_total >= len(rows)
 
 
-def test_quiet_rules_are_one_line_a_family(estate: Node, judged: Settings) -> None:
-    """Each rule is either told in full or counted in the line of its family."""
-    listed = {row.cells[1].split()[-1] for row in estate.rows("rules")}
-    quiet = estate.rows("quiet")
-    assert len(quiet) == len({row.cells[0] for row in quiet})
-    ((rules,),) = asked(judged, "SELECT count(*) FROM rules")
-    assert len(listed) + sum(number(row.cells[1]) for row in quiet) == rules
+def test_passing_rules_are_one_line_per_family(overview: Node, evaluated: Settings) -> None:
+    """Each rule either has its own section or is counted in the line of its family."""
+    listed = {row.cells[1].split()[-1] for row in overview.rows("rules")}
+    passing = overview.rows("passing-rules")
+    assert len(passing) == len({row.cells[0] for row in passing})
+    ((rules,),) = query_rows(evaluated, "SELECT count(*) FROM rules")
+    assert len(listed) + sum(number(row.cells[1]) for row in passing) == rules
     assert {
         block.attributes["id"]
-        for block in estate.all("div", class_="rule")
+        for block in overview.all("div", class_="rule")
         if block.attributes["id"].startswith("rule-")
     } == {f"rule-{rule}" for rule in listed}
 
 
-def test_the_rules_that_fail_come_first_and_the_gravest_of_them(estate: Node) -> None:
-    """Failing, then undecided; by severity within both."""
+def test_failing_rules_come_first_by_severity(overview: Node) -> None:
+    """Failing rules, then rules with unknown results, each by severity."""
     order = ["critical", "high", "medium", "low", "info"]
-    rows = [(number(row.cells[4]) == 0, order.index(row.cells[0])) for row in estate.rows("rules")]
+    rows = [(number(row.cells[4]) == 0, order.index(row.cells[0])) for row in overview.rows("rules")]
     assert rows == sorted(rows)
 
 
-def test_each_status_of_a_rule_is_cut_by_itself(estate: Node, judged: Settings) -> None:
-    """Many failures do not hide what is unknown; the note says how many of each are left out."""
-    ((rule, fail, unknown),) = asked(
-        judged, "SELECT rule_id, sum(fail), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
-        "ORDER BY sum(fail) DESC LIMIT 1",
+def test_the_limit_applies_per_status(overview: Node, evaluated: Settings) -> None:
+    """Many failures do not hide unknown findings; the note has the number of hidden findings per status."""
+    ((rule, fail, unknown),) = query_rows(
+        evaluated, "SELECT rule_id, sum(failed), sum(unknown) FROM rule_results GROUP BY ALL HAVING sum(unknown) > 0 "
+        "ORDER BY sum(failed) DESC LIMIT 1",
     )  # fmt: skip
     fail, unknown = int(str(fail)), int(str(unknown))
     assert fail > 3
-    rows = estate.rows(f"findings-{rule}")
+    rows = overview.rows(f"findings-{rule}")
     assert [row.cells[0].split()[0] for row in rows if "waived" not in row.cells[0]] == ["fail"] * 3 + [
         "unknown"
     ] * min(unknown, 3)
-    block = estate.one("div", id=f"rule-{rule}")
+    block = overview.one("div", id=f"rule-{rule}")
     assert f"{fail - 3} of {fail} that fail" in block.one("p", class_="cut").text
-    assert "What to do" in block.one("details").one("summary").text
+    assert "How to fix it" in block.one("details").one("summary").text
 
 
 def test_the_columns_of_a_trend_fit(mart: duckdb.DuckDBPyConnection) -> None:
-    """Each night has a column in its order; the highest one fits; what is not zero can be seen."""
+    """Each run has a column, in order; the highest column fits; nonzero counts are visible."""
     assert mart
     at = mart.execute("SELECT max(started_at) FROM runs").fetchone()
     assert at
-    shown = columns([Night(at[0], 1_000_000, 1), Night(at[0], 0, 0), Night(at[0], 3, 1_000_000)])
+    shown = columns([TrendPoint(at[0], 1_000_000, 1), TrendPoint(at[0], 0, 0), TrendPoint(at[0], 3, 1_000_000)])
     assert [column.left for column in shown] == [0, 7.14, 14.29]
     assert all(column.fail + column.unknown <= 98 for column in shown)
     assert shown[0].unknown >= 8

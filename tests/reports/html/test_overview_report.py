@@ -1,4 +1,4 @@
-"""What the estate report says: every number agrees with its table, nothing unknown is passed over, nothing hostile lives."""
+"""The overview report: every number agrees with its table, unknowns are shown, hostile text is inert."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(text: str) -> int:
 
 
 def tile(page: Node, label: str) -> tuple[int, list[str]]:
-    """The figure of a tile and the lines below it."""
+    """The number of a tile and the lines below it."""
     (found,) = [one for one in page.all("div", class_="tile") if one.one("dt").text == label]
     return number(found.one("dd", class_="big").text), [line.text for line in found.all("dd", class_="sub")]
 
@@ -37,12 +37,12 @@ def section(page: Node, name: str) -> Node:
 
 
 def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
-    """Each figure of summary and contents is the number of rows that its table shows, and that the mart holds."""
+    """Each figure of summary and contents is the number of rows in its table and in the mart."""
     keys = page.rows("keys")
     customer = [row for row in keys if row.cells[2].startswith("Customer")]
     assert tile(page, "Customer managed keys")[0] == len(customer)
-    assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not asked for"])
-    assert tile(page, "Changes since the run before")[0] == len(page.rows("changes")) == 5
+    assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not requested"])
+    assert tile(page, "Changes since the last run")[0] == len(page.rows("changes")) == 5
     failed = [row for table in rule_tables(page) for row in page.rows(table) if row.cells[0] == "fail"]
     assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[4]) for row in page.rows("rules"))
     resources, lines = tile(page, "Resources that can use keys")
@@ -50,7 +50,7 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     assert f"{uses} references to keys" in lines
     assert (resources, uses) == counts(mart, "resources", "resource_keys")
     gaps = len(page.rows("gaps"))
-    assert f"{gaps} answers are missing" in page.one("div", class_="cover").text
+    assert f"{gaps} responses are missing" in page.one("div", class_="cover").text
     assert f"Coverage and gaps {gaps}" in page.one("nav").text
     assert tile(page, "Grants")[0] == sum(number(row.cells[6]) for row in keys if row.cells[6].isdigit())
 
@@ -68,7 +68,7 @@ def counts(mart: duckdb.DuckDBPyConnection, *views: str) -> tuple[int, ...]:
 
 
 def test_the_shares_of_a_service_are_those_of_its_table(page: Node) -> None:
-    """The counts by kind of key, and the label of the bar beside them, are those of the rows below."""
+    """The counts by key class and the label of their bar match the rows below."""
     shares = page.one("table", class_="shares")
     kinds = [head.text for head in shares.one("thead").all("th")][2:-1]
     for line in shares.one("tbody").own("tr"):
@@ -82,38 +82,39 @@ def test_the_shares_of_a_service_are_those_of_its_table(page: Node) -> None:
         assert number(cells[-1].text) == len(rows)
 
 
-def test_a_refused_answer_is_unknown(page: Node) -> None:
-    """A key whose policy, grants, tags and rotation were refused says so; nothing of it is 0, none or blank."""
+def test_a_denied_call_is_unknown(page: Node) -> None:
+    """Policy, grants, tags and rotation of a key that were denied are unknown, never 0, none or blank."""
     locked = row_with(page.rows("keys"), "000000000011")
     assert locked.cells[4] == "unknown"
     assert locked.cells[6] == "unknown"
-    assert "last known, 3 nights old" in locked.cells[0]
-    assert "Policy unknown, grants unknown, tags unknown; 4 answers missing" in locked.text
+    assert "last known, 3 runs old" in locked.cells[0]
+    assert "Policy unknown, grants unknown, tags unknown; 4 responses missing" in locked.text
     assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
     hidden = row_with(page.rows("usage-s3"), "shop-hidden")
     assert hidden.cells[3] == "Unknown"
-    assert hidden.cells[4] == "a policy denies it explicitly (s3:GetBucketEncryption)"
+    assert hidden.cells[4] == "a policy explicitly denies the request (s3:GetBucketEncryption)"
 
 
-def test_what_was_not_asked_is_said_to_be_so(page: Node) -> None:
-    """Policy, grants and tags of a key of AWS that were not asked for are unknown, with that reason."""
+def test_data_that_was_not_requested_is_unknown(page: Node) -> None:
+    """Policy, grants and tags of an AWS managed key that were not requested are unknown, with that reason."""
     key = row_with(page.rows("keys"), "0000000000bb")
     assert key.cells[6] == "unknown"
-    assert "Policy unknown, grants unknown, tags unknown: not asked for" in key.text
-    assert key.text.count("unknown: not asked for, as the key is AWS's") == 3
+    assert "Policy unknown, grants unknown, tags unknown: not requested" in key.text
+    assert key.text.count("unknown: not requested for AWS managed keys") == 3
 
 
 def test_the_header_says_what_is_missing(page: Node) -> None:
-    """A partial run says so at the top, with the share that is known, and each cause with its place."""
+    """The header of a partial run has the share that was read, and each cause with its account and region."""
     cover = page.one("div", class_="cover")
     assert "partial" in cover.classes
     text = cover.text
     assert (
-        "Not everything is known. 4 of 7 account-regions (57 %) were read completely, 2 with gaps, 1 not at all" in text
+        "Not everything could be read. 4 of 7 account-regions (57 %) were read completely, 2 with gaps, 1 not at all"
+        in text
     )
     causes = [item.text for item in cover.all("li")]
     assert (
-        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust us."
+        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust the crawler."
         in causes
     )
     assert any(
@@ -121,21 +122,21 @@ def test_the_header_says_what_is_missing(page: Node) -> None:
     )
 
 
-def test_needs_attention_today(page: Node) -> None:
-    """Keys that go or are off with resources on them, lost databases, failing rules, grave changes and blind spots."""
-    notices = [item.text for item in section(page, "attention").one("ol").own("li")]
-    assert notices[0].startswith(
-        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources will be lost with it: 1 RDS, 1 S3."
+def test_action_items(page: Node) -> None:
+    """Keys at risk with dependents, locked-out databases, failing rules, severe changes and unread scopes."""
+    items = [item.text for item in section(page, "attention").one("ol").own("li")]
+    assert items[0].startswith(
+        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources will become unreadable: 1 RDS, 1 S3."
     )
     for text in (
-        "critical archive has lost its key (inaccessible-encryption-credentials-recoverable); first seen so on 2026-11-20.",
-        "AWS gives it up seven days after the loss, on 2026-11-27 at the latest",
-        "high Key alias/archive/2019 is disabled while 1 resource cannot be read without it: 1 RDS.",
+        "critical archive has lost access to its key (inaccessible-encryption-credentials-recoverable), first seen on 2026-11-20",
+        "RDS gives up seven days after the loss, on 2026-11-27 at the latest",
+        "high Key alias/archive/2019 is disabled, but 1 resource depends on it: 1 RDS.",
         "high The policy of key alias/lake was opened to account 754581900792",
-        f"high Nothing was read in Locked ({LOCKED}), {IRELAND}, for 3 nights now",
+        f"high Nothing was read in Locked ({LOCKED}), {IRELAND}, for 3 runs now",
     ):
-        assert any(text in notice for notice in notices), text
-    assert f"Needs attention today {len(notices)}" in page.one("nav").text
+        assert any(text in item for item in items), text
+    assert f"Needs attention today {len(items)}" in page.one("nav").text
 
 
 def test_every_link_leads_somewhere(page: Node) -> None:
@@ -157,15 +158,15 @@ def test_the_changes_are_sentences_with_before_and_after(page: Node) -> None:
     assert removed.cells[3:] == ["database", "nothing"]
 
 
-def test_outside_parties_come_first(page: Node) -> None:
-    """Known parties, then outside accounts, everyone, deleted principals; the inside is a table of its own."""
-    outside = [row.cells[1] for row in page.rows("outside")]
-    kinds = ["Known outside party", "Outside account, not known", "Everyone", "Deleted principal"]
-    assert [next(kind for kind in kinds if cell.startswith(kind)) for cell in outside] == kinds
-    assert "Vendor <b>Inc</b>" in outside[0]
-    assert not any(kind in row.cells[1] for kind in kinds for row in page.rows("inside"))
+def test_external_principals_come_first(page: Node) -> None:
+    """Known parties, then external accounts, everyone, deleted principals; internal principals have their own table."""
+    external = [row.cells[1] for row in page.rows("external")]
+    kinds = ["Known external party", "Unknown external account", "Everyone", "Deleted principal"]
+    assert [next(kind for kind in kinds if cell.startswith(kind)) for cell in external] == kinds
+    assert "Vendor <b>Inc</b>" in external[0]
+    assert not any(kind in row.cells[1] for kind in kinds for row in page.rows("internal"))
     assert (
-        "More parties may be named: the policy of 1 key and the grants of 1 key are unknown."
+        "More principals may be named: the policy of 1 key and the grants of 1 key are unknown."
         in section(page, "parties").text
     )
 
@@ -187,7 +188,7 @@ def test_the_matrix_and_the_gaps(page: Node) -> None:
     gap = row_with(page.rows("gaps"), "kms:ListGrants")
     assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
     assert gap.cells[5:] == ["2026-11-20", "3"]
-    assert gap.cells[4].startswith("the key policy does not let the account's IAM policies decide")
+    assert gap.cells[4].startswith("the key policy neither delegates to IAM nor names the crawler's role")
 
 
 def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
@@ -209,14 +210,14 @@ def test_long_names_can_be_copied(page: Node, mart: duckdb.DuckDBPyConnection) -
 
 
 def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None:
-    """Above the limit a table says how many rows are left out, and with which SQL to get all of them."""
+    """Above the limit, a note has the number of rows that are not shown and the SQL that returns all rows."""
     report = settings.report.model_copy(update={"list_limit": 5})
     cut = read(report_of(settings.model_copy(update={"report": report}), tmp_path).read_text(encoding="utf-8"))
     assert len(cut.rows("keys")) == 5
     notes = {note.text for note in cut.all("p", class_="cut")}
-    (note,) = [note for note in notes if " keys are left out here" in note and "FROM keys" in note]
+    (note,) = [note for note in notes if " keys are not shown" in note and "FROM keys" in note]
     total = number(re.findall(r"of ([\d,]+) keys", note)[0])
-    assert note.startswith(f"{total - 5} of {total} keys are left out here (the table shows 5")
+    assert note.startswith(f"{total - 5} of {total} keys are not shown (the table shows 5")
     queries = [query for note in notes for query in re.findall(r'kmsledger sql "(.*?)"', note)]
     with connect(settings.report.mart) as mart:
         assert len(mart.execute("SELECT * FROM keys").fetchall()) == total
@@ -240,13 +241,13 @@ def calm(make_settings: Make) -> Node:
 def test_a_calm_first_night(calm: Node) -> None:
     """Everything known is said to be so, the first run has nothing to compare with, and nothing needs attention."""
     assert (
-        "Everything in scope is known. 1 of 1 account-region (100 %) was read completely."
+        "Everything in scope was read. 1 of 1 account-region (100 %) was read completely."
         in calm.one("div", class_="cover").text
     )
-    assert "Nothing: no key with resources on it is going or disabled" in section(calm, "attention").text
+    assert "Nothing: no key in use is disabled or pending deletion" in section(calm, "attention").text
     assert "This is the first run: there is nothing to compare it with." in section(calm, "changes").text
-    assert "There are no gaps: every question was answered." in section(calm, "coverage").text
-    assert "Changes since the run before" not in section(calm, "summary").text
+    assert "There are no gaps: every call succeeded." in section(calm, "coverage").text
+    assert "Changes since the last run" not in section(calm, "summary").text
     test_every_link_leads_somewhere(calm)
 
 
@@ -258,7 +259,7 @@ def test_a_ledger_without_keys(make_settings: Make) -> None:
     world.crawl()
     refresh(settings)
     page = read(report_of(settings).read_text(encoding="utf-8"))
-    assert "No key is known." in section(page, "keys").text
+    assert "No key was found." in section(page, "keys").text
     assert "No resource is known to use a key." in section(page, "protects").text
 
 
@@ -275,7 +276,7 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
 
 def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
     """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
-    rows = page.rows("key_dependents")
+    rows = page.rows("protects")
     stranger = row_with(rows, "shop-partner")
     assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
     assert stranger.cells[2] == "Key not crawled"

@@ -58,8 +58,8 @@ def test_without_a_mart_the_next_step_is_named(settings: Settings, tmp_path: Pat
 
 def test_an_unknown_report_names_those_there_are() -> None:
     """A misspelt name is a usage error (2)."""
-    with pytest.raises(UnknownReportError, match="no report 'estates': choose from estate, compliance") as error:
-        find("estates")
+    with pytest.raises(UnknownReportError, match="no report 'overviews': choose from overview, compliance") as error:
+        find("overviews")
     assert error.value.exit_code == 2
 
 

@@ -17,7 +17,7 @@ def test_the_summary_agrees_with_the_report(mart: duckdb.DuckDBPyConnection, set
     made = summary(mart, settings)
     assert (made.status, made.run_id) == ("partial", 3)
     assert made.finished_at == dt.datetime(2026, 11, 22, 3, 4, tzinfo=dt.UTC)
-    notices = [item.one("p", class_="what").text for item in page.one("ol", class_="notices").own("li")]
+    notices = [item.one("p", class_="what").text for item in page.one("ol", class_="action-items").own("li")]
     assert [item.text for item in made.attention] == notices[:10]
     assert made.attention_total == len(notices)
     changes = page.rows("changes")
@@ -31,7 +31,7 @@ def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, sett
     """Each figure carries the part of it that is not known."""
     headline = dict(summary(mart, settings).headline)
     assert headline["Account-regions read completely"] == "4 of 7 (57 %)"
-    assert headline["Customer managed keys"] == "13 (1 not fully known)"
+    assert headline["Customer managed keys"] == "13 (1 partly unknown)"
     totals = mart.execute(
         "SELECT count(*) FILTER (status = 'fail'), count(*) FILTER (status = 'unknown') FROM findings"
     )
@@ -42,7 +42,7 @@ def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, sett
 def test_new_findings_need_an_earlier_night(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Where rules were run for the first time nothing is called new, and the mail says why."""
     made = summary(mart, settings)
-    assert (made.turned, made.new_findings, made.new_findings_total) == (None, (), 0)
+    assert (made.status_changes, made.new_findings, made.new_findings_total) == (None, (), 0)
 
 
 def test_a_mail_can_be_made_of_it(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:

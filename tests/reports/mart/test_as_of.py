@@ -24,7 +24,7 @@ from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 
 NIGHTS = range(1, 6)
-VIEWS = [view.name for view in view_loader.views()]
+VIEWS = [view.qualified for view in view_loader.views()]
 # Views that may answer differently later; nothing else may.
 DIFFERS: dict[str, str] = {
     "rules": "the rules are those of today: the ledger keeps the verdicts of each night, not the texts of the rules",

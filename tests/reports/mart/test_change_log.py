@@ -100,7 +100,7 @@ def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: World) -> None:
     world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/three")
     world.crawl()
     assert sentences(world) == [
-        "Key alias/three in Shop (111122223333, eu-west-1) is gone.",
+        "Key alias/three in Shop (111122223333, eu-west-1) no longer exists.",
         "Key alias/three in Shop (111122223333, eu-west-1) was created.",
     ]
 
@@ -137,7 +137,7 @@ def test_metadata_and_rotation(world: World) -> None:
     assert changes(world) == [
         ("metadata_changed", "low", "Key alias/one changed: description, multi-Region type."),
         ("rotation_changed", "info", "The rotation period of key k2 is now 90 days (was 365)."),
-        ("rotation_changed", "medium", "Automatic rotation of key alias/one was turned off."),
+        ("rotation_changed", "medium", "Automatic rotation of key alias/one was disabled."),
     ]
 
 
@@ -146,7 +146,7 @@ OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
         vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"
     ),
     "stranger": (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
-    "own organization": (
+    "own_organization": (
         vendor_statement("222233334444"), "medium", "account 222233334444 (Other): kms:Decrypt, kms:Encrypt"
     ),
     "role": (
@@ -274,7 +274,7 @@ def test_resources(world: World) -> None:
         ],
         [
             ("rekeyed", "high", "Secret db uses key k2, which no longer exists."),
-            ("resource_gone", "low", "RDS DB instance db1 in Shop (111122223333, eu-west-1) is gone."),
+            ("resource_gone", "low", "RDS DB instance db1 in Shop (111122223333, eu-west-1) no longer exists."),
         ],
     ]
 

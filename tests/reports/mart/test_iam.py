@@ -145,7 +145,7 @@ def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
     query = "SELECT account_id, freshness, reason, users, roles, groups FROM iam_accounts"
     found = {account: rest for account, *rest in rows(duck, query)}
     assert found[SHOP] == ["yes", None, 1, 1, 1]
-    assert found[DATA] == ["in part", "our role lacks the permission", 0, 1, 0]
+    assert found[DATA] == ["in part", "the crawler's role lacks the permission", 0, 1, 0]
     assert found[MANAGEMENT] == ["no", "the configuration leaves it out (crawl.iam)", None, None, None]
     assert found[LOCKED][0] == "no"
 
@@ -153,11 +153,11 @@ def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
 def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     """A secret without a policy and one whose policy may not be read are told apart."""
     query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
-    cause = "the key policy does not let the account's IAM policies decide, nor names our role"
+    cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert rows(duck, query) == [
-        ("shop/db", "yes", None, False, None),
-        ("shop/hidden", "no", cause, None, None),
-        ("shop/plain", "yes", None, False, None),
+        ("shop/db", "current", None, False, None),
+        ("shop/hidden", "none", cause, None, None),
+        ("shop/plain", "current", None, False, None),
     ]
 
 
@@ -165,7 +165,7 @@ def test_who_is_named_by_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection
     """Each named principal with whose it is and what it is allowed; a policy that is gone names nobody."""
     query = "SELECT name, effect, principal, principal_type, party, actions, not_actions FROM resource_principals{}"
     reader = f"arn:aws:iam::{DATA}:role/reader"
-    found = ("shop/db", "Allow", reader, "role", "own organization", ["secretsmanager:GetSecretValue"], False)
+    found = ("shop/db", "Allow", reader, "role", "own_organization", ["secretsmanager:GetSecretValue"], False)
     assert rows(duck, query.format("_as_of(1)")) == [found]
     assert rows(duck, query.format("")) == []
 

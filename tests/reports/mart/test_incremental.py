@@ -18,7 +18,7 @@ from models.store.engine import connect as store
 from models.store.retention import prune
 from models.store.scd2_merge import Batch, merge
 from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Run, Tag
-from reports.access.analysis.stage import assess
+from reports.access.analysis.stage import analyze_access
 from reports.mart import change_log
 from reports.mart.build import build
 from reports.pipeline import refresh
@@ -70,7 +70,7 @@ def settings(world: World, tmp_path: Path) -> Settings:
 
 def renew(settings: Settings) -> None:
     """The stage after a crawl, without the rules: they are the same work however the mart was made."""
-    assess(settings)
+    analyze_access(settings)
     build(settings.database, settings.report.mart, settings)
 
 
@@ -228,7 +228,7 @@ def test_pruning_that_was_interrupted(world: World, settings: Settings, told: Ca
 def test_after_a_new_analysis_of_everything(world: World, settings: Settings, told: Callable[[], str]) -> None:
     """Analyses that were all made anew are all taken over."""
     world.crawl()
-    assess(settings, redo=True)
+    analyze_access(settings, redo=True)
     renew(settings)
     assert "older rows of table analysis_watermark" in told()
 

@@ -24,7 +24,7 @@ NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in ra
 TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, 560_000, tzinfo=dt.UTC)
 USED, AGAIN = (dt.datetime(2026, 11, day, 20, 15, tzinfo=dt.UTC) for day in (18, 20))
 YOUNG, OLD = dt.datetime(2026, 6, 1, tzinfo=dt.UTC), dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
-DENIED = "denied: the key policy does not let the account's IAM policies decide, nor names our role"
+DENIED = "denied: the key policy neither delegates to IAM nor names the crawler's role"
 COLUMNS = "last_use, last_use_reason, last_used_at, last_used_operation, last_use_polled_at"
 Row = tuple[Any, ...]
 
@@ -126,7 +126,7 @@ def of(mart: duckdb.DuckDBPyConnection, name: str, view: str = "keys") -> Row:
 CASES: dict[str, Row] = {
     "used": ("used", None, AGAIN, "Decrypt", 21),
     # Tracking began with the key itself, so that there was no time before.
-    "born-with-tracking": ("never used", "no use since it was created", None, None, 20),
+    "born-with-tracking": ("never_used", "no use since it was created", None, None, 20),
     "young": ("used", None, AGAIN, "Decrypt", 21),
     "old": (
         "unknown",
@@ -163,7 +163,7 @@ def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -
     ("name", "expected"),
     [
         ("used", ("used", None, USED, "Decrypt", None)),
-        ("young", ("never used", "no use since it was created", None, None, None)),
+        ("young", ("never_used", "no use since it was created", None, None, None)),
         ("old", ("unknown", "no use since tracking began on 2026-03-11; the key is older", None, None, None)),
         ("once-locked", ("unknown", DENIED, None, None, None)),
         ("lost", ("used", None, USED, "Decrypt", None)),
@@ -206,4 +206,4 @@ def test_a_use_is_no_change(lived: Settings, mart: duckdb.DuckDBPyConnection) ->
 
 def test_a_refusal_leaves_the_rest_of_the_key_known(mart: duckdb.DuckDBPyConnection) -> None:
     """Many keys deny this one question: it does not make their other facts stale."""
-    assert mart.execute("SELECT DISTINCT freshness, unknown FROM keys").fetchall() == [("yes", [])]
+    assert mart.execute("SELECT DISTINCT freshness, denied_actions FROM keys").fetchall() == [("current", [])]

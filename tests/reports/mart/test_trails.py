@@ -70,10 +70,10 @@ LOGGED = "SELECT account_name, kms_events, freshness FROM kms_logging ORDER BY a
 def test_the_organizations_trail_covers_who_cannot_list_it(world: World) -> None:
     """Who sees it is covered; so is who may not look or could not be asked, for it records every account."""
     assert ask(world, LOGGED) == [
-        ("Hub", "all", "yes"),
-        ("Lab", "all", "no"),
-        ("Lost", "all", "no"),
-        ("Shop", "all", "yes"),
+        ("Hub", "all", "current"),
+        ("Lab", "all", "none"),
+        ("Lost", "all", "none"),
+        ("Shop", "all", "current"),
     ]
 
 
@@ -98,16 +98,16 @@ def test_one_trail_makes_up_for_another(world: World) -> None:
     query = f"SELECT kms_events, trails, other_trails FROM kms_logging WHERE account_id = '{SHOP}'"
     assert ask(world, query) == [("all", [OF_ALL], [OWN])]
     query = f"SELECT management_events, kms_events, kms_excluded, freshness FROM trails WHERE trail_arn = '{OWN}'"
-    assert ask(world, query) == [("all", "none", True, "yes")]
+    assert ask(world, query) == [("all", "none", True, "current")]
 
 
 def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
     """A trail of an account that is not read: its default selectors are known, whether it is switched on is not."""
     world.remove(ShadowTrail, SHOP, IRELAND, OF_ALL)
     shadow(world, FOREIGN, is_organization=True, is_multi_region=True, has_custom_selectors=False)
-    told = ask(world, f"SELECT kms_events, logging, freshness, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
+    found = ask(world, f"SELECT kms_events, logging, freshness, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
     said = "only seen from other accounts or regions: its own account does not show it"
-    assert told == [("all", None, "in part", said)]
+    assert found == [("all", None, "partial", said)]
     ((word, reason),) = ask(world, f"SELECT kms_events, reason FROM kms_logging WHERE account_id = '{SHOP}'")
     assert word is None
     assert reason.startswith("foreign: ")
@@ -116,10 +116,10 @@ def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
 def test_a_refused_question_keeps_what_was_known(world: World) -> None:
     """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
     query = f"SELECT kms_events, freshness, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
-    said = "GetEventSelectors: our role lacks the permission"
+    said = "GetEventSelectors: the crawler's role lacks the permission"
     world.crawl()
     world.gap(HUB, VIRGINIA, "cloudtrail:GetEventSelectors", OF_ALL, cause="role_permission")
-    assert ask(world, query) == [("all", "last known", said)]
+    assert ask(world, query) == [("all", "stale", said)]
     world.remove(TrailSelector, OF_ALL)
     world.url = world.url.replace("ledger.db", "other.db")
-    assert ask(world, query) == [(None, "in part", said)]
+    assert ask(world, query) == [(None, "partial", said)]

@@ -1,4 +1,4 @@
-"""One rule over the world of one account."""
+"""Fixture that evaluates one rule over a ledger of one account."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.ledger_builder import World, only, settings_of
 
-Judge = Callable[..., dict[str, tuple[str, str]]]
+EvaluateRule = Callable[..., dict[str, tuple[str, str]]]
 
 
 @pytest.fixture
-def judge(world: World, tmp_path: Path) -> Judge:
+def evaluate_rule(world: World, tmp_path: Path) -> EvaluateRule:
     """Crawl, refresh with this rule alone, and return (status, reason) by the resource's name."""
 
-    def judged(rule_id: str, *, crawl: bool = True, **rules: Any) -> dict[str, tuple[str, str]]:
+    def evaluate(rule_id: str, *, crawl: bool = True, **rules: Any) -> dict[str, tuple[str, str]]:
         if crawl:
             world.crawl()
         path = tmp_path / "mart.duckdb"
@@ -31,4 +31,4 @@ def judge(world: World, tmp_path: Path) -> Judge:
         connection.close()
         return {name: (status, reason) for name, status, reason in rows}
 
-    return judged
+    return evaluate

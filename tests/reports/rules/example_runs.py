@@ -1,4 +1,4 @@
-"""The examples of the chosen rules run once, however many processes of pytest-xdist ask."""
+"""Runs the examples of the selected rules once, shared by all pytest-xdist workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = {name.removesuffix(".sql"): (name, text) for name, text, _ in rule_files
 
 
 def problems_of(request: pytest.FixtureRequest, base: Path, *, with_gaps: bool) -> dict[str, list[str]]:
-    """What is wrong with the rules whose tests were chosen, by rule; they are judged together in one ledger."""
+    """The problems of the rules whose tests are selected, by rule; all examples run in one ledger."""
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     file = shared / f"examples-{'gaps' if with_gaps else 'plain'}.json"
     with file.with_suffix(".lock").open("w") as lock:
@@ -26,16 +26,16 @@ def problems_of(request: pytest.FixtureRequest, base: Path, *, with_gaps: bool) 
                 item.callspec.params.get("rule_id") for item in request.session.items if hasattr(item, "callspec")
             }
             file.write_text(json.dumps(_run(sorted(chosen & set(FILES)), with_gaps=with_gaps)), encoding="utf-8")
-    found: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    problems: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8"))
+    return problems
 
 
 def _run(chosen: list[str], *, with_gaps: bool) -> dict[str, list[str]]:
     rules: list[Rule] = []
-    found: dict[str, list[str]] = {}
+    problems: dict[str, list[str]] = {}
     for rule_id in chosen:
         try:
             rules.append(parse_rule(*FILES[rule_id], complete=True))
         except RuleError as error:
-            found[rule_id] = [str(error)]
-    return found | {report.rule.rule_id: report.problems for report in check_examples(rules, with_gaps=with_gaps)}
+            problems[rule_id] = [str(error)]
+    return problems | {report.rule.rule_id: report.problems for report in check_examples(rules, with_gaps=with_gaps)}

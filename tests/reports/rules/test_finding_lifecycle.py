@@ -1,4 +1,4 @@
-"""The life of findings over random nights: judged, recorded and told by the real parts, compared with a naive telling."""
+"""Property test of the lifecycle of findings over random runs, compared with a naive reference."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from reports.rules.finding_history import record
 from reports.rules.loader import Rule, parse_rule
 from tests.reports.ledger_builder import settings_of
 
-START = dt.datetime(2026, 11, 20, 3, 0)  # noqa: DTZ001 - DuckDB gives times without a zone, in UTC
+START = dt.datetime(2026, 11, 20, 3, 0)  # noqa: DTZ001 - DuckDB returns times in UTC without a zone
 RULE = "own-rule"
 WAIVED_UNTIL = 3
-"""The last night on which the waiver of the resources w0, w1 ... holds."""
-Nights = list[list[str | None]]
+"""The last run in which the waiver of the resources w0, w1 ... applies."""
+Statuses = list[list[str | None]]
 
-_SAID = "SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, s AS status, 'So.' AS reason FROM said"
+_QUERY = """
+SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, s AS status, 'So.' AS reason FROM rule_output"""
 _EMPTY = {
     "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR, account_id VARCHAR, region VARCHAR",
     "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR",
     "aliases": "alias_arn VARCHAR, alias_name VARCHAR, account_id VARCHAR, region VARCHAR",
-    "customer_grants": "resource_arn VARCHAR",
+    "internal.customer_grants": "resource_arn VARCHAR",
     "accounts": "account_id VARCHAR, name VARCHAR",
     "owners": "resource_arn VARCHAR, owner VARCHAR",
-    "said": "r VARCHAR, s VARCHAR",
+    "rule_output": "r VARCHAR, s VARCHAR",
     "internal.run": "run_id INTEGER, started_at TIMESTAMP",
     "internal.scope_coverage": "run_id INTEGER, account_id VARCHAR, region VARCHAR",
 }
@@ -41,12 +42,12 @@ _EMPTY = {
 
 def own_rule() -> Rule:
     texts = "-- title: x\n-- severity: low\n-- why: x\n-- fix: x\n"
-    return parse_rule("own-rule.sql", f"-- id: {RULE}\n{texts}{_SAID}")
+    return parse_rule("own-rule.sql", f"-- id: {RULE}\n{texts}{_QUERY}")
 
 
 def empty_mart() -> duckdb.DuckDBPyConnection:
     duck = duckdb.connect()
-    duck.execute("ATTACH ':memory:' AS mart; USE mart; CREATE SCHEMA ledger")
+    duck.execute("ATTACH ':memory:' AS mart; USE mart; CREATE SCHEMA internal")
     for table, columns in _EMPTY.items():
         duck.execute(f"CREATE TABLE {table} ({columns})")
     waivers.prepare(duck, settings_of(), [])
@@ -56,8 +57,8 @@ def empty_mart() -> duckdb.DuckDBPyConnection:
     return duck
 
 
-def take_over(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
-    """What the mart loads of the two facets."""
+def load_history(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
+    """Load both fact tables into the mart."""
     for model in (Finding, RuleResult):
         columns = [*model.value_columns(), "valid_from", "valid_to"]
         counts = {column.name for column in model.table().columns if column.type.python_type is int}
@@ -71,20 +72,22 @@ def take_over(duck: duckdb.DuckDBPyConnection, connection: Connection) -> None:
             )
 
 
-def night(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, said: dict[str, str]) -> None:
-    duck.execute("DELETE FROM said")
-    if said:
-        duck.executemany("INSERT INTO said VALUES (?, ?)", list(said.items()))
-    take_over(duck, connection)
-    runner.judge(duck, run_id, [own_rule()])
+def run_rules(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, statuses: dict[str, str]) -> None:
+    duck.execute("DELETE FROM rule_output")
+    if statuses:
+        duck.executemany("INSERT INTO rule_output VALUES (?, ?)", list(statuses.items()))
+    load_history(duck, connection)
+    runner.evaluate_rules(duck, run_id, [own_rule()])
     record(duck, connection, run_id)
-    take_over(duck, connection)
+    load_history(duck, connection)
 
 
-def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:
-    turns, life = (one for one in view_loader.views() if one.name in {"finding_episodes", "finding_lifecycle"})
-    duck.execute(f"CREATE OR REPLACE VIEW finding_episodes AS {view_loader.fixed(turns.select, run_id)}")
-    query = view_loader.fixed(life.select, run_id)
+def lifecycle(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:
+    episodes, lifecycle_view = (
+        view for view in view_loader.views() if view.name in {"finding_episodes", "finding_lifecycle"}
+    )
+    duck.execute(f"CREATE OR REPLACE VIEW finding_episodes AS {view_loader.fixed(episodes.select, run_id)}")
+    query = view_loader.fixed(lifecycle_view.select, run_id)
     names = "resource_arn, first_failed, last_seen, resolved_at, reopened, since, status"
 
     def number(value: Any) -> Any:
@@ -93,27 +96,29 @@ def told(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, .
     return {row[0]: tuple(map(number, row[1:])) for row in duck.execute(f"SELECT {names} FROM ({query})").fetchall()}
 
 
-def naive(name: str, nights: Sequence[str | None]) -> tuple[Any, ...] | None:
-    """The same, night after night, in the words of the view's description."""
+def naive(name: str, history: Sequence[str | None]) -> tuple[Any, ...] | None:
+    """The expected lifecycle, computed run by run as the view documents it."""
     first = last = resolved = since = None
     reopened, failing, known = 0, False, False
     status_before: str | None = "none"
-    for number, verdict in enumerate(nights, start=1):
-        if verdict == "fail":
+    for number, result in enumerate(history, start=1):
+        if result == "fail":
             if not failing:
                 reopened += resolved is not None
                 first, resolved, failing = number, None, True
             last = number
-        elif verdict != "unknown" and failing:
+        elif result != "unknown" and failing:
             resolved, failing = number, False
-        known = known or verdict in {"fail", "unknown"}
-        status = "waived" if verdict == "fail" and name.startswith("w") and number <= WAIVED_UNTIL else verdict
+        known = known or result in {"fail", "unknown"}
+        status = "waived" if result == "fail" and name.startswith("w") and number <= WAIVED_UNTIL else result
         if status != status_before:
             since = number
         status_before = status
-    there = nights[-1] is not None
+    exists = history[-1] is not None
     return (
-        (first, last, resolved, reopened, since if there else None, status_before if there else None) if known else None
+        (first, last, resolved, reopened, since if exists else None, status_before if exists else None)
+        if known
+        else None
     )
 
 
@@ -131,44 +136,44 @@ def naive(name: str, nights: Sequence[str | None]) -> tuple[Any, ...] | None:
         )
     )
 )
-def test_lives_are_what_the_nights_were(lives: Nights) -> None:
-    """First failure, last sight, resolution and reopening follow from the nights; unknown and waived resolve nothing."""
-    names = [f"{'rw'[index % 2]}{index}" for index in range(len(lives))]
+def test_lifecycle_follows_from_the_runs(histories: Statuses) -> None:
+    """First failure, last failure, resolution and reopening follow from the runs; unknown and waived resolve nothing."""
+    names = [f"{'rw'[index % 2]}{index}" for index in range(len(histories))]
     engine = create_engine("sqlite://")
     duck = empty_mart()
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
-        for number in range(1, len(lives[0]) + 1):
+        for number in range(1, len(histories[0]) + 1):
             duck.execute("INSERT INTO internal.run VALUES (?, ?)", [number, START + dt.timedelta(days=number - 1)])
-            tonight = {name: life[number - 1] for name, life in zip(names, lives, strict=True)}
-            said = {name: status for name, status in tonight.items() if status is not None}
-            for _ in range(2):  # judged again in the same run, everything stays as it is
-                night(duck, connection, number, said)
-            expected = {name: naive(name, life[:number]) for name, life in zip(names, lives, strict=True)}
-            assert told(duck, number) == {name: one for name, one in expected.items() if one is not None}
+            current = {name: history[number - 1] for name, history in zip(names, histories, strict=True)}
+            statuses = {name: status for name, status in current.items() if status is not None}
+            for _ in range(2):  # a second evaluation of the same run changes nothing
+                run_rules(duck, connection, number, statuses)
+            expected = {name: naive(name, history[:number]) for name, history in zip(names, histories, strict=True)}
+            assert lifecycle(duck, number) == {name: row for name, row in expected.items() if row is not None}
             counts = duck.execute("SELECT sum(passed), sum(failed), sum(unknown), sum(not_applicable), sum(waived) "
                                   "FROM internal.rule_result WHERE valid_to IS NULL").fetchone()  # fmt: skip
-            waived = [n for n, s in said.items() if s == "fail" and n.startswith("w") and number <= WAIVED_UNTIL]
-            values = list(said.values())
+            waived = [n for n, s in statuses.items() if s == "fail" and n.startswith("w") and number <= WAIVED_UNTIL]
+            values = list(statuses.values())
             fails = values.count("fail") - len(waived)
             summed = (values.count("pass"), fails, values.count("unknown"), values.count("not_applicable"), len(waived))
-            assert counts == (summed if said else (None,) * 5)
-        for number in range(1, len(lives[0]) + 1):
-            expected = {name: naive(name, life[:number]) for name, life in zip(names, lives, strict=True)}
-            assert told(duck, number) == {name: one for name, one in expected.items() if one is not None}
+            assert counts == (summed if statuses else (None,) * 5)
+        for number in range(1, len(histories[0]) + 1):
+            expected = {name: naive(name, history[:number]) for name, history in zip(names, histories, strict=True)}
+            assert lifecycle(duck, number) == {name: row for name, row in expected.items() if row is not None}
     duck.close()
     engine.dispose()
 
 
-def test_a_second_thought_in_the_same_run_leaves_no_trace() -> None:
-    """A failure that a corrected rule takes back in the same run was never known; nothing of it stays in the ledger."""
+def test_a_failure_corrected_in_the_same_run_is_not_recorded() -> None:
+    """A failure that a corrected rule retracts in the same run leaves nothing in the ledger."""
     engine = create_engine("sqlite://")
     duck = empty_mart()
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
         duck.execute("INSERT INTO internal.run VALUES (1, ?)", [START])
-        night(duck, connection, 1, {"r": "fail"})
-        night(duck, connection, 1, {"r": "pass"})
+        run_rules(duck, connection, 1, {"r": "fail"})
+        run_rules(duck, connection, 1, {"r": "pass"})
         assert connection.execute(select(Finding.table())).all() == []
     duck.close()
     engine.dispose()

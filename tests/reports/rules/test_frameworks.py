@@ -1,4 +1,4 @@
-"""Published frameworks: their files, what is said of bad ones, and the traps that others' mappings fell into."""
+"""Tests of published frameworks: their files, errors in them, and known mistakes of other mappings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.rules.framework_loader import Framework, FrameworkError, controls_b
 from reports.rules.loader import rule_files
 from tests.reports.ledger_builder import World, only, settings_of
 
-FRAMEWORKS = {one.framework_id: one for one in load_frameworks()}
+FRAMEWORKS = {framework.framework_id: framework for framework in load_frameworks()}
 GOOD = """id: own-1.0
 title: Own
 version: "1.0"
@@ -26,23 +26,23 @@ controls:
 
 
 def rules_of(framework: str) -> dict[str, tuple[str, ...]]:
-    return {one.control_id: one.rules for one in FRAMEWORKS[framework].controls}
+    return {control.control_id: control.rules for control in FRAMEWORKS[framework].controls}
 
 
-def test_every_rule_that_is_named_exists() -> None:
-    """A mapping cannot name a rule that is not shipped."""
+def test_every_mapped_rule_exists() -> None:
+    """Frameworks only map shipped rules."""
     assert set(controls_by_rule()) <= {name.removesuffix(".sql") for name, _, _ in rule_files()}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_names_are_unique(framework: Framework) -> None:
-    """No two frameworks have one name, so that a control is cited without doubt."""
-    assert [one.name for one in FRAMEWORKS.values()].count(framework.name) == 1
+    """Framework names are unique, so that the citation of a control is unambiguous."""
+    assert [other.name for other in FRAMEWORKS.values()].count(framework.name) == 1
     assert framework.source.startswith("https://")
 
 
-def test_what_is_no_best_practice_of_aws_is_not_called_one() -> None:
-    """Rotation (KMS.4) and KMS encryption of buckets (S3.17) are controls of Security Hub, but not of its best practices."""
+def test_controls_outside_the_best_practices_are_not_mapped_to_them() -> None:
+    """Rotation (KMS.4) and bucket encryption with KMS (S3.17) are controls of Security Hub, but not of its best practices."""
     controls = rules_of("aws-fsbp")
     assert not {"KMS.4", "S3.17", "SecretsManager.5"} & set(controls)
     assert not {"key-rotation", "bucket-kms-encryption"} & {rule for rules in controls.values() for rule in rules}
@@ -61,14 +61,14 @@ def test_what_is_no_best_practice_of_aws_is_not_called_one() -> None:
         ("7.0.0", "4.6", "4.5"),
     ],
 )
-def test_controls_of_the_cis_benchmark_move_between_versions(version: str, rotation: str, trail: str) -> None:
+def test_control_numbers_of_the_cis_benchmark_differ_between_versions(version: str, rotation: str, trail: str) -> None:
     """The number of a control belongs to one version of the benchmark."""
     controls = rules_of(f"cis-aws-{version}")
     assert controls[rotation] == ("key-rotation",)
     assert controls[trail] == ("trail-encrypted",)
 
 
-def test_pci_has_two_versions_with_other_numbers() -> None:
+def test_control_numbers_of_pci_dss_differ_between_versions() -> None:
     """Key changes are 3.6.4 in version 3.2.1 and 3.7.4 in 4.0.1."""
     assert rules_of("pci-dss-3.2.1")["3.6.4"] == rules_of("pci-dss-4.0.1")["3.7.4"] == ("key-rotation",)
 
@@ -77,18 +77,18 @@ def test_pci_has_two_versions_with_other_numbers() -> None:
     ("old", "new", "expected"),
     [
         ("id: own-1.0", "id: other", ":1: expected the file's name"),
-        ("https:", "http:", ":4: expected an https address"),
-        ("2026-11-22", "lately", ":5: expected a day"),
+        ("https:", "http:", ":4: expected an https URL"),
+        ("2026-11-22", "lately", ":5: expected a date"),
         ("title: Own\n", "", ":1: expected a text for 'title'"),
-        ("title: Own", "titel: Own", ":2: 'titel' is no part of a framework"),
+        ("title: Own", "titel: Own", ":2: 'titel' is not a key of a framework"),
         ("rules: [key-rotation]", "rules: []", ":7: expected {title: TEXT, rules: [RULE ...]} for control '1'"),
         ("rules: [key-rotation]", "rules: [a, a]", ":7: expected"),
-        ('  "1":', '  "1": {title: a, rules: [b]}\n  "1":', ":8: '1' is already in line 7"),
-        ("controls:", "controls: [", "no valid YAML"),
+        ('  "1":', '  "1": {title: a, rules: [b]}\n  "1":', ":8: '1' is already on line 7"),
+        ("controls:", "controls: [", "not valid YAML"),
     ],
 )
-def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
-    """What is wrong with a framework's file is told with file, line and what was expected."""
+def test_an_error_in_a_file_is_reported_with_its_line(old: str, new: str, expected: str) -> None:
+    """An error in a framework file is reported with file, line and the expected value."""
     assert parse_framework("own-1.0.yaml", GOOD).controls[0].rules == ("key-rotation",)
     with pytest.raises(FrameworkError) as caught:
         parse_framework("own-1.0.yaml", GOOD.replace(old, new))
@@ -97,22 +97,24 @@ def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> 
 
 
 def test_controls_are_counted_in_the_mart(world: World, tmp_path: Path) -> None:
-    """Which controls fail is a query; a control whose rule is not in force is not known."""
+    """Views return the status of each control; a control whose rule is disabled is unknown."""
     world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     world.key("111122223333", "eu-west-1", "k2")
     world.crawl()
     mart = tmp_path / "mart.duckdb"
     framework = "CIS AWS Foundations Benchmark 3.0.0"
-    mapped = {rule_id for rule_id, controls in controls_by_rule().items() if any(framework in one for one in controls)}
+    mapped = {
+        rule_id for rule_id, controls in controls_by_rule().items() if any(framework in control for control in controls)
+    }
     in_force = only(*(mapped - {"trail-encrypted"}))
     refresh(settings_of(database=world.url, report={"mart": mart}, rules=in_force))
     connection = connect(mart)
     rows = connection.execute(
-        "SELECT control, status, pass, fail, rules_in_force FROM framework_controls "
+        "SELECT control, status, passed, failed, rules_in_force FROM framework_controls "
         "WHERE framework = 'cis-aws-3.0.0' ORDER BY control"
     ).fetchall()
     totals = connection.execute(
-        "SELECT controls, pass, fail, unknown, not_applicable FROM frameworks WHERE framework = 'cis-aws-3.0.0'"
+        "SELECT controls, passed, failed, unknown, not_applicable FROM frameworks WHERE framework = 'cis-aws-3.0.0'"
     ).fetchone()
     named = connection.execute("SELECT frameworks FROM rules WHERE rule_id = 'key-rotation'").fetchone()
     connection.close()

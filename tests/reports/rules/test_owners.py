@@ -1,4 +1,4 @@
-"""Owners: the first entry of the settings that applies, by tag, account or organizational unit."""
+"""Tests of owners: the first matching entry of the settings, by tag, account or organizational unit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.reports.ledger_builder import World, build_mart, only, settings_of
 OTHER = "111122224444"
 
 
-def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None:
-    """A tag before the account wins over it, one after it does not; an OU holds for those below it and not for namesakes."""
+def test_the_first_matching_entry_wins(world: World, tmp_path: Path) -> None:
+    """Entries apply in order; an OU applies to the OUs below it, but not to OUs with the same prefix."""
     world.account(OTHER, "Other", IRELAND, ou_path="/Production/Shop/Web")
     world.account("111122225555", "Third", IRELAND, ou_path="/Production/Shopping")
     for name, tags in (("k1", {"Owner": "one"}), ("k2", {"Owner": ""}), ("k3", {"Team": "three"})):
@@ -34,7 +34,7 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
     build_mart(settings_of(database=world.url, owners=owners, report={"mart": path}))
     with connect(path) as mart:
         rows = mart.execute("SELECT resource_arn, owner, source FROM owners").fetchall()
-    assert {arn.rpartition("/")[2]: (owner, by) for arn, owner, by in rows} == {
+    assert {arn.rpartition("/")[2]: (owner, source) for arn, owner, source in rows} == {
         "k1": ("one", "tag"),
         "k2": ("shop", "account"),
         "k3": ("shop", "account"),
@@ -54,17 +54,17 @@ def test_the_first_entry_that_applies_wins(world: World, tmp_path: Path) -> None
         ({"ou": "Prod", "owner": "x"}, "the path of an organizational unit"),
     ],
 )
-def test_an_entry_that_says_too_little_or_too_much(entry: dict[str, str], expected: str) -> None:
-    """Each entry goes by one thing, and names an owner unless a tag does."""
+def test_an_entry_needs_one_criterion(entry: dict[str, str], expected: str) -> None:
+    """Each entry has exactly one criterion, and an owner unless the criterion is a tag."""
     with pytest.raises(ValidationError, match=expected):
         settings_of(owners=[entry])
 
 
-def test_a_grant_is_its_keys_owners(world: World, tmp_path: Path) -> None:
-    """A finding about a grant has no owner of its own: the key's, else the account's."""
-    mine, theirs = world.key(SHOP, IRELAND, "k1"), world.key(SHOP, IRELAND, "k2")
-    world.tag(mine, Owner="one")
-    for key in (mine, theirs):
+def test_a_grant_inherits_the_owner_of_its_key(world: World, tmp_path: Path) -> None:
+    """A finding about a grant has the owner of the key, or else of the account."""
+    tagged, untagged = world.key(SHOP, IRELAND, "k1"), world.key(SHOP, IRELAND, "k2")
+    world.tag(tagged, Owner="one")
+    for key in (tagged, untagged):
         world.grant(key, "g", operations='["CreateGrant","Decrypt"]')
     world.crawl()
     owners = [{"tag": "Owner"}, {"account": [SHOP], "owner": "shop"}]
@@ -76,5 +76,5 @@ def test_a_grant_is_its_keys_owners(world: World, tmp_path: Path) -> None:
         rows = mart.execute(
             "SELECT key_arn, owner, resource_arn FROM findings WHERE rule_id = 'grant-create-grant'"
         ).fetchall()
-    assert {(key, owner) for key, owner, _ in rows} == {(mine, "one"), (theirs, "shop")}
+    assert {(key, owner) for key, owner, _ in rows} == {(tagged, "one"), (untagged, "shop")}
     assert {arn.partition("#")[2] for _, _, arn in rows} == {"grant/g"}

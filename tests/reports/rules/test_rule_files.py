@@ -1,4 +1,4 @@
-"""Rule files: those shipped, a user's own, and what is said of bad ones."""
+"""Tests of rule files: shipped, a user's own, and invalid ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
-from reports.rules.runner import judge
+from reports.rules.runner import evaluate_rules
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World, only, settings_of
 
@@ -146,12 +146,12 @@ NO_CONTROL = frozenset(
         "waiver-unused",
     ]
 )
-"""Rules that no control of a mapped framework asks for, as far as is sure."""
+"""Rules that no control of a mapped framework is known to require."""
 
 
 @pytest.mark.parametrize("rule", load_rules(Settings()), ids=lambda rule: rule.rule_id)
 def test_every_shipped_rule_is_complete(rule: Rule) -> None:
-    """A shipped rule says why and how to fix, everywhere, and never passes or fails what it does not understand."""
+    """A shipped rule has every text, and no default branch that passes or fails."""
     assert rule.source == f"{rule.rule_id}.sql"
     assert len(rule.why) > 80
     assert len(rule.fix) > 80
@@ -161,8 +161,8 @@ def test_every_shipped_rule_is_complete(rule: Rule) -> None:
     assert not list(check_query(rule))
 
 
-def test_every_shipped_rule_answers_a_control_or_is_known_to_answer_none() -> None:
-    """A new rule is mapped to the frameworks, or somebody has looked and found nothing."""
+def test_every_shipped_rule_is_mapped_or_listed_as_unmapped() -> None:
+    """A new rule is mapped to a framework, or added to NO_CONTROL after review."""
     shipped = {rule.rule_id for rule in load_rules(Settings())}
     assert shipped - set(controls_by_rule()) == NO_CONTROL
 
@@ -170,16 +170,16 @@ def test_every_shipped_rule_answers_a_control_or_is_known_to_answer_none() -> No
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("THEN 'pass' END", "THEN 'pass' ELSE 'pass' END", "own.sql:11: ELSE 'pass': what the rule did not foresee"),
+        ("THEN 'pass' END", "THEN 'pass' ELSE 'pass' END", "own.sql:11: ELSE 'pass': an unforeseen case must not pass"),
         ("THEN 'pass' END", "THEN 'pass'\n    else 'fail' END", "own.sql:12: ELSE 'fail'"),
-        ("THEN 'fail'", "THEN 'failed'", "own.sql:10: 'failed' is no status"),
+        ("THEN 'fail'", "THEN 'failed'", "own.sql:10: 'failed' is not a status"),
     ],
 )
-def test_a_query_is_looked_at_before_it_runs(old: str, new: str, expected: str) -> None:
-    """What a rule must not say is told with its line; texts in comments and reasons are not meant."""
+def test_a_query_is_checked_before_it_runs(old: str, new: str, expected: str) -> None:
+    """Static checks report the line, and ignore comments and reasons."""
     assert not list(check_query(parse_rule("own.sql", RULE + "-- ELSE 'pass'\n")))
-    [found] = check_query(parse_rule("own.sql", RULE.replace(old, new)))
-    assert found.startswith(expected)
+    [problem] = check_query(parse_rule("own.sql", RULE.replace(old, new)))
+    assert problem.startswith(expected)
 
 
 def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
         (RULE[RULE.index("SELECT") :], "UPDATE EXTENSIONS", "expected one SELECT after the header"),
     ],
 )
-def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> None:
-    """What is wrong with a rule file is told with file, line and what was expected."""
+def test_an_error_in_a_file_is_reported_with_its_line(old: str, new: str, expected: str) -> None:
+    """An error in a rule file is reported with file, line and the expected value."""
     with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
         parse_rule("own.sql", RULE.replace(old, new))
     assert expected in str(caught.value)
@@ -233,15 +233,15 @@ def test_a_bad_file_is_told_with_its_line(old: str, new: str, expected: str) -> 
         ),
     ],
 )
-def test_a_shipped_rule_needs_all_of_it(old: str, new: str, expected: str) -> None:
-    """What a user's rule may leave out, a shipped one may not."""
+def test_a_shipped_rule_needs_every_field(old: str, new: str, expected: str) -> None:
+    """Fields that are optional in a user's rule are required in a shipped one."""
     with pytest.raises(RuleError, match=r"^own\.sql:") as caught:
         parse_rule("own.sql", RULE.replace(old, new, 1), complete=True)
     assert expected in str(caught.value)
 
 
 def test_parameters_have_a_meaning() -> None:
-    """A parameter is a default with what it means; a plain text is a default."""
+    """A parameter has a default and a description; a plain text is the default."""
     rule = parse_rule("own.sql", RULE)
     assert (rule.parameters, rule.about, rule.family, rule.cli) == ({"least": "1"}, {"least": ""}, "own", None)
     rule = parse_rule("own.sql", RULE.replace("least: '1'", "least: {default: '2', about: characters}"))
@@ -257,14 +257,14 @@ def test_parameters_have_a_meaning() -> None:
         ({"directories": [Path("/no/such")]}, "which is not a directory"),
     ],
 )
-def test_settings_that_name_nothing_are_told(rules: dict[str, Any], expected: str) -> None:
-    """A rule, parameter or directory that is not there is a mistake in the settings."""
+def test_unknown_names_in_the_settings_are_errors(rules: dict[str, Any], expected: str) -> None:
+    """An unknown rule, parameter or directory in the settings is an error."""
     with pytest.raises(RuleError, match=expected):
         load_rules(settings_of(rules=rules))
 
 
-def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
-    """An own rule cannot silently replace a shipped one."""
+def test_duplicate_rule_ids_are_errors(tmp_path: Path) -> None:
+    """A user's rule cannot replace a shipped one."""
     with pytest.raises(RuleError, match=r"already defined in key-rotation\.sql"):
         load_rules(own(tmp_path, RULE.replace("own-rule", "key-rotation")))
 
@@ -272,7 +272,7 @@ def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("AS status", "AS verdict", "expected the columns"),
+        ("AS status", "AS result", "expected the columns"),
         ("'pass' END", "'good' END", "has status 'good'"),
         ("FROM keys", "FROM keys, range(2)", "is returned twice"),
         ("' characters.' AS reason", "NULL AS reason", "has no reason"),
@@ -281,16 +281,16 @@ def test_two_rules_of_one_name_are_told(tmp_path: Path) -> None:
         ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
     ],
 )
-def test_a_rule_that_breaks_its_form_is_told(old: str, new: str, expected: str, small_mart: DraftMart) -> None:
-    """A rule that returns other columns, statuses or resources twice is an error with its file's name."""
+def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expected: str, small_mart: DraftMart) -> None:
+    """Wrong columns, invalid statuses and duplicate resources raise RuleError with the file's name."""
     rule = parse_rule("own-rule.sql", RULE.replace(old, new))
     with pytest.raises(RuleError, match=expected) as caught:
-        judge(small_mart.duck, small_mart.as_of, [rule])
+        evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
     assert "own-rule.sql" in str(caught.value)
 
 
-def test_a_rule_that_breaks_its_form_stops_the_refresh(world: World, tmp_path: Path) -> None:
-    """The error of a user's rule ends the refresh, and no mart is published."""
+def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: World, tmp_path: Path) -> None:
+    """An error in a user's rule stops the refresh, and no mart is published."""
     world.key(SHOP, IRELAND, "k1", description="x")
     world.crawl()
     settings = own(tmp_path, RULE.replace("'pass' END", "'good' END"), **only())
@@ -302,27 +302,27 @@ def test_a_rule_that_breaks_its_form_stops_the_refresh(world: World, tmp_path: P
     assert not mart.exists()
 
 
-def test_parameters_are_bound_not_pasted(world: World, tmp_path: Path) -> None:
-    """A parameter with quotes and SQL in it is a value."""
+def test_parameters_are_bound_values(world: World, tmp_path: Path) -> None:
+    """A parameter that contains quotes and SQL is treated as a value."""
     world.key("111122223333", "eu-west-1", "k1")
     world.database("111122223333", "eu-west-1", "db1")
     world.crawl()
     mart = tmp_path / "mart.duckdb"
-    evil = "x' OR 1=1; DROP TABLE keys; --"
+    injection = "x' OR 1=1; DROP TABLE keys; --"
     settings = settings_of(
         database=world.url,
         report={"mart": mart},
-        rules={**only("database-tier-key"), "parameters": {"database-tier-key": {"tag": evil}}},
+        rules={**only("database-tier-key"), "parameters": {"database-tier-key": {"tag": injection}}},
     )
     refresh(settings)
     connection = connect(mart)
     rows = connection.execute("SELECT reason FROM findings WHERE rule_id = 'database-tier-key'").fetchall()
     connection.close()
-    assert any(evil in reason for (reason,) in rows)
+    assert any(injection in reason for (reason,) in rows)
 
 
 def test_findings_are_history(world: World, tmp_path: Path) -> None:
-    """A verdict is as old as the run that reached it first; those of a disabled rule end, and begin anew after."""
+    """A finding dates from the first run with its result; disabling the rule closes it, enabling opens a new one."""
     key = world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     mart = tmp_path / "mart.duckdb"
 
@@ -330,38 +330,38 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
         world.crawl()
         refresh(settings_of(database=world.url, report={"mart": mart}, rules=only(*rule_ids)))
         connection = connect(mart)
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT status, (SELECT run_id FROM runs WHERE started_at = since) FROM findings "
             "WHERE rule_id = 'key-rotation'"
         ).fetchall()
         connection.close()
-        return found
+        return rows
 
     assert findings("key-rotation") == [("fail", 1)]
     assert findings("key-rotation") == [("fail", 1)]
     assert findings("key-disabled") == []
-    world.key("111122223333", "eu-west-1", "k1", rotation="on")
+    world.key("111122223333", "eu-west-1", "k1", rotation="enabled")
     assert findings("key-rotation") == [("pass", 4)]
     assert key.endswith("k1")
 
 
-def test_what_the_ledger_does_not_list_is_told_as_the_rule_names_it(world: World, tmp_path: Path) -> None:
-    """Resources, keys and places that only a rule knows are in its findings word for word, night after night."""
+def test_resources_unknown_to_the_ledger_keep_the_texts_of_the_rule(world: World, tmp_path: Path) -> None:
+    """Findings keep resources, keys and account-regions that only the rule knows, unchanged from run to run."""
     key = world.key(SHOP, IRELAND, "k1")
     world.crawl()
-    stranger = "arn:aws:kms:mars-1:999900001111:key/k9"
-    said = [
-        ("arn:of:nothing", "999900001111", "mars-1", stranger, "fail"),
+    unknown_key = "arn:aws:kms:mars-1:999900001111:key/k9"
+    returned = [
+        ("arn:of:nothing", "999900001111", "mars-1", unknown_key, "fail"),
         ('arn:"odd"\\', "999900001111", None, None, "pass"),
         ("arn:at-home", SHOP, IRELAND, key, "fail"),
-        (key, SHOP, IRELAND, stranger, "fail"),
-        (stranger, None, None, stranger, "pass"),
+        (key, SHOP, IRELAND, unknown_key, "fail"),
+        (unknown_key, None, None, unknown_key, "pass"),
     ]
 
-    def word(text: str | None) -> str:
+    def literal(text: str | None) -> str:
         return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
-    rows = ", ".join(f"({', '.join(map(word, one))}, 'So.')" for one in said)
+    rows = ", ".join(f"({', '.join(map(literal, row))}, 'So.')" for row in returned)
     columns = "resource_arn, account_id, region, key_arn, status, reason"
     cases = "CASE s WHEN 'pass' THEN 'pass' WHEN 'fail' THEN 'fail' END AS status"
     names = columns.replace("status", "s")
@@ -372,14 +372,14 @@ def test_what_the_ledger_does_not_list_is_told_as_the_rule_names_it(world: World
         report={"mart": str(tmp_path / "mart.duckdb")},
         rules={**only(), "directories": own(tmp_path, text).rules.directories},
     )
-    expected = set(said)
+    expected = set(returned)
     for _ in range(2):
         refresh(settings)
         with connect(tmp_path / "mart.duckdb") as mart:
             query = "SELECT resource_arn, account_id, region, key_arn, status FROM findings WHERE rule_id = 'own-rule'"
             assert set(mart.execute(query).fetchall()) == expected
-            kept = mart.execute(
+            history = mart.execute(
                 "SELECT resource_arn, account_id, region, key_arn, status FROM findings_history WHERE rule_id = 'own-rule'"
             ).fetchall()
-            assert set(kept) == {one for one in expected if one[-1] == "fail"}
-            assert len(kept) == 3
+            assert set(history) == {row for row in expected if row[-1] == "fail"}
+            assert len(history) == 3

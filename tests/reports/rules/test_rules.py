@@ -1,4 +1,4 @@
-"""The shipped rules, judged over real ledgers: pass, fail, unknown and not applicable, with their reasons."""
+"""Tests of shipped rules over real ledgers: pass, fail, unknown and not applicable, with their reasons."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from models.tables import Gap, Key, KeyMetadata, Resource
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World
-from tests.reports.rules.conftest import Judge
+from tests.reports.rules.conftest import EvaluateRule
 
 OTHER = "arn:aws:kms:eu-west-1:999900001111:key/k9"
 
 
-def test_secrets(world: World, judge: Judge) -> None:
+def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
     """A secret passes only when its key resolves to a customer managed key."""
     own = world.key(SHOP, IRELAND, "k1")
     world.alias("alias/own", own)
@@ -23,14 +23,14 @@ def test_secrets(world: World, judge: Judge) -> None:
     world.alias("alias/aws/secretsmanager", managed)
     cases: dict[str, tuple[str | None, str, dict[str, Any]]] = {
         "by-arn": (own, "customer", {}),
-        "by-alias": (own, "customer", {"raw": "alias/own", "form": "alias_name"}),
-        "omitted": (managed, "aws_managed", {"raw": None, "form": "omitted"}),
-        "named-managed": (managed, "aws_managed", {"raw": "alias/aws/secretsmanager", "form": "alias_name"}),
-        "never-used": (None, "aws_managed", {"raw": None, "form": "omitted"}),
+        "by-alias": (own, "customer", {"raw_value": "alias/own", "format": "alias_name"}),
+        "omitted": (managed, "aws_managed", {"raw_value": None, "format": "omitted"}),
+        "named-managed": (managed, "aws_managed", {"raw_value": "alias/aws/secretsmanager", "format": "alias_name"}),
+        "never-used": (None, "aws_managed", {"raw_value": None, "format": "omitted"}),
         "gone": (f"arn:aws:kms:{IRELAND}:{SHOP}:key/k7", "dangling", {}),
-        "gone-alias": (None, "dangling", {"raw": "alias/gone", "form": "alias_name"}),
+        "gone-alias": (None, "dangling", {"raw_value": "alias/gone", "format": "alias_name"}),
         "elsewhere": (OTHER, "not_crawled", {}),
-        "odd": (None, "unknown", {"raw": "???", "form": "malformed", "reason": "neither id nor ARN"}),
+        "odd": (None, "unknown", {"raw_value": "???", "format": "malformed", "reason": "neither id nor ARN"}),
     }
     for name, (key, key_class, values) in cases.items():
         world.uses(world.secret(SHOP, IRELAND, name), key, key_class, role="secret", **values)
@@ -39,15 +39,15 @@ def test_secrets(world: World, judge: Judge) -> None:
     silent = world.secret(SHOP, IRELAND, "silent")
     world.gap(SHOP, IRELAND, "secretsmanager:DescribeSecret", silent, "role_permission")
     world.secret(SHOP, IRELAND, "nothing-known")
-    assert judge("secret-customer-managed-key") == {
+    assert evaluate_rule("secret-customer-managed-key") == {
         "by-arn": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
         "by-alias": ("pass", "The customer managed key alias/own (Enabled) encrypts it."),
         "leaving": (
             "not_applicable",
             "The secret is scheduled for deletion: its key can no longer be changed.",
         ),
-        "omitted": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
-        "never-used": ("fail", "The secret names no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "omitted": ("fail", "The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it."),
+        "never-used": ("fail", "The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it."),
         "named-managed": ("fail", "The AWS managed key alias/aws/secretsmanager encrypts it."),
         "gone": (
             "fail",
@@ -56,27 +56,30 @@ def test_secrets(world: World, judge: Judge) -> None:
         "gone-alias": ("fail", "The key alias/gone no longer exists: the secret cannot be read."),
         "elsewhere": (
             "unknown",
-            f"The key {OTHER} is in an account or region that was not crawled, so it is not known who manages it.",
+            f"The key {OTHER} is in an account or region that was not crawled, so who manages it could not be determined.",
         ),
-        "odd": ("unknown", "The key of this secret is not known: neither id nor ARN."),
+        "odd": ("unknown", "The key of this secret could not be determined: neither id nor ARN."),
         "silent": (
             "unknown",
-            "The key of this secret is not known: our role lacks the permission (secretsmanager:DescribeSecret).",
+            "The key of this secret could not be determined: our role lacks the permission (secretsmanager:DescribeSecret).",
         ),
-        "nothing-known": ("unknown", "The key of this secret is not known: the crawl has no answer for it."),
+        "nothing-known": (
+            "unknown",
+            "The key of this secret could not be determined: the crawl returned no data for it.",
+        ),
     }
 
 
-def test_a_secret_with_a_disabled_key_of_its_own_passes_and_says_so(world: World, judge: Judge) -> None:
-    """The rule asks who manages the key; that it cannot be used stands in the reason, and is another rule's failure."""
+def test_a_secret_with_a_disabled_key_passes_with_a_note(world: World, evaluate_rule: EvaluateRule) -> None:
+    """The rule checks who manages the key; the state is in the reason, and fails another rule."""
     world.uses(world.secret(SHOP, IRELAND, "s"), world.key(SHOP, IRELAND, "k1", state="Disabled"), role="secret")
-    found = judge("secret-customer-managed-key")["s"]
-    assert found == ("pass", f"The customer managed key arn:aws:kms:{IRELAND}:{SHOP}:key/k1 (Disabled) encrypts it.")
-    assert judge("key-unusable-in-use", crawl=False)["k1"][0] == "fail"
+    result = evaluate_rule("secret-customer-managed-key")["s"]
+    assert result == ("pass", f"The customer managed key arn:aws:kms:{IRELAND}:{SHOP}:key/k1 (Disabled) encrypts it.")
+    assert evaluate_rule("key-unusable-in-use", crawl=False)["k1"][0] == "fail"
 
 
-def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
-    """Each database is judged by its storage key, and its account and region by whether there is such a key."""
+def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule) -> None:
+    """Each database is checked by its storage key, and each account-region by the existence of such a key."""
     tier = world.key(SHOP, IRELAND, "k1")
     world.tag(tier, DataTier="database")
     other = world.key(SHOP, IRELAND, "k2")
@@ -108,8 +111,8 @@ def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
         region=IRELAND,
     )
     world.uses(cache, tier)
-    found = judge("database-tier-key")
-    assert {name: status for name, (status, _) in found.items()} == {
+    results = evaluate_rule("database-tier-key")
+    assert {name: status for name, (status, _) in results.items()} == {
         "good": "pass",
         "redis": "pass",
         "untagged": "fail",
@@ -122,11 +125,11 @@ def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
         "elsewhere": "unknown",
         f"{SHOP}/{IRELAND}": "pass",
     }
-    assert found["untagged"][1] == "Its key k2 is not tagged DataTier=database."
-    assert found["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
-    assert found["owned"][1] == "A key that AWS owns encrypts its storage (sse-rds)."
-    assert found["closed"][1] == "The tags of its key k4 could not be read."
-    assert found[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
+    assert results["untagged"][1] == "Its key k2 is not tagged DataTier=database."
+    assert results["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
+    assert results["owned"][1] == "An AWS owned key encrypts its storage (sse-rds)."
+    assert results["closed"][1] == "The tags of its key k4 could not be read."
+    assert results[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
 
 
 @pytest.mark.parametrize(
@@ -147,8 +150,8 @@ def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
             (
                 "unknown",
                 (
-                    "1 database(s) and no usable key known to be tagged DataTier=database; 1 key(s) here could not be read in "
-                    "full."
+                    "1 database(s), but no usable key was found that is tagged DataTier=database; 1 key(s) could not be read "
+                    "completely."
                 ),
             ),
         ),
@@ -158,15 +161,24 @@ def test_databases_with_the_tiers_key(world: World, judge: Judge) -> None:
             "kms:ListKeys",
             (
                 "unknown",
-                "1 database(s), but the keys could not be listed here, so a key tagged DataTier=database may exist.",
+                (
+                    "1 database(s), but the keys in this account and region could not be listed, so a key tagged "
+                    "DataTier=database may exist."
+                ),
             ),
         ),
     ],
 )
-def test_a_place_with_databases_has_a_key_for_them(
-    world: World, judge: Judge, *, state: str | None, tag: str | None, gap: str | None, expected: tuple[str, str]
+def test_an_account_region_with_databases_needs_a_tier_key(
+    world: World,
+    evaluate_rule: EvaluateRule,
+    *,
+    state: str | None,
+    tag: str | None,
+    gap: str | None,
+    expected: tuple[str, str],
 ) -> None:
-    """An account and region with databases needs a usable key with the tag; what could not be read leaves it open."""
+    """An account-region with databases needs a usable key with the tag; with unread tags the result is unknown."""
     world.account(SHOP, "Shop", IRELAND, "us-east-1")
     world.uses(world.database(SHOP, IRELAND, "db"), None, "none")
     if state is not None:
@@ -175,23 +187,25 @@ def test_a_place_with_databases_has_a_key_for_them(
             world.tag(key, DataTier=tag)
     if gap is not None:
         world.gap(SHOP, IRELAND, gap, "" if state is None else f"arn:aws:kms:{IRELAND}:{SHOP}:key/k1")
-    found = judge("database-tier-key")
-    assert found[f"{SHOP}/{IRELAND}"] == expected
-    assert f"{SHOP}/us-east-1" not in found
+    results = evaluate_rule("database-tier-key")
+    assert results[f"{SHOP}/{IRELAND}"] == expected
+    assert f"{SHOP}/us-east-1" not in results
 
 
-def test_the_tiers_tag_is_a_setting(world: World, judge: Judge) -> None:
-    """Tag and value of the tier come from the settings."""
+def test_the_tag_of_the_tier_is_configurable(world: World, evaluate_rule: EvaluateRule) -> None:
+    """The settings override tag and value of the tier."""
     key = world.key(SHOP, IRELAND, "k1")
     world.tag(key, Tier="db")
     world.uses(world.database(SHOP, IRELAND, "db"), key)
-    assert judge("database-tier-key")["db"][0] == "fail"
-    own = judge("database-tier-key", crawl=False, parameters={"database-tier-key": {"tag": "Tier", "value": "db"}})
+    assert evaluate_rule("database-tier-key")["db"][0] == "fail"
+    own = evaluate_rule(
+        "database-tier-key", crawl=False, parameters={"database-tier-key": {"tag": "Tier", "value": "db"}}
+    )
     assert own["db"] == ("pass", "Its key k1 is tagged Tier=db and enabled.")
 
 
-def test_unusable_keys(world: World, judge: Judge) -> None:
-    """An unusable key fails while something uses it, and is unknown while that cannot be told."""
+def test_unusable_keys(world: World, evaluate_rule: EvaluateRule) -> None:
+    """An unusable key fails if something uses it, and is unknown if its use could not be read."""
     date = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
     leaving = world.key(SHOP, IRELAND, "leaving", state="PendingDeletion", deletion_date=date)
     for name in ("b", "a"):
@@ -207,28 +221,28 @@ def test_unusable_keys(world: World, judge: Judge) -> None:
     world.key(SHOP, IRELAND, "managed", manager="AWS", policy=None)
     world.key(SHOP, IRELAND, "fine")
     world.uses(world.secret(SHOP, IRELAND, "c"), f"arn:aws:kms:{IRELAND}:{SHOP}:key/lost", "dangling", role="secret")
-    found = judge("key-unusable-in-use")
+    results = evaluate_rule("key-unusable-in-use")
     lost = f"arn:aws:kms:{IRELAND}:{SHOP}:key/lost"
-    assert found == {
+    assert results == {
         "leaving": (
             "fail",
             "The key will be deleted on 2026-12-24. 2 resource(s) use it: secretsmanager a, secretsmanager b.",
         ),
         "granted": ("fail", "The key is in state Disabled. It has 1 grant(s)."),
         lost: ("fail", "The key no longer exists. 1 resource(s) use it: secretsmanager c."),
-        "idle": ("pass", "The key is in state Disabled. Nothing that was crawled uses it, and it has no grants."),
+        "idle": ("pass", "The key is in state Disabled. No crawled resource uses it, and it has no grants."),
         "fine": ("pass", "The key can be used."),
         "closed": (
             "unknown",
-            "The key is in state Disabled. Nothing that was crawled uses it, but its grants could not be read.",
+            "The key is in state Disabled. No crawled resource uses it, but its grants could not be read.",
         ),
-        "dark": ("unknown", "The state of the key could not be read (refused: kms:DescribeKey)."),
-        "managed": ("not_applicable", "AWS manages this key: it can be neither disabled nor deleted."),
+        "dark": ("unknown", "The state of the key could not be read (denied: kms:DescribeKey)."),
+        "managed": ("not_applicable", "AWS manages this key; it cannot be disabled or deleted."),
     }
 
 
-def test_the_seven_days_of_a_database(world: World, judge: Judge) -> None:
-    """The days of an inaccessible database count from the run that first saw the status, whatever else changed since."""
+def test_the_recovery_period_of_a_database(world: World, evaluate_rule: EvaluateRule) -> None:
+    """The recovery period starts with the first run that saw the status, regardless of later changes."""
     key = world.key(SHOP, IRELAND, "k1", state="Disabled")
     database = world.database(SHOP, IRELAND, "db")
     world.uses(database, key)
@@ -236,7 +250,7 @@ def test_the_seven_days_of_a_database(world: World, judge: Judge) -> None:
     world.change(Resource, database, status="inaccessible-encryption-credentials-recoverable")
     world.crawl()
     world.change(Resource, database, details='{"engine":"postgres"}')
-    assert judge("key-unusable-in-use")["k1"] == (
+    assert evaluate_rule("key-unusable-in-use")["k1"] == (
         "fail",
         (
             "The key is in state Disabled. 1 resource(s) use it: rds db. db is inaccessible-encryption-credentials-"
@@ -244,13 +258,13 @@ def test_the_seven_days_of_a_database(world: World, judge: Judge) -> None:
         ),
     )
     world.change(Resource, database, status="inaccessible-encryption-credentials")
-    assert judge("key-unusable-in-use")["k1"][1].endswith(
+    assert evaluate_rule("key-unusable-in-use")["k1"][1].endswith(
         "db is inaccessible-encryption-credentials, first seen on 2026-11-23: it can only be restored from a backup."
     )
 
 
-def test_rotation(world: World, judge: Judge) -> None:
-    """Rotation must be on where KMS can rotate; elsewhere the rule says why it does not apply."""
+def test_rotation(world: World, evaluate_rule: EvaluateRule) -> None:
+    """Rotation must be enabled where KMS supports it; elsewhere the reason says why it does not apply."""
     world.key(SHOP, IRELAND, "on")
     world.key(SHOP, IRELAND, "off", rotation="disabled")
     world.key(SHOP, IRELAND, "rsa", key_spec="RSA_4096", rotation="not_applicable")
@@ -262,22 +276,22 @@ def test_rotation(world: World, judge: Judge) -> None:
     dark = world.key(SHOP, IRELAND, "dark")
     del world.facts[KeyMetadata][dark,]
     world.gap(SHOP, IRELAND, "kms:DescribeKey", dark)
-    assert judge("key-rotation") == {
+    assert evaluate_rule("key-rotation") == {
         "on": ("pass", "The key rotates every 365 days."),
-        "off": ("fail", "Automatic rotation is off; its material is that of 2024-01-15."),
-        "rsa": ("not_applicable", "KMS cannot rotate keys of type RSA_4096 automatically."),
+        "off": ("fail", "Automatic rotation is disabled; its material dates from 2024-01-15."),
+        "rsa": ("not_applicable", "KMS cannot rotate keys with the spec RSA_4096 automatically."),
         "imported": ("not_applicable", "KMS cannot rotate key material of origin EXTERNAL automatically."),
-        "disabled": ("not_applicable", "The key is in state Disabled, in which it does not rotate."),
+        "disabled": ("not_applicable", "The key is in state Disabled, so it does not rotate."),
         "managed": ("not_applicable", "AWS manages this key and its rotation."),
-        "denied": ("unknown", "Its rotation status could not be read (refused: kms:GetKeyRotationStatus)."),
-        "dark": ("unknown", "The key could not be described (refused: kms:DescribeKey)."),
+        "denied": ("unknown", "Its rotation status could not be read (denied: kms:GetKeyRotationStatus)."),
+        "dark": ("unknown", "The key could not be described (denied: kms:DescribeKey)."),
     }
 
 
-def test_a_verdict_whose_resource_is_gone_ends(world: World, judge: Judge) -> None:
-    """A key that is gone has no finding any more."""
+def test_a_finding_of_a_deleted_key_is_closed(world: World, evaluate_rule: EvaluateRule) -> None:
+    """A deleted key has no finding."""
     key = world.key(SHOP, IRELAND, "k1")
-    assert set(judge("key-rotation")) == {"k1"}
+    assert set(evaluate_rule("key-rotation")) == {"k1"}
     world.remove(Key, key)
-    assert judge("key-rotation") == {}
+    assert evaluate_rule("key-rotation") == {}
     assert Gap not in world.facts

@@ -1,4 +1,4 @@
-"""Waivers: read with the place of every mistake, applied until the end of their day, and told when they are done with."""
+"""Tests of waivers: errors in files, expiry, and the rules that report expired and unused waivers."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ def settings(world: World, tmp_path: Path) -> Settings:
     )
 
 
-def asked(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+def query_mart(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     with connect(settings.report.mart) as mart:
         return mart.execute(query).fetchall()
 
 
 def organization(world: World) -> None:
     for name in ("k1", "k2", "k3", "k4"):
-        world.key(SHOP, IRELAND, name, rotation="on" if name == "k4" else "off")
+        world.key(SHOP, IRELAND, name, rotation="enabled" if name == "k4" else "disabled")
     world.alias("alias/named", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k2")
     world.tag(f"arn:aws:kms:{IRELAND}:{SHOP}:key/k3", Owner="team three")
     for name in ("silent", "k5"):
         world.key(SHOP, IRELAND, name, rotation="unknown")
 
 
-def test_waivers_hold_until_the_end_of_their_day(world: World, settings: Settings, tmp_path: Path) -> None:
-    """A waived failure keeps verdict, reasons and age, does not count, and is a failure again the day after; so is its waiver."""
+def test_waivers_apply_until_the_end_of_their_last_day(world: World, settings: Settings, tmp_path: Path) -> None:
+    """A waived failure keeps result, reason and age and is not counted; when the waiver expires, both are failures."""
     organization(world)
     world.crawl()
     refresh(settings)
-    rows = asked(
+    rows = query_mart(
         settings,
         "SELECT resource_name, status, unwaived_status, waiver, owner FROM findings WHERE rule_id = 'key-rotation'",
     )
@@ -77,11 +77,13 @@ def test_waivers_hold_until_the_end_of_their_day(world: World, settings: Setting
         ("silent", "unknown", "unknown", None, "the shop"),
     ]
     counts = "SELECT pass, fail, unknown, not_applicable, waived FROM rule_results WHERE rule_id = 'key-rotation'"
-    assert asked(settings, counts) == [(1, 1, 1, 0, 3)]
-    told = dict(
-        asked(settings, "SELECT resource_arn, rule_id || ' ' || status FROM findings WHERE rule_id = 'waiver-unused'")
+    assert query_mart(settings, counts) == [(1, 1, 1, 0, 3)]
+    results = dict(
+        query_mart(
+            settings, "SELECT resource_arn, rule_id || ' ' || status FROM findings WHERE rule_id = 'waiver-unused'"
+        )
     )
-    assert {name: one.split()[1] for name, one in told.items()} == {
+    assert {name: result.split()[1] for name, result in results.items()} == {
         "waiver/k1-rotation": "pass",
         "waiver/key-rotation/alias/named": "pass",
         "waiver/not-for-unknown": "unknown",
@@ -89,22 +91,24 @@ def test_waivers_hold_until_the_end_of_their_day(world: World, settings: Setting
         "waiver/idle": "fail",
     }
     reason = "SELECT reason FROM findings WHERE resource_name = 'k1' AND rule_id = 'key-rotation'"
-    ((text,),) = asked(settings, reason)
+    ((text,),) = query_mart(settings, reason)
     assert text.startswith(
-        "Waived until 2026-11-20 (payments, SEC-42): The vendor rotates it. The rule says: Automatic"
+        "Waived until 2026-11-20 (payments, SEC-42): The vendor rotates it. The rule reports: Automatic"
     )
     world.crawl()
     refresh(settings)
-    row = asked(settings, "SELECT status, waiver, reopened, age_days, first_failed < since FROM findings "
+    row = query_mart(settings, "SELECT status, waiver, reopened, age_days, first_failed < since FROM findings "
                           "WHERE resource_name = 'k1' AND rule_id = 'key-rotation'")  # fmt: skip
     assert row == [("fail", None, 0, 1, True)]
-    expired = asked(settings, "SELECT resource_arn FROM findings WHERE rule_id = 'waiver-expired' AND status = 'fail'")
+    expired = query_mart(
+        settings, "SELECT resource_arn FROM findings WHERE rule_id = 'waiver-expired' AND status = 'fail'"
+    )
     assert expired == [("waiver/k1-rotation",)]
     _command(settings, tmp_path)
 
 
 def _command(settings: Settings, tmp_path: Path) -> None:
-    """The command lists what is asked for, and its exit code goes by failures that are not waived."""
+    """The command applies its filters, and its exit code depends on unwaived failures."""
     config = tmp_path / "kmsledger.yaml"
     config.write_text(f"database: {settings.database}\nreport: {{mart: mart.duckdb}}\n", encoding="utf-8")
 
@@ -126,7 +130,7 @@ def _command(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("{rule: nothing, resource: x, reason: x, owner: x, expires: 2027-01-01}", 'rule: found "nothing", expected the id'),
+        ("{rule: nothing, resource: x, reason: x, owner: x, expires: 2027-01-01}", 'rule: found "nothing", expected the ID'),
         ("{rule: waiver-unused, resource: x, reason: x, owner: x, expires: 2027-01-01}", "cannot be waived"),
         ("{rule: key-rotation, resource: x, reason: x, owner: x}", "[0].expires: found nothing, expected a value"),
         ("{rule: key-rotation, resource: x, reason: x, owner: x, expires: 2027-02-30}", "expected a date that exists"),
@@ -137,8 +141,8 @@ def _command(settings: Settings, tmp_path: Path) -> None:
         ("just words", "expected a mapping"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place(entry: str, expected: str, tmp_path: Path) -> None:
-    """File, line and what was expected are said before anything is judged."""
+def test_an_invalid_waiver_is_reported_with_its_line(entry: str, expected: str, tmp_path: Path) -> None:
+    """An invalid waiver raises SettingsError with file, line and expected value."""
     (tmp_path / "w.yaml").write_text(f"- {entry}\n", encoding="utf-8")
     settings = settings_of(rules={"waivers": [tmp_path / "w.yaml"]})
     with pytest.raises(SettingsError) as caught:
@@ -147,8 +151,8 @@ def test_a_mistake_is_told_with_its_place(entry: str, expected: str, tmp_path: P
     assert str(tmp_path / "w.yaml:1:") in str(caught.value)
 
 
-def test_waivers_that_are_there_twice_and_files_that_are_none(tmp_path: Path) -> None:
-    """Two files with the same waiver, a mapping, and a missing file are told; an empty file and a rule that is off are fine."""
+def test_duplicate_waivers_and_invalid_files_are_reported(tmp_path: Path) -> None:
+    """Duplicates, a mapping and a missing file are errors; an empty file and a disabled rule are valid."""
     entry = "- {rule: key-rotation, resource: x, reason: x, owner: x, expires: 2027-01-01}\n"
     for name, text in (("a", entry), ("b", entry), ("c", "rule: x\n"), ("empty", ""), ("comments", "# none\n")):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -161,19 +165,19 @@ def test_waivers_that_are_there_twice_and_files_that_are_none(tmp_path: Path) ->
     assert "c.yaml:1:1: found a mapping, expected a list" in text
     assert "none.yaml: found no such file" in text
     files = [tmp_path / f"{name}.yaml" for name in ("a", "empty", "comments")]
-    fine = settings_of(rules={"waivers": files, "disable": ["key-rotation"]})
-    assert len(load_waivers(fine, load_rules(fine))) == 1
+    valid = settings_of(rules={"waivers": files, "disable": ["key-rotation"]})
+    assert len(load_waivers(valid, load_rules(valid))) == 1
 
 
 def test_config_check_reads_the_waivers(tmp_path: Path) -> None:
-    """`kmsledger config check` says how many there are, or what is wrong in which file."""
+    """`kmsledger config check` prints the number of waivers, or the errors with their file."""
     file = tmp_path / "kmsledger.yaml"
     file.write_text("rules: {waivers: [w.yaml]}\n", encoding="utf-8")
     (tmp_path / "w.yaml").write_text("- {rule: r, resource: x, reason: x, owner: x, expires: 2027-01-01}\n")
-    done = CliRunner().invoke(config_command, ["check", "--config", str(file)])
-    assert done.exit_code == 0
-    assert "waivers:  1" in done.output
+    result = CliRunner().invoke(config_command, ["check", "--config", str(file)])
+    assert result.exit_code == 0
+    assert "waivers:  1" in result.output
     (tmp_path / "w.yaml").write_text("- {rule: r}\n")
-    done = CliRunner().invoke(config_command, ["check", "--config", str(file)])
-    assert done.exit_code == 2
-    assert "w.yaml:1:3: [0].resource" in done.output
+    result = CliRunner().invoke(config_command, ["check", "--config", str(file)])
+    assert result.exit_code == 2
+    assert "w.yaml:1:3: [0].resource" in result.output

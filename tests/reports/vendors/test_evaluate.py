@@ -1,6 +1,6 @@
-"""What vendor profiles say of keys: each verdict from a small ledger, and that what is not known is never a verdict.
+"""Tests of vendor checks: every result from a small ledger, and unknown facts give an unknown result.
 
-Situations that do not affect each other are accounts of one organization, which is crawled and built once.
+Independent scenarios are accounts of one organization, which is crawled and built once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from models.tables import (
 )
 from reports.mart.connection import connect
 from reports.vendors import evaluate
-from reports.vendors.assignments import uses
+from reports.vendors.assignments import load_assignments
 from reports.vendors.cli import check as check_command
 from reports.vendors.cli import exit_code
 from reports.vendors.queries import Facts
@@ -58,9 +58,9 @@ Check = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def check(world: World, tmp_path: Path) -> Check:
-    """Crawl, build a mart, and return the checks of one use of a profile, keys first."""
+    """Crawl, build a mart, and return the checks of one profile assignment, keys first."""
 
-    def checked(
+    def run_check(
         name: str, use: dict[str, Any] | None = None, *, crawl: bool = True, **vendors: Any
     ) -> list[dict[str, Any]]:
         if crawl:
@@ -77,26 +77,32 @@ def check(world: World, tmp_path: Path) -> Check:
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    return checked
+    return run_check
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """A mart of one organization in which each scene is an account of its own."""
+class Scenarios:
+    """A mart of one organization in which each scenario has its own account."""
 
     connection: duckdb.DuckDBPyConnection
     accounts: dict[str, str]
 
-    def check(self, scene: str, name: str, use: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The checks of one use of a profile in a scene, keys first, as if its account were ``SHOP``."""
-        account = self.accounts[scene]
+    def check(self, scenario: str, name: str, use: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The checks of one profile assignment in a scenario, keys first, as if its account were ``SHOP``."""
+        account = self.accounts[scenario]
         if use is None:
             rows = [row for row in self._unconfigured(name) if row["account_id"] == account]
         else:
             rows = self._evaluate(name, json.loads(json.dumps(use).replace(SHOP, account)))
         rows = [_with_text(row, account, SHOP) for row in rows]
         return sorted(
-            rows, key=lambda row: (row["kind"] != "key", row["region"] or "", row["key_arn"] or "", row["about"])
+            rows,
+            key=lambda row: (
+                row["subject_type"] != "key",
+                row["region"] or "",
+                row["key_arn"] or "",
+                row["check_name"],
+            ),
         )
 
     @cache  # noqa: B019 - the fixture lives as long as the module's tests
@@ -105,45 +111,45 @@ class Scenes:
 
     def _evaluate(self, name: str, use: dict[str, Any] | None) -> list[dict[str, Any]]:
         settings = settings_of(vendors={"profiles": {} if use is None else {name: use}})
-        [chosen] = [one for one in uses(settings) if one.name == name]
-        return [check.row() for check in evaluate._of_use(chosen, Facts(self.connection, 1))]
+        [assignment] = [candidate for candidate in load_assignments(settings) if candidate.name == name]
+        return [check.row() for check in evaluate._checks_of(assignment, Facts(self.connection, 1))]
 
     def __hash__(self) -> int:
         return id(self)
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenes]:
-    """Every scene of this module, crawled once and built once."""
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
+    """All scenarios of this module, crawled and built once."""
     folder = tmp_path_factory.mktemp("vendors")
     organization = World(f"sqlite:///{folder / 'ledger.db'}")
     accounts = {}
-    for number, (scene, arrange) in enumerate(SCENES.items(), start=1):
-        alone = World("")
-        alone.account(SHOP, "Shop", IRELAND)
-        arrange(alone)
-        accounts[scene] = f"{333300000000 + number}"
-        _move_in(organization, alone, accounts[scene])
+    for number, (scenario, arrange) in enumerate(SCENARIOS.items(), start=1):
+        scenario_world = World("")
+        scenario_world.account(SHOP, "Shop", IRELAND)
+        arrange(scenario_world)
+        accounts[scenario] = f"{333300000000 + number}"
+        _merge_scenario(organization, scenario_world, accounts[scenario])
     organization.crawl()
     settings = settings_of(database=organization.url, report={"mart": folder / "mart.duckdb"})
     build_mart(settings)
     with connect(settings.report.mart) as connection:
-        yield Scenes(connection, accounts)
+        yield Scenarios(connection, accounts)
 
 
-def _move_in(organization: World, alone: World, account: str) -> None:
-    """Add the facts of a scene to the organization, with another account in place of ``SHOP``."""
+def _merge_scenario(organization: World, scenario_world: World, account: str) -> None:
+    """Add the facts of a scenario to the organization, with ``SHOP`` replaced by another account."""
     digests: dict[bytes, bytes] = {}
-    for digest, texts in alone.policies.items():
+    for digest, texts in scenario_world.policies.items():
         canonical, received = (text.replace(SHOP, account) for text in texts)
         digests[digest] = content_hash(canonical)
         organization.policies[digests[digest]] = (canonical, received)
-    for model, rows in alone.facts.items():
+    for model, rows in scenario_world.facts.items():
         for row in rows.values():
-            moved = _with_text(row, SHOP, account)
+            row_values = _with_text(row, SHOP, account)
             organization.add(model, **{name: digests.get(value, value) if isinstance(value, bytes) else value
-                                       for name, value in moved.items()})  # fmt: skip
-    for (owner, region), outcome in alone.outcomes.items():
+                                       for name, value in row_values.items()})  # fmt: skip
+    for (owner, region), outcome in scenario_world.outcomes.items():
         organization.outcomes[owner.replace(SHOP, account), region] = outcome
 
 
@@ -156,16 +162,16 @@ def allow(sid: str, principal: Any, actions: list[str] | str, **more: Any) -> di
 
 
 def checkmarx(*more: dict[str, Any], grant: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The policy of the vendor's document, and more statements."""
+    """The documented policy of the vendor, with extra statements."""
     vendor = {"AWS": f"arn:aws:iam::{CHECKMARX}:root"}
     grants = allow("grants", vendor, GRANT, Condition=ONLY_AWS) if grant is None else grant
     return [root_statement(SHOP), allow("use", vendor, USE), *([grants] if grants else []), *more]
 
 
 def role(world: World, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
-    """The account's IAM was read, and has a role."""
+    """Add a role to the account, whose IAM counts as read."""
 
-    def kept(document: dict[str, Any]) -> bytes:
+    def store(document: dict[str, Any]) -> bytes:
         text = orjson.dumps(document).decode()
         digest = content_hash(canonical_policy(text))
         world.policies[digest] = (canonical_policy(text), text)
@@ -177,47 +183,47 @@ def role(world: World, trust: dict[str, Any], *policies: dict[str, Any], **tags:
     name = "PlerionApplianceRole" if tags else "Vendor"
     arn = f"arn:aws:iam::{SHOP}:role/{name}"
     document = {"Version": "2012-10-17", "Statement": [trust]}
-    world.add(IamPrincipal, arn=arn, name=name, policy_hash=kept(document), **values)
+    world.add(IamPrincipal, arn=arn, name=name, policy_hash=store(document), **values)
     for number, statement in enumerate(policies):
-        digest = kept({"Version": "2012-10-17", "Statement": [statement]})
+        digest = store({"Version": "2012-10-17", "Statement": [statement]})
         world.add(IamInlinePolicy, owner_arn=arn, name=f"kms{number}", account_id=SHOP, policy_hash=digest)
     for tag, value in tags.items():
         world.add(Tag, resource_arn=arn, tag_key=tag, tag_value=value)
 
 
 def assume(principal: str = CERBY_ROLE, **condition: Any) -> dict[str, Any]:
-    asks = condition or {"Condition": {"StringEquals": {"sts:ExternalId": "w-1"}}}
-    return {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole", **asks}
+    conditions = condition or {"Condition": {"StringEquals": {"sts:ExternalId": "w-1"}}}
+    return {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole", **conditions}
 
 
-def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    return [row["verdict"] for row in rows if row["kind"] == "key"]
+def results(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["result"] for row in rows if row["subject_type"] == "key"]
 
 
 def findings(rows: list[dict[str, Any]]) -> set[str]:
-    return {row["about"] for row in rows if row["kind"] == "finding" and row["verdict"] != "unknown"}
+    return {row["check_name"] for row in rows if row["subject_type"] == "finding" and row["result"] != "unknown"}
 
 
 # -- Checkmarx One: an account that the key policy names
 
 
 POLICIES: dict[str, tuple[Any, str, str]] = {
-    "as documented": (checkmarx(), "accessible", "can use it as the profile asks"),
+    "as documented": (checkmarx(), "accessible", "can use it as the profile requires"),
     "no grants": (checkmarx(grant={}), "blocked_by_policy", "lacks kms:CreateGrant, kms:ListGrants and kms:RevokeGrant"),
-    "all actions": (checkmarx(allow("all", {"AWS": CHECKMARX}, "kms:*")), "over_shared", "more than the profile asks"),
+    "all actions": (checkmarx(allow("all", {"AWS": CHECKMARX}, "kms:*")), "over_shared", "more access than the profile requires"),
     "any grant": (
         checkmarx(grant=allow("grants", {"AWS": CHECKMARX}, GRANT)), "over_shared", "GrantIsForAWSResource is true"
     ),
     "somebody else": (
-        checkmarx(allow("other", {"AWS": "999900001111"}, "kms:Decrypt")), "over_shared", "Others than the vendor"
+        checkmarx(allow("other", {"AWS": "999900001111"}, "kms:Decrypt")), "over_shared", "External parties other than the vendor"
     ),
     "denied": (
         checkmarx({**allow("no", {"AWS": CHECKMARX}, "kms:Decrypt"), "Effect": "Deny"}),
         "blocked_by_policy",
         "which statement no denies",
     ),
-    "unreadable": ("no JSON", "unknown", "not known"),
-    "refused": (None, "unknown", "kms:GetKeyPolicy was refused"),
+    "unreadable": ("no JSON", "unknown", "could not be determined"),
+    "denied call": (None, "unknown", "kms:GetKeyPolicy failed"),
 }  # fmt: skip
 ONE_KEY = {"keys": [f"arn:aws:kms:{IRELAND}:{SHOP}:key/{NAME}"]}
 
@@ -229,12 +235,12 @@ def arrange_policy(world: World, policy: Any) -> None:
 
 
 @pytest.mark.parametrize("case", POLICIES)
-def test_an_account_and_a_key_policy(scenes: Scenes, case: str) -> None:
-    """Sharing is evaluated as a whole: use, grants for AWS resources only, nothing more, nobody else; else it is unknown."""
-    _, verdict, words = POLICIES[case]
-    [row] = [row for row in scenes.check(f"policy {case}", "checkmarx-one", ONE_KEY) if row["kind"] == "key"]
-    assert (row["verdict"], words in row["reason"]) == (verdict, True), row["reason"]
-    if verdict == "blocked_by_policy":
+def test_an_account_and_a_key_policy(scenarios: Scenarios, case: str) -> None:
+    """The check covers use, grants limited to AWS resources, excess access and other parties; unread policies are unknown."""
+    _, result, text = POLICIES[case]
+    [row] = [row for row in scenarios.check(f"policy {case}", "checkmarx-one", ONE_KEY) if row["subject_type"] == "key"]
+    assert (row["result"], text in row["reason"]) == (result, True), row["reason"]
+    if result == "blocked_by_policy":
         assert f"arn:aws:iam::{CHECKMARX}:root" in row["statement"]
 
 
@@ -244,26 +250,29 @@ def arrange_condition(world: World) -> None:
     world.key(SHOP, IRELAND, NAME, policy=policy)
 
 
-def test_a_condition_that_nobody_knows_is_unknown(scenes: Scenes) -> None:
-    """A use that is let in through one service only is neither accessible nor blocked."""
-    assert verdicts(scenes.check("condition", "checkmarx-one", ONE_KEY)) == ["unknown"]
+def test_an_unexpected_condition_is_unknown(scenarios: Scenarios) -> None:
+    """A key that is usable only through one service is neither accessible nor blocked."""
+    assert results(scenarios.check("condition", "checkmarx-one", ONE_KEY)) == ["unknown"]
 
 
 def test_a_key_stops_being_shared(world: World, check: Check) -> None:
-    """The night after, it is broken: since that run, with both statements to put back."""
+    """The next run reports the key as broken since that run, with both statements to restore."""
     arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
     world.crawl()
     world.policy(arn, [root_statement(SHOP)])
-    [row] = [row for row in check("checkmarx-one", {"keys": [arn]}) if row["kind"] == "key"]
-    assert row["verdict"] == "broken"
+    [row] = [row for row in check("checkmarx-one", {"keys": [arn]}) if row["subject_type"] == "key"]
+    assert row["result"] == "broken"
     assert row["since"] == (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
     statements = json.loads(f"[{row['statement']}]")
-    assert [one["Sid"] for one in statements] == ["Allow use of the key", "Allow attachment of persistent resources"]
+    assert [statement["Sid"] for statement in statements] == [
+        "Allow use of the key",
+        "Allow attachment of persistent resources",
+    ]
 
 
-def test_disabled_pending_and_deleted_have_dates(world: World, check: Check) -> None:
-    """Disabled counts seven days from what was seen, pending deletion goes by its date, a deleted key is told as gone."""
-    disabled, going, gone = (
+def test_disabled_pending_and_deleted_keys_have_dates(world: World, check: Check) -> None:
+    """A disabled key has seven days from the first sight, pending deletion has its date, a deleted key is reported as deleted."""
+    disabled, pending, deleted = (
         world.key(SHOP, IRELAND, f"11111111-0000-4000-8000-00000000000{number}", policy=checkmarx())
         for number in (1, 2, 3)
     )
@@ -272,32 +281,34 @@ def test_disabled_pending_and_deleted_have_dates(world: World, check: Check) -> 
     world.crawl()
     world.change(KeyMetadata, disabled, state="Disabled", enabled=False)
     due = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
-    world.change(KeyMetadata, going, state="PendingDeletion", enabled=False, deletion_date=due)
-    world.remove(Key, gone)
+    world.change(KeyMetadata, pending, state="PendingDeletion", enabled=False, deletion_date=due)
+    world.remove(Key, deleted)
     rows = {
-        row["key_arn"]: row for row in check("checkmarx-one", {"keys": [disabled, going, gone]}) if row["kind"] == "key"
+        row["key_arn"]: row
+        for row in check("checkmarx-one", {"keys": [disabled, pending, deleted]})
+        if row["subject_type"] == "key"
     }
-    assert {row["verdict"] for row in rows.values()} == {"broken"}
+    assert {row["result"] for row in rows.values()} == {"broken"}
     second = (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
     assert rows[disabled]["deadline"] == second + dt.timedelta(days=7)
     assert "scans is inaccessible-encryption-credentials-recoverable" in rows[disabled]["reason"]
-    assert rows[going]["deadline"] == due.replace(tzinfo=None)
-    assert rows[gone]["since"] == second
-    assert "gone" in rows[gone]["reason"]
+    assert rows[pending]["deadline"] == due.replace(tzinfo=None)
+    assert rows[deleted]["since"] == second
+    assert "was deleted" in rows[deleted]["reason"]
 
 
 def arrange_properties(world: World) -> None:
     world.key(SHOP, IRELAND, NAME, policy=checkmarx(), multi_region=True, origin="EXTERNAL")
 
 
-def test_properties_and_region_are_findings(scenes: Scenes) -> None:
-    """A key of another kind or region is reported beside its verdict."""
-    rows = scenes.check("properties", "checkmarx-one", {**ONE_KEY, "parameters": {"tenant_region": OHIO}})
+def test_properties_and_region_are_findings(scenarios: Scenarios) -> None:
+    """Wrong properties and a wrong region are findings in addition to the key's result."""
+    rows = scenarios.check("properties", "checkmarx-one", {**ONE_KEY, "parameters": {"tenant_region": OHIO}})
     assert findings(rows) == {"multi_region", "origin", "region"}
 
 
-def test_an_alias_that_moved_under_a_cache(world: World, check: Check) -> None:
-    """ElastiCache stays with the old key, which is a finding as long as a cache uses it."""
+def test_an_alias_that_moved_while_a_cache_uses_the_old_key(world: World, check: Check) -> None:
+    """ElastiCache keeps the old key, which is a finding while a cache uses it."""
     old = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
     new = world.key(SHOP, IRELAND, NAME[:-1] + "2", policy=checkmarx())
     world.alias("alias/cache", old)
@@ -308,18 +319,18 @@ def test_an_alias_that_moved_under_a_cache(world: World, check: Check) -> None:
     world.alias("alias/cache", new)
     use = {"keys": ["alias/cache"]}
     rows = check("checkmarx-one", use)
-    assert [row["key_arn"] for row in rows if row["about"] == "alias_moved"] == [old]
+    assert [row["key_arn"] for row in rows if row["check_name"] == "alias_moved"] == [old]
     world.uses(cache, new)
     assert "alias_moved" not in findings(check("checkmarx-one", use))
 
 
-def test_without_settings_the_document_finds_keys(world: World, check: Check) -> None:
-    """The vendor's account in a policy is enough; without one the profile says that it is not configured."""
+def test_keys_are_discovered_without_settings(world: World, check: Check) -> None:
+    """A key policy that names the vendor's account is enough; without one the profile is not_configured."""
     [row] = check("checkmarx-one")
-    assert (row["kind"], row["verdict"]) == ("profile", "not_configured")
+    assert (row["subject_type"], row["result"]) == ("profile", "not_configured")
     arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
     rows = check("checkmarx-one")
-    assert [(row["key_arn"], row["verdict"]) for row in rows if row["kind"] == "key"] == [(arn, "accessible")]
+    assert [(row["key_arn"], row["result"]) for row in rows if row["subject_type"] == "key"] == [(arn, "accessible")]
 
 
 # -- Cerby: a role, a multi-Region key
@@ -343,10 +354,10 @@ def arrange_vault(world: World, **values: Any) -> None:
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": vault(world, **values)})
 
 
-def test_a_vault_as_its_vendor_wants_it(scenes: Scenes) -> None:
-    """Primary and replica are accessible through the role, and nothing is wrong."""
-    rows = scenes.check("vault", "cerby", CERBY_USE)
-    assert verdicts(rows) == ["accessible", "accessible"]
+def test_a_vault_as_documented(scenarios: Scenarios) -> None:
+    """Primary and replica are accessible through the role, without findings."""
+    rows = scenarios.check("vault", "cerby", CERBY_USE)
+    assert results(rows) == ["accessible", "accessible"]
     assert findings(rows) == set()
 
 
@@ -369,27 +380,27 @@ def arrange_role(world: World, trust: dict[str, Any], policy: list[str]) -> None
 
 
 @pytest.mark.parametrize("case", ROLES)
-def test_a_role_that_is_not_as_documented(scenes: Scenes, case: str) -> None:
-    """Trust, external id and actions are findings on the role; what keeps the vendor out is the key's verdict too."""
-    _, _, verdict, found = ROLES[case]
-    rows = scenes.check(f"role {case}", "cerby", CERBY_USE)
-    assert verdicts(rows) == [verdict, verdict]
-    assert findings(rows) == found
+def test_a_role_that_is_not_as_documented(scenarios: Scenarios, case: str) -> None:
+    """Trust, external ID and actions are findings about the role; missing access also blocks the key."""
+    _, _, result, expected = ROLES[case]
+    rows = scenarios.check(f"role {case}", "cerby", CERBY_USE)
+    assert results(rows) == [result, result]
+    assert findings(rows) == expected
 
 
-def test_a_vault_without_replica_of_a_weak_key(scenes: Scenes) -> None:
-    """The missing replica is wrong; RSA_2048 works, and the vendor recommends another."""
-    rows = {row["about"]: row for row in scenes.check("weak vault", "cerby", CERBY_USE)}
-    assert rows["access"]["verdict"] == "accessible"
+def test_a_vault_without_replica_of_a_weak_key(scenarios: Scenarios) -> None:
+    """The missing replica is wrong; RSA_2048 is accepted with advice."""
+    rows = {row["check_name"]: row for row in scenarios.check("weak vault", "cerby", CERBY_USE)}
+    assert rows["access"]["result"] == "accessible"
     assert OREGON in rows["replica_missing"]["reason"]
-    assert rows["key_spec"]["verdict"] == "advice"
+    assert rows["key_spec"]["result"] == "advice"
 
 
 LOGS: dict[str, tuple[bool, bool, bool | None, str | None, str]] = {
     "logged": (False, True, True, None, ""),
     "excluded": (True, True, True, "advice", "No trail records the calls of KMS: audit leaves KMS out."),
     "off": (False, True, False, "advice", "audit is switched off"),
-    "status unread": (False, True, None, "unknown", "is not known"),
+    "status unread": (False, True, None, "unknown", "could not be determined"),
     "never listed": (False, False, True, "unknown", "the trails were never listed there"),
 }
 
@@ -415,13 +426,13 @@ def arrange_logs(world: World, *, exclude: bool, listed: bool, logs: bool | None
 
 
 @pytest.mark.parametrize("case", LOGS)
-def test_whether_the_use_of_the_keys_is_logged(scenes: Scenes, case: str) -> None:
-    """The vendor suggests it: what a trail leaves out is advice, what was not read is unknown."""
-    _, _, _, verdict, words = LOGS[case]
-    found = [row for row in scenes.check(f"logs {case}", "cerby", CERBY_USE) if row["about"] == "logging"]
-    assert {row["verdict"] for row in found} == ({verdict} if verdict else set())
-    assert len(found) == (2 if verdict else 0)
-    assert all(words in row["reason"] for row in found)
+def test_whether_the_use_of_the_keys_is_logged(scenarios: Scenarios, case: str) -> None:
+    """Missing logging is advice, unread trails are unknown."""
+    _, _, _, result, text = LOGS[case]
+    checks = [row for row in scenarios.check(f"logs {case}", "cerby", CERBY_USE) if row["check_name"] == "logging"]
+    assert {row["result"] for row in checks} == ({result} if result else set())
+    assert len(checks) == (2 if result else 0)
+    assert all(text in row["reason"] for row in checks)
 
 
 def arrange_missing_role(world: World) -> None:
@@ -430,26 +441,26 @@ def arrange_missing_role(world: World) -> None:
     world.remove(IamPrincipal, ROLE)
 
 
-def test_iam_that_was_not_read_is_no_verdict(scenes: Scenes) -> None:
-    """Without IAM it is unknown what the role may do; with it, a role that is missing blocks."""
-    rows = scenes.check("iam unread", "cerby", CERBY_USE)
-    assert verdicts(rows) == ["unknown", "unknown"]
+def test_unread_iam_is_unknown(scenarios: Scenarios) -> None:
+    """Without IAM the result is unknown; with IAM, a missing role blocks."""
+    rows = scenarios.check("iam unread", "cerby", CERBY_USE)
+    assert results(rows) == ["unknown", "unknown"]
     assert exit_code(rows, "high") == 3
-    rows = scenes.check("role missing", "cerby", CERBY_USE)
-    assert verdicts(rows) == ["blocked_by_policy", "blocked_by_policy"]
+    rows = scenarios.check("role missing", "cerby", CERBY_USE)
+    assert results(rows) == ["blocked_by_policy", "blocked_by_policy"]
     assert findings(rows) == {"role_missing"}
     assert exit_code(rows, "high") == 1
 
 
-def test_an_edit_of_a_protected_key_is_told_with_before_and_after(world: World, check: Check) -> None:
-    """The vendor does not notice: a disabled key is broken, and the edit is critical with what was before."""
+def test_an_edit_of_a_protected_key_has_before_and_after(world: World, check: Check) -> None:
+    """A disabled key is broken, and the edit is critical with the previous state."""
     arns = vault(world)
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
     world.crawl()
     world.change(KeyMetadata, arns[0], state="Disabled", enabled=False)
     rows = check("cerby", {name: value for name, value in CERBY_USE.items() if name != "accounts"})
-    assert verdicts(rows) == ["broken", "accessible"]
-    [edit] = [row for row in rows if row["about"] == "protected_key_edited"]
+    assert results(rows) == ["broken", "accessible"]
+    [edit] = [row for row in rows if row["check_name"] == "protected_key_edited"]
     assert (edit["severity"], edit["evidence"]) == ("critical", "before: Enabled\nafter: Disabled")
 
 
@@ -514,14 +525,14 @@ def arrange_tags(world: World, mode: str, tags: dict[str, str], policy: Any) -> 
     "case", range(len(TAGS)), ids=lambda case: "-".join((TAGS[case][0], *TAGS[case][1].values(), TAGS[case][3]))
 )
 @pytest.mark.parametrize("configured", [True, False])
-def test_tags_and_delegation(scenes: Scenes, case: int, configured: bool) -> None:
-    """The mode comes from the settings or from the role's policy; a tag does not help where the policy delegates nothing."""
-    mode, _, _, verdict = TAGS[case]
+def test_tags_and_delegation(scenarios: Scenarios, case: int, configured: bool) -> None:
+    """The mode comes from the settings or the role's policy; tags have no effect if the key policy does not delegate."""
+    mode, _, _, result = TAGS[case]
     use = {"accounts": [SHOP], "parameters": {"mode": mode}} if configured else None
-    [row] = [row for row in scenes.check(f"tags {case}", "plerion", use) if row["kind"] == "key"]
-    assert row["verdict"] == verdict, row["reason"]
-    if verdict == "blocked_by_policy":
-        assert [one["Sid"].split()[1] for one in json.loads(f"[{row['statement']}]")] == [
+    [row] = [row for row in scenarios.check(f"tags {case}", "plerion", use) if row["subject_type"] == "key"]
+    assert row["result"] == result, row["reason"]
+    if result == "blocked_by_policy":
+        assert [statement["Sid"].split()[1] for statement in json.loads(f"[{row['statement']}]")] == [
             "PlerionApplianceRole",
             "PlerionAccessRole",
         ]
@@ -532,27 +543,29 @@ def arrange_mode(world: World) -> None:
     appliance(world, "ALL_KEYS")
 
 
-def test_a_mode_that_is_not_the_roles(scenes: Scenes) -> None:
-    """The settings have one mode, the role's policy the other: the vendor reaches other keys than meant."""
-    rows = scenes.check("mode", "plerion", {"accounts": [SHOP], "parameters": {"mode": "SELECTED_KEYS"}})
-    assert verdicts(rows) == ["over_shared"]
+def test_a_mode_other_than_the_roles_mode(scenarios: Scenarios) -> None:
+    """If the role's policy has another mode than the settings, the vendor can access the wrong keys."""
+    rows = scenarios.check("mode", "plerion", {"accounts": [SHOP], "parameters": {"mode": "SELECTED_KEYS"}})
+    assert results(rows) == ["over_shared"]
     assert findings(rows) == {"mode"}
 
 
-def arrange_refused_tags(world: World) -> None:
+def arrange_unread_tags(world: World) -> None:
     arn = world.key(SHOP, IRELAND, NAME)
     world.gap(SHOP, IRELAND, "kms:ListResourceTags", arn, "key_policy")
     appliance(world, "ALL_KEYS")
 
 
-def test_tags_that_were_refused_are_unknown(scenes: Scenes) -> None:
+def test_unread_tags_are_unknown(scenarios: Scenarios) -> None:
     """A key whose tags could not be read is neither denied nor accessible."""
-    [row] = [row for row in scenes.check("refused tags", "plerion", {"accounts": [SHOP]}) if row["kind"] == "key"]
-    assert row["verdict"] == "unknown"
-    assert "kms:ListResourceTags was refused" in row["reason"]
+    [row] = [
+        row for row in scenarios.check("unread tags", "plerion", {"accounts": [SHOP]}) if row["subject_type"] == "key"
+    ]
+    assert row["result"] == "unknown"
+    assert "kms:ListResourceTags failed" in row["reason"]
 
 
-SCENES: dict[str, Callable[[World], object]] = {
+SCENARIOS: dict[str, Callable[[World], object]] = {
     **{f"policy {case}": partial(arrange_policy, policy=policy) for case, (policy, *_) in POLICIES.items()},
     "condition": arrange_condition,
     "properties": arrange_properties,
@@ -564,12 +577,12 @@ SCENES: dict[str, Callable[[World], object]] = {
     "role missing": arrange_missing_role,
     **{f"tags {case}": partial(arrange_tags, mode=row[0], tags=row[1], policy=row[2]) for case, row in enumerate(TAGS)},
     "mode": arrange_mode,
-    "refused tags": arrange_refused_tags,
+    "unread tags": arrange_unread_tags,
 }
 
 
-def test_the_command_tells_verdicts_and_ends_with_them(world: World, check: Check, tmp_path: Path) -> None:
-    """`check` prints what is wrong with what to do, JSON has everything, and the exit code follows severity."""
+def test_the_command_prints_results(world: World, check: Check, tmp_path: Path) -> None:
+    """`check` prints problems with fixes, JSON has every field, and the exit code depends on the severity."""
     arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx(grant={}))
     check("checkmarx-one", {"keys": [arn]})
     config = tmp_path / "kmsledger.yaml"
@@ -578,16 +591,16 @@ def test_the_command_tells_verdicts_and_ends_with_them(world: World, check: Chec
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(check_command, [*arguments, "--config", str(config)])
 
-    told = run("checkmarx-one")
-    assert told.exit_code == 1
-    assert "blocked by policy" in told.output
-    assert "Fix: Add to the key policy" in told.output
+    result = run("checkmarx-one")
+    assert result.exit_code == 1
+    assert "blocked by policy" in result.output
+    assert "Fix: Add to the key policy" in result.output
     assert run("checkmarx-one", "--fail-on", "never").exit_code == 0
-    answer = json.loads(run("--format", "json").output)
-    assert answer["format"] == "kmsledger.vendor-checks/1"
-    assert {row["profile"] for row in answer["checks"]} == {"checkmarx-one", "cerby", "plerion"}
+    document = json.loads(run("--format", "json").output)
+    assert document["format"] == "kmsledger.vendor-checks/1"
+    assert {row["profile"] for row in document["checks"]} == {"checkmarx-one", "cerby", "plerion"}
     rows = list(csv.DictReader(io.StringIO(run("--format", "csv").output)))
-    assert [(row["profile"], row["verdict"]) for row in rows] == [
-        (row["profile"], row["verdict"]) for row in answer["checks"]
+    assert [(row["profile"], row["result"]) for row in rows] == [
+        (row["profile"], row["result"]) for row in document["checks"]
     ]
     assert run("nobody").exit_code == 2

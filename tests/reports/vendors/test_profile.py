@@ -1,4 +1,4 @@
-"""Profiles as files: those that are shipped, a user's own, and mistakes with their file and line."""
+"""Tests of profile files: shipped, a user's own, and errors with file and line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from reports.vendors.assignments import uses
+from reports.vendors.assignments import load_assignments
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import World, root_statement, settings_of
@@ -39,12 +39,12 @@ scenarios:
 
 
 def test_three_vendors_are_shipped() -> None:
-    """Each is complete: needs, statements to set, and every scenario."""
+    """The shipped profiles load, which validates needs, statements and scenarios."""
     assert set(load_profiles()) == {"checkmarx-one", "cerby", "plerion"}
 
 
-def test_a_profile_of_ones_own(world: World, tmp_path: Path) -> None:
-    """It is found in a directory of the settings and judges keys like the shipped ones."""
+def test_a_user_profile(world: World, tmp_path: Path) -> None:
+    """A profile in a directory of the settings is evaluated like a shipped one."""
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "acme.yaml").write_text(OWN)
     use = {"Sid": "acme", "Effect": "Allow", "Principal": {"AWS": "222233334444"}, "Resource": "*"}
@@ -59,42 +59,42 @@ def test_a_profile_of_ones_own(world: World, tmp_path: Path) -> None:
         rows = connection.execute(
             "SELECT result, severity FROM vendor_checks WHERE profile = 'acme-backup' AND subject_type = 'key' ORDER BY key_arn"
         ).fetchall()
-    # The settings do not name it: what it finds by itself is no alarm.
+    # The settings do not name the profile, so the severity is medium at most.
     assert rows == [("blocked_by_policy", "medium"), ("accessible", "info")]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right", "line", "words"),
+    ("invalid", "valid", "line", "expected"),
     [
         ("severity: grave", "severity: high", 4, "'critical', 'high'"),
         ("vendorr: Acme", "vendor: Acme", 2, "an unknown key"),
-        ('"kms:Decript"', '"kms:Decrypt", "kms:DescribeKey"', 13, "an action of AWS KMS"),
+        ('"kms:Decript"', '"kms:Decrypt", "kms:DescribeKey"', 13, "a valid KMS action"),
         ('"{account}"', '"{vendor_account}"\n    actions', 12, "a placeholder"),
         ("found_by: luck", "found_by: vendor_account", 9, "'vendor_account'"),
         ("days: soon", "days: 3", 17, "a whole number"),
     ],
 )
-def test_a_mistake_has_its_file_and_line(tmp_path: Path, wrong: str, right: str, line: int, words: str) -> None:
-    """The message says where, what was found and what was expected."""
+def test_an_error_has_file_and_line(tmp_path: Path, invalid: str, valid: str, line: int, expected: str) -> None:
+    """The message has file, line, actual and expected value."""
     file = tmp_path / "acme.yaml"
-    replacement = f"{wrong}\n    actions" if "actions" in right else wrong
-    file.write_text(OWN.replace(right, replacement, 1))
+    replacement = f"{invalid}\n    actions" if "actions" in valid else invalid
+    file.write_text(OWN.replace(valid, replacement, 1))
     with pytest.raises(VendorProfileError) as error:
         read_profile(file)
-    first = str(error.value).splitlines()
-    assert any(message.startswith(f"{file}:{line}:") and words in message for message in first), str(error.value)
+    messages = str(error.value).splitlines()
+    assert any(message.startswith(f"{file}:{line}:") and expected in message for message in messages), str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("vendors", "words"),
+    ("vendors", "expected"),
     [
-        ({"profiles": {"acme": {}}}, "vendors.profiles.acme is a use of acme, which is no profile"),
-        ({"profiles": {"cerby": {"parameters": {"rolle": "x"}}}}, "sets rolle, which is no parameter of cerby"),
+        ({"profiles": {"acme": {}}}, "vendors.profiles.acme names the profile acme, which does not exist"),
+        ({"profiles": {"cerby": {"parameters": {"rolle": "x"}}}}, "sets rolle, which is not a parameter of cerby"),
         ({"profiles": {"plerion": {"parameters": {"mode": "SOME"}}}}, "expected ALL_KEYS or SELECTED_KEYS"),
         ({"directories": [Path("/nowhere")]}, "vendors.directories names /nowhere"),
     ],
 )
-def test_settings_that_fit_no_profile(vendors: dict[str, Any], words: str) -> None:
-    """What the settings say of profiles is checked against them."""
-    with pytest.raises(VendorProfileError, match=words):
-        uses(settings_of(database="sqlite:///x.db", vendors=vendors))
+def test_invalid_profile_settings(vendors: dict[str, Any], expected: str) -> None:
+    """Settings are validated against the profiles."""
+    with pytest.raises(VendorProfileError, match=expected):
+        load_assignments(settings_of(database="sqlite:///x.db", vendors=vendors))

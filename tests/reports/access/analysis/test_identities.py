@@ -1,4 +1,4 @@
-"""Users and roles behind a key policy that leaves the decision to IAM."""
+"""Users and roles with access through a key policy that delegates to IAM."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _document(world: World, *statements: dict[str, Any]) -> bytes:
     return digest
 
 
-def _say(action: str, effect: str = "Allow", resource: str = "*", **more: Any) -> dict[str, Any]:
+def _statement(action: str, effect: str = "Allow", resource: str = "*", **more: Any) -> dict[str, Any]:
     return {"Effect": effect, "Action": action, "Resource": resource} | more
 
 
-def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
-    """Attached, inline and group policies count for the keys they name, less what is denied, bounded or conditional."""
+def test_roles_users_and_groups(tmp_path: Path) -> None:
+    """Attached, inline and group policies apply to the keys they name, less Deny statements, boundaries and conditions."""
     world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
     world.key(ACCOUNT, REGION, "1")
@@ -45,18 +45,22 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
     world.add(IamGroup, arn=GROUP, account_id=ACCOUNT, name="dev")
     world.add(IamMembership, user_arn=USER, group_name="dev", account_id=ACCOUNT)
     version = {"account_id": ACCOUNT, "default_version": "v1"}
-    decrypt, edge = _document(world, _say("kms:Decrypt")), _document(world, _say("kms:Enc*"))
+    decrypt, edge = _document(world, _statement("kms:Decrypt")), _document(world, _statement("kms:Enc*"))
     world.add(IamManagedPolicy, policy_arn=MANAGED, name="decrypt", policy_hash=decrypt, **version)
     world.add(IamManagedPolicy, policy_arn=BOUNDARY, name="edge", policy_hash=edge, **version)
     world.add(IamAttachment, owner_arn=ROLE, policy_arn=MANAGED, account_id=ACCOUNT)
     inline = {
-        (BOUND, "all"): [_say("kms:*")],
+        (BOUND, "all"): [_statement("kms:*")],
         (GROUP, "team"): [
-            _say("kms:Encrypt", resource=KEY),
-            _say("kms:Sign", resource=f"{KEY}9"),
-            _say("kms:Decrypt", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            _statement("kms:Encrypt", resource=KEY),
+            _statement("kms:Sign", resource=f"{KEY}9"),
+            _statement("kms:Decrypt", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
         ],
-        (USER, "never"): [_say("kms:*"), _say("kms:[A-Z]*", "Deny"), _say("kms:*", "Deny", f"{KEY}*")],
+        (USER, "never"): [
+            _statement("kms:*"),
+            _statement("kms:[A-Z]*", "Deny"),
+            _statement("kms:*", "Deny", f"{KEY}*"),
+        ],
     }
     for (owner, name), statements in inline.items():
         if owner != USER:
@@ -65,10 +69,13 @@ def test_roles_users_and_groups_with_their_bounds(tmp_path: Path) -> None:
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
     build_mart(settings)
-    query = "SELECT key_arn, principal, source_id, access, operations, reason FROM internal.key_access_iam ORDER BY principal, access"
+    query = (
+        "SELECT key_arn, principal, source_id, access, operations, reason FROM internal.key_access_iam "
+        "ORDER BY principal, access"
+    )
     with connect(settings.report.mart) as mart:
-        found = mart.execute(query).fetchall()
-    assert found == [
+        rows = mart.execute(query).fetchall()
+    assert rows == [
         (KEY, ROLE, "decrypt", "owner_delegated", ["kms:Decrypt"], ""),
         (KEY, BOUND, "all", "owner_delegated", ["kms:Encrypt"], ""),
         (KEY, USER, "team", "owner_delegated", ["kms:Encrypt"], ""),

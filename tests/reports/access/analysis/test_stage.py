@@ -1,4 +1,4 @@
-"""Who can use which key, as the mart tells it: classes, since when, what else remains, and what is not known."""
+"""Access analysis in the ledger and the mart: classes, since when, alternative paths, and unknowns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy import text
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.tables import Key, KeyGrant
-from reports.access.analysis import stage as assessing
-from reports.access.analysis.stage import assess
+from reports.access.analysis import stage
+from reports.access.analysis.stage import analyze_access
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
 from tests.reports.ledger_builder import World, build_mart, root_statement, settings_of
@@ -22,15 +22,15 @@ from tests.reports.ledger_builder import World, build_mart, root_statement, sett
 OURS, SISTER = "111122223333", "444455556666"
 PARTNER, STRANGER = "754581900792", "999900001111"
 REGION = "eu-west-1"
-Ask = Callable[[str], list[tuple[Any, ...]]]
+Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    found = World(f"sqlite:///{tmp_path / 'ledger.db'}")
-    found.account(OURS, "Shop", REGION)
-    found.account(SISTER, "Data", REGION)
-    return found
+    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(OURS, "Shop", REGION)
+    world.account(SISTER, "Data", REGION)
+    return world
 
 
 @pytest.fixture
@@ -40,25 +40,25 @@ def settings(world: World, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def ask(settings: Settings) -> Iterator[Ask]:
-    """Rebuild the mart at the first question, and answer it."""
+def query(settings: Settings) -> Iterator[Query]:
+    """Return a function that queries the mart; the first call builds it."""
     connections: list[duckdb.DuckDBPyConnection] = []
 
-    def asked(query: str) -> list[tuple[Any, ...]]:
+    def run(sql: str) -> list[tuple[Any, ...]]:
         if not connections:
             build_mart(settings)
             connections.append(connect(settings.report.mart))
-        return connections[0].execute(query).fetchall()
+        return connections[0].execute(sql).fetchall()
 
-    yield asked
+    yield run
     for connection in connections:
         connection.close()
 
 
 def allow(sid: str, principal: Any, *actions: str, **condition: dict[str, Any]) -> dict[str, Any]:
-    who = principal if principal == "*" else {"AWS": principal}
-    found = {"Sid": sid, "Effect": "Allow", "Principal": who, "Action": list(actions), "Resource": "*"}
-    return found | ({"Condition": condition} if condition else {})
+    element = principal if principal == "*" else {"AWS": principal}
+    statement = {"Sid": sid, "Effect": "Allow", "Principal": element, "Action": list(actions), "Resource": "*"}
+    return statement | ({"Condition": condition} if condition else {})
 
 
 def key(world: World, number: int, *statements: dict[str, Any], account: str = OURS, **values: Any) -> str:
@@ -66,8 +66,8 @@ def key(world: World, number: int, *statements: dict[str, Any], account: str = O
     return world.key(account, REGION, f"00000000-0000-4000-8000-{number:012d}", **({"policy": policy} | values))
 
 
-def test_a_share_by_grant_alone_is_external_access(world: World, ask: Ask) -> None:
-    """A grant to another account leaves no trace in the key policy and is told with its id, scope and need of IAM."""
+def test_grant_to_a_foreign_account_is_external_access(world: World, query: Query) -> None:
+    """A grant to another account is reported with its id, its conditions and its dependency on IAM."""
     shared = key(world, 1)
     world.grant(
         shared,
@@ -76,27 +76,29 @@ def test_a_share_by_grant_alone_is_external_access(world: World, ask: Ask) -> No
         constraints='{"EncryptionContextSubset":{"tenant":"one","zone":"x"},"SourceArn":"arn:aws:sns:x"}',
     )
     world.crawl()
-    (row,) = ask(
-        "SELECT principal_account, path, source_id, operations, scope, needs_iam, message FROM internal.key_access "
+    (row,) = query(
+        "SELECT principal_account, path, source_id, operations, conditions, needs_iam, message FROM internal.key_access "
         "WHERE access = 'external'"
     )
-    scope = "encryption context tenant=one, zone=x; only for arn:aws:sns:x"
-    assert row[:6] == (STRANGER, "grant", "ab" * 32, ["kms:Decrypt", "kms:GenerateDataKey"], scope, True)
+    conditions = "encryption context tenant=one, zone=x; only for arn:aws:sns:x"
+    assert row[:6] == (STRANGER, "grant", "ab" * 32, ["kms:Decrypt", "kms:GenerateDataKey"], conditions, True)
     assert row[6] == (
-        f"Account {STRANGER} can kms:Decrypt, kms:GenerateDataKey through grant {'ab' * 32}, if its own IAM allows, {scope}."
+        f"Account {STRANGER} can kms:Decrypt, kms:GenerateDataKey through grant {'ab' * 32}, "
+        f"if its own IAM policies allow it, {conditions}."
     )
 
 
-def test_everyone_is_public_only_when_nothing_narrows_it(world: World, ask: Ask) -> None:
-    """A star scoped by the caller's account is no public access, and one with a service alone is a class of its own."""
+def test_everyone_is_public_only_without_restrictions(world: World, query: Query) -> None:
+    """A star with a condition on the caller's account is not public; with a condition on a service, it has its own class."""
     key(world, 1, allow("Own", "*", "kms:Decrypt", StringEquals={"kms:CallerAccount": OURS}))
     key(world, 2, allow("Service", "*", "kms:Decrypt", StringEquals={"kms:ViaService": "s3.eu-west-1.amazonaws.com"}))
     key(world, 3, allow("All", "*", "kms:Decrypt"))
     world.crawl()
-    found = ask(
-        "SELECT source_id, list(access ORDER BY access) FROM internal.key_access WHERE path = 'policy' GROUP BY ALL ORDER BY source_id"
+    rows = query(
+        "SELECT source_id, list(access ORDER BY access) FROM internal.key_access WHERE path = 'policy' "
+        "GROUP BY ALL ORDER BY source_id"
     )
-    assert dict(found) == {
+    assert dict(rows) == {
         "Own": ["owner_direct"],
         "Service": ["owner_direct", "public_via_service"],
         "All": ["owner_direct", "public"],
@@ -104,11 +106,11 @@ def test_everyone_is_public_only_when_nothing_narrows_it(world: World, ask: Ask)
     }
 
 
-def test_who_is_who_is_told_by_accounts_and_parties(world: World, ask: Ask) -> None:
-    """An account of ours, a known party and a stranger are told apart and named, in the sentence too."""
+def test_accounts_and_parties_determine_the_class(world: World, query: Query) -> None:
+    """Accounts of the organization, known parties and strangers have their own class and name, also in the message."""
     key(world, 1, allow("Others", [SISTER, PARTNER, STRANGER], "kms:Decrypt"))
     world.crawl()
-    assert ask(
+    assert query(
         "SELECT principal_account, access, party, contains(message, coalesce('(' || party || ')', '')), "
         "contains(message, '{') FROM internal.key_access WHERE source_id = 'Others' ORDER BY principal_account"
     ) == [
@@ -119,13 +121,13 @@ def test_who_is_who_is_told_by_accounts_and_parties(world: World, ask: Ask) -> N
 
 
 def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Settings) -> None:
-    """Who is who is looked up when the mart is built: a stranger who joins the organization is one of us at once."""
+    """The mart build resolves parties: a foreign account that joins the organization changes its class at once."""
     key(world, 1, allow("Other", STRANGER, "kms:Decrypt"))
     world.crawl()
     build_mart(settings)
     world.account(STRANGER, "New", REGION)
     world.crawl()
-    assert assess(settings).policies == 0
+    assert analyze_access(settings).policies == 0
     build_mart(settings)
     with connect(settings.report.mart) as mart:
         assert mart.execute("SELECT access, party FROM internal.key_access WHERE source_id = 'Other'").fetchall() == [
@@ -133,25 +135,25 @@ def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Se
         ]
 
 
-def test_since_when_outlives_the_edits_of_a_policy(world: World, ask: Ask) -> None:
-    """Access lasts through other versions of the policy and other ways; it begins anew when it was gone in between."""
+def test_access_start_survives_policy_changes(world: World, query: Query) -> None:
+    """Access continues across policy versions and access paths; it starts again after an interruption."""
     shared = key(world, 1, allow("First", PARTNER, "kms:Decrypt"))
-    back = key(world, 2, allow("First", PARTNER, "kms:Decrypt"))
+    interrupted = key(world, 2, allow("First", PARTNER, "kms:Decrypt"))
     world.crawl()
     world.policy(shared, [root_statement(OURS), allow("Second", f"arn:aws:iam::{PARTNER}:root", "kms:Encrypt")])
-    world.policy(back, [root_statement(OURS)])
+    world.policy(interrupted, [root_statement(OURS)])
     world.crawl()
     world.policy(shared, [root_statement(OURS), allow("Third", PARTNER, "kms:*")])
-    world.policy(back, [root_statement(OURS), allow("First", PARTNER, "kms:Decrypt")])
+    world.policy(interrupted, [root_statement(OURS), allow("First", PARTNER, "kms:Decrypt")])
     world.crawl()
-    query = "SELECT source_id, since_run FROM internal.key_access{} WHERE access = 'vendor' ORDER BY since_run"
-    assert ask(query.format("")) == [("Third", 1), ("First", 3)]
-    assert ask(query.format("_as_of(2)")) == [("Second", 1)]
-    assert ask("SELECT key_arn = '" + shared + "', since_run FROM vendors ORDER BY 2") == [(True, 1), (False, 3)]
+    template = "SELECT source_id, since_run FROM internal.key_access{} WHERE access = 'vendor' ORDER BY since_run"
+    assert query(template.format("")) == [("Third", 1), ("First", 3)]
+    assert query(template.format("_as_of(2)")) == [("Second", 1)]
+    assert query("SELECT key_arn = '" + shared + "', since_run FROM vendors ORDER BY 2") == [(True, 1), (False, 3)]
 
 
-def test_what_remains_when_a_way_is_closed(world: World, ask: Ask) -> None:
-    """Other statements and grants to the same principal, and ways of its whole account, remain for the same operations."""
+def test_alternative_paths(world: World, query: Query) -> None:
+    """Other statements and grants for the principal or its whole account are alternatives for the same operations."""
     role = f"arn:aws:iam::{PARTNER}:role/reader"
     shared = key(
         world,
@@ -162,53 +164,58 @@ def test_what_remains_when_a_way_is_closed(world: World, ask: Ask) -> None:
     )
     world.grant(shared, "cd" * 32, grantee_principal=role)
     world.crawl()
-    found: dict[str, list[str]] = dict(
-        ask("SELECT source_id, alternative_paths FROM internal.key_access WHERE access = 'vendor'")
+    alternatives: dict[str, list[str]] = dict(
+        query("SELECT source_id, alternative_paths FROM internal.key_access WHERE access = 'vendor'")
     )
-    assert found == {"Role": ["Account", "cd" * 32], "Account": [], "Signing": [], "cd" * 32: ["Account", "Role"]}
-    ((party, operations, without),) = ask("SELECT party, operations, fallback_paths FROM vendors")
+    assert alternatives == {
+        "Role": ["Account", "cd" * 32],
+        "Account": [],
+        "Signing": [],
+        "cd" * 32: ["Account", "Role"],
+    }
+    ((party, operations, fallbacks),) = query("SELECT party, operations, fallback_paths FROM vendors")
     assert (party, operations) == (
         "Partner",
         ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
     )
-    assert without["Account"] == ["Role", "Signing", "cd" * 32]
+    assert fallbacks["Account"] == ["Role", "Signing", "cd" * 32]
 
 
-def test_what_a_vendor_reaches_is_told_with_it(world: World, ask: Ask) -> None:
-    """A vendor's row counts and names the resources under the key."""
+def test_vendor_row_has_the_dependent_resources(world: World, query: Query) -> None:
+    """A vendor's row has the number and the names of the resources that depend on the key."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.uses(world.database(OURS, REGION, "orders"), shared)
     world.crawl()
-    assert ask("SELECT party, access, dependent_count, dependents, paths, last_use FROM vendors") == [
+    assert query("SELECT party, access, dependent_count, dependents, paths, last_use FROM vendors") == [
         ("Partner", "vendor", 1, ["orders"], ["Vendor"], "unknown")
     ]
 
 
-def test_no_key_is_silently_absent(world: World, ask: Ask) -> None:
-    """A key whose policy or grants were refused, or cannot be read, has rows that say so and why."""
-    refused = key(world, 1, policy=None)
-    world.gap(OURS, REGION, "kms:GetKeyPolicy", refused, "key_policy")
-    world.gap(OURS, REGION, "kms:ListGrants", refused, "role_permission")
+def test_every_key_has_a_row(world: World, query: Query) -> None:
+    """A key whose policy or grants were denied or unreadable has rows with the reason."""
+    denied = key(world, 1, policy=None)
+    world.gap(OURS, REGION, "kms:GetKeyPolicy", denied, "key_policy")
+    world.gap(OURS, REGION, "kms:ListGrants", denied, "role_permission")
     key(world, 2, policy="no JSON")
     key(world, 3, policy=None, manager="AWS")
     world.crawl()
-    found = ask("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
-    assert found == [
+    rows = query("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
+    assert rows == [
         ("1", "grant", "unknown", "the grants could not be read: our role lacks the permission"),
         (
             "1",
             "policy",
             "unknown",
-            "the policy could not be read: the key policy does not let the account's IAM policies decide, nor names our role",
+            "the policy could not be read: the key policy neither delegates to IAM nor names the crawler's role",
         ),
-        ("2", "policy", "unknown", "the policy cannot be read"),
+        ("2", "policy", "unknown", "the policy could not be parsed"),
         ("3", "policy", "unknown", "the policies of AWS managed keys are not asked for"),
     ]
-    assert ask("SELECT code FROM key_policy_problems") == [("unreadable",)]
+    assert query("SELECT code FROM key_policy_problems") == [("unreadable",)]
 
 
-def test_a_deny_takes_a_grant_away_again(world: World, ask: Ask) -> None:
-    """A Deny in the key policy that can tell grants apart does so."""
+def test_deny_removes_operations_of_a_grant(world: World, query: Query) -> None:
+    """A Deny in the key policy that tests the encryption context affects only matching grants."""
     role = f"arn:aws:iam::{OURS}:role/reader"
     deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
     tenant = {"StringEquals": {"kms:EncryptionContext:tenant": "two"}}
@@ -217,16 +224,16 @@ def test_a_deny_takes_a_grant_away_again(world: World, ask: Ask) -> None:
         constraints = f'{{"EncryptionContextEquals":{{"tenant":"{value}"}}}}'
         world.grant(shared, grant, grantee_principal=role, constraints=constraints)
     world.crawl()
-    assert ask(
-        "SELECT left(source_id, 2), operations, scope FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
+    assert query(
+        "SELECT left(source_id, 2), operations, conditions FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
     ) == [
         ("aa", ["kms:Decrypt", "kms:GenerateDataKey"], "only encryption context tenant=one"),
         ("bb", ["kms:GenerateDataKey"], "only encryption context tenant=two"),
     ]
 
 
-def test_an_earlier_run_is_answered_with_what_was_known_then(world: World, settings: Settings) -> None:
-    """A mart opened as of a run tells the access of that run."""
+def test_access_as_of_an_earlier_run(world: World, settings: Settings) -> None:
+    """A mart opened as of a run shows the access of that run."""
     shared = key(world, 1)
     world.grant(shared, "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     world.crawl()
@@ -234,108 +241,111 @@ def test_an_earlier_run_is_answered_with_what_was_known_then(world: World, setti
     world.policy(shared, [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
     world.crawl()
     build_mart(settings)
-    query = "SELECT access, since_run FROM internal.key_access WHERE access IN ('external', 'vendor')"
+    sql = "SELECT access, since_run FROM internal.key_access WHERE access IN ('external', 'vendor')"
     connection, _ = as_of_connection.connect(settings.report.mart, 1)
     with connection:
-        assert connection.execute(query).fetchall() == [("external", 1)]
+        assert connection.execute(sql).fetchall() == [("external", 1)]
     with connect(settings.report.mart) as mart:
-        assert mart.execute(query).fetchall() == [("vendor", 2)]
+        assert mart.execute(sql).fetchall() == [("vendor", 2)]
 
 
-def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+def ledger_rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     engine = connect_ledger(settings.database)
     with engine.connect() as connection:
-        found = [tuple(row) for row in connection.execute(text(query))]
+        result = [tuple(row) for row in connection.execute(text(sql))]
     engine.dispose()
-    return found
+    return result
 
 
-def test_only_what_changed_is_analysed_again(world: World, settings: Settings) -> None:
-    """Keys with one policy cost one analysis; a night without changes writes nothing, and one new policy costs one."""
+def test_only_changes_are_analyzed(world: World, settings: Settings) -> None:
+    """Keys with the same policy share an analysis; a run without changes writes nothing, a new policy needs one analysis."""
     keys = [key(world, number) for number in range(5)]
     world.grant(keys[0], "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     world.grant(keys[1], "cd" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
     world.crawl()
-    first = assess(settings)
+    first = analyze_access(settings)
     assert (first.policies, first.grants, first.keys) == (1, 1, 5)
-    kept = rows(settings, "SELECT * FROM key_analysis ORDER BY version_id")
+    before = ledger_rows(settings, "SELECT * FROM key_analysis ORDER BY version_id")
     world.crawl()
-    again = assess(settings)
+    again = analyze_access(settings)
     assert (again.policies, again.grants, again.keys) == (0, 0, 0)
-    assert rows(settings, "SELECT * FROM key_analysis ORDER BY version_id") == kept
+    assert ledger_rows(settings, "SELECT * FROM key_analysis ORDER BY version_id") == before
     world.policy(keys[4], [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
     world.crawl()
-    changed = assess(settings)
+    changed = analyze_access(settings)
     assert (changed.policies, changed.grants, changed.keys) == (1, 0, 1)
     intervals = f"SELECT valid_from, valid_to FROM key_analysis WHERE key_arn = '{keys[4]}' ORDER BY valid_from"
-    assert rows(settings, intervals) == [(1, 3), (3, None)]
+    assert ledger_rows(settings, intervals) == [(1, 3), (3, None)]
 
 
-def test_nights_that_were_not_analysed_are_made_up_for(world: World, settings: Settings) -> None:
-    """What was true in nights before the first analysis, or between two, is told with the runs in which it was."""
+def test_skipped_runs_are_analyzed_later(world: World, settings: Settings) -> None:
+    """An analysis also covers the policy versions of earlier runs without an analysis."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.policy(shared, [root_statement(OURS)])
     world.crawl()
     world.policy(shared, [root_statement(OURS), allow("Vendor", STRANGER, "kms:Decrypt")])
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     intervals = "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from"
-    assert rows(settings, intervals) == [(1, 2), (2, 3), (3, None)]
+    assert ledger_rows(settings, intervals) == [(1, 2), (2, 3), (3, None)]
     world.remove(Key, shared)
     world.crawl()
-    assess(settings)
-    assert rows(settings, intervals) == [(1, 2), (2, 3), (3, 4)]
+    analyze_access(settings)
+    assert ledger_rows(settings, intervals) == [(1, 2), (2, 3), (3, 4)]
 
 
-def test_a_policy_that_looks_at_tags_is_judged_again_when_they_change(world: World, settings: Settings) -> None:
-    """The policy is the same, the tag is not: the conclusion ends and another begins, in that run."""
+def test_changed_tags_need_a_new_analysis(world: World, settings: Settings) -> None:
+    """When a tag that the policy tests changes, the run closes the old analysis and starts another."""
     condition = {"StringEquals": {"aws:ResourceTag/share": "yes"}}
     shared = key(world, 1, allow("Tagged", STRANGER, "kms:Decrypt", **condition))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.tag(shared, share="yes")
     world.crawl()
     build_mart(settings)
-    assert rows(settings, "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from") == [(1, 2), (2, None)]
+    assert ledger_rows(settings, "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from") == [
+        (1, 2),
+        (2, None),
+    ]
     with connect(settings.report.mart) as mart:
         assert mart.execute(
             "SELECT access, since_run FROM internal.key_access WHERE source_id = 'Tagged'"
         ).fetchall() == [("external", 2)]
 
 
-def test_another_engine_judges_everything_again(
+def test_new_engine_version_analyzes_everything_again(
     world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the engine's version changes, everything is analysed anew without a crawl, and nothing of the old one stays."""
+    """After a change of the engine version, everything is analyzed again without a crawl, and old results are deleted."""
     key(world, 1)
     world.crawl()
-    assess(settings)
-    monkeypatch.setattr(assessing, "ENGINE", "next")
-    assert assess(settings).policies == 1
-    assert rows(settings, "SELECT DISTINCT engine FROM access_analysis") == [("next",)]
-    assert assess(settings).policies == 0
-    assert assess(settings, redo=True).policies == 1
+    analyze_access(settings)
+    monkeypatch.setattr(stage, "ENGINE", "next")
+    assert analyze_access(settings).policies == 1
+    assert ledger_rows(settings, "SELECT DISTINCT engine FROM access_analysis") == [("next",)]
+    assert analyze_access(settings).policies == 0
+    assert analyze_access(settings, redo=True).policies == 1
 
 
-def test_pruned_policies_take_their_analyses_along(world: World, settings: Settings) -> None:
-    """What no kept run knew is forgotten with all that was concluded from it."""
+def test_pruning_policies_deletes_their_analyses(world: World, settings: Settings) -> None:
+    """Pruning deletes policies that no remaining run references, together with their analyses."""
     import datetime as dt
 
     from models.store.retention import prune
 
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.crawl()
-    assess(settings)
+    analyze_access(settings)
     world.policy(shared, [root_statement(OURS)])
     world.crawl()
     world.crawl()
-    assess(settings)
-    assert rows(settings, "SELECT count(*) FROM access_analysis") == [(2,)]
+    analyze_access(settings)
+    assert ledger_rows(settings, "SELECT count(*) FROM access_analysis") == [(2,)]
     engine = connect_ledger(settings.database)
     prune(engine, dt.timedelta(0), now=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
     engine.dispose()
-    assert rows(settings, "SELECT count(*) FROM access_analysis") == [(1,)]
-    assert rows(settings, "SELECT DISTINCT source_id FROM access_verdict") == [("Enable IAM policies",)]
+    assert ledger_rows(settings, "SELECT count(*) FROM access_analysis") == [(1,)]
+    assert ledger_rows(settings, "SELECT DISTINCT source_id FROM access_verdict") == [("Enable IAM policies",)]
     build_mart(settings)

@@ -1,8 +1,8 @@
-"""How cases are written: a policy or a grant, the rule that it rests on, and exactly the access that it gives.
+"""The format of test cases: a policy or a grant, the AWS rule behind it, and exactly the access that it gives.
 
-An expectation is one line: class, principal, account (``-`` for none), then what to check of the operations:
-``=A,B`` exactly these, ``+A,B`` these and maybe others, ``-A`` not these, ``#12`` so many, ``@Sid`` through this statement,
-and after a bar what the scope says. The classes, principals and accounts of a case are all there are: no line, no access.
+An expectation is one line: class, principal, account (``-`` for none), then checks on the operations: ``=A,B`` exactly
+these, ``+A,B`` at least these, ``-A`` none of these, ``#12`` their number, ``@Sid`` through this statement; after a bar, a
+part of the conditions (``nothing``: no conditions). A case lists all access: any other verdict fails the test.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def root(account: str = OWNER) -> str:
 
 
 def statement(effect: str, principal: Any, action: Any = "kms:*", when: Any = None, **more: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"Effect": effect, "Principal": principal, "Action": action, "Resource": "*"}
+    result: dict[str, Any] = {"Effect": effect, "Principal": principal, "Action": action, "Resource": "*"}
     if when is not None:
-        made["Condition"] = when
-    made |= more
-    return {key: value for key, value in made.items() if value is not None}
+        result["Condition"] = when
+    result |= more
+    return {key: value for key, value in result.items() if value is not None}
 
 
 def allow(principal: Any = "*", action: Any = "kms:Decrypt", when: Any = None, **more: Any) -> dict[str, Any]:
@@ -70,16 +70,16 @@ def policy_of(statements: Any, version: str | None = "2012-10-17") -> Policy:
 
 @dataclass(frozen=True)
 class Case:
-    """A key policy and what it gives."""
+    """A key policy and the access that it gives."""
 
     id: str
     rule: str
     statements: Any
     expect: Sequence[str]
     lint_findings: frozenset[str] = frozenset()
-    """Codes that must be among what is said."""
+    """Codes that must be among the lint findings."""
     silent: frozenset[str] = frozenset()
-    """Codes that must not."""
+    """Codes that must not be among the lint findings."""
     facts: KeyFacts = FACTS
     organization: Organization = ORGANIZATION
     version: str | None = "2012-10-17"
@@ -87,7 +87,7 @@ class Case:
 
 @dataclass(frozen=True)
 class GrantCase:
-    """A grant, perhaps under a key policy, and what it gives."""
+    """A grant, optionally with a key policy, and the access that it gives."""
 
     id: str
     rule: str
@@ -108,37 +108,36 @@ def grant_of(values: dict[str, Any]) -> Grant:
 
 def check(verdicts: Iterable[Verdict], expect: Sequence[str]) -> None:
     """Assert that the verdicts are exactly those expected."""
-    found = list(verdicts)
-    shown = [
-        f"{one.access} {one.principal} {one.account or '-'} {[name[4:] for name in one.operations]} "
-        f"@{one.source_id} | {one.conditions} {one.reason}"
-        for one in found
-    ]
+    remaining = list(verdicts)
+    actual = "\n".join(
+        f"{verdict.access} {verdict.principal} {verdict.account or '-'} {[name[4:] for name in verdict.operations]} "
+        f"@{verdict.source_id} | {verdict.conditions} {verdict.reason}"
+        for verdict in remaining
+    )
     wanted = [line.split(" | ")[0].split() for line in expect]
-    heads = sorted((one.access.value, one.principal, one.account or "-") for one in found)
-    assert heads == sorted((parts[0], parts[1], parts[2]) for parts in wanted), "\n".join(shown)
-    left = found[:]
+    heads = sorted((verdict.access.value, verdict.principal, verdict.account or "-") for verdict in remaining)
+    assert heads == sorted((parts[0], parts[1], parts[2]) for parts in wanted), actual
     for line, parts in zip(expect, wanted, strict=True):
-        fits = [one for one in left if _fits(one, parts, line.partition(" | ")[2])]
-        assert fits, f"nothing fits {line!r} among\n" + "\n".join(shown)
-        left.remove(fits[0])
+        matching = [verdict for verdict in remaining if _matches(verdict, parts, line.partition(" | ")[2])]
+        assert matching, f"no verdict matches {line!r} among\n{actual}"
+        remaining.remove(matching[0])
 
 
-def _fits(one: Verdict, parts: list[str], scope: str) -> bool:
-    if (one.access.value, one.principal, one.account or "-") != (parts[0], parts[1], parts[2]):
+def _matches(verdict: Verdict, parts: list[str], conditions: str) -> bool:
+    if (verdict.access.value, verdict.principal, verdict.account or "-") != (parts[0], parts[1], parts[2]):
         return False
-    operations = {name[4:] for name in one.operations}
+    operations = {name[4:] for name in verdict.operations}
     for check_ in parts[3:]:
         kind, names = check_[0], set(check_[1:].split(","))
-        good = {
+        passed = {
             "=": operations == names,
             "+": names <= operations,
             "-": not names & operations,
             "#": check_[1:] == str(len(operations)),
-            "@": check_[1:] == one.source_id,
+            "@": check_[1:] == verdict.source_id,
         }[kind]
-        if not good:
+        if not passed:
             return False
-    if scope == "nothing":
-        return not one.conditions
-    return scope in one.conditions
+    if conditions == "nothing":
+        return not verdict.conditions
+    return conditions in verdict.conditions

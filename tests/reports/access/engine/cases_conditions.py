@@ -1,4 +1,4 @@
-"""Cases on conditions: which narrow, which do not, and which cannot be judged."""
+"""Cases for conditions: which restrict access, which do not, and which cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -30,353 +30,358 @@ NOBODY: list[str] = []
 OURS = [f"owner_direct * {OWNER} =Decrypt"]
 MEMBERS = ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"]
 FOREIGN = "o-foreign111"
-UNJUDGED = ["unknown * - =Decrypt"]
+UNKNOWN = ["unknown * - =Decrypt"]
 
 
-def one(name: str, rule: str, when: object, expect: list[str], **more: object) -> Case:
-    """A statement that lets everyone decrypt under conditions."""
+def case(name: str, rule: str, when: object, expect: list[str], **more: object) -> Case:
+    """Return a case whose statement allows everyone to decrypt under conditions."""
     return Case(name, rule, [allow("*", "kms:Decrypt", when)], expect, **more)  # type: ignore[arg-type] # passed through
 
 
 CASES = [
-    # who calls
-    one("caller-owner", f"{KMS}: kms:CallerAccount", {"StringEquals": {"kms:CallerAccount": OWNER}}, OURS),
-    one(
+    # the caller
+    case("caller-owner", f"{KMS}: kms:CallerAccount", {"StringEquals": {"kms:CallerAccount": OWNER}}, OURS),
+    case(
         "caller-owner-key-case",
-        f"{OPERATORS}: key names have no case",
+        f"{OPERATORS}: key names are case-insensitive",
         {"StringEquals": {"KMS:calleraccount": OWNER}},
         OURS,
     ),
-    one("caller-owner-operator-case", f"{OPERATORS}: operators", {"stringequals": {"kms:CallerAccount": OWNER}}, OURS),
-    one(
+    case("caller-owner-operator-case", f"{OPERATORS}: operators", {"stringequals": {"kms:CallerAccount": OWNER}}, OURS),
+    case(
         "caller-outsider",
         f"{KMS}: another account",
         {"StringEquals": {"kms:CallerAccount": OUTSIDER}},
         [f"external * {OUTSIDER} =Decrypt | nothing"],
     ),
-    one("caller-vendor", KMS, {"StringEquals": {"kms:CallerAccount": CHECKMARX}}, [f"vendor * {CHECKMARX} =Decrypt"]),
-    one("caller-sister", KMS, {"StringEquals": {"kms:CallerAccount": SISTER}}, [f"organization * {SISTER} =Decrypt"]),
-    one(
+    case("caller-vendor", KMS, {"StringEquals": {"kms:CallerAccount": CHECKMARX}}, [f"vendor * {CHECKMARX} =Decrypt"]),
+    case("caller-sister", KMS, {"StringEquals": {"kms:CallerAccount": SISTER}}, [f"organization * {SISTER} =Decrypt"]),
+    case(
         "caller-several",
         f"{OPERATORS}: several values are joined by OR",
         {"StringEquals": {"kms:CallerAccount": [OWNER, OUTSIDER]}},
         [f"external * {OUTSIDER} =Decrypt", *OURS],
     ),
-    one("caller-any", f"{KMS}: a wildcard narrows nothing", {"StringLike": {"kms:CallerAccount": "*"}}, PUBLIC),
-    one(
+    case("caller-any", f"{KMS}: a wildcard restricts nothing", {"StringLike": {"kms:CallerAccount": "*"}}, PUBLIC),
+    case(
         "caller-star-is-text",
-        f"{OPERATORS}: StringEquals knows no wildcard",
+        f"{OPERATORS}: StringEquals has no wildcards",
         {"StringEquals": {"kms:CallerAccount": "*"}},
         NOBODY,
     ),
-    one(
+    case(
         "caller-partial",
-        f"{OPERATORS}: a tenth of all accounts is anyone",
+        f"{OPERATORS}: a tenth of all accounts counts as anyone",
         {"StringLike": {"kms:CallerAccount": "7*"}},
         ["public * - =Decrypt"],
     ),
-    one(
+    case(
         "caller-not-owner",
         f"{OPERATORS}: negated",
         {"StringNotEquals": {"kms:CallerAccount": OWNER}},
         ["public * - =Decrypt"],
     ),
-    one("caller-not-outsider", f"{OPERATORS}: negated", {"StringNotEquals": {"kms:CallerAccount": OUTSIDER}}, PUBLIC),
-    one(
+    case("caller-not-outsider", f"{OPERATORS}: negated", {"StringNotEquals": {"kms:CallerAccount": OUTSIDER}}, PUBLIC),
+    case(
         "caller-if-exists",
-        f"{OPERATORS}: the key is always there",
+        f"{OPERATORS}: the key is always present",
         {"StringEqualsIfExists": {"kms:CallerAccount": OWNER}},
         OURS,
     ),
-    one(
+    case(
         "caller-for-all",
-        f"{SETS}: the key is always there",
+        f"{SETS}: the key is always present",
         {"ForAllValues:StringEquals": {"kms:CallerAccount": OWNER}},
         OURS,
     ),
-    one(
+    case(
         "caller-contradiction",
         f"{OPERATORS}: several keys are joined by AND",
         {"StringEquals": {"kms:CallerAccount": OWNER, "aws:PrincipalAccount": OUTSIDER}},
         NOBODY,
     ),
-    one(
+    case(
         "principal-account",
         GLOBAL,
         {"StringEquals": {"aws:PrincipalAccount": OUTSIDER}},
         [f"external * {OUTSIDER} =Decrypt"],
     ),
-    one(
+    case(
         "principal-account-number",
-        f"{OPERATORS}: JSON numbers are texts",
+        f"{OPERATORS}: JSON numbers are strings",
         {"StringEquals": {"aws:PrincipalAccount": int(OUTSIDER)}},
         [f"external * {OUTSIDER} =Decrypt"],
     ),
-    one(
+    case(
         "principal-account-numeric",
         OPERATORS,
         {"NumericEquals": {"aws:PrincipalAccount": OUTSIDER}},
         [f"external * {OUTSIDER} =Decrypt"],
     ),
-    one("organization-ours", GLOBAL, {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}}, MEMBERS),
-    one(
+    case("organization-ours", GLOBAL, {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}}, MEMBERS),
+    case(
         "organization-foreign",
         GLOBAL,
         {"StringEquals": {"aws:PrincipalOrgID": FOREIGN}},
         [f"external * - =Decrypt | only from organization {FOREIGN}"],
     ),
-    one(
+    case(
         "organization-both",
         GLOBAL,
         {"StringEquals": {"aws:PrincipalOrgID": [ORGANIZATION_ID, FOREIGN]}},
         [*MEMBERS, f"external * - =Decrypt | only from organization {FOREIGN}"],
     ),
-    one(
+    case(
         "organization-pattern",
-        f"{GLOBAL}: a wildcard spans organizations",
+        f"{GLOBAL}: a wildcard includes other organizations",
         {"StringLike": {"aws:PrincipalOrgID": "o-*"}},
         PUBLIC,
     ),
-    one(
+    case(
         "organization-if-exists",
-        f"{OPERATORS}: a caller without organization",
+        f"{OPERATORS}: a caller without an organization",
         {"StringEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         PUBLIC,
         lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
-    one(
+    case(
         "organization-for-all",
         f"{SETS}: true when absent",
         {"ForAllValues:StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         PUBLIC,
         lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
-    one(
+    case(
         "organization-not-ours",
         f"{OPERATORS}: negated",
         {"StringNotEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         ["public * - =Decrypt"],
     ),
-    one(
+    case(
         "organization-value-case",
-        f"{OPERATORS}: values have case",
+        f"{OPERATORS}: values are case-sensitive",
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID.upper()}},
         NOBODY,
     ),
-    one(
+    case(
         "organization-not-known",
-        "without our organization's id nothing can be said",
+        "unknown without the organization's id",
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}},
         ["unknown * - =Decrypt", f"unknown * {OWNER} =Decrypt"],
         organization=Organization(),
     ),
-    one(
+    case(
         "organization-and-account",
         f"{OPERATORS}: AND",
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID, "kms:CallerAccount": SISTER}},
         [f"organization * {SISTER} =Decrypt"],
     ),
-    one(
+    case(
         "organization-and-outsider",
         f"{OPERATORS}: AND",
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID, "kms:CallerAccount": OUTSIDER}},
         NOBODY,
     ),
-    one(
+    case(
         "organization-path",
         f"{GLOBAL}: aws:PrincipalOrgPaths",
         {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION_ID}/r-ab12/ou-prod/*"}},
         ["organization * - =Decrypt | only from organization path", f"owner_direct * {OWNER} =Decrypt"],
     ),
-    one(
+    case(
         "organization-path-of-another-unit",
         GLOBAL,
         {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANIZATION_ID}/r-ab12/ou-x/*"}},
         ["organization * - =Decrypt"],
     ),
-    one("organization-path-any", GLOBAL, {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-*/r-*"}}, PUBLIC),
-    one(
+    case("organization-path-any", GLOBAL, {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-*/r-*"}}, PUBLIC),
+    case(
         "organization-path-foreign",
         GLOBAL,
         {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{FOREIGN}/*"}},
         [f"external * - =Decrypt | only from organization {FOREIGN}"],
     ),
-    one(
+    case(
         "principal-arn",
         GLOBAL,
         {"ArnEquals": {"aws:PrincipalArn": APP}},
         [f"owner_direct * {OWNER} =Decrypt | only as {APP}"],
     ),
-    one(
+    case(
         "principal-arn-pattern",
         f"{OPERATORS}: ArnEquals is ArnLike",
         {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/*"}},
         OURS,
     ),
-    one(
+    case(
         "principal-arn-outside",
         GLOBAL,
         {"StringLike": {"aws:PrincipalArn": f"arn:aws:iam::{OUTSIDER}:role/x*"}},
         [f"external * {OUTSIDER} =Decrypt | only as arn:aws:iam::{OUTSIDER}:role/x*"],
     ),
-    one(
+    case(
         "principal-arn-any-account",
-        f"{GLOBAL}: anyone can make a role of that name",
+        f"{GLOBAL}: anyone can create a role with that name",
         {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/deploy"}},
         ["public * - =Decrypt | only as", *OURS],
     ),
-    one(
+    case(
         "principal-arn-star-is-text",
-        f"{OPERATORS}: StringEquals knows no wildcard",
+        f"{OPERATORS}: StringEquals has no wildcards",
         {"StringEquals": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/*"}},
         NOBODY,
     ),
-    one(
+    case(
         "principal-arn-component",
-        f"{OPERATORS}: ARNs are compared part by part",
+        f"{OPERATORS}: ARNs are compared component by component",
         {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*"}},
         NOBODY,
     ),
-    one(
+    case(
         "principal-arn-like-spans",
-        f"{OPERATORS}: StringLike knows no parts, and the path of a role can hold an account and a colon",
+        f"{OPERATORS}: StringLike ignores components, and a role path can contain an account and a colon",
         {"StringLike": {"aws:PrincipalArn": f"arn:*{OWNER}:role/*"}},
         ["public * - =Decrypt | only as", *OURS],
     ),
-    one(
+    case(
         "principal-arn-sts-form",
-        f"{GLOBAL}: a session's value is its role",
+        f"{GLOBAL}: the value of a session is its role",
         {"ArnLike": {"aws:PrincipalArn": f"arn:aws:sts::{OWNER}:assumed-role/*"}},
         NOBODY,
     ),
-    one(
+    case(
         "principal-tag",
-        f"{GLOBAL}: anyone can set tags on their own roles",
+        f"{GLOBAL}: anyone can tag their own roles",
         {"StringEquals": {"aws:PrincipalTag/team": "a"}},
         ["public * - =Decrypt | only principals with the tag team=a", *OURS],
     ),
-    one("principal-type", GLOBAL, {"StringEquals": {"aws:PrincipalType": "User"}}, PUBLIC),
-    one(
+    case("principal-type", GLOBAL, {"StringEquals": {"aws:PrincipalType": "User"}}, PUBLIC),
+    case(
         "user-id",
-        f"{GLOBAL}: a unique id tells no account",
+        f"{GLOBAL}: a unique id does not show its account",
         {"StringLike": {"aws:userid": "AROAEXAMPLEEXAMPLE123:*"}},
         [*OURS, "unknown * - =Decrypt"],
     ),
-    one(
+    case(
         "user-id-and-account",
         GLOBAL,
         {"StringLike": {"aws:userid": "AROAEXAMPLEEXAMPLE123:*"}, "StringEquals": {"kms:CallerAccount": OWNER}},
         OURS,
     ),
-    one("user-id-session", f"{GLOBAL}: sessions are named at will", {"StringLike": {"aws:userid": "*:deploy"}}, PUBLIC),
-    one("user-name", f"{GLOBAL}: users are named at will", {"StringEquals": {"aws:username": "bob"}}, PUBLIC),
-    one("not-a-service", GLOBAL, {"Bool": {"aws:PrincipalIsAWSService": "false"}}, PUBLIC),
-    one(
+    case(
+        "user-id-session",
+        f"{GLOBAL}: anyone can choose session names",
+        {"StringLike": {"aws:userid": "*:deploy"}},
+        PUBLIC,
+    ),
+    case("user-name", f"{GLOBAL}: anyone can choose user names", {"StringEquals": {"aws:username": "bob"}}, PUBLIC),
+    case("not-a-service", GLOBAL, {"Bool": {"aws:PrincipalIsAWSService": "false"}}, PUBLIC),
+    case(
         "only-services",
         GLOBAL,
         {"Bool": {"aws:PrincipalIsAWSService": "true"}},
         ["aws_service * - =Decrypt"],
         lint_findings=frozenset({"service_without_source"}),
     ),
-    one(
+    case(
         "only-services-json-bool",
         f"{OPERATORS}: JSON booleans",
         {"Bool": {"aws:PrincipalIsAWSService": True}},
         ["aws_service * - =Decrypt"],
     ),
-    one(
+    case(
         "service-by-name",
         GLOBAL,
         {"StringEquals": {"aws:PrincipalServiceName": "cloudtrail.amazonaws.com"}},
         ["aws_service * - =Decrypt | only by service"],
     ),
-    # the path
-    one(
+    # services on behalf of the caller
+    case(
         "via-service",
-        f"{KMS}: kms:ViaService says how, not who",
+        f"{KMS}: kms:ViaService restricts the path, not the caller",
         {"StringEquals": {"kms:ViaService": S3}},
         [
             f"public_via_service * - =Decrypt | only through {S3}",
             f"owner_direct * {OWNER} =Decrypt | only through {S3}",
         ],
     ),
-    one(
+    case(
         "via-services",
         KMS,
         {"StringLike": {"kms:ViaService": ["s3.*.amazonaws.com", "ec2.*.amazonaws.com"]}},
         ["public_via_service * - | only through s3.*.amazonaws.com or ec2.*.amazonaws.com", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "via-service-and-owner",
-        f"{KMS}: the shape of AWS managed keys",
+        f"{KMS}: the policy of AWS managed keys",
         {"StringEquals": {"kms:ViaService": S3, "kms:CallerAccount": OWNER}},
         [f"owner_direct * {OWNER} =Decrypt | only through {S3}"],
     ),
-    one(
+    case(
         "via-service-and-organization",
         KMS,
         {"StringEquals": {"kms:ViaService": S3, "aws:PrincipalOrgID": ORGANIZATION_ID}},
         [f"organization * - | only through {S3}", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "not-via-service",
         f"{OPERATORS}: negated",
         {"StringNotEquals": {"kms:ViaService": S3}},
         ["public * - | not through", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "via-service-if-exists",
-        f"{OPERATORS}: direct calls carry none",
+        f"{OPERATORS}: direct requests do not carry it",
         {"StringEqualsIfExists": {"kms:ViaService": S3}},
         PUBLIC,
     ),
-    one(
+    case(
         "via-any-service",
         GLOBAL,
         {"Bool": {"aws:ViaAWSService": "true"}},
         ["public_via_service * -", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "via-any-service-not-null",
         f"{OPERATORS}: Null",
         {"Null": {"kms:ViaService": "false"}},
         ["public_via_service * -", f"owner_direct * {OWNER}"],
     ),
-    one("direct-only", f"{OPERATORS}: Null", {"Null": {"kms:ViaService": "true"}}, PUBLIC),
-    one(
+    case("direct-only", f"{OPERATORS}: Null", {"Null": {"kms:ViaService": "true"}}, PUBLIC),
+    case(
         "called-via",
         GLOBAL,
         {"ForAnyValue:StringEquals": {"aws:CalledVia": "athena.amazonaws.com"}},
         ["public_via_service * -", f"owner_direct * {OWNER}"],
     ),
-    # services for themselves
-    one(
+    # services on their own behalf
+    case(
         "source-account",
-        f"{GLOBAL}: carried by services only",
+        f"{GLOBAL}: only service requests carry it",
         {"StringEquals": {"aws:SourceAccount": OWNER}},
         [f"aws_service * - =Decrypt | only for account {OWNER}"],
         silent=frozenset({"service_without_source"}),
     ),
-    one(
+    case(
         "source-account-if-exists",
-        f"{OPERATORS}: callers carry none",
+        f"{OPERATORS}: requests of other callers do not carry it",
         {"StringEqualsIfExists": {"aws:SourceAccount": OWNER}},
         PUBLIC,
         lint_findings=frozenset({"if_exists_scopes_nothing"}),
     ),
-    one(
+    case(
         "source-arn",
         GLOBAL,
         {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudtrail:*:{OWNER}:trail/*"}},
         ["aws_service * - =Decrypt | only for arn:aws:cloudtrail"],
     ),
-    one(
+    case(
         "source-arn-not",
         f"{OPERATORS}: negated, true when absent",
         {"ArnNotLike": {"aws:SourceArn": f"arn:aws:cloudtrail:*:{OWNER}:trail/*"}},
         PUBLIC,
     ),
-    one("source-org", GLOBAL, {"StringEquals": {"aws:SourceOrgID": ORGANIZATION_ID}}, ["aws_service * - =Decrypt"]),
+    case("source-org", GLOBAL, {"StringEquals": {"aws:SourceOrgID": ORGANIZATION_ID}}, ["aws_service * - =Decrypt"]),
     Case(
         "service-source-arn",
         f"{GLOBAL}: the confused deputy",
@@ -399,7 +404,7 @@ CASES = [
     ),
     Case(
         "service-source-wildcard",
-        f"{GLOBAL}: a wildcard account cures nothing",
+        f"{GLOBAL}: a wildcard account restricts nothing",
         [allow(service("s3.amazonaws.com"), when={"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}})],
         ["aws_service s3.amazonaws.com - =Decrypt"],
         lint_findings=frozenset({"service_without_source"}),
@@ -433,7 +438,7 @@ CASES = [
     ),
     Case(
         "service-with-principal-condition",
-        f"{GLOBAL}: services have no organization",
+        f"{GLOBAL}: services belong to no organization",
         [allow(service("s3.amazonaws.com"), when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         [],
     ),
@@ -445,14 +450,14 @@ CASES = [
     ),
     Case(
         "service-via-service",
-        f"{KMS}: a service that calls for itself carries none",
+        f"{KMS}: a service on its own behalf does not carry it",
         [allow(service("s3.amazonaws.com"), when={"StringEquals": {"kms:ViaService": S3}})],
         [],
     ),
     # the network
-    one(
+    case(
         "source-ip",
-        f"{GLOBAL}: a network is not everyone, and no account either",
+        f"{GLOBAL}: a network is neither everyone nor an account",
         {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}},
         [
             "organization * -",
@@ -460,56 +465,56 @@ CASES = [
             f"owner_direct * {OWNER} | only from 203.0.113.0/24",
         ],
     ),
-    one("source-ip-everywhere", GLOBAL, {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, PUBLIC),
-    one(
+    case("source-ip-everywhere", GLOBAL, {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, PUBLIC),
+    case(
         "source-ip-halves",
-        f"{GLOBAL}: ranges above /8 are everywhere",
+        f"{GLOBAL}: ranges wider than /8 include anyone",
         {"IpAddress": {"aws:SourceIp": ["0.0.0.0/1", "128.0.0.0/1"]}},
         PUBLIC,
     ),
-    one("source-ip6-everywhere", GLOBAL, {"IpAddress": {"aws:SourceIp": "::/0"}}, PUBLIC),
-    one(
+    case("source-ip6-everywhere", GLOBAL, {"IpAddress": {"aws:SourceIp": "::/0"}}, PUBLIC),
+    case(
         "source-ip6",
         GLOBAL,
         {"IpAddress": {"aws:SourceIp": "2001:db8:1234::/48"}},
         ["organization * -", "external * -", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "source-ip-not",
         f"{OPERATORS}: negated",
         {"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}},
         ["public * - | not from", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "source-ip-unreadable",
-        f"{OPERATORS}: no address",
+        f"{OPERATORS}: not an address",
         {"IpAddress": {"aws:SourceIp": "everywhere"}},
         ["unknown * - =Decrypt"],
     ),
-    one(
+    case(
         "vpc-endpoint",
         GLOBAL,
         {"StringEquals": {"aws:SourceVpce": "vpce-1a2b3c"}},
         ["organization * -", "external * - | only through VPC endpoint vpce-1a2b3c", f"owner_direct * {OWNER}"],
     ),
-    one("vpc-endpoint-any", GLOBAL, {"StringLike": {"aws:SourceVpce": "vpce-*"}}, PUBLIC),
-    one(
+    case("vpc-endpoint-any", GLOBAL, {"StringLike": {"aws:SourceVpce": "vpce-*"}}, PUBLIC),
+    case(
         "vpc",
         GLOBAL,
         {"StringEquals": {"aws:SourceVpc": "vpc-1a2b3c"}},
         ["organization * -", "external * - | only from VPC vpc-1a2b3c", f"owner_direct * {OWNER}"],
     ),
-    one("vpc-if-exists", OPERATORS, {"StringEqualsIfExists": {"aws:SourceVpc": "vpc-1a2b3c"}}, PUBLIC),
-    # the data
-    one(
+    case("vpc-if-exists", OPERATORS, {"StringEqualsIfExists": {"aws:SourceVpc": "vpc-1a2b3c"}}, PUBLIC),
+    # the request
+    case(
         "encryption-context",
-        f"{KMS}: whoever calls chooses it",
+        f"{KMS}: the caller chooses it",
         {"StringEquals": {"kms:EncryptionContext:app": "x"}},
         ["public * - =Decrypt | encryption context app=x", f"owner_direct * {OWNER}"],
     ),
     Case(
         "encryption-context-not-for-metadata",
-        f"{KMS}: carried by symmetric operations only",
+        f"{KMS}: only symmetric operations carry it",
         [
             allow(
                 aws(APP),
@@ -530,24 +535,24 @@ CASES = [
     ),
     Case(
         "encryption-context-asymmetric",
-        f"{KMS}: asymmetric keys have none",
+        f"{KMS}: asymmetric keys have no encryption context",
         [allow(aws(APP), "kms:Decrypt", {"StringEquals": {"kms:EncryptionContext:app": "x"}})],
         [],
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", key_spec="RSA_4096", key_usage="ENCRYPT_DECRYPT"),
     ),
-    one(
+    case(
         "encryption-context-keys",
         KMS,
         {"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "app"}},
         ["public * - | only with the encryption context keys app", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "encryption-context-keys-for-all",
-        f"{SETS}: true when there is none",
+        f"{SETS}: true when absent",
         {"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["app"]}},
         PUBLIC,
     ),
-    one("encryption-context-required", f"{OPERATORS}: Null", {"Null": {"kms:EncryptionContext:app": "false"}}, PUBLIC),
+    case("encryption-context-required", f"{OPERATORS}: Null", {"Null": {"kms:EncryptionContext:app": "false"}}, PUBLIC),
     Case(
         "grants-for-aws",
         f"{KMS}: kms:GrantIsForAWSResource",
@@ -607,142 +612,142 @@ CASES = [
         ],
         [f"owner_direct {APP} {OWNER} =CreateGrant | only grants to {root(OUTSIDER)}"],
     ),
-    one(
+    case(
         "signing-algorithm-on-decrypt",
-        f"{KMS}: carried by Sign and Verify only",
+        f"{KMS}: only Sign and Verify carry it",
         {"StringEquals": {"kms:SigningAlgorithm": "RSASSA_PSS_SHA_256"}},
         NOBODY,
     ),
-    one("attestation", KMS, {"StringEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": "ab12"}}, PUBLIC),
+    case("attestation", KMS, {"StringEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": "ab12"}}, PUBLIC),
     # the key
-    one(
+    case(
         "resource-account",
-        f"{GLOBAL}: always the key's own, narrows nothing",
+        f"{GLOBAL}: always the key's own account, restricts nothing",
         {"StringEquals": {"aws:ResourceAccount": OWNER}},
         [f"{line} | nothing" for line in PUBLIC],
     ),
-    one("resource-account-other", GLOBAL, {"StringEquals": {"aws:ResourceAccount": OUTSIDER}}, NOBODY),
-    one(
+    case("resource-account-other", GLOBAL, {"StringEquals": {"aws:ResourceAccount": OUTSIDER}}, NOBODY),
+    case(
         "resource-organization",
         GLOBAL,
         {"StringEquals": {"aws:ResourceOrgID": ORGANIZATION_ID}},
         [f"{line} | nothing" for line in PUBLIC],
     ),
-    one(
+    case(
         "resource-tag-unknown",
         "tags that were not crawled",
         {"StringEquals": {"aws:ResourceTag/open": "yes"}},
-        UNJUDGED,
+        UNKNOWN,
     ),
-    one(
+    case(
         "resource-tag-matches",
         f"{GLOBAL}: aws:ResourceTag",
         {"StringEquals": {"aws:ResourceTag/open": "yes"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={"open": "yes"}),
     ),
-    one(
+    case(
         "resource-tag-name-case",
-        f"{OPERATORS}: key names have no case",
+        f"{OPERATORS}: key names are case-insensitive",
         {"StringEquals": {"aws:ResourceTag/OPEN": "yes"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={"open": "yes"}),
     ),
-    one(
+    case(
         "resource-tag-differs",
         GLOBAL,
         {"StringEquals": {"aws:ResourceTag/open": "yes"}},
         NOBODY,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={"open": "Yes"}),
     ),
-    one(
+    case(
         "resource-tag-ignore-case",
         OPERATORS,
         {"StringEqualsIgnoreCase": {"aws:ResourceTag/open": "yes"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={"open": "YES"}),
     ),
-    one(
+    case(
         "resource-tag-absent",
         GLOBAL,
         {"StringEquals": {"aws:ResourceTag/open": "yes"}},
         NOBODY,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={}),
     ),
-    one(
+    case(
         "resource-tag-not",
         f"{OPERATORS}: negated, true when absent",
         {"StringNotEquals": {"aws:ResourceTag/closed": "yes"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", tags={}),
     ),
-    one(
+    case(
         "resource-alias",
         f"{KMS}: kms:ResourceAliases",
         {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/shared-*"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", aliases=("alias/a", "alias/shared-x")),
     ),
-    one(
+    case(
         "resource-alias-none",
         KMS,
         {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/shared-*"}},
         NOBODY,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", aliases=()),
     ),
-    one(
+    case(
         "resource-alias-unknown",
         "aliases that were not crawled",
         {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/shared-*"}},
-        UNJUDGED,
+        UNKNOWN,
     ),
-    one(
+    case(
         "request-alias",
-        f"{KMS}: whoever calls chooses the name",
+        f"{KMS}: the caller chooses the alias",
         {"StringEquals": {"kms:RequestAlias": "alias/a"}},
         PUBLIC,
     ),
-    one(
+    case(
         "key-spec",
         KMS,
         {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}},
         PUBLIC,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", key_spec="SYMMETRIC_DEFAULT"),
     ),
-    one("key-spec-unknown", KMS, {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}, UNJUDGED),
-    one(
+    case("key-spec-unknown", KMS, {"StringEquals": {"kms:KeySpec": "SYMMETRIC_DEFAULT"}}, UNKNOWN),
+    case(
         "key-origin",
         KMS,
         {"StringEquals": {"kms:KeyOrigin": "EXTERNAL"}},
         NOBODY,
         facts=KeyFacts(KEY, OWNER, "CUSTOMER", origin="AWS_KMS"),
     ),
-    one("multi-region", f"{KMS}: told by the ARN", {"Bool": {"kms:MultiRegion": "true"}}, NOBODY),
-    one("region", GLOBAL, {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}, PUBLIC),
-    one("region-other", GLOBAL, {"StringEquals": {"aws:RequestedRegion": "us-east-1"}}, NOBODY),
-    one("secure-transport", GLOBAL, {"Bool": {"aws:SecureTransport": "false"}}, NOBODY),
+    case("multi-region", f"{KMS}: derived from the ARN", {"Bool": {"kms:MultiRegion": "true"}}, NOBODY),
+    case("region", GLOBAL, {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}, PUBLIC),
+    case("region-other", GLOBAL, {"StringEquals": {"aws:RequestedRegion": "us-east-1"}}, NOBODY),
+    case("secure-transport", GLOBAL, {"Bool": {"aws:SecureTransport": "false"}}, NOBODY),
     # time and numbers
-    one(
+    case(
         "date-any",
         f"{OPERATORS}: dates",
         {"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}},
         ["public * - | only if aws:CurrentTime is less than", f"owner_direct * {OWNER}"],
     ),
-    one(
+    case(
         "date-over",
         OPERATORS,
         {"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}},
         NOBODY,
         organization=Organization(ORGANIZATION_ID, now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
     ),
-    one(
+    case(
         "date-epoch",
         OPERATORS,
         {"DateGreaterThan": {"aws:EpochTime": 1577836800}},
         ["public * -", f"owner_direct * {OWNER}"],
     ),
-    one("date-nonsense", OPERATORS, {"DateLessThan": {"aws:CurrentTime": "tomorrow"}}, UNJUDGED),
-    one(
+    case("date-nonsense", OPERATORS, {"DateLessThan": {"aws:CurrentTime": "tomorrow"}}, UNKNOWN),
+    case(
         "date-window",
         OPERATORS,
         {
@@ -751,7 +756,7 @@ CASES = [
         },
         PUBLIC,
     ),
-    one(
+    case(
         "date-never",
         OPERATORS,
         {
@@ -760,72 +765,79 @@ CASES = [
         },
         NOBODY,
     ),
-    one("numeric", OPERATORS, {"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}}, PUBLIC),
-    one(
+    case("numeric", OPERATORS, {"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}}, PUBLIC),
+    case(
         "numeric-never",
         OPERATORS,
         {"NumericLessThan": {"aws:MultiFactorAuthAge": "1"}, "NumericGreaterThan": {"aws:MultiFactorAuthAge": "1"}},
         NOBODY,
     ),
-    one("mfa", GLOBAL, {"Bool": {"aws:MultiFactorAuthPresent": "true"}}, PUBLIC),
-    one("bool-nonsense", f"{OPERATORS}: Bool", {"Bool": {"aws:MultiFactorAuthPresent": "yes"}}, UNJUDGED),
-    one("binary", f"{OPERATORS}: BinaryEquals", {"BinaryEquals": {"aws:PrincipalTag/b": "QmluYXJ5"}}, PUBLIC),
-    # several at once
-    one(
+    case("mfa", GLOBAL, {"Bool": {"aws:MultiFactorAuthPresent": "true"}}, PUBLIC),
+    case("bool-nonsense", f"{OPERATORS}: Bool", {"Bool": {"aws:MultiFactorAuthPresent": "yes"}}, UNKNOWN),
+    case("binary", f"{OPERATORS}: BinaryEquals", {"BinaryEquals": {"aws:PrincipalTag/b": "QmluYXJ5"}}, PUBLIC),
+    # several conditions
+    case(
         "like-twice",
         f"{OPERATORS}: AND",
         {"StringLike": {"aws:PrincipalTag/t": "a*"}, "StringNotLike": {"aws:PrincipalTag/t": "*example"}},
         PUBLIC,
     ),
-    one(
+    case(
         "like-overlap",
         f"{OPERATORS}: two patterns on one key",
         {"StringLike": {"aws:PrincipalTag/t": "a*c"}, "ForAnyValue:StringLike": {"aws:PrincipalTag/t": "*bc"}},
         PUBLIC,
     ),
-    one(
+    case(
         "like-apart",
-        f"{OPERATORS}: no value fits both",
+        f"{OPERATORS}: no value satisfies both",
         {"StringLike": {"aws:PrincipalTag/t": "a*"}, "ForAnyValue:StringLike": {"aws:PrincipalTag/t": "b*"}},
         NOBODY,
     ),
-    one(
+    case(
         "equals-and-not",
         f"{OPERATORS}: AND",
         {"StringEquals": {"kms:ViaService": S3}, "StringNotEquals": {"kms:ViaService": S3}},
         NOBODY,
     ),
-    # what is not known
-    one("unknown-key", "an unknown key is unknown, never private", {"StringEquals": {"foo:bar": "x"}}, UNJUDGED),
-    one("unknown-kms-key", "a key that came after this version", {"StringEquals": {"kms:Future": "x"}}, UNJUDGED),
-    one("unknown-key-if-exists", "nor public", {"StringEqualsIfExists": {"foo:bar": "x"}}, UNJUDGED),
-    one(
-        "unknown-operator", "an unknown operator is unknown", {"StringResembles": {"aws:PrincipalOrgID": "x"}}, UNJUDGED
+    # unknown keys and invalid values
+    case("unknown-key", "an unknown key makes access unknown, not denied", {"StringEquals": {"foo:bar": "x"}}, UNKNOWN),
+    case("unknown-kms-key", "a key newer than this version", {"StringEquals": {"kms:Future": "x"}}, UNKNOWN),
+    case(
+        "unknown-key-if-exists",
+        "an unknown key makes access unknown, not public",
+        {"StringEqualsIfExists": {"foo:bar": "x"}},
+        UNKNOWN,
     ),
-    one(
+    case(
+        "unknown-operator", "an unknown operator is unknown", {"StringResembles": {"aws:PrincipalOrgID": "x"}}, UNKNOWN
+    ),
+    case(
         "unknown-and-false",
-        "what fails for certain fails",
+        "a false element beside an unknown one",
         {"StringEquals": {"foo:bar": "x", "aws:ResourceAccount": OUTSIDER}},
         NOBODY,
     ),
-    one(
+    case(
         "null-if-exists",
-        f"{OPERATORS}: there is no NullIfExists",
+        f"{OPERATORS}: NullIfExists does not exist",
         {"NullIfExists": {"kms:ViaService": "true"}},
-        UNJUDGED,
+        UNKNOWN,
     ),
-    one("values-unreadable", "values that are no texts", {"StringEquals": {"kms:CallerAccount": {"a": 1}}}, UNJUDGED),
-    one("values-empty", "no values", {"StringEquals": {"kms:CallerAccount": []}}, UNJUDGED),
-    one("condition-empty", "no condition", {}, PUBLIC),
-    one("condition-block-empty", "no keys", {"StringEquals": {}}, PUBLIC),
+    case(
+        "values-unreadable", "values that are not strings", {"StringEquals": {"kms:CallerAccount": {"a": 1}}}, UNKNOWN
+    ),
+    case("values-empty", "no values", {"StringEquals": {"kms:CallerAccount": []}}, UNKNOWN),
+    case("condition-empty", "no condition", {}, PUBLIC),
+    case("condition-block-empty", "no keys", {"StringEquals": {}}, PUBLIC),
     # variables
-    one(
+    case(
         "variable-account",
         "IAM user guide: policy variables",
         {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}},
         OURS,
     ),
-    one(
+    case(
         "variable-old-version",
         "IAM user guide: variables need Version 2012-10-17",
         {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}},
@@ -833,7 +845,7 @@ CASES = [
         version="2008-10-17",
         lint_findings=frozenset({"variables_not_resolved"}),
     ),
-    one(
+    case(
         "variable-no-version",
         "IAM user guide: Version defaults to 2008-10-17",
         {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}},
@@ -841,40 +853,40 @@ CASES = [
         version=None,
         lint_findings=frozenset({"variables_not_resolved"}),
     ),
-    one(
+    case(
         "variable-organization",
         "IAM user guide: policy variables",
         {"StringEquals": {"aws:PrincipalOrgID": "${aws:ResourceOrgID}"}},
         MEMBERS,
     ),
-    one(
+    case(
         "variable-tag",
         "IAM user guide: policy variables",
         {"StringEquals": {"kms:EncryptionContext:team": "${aws:PrincipalTag/team}"}},
         PUBLIC,
     ),
-    one(
+    case(
         "variable-default",
         "IAM user guide: default values",
         {"StringEquals": {"kms:EncryptionContext:team": "${aws:PrincipalTag/team, 'none'}"}},
         PUBLIC,
     ),
-    one(
+    case(
         "variable-unknown",
         "IAM user guide: policy variables",
         {"StringEquals": {"kms:EncryptionContext:team": "${foo:bar}"}},
-        UNJUDGED,
+        UNKNOWN,
     ),
-    one(
+    case(
         "variable-star",
-        "IAM user guide: an escaped star is a star",
+        "IAM user guide: an escaped star is a literal star",
         {"StringLike": {"kms:CallerAccount": "${*}"}},
         NOBODY,
     ),
-    one("source-ip-wide", f"{GLOBAL}: wider than /8", {"IpAddress": {"aws:SourceIp": "12.0.0.0/7"}}, PUBLIC),
+    case("source-ip-wide", f"{GLOBAL}: wider than /8", {"IpAddress": {"aws:SourceIp": "12.0.0.0/7"}}, PUBLIC),
     Case(
         "encryption-context-keys-not-for-metadata",
-        f"{KMS}: carried by symmetric operations and CreateGrant",
+        f"{KMS}: only symmetric operations and CreateGrant carry it",
         [
             allow(
                 aws(APP),

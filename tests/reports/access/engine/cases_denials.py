@@ -1,4 +1,4 @@
-"""Cases on Deny, and on who is left."""
+"""Cases for Deny statements, and for the access that remains."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CASES = [
     Case("deny-role-means-its-sessions", LOGIC, [allow(aws(SESSION)), deny(aws(APP))], []),
     Case("deny-session-leaves-role", LOGIC, [allow(aws(APP)), deny(aws(SESSION))], [f"owner_direct {APP} {OWNER}"]),
     Case(
-        "deny-service-leaves-people",
+        "deny-service-leaves-identities",
         LOGIC,
         [EVERYONE, deny(service("s3.amazonaws.com"))],
         ["public * -", f"owner_direct * {OWNER}"],
@@ -81,7 +81,7 @@ CASES = [
     Case("deny-deleted", LOGIC, [allow(aws("AROAEXAMPLEEXAMPLE123")), deny()], []),
     Case(
         "deny-outsiders",
-        "data perimeter: everyone but our organization",
+        "data perimeter: everyone outside the organization",
         [EVERYONE, deny(when=OURS)],
         ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
     ),
@@ -93,13 +93,13 @@ CASES = [
     ),
     Case(
         "deny-outsiders-if-exists",
-        "callers without organization slip through",
+        "callers without an organization are not denied",
         [EVERYONE, deny(when={"StringNotEqualsIfExists": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
     ),
     Case(
         "deny-foreign-only",
-        "positive Deny with an absent key",
+        "a Deny with a positive operator does not apply when the key is absent",
         [EVERYONE, deny(when={"StringEquals": {"aws:PrincipalOrgID": "o-foreign111"}})],
         ["public * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
     ),
@@ -129,19 +129,19 @@ CASES = [
     ),
     Case(
         "deny-without-tag",
-        "tags are for anyone to set",
+        "anyone can set tags",
         [EVERYONE, deny(when={"StringNotEquals": {"aws:PrincipalTag/team": "a"}}, Sid="Untagged")],
         ["public * - | except if aws:PrincipalTag/team is not a (denied by Untagged)", f"owner_direct * {OWNER}"],
     ),
     Case(
         "deny-outside-service",
-        "the path again",
+        "the path, in a Deny",
         [EVERYONE, deny(when={"StringNotEquals": {"kms:ViaService": S3}})],
         ["public_via_service * - | except if kms:ViaService is not", f"owner_direct * {OWNER}"],
     ),
     Case(
         "deny-allowed-path",
-        "Allow and Deny on the same path leave nobody",
+        "Allow and Deny on the same path leave no access",
         [
             allow("*", when={"StringEquals": {"kms:ViaService": S3}}),
             deny(when={"StringEquals": {"kms:ViaService": S3}}),
@@ -150,7 +150,7 @@ CASES = [
     ),
     Case(
         "deny-one-of-two-paths",
-        "another path is left",
+        "another path remains",
         [
             allow("*", when={"StringEquals": {"kms:ViaService": [S3, "ec2.eu-west-1.amazonaws.com"]}}),
             deny(when={"StringEquals": {"kms:ViaService": S3}}),
@@ -159,13 +159,13 @@ CASES = [
     ),
     Case(
         "deny-outside-network",
-        "the network again",
+        "the network, in a Deny",
         [EVERYONE, deny(when={"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}})],
         ["organization * -", "external * -", f"owner_direct * {OWNER}"],
     ),
     Case(
         "deny-outside-network-but-services",
-        "a Deny on addresses spares calls of services",
+        "a Deny on addresses that exempts service requests",
         [
             EVERYONE,
             deny(when={"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}, "Bool": {"aws:ViaAWSService": "false"}}),
@@ -192,7 +192,7 @@ CASES = [
     ),
     Case(
         "deny-outside-endpoint",
-        "the endpoint again",
+        "the endpoint, in a Deny",
         [ROOT, EVERYONE, deny("*", "kms:Decrypt", {"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}, Sid="Vpce")],
         [
             f"{ROOT_ALL} =Decrypt | except if aws:SourceVpce is not vpce-1 (denied by Vpce)",
@@ -204,7 +204,7 @@ CASES = [
     ),
     Case(
         "deny-plain-text",
-        "KMS accepts nothing but TLS",
+        "KMS accepts only TLS",
         [allow(aws(APP)), deny(when={"Bool": {"aws:SecureTransport": "false"}})],
         [f"owner_direct {APP} {OWNER} =Decrypt | nothing"],
     ),
@@ -231,7 +231,7 @@ CASES = [
     ),
     Case(
         "deny-two-halves",
-        "two Denies that leave no value",
+        "two Deny statements that leave no value",
         [
             EVERYONE,
             deny(when={"StringEquals": {"aws:PrincipalTag/t": "a"}}),
@@ -261,25 +261,25 @@ CASES = [
     ),
     Case(
         "deny-unknown-key",
-        "a Deny that cannot be judged may protect",
+        "a Deny that cannot be evaluated makes access unknown",
         [EVERYONE, deny(when={"StringEquals": {"foo:bar": "x"}})],
         ["unknown * - =Decrypt"],
     ),
     Case(
         "deny-unknown-key-and-false",
-        "or it cannot",
+        "a false element beside an unknown one",
         [EVERYONE, deny(when={"StringEquals": {"foo:bar": "x", "aws:ResourceAccount": OUTSIDER}})],
         ["public * -", f"owner_direct * {OWNER}"],
     ),
     Case(
         "deny-unknown-operator",
-        "a Deny that cannot be judged may protect",
+        "a Deny that cannot be evaluated makes access unknown",
         [allow(aws(APP)), deny(when={"StringResembles": {"aws:PrincipalArn": "x"}})],
         [f"unknown {APP} {OWNER} =Decrypt"],
     ),
     Case(
         "deny-unreadable",
-        "a statement that cannot be read",
+        "an unreadable statement",
         [allow(aws(APP)), deny("*", 7)],
         [f"owner_direct {APP} {OWNER}", "unknown * -"],
         lint_findings=frozenset({"unreadable"}),
@@ -321,7 +321,7 @@ CASES = [
     ),
     Case(
         "deny-not-principal-without-account",
-        f"{NOT_PRINCIPAL}: the account has to be listed too",
+        f"{NOT_PRINCIPAL}: the account has to be listed as well",
         [
             ROOT,
             allow(aws(f"arn:aws:iam::{OWNER}:user/bob")),
@@ -332,14 +332,14 @@ CASES = [
     ),
     Case(
         "deny-not-principal-account",
-        f"{NOT_PRINCIPAL}: with the account alone only its root user is spared",
+        f"{NOT_PRINCIPAL}: with only the account listed, only its root user is exempt",
         [ROOT, allow(aws(APP)), deny(None, NotPrincipal=aws(root()))],
         [f"{ROOT_ALL} #46 | only the root user"],
         silent=LOCKED,
     ),
     Case(
         "deny-not-principal-role",
-        f"{NOT_PRINCIPAL}: sessions are others than their role",
+        f"{NOT_PRINCIPAL}: a session is not its role",
         [allow(aws(APP)), deny(None, NotPrincipal=aws(APP, root()))],
         [f"unknown {APP} {OWNER} =Decrypt"],
     ),
@@ -371,7 +371,7 @@ CASES = [
     ),
     Case(
         "lock-out-outsider-only",
-        f"{LOCK_OUT}: nobody outside can",
+        f"{LOCK_OUT}: a foreign account cannot change the policy",
         [allow(aws(root(OUTSIDER)), "kms:*"), allow(aws(APP))],
         [f"external {root(OUTSIDER)} {OUTSIDER}", f"owner_direct {APP} {OWNER}"],
         lint_findings=LOCKED,
@@ -386,7 +386,7 @@ CASES = [
     ),
     Case(
         "lock-out-unknown",
-        f"{LOCK_OUT}: what cannot be judged is not claimed",
+        f"{LOCK_OUT}: not reported when access is unknown",
         [allow(aws(root()), "kms:*", {"StringEquals": {"foo:bar": "x"}})],
         [f"unknown {root()} {OWNER}"],
         silent=LOCKED,

@@ -1,4 +1,4 @@
-"""The key policies that vendors ask for, with exactly the access that their documents describe."""
+"""The key policies that vendors request, with exactly the access that their documentation describes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SHARED = [
     allow(aws(USER, root(CHECKMARX)), GRANTS, {"Bool": {"kms:GrantIsForAWSResource": "true"}}, Sid="Grants"),
 ]
 PLERION_USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey", "kms:DescribeKey"]
-PLERION_LOOK = ["kms:Describe*", "kms:List*", "kms:Get*"]
+PLERION_READ = ["kms:Describe*", "kms:List*", "kms:Get*"]
 
 
 def plerion(account: str) -> list[dict[str, Any]]:
-    """Both statements of the guide for an account."""
+    """Return both statements of the guide for an account."""
     return [
         allow(
             "*",
@@ -45,21 +45,21 @@ def plerion(account: str) -> list[dict[str, Any]]:
         ),
         allow(
             "*",
-            PLERION_LOOK,
+            PLERION_READ,
             {"StringEquals": {"aws:PrincipalAccount": account, "aws:PrincipalTag/RolePurpose": "PlerionAccess"}},
-            Sid="Look",
+            Sid="Read",
         ),
     ]
 
 
 APPLIANCE = "Decrypt,DescribeKey,Encrypt,GenerateDataKey,ReEncryptFrom,ReEncryptTo"
-LOOKED = (
+READ_ACTIONS = (
     "DescribeKey,GetKeyLastUsage,GetKeyPolicy,GetKeyRotationStatus,GetParametersForImport,GetPublicKey,"
     "ListGrants,ListKeyPolicies,ListKeyRotations,ListResourceTags"
 )
 SAME = [
     f"owner_direct * {OWNER} ={APPLIANCE} @Decrypt | PlerionApplianceRole=True",
-    f"owner_direct * {OWNER} ={LOOKED} @Look | RolePurpose=PlerionAccess",
+    f"owner_direct * {OWNER} ={READ_ACTIONS} @Read | RolePurpose=PlerionAccess",
 ]
 
 CASES = [
@@ -78,7 +78,7 @@ CASES = [
         silent=frozenset({"lock_out", "root_delegation_missing", "no_effect"}),
     ),
     Case(
-        "checkmarx-not-shared-any-more",
+        "checkmarx-not-no-longer-shared",
         f"{CHECKMARX_GUIDE}: sharing stopped",
         SHARED[:2],
         [f"owner_delegated {root()} {OWNER}", f"owner_direct {USER} {OWNER}"],
@@ -142,7 +142,7 @@ CASES = [
         plerion(SISTER),
         [
             f"organization * {SISTER} ={APPLIANCE} @Decrypt | PlerionApplianceRole=True",
-            f"organization * {SISTER} =DescribeKey,GetKeyRotationStatus,GetPublicKey,ListGrants @Look",
+            f"organization * {SISTER} =DescribeKey,GetKeyRotationStatus,GetPublicKey,ListGrants @Read",
         ],
     ),
     Case(
@@ -151,25 +151,25 @@ CASES = [
         plerion(OUTSIDER),
         [
             f"external * {OUTSIDER} ={APPLIANCE} @Decrypt",
-            f"external * {OUTSIDER} =DescribeKey,GetKeyRotationStatus,GetPublicKey,ListGrants @Look",
+            f"external * {OUTSIDER} =DescribeKey,GetKeyRotationStatus,GetPublicKey,ListGrants @Read",
         ],
     ),
     Case(
         "plerion-no-delegation",
-        f"{PLERION_GUIDE}: nobody of the account is let in",
+        f"{PLERION_GUIDE}: the account has no access",
         [allow(aws(USER), "kms:*")],
         [f"owner_direct {USER} {OWNER}"],
         lint_findings=frozenset({"root_delegation_missing"}),
     ),
     Case(
         "plerion-without-account",
-        f"{PLERION_GUIDE}: without the account anyone can set the tag",
+        f"{PLERION_GUIDE}: without the account condition, anyone can set the tag",
         [allow("*", "kms:Decrypt", {"StringEquals": {"aws:PrincipalTag/PlerionApplianceRole": "True"}})],
         ["public * - =Decrypt", f"owner_direct * {OWNER}"],
     ),
     Case(
         "database-tier-service",
-        "RDS through its service, for the account",
+        "RDS on behalf of the account",
         [
             ROOT,
             allow(

@@ -1,4 +1,4 @@
-"""Cases on grants."""
+"""Cases for grants."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CASES = [
     ),
     GrantCase(
         "grant-outsider",
-        f"{GRANTS}: no trace in the key policy",
+        f"{GRANTS}: independent of the key policy",
         {"grantee_principal": root(OUTSIDER)},
         [f"external {root(OUTSIDER)} {OUTSIDER} =Decrypt"],
     ),
@@ -72,7 +72,7 @@ CASES = [
     ),
     GrantCase(
         "grant-retiring-grantee",
-        f"{RETIRE}: the grantee may hold it already",
+        f"{RETIRE}: the grantee may already have RetireGrant",
         {"grantee_principal": APP, "retiring_principal": APP, "operations": ["Decrypt", "RetireGrant"]},
         [f"owner_direct {APP} {OWNER} =Decrypt,RetireGrant"],
     ),
@@ -84,7 +84,7 @@ CASES = [
     ),
     GrantCase(
         "grant-issued-outside",
-        f"{RETIRE}: the issuing account may retire",
+        f"{RETIRE}: the issuing account can retire the grant",
         {"grantee_principal": APP, "issuing_account": root(OUTSIDER)},
         [f"owner_direct {APP} {OWNER} =Decrypt", f"external {root(OUTSIDER)} {OUTSIDER} =RetireGrant"],
     ),
@@ -128,7 +128,7 @@ CASES = [
     ),
     GrantCase(
         "grant-constraint-on-metadata",
-        f"{GRANTS}: constraints do not hold for DescribeKey",
+        f"{GRANTS}: constraints do not apply to DescribeKey",
         {"grantee_principal": APP, "operations": ["DescribeKey"], "constraints": VOLUME},
         [f"owner_direct {APP} {OWNER} =DescribeKey | nothing"],
     ),
@@ -142,13 +142,13 @@ CASES = [
         "grant-constraint-unknown",
         MODEL,
         {"grantee_principal": APP, "constraints": {"Weather": "fine"}},
-        [f"owner_direct {APP} {OWNER} | a constraint Weather that is not known here"],
+        [f"owner_direct {APP} {OWNER} | unknown constraint Weather"],
     ),
     GrantCase(
         "grant-constraint-unreadable",
         MODEL,
         {"grantee_principal": APP, "constraints": "{"},
-        [f"owner_direct {APP} {OWNER} | a constraint that cannot be read"],
+        [f"owner_direct {APP} {OWNER} | an invalid constraint"],
     ),
     GrantCase(
         "grant-operations-unreadable",
@@ -266,7 +266,7 @@ CASES = [
     ),
     GrantCase(
         "grant-deny-unknown",
-        "a Deny that cannot be judged may protect",
+        "a Deny that cannot be evaluated makes access unknown",
         {"grantee_principal": APP},
         [f"unknown {APP} {OWNER} =Decrypt"],
         statements=[deny(when={"StringEquals": {"foo:bar": "x"}})],

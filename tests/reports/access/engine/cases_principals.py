@@ -1,4 +1,4 @@
-"""Cases on who is named, on actions, on resources."""
+"""Cases for principals, actions and resources."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CROSS_NAMES = (
 )
 KEYS = "DescribeKey,DisableKey,EnableKey,GenerateDataKey,ReplicateKey,SynchronizeMultiRegionKey,GetPublicKey"
 SESSION = f"arn:aws:sts::{OWNER}:assumed-role/app/run-1"
-NO_ESTATE = Organization()
+NO_ORGANIZATION = Organization()
 
 CASES = [
     Case(
@@ -59,7 +59,7 @@ CASES = [
     ),
     Case(
         "delegation-under-condition",
-        f"{OVERVIEW}: delegation has conditions as well",
+        f"{OVERVIEW}: delegation can have conditions",
         [allow(aws(root()), "kms:Decrypt", {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/team-*"}})],
         [f"owner_delegated {root()} {OWNER} =Decrypt | only as arn:aws:iam::{OWNER}:role/team-*"],
     ),
@@ -91,7 +91,7 @@ CASES = [
     ),
     Case(
         "public-identity-provider",
-        f"{PRINCIPAL}: who signs in at a public provider cannot be told",
+        f"{PRINCIPAL}: the users of a public identity provider are unknown",
         [allow({"Federated": "accounts.google.com"})],
         ["unknown accounts.google.com - =Decrypt"],
     ),
@@ -103,7 +103,7 @@ CASES = [
     ),
     Case(
         "several-principals",
-        f"{PRINCIPAL}: each one of a list",
+        f"{PRINCIPAL}: each principal of a list",
         [allow(aws(APP, root(CHECKMARX), root(SISTER)))],
         [
             f"owner_direct {APP} {OWNER}",
@@ -126,13 +126,13 @@ CASES = [
     Case("external-bare-account", CROSS, [allow(aws(OUTSIDER))], [f"external {OUTSIDER} {OUTSIDER} =Decrypt"]),
     Case(
         "external-everything",
-        f"{CROSS}: what has an effect",
+        f"{CROSS}: the effective actions",
         [allow(aws(root(OUTSIDER)), "kms:*")],
         [f"external {root(OUTSIDER)} {OUTSIDER} ={CROSS_NAMES}"],
     ),
     Case(
         "external-without-effect",
-        f"{CROSS}: other actions have none",
+        f"{CROSS}: other actions have no effect",
         [allow(aws(root(OUTSIDER)), ["kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:GetKeyPolicy"])],
         [],
     ),
@@ -150,13 +150,13 @@ CASES = [
     ),
     Case(
         "vendor-account",
-        "known parties are data",
+        "a known party",
         [allow(aws(root(CERBY)))],
         [f"vendor {root(CERBY)} {CERBY} =Decrypt"],
     ),
     Case(
         "vendor-role",
-        "known parties are data",
+        "a known party",
         [allow(aws(f"arn:aws:iam::{CERBY}:role/production-kms-byo-key-access-role"))],
         [f"vendor arn:aws:iam::{CERBY}:role/production-kms-byo-key-access-role {CERBY}"],
     ),
@@ -168,10 +168,10 @@ CASES = [
     ),
     Case(
         "no-organization-known",
-        "an account that nobody vouches for is external",
+        "an account of no known party is external",
         [allow(aws(root(SISTER), APP))],
         [f"external {root(SISTER)} {SISTER}", f"owner_direct {APP} {OWNER}"],
-        organization=NO_ESTATE,
+        organization=NO_ORGANIZATION,
     ),
     Case(
         "star",
@@ -182,7 +182,7 @@ CASES = [
     ),
     Case(
         "star-in-object",
-        f"{PRINCIPAL}: the same as *",
+        f"{PRINCIPAL}: equals *",
         [allow({"AWS": "*"})],
         ["public * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
     ),
@@ -197,21 +197,21 @@ CASES = [
     Case("service-star", f"{PRINCIPAL}: no wildcard there", [allow(service("*"))], ["unknown * - =Decrypt"]),
     Case(
         "partial-wildcard",
-        f"{PRINCIPAL}: no wildcard inside",
+        f"{PRINCIPAL}: wildcards inside a principal are not supported",
         [allow(aws(f"arn:aws:iam::{OWNER}:role/team-*"))],
         [f"unknown arn:aws:iam::{OWNER}:role/team-* {OWNER} =Decrypt"],
         lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "wildcard-account",
-        f"{PRINCIPAL}: no wildcard inside",
+        f"{PRINCIPAL}: wildcards inside a principal are not supported",
         [allow(aws("arn:aws:iam::*:root"))],
         ["unknown arn:aws:iam::*:root - =Decrypt"],
         lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "group-is-no-principal",
-        f"{PRINCIPAL}: groups are none",
+        f"{PRINCIPAL}: groups are not principals",
         [allow(aws(f"arn:aws:iam::{OWNER}:group/g"))],
         [f"unknown arn:aws:iam::{OWNER}:group/g {OWNER} =Decrypt"],
     ),
@@ -232,53 +232,53 @@ CASES = [
     ),
     Case(
         "deleted-sole-admin",
-        "lock-out: the only one who could change the policy is gone",
+        "lock-out: the only principal that could change the policy was deleted",
         [allow(aws("AROAEXAMPLEEXAMPLE123"), "kms:*"), allow(aws(APP))],
         ["deleted AROAEXAMPLEEXAMPLE123 -", f"owner_direct {APP} {OWNER}"],
         lint_findings=frozenset({"lock_out"}),
     ),
     Case(
         "deleted-under-condition",
-        f"{PRINCIPAL}: nobody is left to meet a condition",
+        f"{PRINCIPAL}: a deleted principal cannot meet a condition",
         [allow(aws("AIDAEXAMPLEEXAMPLE123"), "kms:Decrypt", {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}})],
         ["deleted AIDAEXAMPLEEXAMPLE123 - =Decrypt"],
     ),
     Case(
         "not-principal-allow",
-        f"{NOT_PRINCIPAL}: with Allow it is everyone else",
+        f"{NOT_PRINCIPAL}: with Allow, everyone else",
         [allow(None, "kms:Decrypt", NotPrincipal=aws(root(OUTSIDER)))],
         ["public * - =Decrypt | except", f"owner_direct * {OWNER} =Decrypt"],
         lint_findings=frozenset({"wildcard_principal"}),
     ),
     Case(
         "not-principal-allow-owner",
-        f"{NOT_PRINCIPAL}: the owner's account is left out",
+        f"{NOT_PRINCIPAL}: the owner's account is excluded",
         [allow(None, "kms:*", NotPrincipal=aws(root()))],
         ["public * - #21"],
         lint_findings=frozenset({"lock_out"}),
     ),
     Case(
         "not-principal-allow-star",
-        f"{NOT_PRINCIPAL}: everyone is left out",
+        f"{NOT_PRINCIPAL}: everyone is excluded",
         [allow(None, "kms:*", NotPrincipal="*")],
         [],
     ),
     Case(
         "not-action",
-        f"{ACTION}: everything else",
+        f"{ACTION}: NotAction",
         [allow(aws(APP), None, NotAction=["kms:Decrypt", "kms:ReEncrypt*"])],
         [f"owner_direct {APP} {OWNER} #43 -Decrypt,ReEncryptFrom,ReEncryptTo +PutKeyPolicy,CreateGrant,Encrypt"],
     ),
     Case(
         "not-action-all",
-        f"{ACTION}: nothing is left",
+        f"{ACTION}: NotAction with a wildcard",
         [allow(aws(APP), None, NotAction="kms:*")],
         [],
         lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-any-case",
-        f"{ACTION}: letter case does not count",
+        f"{ACTION}: case-insensitive",
         [allow(aws(APP), "KMS:dEcRyPt")],
         [f"owner_direct {APP} {OWNER} =Decrypt"],
     ),
@@ -303,21 +303,21 @@ CASES = [
     ),
     Case(
         "action-of-other-service",
-        f"{ACTION}: not of KMS",
+        f"{ACTION}: an action of another service",
         [allow(aws(APP), ["s3:*", "secretsmanager:GetSecretValue"])],
         [],
         lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-account-level",
-        "API reference: a key policy does not decide these",
+        "API reference: a key policy does not control these",
         [allow(aws(APP), ["kms:ListKeys", "kms:CreateKey", "kms:GenerateRandom"])],
         [],
         lint_findings=frozenset({"no_effect"}),
     ),
     Case(
         "action-unknown",
-        "an action that is not known is not nothing",
+        "an unknown action makes access unknown",
         [allow(aws(APP), ["kms:Transmogrify", "kms:Sign"])],
         [f"unknown {APP} - =Transmogrify", f"owner_direct {APP} {OWNER} =Sign"],
         lint_findings=frozenset({"unknown_action"}),
@@ -331,21 +331,21 @@ CASES = [
     ),
     Case(
         "action-missing",
-        f"{OVERVIEW}: without Action no effect; AWS keeps such statements of old policies",
+        f"{OVERVIEW}: no effect without Action; old policies may contain such statements",
         [allow(aws(APP), None)],
         [],
         lint_findings=frozenset({"no_effect", "lock_out"}),
     ),
     Case(
         "resource-missing",
-        f"{OVERVIEW}: without Resource no effect",
+        f"{OVERVIEW}: no effect without Resource",
         [allow("*", "kms:*", Resource=None)],
         [],
         lint_findings=frozenset({"no_effect", "lock_out"}),
     ),
     Case(
         "resource-empty",
-        f"{OVERVIEW}: without Resource no effect",
+        f"{OVERVIEW}: no effect without Resource",
         [allow("*", "kms:*", Resource=[])],
         [],
         lint_findings=frozenset({"no_effect"}),
@@ -378,7 +378,7 @@ CASES = [
     ),
     Case(
         "resource-alias-arn",
-        f"{OVERVIEW}: an alias is no key",
+        f"{OVERVIEW}: an alias ARN matches no key",
         [allow(aws(APP), Resource=f"arn:aws:kms:eu-west-1:{OWNER}:alias/a")],
         [],
         lint_findings=frozenset({"no_effect"}),
@@ -386,7 +386,7 @@ CASES = [
     Case("resource-case", "IAM user guide: resources are case sensitive", [allow(aws(APP), Resource=KEY.upper())], []),
     Case(
         "resource-not",
-        "NotResource cannot be read in a key policy",
+        "NotResource is invalid in a key policy",
         [allow(aws(APP), Resource=None, NotResource="*")],
         ["unknown * -"],
         lint_findings=frozenset({"unreadable"}),
@@ -400,13 +400,13 @@ CASES = [
     ),
     Case(
         "statement-object",
-        "IAM user guide: one statement may stand without a list",
+        "IAM user guide: a single statement may be an object",
         allow(aws(APP)),
         [f"owner_direct {APP} {OWNER}"],
     ),
     Case(
         "statement-unreadable",
-        "one broken statement leaves the others",
+        "an unreadable statement does not affect the others",
         [7, allow(aws(APP))],
         ["unknown * - @#0", f"owner_direct {APP} {OWNER}"],
         lint_findings=frozenset({"unreadable"}),
@@ -414,7 +414,7 @@ CASES = [
     Case("no-statements", OVERVIEW, [], [], lint_findings=frozenset({"lock_out", "root_delegation_missing"})),
     Case(
         "not-a-policy",
-        "what cannot be read is unknown",
+        "an unreadable policy makes access unknown",
         7,
         ["unknown * - @policy"],
         lint_findings=frozenset({"unreadable"}),
@@ -429,7 +429,7 @@ CASES = [
     ),
     Case(
         "aws-managed",
-        "KMS developer guide: AWS managed keys are shared with nobody",
+        "KMS developer guide: AWS managed keys are not shared",
         [
             allow(
                 "*",
@@ -480,7 +480,7 @@ CASES = [
     ),
     Case(
         "admin-without-use",
-        "KMS developer guide: key administrators can give themselves use",
+        "KMS developer guide: key administrators can grant themselves use",
         [allow(aws(root()), "kms:*"), allow(aws(ADMIN), ["kms:Put*", "kms:Create*", "kms:Describe*"])],
         [
             f"owner_delegated {root()} {OWNER}",
@@ -490,14 +490,14 @@ CASES = [
     ),
     Case(
         "admin-with-use",
-        "no news: the administrator is a user already",
+        "not reported: the administrator can already use the key",
         [allow(aws(ADMIN), ["kms:PutKeyPolicy", "kms:Decrypt"])],
         [f"owner_direct {ADMIN} {OWNER}"],
         silent=frozenset({"admin_is_user", "lock_out"}),
     ),
     Case(
         "tagger-under-abac",
-        "KMS developer guide: ABAC, who tags decides",
+        "KMS developer guide: ABAC, tagging permissions grant access",
         [
             allow(aws(APP), "kms:Decrypt", {"StringEquals": {"aws:ResourceTag/team": "a"}}),
             allow(aws(ADMIN), "kms:TagResource"),
@@ -508,7 +508,7 @@ CASES = [
     ),
     Case(
         "tagger-without-abac",
-        "tags decide nothing here",
+        "the policy does not test tags",
         [allow(aws(ADMIN), "kms:TagResource")],
         [f"owner_direct {ADMIN} {OWNER}"],
         silent=frozenset({"admin_is_user"}),

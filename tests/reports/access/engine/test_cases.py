@@ -1,4 +1,4 @@
-"""Key policies and grants, each with the rule that it rests on and exactly the access that it gives."""
+"""Key policies and grants, each with the AWS rule behind it and exactly the access that it gives."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ POLICIES: list[Case] = [
 ]
 
 
-def test_there_are_many_cases_with_names_of_their_own() -> None:
-    """The catalogue of cases does not shrink, no case hides another, and each says what it rests on."""
+def test_cases_are_complete_and_unique() -> None:
+    """There are at least 200 cases with unique names, and each names its rule."""
     names = [case.id for case in POLICIES] + [case.id for case in cases_grants.CASES]
     assert len(names) == len(set(names)) >= 200
     assert all(case.rule for case in POLICIES)
 
 
 @pytest.mark.parametrize("case", POLICIES, ids=lambda case: case.id)
-def test_a_policy_gives_exactly_this(case: Case) -> None:
-    """Every class of access, principal, account and operation is there, and nothing else."""
+def test_policy_gives_exactly_the_expected_access(case: Case) -> None:
+    """Every expected class, principal, account and operation is present, and nothing else."""
     analysis = analyse_policy(policy_of(case.statements, case.version), case.facts, case.organization)
     check(analysis.verdicts, case.expect)
-    codes = {one.code for one in analysis.lint_findings}
+    codes = {finding.code for finding in analysis.lint_findings}
     assert case.lint_findings <= codes
     assert not case.silent & codes
     for verdict in analysis.verdicts:
@@ -38,8 +38,8 @@ def test_a_policy_gives_exactly_this(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", cases_grants.CASES, ids=lambda case: case.id)
-def test_a_grant_gives_exactly_this(case: GrantCase) -> None:
-    """The grantee, those who may retire, and what a Deny leaves of it."""
+def test_grant_gives_exactly_the_expected_access(case: GrantCase) -> None:
+    """The grantee and the retiring principals have the expected access, less what a Deny removes."""
     policy = None if case.statements is None else policy_of(case.statements)
     verdicts = analyse_grant(grant_of(case.grant), case.facts, case.organization, policy)
     check(verdicts, case.expect)

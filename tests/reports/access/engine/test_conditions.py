@@ -1,4 +1,4 @@
-"""Condition operators one at a time, on a request that is given."""
+"""Condition operators on a given request context."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.access.engine.conditions import CURRENT, UNKNOWN, Value, judge_all, read
+from reports.access.engine.conditions import CURRENT, UNKNOWN, Value, evaluate_all, read
 
 A = "arn:aws:iam::111122223333:role/team/app"
 
@@ -109,23 +109,23 @@ A = "arn:aws:iam::111122223333:role/team/app"
     ],
 )
 def test_operators(operator: str, wanted: Any, have: Value, *, expected: bool | None) -> None:
-    """Each operator, each quantifier, absent keys, what cannot be known, and policy variables."""
+    """Covers each operator and quantifier, absent keys, unknown values, and policy variables."""
     elements = read({operator: {"K:Key": wanted}}, CURRENT)
-    assert judge_all(elements, {"k:key": have, "v:name": "me", "v:star": "*", "v:absent": None}) is expected
+    assert evaluate_all(elements, {"k:key": have, "v:name": "me", "v:star": "*", "v:absent": None}) is expected
 
 
 def test_keys_and_operators_are_joined_by_and() -> None:
-    """All must hold; one that is false decides even beside one that is not known."""
+    """All elements must hold; a false element decides, even beside an unknown one."""
     elements = read({"StringEquals": {"a": "1", "b": "2"}, "Bool": {"c": "true"}}, CURRENT)
-    assert judge_all(elements, {"a": "1", "b": "2", "c": "true"}) is True
-    assert judge_all(elements, {"a": "1", "b": "2", "c": "false"}) is False
-    assert judge_all(elements, {"a": "1", "b": UNKNOWN, "c": "true"}) is None
-    assert judge_all(elements, {"a": "1", "b": UNKNOWN, "c": "false"}) is False
-    assert judge_all((), {}) is True
+    assert evaluate_all(elements, {"a": "1", "b": "2", "c": "true"}) is True
+    assert evaluate_all(elements, {"a": "1", "b": "2", "c": "false"}) is False
+    assert evaluate_all(elements, {"a": "1", "b": UNKNOWN, "c": "true"}) is None
+    assert evaluate_all(elements, {"a": "1", "b": UNKNOWN, "c": "false"}) is False
+    assert evaluate_all((), {}) is True
 
 
 def test_variables_are_text_in_old_policies() -> None:
-    """Without the current version a variable stands for itself."""
+    """Without the current policy version, a variable is plain text."""
     elements = read({"StringEquals": {"k:key": "${v:name}"}}, "2008-10-17")
-    assert judge_all(elements, {"k:key": "${v:name}", "v:name": "me"}) is True
-    assert judge_all(elements, {"k:key": "me", "v:name": "me"}) is False
+    assert evaluate_all(elements, {"k:key": "${v:name}", "v:name": "me"}) is True
+    assert evaluate_all(elements, {"k:key": "me", "v:name": "me"}) is False

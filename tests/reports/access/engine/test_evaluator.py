@@ -1,4 +1,4 @@
-"""One concrete question, paths, sentences, shapes of grants, and what an analysis depends on."""
+"""Decisions on single requests, access paths, messages, grant shapes, and the inputs of an analysis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from reports.access.engine import kms_actions
 from reports.access.engine.evaluator import allowed, paths_of
-from reports.access.engine.grant_analysis import analyse_grant, constraint_scope, grant_shape
+from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions, grant_shape
 from reports.access.engine.model import Access, Decision, Effect, KeyFacts
 from reports.access.engine.policy_analysis import analyse_policy, cache_key
-from reports.access.engine.wildcards import common, filled, matches
+from reports.access.engine.wildcards import common_match, example_match, matches
 from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
@@ -73,34 +73,34 @@ POLICY = policy_of(
         ("nobody", "kms:Decrypt", None, "unknown", "", False),
     ],
 )
-def test_one_question(
+def test_decision_on_a_request(
     caller: str, operation: str, context: dict[str, Any] | None, effect: str, via: str, *, iam: bool
 ) -> None:
-    """The effect, the statement that decides, and whether the caller's own IAM has a say."""
-    found = allowed(POLICY, FACTS, ORGANIZATION, caller, operation, context)
-    assert (found.effect, found.source_id) == (effect, via)
-    if found.effect is Effect.ALLOW and not caller.endswith(".com"):
-        assert found.needs_iam is iam
-    assert found.reason or found.effect is Effect.ALLOW
+    """A decision has the effect, the deciding statement, and whether the caller's own IAM policies matter."""
+    decision = allowed(POLICY, FACTS, ORGANIZATION, caller, operation, context)
+    assert (decision.effect, decision.source_id) == (effect, via)
+    if decision.effect is Effect.ALLOW and not caller.endswith(".com"):
+        assert decision.needs_iam is iam
+    assert decision.reason or decision.effect is Effect.ALLOW
 
 
-def test_what_does_not_work_from_outside() -> None:
-    """A statement that gives an outside account everything gives it no administration; its own account gets that."""
-    open_to_them = policy_of([allow(aws(root(OUTSIDER), root()), "kms:*")])
-    assert allowed(open_to_them, FACTS, ORGANIZATION, OUTSIDER, "kms:PutKeyPolicy").effect is Effect.DENY
-    assert allowed(open_to_them, FACTS, ORGANIZATION, OWNER, "kms:PutKeyPolicy").effect is Effect.ALLOW
-    assert allowed(open_to_them, FACTS, ORGANIZATION, OUTSIDER, "kms:CreateGrant").effect is Effect.ALLOW
+def test_administration_does_not_work_across_accounts() -> None:
+    """A statement with all actions gives a foreign account no administration, but gives it to the owner's account."""
+    shared = policy_of([allow(aws(root(OUTSIDER), root()), "kms:*")])
+    assert allowed(shared, FACTS, ORGANIZATION, OUTSIDER, "kms:PutKeyPolicy").effect is Effect.DENY
+    assert allowed(shared, FACTS, ORGANIZATION, OWNER, "kms:PutKeyPolicy").effect is Effect.ALLOW
+    assert allowed(shared, FACTS, ORGANIZATION, OUTSIDER, "kms:CreateGrant").effect is Effect.ALLOW
 
 
-def test_a_broken_statement_leaves_a_question_open() -> None:
-    """What a statement that cannot be read would say is not assumed, either way; a Deny that can be read stands."""
-    broken = policy_of([allow(aws(APP)), 7, deny("*", "kms:Encrypt")])
-    assert allowed(broken, FACTS, ORGANIZATION, APP, "kms:Decrypt").effect is Effect.UNKNOWN
-    assert allowed(broken, FACTS, ORGANIZATION, APP, "kms:Sign").effect is Effect.UNKNOWN
+def test_unreadable_statement_makes_decisions_unknown() -> None:
+    """An unreadable statement could allow or deny anything; a readable Deny still applies."""
+    unreadable = policy_of([allow(aws(APP)), 7, deny("*", "kms:Encrypt")])
+    assert allowed(unreadable, FACTS, ORGANIZATION, APP, "kms:Decrypt").effect is Effect.UNKNOWN
+    assert allowed(unreadable, FACTS, ORGANIZATION, APP, "kms:Sign").effect is Effect.UNKNOWN
 
 
 def test_too_many_conditions_are_unknown_and_not_private() -> None:
-    """A policy with more patterns than can be tried gives no answer, where a smaller one of its kind gives the right one."""
+    """A policy with too many patterns makes the decision unknown; a smaller one of its kind gives the right decision."""
 
     def tangled(patterns: int) -> Any:
         allowing = {"StringLike": {"aws:PrincipalTag/t": [f"v{number}*" for number in range(patterns)]}}
@@ -117,51 +117,56 @@ def test_too_many_conditions_are_unknown_and_not_private() -> None:
     assert allowed(hopeless, FACTS, ORGANIZATION, OUTSIDER, "kms:Decrypt").effect is Effect.UNKNOWN
 
 
-def test_an_unknown_tag_leaves_a_question_open() -> None:
-    """A condition on tags that were not crawled makes the answer unknown, and the reason names the key."""
+def test_unknown_tag_makes_the_decision_unknown() -> None:
+    """A condition on tags that were not crawled makes the decision unknown; the reason names the condition key."""
     tagged = policy_of([allow(aws(APP), when={"StringEquals": {"aws:ResourceTag/a": "b"}})])
-    found = allowed(tagged, FACTS, ORGANIZATION, APP, "kms:Decrypt")
-    assert found == Decision(
-        Effect.UNKNOWN, "#0", 0, needs_iam=False, reason="the value of aws:ResourceTag/a is not known"
+    decision = allowed(tagged, FACTS, ORGANIZATION, APP, "kms:Decrypt")
+    assert decision == Decision(
+        Effect.UNKNOWN, "#0", 0, needs_iam=False, reason="the value of aws:ResourceTag/a is unknown"
     )
     known = replace(FACTS, tags={"a": "b"})
     assert allowed(tagged, known, ORGANIZATION, APP, "kms:Decrypt").effect is Effect.ALLOW
 
 
-def test_paths_are_all_the_ways() -> None:
-    """A vendor with a statement and a grant keeps access when one of them goes; strangers are no path of theirs."""
+def test_paths_of_a_principal() -> None:
+    """A vendor with a statement and a grant has two access paths; paths of other principals are not included."""
     verdicts = analyse_policy(POLICY, FACTS, ORGANIZATION).verdicts
     grant = analyse_grant(grant_of({"grantee_principal": f"arn:aws:iam::{CHECKMARX}:role/x"}), FACTS, ORGANIZATION)
     both = paths_of((*verdicts, *grant), CHECKMARX, "kms:Decrypt")
-    assert [(one.path, one.source_id) for one in both] == [("policy", "Use"), ("grant", "g-1")]
-    assert [one.source_id for one in paths_of(verdicts, root(CHECKMARX), "decrypt")] == ["Use"]
-    assert [one.source_id for one in paths_of((*verdicts, *grant), CHECKMARX, "kms:DescribeKey")] == ["Use"]
+    assert [(path.path, path.source_id) for path in both] == [("policy", "Use"), ("grant", "g-1")]
+    assert [path.source_id for path in paths_of(verdicts, root(CHECKMARX), "decrypt")] == ["Use"]
+    assert [path.source_id for path in paths_of((*verdicts, *grant), CHECKMARX, "kms:DescribeKey")] == ["Use"]
     assert paths_of(verdicts, CHECKMARX, "kms:Encrypt") == ()
-    assert [one.source_id for one in paths_of(verdicts, APP, "kms:Decrypt")] == ["Root", "Use"]
-    assert [one.source_id for one in paths_of(verdicts, ADMIN, "kms:Decrypt")] == ["Root"]
-    assert [one.source_id for one in paths_of(grant, f"arn:aws:iam::{CHECKMARX}:role/y", "kms:Decrypt")] == []
+    assert [path.source_id for path in paths_of(verdicts, APP, "kms:Decrypt")] == ["Root", "Use"]
+    assert [path.source_id for path in paths_of(verdicts, ADMIN, "kms:Decrypt")] == ["Root"]
+    assert [path.source_id for path in paths_of(grant, f"arn:aws:iam::{CHECKMARX}:role/y", "kms:Decrypt")] == []
     session = f"arn:aws:sts::{CHECKMARX}:assumed-role/x/s"
-    assert [one.source_id for one in paths_of(grant, session, "kms:Decrypt")] == ["g-1"]
+    assert [path.source_id for path in paths_of(grant, session, "kms:Decrypt")] == ["g-1"]
 
 
 def test_paths_of_everyone_and_of_the_organization() -> None:
-    """A public path is everyone's; a path of the organization is that of its accounts only."""
+    """A public path applies to every principal; a path of the organization applies to its accounts only."""
     public = analyse_policy(policy_of([allow()]), FACTS, ORGANIZATION).verdicts
-    assert [one.access for one in paths_of(public, OUTSIDER, "kms:Decrypt")] == [Access.PUBLIC]
-    ours = policy_of([allow(when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION.organization_id}})])
-    verdicts = analyse_policy(ours, FACTS, ORGANIZATION).verdicts
-    assert [one.access for one in paths_of(verdicts, SISTER, "kms:Decrypt", ORGANIZATION)] == [Access.ORGANIZATION]
+    assert [path.access for path in paths_of(public, OUTSIDER, "kms:Decrypt")] == [Access.PUBLIC]
+    organization_policy = policy_of(
+        [allow(when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION.organization_id}})]
+    )
+    verdicts = analyse_policy(organization_policy, FACTS, ORGANIZATION).verdicts
+    assert [path.access for path in paths_of(verdicts, SISTER, "kms:Decrypt", ORGANIZATION)] == [Access.ORGANIZATION]
     assert paths_of(verdicts, OUTSIDER, "kms:Decrypt", ORGANIZATION) == ()
 
 
 @pytest.mark.parametrize(
-    ("statement", "sentence"),
+    ("statement", "message"),
     [
         (
             allow(aws(root(CHECKMARX)), Sid="Use"),
-            f"Account {CHECKMARX} (Checkmarx) can kms:Decrypt through statement Use, if its own IAM allows.",
+            f"Account {CHECKMARX} (Checkmarx) can kms:Decrypt through statement Use, if its own IAM policies allow it.",
         ),
-        (allow(), "Anyone in any AWS account can kms:Decrypt through statement #0, if their own IAM allows."),
+        (
+            allow(),
+            "Anyone in any AWS account can kms:Decrypt through statement #0, if their own IAM policies allow it.",
+        ),
         (allow(aws(APP)), f"{APP} can kms:Decrypt through statement #0."),
         (
             allow(aws(root())),
@@ -179,19 +184,19 @@ def test_paths_of_everyone_and_of_the_organization() -> None:
         (
             allow(aws(APP), when={"StringEquals": {"foo:bar": "x"}}),
             (
-                f"It is not known whether {APP} can kms:Decrypt through statement #0, only if foo:bar is x: "
-                "the value of foo:bar is not known."
+                f"Could not determine whether {APP} can kms:Decrypt through statement #0, only if foo:bar is x: "
+                "the value of foo:bar is unknown."
             ),
         ),
     ],
 )
-def test_sentences(statement: dict[str, Any], sentence: str) -> None:
-    """A verdict reads as one sentence with who, what, through which statement, and what narrows it."""
-    assert analyse_policy(policy_of([statement]), FACTS, ORGANIZATION).verdicts[0].message == sentence
+def test_messages(statement: dict[str, Any], message: str) -> None:
+    """A message names the principal, the operations, the statement and the conditions."""
+    assert analyse_policy(policy_of([statement]), FACTS, ORGANIZATION).verdicts[0].message == message
 
 
-def test_a_witness_is_a_concrete_call() -> None:
-    """A verdict on strangers shows an unrelated account, an operation, and the context it made up."""
+def test_witness_is_a_concrete_request() -> None:
+    """The witness of public access has an unrelated account, an operation, and a request context."""
     when = {"StringEquals": {"kms:ViaService": S3}, "StringLike": {"kms:EncryptionContext:app": "a-*"}}
     verdict = analyse_policy(policy_of([allow(when=when)]), FACTS, ORGANIZATION).verdicts[0]
     assert verdict.access is Access.PUBLIC_VIA_SERVICE
@@ -203,40 +208,40 @@ def test_a_witness_is_a_concrete_call() -> None:
 
 
 def test_grants_of_many_volumes_have_one_shape() -> None:
-    """Sessions and constraint values make no shapes of their own, unless a Deny could tell them apart."""
+    """Grants that differ only in sessions and constraint values share a shape, unless a Deny can distinguish them."""
 
-    def made(number: int) -> dict[str, Any]:
+    def volume_grant(number: int) -> dict[str, Any]:
         return {
             "grant_id": f"g-{number}",
             "grantee_principal": f"arn:aws:sts::{OWNER}:assumed-role/aws:ec2-infrastructure/i-{number}",
             "constraints": {"EncryptionContextSubset": {"aws:ebs:id": f"vol-{number}"}},
         }
 
-    grants = [grant_of(made(number)) for number in range(3)]
+    grants = [grant_of(volume_grant(number)) for number in range(3)]
     assert len({grant_shape(grant) for grant in grants}) == 1
     assert len({grant_shape(grant, policy_of([allow()])) for grant in grants}) == 1
     assert len({grant_shape(grant, policy_of([deny()])) for grant in grants}) == 3
-    assert constraint_scope(grants[2].constraints) == "encryption context aws:ebs:id=vol-2"
-    assert constraint_scope(None) == ""
+    assert constraint_conditions(grants[2].constraints) == "encryption context aws:ebs:id=vol-2"
+    assert constraint_conditions(None) == ""
 
 
-def test_what_an_analysis_depends_on() -> None:
-    """Keys share an analysis of one policy unless it asks about something in which they differ."""
+def test_cache_key_contains_what_the_policy_tests() -> None:
+    """Keys share an analysis of a policy unless the policy tests a fact in which they differ."""
     other = replace(FACTS, arn=KEY[:-4] + "ffff", tags={"a": "b"}, aliases=("alias/x",))
-    plain = policy_of([allow()])
-    assert cache_key(plain, FACTS) == cache_key(plain, other)
-    assert cache_key(plain, FACTS) != cache_key(plain, KeyFacts(KEY, OUTSIDER))
-    assert cache_key(plain, FACTS) != cache_key(plain, replace(FACTS, manager="AWS"))
-    for asking in (
+    unconditional = policy_of([allow()])
+    assert cache_key(unconditional, FACTS) == cache_key(unconditional, other)
+    assert cache_key(unconditional, FACTS) != cache_key(unconditional, KeyFacts(KEY, OUTSIDER))
+    assert cache_key(unconditional, FACTS) != cache_key(unconditional, replace(FACTS, manager="AWS"))
+    for statement in (
         allow(Resource=KEY),
         allow(when={"StringEquals": {"aws:ResourceTag/a": "b"}}),
         allow(when={"ForAnyValue:StringEquals": {"KMS:RESOURCEALIASES": "alias/x"}}),
     ):
-        assert cache_key(policy_of([asking]), FACTS) != cache_key(policy_of([asking]), other)
+        assert cache_key(policy_of([statement]), FACTS) != cache_key(policy_of([statement]), other)
 
 
-def test_the_operations_of_kms() -> None:
-    """Grants carry nineteen operations; from another account the documented ones work; names come back as written."""
+def test_kms_operations() -> None:
+    """Grants support 19 operations, 22 operations work across accounts, and names have AWS's spelling."""
     assert len(kms_actions.GRANTABLE) == 19
     assert len(kms_actions.CROSS_ACCOUNT) == 22
     assert not kms_actions.KEY_LEVEL & kms_actions.ACCOUNT_LEVEL
@@ -246,7 +251,7 @@ def test_the_operations_of_kms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("left", "right", "expected"),
     [
         ("a*", "*b", True),
         ("a*c", "ab*d*", True),
@@ -257,20 +262,20 @@ def test_the_operations_of_kms() -> None:
         ("*x*", "*y*", True),
     ],
 )
-def test_what_two_patterns_have_in_common(one: str, other: str, *, expected: bool) -> None:
-    """A text that both patterns match is found when there is one."""
-    found = common(one, other)
-    assert (found is not None) is expected
-    if found is not None:
-        assert matches(one, found)
-        assert matches(other, found)
+def test_common_match(left: str, right: str, *, expected: bool) -> None:
+    """A text that matches both patterns is returned when there is one."""
+    text = common_match(left, right)
+    assert (text is not None) is expected
+    if text is not None:
+        assert matches(left, text)
+        assert matches(right, text)
 
 
-def test_patterns() -> None:
-    """Stars and question marks match as IAM's do, without trouble from hostile patterns."""
+def test_wildcards() -> None:
+    """Stars and question marks match as in IAM; hostile patterns do not slow down the match."""
     assert matches("a*b?", "axxbc")
     assert not matches("a*b?", "axxb")
     assert not matches("*a" * 40 + "b", "a" * 400)
     assert matches("a.c", "a.c")
     assert not matches("a.c", "abc")
-    assert filled("a*?") == "aexamplex"
+    assert example_match("a*?") == "aexamplex"

@@ -1,4 +1,4 @@
-"""What IAM policies of a user or role let it do with a key."""
+"""What the IAM policies of a user or role allow on a key."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ def policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def say(effect: str = "Allow", action: Any = "kms:Decrypt", resource: Any = "*", **more: Any) -> dict[str, Any]:
+def statement_of(
+    effect: str = "Allow", action: Any = "kms:Decrypt", resource: Any = "*", **more: Any
+) -> dict[str, Any]:
     return {"Effect": effect, "Action": action, "Resource": resource} | more
 
 
-def asked(
+def evaluate(
     *statements: dict[str, Any], boundary: str | None = None, bounded: bool = False
 ) -> tuple[IdentityAccess, ...]:
     return identity_access({"p": policy(*statements)}, boundary, FACTS, DELEGATED, ROLE, bounded=bounded)
@@ -34,63 +36,64 @@ def asked(
 @pytest.mark.parametrize(
     ("statement", "operations"),
     [
-        (say(), ("kms:Decrypt",)),
-        (say(action="kms:*"), DELEGATED),
-        (say(action="*"), DELEGATED),
-        (say(action=["KMS:decrypt", "s3:*", "kms:GenerateDataKey"]), ("kms:Decrypt",)),
-        (say(resource=KEY), ("kms:Decrypt",)),
-        (say(resource=f"arn:aws:kms:*:{ACCOUNT}:key/*"), ("kms:Decrypt",)),
-        (say(resource=f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/x"), ()),
-        (say(resource="arn:aws:kms:us-east-1:*"), ()),
+        (statement_of(), ("kms:Decrypt",)),
+        (statement_of(action="kms:*"), DELEGATED),
+        (statement_of(action="*"), DELEGATED),
+        (statement_of(action=["KMS:decrypt", "s3:*", "kms:GenerateDataKey"]), ("kms:Decrypt",)),
+        (statement_of(resource=KEY), ("kms:Decrypt",)),
+        (statement_of(resource=f"arn:aws:kms:*:{ACCOUNT}:key/*"), ("kms:Decrypt",)),
+        (statement_of(resource=f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/x"), ()),
+        (statement_of(resource="arn:aws:kms:us-east-1:*"), ()),
         ({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}, DELEGATED),
         ({"Effect": "Allow", "NotAction": "kms:Put*", "Resource": "*"}, ("kms:Decrypt", "kms:Encrypt")),
         ({"Effect": "Allow", "Action": "kms:Decrypt", "NotResource": KEY}, ()),
         ({"Effect": "Allow", "Action": "kms:Decrypt", "NotResource": "arn:aws:s3:::*"}, ("kms:Decrypt",)),
-        (say(Condition={"StringEquals": {"aws:ResourceTag/team": "shop"}}), ("kms:Decrypt",)),
-        (say(Condition={"StringEquals": {"aws:ResourceTag/team": "other"}}), ()),
-        (say("Deny"), ()),
+        (statement_of(Condition={"StringEquals": {"aws:ResourceTag/team": "shop"}}), ("kms:Decrypt",)),
+        (statement_of(Condition={"StringEquals": {"aws:ResourceTag/team": "other"}}), ()),
+        (statement_of("Deny"), ()),
     ],
 )
 def test_what_a_statement_allows(statement: dict[str, Any], operations: tuple[str, ...]) -> None:
-    """Actions and resources with wildcards, negated or not, within what the key policy leaves to IAM."""
-    assert asked(statement) == ((IdentityAccess("p", operations),) if operations else ())
+    """Actions and resources support wildcards and negation, within what the key policy delegates to IAM."""
+    assert evaluate(statement) == ((IdentityAccess("p", operations),) if operations else ())
 
 
-def test_what_cannot_be_known_is_unknown() -> None:
-    """A condition on what only the call tells, a policy that cannot be read, and one that is not known allow perhaps."""
-    (found,) = asked(say(Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}))
-    assert (found.operations, found.reason) == (
+def test_unknown_access() -> None:
+    """A condition on an unknown value, an unreadable policy and an unknown policy make the access unknown."""
+    (access,) = evaluate(statement_of(Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}))
+    assert (access.operations, access.reason) == (
         ("kms:Decrypt",),
-        "the value of aws:MultiFactorAuthPresent is not known",
+        "the value of aws:MultiFactorAuthPresent is unknown",
     )
-    for text, reason in (("no JSON", "the policy cannot be read"), (None, "the policy is not known")):
-        (found,) = identity_access({"p": text}, None, FACTS, DELEGATED, ROLE)
-        assert (found.operations, found.reason) == (DELEGATED, reason)
+    for text, reason in (("no JSON", "the policy could not be parsed"), (None, "the policy document is unknown")):
+        (access,) = identity_access({"p": text}, None, FACTS, DELEGATED, ROLE)
+        assert (access.operations, access.reason) == (DELEGATED, reason)
 
 
-def test_a_deny_wins_and_a_conditional_one_leaves_doubt() -> None:
-    """A Deny takes away; one whose condition cannot be judged makes what it is about unknown."""
-    assert asked(say(action="kms:*"), say("Deny", action="kms:Put*")) == (
+def test_deny_wins_and_an_unknown_condition_makes_access_unknown() -> None:
+    """A Deny removes its operations; with a condition that cannot be evaluated, they become unknown."""
+    assert evaluate(statement_of(action="kms:*"), statement_of("Deny", action="kms:Put*")) == (
         IdentityAccess("p", ("kms:Decrypt", "kms:Encrypt")),
     )
-    certain, unsure = asked(
-        say(action="kms:*"), say("Deny", action="kms:Decrypt", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
+    certain, unsure = evaluate(
+        statement_of(action="kms:*"),
+        statement_of("Deny", action="kms:Decrypt", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}),
     )
     assert certain.operations == ("kms:Encrypt", "kms:PutKeyPolicy")
-    assert (unsure.operations, unsure.reason) == (("kms:Decrypt",), "a Deny among its policies cannot be judged")
+    assert (unsure.operations, unsure.reason) == (("kms:Decrypt",), "a Deny in its policies could not be evaluated")
 
 
-def test_a_boundary_bounds() -> None:
-    """A permissions boundary allows nothing by itself, bounds what is allowed, and leaves doubt when it is not known."""
-    assert asked(say(action="kms:*"), boundary=policy(say(action="kms:Enc*")), bounded=True) == (
+def test_permissions_boundary() -> None:
+    """A permissions boundary allows nothing by itself, limits what is allowed, and makes access unknown when it is unknown."""
+    assert evaluate(statement_of(action="kms:*"), boundary=policy(statement_of(action="kms:Enc*")), bounded=True) == (
         IdentityAccess("p", ("kms:Encrypt",)),
     )
-    assert asked(say(action="s3:*"), boundary=policy(say(action="kms:*")), bounded=True) == ()
-    (unsure,) = asked(say(), boundary=None, bounded=True)
-    assert (unsure.operations, unsure.reason) == (("kms:Decrypt",), "the policy is not known")
+    assert evaluate(statement_of(action="s3:*"), boundary=policy(statement_of(action="kms:*")), bounded=True) == ()
+    (unsure,) = evaluate(statement_of(), boundary=None, bounded=True)
+    assert (unsure.operations, unsure.reason) == (("kms:Decrypt",), "the policy document is unknown")
 
 
-def test_nothing_is_allowed_that_the_key_policy_does_not_leave_to_iam() -> None:
-    """An administrator of the account can do no more with the key than is delegated."""
-    (found,) = identity_access({"p": policy(say(action="*"))}, None, FACTS, ["kms:DescribeKey"], ROLE)
-    assert found.operations == ("kms:DescribeKey",)
+def test_iam_allows_only_what_the_key_policy_delegates() -> None:
+    """An administrator of the account can do no more with the key than the key policy delegates."""
+    (access,) = identity_access({"p": policy(statement_of(action="*"))}, None, FACTS, ["kms:DescribeKey"], ROLE)
+    assert access.operations == ("kms:DescribeKey",)

@@ -1,4 +1,4 @@
-"""Key policies in every shape that AWS accepts, and in shapes that nobody should have written."""
+"""Parsing of key policies: every valid form, and invalid documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.access.engine.policy_parser import Named, parse
 ROOT = "arn:aws:iam::111122223333:root"
 
 
-def one(**statement: Any) -> Any:
+def parse_statement(**statement: Any) -> Any:
     policy = parse(orjson.dumps({"Statement": statement}).decode())
     assert len(policy.statements) == 1
     return policy.statements[0]
@@ -27,9 +27,13 @@ def test_a_single_statement_object_is_a_statement() -> None:
     assert [statement.position for statement in policy.statements] == [0]
 
 
-def test_values_and_lists_of_values_read_alike() -> None:
-    """One action and a list with it are the same, and letter case is kept as written."""
-    assert one(Action="KMS:decrypt").actions == one(Action=["KMS:decrypt"]).actions == ("KMS:decrypt",)
+def test_value_equals_list_of_one_value() -> None:
+    """An action equals a list with that action; letter case is preserved."""
+    assert (
+        parse_statement(Action="KMS:decrypt").actions
+        == parse_statement(Action=["KMS:decrypt"]).actions
+        == ("KMS:decrypt",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,15 +47,15 @@ def test_values_and_lists_of_values_read_alike() -> None:
     ],
 )
 def test_every_form_of_principal(written: Any, expected: tuple[Named, ...]) -> None:
-    """Principals are read from a star, a value and a list, with their kinds."""
-    statement = one(Effect="Allow", Action="kms:*", Resource="*", Principal=written)
+    """Principals are parsed from a star, a value and a list, with their kinds."""
+    statement = parse_statement(Effect="Allow", Action="kms:*", Resource="*", Principal=written)
     assert statement.principals == expected
     assert statement.readable
 
 
-def test_not_forms_are_told_apart() -> None:
-    """NotPrincipal and NotAction are kept as what they are: the opposite of what they list."""
-    statement = one(Effect="Deny", NotPrincipal={"AWS": ROOT}, NotAction=["kms:Decrypt"], Resource="*")
+def test_negated_elements() -> None:
+    """NotPrincipal and NotAction are marked as negated."""
+    statement = parse_statement(Effect="Deny", NotPrincipal={"AWS": ROOT}, NotAction=["kms:Decrypt"], Resource="*")
     assert (statement.principal_kind, statement.not_actions, statement.actions) == (
         "NotPrincipal",
         True,
@@ -59,17 +63,19 @@ def test_not_forms_are_told_apart() -> None:
     )
 
 
-def test_a_missing_resource_is_seen() -> None:
-    """A statement without Resource has no effect, so its absence is a fact."""
-    assert not one(Effect="Allow", Principal="*", Action="kms:*").has_resource
+def test_missing_resource_is_recorded() -> None:
+    """A statement without Resource has no effect, so the parser records its absence."""
+    assert not parse_statement(Effect="Allow", Principal="*", Action="kms:*").has_resource
 
 
 def test_names_and_condition_keys() -> None:
-    """A statement is called by its Sid or its position, and tells the condition keys it tests."""
-    statement = one(Condition={"StringEquals": {"kms:CallerAccount": "1", "aws:b": "2"}, "Bool": {"aws:a": "true"}})
+    """A statement has its Sid or its position as name, and lists the condition keys that it tests."""
+    statement = parse_statement(
+        Condition={"StringEquals": {"kms:CallerAccount": "1", "aws:b": "2"}, "Bool": {"aws:a": "true"}}
+    )
     assert statement.name == "#0"
     assert statement.condition_keys == ("aws:a", "aws:b", "kms:CallerAccount")
-    assert one(Sid="Use").name == "Use"
+    assert parse_statement(Sid="Use").name == "Use"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +95,8 @@ def test_names_and_condition_keys() -> None:
         '{"Statement": [{"Effect": "Allow", "Action": "kms:*", "Principal": "*", "Condition": []}]}',
     ],
 )
-def test_what_cannot_be_read_says_so(text: str) -> None:
-    """A policy that is no policy, or has a statement that is none, is marked instead of read as empty."""
+def test_invalid_policy_is_unreadable(text: str) -> None:
+    """An invalid policy or statement is marked as unreadable, not parsed as empty."""
     assert not parse(text).readable
 
 
@@ -105,20 +111,20 @@ ELEMENTS = st.sampled_from(
 
 
 @given(JSON)
-def test_any_json_is_read(document: Any) -> None:
+def test_parses_any_json(document: Any) -> None:
     """No JSON document makes the parser fail."""
     parse(orjson.dumps(document).decode())
 
 
 @given(st.text())
-def test_any_text_is_read(text: str) -> None:
+def test_parses_any_text(text: str) -> None:
     """No text makes the parser fail."""
     parse(text)
 
 
 @given(st.lists(st.dictionaries(ELEMENTS, JSON, max_size=5) | JSON, max_size=4))
 def test_no_statement_is_lost(statements: list[Any]) -> None:
-    """Every statement of the document is there, at its position, whether it could be read or not."""
+    """Every statement of the document is present at its position, readable or not."""
     policy = parse(orjson.dumps({"Statement": statements}).decode())
     assert [statement.position for statement in policy.statements] == list(range(len(statements)))
     for statement in policy.statements:

@@ -1,4 +1,4 @@
-"""Who is named: the kind of principal, its account, and known parties."""
+"""Named principals: their type, their account, and known parties."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ ACCOUNT = "111122223333"
     ],
 )
 def test_kinds(kind: str, value: str, expected: str, account: str | None) -> None:
-    """Every form in which a principal is written has its type and account; a wildcard inside a name is no name."""
-    found = classify(Named(kind, value))
-    assert (found.written, found.type, found.account) == (value, expected, account)
+    """Every form of principal has a type and an account; a wildcard inside a name is unknown."""
+    principal = classify(Named(kind, value))
+    assert (principal.written, principal.type, principal.account) == (value, expected, account)
 
 
-def of(**statement: Any) -> tuple[Principal, ...]:
+def named_by(**statement: Any) -> tuple[Principal, ...]:
     text = orjson.dumps({"Statement": [{"Effect": "Allow", "Action": "kms:*"} | statement]}).decode()
     return named(parse(text).statements[0])
 
 
-def test_everyone_but_the_named_is_everyone() -> None:
-    """NotPrincipal names everyone, not those it lists."""
-    assert of(NotPrincipal={"AWS": ACCOUNT}) == (Principal("*", "public"),)
+def test_not_principal_names_everyone() -> None:
+    """NotPrincipal names everyone, not the principals that it lists."""
+    assert named_by(NotPrincipal={"AWS": ACCOUNT}) == (Principal("*", "public"),)
 
 
 @pytest.mark.parametrize("key", ["kms:CallerAccount", "KMS:calleraccount", "aws:PrincipalAccount"])
 def test_everyone_of_an_account_is_the_account(key: str) -> None:
-    """A star that is narrowed by an equality on the caller's account names that account."""
+    """A star that is restricted to the caller's account names that account."""
     conditions = {"StringEquals": {key: [ACCOUNT, "000123456789"]}}
-    assert of(Principal="*", Condition=conditions) == (
+    assert named_by(Principal="*", Condition=conditions) == (
         Principal("*", "account", "000123456789"),
         Principal("*", "account", ACCOUNT),
     )
 
 
 def test_everyone_of_an_organization() -> None:
-    """A star that is narrowed to an organization names that organization."""
+    """A star that is restricted to an organization names that organization."""
     conditions = {"StringEquals": {"aws:PrincipalOrgID": "o-abc"}}
-    assert of(Principal="*", Condition=conditions) == (Principal("*", "public", organization="o-abc"),)
+    assert named_by(Principal="*", Condition=conditions) == (Principal("*", "public", organization="o-abc"),)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_everyone_of_an_organization() -> None:
         {"StringLike": {"aws:PrincipalOrgID": "o-*"}},
     ],
 )
-def test_what_does_not_narrow_leaves_everyone(conditions: dict[str, Any]) -> None:
-    """A condition that does not pin down the caller's account leaves everyone named."""
-    assert of(Principal="*", Condition=conditions) == (Principal("*", "public"),)
+def test_other_conditions_leave_everyone(conditions: dict[str, Any]) -> None:
+    """A condition that does not determine the caller's account leaves everyone named."""
+    assert named_by(Principal="*", Condition=conditions) == (Principal("*", "public"),)
 
 
-def test_parties_are_data_and_settings_win() -> None:
+def test_configured_parties_override_published_ones() -> None:
     """Published vendor accounts have names, and a configured name replaces them."""
     assert known_parties()["754581900792"] == "Checkmarx"
     assert known_parties()["749452252575"] == "Cerby"
@@ -101,7 +101,7 @@ def test_parties_are_data_and_settings_win() -> None:
 
 @given(st.sampled_from(["AWS", "Service", "Federated", "CanonicalUser", "X"]), st.text())
 def test_any_text_has_a_type(kind: str, value: str) -> None:
-    """No text makes the classification fail, and an account is always twelve digits."""
-    found = classify(Named(kind, value))
-    assert found.written == value
-    assert found.account is None or (len(found.account) == 12 and found.account.isdigit())
+    """No text makes the classification fail, and an account always has twelve digits."""
+    principal = classify(Named(kind, value))
+    assert principal.written == value
+    assert principal.account is None or (len(principal.account) == 12 and principal.account.isdigit())

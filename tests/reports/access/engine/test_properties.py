@@ -1,4 +1,4 @@
-"""What holds for every policy, whoever wrote it."""
+"""Properties that hold for every policy."""
 
 from __future__ import annotations
 
@@ -81,22 +81,22 @@ def statements(draw: st.DrawFn, effects: tuple[str, ...] = ("Allow", "Allow", "D
     condition: dict[str, dict[str, Any]] = {}
     for operator, key, value in draw(st.lists(TESTS, max_size=2)):
         condition.setdefault(operator, {})[key] = value
-    made: dict[str, Any] = {
+    statement: dict[str, Any] = {
         "Effect": draw(st.sampled_from(effects)),
         draw(st.sampled_from(["Principal", "Principal", "Principal", "NotPrincipal"])): draw(PRINCIPALS),
         draw(st.sampled_from(["Action", "Action", "Action", "NotAction"])): draw(ACTIONS),
         "Resource": "*",
     }
-    return made | {"Condition": condition} if condition else made
+    return statement | {"Condition": condition} if condition else statement
 
 
 POLICIES = st.lists(statements(), min_size=1, max_size=4)
 
 
-def answers(policy: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
-    read = policy_of(policy)
+def ranks(policy: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
+    parsed = policy_of(policy)
     return {
-        (caller, operation): RANK[allowed(read, FACTS, ORGANIZATION, caller, operation).effect]
+        (caller, operation): RANK[allowed(parsed, FACTS, ORGANIZATION, caller, operation).effect]
         for caller in CALLERS
         for operation in OPERATIONS
     }
@@ -104,45 +104,45 @@ def answers(policy: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
 
 @settings(deadline=None)
 @given(POLICIES, statements(("Deny",)))
-def test_a_deny_never_widens(policy: list[dict[str, Any]], more: dict[str, Any]) -> None:
-    """With one more Deny nobody gets anything that they did not have."""
-    before, after = answers(policy), answers([*policy, more])
+def test_deny_never_extends_access(policy: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    """An additional Deny gives nobody more access."""
+    before, after = ranks(policy), ranks([*policy, more])
     assert all(after[key] <= before[key] for key in before)
 
 
 @settings(deadline=None)
 @given(POLICIES, statements(("Allow",)))
-def test_an_allow_never_narrows(policy: list[dict[str, Any]], more: dict[str, Any]) -> None:
-    """With one more Allow nobody loses anything."""
-    before, after = answers(policy), answers([*policy, more])
+def test_allow_never_reduces_access(policy: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    """An additional Allow removes nobody's access."""
+    before, after = ranks(policy), ranks([*policy, more])
     assert all(after[key] >= before[key] for key in before)
 
 
 @settings(deadline=None)
 @given(POLICIES)
-def test_who_gets_in_has_a_verdict(policy: list[dict[str, Any]]) -> None:
-    """The question about one caller and the analysis of everyone agree: no access without a verdict that tells of it."""
-    read = policy_of(policy)
-    verdicts = analyse_policy(read, FACTS, ORGANIZATION).verdicts
-    certain = [one for one in verdicts if one.access is not Access.UNKNOWN]
+def test_every_allowed_request_has_a_verdict(policy: list[dict[str, Any]]) -> None:
+    """Decisions on single requests and the analysis agree: every allowed request has a verdict."""
+    parsed = policy_of(policy)
+    verdicts = analyse_policy(parsed, FACTS, ORGANIZATION).verdicts
+    certain = [verdict for verdict in verdicts if verdict.access is not Access.UNKNOWN]
     for caller in CALLERS:
         for operation in OPERATIONS:
-            effect = allowed(read, FACTS, ORGANIZATION, caller, operation).effect
+            effect = allowed(parsed, FACTS, ORGANIZATION, caller, operation).effect
             if effect is Effect.DENY or (caller.endswith("amazonaws.com") and effect is Effect.UNKNOWN):
                 continue
-            among = certain if effect is Effect.ALLOW else verdicts
-            told = paths_of(among, caller, operation, ORGANIZATION)
-            services = [one for one in among if one.access is Access.AWS_SERVICE or one.principal == "*"]
-            unknowns = [one for one in among if one.access is Access.UNKNOWN and operation in one.operations]
-            assert told or unknowns or (caller.endswith("amazonaws.com") and services), (caller, operation)
+            candidates = certain if effect is Effect.ALLOW else verdicts
+            paths = paths_of(candidates, caller, operation, ORGANIZATION)
+            services = [path for path in candidates if path.access is Access.AWS_SERVICE or path.principal == "*"]
+            unknowns = [path for path in candidates if path.access is Access.UNKNOWN and operation in path.operations]
+            assert paths or unknowns or (caller.endswith("amazonaws.com") and services), (caller, operation)
 
 
 @settings(deadline=None)
 @given(POLICIES)
-def test_every_witness_gets_in(policy: list[dict[str, Any]]) -> None:
-    """The call that a verdict shows as its witness is let through when it is made."""
-    read = policy_of(policy)
-    for verdict in analyse_policy(read, FACTS, ORGANIZATION).verdicts:
+def test_every_witness_is_allowed(policy: list[dict[str, Any]]) -> None:
+    """The request that a verdict has as its witness is allowed."""
+    parsed = policy_of(policy)
+    for verdict in analyse_policy(parsed, FACTS, ORGANIZATION).verdicts:
         witness = verdict.witness
         if witness is None or verdict.access in (Access.UNKNOWN, Access.DELETED) or "member" in witness.caller:
             continue
@@ -151,48 +151,52 @@ def test_every_witness_gets_in(policy: list[dict[str, Any]]) -> None:
         caller = witness.caller
         if caller.endswith(":root") and "only the root user" not in verdict.conditions:
             caller = caller.split(":")[4]
-        decision = allowed(read, FACTS, ORGANIZATION, caller, witness.operation, witness.context)
+        decision = allowed(parsed, FACTS, ORGANIZATION, caller, witness.operation, witness.context)
         assert decision.effect is Effect.ALLOW, (verdict, decision)
 
 
 @settings(deadline=None)
 @given(POLICIES)
 def test_an_only_path_is_the_only_path(policy: list[dict[str, Any]]) -> None:
-    """Without the statement that is named as the only path, the access is gone."""
+    """Without the statement that is the only path, there is no access."""
     verdicts = analyse_policy(policy_of(policy), FACTS, ORGANIZATION).verdicts
     for verdict in verdicts:
         for operation in verdict.operations:
             key = (verdict.access, verdict.principal, verdict.account, operation)
-            ways = {one.statement_index for one in verdicts if operation in one.operations and key[:3] == _who(one)}
-            if len(ways) > 1 or operation not in OPERATIONS:
+            paths = {
+                path.statement_index for path in verdicts if operation in path.operations and key[:3] == _grantee(path)
+            }
+            if len(paths) > 1 or operation not in OPERATIONS:
                 continue
             rest = [statement for index, statement in enumerate(policy) if index != verdict.statement_index]
             after = analyse_policy(policy_of(rest), FACTS, ORGANIZATION).verdicts
-            assert not any(operation in one.operations and key[:3] == _who(one) for one in after)
+            assert not any(operation in path.operations and key[:3] == _grantee(path) for path in after)
 
 
-def _who(verdict: Any) -> tuple[Access, str, str | None]:
+def _grantee(verdict: Any) -> tuple[Access, str, str | None]:
     return verdict.access, verdict.principal, verdict.account
 
 
-def essence(analysis: Analysis) -> list[tuple[Any, ...]]:
-    """What must not depend on how a policy is written."""
+def access_set(analysis: Analysis) -> list[tuple[Any, ...]]:
+    """Return the access of an analysis, independent of the notation of the policy."""
     return sorted(
-        (one.access.value, one.principal, one.account or "", operation)
-        for one in analysis.verdicts
-        for operation in one.operations
+        (verdict.access.value, verdict.principal, verdict.account or "", operation)
+        for verdict in analysis.verdicts
+        for operation in verdict.operations
     )
 
 
 def rewritten(policy: list[dict[str, Any]], draw: st.DataObject) -> list[dict[str, Any]]:
-    """The same policy in other letter case, other order, with lists for single values."""
-    made: list[dict[str, Any]] = []
+    """Return an equivalent policy with another letter case and order, and lists for single values."""
+    statements: list[dict[str, Any]] = []
     for statement in draw.draw(st.permutations(policy)):
         other = dict(statement)
         for name in ("Action", "NotAction"):
             if name in other:
-                listed = other[name] if isinstance(other[name], list) else [other[name]]
-                other[name] = [draw.draw(st.sampled_from([one.upper(), one.lower(), one])) for one in reversed(listed)]
+                actions = other[name] if isinstance(other[name], list) else [other[name]]
+                other[name] = [
+                    draw.draw(st.sampled_from([action.upper(), action.lower(), action])) for action in reversed(actions)
+                ]
         if "Condition" in other:
             other["Condition"] = {
                 operator: {
@@ -208,22 +212,22 @@ def rewritten(policy: list[dict[str, Any]], draw: st.DataObject) -> list[dict[st
         elif other.get("Principal") == "*":
             other["Principal"] = {"AWS": ["*"]}
         other["Resource"] = ["*"]
-        made.append(dict(reversed(other.items())))
-    return made
+        statements.append(dict(reversed(other.items())))
+    return statements
 
 
 @settings(deadline=None)
 @given(POLICIES, st.data())
-def test_the_way_of_writing_does_not_matter(policy: list[dict[str, Any]], draw: st.DataObject) -> None:
+def test_notation_does_not_matter(policy: list[dict[str, Any]], draw: st.DataObject) -> None:
     """Letter case of actions and keys, order, and lists for single values change no verdict."""
     before = analyse_policy(policy_of(policy), FACTS, ORGANIZATION)
     after = analyse_policy(policy_of(rewritten(policy, draw)), FACTS, ORGANIZATION)
-    assert sorted(set(essence(before))) == sorted(set(essence(after)))
+    assert sorted(set(access_set(before))) == sorted(set(access_set(after)))
 
 
 @given(statements())
-def test_one_statement_is_a_list_of_one(statement: dict[str, Any]) -> None:
-    """A statement without a list around it says the same."""
+def test_single_statement_equals_list_of_one(statement: dict[str, Any]) -> None:
+    """A single statement object has the same analysis as a list with that statement."""
     assert analyse_policy(policy_of(statement), FACTS, ORGANIZATION) == analyse_policy(
         policy_of([statement]), FACTS, ORGANIZATION
     )
@@ -252,7 +256,7 @@ KEYS = st.sampled_from(
         "",
     ]
 )
-BROKEN = st.fixed_dictionaries(
+INVALID = st.fixed_dictionaries(
     {},
     optional={
         "Sid": JSON,
@@ -268,57 +272,71 @@ BROKEN = st.fixed_dictionaries(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(BROKEN | JSON, max_size=3) | JSON)
-def test_nothing_crashes_the_analysis(document: Any) -> None:
-    """Whatever stands in a policy, there is an analysis; what could not be read is unknown with a reason."""
-    read = policy_of(document)
-    analysis = analyse_policy(read, FACTS, ORGANIZATION)
-    unread = [one for one in analysis.verdicts if one.access is Access.UNKNOWN]
-    assert read.readable or unread
-    assert all(one.reason and one.message for one in unread)
-    allowed(read, FACTS, ORGANIZATION, APP, "kms:Decrypt")
+@given(st.lists(INVALID | JSON, max_size=3) | JSON)
+def test_analysis_never_fails(document: Any) -> None:
+    """Any document has an analysis; unreadable parts make access unknown, with a reason."""
+    parsed = policy_of(document)
+    analysis = analyse_policy(parsed, FACTS, ORGANIZATION)
+    unknown = [verdict for verdict in analysis.verdicts if verdict.access is Access.UNKNOWN]
+    assert parsed.readable or unknown
+    assert all(verdict.reason and verdict.message for verdict in unknown)
+    allowed(parsed, FACTS, ORGANIZATION, APP, "kms:Decrypt")
 
 
 @given(st.text(), st.text(), st.text())
-def test_no_text_crashes(policy: str, caller: str, operation: str) -> None:
-    """Texts that are no policies, callers or operations get an answer."""
-    read = parse(policy)
-    assert analyse_policy(read, FACTS, ORGANIZATION).verdicts or read.readable
-    assert allowed(read, FACTS, ORGANIZATION, caller, operation).effect is not Effect.ALLOW
+def test_any_text_has_a_result(policy: str, caller: str, operation: str) -> None:
+    """Arbitrary texts as policy, caller and operation have a result."""
+    parsed = parse(policy)
+    assert analyse_policy(parsed, FACTS, ORGANIZATION).verdicts or parsed.readable
+    assert allowed(parsed, FACTS, ORGANIZATION, caller, operation).effect is not Effect.ALLOW
 
 
-WORDS = (
+PRINCIPAL_TEXTS = (
     st.none()
     | st.text(max_size=12)
     | st.sampled_from([APP, root(OUTSIDER), S3, "AROAEXAMPLEEXAMPLE123", f"arn:aws:sts::{OWNER}:assumed-role/a/b"])
 )
-LISTS = st.text(max_size=12) | JSON.map(lambda one: orjson.dumps(one).decode()) | st.just('["Decrypt","CreateGrant"]')
+OPERATION_LISTS = (
+    st.text(max_size=12)
+    | JSON.map(lambda document: orjson.dumps(document).decode())
+    | st.just('["Decrypt","CreateGrant"]')
+)
 GRANTS = st.builds(
-    Grant, st.just(KEY), st.text(max_size=4), WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, LISTS, st.none() | LISTS
+    Grant,
+    st.just(KEY),
+    st.text(max_size=4),
+    PRINCIPAL_TEXTS,
+    PRINCIPAL_TEXTS,
+    PRINCIPAL_TEXTS,
+    PRINCIPAL_TEXTS,
+    PRINCIPAL_TEXTS,
+    PRINCIPAL_TEXTS,
+    OPERATION_LISTS,
+    st.none() | OPERATION_LISTS,
 )
 
 
 @settings(deadline=None)
 @given(GRANTS, POLICIES)
-def test_nothing_crashes_a_grant(grant: Grant, policy: list[dict[str, Any]]) -> None:
-    """Whatever stands in a grant, it has verdicts, and a Deny in the policy only takes away."""
-    alone = analyse_grant(grant, FACTS, ORGANIZATION)
-    assert all(bool(one.reason) == (one.access is Access.UNKNOWN) for one in alone)
-    under = analyse_grant(grant, FACTS, ORGANIZATION, policy_of(policy))
-    held = {(one.principal, operation) for one in alone for operation in one.operations}
-    assert {(one.principal, operation) for one in under for operation in one.operations} <= held
+def test_grant_analysis_never_fails(grant: Grant, policy: list[dict[str, Any]]) -> None:
+    """Any grant has an analysis, and a key policy only removes access."""
+    verdicts = analyse_grant(grant, FACTS, ORGANIZATION)
+    assert all(bool(verdict.reason) == (verdict.access is Access.UNKNOWN) for verdict in verdicts)
+    with_policy = analyse_grant(grant, FACTS, ORGANIZATION, policy_of(policy))
+    held = {(verdict.principal, operation) for verdict in verdicts for operation in verdict.operations}
+    assert {(verdict.principal, operation) for verdict in with_policy for operation in verdict.operations} <= held
 
 
 @given(GRANTS)
-def test_a_shape_gets_what_its_grants_get(grant: Grant) -> None:
-    """Grants of one shape have the same classes, accounts and operations, and a shape is its own shape."""
+def test_shape_gives_the_access_of_its_grants(grant: Grant) -> None:
+    """A grant and its shape have the same classes, accounts and operations; a shape is its own shape."""
     shape = grant_shape(grant)
     assert grant_shape(shape) == shape
-    alike = [
+    of_grant, of_shape = (
         [
-            (one.access, one.account, one.party, one.operations, bool(one.conditions))
-            for one in analyse_grant(each, FACTS, ORGANIZATION)
+            (verdict.access, verdict.account, verdict.party, verdict.operations, bool(verdict.conditions))
+            for verdict in analyse_grant(analyzed, FACTS, ORGANIZATION)
         ]
-        for each in (grant, shape)
-    ]
-    assert alike[0] == alike[1]
+        for analyzed in (grant, shape)
+    )
+    assert of_grant == of_shape

@@ -1,4 +1,4 @@
-"""The examples of every shipped rule; `-k RULE` runs those of one."""
+"""Runs the examples of every shipped rule; `-k RULE` selects one rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def problems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("rule_id", FILES)
-def test_the_rule_says_what_its_examples_expect(rule_id: str, problems: dict[str, list[str]]) -> None:
-    """A rule has examples of every status that it can have, and says of each what it expects."""
+def test_the_rule_matches_its_examples(rule_id: str, problems: dict[str, list[str]]) -> None:
+    """A rule has an example of every possible status, and returns the expected results."""
     if problems[rule_id]:
         pytest.fail("\n".join(problems[rule_id]), pytrace=False)

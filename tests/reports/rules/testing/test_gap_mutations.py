@@ -1,4 +1,4 @@
-"""The examples again, with a gap in place of what each operation told: what is not known is unknown, and never a pass."""
+"""Runs the examples with a gap in place of each operation's response: the result must be unknown, never pass."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def problems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         for rule_id in FILES
     ],
 )
-def test_without_an_answer_the_rule_says_unknown(rule_id: str, problems: dict[str, list[str]]) -> None:
-    """Whatever one operation does not tell makes a rule say unknown, unless it is proved to make no difference."""
+def test_without_a_response_the_result_is_unknown(rule_id: str, problems: dict[str, list[str]]) -> None:
+    """Without the response of an operation a rule returns unknown, unless the response makes no difference."""
     if problems[rule_id]:
         pytest.fail("\n".join(problems[rule_id]), pytrace=False)
 
 
-LYING = """-- id: {rule_id}
+FAULTY_RULE = """-- id: {rule_id}
 -- title: Something
 -- severity: low
 -- why: For the test.
 -- fix: None.
-SELECT {about}_arn AS resource_arn, account_id, region, {about}_arn AS key_arn,
+SELECT {item}_arn AS resource_arn, account_id, region, {item}_arn AS key_arn,
   CASE WHEN {bad} THEN 'fail' ELSE 'pass' END AS status, 'It is so.' AS reason
 FROM {view}
 """
-LYING_EXAMPLES = """- cannot: {{unknown: it lies, not_applicable: it lies}}
+FAULTY_EXAMPLES = """- cannot: {{unknown: faulty rule, not_applicable: faulty rule}}
 - {{name: good, expect: {{k1: pass}}, {good}}}
 - {{name: bad, expect: {{k1: fail}}, {bad}}}
 """
 SECRET = 'type: "AWS::SecretsManager::Secret"'
-LIARS = {
+FAULTY_RULES = {
     "kms:DescribeKey": (
         ("key", "coalesce(state, 'Enabled') <> 'Enabled'", "keys"),
         "keys: [{id: k1}]",
@@ -65,12 +65,12 @@ LIARS = {
         'keys: [{id: k1, tags: {Owner: ""}}]',
     ),
     "kms:GetKeyRotationStatus": (
-        ("key", "coalesce(rotation, 'on') = 'off'", "keys"),
+        ("key", "coalesce(rotation_status, 'enabled') = 'disabled'", "keys"),
         "keys: [{id: k1}]",
-        "keys: [{id: k1, rotation: off}]",
+        "keys: [{id: k1, rotation: disabled}]",
     ),
     "kms:GetKeyLastUsage": (
-        ("key", "last_use = 'never used'", "keys"),
+        ("key", "last_use = 'never_used'", "keys"),
         "keys: [{id: k1, last_use: {used_at: 2026-11-01, operation: Decrypt}}]",
         "keys: [{id: k1, last_use: {never: true}}]",
     ),
@@ -106,7 +106,7 @@ LIARS = {
 }
 
 
-HONEST = """-- id: honest
+CORRECT_RULE = """-- id: correct
 -- title: Keys have few grants
 -- severity: low
 -- why: For the test.
@@ -118,26 +118,26 @@ FROM keys
 """
 
 
-HONEST_EXAMPLES = """- cannot: {not_applicable: it always applies}
-- {name: none, expect: {k1: pass}, keys: [{id: k1, state: Disabled, rotation: off}]}
+CORRECT_EXAMPLES = """- cannot: {not_applicable: it always applies}
+- {name: none, expect: {k1: pass}, keys: [{id: k1, state: Disabled, rotation: disabled}]}
 - {name: one, expect: {k1: fail}, keys: [{id: k1, grants: [{id: g1, grantee_principal: "{outside}"}]}]}
-- {name: refused, expect: {k1: unknown}, keys: [{id: k1}], gaps: [{action: kms:ListGrants, subject: k1}]}
+- {name: denied, expect: {k1: unknown}, keys: [{id: k1}], gaps: [{action: kms:ListGrants, subject: k1}]}
 """
 
 
-def lying(action: str) -> str:
-    return "lying-" + action.replace(":", "-").lower()
+def rule_id_of(action: str) -> str:
+    return "faulty-" + action.replace(":", "-").lower()
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """What came of the liars, and of one that is honest."""
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """The reports of faulty rules and a correct one, by rule ID."""
     folder = tmp_path_factory.mktemp("rules")
-    files = {"honest": (HONEST, HONEST_EXAMPLES)}
-    for action, ((about, bad, view), good_facts, bad_facts) in LIARS.items():
-        files[lying(action)] = (
-            LYING.format(rule_id=lying(action), about=about, bad=bad, view=view),
-            LYING_EXAMPLES.format(good=good_facts, bad=bad_facts),
+    files = {"correct": (CORRECT_RULE, CORRECT_EXAMPLES)}
+    for action, ((item, bad, view), good_facts, bad_facts) in FAULTY_RULES.items():
+        files[rule_id_of(action)] = (
+            FAULTY_RULE.format(rule_id=rule_id_of(action), item=item, bad=bad, view=view),
+            FAULTY_EXAMPLES.format(good=good_facts, bad=bad_facts),
         )
     rules = []
     for rule_id, (query, examples) in files.items():
@@ -148,17 +148,17 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     return {report.rule.rule_id: report for report in check_examples(rules, with_gaps=True)}
 
 
-@pytest.mark.parametrize("action", LIARS)
-def test_a_rule_that_takes_the_unknown_for_good_is_caught(action: str, planted: dict[str, Report]) -> None:
-    """A rule that passes (or fails) what could not be read is told with file, example, operation and what was expected."""
-    report = planted[lying(action)]
-    caught = [problem for problem in report.problems if f"without {action}, expected k1 to be unknown" in problem]
-    assert caught, report.problems
-    assert f"{lying(action)}.examples.yaml:" in caught[0]
-    assert any(": good: " in problem or ": bad: " in problem for problem in caught)
+@pytest.mark.parametrize("action", FAULTY_RULES)
+def test_a_rule_that_ignores_missing_facts_is_reported(action: str, reports: dict[str, Report]) -> None:
+    """A rule that passes or fails unread facts is reported with file, example, operation and expected result."""
+    report = reports[rule_id_of(action)]
+    matching = [problem for problem in report.problems if f"without {action}, expected k1 to be unknown" in problem]
+    assert matching, report.problems
+    assert f"{rule_id_of(action)}.examples.yaml:" in matching[0]
+    assert any(": good: " in problem or ": bad: " in problem for problem in matching)
 
 
-def test_an_honest_rule_may_ignore_what_it_does_not_ask(planted: dict[str, Report]) -> None:
-    """What makes no difference to a rule may be missing: it goes on as before, and that is proved by crossing."""
-    assert planted["honest"].problems == []
-    assert planted["honest"].gaps > 10
+def test_a_rule_may_ignore_facts_that_it_does_not_use(reports: dict[str, Report]) -> None:
+    """Missing facts that make no difference do not change the result; mutations prove it."""
+    assert reports["correct"].problems == []
+    assert reports["correct"].gaps > 10
