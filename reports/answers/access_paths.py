@@ -1,7 +1,7 @@
-"""By which ways one identity gets through: a resource's own policy, grants, and the identity's policies, all at once.
+"""The access paths of one identity to a resource: through the resource's policy, its grants and the identity's own policies.
 
-What a statement of the resource and one of the identity allow counts only where one and the same call meets the conditions of
-both, of the boundary, and of no Deny.
+A statement of the resource and a statement of the identity count together only if one request can satisfy the conditions of
+both and of the permissions boundary, and matches no Deny.
 """
 
 from __future__ import annotations
@@ -22,132 +22,138 @@ from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
 from reports.access.engine.solver import Call, Rule, is_feasible, restricts, search
-from reports.answers.policy_documents import Document, Judged, document, rules_about
+from reports.answers.policy_documents import Document, StatementMatch, document, rules_about
 from reports.answers.repository import Identity, Key
 
-_EVERYTHING = document("", '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
-STRANGER = "000000000001"
-"""The account of anyone; no account has this id."""
-_BEYOND = "AWS does not document whether a permissions boundary limits what a policy gives to everyone"
+_ALLOW_ALL = document("", '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
+ANONYMOUS_ACCOUNT = "000000000001"
+"""The account ID that stands for any AWS account; no account has it."""
+_BOUNDARY_CAVEAT = "AWS does not document whether a permissions boundary limits what a policy gives to everyone"
 _OTHER_SERVICE = bit("DescribeKey")
-"""Stands for an operation of another service: the condition keys that every request has are those of this one."""
+"""Stands for an operation of another service, whose requests have the same global condition keys as this operation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way: through which statement or grant, and which statements of the identity's own policies."""
+class AccessPath:
+    """One access path: a statement or grant, and the statements of the identity's own policies that it needs."""
 
     path: str
-    """``policy`` of the resource, ``grant``, or ``iam`` when the identity's own policies are all there is to it."""
-    via: str
-    """The statement's Sid or ``#`` and its position; the grant's id; empty for ``iam``."""
+    """``policy`` (of the resource), ``grant``, or ``iam`` if only the identity's own policies allow it."""
+    source_id: str
+    """The statement's Sid, or ``#`` and its position; the grant's ID; empty for ``iam``."""
     operations: tuple[str, ...]
-    scope: str = ""
-    identity: tuple[str, ...] = ()
-    """The identity's policies (and statements) that allow it; empty when none is needed."""
+    conditions: str = ""
+    identity_policies: tuple[str, ...] = ()
+    """The identity's policies and statements that allow it; empty if it needs none."""
     needs_iam: bool = False
-    """The holder's own account has to allow it, and whether it does is not known."""
+    """The principal's own account must allow it too, and its IAM policies are unknown."""
     certain: bool = True
     reason: str = ""
     """Why it is not certain."""
 
-    def words(self) -> str:
-        """For people: ``statement Use with policy x (#0), only through ...``."""
-        through = {"policy": f"statement {self.via}", "grant": f"grant {self.via}", "iam": ""}[self.path]
-        text = " with ".join(filter(None, (through, " or ".join(self.identity))))
+    def describe(self) -> str:
+        """A phrase such as ``statement Use with policy x (#0), only through ...``."""
+        source = {"policy": f"statement {self.source_id}", "grant": f"grant {self.source_id}", "iam": ""}[self.path]
+        text = " with ".join(filter(None, (source, " or ".join(self.identity_policies))))
         text = text or ("its own IAM" if self.needs_iam else "its own account")
         if self.needs_iam:
             text += ", if its own IAM allows"
-        scope = f", {self.scope}" if self.scope else ""
-        return f"{text}{scope}{'' if self.certain else f' (not known: {self.reason})'}"
+        conditions = f", {self.conditions}" if self.conditions else ""
+        return f"{text}{conditions}{'' if self.certain else f' (unknown: {self.reason})'}"
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """A resource that calls are about: its facts, what its own policy says, and what a call to it always carries."""
+class ProtectedResource:
+    """A key or secret, its own policy and grants, and the context values that every request to it carries."""
 
     facts: KeyFacts
     organization: Organization
     rules: tuple[Rule, ...]
     unread: str = ""
-    """Why its policy may say more than the rules."""
-    by_identity: bool = False
-    """Whether the identity's policies alone are enough in the resource's own account; keys want to be asked first."""
-    given: Mapping[str, Value] | None = None
+    """Why its policy may contain more than the rules."""
+    iam_sufficient: bool = False
+    """Whether identity policies suffice in the resource's own account; a key's policy must delegate to them first."""
+    context: Mapping[str, Value] | None = None
     grants: tuple[tuple[Grant, tuple[Verdict, ...]], ...] = ()
 
-    def ways(self, who: Identity, actions: Iterable[str]) -> tuple[Way, ...]:
-        """The ways of an identity to each of the actions; the same way for several actions is one."""
-        found: dict[Way, list[str]] = {}
-        caller = caller_of(who, self.organization)
+    def access_paths(self, identity: Identity, actions: Iterable[str]) -> tuple[AccessPath, ...]:
+        """The access paths of an identity to the actions; a path that allows several actions is returned once."""
+        actions_by_path: dict[AccessPath, list[str]] = {}
+        caller = caller_of(identity, self.organization)
         for action in actions:
-            one = bit(action) if action.startswith("kms:") else _OTHER_SERVICE
-            if action.startswith("kms:") and not self._possible(one, who.account):
+            operation = bit(action) if action.startswith("kms:") else _OTHER_SERVICE
+            if action.startswith("kms:") and not self._is_possible(operation, identity.account):
                 continue
-            for way in _Asking(self, who, caller, action, one).ways():
-                found.setdefault(way, []).append(action)
-        return tuple(replace(way, operations=tuple(operations)) for way, operations in found.items())
+            for path in _PathSearch(self, identity, caller, action, operation).access_paths():
+                actions_by_path.setdefault(path, []).append(action)
+        return tuple(replace(path, operations=tuple(allowed)) for path, allowed in actions_by_path.items())
 
-    def _possible(self, one: int, account: str) -> bool:
+    def _is_possible(self, operation: int, account: str) -> bool:
         usable = supported(self.facts.key_spec, self.facts.key_usage) & BY_POLICY_MASK
-        return bool(one & usable and (account == self.facts.account or one & CROSS_ACCOUNT_MASK))
+        return bool(operation & usable and (account == self.facts.account or operation & CROSS_ACCOUNT_MASK))
 
 
-def key_gate(key: Key, organization: Organization, given: Mapping[str, Value] | None = None) -> Gate:
-    """The gate of a key; with ``given``, for calls that carry these values."""
+def protected_key(
+    key: Key, organization: Organization, context: Mapping[str, Value] | None = None
+) -> ProtectedResource:
+    """A key as a protected resource; with ``context``, for requests that carry these values."""
     policy = key.policy or Policy(readable=True)
-    judge = PolicyAnalyzer(policy, key.facts, organization)
+    analyzer = PolicyAnalyzer(policy, key.facts, organization)
     grants = tuple((grant, analyse_grant(grant, key.facts, organization, key.policy)) for grant in key.grants)
-    unread = "" if policy.readable else "a statement of the key policy cannot be read"
-    return Gate(key.facts, organization, judge.rules, unread, by_identity=False, given=given, grants=grants)
+    unread = "" if policy.readable else "a statement of the key policy cannot be parsed"
+    return ProtectedResource(
+        key.facts, organization, analyzer.rules, unread, iam_sufficient=False, context=context, grants=grants
+    )
 
 
-def resource_gate(
-    facts: KeyFacts, organization: Organization, policy: Document, action: str, given: Mapping[str, Value]
-) -> Gate:
-    """The gate of a resource of another service, for one action: its own account's IAM, and its policy."""
-    found = rules_about([policy], action, facts.arn, operation=_OTHER_SERVICE)
-    home = Statement(-1, readable=True, principal_kind="Principal", principals=(Named("AWS", facts.account),))
-    inside = Rule(home, True, _OTHER_SERVICE, audience(home), (), about_key=True)
-    rules = (inside, *(one.rule for one in (*found.allows, *found.denies)))
-    return Gate(facts, organization, rules, found.unread, by_identity=True, given=given)
+def protected_resource(
+    facts: KeyFacts, organization: Organization, policy: Document, action: str, context: Mapping[str, Value]
+) -> ProtectedResource:
+    """A resource of another service, for one action: its own account's IAM, and its policy."""
+    matching = rules_about([policy], action, facts.arn, operation=_OTHER_SERVICE)
+    own_account = Statement(-1, readable=True, principal_kind="Principal", principals=(Named("AWS", facts.account),))
+    iam_rule = Rule(own_account, True, _OTHER_SERVICE, audience(own_account), (), about_key=True)
+    rules = (iam_rule, *(match.rule for match in (*matching.allows, *matching.denies)))
+    return ProtectedResource(facts, organization, rules, matching.unread, iam_sufficient=True, context=context)
 
 
-def caller_of(who: Identity, organization: Organization) -> Caller:
-    """The identity as the engine knows callers."""
-    if who.type == "everyone":
-        return Caller(Kind.IDENTITY, Origin.STRANGER, "anyone", STRANGER)
-    origin = Origin.OURS if who.account in organization.accounts else Origin.NAMED
-    if who.type == "account":
-        return Caller(Kind.IDENTITY, origin, who.arn, who.account)
-    kind = Kind.ROOT if who.type == "root" else Kind.IDENTITY
-    unique = who.unique_id and (f"{who.unique_id}:session" if who.type == "role" else who.unique_id)
-    return Caller(kind, origin, who.arn, who.account, who.arn, unique_id=unique)
+def caller_of(identity: Identity, organization: Organization) -> Caller:
+    """The policy engine's caller for an identity."""
+    if identity.type == "everyone":
+        return Caller(Kind.IDENTITY, Origin.STRANGER, "anyone", ANONYMOUS_ACCOUNT)
+    origin = Origin.OURS if identity.account in organization.accounts else Origin.NAMED
+    if identity.type == "account":
+        return Caller(Kind.IDENTITY, origin, identity.arn, identity.account)
+    kind = Kind.ROOT if identity.type == "root" else Kind.IDENTITY
+    unique_id = identity.unique_id and (
+        f"{identity.unique_id}:session" if identity.type == "role" else identity.unique_id
+    )
+    return Caller(kind, origin, identity.arn, identity.account, identity.arn, unique_id=unique_id)
 
 
 def root_of(account: str, partition: str = "aws") -> Identity:
-    """The root user of an account, whom no IAM policy limits."""
-    return Identity(f"arn:{partition}:iam::{account}:root", account, "root", policies=(_EVERYTHING,))
+    """The root user of an account, which no IAM policy limits."""
+    return Identity(f"arn:{partition}:iam::{account}:root", account, "root", policies=(_ALLOW_ALL,))
 
 
-def stranger() -> Identity:
+def anonymous() -> Identity:
     """Anyone with an AWS account."""
-    return Identity("*", STRANGER, "everyone", collected=False, chooses_tags=True)
+    return Identity("*", ANONYMOUS_ACCOUNT, "everyone", collected=False, chooses_tags=True)
 
 
 def uncollected(account: str, arn: str | None = None, kind: str = "account") -> Identity:
-    """Someone of an account (or the account's principals as a whole) whose IAM policies are not known."""
+    """An identity (or all principals) of an account whose IAM policies are unknown."""
     return Identity(arn or f"arn:aws:iam::{account}:root", account, kind, collected=False, chooses_tags=True)
 
 
-def fits(constraints: str | None, context: Mapping[str, str]) -> bool:
-    """Whether an encryption context (values: ``*`` for any) meets the constraints of a grant."""
+def meets_constraints(constraints: str | None, context: Mapping[str, str]) -> bool:
+    """Whether an encryption context (``*`` stands for any value) meets the constraints of a grant."""
     try:
-        wanted = orjson.loads(constraints) if constraints else {}
+        parsed = orjson.loads(constraints) if constraints else {}
     except orjson.JSONDecodeError:
-        return True  # what it narrows is not known; its scope says so
+        return True  # the path's conditions report that the constraints are unknown
     for name in ("EncryptionContextSubset", "EncryptionContextEquals"):
-        pairs = wanted.get(name) if isinstance(wanted, dict) else None
+        pairs = parsed.get(name) if isinstance(parsed, dict) else None
         if isinstance(pairs, dict):
             if any(context.get(key) not in {value, "*"} for key, value in pairs.items()):
                 return False
@@ -156,167 +162,183 @@ def fits(constraints: str | None, context: Mapping[str, str]) -> bool:
     return True
 
 
-class _Asking:
-    """One identity that asks for one action."""
+class _PathSearch:
+    """The search for the access paths of one identity to one action."""
 
-    def __init__(self, gate: Gate, who: Identity, caller: Caller, action: str, one: int) -> None:
-        self._gate, self._who, self._caller, self._action, self._one = gate, who, caller, action, one
-        arn = gate.facts.arn
-        self._identity = rules_about(who.policies, action, arn, operation=one)
-        self._boundary = rules_about([who.boundary], action, arn, operation=one) if who.boundary else None
-        own = (*self._identity.allows, *self._identity.denies)
+    def __init__(
+        self, resource: ProtectedResource, identity: Identity, caller: Caller, action: str, operation: int
+    ) -> None:
+        self._resource, self._identity, self._caller = resource, identity, caller
+        self._action, self._operation = action, operation
+        arn = resource.facts.arn
+        boundary = identity.boundary
+        self._own_rules = rules_about(identity.policies, action, arn, operation=operation)
+        self._boundary = rules_about([boundary], action, arn, operation=operation) if boundary else None
+        own = (*self._own_rules.allows, *self._own_rules.denies)
         bound = (*self._boundary.allows, *self._boundary.denies) if self._boundary else ()
         elements = [
-            *(e for rule in gate.rules for e in rule.elements),
-            *(e for j in (*own, *bound) for e in j.rule.elements),
+            *(element for rule in resource.rules for element in rule.elements),
+            *(element for match in (*own, *bound) for element in match.rule.elements),
         ]
         self._call = Call(
-            CandidateContext(compared_values(elements), gate.facts, gate.organization),
+            CandidateContext(compared_values(elements), resource.facts, resource.organization),
             caller,
-            one,
+            operation,
             INSIDE_NETWORKS,
-            self._fixed(elements),
+            self._fixed_values(elements),
         )
-        against = [*self._identity.denies, *(self._boundary.denies if self._boundary else ())]
-        self._own_denies: list[tuple[Rule, bool | None]] = [(one.rule, one.certain or None) for one in against]
+        denies = [*self._own_rules.denies, *(self._boundary.denies if self._boundary else ())]
+        self._own_denies: list[tuple[Rule, bool | None]] = [(deny.rule, deny.certain or None) for deny in denies]
 
-    def ways(self) -> Iterable[Way]:
-        denies = [
-            (rule, about)
-            for rule in self._gate.rules
+    def access_paths(self) -> Iterable[AccessPath]:
+        resource_denies = [
+            (rule, applies)
+            for rule in self._resource.rules
             if not rule.allow
             and rule.about_key
-            and rule.operations & self._one
-            and (about := rule.audience.includes(self._caller)) is not False
+            and rule.operations & self._operation
+            and (applies := rule.audience.includes(self._caller)) is not False
         ]
-        home = self._who.account == self._gate.facts.account
-        for rule in self._gate.rules:
-            if not (rule.allow and rule.about_key and rule.operations & self._one and self._meant(rule)):
+        same_account = self._identity.account == self._resource.facts.account
+        for rule in self._resource.rules:
+            if not (
+                rule.allow and rule.about_key and rule.operations & self._operation and self._includes_caller(rule)
+            ):
                 continue
-            direct = home and rule.audience.directly(self._caller)
-            inside = rule.statement.position < 0
-            if self._gate.by_identity and home and not direct and not inside:
-                continue  # IAM alone is enough there, and is asked already
-            path, via = ("iam", "") if inside else ("policy", rule.name)
-            against = [*denies, *self._own_denies]
-            found = list(self._tried(path, via, rule.elements, against, direct=direct))
+            direct = same_account and rule.audience.directly(self._caller)
+            iam_only = rule.statement.position < 0
+            if self._resource.iam_sufficient and same_account and not direct and not iam_only:
+                continue  # the IAM rule of the own account already covers it
+            path, source_id = ("iam", "") if iam_only else ("policy", rule.name)
+            denies = [*resource_denies, *self._own_denies]
+            paths = list(self._through(path, source_id, rule.elements, denies, direct=direct))
             everyone = rule.audience.everyone or rule.audience.inverted
-            if not found and direct and everyone and self._boundary is not None:
-                outside = search(rule.elements, against, self._call).answer is not False
-                found = [Way(path, via, (), certain=False, reason=_BEYOND)] if outside else []
-            yield from found
-        for grant, verdicts in self._gate.grants:
-            yield from self._of_grant(grant, verdicts)
+            if not paths and direct and everyone and self._boundary is not None:
+                allowed = search(rule.elements, denies, self._call).answer is not False
+                paths = [AccessPath(path, source_id, (), certain=False, reason=_BOUNDARY_CAVEAT)] if allowed else []
+            yield from paths
+        for grant, verdicts in self._resource.grants:
+            yield from self._through_grant(grant, verdicts)
 
-    def _of_grant(self, grant: Grant, verdicts: Sequence[Verdict]) -> Iterable[Way]:
+    def _through_grant(self, grant: Grant, verdicts: Sequence[Verdict]) -> Iterable[AccessPath]:
         for verdict in verdicts:
-            holder = classify(Named("AWS", verdict.principal))
-            mine = verdict.principal == self._who.arn
-            whole = holder.type == "account" and holder.account == self._who.account
-            if self._action not in verdict.operations or not (mine or whole) or verdict.access is Access.DELETED:
+            grantee = classify(Named("AWS", verdict.principal))
+            by_name = verdict.principal == self._identity.arn
+            by_account = grantee.type == "account" and grantee.account == self._identity.account
+            if (
+                self._action not in verdict.operations
+                or not (by_name or by_account)
+                or verdict.access is Access.DELETED
+            ):
                 continue
-            context = _context(self._gate.given)
-            if context is not None and not fits(grant.constraints, context):
+            context = _encryption_context(self._resource.context)
+            if context is not None and not meets_constraints(grant.constraints, context):
                 continue
-            direct = mine and self._who.account == self._gate.facts.account
-            unsure = verdict.reason if verdict.access is Access.UNKNOWN else ""
-            for way in self._tried("grant", grant.grant_id, (), self._own_denies, direct=direct):
-                scope = "; ".join(filter(None, (constraint_conditions(grant.constraints), way.scope)))
-                yield replace(way, scope=scope, certain=way.certain and not unsure, reason=way.reason or unsure)
+            direct = by_name and self._identity.account == self._resource.facts.account
+            unknown_reason = verdict.reason if verdict.access is Access.UNKNOWN else ""
+            for path in self._through("grant", grant.grant_id, (), self._own_denies, direct=direct):
+                yield replace(
+                    path,
+                    conditions="; ".join(filter(None, (constraint_conditions(grant.constraints), path.conditions))),
+                    certain=path.certain and not unknown_reason,
+                    reason=path.reason or unknown_reason,
+                )
 
-    def _tried(
+    def _through(
         self,
         path: str,
-        via: str,
+        source_id: str,
         elements: tuple[Element, ...],
         denies: list[tuple[Rule, bool | None]],
         *,
         direct: bool,
-    ) -> Iterable[Way]:
-        """At most one way: through every statement of the identity that leads there."""
-        free: tuple[Judged | None, ...] = (None,)
-        allows = free if direct or not self._who.collected else self._identity.allows
-        needs_iam = not direct and not self._who.collected
-        # What a resource gives a user by name is not limited by a boundary; what it gives a role is.
-        beyond = self._boundary is None or (direct and (self._who.type == "user" or ":assumed-role/" in self._who.arn))
-        bounds = free if beyond or self._boundary is None else self._boundary.allows
+    ) -> Iterable[AccessPath]:
+        """At most one path, with every statement of the identity that allows it."""
+        unlimited: tuple[StatementMatch | None, ...] = (None,)
+        identity = self._identity
+        allows = unlimited if direct or not identity.collected else self._own_rules.allows
+        needs_iam = not direct and not identity.collected
+        # A boundary does not limit what a resource policy gives a user or session by name; it limits what it gives a role.
+        beyond = self._boundary is None or (direct and (identity.type == "user" or ":assumed-role/" in identity.arn))
+        bounds = unlimited if beyond or self._boundary is None else self._boundary.allows
         certain: dict[str, tuple[Element, ...]] = {}
-        unsure: dict[str, str] = {}
+        uncertain: dict[str, str] = {}
         for allow in allows:
             for bound in bounds:
-                more = tuple(e for one in (allow, bound) if one for e in one.rule.elements)
-                found = search((*elements, *more), denies, self._call)
+                own_elements = tuple(element for match in (allow, bound) if match for element in match.rule.elements)
+                result = search((*elements, *own_elements), denies, self._call)
                 name = allow.name if allow and allow.document else ""
-                sure = found.answer and all(one is None or one.certain for one in (allow, bound))
-                if sure:
-                    certain.setdefault(name, (*elements, *more))
-                elif found.answer is not False:
-                    unsure.setdefault(name, found.reason or "the resource of a statement is a policy variable")
-        unread = self._identity.unread or (not beyond and self._boundary is not None and self._boundary.unread) or ""
+                if result.answer and all(match is None or match.certain for match in (allow, bound)):
+                    certain.setdefault(name, (*elements, *own_elements))
+                elif result.answer is not False:
+                    uncertain.setdefault(name, result.reason or "the resource of a statement is a policy variable")
+        unread = self._own_rules.unread or (not beyond and self._boundary is not None and self._boundary.unread) or ""
         hidden = bool(unread) and not (direct and beyond) and search(elements, denies, self._call).answer is not False
-        unread = unread or self._gate.unread
-        if unread and (certain or unsure or hidden):
-            by = tuple(filter(None, (*certain, *unsure)))
-            scope = self._scope(elements, denies)
-            yield Way(path, via, (), scope, by, needs_iam, certain=False, reason=unread)
+        unread = unread or self._resource.unread
+        if unread and (certain or uncertain or hidden):
+            policies = tuple(filter(None, (*certain, *uncertain)))
+            conditions = self._conditions(elements, denies)
+            yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=unread)
         elif certain:
-            # Several statements give it: what narrows it is what narrows the least of them.
-            scopes = [self._scope(one, denies) for one in certain.values()]
-            yield Way(path, via, (), min(scopes, key=len), tuple(filter(None, certain)), needs_iam)
-        elif unsure:
-            name, reason = next(iter(unsure.items()))
-            by = (name,) if name else ()
-            scope = self._scope(elements, denies)
-            yield Way(path, via, (), scope, by, needs_iam, certain=False, reason=reason)
+            # If several statements allow it, the one with the fewest conditions decides.
+            conditions = min((self._conditions(each, denies) for each in certain.values()), key=len)
+            yield AccessPath(path, source_id, (), conditions, tuple(filter(None, certain)), needs_iam)
+        elif uncertain:
+            name, reason = next(iter(uncertain.items()))
+            policies = (name,) if name else ()
+            conditions = self._conditions(elements, denies)
+            yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=reason)
 
-    def _scope(self, elements: tuple[Element, ...], denies: list[tuple[Rule, bool | None]]) -> str:
-        mine = [element for element in elements if restricts(element, self._call)]
+    def _conditions(self, elements: tuple[Element, ...], denies: list[tuple[Rule, bool | None]]) -> str:
+        restricting = [element for element in elements if restricts(element, self._call)]
         exceptions = [
             (deny.name, [element for element in deny.elements if restricts(element, self._call)])
             for deny, _ in denies
             if deny.elements and all(is_feasible(element, self._call) for element in deny.elements)
         ]
-        return describe_conditions(mine, exceptions)
+        return describe_conditions(restricting, exceptions)
 
-    def _meant(self, rule: Rule) -> bool:
+    def _includes_caller(self, rule: Rule) -> bool:
         who = rule.audience
         return not who.leaves_out(self._caller) if who.inverted else bool(who.includes(self._caller))
 
-    def _fixed(self, elements: Iterable[Element]) -> dict[str, Value]:
+    def _fixed_values(self, elements: Iterable[Element]) -> dict[str, Value]:
+        """The condition keys whose values are known for this identity and resource."""
         used = {key for element in elements for key in (element.key, *element.variables)}
         fixed: dict[str, Value] = {}
-        tags = {name.lower(): value for name, value in self._who.tags.items()}
+        identity, resource = self._identity, self._resource
+        identity_tags = {name.lower(): value for name, value in identity.tags.items()}
         for key in used:
-            if key.startswith("aws:principaltag/") and not self._who.chooses_tags:
-                fixed[key] = tags.get(key.removeprefix("aws:principaltag/"))
-            elif self._who.type == "user" and key == "aws:username":
-                fixed[key] = self._who.arn.rpartition("/")[2]
-            elif "resourcetag/" in key and self._gate.facts.tags is not None:
-                mine = {name.lower(): value for name, value in self._gate.facts.tags.items()}
-                fixed[key] = mine.get(key.partition("/")[2])
-            elif self._gate.given and key.startswith("kms:" if self._gate.by_identity else "kms:encryptioncontext:"):
+            if key.startswith("aws:principaltag/") and not identity.chooses_tags:
+                fixed[key] = identity_tags.get(key.removeprefix("aws:principaltag/"))
+            elif identity.type == "user" and key == "aws:username":
+                fixed[key] = identity.arn.rpartition("/")[2]
+            elif "resourcetag/" in key and resource.facts.tags is not None:
+                resource_tags = {name.lower(): value for name, value in resource.facts.tags.items()}
+                fixed[key] = resource_tags.get(key.partition("/")[2])
+            elif resource.context and key.startswith("kms:" if resource.iam_sufficient else "kms:encryptioncontext:"):
                 fixed[key] = None
-        given = self._gate.given or {}
+        context = resource.context or {}
         version = "kms:encryptioncontext:secretversionid"
-        fixed |= {key: value for key, value in given.items() if key in used and key != version}
-        if given.get(version) == "*":
+        fixed |= {key: value for key, value in context.items() if key in used and key != version}
+        if context.get(version) == "*":
             fixed.pop(version, None)
         return fixed
 
 
-def _context(given: Mapping[str, Value] | None) -> dict[str, str] | None:
-    """The encryption context that a call always carries, by the names that Secrets Manager gives its parts."""
-    if given is None:
+def _encryption_context(context: Mapping[str, Value] | None) -> dict[str, str] | None:
+    """The encryption context that every request carries, under the names that Secrets Manager uses."""
+    if context is None:
         return None
-    prefix, written = "kms:encryptioncontext:", {"secretarn": "SecretARN", "secretversionid": "SecretVersionId"}
+    prefix, spellings = "kms:encryptioncontext:", {"secretarn": "SecretARN", "secretversionid": "SecretVersionId"}
     return {
-        written.get(key.removeprefix(prefix), key.removeprefix(prefix)): value
-        for key, value in given.items()
+        spellings.get(key.removeprefix(prefix), key.removeprefix(prefix)): value
+        for key, value in context.items()
         if key.startswith(prefix) and isinstance(value, str)
     }
 
 
 def operations_of(verdict: Verdict, wanted: Iterable[str]) -> tuple[str, ...]:
-    """The wanted ones among a verdict's operations."""
-    asked = set(wanted)
-    return tuple(one for one in verdict.operations if one in asked)
+    """The operations of a verdict that are among the wanted ones."""
+    requested = set(wanted)
+    return tuple(operation for operation in verdict.operations if operation in requested)

@@ -1,4 +1,4 @@
-"""Which keys a principal or account can use, across the organization, by which ways, and what those keys protect."""
+"""The keys that a principal or account can use across the organization, with access paths and the keys' dependents."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from reports.access.engine.kms_actions import KEY_LEVEL
 from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify
 from reports.answers import identifier_lookup
-from reports.answers.access_paths import Way, key_gate
-from reports.answers.key_access import identity_named
+from reports.answers.access_paths import AccessPath, protected_key
+from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
 from reports.answers.version_diff import rows
-from reports.mart.as_of import Moment
-from reports.mart.change_event import moment, place
+from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
+from reports.mart.as_of import RunRef
+from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.what-can/1"
-_NAMES_SHOWN = 5
-_EVERYONE = ("public", "public_via_service")
+_MAX_NAMES = 5
 _ACCESS = """
 SELECT key_arn, key_alias, account_id, account_name, region, key_state, access, principal, principal_account, party,
-  operations, path, source_id, scope, needs_iam, reason, message, alternative_paths, since_run, since
+  operations, path, source_id, conditions, needs_iam, reason, message, alternative_paths, since_run, since
 FROM internal.key_access
 WHERE access NOT IN ('public', 'public_via_service', 'aws_service') AND {}
 ORDER BY account_id, region, key_alias NULLS LAST, key_arn, path DESC, source_id
@@ -34,7 +34,7 @@ _IN_ORGANIZATION = "(access = 'organization' AND principal_account IS NULL)"
 _PUBLIC = (
     "SELECT count(DISTINCT key_arn) AS n FROM internal.key_access WHERE access IN ('public', 'public_via_service')"
 )
-_USED = """
+_DEPENDENTS = """
 SELECT key_arn, count(DISTINCT resource_arn) AS resources,
   list_sort(list(DISTINCT coalesce(resource_name, resource_arn)))[:{}] AS names
 FROM resource_keys WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
@@ -43,8 +43,8 @@ _OPERATIONS = tuple(sorted(f"kms:{name}" for name in KEY_LEVEL))
 
 
 @dataclass(slots=True)
-class Usable:
-    """One key, with the ways of whoever was asked about."""
+class AccessibleKey:
+    """One key with the principal's access paths to it."""
 
     key_arn: str
     key_alias: str | None
@@ -52,226 +52,238 @@ class Usable:
     account_name: str | None
     region: str
     key_state: str | None
-    ways: list[dict[str, Any]] = field(default_factory=list)
-    protects: int = 0
-    protected: list[str] = field(default_factory=list)
+    access_paths: list[dict[str, Any]] = field(default_factory=list)
+    dependent_count: int = 0
+    dependents: list[str] = field(default_factory=list)
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)
-class Reach:
-    """The keys within reach."""
+class AccessibleKeys:
+    """The keys that one principal or account can use."""
 
-    end: Moment
-    who: str
-    kind: str
+    run: RunRef
+    principal: str
+    principal_type: str
     """principal or account."""
-    iam: str
-    """What is known of the IAM policies that have a say, as a sentence; empty when all of it."""
-    public: int
-    """Keys that anyone can use, and so this one; not listed."""
-    keys: list[Usable]
+    unknown: str
+    """Which IAM policies are unknown, as a sentence; empty if none."""
+    public_keys: int
+    """The number of keys that anyone can use; they are not listed."""
+    keys: list[AccessibleKey]
 
     @property
     def known(self) -> bool:
-        """Whether all of it is known."""
-        return not any(way["answer"] in {"unknown", "depends"} for one in self.keys for way in one.ways)
+        """Whether no access path is unknown or depends on IAM policies that were not collected."""
+        return not any(path["answer"] in {UNKNOWN, CONDITIONAL} for key in self.keys for path in key.access_paths)
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON; the README describes it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document that `kmsledger what-can --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": moment(self.end),
-            "who": self.who,
-            "kind": self.kind,
-            "not_known": self.iam or None,
-            "public_keys": self.public,
-            "keys": [one.plain() for one in self.keys],
+            "as_of": run_to_dict(self.run),
+            "principal": self.principal,
+            "principal_type": self.principal_type,
+            "unknown": self.unknown or None,
+            "public_keys": self.public_keys,
+            "keys": [key.to_dict() for key in self.keys],
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
+    def to_text(self) -> str:
+        """Text for a terminal."""
         count = len(self.keys)
-        found = [f"{self.who} can use {count} key{'' if count == 1 else 's'}. As of {self.end}."]
-        found += [self.iam] if self.iam else []
-        for one in self.keys:
-            found += ["", *_lines(one, self.kind)]
-        if self.public:
-            found += [
-                "",
-                f"Besides, {self.public} keys can be used by anyone: `kmsledger sql` tells them from key_access.",
-            ]
-        return [printable(line) for line in found]
+        lines = [f"{self.principal} can use {count} key{'' if count == 1 else 's'}. As of {self.run}."]
+        lines += [self.unknown] if self.unknown else []
+        for key in self.keys:
+            lines += ["", *_key_lines(key, self.principal_type)]
+        if self.public_keys:
+            lines += ["", f"Keys that anyone can use: {self.public_keys}; `kmsledger cookbook public-keys` lists them."]
+        return "\n".join(map(printable, lines))
 
 
-def _lines(one: Usable, kind: str) -> Iterator[str]:
-    state = f", state {one.key_state}" if one.key_state not in {None, "Enabled"} else ""
-    alias = f" ({one.key_alias})" if one.key_alias else ""
-    yield f"{one.key_arn}{alias} in {place(one.account_id, one.account_name, one.region)}{state}"
-    for way in one.ways:
-        sort = {"policy": "statement", "grant": "grant"}.get(way["path"], "IAM policy")
-        through = f"{sort} {way['via']}"
-        iam = f" with {' or '.join(way['identity_policies'])}" if way["identity_policies"] else ""
-        depends = ", if its IAM allows" if way["needs_iam"] and not iam else ""
-        depends = f" (not known: {way['reason']})" if way["answer"] == "unknown" else depends
-        scope = f", {way['scope']}" if way["scope"] else ""
-        who = f" for {way['principal']}" if way["principal"] and kind == "account" else ""
-        yield f"  {through}{iam}{who}{depends}{scope}: {', '.join(way['operations'])}"
-    if one.protects:
-        more = f" and {one.protects - len(one.protected)} more" if one.protects > len(one.protected) else ""
-        yield f"  protects {', '.join(one.protected)}{more}"
+def _key_lines(key: AccessibleKey, principal_type: str) -> Iterator[str]:
+    state = f", state {key.key_state}" if key.key_state not in {None, "Enabled"} else ""
+    alias = f" ({key.key_alias})" if key.key_alias else ""
+    yield f"{key.key_arn}{alias} in {format_account_region(key.account_id, key.account_name, key.region)}{state}"
+    for path in key.access_paths:
+        source_type = {"policy": "statement", "grant": "grant"}.get(path["path"], "IAM policy")
+        source = f"{source_type} {path['source_id']}"
+        iam = f" with {' or '.join(path['identity_policies'])}" if path["identity_policies"] else ""
+        qualifier = ", if its IAM allows" if path["needs_iam"] and not iam else ""
+        qualifier = f" (unknown: {path['reason']})" if path["answer"] == UNKNOWN else qualifier
+        conditions = f", {path['conditions']}" if path["conditions"] else ""
+        principal = f" for {path['principal']}" if path["principal"] and principal_type == "account" else ""
+        yield f"  {source}{iam}{principal}{qualifier}{conditions}: {', '.join(path['operations'])}"
+    if key.dependent_count:
+        hidden = key.dependent_count - len(key.dependents)
+        yield f"  dependents: {', '.join(key.dependents)}{f' and {hidden} more' if hidden > 0 else ''}"
 
 
-def access(path: Path, who: str, *, as_of: str | None = None) -> Reach:
-    """Answer from a mart. Raises MartError, or QueryError (exit code 2) for whom the ledger does not know."""
+def accessible_keys(path: Path, principal: str, *, as_of: str | None = None) -> AccessibleKeys:
+    """The keys that a principal or account can use, from a mart.
+
+    Raises MartError, or QueryError (exit code 2) for a principal that the ledger does not contain.
+    """
     with opened(path, as_of) as facts:
-        return reach(facts, who.strip())
+        return find_accessible_keys(facts, principal.strip())
 
 
-def reach(facts: Facts, who: str) -> Reach:
+def find_accessible_keys(facts: Facts, text: str) -> AccessibleKeys:
     """The keys that a principal or account can use."""
-    public = rows(facts.duck, _PUBLIC)[0]["n"]
-    found = classify(Named("AWS", who))
-    if found.type in {"account", "unknown"}:
-        named = None if found.type == "account" else _principal_named(facts, who)
-        if named is None:
-            account = found.account or _account(facts, who)
-            keys = _gathered(_of_account(facts, account))
-            text = place(account, facts.names.get(account) or facts.organization.parties.get(account), None)
-            return Reach(
-                facts.moment, f"Account {text}", "account", _depends(facts, account), public, _used(facts, keys)
+    public_keys = rows(facts.duck, _PUBLIC)[0]["n"]
+    principal = classify(Named("AWS", text))
+    if principal.type in {"account", "unknown"}:
+        arn = None if principal.type == "account" else _principal_by_name(facts, text)
+        if arn is None:
+            account = principal.account or _account(facts, text)
+            name = facts.account_names.get(account) or facts.organization.parties.get(account)
+            return AccessibleKeys(
+                facts.run,
+                f"Account {format_account_region(account, name, None)}",
+                "account",
+                _unknown_iam(facts, account),
+                public_keys,
+                _with_dependents(facts, _group_by_key(_paths_of_account(facts, account))),
             )
-        found = classify(Named("AWS", named))
-    ways, unknown = _of_principal(facts, found)
-    return Reach(facts.moment, found.written, "principal", unknown, public, _used(facts, _gathered(ways)))
+        principal = classify(Named("AWS", arn))
+    paths, unknown = _paths_of_principal(facts, principal)
+    keys = _with_dependents(facts, _group_by_key(paths))
+    return AccessibleKeys(facts.run, principal.written, "principal", unknown, public_keys, keys)
 
 
-def _account(facts: Facts, who: str) -> str:
+def _account(facts: Facts, text: str) -> str:
     try:
-        accounts = identifier_lookup.accounts(facts.duck, who)
+        accounts = identifier_lookup.find_accounts(facts.duck, text)
     except QueryError as error:
         hint = str(error).partition("ledger")[2]
-        raise QueryError(f"there is no principal or account {printable(who)!r} in the ledger{hint}") from error
+        raise QueryError(f"there is no principal or account {printable(text)!r} in the ledger{hint}") from error
     if len(accounts) > 1:
         raise QueryError(
-            f"{printable(who)!r} is the name of {len(accounts)} accounts: choose one by its id: {', '.join(accounts)}"
+            f"{printable(text)!r} is the name of {len(accounts)} accounts: specify the ID: {', '.join(accounts)}"
         )
     return accounts[0]
 
 
-def _principal_named(facts: Facts, who: str) -> str | None:
-    """A user or role by its bare name, or whatever else policies name so."""
+def _principal_by_name(facts: Facts, text: str) -> str | None:
+    """The ARN of a user or role by its name or unique ID, or a principal that policies write so."""
     query = (
-        "SELECT arn FROM iam_principals WHERE name = $who OR unique_id = $who "
-        "UNION SELECT principal FROM internal.key_access WHERE principal = $who ORDER BY 1"
+        "SELECT arn FROM iam_principals WHERE name = $name OR unique_id = $name "
+        "UNION SELECT principal FROM internal.key_access WHERE principal = $name ORDER BY 1"
     )
-    found = [row["arn"] for row in rows(facts.duck, query, {"who": who})]
-    if len(found) > 1:
-        listed = ", ".join(map(printable, found[:8]))
-        raise QueryError(f"{printable(who)!r} is the name of {len(found)} principals: choose one by its ARN: {listed}")
-    return found[0] if found else None
+    arns = [row["arn"] for row in rows(facts.duck, query, {"name": text})]
+    if len(arns) > 1:
+        listed = ", ".join(map(printable, arns[:8]))
+        raise QueryError(f"{printable(text)!r} is the name of {len(arns)} principals: specify the ARN: {listed}")
+    return arns[0] if arns else None
 
 
-def _depends(facts: Facts, account: str) -> str:
+def _unknown_iam(facts: Facts, account: str) -> str:
     if account not in facts.organization.accounts:
-        return f"Account {account} is not ours: its own IAM decides which of its principals can do that."
+        return (
+            f"Account {account} is outside the organization: its own IAM decides which of its principals have access."
+        )
     if facts.iam.get(account, ("none", None))[0] == "current":
         return ""
-    return f"Where IAM has a say it is not known who of the account: {facts.why_no_iam(account)}."
+    return f"Where access depends on IAM, the principals are unknown: {facts.why_no_iam(account)}."
 
 
-def _of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
+def _paths_of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
-    # With its IAM collected an account surely can: its root user, and whoever has a row of their own.
-    ours = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
+    # With IAM collected, an account's access is certain: its root user has it, and its identities have rows of their own.
+    uncollected = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
     for row in rows(facts.duck, _ACCESS.format(f"(principal_account = $account{everyone})"), {"account": account}):
         answer = _answer(row)
-        yield row | {"answer": "yes" if answer == "depends" and not ours else answer, "identity_policies": []}
+        yield row | {"answer": YES if answer == CONDITIONAL and not uncollected else answer, "identity_policies": []}
 
 
-def _of_principal(facts: Facts, found: Principal) -> tuple[list[dict[str, Any]], str]:
-    """The ways of one principal, and what is not known about them."""
-    account = found.account
-    if found.type not in {"role", "user", "session"} or account is None:
-        mine = rows(
-            facts.duck, _ACCESS.format("principal = $who").replace(", 'aws_service'", ""), {"who": found.written}
-        )
-        return [row | {"answer": _answer(row), "identity_policies": []} for row in mine], ""
-    role = found.written
-    if found.type == "session":
+def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[dict[str, Any]], str]:
+    """The access paths of one principal, and which IAM policies are unknown."""
+    account = principal.account
+    if principal.type not in {"role", "user", "session"} or account is None:
+        query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
+        named = rows(facts.duck, query, {"principal": principal.written})
+        return [row | {"answer": _answer(row), "identity_policies": []} for row in named], ""
+    role = principal.written
+    if principal.type == "session":
         head, _, rest = role.partition(":assumed-role/")
         role = f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
-        "(principal IN ($who, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
+        "(principal IN ($principal, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
         f"OR principal LIKE '%:root')){everyone})"
     )
-    values = {"who": found.written, "role": role, "account": account}
-    mine = rows(facts.duck, _ACCESS.format(where), values)
-    one = identity_named(facts, found) if facts.known_iam(account) else None
-    if one is not None:
-        return list(_judged(facts, one, mine)), ""
+    candidates = rows(
+        facts.duck, _ACCESS.format(where), {"principal": principal.written, "role": role, "account": account}
+    )
+    identity = find_identity(facts, principal) if facts.known_iam(account) else None
+    if identity is not None:
+        return list(_evaluated_paths(facts, identity, candidates)), ""
     if facts.iam.get(account, ("none", None))[0] == "current":
         return [], f"The IAM of account {account} has no such user or role."
-    told = [row | {"answer": _answer(row), "identity_policies": []} for row in mine]
-    return told, _depends(facts, account)
+    paths = [row | {"answer": _answer(row), "identity_policies": []} for row in candidates]
+    return paths, _unknown_iam(facts, account)
 
 
 def _answer(row: dict[str, Any]) -> str:
     if row["access"] in {"unknown", "deleted"}:
-        return "unknown" if row["access"] == "unknown" else "nobody"
-    return "depends" if row["needs_iam"] else "yes"
+        return UNKNOWN if row["access"] == "unknown" else UNUSED
+    return CONDITIONAL if row["needs_iam"] else YES
 
 
-def _judged(facts: Facts, one: Identity, mine: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What the principal's own policies leave of the ways that its account, or everyone in the organization, has."""
-    by_key: dict[str, list[dict[str, Any]]] = {}
-    for row in mine:
-        by_key.setdefault(row["key_arn"], []).append(row)
-    for key in facts.keys(list(by_key)):
-        listed = by_key[key.facts.arn]
+def _evaluated_paths(
+    facts: Facts, identity: Identity, candidates: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The candidate paths, of the account or of everyone, that the identity's own policies allow."""
+    rows_by_key: dict[str, list[dict[str, Any]]] = {}
+    for row in candidates:
+        rows_by_key.setdefault(row["key_arn"], []).append(row)
+    for key in facts.keys(list(rows_by_key)):
+        key_rows = rows_by_key[key.facts.arn]
         if key.policy is None and not key.grants:
             yield from (
-                row | {"answer": "unknown", "identity_policies": []} for row in listed if row["access"] == "unknown"
+                row | {"answer": UNKNOWN, "identity_policies": []} for row in key_rows if row["access"] == "unknown"
             )
             continue
-        for way in key_gate(key, facts.organization).ways(one, _OPERATIONS):
-            row = next((row for row in listed if (row["path"], row["via"]) == (way.path, way.via)), listed[0])
-            yield row | _told(way)
+        for path in protected_key(key, facts.organization).access_paths(identity, _OPERATIONS):
+            source = (path.path, path.source_id)
+            row = next((row for row in key_rows if (row["path"], row["source_id"]) == source), key_rows[0])
+            yield row | _path_to_dict(path)
 
 
-def _told(way: Way) -> dict[str, Any]:
+def _path_to_dict(path: AccessPath) -> dict[str, Any]:
     return {
-        "path": way.path,
-        "via": way.via,
-        "operations": list(way.operations),
-        "scope": way.scope,
-        "needs_iam": bool(way.identity),
-        "reason": way.reason,
-        "answer": "yes" if way.certain else "unknown",
-        "identity_policies": list(way.identity),
+        "path": path.path,
+        "source_id": path.source_id,
+        "operations": list(path.operations),
+        "conditions": path.conditions,
+        "needs_iam": bool(path.identity_policies),
+        "reason": path.reason,
+        "answer": YES if path.certain else UNKNOWN,
+        "identity_policies": list(path.identity_policies),
     }
 
 
-_OF_KEY = ("key_arn", "key_alias", "account_id", "account_name", "region", "key_state")
+_KEY_COLUMNS = ("key_arn", "key_alias", "account_id", "account_name", "region", "key_state")
 
 
-def _gathered(ways: Iterable[dict[str, Any]]) -> list[Usable]:
-    found: dict[str, Usable] = {}
-    for row in ways:
-        key = found.setdefault(row["key_arn"], Usable(**{name: row[name] for name in _OF_KEY}))
+def _group_by_key(paths: Iterable[dict[str, Any]]) -> list[AccessibleKey]:
+    keys: dict[str, AccessibleKey] = {}
+    for row in paths:
+        key = keys.setdefault(row["key_arn"], AccessibleKey(**{name: row[name] for name in _KEY_COLUMNS}))
         row["since"] = row["since"].isoformat() + "Z" if row["since"] else None
-        key.ways.append({name: value for name, value in row.items() if name not in _OF_KEY})
-    return list(found.values())
+        key.access_paths.append({name: value for name, value in row.items() if name not in _KEY_COLUMNS})
+    return list(keys.values())
 
 
-def _used(facts: Facts, keys: list[Usable]) -> list[Usable]:
-    values = {"keys": [one.key_arn for one in keys]}
-    used = {row["key_arn"]: row for row in rows(facts.duck, _USED.format(_NAMES_SHOWN), values)} if keys else {}
-    for one in keys:
-        if row := used.get(one.key_arn):
-            one.protects, one.protected = row["resources"], row["names"]
+def _with_dependents(facts: Facts, keys: list[AccessibleKey]) -> list[AccessibleKey]:
+    if not keys:
+        return keys
+    values = {"keys": [key.key_arn for key in keys]}
+    dependents = {row["key_arn"]: row for row in rows(facts.duck, _DEPENDENTS.format(_MAX_NAMES), values)}
+    for key in keys:
+        if row := dependents.get(key.key_arn):
+            key.dependent_count, key.dependents = row["resources"], row["names"]
     return keys

@@ -17,36 +17,38 @@ from reports.mart.cli import run_query, to_json, write_text
 @AS_OF
 @format_option(
     *("table", "json", "csv", "jsonl", "parquet", "markdown"),
-    about="For results as in `sql`; for the list and the recipes themselves: table, json or markdown.",
+    about="Formats of results as in `sql`; of the list and of recipes: table, json or markdown.",
 )
 @OUTPUT_FILE
 @LIMIT
 @query_limits
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a parameter; can be repeated.")
-@click.option("--show", is_flag=True, help="Show the query and the meaning of its result, instead of running it.")
+@click.option("--show", is_flag=True, help="Show the query and the meaning of its rows instead of running it.")
 @click.argument("name", required=False)
 def cookbook(*, name: str | None, assignments: tuple[str, ...], show: bool, **options: Any) -> None:
-    """Run a prepared query: what breaks without this key, what a vendor can decrypt, what changed in the last run ...
+    """Run a prepared query: what breaks without a key, what a vendor can decrypt, what changed in the last run ...
 
-    Without NAME, the queries are listed. Each is one query over the views; --show prints it as a starting point for your own.
+    Without NAME, list the queries. Each is one query over the views; --show prints it as a starting point for your own.
     """
-    from reports.answers.cookbook_loader import find, listed, markdown, plain, recipes, shown
+    from reports.answers.cookbook_loader import find, list_recipes, markdown, recipe_to_dict, recipes, show_recipe
 
     output_format: str = options["output_format"]
     output: Path | None = options["output"]
     if name is None:
         if assignments or show or output_format not in {"table", "json", "markdown"}:
-            raise click.UsageError("the list has the formats table, json and markdown; name a query to run or show it")
+            raise click.UsageError(
+                "without NAME the formats are table, json and markdown: add the NAME of a query to run or show it"
+            )
         if output_format == "json":
-            write_text(to_json([plain(recipe) for recipe in recipes()]), output)
+            write_text(to_json([recipe_to_dict(recipe) for recipe in recipes()]), output)
         else:
-            write_text(listed() + "\n" if output_format == "table" else markdown(recipes()), output)
+            write_text(list_recipes() + "\n" if output_format == "table" else markdown(recipes()), output)
         return
     recipe = find(name)
     if output_format == "markdown":
         write_text(markdown([recipe]), output)
     elif show:
-        write_text(to_json(plain(recipe)) if output_format == "json" else shown(recipe) + "\n", output)
+        write_text(to_json(recipe_to_dict(recipe)) if output_format == "json" else show_recipe(recipe) + "\n", output)
     else:
         run_query(recipe.query, **options, parameters=recipe.values(_parameters(assignments)))
 

@@ -1,4 +1,4 @@
-"""Questions that come with answers: cookbook/*.sql, a header and one SELECT over the views each."""
+"""Loads the cookbook: cookbook/*.sql, each with a header and one SELECT over the views."""
 
 from __future__ import annotations
 
@@ -16,136 +16,142 @@ from reports.mart.errors import QueryError
 TOPICS = {
     "before a change": "Before a change",
     "access": "Access",
-    "time": "What was, and what changed",
+    "history": "History",
     "findings": "Findings",
-    "coverage": "What is not known",
+    "coverage": "Coverage and unknowns",
     "posture": "Key posture",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A value that a query takes, as text: ``$name`` in the query."""
+    """A text parameter of a query: ``$name``."""
 
     name: str
-    about: str
+    description: str
     default: str | None
-    """None: it has to be given."""
+    """None if it is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A question with its query."""
+    """A query with its documentation."""
 
     name: str
     topic: str
     title: str
     question: str
     answer: str
-    """What the answer's rows mean."""
+    """The meaning of the rows."""
     parameters: tuple[Parameter, ...]
     query: str
 
-    def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The query's parameters, from those given and the defaults. Raises QueryError for an unknown or missing one."""
+    def values(self, assignments: Mapping[str, str]) -> dict[str, str]:
+        """The query's parameters from assignments and defaults. Raises QueryError for an unknown or missing parameter."""
         known = {parameter.name: parameter for parameter in self.parameters}
-        for name in given:
+        for name in assignments:
             if name not in known:
                 names = ", ".join(known) or "none"
                 raise QueryError(f"{self.name} has no parameter {name!r}; it has {names}")
-        missing = [one for one in self.parameters if one.default is None and one.name not in given]
-        if missing:
-            raise QueryError(f"{self.name} needs --set {missing[0].name}=VALUE: {missing[0].about}")
-        return {one.name: given.get(one.name, one.default or "") for one in self.parameters}
+        for parameter in self.parameters:
+            if parameter.default is None and parameter.name not in assignments:
+                raise QueryError(f"{self.name} requires --set {parameter.name}=VALUE: {parameter.description}")
+        return {each.name: assignments.get(each.name, each.default or "") for each in self.parameters}
 
 
 @cache
 def recipes() -> tuple[Recipe, ...]:
-    """The recipes as shipped, by topic and name."""
+    """The shipped recipes, ordered by topic and name."""
     folder = resources.files("reports.answers").joinpath("cookbook")
     files = [file for file in folder.iterdir() if file.name.endswith(".sql")]
-    found = [_recipe(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in files]
-    return tuple(sorted(found, key=lambda recipe: (list(TOPICS).index(recipe.topic), recipe.name)))
+    loaded = [_recipe(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in files]
+    return tuple(sorted(loaded, key=lambda recipe: (list(TOPICS).index(recipe.topic), recipe.name)))
 
 
 def find(name: str) -> Recipe:
-    """The recipe of that name. Raises QueryError."""
+    """The recipe with this name. Raises QueryError if there is none."""
     for recipe in recipes():
         if recipe.name == name:
             return recipe
     raise QueryError(f"there is no recipe {name!r}: `kmsledger cookbook` lists them")
 
 
-def listed() -> str:
+def list_recipes() -> str:
     """The recipes by topic, for a terminal."""
     width = max(len(recipe.name) for recipe in recipes())
     parts = []
     for topic, heading in TOPICS.items():
-        rows = [f"  {one.name.ljust(width)}  {one.question}" for one in recipes() if one.topic == topic]
+        rows = [f"  {recipe.name.ljust(width)}  {recipe.question}" for recipe in recipes() if recipe.topic == topic]
         parts.append("\n".join([f"{heading}:", *rows]))
     return "\n\n".join(parts)
 
 
-def shown(recipe: Recipe) -> str:
-    """A recipe for a terminal: what it answers, its parameters, its SQL."""
+def show_recipe(recipe: Recipe) -> str:
+    """A recipe for a terminal: its question, the meaning of its rows, its parameters and its SQL."""
     parameters = [
-        f"  --set {one.name}={one.default or 'VALUE'}  {one.about}{'' if one.default is None else ' (by default so)'}"
-        for one in recipe.parameters
+        f"  --set {each.name}={each.default or 'VALUE'}  {each.description}{'' if each.default is None else ' (default)'}"
+        for each in recipe.parameters
     ]
     return "\n".join([recipe.question, "", recipe.answer, *(["", *parameters] if parameters else []), "", recipe.query])
 
 
-def plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe for JSON."""
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as a JSON object."""
     return {
         "name": recipe.name,
         "topic": recipe.topic,
         "title": recipe.title,
         "question": recipe.question,
         "answer": recipe.answer,
-        "parameters": [{"name": p.name, "about": p.about, "default": p.default} for p in recipe.parameters],
+        "parameters": [
+            {"name": each.name, "description": each.description, "default": each.default} for each in recipe.parameters
+        ],
         "query": recipe.query,
     }
 
 
-def markdown(wanted: Iterable[Recipe]) -> str:
-    """The recipes as a document."""
-    chosen = list(wanted)
+def markdown(selection: Iterable[Recipe]) -> str:
+    """The recipes as a Markdown document."""
+    selected = list(selection)
     lines = [
         "# Cookbook",
         "",
-        "Questions about keys, each with a query over the [views](schema.md) and what its answer means. Generated by",
-        "`kmsledger cookbook --format markdown`; do not edit.",
+        "Prepared queries over the [views](schema.md), each with the question that it answers and the meaning of its rows.",
+        "Generated by `kmsledger cookbook --format markdown`; do not edit.",
         "",
-        "`kmsledger cookbook` lists them, `kmsledger cookbook NAME` answers one (with `--set PARAMETER=VALUE`, `--as-of`,",
-        "`--format`, `--output`), `kmsledger cookbook NAME --show` prints its SQL to start from.",
+        "`kmsledger cookbook` lists the queries, `kmsledger cookbook NAME` runs one (with `--set PARAMETER=VALUE`, `--as-of`,",
+        "`--format`, `--output`), `kmsledger cookbook NAME --show` prints its SQL as a starting point.",
     ]
     for topic, heading in TOPICS.items():
-        group = [recipe for recipe in chosen if recipe.topic == topic]
+        group = [recipe for recipe in selected if recipe.topic == topic]
         if group:
             lines += ["", f"## {heading}"]
         for recipe in group:
             lines += ["", f"### {recipe.title}", "", f"*{recipe.question}* `{_command(recipe)}`", "", recipe.answer]
             if recipe.parameters:
                 lines.append("")
-            for one in recipe.parameters:
-                default = (
-                    "required" if one.default is None else f"by default `{one.default}`" if one.default else "optional"
-                )
-                lines.append(f"- `{one.name}`: {one.about} ({default})")
+            for parameter in recipe.parameters:
+                default = f"default: `{parameter.default}`" if parameter.default else "optional"
+                default = "required" if parameter.default is None else default
+                lines.append(f"- `{parameter.name}`: {parameter.description} ({default})")
             lines += ["", "```sql", recipe.query, "```"]
     return "\n".join(lines) + "\n"
 
 
 def _command(recipe: Recipe) -> str:
-    needed = [f" --set {one.name}={one.name.upper()}" for one in recipe.parameters if one.default is None]
-    return f"kmsledger cookbook {recipe.name}{''.join(needed)}"
+    required = [f" --set {each.name}={each.name.upper()}" for each in recipe.parameters if each.default is None]
+    return f"kmsledger cookbook {recipe.name}{''.join(required)}"
 
 
 def _recipe(name: str, text: str) -> Recipe:
     lines = text.splitlines()
-    header = list(takewhile(lambda line: line.startswith("--"), lines))
-    said = yaml.safe_load("\n".join(line[2:].removeprefix(" ") for line in header))
-    parameters = (Parameter(key, one["about"], one.get("default")) for key, one in said.get("parameters", {}).items())
-    query = "\n".join(lines[len(header) :])
-    return Recipe(name, said["topic"], said["title"], said["question"], said["answer"], tuple(parameters), query)
+    header_lines = list(takewhile(lambda line: line.startswith("--"), lines))
+    header = yaml.safe_load("\n".join(line[2:].removeprefix(" ") for line in header_lines))
+    parameters = (
+        Parameter(parameter, fields["description"], fields.get("default"))
+        for parameter, fields in header.get("parameters", {}).items()
+    )
+    query = "\n".join(lines[len(header_lines) :])
+    return Recipe(
+        name, header["topic"], header["title"], header["question"], header["answer"], tuple(parameters), query
+    )

@@ -1,4 +1,4 @@
-"""Our own denied calls: who was denied what, why, and the statement that would let it through; one fix for many keys."""
+"""The crawler's denied calls: which role was denied what, why, and the statement that fixes it; one fix can cover many keys."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reports.access.engine.model import Effect
 from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
 from reports.answers.version_diff import rows
-from reports.mart.as_of import Moment
-from reports.mart.change_event import moment, place
+from reports.mart.as_of import RunRef
+from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.denials/1"
-_SHOWN = 10
+_MAX_SUBJECTS = 10
 _DENIED = "SELECT * FROM access_denials ORDER BY account_id, region, subject, action"
-_OTHERS = """
+_OTHER_GAPS = """
 SELECT count(*) AS n FROM coverage c
 WHERE c.outcome = 'gap' AND NOT EXISTS (FROM access_denials p WHERE p.cause = c.cause)
 """
@@ -29,37 +29,39 @@ _CALLER = "SELECT caller_arn FROM internal.run WHERE run_id = $run"
 
 @dataclass(slots=True)
 class Denial:
-    """Refusals that one statement puts right."""
+    """Denied calls that one statement fixes."""
 
     cause: str
     cause_text: str
     fix_in: str
     role: str
-    """The role's ARN; with ``*`` for the account where the same statement serves several."""
+    """The role's ARN; with ``*`` for the account if the same statement applies in several accounts."""
     actions: tuple[str, ...]
     fix: Fix
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """Of view access_denials."""
+    """Rows of view access_denials."""
 
     @property
     def subjects(self) -> list[str]:
-        """ARNs or names that the statement is for: the keys, for a key policy."""
+        """ARNs or names that the statement applies to; for a key policy, the keys."""
         return sorted({row["subject"] for row in self.rows if row["subject"]})
 
     @property
     def accounts(self) -> dict[str, str | None]:
-        """Id to name."""
+        """Account ID to name."""
         return {row["account_id"]: row["account_name"] for row in self.rows}
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "cause": self.cause,
             "cause_text": self.cause_text,
             "fix_in": self.fix_in,
             "role": self.role,
             "actions": list(self.actions),
-            "accounts": [{"account_id": one, "account_name": name} for one, name in sorted(self.accounts.items())],
+            "accounts": [
+                {"account_id": account, "account_name": name} for account, name in sorted(self.accounts.items())
+            ],
             "subjects": self.subjects,
             "since_run": min(row["since_run"] for row in self.rows),
             "fix": {"where": self.fix.where, "statement": self.fix.statement, "certain": self.fix.certain},
@@ -72,20 +74,19 @@ class Denial:
             ],
         }
 
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        yield f"{_name(self.role)} may not {', '.join(self.actions)}: {self.cause_text}"
+    def text_lines(self) -> Iterator[str]:
+        """Lines for a terminal."""
+        yield f"{_role_label(self.role)} is denied {', '.join(self.actions)}: {self.cause_text}"
         for account, name in sorted(self.accounts.items()):
-            mine = [row for row in self.rows if row["account_id"] == account]
-            shown = dict.fromkeys(
+            subjects = dict.fromkeys(
                 f"{row['subject']} ({row['key_alias']})" if row["key_alias"] else row["subject"]
-                for row in mine
-                if row["subject"]
+                for row in self.rows
+                if row["account_id"] == account and row["subject"]
             )
-            yield f"  {place(account, name, None)}{':' if shown else ''}"
-            yield from (f"    {subject}" for subject in list(shown)[:_SHOWN])
-            if len(shown) > _SHOWN:
-                yield f"    and {len(shown) - _SHOWN} more (--format json has them all)"
+            yield f"  {format_account_region(account, name, None)}{':' if subjects else ''}"
+            yield from (f"    {subject}" for subject in list(subjects)[:_MAX_SUBJECTS])
+            if len(subjects) > _MAX_SUBJECTS:
+                yield f"    and {len(subjects) - _MAX_SUBJECTS} more (--format json lists all)"
         yield f"  Fix: {self.fix.where}:" if self.fix.statement else f"  Fix: {self.fix.where}."
         if self.fix.statement:
             yield from (f"    {line}" for line in json.dumps(self.fix.statement, indent=2).splitlines())
@@ -93,114 +94,118 @@ class Denial:
 
 @dataclass(slots=True)
 class Denials:
-    """All of them."""
+    """The denied calls of a run, grouped by fix."""
 
-    end: Moment
+    run: RunRef
     denials: list[Denial]
-    others: int
-    """Gaps that are no denials."""
+    other_gaps: int
+    """Gaps that are not denials."""
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON; the README describes it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document that `kmsledger denials --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": moment(self.end),
-            "denials": [one.plain() for one in self.denials],
-            "other_gaps": self.others,
+            "as_of": run_to_dict(self.run),
+            "denials": [denial.to_dict() for denial in self.denials],
+            "other_gaps": self.other_gaps,
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
-        calls = sum(len(one.rows) for one in self.denials)
-        found = [f"{calls} calls of ours were denied; {len(self.denials)} statements put that right. As of {self.end}."]
+    def to_text(self) -> str:
+        """Text for a terminal."""
+        calls = sum(len(denial.rows) for denial in self.denials)
+        lines = [f"Denied calls: {calls}; statements that fix them: {len(self.denials)}. As of {self.run}."]
         if not self.denials:
-            found = [f"No call of ours was denied. As of {self.end}."]
-        for one in self.denials:
-            found += ["", *one.lines()]
-        if self.others:
-            found += [
-                "",
-                f"{self.others} other gaps are no denials: `kmsledger sql \"FROM coverage WHERE outcome = 'gap'\"`",
-            ]
-        return [printable(line) for line in found]
+            lines = [f"No call was denied. As of {self.run}."]
+        for denial in self.denials:
+            lines += ["", *denial.text_lines()]
+        if self.other_gaps:
+            lines += ["", f"Other gaps: {self.other_gaps}; see `kmsledger sql \"FROM coverage WHERE outcome = 'gap'\"`"]
+        return "\n".join(map(printable, lines))
 
 
 def denials(path: Path, *, as_of: str | None = None, role_name: str = "ROLE") -> Denials:
-    """The denied calls of a mart, grouped by what puts them right.
+    """The denied calls of a mart, grouped by fix.
 
     ``role_name`` is the crawler's role, for denials in which AWS did not name it. Raises MartError or QueryError.
     """
     with opened(path, as_of) as facts:
-        others = rows(facts.duck, _OTHERS)[0]["n"]
-        return Denials(facts.moment, grouped(facts, role_name), others)
+        other_gaps = rows(facts.duck, _OTHER_GAPS)[0]["n"]
+        return Denials(facts.run, group_by_fix(facts, role_name), other_gaps)
 
 
-def grouped(facts: Facts, role_name: str) -> list[Denial]:
-    """The rows of view access_denials by what puts them right, the most first."""
-    caller = _role_of(rows(facts.duck, _CALLER, {"run": facts.moment.run_id})[0]["caller_arn"])
+def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
+    """The rows of view access_denials grouped by fix, the largest group first."""
+    caller = _role_of(rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]["caller_arn"])
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for (fix_in, role, account, cause, policy, _), mine in _by_subject(rows(facts.duck, _DENIED), role_name).items():
-        actions = tuple(sorted({row["action"] for row in mine}))
-        # The policy of a key belongs to one role of one account; a role's own is the same in all accounts.
+    by_subject = _group_by_subject(rows(facts.duck, _DENIED), role_name)
+    for (fix_in, role, account, cause, policy, _), denied in by_subject.items():
+        actions = tuple(sorted({row["action"] for row in denied}))
+        # A key policy names one role of one account; the role's own policy is the same in all accounts.
         local = fix_in in {"key_policy", "resource_policy"}
-        key = (
+        group = (
             cause,
             fix_in,
-            role if local else _anywhere(role),
+            role if local else _in_any_account(role),
             account if local else "",
             policy,
             actions if local else (),
         )
-        groups.setdefault(key, []).extend(mine)
-    found = []
-    for (cause, fix_in, role, _, policy, _), mine in groups.items():
-        actions = tuple(sorted({row["action"] for row in mine}))
-        who = _role_of(next((row["role"] for row in mine if row["action"] == "sts:AssumeRole"), None)) or caller
-        one = fix(cause, fix_in, role, actions, [row["message"] or "" for row in mine], who)
-        one = _nearer(facts, one, role, mine) if fix_in == "denying_policy" else one
+        groups.setdefault(group, []).extend(denied)
+    result = []
+    for (cause, fix_in, role, _, policy, _), denied in groups.items():
+        actions = tuple(sorted({row["action"] for row in denied}))
+        assuming = _role_of(next((row["role"] for row in denied if row["action"] == "sts:AssumeRole"), None)) or caller
+        remedy = fix(cause, fix_in, role, actions, [row["message"] or "" for row in denied], assuming)
+        remedy = _fix_in_key_policy(facts, remedy, role, denied) if fix_in == "denying_policy" else remedy
         if policy:
-            one = Fix(f"{one.where}, {policy}", one.statement, one.certain)
-        found.append(Denial(cause, mine[0]["cause_text"] or cause, fix_in, role, actions, one, mine))
-    return sorted(found, key=lambda one: (-len(one.rows), one.cause, one.role))
+            remedy = Fix(f"{remedy.where}, {policy}", remedy.statement, remedy.certain)
+        result.append(Denial(cause, denied[0]["cause_text"] or cause, fix_in, role, actions, remedy, denied))
+    return sorted(result, key=lambda denial: (-len(denial.rows), denial.cause, denial.role))
 
 
-def _by_subject(listed: Iterable[dict[str, Any]], role_name: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in listed:
-        assuming = row["action"] == "sts:AssumeRole"
-        named = row["subject"] if assuming else row["role"]
-        role = named or f"arn:aws:iam::{row['account_id']}:role/{role_name}"
+def _group_by_subject(denied: Iterable[dict[str, Any]], role_name: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in denied:
+        role = row["subject"] if row["action"] == "sts:AssumeRole" else row["role"]
+        role = role or f"arn:aws:iam::{row['account_id']}:role/{role_name}"
         local = row["fix_in"] in {"key_policy", "resource_policy"}
-        key = (row["fix_in"], role, row["account_id"], row["cause"], row["policy_arn"], row["subject"] if local else "")
-        found.setdefault(key, []).append(row)
-    return found
+        group = (
+            row["fix_in"],
+            role,
+            row["account_id"],
+            row["cause"],
+            row["policy_arn"],
+            row["subject"] if local else "",
+        )
+        groups.setdefault(group, []).append(row)
+    return groups
 
 
-def _nearer(facts: Facts, general: Fix, role: str, mine: list[dict[str, Any]]) -> Fix:
-    """The statement of the key policy that denies it, when it is that."""
-    for row in mine:
+def _fix_in_key_policy(facts: Facts, general: Fix, role: str, denied: list[dict[str, Any]]) -> Fix:
+    """The fix that names the statement of the key policy that denies the call, or else the general fix."""
+    for row in denied:
         key = facts.key(row["key_arn"]) if row["key_arn"] else None
-        who = row["role"] or role.replace("::*:", f"::{row['account_id']}:")
+        principal = row["role"] or role.replace("::*:", f"::{row['account_id']}:")
         if key is None or key.policy is None:
             continue
-        told = allowed(key.policy, key.facts, facts.organization, who, row["action"])
-        if told.effect is Effect.DENY and told.source_id:
-            where = f"add this condition to statement {told.source_id} of the key policy of {key.facts.arn}"
+        decision = allowed(key.policy, key.facts, facts.organization, principal, row["action"])
+        if decision.effect is Effect.DENY and decision.source_id:
+            where = f"add this condition to statement {decision.source_id} of the key policy of {key.facts.arn}"
             return Fix(where, general.statement)
     return general
 
 
-def _anywhere(role: str) -> str:
+def _in_any_account(role: str) -> str:
     head, _, rest = role.partition("::")
     return f"{head}::*:{rest.partition(':')[2]}" if rest[:12].isdecimal() else role
 
 
-def _name(role: str) -> str:
+def _role_label(role: str) -> str:
     return f"Role {role.rpartition('/')[2]}" if ":role/" in role else role
 
 
 def _role_of(arn: str | None) -> str | None:
-    """The role of a session; other ARNs as they are."""
+    """The role of a session; other ARNs unchanged."""
     if arn is None or ":assumed-role/" not in arn:
         return arn
     head, _, rest = arn.partition(":assumed-role/")

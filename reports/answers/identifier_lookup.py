@@ -1,4 +1,4 @@
-"""Which key or account is meant: by ARN, id, alias or name, at any time of the ledger."""
+"""Finds keys and accounts by ARN, ID, alias or name, in all runs of the ledger."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ import duckdb
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
-_NEAR = 0.8
+_MIN_SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Keys that are meant, and the aliases that meant them (every ARN; empty when the keys were named themselves)."""
+class Match:
+    """The keys that an identifier matches, and the ARNs of the aliases that led to them (empty for a key ARN or ID)."""
 
     key_arns: tuple[str, ...]
     alias_arns: tuple[str, ...] = ()
 
 
-def keys(duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] | None = None) -> Chosen:
-    """The keys that a key ARN, key id, alias name or alias ARN means or ever meant, in these accounts.
+def find_keys(duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] | None = None) -> Match:
+    """The keys that a key ARN, key ID, alias name or alias ARN identifies now or did in the past, in these accounts.
 
-    Reads schema ``ledger`` of the catalog in use. Raises QueryError (exit code 2) with a suggestion when there are none.
+    Reads schema ``internal`` of the catalog in use. Raises QueryError (exit code 2) with a suggestion if there are none.
     """
     text = text.strip()
-    narrowed = "" if accounts is None else " AND list_contains($accounts, account_id)"
+    account_filter = "" if accounts is None else " AND list_contains($accounts, account_id)"
     values = {"text": text} | ({} if accounts is None else {"accounts": list(accounts)})
-    found = duck.execute(
+    key_arns = duck.execute(
         "SELECT DISTINCT key_arn FROM internal.key WHERE (key_arn = $text OR key_id = $text OR "
-        f"'key/' || key_id = $text){narrowed} ORDER BY key_arn",
+        f"'key/' || key_id = $text){account_filter} ORDER BY key_arn",
         values,
     ).fetchall()
-    if found:
-        return Chosen(tuple(arn for (arn,) in found))
+    if key_arns:
+        return Match(tuple(arn for (arn,) in key_arns))
     aliases = duck.execute(
         "SELECT alias_arn, list_sort(list(DISTINCT target_key_arn) FILTER (target_key_arn IS NOT NULL)) FROM internal.alias "
-        f"WHERE (alias_arn = $text OR alias_name = $text OR alias_name = 'alias/' || $text){narrowed} "
+        f"WHERE (alias_arn = $text OR alias_name = $text OR alias_name = 'alias/' || $text){account_filter} "
         "GROUP BY alias_arn ORDER BY alias_arn",
         values,
     ).fetchall()
-    targets = sorted({target for _, pointed in aliases for target in pointed or ()})
+    targets = sorted({target for _, alias_targets in aliases for target in alias_targets or ()})
     if targets:
-        return Chosen(tuple(targets), tuple(arn for arn, pointed in aliases if pointed))
+        return Match(tuple(targets), tuple(arn for arn, alias_targets in aliases if alias_targets))
     if aliases:
-        raise QueryError(f"{aliases[0][0]} is an alias that AWS predefines and that never pointed at a key")
+        raise QueryError(f"{aliases[0][0]} is an alias that AWS predefines; it never pointed at a key")
     raise QueryError(f"there is no key or alias {text!r} in the ledger{_hint(duck, text)}")
 
 
-def accounts(duck: duckdb.DuckDBPyConnection, text: str) -> tuple[str, ...]:
-    """The account with this id, or every account that has or had this name. Raises QueryError when there is none."""
-    found = duck.execute(
+def find_accounts(duck: duckdb.DuckDBPyConnection, text: str) -> tuple[str, ...]:
+    """The account with this ID, or every account that has or had this name. Raises QueryError if there is none."""
+    account_ids = duck.execute(
         "SELECT DISTINCT account_id FROM internal.account WHERE account_id = $text OR lower(name) = lower($text) ORDER BY 1",
         {"text": text.strip()},
     ).fetchall()
-    if found:
-        return tuple(account_id for (account_id,) in found)
+    if account_ids:
+        return tuple(account_id for (account_id,) in account_ids)
     near = duck.execute(
         "SELECT name || ' (' || account_id || ')' FROM internal.account WHERE name IS NOT NULL GROUP BY ALL "
-        f"HAVING jaro_winkler_similarity(lower(name), lower($text)) >= {_NEAR} OR contains(lower(name), lower($text)) "
+        f"HAVING jaro_winkler_similarity(lower(name), lower($text)) >= {_MIN_SIMILARITY} OR contains(lower(name), lower($text)) "
         "ORDER BY max(jaro_winkler_similarity(lower(name), lower($text))) DESC LIMIT 3",
         {"text": text.strip()},
     ).fetchall()
-    hint = f": did you mean {_listed(near)}?" if near else ""
+    hint = f": did you mean {_join(near)}?" if near else ""
     raise QueryError(
         f"there is no account {text!r} in the ledger"
         + (hint or ': `kmsledger sql "SELECT account_id, name FROM accounts"` lists them')
@@ -79,16 +79,16 @@ def _hint(duck: duckdb.DuckDBPyConnection, text: str) -> str:
           UNION
           SELECT DISTINCT key_id, key_id FROM internal.key
         )
-        WHERE jaro_winkler_similarity(lower(bare), lower($bare)) >= {_NEAR} OR contains(lower(bare), lower($bare))
+        WHERE jaro_winkler_similarity(lower(bare), lower($bare)) >= {_MIN_SIMILARITY} OR contains(lower(bare), lower($bare))
         ORDER BY jaro_winkler_similarity(lower(bare), lower($bare)) DESC, name
         LIMIT 3
         """,
         {"bare": bare},
     ).fetchall()
     if bare and near:
-        return f": did you mean {_listed(near)}?"
-    return ': `kmsledger sql "SELECT alias, key_arn FROM keys"` lists what there is'
+        return f": did you mean {_join(near)}?"
+    return ': `kmsledger sql "SELECT alias, key_arn FROM keys"` lists the keys'
 
 
-def _listed(names: list[tuple[str]]) -> str:
+def _join(names: list[tuple[str]]) -> str:
     return " or ".join(printable(name) for (name,) in names)

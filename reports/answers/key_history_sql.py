@@ -1,4 +1,4 @@
-"""The questions that the life of a key asks the mart; `$keys` are key ARNs, `$run` is a run."""
+"""The queries of the key history; `$keys` are key ARNs, `$run` is a run."""
 
 KEYS = """
 SELECT k.key_arn, any_value(k.key_id) AS key_id, any_value(k.account_id) AS account_id,
@@ -11,15 +11,15 @@ PERIODS = """
 SELECT a.alias_name AS name, a.alias_arn, a.target_key_arn AS key_arn, a.valid_from AS since, b.started_at AS since_at,
   a.valid_to AS until, e.started_at AS until_at
 FROM (
-  -- Versions that point at the same key are one period.
+  -- Consecutive versions with the same target are one period.
   SELECT alias_name, alias_arn, target_key_arn, min(valid_from) AS valid_from,
     CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS valid_to
   FROM (
-    SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM ended OR target_key_arn IS DISTINCT FROM pointed)
+    SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM previous_end OR target_key_arn IS DISTINCT FROM previous_target)
       OVER (PARTITION BY alias_arn ORDER BY valid_from) AS period
     FROM (
-      SELECT *, lag(valid_to) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS ended,
-        lag(target_key_arn) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS pointed
+      SELECT *, lag(valid_to) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS previous_end,
+        lag(target_key_arn) OVER (PARTITION BY alias_arn ORDER BY valid_from) AS previous_target
       FROM internal.alias
       WHERE alias_arn IN (SELECT alias_arn FROM internal.alias WHERE target_key_arn IN (SELECT unnest($keys)))
     )
@@ -46,7 +46,7 @@ SELECT m.*, o.status AS rotation_status, o.period_days, d.received AS policy,
     WHERE t.resource_arn = $key AND internal.known(t.valid_from, t.valid_to, $run)) AS tags,
   (SELECT list(rotated_at ORDER BY rotated_at) FROM internal.key_rotation_event e
     WHERE e.key_arn = $key AND internal.known(e.valid_from, e.valid_to, $run)) AS rotated,
-  (SELECT list({'grantee': coalesce(grantee_service_principal, grantee_principal, 'nobody named'), 'operations': operations}
+  (SELECT list({'grantee': coalesce(grantee_service_principal, grantee_principal, 'no grantee'), 'operations': operations}
     ORDER BY grant_id) FROM internal.key_grant g
     WHERE g.key_arn = $key AND internal.known(g.valid_from, g.valid_to, $run)) AS grants,
   (SELECT list(DISTINCT noun(s.resource_type) || ' ' || s.name ORDER BY noun(s.resource_type) || ' ' || s.name)
@@ -59,13 +59,13 @@ LEFT JOIN internal.key_rotation o ON o.key_arn = $key AND internal.known(o.valid
 LEFT JOIN internal.key_policy p ON p.key_arn = $key AND internal.known(p.valid_from, p.valid_to, $run)
 LEFT JOIN internal.policy_document d ON d.policy_hash = p.policy_hash
 """
-# What the changes do not tell: uses that come and go with their resource, and those that only became known or unknown.
+# Uses that view changes omits: uses that begin or end with their resource, and uses that only became known or unknown.
 USES = """
 WITH used AS (
   SELECT * FROM internal.resource_key WHERE resource_arn IN (
     SELECT resource_arn FROM internal.resource_key WHERE key_arn IN (SELECT unnest($keys))
   )
-), thing AS (
+), resource AS (
   SELECT resource_arn, arg_max(name, valid_from) AS subject,
     capital(noun(arg_max(resource_type, valid_from))) || ' ' || arg_max(name, valid_from) AS name,
     min(valid_from) AS first_seen_run
@@ -73,12 +73,12 @@ WITH used AS (
   GROUP BY resource_arn
 ), began AS (
   SELECT n.valid_from AS run_id, n.key_arn, n.resource_arn, n.role, 'use_began' AS event_type, CASE
-      WHEN o.resource_arn IS NOT NULL THEN ' is known to use {key} now.'
-      WHEN c.run_id IS NOT NULL THEN ', which is new, uses {key}.'
+      WHEN o.resource_arn IS NOT NULL THEN ' is now known to use {key}.'
+      WHEN c.run_id IS NOT NULL THEN ', a new resource, uses {key}.'
       ELSE ' was first seen using {key}.'
     END AS tail
   FROM used n
-  JOIN thing t ON t.resource_arn = n.resource_arn
+  JOIN resource t ON t.resource_arn = n.resource_arn
   LEFT JOIN used o ON o.resource_arn = n.resource_arn AND o.role = n.role AND o.position = n.position
     AND o.valid_to = n.valid_from
   LEFT JOIN internal.change c ON c.resource_arn = n.resource_arn AND c.event_type = 'resource_created' AND c.run_id = n.valid_from
@@ -87,7 +87,7 @@ WITH used AS (
 ), ended AS (
   SELECT o.valid_to AS run_id, o.key_arn, o.resource_arn, o.role, 'use_ended' AS event_type, CASE
       WHEN n.resource_arn IS NOT NULL THEN ' is no longer known to use {key}.'
-      WHEN x.resource_arn IS NULL THEN ', which used {key}, is gone.'
+      WHEN x.resource_arn IS NULL THEN ', which used {key}, no longer exists.'
       ELSE ' no longer uses {key}.'
     END AS tail
   FROM used o
@@ -99,10 +99,10 @@ WITH used AS (
 )
 SELECT e.run_id, e.key_arn, e.resource_arn, t.subject, e.role, e.event_type, t.name || e.tail AS message
 FROM (FROM began UNION ALL FROM ended) e
-JOIN thing t ON t.resource_arn = e.resource_arn
+JOIN resource t ON t.resource_arn = e.resource_arn
 ORDER BY e.run_id, t.name, e.role
 """
-REFUSED = """
+GAPS = """
 SELECT k.key_arn, g.valid_from AS since, g.valid_to AS until, coalesce(z.text, g.cause) AS reason,
   list_sort(list(DISTINCT g.action)) AS actions
 FROM (SELECT DISTINCT key_arn, account_id, region FROM internal.key WHERE key_arn IN (SELECT unnest($keys))) k
@@ -120,22 +120,22 @@ FROM (
 )
 GROUP BY run_id
 """
-LEARNED = """
+CLOSED_GAPS = """
 SELECT subject AS key_arn, until AS run_id, min(since) AS since, list_sort(list(DISTINCT operation)) AS operations,
   list_sort(list(DISTINCT action)) AS actions
 FROM (
-  -- A gap whose cause changed is still the same refusal.
+  -- A gap whose cause changes is still the same gap.
   SELECT subject, operation, action, min(valid_from) AS since,
     CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS until
   FROM (
-    SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM ended)
-      OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS refusal
+    SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM previous_end)
+      OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS gap_number
     FROM (
-      SELECT *, lag(valid_to) OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS ended
+      SELECT *, lag(valid_to) OVER (PARTITION BY subject, service, operation ORDER BY valid_from) AS previous_end
       FROM internal.gap WHERE subject IN (SELECT unnest($keys))
     )
   )
-  GROUP BY subject, service, operation, action, refusal
+  GROUP BY subject, service, operation, action, gap_number
 )
 WHERE until IS NOT NULL
 GROUP BY subject, until, since

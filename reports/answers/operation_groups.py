@@ -1,4 +1,4 @@
-"""What people ask about: one operation of KMS, any use of a key, its administration."""
+"""Operation groups: one KMS operation, any use of a key, or its administration."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ ADMINISTRATION = (
         "RetireGrant",
     }
 )
-"""What changes a key or who may use it: PutKeyPolicy, CreateGrant, ScheduleKeyDeletion ..."""
+"""Operations that change a key or the access to it: PutKeyPolicy, CreateGrant, ScheduleKeyDeletion ..."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The operations in question."""
+class OperationGroup:
+    """One or more KMS operations under one name."""
 
-    word: str
-    """As it is told: ``kms:Decrypt``, ``use``, ``administer``."""
+    name: str
+    """``kms:Decrypt``, ``use``, ``administer``."""
     operations: tuple[str, ...]
     """``kms:Name``, sorted."""
 
     @property
     def phrase(self) -> str:
-        """For a sentence: who can ... the key."""
-        return {"use": "use", "administer": "administer"}.get(self.word, f"{self.word} with")
+        """The verb phrase of ``who can ... the key``."""
+        return {"use": "use", "administer": "administer"}.get(self.name, f"{self.name} with")
 
 
-def wanted(text: str) -> Wanted:
-    """The operation that is meant, in any letter case, with or without ``kms:``; ``use`` and ``administer`` are groups.
+def parse_operations(text: str) -> OperationGroup:
+    """The operation with this name, in any letter case, with or without ``kms:``; ``use`` and ``administer`` are groups.
 
-    Raises QueryError (exit code 2) for what is no operation on a key.
+    Raises QueryError (exit code 2) if no operation on a key has this name.
     """
-    word = text.strip().lower()
+    name = text.strip().lower()
     groups = {"use": CRYPTO, "administer": ADMINISTRATION}
-    if word in groups:
-        return Wanted(word, tuple(sorted(f"kms:{name}" for name in groups[word])))
-    found = names(bit(word))
-    if found and found[0].removeprefix("kms:") not in ACCOUNT_LEVEL:
-        return Wanted(found[0], found)
-    if found:
-        raise QueryError(f"{found[0]} acts on no key: ask about an operation on a key, such as kms:Decrypt")
-    known = {name.lower(): name for name in KEY_LEVEL} | {"reencrypt": "ReEncryptFrom"}
-    near = difflib.get_close_matches(word.removeprefix("kms:"), known, n=3)
+    if name in groups:
+        return OperationGroup(name, tuple(sorted(f"kms:{operation}" for operation in groups[name])))
+    operations = names(bit(name))
+    if operations and operations[0].removeprefix("kms:") not in ACCOUNT_LEVEL:
+        return OperationGroup(operations[0], operations)
+    if operations:
+        raise QueryError(f"{operations[0]} acts on no key: name an operation on a key, such as kms:Decrypt")
+    known = {operation.lower(): operation for operation in KEY_LEVEL} | {"reencrypt": "ReEncryptFrom"}
+    near = difflib.get_close_matches(name.removeprefix("kms:"), known, n=3)
     hint = (
-        f"did you mean {' or '.join(known[one] for one in near)}?"
+        f"did you mean {' or '.join(known[candidate] for candidate in near)}?"
         if near
-        else "ask about decrypt, sign, use or administer"
+        else "use decrypt, sign, use, administer or another KMS operation on keys"
     )
-    raise QueryError(f"{printable(text)!r} is no operation of KMS on a key: {hint}")
+    raise QueryError(f"{printable(text)!r} is no KMS operation on a key: {hint}")

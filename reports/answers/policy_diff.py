@@ -1,4 +1,4 @@
-"""Two policies compared statement by statement: by Sid, else by content, and within a statement part by part."""
+"""Compares two policies statement by statement (matched by Sid, or else by content), and each statement part by part."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from reports.access.engine.policy_parser import Statement, parse
 from reports.mart.change_event import Detail
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
-_ALIKE = 3
-"""Of effect, principals, actions and conditions so many must be equal for two statements without a Sid to be one."""
+_MIN_SIMILARITY = 3
+"""How many of effect, principals, actions and conditions must be equal for two statements without a common Sid to match."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _PolicyStatement:
     statement: Statement
     raw: Any
     canonical: str
-    """Equal for statements that mean the same."""
+    """Equal for equivalent statements."""
 
     @property
     def name(self) -> str:
@@ -33,34 +33,37 @@ class _Written:
 
 
 def policy_details(before: str, after: str) -> list[Detail]:
-    """What changed between two policy texts as AWS returned them; statements keep the order of the policies."""
+    """The differences between two policy texts as AWS returned them, in the order of their statements."""
     if before == after:
         return []
     old, new = _document(before), _document(after)
     if old is None or new is None:
         return [Detail("policy text", "changed", before, after)]
-    others = sorted({*old, *new} - {"Statement"})
-    found = [Detail(name, "changed", old.get(name), new.get(name)) for name in others if old.get(name) != new.get(name)]
-    return found + _statements(_written(before, old), _written(after, new))
+    names = sorted({*old, *new} - {"Statement"})
+    details = [
+        Detail(name, "changed", old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)
+    ]
+    return details + _diff_statements(_policy_statements(before, old), _policy_statements(after, new))
 
 
 def summary(statement: Statement) -> str:
     """A statement on one line."""
-    who = ", ".join(_principal(one) for one in _principals(statement).values()) or "nobody"
-    who = f"everyone but {who}" if statement.principal_kind == "NotPrincipal" else who
-    what = ", ".join(statement.actions) or "nothing"
-    what = f"everything but {what}" if statement.not_actions else what
-    where = "" if statement.resources == ("*",) else f" on {', '.join(statement.resources) or 'no resource'}"
-    tests = [f"{test} {_listed(wanted)}" for test, wanted in _conditions(statement).items()]
-    return f"{statement.effect or 'no effect'} {who}: {what}{where}{' if ' if tests else ''}{' and '.join(tests)}"
+    principals = ", ".join(map(_principal, _principals(statement).values())) or "nobody"
+    principals = f"everyone except {principals}" if statement.principal_kind == "NotPrincipal" else principals
+    actions = ", ".join(statement.actions) or "nothing"
+    actions = f"everything except {actions}" if statement.not_actions else actions
+    resources = "" if statement.resources == ("*",) else f" on {', '.join(statement.resources) or 'no resource'}"
+    tests = [f"{test} {_value_list(values)}" for test, values in _conditions(statement).items()]
+    conditions = f" if {' and '.join(tests)}" if tests else ""
+    return f"{statement.effect or 'no effect'} {principals}: {actions}{resources}{conditions}"
 
 
-def described(text: str) -> list[Detail]:
-    """A policy's statements, one detail each."""
+def statement_details(text: str) -> list[Detail]:
+    """One detail for each statement of a policy."""
     document = _document(text)
     if document is None:
         return [Detail("policy text", "stated", after=text)]
-    return [_one(written, "stated") for written in _written(text, document)]
+    return [_statement_detail(statement, "stated") for statement in _policy_statements(text, document)]
 
 
 def _document(text: str) -> dict[str, Any] | None:
@@ -71,59 +74,66 @@ def _document(text: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and isinstance(document.get("Statement"), list) else None
 
 
-def _written(text: str, document: dict[str, Any]) -> list[_Written]:
-    statements = parse(text).statements
-    return [_Written(one, raw, canonical_json(raw)) for one, raw in zip(statements, document["Statement"], strict=True)]
+def _policy_statements(text: str, document: dict[str, Any]) -> list[_PolicyStatement]:
+    pairs = zip(parse(text).statements, document["Statement"], strict=True)
+    return [_PolicyStatement(statement, raw, canonical_json(raw)) for statement, raw in pairs]
 
 
-def _statements(old: list[_Written], new: list[_Written]) -> list[Detail]:
-    same = Counter(one.canonical for one in old) & Counter(one.canonical for one in new)
+def _diff_statements(old: list[_PolicyStatement], new: list[_PolicyStatement]) -> list[Detail]:
+    same = Counter(each.canonical for each in old) & Counter(each.canonical for each in new)
     removed, added = _without(old, same), _without(new, same)
     if not removed and not added:
-        reordered = [one.canonical for one in old] != [one.canonical for one in new]
-        was, now = ([one.statement.name for one in each] for each in (old, new))
-        return [Detail("order of the statements", "changed", was, now)] if reordered else []
-    pairs = _paired(old, new, removed, added)
-    result = [_one(one, "removed") for one in removed if id(one) not in {id(before) for before, _ in pairs}]
-    partner = {id(after): before for before, after in pairs}
-    result += (_changed(partner[id(one)], one) if id(one) in partner else _one(one, "added") for one in added)
-    return result
+        reordered = [each.canonical for each in old] != [each.canonical for each in new]
+        old_names, new_names = ([each.statement.name for each in statements] for statements in (old, new))
+        return [Detail("order of the statements", "changed", old_names, new_names)] if reordered else []
+    pairs = _match_statements(old, new, removed, added)
+    matched = {id(before) for before, _ in pairs}
+    details = [_statement_detail(each, "removed") for each in removed if id(each) not in matched]
+    previous = {id(after): before for before, after in pairs}
+    details += (
+        _changed_statement(previous[id(each)], each) if id(each) in previous else _statement_detail(each, "added")
+        for each in added
+    )
+    return details
 
 
-def _without(statements: Iterable[_Written], same: Counter[str]) -> list[_Written]:
-    left = same.copy()
-    rest = []
-    for one in statements:
-        if left[one.canonical]:
-            left[one.canonical] -= 1
+def _without(statements: Iterable[_PolicyStatement], same: Counter[str]) -> list[_PolicyStatement]:
+    remaining = same.copy()
+    different = []
+    for each in statements:
+        if remaining[each.canonical]:
+            remaining[each.canonical] -= 1
         else:
-            rest.append(one)
-    return rest
+            different.append(each)
+    return different
 
 
-def _paired(
-    old: list[_Written], new: list[_Written], removed: list[_Written], added: list[_Written]
-) -> list[tuple[_Written, _Written]]:
-    """Statements of both policies that are one statement, changed."""
-    sids = [Counter(one.statement.sid for one in each if one.statement.sid) for each in (old, new)]
+def _match_statements(
+    old: list[_PolicyStatement],
+    new: list[_PolicyStatement],
+    removed: list[_PolicyStatement],
+    added: list[_PolicyStatement],
+) -> list[tuple[_PolicyStatement, _PolicyStatement]]:
+    """Pairs of a removed and an added statement that are one changed statement."""
+    sids = [Counter(each.statement.sid for each in statements if each.statement.sid) for statements in (old, new)]
     unique = {sid for sid in sids[0] if sids[0][sid] == 1 and sids[1][sid] == 1}
-    by_sid = {one.statement.sid: one for one in removed if one.statement.sid in unique}
-    pairs = [(by_sid[one.statement.sid], one) for one in added if one.statement.sid in by_sid]
-    taken = {id(one) for pair in pairs for one in pair}
+    by_sid = {each.statement.sid: each for each in removed if each.statement.sid in unique}
+    pairs = [(by_sid[each.statement.sid], each) for each in added if each.statement.sid in by_sid]
+    matched = {id(each) for pair in pairs for each in pair}
     candidates = [
-        (_likeness(before.statement, after.statement), -at, -beside, before, after)
-        for at, before in enumerate(removed)
-        for beside, after in enumerate(added)
-        if id(before) not in taken and id(after) not in taken
+        (_similarity(before.statement, after.statement), -removed_index, -added_index, before, after)
+        for removed_index, before in enumerate(removed)
+        for added_index, after in enumerate(added)
+        if id(before) not in matched and id(after) not in matched
     ]
-    for likeness, _, _, before, after in sorted(candidates, key=lambda one: one[:3], reverse=True):
-        if likeness >= _ALIKE and id(before) not in taken and id(after) not in taken:
+    for similarity, _, _, before, after in sorted(candidates, key=lambda candidate: candidate[:3], reverse=True):
+        if similarity >= _MIN_SIMILARITY and id(before) not in matched and id(after) not in matched:
             pairs.append((before, after))
-            taken |= {id(before), id(after)}
+            matched |= {id(before), id(after)}
     return pairs
 
 
-def _likeness(old: Statement, new: Statement) -> int:
+def _similarity(old: Statement, new: Statement) -> int:
     return sum(
         (
             old.effect == new.effect,
@@ -134,53 +144,53 @@ def _likeness(old: Statement, new: Statement) -> int:
     )
 
 
-def _one(written: _Written, change: Any) -> Detail:
-    text = summary(written.statement) if written.statement.readable else None
-    gone = change == "removed"
-    return Detail(written.name, change, written.raw if gone else None, None if gone else written.raw, text=text)
+def _statement_detail(each: _PolicyStatement, change: Any) -> Detail:
+    text = summary(each.statement) if each.statement.readable else None
+    removed = change == "removed"
+    return Detail(each.name, change, each.raw if removed else None, None if removed else each.raw, text=text)
 
 
-def _changed(old: _Written, new: _Written) -> Detail:
+def _changed_statement(old: _PolicyStatement, new: _PolicyStatement) -> Detail:
     parts: list[Detail] = []
-    one, other = old.statement, new.statement
-    for name, was, now in (
-        ("Sid", one.sid, other.sid),
-        ("effect", one.effect, other.effect),
-        ("principals are", one.principal_kind, other.principal_kind),
-        ("actions are", *(("NotAction" if each.not_actions else "Action") for each in (one, other))),
+    before, after = old.statement, new.statement
+    for name, old_value, new_value in (
+        ("Sid", before.sid, after.sid),
+        ("effect", before.effect, after.effect),
+        ("principal element", before.principal_kind, after.principal_kind),
+        ("action element", *(("NotAction" if each.not_actions else "Action") for each in (before, after))),
     ):
-        if was != now:
-            parts.append(Detail(name, "changed", was, now))
-    parts += _parts("principal", _principals(one), _principals(other))
-    parts += _parts("action", _actions(one), _actions(other))
-    parts += _parts("resource", {each: each for each in one.resources}, {each: each for each in other.resources})
-    tests, now_tests = _conditions(one), _conditions(other)
-    for test in sorted({*tests, *now_tests}):
-        if test not in now_tests:
-            parts.append(Detail(f"condition {test}", "removed", before=tests[test]))
-        elif test not in tests:
-            parts.append(Detail(f"condition {test}", "added", after=now_tests[test]))
-        elif tests[test] != now_tests[test]:
-            parts.append(Detail(f"condition {test}", "changed", tests[test], now_tests[test]))
-    if not parts or not (one.readable and other.readable):
+        if old_value != new_value:
+            parts.append(Detail(name, "changed", old_value, new_value))
+    parts += _parts("principal", _principals(before), _principals(after))
+    parts += _parts("action", _actions(before), _actions(after))
+    parts += _parts("resource", *({each: each for each in statement.resources} for statement in (before, after)))
+    old_tests, new_tests = _conditions(before), _conditions(after)
+    for test in sorted({*old_tests, *new_tests}):
+        if test not in new_tests:
+            parts.append(Detail(f"condition {test}", "removed", before=old_tests[test]))
+        elif test not in old_tests:
+            parts.append(Detail(f"condition {test}", "added", after=new_tests[test]))
+        elif old_tests[test] != new_tests[test]:
+            parts.append(Detail(f"condition {test}", "changed", old_tests[test], new_tests[test]))
+    if not parts or not (before.readable and after.readable):
         parts = [Detail("text", "changed", old.canonical, new.canonical)]
     return Detail(new.name, "changed", old.raw, new.raw, tuple(parts))
 
 
 def _parts(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[Detail]:
-    removed = [Detail(name, "removed", before=old[one]) for one in sorted(old.keys() - new.keys())]
-    return removed + [Detail(name, "added", after=new[one]) for one in sorted(new.keys() - old.keys())]
+    removed = [Detail(name, "removed", before=old[part]) for part in sorted(old.keys() - new.keys())]
+    return removed + [Detail(name, "added", after=new[part]) for part in sorted(new.keys() - old.keys())]
 
 
 def _principals(statement: Statement) -> dict[str, str]:
-    """As compared, to as written: an account is the same as its root."""
-    found = {}
-    for one in statement.principals:
-        root = _ROOT.fullmatch(one.value) if one.kind == "AWS" else None
-        found[f"{one.kind} {root[1] if root else one.value}"] = (
-            one.value if one.kind == "AWS" else f"{one.kind} {one.value}"
+    """The principals by their normal form, in which an account ID and its root ARN are equal."""
+    principals = {}
+    for named in statement.principals:
+        root = _ROOT.fullmatch(named.value) if named.kind == "AWS" else None
+        principals[f"{named.kind} {root[1] if root else named.value}"] = (
+            named.value if named.kind == "AWS" else f"{named.kind} {named.value}"
         )
-    return found
+    return principals
 
 
 def _principal(written: str) -> str:
@@ -192,10 +202,11 @@ def _actions(statement: Statement) -> dict[str, str]:
 
 
 def _conditions(statement: Statement) -> dict[str, list[str]]:
-    """Operator and key, to the values wanted."""
+    """Operator and condition key to the values."""
     return {
         f"{operator} {key}": sorted(
-            one if isinstance(one, str) else canonical_json(one) for one in (raw if isinstance(raw, list) else [raw])
+            item if isinstance(item, str) else canonical_json(item)
+            for item in (raw if isinstance(raw, list) else [raw])
         )
         for operator, block in statement.conditions.items()
         if isinstance(block, Mapping)
@@ -203,5 +214,5 @@ def _conditions(statement: Statement) -> dict[str, list[str]]:
     }
 
 
-def _listed(values: list[str]) -> str:
+def _value_list(values: list[str]) -> str:
     return f"= {values[0]}" if len(values) == 1 else f"in ({', '.join(values)})"

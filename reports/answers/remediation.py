@@ -1,4 +1,4 @@
-"""What would let a denied call through: the statement, and in which policy it belongs."""
+"""The statement that allows a denied call, and the policy that it belongs in."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 EXTERNAL_ID = "the value of role.external_id"
-"""Stands in a trust policy for the external id, which is told nowhere."""
+"""The placeholder for the external ID, which output never contains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A statement (or the part of one) as JSON, and where it goes."""
+    """A policy statement (or its condition) as JSON, and where it belongs."""
 
     where: str
-    """For people: into which policy, and how."""
+    """An instruction that names the policy."""
     statement: dict[str, Any] | None
     certain: bool = True
-    """False when AWS did not say which policy decided."""
+    """False if AWS did not name the policy that decided."""
 
 
-def fix(  # noqa: PLR0917 - the six words of one refusal
+def fix(  # noqa: PLR0917 - the six properties of one denial
     cause: str, fix_in: str, role: str, actions: Sequence[str], messages: Sequence[str], caller: str | None
 ) -> Fix:
-    """The fix for actions that a role was refused for one cause; ``caller`` is who assumes the role."""
-    listed = sorted(actions)
+    """The fix for actions that a role was denied for one cause; ``caller`` is the principal that assumes the role."""
+    sorted_actions = sorted(actions)
+    policy = fix_in.replace("_", " ")
     name = role.rpartition("/")[2]
-    allow = {"Sid": "ReadMetadata", "Effect": "Allow", "Action": listed, "Resource": "*"}
+    allow = {"Sid": "ReadMetadata", "Effect": "Allow", "Action": sorted_actions, "Resource": "*"}
     exception = {"Condition": {"ArnNotLike": {"aws:PrincipalArn": [f"arn:{_partition(role)}:iam::*:role/{name}"]}}}
     match fix_in:
         case "key_policy" | "resource_policy":
@@ -35,28 +36,30 @@ def fix(  # noqa: PLR0917 - the six words of one refusal
                 "Sid": "ReadKeyMetadata" if fix_in == "key_policy" else "ReadMetadata",
                 "Effect": "Allow",
                 "Principal": {"AWS": role},
-                "Action": listed,
+                "Action": sorted_actions,
                 "Resource": "*",
             }
-            return Fix(f"add this statement to the {fix_in}", statement)
+            return Fix(f"add this statement to the {policy}", statement)
         case "role_policy":
-            sure = cause != "denied"
-            hint = "" if sure else "; AWS gave no reason, and this is the most frequent one"
-            return Fix(f"add this statement to a policy of role {name}{hint}", allow, sure)
+            certain = cause != "denied"
+            hint = "" if certain else "; AWS gave no reason, and this is the most frequent cause"
+            return Fix(f"add this statement to a policy of role {name}{hint}", allow, certain)
         case "permissions_boundary":
             return Fix(f"add this statement to the permissions boundary of role {name}", allow)
         case "session_policy":
             return Fix(
-                "let the session policy allow it with this statement; the one that this program sends itself is switched off by "
+                "allow it in the session policy with this statement; the crawler's own session policy is disabled with "
                 "role.session_policy: false",
                 allow,
             )
         case "service_control_policy" | "resource_control_policy":
             if any("explicit deny" in message.lower() for message in messages) or fix_in.startswith("resource"):
-                return Fix(f"add this condition to the Deny statement of the {fix_in}", exception)
-            return Fix(f"let a {fix_in} at every level above the account allow it with this statement", _bare(allow))
+                return Fix(f"add this condition to the Deny statement of the {policy}", exception)
+            return Fix(
+                f"allow it with this statement in a {policy} at every level above the account", _without_sid(allow)
+            )
         case "denying_policy":
-            return Fix("add this condition to the Deny statement that denies it", exception, certain=False)
+            return Fix("add this condition to the Deny statement that denies the call", exception, certain=False)
         case "caller_policy":
             statement = {"Sid": "AssumeTheRoles", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": [role]}
             return Fix(f"add this statement to a policy of {caller or 'the identity that runs the crawler'}", statement)
@@ -72,15 +75,15 @@ def _trust(cause: str, name: str, caller: str | None) -> Fix:
         "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
     }
     where = {
-        "external_id": f"let the trust policy of role {name} ask for the configured external id, with this statement",
+        "external_id": f"require the configured external ID in the trust policy of role {name} with this statement",
         "trust": f"add this statement to the trust policy of role {name}",
     }.get(cause, f"create role {name} (its policy: `kmsledger permissions`) with this statement as its trust policy")
     return Fix(
-        f"{where}; without role.external_id leave the condition out", statement, cause != "role_missing_or_untrusted"
+        f"{where}; omit the condition if role.external_id is not set", statement, cause != "role_missing_or_untrusted"
     )
 
 
-def _bare(statement: dict[str, Any]) -> dict[str, Any]:
+def _without_sid(statement: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in statement.items() if name != "Sid"}
 
 

@@ -1,4 +1,4 @@
-"""The few facts that a question needs, out of the mart: keys, grants, identities and their policies, the organization."""
+"""Reads from the mart what queries need: keys, grants, identities and their policies, the organization."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from reports.access.engine.policy_parser import Policy, parse
 from reports.answers.policy_documents import Document, document
 from reports.answers.version_diff import rows
 from reports.mart import as_of_connection
-from reports.mart.as_of import Moment, moments, resolve
+from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import connect
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, its policy (None: not known, with the reason) and its grants."""
+    """A key, its policy (None: unknown, with the reason) and its grants."""
 
     facts: KeyFacts
     name: str
-    """Its alias, or its id."""
+    """Its alias, or its ID."""
     region: str
     state: str | None
     policy: Policy | None
@@ -38,62 +38,62 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user or role, with all that its account says of what it may do."""
+    """A user or role with its tags, policies and permissions boundary."""
 
     arn: str
     account: str
     type: str
-    """role, user, session; root; account for all of an account's principals; everyone."""
+    """role, user, session, root, account (all principals of an account) or everyone."""
     unique_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     chooses_tags: bool = False
-    """Whether whoever assumes the role may give the session tags of their choice."""
+    """Whether a caller that assumes the role can set session tags."""
     policies: tuple[Document, ...] = ()
     boundary: Document | None = None
     collected: bool = True
-    """Whether its policies are known; those of an account whose IAM was not collected are not."""
+    """Whether its policies were collected."""
 
 
 @dataclass(slots=True)
 class Facts:
-    """The mart as of a moment. What is read is kept, as one question asks for it often."""
+    """The mart as of a run. Identities are cached, because one query reads them many times."""
 
     duck: duckdb.DuckDBPyConnection
-    moment: Moment
+    run: RunRef
     organization: Organization
-    names: dict[str, str | None]
-    """Account id to name."""
+    account_names: dict[str, str | None]
+    """Account ID to name."""
     iam: dict[str, tuple[str, str | None]]
-    """Account id to how far its IAM is known (see view iam_accounts), and why no further."""
+    """Account ID to the freshness of its IAM (see view iam_accounts) and the reason if it is not current."""
     _identities: dict[str, tuple[Identity, ...]] = field(default_factory=dict)
 
     def known_iam(self, account: str | None) -> bool:
-        """Whether anything is known of the account's users and roles."""
+        """Whether any users and roles of the account are known."""
         return account is not None and self.iam.get(account, ("none", None))[0] != "none"
 
     def why_no_iam(self, account: str) -> str:
-        """Why it is not known who in the account its IAM policies allow, as a clause."""
-        if account not in self.names:
-            return "the account is not ours"
-        known, reason = self.iam.get(account, ("none", None))
-        reason = reason or "it was not asked"
-        return f"IAM was {'not collected' if known == 'none' else 'collected only in part'}: {reason}"
+        """Why the IAM policies of the account are unknown, as a clause."""
+        if account not in self.account_names:
+            return "the account is outside the organization"
+        freshness, reason = self.iam.get(account, ("none", None))
+        reason = reason or "its collection is disabled"
+        return f"IAM was {'not collected' if freshness == 'none' else 'collected only in part'}: {reason}"
 
     def identities(self, account: str) -> tuple[Identity, ...]:
         """The users and roles of an account."""
-        found = self._identities.get(account)
-        if found is None:
-            found = self._identities[account] = tuple(_identities(self.duck, account))
-        return found
+        identities = self._identities.get(account)
+        if identities is None:
+            identities = self._identities[account] = tuple(_identities(self.duck, account))
+        return identities
 
     def key(self, key_arn: str) -> Key | None:
-        """A key of the ledger; None when there is none."""
+        """The key with this ARN; None if the ledger does not have it."""
         return next(iter(self.keys([key_arn])), None)
 
     def keys(self, key_arns: Sequence[str]) -> Iterator[Key]:
-        """Those of the keys that are in the ledger."""
-        wanted = iter(sorted(set(key_arns)))
-        while chunk := list(islice(wanted, _CHUNK)):
+        """The keys with these ARNs that the ledger has."""
+        remaining = iter(sorted(set(key_arns)))
+        while chunk := list(islice(remaining, _CHUNK)):
             values = {"keys": chunk}
             grants: dict[str, list[Grant]] = {}
             for grant in rows(self.duck, _GRANTS, values):
@@ -102,12 +102,12 @@ class Facts:
                 yield self._key(row, tuple(grants.get(row["key_arn"], ())))
 
     def _key(self, row: dict[str, Any], grants: tuple[Grant, ...]) -> Key:
-        arn, unread = row["key_arn"], "kms:ListGrants" in (row["denied_actions"] or [])
+        arn, grants_denied = row["key_arn"], "kms:ListGrants" in (row["denied_actions"] or [])
         policy = parse(row["policy"]) if row["policy"] is not None else None
-        why = self._refusals(arn) if policy is None or unread else {}
-        not_asked = row["manager"] == "AWS" and policy is None
-        no_policy = "AWS managed key: its policy was not asked" if not_asked else "its policy was not read"
-        no_grants = why.get("kms:ListGrants", "they could not be read") if unread else ""
+        causes = self._denial_causes(arn) if policy is None or grants_denied else {}
+        not_collected = row["manager"] == "AWS" and policy is None
+        no_policy = "AWS managed key: its policy was not collected" if not_collected else "its policy was not read"
+        no_grants = causes.get("kms:ListGrants", "they could not be read") if grants_denied else ""
         return Key(
             KeyFacts(
                 arn=arn,
@@ -123,14 +123,20 @@ class Facts:
             row["region"],
             row["state"],
             policy,
-            "" if policy else why.get("kms:GetKeyPolicy", no_policy),
+            "" if policy else causes.get("kms:GetKeyPolicy", no_policy),
             grants,
-            "AWS managed key: its grants were not asked" if not_asked else no_grants,
+            "AWS managed key: its grants were not collected" if not_collected else no_grants,
         )
 
-    def _refusals(self, subject: str) -> dict[str, str]:
-        query = "SELECT action, any_value(cause_text) AS why FROM coverage WHERE subject = $subject GROUP BY action"
-        return {row["action"]: row["why"] for row in rows(self.duck, query, {"subject": subject}) if row["why"]}
+    def _denial_causes(self, subject: str) -> dict[str, str]:
+        query = (
+            "SELECT action, any_value(cause_text) AS cause_text FROM coverage WHERE subject = $subject GROUP BY action"
+        )
+        return {
+            row["action"]: row["cause_text"]
+            for row in rows(self.duck, query, {"subject": subject})
+            if row["cause_text"]
+        }
 
 
 _CHUNK = 1_000
@@ -160,22 +166,22 @@ ORDER BY principal_arn, source, group_arn NULLS FIRST, policy_arn, policy_name
 
 @contextmanager
 def opened(path: Path, as_of: str | None = None) -> Iterator[Facts]:
-    """The facts of a mart as of a moment (default: its last run that ended). Raises MartError or QueryError."""
+    """The facts of a mart as of a run or date (default: the last finished run). Raises MartError or QueryError."""
     if as_of is None:
         duck = connect(path)
-        moment = resolve(moments(duck))
+        run = resolve_as_of(moments(duck))
     else:
-        duck, moment = as_of_connection.connect(path, as_of)
+        duck, run = as_of_connection.connect(path, as_of)
     with duck:
-        yield read(duck, moment)
+        yield read(duck, run)
 
 
-def read(duck: duckdb.DuckDBPyConnection, moment: Moment) -> Facts:
+def read(duck: duckdb.DuckDBPyConnection, run: RunRef) -> Facts:
     """The facts of an open mart."""
     accounts = rows(duck, "SELECT account_id, name, ou_ids, state FROM accounts", {})
-    organization = rows(duck, "SELECT organization_id FROM internal.run WHERE run_id = $run", {"run": moment.run_id})[
-        0
-    ]["organization_id"]
+    organization = rows(duck, "SELECT organization_id FROM internal.run WHERE run_id = $run", {"run": run.run_id})[0][
+        "organization_id"
+    ]
     paths = {row["account_id"]: f"{organization}/{row['ou_ids'].strip('/')}/" for row in accounts if row["ou_ids"]}
     organization = Organization(
         organization_id=organization,
@@ -190,30 +196,30 @@ def read(duck: duckdb.DuckDBPyConnection, moment: Moment) -> Facts:
         row["account_id"]: (row["freshness"], row["reason"])
         for row in rows(duck, "SELECT account_id, freshness, reason FROM iam_accounts", {})
     }
-    return Facts(duck, moment, organization, {row["account_id"]: row["name"] for row in accounts}, iam)
+    return Facts(duck, run, organization, {row["account_id"]: row["name"] for row in accounts}, iam)
 
 
 def _identities(duck: duckdb.DuckDBPyConnection, account: str) -> Iterator[Identity]:
     values = {"account": account}
-    own: dict[str, list[Document]] = {}
+    policies: dict[str, list[Document]] = {}
     boundaries: dict[str, Document] = {}
     for row in rows(duck, _POLICIES, values):
-        one = document(_policy_name(row), row["received"])
+        policy = document(_policy_name(row), row["received"])
         if row["source"] == "boundary":
-            boundaries[row["principal_arn"]] = one
+            boundaries[row["principal_arn"]] = policy
         else:
-            own.setdefault(row["principal_arn"], []).append(one)
+            policies.setdefault(row["principal_arn"], []).append(policy)
     for row in rows(duck, _PRINCIPALS, values):
-        bound = row["permissions_boundary_arn"]
+        boundary_arn = row["permissions_boundary_arn"]
         yield Identity(
             row["arn"],
             row["account_id"],
             row["type"],
             row["unique_id"],
             row["tags"] or {},
-            row["type"] == "role" and _lets_tag(row["trust_policy"]),
-            tuple(own.get(row["arn"], ())),
-            boundaries.get(row["arn"], Document(bound, None)) if bound else None,
+            row["type"] == "role" and _allows_session_tags(row["trust_policy"]),
+            tuple(policies.get(row["arn"], ())),
+            boundaries.get(row["arn"], Document(boundary_arn, None)) if boundary_arn else None,
         )
 
 
@@ -223,10 +229,11 @@ def _policy_name(row: dict[str, Any]) -> str:
     return f"{kind}{row['policy_name']}{group}"
 
 
-def _lets_tag(trust: str | None) -> bool:
-    """Whether a trust policy could let a session bring tags of its own; one that is not known could."""
-    if trust is None:
+def _allows_session_tags(trust_policy: str | None) -> bool:
+    """Whether a trust policy can allow session tags; an unknown policy can."""
+    if trust_policy is None:
         return True
-    policy = parse(trust)
-    actions = [action.lower() for one in policy.statements if one.effect == "Allow" for action in one.actions]
-    return not policy.readable or any("tagsession" in one or one in {"*", "sts:*"} or "*" in one for one in actions)
+    policy = parse(trust_policy)
+    allowed = [statement for statement in policy.statements if statement.effect == "Allow"]
+    actions = [action.lower() for statement in allowed for action in statement.actions]
+    return not policy.readable or any("tagsession" in action or "*" in action for action in actions)

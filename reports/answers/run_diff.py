@@ -1,7 +1,7 @@
-"""The net differences between two runs, in the words of the changes from night to night.
+"""The net differences between two runs, as change events.
 
-The history is collapsed to the two runs, and the same SQL that finds the changes of a night runs over it: what both knew
-alike is left out, what only the first knew ends at the second, what only the second knows begins there.
+The history is collapsed to the two runs, and the SQL that computes the changes of a run runs over it: facts that are equal in
+both runs are omitted, facts of the first run alone end at the second, and facts of the second run alone begin there.
 """
 
 from __future__ import annotations
@@ -17,108 +17,113 @@ import duckdb
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
-from reports.answers.run_gaps import Unknown, unknown
-from reports.answers.version_diff import Pairs, rows
+from reports.answers.run_gaps import RunGap, find_run_gaps
+from reports.answers.version_diff import VersionDiffs, rows
 from reports.mart import as_of_connection, change_log
-from reports.mart.as_of import Moment, before, moments, resolve, stamp
-from reports.mart.change_event import Detail, Event, moment, place
+from reports.mart.as_of import RunRef, before, moments, resolve_as_of, stamp
+from reports.mart.change_event import Detail, Event, format_account_region, run_to_dict
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.diff/1"
-_WHOLE = frozenset({"key", "alias", "account", "resource"})
-"""Facets whose unchanged facts are needed too, for names and places."""
-_ONCE = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
-"""Facets of which it matters that they were known before the first moment, though not then."""
+_WITH_UNCHANGED = frozenset({"key", "alias", "account", "resource"})
+"""Fact tables whose unchanged facts are needed too, for names and account-regions."""
+_WITH_EARLIER = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
+"""Fact tables of which facts that ended before the first run are needed too: they are not new in the second run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What differs between two runs. Without `start` there is only one run so far, and nothing to compare it with."""
+class RunDiff:
+    """The differences between two runs. Without ``start``, the mart has only one run and nothing to compare it with."""
 
-    start: Moment | None
-    end: Moment
+    start: RunRef | None
+    end: RunRef
     events: list[Event]
-    unknown: list[Unknown]
-    chosen: dict[str, Any]
-    """What it was narrowed to: key_arns and account_ids, None where it was not."""
+    gaps: list[RunGap]
+    filters: dict[str, Any]
+    """key_arns and account_ids, each None if there is no such filter."""
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON; `kmsledger diff --help` and the README describe it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document that `kmsledger diff --help` describes."""
         return {
             "format": FORMAT,
-            "from": None if self.start is None else moment(self.start),
-            "to": moment(self.end),
-            "only": self.chosen,
-            "differences": [event.plain() for event in self.events],
-            "not_known": [one.plain() for one in self.unknown],
+            "from": None if self.start is None else run_to_dict(self.start),
+            "to": run_to_dict(self.end),
+            "filters": self.filters,
+            "differences": [event.to_dict() for event in self.events],
+            "unknown": [gap.to_dict() for gap in self.gaps],
         }
 
-    def lines(self) -> list[str]:
-        """For people: by account and region, then by key, the sentence and below it the details."""
+    def to_text(self) -> str:
+        """Text for a terminal: by account and region, then by key, each message with its details below."""
         if self.start is None:
-            return [f"{_capital(str(self.end))} is the first one: there is nothing to compare it with yet."]
-        found = [f"From {self.start} to {self.end}:"]
-        for (account, _, region), together in groupby(self.events, _place):
-            of_place = list(together)
-            found += ["", printable(place(account, of_place[0].account_name, region or None))]
-            for key, events in groupby(of_place, lambda event: event.key_arn or ""):
+            return f"{_capital(str(self.end))} is the first run: there is no earlier run to compare it with."
+        lines = [f"From {self.start} to {self.end}:"]
+        for (account, account_name, region), group in groupby(self.events, _account_region):
+            lines += ["", printable(format_account_region(account, account_name or None, region or None))]
+            for key, events in groupby(group, lambda event: event.key_arn or ""):
                 if key:
-                    found.append(printable(f"  {key}"))
+                    lines.append(printable(f"  {key}"))
                 for event in events:
-                    found += event.lines("    " if key else "  ")
+                    lines += event.text_lines("    " if key else "  ")
         count = len(self.events)
-        found += ["", f"{count:,} difference{'' if count == 1 else 's'}." if count else "No differences."]
-        if self.unknown:
-            found += ["", "Not known, and therefore taken as it was last known:"]
-            for one in self.unknown:
-                found += one.lines("  ")
-        return found
+        lines += ["", f"{count:,} difference{'' if count == 1 else 's'}." if count else "No differences."]
+        if self.gaps:
+            lines += ["", "Unknown; the last known state was used:", *(gap.text_line("  ") for gap in self.gaps)]
+        return "\n".join(lines)
 
 
 def diff(
     path: Path, start: str | None = None, end: str | None = None, *, key: str | None = None, account: str | None = None
-) -> Difference:
-    """Compare two runs of the mart's ledger; by default the last that ended with the one before it.
+) -> RunDiff:
+    """The differences between two runs of a mart; by default the last finished run and the one before it.
 
-    ``key`` is a key ARN, key id or alias, ``account`` an id or a name. Raises MartError, or QueryError for what cannot be
-    meant (unknown names, a moment before the first run, moments in the wrong order).
+    ``key`` is a key ARN, key ID or alias, ``account`` an ID or a name. Raises MartError, or QueryError for unknown names, a
+    date before the first run, and runs in the wrong order.
     """
     duck = as_of_connection.opened(path)
     with duck:
         runs = moments(duck)
-        last = resolve(runs, end)
-        first = before(runs, last) if start is None else resolve(runs, start)
+        last = resolve_as_of(runs, end)
+        first = before(runs, last) if start is None else resolve_as_of(runs, start)
         if first is not None and first.run_id > last.run_id:
-            raise QueryError(f"{first} is later than {last}: give the earlier one to --from and the later one to --to")
-        accounts = None if account is None else identifier_lookup.accounts(duck, account)
+            raise QueryError(f"{first} is later than {last}: pass the earlier run to --from and the later run to --to")
+        accounts = None if account is None else identifier_lookup.find_accounts(duck, account)
         keys = None if key is None else _keys(duck, key, accounts, (first or last, last))
-        chosen = {"key_arns": None if keys is None else list(keys), "account_ids": accounts and list(accounts)}
+        filters = {"key_arns": None if keys is None else list(keys), "account_ids": accounts and list(accounts)}
         if first is None:
-            return Difference(None, last, [], [], chosen)
-        missing = unknown(duck, first, last, keys, accounts)
+            return RunDiff(None, last, [], [], filters)
+        gaps = find_run_gaps(duck, first, last, keys, accounts)
         if first.run_id == last.run_id:
-            return Difference(first, last, [], missing, chosen)
+            return RunDiff(first, last, [], gaps, filters)
         collapse(duck, first.run_id, last.run_id)
         change_log.create(duck)
-        events = [event for event in _events(duck, first, last, keys) if _wanted(event, keys, accounts)]
-        return Difference(first, last, sorted(events, key=_order), missing, chosen)
+        events = [event for event in _events(duck, first, last, keys) if _matches_filters(event, keys, accounts)]
+        return RunDiff(first, last, sorted(events, key=_order), gaps, filters)
 
 
 def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
-    """Fill and use catalog ``mart`` with the two runs alone, from catalog ``whole``."""
+    """Fill catalog ``mart`` with the facts of the two runs from catalog ``whole``, and use it."""
     selects = {name: _collapsed(model, start, end) for name, model in versioned_tables().items() if name != "gap"}
     source = f"{as_of_connection.WHOLE}.internal"
     selects["run"] = f"SELECT * FROM {source}.run WHERE run_id IN ({start:d}, {end:d})"
-    # When a place was crawled for the first time, as far as the two runs go.
+    # The run that crawled an account-region first; runs before the first of the two count as that run.
     selects["scope_coverage"] = f"""
         SELECT account_id, region, CASE WHEN min(run_id) <= {start:d} THEN {start:d} ELSE {end:d} END AS run_id,
           'complete' AS outcome
         FROM {source}.scope_coverage WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
         GROUP BY account_id, region
         """
-    selects["gap"] = _learned(start, end)
-    for table in ("policy_document", "policy", "policy_statement", "policy_principal", "principal", "party", "cause"):
+    selects["gap"] = _former_gaps(start, end)
+    for table in (
+        "policy_document",
+        "policy",
+        "policy_statement",
+        "policy_principal",
+        "principal_dim",
+        "known_party",
+        "gap_cause",
+    ):
         selects[table] = f"SELECT * FROM {source}.{table}"
     as_of_connection.ledger(duck, selects, tables=True)
 
@@ -138,7 +143,7 @@ def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
         f"SELECT *, {start:d} AS valid_from, CAST({end:d} AS INTEGER) AS valid_to FROM (({old}) EXCEPT ({new}))",
         f"SELECT *, {end:d}, NULL FROM (({new}) EXCEPT ({old}))",
     ]
-    if name in _WHOLE:
+    if name in _WITH_UNCHANGED:
         parts += [
             (
                 f"SELECT {values}, {start:d}, NULL FROM {source} WHERE valid_from <= {start:d} "
@@ -146,7 +151,7 @@ def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
             ),
             f"SELECT *, {start:d}, NULL FROM (({old}) INTERSECT ({new}))",
         ]
-    if own := _ONCE.get(name):
+    if own := _WITH_EARLIER.get(name):
         parts.append(
             f"SELECT {values}, {start:d}, {start:d} FROM {source} b WHERE valid_to <= {start:d} AND NOT EXISTS ("
             f"FROM {source} o WHERE o.{own} = b.{own} AND o.valid_from <= {start:d} "
@@ -155,8 +160,8 @@ def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
     return "\nUNION ALL ".join(parts)
 
 
-def _learned(start: int, end: int) -> str:
-    """Refusals since the very first, that were over between the two runs: then the first answers are no additions."""
+def _former_gaps(start: int, end: int) -> str:
+    """Gaps that lasted from the first crawl until a run between the two: the facts read then are not additions."""
     source = f"{as_of_connection.WHOLE}.internal"
     return f"""
     WITH denied_actions AS (
@@ -164,14 +169,14 @@ def _learned(start: int, end: int) -> str:
         CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS until
       FROM (
         SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM before)
-          OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS refusal
+          OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS gap_number
         FROM (
           SELECT *, lag(valid_to)
             OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS before
           FROM {source}.gap
         )
       )
-      GROUP BY account_id, region, service, operation, subject, refusal
+      GROUP BY account_id, region, service, operation, subject, gap_number
     ), first_seen AS (
       SELECT key_arn AS subject, min(valid_from) AS run_id FROM {source}.key GROUP BY key_arn
     ), first_crawl AS (
@@ -189,49 +194,50 @@ def _learned(start: int, end: int) -> str:
 
 
 def _keys(
-    duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] | None, ends: tuple[Moment, Moment]
+    duck: duckdb.DuckDBPyConnection, text: str, accounts: tuple[str, ...] | None, ends: tuple[RunRef, RunRef]
 ) -> tuple[str, ...]:
-    """The keys meant; for an alias those that it points at in one of the two runs, else those it ever pointed at."""
-    chosen = identifier_lookup.keys(duck, text, accounts)
-    if not chosen.alias_arns:
-        return chosen.key_arns
-    found = duck.execute(
+    """The keys that match; for an alias, its targets in either run, or else all its former targets."""
+    match = identifier_lookup.find_keys(duck, text, accounts)
+    if not match.alias_arns:
+        return match.key_arns
+    targets = duck.execute(
         "SELECT DISTINCT target_key_arn FROM internal.alias a WHERE alias_arn IN (SELECT unnest($aliases)) "
         "AND target_key_arn IS NOT NULL AND (internal.known(a.valid_from, a.valid_to, $start) "
         "OR internal.known(a.valid_from, a.valid_to, $end)) ORDER BY 1",
-        {"aliases": list(chosen.alias_arns), "start": ends[0].run_id, "end": ends[1].run_id},
+        {"aliases": list(match.alias_arns), "start": ends[0].run_id, "end": ends[1].run_id},
     ).fetchall()
-    return tuple(arn for (arn,) in found) or chosen.key_arns
+    return tuple(arn for (arn,) in targets) or match.key_arns
 
 
-def _events(duck: duckdb.DuckDBPyConnection, start: Moment, end: Moment, keys: Sequence[str] | None) -> list[Event]:
-    pairs = Pairs(duck, keys)
-    told = [Event(**row) for row in rows(duck, "SELECT * FROM internal.change")]
-    used = _used(duck)
-    for event in told:
+def _events(duck: duckdb.DuckDBPyConnection, start: RunRef, end: RunRef, keys: Sequence[str] | None) -> list[Event]:
+    diffs = VersionDiffs(duck, keys)
+    events = [Event(**row) for row in rows(duck, "SELECT * FROM internal.change")]
+    usage = _resource_keys(duck)
+    for event in events:
         if event.resource_arn and event.event_type in {"resource_created", "resource_gone", "rekeyed"}:
-            _with_keys(event, used.get((event.event_type != "resource_gone", event.resource_arn), []))
-    told = pairs.attach(told)
-    places = {row["key_arn"]: row for row in rows(duck, _PLACES)}
-    for (run_id, key_arn), details in pairs.untold(told):
-        row = places[key_arn]
-        sentence = f"Key {row['subject']} changed: {', '.join(detail.name for detail in details)}."
-        told.append(Event(run_id, end.started_at, "metadata_changed", sentence, details=details, **row))
-    rotated = (
+            _add_keys(event, usage.get((event.event_type != "resource_gone", event.resource_arn), []))
+    events = diffs.add_details(events)
+    keys_by_arn = {row["key_arn"]: row for row in rows(duck, _KEYS)}
+    for (run_id, key_arn), details in diffs.unreported(events):
+        row = keys_by_arn[key_arn]
+        message = f"Key {row['subject']} changed: {', '.join(detail.name for detail in details)}."
+        events.append(Event(run_id, end.started_at, "metadata_changed", message, details=details, **row))
+    rotations = (
         "SELECT * FROM internal.key_rotation_event WHERE valid_to IS NULL AND rotated_at > $since ORDER BY rotated_at"
     )
-    for found in rows(duck, rotated, {"since": start.started_at}):
-        row = places[found["key_arn"]]
-        sentence = f"Key {row['subject']} was rotated on {stamp(found['rotated_at'])}."
-        details = [Detail("rotation", "stated", after=found["rotation_type"])] if found["rotation_type"] else []
-        told.append(Event(end.run_id, end.started_at, "rotated", sentence, details=details, **row))
-    return told
+    for rotation in rows(duck, rotations, {"since": start.started_at}):
+        row = keys_by_arn[rotation["key_arn"]]
+        message = f"Key {row['subject']} was rotated on {stamp(rotation['rotated_at'])}."
+        details = [Detail("rotation", "stated", after=rotation["rotation_type"])] if rotation["rotation_type"] else []
+        events.append(Event(end.run_id, end.started_at, "rotated", message, details=details, **row))
+    return events
 
 
-_PLACES = """
+_KEYS = """
 SELECT k.key_arn, k.account_id, c.name AS account_name, k.region, coalesce(a.name, k.key_id) AS subject
 FROM (SELECT key_arn, any_value(key_id) AS key_id, any_value(account_id) AS account_id, any_value(region) AS region
-  FROM internal.key WHERE key_arn IN (SELECT key_arn FROM internal.key_metadata UNION SELECT key_arn FROM internal.key_rotation_event)
+  FROM internal.key
+  WHERE key_arn IN (SELECT key_arn FROM internal.key_metadata UNION SELECT key_arn FROM internal.key_rotation_event)
   GROUP BY key_arn) k
 LEFT JOIN internal.account c ON c.account_id = k.account_id AND c.valid_to IS NULL
 LEFT JOIN (SELECT target_key_arn, min(alias_name) AS name FROM internal.alias WHERE valid_to IS NULL GROUP BY target_key_arn) a
@@ -239,48 +245,51 @@ LEFT JOIN (SELECT target_key_arn, min(alias_name) AS name FROM internal.alias WH
 """
 
 
-def _used(duck: duckdb.DuckDBPyConnection) -> dict[tuple[bool, str], list[dict[str, Any]]]:
-    """The keys that resources used, by whether that is so at the end, and resource; as far as it changed."""
+def _resource_keys(duck: duckdb.DuckDBPyConnection) -> dict[tuple[bool, str], list[dict[str, Any]]]:
+    """The changed uses of keys, by whether they exist in the second run, and resource."""
     query = """
-    SELECT u.valid_to IS NULL AS now, u.resource_arn, u.role, u.key_arn, u.key_class FROM internal.resource_key u
+    SELECT u.valid_to IS NULL AS current, u.resource_arn, u.role, u.key_arn, u.key_class FROM internal.resource_key u
     ORDER BY u.resource_arn, u.role, u.position
     """
-    found: dict[tuple[bool, str], list[dict[str, Any]]] = {}
+    usage: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     for row in rows(duck, query):
-        found.setdefault((row["now"], row["resource_arn"]), []).append(row)
-    return found
+        usage.setdefault((row["current"], row["resource_arn"]), []).append(row)
+    return usage
 
 
-def _with_keys(event: Event, used: list[dict[str, Any]]) -> None:
+def _add_keys(event: Event, usage: list[dict[str, Any]]) -> None:
     if event.event_type == "rekeyed":
-        roles = [row["role"] for row in used if (row["key_arn"] or row["key_class"]) == event.after]
+        roles = [row["role"] for row in usage if (row["key_arn"] or row["key_class"]) == event.after]
         event.details += [Detail("role", "stated", after=role) for role in dict.fromkeys(roles)]
         return
-    event.key_arn = next((row["key_arn"] for row in used if row["key_arn"]), None)
+    event.key_arn = next((row["key_arn"] for row in usage if row["key_arn"]), None)
     event.details += [
-        Detail(f"key for {row['role']}", "stated", after=row["key_arn"] or row["key_class"]) for row in used
+        Detail(f"key for {row['role']}", "stated", after=row["key_arn"] or row["key_class"]) for row in usage
     ]
 
 
-def _wanted(event: Event, keys: Sequence[str] | None, accounts: Sequence[str] | None) -> bool:
+def _matches_filters(event: Event, keys: Sequence[str] | None, accounts: Sequence[str] | None) -> bool:
     if accounts is not None and event.account_id not in accounts:
         return False
     if keys is None:
         return True
-    meant = {event.key_arn}
+    event_keys = {event.key_arn}
     if event.event_type in {"rekeyed", "alias_moved"}:
-        meant |= {event.before, event.after}
+        event_keys |= {event.before, event.after}
     if event.event_type in {"resource_created", "resource_gone"}:
-        meant |= {detail.after for detail in event.details}
-    return not meant.isdisjoint(keys)
+        event_keys |= {detail.after for detail in event.details}
+    return not event_keys.isdisjoint(keys)
 
 
-_RANKS = {kind: rank for rank, kind in enumerate(("account_joined", "key_created", "policy_opened", "policy_changed"))}
+_RANKS = {
+    event_type: rank
+    for rank, event_type in enumerate(("account_joined", "key_created", "policy_opened", "policy_changed"))
+}
 
 
 def _order(event: Event) -> tuple[Any, ...]:
     return (
-        *_place(event),
+        *_account_region(event),
         event.key_arn or "",
         _RANKS.get(event.event_type, len(_RANKS)),
         event.event_type,
@@ -288,7 +297,7 @@ def _order(event: Event) -> tuple[Any, ...]:
     )
 
 
-def _place(event: Event) -> tuple[str, str, str]:
+def _account_region(event: Event) -> tuple[str, str, str]:
     return (event.account_id or "", event.account_name or "", event.region or "")
 
 

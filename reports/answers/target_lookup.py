@@ -1,4 +1,4 @@
-"""What a question is about: a key, or a resource with the keys that it is under; by ARN, id, alias or name."""
+"""Finds the target of a query by ARN, ID, alias or name: a key, or a resource with its keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _USAGE = "SELECT * FROM resource_keys WHERE resource_arn = $arn ORDER BY role, p
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class Target:
     """A key (``resource`` is None), or a resource and its rows of view resource_keys."""
 
     arn: str
@@ -43,8 +43,11 @@ class Thing:
     usage: tuple[dict[str, Any], ...] = ()
 
 
-def find(facts: Facts, text: str) -> Thing:
-    """The one key or resource that is meant. Raises QueryError (exit code 2) for none, with a hint, and for several."""
+def find(facts: Facts, text: str) -> Target:
+    """The key or resource that an ARN, ID, alias or name identifies.
+
+    Raises QueryError (exit code 2) if there is none, with a hint, or more than one.
+    """
     text = text.strip()
     values = {"text": text}
     bare = not text.startswith(("alias/", "arn:"))
@@ -56,31 +59,31 @@ def find(facts: Facts, text: str) -> Thing:
     ]
     arns = [*keys, *(row["resource_arn"] for row in resources)]
     if len(arns) > 1:
-        raise QueryError(_several(text, arns))
+        raise QueryError(_ambiguous(text, arns))
     if keys:
-        return Thing(keys[0])
+        return Target(keys[0])
     if resources:
         arn = resources[0]["resource_arn"]
-        return Thing(arn, resources[0], tuple(rows(facts.duck, _USAGE, {"arn": arn})))
-    raise QueryError(_none(facts, text))
+        return Target(arn, resources[0], tuple(rows(facts.duck, _USAGE, {"arn": arn})))
+    raise QueryError(_not_found(facts, text))
 
 
-def _several(text: str, arns: Sequence[str]) -> str:
+def _ambiguous(text: str, arns: Sequence[str]) -> str:
     more = f" and {len(arns) - _SHOWN} more" if len(arns) > _SHOWN else ""
     listed = ", ".join(map(printable, arns[:_SHOWN]))
-    return f"{printable(text)!r} means {len(arns)} things: choose one by its ARN: {listed}{more}"
+    return f"{printable(text)!r} matches {len(arns)} keys and resources: specify the ARN: {listed}{more}"
 
 
-def _none(facts: Facts, text: str) -> str:
+def _not_found(facts: Facts, text: str) -> str:
     near = [printable(row["name"]) for row in rows(facts.duck, _NEAR, {"text": text})]
     hint = ""
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     else:
         try:
-            gone = identifier_lookup.keys(facts.duck, text)
+            deleted = identifier_lookup.find_keys(facts.duck, text)
         except QueryError as error:
             hint = str(error).partition(": ")[2]
         else:
-            hint = f"there was {gone.key_arns[0]}; ask with --as-of a moment at which it was there"
+            hint = f"{deleted.key_arns[0]} was deleted; use --as-of with a run or date at which it existed"
     return f"there is no key, alias, secret, database or bucket {printable(text)!r} in the ledger: {hint}"

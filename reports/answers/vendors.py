@@ -1,4 +1,4 @@
-"""Which party outside the organization can do what with which key."""
+"""External parties and the keys that they can use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from reports.answers.repository import opened
 from reports.answers.version_diff import rows
-from reports.mart.as_of import Moment
-from reports.mart.change_event import moment, place, value
+from reports.mart.as_of import RunRef
+from reports.mart.change_event import format_account_region, run_to_dict, value
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.vendors/1"
@@ -20,56 +20,58 @@ _VENDORS = "SELECT * FROM vendors ORDER BY party, account_id, region, key_alias 
 class Vendors:
     """The rows of view vendors."""
 
-    end: Moment
+    run: RunRef
     rows: list[dict[str, Any]]
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON; the columns of view vendors."""
-        listed = [{name: value(one) for name, one in row.items()} for row in self.rows]
-        return {"format": FORMAT, "as_of": moment(self.end), "vendors": listed}
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document: the columns of view vendors."""
+        vendor_rows = [{name: value(raw) for name, raw in row.items()} for row in self.rows]
+        return {"format": FORMAT, "as_of": run_to_dict(self.run), "vendors": vendor_rows}
 
-    def lines(self) -> list[str]:
-        """For people: a party, its keys, and for each way what remains without it."""
+    def to_text(self) -> str:
+        """Text for a terminal: each party, its keys, and for each access path what remains without it."""
         if not self.rows:
-            return [f"No party outside the organization can use a key. As of {self.end}."]
+            return f"No external party can use a key. As of {self.run}."
         parties = len({row["party"] for row in self.rows})
-        found = [f"{parties} parties outside the organization can use {len(self.rows)} keys. As of {self.end}."]
+        keys = len({row["key_arn"] for row in self.rows})
+        lines = [f"External parties: {parties}; keys that they can use: {keys}. As of {self.run}."]
         party = None
         for row in self.rows:
             if row["party"] != party:
                 party = row["party"]
-                known = "" if row["access"] == "vendor" else ", whom nobody here knows"
+                unknown = "" if row["access"] == "vendor" else ", not a known external party"
                 accounts = ", ".join(row["party_accounts"] or ())
-                found += ["", f"{party}{f' ({accounts})' if accounts and accounts != party else ''}{known}"]
-            found += _key(row)
-        return [printable(line) for line in found]
+                lines += ["", f"{party}{f' ({accounts})' if accounts and accounts != party else ''}{unknown}"]
+            lines += _key_lines(row)
+        return "\n".join(map(printable, lines))
 
 
-def _key(row: dict[str, Any]) -> list[str]:
+def _key_lines(row: dict[str, Any]) -> list[str]:
     alias = f" ({row['key_alias']})" if row["key_alias"] else ""
     state = f", state {row['key_state']}" if row["key_state"] not in {None, "Enabled"} else ""
-    found = [f"  {row['key_arn']}{alias} in {place(row['account_id'], row['account_name'], row['region'])}{state}"]
-    found.append(f"    can {', '.join(row['operations'] or ['nothing that is known'])}, if its own IAM allows")
-    remains = row["fallback_paths"] or {}
-    for way in row["paths"] or ():
-        others = remains.get(way) or ()
-        left = f"without it, access remains through {', '.join(others)}" if others else "without it, the access ends"
-        found.append(f"    through {way}: {left}")
-    found += [f"    {scope}" for scope in row["scopes"] or ()]
-    if row["protects"]:
-        names = row["protected"] or []
-        more = f" and {row['protects'] - len(names)} more" if row["protects"] > len(names) else ""
-        found.append(f"    protects {', '.join(names)}{more}")
-    used = (
+    scope = format_account_region(row["account_id"], row["account_name"], row["region"])
+    lines = [f"  {row['key_arn']}{alias} in {scope}{state}"]
+    lines.append(f"    operations, if its own IAM allows: {', '.join(row['operations'] or ['unknown'])}")
+    fallback_paths = row["fallback_paths"] or {}
+    for path in row["paths"] or ():
+        remaining = fallback_paths.get(path) or ()
+        effect = f"access remains through {', '.join(remaining)}" if remaining else "access ends"
+        lines.append(f"    through {path}: without it, {effect}")
+    lines += [f"    {conditions}" for conditions in row["conditions"] or ()]
+    if row["dependent_count"]:
+        names = row["dependents"] or []
+        more = f" and {row['dependent_count'] - len(names)} more" if row["dependent_count"] > len(names) else ""
+        lines.append(f"    dependents: {', '.join(names)}{more}")
+    last_use = (
         f"last used {row['last_used_at']:%Y-%m-%d}"
         if row["last_used_at"]
         else f"last use: {row['last_use'] or 'unknown'}"
     )
-    found.append(f"    {used} (by anyone)")
-    return found
+    lines.append(f"    {last_use} (by any principal)")
+    return lines
 
 
 def vendors(path: Path, *, as_of: str | None = None) -> Vendors:
-    """Answer from a mart. Raises MartError or QueryError."""
+    """The external parties of a mart as of a run or date. Raises MartError or QueryError."""
     with opened(path, as_of) as facts:
-        return Vendors(facts.moment, rows(facts.duck, _VENDORS))
+        return Vendors(facts.run, rows(facts.duck, _VENDORS))

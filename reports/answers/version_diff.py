@@ -1,6 +1,6 @@
-"""The details of changes: versions of one fact that follow each other, field by field.
+"""The details of changes: consecutive versions of a fact, compared field by field.
 
-Read from schema ``ledger`` of the catalog in use, whether it holds the whole history or two moments of it.
+Reads schema ``internal`` of the catalog in use, which holds either the full history or two runs of it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from reports.answers.policy_diff import policy_details
 from reports.mart.change_event import Detail, Event
 
 _STATE = ("state", "enabled", "deletion_date", "pending_window_days")
-_STATE_KINDS = frozenset({"key_state", "deletion_scheduled", "deletion_cancelled"})
-_GRANT_KINDS = frozenset({"grant_added", "grant_changed", "grant_removed"})
-_NAMES = {
-    "xks_key_id": "key id in the external key store",
+_STATE_EVENTS = frozenset({"key_state", "deletion_scheduled", "deletion_cancelled"})
+_GRANT_EVENTS = frozenset({"grant_added", "grant_changed", "grant_removed"})
+_LABELS = {
+    "xks_key_id": "key ID in the external key store",
     "next_rotation_at": "next rotation",
-    "on_demand_started_at": "rotation on demand, started",
+    "on_demand_started_at": "on-demand rotation started",
     "period_days": "days between rotations",
     "custom_key_store_id": "custom key store",
     "multi_region_type": "multi-Region type",
@@ -38,12 +38,12 @@ _NAMES = {
 _JSON = frozenset({"replica_arns", "algorithms", "operations", "constraints"})
 
 Rows = list[dict[str, Any]]
-Place = tuple[int, str]
-"""A run and the ARN that something happened to then."""
+RunKey = tuple[int, str]
+"""A run and the ARN of a key that changed in it."""
 
 
-class Pairs:
-    """The details by run and key; `keys` limits what is read to some keys."""
+class VersionDiffs:
+    """The details of changes by run and key; ``keys`` limits them to some keys."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection, keys: Sequence[str] | None) -> None:
         self._duck = duck
@@ -53,53 +53,56 @@ class Pairs:
         self.policies = {
             (row["run_id"], row["key_arn"]): policy_details(row["old"], row["new"]) for row in self._policies()
         }
-        self._grants = self._all_grants()
+        self._grants = self._grant_details()
 
-    def attach(self, events: Iterable[Event]) -> list[Event]:
-        """Give the events their details, and add an event for metadata that no sentence tells of."""
-        told = list(events)
-        policies: dict[Place, Event] = {}
-        for event in told:
-            at = (event.run_id, event.key_arn or "")
-            if event.event_type in _STATE_KINDS:
-                event.details += [one for field, one in self.metadata.get(at, {}).items() if field in _STATE]
+    def add_details(self, events: Iterable[Event]) -> list[Event]:
+        """The events with their details."""
+        detailed = list(events)
+        policies: dict[RunKey, Event] = {}
+        for event in detailed:
+            run_key = (event.run_id, event.key_arn or "")
+            if event.event_type in _STATE_EVENTS:
+                event.details += [detail for name, detail in self.metadata.get(run_key, {}).items() if name in _STATE]
             elif event.event_type == "metadata_changed" and event.resource_arn is None:
-                event.details += [one for field, one in self.metadata.get(at, {}).items() if field not in _STATE]
+                event.details += [
+                    detail for name, detail in self.metadata.get(run_key, {}).items() if name not in _STATE
+                ]
             elif event.event_type == "rotation_changed":
-                event.details += self.rotation.get(at, {}).values()
-            elif event.event_type in _GRANT_KINDS:
-                event.details += self._grant(event)
+                event.details += self.rotation.get(run_key, {}).values()
+            elif event.event_type in _GRANT_EVENTS:
+                event.details += self._take_grant(event)
             elif event.event_type == "policy_changed":
-                policies[at] = event
+                policies[run_key] = event
             elif event.event_type == "policy_opened":
-                policies.setdefault(at, event)
-        for at, event in policies.items():  # one comparison, below the most general of the sentences
-            event.details += self.policies.get(at, [])
-        return told
+                policies.setdefault(run_key, event)
+        for run_key, event in policies.items():  # once per run and key, on the most general event
+            event.details += self.policies.get(run_key, [])
+        return detailed
 
-    def untold(self, events: Iterable[Event]) -> list[tuple[Place, list[Detail]]]:
-        """Changes of metadata that none of the events (with their details) tells."""
-        told: dict[Place, set[str]] = defaultdict(set)
+    def unreported(self, events: Iterable[Event]) -> list[tuple[RunKey, list[Detail]]]:
+        """Metadata changes that are in the details of none of the events."""
+        reported: dict[RunKey, set[str]] = defaultdict(set)
         for event in events:
-            told[event.run_id, event.key_arn or ""] |= {detail.name for detail in event.details}
-        left = (
-            (at, [one for one in found.values() if one.name not in told[at]]) for at, found in self.metadata.items()
+            reported[event.run_id, event.key_arn or ""] |= {detail.name for detail in event.details}
+        remaining = (
+            (run_key, [detail for detail in details.values() if detail.name not in reported[run_key]])
+            for run_key, details in self.metadata.items()
         )
-        return [(at, details) for at, details in left if details]
+        return [(run_key, details) for run_key, details in remaining if details]
 
-    def _fields(self, columns: tuple[str, ...], table: str) -> dict[Place, dict[str, Detail]]:
+    def _fields(self, columns: tuple[str, ...], table: str) -> dict[RunKey, dict[str, Detail]]:
         names = [name for name in columns if name != "key_arn"]
-        listed = ", ".join(f'o."{name}" AS "o_{name}", n."{name}" AS "n_{name}"' for name in names)
+        columns_sql = ", ".join(f'o."{name}" AS "o_{name}", n."{name}" AS "n_{name}"' for name in names)
         differ = " OR ".join(f'o."{name}" IS DISTINCT FROM n."{name}"' for name in names)
         rows = self._rows(
             f"""
-            SELECT n.valid_from AS run_id, n.key_arn, {listed}
+            SELECT n.valid_from AS run_id, n.key_arn, {columns_sql}
             FROM internal.{table} n
             JOIN internal.{table} o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
-            WHERE n.valid_to IS DISTINCT FROM n.valid_from AND ({differ}){self._only("n")}
+            WHERE n.valid_to IS DISTINCT FROM n.valid_from AND ({differ}){self._key_filter("n")}
             """
         )
-        return {(row["run_id"], row["key_arn"]): _changed(row, names) for row in rows}
+        return {(row["run_id"], row["key_arn"]): _changed_fields(row, names) for row in rows}
 
     def _policies(self) -> Rows:
         return self._rows(
@@ -109,42 +112,44 @@ class Pairs:
             JOIN internal.key_policy o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
             JOIN internal.policy_document x ON x.policy_hash = o.policy_hash
             JOIN internal.policy_document y ON y.policy_hash = n.policy_hash
-            WHERE n.valid_to IS DISTINCT FROM n.valid_from AND o.policy_hash <> n.policy_hash{self._only("n")}
+            WHERE n.valid_to IS DISTINCT FROM n.valid_from AND o.policy_hash <> n.policy_hash{self._key_filter("n")}
             """
         )
 
-    def _all_grants(self) -> dict[tuple[int, str, str], list[tuple[str, list[Detail]]]]:
-        """By run, key and what happened: the grants, each with the end of its sentence."""
-        began = self._rows(f"SELECT *, valid_from AS run_id FROM internal.key_grant g WHERE true{self._only('g')}")
+    def _grant_details(self) -> dict[tuple[int, str, str], list[tuple[str, list[Detail]]]]:
+        """By run, key and event type: the grants, each with the end of its message and its details."""
+        versions = self._rows(
+            f"SELECT *, valid_from AS run_id FROM internal.key_grant g WHERE true{self._key_filter('g')}"
+        )
         ended = {
-            (row["valid_to"], row["key_arn"], row["grant_id"]): row for row in began if row["valid_to"] is not None
+            (row["valid_to"], row["key_arn"], row["grant_id"]): row for row in versions if row["valid_to"] is not None
         }
-        found: dict[tuple[int, str, str], list[tuple[str, list[Detail]]]] = defaultdict(list)
+        by_event: dict[tuple[int, str, str], list[tuple[str, list[Detail]]]] = defaultdict(list)
         names = [name for name in KeyGrant.value_columns() if name not in {"key_arn", "grant_id"}]
-        for row in sorted(began, key=lambda one: one["grant_id"]):
+        for row in sorted(versions, key=lambda version: version["grant_id"]):
             if row["valid_to"] == row["valid_from"]:
                 continue
             before = ended.pop((row["run_id"], row["key_arn"], row["grant_id"]), None)
             details = [Detail("grant", "stated", after=row["grant_id"])]
             if before is None:
-                details += _stated(row)
+                details += _grant_fields(row)
             else:
                 both = {f"o_{name}": before[name] for name in names} | {f"n_{name}": row[name] for name in names}
-                details += _changed(both, names).values()
-            kind = "grant_added" if before is None else "grant_changed"
-            found[row["run_id"], row["key_arn"], kind].append((_grant_text(row), details))
+                details += _changed_fields(both, names).values()
+            event_type = "grant_added" if before is None else "grant_changed"
+            by_event[row["run_id"], row["key_arn"], event_type].append((_grant_text(row), details))
         for (run_id, key_arn, grant_id), row in sorted(ended.items()):
-            details = [Detail("grant", "stated", after=grant_id), *_stated(row)]
-            found[run_id, key_arn, "grant_removed"].append((_grant_text(row), details))
-        return found
+            details = [Detail("grant", "stated", after=grant_id), *_grant_fields(row)]
+            by_event[run_id, key_arn, "grant_removed"].append((_grant_text(row), details))
+        return by_event
 
-    def _grant(self, event: Event) -> list[Detail]:
-        """The ledger of changes does not name the grant; grants with the same words have the same sentence."""
-        found = self._grants.get((event.run_id, event.key_arn or "", event.event_type), [])
-        place = next((place for place, (end, _) in enumerate(found) if event.message.endswith(end)), None)
-        return [] if place is None else found.pop(place)[1]
+    def _take_grant(self, event: Event) -> list[Detail]:
+        """The details of the grant of an event, which has no grant ID: grants are matched by message, each used once."""
+        grants = self._grants.get((event.run_id, event.key_arn or "", event.event_type), [])
+        index = next((index for index, (end, _) in enumerate(grants) if event.message.endswith(end)), None)
+        return [] if index is None else grants.pop(index)[1]
 
-    def _only(self, alias: str) -> str:
+    def _key_filter(self, alias: str) -> str:
         return "" if self._keys is None else f" AND {alias}.key_arn IN (SELECT unnest($keys))"
 
     def _rows(self, query: str) -> Rows:
@@ -158,13 +163,13 @@ def rows(duck: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | N
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def named(column: str) -> str:
-    """What people call a column."""
-    return _NAMES.get(column, column.replace("_", " "))
+def label(column: str) -> str:
+    """The label of a column in details."""
+    return _LABELS.get(column, column.replace("_", " "))
 
 
 def read(column: str, raw: Any) -> Any:
-    """A value of the ledger; lists and objects are kept as JSON text there."""
+    """A value of the ledger, which stores lists and objects as JSON text."""
     if raw is None or column not in _JSON:
         return raw
     try:
@@ -173,21 +178,21 @@ def read(column: str, raw: Any) -> Any:
         return raw
 
 
-def _changed(row: dict[str, Any], names: Iterable[str]) -> dict[str, Detail]:
+def _changed_fields(row: dict[str, Any], names: Iterable[str]) -> dict[str, Detail]:
     return {
-        name: Detail(named(name), "changed", read(name, row[f"o_{name}"]), read(name, row[f"n_{name}"]))
+        name: Detail(label(name), "changed", read(name, row[f"o_{name}"]), read(name, row[f"n_{name}"]))
         for name in names
         if row[f"o_{name}"] != row[f"n_{name}"]
     }
 
 
-def _stated(grant: dict[str, Any]) -> list[Detail]:
-    """What the sentence does not say of a grant."""
-    shown = ("name", "retiring_principal", "retiring_service_principal", "issuing_account", "constraints", "created_at")
-    return [Detail(named(name), "stated", after=read(name, grant[name])) for name in shown if grant[name] is not None]
+def _grant_fields(grant: dict[str, Any]) -> list[Detail]:
+    """The fields of a grant that the event's message does not contain."""
+    names = ("name", "retiring_principal", "retiring_service_principal", "issuing_account", "constraints", "created_at")
+    return [Detail(label(name), "stated", after=read(name, grant[name])) for name in names if grant[name] is not None]
 
 
 def _grant_text(grant: dict[str, Any]) -> str:
-    """The end of a grant's sentence, as deltas/20_policies.sql writes it."""
+    """The end of a grant's message, as change_queries/20_policies.sql writes it."""
     grantee = grant["grantee_service_principal"] or grant["grantee_principal"] or "nobody named"
     return f" for {grantee}: {', '.join(read('operations', grant['operations']))}."

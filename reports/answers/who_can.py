@@ -1,4 +1,4 @@
-"""The question: who can do this with that."""
+"""Answers who can perform an operation on a key, secret, database, cache or bucket."""
 
 from __future__ import annotations
 
@@ -6,99 +6,111 @@ from pathlib import Path
 
 from models.aws_types import SECRET, aws_type
 from reports.answers.key_access import key_answer
-from reports.answers.operation_groups import Wanted, wanted
+from reports.answers.operation_groups import OperationGroup, parse_operations
 from reports.answers.repository import Facts, opened
 from reports.answers.secret_access import secret_answer
-from reports.answers.target_lookup import Thing, find
+from reports.answers.target_lookup import Target, find
 from reports.answers.who_can_result import Answer, KeyAnswer
 
-CAPS = (
+UNEVALUATED_POLICIES = (
     "Service control policies (outside the management account), resource control policies and VPC endpoint policies are not "
-    "read: each could take away what is allowed here, none could add to it."
+    "evaluated: they can remove access that is listed here, but cannot add any."
 )
-_MEANINGS = {
+_SERVICE_NOTES = {
     "s3": (
-        "S3 encrypts and decrypts with the key on behalf of whoever reads and writes objects; s3:GetObject, the bucket's policy "
-        "and its ACLs are not evaluated, so these are the users of the key, not the readers of the bucket. Objects may be under "
-        "other keys than the bucket's default."
+        "S3 encrypts and decrypts with the key on behalf of the principals that read and write objects; s3:GetObject, the "
+        "bucket policy and its ACLs are not evaluated, so these are the users of the key, not the readers of the bucket. "
+        "Objects can be encrypted with keys other than the bucket's default key."
     ),
     "rds": (
-        "RDS uses the key itself, through a grant that was made when the database was: whoever may connect to the database reads "
-        "data without any right to the key. Taking the key's rights from others does not close the database; disabling the key "
-        "does."
+        "RDS uses the key through a grant that was created with the database: a client that can connect to the database reads "
+        "data without any permission on the key. Removing other principals' permissions on the key does not block access to "
+        "the database; disabling the key does."
     ),
     "elasticache": (
-        "ElastiCache uses the key itself, through a grant: whoever may connect to the cache reads data without any right to the "
-        "key."
+        "ElastiCache uses the key through a grant: a client that can connect to the cache reads data without any permission "
+        "on the key."
     ),
     "secretsmanager": (
-        "Reading means the current version through GetSecretValue; the key that the secret names now is taken to be the one "
-        "that its versions are under."
+        "Reading means the current version through GetSecretValue; its key is assumed to be the key that the secret names now."
     ),
 }
 
 
-def who_can(path: Path, operation: str, what: str, *, as_of: str | None = None) -> Answer:
-    """Answer from a mart. Raises MartError, or QueryError (exit code 2) for an unknown operation or thing."""
-    asked = wanted(operation)
+def who_can(path: Path, operation: str, target: str, *, as_of: str | None = None) -> Answer:
+    """The principals that can perform an operation on a target.
+
+    Raises MartError, or QueryError (exit code 2) for an unknown operation or target.
+    """
+    group = parse_operations(operation)
     with opened(path, as_of) as facts:
-        return answered(facts, asked, find(facts, what))
+        return answer_target(facts, group, find(facts, target))
 
 
-def answered(facts: Facts, asked: Wanted, thing: Thing) -> Answer:
-    """The answer about one thing."""
+def answer_target(facts: Facts, group: OperationGroup, target: Target) -> Answer:
+    """The principals that can perform a group of operations on a target that was found."""
     keys: list[KeyAnswer] = []
     notes: list[str] = []
-    kind = thing.resource["resource_type"] if thing.resource else "key"
-    question = f"Who can {asked.phrase} key {thing.arn}?"
-    if thing.resource is None:
-        answer, notes = _key(facts, asked, thing.arn)
+    target_type = target.resource["resource_type"] if target.resource else "key"
+    question = f"Who can {group.phrase} key {target.arn}?"
+    if target.resource is None:
+        answer, notes = _key_answer(facts, group, target.arn)
         keys.append(answer)
     else:
-        reading = kind == SECRET and "kms:Decrypt" in asked.operations
-        name = f"{thing.resource['name']} ({thing.arn})"
-        question = f"Who can read secret {name}?" if reading else f"Who can {asked.phrase} the keys of {name}?"
-        for usage in thing.usage:
+        reading = target_type == SECRET and "kms:Decrypt" in group.operations
+        name = f"{target.resource['name']} ({target.arn})"
+        question = f"Who can read secret {name}?" if reading else f"Who can {group.phrase} the keys of {name}?"
+        for usage in target.usage:
             if reading and usage["role"] == "secret":
                 key = facts.key(usage["key_arn"]) if usage["key_arn"] else None
-                answer, more = secret_answer(facts, usage, key)
+                answer, key_notes = secret_answer(facts, usage, key)
             elif usage["key_arn"] is not None:
-                answer, more = _key(facts, asked, usage["key_arn"], usage["reason"])
+                answer, key_notes = _key_answer(facts, group, usage["key_arn"], usage["reason"])
                 answer.role = usage["role"]
             else:
-                answer, more = _keyless(usage), []
+                answer, key_notes = _answer_without_key(usage), []
             keys.append(answer)
-            notes += more
-        if not thing.usage:
-            unknown = ["which key it is under, because the ledger has no answer to that"]
-            keys.append(KeyAnswer(None, None, None, [], unknown))
-        if meaning := _meaning(kind, reading=reading):
-            notes.append(meaning)
-    notes.append(CAPS)
+            notes += key_notes
+        if not target.usage:
+            keys.append(
+                KeyAnswer(None, None, None, [], ["its key, because the ledger has no record of its encryption"])
+            )
+        if note := _service_note(target_type, reading=reading):
+            notes.append(note)
+    notes.append(UNEVALUATED_POLICIES)
     return Answer(
-        facts.moment, question, thing.arn, kind, asked.operations, keys, list(dict.fromkeys(notes)), facts.names
+        facts.run,
+        question,
+        target.arn,
+        target_type,
+        group.operations,
+        keys,
+        list(dict.fromkeys(notes)),
+        facts.account_names,
     )
 
 
-def _key(facts: Facts, asked: Wanted, key_arn: str, reason: str | None = None) -> tuple[KeyAnswer, list[str]]:
+def _key_answer(
+    facts: Facts, group: OperationGroup, key_arn: str, reason: str | None = None
+) -> tuple[KeyAnswer, list[str]]:
     key = facts.key(key_arn)
     if key is not None:
-        return key_answer(facts, key, asked)
+        return key_answer(facts, key, group)
     why = reason or "it is not in the ledger"
-    return KeyAnswer(key_arn, None, None, [], [f"who can use key {key_arn}: {why}"]), []
+    return KeyAnswer(key_arn, None, None, [], [f"principals of key {key_arn}: {why}"]), []
 
 
-def _keyless(usage: dict[str, object]) -> KeyAnswer:
+def _answer_without_key(usage: dict[str, object]) -> KeyAnswer:
     role = str(usage["role"])
     why = str(usage["reason"] or "")
     if usage["key_class"] == "none":
-        sentence = "it is not encrypted with a key, so no key keeps anyone from its data"
+        phrase = "it is not encrypted with a key, so no key protects its data"
     elif usage["key_class"] == "aws_owned":
-        sentence = "it is under a key that AWS owns, which no customer's policy speaks of"
+        phrase = "it is encrypted with an AWS owned key, which no customer policy controls"
     else:
-        sentence = f"which key it is under{': ' if why else ''}{why}"
-    return KeyAnswer(None, None, None, [], [sentence], role)
+        phrase = f"its key{': ' if why else ''}{why}"
+    return KeyAnswer(None, None, None, [], [phrase], role)
 
 
-def _meaning(kind: str, *, reading: bool) -> str:
-    return "" if kind == SECRET and not reading else _MEANINGS.get(aws_type(kind).service, "")
+def _service_note(target_type: str, *, reading: bool) -> str:
+    return "" if target_type == SECRET and not reading else _SERVICE_NOTES.get(aws_type(target_type).service, "")

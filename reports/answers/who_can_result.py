@@ -1,4 +1,4 @@
-"""The answer to "who can": holders with their ways, what it rests on, and what it does not know; for people and as JSON."""
+"""The result of ``who-can``: principals with their access paths, what it relies on, and what is unknown; as text and JSON."""
 
 from __future__ import annotations
 
@@ -7,188 +7,199 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reports.access.engine.model import Access
-from reports.answers.access_paths import Way
-from reports.mart.as_of import Moment
-from reports.mart.change_event import moment as moment_of
-from reports.mart.change_event import place
+from reports.answers.access_paths import AccessPath
+from reports.mart.as_of import RunRef
+from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.who-can/1"
-YES, DEPENDS, UNKNOWN, NOBODY = "yes", "depends", "unknown", "nobody"
-"""Whether the holder can; ``depends`` on IAM policies that were not collected; ``nobody`` is left to use the access."""
+YES, CONDITIONAL, UNKNOWN, UNUSED = "yes", "conditional", "unknown", "unused"
+"""Whether the principal has access; ``conditional`` on IAM policies that were not collected; ``unused``: no such principal."""
 
 
 @dataclass(slots=True)
-class Holder:
-    """One principal (or everyone of some kind) with all its ways, each once."""
+class PrincipalAccess:
+    """One principal (or a group such as everyone) with each of its access paths once."""
 
     principal: str
-    kind: str
+    principal_type: str
     """role, user, root, session, account, service, everyone, organization, deleted, other."""
     account: str | None
     party: str | None
     access: Access
-    """How it stands to the key's owner."""
+    """Its relation to the key's owner."""
     answer: str
-    sentence: str
+    message: str
     reason: str = ""
-    """Why it is not known, or what it depends on."""
-    ways: list[Way] = field(default_factory=list)
+    """Why it is unknown, or what it depends on."""
+    access_paths: list[AccessPath] = field(default_factory=list)
     """To the key."""
-    resource_ways: list[Way] = field(default_factory=list)
-    """To the secret itself, when a secret was asked about."""
+    resource_access_paths: list[AccessPath] = field(default_factory=list)
+    """To the secret itself, if the target is a secret."""
 
-    def plain(self, names: dict[str, str | None]) -> dict[str, Any]:
-        """For JSON."""
+    def to_dict(self, account_names: dict[str, str | None]) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "principal": self.principal,
-            "kind": self.kind,
+            "principal_type": self.principal_type,
             "account_id": self.account,
-            "account_name": names.get(self.account or ""),
+            "account_name": account_names.get(self.account or ""),
             "party": self.party,
             "access": str(self.access),
             "answer": self.answer,
-            "sentence": self.sentence,
+            "message": self.message,
             "reason": self.reason or None,
-            "operations": sorted({operation for way in self.ways for operation in way.operations}),
-            "ways": [_way(way) for way in self.ways],
-            "resource_ways": [_way(way) for way in self.resource_ways],
+            "operations": sorted({operation for path in self.access_paths for operation in path.operations}),
+            "access_paths": [_path_to_dict(path) for path in self.access_paths],
+            "resource_access_paths": [_path_to_dict(path) for path in self.resource_access_paths],
         }
 
 
-def _way(way: Way) -> dict[str, Any]:
+def _path_to_dict(path: AccessPath) -> dict[str, Any]:
     return {
-        "path": way.path,
-        "via": way.via or None,
-        "operations": list(way.operations),
-        "scope": way.scope or None,
-        "identity_policies": list(way.identity),
-        "needs_iam": way.needs_iam,
-        "certain": way.certain,
-        "reason": way.reason or None,
+        "path": path.path,
+        "source_id": path.source_id or None,
+        "operations": list(path.operations),
+        "conditions": path.conditions or None,
+        "identity_policies": list(path.identity_policies),
+        "needs_iam": path.needs_iam,
+        "certain": path.certain,
+        "reason": path.reason or None,
     }
 
 
 @dataclass(slots=True)
 class KeyAnswer:
-    """Who can do something with one key; with a secret, who can read that."""
+    """Who can perform the operations on one key; for a secret, who can read it."""
 
     key_arn: str | None
     key_name: str | None
     state: str | None
-    holders: list[Holder]
+    principals: list[PrincipalAccess]
     unknown: list[str] = field(default_factory=list)
-    """What is not known, a sentence each; with any, there may be more holders."""
+    """What is unknown, a phrase each; if there are any, there may be more principals."""
     role: str | None = None
-    """What the key does for the resource that was asked about."""
+    """What the key does for the resource."""
 
-    def plain(self, names: dict[str, str | None]) -> dict[str, Any]:
-        """For JSON."""
+    def to_dict(self, account_names: dict[str, str | None]) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "key_arn": self.key_arn,
             "key_name": self.key_name,
             "key_state": self.state,
             "role": self.role,
-            "holders": [holder.plain(names) for holder in self.holders],
+            "principals": [principal.to_dict(account_names) for principal in self.principals],
             "unknown": self.unknown,
         }
 
 
 @dataclass(slots=True)
 class Answer:
-    """The whole answer."""
+    """Who can perform some operations on a target, for each of its keys."""
 
-    end: Moment
+    run: RunRef
     question: str
-    what: str
-    """ARN of what was asked about."""
-    what_type: str
-    """``key``, or CloudFormation's name of the resource's type."""
+    target: str
+    """The target's ARN."""
+    target_type: str
+    """``key``, or the resource's CloudFormation type."""
     operations: tuple[str, ...]
     keys: list[KeyAnswer]
     notes: list[str]
-    names: dict[str, str | None]
+    account_names: dict[str, str | None]
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON; the README describes it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document that `kmsledger who-can --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": moment_of(self.end),
+            "as_of": run_to_dict(self.run),
             "question": self.question,
-            "what": self.what,
-            "what_type": self.what_type,
+            "target": self.target,
+            "target_type": self.target_type,
             "operations": list(self.operations),
-            "keys": [one.plain(self.names) for one in self.keys],
+            "keys": [key.to_dict(self.account_names) for key in self.keys],
             "notes": self.notes,
         }
 
     @property
     def known(self) -> bool:
-        """Whether all of it is known: nothing is missing, and nothing depends on what was not collected."""
-        return not any(one.unknown or any(h.answer in {UNKNOWN, DEPENDS} for h in one.holders) for one in self.keys)
+        """Whether nothing is unknown or depends on IAM policies that were not collected."""
+        uncertain = {UNKNOWN, CONDITIONAL}
+        return not any(
+            key.unknown or any(principal.answer in uncertain for principal in key.principals) for key in self.keys
+        )
 
-    def lines(self) -> list[str]:
-        """For people."""
-        found = [self.question, f"  as of {self.end}"]
-        for one in self.keys:
-            found += ["", *self._key(one)]
+    def to_text(self) -> str:
+        """The answer as text for a terminal."""
+        lines = [self.question, f"  as of {self.run}"]
+        for key in self.keys:
+            lines += ["", *self._key_lines(key)]
         if self.notes:
-            found += ["", *(f"Note: {note}" for note in self.notes)]
-        return [printable(line) for line in found]
+            lines += ["", *(f"Note: {note}" for note in self.notes)]
+        return "\n".join(map(printable, lines))
 
-    def _key(self, one: KeyAnswer) -> Iterable[str]:
-        if one.key_arn is not None:
-            name = f" ({one.key_name})" if one.key_name and not one.key_arn.endswith(one.key_name) else ""
-            state = f", state {one.state}" if one.state not in {None, "Enabled"} else ""
-            role = f", {one.role}" if one.role else ""
-            yield f"Key {one.key_arn}{name}{role}{state}"
-        titles = ((YES, "Can"), (DEPENDS, "Depends on IAM"), (UNKNOWN, "Not known"), (NOBODY, "Nobody is left to"))
-        for answer, title in titles:
-            holders = [holder for holder in one.holders if holder.answer == answer]
-            if holders:
-                yield f"  {title}:"
-            for holder in holders:
-                yield from self._holder(holder)
-        if not one.holders:
-            yield "  Nobody that is known here." if one.unknown else "  Nobody."
-        for sentence in one.unknown:
-            yield f"  Not known: {sentence}"
+    def _key_lines(self, key: KeyAnswer) -> Iterable[str]:
+        if key.key_arn is not None:
+            name = f" ({key.key_name})" if key.key_name and not key.key_arn.endswith(key.key_name) else ""
+            state = f", state {key.state}" if key.state not in {None, "Enabled"} else ""
+            role = f", {key.role}" if key.role else ""
+            yield f"Key {key.key_arn}{name}{role}{state}"
+        headings = (
+            (YES, "Yes"),
+            (CONDITIONAL, "Depends on IAM"),
+            (UNKNOWN, "Unknown"),
+            (UNUSED, "Allowed, but no such principal exists"),
+        )
+        for answer, heading in headings:
+            principals = [principal for principal in key.principals if principal.answer == answer]
+            if principals:
+                yield f"  {heading}:"
+            for principal in principals:
+                yield from self._principal_lines(principal)
+        if not key.principals:
+            yield "  No known principals." if key.unknown else "  Nobody."
+        for phrase in key.unknown:
+            yield f"  Unknown: {phrase}"
 
-    def _holder(self, holder: Holder) -> Iterable[str]:
-        where = ""
-        if holder.account:
-            where = f"  [{holder.party or place(holder.account, self.names.get(holder.account), None)}]"
-        names = {"root": "the root user", "account": f"principals of account {holder.account}"}
-        shown = holder.sentence if holder.principal == "*" else holder.principal
-        yield f"    {names.get(holder.kind, shown)}{where}"
-        for way in holder.resource_ways:
-            yield f"      the secret: {way.words()}"
-        for way in holder.ways:
-            what = "the key: " if holder.resource_ways else ""
-            operations = f" ({', '.join(way.operations)})" if len(self.operations) > 1 and way.operations else ""
-            yield f"      {what}{way.words()}{operations}"
-        if holder.reason:
-            yield f"      {holder.reason}"
+    def _principal_lines(self, principal: PrincipalAccess) -> Iterable[str]:
+        owner = ""
+        if principal.account:
+            account_name = self.account_names.get(principal.account)
+            owner = f"  [{principal.party or format_account_region(principal.account, account_name, None)}]"
+        names = {"root": "the root user", "account": f"principals of account {principal.account}"}
+        name = principal.message if principal.principal == "*" else principal.principal
+        yield f"    {names.get(principal.principal_type, name)}{owner}"
+        for path in principal.resource_access_paths:
+            yield f"      secret: {path.describe()}"
+        for path in principal.access_paths:
+            label = "key: " if principal.resource_access_paths else ""
+            operations = f" ({', '.join(path.operations)})" if len(self.operations) > 1 and path.operations else ""
+            yield f"      {label}{path.describe()}{operations}"
+        if principal.reason:
+            yield f"      {principal.reason}"
 
 
-def merged(holders: Iterable[Holder]) -> list[Holder]:
-    """Each principal once, with every way; those who surely can come first."""
-    found: dict[tuple[str | None, str | None, str], Holder] = {}
-    for holder in holders:
-        # An account is written as its id or as the ARN of its root, and means the same.
-        key = (None if holder.kind == "account" else holder.principal, holder.account, holder.kind)
-        known = found.setdefault(key, holder)
-        if known is holder:
+def merge_principals(principals: Iterable[PrincipalAccess]) -> list[PrincipalAccess]:
+    """Each principal once with all its access paths, those with certain access first."""
+    merged: dict[tuple[str | None, str | None, str], PrincipalAccess] = {}
+    for principal in principals:
+        # An account can be written as its ID or as its root ARN.
+        name = None if principal.principal_type == "account" else principal.principal
+        first = merged.setdefault((name, principal.account, principal.principal_type), principal)
+        if first is principal:
             continue
-        for mine, more in ((known.ways, holder.ways), (known.resource_ways, holder.resource_ways)):
-            mine.extend(way for way in more if way not in mine)
-        if _RANK.index(holder.answer) < _RANK.index(known.answer):
-            known.answer, known.sentence, known.reason = holder.answer, holder.sentence, holder.reason
-    return sorted(found.values(), key=_order)
+        for paths, more in (
+            (first.access_paths, principal.access_paths),
+            (first.resource_access_paths, principal.resource_access_paths),
+        ):
+            paths.extend(path for path in more if path not in paths)
+        if _RANK.index(principal.answer) < _RANK.index(first.answer):
+            first.answer, first.message, first.reason = principal.answer, principal.message, principal.reason
+    return sorted(merged.values(), key=_order)
 
 
-_RANK: Sequence[str] = (YES, DEPENDS, UNKNOWN, NOBODY)
+_RANK: Sequence[str] = (YES, CONDITIONAL, UNKNOWN, UNUSED)
 
 
-def _order(holder: Holder) -> tuple[int, str, str]:
-    return _RANK.index(holder.answer), holder.account or "", holder.principal
+def _order(principal: PrincipalAccess) -> tuple[int, str, str]:
+    return _RANK.index(principal.answer), principal.account or "", principal.principal

@@ -16,7 +16,7 @@ SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial'
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RunRef:
     """A run as of which facts are requested; times are UTC."""
 
     run_id: int
@@ -37,15 +37,15 @@ def stamp(instant: dt.datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
-def moments(duck: duckdb.DuckDBPyConnection) -> list[Moment]:
+def moments(duck: duckdb.DuckDBPyConnection) -> list[RunRef]:
     """Every run of the ledger in the connection's catalog, oldest first. Raises MartError if there is none."""
-    found = [Moment(*row) for row in duck.execute(_RUNS).fetchall()]
+    found = [RunRef(*row) for row in duck.execute(_RUNS).fetchall()]
     if not found:
         raise MartError("the ledger holds no run yet: run `kmsledger crawl` first")
     return found
 
 
-def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
+def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef:
     """The run with a number, or the last run that had ended by a date or time (UTC), or by default the latest that ended.
 
     A date means the end of that day. Raises QueryError (exit code 2) when nothing is meant, or nothing was known so early.
@@ -81,7 +81,7 @@ def resolve(runs: list[Moment], wanted: str | int | None = None) -> Moment:
     )
 
 
-def before(runs: list[Moment], moment: Moment) -> Moment | None:
+def before(runs: list[RunRef], moment: RunRef) -> RunRef | None:
     """The last ended run before the given one."""
     return next((run for run in reversed(runs) if run.ended and run.run_id < moment.run_id), None)
 

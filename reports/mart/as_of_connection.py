@@ -12,7 +12,7 @@ import duckdb
 
 from models.tables import versioned_tables
 from reports.mart import change_text_compression, view_loader
-from reports.mart.as_of import Moment, moments, resolve
+from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, attached, locked
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
@@ -24,14 +24,14 @@ _OF_A_RUN = frozenset({"scope_coverage", change_text_compression.TABLE, "deliver
 
 def connect(
     path: Path, as_of: str | int, *, stored: bool = False, limits: Limits | None = None
-) -> tuple[duckdb.DuckDBPyConnection, Moment]:
-    """Open a mart as of a run or date (see :func:`reports.mart.as_of.resolve`), for reading.
+) -> tuple[duckdb.DuckDBPyConnection, RunRef]:
+    """Open a mart as of a run or date (see :func:`reports.mart.as_of.resolve_as_of`), for reading.
 
     With ``stored``, the costly views are computed once, for callers with many queries. Raises MartError or QueryError.
     """
     connection = opened(path)
     try:
-        moment = resolve(moments(connection), as_of)
+        moment = resolve_as_of(moments(connection), as_of)
         ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
         connection.execute(change_text_compression.DECODE_VIEW)
         view_loader.create(connection, moment.run_id, stored=stored)

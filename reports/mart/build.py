@@ -24,7 +24,7 @@ from reports.mart import (
     policy_tables,
     view_loader,
 )
-from reports.mart.as_of import moments, resolve
+from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
 from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
@@ -62,7 +62,7 @@ def build(
 ) -> MartInfo:
     """Build the mart from the ledger and replace the published one; open readers keep the old file.
 
-    ``as_of`` is the run or date for which the views answer (see :func:`reports.mart.as_of.resolve`), by default the latest
+    ``as_of`` is the run or date for which the views answer (see :func:`reports.mart.as_of.resolve_as_of`), by default the latest
     run that ended. Raises MartError, QueryError, LedgerReadError or DatabaseError.
     """
     with mart_builder(engine_url, mart_path, settings, as_of=as_of, extensions=extensions) as mart:
@@ -140,7 +140,7 @@ def mart_builder(
                 extension.create(duck, run)
             yield DraftMart(duck, mart_path, engine_url, run)
             runs = moments(duck)
-            latest = resolve(runs).run_id == run
+            latest = resolve_as_of(runs).run_id == run
             build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
             duck.execute("USE memory")
             duck.execute(f"DETACH {CATALOG}")
@@ -187,7 +187,7 @@ class _Inputs:
         for macro in MACROS:
             duck.execute(macro)
         ledger_reader.copy_tables(duck, self.engine_url, ledger_reader.tables())
-        run = resolve(moments(duck), self.as_of).run_id
+        run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)
         change_log.rebuild(duck)
         partial_refresh.full_refresh(duck, run)
@@ -203,8 +203,8 @@ class _Inputs:
         run_table = [table for table in ledger_reader.tables() if table.name == "run"]
         ledger_reader.copy_tables(duck, self.engine_url, run_table)
         runs = moments(duck)
-        run = resolve(runs, self.as_of).run_id
-        if run != resolve(runs).run_id:
+        run = resolve_as_of(runs, self.as_of).run_id
+        if run != resolve_as_of(runs).run_id:
             raise RebuildRequired("an earlier run is requested")
         build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", published.last_run)
         duck.execute("DROP SCHEMA memory.internal CASCADE")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import duckdb
 
 from reports.mart import as_of_connection
-from reports.mart.as_of import Moment, moments, resolve
+from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, connect, literal, quoted
 from reports.mart.errors import MartError, QueryError
 from reports.mart.result_writers import OutputError
@@ -104,14 +104,14 @@ def _refused(folder: Path, error: OSError) -> OutputError:
 
 def _connected(
     mart: Path, as_of: str | None, limits: Limits, staging: Path
-) -> tuple[duckdb.DuckDBPyConnection, Moment]:
+) -> tuple[duckdb.DuckDBPyConnection, RunRef]:
     limits = Limits(limits.memory, limits.spill or staging, limits.spill_size, folder=staging)
     if as_of is not None:
         return as_of_connection.connect(mart, as_of, limits=limits)
     connection = connect(mart, limits)
     try:
         (run_id,) = connection.execute("SELECT max(run_id) FROM runs").fetchone() or (None,)
-        return connection, resolve(moments(connection), run_id)
+        return connection, resolve_as_of(moments(connection), run_id)
     except BaseException:
         connection.close()
         raise

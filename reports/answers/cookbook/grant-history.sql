@@ -1,12 +1,12 @@
--- title: The life of a key's grants
--- topic: time
+-- title: Grant history of a key
+-- topic: history
 -- question: >-
 --   Which grants did this key ever have, and from when to when?
 -- answer: >-
---   Every version of every grant that a run saw; from and until are the runs' times, until is empty while the grant
---   is there. A grant that came and went between two runs left no trace.
+--   Every version of every grant that a run read; from and until are the start times of the runs, until is empty
+--   while the grant exists. A grant that was created and retired between two runs is not recorded.
 -- parameters:
---   key: {about: "the key: its ARN, its id or one of its aliases (alias/orders)"}
+--   key: {description: "the key's ARN, ID or alias (alias/orders)"}
 SELECT grant_id, name, coalesce(grantee_service_principal, grantee_principal) AS grantee, operations, constraints, created_at,
   valid_from_at AS "from", valid_to_at AS until, key_arn
 FROM grants_history

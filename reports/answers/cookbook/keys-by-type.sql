@@ -1,9 +1,9 @@
--- title: Keys by kind
+-- title: Keys by type
 -- topic: posture
 -- question: >-
---   What kinds of keys do we have, and how many of them does anything use?
+--   Which types of keys exist, and how many of them are in use?
 -- answer: >-
---   Customer and AWS managed keys by specification, purpose and origin.
+--   Customer managed and AWS managed keys by key spec, key usage and origin.
 SELECT manager, key_spec, key_usage, origin, count(*) AS keys, count(*) FILTER (dependent_resources > 0) AS in_use,
   count(*) FILTER (state = 'Enabled') AS enabled, count(DISTINCT account_id) AS accounts
 FROM keys

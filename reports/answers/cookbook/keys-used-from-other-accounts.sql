@@ -1,10 +1,10 @@
--- title: Keys that other accounts live on
+-- title: Keys used from other accounts
 -- topic: before a change
 -- question: >-
---   Which keys hold data of resources in other accounts?
+--   Which keys encrypt resources of other accounts?
 -- answer: >-
---   One row for each key and account that uses it from outside. What the key's owner changes is felt there, by people
---   who may not know of it.
+--   One row per key and foreign account that uses it. A change of the key affects these accounts, whose teams may
+--   not know the key.
 SELECT k.account_name AS owner, k.region, u.key_alias, u.account_name AS user_account, u.account_id AS user_account_id,
   count(DISTINCT u.resource_arn) AS resources, list_sort(list_distinct(list(u.resource_type))) AS types, u.key_arn
 FROM resource_keys u

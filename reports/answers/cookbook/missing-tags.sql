@@ -1,14 +1,14 @@
--- title: Keys without an owner's tag
+-- title: Keys without an owner tag
 -- topic: posture
 -- question: >-
 --   Which keys have no Owner tag?
 -- answer: >-
---   Customer managed keys without the tag, those in use first. Keys whose tags could not be read are listed as not
---   known: they may have it.
+--   Customer managed keys without the tag, the keys in use first. Keys whose tags could not be read are listed as
+--   unknown: they may have the tag.
 -- parameters:
---   tag: {default: "Owner", about: "the tag, in its own letter case"}
-SELECT CASE WHEN tags IS NULL THEN 'not known' ELSE 'missing' END AS tag, account_name, region, alias, description, dependent_resources,
-  created_at, key_arn
+--   tag: {default: "Owner", description: "the tag key (case-sensitive)"}
+SELECT CASE WHEN tags IS NULL THEN 'unknown' ELSE 'missing' END AS tag, account_name, region, alias, description,
+  dependent_resources, created_at, key_arn
 FROM keys
 WHERE manager IS DISTINCT FROM 'AWS' AND coalesce(state, '') NOT IN ('PendingDeletion', 'PendingReplicaDeletion')
   AND (tags IS NULL OR NOT list_contains(map_keys(tags), $tag))

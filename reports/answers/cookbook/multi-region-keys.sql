@@ -1,10 +1,10 @@
 -- title: Multi-Region keys with their replicas
 -- topic: posture
 -- question: >-
---   Which multi-Region keys are there, and are their replicas in the same state?
+--   Which multi-Region keys exist, and are their replicas in the same state?
 -- answer: >-
---   One row for each multi-Region key: its primary's region, the regions and states of its members, and whether they
---   differ. A missing primary is in an account or region that was not seen.
+--   One row per multi-Region key: the region of its primary, the regions and states of its members, and whether the
+--   states differ. A missing primary is in an account or region that was not crawled.
 SELECT key_id, account_name, any_value(region) FILTER (multi_region_type = 'PRIMARY') AS primary_region,
   list(region ORDER BY region) AS regions, list(state ORDER BY region) AS states,
   count(DISTINCT state) > 1 AS states_differ, max(len(replica_arns)) FILTER (multi_region_type = 'PRIMARY') AS replicas_named,

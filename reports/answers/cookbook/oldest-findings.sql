@@ -3,14 +3,14 @@
 -- question: >-
 --   Which failures have been open the longest?
 -- answer: >-
---   Failures that nobody has dealt with, the oldest first.
+--   Open failures, the oldest first.
 -- parameters:
---   rows: {default: "100", about: "so many rows"}
--- From what became of problems to what is said of the oldest ones: the other way round, millions would be described.
+--   rows: {default: "100", description: "maximum number of rows"}
 WITH oldest AS (
+  -- Limits before the joins: describing all findings would read millions of rows.
   SELECT l.since, r.severity, l.rule_id, l.resource_arn
   FROM finding_lifecycle l
-  -- Of an earlier run also rules that are no longer in force.
+  -- As of an earlier run, some rules may no longer exist.
   LEFT JOIN rules r ON r.rule_id = l.rule_id
   WHERE l.status = 'fail'
   ORDER BY l.since, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity), l.rule_id, l.resource_arn

@@ -1,10 +1,10 @@
--- title: Keys of which something is not known
+-- title: Keys with unknown properties
 -- topic: coverage
 -- question: >-
---   Of which keys could something not be read, and what?
+--   Which keys could not be read completely, and what is unknown?
 -- answer: >-
---   Keys with a refused call, and those of regions that were not seen in this run: what is told of them is of the run
---   last_seen_run or older.
+--   Keys with a denied or failed call, and keys of regions that this run did not read: their properties are those of
+--   run last_seen_run or older.
 SELECT account_name, region, alias, manager, state, denied_actions, policy_known, last_seen_run, key_arn
 FROM keys
 WHERE freshness <> 'current'

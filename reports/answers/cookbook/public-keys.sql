@@ -3,9 +3,10 @@
 -- question: >-
 --   Which keys can anyone use, directly or through an AWS service?
 -- answer: >-
---   Keys with a statement that lets in every AWS principal (public), or everyone who comes through a service
+--   Keys with a statement that allows every AWS principal (public), or everyone who calls through an AWS service
 --   (public_via_service).
-SELECT p.access, k.account_name, k.region, k.alias, k.state, p.source_id AS statement, v.operations, k.dependent_resources, k.key_arn
+SELECT p.access, k.account_name, k.region, k.alias, k.state, p.source_id AS statement, v.operations,
+  k.dependent_resources, k.key_arn
 FROM internal.access_paths p
 JOIN internal.access_verdicts v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
 JOIN keys k ON k.key_arn = p.key_arn

@@ -1,10 +1,10 @@
--- title: Data whose key is on its way out
+-- title: Resources whose key is disabled or pending deletion
 -- topic: before a change
 -- question: >-
---   Which databases, secrets and other data are under a key that is disabled or about to be deleted?
+--   Which databases, secrets and other resources use a key that is disabled or pending deletion?
 -- answer: >-
---   One row for each resource and role. When the deletion date has passed, the data cannot be read by anybody any
---   more: cancel the deletion or move the data before it.
+--   One row per resource and role. After the deletion date nobody can decrypt the data: cancel the deletion or
+--   re-encrypt the data before.
 SELECT k.state, CAST(k.deletion_date AS DATE) AS deletion_date, k.days_to_deletion, u.resource_type, u.resource_name,
   u.account_name, u.region, u.role, k.alias, k.key_arn
 FROM resource_keys u

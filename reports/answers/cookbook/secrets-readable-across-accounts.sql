@@ -1,11 +1,11 @@
--- title: Secrets that other accounts may read
+-- title: Secrets shared with other accounts
 -- topic: access
 -- question: >-
---   Which secrets let principals of other accounts in, and under which key are they?
+--   Which secrets allow principals of other accounts, and which key encrypts them?
 -- answer: >-
---   Secrets whose own policy names somebody outside their account. The reader also needs the secret's key: under
---   aws/secretsmanager, whose policy cannot be changed, such a read fails. kmsledger who-can read SECRET says whether
---   it works.
+--   Secrets whose resource policy names a principal outside their account. The reader also needs access to the
+--   secret's key: with aws/secretsmanager, whose policy cannot be changed, the read fails. kmsledger who-can decrypt
+--   SECRET evaluates both.
 SELECT p.party, p.party_name, p.principal, p.name AS secret, a.name AS account_name, p.region, p.statement, p.condition_keys,
   u.key_class, u.key_alias, u.key_arn, p.resource_arn
 FROM resource_principals p

@@ -1,12 +1,12 @@
--- title: Where closing one way closes the door
+-- title: Principals with a single access path
 -- topic: access
 -- question: >-
---   On which keys does a principal have only one way in?
+--   On which keys does a principal have only one access path?
 -- answer: >-
---   Ways of outside parties, other accounts and roles beside which no other leads the same principal to the key:
---   removing that statement or grant ends the access, so it is both the simplest fix and the simplest accident.
+--   Access paths of external parties, other accounts and roles without an alternative path of the same principal to
+--   the key: removing the statement or grant ends the access. This is the simplest fix, and the simplest mistake.
 -- parameters:
---   principal: {default: "", about: "only this principal, party or account id; empty for all"}
+--   principal: {default: "", description: "limit to this principal, party or account ID; empty for all"}
 SELECT p.access, p.principal, p.party, k.account_name, k.region, k.alias, p.path, p.source_id, k.dependent_resources, k.key_arn
 FROM internal.access_paths p
 JOIN keys k ON k.key_arn = p.key_arn

@@ -1,13 +1,13 @@
--- title: What a vendor can decrypt
+-- title: Keys that a vendor can decrypt with
 -- topic: access
 -- question: >-
 --   Which keys can this vendor decrypt with, and since when?
 -- answer: >-
---   Every way by which the party can decrypt: through a statement of the key's policy, or a grant. IAM policies of
---   the vendor's own account have to allow it as well. since is the run that first saw the access; it may be older
---   than the first run.
+--   Every access path for Decrypt: a statement of the key policy, or a grant. The IAM policies of the vendor's own
+--   account must allow it too. since is the start of the run that first saw the access; the access may be older than
+--   the first run.
 -- parameters:
---   vendor: {about: "the party's name in the settings or our catalogue (Checkmarx), or its account id"}
+--   vendor: {description: "the party's name in the settings or the built-in vendor catalog (Checkmarx), or its account ID"}
 SELECT p.party, p.access, p.principal, k.account_name, k.region, k.alias, p.path, p.source_id, r.started_at AS since,
   k.dependent_resources AS dependent_count, k.key_arn
 FROM internal.access_paths p

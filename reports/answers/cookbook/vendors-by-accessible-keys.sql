@@ -1,11 +1,11 @@
--- title: Vendors by what they reach
+-- title: Vendors by accessible keys
 -- topic: access
 -- question: >-
---   Which outside party could reach the most data?
+--   Which external party could decrypt the most data?
 -- answer: >-
---   Parties outside the organization, ranked by the resources under keys that they can decrypt with; accounts counts
---   the accounts of ours that own these keys.
-WITH reached AS (
+--   External parties by the number of resources whose keys they can decrypt with; accounts counts the accounts of
+--   the organization that own these keys.
+WITH accessible AS (
   SELECT DISTINCT coalesce(p.party, p.principal_account, p.principal) AS party, p.access, p.key_arn
   FROM internal.access_paths p
   JOIN internal.access_verdicts v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
@@ -13,7 +13,7 @@ WITH reached AS (
 )
 SELECT r.party, r.access, count(DISTINCT r.key_arn) AS keys, count(DISTINCT k.account_id) AS accounts,
   count(DISTINCT u.resource_arn) AS resources, list_sort(list_distinct(list(u.resource_type))) AS types
-FROM reached r
+FROM accessible r
 JOIN keys k ON k.key_arn = r.key_arn
 LEFT JOIN resource_keys u ON u.key_arn = r.key_arn
 GROUP BY r.party, r.access

@@ -1,4 +1,4 @@
-"""The marts of the small organization, with IAM collected and without."""
+"""Marts of the sample organization, with and without IAM."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from reports.answers.who_can_result import Answer
 from tests.reports.answers.sample_organization import organization
 from tests.reports.ledger_builder import build_mart, settings_of
 
-Ask = Callable[..., Answer]
+WhoCan = Callable[..., Answer]
 
 
-def made(folder: Path, *, iam: bool) -> Path:
-    """A mart of the organization after one night."""
+def organization_mart(folder: Path, *, iam: bool) -> Path:
+    """The mart of the organization after one run."""
     world = organization(folder / "ledger.db", iam=iam)
     world.crawl()
-    settings = settings_of(database=world.url, report={"mart": folder / "questions.duckdb"})
+    settings = settings_of(database=world.url, report={"mart": folder / "answers.duckdb"})
     build_mart(settings)
     return settings.report.mart
 
 
 @pytest.fixture(scope="session")
 def mart_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """IAM was collected in every account."""
-    return made(tmp_path_factory.mktemp("questions"), iam=True)
+    """The mart of an organization whose IAM was collected."""
+    return organization_mart(tmp_path_factory.mktemp("answers"), iam=True)
 
 
 @pytest.fixture(scope="session")
 def without_iam(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nothing of IAM was collected."""
-    return made(tmp_path_factory.mktemp("questions-off"), iam=False)
+    """The mart of an organization whose IAM was not collected."""
+    return organization_mart(tmp_path_factory.mktemp("answers-without-iam"), iam=False)
 
 
 @pytest.fixture
-def ask(mart_path: Path) -> Ask:
-    """Ask who can, where IAM was collected."""
-    return lambda operation, what: who_can(mart_path, operation, what)
+def run_who_can(mart_path: Path) -> WhoCan:
+    """`who_can` on the mart with IAM."""
+    return lambda operation, target: who_can(mart_path, operation, target)
 
 
 @pytest.fixture
-def ask_without(without_iam: Path) -> Ask:
-    """Ask who can, where IAM was not collected."""
-    return lambda operation, what: who_can(without_iam, operation, what)
+def run_who_can_without_iam(without_iam: Path) -> WhoCan:
+    """`who_can` on the mart without IAM."""
+    return lambda operation, target: who_can(without_iam, operation, target)
 
 
 @pytest.fixture
 def facts(mart_path: Path) -> Iterator[Facts]:
-    """What questions are answered from."""
-    with opened(mart_path) as found:
-        yield found
+    """The facts of the mart with IAM."""
+    with opened(mart_path) as facts:
+        yield facts

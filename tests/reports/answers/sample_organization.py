@@ -1,7 +1,7 @@
-"""A small organization whose access was worked out by hand: a shop, a data account that owns keys, a vendor.
+"""A small organization whose access is worked out by hand: a shop, a data account that owns keys, a vendor.
 
-The keys: `shared` lets account SHOP in and names a role of the shop; `named` delegates to nobody; `locked` cannot be read.
-The secrets are the shop's: `app` under `shared` (across accounts), `own` under `local`, a key of its own that delegates to IAM.
+The keys: SHARED allows account SHOP and names a role of it; NAMED does not delegate to IAM; UNREAD cannot be read.
+The secrets of account SHOP: `app` uses SHARED (across accounts), `own` uses LOCAL, a key of its account that delegates to IAM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VIA = f"secretsmanager.{IRELAND}.amazonaws.com"
 
 
 def arn(account: str, number: int) -> str:
-    """The ARN of a key by its number."""
+    """The ARN of the key with a number."""
     return f"arn:aws:kms:{IRELAND}:{account}:key/00000000-0000-4000-8000-{number:012d}"
 
 
@@ -51,8 +51,8 @@ def allow(actions: str | list[str], resource: str | list[str] = "*", **elements:
     return {"Effect": "Allow", "Action": actions, "Resource": resource, **elements}
 
 
-def stored(world: World, *statements: dict[str, Any]) -> bytes:
-    """Keep a policy document; returns its hash."""
+def store_policy(world: World, *statements: dict[str, Any]) -> bytes:
+    """Store a policy document, and return its hash."""
     received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
     canonical = canonical_policy(received)
     digest = content_hash(canonical)
@@ -60,22 +60,26 @@ def stored(world: World, *statements: dict[str, Any]) -> bytes:
     return digest
 
 
-def person(world: World, name_arn: str, *statements: dict[str, Any], **values: Any) -> str:
-    """A user or role with an inline policy ``own`` of these statements."""
+def identity(world: World, name_arn: str, *statements: dict[str, Any], **values: Any) -> str:
+    """Add a user or role with an inline policy ``own`` of these statements, and return its ARN."""
     account, resource = name_arn.split(":")[4], name_arn.rpartition(":")[2]
     kind, _, name = resource.partition("/")
-    trust = stored(world, {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"})
+    trust = store_policy(world, {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"})
     hashed = {"policy_hash": trust} if kind == "role" else {}
     world.add(IamPrincipal, arn=name_arn, account_id=account, type=kind, name=name, path="/", **hashed, **values)
     if statements:
         world.add(
-            IamInlinePolicy, owner_arn=name_arn, name="own", account_id=account, policy_hash=stored(world, *statements)
+            IamInlinePolicy,
+            owner_arn=name_arn,
+            name="own",
+            account_id=account,
+            policy_hash=store_policy(world, *statements),
         )
     return name_arn
 
 
 def managed(world: World, account: str, name: str, *statements: dict[str, Any]) -> str:
-    """A managed policy; returns its ARN."""
+    """Add a managed policy, and return its ARN."""
     policy_arn = f"arn:aws:iam::{account}:policy/{name}"
     world.add(
         IamManagedPolicy,
@@ -83,18 +87,18 @@ def managed(world: World, account: str, name: str, *statements: dict[str, Any]) 
         account_id=account,
         name=name,
         default_version="v1",
-        policy_hash=stored(world, *statements),
+        policy_hash=store_policy(world, *statements),
     )
     return policy_arn
 
 
 def secret_policy(world: World, secret: str, *statements: dict[str, Any]) -> None:
-    """Set the policy of a secret; without statements it has none."""
-    world.add(ResourcePolicy, resource_arn=secret, policy_hash=stored(world, *statements) if statements else None)
+    """Set the policy of a secret; without statements it has no policy."""
+    world.add(ResourcePolicy, resource_arn=secret, policy_hash=store_policy(world, *statements) if statements else None)
 
 
 def organization(path: Path, *, iam: bool = True) -> World:
-    """The organization, not crawled yet; without ``iam`` nothing of IAM was collected."""
+    """The organization before its first crawl; without ``iam``, IAM was not collected."""
     world = World(f"sqlite:///{path}")
     for account, name in ((SHOP, "Shop"), (DATA, "Data"), (OTHER, "Other")):
         world.account(account, name, IRELAND, "global")
@@ -147,8 +151,8 @@ def _secrets(world: World) -> None:
     world.uses(world.secret(SHOP, IRELAND, "default"), MANAGED, "aws_managed", role="secret", raw_value=None)
     secret_policy(world, secret("default"))
     other: dict[str, Any] = {"Sid": "Other reads", "Principal": {"AWS": who(OTHER, "root")}}
-    refused = {"Effect": "Deny", "Principal": {"AWS": who(SHOP, "role/batch")}, "Action": GET, "Resource": "*"}
-    secret_policy(world, secret("own"), allow(GET, **other), refused)
+    deny = {"Effect": "Deny", "Principal": {"AWS": who(SHOP, "role/batch")}, "Action": GET, "Resource": "*"}
+    secret_policy(world, secret("own"), allow(GET, **other), deny)
     world.uses(world.database(SHOP, IRELAND, "orders", encryption="true"), LOCAL)
 
 
@@ -161,24 +165,24 @@ def _iam(world: World) -> None:
     for account in (SHOP, DATA, OTHER):
         world.add(IamScan, account_id=account)
     read = allow(GET, f"arn:aws:secretsmanager:*:{SHOP}:secret:*")
-    person(world, who(SHOP, "role/app"), read)  # reads secrets, but may decrypt with no key
-    person(world, who(SHOP, "role/batch"), read, allow(DECRYPT, [SHARED, LOCAL]))
-    person(world, who(SHOP, "role/named"), read)
-    person(world, who(SHOP, "role/keys-only"), allow("kms:*"))
+    identity(world, who(SHOP, "role/app"), read)  # can read secrets, but cannot decrypt
+    identity(world, who(SHOP, "role/batch"), read, allow(DECRYPT, [SHARED, LOCAL]))
+    identity(world, who(SHOP, "role/named"), read)
+    identity(world, who(SHOP, "role/keys-only"), allow("kms:*"))
     boundary = managed(world, SHOP, "boundary", {"Effect": "Allow", "NotAction": "kms:*", "Resource": "*"})
-    bounded = person(world, who(SHOP, "role/bounded"), permissions_boundary_arn=boundary)
+    bounded = identity(world, who(SHOP, "role/bounded"), permissions_boundary_arn=boundary)
     administrator = managed(world, SHOP, "everything", allow("*"))
     world.add(IamAttachment, owner_arn=bounded, policy_arn=administrator, account_id=SHOP)
-    ada = person(world, who(SHOP, "user/ada"))
+    ada = identity(world, who(SHOP, "user/ada"))
     group = who(SHOP, "group/admins")
     world.add(IamGroup, arn=group, account_id=SHOP, name="admins", path="/")
     world.add(IamMembership, user_arn=ada, group_name="admins", account_id=SHOP)
     world.add(IamAttachment, owner_arn=group, policy_arn=administrator, account_id=SHOP)
-    kept_out = person(world, who(SHOP, "user/eve"), {"Effect": "Deny", "Action": "kms:Decrypt", "NotResource": NAMED})
-    world.add(IamAttachment, owner_arn=kept_out, policy_arn=administrator, account_id=SHOP)
-    person(world, who(DATA, "role/reader"))
+    denied = identity(world, who(SHOP, "user/eve"), {"Effect": "Deny", "Action": "kms:Decrypt", "NotResource": NAMED})
+    world.add(IamAttachment, owner_arn=denied, policy_arn=administrator, account_id=SHOP)
+    identity(world, who(DATA, "role/reader"))
     tagged = {"StringEquals": {"aws:PrincipalTag/team": "data"}}
-    person(world, who(DATA, "user/tagged"), allow(DECRYPT, SHARED, Condition=tagged))
-    person(world, who(DATA, "user/untagged"), allow(DECRYPT, SHARED, Condition=tagged))
+    identity(world, who(DATA, "user/tagged"), allow(DECRYPT, SHARED, Condition=tagged))
+    identity(world, who(DATA, "user/untagged"), allow(DECRYPT, SHARED, Condition=tagged))
     world.add(Tag, resource_arn=who(DATA, "user/tagged"), tag_key="team", tag_value="data")
-    person(world, who(OTHER, "role/visitor"), allow([GET, DECRYPT]))
+    identity(world, who(OTHER, "role/visitor"), allow([GET, DECRYPT]))

@@ -1,4 +1,4 @@
-"""The commands that answer questions about access: their formats and exit codes."""
+"""The access commands: output formats and exit codes."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def run(command: click.Command, mart: Path, *arguments: str) -> Result:
 
 
 def items(document: Any) -> list[tuple[Any, ...]]:
-    """What CSV has a row for, from an answer in JSON."""
+    """The items of a JSON document for which CSV has a row."""
     if "vendors" in document:
         return [(row["key_arn"], row["party"]) for row in document["vendors"]]
     if "denials" in document:
         return [(call["action"], call["subject"]) for denial in document["denials"] for call in denial["denied"]]
-    found: list[tuple[Any, ...]] = []
+    result: list[tuple[Any, ...]] = []
     for key in document["keys"]:
-        found += [(key["key_arn"], holder["principal"], holder["answer"]) for holder in key.get("holders", ())]
-        found += [(key["key_arn"], None, "unknown") for _ in key.get("unknown", ())]
-        found += [(key["key_arn"], way["principal"], way["answer"]) for way in key.get("ways", ())]
-    return found
+        result += [(key["key_arn"], each["principal"], each["answer"]) for each in key.get("principals", ())]
+        result += [(key["key_arn"], None, "unknown") for _ in key.get("unknown", ())]
+        result += [(key["key_arn"], path["principal"], path["answer"]) for path in key.get("access_paths", ())]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def items(document: Any) -> list[tuple[Any, ...]]:
         (denials, (), ("action", "subject")),
     ],
 )
-def test_csv_has_a_row_for_each_item_of_the_answer(
+def test_csv_has_a_row_per_item(
     mart_path: Path, command: click.Command, arguments: tuple[str, ...], columns: tuple[str, ...]
 ) -> None:
-    """CSV has the items that JSON nests, unknown ones included, and the same exit code."""
+    """CSV has a row for each nested item of the JSON document, including unknown items, and the same exit code."""
     as_json = run(command, mart_path, *arguments, "--format", "json")
     as_csv = run(command, mart_path, *arguments, "--format", "csv")
     rows = [

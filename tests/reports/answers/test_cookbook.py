@@ -1,4 +1,4 @@
-"""The cookbook: every question has a right answer, and the document is made of the files."""
+"""The cookbook: every query returns the expected row, and the document is generated from the files."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "cookbook.md"
 
 @pytest.fixture(scope="module")
 def mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample organization's three nights, with what some questions need besides."""
+    """Three runs of the sample organization, with additional resources for some queries."""
     folder = tmp_path_factory.mktemp("cookbook")
     world = sample_world(folder / "ledger.db")
     imported = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000070", origin="EXTERNAL")
     expiry = {"expiration_model": "KEY_MATERIAL_EXPIRES", "material_expires_at": dt.datetime(2027, 1, 1, tzinfo=dt.UTC)}
     world.change(KeyMetadata, imported, **expiry)
-    everyone = {"Sid": "All", "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
-    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000071", policy=[everyone])
+    allow_all = {"Sid": "All", "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
+    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000071", policy=[allow_all])
     shared = world.secret(SHOP, IRELAND, "shop/shared")
     world.uses(shared, f"arn:aws:kms:{IRELAND}:{DATA}:key/00000000-0000-4000-8000-000000000005", role="secret")
-    reader = {**everyone, "Sid": "Reader", "Principal": {"AWS": DATA}, "Action": "secretsmanager:GetSecretValue"}
+    reader = {**allow_all, "Sid": "Reader", "Principal": {"AWS": DATA}, "Action": "secretsmanager:GetSecretValue"}
     received = orjson.dumps({"Version": "2012-10-17", "Statement": [reader]}).decode()
     digest = content_hash(canonical_policy(received))
     world.policies[digest] = (canonical_policy(received), received)
     world.add(ResourcePolicy, resource_arn=shared, policy_hash=digest)
-    other = world.secret(SHOP, IRELAND, "shop/default")
+    default_key_secret = world.secret(SHOP, IRELAND, "shop/default")
     world.uses(
-        other, f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000006", "aws_managed", role="secret"
+        default_key_secret,
+        f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000006",
+        "aws_managed",
+        role="secret",
     )
     world.crawl()
     second_night(world)
@@ -71,38 +74,47 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"alias": "alias/invoices", "deletion_date": "2026-12-21", "dependent_resources": 2, "grants": 1},
     ),
     "unused-keys-with-grants": ({}, {"alias": "alias/payments", "grantees": ["dynamodb.eu-west-1.amazonaws.com"]}),
-    "keys-used-from-other-accounts": ({}, {"key_alias": "alias/lake", "dependent_resources": "Shop", "resources": 1}),
+    "keys-used-from-other-accounts": ({}, {"key_alias": "alias/lake", "user_account": "Shop", "resources": 1}),
     "blast-radius": ({}, {"account_id": DATA, "resources": 1, "in_other_accounts": 1, "other_accounts": 1}),
-    "vendor-can-decrypt": ({"vendor": "Checkmarx"}, {**LAKE, "since": "2026-11-22T03:00:00Z", "protects": 1}),
-    "outside-access": ({}, {"access": "vendor", "party": "Checkmarx", "resources": 1, **LAKE, "ways": ["Vendor"]}),
-    "vendors-by-reach": ({}, {"party": "Checkmarx", "keys": 1, "accounts": 1, "resources": 1}),
+    "vendor-can-decrypt": ({"vendor": "Checkmarx"}, {**LAKE, "since": "2026-11-22T03:00:00Z", "dependent_count": 1}),
+    "external-access": (
+        {},
+        {"access": "vendor", "party": "Checkmarx", "resources": 1, **LAKE, "access_paths": ["Vendor"]},
+    ),
+    "vendors-by-accessible-keys": ({}, {"party": "Checkmarx", "keys": 1, "accounts": 1, "resources": 1}),
     "who-can-decrypt": (INVOICES, {"access": "owner_delegated", "principal": f"arn:aws:iam::{SHOP}:root"}),
     "principals-of-key": (INVOICES, {"access": "owner_direct", "operations": ["kms:Decrypt", "kms:GenerateDataKey"]}),
-    "only-one-way-in": ({"principal": "Checkmarx"}, {**LAKE, "via": "Vendor", "path": "policy"}),
+    "single-access-path": ({"principal": "Checkmarx"}, {**LAKE, "source_id": "Vendor", "path": "policy"}),
     "public-keys": ({}, {"access": "public", "statement": "All", "operations": ["kms:Decrypt"]}),
-    "keys-without-iam": ({}, {"holders": ["*"], "deleted_principals": 0}),
+    "keys-without-iam": ({}, {"principals": ["*"], "deleted_principals": 0}),
     "secrets-readable-across-accounts": (
         {},
         {"secret": "shop/shared", "statement": "Reader", "key_alias": "alias/lake"},
     ),
     "policy-clusters": ({}, {"keys": 9, "accounts": 3}),
     "grant-history": (INVOICES, {"name": "rds", "from": "2026-11-20T03:00:00Z", "until": None}),
-    "changed-last-night": ({}, {"kind": "deletion_scheduled", "severity": "high", "account_name": "Shop"}),
-    "moved-aliases": ({}, {"alias": "alias/orders", "at": "2026-11-22T03:00:00Z"}),
-    "rekeyed-resources": ({}, {"resource": "shop/db", "at": "2026-11-22T03:00:00Z"}),
+    "changed-last-run": ({}, {"event_type": "deletion_scheduled", "severity": "high", "account_name": "Shop"}),
+    "moved-aliases": ({}, {"alias": "alias/orders", "occurred_at": "2026-11-22T03:00:00Z"}),
+    "rekeyed-resources": ({}, {"resource": "shop/db", "occurred_at": "2026-11-22T03:00:00Z"}),
     "new-keys": ({"days": "31"}, {"alias": "alias/orders", "created_at": "2026-10-22T12:00:00Z"}),
-    "findings-trend": ({}, {"rule_id": "key-unusable-in-use", "run_id": 3, "failing": 3, "began": 3, "ended": 0}),
+    "findings-trend": ({}, {"rule_id": "key-unusable-in-use", "run_id": 3, "failing": 3, "opened": 3, "resolved": 0}),
     "findings-by-owner": ({}, {"owner": "shop team"}),
     "oldest-findings": (
         {},
         {"rule_id": "key-unusable-in-use", "resource_name": "alias/invoices", "severity": "critical"},
     ),
-    "gaps-by-cause": ({}, {"action": "s3:GetBucketEncryption", "gaps": 1, "some_accounts": ["Shop"], "nights": 3}),
-    "coverage-matrix": ({}, {"account_name": "Locked", "failed": 1, "failed_regions": ["eu-west-1"], "nights": 3}),
-    "resources-without-known-key": ({}, {"key_class": "dangling", "resource_name": "shop/old"}),
-    "half-known-keys": ({}, {"account_name": "R&D <img src=x onerror=alert(1)>", "policy_known": False}),
-    "rotation-by-ou": ({}, {"ou_path": "/Research & <b>Data</b>", "rotating": 1, "not_known": 1}),
-    "secrets-under-aws-key": ({}, {"account_id": SHOP, "aws_managed": 1, "some_secrets": ["shop/default"]}),
+    "gaps-by-cause": (
+        {},
+        {"action": "s3:GetBucketEncryption", "gaps": 1, "sample_accounts": ["Shop"], "consecutive_runs": 3},
+    ),
+    "coverage-matrix": (
+        {},
+        {"account_name": "Locked", "failed": 1, "failed_regions": ["eu-west-1"], "consecutive_runs": 3},
+    ),
+    "resources-with-unknown-key": ({}, {"key_class": "dangling", "resource_name": "shop/old"}),
+    "partly-known-keys": ({}, {"account_name": "R&D <img src=x onerror=alert(1)>", "policy_known": False}),
+    "rotation-by-ou": ({}, {"ou_path": "/Research & <b>Data</b>", "with_rotation": 1, "unknown": 1}),
+    "secrets-under-aws-key": ({}, {"account_id": SHOP, "aws_managed": 1, "sample_secrets": ["shop/default"]}),
     "missing-tags": ({}, {"tag": "missing", **LAKE}),
     "multi-region-keys": (
         {},
@@ -111,46 +123,46 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "imported-material": ({}, {"material_expires_at": "2027-01-01T00:00:00Z", "account_name": "Shop"}),
     "key-stores": ({}, {"name": "hsm", "connection_state": "FAILED", "keys": 1}),
     "keys-outside-regions": ({}, {"region": "us-east-1", "account_name": "Shop", "keys": 2}),
-    "keys-by-kind": ({}, {"key_spec": "SYMMETRIC_DEFAULT", "origin": "EXTERNAL", "keys": 2, "accounts": 2}),
-    "monthly-cost": ({"price": "1.50"}, {"account_id": DATA, "keys": 4, "a_month": 6}),
+    "keys-by-type": ({}, {"key_spec": "SYMMETRIC_DEFAULT", "origin": "EXTERNAL", "keys": 2, "accounts": 2}),
+    "monthly-cost": ({"price": "1.50"}, {"account_id": DATA, "keys": 4, "per_month": 6}),
 }
 
 
 def run(mart: Path, *arguments: str) -> Any:
-    done = CliRunner().invoke(cookbook, ["--mart", str(mart), "--format", "json", *arguments])
-    if done.exception:
-        raise done.exception
-    return json.loads(done.output)
+    result = CliRunner().invoke(cookbook, ["--mart", str(mart), "--format", "json", *arguments])
+    if result.exception:
+        raise result.exception
+    return json.loads(result.output)
 
 
-def test_every_question_is_tested() -> None:
-    """There are thirty questions and more, and each has its expected answer here."""
+def test_every_query_is_tested() -> None:
+    """There are at least thirty queries, and each has an expected row."""
     assert len(recipes()) >= 30
     assert {recipe.name for recipe in recipes()} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_answer_is_right(name: str, mart: Path) -> None:
-    """The answer has the row that the organization was built to give."""
-    given, expected = EXPECTED[name]
-    rows = run(mart, name, *(f"--set={parameter}={value}" for parameter, value in given.items()))
+def test_expected_row(name: str, mart: Path) -> None:
+    """The result contains the expected row of the sample organization."""
+    parameters, expected = EXPECTED[name]
+    rows = run(mart, name, *(f"--set={parameter}={value}" for parameter, value in parameters.items()))
     assert any(expected.items() <= row.items() for row in rows), rows[:20]
 
 
 def test_the_document_is_up_to_date() -> None:
-    """docs/cookbook.md holds the shipped questions."""
+    """docs/cookbook.md has the shipped queries."""
     assert DOCUMENT.read_text(encoding="utf-8") == markdown(recipes()), (
-        "the cookbook has changed: write it anew with `kmsledger cookbook --format markdown --output docs/cookbook.md`"
+        "the cookbook has changed: regenerate the document with `kmsledger cookbook --format markdown --output docs/cookbook.md`"
     )
 
 
 def test_list_and_show() -> None:
-    """Without a name the questions are listed; --show prints query and meaning without a mart."""
-    listed = CliRunner().invoke(cookbook, []).output
-    assert all(recipe.name in listed for recipe in recipes())
-    shown = CliRunner().invoke(cookbook, ["what-breaks", "--show"]).output
-    assert "--set key=VALUE" in shown
-    assert "FROM resource_keys" in shown
+    """Without a name the queries are listed; --show prints the query and its meaning without a mart."""
+    recipe_list = CliRunner().invoke(cookbook, []).output
+    assert all(recipe.name in recipe_list for recipe in recipes())
+    output = CliRunner().invoke(cookbook, ["what-breaks", "--show"]).output
+    assert "--set key=VALUE" in output
+    assert "FROM resource_keys" in output
 
 
 @pytest.mark.parametrize(
@@ -163,21 +175,21 @@ def test_list_and_show() -> None:
         ["--set", "a=b"],
     ],
 )
-def test_mistakes_are_told(arguments: list[str], mart: Path) -> None:
-    """Unknown questions and parameters, missing values: exit code 2."""
-    done = CliRunner().invoke(cookbook, ["--mart", str(mart), *arguments])
-    assert (done.exception.exit_code if isinstance(done.exception, UserError) else done.exit_code) == 2
+def test_usage_errors(arguments: list[str], mart: Path) -> None:
+    """Unknown queries and parameters, and missing values, have exit code 2."""
+    result = CliRunner().invoke(cookbook, ["--mart", str(mart), *arguments])
+    assert (result.exception.exit_code if isinstance(result.exception, UserError) else result.exit_code) == 2
 
 
-def test_a_value_is_never_sql(mart: Path) -> None:
-    """Parameters are bound: a hostile value is only a text that nothing matches."""
+def test_parameters_are_bound(mart: Path) -> None:
+    """A hostile value is a text that matches nothing."""
     assert run(mart, "what-breaks", "--set", "key='; DROP VIEW keys; --") == []
 
 
 def test_as_of_an_earlier_run(mart: Path) -> None:
-    """A question can be asked of an earlier night."""
-    done = CliRunner().invoke(
+    """A query can run as of an earlier run."""
+    result = CliRunner().invoke(
         cookbook, ["--mart", str(mart), "--as-of", "1", "--format", "csv", "keys-about-to-be-deleted"]
     )
-    assert done.exception is None
-    assert "invoices" not in done.output
+    assert result.exception is None
+    assert "invoices" not in result.output

@@ -1,4 +1,4 @@
-"""Our own denied calls: grouped by what fixes them, with statements that do."""
+"""Denied calls of the crawler: grouped by fix, with statements that work."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SCP = "arn:aws:organizations::123456789012:policy/o-exampleorg1/service_control_
 
 
 def message(account: str, action: str, why: str) -> str:
-    who_asked = f"arn:aws:sts::{account}:assumed-role/KmsLedger/crawl"
-    return f"User: {who_asked} is not authorized to perform: {action} on resource: * {why}"
+    caller = f"arn:aws:sts::{account}:assumed-role/KmsLedger/crawl"
+    return f"User: {caller} is not authorized to perform: {action} on resource: * {why}"
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[Denial]:
-    """Denials of every cause."""
+def denied(tmp_path_factory: pytest.TempPathFactory) -> list[Denial]:
+    """Denials of several causes, grouped by fix."""
     folder = tmp_path_factory.mktemp("denials")
     world = organization(folder / "ledger.db")
     for account in (SHOP, DATA):
@@ -41,34 +41,42 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Denial]:
     )
     world.gap(DATA, IRELAND, "kms:ListGrants", NAMED, "key_policy", message=message(DATA, "kms:ListGrants", ""))
     world.gap(DATA, IRELAND, "kms:ListGrants", SHARED, "key_policy", message=message(DATA, "kms:ListGrants", ""))
-    refused = "User: arn:aws:sts::123456789012:assumed-role/hub/night is not authorized to perform: sts:AssumeRole"
+    message_from_sts = (
+        "User: arn:aws:sts::123456789012:assumed-role/hub/crawl is not authorized to perform: sts:AssumeRole"
+    )
     for account in ("222233334444", "333344445555"):
         world.account(account, f"Locked {account[0]}", IRELAND)
         role = ROLE.format(account)
         world.gap(
-            account, "*", "sts:AssumeRole", role, "role_missing_or_untrusted", code="AccessDenied", message=refused
+            account,
+            "*",
+            "sts:AssumeRole",
+            role,
+            "role_missing_or_untrusted",
+            code="AccessDenied",
+            message=message_from_sts,
         )
     world.gap(SHOP, IRELAND, "secretsmanager:ListSecrets", cause="throttled")
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "denials.duckdb"})
     build_mart(settings)
-    answer = denials(settings.report.mart)
-    assert answer.others == 1
-    return answer.denials
+    result = denials(settings.report.mart)
+    assert result.other_gaps == 1
+    return result.denials
 
 
-def of(found: list[Denial], fix_in: str) -> list[Denial]:
-    return [one for one in found if one.fix_in == fix_in]
+def with_fix_in(denied: list[Denial], fix_in: str) -> list[Denial]:
+    return [denial for denial in denied if denial.fix_in == fix_in]
 
 
-def test_one_statement_fixes_many(found: list[Denial]) -> None:
-    """Keys that lack the same actions share a statement; so do accounts whose role lacks the same permissions."""
-    keys = {one.actions: one for one in of(found, "key policy")}
-    assert {actions: one.subjects for actions, one in keys.items()} == {
+def test_one_statement_fixes_many(denied: list[Denial]) -> None:
+    """Keys with the same denied actions share a statement, and so do accounts whose role lacks the same permissions."""
+    keys = {denial.actions: denial for denial in with_fix_in(denied, "key_policy")}
+    assert {actions: denial.subjects for actions, denial in keys.items()} == {
         ("kms:GetKeyPolicy", "kms:ListGrants"): [UNREAD],
         ("kms:ListGrants",): [SHARED, NAMED],
     }
-    (role,) = of(found, "role policy")
+    (role,) = with_fix_in(denied, "role_policy")
     assert set(role.accounts) == {SHOP, DATA}
     assert role.role == ROLE.format("*")
     assert role.fix.statement == {
@@ -79,8 +87,8 @@ def test_one_statement_fixes_many(found: list[Denial]) -> None:
     }
 
 
-def test_the_statement_for_a_key_policy_lets_the_role_in(found: list[Denial], facts: Facts) -> None:
-    """With the statement in the policy of a key that delegates to nobody, the engine allows each denied action, and no more."""
+def test_the_statement_for_a_key_policy_allows_the_denied_actions(denied: list[Denial], facts: Facts) -> None:
+    """With the statement in a key policy that does not delegate, the engine allows exactly the denied actions."""
     key = facts.key(NAMED)
     assert key is not None
     document = {
@@ -95,56 +103,58 @@ def test_the_statement_for_a_key_policy_lets_the_role_in(found: list[Denial], fa
             }
         ],
     }
-    for one in of(found, "key policy"):
+    for denial in with_fix_in(denied, "key_policy"):
         role = ROLE.format(DATA)
-        for added, effect in (([], Effect.DENY), ([one.fix.statement], Effect.ALLOW)):
+        for added, effect in (([], Effect.DENY), ([denial.fix.statement], Effect.ALLOW)):
             policy = parse(orjson.dumps(document | {"Statement": [*document["Statement"], *added]}).decode())
-            answers = {allowed(policy, key.facts, facts.organization, role, action).effect for action in one.actions}
+            answers = {allowed(policy, key.facts, facts.organization, role, action).effect for action in denial.actions}
             assert answers == {effect}
             assert allowed(policy, key.facts, facts.organization, role, "kms:Decrypt").effect is Effect.DENY
 
 
-def test_a_service_control_policy_gets_an_exception(found: list[Denial]) -> None:
-    """The policy that AWS names is told, and the condition that leaves our role out."""
-    (one,) = of(found, "service control policy")
-    assert SCP in one.fix.where
-    assert one.fix.statement == {"Condition": {"ArnNotLike": {"aws:PrincipalArn": ["arn:aws:iam::*:role/KmsLedger"]}}}
+def test_a_service_control_policy_gets_an_exception(denied: list[Denial]) -> None:
+    """The fix names the policy that AWS named, and the condition exempts the crawler's role."""
+    (denial,) = with_fix_in(denied, "service_control_policy")
+    assert SCP in denial.fix.where
+    assert denial.fix.statement == {
+        "Condition": {"ArnNotLike": {"aws:PrincipalArn": ["arn:aws:iam::*:role/KmsLedger"]}}
+    }
 
 
-def test_a_trust_policy_for_all_accounts(found: list[Denial]) -> None:
-    """Two accounts share the trust statement, which names who assumes the role and tells no external id."""
-    (one,) = of(found, "trust policy")
-    assert len(one.accounts) == 2
-    statement = one.fix.statement or {}
+def test_a_trust_policy_for_all_accounts(denied: list[Denial]) -> None:
+    """Two accounts share the trust statement, which names the assuming role and does not contain the external ID."""
+    (denial,) = with_fix_in(denied, "trust_policy")
+    assert len(denial.accounts) == 2
+    statement = denial.fix.statement or {}
     assert statement["Principal"] == {"AWS": "arn:aws:iam::123456789012:role/hub"}
     assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}}
 
 
 @pytest.mark.parametrize(
-    ("cause", "fix_in", "words"),
+    ("cause", "fix_in", "expected"),
     [
-        ("session_policy", "session policy", "role.session_policy: false"),
-        ("permissions_boundary", "permissions boundary", "permissions boundary of role KmsLedger"),
-        ("service_control_policy", "service control policy", "at every level"),
-        ("assume_role_permission", "caller policy", "the identity that runs the crawler"),
-        ("external_id", "trust policy", "ask for the configured external id"),
-        ("denied", "role policy", "AWS gave no reason"),
-        ("explicit_deny", "denying policy", "Deny statement"),
+        ("session_policy", "session_policy", "role.session_policy: false"),
+        ("permissions_boundary", "permissions_boundary", "permissions boundary of role KmsLedger"),
+        ("service_control_policy", "service_control_policy", "at every level"),
+        ("assume_role_permission", "caller_policy", "the identity that runs the crawler"),
+        ("external_id", "trust_policy", "require the configured external ID"),
+        ("denied", "role_policy", "AWS gave no reason"),
+        ("explicit_deny", "denying_policy", "Deny statement"),
     ],
 )
-def test_every_cause_has_its_place(cause: str, fix_in: str, words: str) -> None:
-    """Each says where the statement goes, and how sure that is; each statement is JSON."""
-    one = fix(cause, fix_in, ROLE.format(SHOP), ["kms:ListKeys"], [""], None)
-    assert words in one.where
-    assert one.certain is (cause not in {"denied", "explicit_deny"})
-    assert json.loads(json.dumps(one.statement)) == one.statement
+def test_every_cause_has_a_fix(cause: str, fix_in: str, expected: str) -> None:
+    """The fix names the policy and whether it is certain, and its statement is JSON."""
+    remedy = fix(cause, fix_in, ROLE.format(SHOP), ["kms:ListKeys"], [""], None)
+    assert expected in remedy.where
+    assert remedy.certain is (cause not in {"denied", "explicit_deny"})
+    assert json.loads(json.dumps(remedy.statement)) == remedy.statement
 
 
 def test_nothing_denied(tmp_path: Path) -> None:
-    """That is one sentence."""
+    """The text says so in its first line."""
     world = organization(tmp_path / "ledger.db")
     world.facts.pop(next(model for model in world.facts if model.__name__ == "Gap"))
     world.crawl()
-    settings = settings_of(database=world.url, report={"mart": tmp_path / "quiet.duckdb"})
+    settings = settings_of(database=world.url, report={"mart": tmp_path / "no-denials.duckdb"})
     build_mart(settings)
-    assert denials(settings.report.mart).lines()[0].startswith("No call of ours was denied.")
+    assert denials(settings.report.mart).to_text().startswith("No call was denied.")

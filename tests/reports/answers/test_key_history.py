@@ -1,4 +1,4 @@
-"""What `kmsledger history` says, word for word, of real ledgers."""
+"""The output of `kmsledger history` for real ledgers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resource
 from reports.answers.cli import history as history_command
-from reports.answers.key_history import Lives, history
+from reports.answers.key_history import HistoryResult, history
 from reports.mart.build import build
 from tests.reports.ledger_builder import World, root_statement
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
@@ -30,7 +30,7 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """One account with two keys, not yet crawled."""
+    """One account with two keys, before its first crawl."""
     world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1", description="first")
@@ -46,10 +46,10 @@ def mart_of(world: World) -> Path:
     return path
 
 
-def told(lives: Lives) -> list[str]:
-    """The events of one key, without its first facts."""
-    (life,) = lives.keys
-    return [f"{event.run_id}: {line}" for event in life.events[1:] for line in event.lines("")]
+def event_lines(result: HistoryResult) -> list[str]:
+    """The events of a single key, without its first facts."""
+    (key,) = result.keys
+    return [f"{event.run_id}: {line}" for event in key.events[1:] for line in event.text_lines("")]
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,12 @@ def run(mart: Path, *arguments: str) -> Result:
     return CliRunner().invoke(history_command, ["--mart", str(mart), *arguments], catch_exceptions=False)
 
 
-def test_a_key_of_the_sample_in_words(sample: Path) -> None:
-    """First facts, changes by run with details, aliases with all that they pointed at, and how it is now."""
-    done = run(sample, "00000000-0000-4000-8000-000000000003")
-    assert done.exit_code == 0
+def test_a_key_of_the_sample_as_text(sample: Path) -> None:
+    """Aliases with all their targets, the first facts, changes by run with details, and the current state."""
+    result = run(sample, "00000000-0000-4000-8000-000000000003")
+    assert result.exit_code == 0
     assert (
-        done.output
+        result.output
         == """\
 Key arn:aws:kms:eu-west-1:111122223333:key/00000000-0000-4000-8000-000000000003
   in Shop (111122223333), eu-west-1
@@ -84,21 +84,21 @@ Run 1, 2026-11-20 03:00 UTC
     key spec: SYMMETRIC_DEFAULT
     origin: AWS_KMS
     created: 2026-10-22 12:00
-    rotation: on, every 365 days
+    rotation: enabled, every 365 days
     statement Enable IAM policies: Allow arn:aws:iam::111122223333:root: kms:*
 
 Run 3, 2026-11-22 03:00 UTC
   Alias alias/orders moved from key 00000000-0000-4000-8000-000000000001 to key 00000000-0000-4000-8000-000000000003.
   Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager).
 
-Now, after run 3 (finished 2026-11-22 03:04 UTC)
-  state Enabled, rotation on, 0 grants, used by 1 resource, aliases: alias/orders
+As of run 3 (finished 2026-11-22 03:04 UTC)
+  state Enabled, rotation enabled, 0 grants, used by 1 resource, aliases: alias/orders
 """
     )
 
 
-def test_an_alias_tells_the_lives_of_all_its_keys(sample: Path) -> None:
-    """The periods first, then each key in the order in which the alias pointed at it; in JSON as well."""
+def test_an_alias_has_the_histories_of_all_its_keys(sample: Path) -> None:
+    """The periods first, then each key in the order in which the alias pointed at it, as text and as JSON."""
     lines = run(sample, "alias/orders").output.splitlines()
     assert lines[:3] == [
         "arn:aws:kms:eu-west-1:111122223333:alias/orders pointed at",
@@ -114,8 +114,8 @@ def test_an_alias_tells_the_lives_of_all_its_keys(sample: Path) -> None:
     assert document["alias_arn"] == "arn:aws:kms:eu-west-1:111122223333:alias/orders"
     assert [len(key["aliases"]) for key in document["keys"]] == [2, 2]
     assert document["keys"][0]["aliases"][0]["until"] == "2026-11-22T03:00:00Z"
-    assert [event["kind"] for event in document["keys"][1]["events"]] == ["first_seen", "alias_moved", "rekeyed"]
-    assert document["keys"][1]["now"]["known"] == "yes"
+    assert [event["event_type"] for event in document["keys"][1]["events"]] == ["first_seen", "alias_moved", "rekeyed"]
+    assert document["keys"][1]["current"]["freshness"] == "current"
 
 
 def test_the_history_as_csv(sample: Path) -> None:
@@ -123,13 +123,13 @@ def test_the_history_as_csv(sample: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run(sample, "orders", "--format", "csv").output)))
     document = json.loads(run(sample, "orders", "--format", "json").output)
     events = [event for key in document["keys"] for event in key["events"]]
-    assert [(row["key_arn"], row["sentence"]) for row in rows] == [
-        (each["key_arn"], each["sentence"]) for each in events
+    assert [(row["key_arn"], row["message"]) for row in rows] == [
+        (event["key_arn"], event["message"]) for event in events
     ]
 
 
-def test_a_whole_life(world: World) -> None:
-    """Created, changed, used, opened, rotated, gone and back: each in the run that saw it, with its details."""
+def test_a_complete_history(world: World) -> None:
+    """Creation, changes, uses, rotation, deletion and relisting, each in the run that saw it, with details."""
     world.crawl()
     key = world.key(SHOP, IRELAND, "k3")
     world.crawl()
@@ -154,10 +154,10 @@ def test_a_whole_life(world: World) -> None:
     world.uses(SECRET, key, "dangling", role="secret")
     world.crawl()
     mart = mart_of(world)
-    lives = history(mart, key)
-    assert lives.keys[0].events[0].message == "Key k3 in Shop (111122223333, eu-west-1) was created."
-    assert lives.keys[0].now is None
-    assert lives.lines()[-1] == "  The key is gone."
+    result = history(mart, key)
+    assert result.keys[0].events[0].message == "Key k3 in Shop (111122223333, eu-west-1) was created."
+    assert result.keys[0].current is None
+    assert result.to_text().endswith("\n  The key no longer exists.")
     expected = [
         "3: The policy of key alias/one was opened to account 754581900792 (Checkmarx): kms:Decrypt, kms:Encrypt.",
         "3:   + statement Vendor: Allow 754581900792: kms:Decrypt, kms:Encrypt",
@@ -166,7 +166,7 @@ def test_a_whole_life(world: World) -> None:
         "3:   description: - → later",
         "3:   key material: - → m2",
         "3: Secret db now uses key k3 (was k1).",
-        "3: RDS DB instance orders, which is new, uses key alias/one.",
+        "3: RDS DB instance orders, a new resource, uses key alias/one.",
         "3:   role: storage",
         f"4: A grant was added to key alias/one for arn:aws:iam::{SHOP}:role/b: Decrypt, GenerateDataKey.",
         "4:   grant: g1",
@@ -176,29 +176,31 @@ def test_a_whole_life(world: World) -> None:
         "4:   key material: m2 → m3",
         "4: Key alias/one was rotated on 2026-11-22 22:00 UTC.",
         "4:   rotation: AUTOMATIC",
-        "4: RDS DB instance orders, which used key alias/one, is gone.",
+        "4: RDS DB instance orders, which used key alias/one, no longer exists.",
         "4:   role: storage",
         "4: Secret db is no longer known to use key alias/one.",
         "4:   role: secret",
-        "5: Secret db is known to use key alias/one now.",
+        "5: Secret db is now known to use key alias/one.",
         "5:   role: secret",
         "6: Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
         "6: Secret db uses key alias/one, which no longer exists.",
     ]
-    assert sorted(told(lives)) == sorted(expected)
+    assert sorted(event_lines(result)) == sorted(expected)
     world.facts = facts
     world.crawl()
     again = history(mart_of(world), key).keys[0]
     assert [event.message for event in again.events if event.run_id == 7][:1] == [
         "Key alias/one in Shop (111122223333, eu-west-1) is listed again."
     ]
-    listed = next(event for event in again.events if event.event_type == "key_created")
-    assert ("state", "Enabled") in {(detail.name, detail.after) for detail in listed.details if detail.name == "state"}
-    assert again.now is not None
+    relisted = next(event for event in again.events if event.event_type == "key_created")
+    assert ("state", "Enabled") in {
+        (detail.name, detail.after) for detail in relisted.details if detail.name == "state"
+    }
+    assert again.current is not None
 
 
-def test_gaps_have_a_beginning_and_an_end(world: World) -> None:
-    """What could not be read, from when to when and why; a lost night of the whole place; what came to be read at last."""
+def test_gaps_have_a_start_and_an_end(world: World) -> None:
+    """Gaps with start, end and cause, failed runs of the account-region, and facts that were read for the first time."""
     for action in ("kms:GetKeyPolicy", "kms:ListGrants"):
         world.gap(SHOP, IRELAND, action, K2, "throttled")
     world.crawl()
@@ -215,7 +217,7 @@ def test_gaps_have_a_beginning_and_an_end(world: World) -> None:
     world.gap(SHOP, IRELAND, "kms:DescribeKey", K2, "denied")
     world.crawl()
     denied = "the key policy neither delegates to IAM nor names the crawler's role"
-    assert told(history(mart_of(world), K2)) == [
+    assert event_lines(history(mart_of(world), K2)) == [
         (
             "1: From then until run 2 (2026-11-21 03:00 UTC) kms:GetKeyPolicy, kms:ListGrants could not be read: AWS throttled "
             "the request until the retries were exhausted."
@@ -225,7 +227,7 @@ def test_gaps_have_a_beginning_and_an_end(world: World) -> None:
         "3: kms:GetKeyPolicy could be read for key k2 for the first time.",
         "3:   statement Enable IAM policies: Allow arn:aws:iam::111122223333:root: kms:*",
         (
-            "4: From then until run 6 (2026-11-25 03:00 UTC) nothing of the account and region was read: the role does not "
+            "4: From then until run 6 (2026-11-25 03:00 UTC) the account-region could not be read: the role does not "
             "exist."
         ),
         "7: Since then kms:DescribeKey could not be read: access was denied without a reason.",
@@ -235,15 +237,15 @@ def test_gaps_have_a_beginning_and_an_end(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("00000000-0000-4000-8000-000000000008", "is the id of 2 keys: choose one by its ARN: arn:aws:kms:eu-west-1:"),
+        ("00000000-0000-4000-8000-000000000008", "is the ID of 2 keys: specify the ARN: arn:aws:kms:eu-west-1:"),
         ("alias/order", "did you mean alias/orders?"),
         ("arn:aws:kms:eu-west-1:111122223333:key/nope", "there is no key or alias"),
         ("alias/aws/rds", "never pointed at a key"),
         ("", "there is no key or alias ''"),
     ],
 )
-def test_what_names_no_key_or_several_is_wrong_usage(sample: Path, name: str, expected: str) -> None:
-    """Unknown names come with a suggestion, ambiguous ones with the ARNs to choose from."""
+def test_unknown_and_ambiguous_names(sample: Path, name: str, expected: str) -> None:
+    """Unknown names have a suggestion, ambiguous names a list of ARNs."""
     with pytest.raises(UserError) as caught:
         run(sample, name)
     assert caught.value.exit_code == 2
@@ -251,35 +253,33 @@ def test_what_names_no_key_or_several_is_wrong_usage(sample: Path, name: str, ex
     assert "\n" not in str(caught.value)
 
 
-def test_an_alias_name_of_several_accounts_must_be_chosen(world: World) -> None:
-    """The same alias in two accounts is two aliases; its ARN says which."""
+def test_an_alias_name_in_several_accounts_is_ambiguous(world: World) -> None:
+    """The same alias name in two accounts is ambiguous; the alias ARN is not."""
     world.account("444455556666", "Data", IRELAND)
     other = world.key("444455556666", IRELAND, "k9")
     world.alias("alias/one", other)
     world.crawl()
     mart = mart_of(world)
-    with pytest.raises(
-        UserError, match="2 aliases 'alias/one': choose one by its ARN: arn:aws:kms:eu-west-1:111122223333:"
-    ):
+    with pytest.raises(UserError, match="2 aliases 'alias/one': specify the ARN: arn:aws:kms:eu-west-1:111122223333:"):
         history(mart, "alias/one")
-    (life,) = history(mart, f"arn:aws:kms:{IRELAND}:444455556666:alias/one").keys
-    assert life.key_arn == other
+    (key,) = history(mart, f"arn:aws:kms:{IRELAND}:444455556666:alias/one").keys
+    assert key.key_arn == other
 
 
-@pytest.mark.parametrize("form", ["table", "json"])
-def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
-    """Control characters and direction marks are written out, in the life, in suggestions, in every format."""
-    evil = "\x1b]0;owned\x07\x9b31m\u202e"
-    world.alias("alias/one" + evil, K1)
+@pytest.mark.parametrize("output_format", ["table", "json"])
+def test_control_characters_are_escaped(world: World, output_format: str) -> None:
+    """Control and bidirectional characters are escaped in the history and in suggestions, in every format."""
+    hostile = "\x1b]0;owned\x07\x9b31m\u202e"
+    world.alias("alias/one" + hostile, K1)
     world.crawl()
-    world.tag(K1, **{evil: evil})
-    world.change(KeyMetadata, K1, description=evil)
-    world.policy(K1, [root_statement(SHOP) | {"Sid": evil, "Principal": {"AWS": evil}}])
-    world.change(Resource, SECRET, name=evil)
+    world.tag(K1, **{hostile: hostile})
+    world.change(KeyMetadata, K1, description=hostile)
+    world.policy(K1, [root_statement(SHOP) | {"Sid": hostile, "Principal": {"AWS": hostile}}])
+    world.change(Resource, SECRET, name=hostile)
     world.uses(SECRET, K2, role="secret")
     world.crawl()
     mart = mart_of(world)
-    output = run(mart, K1, "--format", form).output
+    output = run(mart, K1, "--format", output_format).output
     assert output.count("owned") > 5
     assert all(character.isprintable() for character in output.replace("\n", ""))
     with pytest.raises(UserError) as caught:
@@ -287,8 +287,8 @@ def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_the_command_itself(world: World, tmp_path: Path) -> None:
-    """As a user runs it: settings file, exit codes, sentences on standard error, no traceback."""
+def test_the_command_line(world: World, tmp_path: Path) -> None:
+    """The command with a settings file: exit codes, one-line errors on standard error, no traceback."""
     world.crawl()
     config = tmp_path / "kmsledger.yaml"
     config.write_text(f"database: {world.url}\nreport:\n  mart: {mart_of(world)}\n", encoding="utf-8")
@@ -300,11 +300,11 @@ def test_the_command_itself(world: World, tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
 
     for arguments in (["history", "alias/one"], ["history", "k2", "--format", "json"], ["diff"]):
-        done = kmsledger(*arguments)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout
+        result = kmsledger(*arguments)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout
     for arguments in (["history", "alias/two"], ["diff", "--from", "7"], ["sql", "--as-of", "1999-01-01", "SELECT 1"]):
-        done = kmsledger(*arguments)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("kmsledger: ")
-        assert done.stderr.count("\n") == 1
+        result = kmsledger(*arguments)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("kmsledger: ")
+        assert result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Policies compared as people compare them."""
+"""The differences between two policies, statement by statement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from reports.answers.policy_diff import described, policy_details
+from reports.answers.policy_diff import policy_details, statement_details
 
 ROOT = {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "kms:*", "Resource": "*"}
 APP = {
@@ -25,8 +25,8 @@ def text(*statements: Any, **others: Any) -> str:
     return orjson.dumps({"Version": "2012-10-17", "Statement": list(statements), **others}).decode()
 
 
-def told(before: str, after: str) -> list[str]:
-    return [line for detail in policy_details(before, after) for line in detail.lines("")]
+def diff_lines(before: str, after: str) -> list[str]:
+    return [line for detail in policy_details(before, after) for line in detail.text_lines("")]
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def told(before: str, after: str) -> list[str]:
     ],
 )
 def test_what_changed_in_a_policy(before: str, after: str, expected: list[str]) -> None:
-    """Statements are matched by Sid, else by content; another spelling of the same is no change."""
-    assert told(before, after) == expected
+    """Statements are matched by Sid, or else by content; an equivalent spelling is not a change."""
+    assert diff_lines(before, after) == expected
 
 
 def test_statements_of_one_sid_are_matched_by_content() -> None:
-    """A Sid that stands twice names nothing: what is equal stays, the rest came or went."""
+    """A Sid that occurs twice matches nothing: equal statements stay, the others are added or removed."""
     other = {**ROOT, "Sid": "App", "Action": "kms:ListGrants", "Effect": "Deny"}
     assert [
         line.partition(":")[0]
-        for line in told(
+        for line in diff_lines(
             text(APP, other), text(APP, APP | {"Effect": "Deny", "Action": "kms:CreateGrant", "Principal": "*"})
         )
     ] == [
@@ -123,14 +123,23 @@ def test_statements_of_one_sid_are_matched_by_content() -> None:
     ]
 
 
-def test_a_policy_is_described_statement_by_statement() -> None:
-    """Everyone, everyone but, and everything but are words; what cannot be read is shown as it is."""
-    odd = {"Effect": "Allow", "NotPrincipal": {"AWS": "111122223333"}, "NotAction": "kms:Get*", "Resource": ["arn:x"]}
-    lines = [line for one in described(text(NAMELESS, odd, {"Effect": "Maybe"}, "what")) for line in one.lines("")]
+def test_details_of_a_policy() -> None:
+    """Inverted elements are spelled out; statements that cannot be parsed are shown unchanged."""
+    inverted = {
+        "Effect": "Allow",
+        "NotPrincipal": {"AWS": "111122223333"},
+        "NotAction": "kms:Get*",
+        "Resource": ["arn:x"],
+    }
+    lines = [
+        line
+        for detail in statement_details(text(NAMELESS, inverted, {"Effect": "Maybe"}, "what"))
+        for line in detail.text_lines("")
+    ]
     assert lines[:2] == [
         "statement #0: Deny everyone: kms:ScheduleKeyDeletion",
-        "statement #1: Allow everyone but 111122223333: everything but kms:Get* on arn:x",
+        "statement #1: Allow everyone except 111122223333: everything except kms:Get* on arn:x",
     ]
     assert lines[2] == 'statement #2: {"Effect": "Maybe"}'
     assert lines[3] == "statement #3: what"
-    assert [one.name for one in described("no JSON")] == ["policy text"]
+    assert [detail.name for detail in statement_details("no JSON")] == ["policy text"]

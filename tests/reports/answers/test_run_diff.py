@@ -1,4 +1,4 @@
-"""What `kmsledger diff` says, word for word, of real ledgers."""
+"""The output of `kmsledger diff` for real ledgers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, KeyRotationEvent, Resource, Tag
 from reports.answers.cli import diff as diff_command
-from reports.answers.run_diff import Difference, diff
+from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
 from tests.reports.ledger_builder import World, root_statement
 from tests.reports.sample_ledger import HOSTILE, sample_ledger, vendor_statement
@@ -28,7 +28,7 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """One account with two keys, not yet crawled."""
+    """One account with two keys, before its first crawl."""
     world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1")
@@ -40,15 +40,15 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def compare(world: World, *moments: str, **narrowed: str) -> Difference:
+def compare(world: World, *runs: str, **filters: str) -> RunDiff:
     path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.nights}.duckdb")
-    if not path.exists():  # there was a crawl since
+    if not path.exists():  # crawled since the last build
         build(world.url, path, Settings())
-    return diff(path, *moments, **narrowed)
+    return diff(path, *runs, **filters)
 
 
-def told(difference: Difference) -> list[str]:
-    return [line for event in difference.events for line in event.lines("")]
+def event_lines(difference: RunDiff) -> list[str]:
+    return [line for event in difference.events for line in event.text_lines("")]
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def run(mart: Path, *arguments: str) -> Result:
     return CliRunner().invoke(diff_command, ["--mart", str(mart), *arguments], catch_exceptions=False)
 
 
-def test_the_sample_in_words(sample: Path) -> None:
-    """Grouped by place and key: the sentence first, details further in, what is not known at the end."""
+def test_the_sample_as_text(sample: Path) -> None:
+    """Differences grouped by account-region and key, the message first and details indented; unknown items at the end."""
     done = run(sample)
     assert done.exit_code == 0
     assert (
@@ -91,13 +91,13 @@ R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1
 
 5 differences.
 
-Not known, and therefore taken as it was last known:
-  Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs, because \
+Unknown; the last known state was used:
+  Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs: \
 a policy explicitly denies the request
-  Locked (222233334444), eu-west-1: nothing was read: in both runs, because the role does not exist or does not trust the crawler
+  Locked (222233334444), eu-west-1: nothing was read: in both runs: the role does not exist or does not trust the crawler
   R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1: kms:GetKeyPolicy, kms:GetKeyRotationStatus, \
 kms:ListGrants, kms:ListResourceTags of arn:aws:kms:eu-west-1:444455556666:key/00000000-0000-4000-8000-000000000011: \
-in both runs, because the key policy neither delegates to IAM nor names the crawler's role
+in both runs: the key policy neither delegates to IAM nor names the crawler's role
 """
     )
 
@@ -105,19 +105,26 @@ in both runs, because the key policy neither delegates to IAM nor names the craw
 def test_the_sample_as_json(sample: Path) -> None:
     """JSON has every field of every difference; statements are objects, times ISO 8601."""
     document = json.loads(run(sample, "--from", "2026-11-20", "--to", "3", "--format", "json").output)
-    assert document.keys() == {"format", "from", "to", "only", "differences", "not_known"}
+    assert document.keys() == {"format", "from", "to", "filters", "differences", "unknown"}
     assert document["format"] == "kmsledger.diff/1"
     assert (document["from"]["run_id"], document["to"]["finished_at"]) == (1, "2026-11-22T03:04:00Z")
-    assert document["only"] == {"key_arns": None, "account_ids": None}
-    kinds = [one["kind"] for one in document["differences"]]
-    assert kinds == ["account_joined", "deletion_scheduled", "alias_moved", "rekeyed", "tag_removed", "policy_opened"]
-    assert {frozenset(one) for one in document["differences"]} == {
+    assert document["filters"] == {"key_arns": None, "account_ids": None}
+    event_types = [event["event_type"] for event in document["differences"]]
+    assert event_types == [
+        "account_joined",
+        "deletion_scheduled",
+        "alias_moved",
+        "rekeyed",
+        "tag_removed",
+        "policy_opened",
+    ]
+    assert {frozenset(event) for event in document["differences"]} == {
         frozenset(
             (
                 *(
                     "run_id",
-                    "at",
-                    "kind",
+                    "occurred_at",
+                    "event_type",
                     "severity",
                     "account_id",
                     "account_name",
@@ -125,7 +132,7 @@ def test_the_sample_as_json(sample: Path) -> None:
                     "key_arn",
                     "resource_arn",
                 ),
-                *("subject", "sentence", "before", "after", "until_run", "details"),
+                *("subject", "message", "before", "after", "until_run", "details"),
             )
         )
     }
@@ -138,7 +145,7 @@ def test_the_sample_as_json(sample: Path) -> None:
     }
     statement = document["differences"][-1]["details"][0]
     assert (statement["change"], statement["after"]["Sid"], statement["before"]) == ("added", "Vendor", None)
-    payments = next(one for one in document["not_known"] if one["account_id"] == "000123456789")
+    payments = next(gap for gap in document["unknown"] if gap["account_id"] == "000123456789")
     assert payments == {
         "account_id": "000123456789",
         "account_name": "Payments",
@@ -150,8 +157,8 @@ def test_the_sample_as_json(sample: Path) -> None:
     }
 
 
-def test_one_key_or_account_alone(sample: Path) -> None:
-    """A key is named by ARN, id or alias, an account by id or name; an alias that moved means both of its keys."""
+def test_filters_by_key_and_account(sample: Path) -> None:
+    """A key is an ARN, ID or alias, an account an ID or name; an alias that moved selects both of its keys."""
     arn = f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000002"
     for name in (
         arn,
@@ -171,8 +178,8 @@ def test_one_key_or_account_alone(sample: Path) -> None:
     assert [event.event_type for event in diff(sample, account="444455556666").events] == ["policy_opened"]
     assert len(diff(sample, account="shop").events) == 4
     assert diff(sample, account="Payments").events == []
-    assert {one.account_id for one in diff(sample, account="shop").unknown} == {SHOP}
-    assert diff(sample, key="alias/orders").unknown == []
+    assert {gap.account_id for gap in diff(sample, account="shop").gaps} == {SHOP}
+    assert diff(sample, key="alias/orders").gaps == []
 
 
 @pytest.mark.parametrize(
@@ -184,12 +191,12 @@ def test_one_key_or_account_alone(sample: Path) -> None:
         (["--key", "alias/lake", "--account", SHOP], "there is no key or alias 'alias/lake'"),
         (["--account", "Shopp"], "did you mean Shop (111122223333)?"),
         (["--account", "zzz"], "SELECT account_id, name FROM accounts"),
-        (["--from", "3", "--to", "1"], "give the earlier one to --from"),
+        (["--from", "3", "--to", "1"], "pass the earlier run to --from"),
         (["--from", "2020-01-01"], "the first is run 1"),
     ],
 )
-def test_mistakes_are_one_sentence_with_a_way_out(sample: Path, arguments: list[str], expected: str) -> None:
-    """What means nothing is wrong usage (exit code 2) with what was probably meant."""
+def test_usage_errors(sample: Path, arguments: list[str], expected: str) -> None:
+    """Unknown names and invalid runs are usage errors (exit code 2) with a suggestion."""
     with pytest.raises(UserError) as caught:
         run(sample, *arguments)
     assert caught.value.exit_code == 2
@@ -198,7 +205,7 @@ def test_mistakes_are_one_sentence_with_a_way_out(sample: Path, arguments: list[
 
 
 def test_everything_that_can_change_on_a_key(world: World) -> None:
-    """Metadata field by field, policy statement by statement, grants, tags, rotation, aliases and uses, as sentences."""
+    """Metadata by field, the policy by statement, grants, tags, rotation, aliases and uses, each with its message."""
     world.crawl()
     due = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
     world.change(KeyMetadata, K1, state="PendingDeletion", enabled=False, deletion_date=due, description="old")
@@ -216,7 +223,7 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
     world.uses(world.database(SHOP, IRELAND, "orders"), K1)
     world.uses(SECRET, K2, role="secret")
     world.crawl()
-    lines = told(compare(world))
+    lines = event_lines(compare(world))
     for expected in (
         ["Key alias/one in Shop (111122223333, eu-west-1) was scheduled for deletion on 2026-12-24."],
         ["  state: Enabled → PendingDeletion", "  enabled: yes → no", "  deletion date: - → 2026-12-24 00:00"],
@@ -257,15 +264,15 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
         ["RDS DB instance orders in Shop (111122223333, eu-west-1) was created.", f"  key for storage: {K1}"],
         ["Secret db now uses key k2 (was alias/one).", "  role: secret"],
     ):
-        at = lines.index(expected[0])
-        assert lines[at : at + len(expected)] == expected
-    narrowed = compare(world, key="k1")
-    assert {"resource_created", "rekeyed"} <= {event.event_type for event in narrowed.events}
-    assert not any("k2 was rotated" in event.message for event in narrowed.events)
+        index = lines.index(expected[0])
+        assert lines[index : index + len(expected)] == expected
+    filtered = compare(world, key="k1")
+    assert {"resource_created", "rekeyed"} <= {event.event_type for event in filtered.events}
+    assert not any("k2 was rotated" in event.message for event in filtered.events)
 
 
-def test_only_the_net_result_is_told(world: World) -> None:
-    """What changed and changed back, came and went, is no difference; what changed twice is one."""
+def test_only_net_differences_are_reported(world: World) -> None:
+    """A change that was reverted is no difference; two changes of a fact are one difference."""
     world.crawl()
     world.change(KeyMetadata, K1, state="Disabled", enabled=False)
     world.tag(K1, Owner="you", Team="x")
@@ -281,12 +288,12 @@ def test_only_the_net_result_is_told(world: World) -> None:
     world.remove(KeyGrant, K1, "g9")
     world.change(KeyMetadata, K2, description="c")
     world.crawl()
-    assert told(compare(world, "1", "3")) == ["Key k2 changed: description.", "  description: - → c"]
+    assert event_lines(compare(world, "1", "3")) == ["Key k2 changed: description.", "  description: - → c"]
     assert len(compare(world, "1", "2").events) > 4
 
 
-def test_what_was_not_known_is_neither_removed_nor_added(world: World) -> None:
-    """A refusal at either moment is stated with its cause; the last known grants, tags and keys stay uncompared."""
+def test_unknown_facts_are_neither_removed_nor_added(world: World) -> None:
+    """A gap in either run is reported with its cause; the affected grants, tags and keys are not compared."""
     world.crawl()
     world.gap(SHOP, IRELAND, "kms:ListGrants", K1, "key_policy")
     world.change(KeyMetadata, K2, description="seen")
@@ -296,21 +303,21 @@ def test_what_was_not_known_is_neither_removed_nor_added(world: World) -> None:
     world.crawl()
     second = compare(world, "1", "2")
     assert [event.event_type for event in second.events] == ["metadata_changed"]
-    assert [line for one in second.unknown for line in one.lines("")] == [
+    assert [gap.text_line("") for gap in second.gaps] == [
         (
-            f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run, because the key policy does not let "
+            f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run: the key policy does not let "
             "the account's IAM policies decide, nor names our role"
         )
     ]
     third = compare(world, "1", "3")
     assert [event.event_type for event in third.events] == ["metadata_changed"]
-    assert [line for one in third.unknown for line in one.lines("")] == [
-        "Shop (111122223333), eu-west-1: nothing was read: in the second run, because the role does not exist"
+    assert [gap.text_line("") for gap in third.gaps] == [
+        "Shop (111122223333), eu-west-1: nothing was read: in the second run: the role does not exist"
     ]
 
 
-def test_what_is_read_for_the_first_time_is_not_added(world: World) -> None:
-    """Grants, tags and keys that had been refused since the first night, even for changing causes, are no additions."""
+def test_facts_read_for_the_first_time_are_not_additions(world: World) -> None:
+    """Grants, tags and policies with a gap since the first run, even for changing causes, are not additions."""
     for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy"):
         world.gap(SHOP, IRELAND, action, K1, "throttled")
     world.crawl()
@@ -319,13 +326,13 @@ def test_what_is_read_for_the_first_time_is_not_added(world: World) -> None:
     world.crawl()
     world.facts.pop(Gap)
     world.crawl()
-    for moments in (("1", "3"), ("2", "3"), ("1", "2")):
-        assert told(compare(world, *moments)) == []
-    assert [one.end for one in compare(world, "1", "3").unknown] == [None]
+    for runs in (("1", "3"), ("2", "3"), ("1", "2")):
+        assert event_lines(compare(world, *runs)) == []
+    assert [gap.end for gap in compare(world, "1", "3").gaps] == [None]
 
 
-def test_a_key_that_is_gone_and_one_that_is_back(world: World) -> None:
-    """A key goes with what belongs to it; listed again it is not called new."""
+def test_a_deleted_and_a_listed_again_key(world: World) -> None:
+    """A key ends with its facts; a key that is listed again is not reported as created."""
     world.crawl()
     facts = {model: dict(rows) for model, rows in world.facts.items()}
     world.remove(Key, K1)
@@ -338,47 +345,48 @@ def test_a_key_that_is_gone_and_one_that_is_back(world: World) -> None:
         "Key alias/one in Shop (111122223333, eu-west-1) no longer exists.",
         "Secret db in Shop (111122223333, eu-west-1) no longer exists.",
     ]
-    assert told(compare(world, "1", "3")) == []
-    assert "Key alias/one in Shop (111122223333, eu-west-1) is listed again." in told(compare(world, "2", "3"))
+    assert event_lines(compare(world, "1", "3")) == []
+    assert "Key alias/one in Shop (111122223333, eu-west-1) is listed again." in event_lines(compare(world, "2", "3"))
 
 
-def test_a_first_run_has_nothing_to_be_compared_with(world: World) -> None:
-    """One run is no error: it is said, with exit code 0, also as JSON."""
+def test_a_first_run_has_nothing_to_compare_with(world: World) -> None:
+    """A single run is not an error, as text and as JSON."""
     world.crawl()
-    assert compare(world).lines() == [
-        "Run 1 (finished 2026-11-20 03:04 UTC) is the first one: there is nothing to compare it with yet."
-    ]
+    assert (
+        compare(world).to_text()
+        == "Run 1 (finished 2026-11-20 03:04 UTC) is the first run: there is no earlier run to compare it with."
+    )
     mart = Path(world.url.removeprefix("sqlite:///")).with_name("mart1.duckdb")
     document = json.loads(run(mart, "--format", "json", "--key", "k1").output)
-    assert (document["from"], document["differences"], document["only"]["key_arns"]) == (None, [], [K1])
+    assert (document["from"], document["differences"], document["filters"]["key_arns"]) == (None, [], [K1])
     assert run(mart, "--from", "1").output.splitlines()[-1] == "No differences."
 
 
 def test_the_sample_as_csv(sample: Path) -> None:
-    """CSV has one row per difference, and says on standard error that unknown items are left out."""
+    """CSV has one row per difference; a line on standard error states that unknown items are omitted."""
     arguments = ["--from", "2026-11-20", "--to", "3", "--format"]
     done = run(sample, *arguments, "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     document = json.loads(run(sample, *arguments, "json").output)
-    assert [row["sentence"] for row in rows] == [each["sentence"] for each in document["differences"]]
+    assert [row["message"] for row in rows] == [event["message"] for event in document["differences"]]
     assert set(rows[0]) == set(document["differences"][0])
-    assert done.stderr == f"{len(document['not_known'])} unknown items were not compared: --format json lists them\n"
+    assert done.stderr == f"{len(document['unknown'])} unknown items were not compared: --format json lists them\n"
 
 
-@pytest.mark.parametrize("form", ["table", "json"])
-def test_names_do_not_move_the_terminal(world: World, form: str) -> None:
-    """Control characters and direction marks of names, tags and policies are written out, in every format."""
-    evil = "\x1b]0;owned\x07\x9b31m\u202e"
+@pytest.mark.parametrize("output_format", ["table", "json"])
+def test_control_characters_are_escaped(world: World, output_format: str) -> None:
+    """Control and bidirectional characters of names, tags and policies are escaped in every format."""
+    hostile = "\x1b]0;owned\x07\x9b31m\u202e"
     world.crawl()
-    world.tag(K1, **{evil: evil})
-    world.change(KeyMetadata, K1, description=evil + HOSTILE)
-    world.policy(K1, [root_statement(SHOP) | {"Sid": evil}])
-    world.grant(K1, "g" + evil, name=evil, grantee_principal=evil)
-    world.gap(SHOP, IRELAND, f"kms:{evil}", K1)
+    world.tag(K1, **{hostile: hostile})
+    world.change(KeyMetadata, K1, description=hostile + HOSTILE)
+    world.policy(K1, [root_statement(SHOP) | {"Sid": hostile}])
+    world.grant(K1, "g" + hostile, name=hostile, grantee_principal=hostile)
+    world.gap(SHOP, IRELAND, f"kms:{hostile}", K1)
     world.crawl()
     difference = compare(world)
     assert len(difference.events) >= 4
     mart = Path(world.url.removeprefix("sqlite:///")).with_name("mart2.duckdb")
-    output: Any = run(mart, "--format", form).output
+    output: Any = run(mart, "--format", output_format).output
     assert "owned" in output
     assert all(character.isprintable() for character in output.replace("\n", ""))

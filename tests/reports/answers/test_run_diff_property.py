@@ -1,4 +1,4 @@
-"""Differences between any two of a series of nights in which anything may happen."""
+"""Differences between any two of a series of random runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 from reports.answers.run_diff import diff
 from reports.mart.build import build
 from reports.mart.connection import connect
-from tests.reports.answers.random_runs import Nights
+from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 
-NIGHTS = 6
+RUNS = 6
 ADDED_BY_DIFF = {"rotated"}
-"""Kinds that the changes of a night do not have."""
+"""Event types that view changes does not have."""
 
 
 @pytest.fixture(scope="module", params=[3, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (4, 5, 6))])
 def mart(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six nights and their mart."""
-    folder = tmp_path_factory.mktemp("nights")
-    nights = Nights(f"sqlite:///{folder / 'ledger.db'}", request.param)
-    for night in range(NIGHTS):
-        if night:
-            nights.pass_one()
-        nights.world.crawl()
-    build(nights.world.url, folder / "mart.duckdb", settings_of())
+    """The mart of six random runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
+    for number in range(RUNS):
+        if number:
+            runs.apply_changes()
+        runs.world.crawl()
+    build(runs.world.url, folder / "mart.duckdb", settings_of())
     return folder / "mart.duckdb"
 
 
@@ -40,16 +40,20 @@ def reader(mart: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@pytest.mark.parametrize("night", range(2, NIGHTS + 1))
-def test_a_night_s_differences_are_its_changes(mart: Path, reader: duckdb.DuckDBPyConnection, night: int) -> None:
-    """Between a run and the one before it, the sentences are those of the view changes, and no metadata is left untold."""
-    found = diff(mart, str(night - 1), str(night))
+@pytest.mark.parametrize("run", range(2, RUNS + 1))
+def test_differences_of_consecutive_runs_are_changes(mart: Path, reader: duckdb.DuckDBPyConnection, run: int) -> None:
+    """The differences from the previous run are the rows of view changes, and otherwise unreported metadata changes."""
+    difference = diff(mart, str(run - 1), str(run))
     query = "SELECT event_type, message, severity, before, after FROM changes WHERE run_id = ?"
-    expected = sorted(map(str, reader.execute(query, [night]).fetchall()))
-    told = [event for event in found.events if event.event_type not in ADDED_BY_DIFF]
-    untold = [event for event in told if event.event_type == "metadata_changed" and event.severity == "info"]
-    listed = (event for event in told if event not in untold)
-    assert sorted(str((one.event_type, one.message, one.severity, one.before, one.after)) for one in listed) == expected
+    expected = sorted(map(str, reader.execute(query, [run]).fetchall()))
+    events = [event for event in difference.events if event.event_type not in ADDED_BY_DIFF]
+    added = [event for event in events if event.event_type == "metadata_changed" and event.severity == "info"]
+    rows = [
+        (event.event_type, event.message, event.severity, event.before, event.after)
+        for event in events
+        if event not in added
+    ]
+    assert sorted(map(str, rows)) == expected
 
 
 def snapshot(
@@ -67,18 +71,18 @@ def snapshot(
     return keys, tags, aliases, policies
 
 
-@pytest.mark.parametrize("ends", list(combinations(range(1, NIGHTS + 1), 2)))
-def test_what_is_told_is_so(mart: Path, reader: duckdb.DuckDBPyConnection, ends: tuple[int, int]) -> None:
-    """Over any span, each told tag, alias and key differs between the two snapshots, and each that is gone is told."""
+@pytest.mark.parametrize("ends", list(combinations(range(1, RUNS + 1), 2)))
+def test_differences_match_snapshots(mart: Path, reader: duckdb.DuckDBPyConnection, ends: tuple[int, int]) -> None:
+    """Between any two runs, reported tags, aliases and keys differ between the snapshots, and every deletion is reported."""
     first, second = (snapshot(reader, run) for run in ends)
     (keys, tags, aliases, policies), (new_keys, new_tags, new_aliases, new_policies) = first, second
     events = diff(mart, str(ends[0]), str(ends[1])).events
-    by_kind: dict[str, set[str]] = {}
+    keys_by_type: dict[str, set[str]] = {}
     for event in events:
-        by_kind.setdefault(event.event_type, set()).add(event.key_arn or "")
+        keys_by_type.setdefault(event.event_type, set()).add(event.key_arn or "")
     both = keys & new_keys
-    assert by_kind.get("key_gone", set()) == keys - new_keys
-    assert by_kind.get("key_created", set()) <= new_keys - keys
+    assert keys_by_type.get("key_gone", set()) == keys - new_keys
+    assert keys_by_type.get("key_created", set()) <= new_keys - keys
     removed = {
         (arn, value)
         for arn, key, value in tags - new_tags
@@ -92,7 +96,7 @@ def test_what_is_told_is_so(mart: Path, reader: duckdb.DuckDBPyConnection, ends:
     moved = {name for name in aliases.keys() & new_aliases.keys() if aliases[name] != new_aliases[name]}
     assert len([event for event in events if event.event_type == "alias_moved"]) == len(moved)
     rewritten = {arn for arn in both & policies.keys() & new_policies.keys() if policies[arn] != new_policies[arn]}
-    assert by_kind.get("policy_changed", set()) | by_kind.get("policy_opened", set()) == rewritten
+    assert keys_by_type.get("policy_changed", set()) | keys_by_type.get("policy_opened", set()) == rewritten
     assert {event.key_arn for event in events if event.event_type.startswith("policy_") and event.details} == rewritten
     for event in events:
         if event.event_type.startswith("grant_") or event.event_type in {
@@ -103,6 +107,6 @@ def test_what_is_told_is_so(mart: Path, reader: duckdb.DuckDBPyConnection, ends:
             assert event.details, event
 
 
-def test_the_same_run_twice_differs_in_nothing(mart: Path) -> None:
-    """From a run to itself there are no differences."""
+def test_a_run_has_no_differences_from_itself(mart: Path) -> None:
+    """A run compared with itself has no differences."""
     assert diff(mart, "3", "3").events == []

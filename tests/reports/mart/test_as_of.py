@@ -15,12 +15,12 @@ from models.settings import Settings
 from reports.cli import mart as mart_command
 from reports.cli import report as report_command
 from reports.mart import as_of_connection, view_loader
-from reports.mart.as_of import moments, resolve
+from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.cli import sql as sql_command
 from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.pipeline import refresh
-from tests.reports.answers.random_runs import Nights
+from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 
 NIGHTS = range(1, 6)
@@ -55,12 +55,12 @@ def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """Five nights, with a mart each."""
     folder = tmp_path_factory.mktemp("lived")
-    nights = Nights(f"sqlite:///{folder / 'ledger.db'}", request.param)
+    nights = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
     settings = settings_of(database=nights.world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
     mornings = {}
     for night in NIGHTS:
         if night > 1:
-            nights.pass_one()
+            nights.apply_changes()
         assert nights.world.crawl() == night
         refresh(settings)
         with connect(settings.report.mart) as connection:
@@ -126,7 +126,7 @@ def test_qualified_names_are_as_of_then_too(lived: Lived) -> None:
 def test_a_moment_is_a_run_or_the_last_that_had_ended(lived: Lived, text: str, run_id: int) -> None:
     """A date is its end, a time is UTC unless it says otherwise, and the future is the last run."""
     with connect(lived.settings.report.mart) as connection:
-        assert resolve(moments(connection), text).run_id == run_id
+        assert resolve_as_of(moments(connection), text).run_id == run_id
 
 
 @pytest.mark.parametrize(
