@@ -40,17 +40,18 @@ def json_result(workspace: Workspace, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
-def ways(answer: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[str, ...]]]]:
-    """Answer and principal to its ways to the one key; no principal comes twice."""
-    (key,) = answer["keys"]
-    found = {
-        (holder["answer"], holder["principal"]): {
-            (way["path"], way["source_id"], tuple(way["identity_policies"])) for way in holder["access_paths"]
+def access_paths(response: Any) -> dict[tuple[str, str], set[tuple[str, str | None, tuple[str, ...]]]]:
+    """Access paths to the single key, by answer and principal; each principal occurs once."""
+    (key,) = response["keys"]
+    paths = {
+        (principal_access["answer"], principal_access["principal"]): {
+            (path["path"], path["source_id"], tuple(path["identity_policies"]))
+            for path in principal_access["access_paths"]
         }
-        for holder in key["principals"]
+        for principal_access in key["principals"]
     }
-    assert len(found) == len(key["principals"])
-    return found
+    assert len(paths) == len(key["principals"])
+    return paths
 
 
 def grant_of(workspace: Workspace, key_arn: str) -> str:
@@ -69,8 +70,10 @@ def test_who_can_read_a_secret(crawled: Workspace) -> None:
         ("yes", world.administrator_role): {("policy", ROOT, (EVERYTHING,)), ("grant", grant, ())},
         ("yes", policies.root(lab)): {("policy", ROOT, ())},
     }
-    (admin,) = [one for one in answer["keys"][0]["principals"] if one["principal"] == world.administrator_role]
-    assert [(way["path"], way["identity_policies"]) for way in admin["resource_access_paths"]] == [("iam", [EVERYTHING])]
+    (admin,) = [entry for entry in response["keys"][0]["principals"] if entry["principal"] == world.administrator_role]
+    assert [(path["path"], path["identity_policies"]) for path in admin["resource_access_paths"]] == [
+        ("iam", [EVERYTHING])
+    ]
 
 
 def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: Workspace) -> None:
@@ -79,11 +82,13 @@ def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: Workspace) -> 
     response = json_result(no_iam, "who-can", "decrypt", world.hostile_secret, code=3)
     lab = policies.root(world.accounts["lab"])
     grant = grant_of(no_iam, world.hostile_key)
-    assert ways(answer) == {
+    assert access_paths(response) == {
         ("conditional", world.administrator_role): {("policy", ROOT, ()), ("grant", grant, ())},
         ("conditional", lab): {("policy", ROOT, ())},
     }
-    assert all("IAM was not collected" in holder["reason"] for holder in answer["keys"][0]["principals"])
+    assert all(
+        "IAM was not collected" in principal_access["reason"] for principal_access in response["keys"][0]["principals"]
+    )
 
 
 def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: Workspace) -> None:
@@ -95,12 +100,12 @@ def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: Workspace) -> N
 
 def test_secrets_whose_key_is_gone_or_hidden(crawled: Workspace) -> None:
     """A key that no longer exists is nobody's, which is known; one in an account that was not crawled is not known."""
-    gone = asked(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
-    assert gone["keys"][0]["principals"] == []
-    assert any("The secret's key does not exist" in note for note in gone["notes"])
-    hidden = asked(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
+    deleted_key = json_result(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
+    assert deleted_key["keys"][0]["principals"] == []
+    assert any("The secret's key does not exist" in note for note in deleted_key["notes"])
+    hidden = json_result(crawled, "who-can", "decrypt", crawled.world.hidden_key_secret, code=3)
     assert "was not crawled" in hidden["keys"][0]["unknown"][0]
-    assert {holder["answer"] for holder in hidden["keys"][0]["principals"]} == {"unknown"}
+    assert {principal_access["answer"] for principal_access in hidden["keys"][0]["principals"]} == {"unknown"}
 
 
 def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: Workspace) -> None:
@@ -133,9 +138,14 @@ def test_errors_are_one_sentence(crawled: Workspace) -> None:
 def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
     """Each of our denied calls has a statement; with it in the key's policy, the engine lets our role in."""
     world = crawled.world
-    answer = asked(crawled, "denials", code=3)
-    assert answer["other_gaps"] > 0
-    keys = {subject: one for one in answer["denials"] if one["fix_in"] == "key_policy" for subject in one["subjects"]}
+    response = json_result(crawled, "denials", code=3)
+    assert response["other_gaps"] > 0
+    keys = {
+        subject: entry
+        for entry in response["denials"]
+        if entry["fix_in"] == "key_policy"
+        for subject in entry["subjects"]
+    }
     assert set(keys) == {world.locked_key, world.appliance_key}
     role = world.role_arn(world.accounts["data"])
     crawled.aws.clear_faults()  # an administrator reads what our role may not
@@ -149,8 +159,8 @@ def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
             assert allowed(fixed, facts, organization, role, action, {}).effect is Effect.ALLOW
             if key_arn == world.locked_key:
                 before = parse(orjson.dumps(text).decode())
-                assert allowed(before, facts, estate, role, action, {}).effect is Effect.DENY
-    (trust,) = [one for one in answer["denials"] if one["fix_in"] == "trust_policy"]
+                assert allowed(before, facts, organization, role, action, {}).effect is Effect.DENY
+    (trust,) = [entry for entry in response["denials"] if entry["fix_in"] == "trust_policy"]
     assert [account["account_id"] for account in trust["accounts"]] == [world.accounts["legacy"]]
 
 
