@@ -36,11 +36,13 @@ TABLES: Final = {
     # A resource, key or account-region that the ledger does not list is stored in the table itself, as JSON in one column:
     # each column of texts, even if empty, takes time to compress.
     "verdict": (
-        f"rule SMALLINT, subject INTEGER, account_region INTEGER, key_subject INTEGER, status {STATUS_TYPE}, unwaived_status {STATUS_TYPE}, "
+        f"rule SMALLINT, subject INTEGER, account_region INTEGER, key_subject INTEGER, "
+        f"status {STATUS_TYPE}, unwaived_status {STATUS_TYPE}, "
         "waiver VARCHAR, was_problem BOOLEAN, reason VARCHAR, unlisted VARCHAR"
     ),
     "vendor_check": (
-        "run_id INTEGER, profile VARCHAR, vendor VARCHAR, subject_type VARCHAR, check_name VARCHAR, result VARCHAR, severity VARCHAR, "
+        "run_id INTEGER, profile VARCHAR, vendor VARCHAR, subject_type VARCHAR, check_name VARCHAR, result VARCHAR, "
+        "severity VARCHAR, "
         "reason VARCHAR, account_id VARCHAR, account_name VARCHAR, region VARCHAR, key_arn VARCHAR, key_alias VARCHAR, "
         "subject VARCHAR, fix VARCHAR, statement VARCHAR, evidence VARCHAR, deadline TIMESTAMP, required VARCHAR, "
         "since TIMESTAMP"

@@ -37,7 +37,8 @@ _TABLES = {
     "known_party": "account_id VARCHAR, name VARCHAR",
     "gap_cause": "cause VARCHAR, text VARCHAR",
     "identity_statement": (
-        "policy_hash VARCHAR, statement_index INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], not_resource BOOLEAN, "
+        "policy_hash VARCHAR, statement_index INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], "
+        "not_resource BOOLEAN, "
         "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], parse_error VARCHAR"
     ),
 }

@@ -20,7 +20,8 @@ _FETCH = 2_000
 _ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
 """DuckDB's names for read-only kinds of statements; a PIVOT is a MULTI, DESCRIBE and SHOW are SELECTs."""
 _TABLES = f"""
-SELECT CASE c.schema_name WHEN 'main' THEN c.table_name ELSE c.schema_name || '.' || c.table_name END AS view, r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
+SELECT CASE c.schema_name WHEN 'main' THEN c.table_name ELSE c.schema_name || '.' || c.table_name END AS view,
+  r.comment AS about, c.column_name AS "column", c.data_type AS type, c.comment AS description
 FROM duckdb_columns() c
 JOIN (
   SELECT schema_name, view_name AS name, comment FROM duckdb_views() WHERE database_name = '{CATALOG}' AND NOT internal

@@ -116,7 +116,7 @@ def markdown(relations: Iterable[Relation]) -> str:
         "`FROM keys_as_of(41)`. A history has every version of a fact with the runs from which (`valid_from`) to which",
         "(`valid_to`, exclusive; empty for the last known version) it was so.",
         "",
-        "Questions with queries are in the [cookbook](cookbook.md). The schema ``internal`` of the file, tables behind the views, is",
+        "Questions with queries are in the [cookbook](cookbook.md). The schema `internal` has tables behind the views; it is",
         "not part of this: it changes without notice.",
         "",
         *(f"- [{one.name}](#{one.name}): {_safe(one.about)}" for one in listed),

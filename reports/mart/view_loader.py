@@ -120,7 +120,8 @@ _HISTORIES = {
     "findings_history": _History(
         "finding",
         "The verdicts of rules over time, of all that is or ever was a problem.",
-        "f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn, f.account_id, f.region, f.key_arn, f.reason, f.waiver",
+        "f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn, f.account_id, f.region, f.key_arn, "
+        "f.reason, f.waiver",
     ),
     "rule_results_history": _History(
         "rule_result",

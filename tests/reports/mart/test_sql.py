@@ -54,7 +54,8 @@ def test_json_is_one_array(sample_mart: Path) -> None:
         sample_mart,
         "--format",
         "json",
-        "SELECT account_id, current_version_since, denied_actions, tags, grants, 1 AS a, 2 AS a FROM keys WHERE key_id LIKE '%11' OR alias = "
+        "SELECT account_id, current_version_since, denied_actions, tags, grants, 1 AS a, 2 AS a FROM keys "
+        "WHERE key_id LIKE '%11' OR alias = "
         "'alias/payments' ORDER BY account_id",
     )
     payments, locked = json.loads(result.output)

@@ -61,7 +61,10 @@ def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
         "odd": ("unknown", "The key of this secret could not be determined: neither id nor ARN."),
         "silent": (
             "unknown",
-            "The key of this secret could not be determined: the crawler's role lacks the permission (secretsmanager:DescribeSecret).",
+            (
+                "The key of this secret could not be determined: "
+                "the crawler's role lacks the permission (secretsmanager:DescribeSecret)."
+            ),
         ),
         "nothing-known": (
             "unknown",
