@@ -145,7 +145,7 @@ def _function(node: Mapping[str, Any], at: Kind) -> Kind:
     if len(arguments) != len(parameters) or any(
         expected not in {None, str(actual)} for expected, actual in zip(parameters, arguments, strict=True)
     ):
-        raise UnresolvedError(f"{node['value']} is arguments {', '.join(map(str, arguments))}")
+        raise UnresolvedError(f"{node['value']} is called with {', '.join(map(str, arguments))}")
     return result
 
 

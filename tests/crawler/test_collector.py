@@ -292,7 +292,7 @@ failures = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def good_account_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ledger after a run without errors."""
     path = tmp_path_factory.mktemp("good") / "ledger.db"
     ledger = Ledger(path)

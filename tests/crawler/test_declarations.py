@@ -248,7 +248,7 @@ def test_a_type_without_a_key_has_no_key_in_its_api() -> None:
         ("DBInstances[?Engin == 'x']", "no member Engin"),
         ("Marker || DBInstances", "joins a string and a list"),
         ("length(DBInstances)", "function length"),
-        ("join(',', DBInstances)", "join is given"),
+        ("join(',', DBInstances)", "join is called with"),
         ("DBInstances[].{a: NoSuchThing}", "no member NoSuchThing"),
         ("*.Marker", "value_projection"),
         ("DBInstances[?Engine == null]", "no member null"),
