@@ -208,7 +208,7 @@ def test_a_region_left_out_by_the_configuration_for_one_night(nights: Nights) ->
     _last_known_for_one_night(nights, place)
     (scope,) = _outcomes(nights, place)
     assert (scope["outcome"], scope["cause_text"], scope["nights"]) == ("excluded", "left out by the configuration", 1)
-    assert "left out by configuration" in nights.reports[1]
+    assert "excluded by configuration" in nights.reports[1]
 
 
 def test_a_region_opted_out_of_for_one_night(nights: Nights) -> None:
