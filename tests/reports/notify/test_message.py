@@ -104,9 +104,7 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
 
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     """Guards that text from AWS adds no markup, no line, no direction change and no link to either body."""
-    hostile = (
-        "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
-    )
+    hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
     item = AttentionItem("high\n<b>", hostile, hostile)
     message = compose(
         summary(title=hostile, headline=((hostile, hostile),), attention=(item,), changes=(hostile,), gaps=(hostile,)),
@@ -130,7 +128,7 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     [
         ("complete", (), ["Nothing needs attention.", "There are no gaps", "No changes."], ["could be read"]),
         ("complete", ("x",), ["Complete, with gaps", "Nothing in what could be read"], ["Nothing needs attention"]),
-        ("partial", (), ["it could not name what is missing"], ["There are no gaps", "Nothing needs attention"]),
+        ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs attention"]),
         ("failed", (), ["Failed: the run did not finish"], ["There are no gaps", "No changes."]),
     ],
 )
