@@ -49,16 +49,16 @@ def test_text_and_json() -> None:
     assert found["views"][0]["columns"][0] == {
         "name": "key_arn",
         "type": "VARCHAR",
-        "about": "The key's ARN: its identity.",
+        "about": "The ARN of the key; it identifies the key.",
     }
 
 
-def test_an_unknown_view_is_told(tmp_path: Path) -> None:
+def test_an_unknown_view_is_reported(tmp_path: Path) -> None:
     """A view that does not exist: one sentence with those that do, exit code 2, no file."""
     error = CliRunner().invoke(schema, ["nothing", "--output", str(tmp_path / "a")]).exception
     assert isinstance(error, UserError)
     assert error.exit_code == 2
-    assert "key_usage" in str(error)
+    assert "resource_keys" in str(error)
     assert list(tmp_path.iterdir()) == []
 
 

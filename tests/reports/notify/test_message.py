@@ -72,7 +72,7 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
     text = flat(bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,)))[form])
     for part in (
         "KMS ledger of Example Corp",
-        "Partial: some of the scope could not be read",
+        "Partial: a part of the scope could not be read",
         "Run 42, finished 2026-11-20 02:41 UTC",
         "1,284",
         "Accounts read",
@@ -80,10 +80,10 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
         ARN,
         "Schlüssel für Prüfung has no owner",
         "and 29 more",
-        "Changed since the run before (12)",
+        "Changes since the previous run (12)",
         "Grant created for role/reader",
         "and 11 more",
-        "Not known (3)",
+        "Gaps (3)",
         "Account 222233334444: role cannot be assumed",
         "and 2 more",
         "Attached: report.html",
@@ -104,9 +104,7 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
 
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     """Guards that text from AWS adds no markup, no line, no direction change and no link to either body."""
-    hostile = (
-        "<img src=x onerror=alert(1)>\r\nNot known\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
-    )
+    hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
     item = AttentionItem("high\n<b>", hostile, hostile)
     message = compose(
         summary(title=hostile, headline=((hostile, hostile),), attention=(item,), changes=(hostile,), gaps=(hostile,)),
@@ -117,7 +115,7 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     assert "<img" not in html
     assert "<b>" not in html
     assert "&lt;img" in html
-    assert plain.count("\nNot known") == 1
+    assert plain.count("\nGaps") == 1
     assert "{{ 7*7 }}" in plain
     for text in (plain, html):
         assert "\u202e" not in text
@@ -128,10 +126,10 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
 @pytest.mark.parametrize(
     ("status", "gaps", "says", "says_not"),
     [
-        ("complete", (), ["Nothing needs attention.", "there are no gaps", "No change."], ["could be read"]),
-        ("complete", ("x",), ["Complete, with gaps", "No finding in what could be read"], ["Nothing needs attention"]),
-        ("partial", (), ["it could not name what is missing"], ["there are no gaps", "Nothing needs attention"]),
-        ("failed", (), ["Failed: the run did not finish"], ["there are no gaps", "No change."]),
+        ("complete", (), ["Nothing needs attention.", "There are no gaps", "No changes."], ["could be read"]),
+        ("complete", ("x",), ["Complete, with gaps", "Nothing in what could be read"], ["Nothing needs attention"]),
+        ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs attention"]),
+        ("failed", (), ["Failed: the run did not finish"], ["There are no gaps", "No changes."]),
     ],
 )
 def test_absence_is_only_good_news_when_all_was_read(
@@ -193,12 +191,12 @@ def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
 
 
 def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
-    """Guards that a report too big for mail servers is left out and its server_name told; a small one still goes along."""
+    """Guards that a report too big for mail servers is left out and its location named; a small one still goes along."""
     big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
     message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
     assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
     for text in map(flat, bodies(message)):
-        assert "big.html is left out" in text
+        assert "big.html is not attached" in text
         assert "It is here: /srv/kmsledger/big.html" in text
 
 

@@ -79,7 +79,7 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
         assert effective == mart.execute(f"FROM ({parts}) ORDER BY ALL").fetchall()
         of_iam = "SELECT DISTINCT region, since_run, message IS NULL FROM effective_access WHERE path = 'iam'"
         assert mart.execute(of_iam).fetchall() == [(None, None, False)]
-    assert {(KEY, ROLE, "iam", "decrypt"), (KEY, ACCOUNT, "policy", "Enable IAM policies")} <= {
+    assert {(KEY, ROLE, "iam", "decrypt"), (KEY, f"arn:aws:iam::{ACCOUNT}:root", "policy", "Enable IAM policies")} <= {
         row[:4] for row in effective
     }
     assert found == [
