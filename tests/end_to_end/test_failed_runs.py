@@ -217,13 +217,17 @@ def test_list_keys_denied_for_one_run(results: FailedRunResult) -> None:
     assert "A whole list is missing (kms:ListKeys) in" in results.reports[1]
 
 
-def test_a_region_left_out_by_the_configuration_for_one_night(nights: Nights) -> None:
-    """The region's keys are last known, and coverage says that the configuration left it out."""
-    place = nights.of("denied", EXCLUDED)
-    _last_known_for_one_night(nights, place)
-    (scope,) = _outcomes(nights, place)
-    assert (scope["outcome"], scope["cause_text"], scope["nights"]) == ("excluded", "left out by the configuration", 1)
-    assert "excluded by configuration" in nights.reports[1]
+def test_a_region_excluded_for_one_run(results: FailedRunResult) -> None:
+    """The keys of the region are stale, and coverage gives the configuration as the cause."""
+    scope_condition = results.of("denied", EXCLUDED)
+    _assert_stale_for_one_run(results, scope_condition)
+    (scope,) = _outcomes(results, scope_condition)
+    assert (scope["outcome"], scope["cause_text"], scope["consecutive_runs"]) == (
+        "excluded",
+        "excluded by the configuration",
+        1,
+    )
+    assert "excluded by configuration" in results.reports[1]
 
 
 def test_a_region_disabled_for_one_run(results: FailedRunResult) -> None:

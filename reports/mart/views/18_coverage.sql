@@ -39,7 +39,7 @@ WITH past AS (
   FROM latest l LEFT JOIN steady s USING (account_id, region)
   UNION ALL
   SELECT n.account_id, n.region, NULL, NULL, NULL, NULL, n.selection, NULL,
-    CASE n.selection WHEN 'excluded' THEN 'left out by the configuration' ELSE 'the region is not enabled in the account' END,
+    CASE n.selection WHEN 'excluded' THEN 'excluded by the configuration' ELSE 'the region is not enabled in the account' END,
     NULL, NULL, n.valid_from
   FROM internal.account_region n
   JOIN opened o ON o.account_id = n.account_id
