@@ -206,7 +206,7 @@ def test_list_keys_denied_for_one_run(results: FailedRunResult) -> None:
     _assert_stale_for_one_run(results, scope_condition)
     gap, scope = _outcomes(results, scope_condition)
     assert (gap["outcome"], gap["action"], gap["consecutive_runs"]) == ("gap", "kms:ListKeys", 1)
-    assert (gap["cause_text"], scope["outcome"]) == ("our role lacks the permission", "partial")
+    assert (gap["cause_text"], scope["outcome"]) == ("the crawler's role lacks the permission", "partial")
     # Permanent denials are the same in the first and third run.
     troubles = f"SELECT operation, subject, outcome FROM coverage WHERE {scope_condition} AND outcome <> 'complete' ORDER BY ALL"
     assert results.sql(troubles, 3) == results.sql(troubles, 1)
