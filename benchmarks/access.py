@@ -26,7 +26,7 @@ from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, PolicyDocu
 from models.tables.runs import Run, RunStatus
 from models.versioned import Base
 from reports.access.analysis.stage import analyze_access
-from tests.reports.ledger_builder import FIRST_NIGHT
+from tests.reports.ledger_builder import FIRST_RUN
 
 ACCOUNTS = 500
 KEYS_PER_POLICY = 50
@@ -135,7 +135,7 @@ def _write(connection: Connection, mapped: type[Base], rows: Iterator[dict[str, 
 def _run(run_id: int) -> dict[str, Any]:
     return {
         "run_id": run_id,
-        "started_at": FIRST_NIGHT,
+        "started_at": FIRST_RUN,
         "status": RunStatus.COMPLETE,
         "version": "0",
         "organization_id": "o-exampleorg1",

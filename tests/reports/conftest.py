@@ -12,7 +12,7 @@ import pytest
 from models.settings import Settings
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.sample_ledger import sample_ledger
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -49,8 +49,8 @@ def ask(mart: duckdb.DuckDBPyConnection) -> Ask:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     """An organization of one account, not yet crawled."""
-    world = World(f"sqlite:///{tmp_path / 'store.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'store.db'}")
     world.account(SHOP, "Shop", IRELAND)
     return world

@@ -1,6 +1,6 @@
 """A small ledger for tests: an organization, changed between nights and crawled each night through the real merge.
 
-`World` is the organization as it is; `World.crawl` writes what a crawler would have seen of it that night.
+`LedgerBuilder` is the organization as it is; `LedgerBuilder.crawl` writes what a crawler would have seen of it that night.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
 from reports.vendors.evaluate import VendorChecks
 
-FIRST_NIGHT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
+FIRST_RUN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
 # What a refused call leaves unseen; the facts known before stay as they are.
 _UNSEEN = {
@@ -63,7 +63,7 @@ _OF_KEY = (KeyGrant, KeyRotationEvent)
 
 
 @dataclass
-class World:
+class LedgerBuilder:
     """An organization. Facts are added, changed and removed; `crawl` writes one night of it into the ledger."""
 
     url: str
@@ -270,9 +270,9 @@ class World:
 
     def crawl(self, *, status: str | None = None) -> int:
         """Write one night; returns its run id. A scope whose outcome is `failed` shows nothing of itself."""
-        started = FIRST_NIGHT + dt.timedelta(days=self.nights)
-        self.nights += 1
-        if self.nights == 1:
+        started = FIRST_RUN + dt.timedelta(days=self.runs)
+        self.runs += 1
+        if self.runs == 1:
             _make_ledger(self.url)
         engine = connect(self.url)
         with engine.begin() as connection:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.tables import AccountRegion, Alias, CustomKeyStore, KeyMetadata, KeyRotationEvent, Tag
-from tests.reports.ledger_builder import World, root_statement
+from tests.reports.ledger_builder import LedgerBuilder, root_statement
 
 SHOP = "111122223333"
 DATA = "444455556666"
@@ -32,16 +32,16 @@ def sample_ledger(path: Path) -> str:
     """Write the sample organization's three nights into a new SQLite file; returns its database URL."""
     world = sample_world(path)
     world.crawl()
-    second_night(world)
+    second_run(world)
     world.crawl()
-    third_night(world)
+    third_run(world)
     world.crawl()
     return world.url
 
 
-def sample_world(path: Path) -> World:
+def sample_world(path: Path) -> LedgerBuilder:
     """The organization as it is on the first night."""
-    world = World(f"sqlite:///{path}")
+    world = LedgerBuilder(f"sqlite:///{path}")
     world.account(MANAGEMENT, "Example Organization", VIRGINIA, is_management=True, ou_path="/", ou_ids="r-abcd")
     world.account(SHOP, "Shop", IRELAND, VIRGINIA, "global")
     world.account(DATA, "R&D <img src=x onerror=alert(1)>", IRELAND, ou_path="/Research & <b>Data</b>")
@@ -57,7 +57,7 @@ def sample_world(path: Path) -> World:
     return world
 
 
-def second_night(world: World) -> None:
+def second_run(world: LedgerBuilder) -> None:
     """Account Payments joins; nothing else changes."""
     world.account(PAYMENTS, "Payments", IRELAND, joined_at=dt.datetime(2026, 11, 20, 15, 0, tzinfo=dt.UTC))
     ledger = world.key(PAYMENTS, IRELAND, "00000000-0000-4000-8000-000000000009", description="card numbers")
@@ -74,7 +74,7 @@ def second_night(world: World) -> None:
     world.uses(secret, ledger, role="secret")
 
 
-def third_night(world: World) -> None:
+def third_run(world: LedgerBuilder) -> None:
     """The five changes."""
     fresh = _arn(SHOP, 3)
     due = dt.datetime(2026, 12, 21, 22, 10, tzinfo=dt.UTC)
@@ -107,7 +107,7 @@ def _alias(name: str, account_id: str = SHOP) -> str:
     return f"arn:aws:kms:{IRELAND}:{account_id}:{name}"
 
 
-def _shop(world: World) -> None:
+def _shop(world: LedgerBuilder) -> None:
     def key(number: int, region: str = IRELAND, **values: Any) -> str:
         return world.key(SHOP, region, _arn(SHOP, number).rpartition("/")[2], **values)
 
@@ -209,7 +209,7 @@ def _shop(world: World) -> None:
     world.gap(SHOP, "global", "s3:GetBucketEncryption", hidden, "explicit_deny", code="AccessDenied")
 
 
-def _data(world: World) -> None:
+def _data(world: LedgerBuilder) -> None:
     lake = world.key(DATA, IRELAND, _arn(DATA, 5).rpartition("/")[2], description="data lake")
     world.alias("alias/lake", lake)
     external = world.key(

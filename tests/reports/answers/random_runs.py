@@ -18,7 +18,7 @@ from models.tables import (
     Resource,
     Tag,
 )
-from tests.reports.ledger_builder import FIRST_NIGHT, World, root_statement
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, root_statement
 
 ACCOUNTS = {"111122223333": "Shop", "444455556666": "Data", "000123456789": "Payments"}
 REGIONS = ("eu-west-1", "us-east-1")
@@ -30,7 +30,7 @@ class RandomRuns:
     """Draws the changes before each run, and keeps the facts consistent as AWS does."""
 
     def __init__(self, url: str, seed: int) -> None:
-        self.world = World(url)
+        self.world = LedgerBuilder(url)
         self.random = random.Random(seed)  # noqa: S311 - test data, not a secret
         self.count = 0
         for account_id, name in list(ACCOUNTS.items())[:2]:
@@ -43,7 +43,7 @@ class RandomRuns:
 
     def apply_changes(self) -> None:
         """Apply about a dozen random changes."""
-        if self.world.nights == 2:
+        if self.world.runs == 2:
             self.world.account("000123456789", ACCOUNTS["000123456789"], REGIONS[0])
             self._add_key("000123456789", REGIONS[0])
         steps = (
@@ -106,7 +106,7 @@ class RandomRuns:
 
     def _set_state(self) -> None:
         state = self.random.choice(("Enabled", "Disabled", "PendingDeletion"))
-        date = FIRST_NIGHT + dt.timedelta(days=self.random.randint(10, 30)) if state == "PendingDeletion" else None
+        date = FIRST_RUN + dt.timedelta(days=self.random.randint(10, 30)) if state == "PendingDeletion" else None
         self._change(KeyMetadata, state=state, enabled=state == "Enabled", deletion_date=date)
 
     def _change_description(self) -> None:
@@ -118,7 +118,7 @@ class RandomRuns:
             status=self.random.choice(("enabled", "disabled")),
             period_days=self.random.choice((90, 365, None)),
         )
-        at = FIRST_NIGHT + dt.timedelta(days=self.world.nights, hours=-2)
+        at = FIRST_RUN + dt.timedelta(days=self.world.runs, hours=-2)
         self.world.add(
             KeyRotationEvent, key_arn=self.random.choice(self.keys()), rotated_at=at, rotation_type="ON_DEMAND"
         )

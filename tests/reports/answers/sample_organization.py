@@ -24,7 +24,7 @@ from models.tables import (
     ResourcePolicy,
     Tag,
 )
-from tests.reports.ledger_builder import World, root_statement
+from tests.reports.ledger_builder import LedgerBuilder, root_statement
 
 SHOP, DATA, OTHER, VENDOR = "111122223333", "444455556666", "777788889999", "754581900792"
 IRELAND = "eu-west-1"
@@ -51,7 +51,7 @@ def allow(actions: str | list[str], resource: str | list[str] = "*", **elements:
     return {"Effect": "Allow", "Action": actions, "Resource": resource, **elements}
 
 
-def store_policy(world: World, *statements: dict[str, Any]) -> bytes:
+def store_policy(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
     """Store a policy document, and return its hash."""
     received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
     canonical = canonical_policy(received)
@@ -60,7 +60,7 @@ def store_policy(world: World, *statements: dict[str, Any]) -> bytes:
     return digest
 
 
-def identity(world: World, name_arn: str, *statements: dict[str, Any], **values: Any) -> str:
+def identity(world: LedgerBuilder, name_arn: str, *statements: dict[str, Any], **values: Any) -> str:
     """Add a user or role with an inline policy ``own`` of these statements, and return its ARN."""
     account, resource = name_arn.split(":")[4], name_arn.rpartition(":")[2]
     kind, _, name = resource.partition("/")
@@ -78,7 +78,7 @@ def identity(world: World, name_arn: str, *statements: dict[str, Any], **values:
     return name_arn
 
 
-def managed(world: World, account: str, name: str, *statements: dict[str, Any]) -> str:
+def managed(world: LedgerBuilder, account: str, name: str, *statements: dict[str, Any]) -> str:
     """Add a managed policy, and return its ARN."""
     policy_arn = f"arn:aws:iam::{account}:policy/{name}"
     world.add(
@@ -92,14 +92,14 @@ def managed(world: World, account: str, name: str, *statements: dict[str, Any]) 
     return policy_arn
 
 
-def secret_policy(world: World, secret: str, *statements: dict[str, Any]) -> None:
+def secret_policy(world: LedgerBuilder, secret: str, *statements: dict[str, Any]) -> None:
     """Set the policy of a secret; without statements it has no policy."""
     world.add(ResourcePolicy, resource_arn=secret, policy_hash=store_policy(world, *statements) if statements else None)
 
 
-def organization(path: Path, *, iam: bool = True) -> World:
+def organization(path: Path, *, iam: bool = True) -> LedgerBuilder:
     """The organization before its first crawl; without ``iam``, IAM was not collected."""
-    world = World(f"sqlite:///{path}")
+    world = LedgerBuilder(f"sqlite:///{path}")
     for account, name in ((SHOP, "Shop"), (DATA, "Data"), (OTHER, "Other")):
         world.account(account, name, IRELAND, "global")
     _keys(world)
@@ -109,7 +109,7 @@ def organization(path: Path, *, iam: bool = True) -> World:
     return world
 
 
-def _keys(world: World) -> None:
+def _keys(world: LedgerBuilder) -> None:
     app = who(SHOP, "role/app")
     shop: dict[str, Any] = {"Sid": "Shop", "Principal": {"AWS": who(SHOP, "root")}}
     only_secrets = {"StringEquals": {"kms:ViaService": VIA}}
@@ -144,7 +144,7 @@ def _denied(action: str, subject: str) -> str:
     )
 
 
-def _secrets(world: World) -> None:
+def _secrets(world: LedgerBuilder) -> None:
     for name, key_arn in (("app", SHARED), ("own", LOCAL)):
         world.uses(world.secret(SHOP, IRELAND, name), key_arn, role="secret")
         secret_policy(world, secret(name))
@@ -161,7 +161,7 @@ def secret(name: str) -> str:
     return f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:{name}-AbCdEf"
 
 
-def _iam(world: World) -> None:
+def _iam(world: LedgerBuilder) -> None:
     for account in (SHOP, DATA, OTHER):
         world.add(IamScan, account_id=account)
     read = allow(GET, f"arn:aws:secretsmanager:*:{SHOP}:secret:*")

@@ -19,7 +19,7 @@ from reports.answers.cookbook_cli import cookbook
 from reports.answers.cookbook_loader import markdown, recipes
 from reports.pipeline import refresh
 from tests.reports.ledger_builder import settings_of
-from tests.reports.sample_ledger import DATA, IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
+from tests.reports.sample_ledger import DATA, IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "cookbook.md"
 
@@ -49,9 +49,9 @@ def mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
         role="secret",
     )
     world.crawl()
-    second_night(world)
+    second_run(world)
     world.crawl()
-    third_night(world)
+    third_run(world)
     world.crawl()
     parties = [{"name": "Checkmarx", "accounts": [VENDOR]}]
     owners = [{"account": [SHOP], "owner": "shop team"}]

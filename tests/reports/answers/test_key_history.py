@@ -20,7 +20,7 @@ from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resour
 from reports.answers.cli import history as history_command
 from reports.answers.key_history import HistoryResult, history
 from reports.mart.build import build
-from tests.reports.ledger_builder import World, root_statement
+from tests.reports.ledger_builder import LedgerBuilder, root_statement
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -29,9 +29,9 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     """One account with two keys, before its first crawl."""
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1", description="first")
     world.key(SHOP, IRELAND, "k2")
@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def mart_of(world: World) -> Path:
+def mart_of(world: LedgerBuilder) -> Path:
     path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
     build(world.url, path, Settings())
     return path
@@ -128,7 +128,7 @@ def test_the_history_as_csv(sample: Path) -> None:
     ]
 
 
-def test_a_complete_history(world: World) -> None:
+def test_a_complete_history(world: LedgerBuilder) -> None:
     """Creation, changes, uses, rotation, deletion and relisting, each in the run that saw it, with details."""
     world.crawl()
     key = world.key(SHOP, IRELAND, "k3")
@@ -199,7 +199,7 @@ def test_a_complete_history(world: World) -> None:
     assert again.current is not None
 
 
-def test_gaps_have_a_start_and_an_end(world: World) -> None:
+def test_gaps_have_a_start_and_an_end(world: LedgerBuilder) -> None:
     """Gaps with start, end and cause, failed runs of the account-region, and facts that were read for the first time."""
     for action in ("kms:GetKeyPolicy", "kms:ListGrants"):
         world.gap(SHOP, IRELAND, action, K2, "throttled")
@@ -253,7 +253,7 @@ def test_unknown_and_ambiguous_names(sample: Path, name: str, expected: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_an_alias_name_in_several_accounts_is_ambiguous(world: World) -> None:
+def test_an_alias_name_in_several_accounts_is_ambiguous(world: LedgerBuilder) -> None:
     """The same alias name in two accounts is ambiguous; the alias ARN is not."""
     world.account("444455556666", "Data", IRELAND)
     other = world.key("444455556666", IRELAND, "k9")
@@ -267,7 +267,7 @@ def test_an_alias_name_in_several_accounts_is_ambiguous(world: World) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["table", "json"])
-def test_control_characters_are_escaped(world: World, output_format: str) -> None:
+def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str) -> None:
     """Control and bidirectional characters are escaped in the history and in suggestions, in every format."""
     hostile = "\x1b]0;owned\x07\x9b31m\u202e"
     world.alias("alias/one" + hostile, K1)
@@ -287,7 +287,7 @@ def test_control_characters_are_escaped(world: World, output_format: str) -> Non
     assert str(caught.value).isprintable()
 
 
-def test_the_command_line(world: World, tmp_path: Path) -> None:
+def test_the_command_line(world: LedgerBuilder, tmp_path: Path) -> None:
     """The command with a settings file: exit codes, one-line errors on standard error, no traceback."""
     world.crawl()
     config = tmp_path / "kmsledger.yaml"

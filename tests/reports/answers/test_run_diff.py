@@ -18,7 +18,7 @@ from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, K
 from reports.answers.cli import diff as diff_command
 from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
-from tests.reports.ledger_builder import World, root_statement
+from tests.reports.ledger_builder import LedgerBuilder, root_statement
 from tests.reports.sample_ledger import HOSTILE, sample_ledger, vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -27,9 +27,9 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     """One account with two keys, before its first crawl."""
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1")
     world.key(SHOP, IRELAND, "k2")
@@ -40,8 +40,8 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def compare(world: World, *runs: str, **filters: str) -> RunDiff:
-    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.nights}.duckdb")
+def compare(world: LedgerBuilder, *runs: str, **filters: str) -> RunDiff:
+    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
     if not path.exists():  # crawled since the last build
         build(world.url, path, Settings())
     return diff(path, *runs, **filters)
@@ -204,7 +204,7 @@ def test_usage_errors(sample: Path, arguments: list[str], expected: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_everything_that_can_change_on_a_key(world: World) -> None:
+def test_everything_that_can_change_on_a_key(world: LedgerBuilder) -> None:
     """Metadata by field, the policy by statement, grants, tags, rotation, aliases and uses, each with its message."""
     world.crawl()
     due = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
@@ -271,7 +271,7 @@ def test_everything_that_can_change_on_a_key(world: World) -> None:
     assert not any("k2 was rotated" in event.message for event in filtered.events)
 
 
-def test_only_net_differences_are_reported(world: World) -> None:
+def test_only_net_differences_are_reported(world: LedgerBuilder) -> None:
     """A change that was reverted is no difference; two changes of a fact are one difference."""
     world.crawl()
     world.change(KeyMetadata, K1, state="Disabled", enabled=False)
@@ -292,7 +292,7 @@ def test_only_net_differences_are_reported(world: World) -> None:
     assert len(compare(world, "1", "2").events) > 4
 
 
-def test_unknown_facts_are_neither_removed_nor_added(world: World) -> None:
+def test_unknown_facts_are_neither_removed_nor_added(world: LedgerBuilder) -> None:
     """A gap in either run is reported with its cause; the affected grants, tags and keys are not compared."""
     world.crawl()
     world.gap(SHOP, IRELAND, "kms:ListGrants", K1, "key_policy")
@@ -316,7 +316,7 @@ def test_unknown_facts_are_neither_removed_nor_added(world: World) -> None:
     ]
 
 
-def test_facts_read_for_the_first_time_are_not_additions(world: World) -> None:
+def test_facts_read_for_the_first_time_are_not_additions(world: LedgerBuilder) -> None:
     """Grants, tags and policies with a gap since the first run, even for changing causes, are not additions."""
     for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy"):
         world.gap(SHOP, IRELAND, action, K1, "throttled")
@@ -331,7 +331,7 @@ def test_facts_read_for_the_first_time_are_not_additions(world: World) -> None:
     assert [gap.end for gap in compare(world, "1", "3").gaps] == [None]
 
 
-def test_a_deleted_and_a_listed_again_key(world: World) -> None:
+def test_a_deleted_and_a_listed_again_key(world: LedgerBuilder) -> None:
     """A key ends with its facts; a key that is listed again is not reported as created."""
     world.crawl()
     facts = {model: dict(rows) for model, rows in world.facts.items()}
@@ -349,7 +349,7 @@ def test_a_deleted_and_a_listed_again_key(world: World) -> None:
     assert "Key alias/one in Shop (111122223333, eu-west-1) is listed again." in event_lines(compare(world, "2", "3"))
 
 
-def test_a_first_run_has_nothing_to_compare_with(world: World) -> None:
+def test_a_first_run_has_nothing_to_compare_with(world: LedgerBuilder) -> None:
     """A single run is not an error, as text and as JSON."""
     world.crawl()
     assert (
@@ -374,7 +374,7 @@ def test_the_sample_as_csv(sample: Path) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["table", "json"])
-def test_control_characters_are_escaped(world: World, output_format: str) -> None:
+def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str) -> None:
     """Control and bidirectional characters of names, tags and policies are escaped in every format."""
     hostile = "\x1b]0;owned\x07\x9b31m\u202e"
     world.crawl()

@@ -13,7 +13,7 @@ from reports.exports.common import RunInfo, load_run
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.findings import STATUSES, FindingFilter, FindingRecord, read_findings
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 
 SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
 HOSTILE = '=HYPERLINK("http://x","y")<script>[a](http://evil){0}\u202e'
@@ -29,7 +29,7 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs: rotation of key `again` is repaired in the second, in which `late` begins to fail."""
     folder = tmp_path_factory.mktemp("exports")
     (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
-    world = World(f"sqlite:///{folder / 'store.db'}")
+    world = LedgerBuilder(f"sqlite:///{folder / 'store.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.account(PAY, f"Pay {HOSTILE}"[:50], IRELAND)
     for account in (SHOP, PAY):

@@ -14,8 +14,8 @@ from reports.html.registry import find, write
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.html.page import Node, read
-from tests.reports.ledger_builder import World
-from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_night, third_night
+from tests.reports.ledger_builder import LedgerBuilder
+from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
 
 REVERSED = "invoice\u202egnp.exe\u200b"
 LONG = "x" * 4000
@@ -40,7 +40,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
-def world_of(settings: Settings) -> World:
+def world_of(settings: Settings) -> LedgerBuilder:
     """The sample organization on its first night, not yet crawled."""
     return sample_world(Path(settings.database.removeprefix("sqlite:///")))
 
@@ -58,9 +58,9 @@ def settings(make_settings: Make) -> Settings:
     unasked = "00000000-0000-4000-8000-0000000000bb"
     world.key(SHOP, IRELAND, unasked, manager="AWS", policy=None, rotation="unknown")
     world.crawl()
-    second_night(world)
+    second_run(world)
     world.crawl()
-    third_night(world)
+    third_run(world)
     world.crawl()
     refresh(made)
     return made

@@ -17,7 +17,7 @@ from reports.rules.framework_loader import UnknownFrameworkError, load_framework
 from tests.reports.html.conftest import INJECTED, Make, report_of, world_of
 from tests.reports.html.page import Node, read
 from tests.reports.html.test_overview_report import number, row_with, test_every_link_leads_somewhere
-from tests.reports.sample_ledger import DATA, IRELAND, SHOP, second_night
+from tests.reports.sample_ledger import DATA, IRELAND, SHOP, second_run
 
 REASON = "</td><script>document.title='owned'</script> until the audit"
 WAIVERS = f"""
@@ -37,7 +37,7 @@ def evaluated(make_settings: Make) -> Settings:
     world.alias(INJECTED, hostile)
     world.crawl()
     refresh(made)
-    second_night(world)
+    second_run(world)
     world.crawl()
     refresh(made)
     return made

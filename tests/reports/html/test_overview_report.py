@@ -13,7 +13,7 @@ from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
 from tests.reports.html.page import Node, Row, read
-from tests.reports.ledger_builder import World
+from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, SHOP, STRANGER
 
 
@@ -230,7 +230,7 @@ def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None
 def calm(make_settings: Make) -> Node:
     """The report of a first night in which everything was read and nothing is wrong."""
     settings = make_settings()
-    world = World(settings.database)
+    world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001")
     world.crawl()
@@ -254,7 +254,7 @@ def test_a_calm_first_night(calm: Node) -> None:
 def test_a_ledger_without_keys(make_settings: Make) -> None:
     """An account without a single key makes a report that says so."""
     settings = make_settings()
-    world = World(settings.database)
+    world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)
     world.crawl()
     refresh(settings)

@@ -18,8 +18,8 @@ from reports.mart.build import build
 from reports.mart.connection import connect
 from reports.mart.errors import MartError
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import FIRST_NIGHT, World, settings_of
-from tests.reports.sample_ledger import sample_ledger, sample_world, second_night, third_night
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, settings_of
+from tests.reports.sample_ledger import sample_ledger, sample_world, second_run, third_run
 
 
 def everything(path: Path) -> dict[str, list[str]]:
@@ -41,9 +41,9 @@ def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path, po
     world = sample_world(tmp_path / "unused.db")
     world.url = postgresql_url
     world.crawl()
-    second_night(world)
+    second_run(world)
     world.crawl()
-    third_night(world)
+    third_run(world)
     world.crawl()
     refresh(settings_of(database=postgresql_url, report={"mart": tmp_path / "other.duckdb"}))
     assert everything(tmp_path / "other.duckdb") == everything(sample_mart)
@@ -51,7 +51,7 @@ def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path, po
 
 def test_a_column_that_begins_with_nothing_is_read(tmp_path: Path) -> None:
     """A column of NULLs, of which a late row has a text, arrives: the driver alone would guess numbers and fail."""
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account("111122223333", "Shop", "eu-west-1")
     for number in range(3000):
         world.key("111122223333", "eu-west-1", f"k{number:04}", policy=None, rotation="unknown")
@@ -115,7 +115,7 @@ def test_the_latest_run_that_ended_is_answered_for(tmp_path: Path) -> None:
     engine = store(url)
     with engine.begin() as connection:
         connection.execute(
-            insert(Run).values(started_at=FIRST_NIGHT, status="interrupted", version="1", accounts=0, scopes=0)
+            insert(Run).values(started_at=FIRST_RUN, status="interrupted", version="1", accounts=0, scopes=0)
         )
     engine.dispose()
     assert build(url, tmp_path / "mart.duckdb", Settings()).as_of == 3

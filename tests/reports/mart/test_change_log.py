@@ -13,16 +13,16 @@ from models.tables import Account, Alias, CustomKeyStore, Gap, Key, KeyGrant, Ke
 from reports.mart.build import build
 from reports.mart.connection import connect
 from tests.reports.conftest import Ask
-from tests.reports.ledger_builder import World, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
 from tests.reports.sample_ledger import vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     """One account with one key of everything, not yet crawled."""
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     key = world.key(SHOP, IRELAND, "k1")
     world.key(SHOP, IRELAND, "k2")
@@ -37,8 +37,8 @@ K1, K2 = (f"arn:aws:kms:{IRELAND}:{SHOP}:key/{name}" for name in ("k1", "k2"))
 SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 
-def changes(world: World, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
-    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.nights}.duckdb")
+def changes(world: LedgerBuilder, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
+    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
     if not path.exists():  # there was a crawl since
         build(world.url, path, settings or Settings())
     connection = connect(path)
@@ -50,7 +50,7 @@ def changes(world: World, run_id: int | None = None, settings: Settings | None =
     return found
 
 
-def sentences(world: World) -> list[str]:
+def sentences(world: LedgerBuilder) -> list[str]:
     return sorted(row[2] for row in changes(world))
 
 
@@ -75,7 +75,7 @@ def test_the_five_changes_of_the_sample(ask: Ask) -> None:
     ]
 
 
-def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: World) -> None:
+def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: LedgerBuilder) -> None:
     """Neither the first run, nor an unchanged one, nor the first crawl of another region tells of changes."""
     world.crawl()
     world.crawl()
@@ -88,7 +88,7 @@ def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: World) -> None:
     assert changes(world) == []
 
 
-def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: World) -> None:
+def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: LedgerBuilder) -> None:
     """What comes and goes with a key is not told again."""
     world.crawl()
     key = world.key(SHOP, IRELAND, "k3")
@@ -105,7 +105,7 @@ def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: World) -> None:
     ]
 
 
-def test_states(world: World) -> None:
+def test_states(world: LedgerBuilder) -> None:
     """Disabling, deletion and its cancelling, with their weight."""
     world.crawl()
     for state, date in (
@@ -125,7 +125,7 @@ def test_states(world: World) -> None:
     ]
 
 
-def test_metadata_and_rotation(world: World) -> None:
+def test_metadata_and_rotation(world: LedgerBuilder) -> None:
     """Other metadata and rotation are told, a rotation that happened as planned is not a change of settings."""
     world.crawl()
     world.change(KeyMetadata, K1, description="new", multi_region_type="PRIMARY")
@@ -166,7 +166,7 @@ OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     """The changes of a run in which the policy of one key per case was opened."""
-    world = World(f"sqlite:///{tmp_path_factory.mktemp('opened') / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path_factory.mktemp('opened') / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.account("222233334444", "Other")
     keys = [world.key(SHOP, IRELAND, case.replace(" ", "-")) for case in OPENINGS]
@@ -187,7 +187,7 @@ def test_a_policy_is_opened(opened: list[tuple[Any, ...]], case: str) -> None:
     assert len(opened) == len(OPENINGS)
 
 
-def test_a_configured_party_has_its_name(world: World) -> None:
+def test_a_configured_party_has_its_name(world: LedgerBuilder) -> None:
     """The settings' name of a party stands in the sentence."""
     world.crawl()
     world.policy(K1, [root_statement(SHOP), vendor_statement("999900001111")])
@@ -196,7 +196,7 @@ def test_a_configured_party_has_its_name(world: World) -> None:
     assert "account 999900001111 (Scanner)" in changes(world, settings=settings)[0][2]
 
 
-def test_a_policy_is_changed_without_being_opened(world: World) -> None:
+def test_a_policy_is_changed_without_being_opened(world: LedgerBuilder) -> None:
     """Statements that came and went are named; a Deny, and another spelling of the same policy, open nothing."""
     world.crawl()
     deny = {"Sid": "NoDelete", "Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
@@ -214,7 +214,7 @@ def test_a_policy_is_changed_without_being_opened(world: World) -> None:
     ]
 
 
-def test_aliases_grants_and_tags(world: World) -> None:
+def test_aliases_grants_and_tags(world: LedgerBuilder) -> None:
     """Each comes, changes and goes with a sentence of its own; a grant to an outside account weighs more."""
     world.crawl()
     world.alias("alias/two", K2)
@@ -244,7 +244,7 @@ def test_aliases_grants_and_tags(world: World) -> None:
     ]
 
 
-def test_resources(world: World) -> None:
+def test_resources(world: LedgerBuilder) -> None:
     """Resources come, change their key, lose it, and go."""
     world.crawl()
     world.uses(world.database(SHOP, IRELAND, "db1"), K1)
@@ -279,7 +279,7 @@ def test_resources(world: World) -> None:
     ]
 
 
-def test_what_becomes_known_is_no_change(world: World) -> None:
+def test_what_becomes_known_is_no_change(world: LedgerBuilder) -> None:
     """A key whose grants, tags and policy were refused from the start adds none when they are first read."""
     for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy", "kms:DescribeKey"):
         world.gap(SHOP, IRELAND, action, K1)
@@ -291,7 +291,7 @@ def test_what_becomes_known_is_no_change(world: World) -> None:
     assert changes(world) == []
 
 
-def test_what_a_failed_night_hides_is_no_change(world: World) -> None:
+def test_what_a_failed_night_hides_is_no_change(world: LedgerBuilder) -> None:
     """A scope that could not be crawled neither loses its keys nor gains them again."""
     world.crawl()
     world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
@@ -301,7 +301,7 @@ def test_what_a_failed_night_hides_is_no_change(world: World) -> None:
     assert changes(world) == []
 
 
-def test_a_program_that_lists_more_makes_no_resources(world: World) -> None:
+def test_a_program_that_lists_more_makes_no_resources(world: LedgerBuilder) -> None:
     """Resources of a type that only a newer version lists are not told as created."""
     world.crawl()
     world.version = "0.2.0"
@@ -310,7 +310,7 @@ def test_a_program_that_lists_more_makes_no_resources(world: World) -> None:
     assert changes(world) == []
 
 
-def test_accounts_and_key_stores(world: World) -> None:
+def test_accounts_and_key_stores(world: LedgerBuilder) -> None:
     """Accounts leave, and a key store that loses its connection takes its keys with it."""
     world.add(CustomKeyStore, account_id=SHOP, region=IRELAND, store_id="c1", name="hsm", connection_state="CONNECTED")
     world.account("222233334444", "Other")

@@ -25,7 +25,7 @@ from models.tables import (
 )
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import World, build_mart, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, MANAGEMENT, SHOP, VENDOR, sample_world
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -39,7 +39,7 @@ def statement(*actions: str, principal: Any = None) -> dict[str, Any]:
     return {"Effect": "Allow", **who, "Action": list(actions), "Resource": "*"}
 
 
-def document(world: World, *statements: dict[str, Any]) -> bytes:
+def document(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
     received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
     canonical = canonical_policy(received)
     digest = content_hash(canonical)
@@ -47,7 +47,7 @@ def document(world: World, *statements: dict[str, Any]) -> bytes:
     return digest
 
 
-def first_night(world: World) -> None:
+def first_night(world: LedgerBuilder) -> None:
     """Account Shop was read whole, of Data only a part came, Locked could not be entered, and others were not asked."""
     trust = document(world, statement("sts:AssumeRole", principal={"AWS": f"arn:aws:iam::{VENDOR}:root"}))
     decrypt = document(world, statement("kms:Decrypt"))
@@ -82,7 +82,7 @@ def first_night(world: World) -> None:
     world.add(ResourcePolicy, resource_arn=world.secret(SHOP, IRELAND, "shop/plain"), policy_hash=None)
 
 
-def second_night(world: World) -> None:
+def second_run(world: LedgerBuilder) -> None:
     """The vendor's role lets a second account in, and the secret's policy is taken away."""
     both = [f"arn:aws:iam::{account}:root" for account in (VENDOR, "999900001111")]
     trust = document(world, statement("sts:AssumeRole", principal={"AWS": both}))
@@ -96,7 +96,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = sample_world(folder / "ledger.db")
     first_night(world)
     world.crawl()
-    second_night(world)
+    second_run(world)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "iam.duckdb"})
     build_mart(settings)

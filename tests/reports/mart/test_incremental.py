@@ -22,7 +22,14 @@ from reports.access.analysis.stage import analyze_access
 from reports.mart import change_log
 from reports.mart.build import build
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import FIRST_NIGHT, World, one_rule_of_each_family, only, root_statement, settings_of
+from tests.reports.ledger_builder import (
+    FIRST_RUN,
+    LedgerBuilder,
+    one_rule_of_each_family,
+    only,
+    root_statement,
+    settings_of,
+)
 from tests.reports.sample_ledger import DATA, SHOP, sample_world
 
 Contents = dict[str, list[str]]
@@ -53,14 +60,14 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     made = sample_world(tmp_path / "ledger.db")
     made.crawl()
     return made
 
 
 @pytest.fixture
-def settings(world: World, tmp_path: Path) -> Settings:
+def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     made = settings_of(
         database=world.url, report={"mart": tmp_path / "mart.duckdb"}, rules=only(*one_rule_of_each_family())
     )
@@ -89,7 +96,7 @@ def expect_equal(settings: Settings, tmp_path: Path, *, rules: bool = False) -> 
         assert gone_on[name] == rows, name
 
 
-def random_night(world: World, chance: random.Random) -> None:
+def random_night(world: LedgerBuilder, chance: random.Random) -> None:
     """A few changes of any kind."""
     keys = [row["key_arn"] for row in world.facts[Key].values()]
     for _ in range(chance.randint(0, 12)):
@@ -144,7 +151,9 @@ def random_night(world: World, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (1, 2))])
-def test_random_nights(world: World, settings: Settings, tmp_path: Path, told: Callable[[], str], seed: int) -> None:
+def test_random_nights(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str], seed: int
+) -> None:
     """Nights with changes of all kinds, with gaps and failed places: going on gives what building as a whole gives."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     if seed == 1:
@@ -159,7 +168,9 @@ def test_random_nights(world: World, settings: Settings, tmp_path: Path, told: C
         expect_equal(settings, tmp_path, rules=True)
 
 
-def test_several_nights_at_once(world: World, settings: Settings, tmp_path: Path, told: Callable[[], str]) -> None:
+def test_several_nights_at_once(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
+) -> None:
     """Several nights since the last mart are taken over at once; one of them may have failed, and be resumed later."""
     chance = random.Random(99)  # noqa: S311 - no secret
     random_night(world, chance)
@@ -185,7 +196,7 @@ def test_several_nights_at_once(world: World, settings: Settings, tmp_path: Path
     expect_equal(settings, tmp_path)
 
 
-def test_a_run_that_still_ran_is_read_again(world: World, settings: Settings, told: Callable[[], str]) -> None:
+def test_a_run_that_still_ran_is_read_again(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
     """A mart that saw a part of a run is not gone on from."""
     world.crawl(status="running")
     renew(settings)
@@ -194,20 +205,22 @@ def test_a_run_that_still_ran_is_read_again(world: World, settings: Settings, to
     assert told().endswith("is built as a whole: its last run had not ended")
 
 
-def test_after_pruning_the_mart_is_built_as_a_whole(world: World, settings: Settings, told: Callable[[], str]) -> None:
+def test_after_pruning_the_mart_is_built_as_a_whole(
+    world: LedgerBuilder, settings: Settings, told: Callable[[], str]
+) -> None:
     """Versions that were deleted leave the mart, too."""
     world.key(SHOP, "eu-west-1", "00000000-0000-4000-9000-000000000001")
     world.crawl()
     world.crawl()
     renew(settings)
     engine = store(world.url)
-    prune(engine, dt.timedelta(hours=1), now=FIRST_NIGHT + dt.timedelta(days=2, hours=1))
+    prune(engine, dt.timedelta(hours=1), now=FIRST_RUN + dt.timedelta(days=2, hours=1))
     engine.dispose()
     renew(settings)
     assert told().endswith("is built as a whole: runs of the ledger were pruned, or are others")
 
 
-def test_pruning_that_was_interrupted(world: World, settings: Settings, told: Callable[[], str]) -> None:
+def test_pruning_that_was_interrupted(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
     """What pruning deletes after its runs were marked is noticed by counting."""
     world.change(KeyMetadata, next(iter(world.facts[KeyMetadata]))[0], description="other")
     world.crawl()
@@ -225,7 +238,7 @@ def test_pruning_that_was_interrupted(world: World, settings: Settings, told: Ca
     assert "older rows of table key_metadata" in told()
 
 
-def test_after_a_new_analysis_of_everything(world: World, settings: Settings, told: Callable[[], str]) -> None:
+def test_after_a_new_analysis_of_everything(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
     """Analyses that were all made anew are all taken over."""
     world.crawl()
     analyze_access(settings, redo=True)
@@ -233,7 +246,7 @@ def test_after_a_new_analysis_of_everything(world: World, settings: Settings, to
     assert "older rows of table analysis_watermark" in told()
 
 
-def test_an_earlier_run(world: World, settings: Settings, tmp_path: Path, told: Callable[[], str]) -> None:
+def test_an_earlier_run(world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]) -> None:
     """A mart as of an earlier run neither goes on from another nor is gone on from."""
     world.crawl()
     renew(settings)
@@ -245,7 +258,7 @@ def test_an_earlier_run(world: World, settings: Settings, tmp_path: Path, told: 
 
 
 def test_another_ledger_or_other_parties(
-    world: World, settings: Settings, tmp_path: Path, told: Callable[[], str]
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
 ) -> None:
     """What was made of something else is not gone on from."""
     shutil.copy(tmp_path / "ledger.db", tmp_path / "other.db")
@@ -262,7 +275,7 @@ def test_another_ledger_or_other_parties(
 
 
 def test_a_ledger_restored_from_a_copy(
-    world: World, settings: Settings, tmp_path: Path, told: Callable[[], str]
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
 ) -> None:
     """Runs that were made again under the same number are other runs."""
     shutil.copy(tmp_path / "ledger.db", tmp_path / "copy.db")
@@ -271,14 +284,14 @@ def test_a_ledger_restored_from_a_copy(
     for name in ("ledger.db-wal", "ledger.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     shutil.copy(tmp_path / "copy.db", tmp_path / "ledger.db")
-    world.nights = 5
+    world.runs = 5
     world.crawl()
     renew(settings)
     assert told().endswith("runs of the ledger were pruned, or are others")
 
 
 def test_portions_of_runs_make_the_same_changes(
-    world: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many runs are compared at once, the changes are the same."""
     chance = random.Random(7)  # noqa: S311 - no secret

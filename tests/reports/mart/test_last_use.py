@@ -17,7 +17,7 @@ from models.tables.keys import KeyLastUse, KeyLastUseGap
 from reports.answers.run_diff import diff
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import World, build_mart, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in range(3)]
@@ -78,7 +78,7 @@ class Lane:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Three nights: on the first most keys are asked, on the second some again, on the third none."""
     folder = tmp_path_factory.mktemp("last-use")
-    world = World(f"sqlite:///{folder / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
     names = ("used", "born-with-tracking", "young", "old", "timeless", "locked", "once-locked", "lost", "away", "idle")
     for name in names:

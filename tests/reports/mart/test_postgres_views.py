@@ -20,7 +20,7 @@ from reports.mart.schema import declared
 from reports.pipeline import refresh
 from tests import postgres as server
 from tests.reports.ledger_builder import settings_of
-from tests.reports.sample_ledger import sample_world, second_night, third_night
+from tests.reports.sample_ledger import sample_world, second_run, third_run
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def settings(
         world = sample_world(folder / "unused.db")
         world.url = url
         world.crawl()
-        second_night(world)
+        second_run(world)
         world.crawl()
-        third_night(world)
+        third_run(world)
         world.crawl()
         settings = settings_of(database=url, report={"mart": folder / "mart.duckdb"})
         refresh(settings)

@@ -20,7 +20,7 @@ from reports.mart import as_of_connection
 from reports.mart.build import build
 from reports.mart.connection import connect
 from reports.mart.errors import QueryError
-from tests.reports.ledger_builder import FIRST_NIGHT, World
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 DAY = dt.timedelta(days=1)
@@ -33,7 +33,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     Each night one key's description changes; the tag that it got in the third night stays, and that run's number with it.
     """
     folder = tmp_path_factory.mktemp("pruned")
-    world = World(f"sqlite:///{folder / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
     arn = world.key(ACCOUNT, REGION, "k1")
     world.key(ACCOUNT, REGION, "k2")
@@ -43,7 +43,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
             world.tag(arn, Tier="database")
         world.crawl(status="failed" if night == 5 else None)
     engine = store(world.url)
-    horizon = prune(engine, 2 * DAY, now=FIRST_NIGHT + 6 * DAY).horizon
+    horizon = prune(engine, 2 * DAY, now=FIRST_RUN + 6 * DAY).horizon
     assert horizon is not None
     assert horizon.versions == 5
     with engine.connect() as connection:
@@ -95,13 +95,13 @@ def test_a_pruned_run_is_refused(pruned: tuple[str, Path], tmp_path: Path, wante
 def test_a_date_before_the_first_whole_run_is_refused(pruned: tuple[str, Path], tmp_path: Path) -> None:
     """A date at which only pruned runs had ended is not answered with one of those."""
     url, path = pruned
-    date = f"{FIRST_NIGHT + 3 * DAY:%Y-%m-%d}"
+    date = f"{FIRST_RUN + 3 * DAY:%Y-%m-%d}"
     sentence = "no run had ended by .*, or it has been pruned: the first is run 5"
     with pytest.raises(QueryError, match=sentence):
         build(url, tmp_path / "mart.duckdb", Settings(), as_of=date)
     with pytest.raises(QueryError, match=sentence):
         as_of_connection.connect(path, date)
-    connection, moment = as_of_connection.connect(path, f"{FIRST_NIGHT + 4 * DAY:%Y-%m-%d}")
+    connection, moment = as_of_connection.connect(path, f"{FIRST_RUN + 4 * DAY:%Y-%m-%d}")
     connection.close()
     assert moment.run_id == 5
 

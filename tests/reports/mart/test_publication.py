@@ -11,7 +11,7 @@ import pytest
 from models.settings import Settings
 from reports.mart.connection import connect
 from reports.vendors import evaluate
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.mart.test_incremental import renew
 from tests.reports.sample_ledger import sample_world
 
@@ -36,20 +36,20 @@ print(*sorted(consecutive_runs))
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     made = sample_world(tmp_path / "ledger.db")
     made.crawl()
     return made
 
 
 @pytest.fixture
-def settings(world: World, tmp_path: Path) -> Settings:
+def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     made = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
     renew(made)
     return made
 
 
-def test_readers_meet_no_error(world: World, settings: Settings, tmp_path: Path) -> None:
+def test_readers_meet_no_error(world: LedgerBuilder, settings: Settings, tmp_path: Path) -> None:
     """Another process that asks all the time, and holds the first mart open, sees each mart whole."""
     stop = tmp_path / "stop"
     command = [sys.executable, "-c", _READER, str(settings.report.mart), str(stop)]
@@ -66,7 +66,7 @@ def test_readers_meet_no_error(world: World, settings: Settings, tmp_path: Path)
 
 
 def test_a_failure_leaves_the_old_mart(
-    world: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When going on fails half-way, readers keep the old mart, nothing is left beside it, and the next one goes well."""
     world.crawl()
@@ -81,7 +81,7 @@ def test_a_failure_leaves_the_old_mart(
 
 
 @pytest.mark.parametrize("runs", [4, pytest.param(10, marks=pytest.mark.deep)])
-def test_the_file_does_not_grow_by_going_on(world: World, settings: Settings, runs: int) -> None:
+def test_the_file_does_not_grow_by_going_on(world: LedgerBuilder, settings: Settings, runs: int) -> None:
     """Runs without news do not make the file much larger than the first of them did."""
     sizes = []
     for _ in range(runs):

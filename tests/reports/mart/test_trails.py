@@ -11,7 +11,7 @@ from models.hashing import canonical_json
 from models.tables import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
 from reports.mart.build import build
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import World, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 
 HUB, SHOP, LAB, LOST = "123456789012", "111122223333", "444455556666", "222233334444"
 IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
@@ -21,9 +21,9 @@ FOREIGN = f"arn:aws:cloudtrail:{VIRGINIA}:999900001111:trail/foreign"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LedgerBuilder:
     """The organization's trail at the hub, seen by Shop; Lab may not list its trails, Lost could not be entered."""
-    made = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    made = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     made.account(HUB, "Hub", VIRGINIA, is_management=True)
     made.account(SHOP, "Shop", IRELAND)
     made.account(LAB, "Lab", IRELAND)
@@ -37,7 +37,9 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-def trail(world: World, arn: str, *, logging: bool | None = True, excluded: bool = False, **values: Any) -> None:
+def trail(
+    world: LedgerBuilder, arn: str, *, logging: bool | None = True, excluded: bool = False, **values: Any
+) -> None:
     """A trail as its own account tells it."""
     _, _, _, region, account, name = arn.split(":")
     where = {"account_id": account, "region": region, "home_region": region, "name": name.removeprefix("trail/")}
@@ -48,14 +50,14 @@ def trail(world: World, arn: str, *, logging: bool | None = True, excluded: bool
     world.add(TrailSelector, trail_arn=arn, selectors=found)
 
 
-def shadow(world: World, arn: str, **values: Any) -> None:
+def shadow(world: LedgerBuilder, arn: str, **values: Any) -> None:
     """The same trail as Shop sees it in Ireland."""
     _, _, _, region, _, name = arn.split(":")
     where = {"account_id": SHOP, "region": IRELAND, "home_region": region, "name": name.removeprefix("trail/")}
     world.add(ShadowTrail, trail_arn=arn, **where, **values)
 
 
-def ask(world: World, query: str) -> list[tuple[Any, ...]]:
+def ask(world: LedgerBuilder, query: str) -> list[tuple[Any, ...]]:
     """The answer after one more night."""
     world.crawl()
     path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
@@ -67,7 +69,7 @@ def ask(world: World, query: str) -> list[tuple[Any, ...]]:
 LOGGED = "SELECT account_name, kms_events, freshness FROM kms_logging ORDER BY account_name"
 
 
-def test_the_organizations_trail_covers_who_cannot_list_it(world: World) -> None:
+def test_the_organizations_trail_covers_who_cannot_list_it(world: LedgerBuilder) -> None:
     """Who sees it is covered; so is who may not look or could not be asked, for it records every account."""
     assert ask(world, LOGGED) == [
         ("Hub", "all", "current"),
@@ -85,14 +87,16 @@ def test_the_organizations_trail_covers_who_cannot_list_it(world: World) -> None
         ({"logging": None}, None, None),
     ],
 )
-def test_a_trail_that_does_not_log_covers_nobody(world: World, values: dict[str, Any], shop: Any, lab: Any) -> None:
+def test_a_trail_that_does_not_log_covers_nobody(
+    world: LedgerBuilder, values: dict[str, Any], shop: Any, lab: Any
+) -> None:
     """Where the listing is whole it is none; where it is not known which trails there are, so is the answer."""
     trail(world, OF_ALL, is_multi_region=True, is_organization=True, **values)
     found = {name: word for name, word, _ in ask(world, LOGGED)}
     assert found == {"Hub": shop, "Shop": shop, "Lab": lab, "Lost": lab}
 
 
-def test_one_trail_makes_up_for_another(world: World) -> None:
+def test_one_trail_makes_up_for_another(world: LedgerBuilder) -> None:
     """An own trail that leaves KMS out harms nothing while the organization's logs it; both are told."""
     trail(world, OWN, excluded=True)
     query = f"SELECT kms_events, trails, other_trails FROM kms_logging WHERE account_id = '{SHOP}'"
@@ -101,7 +105,7 @@ def test_one_trail_makes_up_for_another(world: World) -> None:
     assert ask(world, query) == [("all", "none", True, "current")]
 
 
-def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
+def test_a_shadow_alone_tells_what_it_can(world: LedgerBuilder) -> None:
     """A trail of an account that is not read: its default selectors are known, whether it is switched on is not."""
     world.remove(ShadowTrail, SHOP, IRELAND, OF_ALL)
     shadow(world, FOREIGN, is_organization=True, is_multi_region=True, has_custom_selectors=False)
@@ -113,7 +117,7 @@ def test_a_shadow_alone_tells_what_it_can(world: World) -> None:
     assert reason.startswith("foreign: ")
 
 
-def test_a_refused_question_keeps_what_was_known(world: World) -> None:
+def test_a_refused_question_keeps_what_was_known(world: LedgerBuilder) -> None:
     """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
     query = f"SELECT kms_events, freshness, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
     said = "GetEventSelectors: the crawler's role lacks the permission"

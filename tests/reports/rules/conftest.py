@@ -10,13 +10,13 @@ import pytest
 
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import World, only, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
 EvaluateRule = Callable[..., dict[str, tuple[str, str]]]
 
 
 @pytest.fixture
-def evaluate_rule(world: World, tmp_path: Path) -> EvaluateRule:
+def evaluate_rule(world: LedgerBuilder, tmp_path: Path) -> EvaluateRule:
     """Crawl, refresh with this rule alone, and return (status, reason) by the resource's name."""
 
     def evaluate(rule_id: str, *, crawl: bool = True, **rules: Any) -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.framework_loader import Framework, FrameworkError, controls_by_rule, load_frameworks, parse_framework
 from reports.rules.loader import rule_files
-from tests.reports.ledger_builder import World, only, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
 FRAMEWORKS = {framework.framework_id: framework for framework in load_frameworks()}
 GOOD = """id: own-1.0
@@ -96,7 +96,7 @@ def test_an_error_in_a_file_is_reported_with_its_line(old: str, new: str, expect
     assert expected in str(caught.value)
 
 
-def test_controls_are_counted_in_the_mart(world: World, tmp_path: Path) -> None:
+def test_controls_are_counted_in_the_mart(world: LedgerBuilder, tmp_path: Path) -> None:
     """Views return the status of each control; a control whose rule is disabled is unknown."""
     world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     world.key("111122223333", "eu-west-1", "k2")

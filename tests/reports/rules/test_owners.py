@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, build_mart, only, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, only, settings_of
 
 OTHER = "111122224444"
 
 
-def test_the_first_matching_entry_wins(world: World, tmp_path: Path) -> None:
+def test_the_first_matching_entry_wins(world: LedgerBuilder, tmp_path: Path) -> None:
     """Entries apply in order; an OU applies to the OUs below it, but not to OUs with the same prefix."""
     world.account(OTHER, "Other", IRELAND, ou_path="/Production/Shop/Web")
     world.account("111122225555", "Third", IRELAND, ou_path="/Production/Shopping")
@@ -60,7 +60,7 @@ def test_an_entry_needs_one_criterion(entry: dict[str, str], expected: str) -> N
         settings_of(owners=[entry])
 
 
-def test_a_grant_inherits_the_owner_of_its_key(world: World, tmp_path: Path) -> None:
+def test_a_grant_inherits_the_owner_of_its_key(world: LedgerBuilder, tmp_path: Path) -> None:
     """A finding about a grant has the owner of the key, or else of the account."""
     tagged, untagged = world.key(SHOP, IRELAND, "k1"), world.key(SHOP, IRELAND, "k2")
     world.tag(tagged, Owner="one")

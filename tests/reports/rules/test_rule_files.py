@@ -17,7 +17,7 @@ from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
 from reports.rules.runner import evaluate_rules
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, only, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
 RULE = """-- id: own-rule
 -- title: Keys have a description
@@ -45,7 +45,7 @@ def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any
 def small_mart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DraftMart]:
     """A mart of one key, not yet published."""
     folder = tmp_path_factory.mktemp("small")
-    world = World(f"sqlite:///{folder / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.key(SHOP, IRELAND, "k1", description="x")
     world.crawl()
@@ -289,7 +289,7 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
     assert "own-rule.sql" in str(caught.value)
 
 
-def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: World, tmp_path: Path) -> None:
+def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: LedgerBuilder, tmp_path: Path) -> None:
     """An error in a user's rule stops the refresh, and no mart is published."""
     world.key(SHOP, IRELAND, "k1", description="x")
     world.crawl()
@@ -302,7 +302,7 @@ def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: World, tmp_pat
     assert not mart.exists()
 
 
-def test_parameters_are_bound_values(world: World, tmp_path: Path) -> None:
+def test_parameters_are_bound_values(world: LedgerBuilder, tmp_path: Path) -> None:
     """A parameter that contains quotes and SQL is treated as a value."""
     world.key("111122223333", "eu-west-1", "k1")
     world.database("111122223333", "eu-west-1", "db1")
@@ -321,7 +321,7 @@ def test_parameters_are_bound_values(world: World, tmp_path: Path) -> None:
     assert any(injection in reason for (reason,) in rows)
 
 
-def test_findings_are_history(world: World, tmp_path: Path) -> None:
+def test_findings_are_history(world: LedgerBuilder, tmp_path: Path) -> None:
     """A finding dates from the first run with its result; disabling the rule closes it, enabling opens a new one."""
     key = world.key("111122223333", "eu-west-1", "k1", rotation="disabled")
     mart = tmp_path / "mart.duckdb"
@@ -345,7 +345,7 @@ def test_findings_are_history(world: World, tmp_path: Path) -> None:
     assert key.endswith("k1")
 
 
-def test_resources_unknown_to_the_ledger_keep_the_texts_of_the_rule(world: World, tmp_path: Path) -> None:
+def test_resources_unknown_to_the_ledger_keep_the_texts_of_the_rule(world: LedgerBuilder, tmp_path: Path) -> None:
     """Findings keep resources, keys and account-regions that only the rule knows, unchanged from run to run."""
     key = world.key(SHOP, IRELAND, "k1")
     world.crawl()

@@ -9,13 +9,13 @@ import pytest
 
 from models.tables import Gap, Key, KeyMetadata, Resource
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World
+from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.rules.conftest import EvaluateRule
 
 OTHER = "arn:aws:kms:eu-west-1:999900001111:key/k9"
 
 
-def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_secrets(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """A secret passes only when its key resolves to a customer managed key."""
     own = world.key(SHOP, IRELAND, "k1")
     world.alias("alias/own", own)
@@ -73,7 +73,7 @@ def test_secrets(world: World, evaluate_rule: EvaluateRule) -> None:
     }
 
 
-def test_a_secret_with_a_disabled_key_passes_with_a_note(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_a_secret_with_a_disabled_key_passes_with_a_note(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """The rule checks who manages the key; the state is in the reason, and fails another rule."""
     world.uses(world.secret(SHOP, IRELAND, "s"), world.key(SHOP, IRELAND, "k1", state="Disabled"), role="secret")
     result = evaluate_rule("secret-customer-managed-key")["s"]
@@ -81,7 +81,7 @@ def test_a_secret_with_a_disabled_key_passes_with_a_note(world: World, evaluate_
     assert evaluate_rule("key-unusable-in-use", crawl=False)["k1"][0] == "fail"
 
 
-def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_databases_with_the_tiers_key(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """Each database is checked by its storage key, and each account-region by the existence of such a key."""
     tier = world.key(SHOP, IRELAND, "k1")
     world.tag(tier, DataTier="database")
@@ -173,7 +173,7 @@ def test_databases_with_the_tiers_key(world: World, evaluate_rule: EvaluateRule)
     ],
 )
 def test_an_account_region_with_databases_needs_a_tier_key(
-    world: World,
+    world: LedgerBuilder,
     evaluate_rule: EvaluateRule,
     *,
     state: str | None,
@@ -195,7 +195,7 @@ def test_an_account_region_with_databases_needs_a_tier_key(
     assert f"{SHOP}/us-east-1" not in results
 
 
-def test_the_tag_of_the_tier_is_configurable(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_the_tag_of_the_tier_is_configurable(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """The settings override tag and value of the tier."""
     key = world.key(SHOP, IRELAND, "k1")
     world.tag(key, Tier="db")
@@ -207,7 +207,7 @@ def test_the_tag_of_the_tier_is_configurable(world: World, evaluate_rule: Evalua
     assert own["db"] == ("pass", "Its key k1 is tagged Tier=db and enabled.")
 
 
-def test_unusable_keys(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_unusable_keys(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """An unusable key fails if something uses it, and is unknown if its use could not be read."""
     date = dt.datetime(2026, 12, 24, tzinfo=dt.UTC)
     leaving = world.key(SHOP, IRELAND, "leaving", state="PendingDeletion", deletion_date=date)
@@ -244,7 +244,7 @@ def test_unusable_keys(world: World, evaluate_rule: EvaluateRule) -> None:
     }
 
 
-def test_the_recovery_period_of_a_database(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_the_recovery_period_of_a_database(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """The recovery period starts with the first run that saw the status, regardless of later changes."""
     key = world.key(SHOP, IRELAND, "k1", state="Disabled")
     database = world.database(SHOP, IRELAND, "db")
@@ -266,7 +266,7 @@ def test_the_recovery_period_of_a_database(world: World, evaluate_rule: Evaluate
     )
 
 
-def test_rotation(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_rotation(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """Rotation must be enabled where KMS supports it; elsewhere the reason says why it does not apply."""
     world.key(SHOP, IRELAND, "on")
     world.key(SHOP, IRELAND, "off", rotation="disabled")
@@ -291,7 +291,7 @@ def test_rotation(world: World, evaluate_rule: EvaluateRule) -> None:
     }
 
 
-def test_a_finding_of_a_deleted_key_is_closed(world: World, evaluate_rule: EvaluateRule) -> None:
+def test_a_finding_of_a_deleted_key_is_closed(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """A deleted key has no finding."""
     key = world.key(SHOP, IRELAND, "k1")
     assert set(evaluate_rule("key-rotation")) == {"k1"}

@@ -16,7 +16,7 @@ from reports.rules.findings_cli import findings as findings_command
 from reports.rules.loader import load_rules
 from reports.rules.waivers import WAIVER_RULES, load_waivers
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, only, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
 WAIVERS = """
 - id: k1-rotation
@@ -35,7 +35,7 @@ WAIVERS = """
 
 
 @pytest.fixture
-def settings(world: World, tmp_path: Path) -> Settings:
+def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     (tmp_path / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     return settings_of(
         database=world.url,
@@ -50,7 +50,7 @@ def query_mart(settings: Settings, query: str) -> list[tuple[Any, ...]]:
         return mart.execute(query).fetchall()
 
 
-def organization(world: World) -> None:
+def organization(world: LedgerBuilder) -> None:
     for name in ("k1", "k2", "k3", "k4"):
         world.key(SHOP, IRELAND, name, rotation="enabled" if name == "k4" else "disabled")
     world.alias("alias/named", f"arn:aws:kms:{IRELAND}:{SHOP}:key/k2")
@@ -59,7 +59,9 @@ def organization(world: World) -> None:
         world.key(SHOP, IRELAND, name, rotation="unknown")
 
 
-def test_waivers_apply_until_the_end_of_their_last_day(world: World, settings: Settings, tmp_path: Path) -> None:
+def test_waivers_apply_until_the_end_of_their_last_day(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path
+) -> None:
     """A waived failure keeps result, reason and age and is not counted; when the waiver expires, both are failures."""
     organization(world)
     world.crawl()

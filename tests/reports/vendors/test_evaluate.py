@@ -42,7 +42,7 @@ from reports.vendors.cli import check as check_command
 from reports.vendors.cli import exit_code
 from reports.vendors.queries import Facts
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import FIRST_NIGHT, World, build_mart, root_statement, settings_of
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, build_mart, root_statement, settings_of
 
 OHIO, OREGON = "us-east-2", "us-west-2"
 CHECKMARX, CERBY = "754581900792", "749452252575"
@@ -57,7 +57,7 @@ Check = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def check(world: World, tmp_path: Path) -> Check:
+def check(world: LedgerBuilder, tmp_path: Path) -> Check:
     """Crawl, build a mart, and return the checks of one profile assignment, keys first."""
 
     def run_check(
@@ -122,10 +122,10 @@ class Scenarios:
 def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
     """All scenarios of this module, crawled and built once."""
     folder = tmp_path_factory.mktemp("vendors")
-    organization = World(f"sqlite:///{folder / 'ledger.db'}")
+    organization = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     accounts = {}
     for number, (scenario, arrange) in enumerate(SCENARIOS.items(), start=1):
-        scenario_world = World("")
+        scenario_world = LedgerBuilder("")
         scenario_world.account(SHOP, "Shop", IRELAND)
         arrange(scenario_world)
         accounts[scenario] = f"{333300000000 + number}"
@@ -137,7 +137,7 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
         yield Scenarios(connection, accounts)
 
 
-def _merge_scenario(organization: World, scenario_world: World, account: str) -> None:
+def _merge_scenario(organization: LedgerBuilder, scenario_world: LedgerBuilder, account: str) -> None:
     """Add the facts of a scenario to the organization, with ``SHOP`` replaced by another account."""
     digests: dict[bytes, bytes] = {}
     for digest, texts in scenario_world.policies.items():
@@ -168,7 +168,7 @@ def checkmarx(*more: dict[str, Any], grant: dict[str, Any] | None = None) -> lis
     return [root_statement(SHOP), allow("use", vendor, USE), *([grants] if grants else []), *more]
 
 
-def role(world: World, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
+def role(world: LedgerBuilder, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
     """Add a role to the account, whose IAM counts as read."""
 
     def store(document: dict[str, Any]) -> bytes:
@@ -228,7 +228,7 @@ POLICIES: dict[str, tuple[Any, str, str]] = {
 ONE_KEY = {"keys": [f"arn:aws:kms:{IRELAND}:{SHOP}:key/{NAME}"]}
 
 
-def arrange_policy(world: World, policy: Any) -> None:
+def arrange_policy(world: LedgerBuilder, policy: Any) -> None:
     arn = world.key(SHOP, IRELAND, NAME, policy=policy)
     if policy is None:
         world.gap(SHOP, IRELAND, "kms:GetKeyPolicy", arn, "key_policy")
@@ -244,7 +244,7 @@ def test_an_account_and_a_key_policy(scenarios: Scenarios, case: str) -> None:
         assert f"arn:aws:iam::{CHECKMARX}:root" in row["statement"]
 
 
-def arrange_condition(world: World) -> None:
+def arrange_condition(world: LedgerBuilder) -> None:
     policy = checkmarx()
     policy[1]["Condition"] = {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
     world.key(SHOP, IRELAND, NAME, policy=policy)
@@ -255,14 +255,14 @@ def test_an_unexpected_condition_is_unknown(scenarios: Scenarios) -> None:
     assert results(scenarios.check("condition", "checkmarx-one", ONE_KEY)) == ["unknown"]
 
 
-def test_a_key_stops_being_shared(world: World, check: Check) -> None:
+def test_a_key_stops_being_shared(world: LedgerBuilder, check: Check) -> None:
     """The next run reports the key as broken since that run, with both statements to restore."""
     arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
     world.crawl()
     world.policy(arn, [root_statement(SHOP)])
     [row] = [row for row in check("checkmarx-one", {"keys": [arn]}) if row["subject_type"] == "key"]
     assert row["result"] == "broken"
-    assert row["since"] == (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
+    assert row["since"] == (FIRST_RUN + dt.timedelta(days=1)).replace(tzinfo=None)
     statements = json.loads(f"[{row['statement']}]")
     assert [statement["Sid"] for statement in statements] == [
         "Allow use of the key",
@@ -270,7 +270,7 @@ def test_a_key_stops_being_shared(world: World, check: Check) -> None:
     ]
 
 
-def test_disabled_pending_and_deleted_keys_have_dates(world: World, check: Check) -> None:
+def test_disabled_pending_and_deleted_keys_have_dates(world: LedgerBuilder, check: Check) -> None:
     """A disabled key has seven days from the first sight, pending deletion has its date, a deleted key is reported as deleted."""
     disabled, pending, deleted = (
         world.key(SHOP, IRELAND, f"11111111-0000-4000-8000-00000000000{number}", policy=checkmarx())
@@ -289,7 +289,7 @@ def test_disabled_pending_and_deleted_keys_have_dates(world: World, check: Check
         if row["subject_type"] == "key"
     }
     assert {row["result"] for row in rows.values()} == {"broken"}
-    second = (FIRST_NIGHT + dt.timedelta(days=1)).replace(tzinfo=None)
+    second = (FIRST_RUN + dt.timedelta(days=1)).replace(tzinfo=None)
     assert rows[disabled]["deadline"] == second + dt.timedelta(days=7)
     assert "scans is inaccessible-encryption-credentials-recoverable" in rows[disabled]["reason"]
     assert rows[pending]["deadline"] == due.replace(tzinfo=None)
@@ -297,7 +297,7 @@ def test_disabled_pending_and_deleted_keys_have_dates(world: World, check: Check
     assert "was deleted" in rows[deleted]["reason"]
 
 
-def arrange_properties(world: World) -> None:
+def arrange_properties(world: LedgerBuilder) -> None:
     world.key(SHOP, IRELAND, NAME, policy=checkmarx(), multi_region=True, origin="EXTERNAL")
 
 
@@ -307,7 +307,7 @@ def test_properties_and_region_are_findings(scenarios: Scenarios) -> None:
     assert findings(rows) == {"multi_region", "origin", "region"}
 
 
-def test_an_alias_that_moved_while_a_cache_uses_the_old_key(world: World, check: Check) -> None:
+def test_an_alias_that_moved_while_a_cache_uses_the_old_key(world: LedgerBuilder, check: Check) -> None:
     """ElastiCache keeps the old key, which is a finding while a cache uses it."""
     old = world.key(SHOP, IRELAND, NAME, policy=checkmarx())
     new = world.key(SHOP, IRELAND, NAME[:-1] + "2", policy=checkmarx())
@@ -324,7 +324,7 @@ def test_an_alias_that_moved_while_a_cache_uses_the_old_key(world: World, check:
     assert "alias_moved" not in findings(check("checkmarx-one", use))
 
 
-def test_keys_are_discovered_without_settings(world: World, check: Check) -> None:
+def test_keys_are_discovered_without_settings(world: LedgerBuilder, check: Check) -> None:
     """A key policy that names the vendor's account is enough; without one the profile is not_configured."""
     [row] = check("checkmarx-one")
     assert (row["subject_type"], row["result"]) == ("profile", "not_configured")
@@ -336,7 +336,7 @@ def test_keys_are_discovered_without_settings(world: World, check: Check) -> Non
 # -- Cerby: a role, a multi-Region key
 
 
-def vault(world: World, *, replicas: tuple[str, ...] = (OREGON,), **values: Any) -> list[str]:
+def vault(world: LedgerBuilder, *, replicas: tuple[str, ...] = (OREGON,), **values: Any) -> list[str]:
     """A multi-Region key in Ohio with replicas."""
     world.account(SHOP, "Shop", IRELAND, OHIO, OREGON)
     arns = [f"arn:aws:kms:{region}:{SHOP}:key/mrk-1" for region in (OHIO, *replicas)]
@@ -350,7 +350,7 @@ def vault(world: World, *, replicas: tuple[str, ...] = (OREGON,), **values: Any)
 CERBY_USE = {"accounts": [SHOP], "keys": ["alias/vault"], "parameters": {"role_name": "Vendor"}}
 
 
-def arrange_vault(world: World, **values: Any) -> None:
+def arrange_vault(world: LedgerBuilder, **values: Any) -> None:
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": vault(world, **values)})
 
 
@@ -374,7 +374,7 @@ ROLES: dict[str, tuple[dict[str, Any], list[str], str, set[str]]] = {
 }  # fmt: skip
 
 
-def arrange_role(world: World, trust: dict[str, Any], policy: list[str]) -> None:
+def arrange_role(world: LedgerBuilder, trust: dict[str, Any], policy: list[str]) -> None:
     arns = vault(world)
     role(world, trust, *([{"Effect": "Allow", "Action": policy, "Resource": arns}] if policy else []))
 
@@ -405,7 +405,7 @@ LOGS: dict[str, tuple[bool, bool, bool | None, str | None, str]] = {
 }
 
 
-def arrange_logs(world: World, *, exclude: bool, listed: bool, logs: bool | None) -> None:
+def arrange_logs(world: LedgerBuilder, *, exclude: bool, listed: bool, logs: bool | None) -> None:
     arns = vault(world)
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
     region = arns[0].split(":")[3]
@@ -435,7 +435,7 @@ def test_whether_the_use_of_the_keys_is_logged(scenarios: Scenarios, case: str) 
     assert all(text in row["reason"] for row in checks)
 
 
-def arrange_missing_role(world: World) -> None:
+def arrange_missing_role(world: LedgerBuilder) -> None:
     vault(world)
     role(world, assume())
     world.remove(IamPrincipal, ROLE)
@@ -452,7 +452,7 @@ def test_unread_iam_is_unknown(scenarios: Scenarios) -> None:
     assert exit_code(rows, "high") == 1
 
 
-def test_an_edit_of_a_protected_key_has_before_and_after(world: World, check: Check) -> None:
+def test_an_edit_of_a_protected_key_has_before_and_after(world: LedgerBuilder, check: Check) -> None:
     """A disabled key is broken, and the edit is critical with the previous state."""
     arns = vault(world)
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
@@ -467,7 +467,7 @@ def test_an_edit_of_a_protected_key_has_before_and_after(world: World, check: Ch
 # -- Plerion: tags and delegation
 
 
-def appliance(world: World, mode: str) -> None:
+def appliance(world: LedgerBuilder, mode: str) -> None:
     """The appliance's role with the policy of a mode."""
     operator, value = {
         "ALL_KEYS": ("StringNotEqualsIgnoreCase", "Denied"),
@@ -516,7 +516,7 @@ TAGS: list[tuple[str, dict[str, str], Any, str]] = [
 ]
 
 
-def arrange_tags(world: World, mode: str, tags: dict[str, str], policy: Any) -> None:
+def arrange_tags(world: LedgerBuilder, mode: str, tags: dict[str, str], policy: Any) -> None:
     world.tag(world.key(SHOP, IRELAND, NAME, policy=policy), **tags)
     appliance(world, mode)
 
@@ -538,7 +538,7 @@ def test_tags_and_delegation(scenarios: Scenarios, case: int, configured: bool) 
         ]
 
 
-def arrange_mode(world: World) -> None:
+def arrange_mode(world: LedgerBuilder) -> None:
     world.key(SHOP, IRELAND, NAME)
     appliance(world, "ALL_KEYS")
 
@@ -550,7 +550,7 @@ def test_a_mode_other_than_the_roles_mode(scenarios: Scenarios) -> None:
     assert findings(rows) == {"mode"}
 
 
-def arrange_unread_tags(world: World) -> None:
+def arrange_unread_tags(world: LedgerBuilder) -> None:
     arn = world.key(SHOP, IRELAND, NAME)
     world.gap(SHOP, IRELAND, "kms:ListResourceTags", arn, "key_policy")
     appliance(world, "ALL_KEYS")
@@ -565,7 +565,7 @@ def test_unread_tags_are_unknown(scenarios: Scenarios) -> None:
     assert "kms:ListResourceTags failed" in row["reason"]
 
 
-SCENARIOS: dict[str, Callable[[World], object]] = {
+SCENARIOS: dict[str, Callable[[LedgerBuilder], object]] = {
     **{f"policy {case}": partial(arrange_policy, policy=policy) for case, (policy, *_) in POLICIES.items()},
     "condition": arrange_condition,
     "properties": arrange_properties,
@@ -581,7 +581,7 @@ SCENARIOS: dict[str, Callable[[World], object]] = {
 }
 
 
-def test_the_command_prints_results(world: World, check: Check, tmp_path: Path) -> None:
+def test_the_command_prints_results(world: LedgerBuilder, check: Check, tmp_path: Path) -> None:
     """`check` prints problems with fixes, JSON has every field, and the exit code depends on the severity."""
     arn = world.key(SHOP, IRELAND, NAME, policy=checkmarx(grant={}))
     check("checkmarx-one", {"keys": [arn]})

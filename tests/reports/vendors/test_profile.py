@@ -12,7 +12,7 @@ from reports.pipeline import refresh
 from reports.vendors.assignments import load_assignments
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import World, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
 
 OWN = """\
 id: acme-backup
@@ -43,7 +43,7 @@ def test_three_vendors_are_shipped() -> None:
     assert set(load_profiles()) == {"checkmarx-one", "cerby", "plerion"}
 
 
-def test_a_user_profile(world: World, tmp_path: Path) -> None:
+def test_a_user_profile(world: LedgerBuilder, tmp_path: Path) -> None:
     """A profile in a directory of the settings is evaluated like a shipped one."""
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "acme.yaml").write_text(OWN)

@@ -11,7 +11,7 @@ from models.hashing import content_hash
 from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import World, build_mart, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
@@ -21,7 +21,7 @@ ROLE, BOUND, USER, GROUP = (
 )
 
 
-def _document(world: World, *statements: dict[str, Any]) -> bytes:
+def _document(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
     received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
     canonical = canonical_policy(received)
     digest = content_hash(canonical)
@@ -35,7 +35,7 @@ def _statement(action: str, effect: str = "Allow", resource: str = "*", **more: 
 
 def test_roles_users_and_groups(tmp_path: Path) -> None:
     """Attached, inline and group policies apply to the keys they name, less Deny statements, boundaries and conditions."""
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
     world.key(ACCOUNT, REGION, "1")
     world.key(ACCOUNT, REGION, "2", policy=[])

@@ -17,7 +17,7 @@ from reports.access.analysis import stage
 from reports.access.analysis.stage import analyze_access
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import World, build_mart, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, root_statement, settings_of
 
 OURS, SISTER = "111122223333", "444455556666"
 PARTNER, STRANGER = "754581900792", "999900001111"
@@ -26,15 +26,15 @@ Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(f"sqlite:///{tmp_path / 'ledger.db'}")
+def world(tmp_path: Path) -> LedgerBuilder:
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(OURS, "Shop", REGION)
     world.account(SISTER, "Data", REGION)
     return world
 
 
 @pytest.fixture
-def settings(world: World, tmp_path: Path) -> Settings:
+def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     parties = [{"name": "Partner", "accounts": [PARTNER]}]
     return settings_of(database=world.url, known_external_parties=parties, report={"mart": tmp_path / "mart.duckdb"})
 
@@ -61,12 +61,12 @@ def allow(sid: str, principal: Any, *actions: str, **condition: dict[str, Any]) 
     return statement | ({"Condition": condition} if condition else {})
 
 
-def key(world: World, number: int, *statements: dict[str, Any], account: str = OURS, **values: Any) -> str:
+def key(world: LedgerBuilder, number: int, *statements: dict[str, Any], account: str = OURS, **values: Any) -> str:
     policy = [root_statement(account), *statements]
     return world.key(account, REGION, f"00000000-0000-4000-8000-{number:012d}", **({"policy": policy} | values))
 
 
-def test_grant_to_a_foreign_account_is_external_access(world: World, query: Query) -> None:
+def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, query: Query) -> None:
     """A grant to another account is reported with its id, its conditions and its dependency on IAM."""
     shared = key(world, 1)
     world.grant(
@@ -88,7 +88,7 @@ def test_grant_to_a_foreign_account_is_external_access(world: World, query: Quer
     )
 
 
-def test_everyone_is_public_only_without_restrictions(world: World, query: Query) -> None:
+def test_everyone_is_public_only_without_restrictions(world: LedgerBuilder, query: Query) -> None:
     """A star with a condition on the caller's account is not public; with a condition on a service, it has its own class."""
     key(world, 1, allow("Own", "*", "kms:Decrypt", StringEquals={"kms:CallerAccount": OURS}))
     key(world, 2, allow("Service", "*", "kms:Decrypt", StringEquals={"kms:ViaService": "s3.eu-west-1.amazonaws.com"}))
@@ -106,7 +106,7 @@ def test_everyone_is_public_only_without_restrictions(world: World, query: Query
     }
 
 
-def test_accounts_and_parties_determine_the_class(world: World, query: Query) -> None:
+def test_accounts_and_parties_determine_the_class(world: LedgerBuilder, query: Query) -> None:
     """Accounts of the organization, known parties and strangers have their own class and name, also in the message."""
     key(world, 1, allow("Others", [SISTER, PARTNER, STRANGER], "kms:Decrypt"))
     world.crawl()
@@ -120,7 +120,7 @@ def test_accounts_and_parties_determine_the_class(world: World, query: Query) ->
     ]
 
 
-def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Settings) -> None:
+def test_a_new_account_or_party_needs_no_new_analysis(world: LedgerBuilder, settings: Settings) -> None:
     """The mart build resolves parties: a foreign account that joins the organization changes its class at once."""
     key(world, 1, allow("Other", STRANGER, "kms:Decrypt"))
     world.crawl()
@@ -135,7 +135,7 @@ def test_a_new_account_or_party_needs_no_new_analysis(world: World, settings: Se
         ]
 
 
-def test_access_start_survives_policy_changes(world: World, query: Query) -> None:
+def test_access_start_survives_policy_changes(world: LedgerBuilder, query: Query) -> None:
     """Access continues across policy versions and access paths; it starts again after an interruption."""
     shared = key(world, 1, allow("First", PARTNER, "kms:Decrypt"))
     interrupted = key(world, 2, allow("First", PARTNER, "kms:Decrypt"))
@@ -152,7 +152,7 @@ def test_access_start_survives_policy_changes(world: World, query: Query) -> Non
     assert query("SELECT key_arn = '" + shared + "', since_run FROM vendors ORDER BY 2") == [(True, 1), (False, 3)]
 
 
-def test_alternative_paths(world: World, query: Query) -> None:
+def test_alternative_paths(world: LedgerBuilder, query: Query) -> None:
     """Other statements and grants for the principal or its whole account are alternatives for the same operations."""
     role = f"arn:aws:iam::{PARTNER}:role/reader"
     shared = key(
@@ -181,7 +181,7 @@ def test_alternative_paths(world: World, query: Query) -> None:
     assert fallbacks["Account"] == ["Role", "Signing", "cd" * 32]
 
 
-def test_vendor_row_has_the_dependent_resources(world: World, query: Query) -> None:
+def test_vendor_row_has_the_dependent_resources(world: LedgerBuilder, query: Query) -> None:
     """A vendor's row has the number and the names of the resources that depend on the key."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.uses(world.database(OURS, REGION, "orders"), shared)
@@ -191,7 +191,7 @@ def test_vendor_row_has_the_dependent_resources(world: World, query: Query) -> N
     ]
 
 
-def test_every_key_has_a_row(world: World, query: Query) -> None:
+def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
     """A key whose policy or grants were denied or unreadable has rows with the reason."""
     denied = key(world, 1, policy=None)
     world.gap(OURS, REGION, "kms:GetKeyPolicy", denied, "key_policy")
@@ -214,7 +214,7 @@ def test_every_key_has_a_row(world: World, query: Query) -> None:
     assert query("SELECT code FROM key_policy_problems") == [("unreadable",)]
 
 
-def test_deny_removes_operations_of_a_grant(world: World, query: Query) -> None:
+def test_deny_removes_operations_of_a_grant(world: LedgerBuilder, query: Query) -> None:
     """A Deny in the key policy that tests the encryption context affects only matching grants."""
     role = f"arn:aws:iam::{OURS}:role/reader"
     deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
@@ -232,7 +232,7 @@ def test_deny_removes_operations_of_a_grant(world: World, query: Query) -> None:
     ]
 
 
-def test_access_as_of_an_earlier_run(world: World, settings: Settings) -> None:
+def test_access_as_of_an_earlier_run(world: LedgerBuilder, settings: Settings) -> None:
     """A mart opened as of a run shows the access of that run."""
     shared = key(world, 1)
     world.grant(shared, "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
@@ -257,7 +257,7 @@ def ledger_rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     return result
 
 
-def test_only_changes_are_analyzed(world: World, settings: Settings) -> None:
+def test_only_changes_are_analyzed(world: LedgerBuilder, settings: Settings) -> None:
     """Keys with the same policy share an analysis; a run without changes writes nothing, a new policy needs one analysis."""
     keys = [key(world, number) for number in range(5)]
     world.grant(keys[0], "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
@@ -278,7 +278,7 @@ def test_only_changes_are_analyzed(world: World, settings: Settings) -> None:
     assert ledger_rows(settings, intervals) == [(1, 3), (3, None)]
 
 
-def test_skipped_runs_are_analyzed_later(world: World, settings: Settings) -> None:
+def test_skipped_runs_are_analyzed_later(world: LedgerBuilder, settings: Settings) -> None:
     """An analysis also covers the policy versions of earlier runs without an analysis."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
     world.crawl()
@@ -296,7 +296,7 @@ def test_skipped_runs_are_analyzed_later(world: World, settings: Settings) -> No
     assert ledger_rows(settings, intervals) == [(1, 2), (2, 3), (3, 4)]
 
 
-def test_changed_tags_need_a_new_analysis(world: World, settings: Settings) -> None:
+def test_changed_tags_need_a_new_analysis(world: LedgerBuilder, settings: Settings) -> None:
     """When a tag that the policy tests changes, the run closes the old analysis and starts another."""
     condition = {"StringEquals": {"aws:ResourceTag/share": "yes"}}
     shared = key(world, 1, allow("Tagged", STRANGER, "kms:Decrypt", **condition))
@@ -316,7 +316,7 @@ def test_changed_tags_need_a_new_analysis(world: World, settings: Settings) -> N
 
 
 def test_new_engine_version_analyzes_everything_again(
-    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    world: LedgerBuilder, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a change of the engine version, everything is analyzed again without a crawl, and old results are deleted."""
     key(world, 1)
@@ -329,7 +329,7 @@ def test_new_engine_version_analyzes_everything_again(
     assert analyze_access(settings, redo=True).policies == 1
 
 
-def test_pruning_policies_deletes_their_analyses(world: World, settings: Settings) -> None:
+def test_pruning_policies_deletes_their_analyses(world: LedgerBuilder, settings: Settings) -> None:
     """Pruning deletes policies that no remaining run references, together with their analyses."""
     import datetime as dt
 
