@@ -15,16 +15,16 @@ import yaml
 HERE = Path(__file__).parent
 Status = Literal["pass", "fail", "unknown", "not_applicable"]
 Outcome = Literal[
-    "both pass", "both fail", "neither judges", "we fail", "they fail", "we judge not", "we unknown", "they unknown",
+    "both pass", "both fail", "neither applies", "we fail", "they fail", "we skip", "we unknown", "they unknown",
     "only we", "only they",
 ]  # fmt: skip
-"""`we fail`: and they pass; `they fail`: and we pass; `we judge not`: our rule does not apply, they pass or fail;
+"""`we fail`: and they pass; `they fail`: and we pass; `we skip`: our rule does not apply, they pass or fail;
 `only we`, `only they`: the other one does not list the resource for this check."""
 OUTCOMES: tuple[Outcome, ...] = (
-    "both pass", "both fail", "neither judges", "we fail", "they fail", "we judge not", "we unknown", "they unknown",
+    "both pass", "both fail", "neither applies", "we fail", "they fail", "we skip", "we unknown", "they unknown",
     "only we", "only they",
 )  # fmt: skip
-AGREED = {"both pass", "both fail", "neither judges"}
+AGREED = {"both pass", "both fail", "neither applies"}
 WORST: tuple[Status, ...] = ("fail", "unknown", "pass", "not_applicable")
 """If several rules correspond to a check, the first of these that any of them returns counts."""
 
@@ -139,7 +139,7 @@ def compare(
     ours: dict[str, tuple[Status, str]] = {}
     for finding in findings:
         if finding.rule in check.rules and re.search(check.resources, finding.resource):
-            resource = finding.resource.partition("#inline/")[0]  # others name the holder of an inline policy
+            resource = finding.resource.partition("#inline/")[0]  # other tools name the principal of an inline policy
             current = ours.get(resource)
             if current is None or _worse(finding.status, current[0]) != current[0]:
                 ours[resource] = (finding.status, finding.reason)
@@ -158,13 +158,13 @@ def compare(
 def outcome_of(theirs: Status | None, ours: Status | None) -> Outcome:
     """What two words on one resource make together; None: it is not listed."""
     if ours is None:
-        return "only they" if theirs in {"pass", "fail", "unknown"} else "neither judges"
+        return "only they" if theirs in {"pass", "fail", "unknown"} else "neither applies"
     if ours == "not_applicable":
-        return "we judge not" if theirs in {"pass", "fail"} else "neither judges"
+        return "we skip" if theirs in {"pass", "fail"} else "neither applies"
     if theirs is None or theirs == "not_applicable":
         return "only we"
     if ours == "unknown":
-        return "neither judges" if theirs == "unknown" else "we unknown"
+        return "neither applies" if theirs == "unknown" else "we unknown"
     if theirs == "unknown":
         return "they unknown"
     if theirs == ours:

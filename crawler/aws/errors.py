@@ -153,7 +153,7 @@ def classify_assume_role(code: str, message: str, status: int | None) -> Cause:
     for roles; only a detailed message distinguishes the two.
     """
     cause = classify(code, message, status)
-    # Ignore ARNs: a role may be named "closed-books".
+    # Ignore ARNs: a role may be named "closed-accounts".
     lowered = _ARN.sub("", message.lower())
     if "suspended" in lowered or "closed" in lowered:
         return Cause.ACCOUNT_SUSPENDED

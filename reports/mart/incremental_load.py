@@ -110,7 +110,7 @@ def _slices(
     for name in ("scope_coverage", "key_last_use_poll"):
         yield _slice(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
     yield Query(f"SELECT count(*) AS n FROM scope_coverage WHERE run_id < {since:d}", f'{_NEW}."scope_coverage old"')
-    yield Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."asked"')
+    yield Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."polls"')
     documents = tables["policy_document"]
     yield TableSlice(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
     literal = "decode('{}', 'hex')" if make_url(engine_url).get_backend_name() == "postgresql" else "x'{}'"
@@ -234,7 +234,7 @@ def _replace_unversioned(duck: duckdb.DuckDBPyConnection, manifest: Manifest, de
         "WHERE n.key_arn NOT IN (SELECT key_arn FROM internal.key_last_use_poll)"
     )
     _expect_same(
-        duck, f"SELECT n FROM {_NEW}.asked", "SELECT count(*) FROM internal.key_last_use_poll", "key_last_use_poll"
+        duck, f"SELECT n FROM {_NEW}.polls", "SELECT count(*) FROM internal.key_last_use_poll", "key_last_use_poll"
     )
     for name, column, listed in (
         ("policy_document", "policy_hash", "document_ids"),

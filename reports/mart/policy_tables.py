@@ -141,7 +141,7 @@ def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterat
                 "operations": names(one.operations),
                 "patterns": [_pattern(resource) for resource in one.resources],
                 "not_resource": one.inverted,
-                "reason": one.reason or (f"its conditions on {', '.join(keys)} are not judged" if keys else None),
+                "reason": one.reason or (f"its conditions on {', '.join(keys)} are not evaluated" if keys else None),
                 "resources": one.resources,
                 "condition_keys": keys,
                 "parse_error": one.reason or None,

@@ -47,7 +47,7 @@ def statements() -> Iterator[str]:
     tables: tuple[type[Base], ...] = (*versioned_tables().values(), Run, ScopeCoverage, PolicyDocument)
     for mapped in tables:
         table = mapped.__table__
-        assert isinstance(table, Table)  # noqa: S101 - for the type checker: every facet is a table
+        assert isinstance(table, Table)  # noqa: S101 - for the type checker: every fact table is a table
         columns = ", ".join(
             f'"{one.name}" AT TIME ZONE \'UTC\' AS "{one.name}"'
             if isinstance(one.type, UtcDateTime)

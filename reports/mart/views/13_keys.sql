@@ -130,7 +130,7 @@ WITH this_run AS (
   SELECT k.key_arn, k.key_id, k.account_id, k.region, m.* EXCLUDE (key_arn, valid_from, valid_to),
     least(k.valid_from, f.run_id) AS first_seen_run, coalesce(m.valid_from, least(k.valid_from, f.run_id)) AS version,
     p.key_arn AS policy_of, p.readable, list_contains(p.accounts, k.account_id) AS delegates,
-    -- Not asked (keys of AWS, unless configured) is as unknown as refused.
+    -- A skipped request (AWS managed keys, unless configured) leaves the policy as unknown as a denied one.
     (m.manager = 'AWS' AND p.key_arn IS NULL) IS TRUE AS not_asked
   FROM internal.key k
   LEFT JOIN internal.key_metadata m ON m.key_arn = k.key_arn AND internal.known(m.valid_from, m.valid_to, as_of_run)
@@ -150,16 +150,16 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
   e.rotated_at AS last_rotated_at,
   l.used_at AS last_used_at, l.operation AS last_used_operation, coalesce(l.last_use, 'unknown') AS last_use,
   CASE
-    WHEN l.last_use = 'used' THEN 'when asked again: ' || w.reason
+    WHEN l.last_use = 'used' THEN 'latest request: ' || w.reason
     WHEN l.key_arn IS NOT NULL THEN CASE
         WHEN l.last_use = 'never_used' THEN 'no use since it was created'
         WHEN l.is_older
         THEN 'no use since tracking began on ' || strftime(l.tracking_started_at, '%Y-%m-%d') || '; the key is older'
-        ELSE 'no use since tracking began, and AWS did not tell when that was'
-      END || coalesce('; when asked again: ' || w.reason, '')
+        ELSE 'no use since tracking began, and AWS did not return its start'
+      END || coalesce('; latest request: ' || w.reason, '')
     WHEN w.key_arn IS NOT NULL THEN w.reason
-    WHEN k.manager = 'AWS' THEN 'AWS managed key: not asked'
-    ELSE 'not asked yet'
+    WHEN k.manager = 'AWS' THEN 'AWS managed key: not requested'
+    ELSE 'not requested yet'
   END AS last_use_reason,
   q.polled_at AS last_use_polled_at,
   CASE WHEN l.key_arn IS NOT NULL AND w.key_arn IS NULL THEN q.polled_at END AS last_use_reported_at,

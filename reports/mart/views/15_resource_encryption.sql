@@ -68,7 +68,7 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
   CASE
     WHEN role <> 'storage' THEN NULL
     WHEN resource_type LIKE '%::DBInstance' AND (details ->> 'cluster') IS NOT NULL
-      THEN 'It is a member of cluster ' || (details ->> 'cluster') || ', whose storage it uses: the cluster is judged.'
+      THEN 'It is a member of cluster ' || (details ->> 'cluster') || ', whose storage it uses: the rule evaluates the cluster.'
     WHEN resource_type = 'AWS::ElastiCache::CacheCluster' AND (details ->> 'engine') = 'memcached'
       THEN 'Memcached clusters with nodes keep nothing at rest that could be encrypted.'
   END AS not_applicable_reason,

@@ -8,7 +8,7 @@
 --: resolved_at | When it was first seen resolved (start of the run): passing, not applicable or deleted; NULL while it fails.
 --: reopened | How often it failed again after it was resolved.
 --: since | When the current status was first seen (start of the run), even if the reason was reworded later; NULL if it no longer exists.
-WITH night AS (
+WITH ordered_run AS (
   SELECT r.run_id, r.started_at, lag(r.started_at) OVER (ORDER BY r.run_id) AS before_at FROM internal.run r
 )
 SELECT s.rule_id, s.resource_arn, s.status, b.started_at AS first_failed,
@@ -21,4 +21,4 @@ LEFT JOIN internal.run b ON b.run_id = s.first_failed_run
 LEFT JOIN internal.run e ON e.run_id = s.resolved_run
 LEFT JOIN internal.run t ON t.run_id = s.status_changed_run
 LEFT JOIN internal.run n ON n.run_id = as_of_run
-LEFT JOIN night l ON l.run_id = s.failed_until
+LEFT JOIN ordered_run l ON l.run_id = s.failed_until

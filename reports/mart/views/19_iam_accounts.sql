@@ -43,7 +43,7 @@ WITH confirmed AS (
     CASE
       WHEN r.reason IS NOT NULL THEN r.reason
       WHEN m.outcome IS NOT NULL THEN coalesce(m.reason, 'the account is ' || m.outcome)
-      WHEN l.kept_up AND c.account_id IS NULL THEN 'it was not asked in this run'
+      WHEN l.kept_up AND c.account_id IS NULL THEN 'IAM was not requested in this run'
       WHEN l.kept_up THEN NULL
       ELSE 'the configuration leaves it out (crawl.iam)'
     END AS reason

@@ -61,12 +61,12 @@ WITH account_regions AS (
     string_agg(name, ', ' ORDER BY name) FILTER (reading OR writing OR partly) AS names,
     string_agg(name || ' is switched off', ', ' ORDER BY name) FILTER (logging IS FALSE) AS off,
     string_agg(name || ' leaves KMS out', ', ' ORDER BY name) FILTER (kms_events = 'none') AS without,
-    string_agg(DISTINCT name || ': ' || coalesce(reason, 'not told'), '; ') FILTER (unsure) AS doubts
+    string_agg(DISTINCT name || ': ' || coalesce(reason, 'unknown'), '; ') FILTER (unsure) AS unknown_reasons
   FROM evaluated
   GROUP BY account_id, region
 ), decided AS (
   SELECT l.*, coalesce(s.trails, CAST([] AS VARCHAR[])) AS trails, coalesce(s.other_trails, CAST([] AS VARCHAR[])) AS other_trails,
-    s.names, s.off, s.without, s.doubts,
+    s.names, s.off, s.without, s.unknown_reasons,
     CASE
       WHEN s.reading AND s.writing THEN 'all'
       WHEN NOT l.listed OR s.unsure THEN NULL
@@ -86,7 +86,7 @@ SELECT d.account_id, c.name AS account_name, d.region, d.kms_events, d.trails, d
     WHEN d.kms_events = 'some' THEN 'Some calls of KMS are left out by ' || d.names
     WHEN d.kms_events = 'none' THEN 'No trail records the calls of KMS'
       || coalesce(': ' || nullif(concat_ws(', ', d.off, d.without), ''), '')
-    WHEN d.listed THEN d.doubts
+    WHEN d.listed THEN d.unknown_reasons
     ELSE 'The trails were never listed there' || coalesce(': ' || d.reason, '')
   END AS reason,
   CASE WHEN NOT d.listed THEN 'none' WHEN d.confirmed AND d.sure THEN 'current' ELSE 'stale' END AS freshness

@@ -51,9 +51,9 @@ WITH statement AS (
     'Policy ' || p.policy_name || ' does not allow ' AS allows_not,
     'It is not known what policy ' || p.policy_name || ' allows: ' || p.parse_error || '.' AS unclear,
     CASE WHEN len(o.decryption_conditions) > 0 THEN ', under conditions on '
-      || array_to_string(o.decryption_conditions, ', ') || ' that are not judged' ELSE '' END AS decryption_narrowed,
+      || array_to_string(o.decryption_conditions, ', ') || ' that are not evaluated' ELSE '' END AS decryption_narrowed,
     CASE WHEN len(o.everything_conditions) > 0 THEN ', under conditions on '
-      || array_to_string(o.everything_conditions, ', ') || ' that are not judged' ELSE '' END AS everything_narrowed
+      || array_to_string(o.everything_conditions, ', ') || ' that are not evaluated' ELSE '' END AS everything_narrowed
   FROM policy p
   LEFT JOIN opened o ON o.policy_id = p.policy_id AND o.account_id = p.account_id
 )

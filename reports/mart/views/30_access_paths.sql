@@ -75,7 +75,7 @@ WITH own AS (
 ), held AS (
   SELECT j.*,
     CASE WHEN j.principal = '*' THEN concat_ws(' ', '*', j.access, j.principal_account)
-      ELSE regexp_replace(j.principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS holder,
+      ELSE regexp_replace(j.principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS principal_key,
     j.principal_account IS NOT NULL AND (j.principal = '*' OR regexp_full_match(j.principal, '[0-9]{12}|.*:root')) AS wide,
     internal.standing(j.access, j.principal_account, o.account_id IS NOT NULL, y.account_id IS NOT NULL) AS standing,
     coalesce(o.name, y.name) AS party
@@ -83,12 +83,12 @@ WITH own AS (
   LEFT JOIN own o ON o.account_id = j.principal_account
   LEFT JOIN internal.known_party y ON y.account_id = j.principal_account
 ), repeated AS (
-  SELECT hash(key_arn, holder) AS pair FROM held GROUP BY pair HAVING count(*) > 1
+  SELECT hash(key_arn, principal_key) AS pair FROM held GROUP BY pair HAVING count(*) > 1
 ), same AS (
-  SELECT key_arn, holder, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
+  SELECT key_arn, principal_key, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
   FROM held
-  WHERE hash(key_arn, holder) IN (SELECT pair FROM repeated) AND access NOT IN ('unknown', 'deleted')
-  GROUP BY key_arn, holder
+  WHERE hash(key_arn, principal_key) IN (SELECT pair FROM repeated) AND access NOT IN ('unknown', 'deleted')
+  GROUP BY key_arn, principal_key
 ), throughout AS (
   SELECT key_arn, principal_account, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
   FROM held
@@ -102,11 +102,11 @@ WITH own AS (
   WHERE access IN ('public', 'public_via_service') OR (access = 'organization' AND principal_account IS NULL)
   GROUP BY key_arn
 ), span AS (
-  SELECT a.key_arn, v.holder, a.valid_from, a.valid_to
+  SELECT a.key_arn, v.principal_key, a.valid_from, a.valid_to
   FROM internal.key_analysis a
   JOIN (
     SELECT DISTINCT analysis_id, CASE WHEN principal = '*' THEN concat_ws(' ', '*', access, principal_account)
-      ELSE regexp_replace(principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS holder
+      ELSE regexp_replace(principal, '^arn:[a-z-]+:iam::([0-9]{12}):root$', '\1') END AS principal_key
     FROM internal.access_verdict
     WHERE access <> 'unknown'
   ) v ON v.analysis_id = a.analysis_id
@@ -117,18 +117,18 @@ WITH own AS (
   FROM internal.key_grant g
   WHERE g.valid_from <= as_of_run
 ), again AS (
-  SELECT hash(key_arn, holder) AS pair FROM span GROUP BY pair HAVING count(*) > 1
+  SELECT hash(key_arn, principal_key) AS pair FROM span GROUP BY pair HAVING count(*) > 1
 ), island AS (
-  SELECT key_arn, holder, max(valid_from) FILTER (NOT joined) AS since_run
+  SELECT key_arn, principal_key, max(valid_from) FILTER (NOT joined) AS since_run
   FROM (
-    SELECT key_arn, holder, valid_from,
+    SELECT key_arn, principal_key, valid_from,
       coalesce(valid_from <= max(coalesce(valid_to, 2147483647)) OVER (
-        PARTITION BY key_arn, holder ORDER BY valid_from, valid_to NULLS LAST
+        PARTITION BY key_arn, principal_key ORDER BY valid_from, valid_to NULLS LAST
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), false) AS joined
     FROM span
-    WHERE hash(key_arn, holder) IN (SELECT pair FROM again)
+    WHERE hash(key_arn, principal_key) IN (SELECT pair FROM again)
   ) AS ordered
-  GROUP BY key_arn, holder
+  GROUP BY key_arn, principal_key
 )
 SELECT h.key_arn, h.path, h.source_id, h.statement_index, h.principal, h.principal_account, h.standing AS access, h.party, h.analysis_id, h.ordinal,
   h.constraints, h.reason,
@@ -141,16 +141,16 @@ SELECT h.key_arn, h.path, h.source_id, h.statement_index, h.principal, h.princip
   END AS alternative_paths,
   coalesce(i.since_run, h.valid_from) AS since_run
 FROM held h
-LEFT JOIN same s ON s.key_arn = h.key_arn AND s.holder = h.holder
+LEFT JOIN same s ON s.key_arn = h.key_arn AND s.principal_key = h.principal_key
 LEFT JOIN throughout t ON t.key_arn = h.key_arn AND t.principal_account = h.principal_account
 LEFT JOIN everyone e ON e.key_arn = h.key_arn
-LEFT JOIN island i ON i.key_arn = h.key_arn AND i.holder = h.holder AND h.access <> 'unknown'
+LEFT JOIN island i ON i.key_arn = h.key_arn AND i.principal_key = h.principal_key AND h.access <> 'unknown'
 UNION ALL
 SELECT k.key_arn, 'policy', '', NULL, '*', NULL, 'unknown', NULL, NULL, NULL, NULL,
   CASE
     WHEN p.key_arn IS NOT NULL THEN 'the policy was not analysed: run `kmsledger analyze-access`'
     WHEN r.reason IS NOT NULL THEN 'the policy could not be read: ' || r.reason
-    WHEN k.manager = 'AWS' THEN 'the policies of AWS managed keys are not asked for'
+    WHEN k.manager = 'AWS' THEN 'the policies of AWS managed keys are not requested'
     ELSE 'the policy was not read'
   END, CAST([] AS VARCHAR[]), coalesce(p.valid_from, r.valid_from, k.valid_from)
 FROM present k

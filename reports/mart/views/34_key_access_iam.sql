@@ -97,7 +97,7 @@ WITH delegated AS (
   UNION ALL
   SELECT key_arn, account_id, 'unknown', principal_arn,
     list_filter(possible, lambda one: NOT list_contains(certain, one)), policy,
-    coalesce(reason, 'a condition of a Deny or of the permissions boundary is not judged')
+    coalesce(reason, 'a condition of a Deny or of the permissions boundary is not evaluated')
   FROM weighed
   WHERE len(list_filter(possible, lambda one: NOT list_contains(certain, one))) > 0
 )

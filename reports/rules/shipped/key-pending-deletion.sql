@@ -8,7 +8,7 @@
 --   nobody can undo it, not even AWS.
 -- fix: >-
 --   Find out who scheduled the deletion (CloudTrail: ScheduleKeyDeletion) and what still depends on the key (kmsledger
---   lists the known resources and grants). If in doubt, cancel the deletion: the key is then disabled and keeps its
+--   lists the known resources and grants). If unsure, cancel the deletion: the key is then disabled and keeps its
 --   monthly price, but nothing is lost. Enable it if something needs it. If the deletion is intended, waive this
 --   finding until the deletion date.
 -- console: >-

@@ -104,7 +104,7 @@ histories = st.lists(run_plans, min_size=RUNS_PER_HISTORY[0], max_size=RUNS_PER_
 
 
 @dataclass
-class LedgerBuilder:
+class World:
     """The simulated AWS: facts by table and natural key."""
 
     facts: dict[Name, Values] = field(default_factory=dict)
@@ -293,7 +293,7 @@ class HistoryChecker:
         with self.engine.begin() as connection:
             for model in FACT_TABLES.values():
                 connection.execute(delete(model.table()))
-        world, reference = LedgerBuilder(), Reference()
+        world, reference = World(), Reference()
         world.begin()
         for run_id, plan in enumerate(history, start=1):
             for change in plan.changes:
@@ -315,7 +315,7 @@ class HistoryChecker:
                     for fact in connection.execute(open_rows(model, run_id)).mappings()
                 ), f"as of run {run_id}"
 
-    def _crawl(self, world: LedgerBuilder, reference: Reference, run_id: int, plan: RunPlan) -> None:
+    def _crawl(self, world: World, reference: Reference, run_id: int, plan: RunPlan) -> None:
         waiting = Observed()
         for number, visit in enumerate(plan.visits):
             if visit.outcome == "missed":

@@ -1,4 +1,4 @@
-"""As of an earlier run, everything answers as it did that night."""
+"""As of an earlier run, every view answers as it did after that run."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from reports.pipeline import refresh
 from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 
-NIGHTS = range(1, 6)
+RUNS = range(1, 6)
 VIEWS = [view.qualified for view in view_loader.views()]
-# Views that may answer differently later; nothing else may.
+# Only these views may answer differently later.
 DIFFERS: dict[str, str] = {
-    "rules": "the rules are those of today: the ledger keeps the verdicts of each night, not the texts of the rules",
-    "waivers": "they are those of today's settings, and what each of them waives is counted for the mart's own run only",
-    "vendor_checks": "they go by the settings and profiles of today, and are made for the mart's own run only",
-    "vendor_keys": "it is what vendor_checks say, key by key",
+    "rules": "the rules are the current ones: the ledger keeps the results of each run, not the texts of the rules",
+    "waivers": "waivers come from the current settings, and their findings are counted for the mart's own run only",
+    "vendor_checks": "checks use the current settings and profiles, for the mart's own run only",
+    "vendor_keys": "it lists the vendor checks by key",
 }
 # The ledger keeps problems row by row, and of everything else the counts (rule_results, compared in full): which resources
-# passed on an earlier night cannot be told, so only the problems of that night are compared.
+# passed in an earlier run is unknown, so only the problems of that run are compared.
 ONLY = dict.fromkeys(("findings", "findings_without_history"), " WHERE unwaived_status IN ('fail', 'unknown')")
 
 
 @dataclass(frozen=True)
-class Lived:
-    """A ledger after five nights, and what each view held on the morning after each of them."""
+class CrawledLedger:
+    """A ledger after five runs, and the rows of each view after each of them."""
 
     settings: Settings
-    mornings: dict[int, dict[str, list[str]]]
+    rows_after: dict[int, dict[str, list[str]]]
 
 
 def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
@@ -52,60 +52,62 @@ def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.deep)])
-def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lived:
-    """Five nights, with a mart each."""
-    folder = tmp_path_factory.mktemp("lived")
-    nights = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
-    settings = settings_of(database=nights.world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
-    mornings = {}
-    for night in NIGHTS:
-        if night > 1:
-            nights.apply_changes()
-        assert nights.world.crawl() == night
+def crawled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CrawledLedger:
+    """Five runs, with a mart after each."""
+    folder = tmp_path_factory.mktemp("crawled")
+    runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
+    settings = settings_of(database=runs.world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
+    rows_after = {}
+    for run_id in RUNS:
+        if run_id > 1:
+            runs.apply_changes()
+        assert runs.world.crawl() == run_id
         refresh(settings)
         with connect(settings.report.mart) as connection:
-            mornings[night] = everything(connection)
-    return Lived(settings, mornings)
+            rows_after[run_id] = everything(connection)
+    return CrawledLedger(settings, rows_after)
 
 
 @pytest.fixture
-def config(lived: Lived, tmp_path: Path) -> Path:
-    """A settings file on the five nights' mart."""
+def config(crawled: CrawledLedger, tmp_path: Path) -> Path:
+    """A settings file for the mart of the five runs."""
     file = tmp_path / "kmsledger.yaml"
     file.write_text(
-        f"database: {lived.settings.database}\nreport:\n  mart: {lived.settings.report.mart}\n  directory: out\n"
+        f"database: {crawled.settings.database}\nreport:\n  mart: {crawled.settings.report.mart}\n  directory: out\n"
     )
     return file
 
 
 @pytest.mark.parametrize(
-    ("night", "stored"),
+    ("run_id", "stored"),
     [
-        *((night, False) for night in NIGHTS),
+        *((run_id, False) for run_id in RUNS),
         (2, True),
-        *(pytest.param(night, True, marks=pytest.mark.deep) for night in NIGHTS if night != 2),
+        *(pytest.param(run_id, True, marks=pytest.mark.deep) for run_id in RUNS if run_id != 2),
     ],
 )
-def test_each_night_is_as_it_was(lived: Lived, night: int, *, stored: bool) -> None:
-    """Every row of every view, and of the histories, equals what the mart of that night held."""
-    connection, moment = as_of_connection.connect(lived.settings.report.mart, str(night), stored=stored)
+def test_views_as_of_a_run_equal_those_after_it(crawled: CrawledLedger, run_id: int, *, stored: bool) -> None:
+    """Every row of every view, and of the histories, equals the mart built after that run."""
+    connection, moment = as_of_connection.connect(crawled.settings.report.mart, str(run_id), stored=stored)
     with connection:
         found = everything(connection)
-    assert moment.run_id == night
-    for name, rows in lived.mornings[night].items():
+    assert moment.run_id == run_id
+    for name, rows in crawled.rows_after[run_id].items():
         if name not in DIFFERS:
             assert found[name] == rows, name
-    assert all(lived.mornings[night]["keys"] != lived.mornings[other]["keys"] for other in NIGHTS if other != night)
+    assert all(
+        crawled.rows_after[run_id]["keys"] != crawled.rows_after[other]["keys"] for other in RUNS if other != run_id
+    )
 
 
-def test_qualified_names_are_as_of_then_too(lived: Lived) -> None:
-    """A query that names schema or catalog is not answered with today's rows."""
-    connection, _ = as_of_connection.connect(lived.settings.report.mart, 1)
+def test_qualified_names_are_as_of_the_run(crawled: CrawledLedger) -> None:
+    """A query that names the schema or the catalog does not return current rows."""
+    connection, _ = as_of_connection.connect(crawled.settings.report.mart, 1)
     with connection:
         counts = {
             connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in ("keys", "main.keys", "mart.keys")
         }
-        assert counts == {(len(lived.mornings[1]["keys"]),)}
+        assert counts == {(len(crawled.rows_after[1]["keys"]),)}
         assert connection.execute("SELECT max(valid_from), count(valid_to) FROM internal.key").fetchone() == (1, 0)
 
 
@@ -123,9 +125,9 @@ def test_qualified_names_are_as_of_then_too(lived: Lived) -> None:
         (" 5 ", 5),
     ],
 )
-def test_a_moment_is_a_run_or_the_last_that_had_ended(lived: Lived, text: str, run_id: int) -> None:
-    """A date is its end, a time is UTC unless it says otherwise, and the future is the last run."""
-    with connect(lived.settings.report.mart) as connection:
+def test_a_moment_resolves_to_the_latest_run_that_had_ended(crawled: CrawledLedger, text: str, run_id: int) -> None:
+    """A date means its end, a time is UTC unless it has an offset, and a future date means the last run."""
+    with connect(crawled.settings.report.mart) as connection:
         assert resolve_as_of(moments(connection), text).run_id == run_id
 
 
@@ -141,8 +143,8 @@ def test_a_moment_is_a_run_or_the_last_that_had_ended(lived: Lived, text: str, r
         ("", "neither a run nor a date"),
     ],
 )
-def test_a_moment_that_nobody_can_mean_is_a_sentence(config: Path, text: str, expected: str) -> None:
-    """What there is no run for is wrong usage, said with what there is; every command that takes a moment says it."""
+def test_an_invalid_moment_is_wrong_usage(config: Path, text: str, expected: str) -> None:
+    """Every command that takes a moment rejects one without a run and names the runs that exist."""
     for command, arguments in (
         (sql_command, ["SELECT 1"]),
         (report_command, []),
@@ -159,8 +161,8 @@ def sql(config: Path, *arguments: str) -> Result:
     return CliRunner().invoke(sql_command, ["--config", str(config), *arguments], catch_exceptions=False)
 
 
-def test_sql_says_of_which_run_it_answers(config: Path) -> None:
-    """The rows go to standard output alone; the run that a date meant stands beside them."""
+def test_sql_reports_the_run_it_answers_for(config: Path) -> None:
+    """Only rows go to standard output; the run that a date resolves to goes to standard error."""
     done = sql(config, "--as-of", "2026-11-22", "--format", "csv", "SELECT count(*), max(run_id) FROM keys, runs")
     assert done.stdout.splitlines()[1].endswith(",3")
     assert done.stderr == "as of run 3 (finished 2026-11-22 03:04 UTC)\n"
@@ -171,8 +173,8 @@ def test_sql_says_of_which_run_it_answers(config: Path) -> None:
 @pytest.mark.parametrize(
     "query", ["DELETE FROM internal.key", "DELETE FROM whole.internal.key", "SELECT * FROM read_text('/etc/hostname')"]
 )
-def test_the_past_cannot_be_written_nor_left(config: Path, query: str) -> None:
-    """As of an earlier run, too, a query neither writes the mart nor reads anything else."""
+def test_queries_as_of_a_run_are_read_only(config: Path, query: str) -> None:
+    """A query as of an earlier run neither writes the mart nor reads anything else."""
     with pytest.raises(UserError):
         sql(config, "--as-of", "2", query)
 
@@ -187,8 +189,8 @@ def reported(config: Path) -> Callable[..., list[str]]:
     return run
 
 
-def test_a_report_of_the_past_says_so(config: Path, reported: Callable[..., list[str]]) -> None:
-    """It is about that run, says how many there are since, and leaves the reports of the nights alone."""
+def test_a_report_as_of_a_run_names_it(config: Path, reported: Callable[..., list[str]]) -> None:
+    """The report names its run, counts the later ones, and does not replace the current reports."""
     assert reported("overview") == ["kmsledger-overview-run5.html", "kmsledger-overview.html"]
     assert reported("overview", "--as-of", "2026-11-21") == ["kmsledger-overview-as-of-run2.html"]
     assert reported("compliance", "--as-of", "2026-11-21") == ["kmsledger-compliance-as-of-run2.html"]
@@ -205,11 +207,11 @@ def test_a_report_of_the_past_says_so(config: Path, reported: Callable[..., list
     assert "later run" not in (out / "kmsledger-overview-run5.html").read_text()
 
 
-def test_a_mart_takes_a_date(lived: Lived, config: Path, tmp_path: Path) -> None:
-    """The command mart resolves dates as the others do."""
+def test_the_mart_command_accepts_a_date(crawled: CrawledLedger, config: Path, tmp_path: Path) -> None:
+    """The mart command resolves dates as the other commands do."""
     arguments = ["--config", str(config), "--as-of", "2026-11-22", "--output", str(tmp_path / "old.duckdb")]
     done = CliRunner().invoke(mart_command, arguments, catch_exceptions=False)
     assert done.output.rstrip().endswith("as of run 3")
     with connect(tmp_path / "old.duckdb") as connection:
         found = everything(connection)
-    assert {name for name in VIEWS if found[name] != lived.mornings[3][name]} <= set(DIFFERS)
+    assert {name for name in VIEWS if found[name] != crawled.rows_after[3][name]} <= set(DIFFERS)

@@ -1,4 +1,4 @@
-"""A mart that goes on from the one before holds, to the row, what one built as a whole holds."""
+"""An incremental build holds, to the row, what a full rebuild holds."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Contents = dict[str, list[str]]
 
 
 def everything(path: Path) -> Contents:
-    """Every table and view of a mart, the ledger's copies included, with its rows in an order of their own."""
+    """Every table and view of a mart, the ledger's copies included, with its rows sorted."""
     connection = duckdb.connect(str(path), read_only=True)
     names = connection.execute(
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name <> 'made'"
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name <> 'build_manifest'"
     ).fetchall()
     # Numbers that verdicts are stored by: which thing has which does not matter, the view has its name.
     hidden = {("ledger", "subject"), ("ledger", "place"), ("ledger", "verdict")}
@@ -53,8 +53,8 @@ def everything(path: Path) -> Contents:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """What the last mart said of how it was made."""
+def build_log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """The last log message of the mart build."""
     caplog.set_level(logging.INFO, logger="reports.mart.build")
     return lambda: caplog.messages[-1]
 
@@ -76,28 +76,28 @@ def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
 
 
 def renew(settings: Settings) -> None:
-    """The stage after a crawl, without the rules: they are the same work however the mart was made."""
+    """Run the stage after a crawl without the rules, which do not depend on how the mart was built."""
     analyze_access(settings)
     build(settings.database, settings.report.mart, settings)
 
 
 def expect_equal(settings: Settings, tmp_path: Path, *, rules: bool = False) -> None:
-    """Bring the mart up to date, and compare with a mart that is built as a whole."""
+    """Update the mart and compare it with a full rebuild."""
     refresh(settings) if rules else renew(settings)
-    gone_on = everything(settings.report.mart)
+    incremental = everything(settings.report.mart)
     other = settings.model_copy(
-        update={"report": settings.report.model_copy(update={"mart": tmp_path / "whole.duckdb"})}
+        update={"report": settings.report.model_copy(update={"mart": tmp_path / "full.duckdb"})}
     )
     other.report.mart.unlink(missing_ok=True)
     refresh(other) if rules else renew(other)
-    whole = everything(other.report.mart)
-    assert set(gone_on) == set(whole)
-    for name, rows in whole.items():
-        assert gone_on[name] == rows, name
+    full = everything(other.report.mart)
+    assert set(incremental) == set(full)
+    for name, rows in full.items():
+        assert incremental[name] == rows, name
 
 
-def random_night(world: LedgerBuilder, chance: random.Random) -> None:
-    """A few changes of any kind."""
+def random_run(world: LedgerBuilder, chance: random.Random) -> None:
+    """Apply a few random changes."""
     keys = [row["key_arn"] for row in world.facts[Key].values()]
     for _ in range(chance.randint(0, 12)):
         arn = chance.choice(keys)
@@ -115,9 +115,9 @@ def random_night(world: LedgerBuilder, chance: random.Random) -> None:
                 arn, f"g{chance.randrange(3)}", grantee_principal=f"arn:aws:iam::{account}:role/r{chance.randrange(4)}"
             )
         elif kind == 3:
-            mine = [one for one in world.facts.get(KeyGrant, {}) if one[0] == arn]
-            if mine:
-                world.remove(KeyGrant, *chance.choice(mine))
+            grants = [grant for grant in world.facts.get(KeyGrant, {}) if grant[0] == arn]
+            if grants:
+                world.remove(KeyGrant, *chance.choice(grants))
         elif kind == 4:
             world.tag(arn, Owner=f"team-{chance.randrange(3)}")
         elif kind == 5:
@@ -125,8 +125,8 @@ def random_night(world: LedgerBuilder, chance: random.Random) -> None:
         elif kind == 6:
             world.alias(f"alias/x{chance.randrange(3)}", arn)
         elif kind == 7:
-            mine = list(world.facts.get(Alias, {}))
-            world.remove(Alias, *chance.choice(mine))
+            aliases = list(world.facts.get(Alias, {}))
+            world.remove(Alias, *chance.choice(aliases))
         elif kind == 8:
             world.gap(
                 account, region, chance.choice(["kms:GetKeyPolicy", "kms:ListGrants", "kms:ListResourceTags"]), arn
@@ -146,41 +146,41 @@ def random_night(world: LedgerBuilder, chance: random.Random) -> None:
         elif kind == 13 and (arn,) in world.facts[KeyRotation]:
             world.change(KeyRotation, arn, status=chance.choice(["on", "off"]))
         else:
-            place = chance.choice(list(world.outcomes))
-            world.outcomes[place] = chance.choice([("complete", None), ("failed", "unreachable"), ("partial", None)])
+            scope = chance.choice(list(world.outcomes))
+            world.outcomes[scope] = chance.choice([("complete", None), ("failed", "unreachable"), ("partial", None)])
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (1, 2))])
-def test_random_nights(
-    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str], seed: int
+def test_random_runs(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str], seed: int
 ) -> None:
-    """Nights with changes of all kinds, with gaps and failed places: going on gives what building as a whole gives."""
+    """After runs with changes of all kinds, gaps and failed scopes, an incremental build equals a full rebuild."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     if seed == 1:
         settings = settings.model_copy(update={"rules": settings_of().rules})
     for _ in range(3):
-        random_night(world, chance)
+        random_run(world, chance)
         world.crawl()
         renew(settings)
-        assert "goes on from run" in told()
+        assert "incremental build of" in build_log()
     expect_equal(settings, tmp_path, rules=seed < 2)
-    if seed == 0:  # rules that ran again for the same run
+    if seed == 0:  # the rules run again for the same run
         expect_equal(settings, tmp_path, rules=True)
 
 
-def test_several_nights_at_once(
-    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
+def test_one_build_loads_several_runs(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
-    """Several nights since the last mart are taken over at once; one of them may have failed, and be resumed later."""
+    """One incremental build loads several runs; one of them may have failed and been resumed later."""
     chance = random.Random(99)  # noqa: S311 - no secret
-    random_night(world, chance)
+    random_run(world, chance)
     world.crawl()
-    random_night(world, chance)
+    random_run(world, chance)
     failed = world.crawl(status="failed")
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in build_log()
     engine = store(world.url)
-    with engine.begin() as connection:  # resumed: versions of the run end in it, and give their ids away
+    with engine.begin() as connection:  # resumed: versions of the run end in it, and their ids are reused
         batch = Batch()
         for number, arn in enumerate(row["key_arn"] for row in world.facts[Key].values()):
             batch.mark_complete(Tag, arn)
@@ -192,23 +192,23 @@ def test_several_nights_at_once(
         connection.execute(update(Run).where(Run.run_id == failed).values(status="complete"))
     engine.dispose()
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in build_log()
     expect_equal(settings, tmp_path)
 
 
-def test_a_run_that_still_ran_is_read_again(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
-    """A mart that saw a part of a run is not gone on from."""
+def test_a_running_run_requires_a_rebuild(
+    world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
+) -> None:
+    """A mart that loaded an unfinished run is rebuilt."""
     world.crawl(status="running")
     renew(settings)
     world.crawl()
     renew(settings)
-    assert told().endswith("is built as a whole: its last run had not ended")
+    assert build_log().endswith("mart.duckdb: the last run of the previous mart had not ended")
 
 
-def test_after_pruning_the_mart_is_built_as_a_whole(
-    world: LedgerBuilder, settings: Settings, told: Callable[[], str]
-) -> None:
-    """Versions that were deleted leave the mart, too."""
+def test_pruning_requires_a_rebuild(world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]) -> None:
+    """Versions that pruning deletes also leave the mart."""
     world.key(SHOP, "eu-west-1", "00000000-0000-4000-9000-000000000001")
     world.crawl()
     world.crawl()
@@ -217,11 +217,13 @@ def test_after_pruning_the_mart_is_built_as_a_whole(
     prune(engine, dt.timedelta(hours=1), now=FIRST_RUN + dt.timedelta(days=2, hours=1))
     engine.dispose()
     renew(settings)
-    assert told().endswith("is built as a whole: runs of the ledger were pruned, or are others")
+    assert build_log().endswith("mart.duckdb: the ledger's runs were pruned or replaced")
 
 
-def test_pruning_that_was_interrupted(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
-    """What pruning deletes after its runs were marked is noticed by counting."""
+def test_interrupted_pruning_requires_a_rebuild(
+    world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
+) -> None:
+    """Row counts detect versions that pruning deletes after it marked the runs."""
     world.change(KeyMetadata, next(iter(world.facts[KeyMetadata]))[0], description="other")
     world.crawl()
     world.crawl()
@@ -230,40 +232,44 @@ def test_pruning_that_was_interrupted(world: LedgerBuilder, settings: Settings, 
         connection.execute(update(Run).where(Run.run_id < 3).values(status="pruned"))
     renew(settings)
     renew(settings)
-    assert "goes on from run" in told()
+    assert "incremental build of" in build_log()
     with engine.begin() as connection:
         connection.execute(delete(KeyMetadata).where(KeyMetadata.valid_to < 3))
     engine.dispose()
     renew(settings)
-    assert "older rows of table key_metadata" in told()
+    assert "older rows of table key_metadata" in build_log()
 
 
-def test_after_a_new_analysis_of_everything(world: LedgerBuilder, settings: Settings, told: Callable[[], str]) -> None:
-    """Analyses that were all made anew are all taken over."""
+def test_a_complete_reanalysis_requires_a_rebuild(
+    world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
+) -> None:
+    """A mart is rebuilt after all analyses were repeated."""
     world.crawl()
     analyze_access(settings, redo=True)
     renew(settings)
-    assert "older rows of table analysis_watermark" in told()
+    assert "older rows of table analysis_watermark" in build_log()
 
 
-def test_an_earlier_run(world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]) -> None:
-    """A mart as of an earlier run neither goes on from another nor is gone on from."""
+def test_a_mart_as_of_an_earlier_run_requires_a_rebuild(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
+) -> None:
+    """A mart as of an earlier run is a full rebuild, and so is the next one."""
     world.crawl()
     renew(settings)
     build(settings.database, settings.report.mart, settings, as_of=1)
-    assert told().endswith("is built as a whole: an earlier run is asked for")
+    assert build_log().endswith("mart.duckdb: an earlier run is requested")
     renew(settings)
-    assert told().endswith("is built as a whole: it answers for an earlier run")
+    assert build_log().endswith("mart.duckdb: the previous mart answers as of an earlier run")
     expect_equal(settings, tmp_path)
 
 
-def test_another_ledger_or_other_parties(
-    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
+def test_another_ledger_or_other_parties_require_a_rebuild(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
-    """What was made of something else is not gone on from."""
+    """A mart of another ledger, or with other parties, is rebuilt."""
     shutil.copy(tmp_path / "ledger.db", tmp_path / "other.db")
     renew(settings.model_copy(update={"database": f"sqlite:///{tmp_path / 'other.db'}"}))
-    assert told().endswith("it was made of another ledger")
+    assert build_log().endswith("the previous mart was built from another ledger")
     renew(settings)
     others = settings_of(
         database=world.url,
@@ -271,13 +277,13 @@ def test_another_ledger_or_other_parties(
         known_external_parties=[{"name": "New", "accounts": ["999900001111"]}],
     )
     renew(others)
-    assert told().endswith("the parties in the settings are others")
+    assert build_log().endswith("the configured parties have changed")
 
 
-def test_a_ledger_restored_from_a_copy(
-    world: LedgerBuilder, settings: Settings, tmp_path: Path, told: Callable[[], str]
+def test_a_restored_ledger_requires_a_rebuild(
+    world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
-    """Runs that were made again under the same number are other runs."""
+    """Runs that reuse the numbers of earlier runs are different runs."""
     shutil.copy(tmp_path / "ledger.db", tmp_path / "copy.db")
     world.crawl()
     renew(settings)
@@ -287,24 +293,24 @@ def test_a_ledger_restored_from_a_copy(
     world.runs = 5
     world.crawl()
     renew(settings)
-    assert told().endswith("runs of the ledger were pruned, or are others")
+    assert build_log().endswith("the ledger's runs were pruned or replaced")
 
 
-def test_portions_of_runs_make_the_same_changes(
+def test_the_batch_size_does_not_affect_the_changes(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many runs are compared at once, the changes are the same."""
+    """The changes are the same, whatever the number of runs per batch."""
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(4):
-        random_night(world, chance)
+        random_run(world, chance)
         world.crawl()
     renew(settings)
     monkeypatch.setattr(change_log, "AT_ONCE", 1)
     expect_equal(settings, tmp_path)
 
 
-def test_postgresql(tmp_path: Path, postgresql_url: str, told: Callable[[], str]) -> None:
-    """The same from PostgreSQL."""
+def test_incremental_build_from_postgresql(tmp_path: Path, postgresql_url: str, build_log: Callable[[], str]) -> None:
+    """An incremental build from PostgreSQL equals a full rebuild."""
     world = sample_world(tmp_path / "unused.db")
     world.url = postgresql_url
     world.crawl()
@@ -312,8 +318,8 @@ def test_postgresql(tmp_path: Path, postgresql_url: str, told: Callable[[], str]
     renew(settings)
     chance = random.Random(3)  # noqa: S311 - no secret
     for _ in range(2):
-        random_night(world, chance)
+        random_run(world, chance)
         world.crawl()
         renew(settings)
-        assert "goes on from run" in told()
+        assert "incremental build of" in build_log()
     expect_equal(settings, tmp_path)

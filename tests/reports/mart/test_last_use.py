@@ -1,4 +1,4 @@
-"""What the views say of a key's last use: what AWS answered means no more than it says, and what it did not say is unknown."""
+"""The last use of a key in the views: they report what AWS returned; everything else is unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.mart.connection import connect
 from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
-NIGHTS = [dt.datetime(2026, 11, 20 + night, 3, 0, tzinfo=dt.UTC) for night in range(3)]
+RUN_STARTS = [dt.datetime(2026, 11, 20 + day, 3, 0, tzinfo=dt.UTC) for day in range(3)]
 TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, 560_000, tzinfo=dt.UTC)
 USED, AGAIN = (dt.datetime(2026, 11, day, 20, 15, tzinfo=dt.UTC) for day in (18, 20))
 YOUNG, OLD = dt.datetime(2026, 6, 1, tzinfo=dt.UTC), dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
@@ -33,22 +33,22 @@ def arn(name: str) -> str:
     return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}"
 
 
-class Lane:
-    """What the lane of one night learned."""
+class PollResults:
+    """The results of one run's last-use requests."""
 
-    def __init__(self, night: int) -> None:
-        self.night = night
+    def __init__(self, run_id: int) -> None:
+        self.run_id = run_id
         self.batch = Batch()
 
-    def _asked(self, name: str) -> None:
-        at = NIGHTS[self.night - 1] + dt.timedelta(minutes=5)
+    def _polled(self, name: str) -> None:
+        at = RUN_STARTS[self.run_id - 1] + dt.timedelta(minutes=5)
         self.batch.last_use_polls.append(LastUsePoll(arn(name), ACCOUNT, REGION, at))
 
     def answered(
         self, name: str, used: dt.datetime | None, tracked: dt.datetime | None, created: dt.datetime | None
     ) -> None:
-        """AWS told."""
-        self._asked(name)
+        """Record an answer."""
+        self._polled(name)
         self.batch.add(
             KeyLastUse,
             key_arn=arn(name),
@@ -61,22 +61,22 @@ class Lane:
         self.batch.mark_complete(KeyLastUseGap, arn(name))
 
     def refused(self, name: str, cause: str, code: str = "AccessDeniedException") -> None:
-        """AWS did not."""
-        self._asked(name)
+        """Record a denied or failed request."""
+        self._polled(name)
         action = "kms:GetKeyLastUsage"
         self.batch.add(KeyLastUseGap, key_arn=arn(name), action=action, cause=cause, code=code, message="no")
 
     def save(self, url: str) -> None:
-        """Merge it into the ledger, as the run of that night."""
+        """Merge the results into the ledger as part of the run."""
         engine = store(url)
         with engine.begin() as connection:
-            merge(connection, self.night, self.batch)
+            merge(connection, self.run_id, self.batch)
         engine.dispose()
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Three nights: on the first most keys are asked, on the second some again, on the third none."""
+def crawled(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three runs: the first polls most keys, the second some of them again, the third none."""
     folder = tmp_path_factory.mktemp("last-use")
     world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
@@ -85,7 +85,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         world.key(ACCOUNT, REGION, name)
     world.key(ACCOUNT, REGION, "managed", manager="AWS")
     assert world.crawl() == 1
-    first = Lane(1)
+    first = PollResults(1)
     first.answered("used", USED, TRACKED, OLD)
     first.answered("born-with-tracking", None, YOUNG, YOUNG)
     first.answered("young", None, TRACKED, YOUNG)
@@ -97,7 +97,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     first.refused("away", "unreachable", "EndpointConnectionError")
     first.save(world.url)
     assert world.crawl() == 2
-    second = Lane(2)
+    second = PollResults(2)
     second.answered("used", AGAIN, TRACKED, OLD)
     second.answered("once-locked", USED, TRACKED, OLD)
     second.answered("young", AGAIN, TRACKED, YOUNG)
@@ -111,13 +111,13 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def mart(lived: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    with connect(lived.report.mart) as connection:
+def mart(crawled: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(crawled.report.mart) as connection:
         yield connection
 
 
 def of(mart: duckdb.DuckDBPyConnection, name: str, view: str = "keys") -> Row:
-    """Last use of a key: verdict, reason, when, for what, and the day on which it was asked."""
+    """The last use of a key: status, reason, time, operation, and the day of the request."""
     row = mart.execute(f"SELECT {COLUMNS} FROM {view} WHERE key_id = ?", [name]).fetchone()
     assert row is not None
     return (*row[:2], row[2] and row[2].replace(tzinfo=dt.UTC), row[3], row[4] and row[4].day)
@@ -125,34 +125,34 @@ def of(mart: duckdb.DuckDBPyConnection, name: str, view: str = "keys") -> Row:
 
 CASES: dict[str, Row] = {
     "used": ("used", None, AGAIN, "Decrypt", 21),
-    # Tracking began with the key itself, so that there was no time before.
+    # Tracking began when the key was created.
     "born-with-tracking": ("never_used", "no use since it was created", None, None, 20),
     "young": ("used", None, AGAIN, "Decrypt", 21),
     "old": (
         "unknown",
-        f"no use since tracking began on 2026-03-11; the key is older; when asked again: {DENIED}",
+        f"no use since tracking began on 2026-03-11; the key is older; latest request: {DENIED}",
         None,
         None,
         21,
     ),
-    "timeless": ("unknown", "no use since tracking began, and AWS did not tell when that was", None, None, 20),
+    "timeless": ("unknown", "no use since tracking began, and AWS did not return its start", None, None, 20),
     "locked": ("unknown", DENIED, None, None, 20),
     "once-locked": ("used", None, USED, "Decrypt", 21),
-    "lost": ("used", f"when asked again: {DENIED}", USED, "Decrypt", 21),
+    "lost": ("used", f"latest request: {DENIED}", USED, "Decrypt", 21),
     "away": ("unknown", "the endpoint could not be reached", None, None, 20),
-    "idle": ("unknown", "not asked yet", None, None, None),
-    "managed": ("unknown", "AWS managed key: not asked", None, None, None),
+    "idle": ("unknown", "not requested yet", None, None, None),
+    "managed": ("unknown", "AWS managed key: not requested", None, None, None),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_last_use_says_what_is_known(mart: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Never used is said only of keys that were tracked all their life; whatever else is empty is unknown, with the reason."""
+def test_last_use_and_its_reason(mart: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Only keys that were tracked since their creation are never_used; the others without a use are unknown, with the reason."""
     assert of(mart, name) == CASES[name]
 
 
-def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -> None:
-    """A key that AWS refused to speak of again may have been used since: its answer has no date any more."""
+def test_a_denied_request_clears_the_report_time(mart: duckdb.DuckDBPyConnection) -> None:
+    """A key whose latest request was denied may have been used since, so its answer has no report time."""
     query = "SELECT key_id, day(last_use_reported_at), last_use_tracked_since FROM keys WHERE key_id IN ('used', 'lost', 'idle')"
     tracked = TRACKED.replace(tzinfo=None)
     expected = {("used", 21, tracked), ("lost", None, tracked), ("idle", None, None)}
@@ -167,43 +167,43 @@ def test_an_answer_is_dated_until_aws_refuses(mart: duckdb.DuckDBPyConnection) -
         ("old", ("unknown", "no use since tracking began on 2026-03-11; the key is older", None, None, None)),
         ("once-locked", ("unknown", DENIED, None, None, None)),
         ("lost", ("used", None, USED, "Decrypt", None)),
-        ("idle", ("unknown", "not asked yet", None, None, None)),
+        ("idle", ("unknown", "not requested yet", None, None, None)),
         ("locked", ("unknown", DENIED, None, None, 20)),
     ],
 )
-def test_an_earlier_run_knew_what_it_knew(lived: Settings, name: str, expected: Row) -> None:
-    """As of the first night, by macro and by `--as-of`; when it was asked is known of the last time only."""
-    with connect(lived.report.mart) as connection:
+def test_last_use_as_of_an_earlier_run(crawled: Settings, name: str, expected: Row) -> None:
+    """Macro and `--as-of` return the last use as of the first run; the time of the request is kept for the last one only."""
+    with connect(crawled.report.mart) as connection:
         assert of(connection, name, "keys_as_of(1)") == expected
-    connection, _ = as_of_connection.connect(lived.report.mart, 1)
+    connection, _ = as_of_connection.connect(crawled.report.mart, 1)
     with connection:
         assert of(connection, name) == expected
 
 
-def test_a_refusal_is_a_gap_of_the_coverage(mart: duckdb.DuckDBPyConnection) -> None:
-    """Coverage has a row for each key that was refused, with cause and age; who was not asked yet has none."""
+def test_a_denied_request_is_a_gap(mart: duckdb.DuckDBPyConnection) -> None:
+    """Coverage has a row with cause and age for each denied request, and none for keys that were not polled yet."""
     rows = mart.execute(
         "SELECT split_part(key_arn, '/', 2), account_name, region, service, operation, action, outcome, cause, consecutive_runs "
         "FROM coverage WHERE operation = 'GetKeyLastUsage' ORDER BY 1"
     ).fetchall()
-    place = ("Shop", REGION, "kms", "GetKeyLastUsage", "kms:GetKeyLastUsage", "gap")
+    scope = ("Shop", REGION, "kms", "GetKeyLastUsage", "kms:GetKeyLastUsage", "gap")
     assert rows == [
-        ("away", *place, "unreachable", 3),
-        ("locked", *place, "key_policy", 3),
-        ("lost", *place, "key_policy", 2),
-        ("old", *place, "key_policy", 2),
+        ("away", *scope, "unreachable", 3),
+        ("locked", *scope, "key_policy", 3),
+        ("lost", *scope, "key_policy", 2),
+        ("old", *scope, "key_policy", 2),
     ]
     then = "SELECT count(*) FROM coverage_as_of(1) WHERE operation = 'GetKeyLastUsage'"
     assert mart.execute(then).fetchall() == [(3,)]
 
 
-def test_a_use_is_no_change(lived: Settings, mart: duckdb.DuckDBPyConnection) -> None:
-    """Neither the changes nor a diff tell that keys were used, or that it became known."""
+def test_a_use_is_not_a_change(crawled: Settings, mart: duckdb.DuckDBPyConnection) -> None:
+    """Neither the changes nor a diff include the last use of keys."""
     assert mart.execute("SELECT count(*) FROM changes").fetchall() == [(0,)]
-    found = diff(lived.report.mart, "1", "3")
+    found = diff(crawled.report.mart, "1", "3")
     assert found.events == []
 
 
-def test_a_refusal_leaves_the_rest_of_the_key_known(mart: duckdb.DuckDBPyConnection) -> None:
-    """Many keys deny this one question: it does not make their other facts stale."""
+def test_a_denied_request_keeps_other_facts_current(mart: duckdb.DuckDBPyConnection) -> None:
+    """Many keys deny this call, which does not make their other facts stale."""
     assert mart.execute("SELECT DISTINCT freshness, denied_actions FROM keys").fetchall() == [("current", [])]

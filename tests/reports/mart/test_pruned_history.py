@@ -1,4 +1,4 @@
-"""What the mart says of runs that were pruned: nothing that is not whole."""
+"""The mart answers only for runs whose history is complete, not for pruned ones."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ DAY = dt.timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A ledger of six nights, of which the last two are kept whole, and its mart.
+    """A ledger of six runs, of which the last two are not pruned, and its mart.
 
-    Each night one key's description changes; the tag that it got in the third night stays, and that run's number with it.
+    Each run changes a key's description; the tag added in the third run stays, and so does that run's number.
     """
     folder = tmp_path_factory.mktemp("pruned")
     world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
     world.account(ACCOUNT, "Shop", REGION)
     arn = world.key(ACCOUNT, REGION, "k1")
     world.key(ACCOUNT, REGION, "k2")
-    for night in range(6):
-        world.change(KeyMetadata, arn, description=f"night {night + 1}")
-        if night == 2:
+    for index in range(6):
+        world.change(KeyMetadata, arn, description=f"run {index + 1}")
+        if index == 2:
             world.tag(arn, Tier="database")
-        world.crawl(status="failed" if night == 5 else None)
+        world.crawl(status="failed" if index == 5 else None)
     engine = store(world.url)
     horizon = prune(engine, 2 * DAY, now=FIRST_RUN + 6 * DAY).horizon
     assert horizon is not None
@@ -62,24 +62,26 @@ def mart(pruned: tuple[str, Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     connection.close()
 
 
-def test_the_mart_answers_for_a_whole_run(mart: duckdb.DuckDBPyConnection) -> None:
-    """By default it is the latest run that ended well; pruned runs are listed as what they are."""
+def test_the_mart_answers_for_an_unpruned_run(mart: duckdb.DuckDBPyConnection) -> None:
+    """The default is the latest successful run; pruned runs have the status pruned."""
     assert mart.execute("SELECT max(run_id) FROM runs").fetchone() == (5,)
     statuses = dict(mart.execute("SELECT run_id, status FROM runs").fetchall())
     assert statuses == {1: RunStatus.PRUNED, 3: RunStatus.PRUNED, 4: RunStatus.PRUNED, 5: RunStatus.COMPLETE}
-    assert mart.execute("SELECT DISTINCT freshness FROM keys").fetchall() == [("yes",)]
+    assert mart.execute("SELECT DISTINCT freshness FROM keys").fetchall() == [("current",)]
 
 
-def test_only_changes_of_whole_runs_are_told(mart: duckdb.DuckDBPyConnection) -> None:
-    """The oldest whole run still tells what changed in it; of a pruned one nothing is told that may be half of it."""
-    told = mart.execute("SELECT run_id, event_type, before, after FROM internal.change ORDER BY ALL").fetchall()
-    assert [row for row in told if row[0] < 5] == []
-    assert (5, "metadata_changed", "description: night 4", "description: night 5") in told
+def test_only_unpruned_runs_have_changes(mart: duckdb.DuckDBPyConnection) -> None:
+    """The oldest unpruned run has its changes; pruned runs have none, because theirs may be incomplete."""
+    changes = mart.execute("SELECT run_id, event_type, before, after FROM internal.change ORDER BY ALL").fetchall()
+    assert [row for row in changes if row[0] < 5] == []
+    assert (5, "metadata_changed", "description: run 4", "description: run 5") in changes
 
 
-@pytest.mark.parametrize("wanted", [1, "2", 4], ids=["a trace is left", "nothing is left", "just before"])
+@pytest.mark.parametrize(
+    "wanted", [1, "2", 4], ids=["some versions left", "no versions left", "just before the horizon"]
+)
 def test_a_pruned_run_is_refused(pruned: tuple[str, Path], tmp_path: Path, wanted: int | str) -> None:
-    """Views as of a pruned run would lack versions; the sentence names the first run that is left."""
+    """Views as of a pruned run would lack versions; the message names the oldest unpruned run."""
     url, path = pruned
     sentence = f"run {wanted} has been pruned.*oldest whole run is 5"
     with pytest.raises(QueryError, match=sentence) as refused:
@@ -92,8 +94,8 @@ def test_a_pruned_run_is_refused(pruned: tuple[str, Path], tmp_path: Path, wante
         diff(path, str(wanted))
 
 
-def test_a_date_before_the_first_whole_run_is_refused(pruned: tuple[str, Path], tmp_path: Path) -> None:
-    """A date at which only pruned runs had ended is not answered with one of those."""
+def test_a_date_before_the_first_unpruned_run_is_refused(pruned: tuple[str, Path], tmp_path: Path) -> None:
+    """A date does not resolve to a pruned run."""
     url, path = pruned
     date = f"{FIRST_RUN + 3 * DAY:%Y-%m-%d}"
     sentence = "no run had ended by .*, or it has been pruned: the first is run 5"
@@ -106,6 +108,6 @@ def test_a_date_before_the_first_whole_run_is_refused(pruned: tuple[str, Path], 
     assert moment.run_id == 5
 
 
-def test_the_first_whole_run_has_none_before_it(pruned: tuple[str, Path]) -> None:
-    """The differences since the run before are not taken from a pruned one."""
+def test_the_first_unpruned_run_has_no_predecessor(pruned: tuple[str, Path]) -> None:
+    """A diff does not start at a pruned run."""
     assert diff(pruned[1]).start is None

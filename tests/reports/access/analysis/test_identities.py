@@ -86,7 +86,14 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
         (KEY, ROLE, "decrypt", "owner_delegated", ["kms:Decrypt"], ""),
         (KEY, BOUND, "all", "owner_delegated", ["kms:Encrypt"], ""),
         (KEY, USER, "team", "owner_delegated", ["kms:Encrypt"], ""),
-        (KEY, USER, "team", "unknown", ["kms:Decrypt"], "its conditions on aws:MultiFactorAuthPresent are not judged"),
+        (
+            KEY,
+            USER,
+            "team",
+            "unknown",
+            ["kms:Decrypt"],
+            "its conditions on aws:MultiFactorAuthPresent are not evaluated",
+        ),
     ]
     denied = _document(world, *inline[USER, "never"])
     world.add(IamInlinePolicy, owner_arn=USER, name="never", account_id=ACCOUNT, policy_hash=denied)

@@ -209,7 +209,7 @@ def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
             "the policy could not be read: the key policy neither delegates to IAM nor names the crawler's role",
         ),
         ("2", "policy", "unknown", "the policy could not be parsed"),
-        ("3", "policy", "unknown", "the policies of AWS managed keys are not asked for"),
+        ("3", "policy", "unknown", "the policies of AWS managed keys are not requested"),
     ]
     assert query("SELECT code FROM key_policy_problems") == [("unreadable",)]
 
