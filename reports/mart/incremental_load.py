@@ -166,8 +166,8 @@ def _check_unchanged(duck: duckdb.DuckDBPyConnection, manifest: Manifest, first:
         _expect_same(duck, closed, found, name)
     old = f"SELECT count(*) FROM internal.scope_coverage WHERE run_id < {since:d}"
     _expect_same(duck, f'SELECT n FROM {_NEW}."scope_coverage old"', old, "scope_coverage")
-    remade = "SELECT max(identity) FROM {}.analysis_watermark WHERE name = 'made'"
-    _expect_same(duck, remade.format(_NEW), remade.format("internal"), "analysis_watermark")
+    rebuilt = "SELECT max(identity) FROM {}.analysis_watermark WHERE name = 'rebuilt'"
+    _expect_same(duck, rebuilt.format(_NEW), rebuilt.format("internal"), "analysis_watermark")
 
 
 def _expect_same(duck: duckdb.DuckDBPyConnection, left: str, right: str, name: str) -> None:

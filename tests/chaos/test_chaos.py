@@ -159,10 +159,10 @@ def test_a_run_with_faults_gives_the_ledger_of_an_undisturbed_run(
 
 def _compare(fake: FakeAws, directory: Path, ledger_url: str, kills_by_run: Sequence[int]) -> str:
     """Crawl the same runs with and without faults and compare the ledgers; returns a summary."""
-    reference_settings = settings_file(directory / "quiet", fake, "sqlite:///ledger.db")
+    reference_settings = settings_file(directory / "reference", fake, "sqlite:///ledger.db")
     crawl_without_faults(fake, reference_settings, len(kills_by_run))
     faulty_settings = settings_file(directory / "troubled", fake, ledger_url)
-    reference_engine, engine = connect(f"sqlite:///{directory / 'quiet' / 'ledger.db'}"), connect(ledger_url)
+    reference_engine, engine = connect(f"sqlite:///{directory / 'reference' / 'ledger.db'}"), connect(ledger_url)
     fake.control.reset()
     counts = crawl_with_faults(fake, faulty_settings, engine, kills_by_run)
     accidents = sum(fake.control.counters()["accidents"].values())

@@ -135,10 +135,10 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
     """An upgrade from the first schema keeps every row, and new facts can be merged."""
     with bare.begin() as connection:
         upgrade_to(connection, "0001")
-        night = {"started_at": "2026-11-20 03:00:00", "status": "complete", "version": "0.1.0"}
+        run_row = {"started_at": "2026-11-20 03:00:00", "status": "complete", "version": "0.1.0"}
         columns = "started_at, status, version, accounts, scopes, calls, gaps"
         connection.execute(
-            text(f"INSERT INTO run ({columns}) VALUES (:started_at, :status, :version, 1, 1, 1, 0)"), night
+            text(f"INSERT INTO run ({columns}) VALUES (:started_at, :status, :version, 1, 1, 1, 0)"), run_row
         )
         for table, values in (
             ("key", {"key_arn": ARN, "key_id": "one", "account_id": "111122223333", "region": "eu-west-1"}),
@@ -166,12 +166,12 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
             *of_families,
         }
         assert after == {name: [] for name in later}
-        asked = Batch(
+        batch = Batch(
             last_use_polls=[LastUsePoll(ARN, "111122223333", "eu-west-1", dt.datetime(2026, 11, 21, tzinfo=dt.UTC))]
         )
         unused = {"operation": None, "used_at": None, "cloudtrail_event_id": None, "key_created_at": None}
-        asked.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
-        assert merge(connection, 1, asked).opened == 1
+        batch.add(KeyLastUse, key_arn=ARN, tracking_started_at=dt.datetime(2026, 3, 11, tzinfo=dt.UTC), **unused)
+        assert merge(connection, 1, batch).opened == 1
         assert len(content_of(connection)["key_last_use_poll"]) == 1
 
 

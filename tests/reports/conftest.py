@@ -16,7 +16,7 @@ from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.sample_ledger import sample_ledger
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
-Ask = Callable[..., list[tuple[Any, ...]]]
+RunQuery = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +41,11 @@ def mart(sample_mart: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture
-def ask(mart: duckdb.DuckDBPyConnection) -> Ask:
-    def asked(query: str, *values: Any) -> list[tuple[Any, ...]]:
+def run_query(mart: duckdb.DuckDBPyConnection) -> RunQuery:
+    def fetch_all(query: str, *values: Any) -> list[tuple[Any, ...]]:
         return mart.execute(query, values).fetchall()
 
-    return asked
+    return fetch_all
 
 
 @pytest.fixture

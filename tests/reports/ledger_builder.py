@@ -1,6 +1,6 @@
-"""A small ledger for tests: an organization, changed between nights and crawled each night through the real merge.
+"""A small ledger for tests: an organization that changes between runs, and each run is stored through the real merge.
 
-`LedgerBuilder` is the organization as it is; `LedgerBuilder.crawl` writes what a crawler would have seen of it that night.
+`LedgerBuilder` holds the current state of the organization; `LedgerBuilder.crawl` stores what a crawler would read of it.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ _OF_KEY = (KeyGrant, KeyRotationEvent)
 
 @dataclass
 class LedgerBuilder:
-    """An organization. Facts are added, changed and removed; `crawl` writes one night of it into the ledger."""
+    """An organization whose facts are added, changed and removed; `crawl` writes one run into the ledger."""
 
     url: str
     facts: dict[type[VersionedTable], dict[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     policies: dict[bytes, tuple[str, str]] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
     """(account, region) to the outcome of its crawl and the reason."""
-    nights: int = 0
+    runs: int = 0
     version: str = "0.1.0"
 
     def add(self, model: type[VersionedTable], **values: Any) -> None:
@@ -86,7 +86,7 @@ class LedgerBuilder:
         self.facts[model][natural_key].update(values)
 
     def remove(self, model: type[VersionedTable], *natural_key: Any) -> None:
-        """Take a fact away, with everything that describes it."""
+        """Remove a fact and everything that describes it."""
         del self.facts[model][natural_key]
         if model in {Key, Resource}:
             for other, rows in self.facts.items():
@@ -269,7 +269,7 @@ class LedgerBuilder:
             self.outcomes[scope] = ("partial", None)
 
     def crawl(self, *, status: str | None = None) -> int:
-        """Write one night; returns its run id. A scope whose outcome is `failed` shows nothing of itself."""
+        """Write one run and return its id. A scope whose outcome is `failed` has no data."""
         started = FIRST_RUN + dt.timedelta(days=self.runs)
         self.runs += 1
         if self.runs == 1:
@@ -291,7 +291,7 @@ class LedgerBuilder:
                     finished_at=started + dt.timedelta(minutes=4),
                     status=status or ("complete" if whole else "partial"),
                     version=self.version,
-                    caller_arn="arn:aws:sts::123456789012:assumed-role/KmsLedger/night",
+                    caller_arn="arn:aws:sts::123456789012:assumed-role/KmsLedger/crawl",
                     partition="aws",
                     organization_id="o-exampleorg1",
                     management_account_id="123456789012",

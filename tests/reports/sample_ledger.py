@@ -1,7 +1,7 @@
-"""One made-up organization over three nights, with everything that answers have to cope with.
+"""A fictional organization over three runs, with every case that answers must handle.
 
-Night 1 is the first crawl; on night 2 account Payments joined and is crawled for the first time; on night 3 the five
-changes that a morning reader must see have happened: a key scheduled for deletion, a policy opened to a vendor, an
+Run 1 is the first crawl; before run 2 account Payments joins and is crawled for the first time; run 3 has the five
+changes that reports must show: a key scheduled for deletion, a policy opened to a vendor, an
 alias moved, a secret with another key, a tag removed.
 """
 
@@ -29,7 +29,7 @@ MONTH = dt.datetime(2026, 10, 22, 12, 0, tzinfo=dt.UTC)
 
 
 def sample_ledger(path: Path) -> str:
-    """Write the sample organization's three nights into a new SQLite file; returns its database URL."""
+    """Write the sample organization's three runs into a new SQLite file; returns its database URL."""
     world = sample_world(path)
     world.crawl()
     second_run(world)
@@ -40,7 +40,7 @@ def sample_ledger(path: Path) -> str:
 
 
 def sample_world(path: Path) -> LedgerBuilder:
-    """The organization as it is on the first night."""
+    """The organization as of the first run."""
     world = LedgerBuilder(f"sqlite:///{path}")
     world.account(MANAGEMENT, "Example Organization", VIRGINIA, is_management=True, ou_path="/", ou_ids="r-abcd")
     world.account(SHOP, "Shop", IRELAND, VIRGINIA, "global")

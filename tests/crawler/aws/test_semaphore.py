@@ -143,7 +143,7 @@ def test_cancellation_never_changes_the_capacity(
             await asyncio.sleep(at)
             tasks[number].cancel()
 
-        # The cancellation runs before or after the holder if both are due at the same time.
+        # The cancellation runs before or after the task that holds the semaphore if both are due at the same time.
         early = [
             asyncio.create_task(cancel(n, at)) for n, (*_, at, first) in enumerate(holds) if at is not None and first
         ]

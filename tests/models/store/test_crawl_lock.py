@@ -91,7 +91,7 @@ def test_the_lock_of_a_dead_process_is_replaced_at_once(ledger: Engine) -> None:
 
 @pytest.mark.parametrize("process_id", [os.getpid(), os.getppid(), 1], ids=["ours", "parent", "first"])
 def test_a_reused_process_id_does_not_hold_the_lock(ledger: Engine, process_id: int) -> None:
-    """A process that started after the heartbeat, as often in a container, is not the holder."""
+    """A process that started after the heartbeat, as often in a container, does not hold the lock."""
     first = start(ledger)
     set_holder(ledger, process_id=process_id, heartbeat=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     assert start(ledger) > first

@@ -10,7 +10,7 @@ from models.severities import SEVERITIES
 from reports.exports.common import RunInfo
 from reports.rules.findings import STATUSES, FindingRecord
 
-NIGHT = RunInfo(
+RUN_INFO = RunInfo(
     run_id=7,
     started_at=dt.datetime(2026, 11, 22, 3),  # noqa: DTZ001 - DuckDB gives times without a zone, in UTC
     version="0.1.0",

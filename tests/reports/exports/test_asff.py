@@ -23,7 +23,7 @@ from reports.exports.asff import BATCH, Hub, asff, write
 from reports.exports.common import RunInfo
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import SHOP
-from tests.reports.exports.strategies import NIGHT, findings, lines
+from tests.reports.exports.strategies import RUN_INFO, findings, lines
 
 
 def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:
@@ -111,7 +111,7 @@ def check(line: str) -> list[dict[str, Any]]:
 
 
 def test_every_finding_can_be_imported(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """Batches are of one place, keep the limits, and hold each finding once under its own name."""
+    """Each batch is of one account and region, keeps the limits, and holds each finding once under its own id."""
     ordered = sorted(everything, key=lambda one: (one.account_id or "", one.region or ""))
     out = io.StringIO()
     assert write(out, run_info, ordered) == len(everything)
@@ -134,11 +134,11 @@ def test_every_finding_can_be_imported(everything: list[FindingRecord], run_info
 def test_states(rotation: dict[str, FindingRecord], run_info: RunInfo, key: str, expected: tuple[str, ...]) -> None:
     """Waived is SUPPRESSED, resolved is ARCHIVED, unknown is WARNING: never PASSED or FAILED."""
     one = asff(replace(rotation[key], severity="medium"), run_info)
-    told = (one["Compliance"]["Status"], one["Workflow"]["Status"], one["RecordState"], one["Severity"]["Label"])
-    assert told == expected
+    states = (one["Compliance"]["Status"], one["Workflow"]["Status"], one["RecordState"], one["Severity"]["Label"])
+    assert states == expected
 
 
-def test_places(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
+def test_account_and_region(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
     """A finding is filed in its account and region, in a global one's home, or where the user says."""
     off = rotation["off"]
     assert asff(off, run_info)["ProductArn"] == f"arn:aws:securityhub:eu-west-1:{SHOP}:product/{SHOP}/default"
@@ -158,7 +158,7 @@ def test_places(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
 
 
 def test_long_texts_are_cut(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
-    """What is longer than the format allows ends with an ellipsis at the limit; a batch has 100 findings at most."""
+    """A text over the limit is cut and ends with an ellipsis; a batch has 100 findings at most."""
     long = replace(rotation["off"], title="t" * 300, reason="r" * 2_000, fix="f" * 600, frameworks=["f" * 70] * 40)
     one = asff(long, run_info)
     assert one["Title"] == "t" * 255 + "…"
@@ -175,9 +175,9 @@ def test_long_texts_are_cut(rotation: dict[str, FindingRecord], run_info: RunInf
 def test_any_findings_can_be_imported(found: list[FindingRecord]) -> None:
     """Whatever the texts are and whatever is missing, the batches are valid and unknown stays unknown."""
     out = io.StringIO()
-    write(out, NIGHT, found)
+    write(out, RUN_INFO, found)
     imported = [one for line in lines(out.getvalue()) for one in check(line)]
     assert len(imported) == len(found)
     for one, finding in zip(imported, found, strict=True):
-        told = one["Compliance"]["Status"]
-        assert (told in {"PASSED", "FAILED"}) == (finding.unwaived_status in {"pass", "fail"})
+        status = one["Compliance"]["Status"]
+        assert (status in {"PASSED", "FAILED"}) == (finding.unwaived_status in {"pass", "fail"})

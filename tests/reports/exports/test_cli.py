@@ -1,4 +1,4 @@
-"""`kmsledger export findings`: what is sent unasked, filters, files that are whole, mistakes in one sentence."""
+"""`kmsledger export findings`: defaults, filters, complete files, and wrong usage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rows(output: str) -> list[dict[str, Any]]:
 
 
 def test_passes_are_not_sent_unasked(run: Any, everything: list[FindingRecord]) -> None:
-    """By default what fails, is unknown or waived, and what was resolved; with all every finding; SARIF without resolved."""
+    """The default exports failed, unknown, waived and resolved findings; `all` exports all; SARIF omits resolved ones."""
     sent = rows(run("jsonl", "--rule", "key-rotation").stdout)
     names = {(row["resource_arn"].rpartition("/")[2], row["status"]) for row in sent}
     assert names == {
@@ -39,7 +39,7 @@ def test_passes_are_not_sent_unasked(run: Any, everything: list[FindingRecord]) 
 
 
 def test_filters(run: Any) -> None:
-    """Account, severity, status and rule narrow what is sent."""
+    """Account, severity, status and rule narrow the export."""
     sent = rows(run("jsonl", "--account", SHOP, "--severity", "medium", "--status", "fail").stdout)
     assert sent
     assert {row["account_id"] for row in sent} == {SHOP}
@@ -50,7 +50,7 @@ def test_filters(run: Any) -> None:
 
 @pytest.mark.parametrize("form", ["ocsf", "asff", "sarif", "csv", "jsonl"])
 def test_a_file_is_what_standard_output_is(run: Any, tmp_path: Path, form: str) -> None:
-    """--output writes the same, whole, and says what is in it on standard error."""
+    """--output writes the same complete content, and a summary goes to standard error."""
     file = tmp_path / f"findings.{form}"
     done = run(form, "--output", str(file))
     assert done.exception is None, done.exception
@@ -60,7 +60,7 @@ def test_a_file_is_what_standard_output_is(run: Any, tmp_path: Path, form: str) 
 
 
 def test_batches_are_place_by_place(run: Any) -> None:
-    """Each account and region has its own lines; filed in one Security Hub there is only one place."""
+    """Each account and region has its own lines; one Security Hub has a single account and region."""
     places = [line["Findings"][0]["ProductArn"] for line in rows(run("asff").stdout)]
     assert len(set(places)) == len(places)
     assert {PAY, SHOP} <= {place.split(":")[4] for place in places}
@@ -69,15 +69,15 @@ def test_batches_are_place_by_place(run: Any) -> None:
 
 
 def test_names_stay_from_night_to_night(run: Any) -> None:
-    """As of the first run the same findings have the same names, with the facts of then."""
+    """As of the first run the same findings have the same ids, with the facts of that run."""
     now = {row["uid"]: row for row in rows(run("jsonl", "--rule", "key-rotation").stdout)}
     then = rows(run("jsonl", "--rule", "key-rotation", "--as-of", "1").stdout)
     again = next(row for row in then if row["resource_arn"].endswith(f"{SHOP}:key/again"))
     assert (again["status"], again["run_id"], now[again["uid"]]["status"]) == ("fail", 1, "pass")
 
 
-def test_mistakes_are_said(run: Any, tmp_path: Path) -> None:
-    """A place that is none, a hub for another format, and a directory that is missing are told as what they are."""
+def test_wrong_usage(run: Any, tmp_path: Path) -> None:
+    """An invalid Security Hub, one for another format, an unknown format and a missing directory are user errors."""
     assert run("asff", "--security-hub", "here").exit_code == 2
     assert run("csv", "--security-hub", "999900001111/eu-central-1").exit_code == 2
     assert run("xml").exit_code == 2
@@ -86,8 +86,8 @@ def test_mistakes_are_said(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [ocsf.write, asff.write, sarif.write, csv_jsonl.csv, csv_jsonl.jsonl])
-def test_findings_are_written_as_they_come(write: Any, everything: list[FindingRecord], run_info: Any) -> None:
-    """No format waits for the end: a million findings pass through with what is under way, at most a batch, in memory."""
+def test_findings_are_streamed(write: Any, everything: list[FindingRecord], run_info: Any) -> None:
+    """Every format writes findings as it reads them, with at most one batch in memory."""
     written = 0
 
     class Out:

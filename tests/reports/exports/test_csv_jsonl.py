@@ -16,7 +16,7 @@ from reports.exports.common import RunInfo, uid_of
 from reports.mart.view_loader import views
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE
-from tests.reports.exports.strategies import NIGHT, findings, lines
+from tests.reports.exports.strategies import RUN_INFO, findings, lines
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "exports.md"
 
@@ -59,8 +59,8 @@ def test_csv_is_defused(everything: list[FindingRecord], run_info: RunInfo) -> N
 def test_any_findings_can_be_read_again(found: list[FindingRecord]) -> None:
     """Whatever the texts are, JSON Lines gives them back as they were, and CSV has no formula and a row for each."""
     written, table = io.StringIO(), io.StringIO(newline="")
-    csv_jsonl.jsonl(written, NIGHT, found)
-    csv_jsonl.csv(table, NIGHT, found)
+    csv_jsonl.jsonl(written, RUN_INFO, found)
+    csv_jsonl.csv(table, RUN_INFO, found)
     texts = [field.name for field in fields(FindingRecord) if field.type in {"str", "str | None"}]
     back = [orjson.loads(line) for line in lines(written.getvalue())]
     assert [[row[name] for name in texts] for row in back] == [[getattr(one, name) for name in texts] for one in found]

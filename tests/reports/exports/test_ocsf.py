@@ -1,4 +1,4 @@
-"""OCSF: events that the published schema accepts, and that say what is known."""
+"""OCSF: events that the published schema accepts, with unknown kept apart from pass and fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reports.exports.common import RunInfo
 from reports.exports.ocsf import VERSION, event, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
-from tests.reports.exports.strategies import NIGHT, findings, lines
+from tests.reports.exports.strategies import RUN_INFO, findings, lines
 
 
 @cache
@@ -59,7 +59,7 @@ def test_life_and_verdict(
 
 
 def test_what_an_event_says(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
-    """Places, times in milliseconds, standards apart from requirements, what to do, and a name that stays."""
+    """An event has its account and region, times in milliseconds, standards and requirements, a fix, and a stable id."""
     one = event(rotation["again"], run_info)
     assert one["time"] == 1_763_780_400_000 + 365 * 86_400_000 - 86_400_000
     assert one["finding_info"]["first_seen_time"] == one["time"] - 86_400_000 == one["finding_info"]["last_seen_time"]
@@ -85,7 +85,7 @@ def test_what_an_event_says(rotation: dict[str, FindingRecord], run_info: RunInf
 def test_any_finding_is_valid(finding: FindingRecord) -> None:
     """Whatever the texts are and whatever is missing, the event is valid, one line, and unknown stays unknown."""
     out = io.StringIO()
-    write(out, NIGHT, [finding])
+    write(out, RUN_INFO, [finding])
     assert out.getvalue().count("\n") == 1
     one: dict[str, Any] = orjson.loads(out.getvalue())
     schema().validate(one)

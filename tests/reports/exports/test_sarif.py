@@ -18,7 +18,7 @@ from reports.exports.common import RunInfo
 from reports.exports.sarif import result, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
-from tests.reports.exports.strategies import NIGHT, findings
+from tests.reports.exports.strategies import RUN_INFO, findings
 
 RELATIVE_PATH = re.compile(
     r"(?!\.{1,2}/)([A-Za-z0-9_.~-]|%[0-9A-F]{2})+(/(?!\.{1,2}(/|$))([A-Za-z0-9_.~-]|%[0-9A-F]{2})+)*"
@@ -94,7 +94,7 @@ def test_hostile_names_make_no_links(everything: list[FindingRecord]) -> None:
 @given(st.lists(findings(), max_size=3))
 def test_any_log_is_valid(found: list[FindingRecord]) -> None:
     """Whatever the texts are, the log is valid, paths are relative and lead nowhere up, unknown stays open."""
-    (run,) = written(NIGHT, found)["runs"]
+    (run,) = written(RUN_INFO, found)["runs"]
     for one, finding in zip(run["results"], found, strict=True):
         assert (one["kind"] in {"pass", "fail"}) == (finding.unwaived_status in {"pass", "fail"})
         assert RELATIVE_PATH.fullmatch(one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"])

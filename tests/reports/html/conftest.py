@@ -41,13 +41,13 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def world_of(settings: Settings) -> LedgerBuilder:
-    """The sample organization on its first night, not yet crawled."""
+    """The sample organization before its first run."""
     return sample_world(Path(settings.database.removeprefix("sqlite:///")))
 
 
 @pytest.fixture(scope="session")
 def settings(make_settings: Make) -> Settings:
-    """Settings of the sample organization after three nights, its mart built; with names meant to do harm."""
+    """Settings of the sample organization after three runs, with its mart built; with names meant to do harm."""
     made = make_settings()
     world = world_of(made)
     hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)

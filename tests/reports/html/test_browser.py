@@ -41,10 +41,10 @@ OF_THE_BROWSER = re.compile(r"(google|googleapis|gvt1|gstatic)\.com[:/ ]")
 
 
 class Trap:
-    """A proxy that answers nothing and remembers what the page asked it for."""
+    """A proxy that answers nothing and records the requests of the page."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.console: list[str] = []
         """What the pages wrote to the browser's console: errors of scripts, and what the content policy refused."""
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ class Trap:
                 connection.settimeout(5)
                 line = connection.recv(4096).split(b"\r\n")[0].decode(errors="replace")
             if not OF_THE_BROWSER.search(line):
-                self.asked.append(line)
+                self.requests.append(line)
 
     def close(self) -> None:
         """Stop listening."""
@@ -112,7 +112,7 @@ def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, tr
     assert dom.one("head").one("title").text == page.one("head").one("title").text == "KMS ledger: overview, run 3"
     assert not list(dom.all("img"))
     assert len(list(dom.all("script"))) == 1
-    assert trap.asked == trap.console == []
+    assert trap.requests == trap.console == []
 
 
 def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, tmp_path: Path, trap: Trap) -> None:
@@ -120,7 +120,7 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
     dom = browse(report_of(settings, tmp_path / "out", "compliance"), "#frameworks&sort=-controls")
     assert dom.one("head").one("title").text == "KMS ledger: compliance, run 3"
     assert not list(dom.all("img"))
-    assert trap.asked == trap.console == []
+    assert trap.requests == trap.console == []
     controls = [int(row.cells[2]) for row in dom.rows("frameworks")]
     assert controls == sorted(controls, reverse=True)
     assert controls[0] > controls[-1]
@@ -133,7 +133,7 @@ def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap
         "<!DOCTYPE html><html><head><title>t</title></head><body><img src='http://probe.example/x'></body></html>"
     )
     browse(bare, "")
-    assert any("probe.example" in line for line in trap.asked)
+    assert any("probe.example" in line for line in trap.requests)
 
 
 def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path, trap: Trap) -> None:

@@ -149,7 +149,7 @@ def test_every_link_leads_somewhere(page: Node) -> None:
 
 
 def test_the_changes_are_sentences_with_before_and_after(page: Node) -> None:
-    """The five changes of the last night, and only those, the gravest first."""
+    """The report lists exactly the five changes of the last run, by severity."""
     rows = page.rows("changes")
     assert [row.cells[0] for row in rows[:2]] == ["high", "high"]
     deletion = row_with(rows, "was scheduled for deletion on 2026-12-21")
@@ -228,7 +228,7 @@ def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def calm(make_settings: Make) -> Node:
-    """The report of a first night in which everything was read and nothing is wrong."""
+    """The report of a complete first run without problems."""
     settings = make_settings()
     world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)

@@ -1,4 +1,4 @@
-"""Building and publishing the mart: from both databases, beside readers, and when something is wrong."""
+"""Building and publishing the mart: from both databases, with concurrent readers, and after errors."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path, po
     assert everything(tmp_path / "other.duckdb") == everything(sample_mart)
 
 
-def test_a_column_that_begins_with_nothing_is_read(tmp_path: Path) -> None:
-    """A column of NULLs, of which a late row has a text, arrives: the driver alone would guess numbers and fail."""
+def test_a_column_that_starts_with_nulls_is_read(tmp_path: Path) -> None:
+    """A column with a text after many NULLs is read as text; the driver alone would infer a number and fail."""
     world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account("111122223333", "Shop", "eu-west-1")
     for number in range(3000):
@@ -66,7 +66,7 @@ def test_a_column_that_begins_with_nothing_is_read(tmp_path: Path) -> None:
 
 
 def test_a_reader_keeps_the_mart_that_it_opened(sample_settings: Settings, tmp_path: Path) -> None:
-    """A new mart replaces the file while an open reader goes on with the old one; new readers see the new one."""
+    """A new mart replaces the file while an open reader keeps the old one; new readers open the new one."""
     path = tmp_path / "mart.duckdb"
     build(sample_settings.database, path, sample_settings, as_of=1)
     old = connect(path)
@@ -109,8 +109,8 @@ def test_a_reader_cannot_leave_the_file(query: str, mart: duckdb.DuckDBPyConnect
         mart.execute(query)
 
 
-def test_the_latest_run_that_ended_is_answered_for(tmp_path: Path) -> None:
-    """An interrupted run after it does not count, unless it is asked for."""
+def test_the_mart_answers_for_the_latest_ended_run(tmp_path: Path) -> None:
+    """A later interrupted run does not count unless it is requested."""
     url = sample_ledger(tmp_path / "ledger.db")
     engine = store(url)
     with engine.begin() as connection:
@@ -122,8 +122,8 @@ def test_the_latest_run_that_ended_is_answered_for(tmp_path: Path) -> None:
     assert build(url, tmp_path / "mart.duckdb", Settings(), as_of=4).as_of == 4
 
 
-def test_what_is_wrong_is_one_sentence_and_leaves_the_old_mart(tmp_path: Path) -> None:
-    """Missing, empty and unsuitable stores, bad targets and unknown runs are told with what to do."""
+def test_errors_are_one_line_and_keep_the_old_mart(tmp_path: Path) -> None:
+    """Errors of missing and empty ledgers, bad targets and unknown runs name the fix."""
     url = sample_ledger(tmp_path / "ledger.db")
     path = tmp_path / "mart.duckdb"
     build(url, path, Settings())
@@ -147,8 +147,8 @@ def test_what_is_wrong_is_one_sentence_and_leaves_the_old_mart(tmp_path: Path) -
     assert sorted(file.suffix for file in tmp_path.iterdir() if "mart" in file.name) == [".duckdb"]
 
 
-def test_a_reader_without_a_mart_is_told_what_to_do(tmp_path: Path) -> None:
-    """A missing mart, and a file that is none, are told apart."""
+def test_a_missing_or_invalid_mart_names_the_fix(tmp_path: Path) -> None:
+    """A missing mart and an invalid file have different messages."""
     with pytest.raises(MartError, match="kmsledger crawl"):
         connect(tmp_path / "none.duckdb")
     (tmp_path / "junk.duckdb").write_text("junk" * 5000)

@@ -12,7 +12,7 @@ from models.settings import Settings
 from models.tables import Account, Alias, CustomKeyStore, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Tag
 from reports.mart.build import build
 from reports.mart.connection import connect
-from tests.reports.conftest import Ask
+from tests.reports.conftest import RunQuery
 from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
 from tests.reports.sample_ledger import vendor_statement
 
@@ -39,7 +39,7 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 
 def changes(world: LedgerBuilder, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
     path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
-    if not path.exists():  # there was a crawl since
+    if not path.exists():  # there was a crawl after the last build
         build(world.url, path, settings or Settings())
     connection = connect(path)
     found = connection.execute(
@@ -54,9 +54,9 @@ def sentences(world: LedgerBuilder) -> list[str]:
     return sorted(row[2] for row in changes(world))
 
 
-def test_the_five_changes_of_the_sample(ask: Ask) -> None:
-    """The sample's third night tells exactly its five changes; the second only that an account joined."""
-    assert ask("SELECT message FROM changes WHERE run_id = 3 ORDER BY event_type") == [
+def test_the_five_changes_of_the_sample(run_query: RunQuery) -> None:
+    """The third run of the sample has exactly its five changes; the second only the new account."""
+    assert run_query("SELECT message FROM changes WHERE run_id = 3 ORDER BY event_type") == [
         (
             (
                 "Alias alias/orders moved from key 00000000-0000-4000-8000-000000000001 to key "
@@ -68,15 +68,15 @@ def test_the_five_changes_of_the_sample(ask: Ask) -> None:
         ("Secret shop/db now uses key alias/orders (was alias/aws/secretsmanager).",),
         ("Tag DataTier=database was removed from key alias/everywhere.",),
     ]
-    assert ask("SELECT event_type, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
-    assert ask("SELECT event_type FROM changes WHERE severity = 'high' ORDER BY 1") == [
+    assert run_query("SELECT event_type, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
+    assert run_query("SELECT event_type FROM changes WHERE severity = 'high' ORDER BY 1") == [
         ("deletion_scheduled",),
         ("policy_opened",),
     ]
 
 
-def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: LedgerBuilder) -> None:
-    """Neither the first run, nor an unchanged one, nor the first crawl of another region tells of changes."""
+def test_an_unchanged_run_and_a_first_crawl_have_no_changes(world: LedgerBuilder) -> None:
+    """The first run, an unchanged run and the first crawl of a region have no changes."""
     world.crawl()
     world.crawl()
     world.account(SHOP, "Shop", IRELAND, "us-east-1")
@@ -89,7 +89,7 @@ def test_a_quiet_night_and_a_first_crawl_are_no_changes(world: LedgerBuilder) ->
 
 
 def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: LedgerBuilder) -> None:
-    """What comes and goes with a key is not told again."""
+    """Aliases, tags and grants of a created or deleted key are not separate changes."""
     world.crawl()
     key = world.key(SHOP, IRELAND, "k3")
     world.alias("alias/three", key)
@@ -106,7 +106,7 @@ def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: LedgerBuilder) -> N
 
 
 def test_states(world: LedgerBuilder) -> None:
-    """Disabling, deletion and its cancelling, with their weight."""
+    """Disabling, scheduling and canceling a deletion, with their severities."""
     world.crawl()
     for state, date in (
         ("Disabled", None),
@@ -126,7 +126,7 @@ def test_states(world: LedgerBuilder) -> None:
 
 
 def test_metadata_and_rotation(world: LedgerBuilder) -> None:
-    """Other metadata and rotation are told, a rotation that happened as planned is not a change of settings."""
+    """Metadata and rotation settings are changes; a scheduled rotation is not."""
     world.crawl()
     world.change(KeyMetadata, K1, description="new", multi_region_type="PRIMARY")
     world.change(KeyRotation, K1, status="disabled", period_days=None)
@@ -179,16 +179,16 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("case", OPENINGS)
 def test_a_policy_is_opened(opened: list[tuple[Any, ...]], case: str) -> None:
-    """Whoever outside the account is newly named in an Allow statement is reported, and only that."""
+    """A new principal outside the account in an Allow statement is the only change."""
     _, severity, who = OPENINGS[case]
     name = f"key {case.replace(' ', '-')} "
-    told = [row for row in opened if name in row[2]]
-    assert told == [("policy_opened", severity, f"The policy of {name}was opened to {who}.")]
+    events = [row for row in opened if name in row[2]]
+    assert events == [("policy_opened", severity, f"The policy of {name}was opened to {who}.")]
     assert len(opened) == len(OPENINGS)
 
 
 def test_a_configured_party_has_its_name(world: LedgerBuilder) -> None:
-    """The settings' name of a party stands in the sentence."""
+    """The message has the configured name of a party."""
     world.crawl()
     world.policy(K1, [root_statement(SHOP), vendor_statement("999900001111")])
     world.crawl()
@@ -197,7 +197,7 @@ def test_a_configured_party_has_its_name(world: LedgerBuilder) -> None:
 
 
 def test_a_policy_is_changed_without_being_opened(world: LedgerBuilder) -> None:
-    """Statements that came and went are named; a Deny, and another spelling of the same policy, open nothing."""
+    """Added and removed statements are named; a Deny, or another spelling of the same policy, opens nothing."""
     world.crawl()
     deny = {"Sid": "NoDelete", "Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
     world.policy(K1, [root_statement(SHOP), deny])
@@ -215,7 +215,7 @@ def test_a_policy_is_changed_without_being_opened(world: LedgerBuilder) -> None:
 
 
 def test_aliases_grants_and_tags(world: LedgerBuilder) -> None:
-    """Each comes, changes and goes with a sentence of its own; a grant to an outside account weighs more."""
+    """Each addition, change and removal has a message; a grant to an outside account has a higher severity."""
     world.crawl()
     world.alias("alias/two", K2)
     world.tag(K1, Owner="you", Team="x")
@@ -245,7 +245,7 @@ def test_aliases_grants_and_tags(world: LedgerBuilder) -> None:
 
 
 def test_resources(world: LedgerBuilder) -> None:
-    """Resources come, change their key, lose it, and go."""
+    """Resources are created, change or lose their key, and are deleted."""
     world.crawl()
     world.uses(world.database(SHOP, IRELAND, "db1"), K1)
     world.uses(SECRET, None, "none", role="secret")
@@ -279,8 +279,8 @@ def test_resources(world: LedgerBuilder) -> None:
     ]
 
 
-def test_what_becomes_known_is_no_change(world: LedgerBuilder) -> None:
-    """A key whose grants, tags and policy were refused from the start adds none when they are first read."""
+def test_data_that_becomes_known_is_not_a_change(world: LedgerBuilder) -> None:
+    """Grants, tags and policy that were denied at first are not changes when they are first read."""
     for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy", "kms:DescribeKey"):
         world.gap(SHOP, IRELAND, action, K1)
     world.uses(SECRET, None, "unknown", role="secret")
@@ -291,8 +291,8 @@ def test_what_becomes_known_is_no_change(world: LedgerBuilder) -> None:
     assert changes(world) == []
 
 
-def test_what_a_failed_night_hides_is_no_change(world: LedgerBuilder) -> None:
-    """A scope that could not be crawled neither loses its keys nor gains them again."""
+def test_a_failed_scope_has_no_changes(world: LedgerBuilder) -> None:
+    """The keys of a failed scope are neither deleted nor created."""
     world.crawl()
     world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
     world.crawl()
@@ -301,8 +301,8 @@ def test_what_a_failed_night_hides_is_no_change(world: LedgerBuilder) -> None:
     assert changes(world) == []
 
 
-def test_a_program_that_lists_more_makes_no_resources(world: LedgerBuilder) -> None:
-    """Resources of a type that only a newer version lists are not told as created."""
+def test_a_new_resource_type_is_not_a_change(world: LedgerBuilder) -> None:
+    """Resources of a type that only a newer version lists are not reported as created."""
     world.crawl()
     world.version = "0.2.0"
     world.uses(world.database(SHOP, IRELAND, "db1"), K1)
@@ -311,7 +311,7 @@ def test_a_program_that_lists_more_makes_no_resources(world: LedgerBuilder) -> N
 
 
 def test_accounts_and_key_stores(world: LedgerBuilder) -> None:
-    """Accounts leave, and a key store that loses its connection takes its keys with it."""
+    """Accounts leave; a key store that loses its connection makes its keys unusable."""
     world.add(CustomKeyStore, account_id=SHOP, region=IRELAND, store_id="c1", name="hsm", connection_state="CONNECTED")
     world.account("222233334444", "Other")
     world.crawl()

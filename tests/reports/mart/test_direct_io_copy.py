@@ -1,4 +1,4 @@
-"""The copy of a mart that the next one goes on from."""
+"""The copy of the published mart that an incremental build updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.mart import direct_io_copy
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8 * 4096, 8 * 4096 + 1, 100_000])
 def test_a_copy_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Blocks are put together without gap or overlap, whatever is left over at the end."""
+    """A copy has neither gaps nor overlaps, whatever the size of the last block."""
     monkeypatch.setattr(direct_io_copy, "BLOCK", 2 * 4096)
     content = bytes(number % 251 for number in range(size))
     (tmp_path / "mart").write_bytes(content)
@@ -21,8 +21,8 @@ def test_a_copy_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "copy").read_bytes() == content
 
 
-def test_a_file_system_that_cannot_pass_by_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The copy is made the ordinary way, and nothing of the attempt is left."""
+def test_a_file_system_without_direct_io(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The copy falls back to ordinary reads and writes, and discards the failed attempt."""
 
     def unable(_source: Path, target: Path) -> None:
         target.write_bytes(b"a beginning")
@@ -34,8 +34,8 @@ def test_a_file_system_that_cannot_pass_by_the_cache(monkeypatch: pytest.MonkeyP
     assert (tmp_path / "copy").read_bytes() == b"x" * 5000
 
 
-def test_nothing_is_written_over(tmp_path: Path) -> None:
-    """A file that is there is left alone."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """An existing target file stays unchanged."""
     (tmp_path / "mart").write_bytes(b"new")
     (tmp_path / "copy").write_bytes(b"old")
     with pytest.raises(FileExistsError):
@@ -43,8 +43,8 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == b"old"
 
 
-def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
-    """What the system says is told, after the part that there was room for."""
+def test_a_file_size_limit_is_reported(tmp_path: Path) -> None:
+    """The operating system's error is raised."""
     (tmp_path / "mart").write_bytes(b"x" * 1_000_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))

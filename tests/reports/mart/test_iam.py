@@ -1,4 +1,4 @@
-"""IAM and the policies of resources in the mart: what is told, how far it is known, and what it was earlier."""
+"""IAM and resource policies in the mart: contents, completeness and history."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def document(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
     return digest
 
 
-def first_night(world: LedgerBuilder) -> None:
-    """Account Shop was read whole, of Data only a part came, Locked could not be entered, and others were not asked."""
+def first_run(world: LedgerBuilder) -> None:
+    """Shop was read completely and Data partially; AssumeRole failed for Locked; the configuration excludes the others."""
     trust = document(world, statement("sts:AssumeRole", principal={"AWS": f"arn:aws:iam::{VENDOR}:root"}))
     decrypt = document(world, statement("kms:Decrypt"))
     everything = document(world, statement("*"))
@@ -83,7 +83,7 @@ def first_night(world: LedgerBuilder) -> None:
 
 
 def second_run(world: LedgerBuilder) -> None:
-    """The vendor's role lets a second account in, and the secret's policy is taken away."""
+    """The vendor's role trusts a second account, and the secret's policy is deleted."""
     both = [f"arn:aws:iam::{account}:root" for account in (VENDOR, "999900001111")]
     trust = document(world, statement("sts:AssumeRole", principal={"AWS": both}))
     world.change(IamPrincipal, ROLE, policy_hash=trust)
@@ -94,7 +94,7 @@ def second_run(world: LedgerBuilder) -> None:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("iam")
     world = sample_world(folder / "ledger.db")
-    first_night(world)
+    first_run(world)
     world.crawl()
     second_run(world)
     world.crawl()
@@ -115,7 +115,7 @@ def rows(duck: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_principals_with_everything(duck: duckdb.DuckDBPyConnection) -> None:
-    """A role with its boundary, policies, tags and whom it trusts; a user with groups and nobody to trust."""
+    """A role has its boundary, policies, tags and trusted principals; a user has groups and no trust policy."""
     query = (
         "SELECT name, type, account_name, permissions_boundary_arn, attached_policies, inline_policies, groups, tags, "
         f"trusted_principals, trust_policy IS NOT NULL FROM iam_principals WHERE account_id = '{SHOP}' ORDER BY name"
@@ -128,7 +128,7 @@ def test_principals_with_everything(duck: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_policies_that_apply_to_a_principal(duck: duckdb.DuckDBPyConnection) -> None:
-    """Inline ones, those of groups with the group, and a boundary that is named but not known."""
+    """Inline policies, policies of groups with their group, and a boundary whose document is unknown."""
     query = (
         "SELECT principal_arn, source, group_arn, policy_arn, policy_name, default_version, policy IS NOT NULL, readable "
         "FROM iam_policies ORDER BY principal_arn, source"
@@ -140,18 +140,18 @@ def test_policies_that_apply_to_a_principal(duck: duckdb.DuckDBPyConnection) -> 
     ]
 
 
-def test_how_far_iam_is_known(duck: duckdb.DuckDBPyConnection) -> None:
-    """Read whole, in part, or not at all are different answers, each with its reason; no number stands for not known."""
+def test_completeness_of_iam(duck: duckdb.DuckDBPyConnection) -> None:
+    """Freshness is current, partial or none, with the reason; counts that are unknown are NULL."""
     query = "SELECT account_id, freshness, reason, users, roles, groups FROM iam_accounts"
     found = {account: rest for account, *rest in rows(duck, query)}
-    assert found[SHOP] == ["yes", None, 1, 1, 1]
-    assert found[DATA] == ["in part", "the crawler's role lacks the permission", 0, 1, 0]
-    assert found[MANAGEMENT] == ["no", "the configuration leaves it out (crawl.iam)", None, None, None]
-    assert found[LOCKED][0] == "no"
+    assert found[SHOP] == ["current", None, 1, 1, 1]
+    assert found[DATA] == ["partial", "the crawler's role lacks the permission", 0, 1, 0]
+    assert found[MANAGEMENT] == ["none", "the configuration leaves it out (crawl.iam)", None, None, None]
+    assert found[LOCKED][0] == "none"
 
 
 def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
-    """A secret without a policy and one whose policy may not be read are told apart."""
+    """A secret without a policy differs from one whose policy is unknown."""
     query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
     cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert rows(duck, query) == [
@@ -161,8 +161,8 @@ def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     ]
 
 
-def test_who_is_named_by_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
-    """Each named principal with whose it is and what it is allowed; a policy that is gone names nobody."""
+def test_principals_in_the_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
+    """Each principal has its party and actions; a deleted policy has no principals."""
     query = "SELECT name, effect, principal, principal_type, party, actions, not_actions FROM resource_principals{}"
     reader = f"arn:aws:iam::{DATA}:role/reader"
     found = ("shop/db", "Allow", reader, "role", "own_organization", ["secretsmanager:GetSecretValue"], False)

@@ -1,4 +1,4 @@
-"""The views in a real PostgreSQL: what they say is what the mart says."""
+"""The views in a real PostgreSQL return the same rows as the mart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.reports.sample_ledger import sample_world, second_run, third_run
 def settings(
     postgresql_server: str, postgresql_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
-    """The sample organization's three nights in PostgreSQL, its mart, and the views."""
+    """The sample organization's three runs in PostgreSQL, its mart, and the views."""
     folder = tmp_path_factory.mktemp("postgres")
     with server.database(postgresql_server, template=postgresql_template) as url:
         world = sample_world(folder / "unused.db")
@@ -52,8 +52,8 @@ def _plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in postgres_views.selects()])
-def test_each_view_says_the_same_row_by_row(name: str, settings: Settings) -> None:
-    """The same columns in the same order with the same values, times in UTC without a zone, and not for want of rows."""
+def test_each_view_has_the_rows_of_the_mart(name: str, settings: Settings) -> None:
+    """Views have the columns, order and values of the mart, times in UTC without a zone, and at least one row."""
     with psycopg.connect(settings.database) as connection:
         found = connection.execute(f'SELECT * FROM kmsledger."{name}"'.encode())
         names = [column.name for column in found.description or ()]
@@ -101,18 +101,18 @@ def test_views_and_columns_are_described(settings: Settings) -> None:
 
 
 def test_creating_them_again_replaces_them(settings: Settings) -> None:
-    """An upgrade creates them anew, with nothing left of the old ones."""
+    """An upgrade replaces the views and leaves none of the old ones."""
     assert postgres_views.create(settings.database) == len(list(postgres_views.selects()))
 
 
 def test_only_postgresql_has_them(tmp_path: Path) -> None:
-    """A ledger in SQLite: one sentence."""
+    """A ledger in SQLite is rejected with one line."""
     with pytest.raises(MartError, match="not in PostgreSQL"):
         postgres_views.create(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
 def test_the_document_lists_them() -> None:
-    """docs/postgresql.md names every view that is there, and the command tells its SQL."""
+    """docs/postgresql.md names every view, and the command prints its SQL."""
     document = (Path(__file__).parents[3] / "docs" / "postgresql.md").read_text(encoding="utf-8")
     there = document.split("Not there:")[0]
     assert all(f"`{name}`" in there for name in postgres_views.VIEWS)

@@ -1,4 +1,4 @@
-"""A mart is published at once, beside whoever reads the one before."""
+"""A mart is published atomically while readers have the previous one open."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     return made
 
 
-def test_readers_meet_no_error(world: LedgerBuilder, settings: Settings, tmp_path: Path) -> None:
-    """Another process that asks all the time, and holds the first mart open, sees each mart whole."""
+def test_concurrent_readers_have_no_errors(world: LedgerBuilder, settings: Settings, tmp_path: Path) -> None:
+    """A process that queries continuously and keeps the first mart open reads only complete marts."""
     stop = tmp_path / "stop"
     command = [sys.executable, "-c", _READER, str(settings.report.mart), str(stop)]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -68,7 +68,7 @@ def test_readers_meet_no_error(world: LedgerBuilder, settings: Settings, tmp_pat
 def test_a_failure_leaves_the_old_mart(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When going on fails half-way, readers keep the old mart, nothing is left beside it, and the next one goes well."""
+    """If an incremental build fails, readers keep the old mart, no file is left, and the next build succeeds."""
     world.crawl()
     monkeypatch.setattr(evaluate, "create", lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError):
@@ -81,8 +81,8 @@ def test_a_failure_leaves_the_old_mart(
 
 
 @pytest.mark.parametrize("runs", [4, pytest.param(10, marks=pytest.mark.deep)])
-def test_the_file_does_not_grow_by_going_on(world: LedgerBuilder, settings: Settings, runs: int) -> None:
-    """Runs without news do not make the file much larger than the first of them did."""
+def test_incremental_builds_do_not_grow_the_file(world: LedgerBuilder, settings: Settings, runs: int) -> None:
+    """Runs without changes do not make the file much larger than the first one did."""
     sizes = []
     for _ in range(runs):
         world.crawl()

@@ -22,7 +22,7 @@ FOREIGN = f"arn:aws:cloudtrail:{VIRGINIA}:999900001111:trail/foreign"
 
 @pytest.fixture
 def world(tmp_path: Path) -> LedgerBuilder:
-    """The organization's trail at the hub, seen by Shop; Lab may not list its trails, Lost could not be entered."""
+    """The organization's trail in Hub, listed by Shop; Lab denies listing its trails, and Lost is unreachable."""
     made = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     made.account(HUB, "Hub", VIRGINIA, is_management=True)
     made.account(SHOP, "Shop", IRELAND)
@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> LedgerBuilder:
 def trail(
     world: LedgerBuilder, arn: str, *, logging: bool | None = True, excluded: bool = False, **values: Any
 ) -> None:
-    """A trail as its own account tells it."""
+    """Add a trail as its own account returns it."""
     _, _, _, region, account, name = arn.split(":")
     where = {"account_id": account, "region": region, "home_region": region, "name": name.removeprefix("trail/")}
     world.add(Trail, trail_arn=arn, **where, **values)
@@ -51,14 +51,14 @@ def trail(
 
 
 def shadow(world: LedgerBuilder, arn: str, **values: Any) -> None:
-    """The same trail as Shop sees it in Ireland."""
+    """Add the same trail as Shop lists it in Ireland."""
     _, _, _, region, _, name = arn.split(":")
     where = {"account_id": SHOP, "region": IRELAND, "home_region": region, "name": name.removeprefix("trail/")}
     world.add(ShadowTrail, trail_arn=arn, **where, **values)
 
 
-def ask(world: LedgerBuilder, query: str) -> list[tuple[Any, ...]]:
-    """The answer after one more night."""
+def query_after_run(world: LedgerBuilder, query: str) -> list[tuple[Any, ...]]:
+    """Crawl, build the mart, and return the rows of a query."""
     world.crawl()
     path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
     build(world.url, path, settings_of(database=world.url, report={"mart": path}))
@@ -69,9 +69,9 @@ def ask(world: LedgerBuilder, query: str) -> list[tuple[Any, ...]]:
 LOGGED = "SELECT account_name, kms_events, freshness FROM kms_logging ORDER BY account_name"
 
 
-def test_the_organizations_trail_covers_who_cannot_list_it(world: LedgerBuilder) -> None:
-    """Who sees it is covered; so is who may not look or could not be asked, for it records every account."""
-    assert ask(world, LOGGED) == [
+def test_the_organizations_trail_covers_accounts_that_cannot_list_it(world: LedgerBuilder) -> None:
+    """The trail records every account, including those that list no trails or could not be crawled."""
+    assert query_after_run(world, LOGGED) == [
         ("Hub", "all", "current"),
         ("Lab", "all", "none"),
         ("Lost", "all", "none"),
@@ -90,40 +90,44 @@ def test_the_organizations_trail_covers_who_cannot_list_it(world: LedgerBuilder)
 def test_a_trail_that_does_not_log_covers_nobody(
     world: LedgerBuilder, values: dict[str, Any], shop: Any, lab: Any
 ) -> None:
-    """Where the listing is whole it is none; where it is not known which trails there are, so is the answer."""
+    """Logging is none where the trails were listed completely, and unknown elsewhere."""
     trail(world, OF_ALL, is_multi_region=True, is_organization=True, **values)
-    found = {name: word for name, word, _ in ask(world, LOGGED)}
+    found = {name: word for name, word, _ in query_after_run(world, LOGGED)}
     assert found == {"Hub": shop, "Shop": shop, "Lab": lab, "Lost": lab}
 
 
 def test_one_trail_makes_up_for_another(world: LedgerBuilder) -> None:
-    """An own trail that leaves KMS out harms nothing while the organization's logs it; both are told."""
+    """An account's trail may exclude KMS while the organization's trail logs it; both are listed."""
     trail(world, OWN, excluded=True)
     query = f"SELECT kms_events, trails, other_trails FROM kms_logging WHERE account_id = '{SHOP}'"
-    assert ask(world, query) == [("all", [OF_ALL], [OWN])]
+    assert query_after_run(world, query) == [("all", [OF_ALL], [OWN])]
     query = f"SELECT management_events, kms_events, kms_excluded, freshness FROM trails WHERE trail_arn = '{OWN}'"
-    assert ask(world, query) == [("all", "none", True, "current")]
+    assert query_after_run(world, query) == [("all", "none", True, "current")]
 
 
-def test_a_shadow_alone_tells_what_it_can(world: LedgerBuilder) -> None:
-    """A trail of an account that is not read: its default selectors are known, whether it is switched on is not."""
+def test_a_shadow_trail_alone(world: LedgerBuilder) -> None:
+    """For a trail of an account that is not crawled, the default selectors are known and the logging status is unknown."""
     world.remove(ShadowTrail, SHOP, IRELAND, OF_ALL)
     shadow(world, FOREIGN, is_organization=True, is_multi_region=True, has_custom_selectors=False)
-    found = ask(world, f"SELECT kms_events, logging, freshness, reason FROM trails WHERE trail_arn = '{FOREIGN}'")
+    found = query_after_run(
+        world, f"SELECT kms_events, logging, freshness, reason FROM trails WHERE trail_arn = '{FOREIGN}'"
+    )
     said = "only seen from other accounts or regions: its own account does not show it"
     assert found == [("all", None, "partial", said)]
-    ((word, reason),) = ask(world, f"SELECT kms_events, reason FROM kms_logging WHERE account_id = '{SHOP}'")
+    ((word, reason),) = query_after_run(
+        world, f"SELECT kms_events, reason FROM kms_logging WHERE account_id = '{SHOP}'"
+    )
     assert word is None
     assert reason.startswith("foreign: ")
 
 
-def test_a_refused_question_keeps_what_was_known(world: LedgerBuilder) -> None:
-    """Selectors that may no longer be asked for are last known; never asked for, they are not known."""
+def test_a_denied_call_keeps_the_last_known_selectors(world: LedgerBuilder) -> None:
+    """Selectors are stale after a denied call, and unknown if no call ever succeeded."""
     query = f"SELECT kms_events, freshness, reason FROM trails WHERE trail_arn = '{OF_ALL}'"
     said = "GetEventSelectors: the crawler's role lacks the permission"
     world.crawl()
     world.gap(HUB, VIRGINIA, "cloudtrail:GetEventSelectors", OF_ALL, cause="role_permission")
-    assert ask(world, query) == [("all", "stale", said)]
+    assert query_after_run(world, query) == [("all", "stale", said)]
     world.remove(TrailSelector, OF_ALL)
     world.url = world.url.replace("ledger.db", "other.db")
-    assert ask(world, query) == [(None, "partial", said)]
+    assert query_after_run(world, query) == [(None, "partial", said)]

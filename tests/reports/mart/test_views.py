@@ -1,4 +1,4 @@
-"""The analysts' vocabulary over a ledger with everything in it."""
+"""The views of the mart over the sample ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from reports.mart.view_loader import View, inlined, views
-from tests.reports.conftest import Ask
+from tests.reports.conftest import RunQuery
 from tests.reports.sample_ledger import DATA, HOSTILE, LOCKED, PAYMENTS, SHOP, VENDOR
 
 KEYS = (
@@ -134,40 +134,42 @@ def test_the_columns_of_a_view_are_its_contract(view: str, mart: duckdb.DuckDBPy
     assert sorted(found) == sorted(CONTRACT[view].split())
 
 
-def test_every_view_and_column_is_described(ask: Ask) -> None:
+def test_every_view_and_column_is_described(run_query: RunQuery) -> None:
     """Each view and each of its columns carries a comment, histories included."""
-    silent = ask(
+    silent = run_query(
         "SELECT table_name, column_name FROM duckdb_columns() "
         "WHERE database_name = 'mart' AND schema_name = 'main' AND coalesce(comment, '') = ''"
     )
     assert silent == []
     public = "database_name = 'mart' AND schema_name = 'main' AND NOT internal"
-    assert ask(f"SELECT view_name FROM duckdb_views() WHERE {public} AND comment IS NULL") == []
+    assert run_query(f"SELECT view_name FROM duckdb_views() WHERE {public} AND comment IS NULL") == []
     assert {view.qualified for view in views()} == set(CONTRACT)
     for view in views():
         assert set(view.columns) == set(CONTRACT[view.qualified].split())
 
 
 @pytest.mark.parametrize("view", CONTRACT)
-def test_every_view_answers_as_of_any_run(view: str, ask: Ask) -> None:
+def test_every_view_answers_as_of_any_run(view: str, run_query: RunQuery) -> None:
     """For the mart's run, the macro of a view returns the rows of the view; it also works for older runs."""
-    assert sorted(map(str, ask(f"SELECT * FROM {view}"))) == sorted(map(str, ask(f"SELECT * FROM {view}_as_of(3)")))
-    ask(f"SELECT * FROM {view}_as_of(1)")
+    assert sorted(map(str, run_query(f"SELECT * FROM {view}"))) == sorted(
+        map(str, run_query(f"SELECT * FROM {view}_as_of(3)"))
+    )
+    run_query(f"SELECT * FROM {view}_as_of(1)")
 
 
-def test_keys_as_they_were(ask: Ask) -> None:
+def test_keys_as_they_were(run_query: RunQuery) -> None:
     """An earlier run's keys have that run's state, names and tags."""
-    now = ask("SELECT state, days_to_deletion FROM keys WHERE alias = 'alias/invoices'")
-    then = ask("SELECT state, days_to_deletion FROM keys_as_of(2) WHERE alias = 'alias/invoices'")
+    now = run_query("SELECT state, days_to_deletion FROM keys WHERE alias = 'alias/invoices'")
+    then = run_query("SELECT state, days_to_deletion FROM keys_as_of(2) WHERE alias = 'alias/invoices'")
     assert (now, then) == ([("PendingDeletion", 29)], [("Enabled", None)])
     tags = "SELECT tags['DataTier'] FROM keys{} WHERE alias = 'alias/everywhere'"
-    assert (ask(tags.format("")), ask(tags.format("_as_of(2)"))) == ([(None,)], [("database",)])
-    assert ask("SELECT count(*) FROM keys_as_of(1) WHERE account_id = ?", PAYMENTS) == [(0,)]
+    assert (run_query(tags.format("")), run_query(tags.format("_as_of(2)"))) == ([(None,)], [("database",)])
+    assert run_query("SELECT count(*) FROM keys_as_of(1) WHERE account_id = ?", PAYMENTS) == [(0,)]
 
 
-def test_a_key_with_everything(ask: Ask) -> None:
+def test_a_key_with_everything(run_query: RunQuery) -> None:
     """The row of a key joins all its facts."""
-    row = ask(
+    row = run_query(
         "SELECT account_name, aliases, grants, dependent_resources, tags, rotation_status, rotation_period_days, policy_known, "
         "delegates_to_iam, freshness, denied_actions, first_seen_run, last_seen_run, age_days "
         "FROM keys WHERE alias = 'alias/invoices'"
@@ -175,9 +177,9 @@ def test_a_key_with_everything(ask: Ask) -> None:
     assert row == [("Shop", ["alias/invoices"], 1, 2, {}, "disabled", None, True, True, "current", [], 1, 3, 1041)]
 
 
-def test_unknown_is_not_empty(ask: Ask) -> None:
+def test_unknown_is_not_empty(run_query: RunQuery) -> None:
     """Denied data of a key is NULL and listed in denied_actions; it is not an empty list, zero or false."""
-    row = ask(
+    row = run_query(
         "SELECT grants, tags, rotation_status, policy_known, delegates_to_iam, freshness, denied_actions FROM keys "
         "WHERE account_id = ? AND key_id LIKE '%11'",
         DATA,
@@ -186,17 +188,19 @@ def test_unknown_is_not_empty(ask: Ask) -> None:
     assert row == [(None, None, None, False, None, "stale", denied)]
 
 
-def test_an_unreadable_policy_delegates_unknown(ask: Ask) -> None:
+def test_an_unreadable_policy_delegates_unknown(run_query: RunQuery) -> None:
     """A policy that cannot be parsed is kept as text; what it delegates is unknown."""
-    assert ask("SELECT policy_known, delegates_to_iam FROM keys WHERE alias = 'alias/archive/2019'") == [(True, None)]
-    assert ask("SELECT policy, statements FROM key_policies WHERE NOT readable") == [("this is not JSON", 0)]
+    assert run_query("SELECT policy_known, delegates_to_iam FROM keys WHERE alias = 'alias/archive/2019'") == [
+        (True, None)
+    ]
+    assert run_query("SELECT policy, statements FROM key_policies WHERE NOT readable") == [("this is not JSON", 0)]
 
 
-def test_principals_and_parties(ask: Ask) -> None:
+def test_principals_and_parties(run_query: RunQuery) -> None:
     """The principals named in policies and grants, with type and party."""
     found = {
         (row[0], row[1], row[2], row[3], row[4])
-        for row in ask("SELECT source, principal, principal_type, party, party_name FROM key_principals")
+        for row in run_query("SELECT source, principal, principal_type, party, party_name FROM key_principals")
     }
     assert {
         ("policy", VENDOR, "account", "known_party", "Checkmarx"),
@@ -210,29 +214,31 @@ def test_principals_and_parties(ask: Ask) -> None:
     } <= found
 
 
-def test_resource_keys_have_every_class_and_the_unknown(ask: Ask) -> None:
+def test_resource_keys_have_every_class_and_the_unknown(run_query: RunQuery) -> None:
     """Every key class appears, and a resource whose key is unknown has one row with the reason."""
-    classes = {row[0] for row in ask("SELECT DISTINCT key_class FROM resource_keys")}
+    classes = {row[0] for row in run_query("SELECT DISTINCT key_class FROM resource_keys")}
     assert classes == {"customer", "aws_owned", "none", "not_crawled", "dangling", "unknown"}
-    assert ask("SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'") == [
-        ("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "current")
-    ]
-    state = ask(
+    assert run_query(
+        "SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'"
+    ) == [("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "current")]
+    state = run_query(
         "SELECT key_alias, key_account_id, key_state, service FROM resource_keys WHERE resource_name = 'archive'"
     )
     assert state == [("alias/archive/2019", SHOP, "Disabled", "rds")]
 
 
-def test_coverage_has_scopes_and_gaps_with_their_age(ask: Ask) -> None:
+def test_coverage_has_scopes_and_gaps_with_their_age(run_query: RunQuery) -> None:
     """Failed scopes and open gaps have a cause, the first run and the number of runs."""
-    scope = ask(
+    scope = run_query(
         "SELECT outcome, since_run, consecutive_runs FROM coverage WHERE account_id = ? AND operation IS NULL", LOCKED
     )
     assert scope == [("failed", 1, 3)]
-    gap = ask("SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'")
+    gap = run_query(
+        "SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'"
+    )
     cause = "the key policy neither delegates to IAM nor names the crawler's role"
     assert gap == [("key_policy", cause, HOSTILE, 3)]
-    assert ask("SELECT coverage FROM accounts ORDER BY account_id") == [
+    assert run_query("SELECT coverage FROM accounts ORDER BY account_id") == [
         ("complete",),
         ("partial",),
         ("complete",),
@@ -242,15 +248,15 @@ def test_coverage_has_scopes_and_gaps_with_their_age(ask: Ask) -> None:
     ]
 
 
-def test_account_ids_keep_their_zeros_and_times_are_utc(ask: Ask) -> None:
+def test_account_ids_keep_their_zeros_and_times_are_utc(run_query: RunQuery) -> None:
     """Ids are texts, and instants are UTC without a zone."""
     since = dt.datetime(2026, 11, 21, 3, 0)  # noqa: DTZ001 - the views' times have no zone
-    assert ask("SELECT account_id, since FROM accounts WHERE name = 'Payments'") == [(PAYMENTS, since)]
+    assert run_query("SELECT account_id, since FROM accounts WHERE name = 'Payments'") == [(PAYMENTS, since)]
 
 
-def test_history_keeps_every_version(ask: Ask) -> None:
+def test_history_keeps_every_version(run_query: RunQuery) -> None:
     """Histories have every version, with its first run and the run that closed it."""
-    rows: list[Any] = ask(
+    rows: list[Any] = run_query(
         "SELECT state, valid_from, valid_to, valid_to_at IS NULL FROM keys_history WHERE description = 'invoices' "
         "ORDER BY valid_from"
     )

@@ -19,23 +19,23 @@ EHLO = b"250-mail.example.org\r\n250 8BITMIME\r\n"
 def deliver(
     settings: MailSettings, *recipients: str, summary: Summary = SUMMARY
 ) -> tuple[list[Outcome], list[Outcome]]:
-    """Compose and send; return the outcomes and what the callback was told."""
-    told: list[Outcome] = []
+    """Compose and send; return the outcomes and those passed to the callback."""
+    reported: list[Outcome] = []
     mails = [(to, compose(summary, settings, recipient=to)) for to in recipients or ("ciso@example.org",)]
-    return send(mails, settings, told.append), told
+    return send(mails, settings, reported.append), reported
 
 
 def failure(settings: MailSettings, *recipients: str) -> DeliveryError:
     """Send, expect a DeliveryError, and check what holds for every one of them."""
-    told: list[Outcome] = []
+    reported: list[Outcome] = []
     mails = [(to, compose(SUMMARY, settings, recipient=to)) for to in recipients or ("ciso@example.org",)]
     with pytest.raises(DeliveryError) as caught:
-        send(mails, settings, told.append)
+        send(mails, settings, reported.append)
     error = caught.value
     assert error.exit_code == 4
     assert "\n" not in error.message
     assert error.message.endswith(".")
-    assert [outcome.recipient for outcome in told] == [to for to, _ in mails]
-    assert list(error.outcomes) == told
-    assert PASSWORD not in error.message + repr(told)
+    assert [outcome.recipient for outcome in reported] == [to for to, _ in mails]
+    assert list(error.outcomes) == reported
+    assert PASSWORD not in error.message + repr(reported)
     return error

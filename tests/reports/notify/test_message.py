@@ -68,7 +68,7 @@ def test_structure_is_mixed_of_alternative_and_attachment(mail_settings: Setting
 
 @pytest.mark.parametrize("form", [0, 1], ids=["plain", "html"])
 def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -> None:
-    """Guards that neither form leaves out a figure, a finding, its server_name, a change, a gap or a count of the rest."""
+    """Neither form leaves out a figure, a finding, its server_name, a change, a gap or a count of the rest."""
     text = flat(bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,)))[form])
     for part in (
         "KMS ledger of Example Corp",
@@ -93,7 +93,7 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
 
 
 def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> None:
-    """Guards that the body is readable in a mail client: inlined styles, tables, no script, no request."""
+    """The body is readable in a mail client: inlined styles, tables, no script, no request."""
     _, html = bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org"))
     assert "<style" not in html
     assert 'style="' in html
@@ -103,7 +103,7 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
 
 
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
-    """Guards that text from AWS adds no markup, no line, no direction change and no link to either body."""
+    """Text from AWS adds no markup, no line, no direction change and no link to either body."""
     hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
     item = AttentionItem("high\n<b>", hostile, hostile)
     message = compose(
@@ -135,7 +135,7 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
 def test_absence_is_only_good_news_when_all_was_read(
     mail_settings: SettingsFactory, status: Status, gaps: tuple[str, ...], says: list[str], says_not: list[str]
 ) -> None:
-    """Guards that an empty list never reads as a pass when part of the scope is not known."""
+    """An empty list never reads as a pass when part of the scope is not known."""
     empty = Summary("Ledger", status, 1, SUMMARY.finished_at, gaps=gaps, gaps_total=len(gaps))
     for text in map(flat, bodies(compose(empty, mail_settings(), recipient="ciso@example.org"))):
         assert all(part in text for part in says)
@@ -157,7 +157,7 @@ def test_headers_of_an_automatic_mail(mail_settings: SettingsFactory) -> None:
 
 
 def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFactory) -> None:
-    """Guards that a resend is recognised as the same mail, and that nothing else is."""
+    """A resend is recognized as the same mail, and nothing else is."""
 
     def message_id(run: Summary, recipient: str) -> str:
         return str(compose(run, mail_settings(), recipient=recipient)["Message-ID"])
@@ -174,7 +174,7 @@ def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFacto
 
 
 def test_long_domain_does_not_break_the_message_id(mail_settings: SettingsFactory) -> None:
-    """Guards that folding leaves a Message-ID readable that is longer than a line."""
+    """Folding leaves a Message-ID readable that is longer than a line."""
     sender = f"ledger@{'subdomain.' * 8}example.org"
     message = compose(SUMMARY, mail_settings(sender=sender), recipient="ciso@example.org")
     parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
@@ -191,7 +191,7 @@ def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
 
 
 def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
-    """Guards that a report too big for mail servers is left out and its location named; a small one still goes along."""
+    """A report too big for mail servers is left out and its location named; a small one still goes along."""
     big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
     message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
     assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
@@ -232,12 +232,12 @@ def test_no_line_is_longer_than_smtp_allows(mail_settings: SettingsFactory) -> N
 
 
 def test_clean_keeps_one_printable_line() -> None:
-    """Guards that white space folds into spaces and control characters show as replacement characters."""
+    """White space folds into spaces and control characters show as replacement characters."""
     assert clean(" a\r\n\tb\u2028c\x1b[31m\u200bü ") == "a b c\ufffd[31m\ufffdü"
 
 
 @pytest.mark.parametrize("text", ["", "nobody", "@example.org", "user@", "a@b..c"])
 def test_mailbox_rejects_what_is_no_address(text: str) -> None:
-    """Guards that an unusable address is an error of its own and never an empty recipient."""
+    """An unusable address is an error of its own and never an empty recipient."""
     with pytest.raises(ValueError, match=r"."):
         mailbox(text)

@@ -1,4 +1,4 @@
-"""Sending against a real mail server: what is delivered, and what is said when it is not."""
+"""Sending against a real mail server: deliveries and errors."""
 
 import email
 import email.policy
@@ -17,14 +17,14 @@ from tests.reports.notify.test_message import SUMMARY
 def test_starttls_with_login_delivers_one_mail_a_recipient(
     mail_settings: SettingsFactory, starttls_post: StartPost
 ) -> None:
-    """Guards the normal night: TLS, a login with a password outside ASCII, one connection, a mail for each."""
+    """Delivery uses TLS, a login with a non-ASCII password, one connection, and one mail per recipient."""
     with starttls_post(auth_required=True) as post:
-        outcomes, told = deliver(mail_settings(port=post.port, **LOGIN), "ciso@example.org", "audit@example.org")
+        outcomes, reported = deliver(mail_settings(port=post.port, **LOGIN), "ciso@example.org", "audit@example.org")
     assert [(outcome.recipient, outcome.status) for outcome in outcomes] == [
         ("ciso@example.org", "sent"),
         ("audit@example.org", "sent"),
     ]
-    assert told == outcomes
+    assert reported == outcomes
     assert len(post.sessions) == 1
     for recipient, content in post.delivered:
         parsed = email.message_from_bytes(content, policy=email.policy.default)
@@ -59,7 +59,7 @@ def test_lines_that_start_with_a_dot_arrive_whole(mail_settings: SettingsFactory
 
 
 def test_a_name_beside_the_address_is_not_part_of_the_envelope(mail_settings: SettingsFactory) -> None:
-    """Guards that the envelope holds the bare address, with its domain in ASCII."""
+    """The envelope holds the bare address, with its domain in ASCII."""
     with run_post() as post:
         outcomes, _ = deliver(mail_settings(port=post.port, security="none"), "Jörg <joerg@bücher.example>")
     assert outcomes[0].recipient == "Jörg <joerg@bücher.example>"
@@ -75,20 +75,20 @@ def test_an_address_outside_ascii_needs_smtputf8(mail_settings: SettingsFactory,
     assert [outcome.status for outcome in outcomes] == [status, "sent"]
 
 
-def test_nothing_due_opens_no_connection(mail_settings: SettingsFactory) -> None:
-    """Guards that a night with nothing to send does not depend on the mail server."""
+def test_no_mails_open_no_connection(mail_settings: SettingsFactory) -> None:
+    """A run with nothing to send does not connect to the mail server."""
     assert send([], mail_settings(port=free_port())) == []
 
 
 def test_a_server_that_hangs_up_at_goodbye_changes_nothing(mail_settings: SettingsFactory) -> None:
-    """Guards that a mail stays sent when only QUIT fails."""
+    """A mail stays sent when only QUIT fails."""
     with run_script(b"220 hi\r\n", EHLO, b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 queued\r\n") as port:
         outcomes, _ = deliver(mail_settings(port=port, security="none"))
     assert outcomes == [Outcome("ciso@example.org", "sent", "250 queued")]
 
 
-def test_outcome_is_told_before_the_next_mail(mail_settings: SettingsFactory) -> None:
-    """Guards that a caller can commit each outcome, and that an error of its own stops the sending."""
+def test_outcome_is_reported_before_the_next_mail(mail_settings: SettingsFactory) -> None:
+    """A caller can commit each outcome, and its own error stops the sending."""
     with run_post() as post:
         settings = mail_settings(port=post.port, security="none")
         seen: list[int] = []
@@ -109,7 +109,7 @@ def test_outcome_is_told_before_the_next_mail(mail_settings: SettingsFactory) ->
 
 
 def test_a_rejected_recipient_does_not_stop_the_others(mail_settings: SettingsFactory) -> None:
-    """Guards that each recipient has its own outcome: refused for good, for now, by content, and accepted."""
+    """Each recipient has its own outcome: refused for good, for now, by content, and accepted."""
     post = Post(
         at_rcpt={"gone@example.org": "550 5.1.1 no such user", "grey@example.org": "450 4.7.1 come back later"},
         at_data={
@@ -118,7 +118,7 @@ def test_a_rejected_recipient_does_not_stop_the_others(mail_settings: SettingsFa
         },
     )
     with run_post(post):
-        outcomes, told = deliver(
+        outcomes, reported = deliver(
             mail_settings(port=post.port, security="none"),
             *("gone@example.org", "grey@example.org", "filter@example.org", "full@example.org", "ciso@example.org"),
         )
@@ -130,12 +130,12 @@ def test_a_rejected_recipient_does_not_stop_the_others(mail_settings: SettingsFa
         ("sent", "250 2.0.0"),
     ]
     assert "\x1b" not in outcomes[2].detail
-    assert told == outcomes
+    assert reported == outcomes
     assert [recipient for recipient, _ in post.delivered] == ["ciso@example.org"]
 
 
 def test_all_recipients_rejected(mail_settings: SettingsFactory) -> None:
-    """Guards the sentence for a list of recipients of which none is right."""
+    """If every recipient is rejected, the error names them and the setting."""
     post = Post(at_rcpt={"a@example.org": "550 no such user", "b@example.org": "550 no such user"})
     with run_post(post):
         error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
@@ -144,7 +144,7 @@ def test_all_recipients_rejected(mail_settings: SettingsFactory) -> None:
 
 
 def test_all_recipients_put_off(mail_settings: SettingsFactory) -> None:
-    """Guards that greylisting reads as "later", not as wrong addresses."""
+    """Greylisting reads as "later", not as wrong addresses."""
     post = Post(at_rcpt={"ciso@example.org": "450 4.7.1 greylisted"})
     with run_post(post):
         error = failure(mail_settings(port=post.port, security="none"))
@@ -154,7 +154,7 @@ def test_all_recipients_put_off(mail_settings: SettingsFactory) -> None:
 
 
 def test_sender_refused(mail_settings: SettingsFactory) -> None:
-    """Guards that a refused sender is told as such and not tried again for each recipient."""
+    """A rejected sender is reported once and not retried for each recipient."""
     post = Post(at_mail={"ledger@example.org": "553 5.7.1 not your address"})
     with run_post(post):
         error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
@@ -171,9 +171,9 @@ def test_server_that_wants_a_login(mail_settings: SettingsFactory, starttls_post
     assert "mail.username and mail.password" in error.message
 
 
-@pytest.mark.parametrize("limit", [5_000, None], ids=["announced", "told after the mail"])
+@pytest.mark.parametrize("limit", [5_000, None], ids=["announced", "enforced after the mail"])
 def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> None:
-    """Guards the sentence for a size limit, whether the server announces it or only enforces it."""
+    """The error names the size limit, whether the server announces it or only enforces it."""
     post = Post(at_data={} if limit else {"ciso@example.org": "552 5.3.4 message size exceeds limit"})
     with run_post(post, data_size_limit=limit):
         error = failure(mail_settings(port=post.port, security="none"))
@@ -188,7 +188,7 @@ def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> N
 
 @pytest.mark.parametrize("way", ["abort", "silence"])
 def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way: str) -> None:
-    """Guards that a mail whose acceptance is unknown is called unknown and never sent a second time."""
+    """A mail whose acceptance is unknown is called unknown and never sent a second time."""
     post = Post(at_data={"b@example.org": way})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none", timeout=1)
@@ -201,7 +201,7 @@ def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way
 
 @pytest.mark.parametrize("reply", ["abort", "421 4.3.2 shutting down"])
 def test_lost_before_the_mail_was_handed_over(mail_settings: SettingsFactory, reply: str) -> None:
-    """Guards that a mail which cannot have arrived is failed, so that the next call may send it."""
+    """A mail which cannot have arrived is failed, so that the next call may send it."""
     post = Post(at_rcpt={"b@example.org": reply})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none")

@@ -1,4 +1,4 @@
-"""The session with a mail server: connection, TLS and login, and what is said when one of them fails."""
+"""The session with a mail server: connection, TLS and login, and the errors of each step."""
 
 import socket
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.reports.notify.smtp_helpers import LOGIN, StartPost, failure
 
 
 def test_refused_connection(mail_settings: SettingsFactory) -> None:
-    """Guards the sentence for a port where nobody listens."""
+    """The error explains a port where nobody listens."""
     port = free_port()
     error = failure(mail_settings(port=port), "a@example.org", "b@example.org")
     assert f"localhost:{port} refuses the connection: check mail.host and mail.port" in error.message
@@ -21,13 +21,13 @@ def test_refused_connection(mail_settings: SettingsFactory) -> None:
 
 @pytest.mark.parametrize("host", ["mail.invalid", "a..b", "x" * 70 + ".example"])
 def test_unknown_host(mail_settings: SettingsFactory, host: str) -> None:
-    """Guards the sentence for a name that does not resolve, or is not even a name."""
+    """The error explains a name that does not resolve, or is not even a name."""
     error = failure(mail_settings(host=host, port=587))
     assert f"The mail server '{host}' could not be resolved: check mail.host" in error.message
 
 
 def test_time_out(mail_settings: SettingsFactory) -> None:
-    """Guards that a silent server ends the attempt after mail.timeout."""
+    """A silent server ends the attempt after mail.timeout."""
     with run_script(None) as port:
         error = failure(mail_settings(port=port, timeout=1))
     assert "did not answer within 1 seconds" in error.message
@@ -46,14 +46,14 @@ def test_time_out_on_the_port_of_implicit_tls(mail_settings: SettingsFactory, mo
 
 
 def test_server_that_does_not_want_to_talk(mail_settings: SettingsFactory) -> None:
-    """Guards the sentence for a greeting that refuses the client."""
+    """The error explains a greeting that refuses the client."""
     with run_script(b"554 5.7.1 your address is blocked\r\n") as port:
         error = failure(mail_settings(port=port))
     assert "rejects the connection (554 5.7.1 your address is blocked)" in error.message
 
 
 def test_connection_closed_before_the_greeting(mail_settings: SettingsFactory) -> None:
-    """Guards the sentence for a server that hangs up at once."""
+    """The error explains a server that hangs up at once."""
     with run_script() as port:
         error = failure(mail_settings(port=port))
     assert "closed the connection before a mail was sent" in error.message
@@ -63,7 +63,7 @@ def test_connection_closed_before_the_greeting(mail_settings: SettingsFactory) -
 
 
 def test_server_without_starttls(mail_settings: SettingsFactory) -> None:
-    """Guards that nothing goes out in clear text when the server (or somebody between) offers no STARTTLS."""
+    """Nothing goes out in clear text when the server (or somebody between) offers no STARTTLS."""
     with run_post() as post:
         error = failure(mail_settings(port=post.port, **LOGIN))
     assert "does not offer STARTTLS, so nothing was sent" in error.message
@@ -71,7 +71,7 @@ def test_server_without_starttls(mail_settings: SettingsFactory) -> None:
 
 
 def test_starttls_refused(mail_settings: SettingsFactory) -> None:
-    """Guards that a refused STARTTLS is not followed by clear text."""
+    """A refused STARTTLS is not followed by clear text."""
     with run_script(b"220 hi\r\n", b"250-mail\r\n250 STARTTLS\r\n", b"454 TLS not available\r\n") as port:
         error = failure(mail_settings(port=port, **LOGIN))
     assert "rejects it (454 TLS not available), so nothing was sent" in error.message
@@ -82,7 +82,7 @@ def test_starttls_refused(mail_settings: SettingsFactory) -> None:
 def test_wrong_certificate(
     mail_settings: SettingsFactory, authority: Authority, stranger: Authority, security: str, wrong: str
 ) -> None:
-    """Guards that certificate and host name are always verified, and that the reason is told apart."""
+    """Certificate and host name are always verified, and each failure has its own reason."""
     context, says = {
         "untrusted": (stranger.server_context(), "untrusted certificate ("),
         "other host": (authority.server_context("mail.example.org"), "a certificate for another host: set mail.host"),
@@ -96,7 +96,7 @@ def test_wrong_certificate(
 
 
 def test_without_ca_bundle_the_system_decides(mail_settings: SettingsFactory, starttls_post: StartPost) -> None:
-    """Guards that an unset ca_bundle means the system's authorities, not none."""
+    """An unset ca_bundle means the system's authorities, not none."""
     with starttls_post() as post:
         settings = mail_settings(port=post.port).model_copy(update={"ca_bundle": None})
         error = failure(settings)
@@ -107,7 +107,7 @@ def test_without_ca_bundle_the_system_decides(mail_settings: SettingsFactory, st
 def test_unusable_ca_bundle(
     mail_settings: SettingsFactory, starttls_post: StartPost, tmp_path: Path, content: str | None, reason: str
 ) -> None:
-    """Guards that a wrong ca_bundle is named instead of falling back to other authorities."""
+    """A wrong ca_bundle is named instead of falling back to other authorities."""
     bundle = tmp_path / "ca.pem"
     if content is not None:
         bundle.write_text(content)
@@ -140,7 +140,7 @@ def test_a_password_is_never_sent_without_tls(mail_settings: SettingsFactory) ->
 
 @pytest.mark.parametrize("exclude", [[], ["PLAIN"]], ids=["plain", "login"])
 def test_wrong_password(mail_settings: SettingsFactory, starttls_post: StartPost, exclude: list[str]) -> None:
-    """Guards the sentence for a rejected login, which names the user and never the password."""
+    """The error explains a rejected login, which names the user and never the password."""
     with starttls_post(auth_exclude_mechanism=exclude) as post:
         error = failure(mail_settings(port=post.port, username="ledger", password="hunter2"))
     assert "rejects the login of ledger (code 535): check mail.username and mail.password" in error.message
@@ -148,7 +148,7 @@ def test_wrong_password(mail_settings: SettingsFactory, starttls_post: StartPost
 
 
 def test_login_that_the_server_does_not_offer(mail_settings: SettingsFactory, starttls_post: StartPost) -> None:
-    """Guards the sentence for credentials that the server has no use for."""
+    """The error explains credentials that the server has no use for."""
     with starttls_post(auth_exclude_mechanism=["PLAIN", "LOGIN"]) as post:
         error = failure(mail_settings(port=post.port, **LOGIN))
     assert "offers no supported authentication method" in error.message
@@ -156,14 +156,14 @@ def test_login_that_the_server_does_not_offer(mail_settings: SettingsFactory, st
 
 
 def test_server_without_auth(mail_settings: SettingsFactory, authority: Authority) -> None:
-    """Guards the sentence for credentials towards a server that knows no login at all."""
+    """The error explains credentials towards a server that knows no login at all."""
     with run_post(tls=authority.server_context(), auth_require_tls=True) as post:
         error = failure(mail_settings(port=post.port, security="tls", **LOGIN))
     assert "does not offer authentication: remove mail.username and mail.password" in error.message
 
 
 def test_password_outside_ascii_without_auth_plain(mail_settings: SettingsFactory, starttls_post: StartPost) -> None:
-    """Guards that a password which cannot be sent is explained and not shown."""
+    """A password which cannot be sent is explained and not shown."""
     with starttls_post(auth_exclude_mechanism=["PLAIN"]) as post:
         error = failure(mail_settings(port=post.port, **LOGIN))
     assert "does not offer AUTH PLAIN, which a user name or password outside ASCII requires" in error.message
