@@ -39,6 +39,12 @@ FORBIDDEN_TEXT = {
     ),
 }
 
+RETIRED_WORDS = re.compile(
+    r"\b(?:told|untold|crew|roof|wing|doubt|taken back|goes on from|manners|books)\b", re.IGNORECASE
+)
+"""Words that earlier versions used for a standard term, such as "told" for "reported"."""
+HISTORICAL_FILES = {"CHANGELOG.md", "requirements.lock", "tests/test_repository_conventions.py"}
+
 
 def repository_files() -> list[Path]:
     """All files that are, or will be, under version control."""
@@ -98,6 +104,17 @@ def test_no_file_contains_local_paths_or_package_indexes(description: str) -> No
         f"{name_of(path)}: {match.group(0).strip()}"
         for path in repository_files()
         if (match := FORBIDDEN_TEXT[description].search(path.read_text(encoding="utf-8", errors="replace")))
+    ]
+    assert violations == []
+
+
+def test_retired_words_stay_out() -> None:
+    """Each concept has one term: no text file contains a word that was replaced with a standard term."""
+    violations = [
+        f"{name_of(path)}: {match.group(0)}"
+        for path in repository_files()
+        if name_of(path) not in HISTORICAL_FILES and b"\0" not in path.read_bytes()
+        for match in RETIRED_WORDS.finditer(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert violations == []
 

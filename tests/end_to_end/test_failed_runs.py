@@ -153,7 +153,7 @@ def _assert_stale_for_one_run(results: FailedRunResult, scope_condition: str) ->
     assert third == first
     (arn, _), *_ = sorted(first)
     key_id = arn.rpartition("/")[2]
-    assert re.search(rf"{key_id}[^/]*? last known, 1 night old", results.reports[1])
+    assert re.search(rf"{key_id}[^/]*? last known, 1 run old", results.reports[1])
     assert not re.search(rf"{key_id}[^/]*? last known", results.reports[2])
 
 

@@ -19,7 +19,7 @@ def rows(output: str) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in lines(output)]
 
 
-def test_passes_are_not_sent_unasked(run: Any, everything: list[FindingRecord]) -> None:
+def test_passes_are_not_exported_by_default(run: Any, everything: list[FindingRecord]) -> None:
     """The default exports failed, unknown, waived and resolved findings; `all` exports all; SARIF omits resolved ones."""
     sent = rows(run("jsonl", "--rule", "key-rotation").stdout)
     names = {(row["resource_arn"].rpartition("/")[2], row["status"]) for row in sent}
@@ -61,9 +61,9 @@ def test_a_file_is_what_standard_output_is(run: Any, tmp_path: Path, form: str) 
 
 def test_batches_are_place_by_place(run: Any) -> None:
     """Each account and region has its own lines; one Security Hub has a single account and region."""
-    places = [line["Findings"][0]["ProductArn"] for line in rows(run("asff").stdout)]
-    assert len(set(places)) == len(places)
-    assert {PAY, SHOP} <= {place.split(":")[4] for place in places}
+    account_regions = [line["Findings"][0]["ProductArn"] for line in rows(run("asff").stdout)]
+    assert len(set(account_regions)) == len(account_regions)
+    assert {PAY, SHOP} <= {arn.split(":")[4] for arn in account_regions}
     central = rows(run("asff", "--security-hub", "999900001111/eu-central-1").stdout)
     assert {one["AwsAccountId"] for line in central for one in line["Findings"]} == {"999900001111"}
 

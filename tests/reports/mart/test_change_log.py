@@ -116,12 +116,12 @@ def test_states(world: LedgerBuilder) -> None:
     ):
         world.change(KeyMetadata, K1, state=state, deletion_date=date)
         world.crawl()
-    place = "alias/one in Shop (111122223333, eu-west-1)"
+    key = "alias/one in Shop (111122223333, eu-west-1)"
     assert [changes(world, run) for run in (2, 3, 4, 5)] == [
-        [("key_state", "high", f"Key {place} is now in state Disabled (was Enabled).")],
-        [("key_state", "low", f"Key {place} is now in state Enabled (was Disabled).")],
-        [("deletion_scheduled", "high", f"Key {place} was scheduled for deletion on 2026-12-24.")],
-        [("deletion_cancelled", "medium", f"The deletion of key {place} was cancelled; its state is now Disabled.")],
+        [("key_state", "high", f"Key {key} is now in state Disabled (was Enabled).")],
+        [("key_state", "low", f"Key {key} is now in state Enabled (was Disabled).")],
+        [("deletion_scheduled", "high", f"Key {key} was scheduled for deletion on 2026-12-24.")],
+        [("deletion_cancelled", "medium", f"The deletion of key {key} was cancelled; its state is now Disabled.")],
     ]
 
 
