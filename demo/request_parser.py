@@ -127,9 +127,7 @@ def not_implemented(request: Request) -> Response:
     if _action(request):
         return error(request, "InvalidAction", f"Could not find operation {request.operation}.", 400)
     if request.service == "s3":
-        return error(
-            request, "NotImplemented", "The requested functionality is not implemented.", 501
-        )
+        return error(request, "NotImplemented", "The requested functionality is not implemented.", 501)
     return error(request, "UnknownOperationException", "The requested operation is not recognized.", 404)
 
 

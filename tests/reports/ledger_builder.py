@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,7 +15,7 @@ from sqlalchemy import Connection, insert, select
 
 from models.hashing import content_hash
 from models.settings import Settings
-from models.store.engine import connect, upgrade
+from models.store.engine import connect
 from models.store.policy_canonical import canonical_policy
 from models.store.scd2_merge import Batch, merge
 from models.tables import (
@@ -46,6 +44,7 @@ from reports.mart.build import build
 from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
 from reports.vendors.evaluate import VendorChecks
+from tests.reports.empty_ledger import create_ledger
 
 FIRST_RUN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
@@ -186,15 +185,8 @@ class LedgerBuilder:
     def resource(self, arn: str, resource_type: str, name: str, *, account_id: str, region: str, **values: Any) -> str:
         """Add a resource; returns its ARN."""
         row = {"listing_region": region} | values
-        self.add(
-            Resource,
-            resource_arn=arn,
-            resource_type=resource_type,
-            account_id=account_id,
-            region=region,
-            name=name,
-            **row,
-        )
+        row |= {"account_id": account_id, "region": region, "name": name}
+        self.add(Resource, resource_arn=arn, resource_type=resource_type, **row)
         return arn
 
     def secret(self, account_id: str, region: str, name: str, **values: Any) -> str:
@@ -205,14 +197,8 @@ class LedgerBuilder:
     def database(self, account_id: str, region: str, name: str, **values: Any) -> str:
         """Add an RDS instance; returns its ARN."""
         arn = f"arn:aws:rds:{region}:{account_id}:db:{name}"
-        return self.resource(
-            arn,
-            "AWS::RDS::DBInstance",
-            name,
-            account_id=account_id,
-            region=region,
-            **({"status": "available"} | values),
-        )
+        values = {"account_id": account_id, "region": region, "status": "available"} | values
+        return self.resource(arn, "AWS::RDS::DBInstance", name, **values)
 
     def uses(
         self,
@@ -273,7 +259,7 @@ class LedgerBuilder:
         started = FIRST_RUN + dt.timedelta(days=self.runs)
         self.runs += 1
         if self.runs == 1:
-            _make_ledger(self.url)
+            create_ledger(self.url)
         engine = connect(self.url)
         with engine.begin() as connection:
             run_id = self._run(connection, started, status)
@@ -369,28 +355,6 @@ class LedgerBuilder:
                 batch.mark_complete(Resource, account_id, region, resource_type)
         batch.mark_complete(ResourceKey)
         return batch
-
-
-def _make_ledger(url: str) -> None:
-    """Make the tables. A new SQLite file is a copy of one that the migrations made in this process."""
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not file.exists():
-        file.write_bytes(_empty_ledger())
-        return
-    engine = connect(url)
-    upgrade(engine)
-    engine.dispose()
-
-
-@cache
-def _empty_ledger() -> bytes:
-    """A SQLite file with the tables and no rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ledger.db"
-        engine = connect(f"sqlite:///{file}")
-        upgrade(engine)
-        engine.dispose()
-        return file.read_bytes()
 
 
 def settings_of(**values: Any) -> Settings:

@@ -59,7 +59,7 @@ def test_a_file_is_what_standard_output_is(run: Any, tmp_path: Path, form: str) 
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_batches_are_place_by_place(run: Any) -> None:
+def test_batches_are_by_account_and_region(run: Any) -> None:
     """Each account and region has its own lines; one Security Hub has a single account and region."""
     account_regions = [line["Findings"][0]["ProductArn"] for line in rows(run("asff").stdout)]
     assert len(set(account_regions)) == len(account_regions)
