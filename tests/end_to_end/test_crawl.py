@@ -40,7 +40,7 @@ FACTS = (
     "key_rotation",
     "resource",
     "key_reference",
-    "key_usage",
+    "resource_key",
 )
 
 

@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_written(fake: FakeAws, crawled: Path, tmp_pa
     assert (tmp_path / "ledger.db").read_bytes() == before
 
 
-@pytest.mark.parametrize(("where", "words"), [(0, "not a SQLite database"), (20 * 4096, "damaged")])
+@pytest.mark.parametrize(("offset", "words"), [(0, "not a SQLite database"), (20 * 4096, "damaged")])
 def test_a_damaged_file(fake: FakeAws, crawled: Path, tmp_path: Path, offset: int, words: str) -> None:
     """A file that is overwritten at the beginning or in the middle gives one error message."""
     for name in ("settings.yaml", "ledger.db"):

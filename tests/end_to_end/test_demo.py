@@ -115,7 +115,7 @@ def test_the_mart_has_a_message_for_each_change(demo: Demo) -> None:
     assert messages["tag_removed"].startswith("Tag DataTier=database was removed from key ")
     assert "alias/checkmarx-reports" in messages["policy_changed"]
     assert "is now in state Disabled" in messages["key_state"]
-    assert messages["key_gone"].endswith(" is gone.")
+    assert messages["key_gone"].endswith(" no longer exists.")
 
 
 def test_the_report_shows_the_changes_without_network(demo: Demo, page: str) -> None:
@@ -138,7 +138,7 @@ def test_the_compliance_report_is_written(demo: Demo) -> None:
     for row in demo.sql("SELECT framework FROM frameworks"):
         assert f'id="f-{row["framework"]}"' in text
     assert ">Failed</span>" in text
-    assert ">Not fully known</span>" in text
+    assert ">Unknown</span>" in text
 
 
 def test_diff_prints_the_same_messages(demo: Demo) -> None:

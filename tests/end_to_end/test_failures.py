@@ -32,7 +32,7 @@ def test_rejected_credentials(empty_account_workspace: Workspace) -> None:
         "sts", "GetCallerIdentity", code="InvalidClientTokenId", message="The security token is invalid.", status=403
     )
     assert_error(
-        empty_account_workspace.run("crawl"), 2, "did not accept our credentials", "InvalidClientTokenId", "aws.profile"
+        empty_account_workspace.run("crawl"), 2, "rejected the credentials", "InvalidClientTokenId", "aws.profile"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.recipes.scratch import Scratch
 
 QUESTION = """-- title: Keys by spec
--- topic: time
+-- topic: history
 -- question: How many keys are there of each spec?
 -- answer: One row per key spec.
 SELECT key_spec, count(*) AS keys FROM keys GROUP BY key_spec ORDER BY key_spec

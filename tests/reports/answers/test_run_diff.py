@@ -231,7 +231,7 @@ def test_everything_that_can_change_on_a_key(world: LedgerBuilder) -> None:
         ["Key k2 changed: key material.", "  key material: - → m2"],
         [
             "Automatic rotation of key alias/one was disabled.",
-            "  status: on → off",
+            "  status: enabled → disabled",
             "  days between rotations: 365 → -",
         ],
         ["Key k2 was rotated on 2026-11-20 22:00 UTC.", "  rotation: ON_DEMAND"],
@@ -305,8 +305,8 @@ def test_unknown_facts_are_neither_removed_nor_added(world: LedgerBuilder) -> No
     assert [event.event_type for event in second.events] == ["metadata_changed"]
     assert [gap.text_line("") for gap in second.gaps] == [
         (
-            f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run: the key policy does not let "
-            "the account's IAM policies decide, nor names our role"
+            f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run: the key policy "
+            "neither delegates to IAM nor names the crawler's role"
         )
     ]
     third = compare(world, "1", "3")

@@ -114,7 +114,7 @@ def test_the_header_says_what_is_missing(page: Node) -> None:
     )
     causes = [item.text for item in cover.all("li")]
     assert (
-        f"Locked ({LOCKED}), {IRELAND}: nothing was read, because the role does not exist or does not trust the crawler."
+        f"Locked ({LOCKED}), {IRELAND}: nothing was read: the role does not exist or does not trust the crawler."
         in causes
     )
     assert any(
