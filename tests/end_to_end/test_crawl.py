@@ -144,7 +144,5 @@ def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(any_size: Wo
     any_size.run("crawl")
     with sqlite3.connect(any_size.directory / "ledger.db") as connection:
         for table in (*FACTS, "account", "account_region", "gap"):
-            (written,) = connection.execute(
-                f"select count(*) from {table} where valid_from = 2 or valid_to = 2"
-            ).fetchone()
-            assert written == 0, table
+            changed = connection.execute(f"select * from {table} where valid_from = 2 or valid_to = 2").fetchall()
+            assert changed == [], table
