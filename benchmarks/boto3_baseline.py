@@ -61,7 +61,10 @@ def items(client: Any, method: str, member: str, **params: Any) -> Iterator[Any]
 
 def organization() -> Iterator[tuple[str, set[str]]]:
     """Account ids with their enabled regions, read by the management account."""
-    organizations, account = boto3.client("organizations", region_name=HOME), boto3.client("account", region_name=HOME)
+    organizations, regions_client = (
+        boto3.client("organizations", region_name=HOME),
+        boto3.client("account", region_name=HOME),
+    )
     management = organizations.describe_organization()["Organization"]["MasterAccountId"]
     waiting = [root["Id"] for root in items(organizations, "list_roots", "Roots", MaxResults=20)]
     while waiting:
@@ -70,7 +73,7 @@ def organization() -> Iterator[tuple[str, set[str]]]:
         waiting += [unit["Id"] for unit in units]
     for account in items(organizations, "list_accounts", "Accounts", MaxResults=20):
         account_options = {} if account["Id"] == management else {"AccountId": account["Id"]}
-        regions = items(account, "list_regions", "Regions", MaxResults=50, **account_options)
+        regions = items(regions_client, "list_regions", "Regions", MaxResults=50, **account_options)
         yield account["Id"], {region["RegionName"] for region in regions if region["RegionOptStatus"] in ENABLED}
 
 

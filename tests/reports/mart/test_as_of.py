@@ -30,11 +30,11 @@ DIFFERS: dict[str, str] = {
     "rules": "the rules are the current ones: the ledger keeps the results of each run, not the texts of the rules",
     "waivers": "waivers come from the current settings, and their findings are counted for the mart's own run only",
     "vendor_checks": "checks use the current settings and profiles, for the mart's own run only",
-    "vendor_keys": "it lists the vendor checks by key",
+    "internal.vendor_keys": "it lists the vendor checks by key",
 }
 # The ledger keeps problems row by row, and of everything else the counts (rule_results, compared in full): which resources
 # passed in an earlier run is unknown, so only the problems of that run are compared.
-ONLY = dict.fromkeys(("findings", "findings_without_history"), " WHERE unwaived_status IN ('fail', 'unknown')")
+ONLY = dict.fromkeys(("findings", "internal.findings_without_history"), " WHERE unwaived_status IN ('fail', 'unknown')")
 
 
 @dataclass(frozen=True)
