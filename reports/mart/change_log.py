@@ -23,7 +23,7 @@ CHUNK_VERSIONS = 2_000_000
 """Versions that begin or end in the runs of one chunk: a year of a large organization does not fit into memory."""
 _READ_COMPLETELY = frozenset({"account", "alias", "gap", "key", "resource"})
 """Fact tables that are read completely: when a fact was first seen, and its name, are older than the change itself."""
-_OF_RESOURCES = frozenset({"resource", "key_reference", "key_usage", "tag"})
+_OF_RESOURCES = frozenset({"resource", "key_reference", "resource_key", "tag"})
 
 
 def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
