@@ -80,12 +80,12 @@
       const words = `${this.filter} ${everywhere}`.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of this.rows) {
-        if (labels.length && row.text === undefined) row.text = row.textContent.toLowerCase();
-        row.hidden = !labels.every((word) => row.text.includes(word));
+        if (words.length && row.text === undefined) row.text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => row.text.includes(word));
         shown += !row.hidden;
       }
       const total = this.rows.length;
-      this.count.textContent = labels.length ? `${shown} of ${total} rows match` : total > 5 ? `${total} rows` : "";
+      this.count.textContent = words.length ? `${shown} of ${total} rows match` : total > 5 ? `${total} rows` : "";
     }
 
     remember() {

@@ -136,7 +136,7 @@ def test_errors_are_one_line_and_keep_the_old_mart(tmp_path: Path) -> None:
         (f"sqlite:///{tmp_path / 'zero.db'}", path, {}, "is empty"),
         (empty, path, {}, "no run yet"),
         (url, tmp_path / "no" / "such" / "mart.duckdb", {}, "cannot be written"),
-        (url, tmp_path / "ledger.duckdb", {}, "cannot be named"),
+        (url, tmp_path / "internal.duckdb", {}, "cannot be named"),
         (url, path, {"as_of": 9}, "no run 9"),
     ]
     for database_url, target, options, expected in cases:

@@ -28,7 +28,7 @@ def test_a_file_system_without_direct_io(monkeypatch: pytest.MonkeyPatch, tmp_pa
         target.write_bytes(b"a beginning")
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(direct_io_copy, "_past_the_cache", unable)
+    monkeypatch.setattr(direct_io_copy, "_copy_direct", unable)
     (tmp_path / "mart").write_bytes(b"x" * 5000)
     direct_io_copy.copy(tmp_path / "mart", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"x" * 5000

@@ -305,7 +305,7 @@ def test_the_batch_size_does_not_affect_the_changes(
         random_run(world, chance)
         world.crawl()
     renew(settings)
-    monkeypatch.setattr(change_log, "AT_ONCE", 1)
+    monkeypatch.setattr(change_log, "CHUNK_VERSIONS", 1)
     expect_equal(settings, tmp_path)
 
 

@@ -29,7 +29,7 @@ WAIVERS = """
   expires: 2026-11-20
 - {rule: key-rotation, resource: alias/named, reason: It goes soon., owner: shop, expires: 2026-12-31}
 - {rule: key-rotation, resource: silent, reason: So., owner: shop, expires: 2026-12-31, id: not-for-unknown}
-- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, unknown: "true", id: for-unknown}
+- {rule: key-rotation, resource: k5, reason: So., owner: shop, expires: 2026-12-31, include_unknown: "true", id: for-unknown}
 - {rule: key-rotation, resource: "nothing*", reason: So., owner: shop, expires: 2026-12-31, id: idle}
 """
 
@@ -78,7 +78,7 @@ def test_waivers_apply_until_the_end_of_their_last_day(
         ("k5", "waived", "unknown", "for-unknown", "the shop"),
         ("silent", "unknown", "unknown", None, "the shop"),
     ]
-    counts = "SELECT pass, fail, unknown, not_applicable, waived FROM rule_results WHERE rule_id = 'key-rotation'"
+    counts = "SELECT passed, failed, unknown, not_applicable, waived FROM rule_results WHERE rule_id = 'key-rotation'"
     assert query_mart(settings, counts) == [(1, 1, 1, 0, 3)]
     results = dict(
         query_mart(
