@@ -127,6 +127,7 @@ def crawled_workspace(workspace: Workspace, shared: Path) -> Workspace:
     """Copy the files of one crawl into the workspace; the first process of the test run makes the crawl."""
 
     def crawl(files: Path) -> None:
+        apply_permanent_faults(workspace.aws, workspace.world)  # an earlier test of the module removed them
         done = workspace.run("crawl")
         assert done.returncode == 3, done.stderr
         files.mkdir()
@@ -144,7 +145,6 @@ def new_workspace(
     aws_server: AwsServer, demo_world: World, mail: MailServer, tls: certificates.Certificates
 ) -> Callable[[Path], Workspace]:
     """A factory of workspaces without a ledger."""
-    apply_permanent_faults(aws_server, demo_world)
     return lambda directory: make_workspace(aws_server, demo_world, mail, tls, directory)
 
 
