@@ -145,6 +145,7 @@ def new_workspace(
     aws_server: AwsServer, demo_world: World, mail: MailServer, tls: certificates.Certificates
 ) -> Callable[[Path], Workspace]:
     """A factory of workspaces without a ledger."""
+    apply_permanent_faults(aws_server, demo_world)
     return lambda directory: make_workspace(aws_server, demo_world, mail, tls, directory)
 
 

@@ -131,7 +131,7 @@ def _saved(engine: Engine) -> int:
     if not inspect(engine).has_table(ScopeCoverage.__tablename__):
         return 0
     with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(ScopeCoverage).offset(READ)).scalar_one()
+        return connection.execute(select(func.count()).select_from(ScopeCoverage).where(READ)).scalar_one()
 
 
 def test_a_server_that_goes_away_and_comes_back(
@@ -155,7 +155,7 @@ def test_a_server_that_goes_away_and_comes_back(
         engine.dispose()
         control("start")
         with engine.connect() as connection:
-            done = select(ScopeCoverage.account_id, ScopeCoverage.region).offset(READ)
+            done = select(ScopeCoverage.account_id, ScopeCoverage.region).where(READ)
             covered = {tuple(row) for row in connection.execute(done)}
             keys_read = {tuple(row) for row in connection.execute(select(Key.account_id, Key.region).distinct())}
             assert connection.scalar(select(Run.status)) in {RunStatus.RUNNING, RunStatus.FAILED}
