@@ -72,6 +72,8 @@ class LedgerBuilder:
     """(account, region) to the outcome of its crawl and the reason."""
     runs: int = 0
     version: str = "0.1.0"
+    _created: str = ""
+    """The ledger whose tables exist."""
 
     def add(self, model: type[VersionedTable], **values: Any) -> None:
         """Add a fact, or replace the one with its natural key; columns that are not given are NULL."""
@@ -258,8 +260,9 @@ class LedgerBuilder:
         """Write one run and return its id. A scope whose outcome is `failed` has no data."""
         started = FIRST_RUN + dt.timedelta(days=self.runs)
         self.runs += 1
-        if self.runs == 1:
+        if self.url != self._created:
             create_ledger(self.url)
+            self._created = self.url
         engine = connect(self.url)
         with engine.begin() as connection:
             run_id = self._run(connection, started, status)

@@ -10,7 +10,7 @@ import pytest
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.vendors import evaluate
+from reports.vendors.evaluate import VendorChecks
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.mart.test_incremental import renew
 from tests.reports.sample_ledger import sample_world
@@ -70,7 +70,7 @@ def test_a_failure_leaves_the_old_mart(
 ) -> None:
     """If an incremental build fails, readers keep the old mart, no file is left, and the next build succeeds."""
     world.crawl()
-    monkeypatch.setattr(evaluate, "create", lambda *_: 1 // 0)
+    monkeypatch.setattr(VendorChecks, "create", lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         renew(settings)
     monkeypatch.undo()
