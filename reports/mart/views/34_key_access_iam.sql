@@ -45,18 +45,14 @@ WITH delegated AS (
   FROM owner o
   JOIN internal.iam_inline_policy i ON i.owner_arn = o.owner_arn AND internal.known(i.valid_from, i.valid_to, as_of_run)
 ), said AS (
-  SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, s.allow, s.reason,
-    list_intersect(s.operations, d.operations) AS operations
+  SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, a.policy_hash IS NULL OR s.allow AS allow,
+    CASE WHEN a.policy_hash IS NULL THEN 'the policy is not known' ELSE s.reason END AS reason,
+    CASE WHEN a.policy_hash IS NULL THEN d.operations ELSE list_intersect(s.operations, d.operations) END AS operations
   FROM delegated d
   JOIN applied a ON a.account_id = d.account_id
-  JOIN internal.identity_statement s ON s.policy_hash = a.policy_hash
-  WHERE (list_contains(s.patterns, '.*')
+  LEFT JOIN internal.identity_statement s ON s.policy_hash = a.policy_hash
+  WHERE a.policy_hash IS NULL OR (list_contains(s.patterns, '.*')
       OR len(list_filter(s.patterns, lambda pattern: regexp_full_match(d.key_arn, pattern))) > 0) <> s.not_resource
-  UNION ALL
-  SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, true, 'the policy is not known', d.operations
-  FROM delegated d
-  JOIN applied a ON a.account_id = d.account_id
-  WHERE a.policy_hash IS NULL
 ), bound AS (
   SELECT a.principal_arn, d.key_arn,
     coalesce(flatten(list(s.operations) FILTER (s.allow AND s.reason IS NULL)), CAST([] AS VARCHAR[])) AS certain,
@@ -90,16 +86,15 @@ WITH delegated AS (
   LEFT JOIN denied r ON r.principal_arn = a.principal_arn AND r.key_arn = a.key_arn
   LEFT JOIN bound b ON b.principal_arn = a.principal_arn AND b.key_arn = a.key_arn
 ), reported AS (
-  SELECT key_arn, account_id, 'owner_delegated' AS access, principal_arn AS principal, certain AS operations, policy AS source_id,
-    '' AS reason
+  -- One reference to weighed: the macro contains a copy of it for each.
+  SELECT key_arn, account_id, c.access, principal_arn AS principal,
+    CASE c.access WHEN 'unknown' THEN list_filter(possible, lambda one: NOT list_contains(certain, one)) ELSE certain
+    END AS operations,
+    policy AS source_id,
+    CASE c.access WHEN 'unknown' THEN coalesce(reason, 'a condition of a Deny or of the permissions boundary is not evaluated')
+      ELSE '' END AS reason
   FROM weighed
-  WHERE len(certain) > 0
-  UNION ALL
-  SELECT key_arn, account_id, 'unknown', principal_arn,
-    list_filter(possible, lambda one: NOT list_contains(certain, one)), policy,
-    coalesce(reason, 'a condition of a Deny or of the permissions boundary is not evaluated')
-  FROM weighed
-  WHERE len(list_filter(possible, lambda one: NOT list_contains(certain, one))) > 0
+  CROSS JOIN (VALUES ('owner_delegated'), ('unknown')) AS c(access)
 )
 SELECT key_arn, account_id, access, principal, operations, 'iam' AS path, source_id, reason,
   CASE WHEN access = 'unknown' THEN 'It is not known whether ' || principal || ' can ' ELSE principal || ' can ' END
@@ -107,3 +102,4 @@ SELECT key_arn, account_id, access, principal, operations, 'iam' AS path, source
   || CASE WHEN access = 'unknown' THEN ': ' || reason ELSE '' END
   || '; service and resource control policies are not looked at.' AS message
 FROM reported
+WHERE len(operations) > 0
