@@ -13,6 +13,7 @@ import duckdb
 from models.tables import versioned_tables
 from reports.mart import change_text_compression, view_loader
 from reports.mart.as_of import RunRef, moments, resolve_as_of
+from reports.mart.build_manifest import built_by_this_program
 from reports.mart.connection import CATALOG, Limits, attached, locked
 from reports.mart.errors import MartError
 from reports.mart.macros import MACROS
@@ -32,7 +33,8 @@ def connect(
     connection = opened(path)
     try:
         moment = resolve_as_of(moments(connection), as_of)
-        ledger(connection, {table: _until(table, moment.run_id) for table in _tables(connection)})
+        selects = {table: _until(table, moment.run_id) for table in _tables(connection)}
+        ledger(connection, selects, schema=built_by_this_program(connection, WHOLE))
         connection.execute(change_text_compression.DECODE_VIEW)
         view_loader.create(connection, moment.run_id, stored=stored)
         if stored:
@@ -55,15 +57,25 @@ def opened(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def ledger(connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, tables: bool = False) -> None:
+def ledger(
+    connection: duckdb.DuckDBPyConnection, selects: dict[str, str], *, tables: bool = False, schema: bool = False
+) -> None:
     """Fill the catalog ``mart`` with ledger tables from SELECTs by table name, and use it.
 
-    The SELECTs name tables with their catalog (``whole.internal``). As views they cost nothing until they are read.
+    The SELECTs name tables with their catalog (``whole.internal``). As views they cost nothing until they are read. With
+    ``schema``, the views and macros of the mart's file are copied.
     """
     connection.execute(f"USE {CATALOG}")
-    connection.execute("CREATE SCHEMA internal")
-    for macro in MACROS:
-        connection.execute(macro)
+    if schema:
+        connection.execute(f"COPY FROM DATABASE {WHOLE} TO {CATALOG} (SCHEMA)")
+        tables_query = f"SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}'"
+        for schema_name, table in connection.execute(tables_query).fetchall():
+            connection.execute(f'DROP TABLE {schema_name}."{table}"')
+        connection.execute("DROP VIEW IF EXISTS internal.change")
+    else:
+        connection.execute("CREATE SCHEMA internal")
+        for macro in MACROS:
+            connection.execute(macro)
     for table, select in selects.items():
         kind = "TABLE" if tables and table in versioned_tables() else "VIEW"
         connection.execute(f'CREATE {kind} internal."{table}" AS {select}')

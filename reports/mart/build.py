@@ -183,9 +183,10 @@ class _Inputs:
     def full(self, duck: duckdb.DuckDBPyConnection) -> int:
         """Load the whole ledger; returns the run for which the views answer."""
         _attach(duck, self.draft_path)
-        duck.execute(f"CREATE SCHEMA {_SCHEMA}")
-        for macro in MACROS:
-            duck.execute(macro)
+        if not build_manifest.copy_schema(duck, self.mart_path):
+            duck.execute(f"CREATE SCHEMA {_SCHEMA}")
+            for macro in MACROS:
+                duck.execute(macro)
         ledger_reader.copy_tables(duck, self.engine_url, ledger_reader.tables())
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)

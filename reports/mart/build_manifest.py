@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import orjson
 from sqlalchemy import make_url
 
 from models.tables.runs import RunStatus
-from reports.mart.connection import fetch_one, quoted
+from reports.mart.connection import CATALOG, fetch_one, quoted
 
 _PACKAGES = ("models", "reports.access", "reports.mart")
 _MODULES = ("ledger_reader.py",)
@@ -90,6 +91,34 @@ def check(duck: duckdb.DuckDBPyConnection, path: Path, expected: Manifest) -> Ma
     return manifest
 
 
+def copy_schema(duck: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Copy views, macros and descriptions from the mart at a path into the empty catalog in use; False if versions differ.
+
+    Creating them takes longer than loading a small ledger.
+    """
+    if not path.exists():
+        return False
+    try:
+        duck.execute(f"ATTACH {quoted(str(path))} AS published (READ_ONLY)")
+    except duckdb.Error:
+        return False  # not a database; the full build replaces it
+    try:
+        same = built_by_this_program(duck, "published")
+        if same:
+            duck.execute(f"COPY FROM DATABASE published TO {CATALOG} (SCHEMA)")
+    finally:
+        duck.execute("DETACH published")
+    return same
+
+
+def built_by_this_program(duck: duckdb.DuckDBPyConnection, catalog: str) -> bool:
+    """Whether this version of the program built the mart that is attached as a catalog: its schema is then the same."""
+    try:
+        return bool(fetch_one(duck, f"SELECT program FROM {catalog}.internal.build_manifest")[0] == _program_digest())
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return False  # a mart of an old version has no such table or column
+
+
 def save(duck: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
     """Write the manifest into the mart in use."""
     duck.execute(
@@ -127,6 +156,7 @@ _MAY_CHANGE = ", ".join(
 """The columns that a resumed run may change."""
 
 
+@cache
 def _program_digest() -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{metadata.version('kmsledger')} {duckdb.__version__}".encode())

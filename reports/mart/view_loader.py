@@ -18,6 +18,8 @@ _COLUMNS_OF = "columns of "
 _PARAMETER = re.compile(r"\bas_of_run\b")
 _OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
 """A view refers to another view by its as-of macro; for the same run, the macro is replaced by the view itself."""
+_VIEW_RUN = "internal.view_run()"
+"""The macro with the run as of which the views answer. The views keep their text, and with it their descriptions."""
 _WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
 
 
@@ -159,41 +161,56 @@ def views() -> tuple[View, ...]:
 def create(
     duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, up_to_date: Collection[str] = ()
 ) -> None:
-    """Create views and macros in the mart; the views answer as of the run ``as_of``.
+    """Make the views of the catalog in use answer as of the run ``as_of``; create views, macros and descriptions if missing.
 
-    With ``stored``, stored views are computed now, except those in ``up_to_date``. Existing macros stay: they do not depend on
-    the run, and an incremental build starts from a mart of the same program version.
+    Existing ones stay: a catalog starts with the schema of a mart of the same program version, or empty. With ``stored``, stored
+    views are computed now, except those in ``up_to_date``.
     """
-    described: dict[str, str] = {}
-    macros = _macros(duck)
     duck.execute("BEGIN")  # otherwise each of a few hundred comments is a separate commit
+    duck.execute(f"CREATE OR REPLACE MACRO {_VIEW_RUN} AS {as_of:d}")
+    existing = _existing(duck)
     for view in views():
-        if (view.schema, f"{view.name}_as_of") not in macros:
-            duck.execute(f"CREATE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
         kind = "TABLE" if stored and view.stored else "VIEW"
-        if view.qualified not in up_to_date:
-            duck.execute(f"CREATE OR REPLACE {kind} {view.qualified} AS {fixed(view.select, as_of)}")
-        _comment(duck, kind, view.qualified, view.text, view.columns)
+        if f"{view.qualified}_as_of" not in existing:
+            duck.execute(f"CREATE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
+        if kind == "VIEW":
+            if view.qualified not in existing:
+                duck.execute(f"CREATE VIEW {view.qualified} AS {fixed(view.select, _VIEW_RUN)}")
+                _comment(duck, kind, view.qualified, view.text, view.columns)
+        elif view.qualified in up_to_date:
+            _comment(duck, kind, view.qualified, view.text, view.columns)
+        else:
+            recompute(duck, as_of, {view.qualified})
+    _create_histories(duck, existing)
+    duck.execute("COMMIT")
+
+
+def _create_histories(duck: duckdb.DuckDBPyConnection, existing: Collection[str]) -> None:
+    described: dict[str, str] = {}
+    for view in views():
         described = view.columns | described
     for name, history in _HISTORIES.items():
+        if name in existing:
+            continue
         select = _HISTORY_SELECT.format(
             columns=history.columns, table=history.table, source=history.source, where=history.where
         )
-        duck.execute(f"CREATE OR REPLACE VIEW {name} AS {select}")
+        duck.execute(f"CREATE VIEW {name} AS {select}")
         columns = [row[0] for row in duck.execute(f"DESCRIBE {name}").fetchall()]
         base = next((view.columns for view in views() if view.name == name.removesuffix("_history")), {})
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
         _comment(duck, "VIEW", name, history.text, texts)
-    duck.execute("COMMIT")
 
 
-def _macros(duck: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
-    """Schema and name of the table macros in the catalog in use."""
+def _existing(duck: duckdb.DuckDBPyConnection) -> set[str]:
+    """The qualified names of the views and table macros in the catalog in use."""
     query = (
-        "SELECT schema_name, function_name FROM duckdb_functions() "
+        "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = current_database() "
+        "UNION ALL SELECT schema_name, function_name FROM duckdb_functions() "
         "WHERE function_type = 'table_macro' AND database_name = current_database()"
     )
-    return set(duck.execute(query).fetchall())
+    found = duck.execute(query).fetchall()
+    return {name if schema == "main" else f"{schema}.{name}" for schema, name in found}
 
 
 def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
@@ -204,9 +221,9 @@ def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str
             _comment(duck, "TABLE", view.qualified, view.text, view.columns)
 
 
-def fixed(select: str, as_of: int) -> str:
-    """The SELECT of a view for one run."""
-    return _PARAMETER.sub(str(int(as_of)), _OF_VIEW.sub(r"\1", select))
+def fixed(select: str, as_of: int | str) -> str:
+    """The SELECT of a view for one run: its number or an expression."""
+    return _PARAMETER.sub(str(as_of), _OF_VIEW.sub(r"\1", select))
 
 
 def inlined(select: str) -> str:

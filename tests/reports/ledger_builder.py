@@ -45,6 +45,7 @@ from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
 from reports.vendors.evaluate import VendorChecks
 from tests.reports.empty_ledger import create_ledger
+from tests.reports.mart_schema import offer_schema
 
 FIRST_RUN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
@@ -361,8 +362,11 @@ class LedgerBuilder:
 
 
 def settings_of(**values: Any) -> Settings:
-    """Settings from plain values, as a settings file has them."""
-    return Settings.model_validate(values)
+    """Settings from plain values, as a settings file has them; the first mart gets its schema from another one."""
+    settings = Settings.model_validate(values)
+    if "mart" in values.get("report", {}):
+        offer_schema(settings.report.mart)
+    return settings
 
 
 def only(*rule_ids: str) -> dict[str, Any]:

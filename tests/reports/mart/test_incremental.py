@@ -30,6 +30,7 @@ from tests.reports.ledger_builder import (
     root_statement,
     settings_of,
 )
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import DATA, SHOP, sample_world
 
 Contents = dict[str, list[str]]
@@ -89,6 +90,7 @@ def expect_equal(settings: Settings, tmp_path: Path, *, rules: bool = False) -> 
         update={"report": settings.report.model_copy(update={"mart": tmp_path / "full.duckdb"})}
     )
     other.report.mart.unlink(missing_ok=True)
+    offer_schema(other.report.mart)
     refresh(other) if rules else renew(other)
     full = everything(other.report.mart)
     assert set(incremental) == set(full)
