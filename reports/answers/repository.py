@@ -129,9 +129,7 @@ class Facts:
         )
 
     def _denial_causes(self, subject: str) -> dict[str, str]:
-        query = (
-            "SELECT action, any_value(cause_text) AS cause_text FROM coverage WHERE subject = $subject GROUP BY action"
-        )
+        query = "SELECT action, min(cause_text) AS cause_text FROM coverage WHERE subject = $subject GROUP BY action"
         return {
             row["action"]: row["cause_text"]
             for row in rows(self.duck, query, {"subject": subject})

@@ -113,8 +113,8 @@ WITH gap AS (
   WHERE (internal.known(g.valid_from, g.valid_to, $start) OR internal.known(g.valid_from, g.valid_to, $end)){_FILTER}
 ), by_subject AS (
   SELECT account_id, region, action, subject,
-    any_value(reason) FILTER (internal.known(valid_from, valid_to, $start)) AS start,
-    any_value(reason) FILTER (internal.known(valid_from, valid_to, $end)) AS "end"
+    min(reason) FILTER (internal.known(valid_from, valid_to, $start)) AS start,
+    min(reason) FILTER (internal.known(valid_from, valid_to, $end)) AS "end"
   FROM gap
   GROUP BY account_id, region, service, operation, action, subject
 )

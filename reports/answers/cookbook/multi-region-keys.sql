@@ -8,7 +8,7 @@
 SELECT key_id, account_name, any_value(region) FILTER (multi_region_type = 'PRIMARY') AS primary_region,
   list(region ORDER BY region) AS regions, list(state ORDER BY region) AS states,
   count(DISTINCT state) > 1 AS states_differ, max(len(replica_arns)) FILTER (multi_region_type = 'PRIMARY') AS replicas_named,
-  any_value(alias) AS alias, sum(dependent_resources) AS dependent_resources
+  min(alias) AS alias, sum(dependent_resources) AS dependent_resources
 FROM keys
 WHERE multi_region
 GROUP BY key_id, account_name

@@ -7,10 +7,11 @@ WITH named AS (
         list_sort(list_distinct(flatten(list(coalesce(p.actions, []))))) AS actions,
         list_sort(list_distinct(flatten(list(coalesce(p.condition_keys, []))))) AS condition_keys,
         bool_or(coalesce(len(p.condition_keys), 0) = 0) AS unconditional,
-        list_distinct(list({
-            'key_arn': p.key_arn, 'alias': k.alias, 'account_id': p.account_id, 'account_name': k.account_name,
-            'region': p.region
-        } ORDER BY k.account_name, p.account_id, p.region, k.alias, p.key_arn))[1:$nested] AS key_list,
+        -- Sorted by the fields in their order.
+        list_sort(list(DISTINCT {
+            'account_name': k.account_name, 'account_id': p.account_id, 'region': p.region, 'alias': k.alias,
+            'key_arn': p.key_arn
+        }))[1:$nested] AS key_list,
         min(p.since) AS since
     FROM key_principals AS p
     LEFT JOIN keys AS k ON k.key_arn = p.key_arn

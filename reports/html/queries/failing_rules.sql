@@ -7,8 +7,8 @@ WITH failing AS (
         count(*) AS failed,
         min(coalesce(resource_name, resource_arn), 3) AS examples,
         count(DISTINCT account_id) AS accounts,
-        any_value(account_id) AS account_id,
-        any_value(account_name) AS account_name
+        min(account_id) AS account_id,
+        min(account_name) AS account_name
     FROM findings
     WHERE status = 'fail' AND severity IN ('critical', 'high')
     GROUP BY rule_id, severity
@@ -17,7 +17,7 @@ SELECT rule_id, title, severity, failed, examples, accounts, account_id, account
 FROM failing
 WHERE severity = 'critical' OR (SELECT count(*) FROM failing WHERE severity = 'high') < 4
 UNION ALL
-SELECT NULL, NULL, 'high', CAST(sum(failed) AS BIGINT), arg_max(title, failed, 3), NULL, NULL, NULL, count(*)
+SELECT NULL, NULL, 'high', CAST(sum(failed) AS BIGINT), list(title ORDER BY failed DESC, title)[1:3], NULL, NULL, NULL, count(*)
 FROM failing
 WHERE severity = 'high'
 HAVING count(*) >= 4

@@ -1,7 +1,7 @@
 -- The resources with the most unknown results: access to one of them resolves many findings.
-SELECT resource_arn, any_value(resource_name) AS resource_name, any_value(account_id) AS account_id,
-    any_value(account_name) AS account_name, any_value(region) AS region, count(*) AS rules,
-    arg_min(reason, list_position(['critical', 'high', 'medium', 'low', 'info'], severity)) AS reason,
+SELECT resource_arn, any_value(resource_name) AS resource_name, min(account_id) AS account_id,
+    min(account_name) AS account_name, min(region) AS region, count(*) AS rules,
+    min({'rank': list_position(['critical', 'high', 'medium', 'low', 'info'], severity), 'reason': reason}).reason AS reason,
     count(*) OVER () AS total
 FROM findings
 WHERE status = 'unknown'

@@ -11,8 +11,8 @@ SELECT profile, any_value(vendor) AS vendor,
     count(*) FILTER (WHERE subject_type = 'finding' AND result = 'wrong') AS wrong,
     min(deadline) AS deadline,
     date_diff('day', (SELECT started_at FROM runs ORDER BY run_id DESC LIMIT 1), min(deadline)) AS days_left,
-    any_value(reason) FILTER (WHERE subject_type = 'profile') AS not_checked,
-    any_value(fix) FILTER (WHERE subject_type = 'profile') AS to_configure
+    min(reason) FILTER (WHERE subject_type = 'profile') AS not_checked,
+    min(fix) FILTER (WHERE subject_type = 'profile') AS to_configure
 FROM vendor_checks
 GROUP BY profile
 ORDER BY "keys" = 0 AND wrong = 0, broken > 0 DESC, blocked_by_policy > 0 DESC, over_shared + wrong > 0 DESC, vendor, profile

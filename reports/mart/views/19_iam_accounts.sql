@@ -50,8 +50,8 @@ WITH confirmed AS (
   FROM internal.account a
   LEFT JOIN listing l ON l.account_id = a.account_id
   LEFT JOIN confirmed c ON c.account_id = a.account_id
-  LEFT JOIN (SELECT account_id, any_value(reason) AS reason FROM denied GROUP BY account_id) r ON r.account_id = a.account_id
-  LEFT JOIN (SELECT account_id, any_value(reason) AS reason, any_value(outcome) AS outcome FROM missing GROUP BY account_id) m
+  LEFT JOIN (SELECT account_id, min(reason) AS reason FROM denied GROUP BY account_id) r ON r.account_id = a.account_id
+  LEFT JOIN (SELECT account_id, min(reason) AS reason, min(outcome) AS outcome FROM missing GROUP BY account_id) m
     ON m.account_id = a.account_id
   LEFT JOIN principals p ON p.account_id = a.account_id
   LEFT JOIN groups g ON g.account_id = a.account_id

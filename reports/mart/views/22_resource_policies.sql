@@ -16,7 +16,7 @@ WITH confirmed AS (
   SELECT account_id, region FROM internal.scope_coverage
   WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
 ), denied AS (
-  SELECT g.subject, any_value(coalesce(z.text, g.cause)) AS reason
+  SELECT g.subject, min(coalesce(z.text, g.cause)) AS reason
   FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.subject <> '' AND g.operation = 'GetResourcePolicy'
   GROUP BY g.subject

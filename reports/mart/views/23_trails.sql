@@ -55,7 +55,7 @@ WITH confirmed AS (
   FROM seen n
   WHERE n.trail_arn NOT IN (SELECT trail_arn FROM own)
 ), used AS (
-  SELECT resource_arn, any_value(key_arn) AS key_arn FROM internal.resource_key u
+  SELECT resource_arn, min(key_arn) AS key_arn FROM internal.resource_key u
   WHERE internal.known(u.valid_from, u.valid_to, as_of_run)
   GROUP BY resource_arn
 ), reported AS (

@@ -12,7 +12,7 @@ WITH account_regions AS (
   SELECT account_id, region, outcome IN ('complete', 'partial') AND reason IS NULL AS confirmed FROM internal.scope_coverage
   WHERE run_id = as_of_run AND region NOT IN ('global', 'organization', '*')
 ), denied AS (
-  SELECT g.account_id, g.region, any_value(coalesce(z.text, g.cause)) AS reason
+  SELECT g.account_id, g.region, min(coalesce(z.text, g.cause)) AS reason
   FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.service = 'cloudtrail' AND g.operation = 'DescribeTrails'
   GROUP BY g.account_id, g.region

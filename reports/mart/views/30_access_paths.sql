@@ -54,7 +54,7 @@ WITH own AS (
   LEFT JOIN internal.analysis_watermark e ON e.name = 'organization'
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
 ), denied AS (
-  SELECT g.subject AS key_arn, g.operation, any_value(coalesce(z.text, g.cause)) AS reason, min(g.valid_from) AS valid_from
+  SELECT g.subject AS key_arn, g.operation, min(coalesce(z.text, g.cause)) AS reason, min(g.valid_from) AS valid_from
   FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND g.operation IN ('GetKeyPolicy', 'ListGrants')
     AND g.subject <> ''

@@ -20,7 +20,7 @@
 -- create and retire them for their own resources. A key whose grants could not be read has its own row.
 WITH flagged_path AS (
   SELECT key_arn, source_id, bool_or(access = 'external') AS external,
-    any_value(principal_account) FILTER (access = 'external') AS account,
+    min(principal_account) FILTER (access = 'external') AS account,
     min(reason) FILTER (access = 'unknown') AS reason
   FROM internal.access_paths
   WHERE path = 'grant' AND source_id <> '' AND access IN ('external', 'unknown')

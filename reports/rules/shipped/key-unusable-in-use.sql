@@ -27,7 +27,6 @@ WITH usable AS (
 ), unusable_key_use AS (
   SELECT u.key_arn, count(DISTINCT u.resource_arn) AS resources,
     list_sort(list(DISTINCT u.service || ' ' || u.resource_name)) AS names,
-    any_value(u.account_id) AS account_id, any_value(u.region) AS region,
     bool_or(u.key_class = 'dangling') AS dangling
   FROM resource_keys u
   ANTI JOIN usable k ON k.key_arn = u.key_arn

@@ -27,7 +27,7 @@ WITH profile_check AS (
   FROM vendor_checks
   WHERE subject_type IN ('key', 'finding')
 ), evaluated AS (
-  SELECT subject_arn, any_value(account_id) AS account_id, any_value(region) AS region, any_value(key_arn) AS key_arn,
+  SELECT subject_arn, min(account_id) AS account_id, min(region) AS region, min(key_arn) AS key_arn,
     bool_or(is_wrong) AS is_wrong, bool_or(is_unknown) AS is_unknown, bool_or(is_relevant OR is_wrong
       OR is_unknown) AS is_relevant,
       bool_or(is_key) AS is_key,

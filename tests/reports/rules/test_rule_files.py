@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models.settings import Settings
+from models.settings.report import ReportSettings
 from reports.mart.build import DraftMart, mart_builder
 from reports.mart.connection import connect
 from reports.pipeline import refresh
@@ -296,9 +297,7 @@ def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: LedgerBuilder,
     settings = own(tmp_path, RULE.replace("'pass' END", "'good' END"), **only())
     mart = tmp_path / "mart.duckdb"
     with pytest.raises(RuleError, match=r"own-rule\.sql: .* has status 'good'"):
-        refresh(
-            settings.model_copy(update={"database": world.url, "report": settings_of(report={"mart": mart}).report})
-        )
+        refresh(settings.model_copy(update={"database": world.url, "report": ReportSettings(mart=mart)}))
     assert not mart.exists()
 
 
