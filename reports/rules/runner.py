@@ -131,6 +131,8 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
     """
     from reports.rules.waivers import apply
 
+    # Rules are written by users too: from here on, the queries of this database reach no file, network or extension.
+    duck.execute("SET enable_external_access = false")
     create_tables(duck, _TABLES)
     duck.execute(_INSERT_RESOURCES, {"run": run_id})
     duck.execute(_INSERT_ACCOUNT_REGIONS, {"run": run_id})

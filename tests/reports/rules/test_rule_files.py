@@ -290,6 +290,45 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
     assert "own-rule.sql" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "read_text('/proc/self/environ')",
+        "read_text('/etc/passwd')",
+        "read_text('{folder}/rules/*')",
+        "read_blob('/etc/passwd')",
+        "read_csv('/etc/passwd')",
+        "read_csv_auto('/etc/passwd')",
+        "sniff_csv('/etc/passwd')",
+        "read_json('{folder}/x.json')",
+        "read_json_auto('{folder}/x.json')",
+        "read_ndjson('{folder}/x.json')",
+        "read_parquet('{folder}/x.parquet')",
+        "parquet_metadata('{folder}/x.parquet')",
+        "parquet_schema('{folder}/x.parquet')",
+        "glob('/etc/*')",
+        "'/etc/passwd'",
+        "'{folder}/ledger.db'",
+        "'https://example.org/x.csv'",
+        "read_csv('https://example.org/x.csv')",
+        "read_csv('s3://example/x.csv')",
+        "sqlite_scan('{folder}/ledger.db', 'run')",
+        "postgres_scan('host=localhost', 'public', 'run')",
+        "(SELECT getenv('HOME') AS x)",
+        "(SELECT * FROM query_table(['/etc/passwd']))",
+        "(SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')'))",
+    ],
+)
+def test_a_rule_reads_nothing_outside_the_mart(small_mart: DraftMart, tmp_path: Path, source: str) -> None:
+    """A query of a rule cannot read files, the network, other databases or the environment."""
+    (tmp_path / "x.json").write_text('{"a": 1}')
+    columns = "'x' AS resource_arn, 'a' AS account_id, 'r' AS region, NULL AS key_arn, 'fail' AS status"
+    query = f"SELECT {columns}, x::VARCHAR AS reason FROM {source.format(folder=tmp_path)} x"
+    header = RULE.partition("-- parameters")[0]
+    with pytest.raises(RuleError, match="own-rule failed"):
+        evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own-rule.sql", header + query)])
+
+
 def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: LedgerBuilder, tmp_path: Path) -> None:
     """An error in a user's rule stops the refresh, and no mart is published."""
     world.key(SHOP, IRELAND, "k1", description="x")
