@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 from reports.html.charts import TrendPoint
@@ -17,7 +18,7 @@ TREND_RUNS: Final = 14
 """The number of runs in a trend chart."""
 
 LISTED: Final = 25
-"""The maximum number of failing, and of unknown resources listed per control; their total is always finalize."""
+"""The maximum number of failing, and of unknown resources listed per control; their total is always shown."""
 
 STATES: Final[dict[str, str]] = {
     "fail": "Failed",
@@ -108,25 +109,21 @@ class ComplianceReport(RunReport):
         """The waivers that are valid in this run, of enabled rules."""
         return [row for row in self.register if not row["expired"] and row["rule_enabled"]]
 
-    @cached_property
-    def _open(self) -> dict[str, list[Row]]:
-        return {}
-
     def open_resources(self, control: Control, status: str) -> list[tuple[Row, list[Row]]]:
         """The first resources that fail a control or are unknown under it, by rule."""
         left, resources = LISTED, []
         for rule in control.rules:
             if left and rule[status]:
-                rows = [row for row in self._first(rule["rule_id"]) if row["status"] == status][:left]
+                listed = self._first_findings.get(rule["rule_id"], ())
+                rows = [row for row in listed if row["status"] == status][:left]
                 resources.append((rule, rows))
                 left -= len(rows)
         return resources
 
-    def _first(self, rule_id: str) -> list[Row]:
-        # Cached, because a rule can cover enumeration controls.
-        if rule_id not in self._open:
-            self._open[rule_id] = list(self.findings.listed(rule_id, LISTED))
-        return self._open[rule_id]
+    @cached_property
+    def _first_findings(self) -> dict[str, list[Row]]:
+        rows = groupby(self.findings.first(LISTED), lambda row: row["rule_id"])
+        return {rule_id: list(group) for rule_id, group in rows}
 
     @cached_property
     def trends(self) -> dict[str, list[TrendPoint]]:

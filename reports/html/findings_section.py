@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -109,12 +109,25 @@ class FindingsSection:
         )
         return [(name, list(group)) for name, group in groupby(rows, lambda row: row["status_change"])]
 
-    def listed(self, rule_id: str, limit: int | None = None) -> Iterator[Row]:
-        """The failed, unknown and waived findings of a rule: at most `limit` per status, by default as configured."""
-        rows = self._source.rows(
-            "findings", rule_id=rule_id, at=self._run["started_at"], limit=self.limit if limit is None else limit
-        )
-        for row in rows:
+    @property
+    def listed(self) -> Iterator[tuple[Row, Iterable[Row]]]:
+        """The open rules, each with its failed, unknown and waived findings: at most `limit` per status.
+
+        One query for all rules, because planning it takes longer than reading its rows; they are fetched during iteration.
+        """
+        groups = groupby(self.first(self.limit), lambda row: row["rule_id"])
+        rule_id, rows = next(groups, (None, iter(())))
+        for rule in self.open_rules:
+            if rule["rule_id"] == rule_id:
+                yield rule, rows
+                rule_id, rows = next(groups, (None, iter(())))
+            else:
+                yield rule, ()
+
+    def first(self, limit: int) -> Iterator[Row]:
+        """The findings of the open rules, in the order of these rules: at most `limit` per rule and status."""
+        rules = [rule["rule_id"] for rule in self.open_rules]
+        for row in self._source.rows("findings", at=self._run["started_at"], limit=limit, rules=rules):
             yield row if self.has_previous_results else {**row, "status_change": None}
 
     def left_out(self, rule: Row) -> list[tuple[str, int]]:
