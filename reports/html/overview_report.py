@@ -13,7 +13,7 @@ from reports.html.query_runner import LimitedRows, Row
 from reports.html.run_header import RunReport
 
 NESTED: Final = 50
-"""The maximum number of grants, resources or keys listed within a row; their total is always finalize."""
+"""The maximum number of grants, resources or keys listed within a row; their total is always shown."""
 
 NESTED_INTERNAL: Final = 10
 """The same for the keys of principals in the organization, which most policies name."""

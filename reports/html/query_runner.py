@@ -53,7 +53,7 @@ class Source:
         """The rows of `queries/<query>.sql`; parameters that the query does not use are ignored."""
         sql = _sql(query)
         names_in_query = set(_PARAMETER.findall(sql))
-        # A cursor per query, because a page can read enumeration tables at the same time.
+        # A cursor per query, because a page can read several tables at the same time.
         cursor = self._connection.cursor()
         try:
             cursor.execute(self._use)

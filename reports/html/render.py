@@ -31,7 +31,7 @@ class OutputError(UserError):
 
 @cache
 def environment() -> Environment:
-    """The Jinja environment: everything is escaped, undefined names fail, invisible characters are environment_ visible."""
+    """The Jinja environment: everything is escaped, undefined names fail, invisible characters are made visible."""
     jinja = Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
