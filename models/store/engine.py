@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SQLITE_BUSY_TIMEOUT = 30.0
 """Seconds to wait for the write lock of SQLite."""
+_RETRY_SECONDS = 0.05
 
 _WRITES = "kmsledger writes"
 
@@ -169,8 +171,8 @@ def _name(engine: Engine) -> str:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # SQLAlchemy begins transactions itself (below); the implicit ones of the driver would separate DDL from data.
     connection.isolation_level = None
+    _enable_wal(connection)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
         # Temporary tables spill to disk only beyond this cache.
@@ -179,6 +181,20 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         "cache_size=-65536",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. Where two connections switch a new database at once, SQLite fails without waiting."""
+    until = time.monotonic() + SQLITE_BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -86,6 +86,7 @@ class Rule:
     query: str
     source: str
     """The file, for messages."""
+    shipped: bool = False
 
 
 def load_rules(settings: Settings) -> list[Rule]:
@@ -184,6 +185,7 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
         about={name: declaration.get("about", "") for name, declaration in declared.items()},
         query=query,
         source=source,
+        shipped=complete,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, text
@@ -168,6 +170,24 @@ def test_sqlite_uses_wal_and_foreign_keys(sqlite_url: str) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
     engine.dispose()
+
+
+def test_the_switch_to_wal_is_repeated_while_another_program_switches(tmp_path: Path) -> None:
+    """Two programs that open a new database at the same time: the one that SQLite turns away tries again."""
+
+    class Busy(sqlite3.Connection):
+        failures = 2
+
+        def execute(self, sql: str, /, parameters: Any = ()) -> sqlite3.Cursor:
+            if "journal_mode" in sql and self.failures:
+                self.failures -= 1
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(sql, parameters)
+
+    connection = sqlite3.connect(tmp_path / "new.db", factory=Busy)
+    engine._set_up_sqlite(connection, None)
+    assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+    connection.close()
 
 
 def test_a_missing_ledger_is_not_created_by_a_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
-from reports.rules.runner import evaluate_rules
+from reports.rules.runner import check_columns, evaluate_rules
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
@@ -288,6 +288,12 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
     with pytest.raises(RuleError, match=expected) as caught:
         evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
     assert "own-rule.sql" in str(caught.value)
+
+
+def test_every_shipped_rule_returns_the_expected_columns(small_mart: DraftMart) -> None:
+    """Runs do not check the columns of shipped rules."""
+    for rule in load_rules(Settings()):
+        check_columns(small_mart.duck, rule)
 
 
 @pytest.mark.parametrize(
