@@ -46,9 +46,10 @@ def moments(duck: duckdb.DuckDBPyConnection) -> list[RunRef]:
 
 
 def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef:
-    """The run with a number, or the last run that had ended by a date or time (UTC), or by default the latest that ended.
+    """The run with a number, the last run that had ended by a date or time (UTC), or by default the latest that ended.
 
-    A date means the end of that day. Raises QueryError (exit code 2) when nothing is meant, or nothing was known so early.
+    A date means the end of that day. Raises QueryError (exit code 2) for text that is neither a run nor a date, for unknown
+    or pruned runs, and for dates before the first run ended.
     """
     if wanted is None:
         return next((run for run in reversed(runs) if run.ended), runs[-1])
@@ -82,7 +83,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
 
 
 def before(runs: list[RunRef], moment: RunRef) -> RunRef | None:
-    """The last ended run before the given one."""
+    """The last run before the given one that ended."""
     return next((run for run in reversed(runs) if run.ended and run.run_id < moment.run_id), None)
 
 

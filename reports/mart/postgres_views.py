@@ -1,7 +1,7 @@
 """The views in PostgreSQL, for tools that cannot read DuckDB: those whose definition is valid in both engines.
 
-Schema ``kmsledger`` has the views. Schema ``kmsledger_base`` has what their SQL names: the ledger's tables with times in UTC,
-and the functions that are macros in the mart. The views answer as of the latest run that ended.
+Schema ``kmsledger`` has the views. Schema ``kmsledger_base`` has what their SQL refers to: the ledger's tables with times
+in UTC, and the functions that are macros in the mart. The views show the latest run that ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VIEWS = (
     "resource_keys",
     "coverage",
 )
-"""Views of views/*.sql that PostgreSQL offers too, as all histories; the others need tables that only the mart computes."""
+"""Views of views/*.sql that PostgreSQL has too, besides all histories; the others need tables that only the mart computes."""
 _LIST = re.compile(r"CAST\(CAST\(([a-z_.]+) AS JSON\) AS VARCHAR\[\]\)")
 
 

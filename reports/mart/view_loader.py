@@ -227,7 +227,7 @@ def fixed(select: str, as_of: int | str) -> str:
 
 
 def inlined(select: str) -> str:
-    """Replace WITH clauses by subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
+    """Replace WITH clauses with subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
     parts = []
     rest = select
     while match := _WITH.match(rest):
