@@ -56,7 +56,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
     text = str(wanted).strip()
     if text.isascii() and text.isdecimal():
         found = next((run for run in runs if run.run_id == int(text)), None)
-        whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
+        whole = next((f": the oldest available run is {run.run_id}" for run in runs if run.ended), "")
         if found is None and 0 < int(text) < runs[-1].run_id:
             # Run numbers are never reused; only pruning deletes runs.
             raise QueryError(f"run {text} has been pruned{whole}")
@@ -66,7 +66,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
                 "(a date is written 2026-12-24)"
             )
         if found.status == PRUNED:
-            raise QueryError(f"run {text} has been pruned, and what is left of it is not whole{whole}")
+            raise QueryError(f"run {text} has been pruned, and its remaining data is incomplete{whole}")
         return found
     until = _instant(text)
     ended = [(run.finished_at, run) for run in runs if run.ended and run.finished_at is not None]

@@ -98,7 +98,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 def _refused(folder: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{folder} cannot be written ({error.strerror}): free disk space or give this user write permission; every file there "
-        "is whole, as it was or as it is now"
+        "is complete, with its old or its new content"
     )
 
 

@@ -58,11 +58,11 @@ class Clock:
             yield
         except duckdb.InterruptException as error:
             raise OverLimitError(
-                f"the query was stopped after {self.seconds:g} seconds: ask for less, or give it more time with --timeout"
+                f"the query was stopped after {self.seconds:g} seconds: select less, or allow more time with --timeout"
             ) from error
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(
-                "the query needs more memory than it was given: ask for less (fewer columns, a WHERE), give it more with "
+                "the query needs more memory than its limit: select less (fewer columns, a WHERE), allow more with "
                 "--memory-limit, or let it spill to disk with --temp-directory"
             ) from error
         except duckdb.Error as error:
@@ -113,7 +113,7 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     if not statements:
         raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
     if len(statements) > 1:
-        raise QueryError(f"there are {len(statements)} statements in the text: ask one question at a time")
+        raise QueryError(f"there are {len(statements)} statements in the text: run one at a time")
     kind = statement_kind(statements[0])
     if kind not in _ANSWERS:
         raise QueryError(
