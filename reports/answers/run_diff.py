@@ -29,7 +29,7 @@ FORMAT = "kmsledger.diff/1"
 _WITH_UNCHANGED = frozenset({"key", "alias", "account", "resource"})
 """Fact tables whose unchanged facts are needed too, for names and account-regions."""
 _WITH_EARLIER = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
-"""Fact tables of which facts that ended before the first run are needed too: they are not new in the second run."""
+"""Fact tables from which facts that ended before the first run are needed too, because they are not new in the second run."""
 
 
 @dataclass(frozen=True, slots=True)

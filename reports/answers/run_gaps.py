@@ -26,11 +26,11 @@ class RunGap:
     actions: list[str]
     """The IAM actions that failed; empty if nothing was read in the account-region."""
     subjects: list[str]
-    """ARNs or names of the calls; empty if whole listings are missing."""
+    """The ARNs or names in the failed calls; empty if whole listings are missing."""
     start: str | None
-    """Why it is unknown in the first run; None: it is known."""
+    """Why the data is unknown in the first run; None if it is known."""
     end: str | None
-    """Why it is unknown in the second run; None: it is known."""
+    """Why the data is unknown in the second run; None if it is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""

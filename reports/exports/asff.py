@@ -1,4 +1,4 @@
-"""Findings in the AWS Security Finding Format (2018-10-08): JSON Lines, each line the input of one BatchImportFindings.
+"""Findings in the AWS Security Finding Format (2018-10-08): JSON Lines, each line the input of one BatchImportFindings call.
 
 A line has at most 100 findings, all of one account and region, because they must be imported with credentials of that account.
 Texts that exceed the length limits of the format are truncated with an ellipsis.

@@ -31,7 +31,7 @@ def finalize(value: Any) -> Any:
     if isinstance(value, Markup | Undefined):
         return value
     if value is None or isinstance(value, bool):
-        raise TypeError(f"a template prints {value}: replace it by words")
+        raise TypeError(f"a template prints {value}: replace it with words")
     return visible(str(value))
 
 

@@ -61,7 +61,7 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
 
 
 def copy(path: Path, to: Path) -> None:
-    """Replace `to` by a copy of the file at `path`, atomically."""
+    """Replace `to` with a copy of the file at `path`, atomically."""
     with _replacing(to) as unfinished:
         shutil.copyfile(path, unfinished)
 

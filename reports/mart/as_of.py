@@ -46,16 +46,17 @@ def moments(duck: duckdb.DuckDBPyConnection) -> list[RunRef]:
 
 
 def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef:
-    """The run with a number, or the last run that had ended by a date or time (UTC), or by default the latest that ended.
+    """The run with a number, the last run that had ended by a date or time (UTC), or by default the latest that ended.
 
-    A date means the end of that day. Raises QueryError (exit code 2) when nothing is meant, or nothing was known so early.
+    A date means the end of that day. Raises QueryError (exit code 2) for text that is neither a run nor a date, for unknown
+    or pruned runs, and for dates before the first run ended.
     """
     if wanted is None:
         return next((run for run in reversed(runs) if run.ended), runs[-1])
     text = str(wanted).strip()
     if text.isascii() and text.isdecimal():
         found = next((run for run in runs if run.run_id == int(text)), None)
-        whole = next((f": the oldest whole run is {run.run_id}" for run in runs if run.ended), "")
+        whole = next((f": the oldest available run is {run.run_id}" for run in runs if run.ended), "")
         if found is None and 0 < int(text) < runs[-1].run_id:
             # Run numbers are never reused; only pruning deletes runs.
             raise QueryError(f"run {text} has been pruned{whole}")
@@ -65,7 +66,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
                 "(a date is written 2026-12-24)"
             )
         if found.status == PRUNED:
-            raise QueryError(f"run {text} has been pruned, and what is left of it is not whole{whole}")
+            raise QueryError(f"run {text} has been pruned, and its remaining data is incomplete{whole}")
         return found
     until = _instant(text)
     ended = [(run.finished_at, run) for run in runs if run.ended and run.finished_at is not None]
@@ -82,7 +83,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
 
 
 def before(runs: list[RunRef], moment: RunRef) -> RunRef | None:
-    """The last ended run before the given one."""
+    """The last run before the given one that ended."""
     return next((run for run in reversed(runs) if run.ended and run.run_id < moment.run_id), None)
 
 

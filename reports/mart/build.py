@@ -42,7 +42,7 @@ _STORAGE = "v1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class MartInfo:
-    """A published mart: its path, and the run as of which its views answer."""
+    """A published mart: its path, and the run whose state its views show."""
 
     path: Path
     as_of: int
@@ -85,7 +85,7 @@ class DraftMart:
             view_loader.recompute(self.duck, self.as_of, {partial_refresh.FINDING_EPISODES.view})
 
     def info(self) -> MartInfo:
-        """The mart's contents in figures."""
+        """The size of the mart, and its run."""
         query = (
             "SELECT (SELECT started_at FROM internal.run WHERE run_id = $run), (SELECT count(*) FROM keys), "
             "(SELECT coalesce(sum(passed + failed + unknown + not_applicable + waived), 0) FROM rule_results)"
@@ -154,7 +154,7 @@ def _open(draft_path: Path) -> duckdb.DuckDBPyConnection:
     """A connection with our limits, and no mart attached yet."""
     _remove(draft_path)
     duck = duckdb.connect()
-    # DuckDB takes a program without a file of its own (a spawned process) for a notebook.
+    # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
     # The default, a share of the machine's memory, depends on the machine; beyond the limit DuckDB spills to disk.
     duck.execute("SET memory_limit = '2GB'")
@@ -209,8 +209,8 @@ class _Inputs:
             raise RebuildRequired("an earlier run is requested")
         build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", published.last_run)
         duck.execute("DROP SCHEMA memory.internal CASCADE")
-        # Reusing the file that the last mart replaced would spare the copy, but a reader may still have it open: file locks
-        # do not tell, because a process that opens a file twice and closes it once loses them.
+        # Reusing the file that the last mart replaced would spare the copy, but a reader may still have it open. File
+        # locks do not show this, because a process that opens a file twice and closes it once loses them.
         copy(self.mart_path, self.draft_path)
         _attach(duck, self.draft_path)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM internal.analysis_watermark")

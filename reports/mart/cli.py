@@ -146,7 +146,7 @@ def _list_views(mart_path: Path, output_format: str, limit: int, output: Path | 
 @click.command()
 @format_option("table", "json", "csv", "markdown")
 @OUTPUT_FILE
-# Accepted as by every command, so that scripts can pass it to all; the declared schema depends on no settings.
+# Accepted because scripts pass it to every command; the declared schema does not depend on settings.
 @click.option("--config", type=click.Path(), expose_value=False, hidden=True)
 @click.argument("views", nargs=-1, metavar="[VIEW]...")
 def schema(*, output_format: str, output: Path | None, views: tuple[str, ...]) -> None:

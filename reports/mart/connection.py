@@ -58,8 +58,8 @@ def literal(path: Path) -> str:
 def connect(path: Path, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:
     """Open a mart for reading. The connection does not see a mart that replaces the file later.
 
-    Queries can neither write, nor read other files, nor load extensions, nor change that. Without limits they may use what
-    DuckDB takes by itself. Raises MartError.
+    Queries cannot write, read other files, load extensions or lift these restrictions. Without ``limits``, DuckDB's defaults
+    apply. Raises MartError.
     """
     connection = attached(path, CATALOG)
     connection.execute(f"USE {CATALOG}")
@@ -92,6 +92,6 @@ def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) 
 
 
 def fetch_one(duck: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    """The only row of a query. Reads the result to its end: an unread rest would keep the connection busy."""
+    """The only row of a query. Reads the result to its end: unread rows would keep the connection busy."""
     (row,) = duck.execute(query).fetchall()
     return tuple(row)

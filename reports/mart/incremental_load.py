@@ -75,7 +75,7 @@ def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest)
 
 
 def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, ...], since: int) -> None:
-    """Load the versions of some fact tables from a run on again."""
+    """Reload the versions of some fact tables that may have been written since a run."""
     slices: list[TableSlice] = []
     first: dict[str, int] = {}
     for table in ledger_reader.tables():
@@ -101,7 +101,7 @@ def _slices(
     tables = {table.name: table for table in ledger_reader.tables()}
     for name in _SMALL:
         yield _slice(tables[name], "true", f'{_NEW}."{name}"')
-    compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)  # again, now in the snapshot that is copied
+    compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)  # repeated in the snapshot that is copied
     since = manifest.since()
     for name, number in first.items():
         yield from _versions(tables[name], number, since)

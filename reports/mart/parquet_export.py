@@ -23,8 +23,8 @@ from reports.mart.view_loader import views
 PARTITIONS = {"account": "account_id", "region": "region"}
 """Further partitions of a date: the name in the path, and the column with its values.
 
-The names differ from the columns', which stay in the files: readers that guess types from paths would make a number of an
-account id and lose its zeros.
+The names differ from the columns', which stay in the files: readers that guess types from paths would
+convert an account ID to a number and drop its leading zeros.
 """
 NULL = "__HIVE_DEFAULT_PARTITION__"
 _FILE = "part.parquet"
@@ -51,9 +51,9 @@ def export(
 ) -> Iterator[Exported]:
     """Write views (by default all but the histories) below a folder: VIEW/run_date=YYYY-MM-DD/part.parquet.
 
-    With ``partition`` (names of PARTITIONS) a date's folder is divided further, for views that have the column. A view is
-    written beside and moved in file by file; doing it again gives the same files. Of a date with several runs the one exported
-    last remains. Raises QueryError, MartError or OutputError.
+    With ``partition`` (names of PARTITIONS), a date's folder is divided further, for views that have the column. A view is
+    written to a staging folder, then moved file by file; exporting it again gives the same files. If several runs began on the
+    same date, the run exported last replaces the others. Raises QueryError, MartError or OutputError.
     """
     with _staging(folder) as staging:
         connection, moment = _connected(mart, as_of, limits or Limits(), staging)
@@ -91,14 +91,14 @@ def _staging(folder: Path) -> Iterator[Path]:
         raise _refused(folder, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        with suppress(OSError):  # only when nothing was written: then it is as empty as before
+        with suppress(OSError):  # succeeds only if nothing was written to the folder and it was empty before
             folder.rmdir()
 
 
 def _refused(folder: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{folder} cannot be written ({error.strerror}): free disk space or give this user write permission; every file there "
-        "is whole, as it was or as it is now"
+        "is complete, with its old or its new content"
     )
 
 
@@ -166,5 +166,5 @@ def _cleared(date: Path, written: Iterable[Path]) -> None:
         if path not in keep:
             path.unlink()
     for path in sorted((path for path in date.rglob("*=*") if path.is_dir()), reverse=True):
-        with suppress(OSError):  # it still has files, ours or others'
+        with suppress(OSError):  # it still has files, ours or somebody else's
             path.rmdir()

@@ -80,7 +80,7 @@ def update(
             known = "SELECT policy_hash FROM internal.policy_document"
             duck.execute(f"DELETE FROM internal.{name} WHERE policy_hash NOT IN ({known})")
         _policies(duck, folder, inserted_table("policy_document"), append=True)
-        # Most policies do not mention keys and have no rows, so all policies inserted into IAM are parsed, some of them again.
+        # Most policies do not mention keys and have no rows, so all inserted IAM policies are parsed, some of them again.
         if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
             duck.execute("DELETE FROM internal.identity_statement")
             hashes = _IDENTITY

@@ -1,7 +1,7 @@
 """The views in PostgreSQL, for tools that cannot read DuckDB: those whose definition is valid in both engines.
 
-Schema ``kmsledger`` has the views. Schema ``kmsledger_base`` has what their SQL names: the ledger's tables with times in UTC,
-and the functions that are macros in the mart. The views answer as of the latest run that ended.
+Schema ``kmsledger`` has the views. Schema ``kmsledger_base`` has what their SQL refers to: the ledger's tables with times
+in UTC, and the functions that are macros in the mart. The views show the latest run that ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VIEWS = (
     "resource_keys",
     "coverage",
 )
-"""Views of views/*.sql that PostgreSQL offers too, as all histories; the others need tables that only the mart computes."""
+"""Views of views/*.sql that PostgreSQL has too, besides all histories; the others need tables that only the mart computes."""
 _LIST = re.compile(r"CAST\(CAST\(([a-z_.]+) AS JSON\) AS VARCHAR\[\]\)")
 
 
@@ -87,7 +87,7 @@ def create(url: str) -> int:
     """Create the schemas in the ledger's database in one transaction; returns the number of views. Raises MartError."""
     if make_url(url).get_backend_name() != "postgresql":
         raise MartError(
-            "the ledger is not in PostgreSQL: the views for BI tools are; the mart has them all (report.mart)"
+            "the ledger is not in PostgreSQL, which the views for BI tools require; the mart (report.mart) has all views"
         )
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
@@ -103,8 +103,8 @@ def create(url: str) -> int:
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise MartError(
-            f"the views cannot be created in PostgreSQL: {cause}; have somebody who may create schemas run what "
-            "`kmsledger export postgresql --print` prints"
+            f"the views cannot be created in PostgreSQL: {cause}; have an administrator who may create schemas run the "
+            "output of `kmsledger export postgresql --print`"
         ) from error
     finally:
         engine.dispose()

@@ -47,7 +47,7 @@ class Clock:
 
     @contextmanager
     def running(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt the connection at the time limit; DuckDB's errors become one sentence."""
+        """Interrupt the connection at the time limit, and raise DuckDB's errors with a message of one sentence."""
         timer = None
         if self.seconds is not None:
             timer = threading.Timer(max(self.seconds - self.spent, 0.001), connection.interrupt)
@@ -58,11 +58,11 @@ class Clock:
             yield
         except duckdb.InterruptException as error:
             raise OverLimitError(
-                f"the query was stopped after {self.seconds:g} seconds: ask for less, or give it more time with --timeout"
+                f"the query was stopped after {self.seconds:g} seconds: select less, or allow more time with --timeout"
             ) from error
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(
-                "the query needs more memory than it was given: ask for less (fewer columns, a WHERE), give it more with "
+                "the query needs more memory than its limit: select less (fewer columns, a WHERE), allow more with "
                 "--memory-limit, or let it spill to disk with --temp-directory"
             ) from error
         except duckdb.Error as error:
@@ -82,10 +82,10 @@ def ask(
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Run SQL on the mart, read-only; returns the column names and a stream of rows.
 
-    A connection given (with limits, as of an earlier run) is used instead of a new one, and closed after the last row.
-    Parameters are the values of ``$name`` in the query.
-    Raises MartError, QueryError (not one statement that only answers; what DuckDB says) or OverLimitError (more than
-    ``timeout`` seconds of work, more memory than the connection has).
+    If ``connection`` is given (with limits, or as of an earlier run), it is used instead of a new one, and closed after the
+    last row. Parameters are the values of ``$name`` in the query.
+    Raises MartError, QueryError (not a single read-only statement, or an error from DuckDB) or OverLimitError (the query needs
+    more than ``timeout`` seconds, or more memory than the connection may use).
     """
     connection = connection or connect(path)
     clock = Clock(timeout)
@@ -103,8 +103,8 @@ def ask(
 def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise QueryError unless the text is a single read-only statement.
 
-    The connection's locks hold without this: it is for the sentence, and against what would be lost without a word (a
-    second statement's answer, a view of our own for the length of one command).
+    The connection is read-only even without this check. The check gives a clear message, and rejects statements whose effect
+    would be lost silently: the result of a second statement, or a temporary view, which lives only as long as the command.
     """
     try:
         statements = connection.extract_statements(sql)
@@ -113,7 +113,7 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     if not statements:
         raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
     if len(statements) > 1:
-        raise QueryError(f"there are {len(statements)} statements in the text: ask one question at a time")
+        raise QueryError(f"there are {len(statements)} statements in the text: run one at a time")
     kind = statement_kind(statements[0])
     if kind not in _ANSWERS:
         raise QueryError(
@@ -137,7 +137,7 @@ def write_parquet(
     timeout: float | None = None,
     parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the answer as a Parquet file, which must be the output that the connection's limits name and not exist yet.
+    """Write the result as a Parquet file: the output named in the connection's limits, which must not exist yet.
 
     Closes the connection. Raises what :func:`ask` raises.
     """

@@ -22,7 +22,7 @@ from models.errors import UserError
 Row = Sequence[Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_MIN_COLUMN = 14  # narrower columns are no longer read as a table: records then
+_MIN_COLUMN = 14  # narrower columns are hard to read as a table: rows are written as records instead
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 _LINE = _JSON | orjson.OPT_APPEND_NEWLINE
 
@@ -113,11 +113,11 @@ _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside a file, which replaces the file when the block ends without an error.
 
-    Readers see the old content or the new, never a part. Raises OutputError when that cannot be written.
+    Readers see the old or the new content, never a part of it. Raises OutputError if the file cannot be written.
     """
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
     try:
-        beside.touch()  # says now what would else be said after all the work
+        beside.touch()  # fails before the work instead of after it
         beside.unlink()
         yield beside
         beside.replace(path)

@@ -73,7 +73,7 @@ _HISTORIES = {
     ),
     "aliases_history": _History(
         "alias",
-        "The versions of aliases: which key they pointed at, when.",
+        "The versions of aliases: which key they pointed to, and when.",
         "f.alias_arn, f.alias_name, f.account_id, f.region, f.target_key_arn, f.created_at, f.updated_at",
     ),
     "key_policies_history": _History(
@@ -115,25 +115,25 @@ _HISTORIES = {
     ),
     "resource_policies_history": _History(
         "resource_policy",
-        "The policies that resources had; one without a policy is a version too.",
+        "The policies that resources had; the absence of a policy is a version too.",
         "f.resource_arn, f.policy_hash IS NOT NULL AS has_policy, d.canonical AS policy, d.received",
         "LEFT JOIN internal.policy_document d ON d.policy_hash = f.policy_hash",
     ),
     "findings_history": _History(
         "finding",
-        "The verdicts of rules over time, of all that is or ever was a problem.",
+        "The results of rules over time, for everything that is or ever was a problem.",
         "f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn, f.account_id, f.region, f.key_arn, "
         "f.reason, f.waiver",
     ),
     "rule_results_history": _History(
         "rule_result",
-        "How many resources had which status under a rule, by account and region, over time.",
+        "The number of resources per status over time, by rule, account and region.",
         "f.rule_id, f.account_id, f.region, f.passed, f.failed, f.unknown, f.not_applicable, f.waived",
     ),
 }
 _HISTORY_COLUMNS = {
     "valid_from": "The run that first saw this version.",
-    "valid_to": "The run that saw it changed or gone; empty for the last known version.",
+    "valid_to": "The run that saw it changed or deleted; empty for the last known version.",
     "valid_from_at": "When that first run began.",
     "valid_to_at": "When that last run began.",
 }
@@ -227,7 +227,7 @@ def fixed(select: str, as_of: int | str) -> str:
 
 
 def inlined(select: str) -> str:
-    """Replace WITH clauses by subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
+    """Replace WITH clauses with subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
     parts = []
     rest = select
     while match := _WITH.match(rest):

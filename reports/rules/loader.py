@@ -1,4 +1,4 @@
-"""Loading rules: each is one .sql file with a YAML header in comments and one SELECT over the mart's views."""
+"""Loads rules: each is one .sql file with a YAML header in comments and one SELECT over the mart's views."""
 
 from __future__ import annotations
 

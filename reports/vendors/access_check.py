@@ -1,4 +1,4 @@
-"""Evaluates whether a vendor's principal has the access that a profile requires on a key, and which excess access. Pure."""
+"""Evaluates whether a vendor's principal has the access to a key that a profile requires, and any excess access. Pure."""
 
 from __future__ import annotations
 

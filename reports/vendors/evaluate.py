@@ -331,7 +331,7 @@ def _moves(assignment: ProfileAssignment, facts: Facts, arns: Sequence[str]) -> 
 
 
 def _mode(assignment: ProfileAssignment, roles: Roles, existing_roles: Sequence[Any]) -> Iterator[Check]:
-    """Yield a finding for each role whose policy has another mode than the settings: the vendor can access the wrong keys."""
+    """Yield a finding for each role whose policy has a different mode than the settings: the vendor can access the wrong keys."""
     tags = assignment.profile.tags
     chosen = assignment.values.get(tags.chosen_by, "") if tags else ""
     for role in existing_roles if chosen else ():

@@ -362,7 +362,7 @@ class CandidateContext:
 
 
 def _role_arn(arn: str) -> str:
-    """Return the role's ARN of a session, its aws:PrincipalArn; assumes no path, as a session ARN does not contain it."""
+    """Return the ARN of a session's role, its aws:PrincipalArn; assumes no path, because a session ARN does not contain it."""
     head, separator, rest = arn.partition(":assumed-role/")
     return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}" if separator else arn
 

@@ -180,7 +180,7 @@ def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
 
 
 def _lint_admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[LintFinding]:
-    """Yield principals that cannot use the key, but can grant themselves its use."""
+    """Yield principals that cannot use the key, but can grant themselves access to it."""
     uses_tags = any(
         element.key.startswith("aws:resourcetag/") or element.key == "kms:resourcealiases"
         for rule in rules

@@ -70,7 +70,7 @@ WITH this_run AS (
     AND (u.unlisted_from IS NULL OR s.run_id < u.unlisted_from)
   GROUP BY s.account_id, s.region
 ), earlier AS (
-  -- Of the few keys that were gone once; what is there now has no end, or is the last one.
+  -- Only the few keys that had disappeared before; their current version has no end, or is the last one.
   SELECT key_arn, min(valid_from) AS run_id FROM internal.key WHERE valid_to IS NOT NULL GROUP BY key_arn
 ), aliased AS (
   SELECT target_key_arn AS key_arn, list_sort(list(alias_name)) AS aliases
@@ -78,7 +78,7 @@ WITH this_run AS (
   WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IS NOT NULL
   GROUP BY target_key_arn
 ), tagged AS (
-  -- A tag key is there once, so that sorting the pairs afterwards sorts by it: much cheaper than lists that keep an order.
+  -- Each tag key occurs once, so sorting the pairs afterwards sorts by tag key: much cheaper than ordered lists.
   SELECT resource_arn AS key_arn, map_from_entries(list_sort(list((tag_key, tag_value)))) AS tags
   FROM internal.tag t
   WHERE internal.known(t.valid_from, t.valid_to, as_of_run) AND contains(resource_arn, ':kms:')

@@ -49,7 +49,7 @@ WITH evaluated AS (
 SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.status,
   coalesce(t.usability, 'unknown') AS usability,
   CASE
-    WHEN t.usability IS NULL THEN 'Its key is not known: the crawl has no answer for it.'
+    WHEN t.usability IS NULL THEN 'Its key is not known: the crawl returned no data for it.'
     WHEN t.usability = 'no_key' AND s.resource_type = 'AWS::S3::Bucket'
       THEN 'It is not encrypted with a KMS key by default.'
     WHEN t.usability = 'no_key' THEN 'It is not encrypted with a KMS key.'

@@ -16,7 +16,7 @@
 --: freshness | current, or stale: the run could not read the resource again.
 --: stale_note | A sentence to append to a reason if the data is stale; empty text otherwise.
 WITH used AS (
-  -- A resource that did not tell its keys has one row of role unknown: that may be any of its roles.
+  -- A resource that did not report its keys has one row with role unknown, which may be any of its roles.
   SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason, u.position,
     u.role = 'unknown' AS any_role, unnest(CASE
       WHEN u.role <> 'unknown' THEN [u.role]
@@ -28,7 +28,7 @@ WITH used AS (
       ELSE ['storage'] END) AS role
   FROM resource_keys_as_of(as_of_run) u
 ), several AS (
-  -- Only these can have more than one row of a role: to number the rows of all resources costs much.
+  -- Only these can have more than one row per role; numbering the rows of all resources would be expensive.
   SELECT DISTINCT resource_arn FROM used WHERE position <> 0 OR any_role
 ), first_key AS (
   SELECT * FROM used u
@@ -80,7 +80,7 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
   END AS encrypted,
   CASE
     WHEN raw_value IS NULL AND encryption IS NULL AND key_class IS NULL
-      THEN 'It is not known whether it is encrypted: the crawl has no answer for it.'
+      THEN 'It is not known whether it is encrypted: the crawl returned no data for it.'
     WHEN raw_value IS NULL AND encryption IS NULL AND key_class = 'unknown'
       THEN 'It is not known whether it is encrypted: ' || coalesce(reason, 'no reason was given') || '.'
     WHEN raw_value IS NULL AND coalesce(encryption, key_class) IN ('none', 'false') THEN 'It is not encrypted at rest.'
@@ -89,14 +89,14 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
       THEN 'It is encrypted, with the key ' || coalesce(key_alias, key_arn, raw_value, '') || ' that no longer exists.'
     WHEN key_class IS NOT NULL OR encryption IN ('true', 'sse-kms', 'sse-elasticache')
       THEN 'It is encrypted with ' || coalesce(key_alias, key_arn, raw_value, 'a key of the service') || '.'
-    ELSE 'What the service says of its encryption is not known to this rule: ' || coalesce(encryption, 'nothing') || '.'
+    ELSE 'The service reports an encryption that this rule does not recognize: ' || coalesce(encryption, 'nothing') || '.'
   END AS encrypted_reason,
   CASE
     WHEN key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN false
     WHEN key_class = 'customer' THEN true
   END AS customer_managed,
   CASE
-    WHEN key_class IS NULL THEN 'The key of ' || purpose || ' is not known: the crawl has no answer for it.'
+    WHEN key_class IS NULL THEN 'The key of ' || purpose || ' is not known: the crawl returned no data for it.'
     WHEN key_class = 'unknown'
       THEN 'The key of ' || purpose || ' is not known: ' || coalesce(reason, 'no reason was given') || '.'
     WHEN key_class = 'not_crawled' THEN 'The key ' || coalesce(key_arn, raw_value, 'of ' || purpose)
@@ -109,7 +109,7 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
       THEN 'The key ' || coalesce(key_alias, key_arn, raw_value, 'of ' || purpose) || ' no longer exists.'
     WHEN key_class = 'customer'
       THEN 'The customer managed key ' || coalesce(key_alias, key_arn, raw_value, '') || ' encrypts it.'
-    ELSE 'Its key is of class ' || key_class || ', which this rule does not know.'
+    ELSE 'Its key is of class ' || key_class || ', which this rule does not recognize.'
   END AS customer_managed_reason,
   key_class, key_arn, freshness,
   CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS stale_note

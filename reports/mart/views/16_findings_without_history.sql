@@ -29,7 +29,7 @@ WITH evaluated AS (
   LEFT JOIN internal.resource_dim s ON s.subject = v.subject
   LEFT JOIN internal.resource_dim k ON k.subject = v.key_subject
   LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
-  -- Nothing says of a grant, or of what the ledger does not list, whose it is.
+  -- Grants, and resources that the ledger does not list, have no owner of their own: the account's owner is the fallback.
   LEFT JOIN (SELECT resource_arn AS account_id, owner FROM internal.resource_dim WHERE resource_type = 'account') o
     ON o.account_id = CASE WHEN s.resource_type IS NULL THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
 ), alias_name AS (

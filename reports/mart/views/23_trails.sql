@@ -10,7 +10,7 @@
 --: logging | Whether logging is enabled; NULL if unknown.
 --: stopped_at | When logging was last stopped.
 --: delivery_error | Why the latest files could not be delivered to the bucket; NULL if they were delivered.
---: log_validation | Whether digest files allow to verify that log files were not changed.
+--: log_validation | Whether digest files make it possible to verify that log files were not changed.
 --: kms_key | The key of its log files as CloudTrail reports it; NULL if S3 managed keys encrypt them.
 --: kms_key_arn | The key that kms_key resolves to.
 --: bucket | The bucket that receives the log files.
@@ -60,7 +60,7 @@ WITH confirmed AS (
   GROUP BY resource_arn
 ), reported AS (
   SELECT t.*, s.logging, s.stopped_at, s.delivery_error, e.selectors,
-    -- Without selectors of its own a trail has the default: the management events of every service.
+    -- Without selectors of its own, a trail has the default: the management events of every service.
     x.kms_events IS NULL AND t.has_custom_selectors IS FALSE AS by_default,
     x.management_events, x.kms_events, x.kms_network_events, x.selectors_reason,
     s.trail_arn IS NOT NULL AS status_known

@@ -32,7 +32,7 @@ WITH account_regions AS (
   SELECT account_id, region, trail_arn FROM internal.trail t
   WHERE internal.known(t.valid_from, t.valid_to, as_of_run)
   UNION
-  -- What a region cannot tell itself, others may: a trail of all regions records it, and so does an organization's.
+  -- Other regions may report what a region cannot: a multi-Region trail records it, and so does an organization trail.
   SELECT l.account_id, l.region, t.trail_arn
   FROM listed l
   JOIN known_trails t ON t.account_id = l.account_id AND (t.is_multi_region OR t.home_region = l.region)

@@ -23,7 +23,8 @@ WITH own AS (
   SELECT operations, unnest(CAST(CAST(operations AS JSON) AS VARCHAR[])) AS operation
   FROM (SELECT DISTINCT operations FROM internal.access_verdict) AS written
 ), numbered AS (
-  -- Sets of operations are compared for millions of ways: as bits. There are some fifty; further ones share the last bit.
+  -- As bits, because sets of operations are compared for millions of access paths. There are some fifty operations; if there
+  -- are more than 63, the others share the last bit.
   SELECT operation, least(row_number() OVER (ORDER BY operation) - 1, 62) AS bit
   FROM (SELECT DISTINCT operation FROM named) AS every
 ), masked AS (
@@ -148,7 +149,7 @@ LEFT JOIN island i ON i.key_arn = h.key_arn AND i.principal_key = h.principal_ke
 UNION ALL
 SELECT k.key_arn, 'policy', '', NULL, '*', NULL, 'unknown', NULL, NULL, NULL, NULL,
   CASE
-    WHEN p.key_arn IS NOT NULL THEN 'the policy was not analysed: run `kmsledger analyze-access`'
+    WHEN p.key_arn IS NOT NULL THEN 'the policy was not analyzed: run `kmsledger analyze-access`'
     WHEN r.reason IS NOT NULL THEN 'the policy could not be read: ' || r.reason
     WHEN k.manager = 'AWS' THEN 'the policies of AWS managed keys are not requested'
     ELSE 'the policy was not read'
@@ -165,6 +166,6 @@ JOIN present k ON k.key_arn = r.key_arn
 WHERE r.operation = 'ListGrants'
 UNION ALL
 SELECT g.key_arn, 'grant', g.grant_id, NULL, coalesce(g.grantee_principal, '*'), NULL, 'unknown', NULL, NULL, NULL,
-  g.constraints, 'the grant was not analysed: run `kmsledger analyze-access`', CAST([] AS VARCHAR[]), g.valid_from
+  g.constraints, 'the grant was not analyzed: run `kmsledger analyze-access`', CAST([] AS VARCHAR[]), g.valid_from
 FROM grant_of g
 WHERE NOT EXISTS (FROM internal.access_analysis x WHERE x.analysis_id = g.analysis_id)

@@ -86,7 +86,7 @@ WITH delegated AS (
   LEFT JOIN denied r ON r.principal_arn = a.principal_arn AND r.key_arn = a.key_arn
   LEFT JOIN bound b ON b.principal_arn = a.principal_arn AND b.key_arn = a.key_arn
 ), reported AS (
-  -- One reference to weighed: the macro contains a copy of it for each.
+  -- Refers to weighed only once: the macro contains a copy of it for each reference.
   SELECT key_arn, account_id, c.access, principal_arn AS principal,
     CASE c.access WHEN 'unknown' THEN list_filter(possible, lambda one: NOT list_contains(certain, one)) ELSE certain
     END AS operations,
@@ -100,6 +100,6 @@ SELECT key_arn, account_id, access, principal, operations, 'iam' AS path, source
   CASE WHEN access = 'unknown' THEN 'It is not known whether ' || principal || ' can ' ELSE principal || ' can ' END
   || array_to_string(operations, ', ') || ' through IAM policy ' || source_id
   || CASE WHEN access = 'unknown' THEN ': ' || reason ELSE '' END
-  || '; service and resource control policies are not looked at.' AS message
+  || '; service and resource control policies are not evaluated.' AS message
 FROM reported
 WHERE len(operations) > 0

@@ -19,7 +19,7 @@ WITH unknown_reason AS (
   FROM internal.access_paths_as_of(as_of_run)
   WHERE path = 'policy' AND access = 'unknown'
 ), doubted AS (
-  -- From a list, so that these are taken for few: the joins below then begin with them and not with every key's principals.
+  -- A list makes DuckDB estimate few rows, so that the joins below begin with these and not with the principals of all keys.
   SELECT unnest(list(DISTINCT key_arn)) AS key_arn FROM unknown_reason WHERE principal = '*' AND statement_index IS NOT NULL
 ), party AS (
   SELECT n.key_arn, n.source_id,
@@ -29,7 +29,7 @@ WITH unknown_reason AS (
   WHERE n.source = 'policy'
   GROUP BY n.key_arn, n.source_id
 ), statement AS (
-  -- Whatever is not known of a statement that names its principals, it lets nobody else in.
+  -- A statement that names its principals allows nobody else, whatever else is unknown about it.
   SELECT s.key_arn, s.statement_index, coalesce(n.ours, false) AS ours,
     s.principal_kind = 'Principal' AND NOT list_contains(s.principals, '*') AS named
   FROM doubted d

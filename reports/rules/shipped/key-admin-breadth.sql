@@ -8,7 +8,7 @@
 -- fix: >-
 --   The policy names more principals with these permissions than the limit allows. Keep one role for administration and
 --   one for emergencies, and let people assume them. If the policy delegates the decision to IAM, IAM policies can add
---   more principals; see the view key_access_iam.
+--   more principals; see the view effective_access.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", section "Key administrators", and remove
 --   principals that do not need the permissions.

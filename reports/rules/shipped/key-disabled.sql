@@ -3,7 +3,7 @@
 -- severity: low
 -- family: state
 -- why: >-
---   A disabled key costs as much as any other, does not encrypt, decrypt or rotate. Either it is being retired, and its
+--   A disabled key costs as much as any other but does not encrypt, decrypt or rotate. Either it is being retired, and its
 --   deletion should be decided, or it was disabled by mistake, and something will fail at its next restart or restore.
 -- fix: >-
 --   If something still needs the key, enable it. If nothing does, schedule its deletion with a long waiting period,

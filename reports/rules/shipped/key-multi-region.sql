@@ -4,7 +4,7 @@
 -- family: multi-region
 -- why: >-
 --   A multi-Region key has the same material in several regions: data encrypted in one region can be decrypted in all
---   of them. Regions then no longer contain an incident, and each copy has its own policy to review. AWS recommends
+--   of them. Regions then no longer isolate incidents, and each copy has its own policy to review. AWS recommends
 --   single-Region keys unless data must be decrypted in several regions.
 -- fix: >-
 --   A key cannot be converted: create a single-Region key, migrate the data to it, delete the replicas and finally the

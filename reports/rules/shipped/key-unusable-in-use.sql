@@ -7,7 +7,7 @@
 --   permanently. An RDS database with an unusable key remains recoverable for seven days; after that, it can only be
 --   restored from a backup.
 -- fix: >-
---   If deletion is scheduled, cancel it, which leaves the key disabled; then enable it, as any disabled key. Reimport
+--   If deletion is scheduled, cancel it, which leaves the key disabled; then enable it, like any disabled key. Reimport
 --   expired material; reconnect the custom key store if the key is unavailable. Start an RDS database in status
 --   inaccessible-encryption-credentials-recoverable within seven days (`aws rds start-db-instance`,
 --   `start-db-cluster`). To retire a key, first move everything listed in the reason to another key. A deleted key

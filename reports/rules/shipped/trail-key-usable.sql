@@ -57,7 +57,7 @@ SELECT
     WHEN t.key_class = 'unknown' THEN 'Its key could not be determined: ' || coalesce(t.key_reason, 'no reason reported') || '.'
     WHEN t.key_state IS NULL THEN 'Its key ' || t.key_name || ' could not be described.'
     WHEN t.logging IS NULL THEN 'Its key ' || t.key_name || ' is in state ' || coalesce(t.key_state, 'unknown')
-      || ', but could not determine whether CloudTrail can use it.'
+      || ', but whether CloudTrail can use it could not be determined.'
     ELSE 'Its key ' || t.key_name || ' is usable.'
   END
     || CASE WHEN t.key_denied AND t.key_state IN ('Enabled', 'Creating', 'Updating')

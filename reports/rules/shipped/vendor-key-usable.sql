@@ -11,9 +11,9 @@
 --   is no longer used, remove its profile from the settings.
 -- console: >-
 --   In KMS, open the key and choose "Enable" or "Cancel key deletion"; or edit the key policy.
--- cli: kmsledger vendors; aws kms cancel-key-deletion --key-id KEY_ARN; aws kms enable-key --key-id KEY_ARN
+-- cli: kmsledger vendors check; aws kms cancel-key-deletion --key-id KEY_ARN; aws kms enable-key --key-id KEY_ARN
 -- terraform: >-
---   Set the policy of aws_kms_key to the statement that the profile requires (`kmsledger vendors` prints it).
+--   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN NOT expected THEN 'not_applicable'

@@ -13,10 +13,10 @@
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; replace
 --   the statement of the vendor with the one from the profile.
 -- cli: >-
---   kmsledger vendors; aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it; aws kms
---   put-key-policy --key-id KEY_ARN --policy file://policy.json
+--   kmsledger vendors check --format json; aws kms get-key-policy --key-id KEY_ARN --output text > policy.json; edit it;
+--   aws kms put-key-policy --key-id KEY_ARN --policy file://policy.json
 -- terraform: >-
---   Set the policy of aws_kms_key to the statement that the profile requires (`kmsledger vendors` prints it).
+--   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
     WHEN excess IS NOT NULL THEN 'fail'

@@ -10,8 +10,8 @@
 --   The reason describes the differences; each check names its own remedy, with the policy or statement to set. A
 --   deviation from a mere recommendation of the vendor is not a failure here. External IDs are covered by
 --   vendor-external-id.
--- console: Run `kmsledger vendors` for the steps; keys are in KMS, roles in IAM.
--- cli: kmsledger vendors
+-- console: Run `kmsledger vendors check` for the steps; keys are in KMS, roles in IAM.
+-- cli: kmsledger vendors check
 -- terraform: >-
 --   Set the properties of aws_kms_key, aws_kms_replica_key or aws_iam_role that the reason names.
 

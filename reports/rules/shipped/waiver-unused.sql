@@ -11,7 +11,7 @@
 --   the accepted failure is fixed. A waiver that should also cover unknown results needs `include_unknown: true`.
 -- console: >-
 --   Not applicable; waivers are in the files configured under rules.waivers.
--- cli: kmsledger sql "SELECT source, waiver, rule_id, resource, waives FROM waivers WHERE waives = 0"
+-- cli: kmsledger sql "SELECT source, waiver, rule_id, resource, waived_count FROM waivers WHERE waived_count = 0"
 -- terraform: >-
 --   Not applicable; if the waiver file is kept with the Terraform code, change it there.
 SELECT

@@ -46,7 +46,7 @@ def test_code_in_prose_is_the_only_markup(words: str) -> None:
 @pytest.mark.parametrize("value", [None, True, False])
 def test_a_template_cannot_print_what_it_does_not_say_in_words(value: object) -> None:
     """None and flags are refused: a reader must not see None, True or a blank for something unknown."""
-    with pytest.raises(TypeError, match="replace it by words"):
+    with pytest.raises(TypeError, match="replace it with words"):
         environment().from_string("{{ value }}").render(value=value)
 
 

@@ -83,7 +83,7 @@ def test_only_unpruned_runs_have_changes(mart: duckdb.DuckDBPyConnection) -> Non
 def test_a_pruned_run_is_refused(pruned: tuple[str, Path], tmp_path: Path, wanted: int | str) -> None:
     """Views as of a pruned run would lack versions; the message names the oldest unpruned run."""
     url, path = pruned
-    sentence = f"run {wanted} has been pruned.*oldest whole run is 5"
+    sentence = f"run {wanted} has been pruned.*oldest available run is 5"
     with pytest.raises(QueryError, match=sentence) as refused:
         build(url, tmp_path / "mart.duckdb", Settings(), as_of=wanted)
     assert refused.value.exit_code == 2
