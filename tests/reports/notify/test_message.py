@@ -43,7 +43,7 @@ def bodies(message: EmailMessage) -> tuple[str, str]:
 
 
 def flat(text: str) -> str:
-    """The text without tags and line breaks, to find sentences whatever way they are wrapped."""
+    """The text without tags and line breaks, to find sentences however they are wrapped."""
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
 
 
@@ -182,7 +182,7 @@ def test_long_domain_does_not_break_the_message_id(mail_settings: SettingsFactor
 
 
 def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
-    """Guards against header injection, for settings that did not come through validation."""
+    """Guards against header injection, for settings that were not validated."""
     settings = mail_settings().model_copy(update={"subject": "Ledger\r\nBcc: eve@evil.example\r\n\r\nbody Ü {date}"})
     message = compose(SUMMARY, settings, recipient="ciso@example.org")
     parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)

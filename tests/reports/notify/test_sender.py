@@ -188,7 +188,7 @@ def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> N
 
 @pytest.mark.parametrize("way", ["abort", "silence"])
 def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way: str) -> None:
-    """A mail whose acceptance is unknown is called unknown and never sent a second time."""
+    """A mail whose acceptance is unknown is reported as unknown and never sent again."""
     post = Post(at_data={"b@example.org": way})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none", timeout=1)

@@ -126,7 +126,7 @@ def test_clear_text_port_with_implicit_tls(mail_settings: SettingsFactory) -> No
 
 
 def test_a_password_is_never_sent_without_tls(mail_settings: SettingsFactory) -> None:
-    """Guards the refusal, for settings that did not come through validation too."""
+    """Guards the rejection of a password without TLS, also for settings that were not validated."""
     with run_post(auth_require_tls=False) as post:
         login = mail_settings(**LOGIN)
         settings = login.model_copy(update={"security": "none", "port": post.port})
