@@ -28,7 +28,7 @@ from models.tables.runs import Cause, ScopeCoverage
 SCOPES_PER_PROCESS = 256
 """Scopes that a process crawls concurrently; its client limits the calls."""
 ACCOUNTS_PER_PROCESS = 16
-"""Fewer accounts do not repay the start of another process."""
+"""With fewer accounts, starting another process does not pay off."""
 MAX_ATTEMPTS = 3
 """Worker crashes after which a scope is given up: the scope itself may cause them."""
 DASK = "dask://"

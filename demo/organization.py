@@ -85,7 +85,7 @@ class NamedResources:
     wide_key: str  # the vendor may call every KMS operation on it
     free_grants_key: str  # the vendor may create any grant, not only for AWS resources
     narrow_key: str  # the vendor may use it through S3 only
-    worldwide_key: str  # multi-Region, and in another region than the tenant
+    worldwide_key: str  # multi-Region, and in a different region from the tenant
     trial_key: str  # pending deletion; `demo.second_run_changes` deletes it
     # The database tier: account payments
     tier_key: str
@@ -334,7 +334,7 @@ def _allowed(client: Any, operation: str, items: str, **options: Any) -> int:
 
 
 def _set_last_uses(server: AwsServer, resources: Mapping[str, str]) -> None:
-    """Set the last use of keys: some just now, one months ago, one before tracking began, the others never."""
+    """Set the last use of keys: some just now, one several months ago, one before tracking began, the others never."""
     for name, operation in LAST_OPERATIONS.items():
         server.set_key_use(resources[name], operation)
     months_ago = TRACKING_BEGAN + dt.timedelta(days=30)

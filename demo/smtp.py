@@ -118,7 +118,7 @@ class MailServer:
             and hmac.compare_digest(data.login, self.user.encode())
             and hmac.compare_digest(data.password, self.password.encode())
         )
-        # handled=False lets aiosmtpd send the 535 itself; without it a client with a wrong password waits for ever.
+        # handled=False lets aiosmtpd send the 535 itself; without it a client with a wrong password waits forever.
         return AuthResult(success=success, handled=False)
 
 

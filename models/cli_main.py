@@ -16,11 +16,11 @@ from models.errors import UserError
 FAILED = 4
 """The exit code of a command that failed or was interrupted."""
 _QUERY_INTERRUPTED = "Query interrupted"
-"""What DuckDB makes of the KeyboardInterrupt that ends a query."""
+"""The message of the error into which DuckDB turns the KeyboardInterrupt that ends a query."""
 
 
 class InterruptedCommandError(UserError):
-    """A command was interrupted; the message says what was left, and how to finish."""
+    """A command was interrupted; the message says what was kept, and how to finish."""
 
     exit_code = FAILED
 
@@ -47,7 +47,7 @@ def main(command: click.Command) -> None:
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """End as Ctrl-C does: what was saved is kept, and the crawl lock is released."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A job in the background of a script ignores Ctrl-C, but not a request to terminate.
+        # A background job of a script ignores Ctrl-C, but not a request to terminate.
         raise KeyboardInterrupt
     # Not raised here: asyncio handles SIGINT itself, and cancels its tasks in order.
     signal.raise_signal(signal.SIGINT)

@@ -19,7 +19,7 @@ Outcome = Literal[
     "only we", "only they",
 ]  # fmt: skip
 """`we fail`: and they pass; `they fail`: and we pass; `we skip`: our rule does not apply, they pass or fail;
-`only we`, `only they`: the other one does not list the resource for this check."""
+`only we`, `only they`: the other side does not list the resource for this check."""
 OUTCOMES: tuple[Outcome, ...] = (
     "both pass", "both fail", "neither applies", "we fail", "they fail", "we skip", "we unknown", "they unknown",
     "only we", "only they",
@@ -56,7 +56,7 @@ class Check:
     name: str
     rules: tuple[str, ...]
     resources: str
-    """A pattern of the ARNs that both cover."""
+    """A pattern for the ARNs that both cover."""
     note: str
 
 
@@ -129,8 +129,8 @@ def compare(
 ) -> tuple[Counter[Outcome], list[Difference]]:
     """Count the outcomes of all resources that either side lists, and return the differences.
 
-    `words` may hold other checks, `findings` other rules; both must be of the same accounts. Where a tool says several
-    things of one resource, the worst counts.
+    `results` may contain other checks, `findings` other rules; both must cover the same accounts. If a tool has several
+    results for one resource, the worst one counts.
     """
     theirs: dict[str, Status] = {}
     for word in results:
@@ -156,7 +156,7 @@ def compare(
 
 
 def outcome_of(theirs: Status | None, ours: Status | None) -> Outcome:
-    """What two words on one resource make together; None: it is not listed."""
+    """The outcome of two results for one resource; None: the resource is not listed."""
     if ours is None:
         return "only they" if theirs in {"pass", "fail", "unknown"} else "neither applies"
     if ours == "not_applicable":

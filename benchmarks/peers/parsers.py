@@ -1,4 +1,4 @@
-"""The results that other tools leave behind, read as words on resources."""
+"""Parses the output files of other tools into one result per check and resource."""
 
 from __future__ import annotations
 

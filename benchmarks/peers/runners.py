@@ -34,7 +34,7 @@ class ToolRun:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: `command` gives its arguments for a visit, `read` finds its words in the directory of one."""
+    """A tool: `command` returns the arguments of a run, `read` parses the results in the directory of a run."""
 
     name: str
     program: str
@@ -60,7 +60,7 @@ class Tool:
         return completed.stdout.strip()
 
     def run(self, environment_dir: Path, tool_run: ToolRun) -> tuple[float, int]:
-        """Run it against one account. Returns seconds and exit code; -1 when it took longer than `LONGEST`."""
+        """Run it against one account. Returns seconds and exit code; -1 if it took longer than `TIMEOUT_S`."""
         tool_run.directory.mkdir(parents=True)
         arguments = [str(environment_dir / "bin" / self.program), *self.command(tool_run)]
         started = time.monotonic()
@@ -83,14 +83,14 @@ class Tool:
 
 
 def _variables(tool_run: ToolRun, environment_dir: Path) -> dict[str, str]:
-    """The environment of the process: our variables without any of AWS's, and the credentials of the visit."""
+    """The environment of the process: our variables without those of AWS, and the credentials of the run."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "VIRTUAL_"))
     }
     return {
         **inherited,
         "PATH": f"{(environment_dir / 'bin').resolve()}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(tool_run.directory.resolve()),  # no settings of AWS's own from the home directory
+        "HOME": str(tool_run.directory.resolve()),  # no AWS configuration from the home directory
         "AWS_ACCESS_KEY_ID": tool_run.credentials["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": tool_run.credentials["SecretAccessKey"],
         "AWS_SESSION_TOKEN": tool_run.credentials["SessionToken"],

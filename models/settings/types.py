@@ -283,7 +283,7 @@ RoleName = Annotated[
     ),
 ]
 SessionName = Annotated[
-    str, matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits or characters out of _+=,.@-")
+    str, matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits or characters from _+=,.@-")
 ]
 Address = Annotated[
     str,
@@ -296,7 +296,7 @@ Address = Annotated[
 Password = Annotated[SecretStr, matching(r"[^\0\r\n]+", "a text on one line that is not empty")]
 ExternalId = Annotated[
     SecretStr,
-    matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits or characters out of _+=,.@:/-"),
+    matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits or characters from _+=,.@:/-"),
 ]
 Host = Annotated[
     str,

@@ -150,8 +150,8 @@ def _refuse_newer(connection: Connection, revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision not in known:
         raise DatabaseError(
-            f"{_name(connection.engine)} was written by a newer kmsledger (schema {revision}): update this program, "
-            "it changed nothing"
+            f"{_name(connection.engine)} was written by a newer kmsledger (schema {revision}): update this program; "
+            "nothing was changed"
         )
 
 

@@ -221,7 +221,7 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
 
 
 def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Analyses of policies that are valid in no kept run, and of grants analysed together with such a policy."""
+    """Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy."""
     model: type[VersionedTable] = KeyAnalysis
     analysis = model.table()
     kept = select(analysis.c.analysis_id).where(_survives(analysis, horizon))

@@ -15,7 +15,7 @@ from models.types import UtcDateTime
 from models.versioned import VersionedTable
 
 MANY = 1000
-"""Rows from which sorting, truncating and analysing pay off."""
+"""Rows from which sorting, truncating and analyzing pay off."""
 
 _COPY_TYPES: tuple[tuple[type[Any], str], ...] = (
     (UtcDateTime, "timestamptz"),
@@ -122,15 +122,15 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
 def prefer_index_scans(connection: Connection) -> None:
     """Make PostgreSQL prefer index scans for the rest of the transaction.
 
-    Its default costs assume slow random reads, so that a run with many scopes would scan the whole ledger for each few of
-    them.
+    Its default costs assume slow random reads, so that a run with many scopes would scan the whole ledger once per few
+    scopes.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
 
 
 def count_written(connection: Connection, target: Table, rows: int) -> None:
-    """Make PostgreSQL analyse a table each time this connection has doubled the number of rows it wrote there.
+    """Make PostgreSQL analyze a table each time this connection has doubled the number of rows it wrote there.
 
     Without statistics the planner estimates one open version in two hundred rows and scans the table instead of the index.
     Autovacuum runs once a minute, too late for a first crawl.

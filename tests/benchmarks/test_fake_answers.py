@@ -373,7 +373,7 @@ def test_caller_identity(fake: FakeAws, edge_case_session: tuple[AccountRegion, 
 
 
 def test_assume_role_checks_the_trust(fake: FakeAws) -> None:
-    """A missing role, a wrong external id, a suspended and an unknown account give the same denial; others get an hour."""
+    """A missing role, a wrong external id, a suspended or an unknown account get the same denial; others get an hour."""
     world, client = fake.world, fake.session().client("sts")
 
     def assume(account: str, external_id: str, **more: Any) -> str:

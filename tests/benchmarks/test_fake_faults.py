@@ -148,7 +148,7 @@ def test_a_session_expires_by_the_clock(fake: FakeAws) -> None:
 
 
 def test_a_role_can_be_deleted_during_a_crawl(fake: FakeAws) -> None:
-    """Its calls are denied, and then the role cannot be assumed again."""
+    """After its deletion, calls of the role are denied, and it cannot be assumed again."""
     account = fake.world.accounts[1].id
     fake.control.faults(role_gone_after={account: 3})
     session = fake.session(account)

@@ -52,7 +52,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
 
 
 def written(aws: StubServer, ledger: Ledger, **crawl_settings: Any) -> dict[str, Any]:
-    """The settings of a crawl of the loopback organization, as in a settings file."""
+    """The settings of a crawl of the stub organization, as in a settings file."""
     return {
         "database": f"sqlite:///{ledger.path}",
         "aws": {"endpoint_url": aws.url, "connect_timeout": 5, "read_timeout": 60},

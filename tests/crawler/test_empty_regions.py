@@ -124,7 +124,7 @@ def test_facts_of_other_scopes_do_not_matter(engine: Engine) -> None:
 
 
 def test_an_aws_alias_without_a_key_does_not_count(engine: Engine) -> None:
-    """Every region has such aliases by default."""
+    """Every region has AWS aliases without a key by default, so they do not count as use."""
     record_run(engine, (Alias, row(Alias, **ALIAS, target_key_id=None)))
     assert SCOPE in find_empty_regions(engine, 7)
 

@@ -86,7 +86,7 @@ def test_if_both_sources_fail_the_error_of_the_account_is_raised() -> None:
 
 
 def test_a_delegated_administrator_does_not_list_regions_of_the_management_account() -> None:
-    """It is not allowed to, and without an id it would get its own regions: the account's error is raised."""
+    """AWS denies that call, and without an id it would return the wrong regions: the account's error is raised."""
     aws = ScriptedAws({"account:ListRegions": HUB_REGIONS, "ec2:DescribeRegions": denied("ec2:DescribeRegions")})
     (result,) = regions(aws, MANAGEMENT, hub=LAB)
     assert isinstance(result, AwsError)

@@ -179,7 +179,7 @@ def last_usage(server: AwsServer, arn: str) -> dict[str, Any]:
 
 
 def test_keys_have_a_last_use(aws_server: AwsServer, demo_world: World) -> None:
-    """Some keys were used just now, one months ago, most never; one key is older than the tracking, so its use is unknown."""
+    """Some keys were used just now, one several months ago, most never; one key predates the tracking, so its use is unknown."""
     for name, operation in organization.LAST_OPERATIONS.items():
         usage = last_usage(aws_server, getattr(demo_world, name))
         assert usage["KeyLastUsage"]["Operation"] == operation

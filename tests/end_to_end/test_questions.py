@@ -61,7 +61,7 @@ def grant_of(workspace: Workspace, key_arn: str) -> str:
 
 
 def test_who_can_read_a_secret(crawled: Workspace) -> None:
-    """Admin may call everything, and decrypts by the key policy as by a grant; beside it the root user, and nobody else."""
+    """Admin may call everything, and decrypts through the key policy and a grant; only the root user has access besides."""
     world = crawled.world
     lab = world.accounts["lab"]
     response = json_result(crawled, "who-can", "decrypt", world.hostile_secret)
@@ -77,7 +77,7 @@ def test_who_can_read_a_secret(crawled: Workspace) -> None:
 
 
 def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: Workspace) -> None:
-    """Then nobody surely can: Admin (by its grant) and the account as a whole depend on IAM, and it is said why."""
+    """No access is certain: access of Admin (by its grant) and of the whole account depends on IAM, with the reason."""
     world = no_iam.world
     response = json_result(no_iam, "who-can", "decrypt", world.hostile_secret, code=3)
     lab = policies.root(world.accounts["lab"])
@@ -92,14 +92,14 @@ def test_who_can_read_a_secret_when_iam_was_not_collected(no_iam: Workspace) -> 
 
 
 def test_a_secret_that_is_shared_by_its_own_policy_only(crawled: Workspace) -> None:
-    """The secret lets account platform in, its key does not: only the root user of its own account can read it."""
+    """The secret's policy allows account platform, its key does not: only the root user of its own account can read it."""
     world = crawled.world
     response = json_result(crawled, "who-can", "decrypt", world.key_arn_secret)
     assert access_paths(response) == {("yes", policies.root(world.accounts["data"])): {("policy", ROOT, ())}}
 
 
 def test_secrets_whose_key_is_gone_or_hidden(crawled: Workspace) -> None:
-    """A key that no longer exists is nobody's, which is known; one in an account that was not crawled is not known."""
+    """Nobody can use a key that no longer exists; access to a key in an account that was not crawled is unknown."""
     deleted_key = json_result(crawled, "who-can", "decrypt", crawled.world.dangling_key_secret)
     assert deleted_key["keys"][0]["principals"] == []
     assert any("The secret's key does not exist" in note for note in deleted_key["notes"])
@@ -109,7 +109,7 @@ def test_secrets_whose_key_is_gone_or_hidden(crawled: Workspace) -> None:
 
 
 def test_who_can_use_a_key_because_of_a_group_and_not_because_of_a_boundary(crawled: Workspace) -> None:
-    """Maria uses the tier's key through her group; Deployment has every permission, and a boundary without KMS."""
+    """Maria uses the tier's key through her group; Deployment has every permission, but its boundary excludes KMS."""
     paths = access_paths(json_result(crawled, "who-can", "decrypt", crawled.world.tier_key))
     assert paths["yes", crawled.world.developer] == {
         ("policy", ROOT, ("policy use-the-tier-key of group developers (UseTheTier)",))
@@ -126,7 +126,7 @@ def test_hostile_text_is_printed_as_text(crawled: Workspace) -> None:
 
 
 def test_errors_are_one_sentence(crawled: Workspace) -> None:
-    """What there is not, and what there are several of: exit code 2 and the candidates."""
+    """Unknown and ambiguous names are errors with exit code 2 that list the candidates."""
     unknown = crawled.run("who-can", "decrypt", "alias/payments-databas")
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
     assert "did you mean" in unknown.stderr
@@ -136,7 +136,7 @@ def test_errors_are_one_sentence(crawled: Workspace) -> None:
 
 
 def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
-    """Each of our denied calls has a statement; with it in the key's policy, the engine lets our role in."""
+    """Each denied call has a statement; with it in the key policy, the engine allows the call to the crawler's role."""
     world = crawled.world
     response = json_result(crawled, "denials", code=3)
     assert response["other_gaps"] > 0
@@ -148,7 +148,7 @@ def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
     }
     assert set(keys) == {world.locked_key, world.appliance_key}
     role = world.role_arn(world.accounts["data"])
-    crawled.aws.clear_faults()  # an administrator reads what our role may not
+    crawled.aws.clear_faults()  # an administrator can read what the crawler's role may not
     client = crawled.aws.session(world.accounts["data"], "us-east-1").client("kms")
     for key_arn, entry in keys.items():
         assert entry["role"] == role
@@ -165,7 +165,7 @@ def test_denials_with_statements_that_fix_them(crawled: Workspace) -> None:
 
 
 def test_what_an_account_and_a_person_can_use(crawled: Workspace) -> None:
-    """The vendor's account has its keys; Maria has one, with what it protects."""
+    """The vendor's account can use its keys; Maria can use one, listed with its dependents."""
     world = crawled.world
     vendor = json_result(crawled, "what-can", policies.CHECKMARX_ACCOUNT)
     assert {entry["key_arn"] for entry in vendor["keys"]} >= {world.vendor_key, world.granted_key_of_platform}
@@ -175,7 +175,7 @@ def test_what_an_account_and_a_person_can_use(crawled: Workspace) -> None:
 
 
 def test_vendors(crawled: Workspace) -> None:
-    """Each outside party with its keys, and what remains of its access without each way."""
+    """Each external party with its keys, and the access that remains without each access path."""
     rows = json_result(crawled, "vendors")["vendors"]
     world = crawled.world
     paths = {(row["party"], row["key_arn"]): row for row in rows}

@@ -49,7 +49,7 @@ cli_main.main(command)
 
 def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool = False) -> tuple[int, str, str]:
     """Exit code, output and errors of a command that receives a signal when it is ready."""
-    # A job in the background of a script ignores SIGINT; what it starts inherits that.
+    # A background job of a script ignores SIGINT; its children inherit that.
     environment = ["env", "--ignore-signal=INT" if ignore_interrupts else "--default-signal=INT"]
     with subprocess.Popen(
         [*environment, sys.executable, "-c", PROGRAM, command],

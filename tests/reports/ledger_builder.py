@@ -49,7 +49,7 @@ from tests.reports.mart_schema import offer_schema
 
 FIRST_RUN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
 
-# What a refused call leaves unseen; the facts known before stay as they are.
+# The facts that a denied call does not return; facts of earlier runs stay unchanged.
 _UNSEEN = {
     "DescribeKey": KeyMetadata,
     "GetKeyPolicy": KeyPolicy,
@@ -123,7 +123,7 @@ class LedgerBuilder:
         rotation: str = "enabled",
         **values: Any,
     ) -> str:
-        """Add a key with metadata, rotation status and policy (`None` for none of it known); returns its ARN."""
+        """Add a key with metadata, rotation status and policy (`None`: not known); returns its ARN."""
         arn = f"arn:aws:kms:{region}:{account_id}:key/{key_id}"
         defaults: dict[str, Any] = {
             "manager": "CUSTOMER",
@@ -240,7 +240,7 @@ class LedgerBuilder:
     def gap(
         self, account_id: str, region: str, action: str, subject: str = "", cause: str = "denied", **values: Any
     ) -> None:
-        """State that a call is refused from now on: what it would show keeps its last known value."""
+        """Deny a call from now on: the facts that it would return keep their last known values."""
         service, operation = action.split(":", 1)
         self.add(
             Gap,
@@ -370,14 +370,14 @@ def settings_of(**values: Any) -> Settings:
 
 
 def only(*rule_ids: str) -> dict[str, Any]:
-    """The settings of rules that leave only these of the shipped ones in force."""
+    """The settings of rules that disable all shipped rules except these."""
     shipped = {name.removesuffix(".sql") for name, _, _ in rule_files()}
     assert shipped >= set(rule_ids), f"no shipped rules: {set(rule_ids) - shipped}"
     return {"disable": sorted(shipped - set(rule_ids))}
 
 
 def build_mart(settings: Settings) -> None:
-    """Analyse the access and build the mart, without evaluating rules: for tests to which findings make no difference."""
+    """Analyze access and build the mart without evaluating rules, for tests that do not depend on findings."""
     analyze_access(settings)
     extensions = (RuleTables(settings, ()), VendorChecks(settings))
     build(settings.database, settings.report.mart, settings, extensions=extensions)
@@ -393,7 +393,7 @@ def one_rule_of_each_family() -> tuple[str, ...]:
 
 
 def root_statement(account_id: str) -> dict[str, Any]:
-    """The statement that lets IAM policies of the account decide."""
+    """The statement that delegates to the IAM policies of the account."""
     return {
         "Sid": "Enable IAM policies",
         "Effect": "Allow",

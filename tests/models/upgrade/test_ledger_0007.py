@@ -55,7 +55,7 @@ def dump(engine: Engine) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value of either engine: times in UTC as text, bytes in base 64, truth values as numbers."""
+    """A value of either engine: times in UTC as text, bytes in base64, booleans as numbers."""
     if isinstance(value, bytes | memoryview):
         return base64.b64encode(bytes(value)).decode()
     if isinstance(value, bool):
@@ -73,7 +73,7 @@ def expected() -> dict[str, Any]:
 
 
 def test_a_sqlite_ledger_keeps_every_row_and_value(old_ledger: Path) -> None:
-    """After the upgrade, each table has its rows and values under the present names."""
+    """After the upgrade, each table has its rows and values under the current names."""
     engine = connect(f"sqlite:///{old_ledger}")
     upgrade(engine)
     assert dump(engine) == expected()
@@ -90,7 +90,7 @@ def bare_postgresql(postgresql_server: str) -> Iterator[Engine]:
 
 
 def test_a_postgresql_ledger_keeps_every_row_and_value(old_ledger: Path, bare_postgresql: Engine) -> None:
-    """The same rows, written into a PostgreSQL database of schema 0007, arrive under the present names, too."""
+    """The same rows, written into a PostgreSQL database of schema 0007, are also upgraded to the current names."""
     with bare_postgresql.begin() as connection:
         config = database._config()
         config.attributes["connection"] = connection
@@ -115,7 +115,7 @@ def test_a_postgresql_ledger_keeps_every_row_and_value(old_ledger: Path, bare_po
 
 
 def of_postgresql(value: Any, kind: type) -> Any:
-    """SQLite's value for a column of PostgreSQL: its times have no zone, its truth values are numbers."""
+    """The PostgreSQL value for a value of SQLite, where times have no zone and booleans are numbers."""
     if value is None:
         return None
     if kind is dt.datetime:
@@ -124,7 +124,7 @@ def of_postgresql(value: Any, kind: type) -> Any:
 
 
 def test_no_index_keeps_a_former_name(old_ledger: Path) -> None:
-    """Indexes follow their tables and columns: a later migration finds them by the names that the models give."""
+    """Indexes follow their tables and columns: a later migration finds them by their names in the models."""
     engine = connect(f"sqlite:///{old_ledger}")
     upgrade(engine)
     inspector = inspect(engine)
@@ -137,7 +137,7 @@ def test_no_index_keeps_a_former_name(old_ledger: Path) -> None:
 
 @pytest.mark.parametrize("model", [KeyRotation, Gap])
 def test_an_unchanged_fact_is_still_the_same_version(old_ledger: Path, model: type[KeyRotation | Gap]) -> None:
-    """The hash of a renamed value is the one that a crawl computes: the next run does not take the fact for a changed one."""
+    """The hash of a renamed value equals the one that a crawl computes, so the next run adds no version."""
     engine = connect(f"sqlite:///{old_ledger}")
     upgrade(engine)
     with engine.connect() as connection:
@@ -151,7 +151,7 @@ def test_an_unchanged_fact_is_still_the_same_version(old_ledger: Path, model: ty
 
 @pytest.mark.deep
 def test_mart_and_report_work_on_the_upgraded_ledger(old_ledger: Path, tmp_path: Path) -> None:
-    """`kmsledger mart`, `sql` and `report` answer from a ledger that an earlier version wrote."""
+    """`kmsledger mart`, `sql` and `report` work on a ledger that an earlier version wrote."""
     from reports.cli import report
     from reports.mart.cli import sql
 

@@ -151,7 +151,7 @@ def test_every_cause_has_a_fix(cause: str, fix_in: str, expected: str) -> None:
 
 
 def test_nothing_denied(tmp_path: Path) -> None:
-    """The text says so in its first line."""
+    """Without denied calls, the first line of the text says so."""
     world = organization(tmp_path / "ledger.db")
     world.facts.pop(next(model for model in world.facts if model.__name__ == "Gap"))
     world.crawl()

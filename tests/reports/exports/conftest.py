@@ -1,4 +1,4 @@
-"""One small mart with a finding of every status, hostile names, and runs before it."""
+"""One small mart with a finding of every status, hostile names, and an earlier run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAIVERS = """
 
 @pytest.fixture(scope="session")
 def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs: rotation of key `again` is repaired in the second, in which `late` begins to fail."""
+    """Two runs: rotation of key `again` is fixed in the second, in which `late` begins to fail."""
     folder = tmp_path_factory.mktemp("exports")
     (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     world = LedgerBuilder(f"sqlite:///{folder / 'store.db'}")

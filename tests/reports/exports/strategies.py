@@ -1,4 +1,4 @@
-"""Findings made by hypothesis: any text that a database can hold, every combination of what may be missing."""
+"""Hypothesis strategies for findings: any text that a database can store, and every combination of missing values."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _ARN = st.builds(
 
 
 def lines(text: str) -> list[str]:
-    """The lines of JSON Lines; splitlines() also ends them at characters that may stand in a text."""
+    """The lines of JSON Lines; splitlines() would also split at characters that a text may contain."""
     assert text == "" or text.endswith("\n")
     return text.split("\n")[:-1]
 
 
 def findings() -> st.SearchStrategy[FindingRecord]:
-    """One finding of any kind."""
+    """Findings with any values."""
     return st.builds(
         FindingRecord,
         rule_id=st.from_regex(r"[a-z]+(-[a-z]+)*", fullmatch=True) | st.just("r" * 600),

@@ -31,7 +31,7 @@ def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:
 
 
 _TIME = _text(64, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-# The API model states types and enumerations; these limits stand in the API's reference (AwsSecurityFinding) only.
+# The API model states types and enumerations; these limits are only in the API reference (AwsSecurityFinding).
 LIMITS = Draft202012Validator(
     {
         "type": "object",
@@ -77,7 +77,7 @@ def operation() -> OperationModel:
 
 
 def wrong(value: Any, shape: Shape, path: str = "") -> Iterator[str]:
-    """Where a value leaves the enumerations and patterns of the model, which botocore itself does not look at."""
+    """Values that violate the enumerations and patterns of the model, which botocore does not validate."""
     if isinstance(shape, StructureShape):
         for name, one in value.items():
             yield from wrong(one, shape.members[name], f"{path}.{name}")
@@ -111,7 +111,7 @@ def check(line: str) -> list[dict[str, Any]]:
 
 
 def test_every_finding_can_be_imported(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """Each batch is of one account and region, keeps the limits, and holds each finding once under its own id."""
+    """Each batch is for one account and region and within the limits; each finding occurs once, with its own id."""
     ordered = sorted(everything, key=lambda one: (one.account_id or "", one.region or ""))
     out = io.StringIO()
     assert write(out, run_info, ordered) == len(everything)
@@ -139,7 +139,7 @@ def test_states(rotation: dict[str, FindingRecord], run_info: RunInfo, key: str,
 
 
 def test_account_and_region(rotation: dict[str, FindingRecord], run_info: RunInfo) -> None:
-    """A finding is filed in its account and region, in a global one's home, or where the user says."""
+    """A finding belongs to its account and region, to the home region if it is global, or to the configured Security Hub."""
     off = rotation["off"]
     assert asff(off, run_info)["ProductArn"] == f"arn:aws:securityhub:eu-west-1:{SHOP}:product/{SHOP}/default"
     assert asff(replace(off, region="global"), run_info)["Region"] == "us-east-1"
@@ -173,7 +173,7 @@ def test_long_texts_are_cut(rotation: dict[str, FindingRecord], run_info: RunInf
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(findings(), max_size=5))
 def test_any_findings_can_be_imported(found: list[FindingRecord]) -> None:
-    """Whatever the texts are and whatever is missing, the batches are valid and unknown stays unknown."""
+    """For any texts and missing values, the batches are valid and unknown stays unknown."""
     out = io.StringIO()
     write(out, RUN_INFO, found)
     imported = [one for line in lines(out.getvalue()) for one in check(line)]

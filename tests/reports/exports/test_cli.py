@@ -77,7 +77,7 @@ def test_names_stay_from_night_to_night(run: Any) -> None:
 
 
 def test_wrong_usage(run: Any, tmp_path: Path) -> None:
-    """An invalid Security Hub, one for another format, an unknown format and a missing directory are user errors."""
+    """An invalid Security Hub, a Security Hub for another format, an unknown format and a missing directory are errors."""
     assert run("asff", "--security-hub", "here").exit_code == 2
     assert run("csv", "--security-hub", "999900001111/eu-central-1").exit_code == 2
     assert run("xml").exit_code == 2

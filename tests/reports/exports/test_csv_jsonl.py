@@ -22,7 +22,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "exports.md"
 
 
 def test_columns_are_the_views_and_documented() -> None:
-    """Every column of the view is exported with what its rule says, and each is described in the documentation."""
+    """Every column of the view is exported, with the texts of its rule, and each is documented."""
     (view,) = [one for one in views() if one.name == "findings"]
     assert set(view.columns) <= set(csv_jsonl.COLUMNS)
     assert {"why", "fix", "console", "cli", "terraform", "frameworks"} <= set(csv_jsonl.COLUMNS)
@@ -31,7 +31,7 @@ def test_columns_are_the_views_and_documented() -> None:
 
 
 def test_jsonl_is_what_was_found(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """Each line is one finding with its own values; times are UTC, what is not known is null."""
+    """Each line is one finding with its own values; times are UTC, unknown values are null."""
     out = io.StringIO()
     assert csv_jsonl.jsonl(out, run_info, everything) == len(everything)
     rows = [orjson.loads(line) for line in lines(out.getvalue())]
@@ -45,7 +45,7 @@ def test_jsonl_is_what_was_found(everything: list[FindingRecord], run_info: RunI
 
 
 def test_csv_is_defused(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """A name that is a formula becomes a text; account ids stay texts."""
+    """A name that is a formula becomes text; account ids stay text."""
     out = io.StringIO()
     assert csv_jsonl.csv(out, run_info, everything) == len(everything)
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
@@ -57,7 +57,7 @@ def test_csv_is_defused(everything: list[FindingRecord], run_info: RunInfo) -> N
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(findings(), max_size=3))
 def test_any_findings_can_be_read_again(found: list[FindingRecord]) -> None:
-    """Whatever the texts are, JSON Lines gives them back as they were, and CSV has no formula and a row for each."""
+    """JSON Lines preserves any text; CSV has one row per finding and no formula."""
     written, table = io.StringIO(), io.StringIO(newline="")
     csv_jsonl.jsonl(written, RUN_INFO, found)
     csv_jsonl.csv(table, RUN_INFO, found)

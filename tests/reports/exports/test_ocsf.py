@@ -52,7 +52,7 @@ def test_every_finding_is_a_valid_event(everything: list[FindingRecord], run_inf
 def test_life_and_verdict(
     rotation: dict[str, FindingRecord], run_info: RunInfo, key: str, expected: tuple[int, int, int]
 ) -> None:
-    """Create, Update and Close follow the life; waived is Suppressed; unknown is neither Pass nor Fail."""
+    """Create, Update and Close follow the finding's lifecycle; waived is Suppressed; unknown is neither Pass nor Fail."""
     one = event(rotation[key], run_info)
     assert (one["activity_id"], one["status_id"], one["compliance"]["status_id"]) == expected
     assert one["type_uid"] == 200300 + one["activity_id"]
@@ -83,7 +83,7 @@ def test_what_an_event_says(rotation: dict[str, FindingRecord], run_info: RunInf
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(findings())
 def test_any_finding_is_valid(finding: FindingRecord) -> None:
-    """Whatever the texts are and whatever is missing, the event is valid, one line, and unknown stays unknown."""
+    """For any texts and missing values, the event is valid and one line, and unknown stays unknown."""
     out = io.StringIO()
     write(out, RUN_INFO, [finding])
     assert out.getvalue().count("\n") == 1

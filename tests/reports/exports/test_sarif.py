@@ -1,4 +1,4 @@
-"""SARIF: logs that OASIS's schema accepts, whose texts make no links, with a path for readers that want one."""
+"""SARIF: logs that the OASIS schema accepts, without links in texts, and with a path for tools that require one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def written(run_info: RunInfo, found: list[FindingRecord]) -> dict[str, Any]:
 
 
 def test_the_log_is_valid(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """All findings of a mart are results of one valid run, each with the index of its rule; also none at all."""
+    """All findings of a mart are results of one valid run, each with the index of its rule; a run may have no findings."""
     (run,) = written(run_info, everything)["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert len(run["results"]) == len(everything)
@@ -72,7 +72,7 @@ def test_rules_tell_what_to_do(run_info: RunInfo) -> None:
     ],
 )
 def test_kinds(rotation: dict[str, FindingRecord], key: str, kind: str, suppressed: bool) -> None:
-    """Unknown is open; only a failure has a level; what is waived is suppressed with its reason."""
+    """Unknown is open; only a failure has a level; a waived finding is suppressed with the reason."""
     one = result(rotation[key], None)
     assert one["kind"] == kind
     assert (one["level"] != "none") == (kind == "fail")
@@ -93,7 +93,7 @@ def test_hostile_names_make_no_links(everything: list[FindingRecord]) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(findings(), max_size=3))
 def test_any_log_is_valid(found: list[FindingRecord]) -> None:
-    """Whatever the texts are, the log is valid, paths are relative and lead nowhere up, unknown stays open."""
+    """For any texts, the log is valid, paths are relative without parent directories, and unknown stays open."""
     (run,) = written(RUN_INFO, found)["runs"]
     for one, finding in zip(run["results"], found, strict=True):
         assert (one["kind"] in {"pass", "fail"}) == (finding.unwaived_status in {"pass", "fail"})

@@ -47,7 +47,7 @@ def world_of(settings: Settings) -> LedgerBuilder:
 
 @pytest.fixture(scope="session")
 def settings(make_settings: Make) -> Settings:
-    """Settings of the sample organization after three runs, with its mart built; with names meant to do harm."""
+    """Settings of the sample organization after three runs, with its mart built; some names are hostile."""
     made = make_settings()
     world = world_of(made)
     hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)
@@ -74,7 +74,7 @@ def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def report_of(settings: Settings, directory: Path | None = None, name: str = "overview") -> Path:
-    """Write a report; the path of the file that always has the same name."""
+    """Write a report; returns the path of the file whose name does not depend on the run."""
     directory = directory or settings.report.directory
     write([find(name)], settings.report.mart, directory, settings)
     return directory / f"kmsledger-{name}.html"

@@ -60,13 +60,13 @@ class Node:
 
 @dataclass
 class Row:
-    """A row of a table, with what is folded away below it."""
+    """A row of a table, with its collapsed details."""
 
     node: Node
 
     @property
     def cells(self) -> list[str]:
-        """The text of each cell of the row proper."""
+        """The text of each cell of the row without its details."""
         row = self.node if self.node.tag == "tr" else self.node.own("tr")[0]
         return [cell.text for cell in row.own("td")]
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing in it runs but our script, nothing leaves the machine, and the script works."""
+"""The report in a real browser: only our script runs, nothing leaves the machine, and the script works."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OF_THE_BROWSER = re.compile(r"(google|googleapis|gvt1|gstatic)\.com[:/ ]")
 
 
 class Trap:
-    """A proxy that answers nothing and records the requests of the page."""
+    """A proxy that never answers and records the requests of the page."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -70,7 +70,7 @@ class Trap:
 
 @pytest.fixture
 def trap() -> Iterator[Trap]:
-    """The only way out of the browser."""
+    """The browser's only connection to the network."""
     made = Trap()
     yield made
     made.close()
@@ -116,7 +116,7 @@ def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, tr
 
 
 def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, tmp_path: Path, trap: Trap) -> None:
-    """The report for auditors asks for nothing, has no error in its console, and its tables can be sorted by a link."""
+    """The report for auditors makes no request and logs no console error, and a link can sort its tables."""
     dom = browse(report_of(settings, tmp_path / "out", "compliance"), "#frameworks&sort=-controls")
     assert dom.one("head").one("title").text == "KMS ledger: compliance, run 3"
     assert not list(dom.all("img"))
@@ -127,7 +127,7 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
 
 
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
-    """A page without our content policy that loads an image is seen by the trap: the test above proves something."""
+    """The trap records the image request of a page without our content policy, so the tests above are conclusive."""
     bare = tmp_path / "bare.html"
     bare.write_text(
         "<!DOCTYPE html><html><head><title>t</title></head><body><img src='http://probe.example/x'></body></html>"
@@ -137,7 +137,7 @@ def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap
 
 
 def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path, trap: Trap) -> None:
-    """Were an attacker's script in the page after all, the content policy would keep it from running, and say so."""
+    """If the page contained an attacker's script, the content policy would block and report it."""
     attacked = tmp_path / "attacked.html"
     attack = "<script>document.title='owned'</script><style onload=\"document.title='owned'\"></style></body>"
     attacked.write_text(path.read_text(encoding="utf-8").replace("</body>", attack), encoding="utf-8")
@@ -156,7 +156,7 @@ def test_every_row_is_there_without_the_script(path: Path, page: Node, tmp_path:
 
 
 def test_a_link_filters_one_table(browse: Open, path: Path, page: Node) -> None:
-    """All words must be in a row, in any case, also where it is folded; the count says how many match."""
+    """A matching row has all words, in any letter case, also in collapsed details; the number of matches is shown."""
     dom = browse(path, "#keys&filter=EU-WEST-1%20invoices")
     rows = shown(dom.rows("keys"))
     assert len(rows) == 1
@@ -176,7 +176,7 @@ def test_a_link_filters_all_tables(browse: Open, path: Path, page: Node) -> None
 
 
 def test_a_link_sorts_by_number_with_the_unknown_last(browse: Open, path: Path) -> None:
-    """Numbers sort as numbers; what is not known comes last in both directions; the header says the order."""
+    """Numbers sort as numbers; unknown values come last in both directions; the header shows the order."""
     for order, direction in (("grants", "ascending"), ("-grants", "descending")):
         dom = browse(path, f"#keys&sort={order}")
         grants = [row.cells[6] for row in dom.rows("keys")]
@@ -189,7 +189,7 @@ def test_a_link_sorts_by_number_with_the_unknown_last(browse: Open, path: Path) 
 
 
 def test_the_controls_work_from_the_keyboard(browse: Open, path: Path) -> None:
-    """Every sortable header holds a button, every filter has a name, and what folds is a native element."""
+    """Every sortable header contains a button, and every filter has a label."""
     dom = browse(path, "")
     for head in dom.all("th"):
         if "data-c" in head.attributes:
@@ -201,7 +201,7 @@ def test_the_controls_work_from_the_keyboard(browse: Open, path: Path) -> None:
 
 
 def test_hostile_links_do_nothing(browse: Open, path: Path, page: Node) -> None:
-    """A link made to break the script leaves the page as it is."""
+    """A malicious link leaves the page unchanged."""
     dom = browse(path, "#keys&sort=__proto__&filter=%3Cimg%20src=x%20onerror=alert(1)%3E")
     assert not list(dom.all("img"))
     assert len(dom.rows("keys")) == len(page.rows("keys"))

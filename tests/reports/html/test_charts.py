@@ -1,4 +1,4 @@
-"""The geometry of the bars, and that they and all marks can be read."""
+"""The geometry of the bars, and the contrast of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNTS = st.lists(st.integers(0, 10_000_000), max_size=8)
 
 @given(COUNTS)
 def test_a_bar_is_filled_and_shows_all_that_exists(counts: list[int]) -> None:
-    """The parts fill the bar one after the other; what is not zero is wide enough to be seen."""
+    """The parts fill the bar one after the other; nonzero parts are wide enough to be visible."""
     parts = stack([(str(at), count) for at, count in enumerate(counts)])
     assert [part.count for part in parts] == [count for count in counts if count]
     assert sum(part.width for part in parts) == pytest.approx(100 if parts else 0, abs=0.1)
@@ -47,7 +47,7 @@ def _luminance(colour: str) -> float:
     ],
 )
 def test_text_stands_out(ink: str, paper: str) -> None:
-    """Each colour of text has a contrast of 4.5 with what it stands on (WCAG AA)."""
+    """Each text color has a contrast of at least 4.5 with its background (WCAG AA)."""
     style = (resources.files("reports.html") / "templates" / "report.css").read_text(encoding="utf-8")
     colours = {
         name: value * 2 if len(value) == 3 else value for name, value in re.findall(r"(--[\w-]+): #(\w+);", style)

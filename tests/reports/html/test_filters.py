@@ -1,4 +1,4 @@
-"""How values become text: nothing hides, nothing that is unknown is printed by accident."""
+"""Formatting of values: nothing is invisible, and nothing unknown is printed by accident."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_characters_that_cannot_be_seen_are_written_out(hidden: str, written: st
 
 @given(st.text())
 def test_a_name_that_may_wrap_is_still_itself(name: str) -> None:
-    """Places to break a line are markup only: without them the text is what is escaped everywhere else."""
+    """Line breaks are allowed by markup only: without it, the text is the escaped name."""
     assert str(filters.wrapping(name)).replace("<wbr>", "") == str(escape(filters.visible(name)))
 
 
@@ -45,13 +45,13 @@ def test_code_in_prose_is_the_only_markup(words: str) -> None:
 
 @pytest.mark.parametrize("value", [None, True, False])
 def test_a_template_cannot_print_what_it_does_not_say_in_words(value: object) -> None:
-    """None and flags are refused: a reader must not see None, True or a blank for something unknown."""
+    """None and booleans are rejected: a reader must not see None, True or a blank for an unknown value."""
     with pytest.raises(TypeError, match="replace it with words"):
         environment().from_string("{{ value }}").render(value=value)
 
 
 def test_a_template_cannot_print_what_is_not_there() -> None:
-    """A misspelt name is an error, not a blank."""
+    """A misspelled name is an error, not a blank."""
     with pytest.raises(UndefinedError):
         environment().from_string("{{ row.typo }}").render(row={})
 
@@ -61,7 +61,7 @@ def test_a_template_cannot_print_what_is_not_there() -> None:
     [(0, 0, "none"), (5, 5, "100 %"), (999, 1000, "99 %"), (1, 1000, "less than 1 %"), (0, 7, "0 %"), (1, 3, "33 %")],
 )
 def test_a_share_never_flatters(part: int, whole: int, said: str) -> None:
-    """All is 100 %, and nothing else is; a little is not 0 %."""
+    """Only a complete share is 100 %, and a small share is not 0 %."""
     assert filters.share(part, whole) == said
 
 
@@ -69,7 +69,7 @@ def test_a_share_never_flatters(part: int, whole: int, said: str) -> None:
     ("days", "said"), [(-1, "1 day ago"), (0, "today"), (1, "tomorrow"), (2, "in 2 days"), (-30, "30 days ago")]
 )
 def test_a_countdown_is_words(days: int, said: str) -> None:
-    """Days to a date, as people say it."""
+    """The number of days until or since a date, in words."""
     assert filters.days(days) == said
 
 
@@ -87,5 +87,5 @@ def test_a_countdown_is_words(days: int, said: str) -> None:
     ],
 )
 def test_conditions_are_sentences_or_as_they_are(json: str | None, lines: list[str]) -> None:
-    """A condition block becomes a line a key; what has another form is shown as it is, not dropped."""
+    """A condition block becomes one line per key; any other form is shown as is, not dropped."""
     assert filters.conditions(json) == lines

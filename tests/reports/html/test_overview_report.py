@@ -174,7 +174,7 @@ def test_external_principals_come_first(page: Node) -> None:
 def test_the_matrix_and_the_gaps(page: Node) -> None:
     """Each account has its outcomes in words; each gap its action, subject, cause and age.
 
-    A region that is enabled nowhere is counted above, and is no column.
+    A region that is enabled nowhere is counted above and has no column.
     """
     (matrix,) = page.all("table", class_="matrix")
     lines = {
@@ -192,7 +192,7 @@ def test_the_matrix_and_the_gaps(page: Node) -> None:
 
 
 def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
-    """Markup from AWS is text, what hides or reverses text is written out, and long values are there in full."""
+    """Markup from AWS is text, invisible and bidirectional characters are written out, long values are complete."""
     assert len(list(page.all("script"))) == 1
     assert not list(page.all("img"))
     assert not [name for node in page.all() for name in node.attributes if name.startswith("on")]
@@ -204,7 +204,7 @@ def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
 
 
 def test_long_names_can_be_copied(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
-    """An ARN may break across lines, and its text is the ARN all the same."""
+    """An ARN may break across lines without a change of its text."""
     arns = {arn for (arn,) in mart.execute("SELECT key_arn FROM keys").fetchall()}
     assert arns <= {node.text for node in page.all("span", class_="arn")}
 
@@ -239,7 +239,7 @@ def calm(make_settings: Make) -> Node:
 
 
 def test_a_calm_first_night(calm: Node) -> None:
-    """Everything known is said to be so, the first run has nothing to compare with, and nothing needs attention."""
+    """The report states that all was read, that the first run has no comparison, and that nothing needs attention."""
     assert (
         "Everything in scope was read. 1 of 1 account-region (100 %) was read completely."
         in calm.one("div", class_="cover").text
@@ -252,7 +252,7 @@ def test_a_calm_first_night(calm: Node) -> None:
 
 
 def test_a_ledger_without_keys(make_settings: Make) -> None:
-    """An account without a single key makes a report that says so."""
+    """The report of an account without keys says so."""
     settings = make_settings()
     world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)
@@ -264,7 +264,7 @@ def test_a_ledger_without_keys(make_settings: Make) -> None:
 
 
 def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
-    """Where something could not be read, nothing to report is said of what could be read only."""
+    """If something could not be read, "nothing changed" is limited to what could be read."""
     settings = make_settings()
     world = world_of(settings)
     world.crawl()
@@ -275,7 +275,7 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
 
 
 def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
-    """What depends on a key of an account that was not crawled, or on none that exists, is listed with its account."""
+    """A resource whose key was not crawled, or does not exist, is listed with the account of the key."""
     rows = page.rows("protects")
     stranger = row_with(rows, "shop-partner")
     assert stranger.cells[1] == f"{STRANGER}{IRELAND}"

@@ -1,4 +1,4 @@
-"""How reports become files: the same mart makes the same bytes, and a file is whole or not there."""
+"""Writing reports: the same mart gives the same bytes, and a file is complete or missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rules_with_as_many_findings_are_in_alphabetical_order(order: str) -> No
 
 
 def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
-    """An error while rendering leaves neither half a page nor a temporary file."""
+    """An error while rendering leaves neither a partial page nor a temporary file."""
     path = tmp_path / "kmsledger-overview.html"
     path.write_text("yesterday")
     with pytest.raises(UndefinedError):
@@ -59,21 +59,21 @@ def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
-    """Cause and fix, with the path."""
+    """The error has the path, the cause and the fix."""
     (tmp_path / "file").write_text("")
     with pytest.raises(render.OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
         write(REPORTS, settings.report.mart, tmp_path / "file" / "out", settings)
 
 
 def test_without_a_mart_the_next_step_is_named(settings: Settings, tmp_path: Path) -> None:
-    """No mart: run the crawl first; no report directory is made for nothing."""
+    """Without a mart, the error says to run the crawl, and no report directory is created."""
     with pytest.raises(MartError, match="run `kmsledger crawl` first"):
         write(REPORTS, tmp_path / "none.duckdb", tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_report_names_those_there_are() -> None:
-    """A misspelt name is a usage error (2)."""
+    """A misspelled name is a usage error (2)."""
     with pytest.raises(UnknownReportError, match="no report 'overviews': choose from overview, compliance") as error:
         find("overviews")
     assert error.value.exit_code == 2

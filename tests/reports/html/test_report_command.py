@@ -15,14 +15,14 @@ from reports.html.registry import UnknownReportError
 
 @pytest.fixture
 def config(settings: Settings, tmp_path: Path) -> Path:
-    """A settings file beside which reports go, on the sample organization's mart."""
+    """A settings file for the sample organization's mart; reports are written next to it."""
     file = tmp_path / "kmsledger.yaml"
     file.write_text(f"report:\n  mart: {settings.report.mart}\n  directory: reports\n")
     return file
 
 
 def test_the_paths_that_were_written_are_printed(config: Path) -> None:
-    """Without a name all reports are written, into the directory of the settings."""
+    """Without a name, all reports are written to the directory of the settings."""
     done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
     assert done.exit_code == 0
     directory = config.parent / "reports"
@@ -36,7 +36,7 @@ def test_the_paths_that_were_written_are_printed(config: Path) -> None:
 
 
 def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None:
-    """NAME chooses a report, --output a directory, which is made."""
+    """NAME selects a report, --output a directory, which is created."""
     done = CliRunner().invoke(
         report, ["overview", "--output", str(tmp_path / "x" / "y"), "--config", str(config)], catch_exceptions=False
     )
@@ -55,7 +55,7 @@ def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:
 
 
 def test_mistakes_are_sentences(config: Path) -> None:
-    """An unknown name, and nothing crawled yet, are errors for people, not tracebacks."""
+    """An unknown name and a missing ledger are errors with a message, not tracebacks."""
     with pytest.raises(UnknownReportError):
         CliRunner().invoke(report, ["nonsense", "--config", str(config)], catch_exceptions=False)
     config.write_text("report:\n  mart: none.duckdb\n")

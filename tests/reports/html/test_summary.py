@@ -1,4 +1,4 @@
-"""The summary for the mail says what the report says."""
+"""The summary for the mail agrees with the report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_summary_agrees_with_the_report(mart: duckdb.DuckDBPyConnection, set
 
 
 def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Each figure carries the part of it that is not known."""
+    """Each figure includes its unknown part."""
     headline = dict(summary(mart, settings).headline)
     assert headline["Account-regions read completely"] == "4 of 7 (57 %)"
     assert headline["Customer managed keys"] == "13 (1 partly unknown)"
@@ -40,13 +40,13 @@ def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, sett
 
 
 def test_new_findings_need_an_earlier_night(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Where rules were run for the first time nothing is called new, and the mail says why."""
+    """If rules ran for the first time, no finding is reported as new."""
     made = summary(mart, settings)
     assert (made.status_changes, made.new_findings, made.new_findings_total) == (None, (), 0)
 
 
 def test_a_mail_can_be_made_of_it(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """The mail takes the summary as it is, hostile names and all."""
+    """A mail can be composed from the summary, including hostile names."""
     made: Summary = summary(mart, settings)
     mail = Settings.model_validate(
         {"mail": {"host": "localhost", "sender": "a@example.org", "recipients": ["b@example.org"]}},

@@ -144,7 +144,7 @@ def test_a_moment_resolves_to_the_latest_run_that_had_ended(crawled: CrawledLedg
     ],
 )
 def test_an_invalid_moment_is_wrong_usage(config: Path, text: str, expected: str) -> None:
-    """Every command that takes a moment rejects one without a run and names the runs that exist."""
+    """Every command with --as-of rejects a time without a run and lists the existing runs."""
     for command, arguments in (
         (sql_command, ["SELECT 1"]),
         (report_command, []),

@@ -1,4 +1,4 @@
-"""What changed overnight, in the words of the report."""
+"""The change log: the changes of each run, with their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What event selectors select: basic and advanced, against what CloudTrail does with each single event."""
+"""The events that basic and advanced selectors select, compared with an evaluation of each single event."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fields(*found: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_basic_selectors(basic: list[Any], general: str, kms: str) -> None:
-    """One of several selectors is enough; what is left out means what the API says it means."""
+    """One matching selector is enough; omitted fields have the defaults of the API."""
     assert events(basic=basic) == Events(general, kms, kms_network_events=False)
 
 
@@ -69,12 +69,12 @@ def test_basic_selectors(basic: list[Any], general: str, kms: str) -> None:
     ],
 )
 def test_advanced_selectors(found: list[Any], general: str, kms: str) -> None:
-    """All fields have to match, any selector is enough, and what depends on an event's name is some."""
+    """All fields must match, one matching selector is enough, and a selection by event name is ``some``."""
     assert events(advanced=found) == Events(general, kms, kms_network_events=False)
 
 
 def test_network_activity_is_told_apart() -> None:
-    """Calls through VPC endpoints are events of another category: they are no management events."""
+    """Calls through VPC endpoints are events of another category, not management events."""
     network = [field("eventCategory", Equals=["NetworkActivity"]), field("eventSource", Equals=[KMS])]
     assert events(advanced=[{"FieldSelectors": network}]) == Events("none", "none", kms_network_events=True)
 
@@ -87,7 +87,7 @@ def test_network_activity_is_told_apart() -> None:
      '{"EventSelectors":[],"AdvancedEventSelectors":[]}'],
 )  # fmt: skip
 def test_what_cannot_be_read_is_not_known(text: str) -> None:
-    """A text that is no selectors is not taken for one that selects nothing."""
+    """A text that cannot be parsed is unknown, with a reason; it does not count as selecting nothing."""
     found = events_of(text)
     assert found == Events(selectors_reason=found.selectors_reason)
     assert found.selectors_reason
@@ -146,7 +146,7 @@ def field_selects(selector: Any, event: dict[str, str]) -> bool:
 
 @given(st.lists(basics, max_size=3), st.lists(advanced_selectors, max_size=3))
 def test_the_word_agrees_with_each_single_event(basic: list[Any], advanced: list[Any]) -> None:
-    """``all``, ``read``, ``write`` and ``none`` promise something about every event of KMS, and the promise holds."""
+    """``all``, ``read``, ``write`` and ``none`` are true for every single event of KMS."""
     if basic:
         advanced = []
     if not basic and not advanced:
@@ -171,7 +171,7 @@ def test_the_word_agrees_with_each_single_event(basic: list[Any], advanced: list
 
 @given(st.lists(basics, min_size=1, max_size=3), basics)
 def test_another_selector_never_takes_events_away(basic: list[Any], more: Any) -> None:
-    """Selectors add up."""
+    """An additional selector never reduces the selected events."""
     order = {"none": 0, "some": 1, "read": 1, "write": 1, "all": 2}
     before, after = events(basic=basic).kms_events, events(basic=[*basic, more]).kms_events
     assert before

@@ -1,4 +1,4 @@
-"""An incremental build holds, to the row, what a full rebuild holds."""
+"""An incremental build equals a full rebuild, row by row."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class PollResults:
     def answered(
         self, name: str, used: dt.datetime | None, tracked: dt.datetime | None, created: dt.datetime | None
     ) -> None:
-        """Record an answer."""
+        """Record a response."""
         self._polled(name)
         self.batch.add(
             KeyLastUse,

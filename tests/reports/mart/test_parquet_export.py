@@ -1,4 +1,4 @@
-"""Parquet files of the views: whole, repeatable, harmless names."""
+"""Parquet files of the views: complete, repeatable, with safe names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows_of(folder: Path, view: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("partition", [[], ["account"], ["account", "region"]], ids="-".join)
 def test_the_files_hold_what_the_views_hold(sample_mart: Path, tmp_path: Path, partition: list[str]) -> None:
-    """Every view, read back by DuckDB with all its columns, is the mart's row by row, however it is divided."""
+    """Every view, read back by DuckDB with all columns, has the rows of the mart, however it is partitioned."""
     folder = tmp_path / "it's a [lake] *"
     done = run(sample_mart, folder, *(word for name in partition for word in ("--partition", name)))
     assert done.exception is None, done.exception
@@ -53,7 +53,7 @@ def test_the_files_hold_what_the_views_hold(sample_mart: Path, tmp_path: Path, p
 
 
 def test_partitions_are_folders_and_ids_keep_their_zeros(sample_mart: Path, tmp_path: Path) -> None:
-    """A date, an account and a region are parts of the path; read as a lake, account ids are still texts."""
+    """Date, account and region are parts of the path; DuckDB reads account ids of partitions as text."""
     run(sample_mart, tmp_path, "--views", "keys, coverage", "--partition", "account", "--partition", "region")
     assert (tmp_path / "keys" / DATE / f"account={PAYMENTS}" / "region=eu-west-1" / "part.parquet").exists()
     assert (tmp_path / "coverage" / DATE / "account=222233334444" / "region=eu-west-1" / "part.parquet").exists()
@@ -63,7 +63,7 @@ def test_partitions_are_folders_and_ids_keep_their_zeros(sample_mart: Path, tmp_
 
 
 def test_again_gives_the_same_files(sample_mart: Path, tmp_path: Path) -> None:
-    """Doing it again changes nothing; divided otherwise, the date's earlier files are gone; other dates stay."""
+    """A repeated export changes nothing; other partitions replace the files of the date; other dates stay."""
     run(sample_mart, tmp_path, "--views", "keys")
     first = files(tmp_path)
     run(sample_mart, tmp_path, "--views", "keys")
@@ -83,7 +83,7 @@ def test_again_gives_the_same_files(sample_mart: Path, tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_files_whole(
     sample_mart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it stops in the middle, what was there is there, whole, and nothing is left beside it."""
+    """If an export fails, the earlier files stay complete, and no temporary file is left."""
     run(sample_mart, tmp_path, "--views", "keys,accounts")
     before = files(tmp_path)
 
@@ -99,7 +99,7 @@ def test_a_failure_leaves_the_old_files_whole(
 
 
 def test_foreign_files_are_left_alone(sample_mart: Path, tmp_path: Path) -> None:
-    """Only files that an export writes are ever taken away."""
+    """An export deletes only files that an export has written."""
     other = tmp_path / "keys" / DATE / "account=1" / "notes.txt"
     other.parent.mkdir(parents=True)
     other.write_text("mine", encoding="utf-8")
@@ -121,12 +121,12 @@ def test_foreign_files_are_left_alone(sample_mart: Path, tmp_path: Path) -> None
     ],
 )
 def test_no_value_leads_out_of_its_folder(value: str | None, part: str) -> None:
-    """A value in a path is one harmless name."""
+    """A value in a path is a single safe name."""
     assert _encoded(value) == part
 
 
 def test_mistakes_are_one_sentence(sample_mart: Path, tmp_path: Path) -> None:
-    """A view that does not exist, a folder that is a file: one sentence, nothing written."""
+    """An unknown view, and a file in place of the folder, give one sentence, and nothing is written."""
     unknown = run(sample_mart, tmp_path / "lake", "--views", "keys,../secret").exception
     assert isinstance(unknown, UserError)
     assert unknown.exit_code == 2
@@ -137,6 +137,6 @@ def test_mistakes_are_one_sentence(sample_mart: Path, tmp_path: Path) -> None:
 
 
 def test_the_group_lists_its_forms() -> None:
-    """`export --help` names every form with what it is, without importing it."""
+    """`export --help` lists every format with its description, without importing it."""
     text = CliRunner().invoke(export, ["--help"]).output
     assert all(name in text and about in text for name, (_, _, about) in EXPORTS.items())

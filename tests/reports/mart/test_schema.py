@@ -1,4 +1,4 @@
-"""The data dictionary: whole, true, and the document that is made of it."""
+"""The data dictionary: complete, correct, and equal to its document."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "schema.md"
 
 
 def test_the_document_is_up_to_date() -> None:
-    """docs/schema.md says what this version declares."""
+    """docs/schema.md has the views that this version declares."""
     assert DOCUMENT.read_text(encoding="utf-8") == markdown(declared()), (
-        "views have changed: write docs/schema.md anew with `kmsledger schema --format markdown --output docs/schema.md`"
+        "views have changed: regenerate docs/schema.md with `kmsledger schema --format markdown --output docs/schema.md`"
     )
 
 
 def test_it_is_what_a_mart_says_of_itself(sample_mart: Path) -> None:
-    """Every view and column of a real mart is in it with the same type and meaning, and nothing else."""
+    """The dictionary has every view and column of a real mart with type and description, and nothing else."""
     _, rows = described(sample_mart)
     listed = {(view.name, column.name, column.type, column.about) for view in declared() for column in view.columns}
     assert listed == {(row[0], row[2], row[3], row[4]) for row in rows}
@@ -32,14 +32,14 @@ def test_it_is_what_a_mart_says_of_itself(sample_mart: Path) -> None:
 
 
 def test_histories_and_macros_are_named() -> None:
-    """A view names its macro and its history; a history has neither."""
+    """A view has the names of its macro and its history; a history has neither."""
     keys, grants = chosen(["keys", "grants_history"])
     assert (keys.as_of, keys.history) == ("keys_as_of(run)", "keys_history")
     assert (grants.as_of, grants.history) == (None, None)
 
 
 def test_text_and_json() -> None:
-    """Chosen views in the order given, as text and as JSON with the name of its form."""
+    """The selected views are listed in the given order, as text and as JSON with the name of its format."""
     text = CliRunner().invoke(schema, ["runs", "keys"]).output
     assert text.index("runs: ") < text.index("keys: ")
     assert "  as of another run: keys_as_of(run)" in text
@@ -54,7 +54,7 @@ def test_text_and_json() -> None:
 
 
 def test_an_unknown_view_is_reported(tmp_path: Path) -> None:
-    """A view that does not exist: one sentence with those that do, exit code 2, no file."""
+    """An unknown view gives one sentence with the existing views, exit code 2, and no file."""
     error = CliRunner().invoke(schema, ["nothing", "--output", str(tmp_path / "a")]).exception
     assert isinstance(error, UserError)
     assert error.exit_code == 2
@@ -64,7 +64,7 @@ def test_an_unknown_view_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sign", ["|", "*", "<b>"])
 def test_no_sign_breaks_the_document(sign: str) -> None:
-    """What has a meaning in Markdown is written so that it has none."""
+    """Characters with a meaning in Markdown are escaped."""
     about = f"a {sign} b"
     view = chosen(["runs"])[0]
     changed = type(view)(view.name, about, view.columns, None, None)

@@ -27,7 +27,7 @@ def sql(mart: Path, *arguments: str, stdin: str | None = None) -> Result:
 
 
 def test_csv_is_whole_and_harmless(sample_mart: Path) -> None:
-    """CSV has every row, account ids with their zeros as quoted texts, and no text that is a formula."""
+    """CSV has every row, account ids with their zeros as quoted text, and no text that is a formula."""
     tags = sql(sample_mart, "--format", "csv", "SELECT account_id, tag_key, tag_value FROM key_tags ORDER BY ALL")
     assert f'"{PAYMENTS}"' in tags.output
     rows = list(csv.reader(io.StringIO(tags.output)))
@@ -41,7 +41,7 @@ def test_csv_is_whole_and_harmless(sample_mart: Path) -> None:
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx"])
 def test_no_text_begins_a_formula(text: str, sample_mart: Path) -> None:
-    """Each sign that a spreadsheet takes for a formula's begin is defused, in headings too."""
+    """Each character that starts a formula in a spreadsheet is escaped, also in headings."""
     code = " || ".join(f"chr({ord(character)})" for character in text)
     result = sql(sample_mart, "--format", "csv", f'SELECT {code} AS "=evil"')
     assert next(csv.reader(io.StringIO(result.output))) == ["'=evil"]
@@ -49,7 +49,7 @@ def test_no_text_begins_a_formula(text: str, sample_mart: Path) -> None:
 
 
 def test_json_is_one_array(sample_mart: Path) -> None:
-    """JSON is one array of objects with ISO times in UTC, lists, maps and nulls; columns of one name stay apart."""
+    """JSON is one array of objects with ISO times in UTC, lists, maps and nulls; columns with the same name stay distinct."""
     result = sql(
         sample_mart,
         "--format",
@@ -67,14 +67,14 @@ def test_json_is_one_array(sample_mart: Path) -> None:
 
 
 def test_a_table_says_what_it_leaves_out(sample_mart: Path) -> None:
-    """A table stops at the limit and says how many rows there are more; without a limit all are shown."""
+    """A table stops at the limit and shows the number of further rows; without a limit it has all rows."""
     limited = sql(sample_mart, "--limit", "2", "SELECT * FROM range(10)").output
     assert limited.splitlines()[-1].startswith("… 8 more rows")
     assert "more" not in sql(sample_mart, "--limit", "0", "SELECT * FROM range(1500)").output
 
 
 def test_hostile_text_does_not_reach_the_terminal(sample_mart: Path) -> None:
-    """Control characters and direction marks are shown, not obeyed; markup is text."""
+    """Control and bidirectional characters are shown as escapes; markup is text."""
     output = sql(sample_mart, "SELECT chr(27) || '[31mred' || chr(8238) || chr(10) || '[bold]x' AS a").output
     assert "\\x1b[31mred\\u202e\\n[bold]x" in output
     out = io.StringIO()
@@ -83,7 +83,7 @@ def test_hostile_text_does_not_reach_the_terminal(sample_mart: Path) -> None:
 
 
 def test_wide_rows_stay_readable() -> None:
-    """In a terminal long values are folded without loss, and rows of many columns become records."""
+    """In a terminal, long values are wrapped without loss, and rows of many columns become records."""
     out = io.StringIO()
     write_table(out, ["a", "b"], [("x" * 150, "y")], 10, width=60)
     assert out.getvalue().count("x") == 150
@@ -119,7 +119,7 @@ def test_the_views_are_listed_with_their_columns(sample_mart: Path) -> None:
     ],
 )
 def test_errors_are_one_sentence_and_exit_code_2(query: str, expected: str, sample_mart: Path) -> None:
-    """What DuckDB refuses is one sentence, and the exit code that of wrong usage."""
+    """An error of DuckDB is one sentence, with the exit code of a usage error."""
     error = sql(sample_mart, query).exception
     assert isinstance(error, UserError)
     assert error.exit_code == 2
@@ -178,7 +178,7 @@ FORBIDDEN = {
 @pytest.mark.parametrize("form", ["table", "parquet"])
 @pytest.mark.parametrize("query", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_nothing_but_questions(query: str, form: str, sample_mart: Path, tmp_path: Path) -> None:
-    """What writes, reads files, loads code, unlocks or is more than one statement: one sentence, code 2, nothing done."""
+    """Statements that write, read files, load code or change settings, and several statements, are rejected with code 2."""
     folder = tmp_path / "folder"
     folder.mkdir()
     secret = folder / "secret.csv"
@@ -211,7 +211,7 @@ def test_nothing_but_questions(query: str, form: str, sample_mart: Path, tmp_pat
     ],
 )
 def test_every_kind_of_question(query: str, sample_mart: Path) -> None:
-    """All of DuckDB's ways to ask are let through."""
+    """All kinds of queries of DuckDB are accepted."""
     done = sql(sample_mart, "--format", "jsonl", query)
     assert done.exception is None
     assert done.output
@@ -243,7 +243,7 @@ def test_a_query_over_its_memory_is_stopped_or_spills(sample_mart: Path, tmp_pat
 
 @pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "0", "1e12", "soon"])
 def test_a_timeout_is_a_finite_number_of_seconds(sample_mart: Path, seconds: str) -> None:
-    """A --timeout that is no limit, or that no timer can wait for, is a usage error."""
+    """A --timeout that is not a positive number of seconds, at most a year, is a usage error."""
     done = sql(sample_mart, "--timeout", seconds, "SELECT 1")
     assert done.exit_code == 2
     assert "Invalid value for '--timeout'" in done.stderr
@@ -258,7 +258,7 @@ def test_a_statement_without_a_name_is_rejected(sample_mart: Path) -> None:
 
 
 def test_large_answers_are_streamed(sample_mart: Path) -> None:
-    """The first rows of a hundred million come at once, and reading on takes no more memory."""
+    """The first of a hundred million rows arrive immediately, and reading on needs no more memory."""
     program = (
         "import resource, sys, pathlib; from reports.mart.query import ask; from itertools import islice\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
@@ -275,7 +275,7 @@ def test_large_answers_are_streamed(sample_mart: Path) -> None:
 
 
 def test_a_query_from_a_file_into_a_file(sample_mart: Path, tmp_path: Path) -> None:
-    """--file reads the query, --output is written whole or not at all, in every format."""
+    """--file reads the query, --output is written completely or not at all, in every format."""
     query = tmp_path / "query.sql"
     query.write_text("-- how many\nSELECT count(*) AS keys, 'ä' AS text FROM keys; -- end\n", encoding="utf-8")
     written = {}
@@ -301,7 +301,7 @@ def test_a_query_from_a_file_into_a_file(sample_mart: Path, tmp_path: Path) -> N
 
 
 def test_without_a_mart_the_user_is_told_what_to_run(tmp_path: Path) -> None:
-    """A missing mart says to crawl; neither query nor --tables is a usage error."""
+    """The error for a missing mart says to crawl; a missing query, or a query with --tables, is a usage error."""
     error = sql(tmp_path / "none.duckdb", "SELECT 1").exception
     assert "kmsledger crawl" in str(error)
     assert sql(tmp_path / "none.duckdb").exit_code == 2
@@ -309,7 +309,7 @@ def test_without_a_mart_the_user_is_told_what_to_run(tmp_path: Path) -> None:
 
 
 def test_the_mart_is_rebuilt_by_command(sample_settings: Settings, tmp_path: Path) -> None:
-    """The command mart rebuilds with the rules' verdicts, or as of an earlier run into another file."""
+    """The command mart rebuilds with the findings of the rules, or as of an earlier run into another file."""
     config = tmp_path / "kmsledger.yaml"
     config.write_text(f"database: {sample_settings.database}\nreport:\n  mart: mine.duckdb\n", encoding="utf-8")
     latest = CliRunner().invoke(mart_command, ["--config", str(config)])

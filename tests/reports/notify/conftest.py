@@ -39,7 +39,7 @@ class Authority:
         self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server_context(self, host: str = "localhost", *, days: int = 30) -> ssl.SSLContext:
-        """A server's TLS context for `host`; negative `days` make a certificate that ended so many days ago."""
+        """A server's TLS context for `host`; negative `days` create a certificate that expired that many days ago."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(host)]
         if host == "localhost":
@@ -133,7 +133,7 @@ class Post:
 
 def _authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
     del server, session, envelope, mechanism
-    # handled=False makes aiosmtpd answer 535 itself; otherwise the client would wait for ever.
+    # handled=False makes aiosmtpd answer 535 itself; otherwise the client would wait forever.
     return AuthResult(success=(data.login, data.password) == (b"ledger", PASSWORD.encode()), handled=False)
 
 

@@ -43,7 +43,7 @@ def bodies(message: EmailMessage) -> tuple[str, str]:
 
 
 def flat(text: str) -> str:
-    """The text without tags and line breaks, to find sentences whatever way they are wrapped."""
+    """The text without tags and line breaks, to find sentences however they are wrapped."""
     return " ".join(re.sub(r"<[^>]+>", " ", text).split())
 
 
@@ -68,7 +68,7 @@ def test_structure_is_mixed_of_alternative_and_attachment(mail_settings: Setting
 
 @pytest.mark.parametrize("form", [0, 1], ids=["plain", "html"])
 def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -> None:
-    """Neither form leaves out a figure, a finding, its server_name, a change, a gap or a count of the rest."""
+    """Neither form leaves out a figure, a finding, its resource, a change, a gap or a count of the rest."""
     text = flat(bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,)))[form])
     for part in (
         "KMS ledger of Example Corp",
@@ -182,7 +182,7 @@ def test_long_domain_does_not_break_the_message_id(mail_settings: SettingsFactor
 
 
 def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
-    """Guards against header injection, for settings that did not come through validation."""
+    """Guards against header injection, for settings that were not validated."""
     settings = mail_settings().model_copy(update={"subject": "Ledger\r\nBcc: eve@evil.example\r\n\r\nbody Ü {date}"})
     message = compose(SUMMARY, settings, recipient="ciso@example.org")
     parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
@@ -191,7 +191,7 @@ def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
 
 
 def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
-    """A report too big for mail servers is left out and its location named; a small one still goes along."""
+    """A report too big for mail servers is left out and its location named; a small one is still attached."""
     big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
     message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
     assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]

@@ -68,7 +68,7 @@ def test_a_name_beside_the_address_is_not_part_of_the_envelope(mail_settings: Se
 
 @pytest.mark.parametrize(("smtputf8", "status"), [(True, "sent"), (False, "rejected")])
 def test_an_address_outside_ascii_needs_smtputf8(mail_settings: SettingsFactory, smtputf8: bool, status: str) -> None:
-    """Guards international addresses: sent where the server takes them, else that recipient alone is rejected."""
+    """Guards international addresses: sent if the server supports them, otherwise only that recipient is rejected."""
     with run_post(enable_SMTPUTF8=smtputf8) as post:
         settings = mail_settings(port=post.port, security="none")
         outcomes, _ = deliver(settings, "jörg@example.org", "ciso@example.org")
@@ -109,7 +109,7 @@ def test_outcome_is_reported_before_the_next_mail(mail_settings: SettingsFactory
 
 
 def test_a_rejected_recipient_does_not_stop_the_others(mail_settings: SettingsFactory) -> None:
-    """Each recipient has its own outcome: refused for good, for now, by content, and accepted."""
+    """Each recipient has its own outcome: rejected permanently, temporarily or for its content, and accepted."""
     post = Post(
         at_rcpt={"gone@example.org": "550 5.1.1 no such user", "grey@example.org": "450 4.7.1 come back later"},
         at_data={
@@ -188,7 +188,7 @@ def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> N
 
 @pytest.mark.parametrize("way", ["abort", "silence"])
 def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way: str) -> None:
-    """A mail whose acceptance is unknown is called unknown and never sent a second time."""
+    """A mail whose acceptance is unknown is reported as unknown and never sent again."""
     post = Post(at_data={"b@example.org": way})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none", timeout=1)

@@ -126,7 +126,7 @@ def test_clear_text_port_with_implicit_tls(mail_settings: SettingsFactory) -> No
 
 
 def test_a_password_is_never_sent_without_tls(mail_settings: SettingsFactory) -> None:
-    """Guards the refusal, for settings that did not come through validation too."""
+    """Guards the rejection of a password without TLS, also for settings that were not validated."""
     with run_post(auth_require_tls=False) as post:
         login = mail_settings(**LOGIN)
         settings = login.model_copy(update={"security": "none", "port": post.port})
@@ -148,7 +148,7 @@ def test_wrong_password(mail_settings: SettingsFactory, starttls_post: StartPost
 
 
 def test_login_that_the_server_does_not_offer(mail_settings: SettingsFactory, starttls_post: StartPost) -> None:
-    """The error explains credentials that the server has no use for."""
+    """The error explains that the server offers no supported login method."""
     with starttls_post(auth_exclude_mechanism=["PLAIN", "LOGIN"]) as post:
         error = failure(mail_settings(port=post.port, **LOGIN))
     assert "offers no supported authentication method" in error.message
@@ -156,7 +156,7 @@ def test_login_that_the_server_does_not_offer(mail_settings: SettingsFactory, st
 
 
 def test_server_without_auth(mail_settings: SettingsFactory, authority: Authority) -> None:
-    """The error explains credentials towards a server that knows no login at all."""
+    """The error explains that the server does not support a login."""
     with run_post(tls=authority.server_context(), auth_require_tls=True) as post:
         error = failure(mail_settings(port=post.port, security="tls", **LOGIN))
     assert "does not offer authentication: remove mail.username and mail.password" in error.message

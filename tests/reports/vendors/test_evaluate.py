@@ -271,7 +271,7 @@ def test_a_key_stops_being_shared(world: LedgerBuilder, check: Check) -> None:
 
 
 def test_disabled_pending_and_deleted_keys_have_dates(world: LedgerBuilder, check: Check) -> None:
-    """A disabled key has seven days from the first sight, pending deletion has its date, a deleted key is reported as deleted."""
+    """A disabled key has seven days from the run that first saw it, pending deletion has its date, a deleted key is reported."""
     disabled, pending, deleted = (
         world.key(SHOP, IRELAND, f"11111111-0000-4000-8000-00000000000{number}", policy=checkmarx())
         for number in (1, 2, 3)
@@ -453,7 +453,7 @@ def test_unread_iam_is_unknown(scenarios: Scenarios) -> None:
 
 
 def test_an_edit_of_a_protected_key_has_before_and_after(world: LedgerBuilder, check: Check) -> None:
-    """A disabled key is broken, and the edit is critical with the previous state."""
+    """A disabled key is broken, and the edit is a critical finding with the previous state."""
     arns = vault(world)
     role(world, assume(), {"Effect": "Allow", "Action": VAULT, "Resource": arns})
     world.crawl()
