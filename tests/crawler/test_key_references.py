@@ -131,6 +131,23 @@ def target_state(**values: Any) -> Target:
     return Target(**{**nothing, **flags, **values})
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        parse_reference("AWS_OWNED_KMS_KEY", SCOPE),
+        parse_reference(7, SCOPE),
+        Reference(Form.OMITTED, declared_class=KeyClass.NONE),
+    ],
+)
+def test_a_declared_class_needs_no_key(reference: Reference) -> None:
+    """Sentinels, malformed values and services without encryption have a class whatever the ledger lists."""
+    assert resolve(reference, target_state(key_arn=arn(f"key/{ONE}"), key_manager="CUSTOMER")) == (
+        None,
+        reference.declared_class,
+        reference.reason,
+    )
+
+
 KEY, ALIAS, AWS_ALIAS = arn(f"key/{ONE}"), arn("alias/orders"), arn("alias/aws/rds")
 FOUND = {"key_arn": KEY}
 POINTS = {"alias_arn": ALIAS, "alias_target": KEY}
