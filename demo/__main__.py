@@ -131,7 +131,7 @@ Done in {seconds:.0f} s.
 
 Try next:
   1. Open the report in a browser.
-  2. {sql} "select severity, message from changes order by severity"
+  2. {sql} "select severity, message from changes where severity = 'high'"
   3. {sql} "select key_arn, principal_account, actions from key_principals where party = 'external_account'"
 """
     )

@@ -13,7 +13,7 @@ import click
 
 from models.errors import UserError
 
-FAILED = 4
+DONE, FAILED = 0, 4
 """The exit code of a command that failed or was interrupted."""
 _QUERY_INTERRUPTED = "Query interrupted"
 """The message of the error into which DuckDB turns the KeyboardInterrupt that ends a query."""
@@ -68,7 +68,10 @@ def _run(command: click.Command, *, debug: bool) -> int:
     except BrokenPipeError:
         # The reader closed the pipe.
         sys.stdout = None  # nothing is left to be flushed at exit
-        return 0
+        return DONE
+    except SystemExit:
+        # If the reader closes the pipe, click exits with 1, which would mean findings. It exits for no other reason.
+        return DONE
     except Exception as error:
         if _is_interruption(error):
             return _interrupted()

@@ -73,7 +73,7 @@ def find(name: str) -> Recipe:
     for recipe in recipes():
         if recipe.name == name:
             return recipe
-    raise QueryError(f"there is no recipe {name!r}: `kmsledger cookbook` lists them")
+    raise QueryError(f"there is no prepared query {name!r}: `kmsledger cookbook` lists them")
 
 
 def list_recipes() -> str:

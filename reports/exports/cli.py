@@ -86,7 +86,7 @@ def findings(
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
-    from reports.rules.findings import FindingFilter, read_findings
+    from reports.rules.findings import FindingFilter, check_names, read_findings
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
@@ -103,6 +103,7 @@ def findings(
         run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
+        check_names(connection, wanted)
         records = read_findings(connection, wanted, by_account_region=output_format == "asff")
         with _opened(output) as out:
             if output_format == "asff":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from models.errors import UserError
 from models.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -77,6 +78,32 @@ ORDER BY {order}list_position($severities, f.severity), f.rule_id, list_position
   f.resource_arn
 """
 _RULE_FIELDS = ("why", "fix", "console", "cli", "terraform", "frameworks")
+
+
+class UnknownNameError(UserError):
+    """A filter names a rule, family or account that the mart does not have."""
+
+    exit_code = 2
+
+
+_NAMES = {
+    "rules": ("rule", "SELECT rule_id FROM rules UNION SELECT rule_id FROM findings_history"),
+    "families": ("family", "SELECT family FROM rules"),
+    "accounts": (
+        "account",
+        "SELECT unnest([account_id, name]) FROM accounts_history UNION SELECT account_id FROM rule_results",
+    ),
+}
+"""The filters whose values must exist: what they name, and a query for the names."""
+
+
+def check_names(connection: duckdb.DuckDBPyConnection, criteria: FindingFilter) -> None:
+    """Raise UnknownNameError if a filter names something that does not exist: an empty list would look like good news."""
+    for attribute, (noun, query) in _NAMES.items():
+        if wanted := set(getattr(criteria, attribute)):
+            missing = wanted - {row[0] for row in connection.execute(query).fetchall()}
+            if missing:
+                raise UnknownNameError(f"there is no {noun} {min(missing)!r} in the mart: check the spelling")
 
 
 def read_findings(

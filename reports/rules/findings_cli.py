@@ -60,7 +60,7 @@ def findings(
     from reports.mart import as_of_connection
     from reports.mart.connection import connect
     from reports.mart.result_writers import writer_of
-    from reports.rules.findings import FindingFilter, FindingRecord, failing, read_findings
+    from reports.rules.findings import FindingFilter, FindingRecord, check_names, failing, read_findings
 
     criteria = FindingFilter(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
     path = mart_path or configured_mart(config_path)
@@ -70,6 +70,7 @@ def findings(
         connection, as_of_run = as_of_connection.connect(path, as_of)
         click.echo(f"as of {as_of_run}", err=True)
     with connection:
+        check_names(connection, criteria)
         columns = _TABLE_COLUMNS if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
         rows = (_row(record, columns) for record in read_findings(connection, criteria))
         writer_of(output_format, limit)(sys.stdout, columns, rows)

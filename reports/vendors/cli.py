@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from models.cli_options import CONFIG, MART, format_option
-from models.severities import SEVERITIES
+from models.severities import SEVERITIES, THRESHOLDS
 
 FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNKNOWN = 0, 1, 3
@@ -22,7 +22,6 @@ WHERE $profile IS NULL OR profile = $profile
 ORDER BY profile, list_position(['key', 'finding', 'profile'], subject_type),
   list_position(['critical', 'high', 'medium', 'low', 'info'], severity), account_id, region, key_alias, key_arn, check_name
 """
-_SEVERITIES = SEVERITIES[:-1]
 
 
 @click.command()
@@ -32,7 +31,7 @@ _SEVERITIES = SEVERITIES[:-1]
 @format_option("table", "json", "csv", about="json and csv have every field, including policy statements.")
 @click.option(
     "--fail-on",
-    type=click.Choice([*_SEVERITIES, "never"]),
+    type=click.Choice(THRESHOLDS),
     help="Exit with 1 if a check fails at or above this severity. [default: rules.fail_on in the settings]",
 )
 @click.option("--all", "everything", is_flag=True, help="In a table, list keys without problems as well.")
@@ -86,7 +85,7 @@ def exit_code(rows: list[dict[str, Any]], fail_on: str) -> int:
     from reports.vendors.result import FAILING as FAILS
     from reports.vendors.result import CheckResult
 
-    counted = _SEVERITIES[: _SEVERITIES.index(fail_on) + 1] if fail_on in _SEVERITIES else ()
+    counted = SEVERITIES[: SEVERITIES.index(fail_on) + 1] if fail_on in SEVERITIES else ()
     if any(row["result"] in FAILS and row["severity"] in counted for row in rows):
         return FAILING
     if any(row["result"] == CheckResult.UNKNOWN and row["severity"] != "info" for row in rows):

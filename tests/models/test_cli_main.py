@@ -42,7 +42,12 @@ def query_without_message():
 def fail():
     raise RuntimeError("no such thing")
 
-command = {each.name: each for each in (sleep, query, query_without_message, fail)}[sys.argv.pop(1)]
+@click.command()
+def lines():
+    for number in range(1_000_000):
+        click.echo(number)
+
+command = {each.name: each for each in (sleep, query, query_without_message, fail, lines)}[sys.argv.pop(1)]
 cli_main.main(command)
 """
 
@@ -83,6 +88,19 @@ def test_an_interrupted_query_is_an_interruption(number: signal.Signals) -> None
     assert (code, errors.strip()) == (4, "kmsledger: build interrupted: run it again")
     code, _, errors = interrupt("query-without-message", number)
     assert (code, errors.strip()) == (4, "kmsledger: interrupted: run the command again")
+
+
+def test_a_closed_pipe_is_not_an_error() -> None:
+    """A reader that wants only the first lines ends the command with exit code 0: 1 would mean findings."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "lines"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
 
 
 def test_an_unexpected_error_is_one_sentence() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_rotation_status_is_stored(response: dict[str, Any], expected: tuple
     aws = sample_aws()
     aws.answers["kms:GetKeyRotationStatus"] = response
 
-    async def run() -> list[dict[str, Any]]:
+    async def run() -> list[Mapping[str, Any]]:
         collected = await collect(client_for(aws), Caller(), Scope(ACCOUNT, REGION), CollectOptions())
         return list(collected.batch.rows[KeyRotation])
 

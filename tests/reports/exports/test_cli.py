@@ -39,13 +39,17 @@ def test_passes_are_not_exported_by_default(run: Any, everything: list[FindingRe
 
 
 def test_filters(run: Any) -> None:
-    """Account, severity, status and rule narrow the export."""
+    """Account, severity, status and rule narrow the export; one that does not exist is a usage error."""
     sent = rows(run("jsonl", "--account", SHOP, "--severity", "medium", "--status", "fail").stdout)
     assert sent
     assert {row["account_id"] for row in sent} == {SHOP}
     assert {row["status"] for row in sent} == {"fail"}
     assert {row["severity"] for row in sent} <= {"critical", "high", "medium"}
-    assert rows(run("jsonl", "--rule", "no-such").stdout) == []
+    for option, noun in (("--rule", "rule"), ("--family", "family"), ("--account", "account")):
+        error = run("jsonl", option, "no-such").exception
+        assert isinstance(error, UserError)
+        assert error.exit_code == 2
+        assert str(error) == f"there is no {noun} 'no-such' in the mart: check the spelling"
 
 
 @pytest.mark.parametrize("form", ["ocsf", "asff", "sarif", "csv", "jsonl"])

@@ -595,6 +595,7 @@ def test_the_command_prints_results(world: LedgerBuilder, check: Check, tmp_path
     assert result.exit_code == 1
     assert "blocked by policy" in result.output
     assert "Fix: Add to the key policy" in result.output
+    assert run("checkmarx-one", "--fail-on", "info").exit_code == 1
     assert run("checkmarx-one", "--fail-on", "never").exit_code == 0
     document = json.loads(run("--format", "json").output)
     assert document["format"] == "kmsledger.vendor-checks/1"
