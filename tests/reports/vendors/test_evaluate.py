@@ -252,7 +252,9 @@ def arrange_condition(world: LedgerBuilder) -> None:
 
 def test_an_unexpected_condition_is_unknown(scenarios: Scenarios) -> None:
     """A key that is usable only through one service is neither accessible nor blocked."""
-    assert results(scenarios.check("condition", "checkmarx-one", ONE_KEY)) == ["unknown"]
+    rows = scenarios.check("condition", "checkmarx-one", ONE_KEY)
+    assert results(rows) == ["unknown"]
+    assert "last known state" not in rows[0]["reason"]
 
 
 def test_a_key_stops_being_shared(world: LedgerBuilder, check: Check) -> None:
@@ -563,6 +565,7 @@ def test_unread_tags_are_unknown(scenarios: Scenarios) -> None:
     ]
     assert row["result"] == "unknown"
     assert "kms:ListResourceTags failed" in row["reason"]
+    assert row["reason"].endswith(" This is the last known state.")
 
 
 SCENARIOS: dict[str, Callable[[LedgerBuilder], object]] = {
