@@ -38,6 +38,13 @@ def test_passes_are_not_exported_by_default(run: Any, everything: list[FindingRe
     assert {one["activity_name"] for one in only} == {"Close"}
 
 
+def test_a_pass_that_never_was_a_problem_has_no_history(everything: list[FindingRecord]) -> None:
+    """It never failed, was never reopened, and has no age."""
+    passes = [record for record in everything if record.status == "pass" and record.first_failed is None]
+    assert passes
+    assert {(record.reopened, record.resolved_at, record.age_days) for record in passes} == {(0, None, None)}
+
+
 def test_filters(run: Any) -> None:
     """Account, severity, status and rule narrow the export; one that does not exist is a usage error."""
     sent = rows(run("jsonl", "--account", SHOP, "--severity", "medium", "--status", "fail").stdout)
