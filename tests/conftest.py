@@ -22,6 +22,38 @@ if TYPE_CHECKING:
 hypothesis_profiles.load()
 
 ENGINES = ("sqlite", "postgresql")
+SLOWEST_FILES = (
+    "chaos/test_chaos.py",
+    "reports/mart/test_incremental.py",
+    "models/store/test_scd2_merge_property.py",
+    "reports/mart/test_as_of.py",
+    "end_to_end/test_demo.py",
+    "reports/rules/testing/test_gap_mutations.py",
+    "end_to_end/test_crawl.py",
+    "end_to_end/test_readme.py",
+    "end_to_end/test_failures.py",
+    "end_to_end/test_databases.py",
+    "end_to_end/test_executors.py",
+    "benchmarks/test_speed.py",
+    "models/store/test_retention.py",
+    "end_to_end/test_nightly.py",
+    "end_to_end/test_failed_runs.py",
+    "reports/html/test_overview_report.py",
+    "reports/html/test_compliance_report.py",
+    "reports/answers/test_run_diff.py",
+    "reports/answers/test_key_history.py",
+    "reports/rules/test_rules.py",
+    "reports/rules/test_finding_lifecycle.py",
+    "reports/mart/test_change_log.py",
+)
+"""Started first: a long file that starts last would leave the other processes idle. The order is not important otherwise."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files: the slowest ones first, the rest as collected."""
+    here = Path(__file__).parent
+    rank = {here / name: number for number, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def _made_by_migrations(url: str) -> str:

@@ -50,7 +50,7 @@ _PRINCIPAL_ONLY = {"id", "name", "account", "policies", "attached", "boundary", 
 
 def arns(facts: Facts, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the ID and ARN of every item that has an ID."""
-    yield "place", f"{facts.own}/{HOME}"
+    yield "account_region", f"{facts.own}/{HOME}"
     for key in spec.get("keys") or ():
         arn = f"arn:aws:kms:{_region(key)}:{account_of(facts, key)}:key/{_text_of(facts, key, 'id')}"
         yield key["id"], arn

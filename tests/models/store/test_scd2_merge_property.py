@@ -25,7 +25,7 @@ from tests.hypothesis_profiles import examples
 from tests.models.store.ledger_builders import row
 from tests.models.store.reference_merge import KINDS, Observed, Reference, Values, Version
 
-HISTORIES = int(os.environ.get("KMSLEDGER_HISTORIES", examples(fast=16, deep=200)))
+HISTORIES = int(os.environ.get("KMSLEDGER_HISTORIES", examples(fast=16, deep=100)))
 RUNS_PER_HISTORY = (4, 5)
 ACCOUNTS, REGIONS = ("000000000001", "222222222222"), ("eu-west-1", "us-east-1")
 SCOPES = [(account, region) for account in ACCOUNTS for region in REGIONS]
@@ -353,7 +353,7 @@ def checker(ledger: Engine) -> HistoryChecker:
 
 @pytest.mark.hypothesis
 def test_random_histories_equal_the_reference(checker: HistoryChecker) -> None:
-    """Random runs with changes, deletions, gaps and crashes: at least 64 per engine, 800 in the deep profile."""
+    """Random runs with changes, deletions, gaps and crashes: at least 64 per engine, 400 in the deep profile."""
 
     @settings(
         max_examples=HISTORIES,
