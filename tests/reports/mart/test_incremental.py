@@ -146,7 +146,7 @@ def random_run(world: LedgerBuilder, chance: random.Random) -> None:
             world.change(Resource, bucket, name=f"name-{chance.randrange(9)}", encryption=chance.choice(["a", "b"]))
             world.uses(bucket, arn)
         elif kind == 13 and (arn,) in world.facts[KeyRotation]:
-            world.change(KeyRotation, arn, status=chance.choice(["on", "off"]))
+            world.change(KeyRotation, arn, status=chance.choice(["enabled", "disabled"]))
         else:
             scope = chance.choice(list(world.outcomes))
             world.outcomes[scope] = chance.choice([("complete", None), ("failed", "unreachable"), ("partial", None)])
