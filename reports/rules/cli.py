@@ -1,4 +1,4 @@
-"""`kmsledger rules`: list, show, test and create rules."""
+"""`kmsledger rules`: list, show, run, test and create rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import CONFIG, SETTINGS, format_option
+from models.cli_options import AS_OF, CONFIG, LIMIT, MART, SETTINGS, format_option
 from models.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 FORMAT = "kmsledger.rules/1"
 FAILED, USAGE = 1, 2
+STATUSES = ("fail", "unknown", "pass", "not_applicable")
 
 
 @click.group()
 def rules() -> None:
-    """List, show, test and create rules; without a settings file, the shipped rules."""
+    """List, show, run, test and create rules; without a settings file, the shipped rules."""
 
 
 @rules.command(name="list")
@@ -63,12 +64,8 @@ def list_rules(
 def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
     """Show every field of RULE, with the current values of its parameters."""
     from reports.mart.result_writers import printable
-    from reports.rules.loader import load_rules
 
-    known = {rule.rule_id: rule for rule in load_rules(_settings(config_path))}
-    if rule_id not in known:
-        raise click.UsageError(f"no rule in force is named {rule_id}: choose one that `kmsledger rules list` lists")
-    fields = _to_dict(known[rule_id])
+    fields = _to_dict(_in_force(_settings(config_path), rule_id))
     if output_format == "json":
         _json({"rule": fields})
         return
@@ -90,6 +87,53 @@ def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
         click.echo("\nframeworks:")
     for control in fields["frameworks"]:
         click.echo(printable(f"  {control}"))
+
+
+@rules.command()
+@CONFIG
+@MART
+@AS_OF
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(STATUSES),
+    help="Only this status; can be repeated. [default: all]",
+)
+@click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="Only this account: its ID or name.")
+@format_option("table", "json", "csv", about="json and csv have every row.")
+@LIMIT
+@click.argument("rule_id", metavar="RULE")
+def run(
+    *,
+    config_path: Path,
+    mart_path: Path | None,
+    as_of: str | None,
+    statuses: tuple[str, ...],
+    accounts: tuple[str, ...],
+    output_format: str,
+    limit: int,
+    rule_id: str,
+) -> None:
+    """Show the result of RULE for every resource that it checks, passes included.
+
+    The rule runs now, with its current text and parameters, on the mart's facts as of its run or an earlier one. Waivers are
+    not applied: a waived finding is a failure here.
+    """
+    from reports.mart import as_of_connection
+    from reports.mart.connection import connect
+    from reports.mart.result_writers import writer_of
+    from reports.rules.findings import FindingFilter, check_names
+    from reports.rules.runner import COLUMNS, population
+
+    settings = _settings(config_path)
+    rule = _in_force(settings, rule_id)
+    path = mart_path or settings.report.mart
+    connection = connect(path) if as_of is None else as_of_connection.connect(path, as_of)[0]
+    with connection:
+        check_names(connection, FindingFilter(accounts=accounts))
+        rows = population(connection, rule, statuses or STATUSES, accounts)
+        writer_of(output_format, limit)(sys.stdout, COLUMNS, rows)
 
 
 @rules.command()
@@ -151,6 +195,15 @@ def _settings(config_path: Path) -> Settings:
     from models.settings import Settings, load
 
     return Settings() if config_path == SETTINGS and not config_path.exists() else load(config_path)
+
+
+def _in_force(settings: Settings, rule_id: str) -> Rule:
+    from reports.rules.loader import load_rules
+
+    rule = next((rule for rule in load_rules(settings) if rule.rule_id == rule_id), None)
+    if rule is None:
+        raise click.UsageError(f"no rule in force is named {rule_id}: choose one that `kmsledger rules list` lists")
+    return rule
 
 
 def _select_rules(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from reports.rules.loader import Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
 _THREADS = 2
+_FETCHED_ROWS = 2_000
 _WAIVERS_VIEW = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
 _TABLES = ("rule_run", "resource_dim", "account_region_dim", "verdict")
@@ -155,6 +156,37 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
         duck.execute(f"DROP TABLE memory.main.{table}")
 
 
+_POPULATION = """
+SELECT {columns} FROM ({query}
+) q
+WHERE list_contains($statuses_, status) AND (len($accounts_) = 0 OR list_contains($accounts_, account_id)
+  OR account_id IN (SELECT a.account_id FROM accounts a WHERE list_contains($accounts_, a.name)))
+ORDER BY list_position($statuses_, status), account_id, region, resource_arn
+"""
+
+
+def population(
+    duck: duckdb.DuckDBPyConnection, rule: Rule, statuses: Sequence[str], accounts: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield every resource that a rule checks, with the columns of the contract, as of the run of the connection's views.
+
+    Statuses are those without waivers. ``accounts`` are IDs or names; none selects all. Raises RuleError.
+    """
+    query = _POPULATION.format(columns=", ".join(COLUMNS), query=_select(rule))
+    parameters = {**rule.parameters, "statuses_": list(statuses), "accounts_": list(accounts)}
+    try:
+        cursor = duck.execute(query, parameters)
+        while rows := cursor.fetchmany(_FETCHED_ROWS):
+            yield from rows
+    except duckdb.Error as error:
+        raise _failed(rule, error) from error
+
+
+def _failed(rule: Rule, error: duckdb.Error) -> RuleError:
+    cause = " ".join(str(error).split("LINE ")[0].split())
+    return RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}")
+
+
 def _run_rules(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[tuple[int, Rule]]) -> None:
     """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of the first rule that fails."""
     local = threading.local()
@@ -189,8 +221,7 @@ def _run_rule(duck: duckdb.DuckDBPyConnection, number: int, rule: Rule) -> None:
             duck.execute(f"DELETE FROM internal.verdict WHERE rule = {number:d}")
             duck.execute(insert(kind=_ANY_KIND), parameters or None)
     except duckdb.Error as error:
-        cause = " ".join(str(error).split("LINE ")[0].split())
-        raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error
+        raise _failed(rule, error) from error
 
 
 def check_columns(duck: duckdb.DuckDBPyConnection, rule: Rule) -> None:

@@ -8,13 +8,18 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from reports.rules.cli import rules
-from reports.rules.loader import FAMILIES, RuleError, parse_rule
+from models.settings import Settings
+from reports.mart.connection import connect
+from reports.rules.cli import STATUSES, rules
+from reports.rules.loader import FAMILIES, RuleError, load_rules, parse_rule
+from reports.rules.runner import population
+from tests.reports.sample_ledger import SHOP
 
 
 def run(*arguments: str | Path) -> Result:
@@ -25,6 +30,43 @@ def run(*arguments: str | Path) -> Result:
 def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in a directory without a settings file."""
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
+    """The result of every resource, passes included, agrees with the counts that the run stored."""
+    counted = connect(sample_mart)
+    stored = counted.execute(
+        "SELECT rule_id, sum(passed), sum(failed), sum(unknown), sum(not_applicable) FROM rule_results GROUP BY rule_id"
+    ).fetchall()
+    assert len(stored) > 50
+    rules_by_id = {rule.rule_id: rule for rule in load_rules(Settings())}
+    for rule_id, *expected in stored:
+        found = Counter(row[4] for row in population(counted, rules_by_id[rule_id], STATUSES, ()))
+        assert [found[name] for name in ("pass", "fail", "unknown", "not_applicable")] == expected, rule_id
+    counted.close()
+    done = run("run", "key-rotation", "--mart", sample_mart, "--status", "pass", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    assert {row["status"] for row in csv.DictReader(io.StringIO(done.output))} == {"pass"}
+    shop = run("run", "key-rotation", "--mart", sample_mart, "--account", "Shop", "--format", "json")
+    assert {row["account_id"] for row in json.loads(shop.output)["rows"]} == {SHOP}
+
+
+def test_a_rule_runs_as_of_an_earlier_run(sample_mart: Path) -> None:
+    """The account that joined in run 2 has no key in run 1."""
+    accounts = [
+        {row["account_id"] for row in csv.DictReader(io.StringIO(done.output))}
+        for done in (
+            run("run", "key-rotation", "--mart", sample_mart, "--format", "csv", "--as-of", run_id) for run_id in "12"
+        )
+    ]
+    assert accounts[1] - accounts[0] == {"000123456789"}
+
+
+def test_only_rules_in_force_and_known_accounts_run(sample_mart: Path) -> None:
+    """Unknown names are usage errors."""
+    assert "no rule in force is named nosuch" in run("run", "nosuch", "--mart", sample_mart).output
+    error = run("run", "key-rotation", "--mart", sample_mart, "--account", "nosuch").exception
+    assert str(error) == "there is no account 'nosuch' in the mart: check the spelling"
 
 
 def test_list_filters_rules() -> None:
