@@ -48,7 +48,7 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     assert done.exit_code == 0, done.output
     assert {row["status"] for row in csv.DictReader(io.StringIO(done.output))} == {"pass"}
     shop = run("run", "key-rotation", "--mart", sample_mart, "--account", "Shop", "--format", "json")
-    assert {row["account_id"] for row in json.loads(shop.output)["rows"]} == {SHOP}
+    assert {row["account_id"] for row in json.loads(shop.output)} == {SHOP}
 
 
 def test_a_rule_runs_as_of_an_earlier_run(sample_mart: Path) -> None:
