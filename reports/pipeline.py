@@ -19,10 +19,10 @@ from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
 from reports.html.registry import REPORTS, find, write
 from reports.html.summary import summary
-from reports.mart import as_of_connection
 from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
 from reports.mart.extension import Extension
+from reports.mart.mart_reader import open_mart
 from reports.notify import delivery_log, sender
 from reports.notify.message import Attachment, Summary, compose
 from reports.notify.result import DeliveryError, Outcome
@@ -153,8 +153,7 @@ def send_missing(settings: Settings) -> bool:
 
 def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = None) -> int:
     """The number of failed findings at or above a severity, by default ``rules.fail_on``, without waived ones."""
-    mart = connect(settings.report.mart) if as_of is None else as_of_connection.connect(settings.report.mart, as_of)[0]
-    with mart:
+    with open_mart(settings.report.mart, as_of)[0] as mart:
         return findings.failing(mart, fail_on or settings.rules.fail_on)
 
 

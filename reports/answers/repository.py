@@ -15,9 +15,8 @@ from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, parse
 from reports.answers.policy_documents import Document, document
 from reports.answers.version_diff import rows
-from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of
-from reports.mart.connection import connect
+from reports.mart.mart_reader import open_mart
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +164,9 @@ ORDER BY principal_arn, source, group_arn NULLS FIRST, policy_arn, policy_name
 @contextmanager
 def opened(path: Path, as_of: str | None = None) -> Iterator[Facts]:
     """The facts of a mart as of a run or date (default: the last finished run). Raises MartError or QueryError."""
-    if as_of is None:
-        duck = connect(path)
-        run = resolve_as_of(moments(duck))
-    else:
-        duck, run = as_of_connection.connect(path, as_of)
+    duck, run = open_mart(path, as_of)
     with duck:
-        yield read(duck, run)
+        yield read(duck, run or resolve_as_of(moments(duck)))
 
 
 def read(duck: duckdb.DuckDBPyConnection, run: RunRef) -> Facts:

@@ -83,9 +83,8 @@ def findings(
     """
     from reports.exports import asff, csv_jsonl, ocsf, sarif
     from reports.exports.common import RunInfo, load_run
-    from reports.mart import as_of_connection
-    from reports.mart.connection import connect
     from reports.mart.errors import MartError
+    from reports.mart.mart_reader import open_mart
     from reports.rules.findings import FindingFilter, check_names, read_findings
 
     if hub is not None and output_format != "asff":
@@ -94,10 +93,8 @@ def findings(
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
     wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
-    if as_of is None:
-        connection = connect(path)
-    else:
-        connection, run_ref = as_of_connection.connect(path, as_of)
+    connection, run_ref = open_mart(path, as_of)
+    if run_ref:
         click.echo(f"as of {run_ref}", err=True)
     with connection:
         run: RunInfo | None = load_run(connection)

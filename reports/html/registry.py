@@ -13,8 +13,7 @@ from reports.html import render
 from reports.html.compliance_report import ComplianceReport
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
-from reports.mart import as_of_connection
-from reports.mart.connection import connect
+from reports.mart.mart_reader import open_mart
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def write(
     OutputError if the directory cannot be written.
     """
     written: list[Path] = []
-    with connect(mart) if as_of is None else as_of_connection.connect(mart, as_of, stored=True)[0] as connection:
+    with open_mart(mart, as_of, stored=True)[0] as connection:
         for report in reports:
             data = report.data(Source(connection), settings)
             if as_of is not None:

@@ -106,13 +106,11 @@ def run_query(
 
 
 def _connected(mart_path: Path, as_of: str | None, limits: Limits) -> Any:
-    from reports.mart import as_of_connection
-    from reports.mart.connection import connect
+    from reports.mart.mart_reader import open_mart
 
-    if as_of is None:
-        return connect(mart_path, limits)
-    connection, moment = as_of_connection.connect(mart_path, as_of, limits=limits)
-    click.echo(f"as of {moment}", err=True)
+    connection, moment = open_mart(mart_path, as_of, limits=limits)
+    if moment:
+        click.echo(f"as of {moment}", err=True)
     return connection
 
 

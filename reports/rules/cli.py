@@ -120,8 +120,7 @@ def run(
     The rule runs now, with its current text and parameters, on the mart's facts as of its run or an earlier one. Waivers are
     not applied: a waived finding is a failure here.
     """
-    from reports.mart import as_of_connection
-    from reports.mart.connection import connect
+    from reports.mart.mart_reader import open_mart
     from reports.mart.result_writers import writer_of
     from reports.rules.findings import FindingFilter, check_names
     from reports.rules.runner import COLUMNS, population
@@ -129,7 +128,9 @@ def run(
     settings = _settings(config_path)
     rule = _in_force(settings, rule_id)
     path = mart_path or settings.report.mart
-    connection = connect(path) if as_of is None else as_of_connection.connect(path, as_of)[0]
+    connection, as_of_run = open_mart(path, as_of)
+    if as_of_run:
+        click.echo(f"as of {as_of_run}", err=True)
     with connection:
         check_names(connection, FindingFilter(accounts=accounts))
         rows = population(connection, rule, statuses or STATUSES, accounts)

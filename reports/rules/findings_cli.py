@@ -57,17 +57,14 @@ def findings(
     """
     from dataclasses import fields
 
-    from reports.mart import as_of_connection
-    from reports.mart.connection import connect
+    from reports.mart.mart_reader import open_mart
     from reports.mart.result_writers import writer_of
     from reports.rules.findings import FindingFilter, FindingRecord, check_names, failing, read_findings
 
     criteria = FindingFilter(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
     path = mart_path or configured_mart(config_path)
-    if as_of is None:
-        connection = connect(path)
-    else:
-        connection, as_of_run = as_of_connection.connect(path, as_of)
+    connection, as_of_run = open_mart(path, as_of)
+    if as_of_run:
         click.echo(f"as of {as_of_run}", err=True)
     with connection:
         check_names(connection, criteria)

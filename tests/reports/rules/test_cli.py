@@ -46,7 +46,7 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     counted.close()
     done = run("run", "key-rotation", "--mart", sample_mart, "--status", "pass", "--format", "csv")
     assert done.exit_code == 0, done.output
-    assert {row["status"] for row in csv.DictReader(io.StringIO(done.output))} == {"pass"}
+    assert {row["status"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"pass"}
     shop = run("run", "key-rotation", "--mart", sample_mart, "--account", "Shop", "--format", "json")
     assert {row["account_id"] for row in json.loads(shop.output)} == {SHOP}
 
@@ -54,7 +54,7 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
 def test_a_rule_runs_as_of_an_earlier_run(sample_mart: Path) -> None:
     """The account that joined in run 2 has no key in run 1."""
     accounts = [
-        {row["account_id"] for row in csv.DictReader(io.StringIO(done.output))}
+        {row["account_id"] for row in csv.DictReader(io.StringIO(done.stdout))}
         for done in (
             run("run", "key-rotation", "--mart", sample_mart, "--format", "csv", "--as-of", run_id) for run_id in "12"
         )

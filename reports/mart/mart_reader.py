@@ -1,0 +1,27 @@
+"""Opens the mart for reading, as of its own run or an earlier one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.mart.connection import Limits, connect
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from reports.mart.as_of import RunRef
+
+
+def open_mart(
+    path: Path, as_of: str | None = None, *, limits: Limits | None = None, stored: bool = False
+) -> tuple[duckdb.DuckDBPyConnection, RunRef | None]:
+    """A locked connection, and the run if ``as_of`` names one (see :func:`reports.mart.as_of_connection.connect`).
+
+    Raises MartError or QueryError.
+    """
+    if as_of is None:
+        return connect(path, limits), None
+    from reports.mart import as_of_connection  # it loads the ledger's tables and with them SQLAlchemy
+
+    return as_of_connection.connect(path, as_of, stored=stored, limits=limits)
