@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, make_url
 
 from models.errors import UserError
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 SQLITE_BUSY_TIMEOUT = 30.0
 """Seconds to wait for the write lock of SQLite."""
 _RETRY_SECONDS = 0.05
+_VERSION_TABLE = "alembic_version"
+_MIGRATION = re.compile(r"\d{4}_\w+\.py")
 
 _WRITES = "kmsledger writes"
 
@@ -127,28 +131,28 @@ def check(engine: Engine) -> None:
 
 def current(connection: Connection) -> str | None:
     """The schema revision of the database, ``None`` if it is empty."""
-    from alembic.runtime.migration import MigrationContext
-
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return None
+    return connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()
 
 
 def head() -> str:
     """The schema revision that this program requires."""
-    from alembic.script import ScriptDirectory
-
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
+    revisions = _revisions()
+    if not revisions:
         raise DatabaseError("the program's migrations are missing: install kmsledger again")
-    return revision
+    return revisions[-1]
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """The revisions in order: file names start with them. Reading them with Alembic would load it in every command."""
+    folder = resources.files("migrations").joinpath("versions")
+    return tuple(sorted(name[:4] for name in (file.name for file in folder.iterdir()) if _MIGRATION.fullmatch(name)))
 
 
 def _refuse_newer(connection: Connection, revision: str | None) -> None:
-    if revision is None:
-        return
-    from alembic.script import ScriptDirectory
-
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision not in known:
+    if revision is not None and revision not in _revisions():
         raise DatabaseError(
             f"{_name(connection.engine)} was written by a newer kmsledger (schema {revision}): update this program; "
             "nothing was changed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from models.store import engine
@@ -222,6 +225,26 @@ def test_a_failed_migration_is_rolled_back(bare: Engine) -> None:
     with pytest.raises(DatabaseError, match="scope_coverage"):
         upgrade(bare)
     assert tables(bare) == {"scope_coverage"}
+
+
+def test_the_revisions_are_those_of_alembic(ledger: Engine) -> None:
+    """Names of the migrations' files give the revisions, so that Alembic is loaded only to migrate."""
+    scripts = ScriptDirectory.from_config(engine._config())
+    assert head() == scripts.get_current_head()
+    assert set(engine._revisions()) == {script.revision for script in scripts.walk_revisions()}
+    with ledger.connect() as connection:
+        assert current(connection) == MigrationContext.configure(connection).get_current_revision() == head()
+
+
+def test_a_current_ledger_is_checked_without_alembic(sqlite_url: str) -> None:
+    """Upgrading and checking a ledger with the current schema does not load Alembic."""
+    program = (
+        "import sys\nfrom models.store.engine import check, connect, upgrade\n"
+        f"engine = connect({sqlite_url!r})\nupgrade(engine)\ncheck(engine)\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'alembic', 'mako'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_concurrent_upgrades_are_serialized(bare_url: str) -> None:
