@@ -13,7 +13,8 @@ import click
 
 from models.errors import UserError
 
-DONE, FAILED = 0, 4
+DONE = 0
+FAILED = 4
 """The exit code of a command that failed or was interrupted."""
 _QUERY_INTERRUPTED = "Query interrupted"
 """The message of the error into which DuckDB turns the KeyboardInterrupt that ends a query."""
@@ -54,6 +55,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _run(command: click.Command, *, debug: bool) -> int:
+    stdout = sys.stdout
     try:
         result: Any = command(standalone_mode=False)
     except click.ClickException as error:
@@ -70,7 +72,9 @@ def _run(command: click.Command, *, debug: bool) -> int:
         sys.stdout = None  # nothing is left to be flushed at exit
         return DONE
     except SystemExit:
-        # If the reader closes the pipe, click exits with 1, which would mean findings. It exits for no other reason.
+        # If the reader closes the pipe, click replaces the stream and exits with 1, which would mean findings.
+        if sys.stdout is stdout:
+            raise
         return DONE
     except Exception as error:
         if _is_interruption(error):

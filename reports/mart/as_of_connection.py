@@ -16,7 +16,7 @@ from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.build_manifest import built_by_this_program
 from reports.mart.connection import CATALOG, Limits, attached, locked
 from reports.mart.errors import MartError
-from reports.mart.macros import MACROS
+from reports.mart.macros import create_schema
 
 WHOLE = "whole"
 """The catalog of the mart's file."""
@@ -71,11 +71,8 @@ def ledger(
         tables_query = f"SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}'"
         for schema_name, table in connection.execute(tables_query).fetchall():
             connection.execute(f'DROP TABLE {schema_name}."{table}"')
-        connection.execute("DROP VIEW IF EXISTS internal.change")
     else:
-        connection.execute("CREATE SCHEMA internal")
-        for macro in MACROS:
-            connection.execute(macro)
+        create_schema(connection)
     for table, select in selects.items():
         kind = "TABLE" if tables and table in versioned_tables() else "VIEW"
         connection.execute(f'CREATE {kind} internal."{table}" AS {select}')

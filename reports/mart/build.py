@@ -30,7 +30,7 @@ from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
-from reports.mart.macros import MACROS
+from reports.mart.macros import create_schema
 from reports.mart.stale_files import remove_stale_files
 
 log = logging.getLogger(__name__)
@@ -184,9 +184,7 @@ class _Inputs:
         """Load the whole ledger; returns the run for which the views answer."""
         _attach(duck, self.draft_path)
         if not build_manifest.copy_schema(duck, self.mart_path):
-            duck.execute(f"CREATE SCHEMA {_SCHEMA}")
-            for macro in MACROS:
-                duck.execute(macro)
+            create_schema(duck)
         ledger_reader.copy_tables(duck, self.engine_url, ledger_reader.tables())
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)

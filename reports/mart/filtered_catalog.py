@@ -9,7 +9,7 @@ import duckdb
 
 from models.tables import versioned_tables
 from reports.mart.connection import CATALOG
-from reports.mart.macros import MACROS
+from reports.mart.macros import create_schema
 
 
 @contextmanager
@@ -25,9 +25,7 @@ def filtered_catalog(
     cursor = duck.cursor()
     try:
         cursor.execute("USE filtered")
-        cursor.execute("CREATE SCHEMA internal")
-        for macro in MACROS:
-            cursor.execute(macro)
+        create_schema(cursor)
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         for (name,) in cursor.execute(query).fetchall():
             if name != without:

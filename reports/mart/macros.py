@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import duckdb
+
 from reports.access import grant_macros
 
 MACROS = (
@@ -24,3 +26,10 @@ MACROS = (
     *grant_macros.MACROS,
 )
 """In order of creation: later macros use earlier ones."""
+
+
+def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
+    """Create schema ``internal`` with the macros in the catalog in use."""
+    duck.execute("CREATE SCHEMA internal")
+    for macro in MACROS:
+        duck.execute(macro)

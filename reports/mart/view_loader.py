@@ -180,7 +180,7 @@ def create(
         elif view.qualified in up_to_date:
             _comment(duck, kind, view.qualified, view.text, view.columns)
         else:
-            recompute(duck, as_of, {view.qualified})
+            _store(duck, view, as_of)
     _create_histories(duck, existing)
     duck.execute("COMMIT")
 
@@ -217,8 +217,12 @@ def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str
     """Recompute stored views, after their sources changed."""
     for view in views():
         if view.qualified in names:
-            duck.execute(f"CREATE OR REPLACE TABLE {view.qualified} AS {fixed(view.select, as_of)}")
-            _comment(duck, "TABLE", view.qualified, view.text, view.columns)
+            _store(duck, view, as_of)
+
+
+def _store(duck: duckdb.DuckDBPyConnection, view: View, as_of: int) -> None:
+    duck.execute(f"CREATE OR REPLACE TABLE {view.qualified} AS {fixed(view.select, as_of)}")
+    _comment(duck, "TABLE", view.qualified, view.text, view.columns)
 
 
 def fixed(select: str, as_of: int | str) -> str:

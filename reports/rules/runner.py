@@ -159,9 +159,10 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
 _POPULATION = """
 SELECT {columns} FROM ({query}
 ) q
-WHERE list_contains($statuses_, status) AND (len($accounts_) = 0 OR list_contains($accounts_, account_id)
+WHERE (list_contains($contract_, status) IS NOT TRUE) OR list_contains($statuses_, status) AND (
+  len($accounts_) = 0 OR list_contains($accounts_, account_id)
   OR account_id IN (SELECT a.account_id FROM accounts a WHERE list_contains($accounts_, a.name)))
-ORDER BY list_position($statuses_, status), account_id, region, resource_arn
+ORDER BY list_contains($contract_, status) IS TRUE, list_position($statuses_, status), account_id, region, resource_arn
 """
 
 
@@ -173,10 +174,13 @@ def population(
     Statuses are those without waivers. ``accounts`` are IDs or names; none selects all. Raises RuleError.
     """
     query = _POPULATION.format(columns=", ".join(COLUMNS), query=_select(rule))
-    parameters = {**rule.parameters, "statuses_": list(statuses), "accounts_": list(accounts)}
+    selected = {"statuses_": list(statuses), "accounts_": list(accounts), "contract_": list(STATUSES)}
     try:
-        cursor = duck.execute(query, parameters)
+        check_columns(duck, rule)
+        cursor = duck.execute(query, {**rule.parameters, **selected})
         while rows := cursor.fetchmany(_FETCHED_ROWS):
+            if rows[0][4] not in STATUSES:  # invalid ones come first
+                raise _invalid_status(rule, rows[0][0], rows[0][4])
             yield from rows
     except duckdb.Error as error:
         raise _failed(rule, error) from error
@@ -185,6 +189,10 @@ def population(
 def _failed(rule: Rule, error: duckdb.Error) -> RuleError:
     cause = " ".join(str(error).split("LINE ")[0].split())
     return RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}")
+
+
+def _invalid_status(rule: Rule, resource: str, status: str | None) -> RuleError:
+    return RuleError(f"{rule.source}: {resource} has status {status!r}; expected {', '.join(sorted(STATUSES))}")
 
 
 def _run_rules(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[tuple[int, Rule]]) -> None:
@@ -253,9 +261,7 @@ def _check_contract(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Seque
     if invalid_status:
         query = _INVALID_STATUS.format(query=_select(rule), statuses=STATUSES)
         row = duck.execute(query, dict(rule.parameters) or None).fetchone()
-        resource, status = row or ("a resource", None)
-        expected = ", ".join(sorted(STATUSES))
-        raise RuleError(f"{rule.source}: {resource} has status {status!r}; expected {expected}")
+        raise _invalid_status(rule, *(row or ("a resource", None)))
     resource = offending_resource("bool_or(coalesce(v.reason, '') = '')")
     raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
 

@@ -30,13 +30,13 @@ def query():
     duck.execute("SET enable_progress_bar = false")
     with cli_main.interruptible("build interrupted: run it again"):
         print("ready", flush=True)
-        duck.execute("SELECT count(*) FROM range(10000000000) a, range(10000000) b")
+        duck.execute("SELECT sum(hash(range)) FROM range(1000000000000)")
 
 @click.command()
 def query_without_message():
     duck = duckdb.connect()
     print("ready", flush=True)
-    duck.execute("SELECT count(*) FROM range(10000000000) a, range(10000000) b")
+    duck.execute("SELECT sum(hash(range)) FROM range(1000000000000)")
 
 @click.command()
 def fail():
@@ -66,7 +66,10 @@ def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool =
         assert process.stdout is not None
         ready = process.stdout.readline()
         process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
+        try:
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # otherwise a command that ignores the signal would be waited for without end
     return process.returncode, ready + output, errors
 
 
@@ -99,7 +102,10 @@ def test_a_closed_pipe_is_not_an_error() -> None:
         assert process.stderr is not None
         assert process.stdout.readline() == "0\n"
         process.stdout.close()
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
         assert process.stderr.read() == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from reports.mart.connection import connect
 from reports.mart.errors import MartError
 from reports.pipeline import refresh
 from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, settings_of
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import sample_ledger, sample_world, second_run, third_run
 
 
@@ -47,6 +49,54 @@ def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path, po
     world.crawl()
     refresh(settings_of(database=postgresql_url, report={"mart": tmp_path / "other.duckdb"}))
     assert everything(tmp_path / "other.duckdb") == everything(sample_mart)
+
+
+def definitions(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every view, macro, column and description of a mart; the run of the views is a macro."""
+    connection = duckdb.connect(str(path), read_only=True)
+    queries = {
+        "views": "SELECT schema_name, view_name, sql, comment FROM duckdb_views() WHERE NOT internal",
+        "columns": "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal",
+        "tables": "SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE NOT internal",
+        "macros": "SELECT schema_name, function_name, parameters, macro_definition FROM duckdb_functions() "
+        "WHERE database_name = current_database() AND NOT internal",
+    }
+    found = {name: sorted(connection.execute(query).fetchall(), key=str) for name, query in queries.items()}
+    # DuckDB writes the columns of EXCLUDE and REPLACE in any order.
+    found["macros"] = [(*macro[:3], sorted(re.findall(r"\w+|\S", macro[3]))) for macro in found["macros"]]
+    connection.close()
+    return found
+
+
+def test_a_copied_schema_is_the_created_one(sample_settings: Settings, tmp_path: Path) -> None:
+    """A full rebuild over the mart of another ledger equals a first build: rows, views, macros and descriptions."""
+    created, copied = tmp_path / "created.duckdb", tmp_path / "copied.duckdb"
+    build(sample_settings.database, created, sample_settings)
+    offer_schema(copied)
+    assert everything(copied) != everything(created)
+    build(sample_settings.database, copied, sample_settings)
+    assert everything(copied) == everything(created)
+    assert definitions(copied) == definitions(created)
+
+
+def test_the_schema_of_another_version_is_not_copied(sample_settings: Settings, tmp_path: Path) -> None:
+    """A mart of another program version, or a file that is no mart, is replaced, and nothing of it remains."""
+    created = tmp_path / "created.duckdb"
+    build(sample_settings.database, created, sample_settings)
+    for name, statements in {
+        "version": [
+            "UPDATE internal.build_manifest SET program = 'other'",
+            "CREATE OR REPLACE VIEW keys_history AS SELECT 1",
+        ],
+        "unrelated": ["DROP TABLE internal.build_manifest", "CREATE VIEW extra AS SELECT 1"],
+    }.items():
+        path = tmp_path / f"{name}.duckdb"
+        offer_schema(path)
+        with duckdb.connect(str(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        build(sample_settings.database, path, sample_settings)
+        assert definitions(path) == definitions(created), name
 
 
 def test_a_column_that_starts_with_nulls_is_read(tmp_path: Path) -> None:

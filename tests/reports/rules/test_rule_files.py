@@ -16,7 +16,7 @@ from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_query
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
-from reports.rules.runner import check_columns, evaluate_rules
+from reports.rules.runner import check_columns, evaluate_rules, population
 from tests.reports.conftest import IRELAND, SHOP
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
@@ -288,6 +288,14 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
     with pytest.raises(RuleError, match=expected) as caught:
         evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
     assert "own-rule.sql" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["'good'", "NULL"])
+def test_a_rule_on_demand_hides_no_invalid_status(small_mart: DraftMart, status: str) -> None:
+    """A resource without a valid status is an error, whatever status and account are selected, and not a missing row."""
+    rule = parse_rule("own-rule.sql", RULE.replace("'pass' END", f"{status} END"))
+    with pytest.raises(RuleError, match=r"own-rule\.sql: .*key/k1 has status"):
+        list(population(small_mart.duck, rule, ("fail",), ("999999999999",)))
 
 
 def test_every_shipped_rule_returns_the_expected_columns(small_mart: DraftMart) -> None:
