@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -45,11 +46,32 @@ def main(command: click.Command) -> None:
     sys.exit(_run(command, debug="--debug" in sys.argv[1:]))
 
 
+_ON_INTERRUPT: list[Callable[[], None]] = []
+
+
+def on_interrupt(callback: Callable[[], None]) -> None:
+    """Let Ctrl-C and SIGTERM call a function before they raise KeyboardInterrupt.
+
+    asyncio replaces only the default handler of SIGINT. Therefore call this when no event loop runs any more.
+    """
+    if callback not in _ON_INTERRUPT:
+        _ON_INTERRUPT.append(callback)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    for callback in _ON_INTERRUPT:
+        callback()
+    raise KeyboardInterrupt
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """End as Ctrl-C does: what was saved is kept, and the crawl lock is released."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A background job of a script ignores Ctrl-C, but not a request to terminate.
-        raise KeyboardInterrupt
+        _interrupt(_signal, _frame)
     # Not raised here: asyncio handles SIGINT itself, and cancels its tasks in order.
     signal.raise_signal(signal.SIGINT)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
+from reports.connections import new_cursor
 from reports.mart.errors import MartError
 
 Row = dict[str, Any]
@@ -54,7 +55,7 @@ class Source:
         sql = _sql(query)
         names_in_query = set(_PARAMETER.findall(sql))
         # A cursor per query, because a page can read several tables at the same time.
-        cursor = self._connection.cursor()
+        cursor = new_cursor(self._connection)
         try:
             cursor.execute(self._use)
             cursor.execute(sql, {name: parameters[name] for name in names_in_query})

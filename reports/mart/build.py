@@ -15,6 +15,7 @@ import duckdb
 from models.settings import Settings
 from models.store.engine import check, connect
 from reports import ledger_reader
+from reports.connections import new_connection
 from reports.mart import (
     build_manifest,
     change_log,
@@ -153,7 +154,7 @@ def mart_builder(
 def _open(draft_path: Path) -> duckdb.DuckDBPyConnection:
     """A connection with our limits, and no mart attached yet."""
     _remove(draft_path)
-    duck = duckdb.connect()
+    duck = new_connection()
     # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
     # The default, a share of the machine's memory, depends on the machine; beyond the limit DuckDB spills to disk.

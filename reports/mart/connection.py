@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from reports.connections import new_connection
 from reports.mart.errors import MartError, QueryError
 
 CATALOG = "mart"
@@ -71,7 +72,7 @@ def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
     """A new read-only connection with a mart attached as a catalog, not locked yet."""
     if not path.exists():
         raise MartError(f"there is no mart at {path}: run `kmsledger crawl` first, or `kmsledger mart` to rebuild it")
-    connection = duckdb.connect()
+    connection = new_connection()
     connection.execute("SET enable_progress_bar = false")
     try:
         # A fixed catalog name, because the file can have any name. A new instance opens the current file.

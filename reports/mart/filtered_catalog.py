@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import duckdb
 
 from models.tables import versioned_tables
+from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
 from reports.mart.macros import create_schema
 
@@ -22,7 +23,7 @@ def filtered_catalog(
     its temporary tables.
     """
     duck.execute("ATTACH ':memory:' AS filtered (COMPRESS)")
-    cursor = duck.cursor()
+    cursor = new_cursor(duck)
     try:
         cursor.execute("USE filtered")
         create_schema(cursor)

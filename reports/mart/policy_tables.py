@@ -19,6 +19,7 @@ from reports.access.engine.identity_policies import read_identity
 from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
+from reports.connections import new_cursor
 from reports.mart.json_load import load_file, load_rows
 
 _FETCH = 20_000
@@ -113,7 +114,7 @@ def _load_reference_tables(
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
-    cursor = duck.cursor()
+    cursor = new_cursor(duck)
     cursor.execute("USE mart")
     cursor.execute(query)
     while rows := cursor.fetchmany(_FETCH):

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from reports.connections import new_cursor
 from reports.mart.connection import CATALOG, fetch_one
 from reports.mart.extension import STATUS_TYPE, STATUSES, WAIVED, create_tables
 from reports.rules.loader import Rule, RuleError
@@ -201,7 +202,7 @@ def _run_rules(duck: duckdb.DuckDBPyConnection, subjects: int, rules: Sequence[t
 
     def run(numbered: tuple[int, Rule]) -> None:
         if not hasattr(local, "duck"):
-            local.duck = duck.cursor()
+            local.duck = new_cursor(duck)
             local.duck.execute(f"USE {CATALOG}")
         _run_rule(local.duck, *numbered)
 

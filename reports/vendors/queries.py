@@ -12,6 +12,7 @@ import duckdb
 
 from reports.access.engine.model import Grant, Organization
 from reports.access.engine.policy_parser import Policy, parse
+from reports.connections import new_cursor
 
 _BATCH = 2_000
 _KEYS = """
@@ -107,7 +108,7 @@ class Facts:
 
     def rows(self, query: str, **values: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of a query; ``$run`` is bound to the run."""
-        cursor = self._connection.cursor()
+        cursor = new_cursor(self._connection)
         try:
             cursor.execute(f"USE {self._assignment}")
             cursor.execute(query, {"run": self._run, **values} if "$run" in query else values)

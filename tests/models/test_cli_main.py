@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
+from concurrent.futures import ThreadPoolExecutor
 import click
-import duckdb
 from models import cli_main
+from reports.connections import new_connection, new_cursor
+
+ENDLESS = "SELECT sum(hash(range)) FROM range(1000000000000)"
 
 @click.command()
 def sleep():
@@ -26,17 +30,24 @@ def sleep():
 
 @click.command()
 def query():
-    duck = duckdb.connect()
-    duck.execute("SET enable_progress_bar = false")
     with cli_main.interruptible("build interrupted: run it again"):
+        duck = new_connection()
         print("ready", flush=True)
-        duck.execute("SELECT sum(hash(range)) FROM range(1000000000000)")
+        duck.execute(ENDLESS)
 
 @click.command()
 def query_without_message():
-    duck = duckdb.connect()
+    duck = new_connection()
     print("ready", flush=True)
-    duck.execute("SELECT sum(hash(range)) FROM range(1000000000000)")
+    duck.execute(ENDLESS)
+
+@click.command()
+def queries_of_threads():
+    duck = new_connection()
+    with ThreadPoolExecutor(2) as threads:
+        print("ready", flush=True)
+        for _ in threads.map(lambda _: new_cursor(duck).execute(ENDLESS), range(2)):
+            pass
 
 @click.command()
 def fail():
@@ -47,13 +58,15 @@ def lines():
     for number in range(1_000_000):
         click.echo(number)
 
-command = {each.name: each for each in (sleep, query, query_without_message, fail, lines)}[sys.argv.pop(1)]
+command = {each.name: each for each in (sleep, query, query_without_message, queries_of_threads, fail, lines)}[sys.argv.pop(1)]
 cli_main.main(command)
 """
 
 
-def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool = False) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command that receives a signal when it is ready."""
+def interrupt(
+    command: str, number: signal.Signals, *, ignore_interrupts: bool = False, delay: float = 0
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command that receives a signal ``delay`` seconds after it is ready."""
     # A background job of a script ignores SIGINT; its children inherit that.
     environment = ["env", "--ignore-signal=INT" if ignore_interrupts else "--default-signal=INT"]
     with subprocess.Popen(
@@ -65,6 +78,7 @@ def interrupt(command: str, number: signal.Signals, *, ignore_interrupts: bool =
     ) as process:
         assert process.stdout is not None
         ready = process.stdout.readline()
+        time.sleep(delay)
         process.send_signal(number)
         try:
             output, errors = process.communicate(timeout=60)
@@ -84,13 +98,25 @@ def test_a_signal_terminates_a_command_in_order(number: signal.Signals, ignore_i
     assert errors.strip() == "kmsledger: interrupted: run the command again"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_query_is_an_interruption(number: signal.Signals) -> None:
-    """DuckDB turns the interruption into an error of its own; the user gets the message of the interrupted step."""
-    code, _, errors = interrupt("query", number)
-    assert (code, errors.strip()) == (4, "kmsledger: build interrupted: run it again")
-    code, _, errors = interrupt("query-without-message", number)
-    assert (code, errors.strip()) == (4, "kmsledger: interrupted: run the command again")
+@pytest.mark.parametrize(
+    ("number", "ignore_interrupts"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
+@pytest.mark.parametrize(
+    ("command", "delay", "message"),
+    [
+        ("query", 0, "build interrupted: run it again"),
+        ("query-without-message", 0.02, "interrupted: run the command again"),
+        ("query-without-message", 0.3, "interrupted: run the command again"),
+        ("queries-of-threads", 0.3, "interrupted: run the command again"),
+    ],
+)
+def test_an_interrupted_query_is_an_interruption(
+    command: str, delay: float, message: str, number: signal.Signals, ignore_interrupts: bool
+) -> None:
+    """A signal ends running queries at once, in whatever thread DuckDB runs them, with the message of the interrupted step."""
+    code, _, errors = interrupt(command, number, ignore_interrupts=ignore_interrupts, delay=delay)
+    assert (code, errors.strip()) == (4, f"kmsledger: {message}")
 
 
 def test_a_closed_pipe_is_not_an_error() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 from sqlalchemy import Connection, Engine, Table, text
 
 from models.hashing import content_hash
@@ -15,6 +14,7 @@ from reports.access.analysis.dedup_policies import attributes
 from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.access.grant_macros import MACROS
+from reports.connections import new_connection
 from reports.ledger_reader import TableSlice, copy_slices
 
 _GRANT = (
@@ -77,7 +77,7 @@ def find_pending_grants(
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
     ``after_analysis``.
     """
-    with duckdb.connect() as duck:
+    with new_connection() as duck:
         duck.execute("SET memory_limit = '2GB'")
         duck.execute("SET preserve_insertion_order = false")
         duck.execute("CREATE SCHEMA internal")

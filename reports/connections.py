@@ -1,0 +1,42 @@
+"""Opens DuckDB connections whose queries end with Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakSet
+
+import duckdb
+
+from models.cli_main import on_interrupt
+
+
+def new_connection() -> duckdb.DuckDBPyConnection:
+    """A connection to a new, empty database in memory."""
+    on_interrupt(_interrupt_queries)
+    return _interruptible(duckdb.connect())
+
+
+def new_cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A second connection to the same database. It starts in the database's default catalog."""
+    return _interruptible(connection.cursor())
+
+
+# DuckDB notices Ctrl-C in the main thread only, and then waits for its other threads, which continue with the query.
+_connections: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+_lock = threading.RLock()  # reentrant: the signal can arrive while the main thread holds it
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    with _lock:
+        _connections.add(connection)
+    return connection
+
+
+def _interrupt_queries() -> None:
+    with _lock:
+        connections = list(_connections)
+    for connection in connections:
+        try:
+            connection.interrupt()
+        except duckdb.ConnectionException:
+            continue  # it is closed
