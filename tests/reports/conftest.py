@@ -12,6 +12,7 @@ import pytest
 from models.settings import Settings
 from reports.mart.connection import connect
 from reports.pipeline import refresh
+from tests.made_once import made_once
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.sample_ledger import sample_ledger
 
@@ -19,13 +20,20 @@ SHOP, IRELAND = "111122223333", "eu-west-1"
 RunQuery = Callable[..., list[tuple[Any, ...]]]
 
 
+def _sample_settings(folder: Path) -> Settings:
+    return settings_of(database=f"sqlite:///{folder / 'ledger.db'}", report={"mart": folder / "sample.duckdb"})
+
+
+def _make_sample(folder: Path) -> None:
+    folder.mkdir()
+    sample_ledger(folder / "ledger.db")
+    refresh(_sample_settings(folder))
+
+
 @pytest.fixture(scope="session")
-def sample_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("sample")
-    url = sample_ledger(folder / "ledger.db")
-    settings = settings_of(database=url, report={"mart": folder / "sample.duckdb"})
-    refresh(settings)
-    return settings
+def sample_settings(shared_directory: Path) -> Settings:
+    """Settings of the sample ledger and its mart, which all processes of the test run share: do not write to them."""
+    return _sample_settings(made_once(shared_directory / "sample", _make_sample))
 
 
 @pytest.fixture(scope="session")
