@@ -112,7 +112,7 @@ class Scenarios:
     def _evaluate(self, name: str, use: dict[str, Any] | None) -> list[dict[str, Any]]:
         settings = settings_of(vendors={"profiles": {} if use is None else {name: use}})
         [assignment] = [candidate for candidate in load_assignments(settings) if candidate.name == name]
-        return [check.row() for check in evaluate._checks_of(assignment, Facts(self.connection, 1))]
+        return [check.row() for check in evaluate.evaluate_assignment(assignment, Facts(self.connection, 1))]
 
     def __hash__(self) -> int:
         return id(self)
