@@ -49,15 +49,19 @@ def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator
     accounts = list(assignment.accounts)
     names = assignment.keys
     arns: list[str] | None = None
-    missing: list[str] = []
+    unknown_names: list[str] = []
     if names or profile.keys.found_by != "account_of_role":
-        arns, missing = _arns(assignment, facts, existing_roles)
+        arns, unknown_names = _arns(assignment, facts, existing_roles)
     elif not accounts:
         accounts = sorted({role.account_id for role in existing_roles})
-    days = None if configured else _STALE_SHARE_DAYS
-    deleted_keys = list(
-        facts.rows("deleted_keys", names=names or arns or [], accounts=list(assignment.accounts), days=days)
-    )
+    deleted_keys = list(facts.rows("deleted_keys", names=names or arns)) if names or arns else []
+    former_names = {name for key in deleted_keys for name in (key["key_arn"], key["key_id"], *key["aliases"])}
+    deleted_keys = [
+        key
+        for key in deleted_keys
+        if (not assignment.accounts or key["account_id"] in assignment.accounts)
+        and (configured or (key["since"] and (facts.started_at - key["since"]).days <= _STALE_SHARE_DAYS))
+    ]
     if not (configured or arns or deleted_keys or existing_roles or (arns is None and accounts)):
         yield _not_configured(assignment, facts)
         return
@@ -71,7 +75,7 @@ def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator
     checked = [key.key_arn for key in keys if arns is not None]
     yield from _of_rows(assignment, _key_findings(assignment, facts, checked))
     yield from (_deleted(assignment, key) for key in deleted_keys)
-    yield from (_missing(assignment, name) for name in missing)
+    yield from (_missing(assignment, name) for name in unknown_names if name not in former_names)
     if configured and not keys and not deleted_keys and not names:
         yield finding(assignment, "no_keys", "No key matches this assignment of the profile.", severity="medium",
                       fix="Add the keys to the settings (vendors.profiles).")  # fmt: skip
@@ -99,15 +103,13 @@ def _of_rows(assignment: ProfileAssignment, rows: Any) -> Iterator[Check]:
 
 
 def _arns(assignment: ProfileAssignment, facts: Facts, roles: Sequence[RoleRow]) -> tuple[list[str], list[str]]:
-    """The ARNs of the profile's keys, and configured names that match no key; deleted keys are reported as deleted."""
+    """The ARNs of the profile's keys, and configured names that match no existing key."""
     keys, accounts = assignment.profile.keys, list(assignment.accounts)
-    missing: list[str] = []
+    unknown_names: list[str] = []
     if names := assignment.keys:
         rows = list(facts.rows("keys_by_name", names=names, accounts=accounts))
-        by_name = {row["name"] for row in rows}
-        for key in facts.rows("deleted_keys", names=names, accounts=[], days=None):
-            by_name |= {key["key_arn"], key["key_id"], *key["aliases"]}
-        missing = [name for name in dict.fromkeys(names) if name not in by_name]
+        known = {row["name"] for row in rows}
+        unknown_names = [name for name in dict.fromkeys(names) if name not in known]
     elif keys.found_by == "vendor_account":
         account = assignment.values["vendor_account"]
         rows = list(facts.rows("shared_keys", vendor_account=account, accounts=accounts))
@@ -116,7 +118,7 @@ def _arns(assignment: ProfileAssignment, facts: Facts, roles: Sequence[RoleRow])
     arns = list(dict.fromkeys(row["key_arn"] for row in rows))
     if arns and keys.replica_regions:
         arns = [row["key_arn"] for row in facts.rows("related_keys", arns=arns)]
-    return arns, missing
+    return arns, unknown_names
 
 
 def _key_findings(assignment: ProfileAssignment, facts: Facts, arns: list[str]) -> Iterator[dict[str, Any]]:
@@ -125,8 +127,10 @@ def _key_findings(assignment: ProfileAssignment, facts: Facts, arns: list[str]) 
     if keys.primary_region:
         regions = [keys.primary_region, *keys.replica_regions]
     requirements = orjson.dumps({**keys.model_dump(mode="json"), "regions": regions}).decode()
-    values = {"requirements": requirements, "regions_text": join_list(regions), "vendor": assignment.profile.vendor}
-    return facts.rows("key_findings", arns=arns, **values) if arns else iter(())
+    if arns:
+        yield from facts.rows("key_findings", arns=arns, requirements=requirements, regions_text=join_list(regions))
+    if arns and keys.protected:
+        yield from facts.rows("edits", arns=arns, days=keys.protected_days, vendor=assignment.profile.vendor)
 
 
 def _is_stale_share(check: Check, facts: Facts) -> bool:

@@ -71,6 +71,7 @@ class Facts:
         catalog, schema = connection.execute("SELECT current_catalog(), current_schema()").fetchone() or ("", "")
         self._use = f'USE "{catalog}"."{schema}"'
         self.policy = lru_cache(maxsize=50_000)(self._policy)
+        self.roles = cache(self._roles)
 
     def rows(self, query: str, **values: Any) -> Iterator[dict[str, Any]]:
         """Yield the rows of a query; `$run` is bound to the run."""
@@ -106,9 +107,9 @@ class Facts:
         """Yield customer managed keys: those with these ARNs, or if that is None, all of these accounts."""
         return (KeyRow(**row) for row in self.rows("keys", arns=arns, accounts=accounts))
 
-    def roles(self, *, name: str, trusting: str, accounts: list[str]) -> list[RoleRow]:
-        """Roles with a name, or else whose trust policy names a principal of an account; in these accounts, or all."""
-        return [RoleRow(**row) for row in self.rows("roles", name=name, trusting=trusting, accounts=accounts)]
+    def _roles(self, name: str, trusting: str) -> list[RoleRow]:
+        """Roles with a name, or else whose trust policy names a principal of an account."""
+        return [RoleRow(**row) for row in self.rows("roles", name=name, trusting=trusting)]
 
     def _policy(self, policy_hash: str) -> Policy:
         return parse(next(self.rows("policy", policy_hash=policy_hash))["received"])

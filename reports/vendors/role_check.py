@@ -30,7 +30,7 @@ class Roles:
     account: str = field(init=False)
     """The account of the role; empty for the account of each key."""
     _vendor_account: str = field(init=False)
-    _by_name: dict[tuple[str, str], list[RoleRow]] = field(default_factory=dict)
+    _by_name: dict[str, dict[str, list[RoleRow]]] = field(default_factory=dict)
     _trust_checks: dict[str, tuple[bool | None, list[Check]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -40,10 +40,12 @@ class Roles:
 
     def of(self, name: str, account: str) -> list[RoleRow]:
         """The roles with this name in an account; without a name, those that trust the vendor's account."""
-        if (name, account) not in self._by_name:
-            rows = self.facts.roles(name=name, trusting=self._vendor_account, accounts=[account])
-            self._by_name[name, account] = rows
-        return self._by_name[name, account]
+        if name not in self._by_name:
+            by_account: dict[str, list[RoleRow]] = {}
+            for role in self.facts.roles(name, self._vendor_account):
+                by_account.setdefault(role.account_id, []).append(role)
+            self._by_name[name] = by_account
+        return self._by_name[name].get(account, [])
 
     def named(self, account: str) -> list[RoleRow]:
         """The profile's roles in an account."""
@@ -51,10 +53,9 @@ class Roles:
 
     def all(self) -> list[RoleRow]:
         """The roles in all accounts of the assignment, by name or by trusted account."""
-        if self.role is None:
-            return []
-        accounts = [self.account] if self.account else list(self.assignment.accounts)
-        return self.facts.roles(name=self.name, trusting=self._vendor_account, accounts=accounts)
+        accounts = {self.account} if self.account else set(self.assignment.accounts)
+        roles = self.facts.roles(self.name, self._vendor_account) if self.role else []
+        return [role for role in roles if not accounts or role.account_id in accounts]
 
     def assumable(self, role: RoleRow) -> bool | None:
         """Whether the vendor can assume the role; None if unknown."""

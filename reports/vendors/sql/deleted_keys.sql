@@ -1,4 +1,4 @@
--- Deleted keys by ARN, ID or former alias (`names`), in `accounts` (none: all); `days` limits how long ago (NULL: any time).
+-- Deleted keys by ARN, ID or former alias (`names`).
 WITH closed AS (
   SELECT key_arn, key_id, account_id, region, max(valid_to) AS run_id FROM internal.key
   WHERE valid_from <= $run GROUP BY ALL HAVING bool_and(valid_to IS NOT NULL AND valid_to <= $run)
@@ -14,7 +14,5 @@ WITH closed AS (
   GROUP BY c.key_arn, c.key_id, c.account_id, c.region
 )
 SELECT key_arn, key_id, account_id, region, key_alias, aliases, since FROM deleted
-WHERE (list_contains($names, key_arn) OR list_contains($names, key_id) OR list_has_any($names, coalesce(aliases, [])))
-  AND (len($accounts) = 0 OR list_contains($accounts, account_id))
-  AND ($days IS NULL OR since > (SELECT started_at FROM internal.run WHERE run_id = $run) - to_days($days::INTEGER + 1))
+WHERE list_contains($names, key_arn) OR list_contains($names, key_id) OR list_has_any($names, coalesce(aliases, []))
 ORDER BY key_arn
