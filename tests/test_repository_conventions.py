@@ -16,7 +16,6 @@ MAX_LINES = 600
 EXCEPTIONS = {
     "migrations/versions/0001_ledger.py": "one migration creates all tables of the first release",
     "tests/reports/access/engine/cases_conditions.py": "one table of test cases",
-    "tests/reports/vendors/test_evaluate.py": "every result of a profile, one test each, for one organization",
 }
 HEAVY_MODULES = {
     "adbc_driver_manager",

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails, InitErrorDetails
+from pydantic_core import InitErrorDetails
 
 from models.errors import UserError
+from models.settings import SettingsError, validation_problems
 from models.settings.types import AnyText, Flag, Group, Text, Unset, matching, validation_error, whole
-from models.settings.yaml_loader import KeyPath, Problem, Source, key_text, quoted, read
+from models.settings.yaml_loader import KeyPath, read
 from reports.access.engine.kms_actions import matching as operations_of
 
 BUILT_IN = frozenset(
-    {
-        "key_account",
-        "key_arn",
-        "key_arns",
-        "key_region",
-        "partition",
-        "role_arn",
-        "tag_key",
-        "tag_operator",
-        "tag_value",
-    }
+    {"key_account", "key_arn", "key_arns", "key_region", "partition", "role_arn"}
+    | {"tag_key", "tag_operator", "tag_value"}
 )
 """Placeholders that are replaced from the facts."""
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
@@ -205,17 +198,15 @@ class Profile(Group):
 
 def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
     """The profiles by ID: shipped, and from directories. Raises VendorProfileError with file and line."""
-    profiles: dict[str, Profile] = {}
-    origins: dict[str, str] = {}
-    with resources.as_file(resources.files("reports.vendors").joinpath("profiles")) as shipped:
-        files = [*sorted(shipped.glob("*.yaml")), *_own(directories)]
-        for file in files:
-            profile = read_profile(file)
-            if profile.id in profiles:
-                raise VendorProfileError(
-                    f"{file}: profile {profile.id} is already defined in {origins[profile.id]}: give it another ID"
-                )
-            profiles[profile.id], origins[profile.id] = profile, file.name
+    profiles = dict(_shipped())
+    origins = {name: f"{name}.yaml" for name in profiles}
+    for file in _own(directories):
+        profile = read_profile(file)
+        if profile.id in profiles:
+            raise VendorProfileError(
+                f"{file}: profile {profile.id} is already defined in {origins[profile.id]}: give it another ID"
+            )
+        profiles[profile.id], origins[profile.id] = profile, file.name
     return profiles
 
 
@@ -227,13 +218,18 @@ def read_profile(file: Path) -> Profile:
         try:
             profile = Profile.model_validate(source.values)
         except ValidationError as error:
-            problems += [_problem(source, details) for details in error.errors(include_url=False, include_input=False)]
+            problems += validation_problems(source, error)
         else:
             if not problems:
                 return profile
-    raise VendorProfileError(
-        "\n".join(map(str, sorted(problems, key=lambda problem: (problem.line, problem.column, problem.key))))
-    )
+    raise VendorProfileError(str(SettingsError(problems)))
+
+
+@cache
+def _shipped() -> Mapping[str, Profile]:
+    """The shipped profiles by ID, which is the name of the file; parsed once per process."""
+    with resources.as_file(resources.files("reports.vendors").joinpath("profiles")) as folder:
+        return {file.stem: read_profile(file) for file in sorted(folder.glob("*.yaml"))}
 
 
 def _own(directories: Iterable[Path]) -> Iterator[Path]:
@@ -263,24 +259,3 @@ def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _placeholders(inner, (*path, index))
-
-
-def _problem(source: Source, details: ErrorDetails) -> Problem:
-    location = details["loc"]
-    path = location
-    while path not in source.positions:
-        path = path[:-1]
-    place = source.positions[path]
-    expected = details.get("ctx", {}).get("expected")
-    expectation = expected if isinstance(expected, str) else details["msg"]
-    line, column = place.line, place.column
-    if details["type"] == "missing":
-        return Problem(source.file, *source.keys.get(path, (line, column)), key_text(location), "nothing", "a value")
-    if details["type"] == "unknown_key":
-        return Problem(
-            source.file, *source.keys.get(path, (line, column)), key_text(path), "an unknown key", expectation
-        )
-    actual = (
-        quoted(place.written) if place.kind == "text" else f"a {place.kind}" if place.kind != "nothing" else "nothing"
-    )
-    return Problem(source.file, line, column, key_text(path), actual, expectation)

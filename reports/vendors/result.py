@@ -64,7 +64,9 @@ class Check:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def of_key(assignment: ProfileAssignment, key: KeyRow, result: CheckResult, reason: str, **more: Any) -> Check:
+def of_key(
+    assignment: ProfileAssignment, key: KeyRow, result: CheckResult, reason: str, fix: str = "", **more: Any
+) -> Check:
     """The check of a key's access: failures have the profile's severity, unknown is medium, other results are info."""
     severity: str = (
         assignment.profile.severity if result in FAILING else "medium" if result is CheckResult.UNKNOWN else "info"
@@ -75,46 +77,23 @@ def of_key(assignment: ProfileAssignment, key: KeyRow, result: CheckResult, reas
         severity = _capped_severity(assignment, severity)
     stale = "" if key.freshness == "current" else " This is the last known state."
     return Check(
-        profile=assignment.name,
-        vendor=assignment.profile.vendor,
-        subject_type="key",
-        check_name="access",
-        result=result,
-        severity=severity,
-        reason=_capitalized(reason) + stale,
-        account_id=key.account_id,
-        account_name=key.account_name,
-        region=key.region,
-        key_arn=key.key_arn,
-        key_alias=key.alias,
-        required=assignment.required(),
-        **more,
-    )
+        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="key", check_name="access",
+        result=result, severity=severity, reason=_capitalized(reason) + stale, fix=fix,
+        account_id=key.account_id, account_name=key.account_name, region=key.region, key_arn=key.key_arn,
+        key_alias=key.alias, required=assignment.required(), **more,
+    )  # fmt: skip
 
 
 def finding(
-    assignment: ProfileAssignment, check_name: str, reason: str, *, key: KeyRow | None = None, **more: Any
-) -> Check:
-    """A finding, by default with the profile's severity."""
-    scope = {}
-    if key is not None:
-        scope = {
-            "account_id": key.account_id,
-            "account_name": key.account_name,
-            "region": key.region,
-            "key_arn": key.key_arn,
-            "key_alias": key.alias,
-        }
-    values = {"result": CheckResult.WRONG, "severity": assignment.profile.severity, **scope, **more}
-    values["severity"] = _capped_severity(assignment, values["severity"])
+    assignment: ProfileAssignment, check_name: str, reason: str, *,
+    result: str = CheckResult.WRONG, severity: str | None = None, **more: Any,
+) -> Check:  # fmt: skip
+    """A finding, by default with the profile's severity; ``more`` are further columns."""
     return Check(
-        profile=assignment.name,
-        vendor=assignment.profile.vendor,
-        subject_type="finding",
-        check_name=check_name,
-        reason=_capitalized(reason),
-        **values,
-    )
+        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="finding", check_name=check_name,
+        result=CheckResult(result), severity=_capped_severity(assignment, severity or assignment.profile.severity),
+        reason=_capitalized(reason), **more,
+    )  # fmt: skip
 
 
 def _capped_severity(assignment: ProfileAssignment, severity: str) -> str:

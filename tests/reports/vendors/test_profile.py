@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.pipeline import refresh
 from reports.vendors.assignments import load_assignments
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, root_statement, settings_of
 
 OWN = """\
 id: acme-backup
@@ -44,7 +43,7 @@ def test_three_vendors_are_shipped() -> None:
 
 
 def test_a_user_profile(world: LedgerBuilder, tmp_path: Path) -> None:
-    """A profile in a directory of the settings is evaluated like a shipped one."""
+    """A profile in a directory of the settings is evaluated like a shipped one; profiles without keys are not_configured."""
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "acme.yaml").write_text(OWN)
     use = {"Sid": "acme", "Effect": "Allow", "Principal": {"AWS": "222233334444"}, "Resource": "*"}
@@ -54,11 +53,17 @@ def test_a_user_profile(world: LedgerBuilder, tmp_path: Path) -> None:
         world.key(SHOP, IRELAND, f"11111111-0000-4000-8000-00000000000{number}", policy=policy)
     world.crawl()
     mart = tmp_path / "mart.duckdb"
-    refresh(settings_of(database=world.url, report={"mart": mart}, vendors={"directories": [tmp_path / "profiles"]}))
+    build_mart(settings_of(database=world.url, report={"mart": mart}, vendors={"directories": [tmp_path / "profiles"]}))
     with connect(mart) as connection:
         rows = connection.execute(
             "SELECT result, severity FROM vendor_checks WHERE profile = 'acme-backup' AND subject_type = 'key' ORDER BY key_arn"
         ).fetchall()
+        unused = connection.execute(
+            "SELECT profile, subject_type, result FROM vendor_checks WHERE profile <> 'acme-backup'"
+        )
+        assert sorted(unused.fetchall()) == [
+            (profile, "profile", "not_configured") for profile in ("cerby", "checkmarx-one", "plerion")
+        ]
     # The settings do not name the profile, so the severity is medium at most.
     assert rows == [("blocked_by_policy", "medium"), ("accessible", "info")]
 
