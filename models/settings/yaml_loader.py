@@ -7,6 +7,7 @@ after parsing, so that their values are never parsed as YAML.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,9 +18,11 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""Loads text, lists and mappings only; the libyaml variant is ten times as fast. For shipped files and rules."""
+"""Loads text, lists and mappings only; the libyaml variant is ten times as fast."""
 _MAX_DEPTH = 32  # settings have six levels; more is a mistake or a recursive anchor
 _MAX_REPEATS = 10_000  # values repeated through aliases; the limit stops alias bombs
+_MAX_INDICATORS = 5000  # more characters than that in a line, or brackets in a file, could open too many levels
+_RARE_SPACE = re.compile(r"[\t\x85\u2028\u2029\ufeff]")
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _REFERENCE = re.compile(
@@ -139,7 +142,7 @@ def _text(path: Path, source: Source) -> str | None:
 def _compose(text: str, source: Source) -> yaml.Node | None:
     line, column, cause = 1, 1, ""
     try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        root = _root(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
@@ -159,6 +162,15 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
         return None
     source.problems.append(Problem(source.file, line, column, "", f"a YAML syntax error: {cause}", "valid YAML"))
     return None
+
+
+def _root(text: str) -> yaml.Node | None:
+    # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
+    depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
+    if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
+        with suppress(yaml.YAMLError):
+            return yaml.compose(text, Loader=LOADER)
+    return yaml.compose(text, Loader=yaml.BaseLoader)
 
 
 def _explain(cause: str) -> str:
