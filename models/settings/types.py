@@ -48,7 +48,9 @@ def validation_error(location: tuple[str | int, ...], expected: str) -> InitErro
 class Group(BaseModel):
     """A group of settings: frozen, without unknown keys; all errors are reported at once, contradictions included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True, validate_default=True
+    )
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former keys of the group and their current names, for the message about an unknown key."""
 

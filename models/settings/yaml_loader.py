@@ -33,7 +33,10 @@ _QUOTED = re.compile(r"'([^']*)'")  # in parser messages: a token, or part of a 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of a settings file. `line` and `column` start at 1; line 0 means the whole file."""
+    """A problem of a settings file. `line` and `column` start at 1.
+
+    Line 0 means the whole file; then `found` is the cause and `expected` the fix.
+    """
 
     file: str
     line: int
@@ -43,9 +46,10 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        position = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        if not self.line:
+            return f"{self.file}: {self.found}: {self.expected}"
         key = f"{self.key}: " if self.key else ""
-        return f"{position}{key}found {self.found}, expected {self.expected}"
+        return f"{self.file}:{self.line}:{self.column}: {key}found {self.found}, expected {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +123,14 @@ def _text(path: Path, source: Source) -> str | None:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        source.problems.append(Problem(source.file, 0, 0, "", "no such file", "a settings file in YAML"))
+        cause, fix = "the file does not exist", "create it, or correct the path"
     except IsADirectoryError:
-        source.problems.append(Problem(source.file, 0, 0, "", "a directory", "a settings file in YAML"))
+        cause, fix = "the path is a directory", "name a YAML file"
     except OSError as error:
-        found = f"a file that cannot be read ({error.strerror})"
-        source.problems.append(Problem(source.file, 0, 0, "", found, "a readable settings file"))
-    except ValueError as error:  # a NUL in the path
-        source.problems.append(Problem(source.file.replace("\0", "?"), 0, 0, "", str(error), "a path to a file"))
+        cause, fix = f"the file cannot be read ({error.strerror})", "correct the path or the permissions"
+    except ValueError:
+        source.file = source.file.replace("\0", "?")
+        cause, fix = "the path contains a NUL character", "correct the path"
     else:
         try:
             return raw.decode("utf-8-sig")
@@ -136,6 +140,8 @@ def _text(path: Path, source: Source) -> str | None:
             line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
             found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
             source.problems.append(Problem(source.file, line, column, "", found, "a file saved as UTF-8"))
+            return None
+    source.problems.append(Problem(source.file, 0, 0, "", cause, fix))
     return None
 
 
