@@ -56,7 +56,7 @@ def upgrade() -> None:
         op.rename_table(old, new)
     for table, names in _columns().items():
         for old, new in names.items():
-            op.alter_column(table, old, new_column_name=new) if _postgresql() else _rename_column(table, old, new)
+            _rename_column(table, old, new)
     _rename_indexes(_TABLES, _COLUMNS)
     _change_values(_ROTATION, _CAUSES, _WATERMARKS, _REPORTS, ("estate", "organization"))
 
@@ -68,7 +68,7 @@ def downgrade() -> None:
     )
     for table, names in _columns().items():
         for old, new in names.items():
-            op.alter_column(table, new, new_column_name=old) if _postgresql() else _rename_column(table, new, old)
+            _rename_column(table, new, old)
     for old, new in back.items():
         op.rename_table(old, new)
     _rename_indexes(back, {back.get(table, table): _turned(names) for table, names in _COLUMNS.items()})
@@ -89,7 +89,7 @@ def _postgresql() -> bool:
 
 
 def _rename_column(table: str, old: str, new: str) -> None:
-    # Alembic would copy the table on SQLite, which renames columns in place since 3.25.
+    # Alembic would copy the table on SQLite, which renames columns in place since 3.25, as PostgreSQL does.
     op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{old}" TO "{new}"')
 
 
