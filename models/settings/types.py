@@ -117,6 +117,10 @@ def _any_text(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 def _unset(value: Any) -> Any:
     return None if value == "" else value
 
@@ -262,6 +266,7 @@ def masked_url(text: str) -> str:
 Text = Annotated[str, BeforeValidator(_text)]
 AnyText = Annotated[str, BeforeValidator(_any_text)]
 Unset = BeforeValidator(_unset)  # "" (often from ${NAME:-}) means not set
+OneOrMore = BeforeValidator(_listed)  # a text is a list of one item
 Flag = Annotated[bool, BeforeValidator(_flag)]
 AccountId = Annotated[str, matching(r"[0-9]{12}", "an account id of 12 digits", _account_hint)]
 OuId = Annotated[
