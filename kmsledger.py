@@ -13,6 +13,7 @@ from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON
+from models.errors import Collected
 
 if TYPE_CHECKING:
     from crawler.crawl import CrawlResult
@@ -155,9 +156,18 @@ def _settings(config_path: Path, log_format: str | None) -> Settings:
 
 
 def _check(settings: Settings) -> None:
+    """Raise a UserError with all settings that refer to something unknown."""
     from reports.pipeline import check_settings
 
-    check_settings(settings)
+    errors = Collected()
+    if settings.crawl.resource_types:
+        from crawler.iam_policies import configured_types
+
+        with errors:
+            configured_types(settings.crawl.resource_types)
+    with errors:
+        check_settings(settings)
+    errors.reraise()
 
 
 def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:

@@ -49,11 +49,14 @@ def configured_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
     if not names:
         return RESOURCE_TYPES
     known = {kind.name: kind for kind in RESOURCE_TYPES}
+    problems = []
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}"
-            raise UnknownTypeError(f"crawl.resource_types: unknown resource type {name}: {hint}")
+            problems.append(f"crawl.resource_types: unknown resource type {name}: {hint}")
+    if problems:
+        raise UnknownTypeError("\n".join(problems))
     return tuple(known[name] for name in names)
 
 

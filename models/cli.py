@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from models.cli_options import CONFIG
+from models.errors import Collected
 
 
 @click.group()
@@ -20,18 +21,20 @@ def check(context: click.Context, config_path: Path) -> None:
     from models.settings import SettingsError, load
     from models.settings.waivers import read_waivers
 
-    try:
+    errors = Collected()
+    with errors:
         settings = load(config_path)
-        waivers = read_waivers(settings.rules.waivers)
-    except SettingsError as error:
-        click.echo(error, err=True)
-        count = len(error.problems)
-        click.echo(f"{count} problem{'' if count == 1 else 's'}", err=True)
-        context.exit(error.exit_code)
-    # models must not import reports; the root command passes the checks of rules, frameworks and vendor profiles.
-    check_references = (context.find_root().obj or {}).get("check")
-    if check_references is not None:
-        check_references(settings)
+        with errors:
+            waivers = read_waivers(settings.rules.waivers)
+        # models must not import crawler and reports; the root command passes the checks of what the settings refer to.
+        check_references = (context.find_root().obj or {}).get("check")
+        if check_references is not None:
+            check_references(settings)
+    problems = errors.messages()
+    if problems:
+        click.echo("\n".join(problems), err=True)
+        click.echo(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
+        context.exit(SettingsError.exit_code)
     for line in settings.summary():
         click.echo(line)
     if waivers:

@@ -26,6 +26,14 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[Mapping[Any, Any]] = {dt.datetime: UtcDateTime(), str: Text(), bytes: LargeBinary()}
 
+    @classmethod
+    def table(cls) -> Table:
+        """The SQLAlchemy table of the class."""
+        table = cls.__table__
+        if not isinstance(table, Table):
+            raise TypeError(f"{cls.__name__} is not mapped to one table")
+        return table
+
 
 class VersionedTable(Base):
     """A fact table: facts with validity intervals (slowly changing dimension, type 2).
@@ -79,14 +87,6 @@ class VersionedTable(Base):
                     sqlite_where=open_version,
                     postgresql_where=open_version,
                 )
-
-    @classmethod
-    def table(cls) -> Table:
-        """The SQLAlchemy table of the class."""
-        table = cls.__table__
-        if not isinstance(table, Table):
-            raise TypeError(f"{cls.__name__} is not mapped to one table")
-        return table
 
     @classmethod
     def value_columns(cls) -> tuple[str, ...]:

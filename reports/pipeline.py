@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from sqlalchemy import Engine
 
-from models.errors import UserError
+from models.errors import Collected, UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
@@ -56,11 +56,16 @@ class NoMailError(UserError):
 def check_settings(settings: Settings) -> None:
     """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks.
 
-    Raises a UserError with exit code 2 for the first invalid reference.
+    Raises a UserError with exit code 2 and all invalid references.
     """
-    load_waivers(settings, load_rules(settings))
-    load_assignments(settings)
-    check_frameworks(settings)
+    errors = Collected()
+    with errors:
+        load_waivers(settings, load_rules(settings))
+    with errors:
+        load_assignments(settings)
+    with errors:
+        check_frameworks(settings)
+    errors.reraise()
 
 
 def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:

@@ -14,7 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 600
 EXCEPTIONS = {
-    "migrations/versions/0001_ledger.py": "one migration creates all tables of the first release",
     "tests/reports/access/engine/cases_conditions.py": "one table of test cases",
 }
 HEAVY_MODULES = {

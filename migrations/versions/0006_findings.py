@@ -11,37 +11,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.schema import create_fact_table, drop_tables, integer, text
+
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    create_fact_table(
         "rule_result",
-        sa.Column("version_id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("rule_id", sa.Text(), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("region", sa.Text(), nullable=False),
-        sa.Column("passed", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("unknown", sa.Integer(), nullable=False),
-        sa.Column("not_applicable", sa.Integer(), nullable=False),
-        sa.Column("waived", sa.Integer(), nullable=False),
-        sa.Column("valid_from", sa.Integer(), nullable=False),
-        sa.Column("valid_to", sa.Integer(), nullable=True),
-        sa.Column("content", sa.LargeBinary(length=16), nullable=False),
-        sa.PrimaryKeyConstraint("version_id", name=op.f("pk_rule_result")),
+        ["rule_id", "account_id", "region"],
+        text("rule_id", "account_id", "region"),
+        integer("passed", "failed", "unknown", "not_applicable", "waived"),
     )
-    with op.batch_alter_table("rule_result", schema=None) as batch_op:
-        batch_op.create_index(
-            "uq_rule_result_open",
-            ["rule_id", "account_id", "region"],
-            unique=True,
-            sqlite_where=sa.text("valid_to IS NULL"),
-            postgresql_where=sa.text("valid_to IS NULL"),
-        )
     op.execute(
         "DELETE FROM finding WHERE status IN ('pass', 'not_applicable') AND (rule_id, resource_arn) NOT IN "
         "(SELECT rule_id, resource_arn FROM finding WHERE status NOT IN ('pass', 'not_applicable'))"
@@ -58,10 +40,4 @@ def downgrade() -> None:
     with op.batch_alter_table("finding", schema=None) as batch_op:
         batch_op.drop_column("waiver")
         batch_op.drop_column("verdict")
-    with op.batch_alter_table("rule_result", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_rule_result_open",
-            sqlite_where=sa.text("valid_to IS NULL"),
-            postgresql_where=sa.text("valid_to IS NULL"),
-        )
-    op.drop_table("rule_result")
+    drop_tables("rule_result")

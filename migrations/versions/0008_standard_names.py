@@ -17,10 +17,10 @@ import orjson
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.schema import FACT_TABLES
+
 revision = "0008"
 down_revision = "0007"
-branch_labels = None
-depends_on = None
 
 _TABLES = {
     "access_hygiene": "policy_lint",
@@ -32,41 +32,7 @@ _TABLES = {
     "trail_listing": "trail_scan",
     "trail_shadow": "shadow_trail",
 }
-_VERSIONED = (
-    "account",
-    "account_region",
-    "alias",
-    "custom_key_store",
-    "finding",
-    "gap",
-    "iam_attachment",
-    "iam_group",
-    "iam_inline_policy",
-    "iam_managed_policy",
-    "iam_membership",
-    "iam_principal",
-    "iam_scan",
-    "key",
-    "key_analysis",
-    "key_grant",
-    "key_last_use",
-    "key_last_use_gap",
-    "key_metadata",
-    "key_policy",
-    "key_reference",
-    "key_rotation",
-    "key_rotation_event",
-    "resource",
-    "resource_key",
-    "resource_policy",
-    "rule_result",
-    "shadow_trail",
-    "tag",
-    "trail",
-    "trail_scan",
-    "trail_selector",
-    "trail_status",
-)
+_VERSIONED = sorted(_TABLES.get(name, name) for name in FACT_TABLES)
 _LINT = {"n": "ordinal", "via": "source_id", "position": "statement_index", "sentence": "message"}
 _COLUMNS: dict[str, dict[str, str]] = {
     "access_policy": {"looks": "context_inputs", "denies": "deny_scope"},
@@ -90,7 +56,7 @@ def upgrade() -> None:
         op.rename_table(old, new)
     for table, names in _columns().items():
         for old, new in names.items():
-            op.alter_column(table, old, new_column_name=new) if _postgresql() else _rename_column(table, old, new)
+            _rename_column(table, old, new)
     _rename_indexes(_TABLES, _COLUMNS)
     _change_values(_ROTATION, _CAUSES, _WATERMARKS, _REPORTS, ("estate", "organization"))
 
@@ -102,7 +68,7 @@ def downgrade() -> None:
     )
     for table, names in _columns().items():
         for old, new in names.items():
-            op.alter_column(table, new, new_column_name=old) if _postgresql() else _rename_column(table, new, old)
+            _rename_column(table, new, old)
     for old, new in back.items():
         op.rename_table(old, new)
     _rename_indexes(back, {back.get(table, table): _turned(names) for table, names in _COLUMNS.items()})
@@ -123,7 +89,7 @@ def _postgresql() -> bool:
 
 
 def _rename_column(table: str, old: str, new: str) -> None:
-    # Alembic would copy the table on SQLite, which renames columns in place since 3.25.
+    # Alembic would copy the table on SQLite, which renames columns in place since 3.25, as PostgreSQL does.
     op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{old}" TO "{new}"')
 
 

@@ -28,6 +28,7 @@ from models.settings.types import (
     Flag,
     Group,
     Host,
+    OneOrMore,
     OuId,
     Password,
     Region,
@@ -63,6 +64,10 @@ def _get(data: Any, key: str) -> Any:
 def _items(data: Any, key: str) -> Sequence[Any]:
     items = _get(data, key)
     return items if isinstance(items, list | tuple) else ()
+
+
+def _repeated(items: Sequence[Any]) -> list[int]:
+    return [index for index, item in enumerate(items) if isinstance(item, str) and item in items[:index]]
 
 
 def _overlap(included: Sequence[Any], excluded: Sequence[Any]) -> list[int]:
@@ -119,18 +124,12 @@ def _entry(value: Any) -> Any:
     return {"id": value} if value is None or isinstance(value, str) else value
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class AccountFilter(Group):
     """Criteria for accounts: ID, OU (including everything below), tag (key and accepted values), name (shell pattern)."""
 
     accounts: tuple[AccountId, ...] = ()
     ous: tuple[OuId, ...] = ()
-    tags: Mapping[str, Annotated[tuple[AnyText, ...], Field(min_length=1), BeforeValidator(_listed)]] = Field(
-        default_factory=dict
-    )
+    tags: Mapping[str, Annotated[tuple[AnyText, ...], Field(min_length=1), OneOrMore]] = Field(default_factory=dict)
     names: tuple[Text, ...] = ()
 
 
@@ -166,9 +165,8 @@ class OrganizationSettings(Group):
                             (side, kind), f"no {kind}, since source is list and only Organizations has them"
                         )
         ids = [_get(account, "id") or account for account in accounts]
-        for index, account in enumerate(ids):
-            if isinstance(account, str) and account in ids[:index]:
-                yield validation_error(("accounts", index), "each account once")
+        for index in _repeated(ids):
+            yield validation_error(("accounts", index), "each account once")
 
 
 class RegionSettings(Group):
@@ -256,9 +254,8 @@ class MailSettings(Group):
         if data.get("password") and not data.get("username"):
             yield validation_error(("password",), "a user name together with the password")
         recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
-        for index, recipient in enumerate(recipients):
-            if isinstance(recipient, str) and recipient in recipients[:index]:
-                yield validation_error(("recipients", index), "each recipient once")
+        for index in _repeated(recipients):
+            yield validation_error(("recipients", index), "each recipient once")
 
 
 class LogSettings(Group):
@@ -291,9 +288,8 @@ class Settings(Group):
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield parties with the same name, which reports could not distinguish."""
         names = [_get(party, "name") for party in _items(data, "known_external_parties")]
-        for index, name in enumerate(names):
-            if isinstance(name, str) and name in names[:index]:
-                yield validation_error(("known_external_parties", index, "name"), "each party once")
+        for index in _repeated(names):
+            yield validation_error(("known_external_parties", index, "name"), "each party once")
 
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from models.settings.types import AccountId, AnyText, FilePath, Group, Text, Unset, matching, validation_error
+from models.settings.types import (
+    AccountId,
+    AnyText,
+    FilePath,
+    Group,
+    OneOrMore,
+    Text,
+    Unset,
+    matching,
+    validation_error,
+)
 
 OuPath = Annotated[str, matching(r"/|(/[^/]+)+", "the path of an organizational unit, such as /Prod/Payments")]
 Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
@@ -24,15 +34,11 @@ class RuleSettings(Group):
     fail_on: Threshold = "high"
 
 
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class OwnerSettings(Group):
     """A rule for the owner of a resource: the value of one of its tags, its account, or an organizational unit above it."""
 
     tag: Annotated[Text | None, Unset] = None
-    account: Annotated[tuple[AccountId, ...], BeforeValidator(_listed)] = ()
+    account: Annotated[tuple[AccountId, ...], OneOrMore] = ()
     ou: Annotated[OuPath | None, Unset] = None
     owner: Annotated[Text | None, Unset] = None
 

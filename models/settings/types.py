@@ -48,7 +48,9 @@ def validation_error(location: tuple[str | int, ...], expected: str) -> InitErro
 class Group(BaseModel):
     """A group of settings: frozen, without unknown keys; all errors are reported at once, contradictions included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True, validate_default=True
+    )
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former keys of the group and their current names, for the message about an unknown key."""
 
@@ -113,6 +115,10 @@ def _any_text(value: Any) -> Any:
     if not isinstance(value, str):
         raise invalid('a text (quote it if the word null is meant, "" for an empty one)')
     return value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 def _unset(value: Any) -> Any:
@@ -260,6 +266,7 @@ def masked_url(text: str) -> str:
 Text = Annotated[str, BeforeValidator(_text)]
 AnyText = Annotated[str, BeforeValidator(_any_text)]
 Unset = BeforeValidator(_unset)  # "" (often from ${NAME:-}) means not set
+OneOrMore = BeforeValidator(_listed)  # a text is a list of one item
 Flag = Annotated[bool, BeforeValidator(_flag)]
 AccountId = Annotated[str, matching(r"[0-9]{12}", "an account id of 12 digits", _account_hint)]
 OuId = Annotated[

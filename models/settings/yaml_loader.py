@@ -7,6 +7,7 @@ after parsing, so that their values are never parsed as YAML.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,9 +18,11 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""Loads text, lists and mappings only; the libyaml variant is ten times as fast. For shipped files and rules."""
+"""Loads text, lists and mappings only; the libyaml variant is ten times as fast."""
 _MAX_DEPTH = 32  # settings have six levels; more is a mistake or a recursive anchor
 _MAX_REPEATS = 10_000  # values repeated through aliases; the limit stops alias bombs
+_MAX_INDICATORS = 5000  # more characters than that in a line, or brackets in a file, could open too many levels
+_RARE_SPACE = re.compile(r"[\t\x85\u2028\u2029\ufeff]")
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _REFERENCE = re.compile(
@@ -30,7 +33,10 @@ _QUOTED = re.compile(r"'([^']*)'")  # in parser messages: a token, or part of a 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of a settings file. `line` and `column` start at 1; line 0 means the whole file."""
+    """A problem of a settings file. `line` and `column` start at 1.
+
+    Line 0 means the whole file; then `found` is the cause and `expected` the fix.
+    """
 
     file: str
     line: int
@@ -40,9 +46,10 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        position = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        if not self.line:
+            return f"{self.file}: {self.found}: {self.expected}"
         key = f"{self.key}: " if self.key else ""
-        return f"{position}{key}found {self.found}, expected {self.expected}"
+        return f"{self.file}:{self.line}:{self.column}: {key}found {self.found}, expected {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +123,14 @@ def _text(path: Path, source: Source) -> str | None:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        source.problems.append(Problem(source.file, 0, 0, "", "no such file", "a settings file in YAML"))
+        cause, fix = "the file does not exist", "create it, or correct the path"
     except IsADirectoryError:
-        source.problems.append(Problem(source.file, 0, 0, "", "a directory", "a settings file in YAML"))
+        cause, fix = "the path is a directory", "name a YAML file"
     except OSError as error:
-        found = f"a file that cannot be read ({error.strerror})"
-        source.problems.append(Problem(source.file, 0, 0, "", found, "a readable settings file"))
-    except ValueError as error:  # a NUL in the path
-        source.problems.append(Problem(source.file.replace("\0", "?"), 0, 0, "", str(error), "a path to a file"))
+        cause, fix = f"the file cannot be read ({error.strerror})", "correct the path or the permissions"
+    except ValueError:
+        source.file = source.file.replace("\0", "?")
+        cause, fix = "the path contains a NUL character", "correct the path"
     else:
         try:
             return raw.decode("utf-8-sig")
@@ -133,13 +140,15 @@ def _text(path: Path, source: Source) -> str | None:
             line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
             found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
             source.problems.append(Problem(source.file, line, column, "", found, "a file saved as UTF-8"))
+            return None
+    source.problems.append(Problem(source.file, 0, 0, "", cause, fix))
     return None
 
 
 def _compose(text: str, source: Source) -> yaml.Node | None:
     line, column, cause = 1, 1, ""
     try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        root = _root(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
@@ -159,6 +168,15 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
         return None
     source.problems.append(Problem(source.file, line, column, "", f"a YAML syntax error: {cause}", "valid YAML"))
     return None
+
+
+def _root(text: str) -> yaml.Node | None:
+    # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
+    depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
+    if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
+        with suppress(yaml.YAMLError):
+            return yaml.compose(text, Loader=LOADER)
+    return yaml.compose(text, Loader=yaml.BaseLoader)
 
 
 def _explain(cause: str) -> str:

@@ -11,9 +11,8 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.tables.keys import Key, KeyLastUsePoll, KeyMetadata
-from models.versioned import Base, VersionedTable
 
-_POLLS = Base.metadata.tables[KeyLastUsePoll.__tablename__]
+_POLLS, _KEY, _METADATA = KeyLastUsePoll.table(), Key.table(), KeyMetadata.table()
 _ROWS_PER_STATEMENT = 150
 """Each row has five parameters, and old versions of SQLite accept 999."""
 
@@ -66,38 +65,29 @@ def next_due(
     if after is None or after.polled_at is None:
         never = _keys(account_id, region).where(_POLLS.c.polled_at.is_(None))
         if after is not None:
-            never = never.where(_key().c.key_arn > after.key_arn)
-        keys += _read(connection, never.order_by(_key().c.key_arn), limit)
+            never = never.where(_KEY.c.key_arn > after.key_arn)
+        keys += _read(connection, never.order_by(_KEY.c.key_arn), limit)
     if len(keys) < limit:
         stale = _keys(account_id, region).where(_POLLS.c.polled_at < before)
         if after is not None and after.polled_at is not None:
-            same = and_(_POLLS.c.polled_at == after.polled_at, _key().c.key_arn > after.key_arn)
+            same = and_(_POLLS.c.polled_at == after.polled_at, _KEY.c.key_arn > after.key_arn)
             stale = stale.where(or_(_POLLS.c.polled_at > after.polled_at, same))
-        keys += _read(connection, stale.order_by(_POLLS.c.polled_at, _key().c.key_arn), limit - len(keys))
+        keys += _read(connection, stale.order_by(_POLLS.c.polled_at, _KEY.c.key_arn), limit - len(keys))
     return keys
 
 
-def _key() -> Any:
-    return _table(Key)
-
-
-def _table(model: type[VersionedTable]) -> Any:
-    return model.table()
-
-
 def _keys(account_id: str, region: str) -> Select[Any]:
-    key, metadata = _key(), _table(KeyMetadata)
-    described = and_(metadata.c.key_arn == key.c.key_arn, metadata.c.valid_to.is_(None))
+    described = and_(_METADATA.c.key_arn == _KEY.c.key_arn, _METADATA.c.valid_to.is_(None))
     return (
-        select(key.c.key_arn, _POLLS.c.polled_at)
-        .select_from(key)
-        .outerjoin(metadata, described)
-        .outerjoin(_POLLS, _POLLS.c.key_arn == key.c.key_arn)
+        select(_KEY.c.key_arn, _POLLS.c.polled_at)
+        .select_from(_KEY)
+        .outerjoin(_METADATA, described)
+        .outerjoin(_POLLS, _POLLS.c.key_arn == _KEY.c.key_arn)
         .where(
-            key.c.account_id == account_id,
-            key.c.region == region,
-            key.c.valid_to.is_(None),
-            or_(metadata.c.manager.is_(None), metadata.c.manager == "CUSTOMER"),
+            _KEY.c.account_id == account_id,
+            _KEY.c.region == region,
+            _KEY.c.valid_to.is_(None),
+            or_(_METADATA.c.manager.is_(None), _METADATA.c.manager == "CUSTOMER"),
         )
     )
 

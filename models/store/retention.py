@@ -42,21 +42,17 @@ from models.tables import versioned_tables
 from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVerdict, KeyAnalysis, PolicyLint
 from models.tables.keys import Key, KeyLastUsePoll, PolicyDocument
 from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
-from models.versioned import Base, VersionedTable
 
 PRUNED = str(RunStatus.PRUNED)
 
 VERSIONS_PER_BATCH = 20_000
 RUNS_PER_BATCH = 30
 
-_DOCUMENTS = Base.metadata.tables[PolicyDocument.__tablename__]
-_DELIVERIES = Base.metadata.tables[Delivery.__tablename__]
-_COVERAGE = Base.metadata.tables[ScopeCoverage.__tablename__]
-_RUNS = Base.metadata.tables[Run.__tablename__]
-_POLLS = Base.metadata.tables[KeyLastUsePoll.__tablename__]
-_ANALYSES = Base.metadata.tables[AccessAnalysis.__tablename__]
-_OF_ANALYSES = tuple(Base.metadata.tables[mapped.__tablename__] for mapped in (AccessVerdict, PolicyLint))
-_ACCESS_POLICIES = Base.metadata.tables[AccessPolicy.__tablename__]
+_DOCUMENTS = PolicyDocument.table()
+_COVERAGE = ScopeCoverage.table()
+_RUNS = Run.table()
+_POLLS = KeyLastUsePoll.table()
+_ANALYSES = AccessAnalysis.table()
 _SCOPE = ("account_id", "region")
 _KEPT = Table(
     "kept_coverage",
@@ -154,10 +150,7 @@ def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]
         yield table.name, count(table, table.c.valid_to < horizon.versions)
     coverage = _kept_coverage(connection, horizon)
     yield _COVERAGE.name, count(_COVERAGE, _COVERAGE.c.run_id < horizon.coverage) - len(coverage)
-    yield _DELIVERIES.name, count(_DELIVERIES, _DELIVERIES.c.run_id < horizon.versions)
-    yield _DOCUMENTS.name, count(_DOCUMENTS, _unused_document(horizon))
-    yield _POLLS.name, count(_POLLS, _of_deleted_key(horizon))
-    for table, unused in _unused_analyses(horizon):
+    for table, unused in _unused_rows(horizon):
         yield table.name, count(table, unused)
     yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
 
@@ -178,12 +171,8 @@ def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]
         with lock.transaction() as connection:
             yield _COVERAGE.name, _delete_coverage(connection, runs[start : start + RUNS_PER_BATCH], coverage)
     with lock.transaction() as connection:
-        unsent = delete(_DELIVERIES).where(_DELIVERIES.c.run_id < horizon.versions)
-        yield _DELIVERIES.name, connection.execute(unsent).rowcount
-        for table, unneeded in _unused_analyses(horizon):
-            yield table.name, connection.execute(delete(table).where(unneeded)).rowcount
-        yield _DOCUMENTS.name, connection.execute(delete(_DOCUMENTS).where(_unused_document(horizon))).rowcount
-        yield _POLLS.name, connection.execute(delete(_POLLS).where(_of_deleted_key(horizon))).rowcount
+        for table, unused_rows in _unused_rows(horizon):
+            yield table.name, connection.execute(delete(table).where(unused_rows)).rowcount
         unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
         for start in range(0, len(unused), 500):
             connection.execute(delete(_RUNS).where(_RUNS.c.run_id.in_(unused[start : start + 500])))
@@ -191,7 +180,7 @@ def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]
 
 
 def _versioned() -> list[Table]:
-    return [model.table() for _, model in sorted(versioned_tables().items())]
+    return [model.table() for model in versioned_tables().values()]
 
 
 def _survives(table: Table, horizon: Horizon) -> ColumnElement[bool]:
@@ -220,32 +209,26 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
     return _DOCUMENTS.c.policy_hash.not_in(union(*references))
 
 
-def _unused_analyses(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy."""
-    model: type[VersionedTable] = KeyAnalysis
-    analysis = model.table()
+def _unused_rows(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Rows that no kept run needs, of tables without versions; a condition may refer to tables that follow."""
+    delivery, access_policy, key, analysis = Delivery.table(), AccessPolicy.table(), Key.table(), KeyAnalysis.table()
+    # Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy.
     kept = select(analysis.c.analysis_id).where(_survives(analysis, horizon))
     of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
     of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
-    unused = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
-    unused_policies = _ACCESS_POLICIES.c.policy_hash.in_(
-        select(_DOCUMENTS.c.policy_hash).where(_unused_document(horizon))
-    )
-    return [
-        *((table, table.c.analysis_id.in_(unused)) for table in _OF_ANALYSES),
-        (_ANALYSES, of_policy | of_grant),
-        (_ACCESS_POLICIES, unused_policies),
-    ]
-
-
-def _of_deleted_key(horizon: Horizon) -> ColumnElement[bool]:
-    """Polls of keys that are valid in no kept run."""
-    model: type[VersionedTable] = Key
-    key = model.table()
-    # Open versions by their index, recently closed ones as a short list.
+    analyses = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
+    documents = _unused_document(horizon)
+    # Polls of keys that are valid in no kept run: open versions by their index, recently closed ones as a short list.
     exists_now = exists(select(sql("1")).where(key.c.key_arn == _POLLS.c.key_arn, key.c.valid_to.is_(None)))
     closed_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
-    return and_(~exists_now, _POLLS.c.key_arn.not_in(closed_since))
+    return [
+        (delivery, delivery.c.run_id < horizon.versions),
+        *((table, table.c.analysis_id.in_(analyses)) for table in (AccessVerdict.table(), PolicyLint.table())),
+        (_ANALYSES, of_policy | of_grant),
+        (access_policy, access_policy.c.policy_hash.in_(select(_DOCUMENTS.c.policy_hash).where(documents))),
+        (_DOCUMENTS, documents),
+        (_POLLS, and_(~exists_now, _POLLS.c.key_arn.not_in(closed_since))),
+    ]
 
 
 def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) -> set[int]:
@@ -284,8 +267,7 @@ def _last_seen(horizon: Horizon) -> Select[Any]:
 
 def _last_listed(horizon: Horizon) -> Select[Any]:
     """The last run that read a listing which has been missing since before the horizon."""
-    gap: type[VersionedTable] = Gap
-    missing = gap.table()
+    missing = Gap.table()
     where = and_(
         _same_scope(_COVERAGE, missing),
         _COVERAGE.c.run_id < missing.c.valid_from,

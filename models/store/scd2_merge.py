@@ -257,7 +257,7 @@ def _or_rollback(statement: _Writing) -> _Writing:
 
 
 def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
-    target = PolicyDocument.metadata.tables[PolicyDocument.__tablename__]
+    target = PolicyDocument.table()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     hashes = sorted(documents)
     for start in range(0, len(hashes), 500):

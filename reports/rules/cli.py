@@ -203,7 +203,7 @@ def _in_force(settings: Settings, rule_id: str) -> Rule:
 
     rule = next((rule for rule in load_rules(settings) if rule.rule_id == rule_id), None)
     if rule is None:
-        raise click.UsageError(f"no rule in force is named {rule_id}: choose one that `kmsledger rules list` lists")
+        raise click.UsageError(f"no active rule is named {rule_id}: choose one that `kmsledger rules list` lists")
     return rule
 
 

@@ -107,10 +107,12 @@ def prepare(duck: duckdb.DuckDBPyConnection) -> None:
 def check_frameworks(settings: Settings) -> None:
     """Raise UnknownFrameworkError unless every framework that the settings name exists."""
     known = {framework.framework_id for framework in load_frameworks()}
-    for name in settings.report.frameworks:
-        if name not in known:
-            listed = ", ".join(sorted(known))
-            raise UnknownFrameworkError(f"report.frameworks: no framework is named {name!r}: choose from {listed}")
+    listed = ", ".join(sorted(known))
+    unknown = [name for name in settings.report.frameworks if name not in known]
+    if unknown:
+        raise UnknownFrameworkError(
+            "\n".join(f"report.frameworks: no framework is named {name!r}: choose from {listed}" for name in unknown)
+        )
 
 
 def parse_framework(source: str, text: str) -> Framework:

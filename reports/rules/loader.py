@@ -108,23 +108,25 @@ def load_rules(settings: Settings) -> list[Rule]:
                 f"{name}: rule {rule.rule_id} is already defined in {rules[rule.rule_id].source}: give it another ID"
             )
         rules[rule.rule_id] = rule
-    for where, ids in (("disable", settings.rules.disable), ("parameters", settings.rules.parameters)):
-        for rule_id in ids:
-            if rule_id not in rules and rule_id not in incomplete:
-                raise RuleError(
-                    f"rules.{where} names {rule_id}, which is not a rule: choose from {', '.join(sorted(rules))}"
-                )
+    problems = [
+        f"rules.{where} names {rule_id}, which is not a rule: choose from {', '.join(sorted(rules))}"
+        for where, ids in (("disable", settings.rules.disable), ("parameters", settings.rules.parameters))
+        for rule_id in ids
+        if rule_id not in rules and rule_id not in incomplete
+    ]
     for rule_id, values in settings.rules.parameters.items():
-        if rule_id in incomplete:
+        if rule_id not in rules:
             continue
         rule = rules[rule_id]
-        for parameter in values:
-            if parameter not in rule.parameters:
-                known = ", ".join(sorted(rule.parameters)) or "none"
-                raise RuleError(
-                    f"rules.parameters.{rule_id} sets {parameter}, which is not a parameter of the rule: choose from {known}"
-                )
+        known = ", ".join(sorted(rule.parameters)) or "none"
+        problems += [
+            f"rules.parameters.{rule_id} sets {parameter}, which is not a parameter of the rule: choose from {known}"
+            for parameter in values
+            if parameter not in rule.parameters
+        ]
         rules[rule_id] = replace(rule, parameters={**rule.parameters, **values})
+    if problems:
+        raise RuleError("\n".join(problems))
     return [rule for rule_id, rule in sorted(rules.items()) if rule_id not in settings.rules.disable]
 
 

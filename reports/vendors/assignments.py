@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from models.errors import Collected
 from models.settings import Settings
 from models.settings.vendors import VendorUse
 from reports.vendors.profile import PLACEHOLDER, Profile, VendorProfileError, load_profiles
@@ -47,7 +48,11 @@ class ProfileAssignment:
 def load_assignments(settings: Settings) -> list[ProfileAssignment]:
     """The assignments, ordered by vendor: those of the settings, and unconfigured profiles. Raises VendorProfileError."""
     profiles = load_profiles(settings.vendors.directories)
-    assignments = [_assignment(name, entry, profiles) for name, entry in settings.vendors.profiles.items()]
+    assignments, errors = [], Collected()
+    for name, entry in settings.vendors.profiles.items():
+        with errors:
+            assignments.append(_assignment(name, entry, profiles))
+    errors.reraise()
     used = {assignment.profile.id for assignment in assignments}
     assignments += [
         ProfileAssignment(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,14 +54,6 @@ def upgrade_to(connection: Connection, revision: str) -> None:
 def content_of(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
     names = sorted(set(inspect(connection).get_table_names()) - {"alembic_version"})
     return {name: sorted(map(tuple, connection.execute(text(f'SELECT * FROM "{name}"'))), key=str) for name in names}
-
-
-def upgrade_at(url: str, start: multiprocessing.synchronize.Event) -> None:
-    start.wait()
-    engine = connect(url)
-    upgrade(engine)
-    check(engine)
-    engine.dispose()
 
 
 def test_the_migrations_match_the_models(ledger: Engine) -> None:
@@ -249,12 +240,21 @@ def test_a_current_ledger_is_checked_without_alembic(sqlite_url: str) -> None:
 
 def test_concurrent_upgrades_are_serialized(bare_url: str) -> None:
     """Of several programs that start with a new database one creates the tables and the others wait."""
-    spawning = multiprocessing.get_context("spawn")
-    start = spawning.Event()
-    programs = [spawning.Process(target=upgrade_at, args=(bare_url, start)) for _ in range(4)]
-    for program in programs:
-        program.start()
-    start.set()
-    for program in programs:
-        program.join(60)
-    assert [program.exitcode for program in programs] == [0, 0, 0, 0]
+    program = (
+        "import sys, alembic.command\nfrom models.store.engine import check, connect, upgrade\n"
+        f"engine = connect({bare_url!r})\nprint(flush=True)\nsys.stdin.readline()\nupgrade(engine)\ncheck(engine)\n"
+    )
+    programs = [
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for started in programs:
+        assert started.stdout
+        assert started.stdout.readline() == b"\n"
+    for started in programs:
+        assert started.stdin
+        started.stdin.write(b"\n")
+        started.stdin.flush()
+    for started in programs:
+        started.communicate(timeout=60)
+    assert [started.returncode for started in programs] == [0, 0, 0]

@@ -13,6 +13,7 @@ from models.settings import (
     Settings,
     SettingsError,
     load,
+    yaml_loader,
 )
 from tests.hypothesis_profiles import examples
 from tests.models.settings.settings_writer import MAIL, Writer
@@ -190,14 +191,14 @@ def test_a_malformed_file_is_one_located_problem(read: Writer, text: str, expect
 def test_unreadable_files_are_problems(tmp_path: Path) -> None:
     """A missing file, a directory and an unreadable path are problems of the whole file."""
     for path, found in (
-        (tmp_path / "none.yaml", "no such file"),
-        (tmp_path, "a directory"),
-        (tmp_path / ("a" * 300), "a file that cannot be read"),
-        (Path("a\0b"), "embedded null byte"),
+        (tmp_path / "none.yaml", "the file does not exist: create it, or correct the path"),
+        (tmp_path, "the path is a directory: name a YAML file"),
+        (tmp_path / ("a" * 300), "the file cannot be read (File name too long): correct the path or the permissions"),
+        (Path("a\0b"), "the path contains a NUL character: correct the path"),
     ):
         with pytest.raises(SettingsError) as caught:
             load(path, {})
-        assert f": found {found}" in str(caught.value)
+        assert str(caught.value).endswith(f": {found}")
         assert caught.value.problems[0].line == 0
 
 
@@ -335,3 +336,24 @@ def test_any_bytes_are_settings_or_problems(read: Writer, text: bytes) -> None:
         return
     assert problems
     assert all(problem.line >= 1 and problem.column >= 1 and "\n" not in str(problem) for problem in problems)
+
+
+@settings(max_examples=examples(fast=60, deep=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.sampled_from(
+    ["log: x\n", "- a\n", "  ", "k: ", "&x ", "*x", "!t ", "'q'", '"d\\n"', "|\n  t\n", ">-\n  a\n\n  b\n", "? a\n", "---\n",
+     "null", "~", "{a: b}", "[a, b]", "# c\n", "é", "\t", "\ufeff", "\u2028", "\x85", "\r\n", "a", "1", ":", "\n"]
+), max_size=14))  # fmt: skip
+def test_both_parsers_read_the_same(tmp_path: Path, parts: list[str]) -> None:
+    """libyaml, where it is used, yields the values, positions and problems of PyYAML's own parser."""
+    file = tmp_path / "c.yaml"
+    file.write_text("".join(parts) + "\n", encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        fast = yaml_loader.read(file, {})
+        patch.setattr(yaml_loader, "LOADER", yaml.BaseLoader)
+        assert yaml_loader.read(file, {}) == fast
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "- " * 1_000_000, "[\n" * 1_000_000])
+def test_deep_nesting_does_not_end_the_program(read: Writer, text: str) -> None:
+    """Libyaml would overflow the stack of the process."""
+    assert read.problem(text).startswith("1:1: found a YAML syntax error: lists or mappings nested too deeply")

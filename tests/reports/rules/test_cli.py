@@ -64,7 +64,7 @@ def test_a_rule_runs_as_of_an_earlier_run(sample_mart: Path) -> None:
 
 def test_only_rules_in_force_and_known_accounts_run(sample_mart: Path) -> None:
     """Unknown names are usage errors."""
-    assert "no rule in force is named nosuch" in run("run", "nosuch", "--mart", sample_mart).output
+    assert "no active rule is named nosuch" in run("run", "nosuch", "--mart", sample_mart).output
     error = run("run", "key-rotation", "--mart", sample_mart, "--account", "nosuch").exception
     assert str(error) == "there is no account 'nosuch' in the mart: check the spelling"
 
@@ -99,7 +99,7 @@ def test_show_prints_every_field_of_a_rule(tmp_path: Path) -> None:
     assert {"name": "tag", "value": "Tier", "default": "DataTier"}.items() <= rule["parameters"][0].items()
     missing = run("show", "no-rule")
     assert missing.exit_code == 2
-    assert "no rule in force is named no-rule" in missing.output
+    assert "no active rule is named no-rule" in missing.output
 
 
 def test_a_new_rule_passes_its_examples(tmp_path: Path) -> None:

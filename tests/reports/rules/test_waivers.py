@@ -165,7 +165,7 @@ def test_duplicate_waivers_and_invalid_files_are_reported(tmp_path: Path) -> Non
     assert "b.yaml:1:3: [0]: found waiver" in text
     assert "each waiver once" in text
     assert "c.yaml:1:1: found a mapping, expected a list" in text
-    assert "none.yaml: found no such file" in text
+    assert "none.yaml: the file does not exist" in text
     files = [tmp_path / f"{name}.yaml" for name in ("a", "empty", "comments")]
     valid = settings_of(rules={"waivers": files, "disable": ["key-rotation"]})
     assert len(load_waivers(valid, load_rules(valid))) == 1
