@@ -31,7 +31,7 @@ from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
-from reports.mart.macros import create_schema
+from reports.mart.internal_schema import create_schema
 from reports.mart.stale_files import remove_stale_files
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import duckdb
 from reports.mart import view_loader
 from reports.mart.build_manifest import Manifest
 from reports.mart.connection import CATALOG, fetch_one
-from reports.mart.filtered_catalog import filtered_catalog
 from reports.mart.incremental_load import Delta
+from reports.mart.internal_schema import filtered_catalog
 
 _AFFECTED = "memory.main.affected"
 MAX_REFRESH_RATIO = 0.5
@@ -111,5 +111,6 @@ def _insert(duck: duckdb.DuckDBPyConnection, view: IncrementalView, run_id: int,
     select = next(declared for declared in view_loader.views() if declared.qualified == view.view).select
     table = f"{CATALOG}.{view.view}"
     into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
-    with filtered_catalog(duck, view.filter) as cursor:
-        cursor.execute(f"{into} {view_loader.fixed(select, run_id)}")
+    query = view_loader.fixed(select, run_id)
+    with filtered_catalog(duck, view.filter, query) as cursor:
+        cursor.execute(f"{into} {query}")
