@@ -11,16 +11,16 @@ from pathlib import Path
 import duckdb
 
 from models.tables import versioned_tables
-from reports.mart import change_text_compression, view_loader
+from reports.mart import change_log, view_loader
 from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.build_manifest import built_by_this_program
 from reports.mart.connection import CATALOG, Limits, attached, locked
 from reports.mart.errors import MartError
-from reports.mart.macros import create_schema
+from reports.mart.internal_schema import create_schema
 
 WHOLE = "whole"
 """The catalog of the mart's file."""
-_OF_A_RUN = frozenset({"scope_coverage", change_text_compression.TABLE, "delivery", "key_last_use_poll"})
+_OF_A_RUN = frozenset({"scope_coverage", "change_event", "delivery", "key_last_use_poll"})
 
 
 def connect(
@@ -35,7 +35,7 @@ def connect(
         moment = resolve_as_of(moments(connection), as_of)
         selects = {table: _until(table, moment.run_id) for table in _tables(connection)}
         ledger(connection, selects, schema=built_by_this_program(connection, WHOLE))
-        connection.execute(change_text_compression.DECODE_VIEW)
+        connection.execute(change_log.VIEW)
         view_loader.create(connection, moment.run_id, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less

@@ -31,7 +31,7 @@ from reports.mart.connection import CATALOG, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
-from reports.mart.macros import create_schema
+from reports.mart.internal_schema import create_schema
 from reports.mart.stale_files import remove_stale_files
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ class DraftMart:
 
     def reload_findings(self) -> None:
         """Load the findings from the ledger again, after the rules ran."""
-        incremental_load.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
-        if not partial_refresh.refresh(self.duck, partial_refresh.FINDING_EPISODES, self.as_of):
+        delta = incremental_load.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
+        if not partial_refresh.refresh(self.duck, partial_refresh.FINDING_EPISODES, delta, self.as_of):
             view_loader.recompute(self.duck, self.as_of, {partial_refresh.FINDING_EPISODES.view})
 
     def info(self) -> MartInfo:
@@ -214,11 +214,11 @@ class _Inputs:
         _attach(duck, self.draft_path)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM internal.analysis_watermark")
         delta = incremental_load.update(duck, self.engine_url, published)
-        policy_tables.update(duck, self.parties, incremental_load.inserted_table, delta.tables_with_deletes)
-        change_log.update(duck, delta.since, incremental_load.RENAMED)
+        policy_tables.update(duck, self.parties, delta.rows, delta.tables_with_deletes)
+        change_log.update(duck, delta.since, delta.renamed())
         partial_refresh.refresh_access_paths(duck, published, delta, run)
         up_to_date = {partial_refresh.ACCESS_PATHS.view}
-        if partial_refresh.refresh(duck, partial_refresh.FINDING_EPISODES, run, published.as_of):
+        if partial_refresh.refresh(duck, partial_refresh.FINDING_EPISODES, delta, run, published.as_of):
             up_to_date.add(partial_refresh.FINDING_EPISODES.view)
         log.info("incremental build of %s from run %d: %s", self.mart_path.name, published.last_run, delta.summary())
         return run, up_to_date

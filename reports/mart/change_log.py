@@ -8,16 +8,14 @@ request was denied since the key was first seen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 
 import duckdb
 
 from models.tables import versioned_tables
-from reports.mart import change_text_compression
 from reports.mart.connection import CATALOG, fetch_one
-from reports.mart.filtered_catalog import filtered_catalog
+from reports.mart.internal_schema import filtered_catalog
 
 CHUNK_VERSIONS = 2_000_000
 """Versions that begin or end in the runs of one chunk: a year of a large organization does not fit into memory."""
@@ -26,29 +24,38 @@ _READ_COMPLETELY = frozenset({"account", "alias", "gap", "key", "resource"})
 _OF_RESOURCES = frozenset({"resource", "key_reference", "resource_key", "tag"})
 
 
-def create(duck: duckdb.DuckDBPyConnection, only: str = "true") -> None:
-    """Compute ``internal.change`` from the history in schema ``internal`` of the catalog in use.
+TABLE = "internal.change_event"
+VIEW = f"""
+CREATE OR REPLACE VIEW internal.change AS
+SELECT run_id, occurred_at, account_id, account_name, region, key_arn, resource_arn, subject, event_type, severity,
+  head || subject
+    || CASE WHEN located THEN ' in ' || coalesce(account_name || ' (', '') || account_id || coalesce(', ' || region, '')
+      || CASE WHEN account_name IS NULL THEN '' ELSE ')' END ELSE '' END
+    || tail AS message, before, after
+FROM {TABLE}
+"""
+"""Creates ``internal.change``, the events with their messages, in a catalog that has the events."""
 
-    ``only`` is a condition on the run and the resource that limits the changes.
-    """
+
+@cache
+def _queries() -> str:
     folder = resources.files("reports.mart").joinpath("change_queries")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    *queries, messages = files
-    for file in queries:
-        duck.execute(file.read_text(encoding="utf-8"))
-    duck.execute(f"DELETE FROM stage WHERE NOT ({only})")
-    duck.execute(messages.read_text(encoding="utf-8"))
+    return ";\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def create(duck: duckdb.DuckDBPyConnection) -> None:
+    """Compute the change events from the history in schema ``internal`` of the catalog in use, which has none yet."""
+    duck.execute(_queries())
+    duck.execute(f"CREATE TABLE {TABLE} AS FROM event")
+    duck.execute(VIEW)
 
 
 def rebuild(duck: duckdb.DuckDBPyConnection) -> None:
-    """Compute the stored changes of a mart from its history, in chunks of runs, and create the view ``internal.change``."""
+    """Compute the change events of a mart from its history, in chunks of runs."""
     for number, (start, end) in enumerate(_run_chunks(duck)):
-        _insert(
-            duck,
-            _Slice(partial(_runs_filter, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"),
-            new=not number,
-        )
-    duck.execute(change_text_compression.DECODE_VIEW)
+        _insert(duck, partial(_runs_filter, start=start, end=end), _within(start, end), new=not number)
+    duck.execute(VIEW)
 
 
 def update(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
@@ -56,33 +63,30 @@ def update(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
 
     ``renamed`` is a SELECT of the resources: a change names a resource by its latest name, however old the change is.
     """
-    duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE run_id >= {since:d}")
+    duck.execute(f"DELETE FROM {TABLE} WHERE run_id >= {since:d}")
     for start, end in _run_chunks(duck, since):
         for name, select in _affected(start, end).items():
             duck.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
-        _insert(duck, _Slice(partial(_affected_filter, start=start, end=end), f"run_id BETWEEN {start:d} AND {end:d}"))
+        _insert(duck, partial(_affected_filter, start=start, end=end), _within(start, end))
     duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
     if fetch_one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
         of_renamed = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
-        duck.execute(f"DELETE FROM internal.{change_text_compression.TABLE} WHERE {of_renamed}")
-        _insert(duck, _Slice(_renamed_filter, of_renamed))
+        duck.execute(f"DELETE FROM {TABLE} WHERE {of_renamed}")
+        _insert(duck, _renamed_filter, of_renamed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """Some of the changes: the rows of each fact table that they follow from, and the condition that selects them."""
-
-    table_filter: Callable[[str], str]
-    condition: str
+def _within(start: int, end: int) -> str:
+    return f"run_id BETWEEN {start:d} AND {end:d}"
 
 
-def _insert(duck: duckdb.DuckDBPyConnection, changes: _Slice, *, new: bool = False) -> None:
-    """Compute some changes in a filtered catalog, and insert them into the mart."""
-    with filtered_catalog(duck, changes.table_filter, without=change_text_compression.TABLE) as cursor:
-        create(cursor, changes.condition)
-        table = f"{CATALOG}.internal.{change_text_compression.TABLE}"
-        into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table}"
-        cursor.execute(f"{into} {change_text_compression.encode('internal.change', f'{CATALOG}.internal.key')}")
+def _insert(
+    duck: duckdb.DuckDBPyConnection, table_filter: Callable[[str], str], condition: str, *, new: bool = False
+) -> None:
+    """Compute the events that a condition on run and resource selects, from some rows of each fact table; store them."""
+    with filtered_catalog(duck, table_filter, _queries()) as cursor:
+        cursor.execute(_queries())
+        into = f"CREATE OR REPLACE TABLE {CATALOG}.{TABLE} AS" if new else f"INSERT INTO {CATALOG}.{TABLE}"
+        cursor.execute(f"{into} FROM event WHERE {condition}")
 
 
 def _run_chunks(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:

@@ -6,8 +6,9 @@ or rules that ran again, may have deleted versions and reused their ids. Older r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import duckdb
 from sqlalchemy import Table, make_url
@@ -28,15 +29,6 @@ _REPORTED = ("finding", "rule_result", "key_analysis")
 _IDS_AT_ONCE = 2000
 
 
-RENAMED = f"""
-SELECT resource_arn FROM internal.resource
-WHERE resource_arn IN (SELECT resource_arn FROM {_NEW}."resource new" UNION SELECT resource_arn FROM {_NEW}."resource gone")
-GROUP BY resource_arn
-HAVING count(DISTINCT concat_ws('|', name, resource_type, account_id, region, listing_region)) > 1
-"""
-"""Resources with a new version and, over all versions, more than one name, type or account-region."""
-
-
 @dataclass(slots=True)
 class Delta:
     """What an incremental load applied."""
@@ -51,47 +43,57 @@ class Delta:
         """One clause for the log."""
         return f"{sum(self.changed.values()):,} rows of {len(self.changed)} tables inserted or closed since run {self.since}"
 
+    def rows(self, name: str, change: Literal["new", "gone", "ended"] = "new") -> str:
+        """The table of the rows that were inserted into a table of the ledger, deleted from it or closed.
 
-def inserted_table(name: str) -> str:
-    """The table of the rows that an update inserted into a ledger table."""
-    return f'{_NEW}."{name} new"' if name in versioned_tables() else f"{_NEW}.{name}"
+        Rows of ``ended`` have the version's id and its end; only fact tables have deleted and closed rows.
+        """
+        if name not in versioned_tables():
+            return f"{_NEW}.{name}"
+        return f'{_NEW}."{name} {change}"' if name in self.changed else f'(FROM internal."{name}" LIMIT 0)'
+
+    def renamed(self) -> str:
+        """The SELECT of the resources with a new version and, over all versions, more than one name, type or account-region."""
+        return f"""
+            SELECT resource_arn FROM internal.resource
+            WHERE resource_arn IN (
+              SELECT resource_arn FROM {self.rows("resource")} UNION SELECT resource_arn FROM {self.rows("resource", "gone")}
+            )
+            GROUP BY resource_arn
+            HAVING count(DISTINCT concat_ws('|', name, resource_type, account_id, region, listing_region)) > 1
+            """
 
 
 def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest) -> Delta:
-    """Update the copy of the ledger in the mart in use. Raises RebuildRequired where the result might be wrong.
-
-    Leaves tables in ``memory.arriving``: for each fact table ``x new`` (inserted versions), ``x gone`` (deleted versions) and
-    ``x ended`` (ids of closed versions with their end), and ``policy_document`` with the inserted documents.
-    """
+    """Update the copy of the ledger in the mart in use. Raises RebuildRequired where the result might be wrong."""
     duck.execute(f"CREATE SCHEMA {_NEW}")
-    first = {name: _first_id(duck, name, manifest.since()) for name in versioned_tables()}
+    since = manifest.since()
+    first = _first_ids(duck, versioned_tables(), since)
     ledger_reader.copy_slices(duck, engine_url, _slices(duck, engine_url, manifest, first))
-    _check_unchanged(duck, manifest, first)
+    _check_unchanged(duck, since)
     delta = Delta(manifest.last_run + 1)
-    for name in versioned_tables():
-        _apply(duck, name, first[name], delta)
-    _replace_unversioned(duck, manifest, delta)
+    _apply_versions(duck, first, delta)
+    _replace_unversioned(duck, since, delta)
     return delta
 
 
-def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, ...], since: int) -> None:
+def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, ...], since: int) -> Delta:
     """Reload the versions of some fact tables that may have been written since a run."""
-    slices: list[TableSlice] = []
-    first: dict[str, int] = {}
-    for table in ledger_reader.tables():
-        if table.name in names:
-            first[table.name] = _first_id(duck, table.name, since)
-            slices += _versions(table, first[table.name], since)
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {_NEW}")
-    ledger_reader.copy_slices(duck, engine_url, slices)
-    for name, number in first.items():
-        _apply(duck, name, number, Delta(since))
+    first = _first_ids(duck, names, since)
+    ledger_reader.copy_slices(duck, engine_url, _versions(first, since))
+    delta = Delta(since)
+    _apply_versions(duck, first, delta)
+    return delta
 
 
-def _first_id(duck: duckdb.DuckDBPyConnection, name: str, since: int) -> int:
-    """The first id of the versions that may have been written since a run."""
-    query = f'SELECT coalesce(min(version_id) FILTER (valid_from >= {since:d}), max(version_id) + 1, 0) FROM internal."{name}"'
-    return int(fetch_one(duck, query)[0])
+def _first_ids(duck: duckdb.DuckDBPyConnection, names: Iterable[str], since: int) -> dict[str, int]:
+    """The first id of the versions that may have been written since a run, by fact table."""
+    query = (
+        "SELECT '{0}', coalesce(min(version_id) FILTER (valid_from >= {1:d}), max(version_id) + 1, 0) "
+        'FROM internal."{0}"'
+    )
+    return dict(duck.execute(" UNION ALL ".join(query.format(name, since) for name in names)).fetchall())
 
 
 def _slices(
@@ -103,14 +105,11 @@ def _slices(
         yield _slice(tables[name], "true", f'{_NEW}."{name}"')
     compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)  # repeated in the snapshot that is copied
     since = manifest.since()
-    for name, number in first.items():
-        yield from _versions(tables[name], number, since)
-        until = str(since) if name in _REPORTED else _WHOLE.format("run")
-        yield Query(f'SELECT count(*) AS n FROM "{name}" WHERE valid_to < {until}', f'{_NEW}."{name} old"')
+    yield from _versions(first, since)
     for name in ("scope_coverage", "key_last_use_poll"):
         yield _slice(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
-    yield Query(f"SELECT count(*) AS n FROM scope_coverage WHERE run_id < {since:d}", f'{_NEW}."scope_coverage old"')
-    yield Query("SELECT count(*) AS n FROM key_last_use_poll", f'{_NEW}."polls"')
+    yield Query(_count_old(duck, since), f"{_NEW}.old")
+    yield Query("SELECT count(*) AS n FROM key_last_use_poll", f"{_NEW}.polls")
     documents = tables["policy_document"]
     yield TableSlice(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
     literal = "decode('{}', 'hex')" if make_url(engine_url).get_backend_name() == "postgresql" else "x'{}'"
@@ -119,21 +118,29 @@ def _slices(
         yield from _by_id(duck, tables[name], "analysis_id", "access_analysis", literal)
 
 
-_WHOLE = f"(SELECT coalesce(min(run_id), 0) FROM {{}} WHERE status <> '{PRUNED}')"
-"""The oldest run that is not pruned."""
+def _versions(first: dict[str, int], since: int) -> Iterator[TableSlice | Query]:
+    """All versions from the first ids on, and the ends since a run of older versions."""
+    for name, number in first.items():
+        yield _slice(versioned_tables()[name].table(), f"version_id >= {number:d}", f'{_NEW}."{name} now"')
+    # The plus sign keeps the database from scanning all ids, where the index on valid_to finds a few rows.
+    closed = (
+        f"SELECT '{name}', version_id, valid_to FROM \"{name}\" WHERE valid_to >= {since:d} AND +version_id < {number:d}"
+        for name, number in first.items()
+    )
+    typed = "SELECT '' AS name, 0 AS version_id, 0 AS valid_to"
+    yield Query(" UNION ALL ".join([typed, *closed]), f"{_NEW}.closed")
 
 
-def _versions(table: Table, first: int, since: int) -> list[TableSlice]:
-    return [
-        _slice(table, f"version_id >= {first:d}", f'{_NEW}."{table.name} now"'),
-        TableSlice(
-            table,
-            ("version_id", "valid_to"),
-            # The plus sign keeps the database from scanning all ids, where the index on valid_to finds a few rows.
-            f"valid_to >= {since:d} AND +version_id < {first:d}",
-            f'{_NEW}."{table.name} closed"',
-        ),
+def _count_old(duck: duckdb.DuckDBPyConnection, since: int, schema: str = "") -> str:
+    """The SELECT that counts rows that only pruning may change, by table, in the ledger or in a schema of the mart."""
+    oldest = fetch_one(duck, f"SELECT coalesce(min(run_id), 0) FROM {_NEW}.run WHERE status <> '{PRUNED}'")[0]
+    counts = [
+        f"SELECT '{name}' AS name, count(*) AS n FROM {schema}\"{name}\" "
+        f"WHERE valid_to < {since if name in _REPORTED else oldest:d}"
+        for name in versioned_tables()
     ]
+    counts.append(f"SELECT 'scope_coverage', count(*) FROM {schema}scope_coverage WHERE run_id < {since:d}")
+    return " UNION ALL ".join(counts)
 
 
 def _slice(table: Table, where: str, target: str) -> TableSlice:
@@ -154,25 +161,47 @@ def _by_id(
         duck.execute(f"INSERT INTO {_NEW}.{table.name} FROM {_NEW}.some")
 
 
-def _check_unchanged(duck: duckdb.DuckDBPyConnection, manifest: Manifest, first: dict[str, int]) -> None:
-    """Compare counts of rows that must not have changed. Raises RebuildRequired."""
-    since = manifest.since()
+def _check_unchanged(duck: duckdb.DuckDBPyConnection, since: int) -> None:
+    """Compare rows that must not have changed. Raises RebuildRequired."""
+    counts = _count_old(duck, since, "internal.")
+    different = f"SELECT name FROM {_NEW}.old JOIN ({counts}) AS known USING (name) WHERE old.n <> known.n"
+    missing = [
+        f'SELECT name FROM {_NEW}.closed c ANTI JOIN internal."{name}" k ON k.version_id = c.version_id '
+        f"WHERE c.name = '{name}'"
+        for name in _closed_tables(duck)
+    ]
+    other_analyses = "SELECT 'analysis_watermark' WHERE ({}) IS DISTINCT FROM ({})".format(
+        *(
+            f"SELECT max(identity) FROM {schema}.analysis_watermark WHERE name = 'rebuilt'"
+            for schema in (_NEW, "internal")
+        )
+    )
+    for (name,) in duck.execute(" UNION ALL ".join([different, *missing, other_analyses])).fetchall():
+        raise _rewritten(name)
+
+
+def _closed_tables(duck: duckdb.DuckDBPyConnection) -> set[str]:
+    return {name for (name,) in duck.execute(f"SELECT DISTINCT name FROM {_NEW}.closed WHERE name <> ''").fetchall()}
+
+
+def _rewritten(name: str) -> RebuildRequired:
+    return RebuildRequired(f"older rows of table {name} were deleted or rewritten")
+
+
+def _apply_versions(duck: duckdb.DuckDBPyConnection, first: dict[str, int], delta: Delta) -> None:
+    """Delete, insert and close versions of the fact tables; most tables are the same after most runs."""
+    changed = _closed_tables(duck)
+    content = "SELECT sum(hash({})) FROM {} WHERE version_id >= {:d}"
+    queries = []
     for name, number in first.items():
-        until = str(since) if name in _REPORTED else _WHOLE.format(f"{_NEW}.run")
-        old = f'SELECT count(*) FROM internal."{name}" WHERE valid_to < {until}'
-        _expect_same(duck, f'SELECT n FROM {_NEW}."{name} old"', old, name)
-        closed = f'SELECT count(*) FROM {_NEW}."{name} closed"'
-        found = f'{closed} WHERE version_id IN (SELECT version_id FROM internal."{name}" WHERE version_id < {number:d})'
-        _expect_same(duck, closed, found, name)
-    old = f"SELECT count(*) FROM internal.scope_coverage WHERE run_id < {since:d}"
-    _expect_same(duck, f'SELECT n FROM {_NEW}."scope_coverage old"', old, "scope_coverage")
-    rebuilt = "SELECT max(identity) FROM {}.analysis_watermark WHERE name = 'rebuilt'"
-    _expect_same(duck, rebuilt.format(_NEW), rebuilt.format("internal"), "analysis_watermark")
-
-
-def _expect_same(duck: duckdb.DuckDBPyConnection, left: str, right: str, name: str) -> None:
-    if duck.execute(left).fetchall() != duck.execute(right).fetchall():
-        raise RebuildRequired(f"older rows of table {name} were deleted or rewritten")
+        values = ", ".join(f'"{column}"' for column in ledger_reader.columns(versioned_tables()[name].table()))
+        sources = (f'internal."{name}"', f'{_NEW}."{name} now"')
+        mart, ledger = (content.format(values, source, number) for source in sources)
+        queries.append(f"SELECT '{name}' WHERE ({mart}) IS DISTINCT FROM ({ledger})")
+    changed |= {name for (name,) in duck.execute(" UNION ALL ".join(queries)).fetchall()}
+    for name, number in first.items():
+        if name in changed:
+            _apply(duck, name, number, delta)
 
 
 def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta) -> None:
@@ -192,10 +221,11 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
     other = f"version_id NOT IN (SELECT version_id FROM {_NEW}.same)"
     duck.execute(f"CREATE OR REPLACE TABLE {gone} AS SELECT * FROM {known} WHERE version_id >= {first:d} AND {other}")
     duck.execute(f"CREATE OR REPLACE TABLE {new} AS SELECT * FROM {now} WHERE {other}")
-    ends = f'(SELECT version_id, valid_to FROM {_NEW}."{name} closed" UNION ALL SELECT version_id, valid_to FROM {now})'
+    closed = f"SELECT version_id, valid_to FROM {_NEW}.closed WHERE name = '{name}'"
+    ends = f"{closed} UNION ALL SELECT version_id, valid_to FROM {now}"
     duck.execute(
         f"CREATE OR REPLACE TABLE {ended} AS SELECT k.version_id, t.valid_to, k.valid_to AS before FROM {known} k "
-        f"JOIN {ends} t ON t.version_id = k.version_id WHERE t.valid_to IS DISTINCT FROM k.valid_to "
+        f"JOIN ({ends}) t ON t.version_id = k.version_id WHERE t.valid_to IS DISTINCT FROM k.valid_to "
         f"AND k.version_id NOT IN (SELECT version_id FROM {gone})"
     )
     counts = fetch_one(
@@ -218,11 +248,10 @@ def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta)
     duck.execute(f"INSERT INTO {known} BY NAME SELECT * FROM {new} ORDER BY version_id")
 
 
-def _replace_unversioned(duck: duckdb.DuckDBPyConnection, manifest: Manifest, delta: Delta) -> None:
+def _replace_unversioned(duck: duckdb.DuckDBPyConnection, since: int, delta: Delta) -> None:
     """Update the tables without history."""
     for name in _SMALL:
         duck.execute(f"CREATE OR REPLACE TABLE internal.{name} AS FROM {_NEW}.{name}")
-    since = manifest.since()
     duck.execute(f"DELETE FROM internal.scope_coverage WHERE run_id >= {since:d}")
     duck.execute(f"INSERT INTO internal.scope_coverage BY NAME SELECT * FROM {_NEW}.scope_coverage ORDER BY run_id")
     duck.execute(
@@ -233,9 +262,8 @@ def _replace_unversioned(duck: duckdb.DuckDBPyConnection, manifest: Manifest, de
         f"INSERT INTO internal.key_last_use_poll BY NAME SELECT * FROM {_NEW}.key_last_use_poll n "
         "WHERE n.key_arn NOT IN (SELECT key_arn FROM internal.key_last_use_poll)"
     )
-    _expect_same(
-        duck, f"SELECT n FROM {_NEW}.polls", "SELECT count(*) FROM internal.key_last_use_poll", "key_last_use_poll"
-    )
+    if fetch_one(duck, f"FROM {_NEW}.polls") != fetch_one(duck, "SELECT count(*) FROM internal.key_last_use_poll"):
+        raise _rewritten("key_last_use_poll")
     for name, column, listed in (
         ("policy_document", "policy_hash", "document_ids"),
         *((name, "analysis_id", "access_analysis") for name in _BY_ANALYSIS),

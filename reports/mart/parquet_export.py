@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import duckdb
 
-from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of
-from reports.mart.connection import CATALOG, Limits, connect, literal, quoted
+from reports.mart.connection import CATALOG, Limits, fetch_one, literal, quoted
 from reports.mart.errors import MartError, QueryError
+from reports.mart.mart_reader import open_mart
 from reports.mart.result_writers import OutputError
 from reports.mart.view_loader import views
 
@@ -106,15 +106,14 @@ def _connected(
     mart: Path, as_of: str | None, limits: Limits, staging: Path
 ) -> tuple[duckdb.DuckDBPyConnection, RunRef]:
     limits = Limits(limits.memory, limits.spill or staging, limits.spill_size, folder=staging)
-    if as_of is not None:
-        return as_of_connection.connect(mart, as_of, limits=limits)
-    connection = connect(mart, limits)
+    connection, moment = open_mart(mart, as_of, limits=limits)
     try:
-        (run_id,) = connection.execute("SELECT max(run_id) FROM runs").fetchone() or (None,)
-        return connection, resolve_as_of(moments(connection), run_id)
+        if moment is None:
+            moment = resolve_as_of(moments(connection), *fetch_one(connection, "SELECT max(run_id) FROM runs"))
     except BaseException:
         connection.close()
         raise
+    return connection, moment
 
 
 def _view(

@@ -14,8 +14,8 @@ import duckdb
 from reports.mart import view_loader
 from reports.mart.build_manifest import Manifest
 from reports.mart.connection import CATALOG, fetch_one
-from reports.mart.filtered_catalog import filtered_catalog
 from reports.mart.incremental_load import Delta
+from reports.mart.internal_schema import filtered_catalog
 
 _AFFECTED = "memory.main.affected"
 MAX_REFRESH_RATIO = 0.5
@@ -77,11 +77,13 @@ def refresh_access_paths(duck: duckdb.DuckDBPyConnection, published: Manifest, d
         duck.execute(organization.format(source)).fetchall()
         for source in ("memory.main.state_before", "internal.analysis_watermark")
     )
-    if before != after or "account" in delta.changed or not refresh(duck, ACCESS_PATHS, run_id, published.as_of):
+    if before != after or "account" in delta.changed or not refresh(duck, ACCESS_PATHS, delta, run_id, published.as_of):
         full_refresh(duck, run_id)
 
 
-def refresh(duck: duckdb.DuckDBPyConnection, view: IncrementalView, run_id: int, since: int | None = None) -> bool:
+def refresh(
+    duck: duckdb.DuckDBPyConnection, view: IncrementalView, delta: Delta, run_id: int, since: int | None = None
+) -> bool:
     """Update a stored view for a run, after an incremental load; False if it has to be recomputed completely.
 
     Includes versions that begin or end after run ``since``: the view has not seen them, even if the copy already has them.
@@ -93,8 +95,8 @@ def refresh(duck: duckdb.DuckDBPyConnection, view: IncrementalView, run_id: int,
             affected.append(
                 f"SELECT {listed} FROM internal.{name} WHERE valid_from > {since:d} OR valid_to > {since:d}"
             )
-        affected += [f'SELECT {listed} FROM memory.arriving."{name} {what}"' for what in ("gone", "new")]
-        ended = f'SELECT version_id FROM memory.arriving."{name} ended"'
+        affected += [f"SELECT {listed} FROM {rows}" for rows in (delta.rows(name, "gone"), delta.rows(name))]
+        ended = f"SELECT version_id FROM {delta.rows(name, 'ended')}"
         affected.append(f"SELECT {listed} FROM internal.{name} WHERE version_id IN ({ended})")
     duck.execute(f"CREATE OR REPLACE TABLE {_AFFECTED} AS SELECT DISTINCT * FROM ({' UNION ALL '.join(affected)})")
     share = f"SELECT (SELECT count(*) FROM {_AFFECTED}) / greatest((SELECT count(*) FROM internal.{view.universe}), 1)"
@@ -111,5 +113,6 @@ def _insert(duck: duckdb.DuckDBPyConnection, view: IncrementalView, run_id: int,
     select = next(declared for declared in view_loader.views() if declared.qualified == view.view).select
     table = f"{CATALOG}.{view.view}"
     into = f"CREATE OR REPLACE TABLE {table} AS" if new else f"INSERT INTO {table} BY NAME"
-    with filtered_catalog(duck, view.filter) as cursor:
-        cursor.execute(f"{into} {view_loader.fixed(select, run_id)}")
+    query = view_loader.fixed(select, run_id)
+    with filtered_catalog(duck, view.filter, query) as cursor:
+        cursor.execute(f"{into} {query}")

@@ -21,6 +21,7 @@ from reports.answers.cli import history as history_command
 from reports.answers.key_history import HistoryResult, history
 from reports.mart.build import build
 from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -42,6 +43,7 @@ def world(tmp_path: Path) -> LedgerBuilder:
 
 def mart_of(world: LedgerBuilder) -> Path:
     path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    offer_schema(path)
     build(world.url, path, Settings())
     return path
 
@@ -55,6 +57,7 @@ def event_lines(result: HistoryResult) -> list[str]:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
+    offer_schema(folder / "mart.duckdb")
     build(sample_ledger(folder / "ledger.db"), folder / "mart.duckdb", Settings())
     return folder / "mart.duckdb"
 

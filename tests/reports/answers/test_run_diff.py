@@ -19,6 +19,7 @@ from reports.answers.cli import diff as diff_command
 from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
 from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import HOSTILE, sample_ledger, vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -43,6 +44,7 @@ def world(tmp_path: Path) -> LedgerBuilder:
 def compare(world: LedgerBuilder, *runs: str, **filters: str) -> RunDiff:
     path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
     if not path.exists():  # crawled since the last build
+        offer_schema(path)
         build(world.url, path, Settings())
     return diff(path, *runs, **filters)
 
@@ -54,6 +56,7 @@ def event_lines(difference: RunDiff) -> list[str]:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
+    offer_schema(folder / "mart.duckdb")
     build(sample_ledger(folder / "ledger.db"), folder / "mart.duckdb", Settings())
     return folder / "mart.duckdb"
 

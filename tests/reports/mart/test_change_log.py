@@ -14,6 +14,7 @@ from reports.mart.build import build
 from reports.mart.connection import connect
 from tests.reports.conftest import RunQuery
 from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
@@ -40,6 +41,7 @@ SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
 def changes(world: LedgerBuilder, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
     path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
     if not path.exists():  # there was a crawl after the last build
+        offer_schema(path)
         build(world.url, path, settings or Settings())
     connection = connect(path)
     found = connection.execute(

@@ -1,4 +1,4 @@
--- Display names as of the run, and the messages.
+-- Display names as of the run, and the events. Their messages are rendered by the view internal.change.
 CREATE TEMP TABLE label AS
 WITH selected AS (
   SELECT DISTINCT key_arn, run_id
@@ -26,18 +26,16 @@ CREATE TEMP MACRO class_text(key_class) AS CASE key_class
   WHEN 'none' THEN 'no key' WHEN 'aws_owned' THEN 'a key that AWS owns' WHEN 'aws_managed' THEN 'an AWS managed key'
   ELSE 'a key that no longer exists' END;
 
-CREATE OR REPLACE TABLE internal.change AS
+CREATE TEMP TABLE event AS
 SELECT s.run_id, r.started_at AS occurred_at, s.account_id, c.name AS account_name, s.region, s.key_arn, s.resource_arn,
-  coalesce(s.subject, l.name_after) AS subject, s.event_type, s.severity,
-  s.head || coalesce(s.subject, l.name_after)
-    || CASE WHEN s.located THEN ' in ' || coalesce(c.name || ' (', '') || s.account_id || coalesce(', ' || s.region, '')
-      || CASE WHEN c.name IS NULL THEN '' ELSE ')' END ELSE '' END
-    || CASE WHEN s.event_type <> 'rekeyed' THEN s.tail
-      WHEN s.key_before = s.key_after THEN ' uses key ' || n.name_before || ', which no longer exists.'
-      -- The alias moved with it and would name both keys.
-      WHEN n.name_after = o.name_before THEN ' now uses key ' || id_of(s.key_after) || ' (was ' || id_of(s.key_before) || ').'
-      ELSE ' now uses ' || coalesce('key ' || n.name_after, class_text(s.after))
-        || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').' END AS message,
+  coalesce(s.subject, l.name_after) AS subject, s.event_type, s.severity, s.head, s.located,
+  CASE WHEN s.event_type <> 'rekeyed' THEN s.tail
+    WHEN s.key_before = s.key_after THEN ' uses key ' || n.name_before || ', which no longer exists.'
+    -- The alias moved with it and would name both keys.
+    WHEN n.name_after = o.name_before THEN ' now uses key ' || id_of(s.key_after) || ' (was ' || id_of(s.key_before) || ').'
+    ELSE ' now uses ' || coalesce('key ' || n.name_after, class_text(s.after))
+      || ' (was ' || coalesce(o.name_before, class_text(s.before)) || ').'
+  END AS tail,
   s.before, s.after
 FROM stage s
 -- Pruned runs lack the older versions: a change would look like an addition.
@@ -46,4 +44,4 @@ LEFT JOIN internal.account c ON c.account_id = s.account_id AND internal.known(c
 LEFT JOIN label l ON l.key_arn = s.key_arn AND l.run_id = s.run_id
 LEFT JOIN label o ON o.key_arn = s.key_before AND o.run_id = s.run_id
 LEFT JOIN label n ON n.key_arn = s.key_after AND n.run_id = s.run_id
-ORDER BY s.run_id, s.account_id, s.region, s.event_type
+ORDER BY s.run_id, s.event_type, s.account_id, s.region, s.key_arn

@@ -1,0 +1,67 @@
+"""Schema ``internal``: its macros, which the views and the change queries call, and a catalog with some of its facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from models.tables import versioned_tables
+from reports.access import grant_macros
+from reports.connections import new_cursor
+from reports.mart.connection import CATALOG
+
+MACROS = (
+    "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
+    """
+    CREATE MACRO internal.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS
+    CASE
+      WHEN type = 'service' THEN 'aws_service'
+      WHEN type = 'deleted' THEN 'deleted_principal'
+      WHEN type = 'public' AND organization IS NULL THEN 'public'
+      WHEN organization = own_organization THEN 'own_organization'
+      WHEN organization IS NOT NULL THEN 'external_account'
+      WHEN type IN ('unknown', 'canonical') OR account IS NULL THEN 'unknown'
+      WHEN account = own_account THEN 'own_account'
+      WHEN in_organization THEN 'own_organization'
+      WHEN is_party THEN 'known_party'
+      ELSE 'external_account'
+    END
+    """,
+    *grant_macros.MACROS,
+)
+"""In order of creation: later macros use earlier ones."""
+
+
+def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
+    """Create schema ``internal`` with the macros in the catalog in use."""
+    duck.execute("CREATE SCHEMA internal")
+    for macro in MACROS:
+        duck.execute(macro)
+
+
+@contextmanager
+def filtered_catalog(
+    duck: duckdb.DuckDBPyConnection, table_filter: Callable[[str], str], sql: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which ``sql`` sees only the selected facts: a catalog with a filtered view of each table that it names.
+
+    ``table_filter`` returns the condition on the rows of a fact table; other tables are complete. Closing the connection drops
+    its temporary tables.
+    """
+    duck.execute("ATTACH ':memory:' AS filtered (COMPRESS)")
+    cursor = new_cursor(duck)
+    try:
+        cursor.execute("USE filtered")
+        create_schema(cursor)
+        query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
+        existing = {name for (name,) in cursor.execute(query).fetchall()}
+        for name in existing.intersection(re.findall(r"\binternal\.(\w+)", sql)):
+            where = table_filter(name) if name in versioned_tables() else "true"
+            cursor.execute(f"CREATE VIEW internal.{name} AS SELECT * FROM {CATALOG}.internal.{name} WHERE {where}")
+        yield cursor
+    finally:
+        cursor.close()
+        duck.execute("DETACH filtered")
