@@ -118,13 +118,20 @@ class LedgerBuilder:
 
     def policy(self, key_arn: str, statements: Any) -> None:
         """Set the policy of a key: statements, or the text as received."""
+        self.add(KeyPolicy, key_arn=key_arn, policy_hash=self._store(statements))
+
+    def document(self, *statements: dict[str, Any]) -> bytes:
+        """Store a policy document of these statements; returns its hash."""
+        return self._store(list(statements))
+
+    def _store(self, statements: Any) -> bytes:
         received = statements
         if not isinstance(statements, str):
             received = orjson.dumps({"Version": "2012-10-17", "Statement": statements}).decode()
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.policies.setdefault(digest, (canonical, received))
-        self.add(KeyPolicy, key_arn=key_arn, policy_hash=digest)
+        return digest
 
     def alias(self, name: str, key_arn: str, **values: Any) -> None:
         """Point an alias at a key, or move it there."""

@@ -193,12 +193,13 @@ def mark_complete(batch: Batch, facts: Facts) -> None:
             if (aws_type(name).listing, scope) not in denied:
                 batch.mark_complete(Resource, *scope, name)
     scopes = scopes_of(facts)
+    polled = {row["key_arn"] for row in facts.rows.get(KeyLastUse, ())}
     for parent in (Key, Resource):
         listed = [model for table, model in _LISTED_BY_ITEM if table == parent.__tablename__]
         for row in facts.rows.get(parent, ()):
             arn = row[parent.natural_key[0]]
             for model in listed if facts.outcomes.get(scopes[arn]) in READ else ():
-                if (model, arn) not in denied_items:
+                if (model, arn) not in denied_items and (model is not KeyLastUseGap or arn in polled):
                     batch.mark_complete(model, arn)
 
 

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import orjson
 import pytest
 from click.testing import CliRunner, Result
 
 from models.hashing import canonical_json, content_hash
-from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamInlinePolicy,
     IamPrincipal,
@@ -36,13 +34,14 @@ from models.tables import (
     TrailStatus,
 )
 from reports.mart.connection import connect
+from reports.rules.testing.builders import root_statement
 from reports.vendors import evaluate
 from reports.vendors.assignments import load_assignments
 from reports.vendors.cli import check as check_command
 from reports.vendors.cli import exit_code
 from reports.vendors.queries import Facts
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, build_mart, root_statement, settings_of
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, build_mart, settings_of
 
 OHIO, OREGON = "us-east-2", "us-west-2"
 CHECKMARX, CERBY = "754581900792", "749452252575"
@@ -170,22 +169,14 @@ def checkmarx(*more: dict[str, Any], grant: dict[str, Any] | None = None) -> lis
 
 def role(world: LedgerBuilder, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
     """Add a role to the account, whose IAM counts as read."""
-
-    def store(document: dict[str, Any]) -> bytes:
-        text = orjson.dumps(document).decode()
-        digest = content_hash(canonical_policy(text))
-        world.policies[digest] = (canonical_policy(text), text)
-        return digest
-
     world.outcomes[SHOP, "global"] = ("complete", None)
     world.add(IamScan, account_id=SHOP)
     values = {"account_id": SHOP, "type": "role", "path": "/"}
     name = "PlerionApplianceRole" if tags else "Vendor"
     arn = f"arn:aws:iam::{SHOP}:role/{name}"
-    document = {"Version": "2012-10-17", "Statement": [trust]}
-    world.add(IamPrincipal, arn=arn, name=name, policy_hash=store(document), **values)
+    world.add(IamPrincipal, arn=arn, name=name, policy_hash=world.document(trust), **values)
     for number, statement in enumerate(policies):
-        digest = store({"Version": "2012-10-17", "Statement": [statement]})
+        digest = world.document(statement)
         world.add(IamInlinePolicy, owner_arn=arn, name=f"kms{number}", account_id=SHOP, policy_hash=digest)
     for tag, value in tags.items():
         world.add(Tag, resource_arn=arn, tag_key=tag, tag_value=value)

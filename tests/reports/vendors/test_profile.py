@@ -9,10 +9,11 @@ import pytest
 
 from reports.mart.connection import connect
 from reports.pipeline import refresh
+from reports.rules.testing.builders import root_statement
 from reports.vendors.assignments import load_assignments
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 
 OWN = """\
 id: acme-backup
