@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +11,13 @@ from sqlalchemy import Engine, insert, select
 
 from crawler.key_references import resolve_references
 from models.store import crawl_lock
-from models.store.engine import connect, upgrade
+from models.store.engine import connect
 from models.store.scd2_merge import Batch, merge
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
 from models.versioned import VersionedTable
+from tests.reports.empty_ledger import create_ledger
 
 Outcomes = Mapping[tuple[str, str], Outcome]
-
-
-@cache
-def _migrated_file() -> bytes:
-    """Return an empty ledger file; the migrations run once per process."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "ledger.db"
-        engine = connect(f"sqlite:///{path}")
-        upgrade(engine)
-        engine.dispose()
-        return path.read_bytes()
 
 
 class Ledger:
@@ -38,7 +26,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.exists():
-            path.write_bytes(_migrated_file())
+            create_ledger(f"sqlite:///{path}")
         self.engine: Engine = connect(f"sqlite:///{path}")
 
     def record_run(self, batch: Batch, outcomes: Outcomes) -> int:

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, insert, select
 
 from models.hashing import content_hash
 from models.settings import Settings
@@ -22,20 +21,15 @@ from models.tables import (
     Account,
     AccountRegion,
     Alias,
-    CustomKeyStore,
     Gap,
     Key,
     KeyGrant,
-    KeyMetadata,
     KeyPolicy,
     KeyReference,
     KeyRotation,
-    KeyRotationEvent,
     PolicyDocument,
     Resource,
     ResourceKey,
-    Run,
-    ScopeCoverage,
     Tag,
 )
 from models.versioned import VersionedTable
@@ -43,23 +37,15 @@ from reports.access.analysis.stage import analyze_access
 from reports.mart.build import build
 from reports.rules.extension import RuleTables
 from reports.rules.loader import load_rules, rule_files
+from reports.rules.testing.builders import add_key, root_statement
+from reports.rules.testing.fixture import Facts, account_values
+from reports.rules.testing.ledger_writer import add_facts, mark_complete, record_run, scopes_of
+from reports.rules.testing.operation_facts import OF_ITEM
 from reports.vendors.evaluate import VendorChecks
 from tests.reports.empty_ledger import create_ledger
 from tests.reports.mart_schema import offer_schema
 
 FIRST_RUN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
-
-# The facts that a denied call does not return; facts of earlier runs stay unchanged.
-_UNSEEN = {
-    "DescribeKey": KeyMetadata,
-    "GetKeyPolicy": KeyPolicy,
-    "ListGrants": KeyGrant,
-    "ListResourceTags": Tag,
-    "GetKeyRotationStatus": KeyRotation,
-    "ListKeyRotations": KeyRotationEvent,
-}
-_OF_SCOPE = (Key, Alias, CustomKeyStore)
-_OF_KEY = (KeyGrant, KeyRotationEvent)
 
 
 @dataclass
@@ -83,6 +69,9 @@ class LedgerBuilder:
         row = dict.fromkeys(model.value_columns()) | values
         self.facts.setdefault(model, {})[tuple(row[name] for name in model.natural_key)] = row
 
+    def _add_with_defaults(self, model: type[VersionedTable], **values: Any) -> None:
+        self.add(model, **Facts().add(model, values))
+
     def change(self, model: type[VersionedTable], *natural_key: Any, **values: Any) -> None:
         """Change values of a fact."""
         self.facts[model][natural_key].update(values)
@@ -98,17 +87,7 @@ class LedgerBuilder:
 
     def account(self, account_id: str, name: str, *regions: str, **values: Any) -> None:
         """Add an account whose named regions are crawled without gaps."""
-        defaults: dict[str, Any] = {
-            "email": f"aws+{account_id}@example.org",
-            "arn": f"arn:aws:organizations::123456789012:account/o-exampleorg1/{account_id}",
-            "state": "ACTIVE",
-            "ou_path": "/Production",
-            "ou_ids": "r-abcd/ou-abcd-11111111",
-            "joined_at": dt.datetime(2020, 5, 1, tzinfo=dt.UTC),
-            "is_management": False,
-            "selection": "crawled",
-        }
-        self.add(Account, account_id=account_id, name=name, **(defaults | values))
+        self._add_with_defaults(Account, **(account_values(account_id, name) | values))
         for region in regions:
             self.add(AccountRegion, account_id=account_id, region=region, status="ENABLED", selection="crawled")
             self.outcomes[account_id, region] = ("complete", None)
@@ -125,20 +104,10 @@ class LedgerBuilder:
     ) -> str:
         """Add a key with metadata, rotation status and policy (`None`: not known); returns its ARN."""
         arn = f"arn:aws:kms:{region}:{account_id}:key/{key_id}"
-        defaults: dict[str, Any] = {
-            "manager": "CUSTOMER",
-            "state": "Enabled",
-            "enabled": values.get("state", "Enabled") == "Enabled",
-            "description": "",
-            "key_usage": "ENCRYPT_DECRYPT",
-            "key_spec": "SYMMETRIC_DEFAULT",
-            "origin": "AWS_KMS",
-            "created_at": dt.datetime(2024, 1, 15, 9, 30, tzinfo=dt.UTC),
-            "multi_region": False,
-            "algorithms": '{"EncryptionAlgorithms":["SYMMETRIC_DEFAULT"]}',
-        }
-        self.add(Key, key_arn=arn, key_id=key_id, account_id=account_id, region=region)
-        self.add(KeyMetadata, key_arn=arn, **(defaults | values))
+        facts = Facts()
+        add_key(facts, values, key_arn=arn, key_id=key_id, account_id=account_id, region=region)
+        for model, rows in facts.rows.items():
+            self.add(model, **rows[0])
         if rotation != "unknown":
             reason = "automatic rotation does not apply to this key" if rotation == "not_applicable" else None
             period = 365 if rotation == "enabled" else None
@@ -149,18 +118,25 @@ class LedgerBuilder:
 
     def policy(self, key_arn: str, statements: Any) -> None:
         """Set the policy of a key: statements, or the text as received."""
+        self.add(KeyPolicy, key_arn=key_arn, policy_hash=self._store(statements))
+
+    def document(self, *statements: dict[str, Any]) -> bytes:
+        """Store a policy document of these statements; returns its hash."""
+        return self._store(list(statements))
+
+    def _store(self, statements: Any) -> bytes:
         received = statements
         if not isinstance(statements, str):
             received = orjson.dumps({"Version": "2012-10-17", "Statement": statements}).decode()
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.policies.setdefault(digest, (canonical, received))
-        self.add(KeyPolicy, key_arn=key_arn, policy_hash=digest)
+        return digest
 
     def alias(self, name: str, key_arn: str, **values: Any) -> None:
         """Point an alias at a key, or move it there."""
         _, _, _, region, account_id, resource = key_arn.split(":", 5)
-        self.add(
+        self._add_with_defaults(
             Alias,
             alias_arn=f"arn:aws:kms:{region}:{account_id}:{name}",
             alias_name=name,
@@ -168,7 +144,7 @@ class LedgerBuilder:
             region=region,
             target_key_id=resource.removeprefix("key/"),
             target_key_arn=key_arn,
-            **({"created_at": dt.datetime(2024, 1, 15, 9, 31, tzinfo=dt.UTC)} | values),
+            **values,
         )
 
     def tag(self, arn: str, **tags: str) -> None:
@@ -178,12 +154,8 @@ class LedgerBuilder:
 
     def grant(self, key_arn: str, grant_id: str, **values: Any) -> None:
         """Add a grant to Decrypt and GenerateDataKey; name a grantee in one of its two fields."""
-        defaults = {
-            "operations": '["Decrypt","GenerateDataKey"]',
-            "created_at": dt.datetime(2025, 3, 1, 12, 0, tzinfo=dt.UTC),
-            "issuing_account": f"arn:aws:iam::{key_arn.split(':')[4]}:root",
-        }
-        self.add(KeyGrant, key_arn=key_arn, grant_id=grant_id, **(defaults | values))
+        issuer = f"arn:aws:iam::{key_arn.split(':')[4]}:root"
+        self._add_with_defaults(KeyGrant, key_arn=key_arn, grant_id=grant_id, **({"issuing_account": issuer} | values))
 
     def resource(self, arn: str, resource_type: str, name: str, *, account_id: str, region: str, **values: Any) -> str:
         """Add a resource; returns its ARN."""
@@ -264,101 +236,38 @@ class LedgerBuilder:
         if self.url != self._created:
             create_ledger(self.url)
             self._created = self.url
+        facts = Facts(outcomes={scope: outcome for scope, (outcome, _) in self.outcomes.items()})
+        facts.rows = {model: list(rows.values()) for model, rows in self.facts.items()}
+        hide_denied(facts)
+        documents = {
+            digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+            for digest, (canonical, received) in self.policies.items()
+        }
+        batch = Batch(documents=documents)
+        add_facts(batch, [facts])
+        mark_complete(batch, facts)
+        batch.mark_complete(ResourceKey)
+        values = {"version": self.version} | ({"status": status} if status else {})
         engine = connect(self.url)
         with engine.begin() as connection:
-            run_id = self._run(connection, started, status)
-            merge(connection, run_id, self._batch())
+            run_id = record_run(connection, started, self.outcomes, batch, **values)
+            merge(connection, run_id, batch)
         engine.dispose()
         return run_id
 
-    def _run(self, connection: Connection, started: dt.datetime, status: str | None) -> int:
-        whole = all(outcome in {"complete", "excluded", "disabled"} for outcome, _ in self.outcomes.values())
-        run_id = int(
-            connection.execute(
-                insert(Run)
-                .values(
-                    started_at=started,
-                    finished_at=started + dt.timedelta(minutes=4),
-                    status=status or ("complete" if whole else "partial"),
-                    version=self.version,
-                    caller_arn="arn:aws:sts::123456789012:assumed-role/KmsLedger/crawl",
-                    partition="aws",
-                    organization_id="o-exampleorg1",
-                    management_account_id="123456789012",
-                    accounts=len(self.facts.get(Account, {})),
-                    scopes=len(self.outcomes),
-                    calls=40 * len(self.outcomes),
-                    gaps=len(self.facts.get(Gap, {})),
-                )
-                .returning(Run.run_id)
-            ).scalar_one()
-        )
-        for (account_id, region), (outcome, reason) in self.outcomes.items():
-            crawled = outcome in {"complete", "partial", "failed"}
-            connection.execute(
-                insert(ScopeCoverage).values(
-                    run_id=run_id,
-                    account_id=account_id,
-                    region=region,
-                    outcome=outcome,
-                    reason=reason,
-                    started_at=started if crawled else None,
-                    finished_at=started + dt.timedelta(minutes=1) if crawled else None,
-                    calls=40 if crawled else 0,
-                    gaps=sum(key[:2] == (account_id, region) for key in self.facts.get(Gap, {})),
-                )
-            )
-        stored = set(connection.scalars(select(PolicyDocument.policy_hash)))
-        for digest, (canonical, received) in self.policies.items():
-            if digest not in stored:
-                row = {"policy_hash": digest, "canonical": canonical, "received": received}
-                connection.execute(insert(PolicyDocument).values(row))
-        return run_id
 
-    def _batch(self) -> Batch:
-        batch = Batch()
-        gaps = self.facts.get(Gap, {})
-        unseen = {(_UNSEEN.get(operation), subject) for _, _, _, operation, subject in gaps}
-        seen = {scope for scope, (outcome, _) in self.outcomes.items() if outcome in {"complete", "partial"}}
-        unlisted = {(a, r) for a, r, _, operation, subject in gaps if operation == "ListKeys" and not subject}
-        scope_of = {row["key_arn"]: (row["account_id"], row["region"]) for row in self.facts.get(Key, {}).values()}
-        scope_of |= {
-            row["resource_arn"]: (row["account_id"], row["listing_region"])
-            for row in self.facts.get(Resource, {}).values()
-        }
-        for model, rows in self.facts.items():
-            for natural_key, row in rows.items():
-                scope = scope_of.get(natural_key[0]) if model not in {Account, AccountRegion, Gap} else None
-                if model in _OF_SCOPE:
-                    scope = (row["account_id"], row["region"])
-                hidden = model is Key and scope in unlisted
-                if (scope is None or scope in seen) and (model, natural_key[0]) not in unseen and not hidden:
-                    batch.add(model, **row)
-        for scope in seen:
-            for model in _OF_SCOPE:
-                if model is not Key or scope not in unlisted:
-                    batch.mark_complete(model, *scope)
-        for scope in self.outcomes:
-            batch.mark_complete(Gap, *scope)
-        for arn, scope in scope_of.items():
-            if scope not in seen:
-                continue
-            own = (*_OF_KEY, Tag) if ":key/" in arn else (KeyReference, Tag)
-            for model in own:
-                if (model, arn) not in unseen:
-                    batch.mark_complete(model, arn)
-        for account_id in {account_id for account_id, _ in seen}:
-            batch.mark_complete(AccountRegion, account_id)
-        types = {row["resource_type"] for row in self.facts.get(Resource, {}).values()} | {
-            "AWS::SecretsManager::Secret",
-            "AWS::RDS::DBInstance",
-            "AWS::S3::Bucket",
-        }
-        for account_id, region in seen:
-            for resource_type in types:
-                batch.mark_complete(Resource, account_id, region, resource_type)
-        batch.mark_complete(ResourceKey)
-        return batch
+def hide_denied(facts: Facts) -> None:
+    """Remove the facts that a denied call does not return; those of earlier runs stay in the ledger."""
+    scopes = scopes_of(facts)
+    for row in facts.rows.get(Gap, ()):
+        action, subject, scope = row["action"], row["subject"], (row["account_id"], row["region"])
+        if subject:
+            for model in OF_ITEM.get(action, ()):
+                facts.rows[model] = [
+                    fact for fact in facts.rows.get(model, ()) if fact[model.natural_key[0]] != subject
+                ]
+        elif action == "kms:ListKeys":
+            facts.rows[Key] = [key for key in facts.rows.get(Key, ()) if scopes[key["key_arn"]] != scope]
 
 
 def settings_of(**values: Any) -> Settings:
@@ -390,14 +299,3 @@ def one_rule_of_each_family() -> tuple[str, ...]:
     for rule in load_rules(Settings()):
         families.setdefault(rule.family, rule.rule_id)
     return tuple(sorted(families.values()))
-
-
-def root_statement(account_id: str) -> dict[str, Any]:
-    """The statement that delegates to the IAM policies of the account."""
-    return {
-        "Sid": "Enable IAM policies",
-        "Effect": "Allow",
-        "Principal": {"AWS": f"arn:aws:iam::{account_id}:root"},
-        "Action": "kms:*",
-        "Resource": "*",
-    }

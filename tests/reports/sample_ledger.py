@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from models.tables import AccountRegion, Alias, CustomKeyStore, KeyMetadata, KeyRotationEvent, Tag
-from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import LedgerBuilder
 
 SHOP = "111122223333"
 DATA = "444455556666"

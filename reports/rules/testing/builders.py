@@ -3,80 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from models import tables
 from models.aws_types import AWS_TYPES, TRAIL, AwsType, aws_type
 from models.hashing import canonical_json
-from models.tables import (
-    Alias,
-    CustomKeyStore,
-    IamAttachment,
-    IamGroup,
-    IamInlinePolicy,
-    IamManagedPolicy,
-    IamMembership,
-    IamPrincipal,
-    IamScan,
-    Key,
-    KeyGrant,
-    KeyLastUse,
-    KeyMetadata,
-    KeyPolicy,
-    KeyReference,
-    KeyRotation,
-    KeyRotationEvent,
-    Resource,
-    ResourcePolicy,
-    ShadowTrail,
-    Tag,
-    Trail,
-    TrailSelector,
-    TrailStatus,
-)
 from reports.rules.loader import RuleError
-from reports.rules.testing.fixture import HOME, OUTSIDE, POLICY, Facts, account_of
+from reports.rules.testing.fixture import CREATED, HOME, OUTSIDE, Facts, account_of, region_of
 from reports.rules.testing.loader import Lined
 
-CREATED = "2024-01-15T09:30:00"
-_KEY_ONLY = {"id", "region", "account", "aliases", "grants", "rotations", "last_use", "tags", "policy", "rotation"}
+_ARNS: Mapping[str, str] = {
+    "keys": "arn:aws:kms:{region}:{account}:key/{id}",
+    "aliases": "arn:aws:kms:{region}:{account}:{name}",
+    "stores": "{account}/{region}/{id}",
+    "resources": "",
+    "trails": "arn:aws:cloudtrail:{region}:{account}:trail/{name}",
+    "users": "arn:aws:iam::{account}:user/{name}",
+    "roles": "arn:aws:iam::{account}:role/{name}",
+    "groups": "arn:aws:iam::{account}:group/{name}",
+    "managed_policies": "arn:aws:iam::{account}:policy/{name}",
+}
+"""The ARNs of items by section; the type of a resource has its own."""
+_IAM = ("users", "roles", "groups", "managed_policies")
+_UNIQUE_IDS = {"users": "AIDA", "roles": "AROA"}
 _ROTATION_COLUMNS = {"rotation_reason": "reason", "rotation_period_days": "period_days"} | {
     name: name for name in ("next_rotation_at", "on_demand_started_at")
 }
-_RESOURCE_ONLY = {"id", "account", "tags", "policy", "type", *(_KEY_USE := ("key", "class", "role")), "uses"}
-_TRAIL_ONLY = {"id", "account", "status", "selectors", "seen_in"}
-_PRINCIPAL_ONLY = {"id", "name", "account", "policies", "attached", "boundary", "trust", "groups", "tags"}
+_PLACE = ("id", "account", "region")
+_KEY_ONLY = (*_PLACE, "aliases", "grants", "rotations", "last_use", "tags", "policy", "rotation", *_ROTATION_COLUMNS)
+_KEY_USE = ("key", "class", "role")
+_RESOURCE_ONLY = ("id", "account", "tags", "policy", "type", *_KEY_USE, "uses")
+_TRAIL_ONLY = (*_PLACE, "kms_key", "status", "selectors", "seen_in")
+_PRINCIPAL_ONLY = ("id", "name", "account", "policies", "attached", "boundary", "trust", "groups", "tags")
 
 
 def arns(facts: Facts, spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the ID and ARN of every item that has an ID."""
     yield "account_region", f"{facts.own}/{HOME}"
-    for key in spec.get("keys") or ():
-        arn = f"arn:aws:kms:{_region(key)}:{account_of(facts, key)}:key/{_text_of(facts, key, 'id')}"
-        yield key["id"], arn
-        for grant in key.get("grants") or ():
-            yield grant["id"], f"{arn}/grant/{grant['id']}"
-    for alias in spec.get("aliases") or ():
-        if alias.get("id"):
-            yield alias["id"], f"arn:aws:kms:{_region(alias)}:{account_of(facts, alias)}:{alias.get('name')}"
-    for store in spec.get("stores") or ():
-        yield str(store.get("id")), f"{account_of(facts, store)}/{_region(store)}/{store.get('id')}"
-    for resource in spec.get("resources") or ():
-        resource_type, account = _type_of(facts, resource), account_of(facts, resource)
-        name = resource.get("name", resource.get("id"))
-        where = "::" if resource_type.is_global else f"{_region(resource)}:{account}:"
-        suffix = resource_type.arn.format(account=account, name=name)
-        yield _text_of(facts, resource, "id"), f"arn:aws:{resource_type.service}:{where}{suffix}"
-    for trail in spec.get("trails") or ():
-        name = trail.get("name", trail.get("id"))
-        yield (
-            _text_of(facts, trail, "id"),
-            f"arn:aws:cloudtrail:{_region(trail)}:{account_of(facts, trail)}:trail/{name}",
-        )
-    for section, kind in (("users", "user"), ("roles", "role"), ("groups", "group"), ("managed_policies", "policy")):
-        for entity in spec.get(section) or ():
-            arn = f"arn:aws:iam::{account_of(facts, entity)}:{kind}/{entity.get('name', entity.get('id'))}"
-            yield str(entity.get("id") or entity.get("name")), str(entity.get("arn") or arn)
+    for section, template in _ARNS.items():
+        for item in spec.get(section) or ():
+            if section in {"keys", "resources", "trails"} and not isinstance(item.get("id"), str):
+                raise RuleError(f"{facts.source}:{item.line}: expected a text for 'id'")
+            values = {"region": region_of(item), "account": account_of(facts, item), "name": _name(item)}
+            arn = (template or _resource_arn(_type_of(facts, item))).format(**values, id=item.get("id"))
+            if section in _IAM:
+                yield str(item.get("id") or item.get("name")), str(item.get("arn") or arn)
+            elif section != "aliases" or item.get("id"):
+                yield str(item.get("id")), arn
+            for grant in (item.get("grants") or ()) if section == "keys" else ():
+                yield grant["id"], f"{arn}/grant/{grant['id']}"
 
 
 def add_items(facts: Facts, spec: Mapping[str, Any]) -> None:
@@ -84,16 +60,20 @@ def add_items(facts: Facts, spec: Mapping[str, Any]) -> None:
     for key in spec.get("keys") or ():
         _key(facts, key)
     for alias in spec.get("aliases") or ():
-        _alias(facts, alias)
+        target = facts.arn(alias["key"]) if alias.get("key") else None
+        _alias(facts, alias, str(alias.get("name")), target, _without(alias, (*_PLACE, "name", "key")))
     for store in spec.get("stores") or ():
-        where = {"account_id": account_of(facts, store), "region": _region(store), "store_id": store.get("id")}
-        defaults = {"name": "store", "store_type": "AWS_CLOUDHSM", "connection_state": "CONNECTED"}
-        facts.add(CustomKeyStore, _without(store, {"id", "account", "region"}), **where, **defaults)
+        facts.add(tables.CustomKeyStore, _without(store, _PLACE), **_scope(facts, store), store_id=store.get("id"))
     for resource in spec.get("resources") or ():
         _resource(facts, resource)
     for trail in spec.get("trails") or ():
         _trail(facts, trail)
-    _iam(facts, spec)
+    if any(section in spec for section in _IAM):  # even an empty section means that IAM was read
+        for account in (facts.own, facts.other):
+            facts.add(tables.IamScan, {}, account_id=account)
+    for section in _IAM:
+        for entity in spec.get(section) or ():
+            _entity(facts, section, entity)
 
 
 def root_statement(account: str) -> dict[str, Any]:
@@ -102,112 +82,86 @@ def root_statement(account: str) -> dict[str, Any]:
     return {"Sid": "Enable IAM policies", "Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
 
 
-def document(facts: Facts, stated: Any) -> str:
+def policy_text(statements: Any) -> str | None:
     """The text of a policy, from a list of statements or unchanged from a text."""
-    text = facts.text(stated)
-    return text if isinstance(text, str) else canonical_json({"Version": "2012-10-17", "Statement": text})
+    if statements is None or isinstance(statements, str):
+        return statements
+    return canonical_json({"Version": "2012-10-17", "Statement": statements})
+
+
+def rotation_reason(metadata: Mapping[str, Any]) -> str | None:
+    """Why automatic rotation does not apply to a key, or None if it does."""
+    if metadata["key_spec"] != "SYMMETRIC_DEFAULT":
+        return f"key spec {metadata['key_spec']} cannot rotate"
+    if metadata["origin"] not in {"AWS_KMS", "EXTERNAL"}:
+        return f"a key of origin {metadata['origin']} cannot rotate"
+    return "an AWS managed key: AWS rotates it every year" if metadata["manager"] == "AWS" else None
+
+
+def add_key(facts: Facts, stated: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """Add a key with its metadata; returns the metadata."""
+    symmetric = stated.get("key_spec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT"
+    facts.add(tables.Key, {}, **values)
+    return facts.add(
+        tables.KeyMetadata,
+        stated,
+        key_arn=values["key_arn"],
+        enabled=stated.get("state", "Enabled") == "Enabled",
+        algorithms={"EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"]} if symmetric else None,
+    )
 
 
 def _key(facts: Facts, stated: Lined) -> None:
-    arn, account, region = facts.names[stated["id"]], account_of(facts, stated), _region(stated)
-    is_aws_managed = stated.get("manager") == "AWS"
-    spec, origin = stated.get("key_spec", "SYMMETRIC_DEFAULT"), stated.get("origin", "AWS_KMS")
-    facts.add(Key, {}, key_arn=arn, key_id=stated["id"], account_id=account, region=region)
-    facts.add(
-        KeyMetadata,
-        _without(stated, {*_KEY_ONLY, *_ROTATION_COLUMNS}),
-        key_arn=arn,
-        manager="CUSTOMER",
-        state="Enabled",
-        enabled=stated.get("state", "Enabled") == "Enabled",
-        description="",
-        key_usage="ENCRYPT_DECRYPT",
-        key_spec="SYMMETRIC_DEFAULT",
-        origin="AWS_KMS",
-        created_at=CREATED,
-        multi_region=False,
-        algorithms={"EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"]} if spec == "SYMMETRIC_DEFAULT" else None,
-    )
-    not_applicable_reason = "an AWS managed key: AWS rotates it every year" if is_aws_managed else None
-    if spec != "SYMMETRIC_DEFAULT":
-        not_applicable_reason = f"key spec {spec} cannot rotate"
-    elif origin not in {"AWS_KMS", "EXTERNAL"}:
-        not_applicable_reason = f"a key of origin {origin} cannot rotate"
-    rotation = stated.get(
-        "rotation", "not_applicable" if not_applicable_reason else "disabled" if origin == "EXTERNAL" else "enabled"
-    )
+    arn, scope = facts.names[stated["id"]], _scope(facts, stated)
+    metadata = add_key(facts, _without(stated, _KEY_ONLY), key_arn=arn, key_id=stated["id"], **scope)
+    reason = rotation_reason(metadata)
+    default = "not_applicable" if reason else "disabled" if metadata["origin"] == "EXTERNAL" else "enabled"
+    rotation = stated.get("rotation", default)
     if rotation not in {"unknown", None}:
-        rotation_details = {column: stated[name] for name, column in _ROTATION_COLUMNS.items() if name in stated}
+        details = {column: stated[name] for name, column in _ROTATION_COLUMNS.items() if name in stated}
         period = 365 if rotation == "enabled" else None
-        facts.add(
-            KeyRotation,
-            rotation_details,
-            key_arn=arn,
-            status=rotation,
-            reason=not_applicable_reason,
-            period_days=period,
-        )
-    policy = stated.get("policy", None if is_aws_managed else "default")
+        facts.add(tables.KeyRotation, details, key_arn=arn, status=rotation, reason=reason, period_days=period)
+    policy = stated.get("policy", None if metadata["manager"] == "AWS" else "default")
     if policy is not None:
-        text = document(facts, [root_statement(account)] if policy == "default" else policy)
-        facts.add(KeyPolicy, {}, key_arn=arn, policy=text)
+        statements = [root_statement(scope["account_id"])] if policy == "default" else policy
+        facts.add(tables.KeyPolicy, {}, key_arn=arn, policy=_document(facts, statements))
     for name in stated.get("aliases") or ():
-        _add_alias(facts, name, (account, region), arn)
+        _alias(facts, stated, name, arn, {})
     for grant in stated.get("grants") or ():
-        facts.add(
-            KeyGrant,
-            _without(grant, {"id"}),
-            key_arn=arn,
-            grant_id=grant["id"],
-            operations=["Decrypt", "GenerateDataKey"],
-            created_at="2025-03-01T12:00:00",
-            issuing_account=f"arn:aws:iam::{account}:root",
-        )
+        issuer = f"arn:aws:iam::{scope['account_id']}:root"
+        grant_id = {"grant_id": grant["id"], "issuing_account": issuer}
+        facts.add(tables.KeyGrant, _without(grant, ("id",)), key_arn=arn, **grant_id)
     for event in stated.get("rotations") or ():
-        facts.add(KeyRotationEvent, event, key_arn=arn, rotation_type="AUTOMATIC")
-    _tags(facts, arn, stated.get("tags"))
-    last_use = stated.get("last_use")
-    if last_use:
+        facts.add(tables.KeyRotationEvent, event, key_arn=arn)
+    _tags(facts, arn, stated)
+    if last_use := stated.get("last_use"):
         created = stated.get("created_at", CREATED)
         usage = {} if last_use.get("never") else last_use
-        facts.add(KeyLastUse, usage, key_arn=arn, tracking_started_at=created, key_created_at=created)
+        facts.add(tables.KeyLastUse, usage, key_arn=arn, tracking_started_at=created, key_created_at=created)
 
 
-def _alias(facts: Facts, stated: Lined) -> None:
-    name, account, region = str(stated.get("name")), account_of(facts, stated), _region(stated)
-    key = stated.get("key")
-    more = _without(stated, {"id", "name", "account", "region", "key"})
-    _add_alias(facts, name, (account, region), facts.names.get(str(key), facts.text(key)) if key else None, more)
-
-
-def _add_alias(
-    facts: Facts, name: str, account_region: tuple[str, str], key_arn: str | None, stated: Any = None
-) -> None:
-    account, region = account_region
+def _alias(facts: Facts, stated: Lined, name: str, key_arn: str | None, more: Mapping[str, Any]) -> None:
+    scope = _scope(facts, stated)
     facts.add(
-        Alias,
-        stated or {},
-        alias_arn=f"arn:aws:kms:{region}:{account}:{name}",
+        tables.Alias,
+        more,
+        alias_arn=_ARNS["aliases"].format(account=scope["account_id"], region=scope["region"], name=name),
         alias_name=name,
-        account_id=account,
-        region=region,
+        **scope,
         target_key_id=key_arn.rpartition("/")[2] if key_arn else None,
         target_key_arn=key_arn,
-        created_at=CREATED,
     )
 
 
 def _resource(facts: Facts, stated: Lined) -> None:
-    resource_type, arn = _type_of(facts, stated), facts.names[stated["id"]]
-    listing_region = "global" if resource_type.is_global else _region(stated)
+    resource_type, arn, scope = _type_of(facts, stated), facts.names[stated["id"]], _scope(facts, stated)
     facts.add(
-        Resource,
+        tables.Resource,
         _without(stated, _RESOURCE_ONLY),
         resource_arn=arn,
         resource_type=stated["type"],
-        account_id=account_of(facts, stated),
-        region=_region(stated),
-        listing_region=listing_region,
+        **scope,
+        listing_region="global" if resource_type.is_global else scope["region"],
         name=stated["id"],
         status=None if resource_type.key_role != "storage" else "available",
         created_at=CREATED,
@@ -215,22 +169,21 @@ def _resource(facts: Facts, stated: Lined) -> None:
     uses = [_only(stated, _KEY_USE)] if any(name in stated for name in _KEY_USE) else []
     for position, use in enumerate([*uses, *(stated.get("uses") or ())]):
         _reference(facts, resource_type, stated, use, position)
-    _tags(facts, arn, stated.get("tags"))
+    _tags(facts, arn, stated)
     if resource_type.policy or "policy" in stated:
-        policy = stated.get("policy")
-        facts.add(ResourcePolicy, {}, resource_arn=arn, policy=None if policy is None else document(facts, policy))
+        facts.add(tables.ResourcePolicy, {}, resource_arn=arn, policy=_document(facts, stated.get("policy")))
 
 
 def _reference(facts: Facts, resource_type: AwsType, resource: Lined, use: Lined, position: int) -> None:
     """Add the reference of a resource to its key; the ledger writer resolves it by the keys and aliases of the run."""
-    arn, account, region = facts.names[resource["id"]], account_of(facts, resource), _region(resource)
+    account, region = _scope(facts, resource).values()
     key, key_class = use.get("key"), use.get("class")
     scope_arn = f"arn:aws:kms:{region}:{account}"
     raw: str | None = None
     target: str | None = None
     key_format = "omitted"
     if key:
-        raw = facts.names.get(str(key), facts.text(key))
+        raw = str(facts.arn(key))
         key_format = "alias_name" if raw.startswith("alias/") else "alias_arn" if ":alias/" in raw else "key_arn"
         target = f"{scope_arn}:{raw}" if key_format == "alias_name" else raw
     elif key_class == "aws_managed":
@@ -242,9 +195,9 @@ def _reference(facts: Facts, resource_type: AwsType, resource: Lined, use: Lined
     elif key_class not in {"none", "aws_owned", "unknown"}:
         raise RuleError(f"{facts.source}:{use.line}: expected a key, or a class that needs no key, found {key_class!r}")
     facts.add(
-        KeyReference,
-        _without(use, {"key", "class"}),
-        resource_arn=arn,
+        tables.KeyReference,
+        _without(use, ("key", "class")),
+        resource_arn=facts.names[resource["id"]],
         role=resource_type.key_role,
         position=position,
         format=key_format,
@@ -258,88 +211,83 @@ def _reference(facts: Facts, resource_type: AwsType, resource: Lined, use: Lined
 
 
 def _trail(facts: Facts, stated: Lined) -> None:
-    arn, account, region = facts.names[stated["id"]], account_of(facts, stated), _region(stated)
-    key = stated.get("kms_key")
-    key_arn = facts.names.get(str(key), facts.text(key)) if key else None
-    own = {"name": stated["id"], "home_region": region, "is_multi_region": True, "is_organization": False}
+    arn, scope = facts.names[stated["id"]], _scope(facts, stated)
+    key_arn = facts.arn(stated["kms_key"]) if stated.get("kms_key") else None
+    own = {"name": stated["id"], "home_region": scope["region"], "is_multi_region": True, "is_organization": False}
     own |= {"log_validation": True, "has_custom_selectors": "selectors" in stated, "bucket": "logs", "kms_key": key_arn}
-    columns = _without(stated, {*_TRAIL_ONLY, "region", "kms_key"})
-    facts.add(Trail, columns, trail_arn=arn, account_id=account, region=region, global_events=True, **own)
-    shadow = _without(columns, {"global_events", "log_group"})
-    for shadow_scope in stated.get("seen_in") or ():
-        where = {"account_id": account_of(facts, shadow_scope), "region": _region(shadow_scope)}
-        facts.add(ShadowTrail, shadow, trail_arn=arn, **where, **own)
+    columns = _without(stated, _TRAIL_ONLY)
+    facts.add(tables.Trail, columns, trail_arn=arn, **scope, **own)
+    for seen_in in stated.get("seen_in") or ():
+        shadow = _without(columns, ("global_events", "log_group"))
+        facts.add(tables.ShadowTrail, shadow, trail_arn=arn, **_scope(facts, seen_in), **own)
     if stated.get("status", {}) is not None:
-        facts.add(TrailStatus, stated.get("status") or {}, trail_arn=arn, logging=True)
+        facts.add(tables.TrailStatus, stated.get("status") or {}, trail_arn=arn)
     default = {"ReadWriteType": "All", "IncludeManagementEvents": True, "ExcludeManagementEventSources": []}
     selectors = stated.get("selectors", {"EventSelectors": [default], "AdvancedEventSelectors": []})
     if selectors is not None:
-        facts.add(TrailSelector, {}, trail_arn=arn, selectors=selectors)
-    scope = {"account_id": account, "region": region, "listing_region": region, "name": own["name"]}
-    facts.add(Resource, {}, resource_arn=arn, resource_type=TRAIL, **scope)
+        facts.add(tables.TrailSelector, {}, trail_arn=arn, selectors=selectors)
+    resource = {"resource_type": TRAIL, **scope, "listing_region": scope["region"], "name": stated["id"]}
+    facts.add(tables.Resource, {}, resource_arn=arn, **resource)
     use = Lined(stated.line)
     use.update({"key": key_arn} if key_arn else {"class": "aws_owned"})
     _reference(facts, aws_type(TRAIL), stated, use, 0)
 
 
-def _iam(facts: Facts, spec: Mapping[str, Any]) -> None:
-    """Add IAM, which counts as read if the example states any of its sections, even an empty entity."""
-    sections = ("users", "roles", "groups", "managed_policies")
-    if not any(section in spec for section in sections):
+def _entity(facts: Facts, section: str, entity: Lined) -> None:
+    """Add a user, role, group or managed policy."""
+    arn = facts.names[entity.get("id") or entity["name"]]
+    own = {"account_id": account_of(facts, entity), "name": _name(entity)}
+    if section == "managed_policies":
+        own |= {"policy": _document(facts, entity.get("statements") or [])}
+        own |= {"account_id": "aws"} if ":aws:policy/" in arn else {}
+        more = _without(entity, ("id", "name", "arn", "account", "statements"))
+        facts.add(tables.IamManagedPolicy, more, policy_arn=arn, **own)
         return
-    for account in (facts.own, facts.other):
-        facts.add(IamScan, {}, account_id=account)
-    for section in ("users", "roles", "groups"):
-        for entity in spec.get(section) or ():
-            arn = facts.names[entity.get("id") or entity["name"]]
-            account, name = account_of(facts, entity), entity.get("name", entity.get("id"))
-            more = _without(entity, _PRINCIPAL_ONLY)
-            if section == "groups":
-                facts.add(IamGroup, more, arn=arn, account_id=account, name=name, path="/")
-            else:
-                trust = document(facts, entity["trust"]) if entity.get("trust") else None
-                boundary = facts.names.get(str(entity.get("boundary")), facts.text(entity.get("boundary")))
-                own = {"arn": arn, "account_id": account, "type": section[:-1], "name": name, "path": "/"}
-                unique = ("AIDA" if section == "users" else "AROA") + account
-                own |= {"permissions_boundary_arn": boundary, "unique_id": unique + str(name).upper()}
-                facts.add(IamPrincipal, more, **own, policy=trust, created_at=CREATED)
-            for policy, statements in (entity.get("policies") or {}).items():
-                facts.add(
-                    IamInlinePolicy,
-                    {},
-                    owner_arn=arn,
-                    name=policy,
-                    account_id=account,
-                    policy=document(facts, statements),
-                )
-            for attached in entity.get("attached") or ():
-                policy_arn = facts.names.get(str(attached), facts.text(attached))
-                facts.add(IamAttachment, {}, owner_arn=arn, policy_arn=policy_arn, account_id=account)
-            for group in entity.get("groups") or ():
-                facts.add(IamMembership, {}, user_arn=arn, group_name=group, account_id=account)
-            _tags(facts, arn, entity.get("tags"))
-    for entity in spec.get("managed_policies") or ():
-        arn = facts.names[entity.get("id") or entity["name"]]
-        text = document(facts, entity.get("statements") or [])
-        more = _without(entity, {"id", "name", "arn", "account", "statements"})
-        own = {"policy_arn": arn, "account_id": "aws" if ":aws:policy/" in arn else account_of(facts, entity)}
+    account = {"account_id": own["account_id"]}
+    more = _without(entity, _PRINCIPAL_ONLY)
+    if section == "groups":
+        facts.add(tables.IamGroup, more, arn=arn, **own)
+    else:
         facts.add(
-            IamManagedPolicy,
+            tables.IamPrincipal,
             more,
+            arn=arn,
+            type=section[:-1],
             **own,
-            name=entity.get("name", entity.get("id")),
-            default_version="v1",
-            **{POLICY: text},
+            policy=_document(facts, entity.get("trust") or None),
+            permissions_boundary_arn=facts.arn(entity.get("boundary")),
+            unique_id=_UNIQUE_IDS[section] + own["account_id"] + str(own["name"]).upper(),
         )
+    for name, statements in (entity.get("policies") or {}).items():
+        policy = _document(facts, statements)
+        facts.add(tables.IamInlinePolicy, {}, owner_arn=arn, name=name, **account, policy=policy)
+    for attached in entity.get("attached") or ():
+        facts.add(tables.IamAttachment, {}, owner_arn=arn, policy_arn=facts.arn(attached), **account)
+    for group in entity.get("groups") or ():
+        facts.add(tables.IamMembership, {}, user_arn=arn, group_name=group, **account)
+    _tags(facts, arn, entity)
 
 
-def _tags(facts: Facts, arn: str, tags: Mapping[str, Any] | None) -> None:
-    for name, value in (tags or {}).items():
-        facts.add(Tag, {}, resource_arn=arn, tag_key=facts.text(name), tag_value=facts.text(str(value)))
+def _tags(facts: Facts, arn: str, stated: Lined) -> None:
+    for name, value in (stated.get("tags") or {}).items():
+        facts.add(tables.Tag, {}, resource_arn=arn, tag_key=facts.text(name), tag_value=str(value))
 
 
-def _region(stated: Mapping[str, Any]) -> str:
-    return str(stated.get("region", HOME))
+def _document(facts: Facts, statements: Any) -> str | None:
+    return policy_text(facts.text(statements))
+
+
+def _scope(facts: Facts, stated: Mapping[str, Any]) -> dict[str, str]:
+    return {"account_id": account_of(facts, stated), "region": region_of(stated)}
+
+
+def _name(stated: Lined) -> Any:
+    return stated.get("name", stated.get("id"))
+
+
+def _resource_arn(resource_type: AwsType) -> str:
+    scope = "::" if resource_type.is_global else "{region}:{account}:"
+    return f"arn:aws:{resource_type.service}:{scope}{resource_type.arn}"
 
 
 def _type_of(facts: Facts, stated: Lined) -> AwsType:
@@ -353,17 +301,11 @@ def _type_of(facts: Facts, stated: Lined) -> AwsType:
     return resource_type
 
 
-def _text_of(facts: Facts, stated: Lined, name: str) -> str:
-    if not isinstance(stated.get(name), str):
-        raise RuleError(f"{facts.source}:{stated.line}: expected a text for {name!r}")
-    return str(stated[name])
-
-
-def _without(stated: Lined, names: set[str]) -> Lined:
+def _without(stated: Lined, names: Iterable[str]) -> Lined:
     return _only(stated, [name for name in stated if name not in names])
 
 
-def _only(stated: Lined, names: Any) -> Lined:
+def _only(stated: Lined, names: Iterable[str]) -> Lined:
     result = Lined(getattr(stated, "line", 0))
     for name in names:
         if name in stated:

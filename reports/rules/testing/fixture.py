@@ -6,94 +6,149 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Boolean, Integer, LargeBinary
 
+from models import tables
 from models.hashing import canonical_json
-from models.tables import Gap, KeyLastUseGap
+from models.tables import Gap, KeyLastUseGap, VersionedTable
 from models.types import UtcDateTime
-from models.versioned import VersionedTable
 from reports.rules.loader import RuleError
 from reports.rules.testing.loader import Lined
 from reports.rules.testing.operation_facts import OPERATIONS
 
-LAST_RUN = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
 HOME = "eu-west-1"
 GLOBAL = "global"
 ORGANIZATION, MANAGEMENT = "o-exampleorg1", "123456789012"
 OUTSIDE, VENDOR = "999900001111", "222200001111"
-_NAME = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
+READ = frozenset({"complete", "partial"})
+"""Outcomes of accounts and regions that a run read."""
 POLICY = "policy"
 """The key under which rows hold a policy's text in place of its hash."""
+CREATED = "2024-01-15T09:30:00"
 Row = dict[str, Any]
+Scope = tuple[str, str]
+"""An account and a region."""
+
+DEFAULTS: Mapping[type[VersionedTable], Mapping[str, Any]] = {
+    tables.Account: {
+        "state": "ACTIVE",
+        "ou_path": "/Production",
+        "ou_ids": "r-abcd/ou-abcd-11111111",
+        "joined_at": "2020-05-01",
+        "is_management": False,
+        "selection": "crawled",
+    },
+    tables.AccountRegion: {"status": "ENABLED", "selection": "crawled"},
+    tables.KeyMetadata: {
+        "manager": "CUSTOMER",
+        "state": "Enabled",
+        "description": "",
+        "key_usage": "ENCRYPT_DECRYPT",
+        "key_spec": "SYMMETRIC_DEFAULT",
+        "origin": "AWS_KMS",
+        "created_at": CREATED,
+        "multi_region": False,
+    },
+    tables.KeyGrant: {"operations": ["Decrypt", "GenerateDataKey"], "created_at": "2025-03-01T12:00:00"},
+    tables.KeyRotationEvent: {"rotation_type": "AUTOMATIC"},
+    tables.Alias: {"created_at": CREATED},
+    tables.CustomKeyStore: {"name": "store", "store_type": "AWS_CLOUDHSM", "connection_state": "CONNECTED"},
+    tables.Trail: {"global_events": True},
+    tables.TrailStatus: {"logging": True},
+    tables.IamGroup: {"path": "/"},
+    tables.IamPrincipal: {"path": "/", "created_at": CREATED},
+    tables.IamManagedPolicy: {"default_version": "v1"},
+    Gap: {"code": "AccessDeniedException"},
+    KeyLastUseGap: {"code": "AccessDeniedException"},
+}
+"""Values of columns that are not stated; the others are NULL."""
+_NAME = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
 
 
 @dataclass(slots=True)
 class Facts:
     """What one run reads of an example's accounts."""
 
-    own: str
-    other: str
-    names: dict[str, str]
+    own: str = ""
+    other: str = ""
+    names: dict[str, str] = field(default_factory=dict)
     """The values of placeholders: ARNs of the example's items, and its accounts."""
     rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
-    outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By account and region."""
+    outcomes: dict[Scope, str] = field(default_factory=dict)
     source: str = ""
 
-    def add(self, model: type[VersionedTable], stated: Mapping[str, Any], **defaults: Any) -> Row:
-        """Add a row of defaults overridden by stated values; mappings become JSON in text columns. Raises RuleError."""
-        row: Row = {name: None for name in model.value_columns() if name != "policy_hash"}
-        if "policy_hash" in model.value_columns():
-            row[POLICY] = None
-        for name, value in {**defaults, **stated}.items():
-            if name not in row:
-                line = stated.lines.get(name, stated.line) if isinstance(stated, Lined) else 0
+    def add(self, model: type[VersionedTable], stated: Mapping[str, Any], **values: Any) -> Row:
+        """Add a row of values overridden by stated ones; mappings become JSON in text columns. Raises RuleError."""
+        columns = _columns(model)
+        row: Row = dict.fromkeys(columns)
+        for name, value in {**DEFAULTS.get(model, {}), **values, **stated}.items():
+            if name not in columns:
                 raise RuleError(
-                    f"{self.source}:{line}: {model.__tablename__} has no {name!r}: choose from {', '.join(row)}"
+                    f"{self._where(stated, name)}: {model.__tablename__} has no {name!r}: choose from {', '.join(columns)}"
                 )
-            row[name] = self._typed(model, name, value, stated)
+            try:
+                if value is not None:
+                    row[name] = columns[name](self.text(value))
+            except (ValueError, KeyError, TypeError) as error:
+                raise RuleError(
+                    f"{self._where(stated, name)}: {value!r} does not fit {name!r}, "
+                    f"which is {model.table().columns[name].type!r}"
+                ) from error
         self.rows.setdefault(model, []).append(row)
         return row
 
     def text(self, value: Any) -> Any:
         """The value with all placeholders replaced, at any depth."""
         if isinstance(value, str):
-            return _NAME.sub(lambda match: self.names.get(match[1], match[0]), value)
+            return _NAME.sub(lambda match: self.names.get(match[1], match[0]), value) if "{" in value else value
         if isinstance(value, dict):
             return {self.text(name): self.text(inner) for name, inner in value.items()}
         return [self.text(item) for item in value] if isinstance(value, list) else value
 
-    def _typed(self, model: type[VersionedTable], name: str, value: Any, stated: Mapping[str, Any]) -> Any:
-        if value is None or name == POLICY:
-            return value
-        column_type = model.table().columns[name].type
-        try:
-            if isinstance(column_type, UtcDateTime):
-                return to_datetime(value)
-            if isinstance(column_type, Boolean):
-                return {True: True, False: False}[value]
-            if isinstance(column_type, Integer):
-                return int(value)
-        except (ValueError, KeyError, TypeError) as error:
-            line = stated.lines.get(name, stated.line) if isinstance(stated, Lined) else 0
-            raise RuleError(
-                f"{self.source}:{line}: {value!r} does not fit {name!r}, which is {column_type!r}"
-            ) from error
-        if isinstance(column_type, LargeBinary):
-            return value
-        value = self.text(value)
-        return canonical_json(value) if isinstance(value, dict | list) else str(value)
+    def arn(self, named: Any) -> Any:
+        """The ARN of an item of the example, or another text with its placeholders replaced."""
+        return self.names.get(str(named), self.text(named))
 
-    def translation_from(self, account: str) -> Callable[[Any], Any]:
-        """A function that replaces the accounts of another example with this example's in a value."""
+    def translation_from(self, account: str) -> Callable[[Row], Row]:
+        """A function that replaces the accounts of another example with this example's in a row."""
         other = str(int(account) + 1)
 
-        def translated(value: Any) -> Any:
-            return value.replace(account, self.own).replace(other, self.other) if isinstance(value, str) else value
+        def translated(row: Row) -> Row:
+            return {
+                name: value.replace(account, self.own).replace(other, self.other) if isinstance(value, str) else value
+                for name, value in row.items()
+            }
 
         return translated
+
+    def _where(self, stated: Mapping[str, Any], name: str) -> str:
+        return f"{self.source}:{stated.lines.get(name, stated.line) if isinstance(stated, Lined) else 0}"
+
+
+@cache
+def _columns(model: type[VersionedTable]) -> Mapping[str, Callable[[Any], Any]]:
+    """The conversion of stated values by column; the text of a policy stands for its hash."""
+    conversions: dict[str, Callable[[Any], Any]] = {}
+    for name in model.value_columns():
+        column_type = model.table().columns[name].type
+        if isinstance(column_type, UtcDateTime):
+            conversions[name] = to_datetime
+        elif isinstance(column_type, Boolean):
+            conversions[name] = {True: True, False: False}.__getitem__
+        elif isinstance(column_type, Integer):
+            conversions[name] = int
+        elif not isinstance(column_type, LargeBinary):
+            conversions[name] = _to_text
+    if "policy_hash" in model.value_columns():
+        conversions[POLICY] = _to_text
+    return conversions
+
+
+def _to_text(value: Any) -> str:
+    return canonical_json(value) if isinstance(value, dict | list) else str(value)
 
 
 def to_datetime(value: Any) -> dt.datetime:
@@ -110,25 +165,27 @@ def account_of(facts: Facts, stated: Mapping[str, Any]) -> str:
     return str(facts.text({"own": "{account}", "other": "{other}"}.get(named, named)))
 
 
-def add_gap(facts: Facts, action: str, subject: str, account_region: tuple[str, str], cause: str) -> None:
+def region_of(stated: Mapping[str, Any]) -> str:
+    """The region of an item."""
+    return str(stated.get("region", HOME))
+
+
+def account_values(account: str, name: str) -> dict[str, str]:
+    """The values that name an account of the organization."""
+    arn = f"arn:aws:organizations::{MANAGEMENT}:account/{ORGANIZATION}/{account}"
+    return {"account_id": account, "name": name, "email": f"aws+{account}@example.org", "arn": arn}
+
+
+def add_gap(facts: Facts, action: str, subject: str, scope: Scope, cause: str) -> None:
     """Add a gap, unless it exists."""
-    account, region = account_region
-    service, _, name = action.partition(":")
+    values = {"action": action, "cause": cause, "message": f"not authorized: {action}"}
     if action == "kms:GetKeyLastUsage":
-        values = {"key_arn": subject, "action": action, "cause": cause}
-        facts.add(KeyLastUseGap, {}, **values, code="AccessDeniedException", message=f"not authorized: {action}")
+        facts.add(KeyLastUseGap, {}, key_arn=subject, **values)
         return
-    row = {
-        "account_id": account,
-        "region": region,
-        "service": service,
-        "operation": OPERATIONS.get(action, name),
-        "subject": subject,
-    }
-    if any(all(gap[key] == value for key, value in row.items()) for gap in facts.rows.get(Gap, ())):
+    service, _, name = action.partition(":")
+    key = (*scope, service, OPERATIONS.get(action, name), subject)
+    if any(tuple(gap[column] for column in Gap.natural_key) == key for gap in facts.rows.get(Gap, ())):
         return
-    facts.add(
-        Gap, {}, **row, action=action, cause=cause, code="AccessDeniedException", message=f"not authorized: {action}"
-    )
-    if facts.outcomes.get((account, region)) == "complete":
-        facts.outcomes[account, region] = "partial"
+    facts.add(Gap, dict(zip(Gap.natural_key, key, strict=True)), **values)
+    if facts.outcomes.get(scope) == "complete":
+        facts.outcomes[scope] = "partial"

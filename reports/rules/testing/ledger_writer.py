@@ -1,13 +1,15 @@
-"""Writes the accounts of all examples into one ledger, with the real migrations and the real merge."""
+"""Writes runs into a ledger with the real migrations and the real merge: the examples of rules, and the tests' organizations."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from models.aws_types import AWS_TYPES, aws_type
 from models.store.engine import connect, upgrade
 from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
@@ -15,47 +17,43 @@ from models.tables import (
     Account,
     AccountRegion,
     Alias,
-    CustomKeyStore,
     Gap,
-    IamAttachment,
-    IamGroup,
-    IamInlinePolicy,
     IamManagedPolicy,
-    IamMembership,
-    IamPrincipal,
-    IamScan,
     Key,
-    KeyGrant,
     KeyLastUse,
     KeyLastUseGap,
     KeyMetadata,
     KeyReference,
-    KeyRotationEvent,
     Resource,
     ResourceKey,
     Run,
     ScopeCoverage,
-    ShadowTrail,
-    Tag,
     Trail,
-    TrailScan,
+    VersionedTable,
+    versioned_tables,
 )
-from models.versioned import VersionedTable
-from reports.rules.testing.fixture import GLOBAL, LAST_RUN, MANAGEMENT, ORGANIZATION, POLICY, Facts, Row
+from reports.rules.testing.fixture import (
+    GLOBAL,
+    MANAGEMENT,
+    ORGANIZATION,
+    POLICY,
+    READ,
+    Facts,
+    Row,
+    Scope,
+    account_values,
+)
+from reports.rules.testing.operation_facts import IAM, LISTINGS, OF_ITEM, listed_by
 
-_READ = frozenset({"complete", "partial"})
-_BY_SCOPE: tuple[type[VersionedTable], ...] = (Key, Alias, CustomKeyStore, Trail, TrailScan, ShadowTrail)
-_BY_KEY: tuple[type[VersionedTable], ...] = (KeyGrant, KeyRotationEvent, Tag, KeyLastUseGap)
-_BY_ACCOUNT: tuple[type[VersionedTable], ...] = (
-    IamScan,
-    IamPrincipal,
-    IamGroup,
-    IamMembership,
-    IamAttachment,
-    IamInlinePolicy,
-    IamManagedPolicy,
-    AccountRegion,
-)
+LAST_RUN = dt.datetime(2026, 11, 22, 3, 0, tzinfo=dt.UTC)
+_LISTED = [(action, model) for action in LISTINGS for model in listed_by(action) if model is not Resource]
+_LISTED_BY_ITEM = [
+    (parent, model)
+    for model in versioned_tables().values()
+    for own, parent, _ in model.parents
+    if model.listing_key == (own,)
+]
+"""Facts that are listed for one key, resource or principal, with the table of that item."""
 
 
 def write(url: str, variants: Sequence[Sequence[Facts]]) -> int:
@@ -63,198 +61,191 @@ def write(url: str, variants: Sequence[Sequence[Facts]]) -> int:
     engine = connect(url)
     try:
         upgrade(engine)
-        runs = max(len(variant) for variant in variants)
         run_id = 0
-        for age in range(runs - 1, -1, -1):
-            shown = [(variant[-1 - age], len(variant) > 1) for variant in variants if len(variant) > age]
+        for age in reversed(range(max(len(variant) for variant in variants))):
+            shown = [variant[-1 - age] for variant in variants if len(variant) > age]
+            organization = Facts()
+            home = account_values(MANAGEMENT, "Example Organization") | {"email": "aws@example.org"}
+            more = {"is_management": True, "selection": "excluded", "ou_path": "/", "ou_ids": "r-abcd"}
+            organization.add(Account, home | more)
+            batch = Batch()
+            add_facts(batch, [organization, *shown])
+            for variant in variants:
+                if len(variant) > max(age, 1):  # only earlier runs have rows to close
+                    mark_complete(batch, variant[-1 - age])
+            outcomes = {
+                scope: (outcome, None if outcome in READ else f"the example states the outcome {outcome}")
+                for facts in shown
+                for scope, outcome in facts.outcomes.items()
+            }
             with engine.begin() as connection:
-                run_id = _run(connection, LAST_RUN - dt.timedelta(days=age), [facts for facts, _ in shown])
-                merge(connection, run_id, _batch(shown))
+                run_id = record_run(connection, LAST_RUN - dt.timedelta(days=age), outcomes, batch)
+                merge(connection, run_id, batch)
     finally:
         engine.dispose()
     return run_id
 
 
-def _run(connection: Connection, started: dt.datetime, shown: Iterable[Facts]) -> int:
-    ended = {"started_at": started, "finished_at": started + dt.timedelta(minutes=4)}
-    outcomes = [
+def record_run(
+    connection: Connection,
+    started: dt.datetime,
+    outcomes: Mapping[Scope, tuple[str, str | None]],
+    batch: Batch,
+    **values: Any,
+) -> int:
+    """Insert a run with its coverage; returns its ID. Each account and region has an outcome and the reason for it."""
+    gaps = Counter((row["account_id"], row["region"]) for chunk in batch.iter_chunks(Gap) for row in chunk)
+    coverage: list[Row] = [
         {
             "account_id": account,
             "region": region,
             "outcome": outcome,
-            "reason": None if outcome in _READ else f"the example states the outcome {outcome}",
-            **(ended if outcome in {*_READ, "failed"} else {"started_at": None, "finished_at": None}),
-            "calls": 40,
-            "gaps": 0,
+            "reason": reason,
+            "started_at": started if outcome in {*READ, "failed"} else None,
+            "finished_at": started + dt.timedelta(minutes=1) if outcome in {*READ, "failed"} else None,
+            "calls": 40 if outcome in {*READ, "failed"} else 0,
+            "gaps": gaps[account, region],
         }
-        for facts in shown
-        for (account, region), outcome in facts.outcomes.items()
+        for (account, region), (outcome, reason) in outcomes.items()
     ]
-    run_id: int = connection.execute(
-        insert(Run)
-        .values(
-            **ended,
-            status="complete" if all(scope["outcome"] == "complete" for scope in outcomes) else "partial",
-            version="examples",
-            caller_arn=f"arn:aws:sts::{MANAGEMENT}:assumed-role/KmsLedger/run",
-            partition="aws",
-            organization_id=ORGANIZATION,
-            management_account_id=MANAGEMENT,
-            accounts=0,
-            scopes=len(outcomes),
-            calls=0,
-            gaps=0,
-        )
-        .returning(Run.run_id)
-    ).scalar_one()
-    connection.execute(insert(ScopeCoverage), [scope | {"run_id": run_id} for scope in outcomes])
+    complete = all(outcome in {"complete", "excluded", "disabled"} for outcome, _ in outcomes.values())
+    run = {
+        "started_at": started,
+        "finished_at": started + dt.timedelta(minutes=4),
+        "status": "complete" if complete else "partial",
+        "version": "examples",
+        "caller_arn": f"arn:aws:sts::{MANAGEMENT}:assumed-role/KmsLedger/crawl",
+        "partition": "aws",
+        "organization_id": ORGANIZATION,
+        "management_account_id": MANAGEMENT,
+        "accounts": sum(len(chunk) for chunk in batch.iter_chunks(Account)),
+        "scopes": len(coverage),
+        "calls": sum(scope["calls"] for scope in coverage),
+        "gaps": gaps.total(),
+    }
+    run_id: int = connection.execute(insert(Run).values(run | values).returning(Run.run_id)).scalar_one()
+    if coverage:
+        connection.execute(insert(ScopeCoverage), [scope | {"run_id": run_id} for scope in coverage])
     return run_id
 
 
-def _batch(shown: Sequence[tuple[Facts, bool]]) -> Batch:
-    batch = Batch()
-    home = {"name": "Example Organization", "email": "aws@example.org", "state": "ACTIVE", "ou_path": "/"}
-    home |= {"arn": f"arn:aws:organizations::{MANAGEMENT}:account/{ORGANIZATION}/{MANAGEMENT}", "ou_ids": "r-abcd"}
-    joined = dt.datetime(2020, 5, 1, tzinfo=dt.UTC)
-    more = {"joined_at": joined, "is_management": True, "selection": "excluded"}
-    batch.add(Account, account_id=MANAGEMENT, **home, **more)
+def add_facts(batch: Batch, shown: Iterable[Facts]) -> None:
+    """Add the facts of all accounts and regions that the run read; examples share the managed policies of AWS."""
     managed: set[str] = set()
-    for facts, has_earlier_runs in shown:
-        rows_by_model: dict[type[VersionedTable], list[Row]] = {**facts.rows, ResourceKey: _resource_keys(facts)}
-        for model, rows in rows_by_model.items():
+    for facts in shown:
+        scopes = scopes_of(facts)
+        for model, rows in (facts.rows | {ResourceKey: facts.rows.get(ResourceKey) or _resource_keys(facts)}).items():
             for row in rows:
                 if model is IamManagedPolicy:
                     if row["policy_arn"] in managed:
                         continue
                     managed.add(row["policy_arn"])
-                if not _is_unread(facts, model, row):
+                if _is_read(facts, scopes, model, row):
                     batch.add(model, **_stored(batch, row))
         for row in facts.rows.get(KeyLastUse, ()):
             _, _, _, region, account, _ = row["key_arn"].split(":", 5)
             batch.last_use_polls.append(LastUsePoll(row["key_arn"], account, region, LAST_RUN))
-        if has_earlier_runs:
-            _complete(batch, facts)
-    return batch
 
 
-def _stored(batch: Batch, row: Row) -> Mapping[str, Any]:
+def _stored(batch: Batch, row: Row) -> Row:
     if POLICY not in row:
         return row
-    text = row[POLICY]
-    values = {name: value for name, value in row.items() if name != POLICY}
+    values = dict(row)
+    text = values.pop(POLICY)
     return values | {"policy_hash": None if text is None else batch.document(text)}
 
 
-def _is_unread(facts: Facts, model: type[VersionedTable], row: Row) -> bool:
-    """Whether the row belongs to an account and region that the run did not read."""
+def scopes_of(facts: Facts) -> dict[str, Scope]:
+    """The account and region of each key, resource and trail, by ARN."""
+    return {
+        row[model.natural_key[0]]: (row["account_id"], row.get("listing_region") or row["region"])
+        for model in (Trail, Key, Resource)
+        for row in facts.rows.get(model, ())
+    }
+
+
+def _is_read(facts: Facts, scopes: Mapping[str, Scope], model: type[VersionedTable], row: Row) -> bool:
+    """Whether the run read the account and region of a row."""
     if model in {Account, AccountRegion, Gap, KeyLastUseGap}:
-        return False
-    account_region = _account_region(facts, model, row)
-    return account_region is not None and facts.outcomes.get(account_region, "complete") not in _READ
+        return True
+    if "account_id" in row and "region" in row:
+        scope: Scope | None = (row["account_id"], row.get("listing_region") or row["region"])
+    else:
+        scope = scopes.get(row[model.natural_key[0]])
+    return scope is None or facts.outcomes.get(scope, "complete") in READ
 
 
-def _account_region(facts: Facts, model: type[VersionedTable], row: Row) -> tuple[str, str] | None:
-    if "account_id" in row and model is not Resource and "region" in row:
-        return row["account_id"], row["region"]
-    if model is Resource:
-        return row["account_id"], row["listing_region"]
-    arn = str(row[model.natural_key[0]])
-    if arn.startswith("arn:aws:kms:"):
-        return arn.split(":")[4], arn.split(":")[3]
-    for resource in facts.rows.get(Resource, ()):
-        if resource["resource_arn"] == arn:
-            return resource["account_id"], resource["listing_region"]
-    return None
-
-
-def _complete(batch: Batch, facts: Facts) -> None:
-    """Mark every listing complete that was not denied; needed only if earlier runs have rows to close."""
-    denied = {(row["account_id"], row["region"], row["operation"], row["subject"]) for row in facts.rows.get(Gap, ())}
-    listing: dict[type[VersionedTable], str] = {
-        Key: "ListKeys",
-        Alias: "ListAliases",
-        CustomKeyStore: "DescribeCustomKeyStores",
-    }
-    of_key: dict[type[VersionedTable], str] = {
-        KeyGrant: "ListGrants",
-        KeyRotationEvent: "ListKeyRotations",
-        Tag: "ListResourceTags",
-    }
-    for (account, region), outcome in facts.outcomes.items():
-        batch.mark_complete(Gap, account, region)
-        if outcome not in _READ:
+def mark_complete(batch: Batch, facts: Facts) -> None:
+    """Mark every listing complete that was read and not denied, so that the facts that it lacks are closed."""
+    gaps = facts.rows.get(Gap, ())
+    denied = {(row["action"], row["subject"] or (row["account_id"], row["region"])) for row in gaps}
+    denied_items = {(model, subject) for action, subject in denied for model in OF_ITEM.get(action, ())}
+    types = {*AWS_TYPES, *(row["resource_type"] for row in facts.rows.get(Resource, ()))}
+    for scope, outcome in facts.outcomes.items():
+        batch.mark_complete(Gap, *scope)
+        if outcome not in READ:
             continue
-        for model in _BY_SCOPE:
-            if (account, region, listing.get(model, "DescribeTrails"), "") not in denied:
-                batch.mark_complete(model, account, region)
-        if region == GLOBAL:
-            for model in _BY_ACCOUNT:
-                if (account, GLOBAL, "GetAccountAuthorizationDetails", "") not in denied:
-                    batch.mark_complete(model, account)
-        all_listed = not any(row[:2] == (account, region) and not row[3] for row in denied)
-        for kind in {row["resource_type"] for row in facts.rows.get(Resource, ())} if all_listed else ():
-            batch.mark_complete(Resource, account, region, kind)
-    for row in facts.rows.get(Key, ()):
-        for model in _BY_KEY:
-            where = (row["account_id"], row["region"])
-            if (*where, of_key.get(model, ""), row["key_arn"]) not in denied and facts.outcomes.get(where) in _READ:
-                batch.mark_complete(model, row["key_arn"])
-    for row in facts.rows.get(Resource, ()):
-        if not any(subject == row["resource_arn"] for *_, subject in denied):
-            batch.mark_complete(KeyReference, row["resource_arn"])
-            batch.mark_complete(Tag, row["resource_arn"])
+        batch.mark_complete(AccountRegion, scope[0])
+        for action, model in _LISTED:
+            if (action, scope) not in denied and (scope[1] == GLOBAL or action != IAM):
+                batch.mark_complete(model, *(scope[:1] if action == IAM else scope))
+        for name in types:
+            if (aws_type(name).listing, scope) not in denied:
+                batch.mark_complete(Resource, *scope, name)
+    scopes = scopes_of(facts)
+    polled = {row["key_arn"] for row in facts.rows.get(KeyLastUse, ())}
+    for parent in (Key, Resource):
+        listed = [model for table, model in _LISTED_BY_ITEM if table == parent.__tablename__]
+        for row in facts.rows.get(parent, ()):
+            arn = row[parent.natural_key[0]]
+            for model in listed if facts.outcomes.get(scopes[arn]) in READ else ():
+                if (model, arn) not in denied_items and (model is not KeyLastUseGap or arn in polled):
+                    batch.mark_complete(model, arn)
 
 
 def _resource_keys(facts: Facts) -> list[Row]:
     """The keys that references resolve to, as in the crawler: by the keys and aliases of the run."""
-    keys = {row["key_arn"] for row in facts.rows.get(Key, ()) if not _is_unread(facts, Key, row)}
+    references = facts.rows.get(KeyReference)
+    if not references:
+        return []
+    scopes = scopes_of(facts)
+    keys = {row["key_arn"] for row in facts.rows.get(Key, ()) if _is_read(facts, scopes, Key, row)}
     managers = {row["key_arn"]: row["manager"] for row in facts.rows.get(KeyMetadata, ())}
-    aliases = {row["alias_arn"]: row for row in facts.rows.get(Alias, ()) if not _is_unread(facts, Alias, row)}
-    of_aws = {row["target_key_arn"] for row in aliases.values() if row["alias_name"].startswith("alias/aws/")}
-    denied = {
-        (row["account_id"], row["region"], row["operation"])
-        for row in facts.rows.get(Gap, ())
-        if row["service"] == "kms" and not row["subject"]
+    targets = {
+        row["alias_arn"]: row["target_key_arn"]
+        for row in facts.rows.get(Alias, ())
+        if _is_read(facts, scopes, Alias, row)
     }
-    resolved: list[Row] = []
-    for row in facts.rows.get(KeyReference, ()):
-        key_arn, key_class, reason = _resolved(facts, row, keys, managers, aliases, of_aws, denied)
-        position = {name: row[name] for name in ResourceKey.natural_key}
-        resolved.append({**position, "key_arn": key_arn, "key_class": key_class, "reason": reason})
-    return resolved
+    managers |= {
+        target: "AWS" for arn, target in targets.items() if ":alias/aws/" in arn and managers.get(target) is None
+    }
+    denied = {
+        (row["account_id"], row["region"], row["action"]) for row in facts.rows.get(Gap, ()) if not row["subject"]
+    }
 
+    def resolved(row: Row) -> tuple[str | None, str, str | None]:
+        if row["declared_class"]:
+            return None, row["declared_class"], row["reason"]
+        target, where = row["target_arn"], (row["target_account"], row["target_region"])
+        through_alias, scope = ":alias/" in target, f"account {where[0]}, region {where[1]}"
+        key_arn = targets.get(target) if through_alias else target
+        if key_arn in keys:
+            known = {"CUSTOMER": "customer", "AWS": "aws_managed"}.get(managers.get(key_arn) or "")
+            return key_arn, known or "unknown", None if known else "the key exists, but it could not be described"
+        if ":alias/aws/" in target:
+            return key_arn, "aws_managed", None if key_arn else "the AWS managed key is not in the inventory"
+        if facts.outcomes.get(where) not in READ:
+            return key_arn, "not_crawled", f"{scope} was not crawled"
+        if through_alias and (*where, "kms:ListAliases") in denied:
+            return key_arn, "unknown", f"the aliases of {scope} could not be listed"
+        if not key_arn:
+            return None, "dangling", f"there is no such alias in {scope}, or it points to no key"
+        if (*where, "kms:ListKeys") in denied:
+            return key_arn, "unknown", f"the keys of {scope} could not be listed"
+        return key_arn, "dangling", f"the key no longer exists in {scope}"
 
-def _resolved(  # noqa: PLR0917 - the run's facts, one argument each
-    facts: Facts,
-    row: Row,
-    keys: set[str],
-    managers: Mapping[str, str | None],
-    aliases: Mapping[str, Row],
-    of_aws: set[str],
-    denied: set[tuple[str, str, str]],
-) -> tuple[str | None, str, str | None]:
-    if row["declared_class"]:
-        return None, row["declared_class"], row["reason"]
-    target, where = row["target_arn"], (row["target_account"], row["target_region"])
-    through_alias = ":alias/" in target
-    alias = aliases.get(target)
-    key_arn = (alias["target_key_arn"] if alias else None) if through_alias else target
-    scope = f"account {where[0]}, region {where[1]}"
-    if key_arn in keys:
-        manager = managers.get(key_arn)
-        if manager == "CUSTOMER":
-            return key_arn, "customer", None
-        if manager == "AWS" or key_arn in of_aws:
-            return key_arn, "aws_managed", None
-        return key_arn, "unknown", "the key exists, but it could not be described"
-    if ":alias/aws/" in target:
-        return key_arn, "aws_managed", None if key_arn else "the AWS managed key is not in the inventory"
-    if facts.outcomes.get(where) not in _READ:
-        return key_arn, "not_crawled", f"{scope} was not crawled"
-    if through_alias and (*where, "ListAliases") in denied:
-        return key_arn, "unknown", f"the aliases of {scope} could not be listed"
-    if not key_arn:
-        return None, "dangling", f"there is no such alias in {scope}, or it points to no key"
-    if (*where, "ListKeys") in denied:
-        return key_arn, "unknown", f"the keys of {scope} could not be listed"
-    return key_arn, "dangling", f"the key no longer exists in {scope}"
+    names = ("key_arn", "key_class", "reason")
+    return [
+        {name: row[name] for name in ResourceKey.natural_key} | dict(zip(names, resolved(row), strict=True))
+        for row in references
+    ]

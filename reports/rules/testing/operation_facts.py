@@ -4,96 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.aws_types import AWS_TYPES, TRAIL, AwsType
-from models.tables import (
-    Alias,
-    CustomKeyStore,
-    IamAttachment,
-    IamGroup,
-    IamInlinePolicy,
-    IamManagedPolicy,
-    IamMembership,
-    IamPrincipal,
-    IamScan,
-    Key,
-    KeyGrant,
-    KeyLastUse,
-    KeyMetadata,
-    KeyPolicy,
-    KeyReference,
-    KeyRotation,
-    KeyRotationEvent,
-    Resource,
-    ResourcePolicy,
-    ShadowTrail,
-    Tag,
-    Trail,
-    TrailScan,
-    TrailSelector,
-    TrailStatus,
-)
-from models.versioned import VersionedTable
+from models import tables
+from models.aws_types import AWS_TYPES, TRAIL
+from models.tables import VersionedTable, versioned_tables
 
-OF_KEY: Mapping[str, tuple[type[VersionedTable], ...]] = {
-    "kms:DescribeKey": (KeyMetadata,),
-    "kms:GetKeyPolicy": (KeyPolicy,),
-    "kms:ListGrants": (KeyGrant,),
-    "kms:ListResourceTags": (Tag,),
-    "kms:GetKeyRotationStatus": (KeyRotation, KeyRotationEvent),
-    "kms:ListKeyRotations": (KeyRotationEvent,),
-    "kms:GetKeyLastUsage": (KeyLastUse,),
+Models = tuple[type[VersionedTable], ...]
+
+OF_KEY: Mapping[str, Models] = {
+    "kms:DescribeKey": (tables.KeyMetadata,),
+    "kms:GetKeyPolicy": (tables.KeyPolicy,),
+    "kms:ListGrants": (tables.KeyGrant,),
+    "kms:ListResourceTags": (tables.Tag,),
+    "kms:GetKeyRotationStatus": (tables.KeyRotation, tables.KeyRotationEvent),
+    "kms:ListKeyRotations": (tables.KeyRotationEvent,),
+    "kms:GetKeyLastUsage": (tables.KeyLastUse,),
 }
 """Operations called for one key."""
 NOT_FOR_AWS = frozenset({"kms:GetKeyPolicy", "kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyRotationStatus"})
 """Operations not called for keys that AWS manages."""
-
-OF_TRAIL: Mapping[str, tuple[type[VersionedTable], ...]] = {
-    "cloudtrail:GetTrailStatus": (TrailStatus,),
-    "cloudtrail:GetEventSelectors": (TrailSelector,),
+OF_TRAIL: Mapping[str, Models] = {
+    "cloudtrail:GetTrailStatus": (tables.TrailStatus,),
+    "cloudtrail:GetEventSelectors": (tables.TrailSelector,),
 }
-IAM = "iam:GetAccountAuthorizationDetails"
-OF_IAM: tuple[type[VersionedTable], ...] = (
-    IamScan,
-    IamPrincipal,
-    IamGroup,
-    IamMembership,
-    IamAttachment,
-    IamInlinePolicy,
-    IamManagedPolicy,
-)
-OF_SCOPE: Mapping[str, tuple[type[VersionedTable], ...]] = {
-    "kms:ListKeys": (Key,),
-    "kms:ListAliases": (Alias,),
-    "kms:DescribeCustomKeyStores": (CustomKeyStore,),
-    **{resource_type.listing: (Resource,) for resource_type in AWS_TYPES.values()},
-    AWS_TYPES[TRAIL].listing: (Trail, ShadowTrail, TrailScan),
-}
-"""Listings of an account and region; the facts that describe their items go with them."""
-GLOBAL_LISTINGS = frozenset(resource_type.listing for resource_type in AWS_TYPES.values() if resource_type.is_global)
-OPERATIONS: Mapping[str, str] = {
-    **{resource_type.listing: resource_type.operation for resource_type in AWS_TYPES.values()},
+OF_ITEM: Mapping[str, Models] = {
+    **OF_KEY,
+    **OF_TRAIL,
     **{
-        resource_type.detail: resource_type.detail_operation
+        action: (model,)
         for resource_type in AWS_TYPES.values()
-        if resource_type.detail
+        for action, model in (
+            (resource_type.detail, tables.KeyReference),
+            (resource_type.tags, tables.Tag),
+            (resource_type.policy, tables.ResourcePolicy),
+        )
+        if action
     },
 }
-"""API operations by IAM action, where the names can differ."""
+"""Operations called for one key, trail or resource."""
 
-
-def of_resource(resource_type: AwsType) -> Mapping[str, tuple[type[VersionedTable], ...]]:
-    """Operations called for one resource of a type."""
-    calls = ((resource_type.detail, KeyReference), (resource_type.tags, Tag), (resource_type.policy, ResourcePolicy))
-    return {action: (model,) for action, model in calls if action}
-
-
-OF_RESOURCE: Mapping[str, tuple[type[VersionedTable], ...]] = {
-    action: models for resource_type in AWS_TYPES.values() for action, models in of_resource(resource_type).items()
+IAM = "iam:GetAccountAuthorizationDetails"
+TRAILS = AWS_TYPES[TRAIL].listing
+_LISTINGS: Mapping[str, Models] = {
+    "kms:ListKeys": (tables.Key,),
+    "kms:ListAliases": (tables.Alias,),
+    "kms:DescribeCustomKeyStores": (tables.CustomKeyStore,),
+    TRAILS: (tables.Trail, tables.ShadowTrail, tables.TrailScan, tables.Resource),
+    IAM: (
+        tables.IamScan,
+        tables.IamPrincipal,
+        tables.IamGroup,
+        tables.IamMembership,
+        tables.IamAttachment,
+        tables.IamInlinePolicy,
+        tables.IamManagedPolicy,
+    ),
 }
-"""Operations called for one resource."""
+LISTINGS = tuple(dict.fromkeys([*_LISTINGS, *(resource_type.listing for resource_type in AWS_TYPES.values())]))
+"""Listings of an account and region; the facts that describe their items go with them."""
+GLOBAL_LISTINGS = frozenset({IAM, *(each.listing for each in AWS_TYPES.values() if each.is_global)})
+OPERATIONS: Mapping[str, str] = {
+    **{resource_type.listing: resource_type.operation for resource_type in AWS_TYPES.values()},
+    **{resource_type.detail: resource_type.detail_operation for resource_type in AWS_TYPES.values()},
+}
+"""API operations by IAM action, where the names can differ."""
 DESCRIBED_BY: Mapping[type[VersionedTable], str] = {
-    **dict.fromkeys((KeyMetadata, KeyPolicy, KeyGrant, KeyRotation, KeyRotationEvent, KeyLastUse), "key_arn"),
-    **dict.fromkeys((Tag, KeyReference, ResourcePolicy), "resource_arn"),
-    **dict.fromkeys((TrailStatus, TrailSelector), "trail_arn"),
+    model: own
+    for model in versioned_tables().values()
+    for own, parent, _ in model.parents
+    if parent in {"key", "resource", "trail"}
 }
 """Facts about one key, resource or trail, by the column that names it."""
+
+
+def listed_by(action: str) -> Models:
+    """The tables of a listing; those of resource types that the registry lacks are listings of resources, too."""
+    return _LISTINGS.get(action, (tables.Resource,))

@@ -23,6 +23,7 @@ from reports.rules.testing import gap_mutations as gaps
 from reports.rules.testing.fixture import VENDOR, Facts
 from reports.rules.testing.ledger_writer import write
 from reports.rules.testing.loader import NO_ROW, STATUSES, Example, Examples, read_examples
+from reports.rules.testing.operation_facts import OF_ITEM
 from reports.rules.testing.runs import facts_of
 from reports.rules.waivers import WAIVER_RULES
 
@@ -296,7 +297,7 @@ def _actions(case: _Case) -> list[str]:
 
 def _candidates(case: _Case, base: _Case) -> list[str]:
     """The names in ``expect`` whose result is not unknown although a response was removed."""
-    is_listing = case.action not in gaps.ITEM_OPERATIONS
+    is_listing = case.action not in OF_ITEM
     allowed = {"unknown", NO_ROW} if is_listing else {"unknown"}
     return [
         name
@@ -308,7 +309,7 @@ def _candidates(case: _Case, base: _Case) -> list[str]:
 def _mutations(case: _Case, others: Sequence[_Case], numbers: Iterator[int]) -> Iterator[_Case]:
     """Yield the example with the response of the same operation in every other example, each distinct response once."""
     action = str(case.action)
-    if action not in gaps.ITEM_OPERATIONS:
+    if action not in OF_ITEM:
         for other in others:
             if other.example is not case.example:
                 runs = facts_of(case.example, next(numbers))
@@ -325,7 +326,7 @@ def _mutations(case: _Case, others: Sequence[_Case], numbers: Iterator[int]) -> 
             if kind != _kind(subject):
                 continue
             runs = facts_of(case.example, next(numbers))
-            item = str(runs[-1].translation_from(original.runs[-1].own)(subject))
+            item = runs[-1].translation_from(original.runs[-1].own)({subject: subject})[subject]
             account = other.runs[-1].own
             mutated = [gaps.mutate(run, item, response, account) for run in runs]
             yield _Case(case.example, mutated, action, subject)

@@ -8,7 +8,19 @@ from typing import Any
 from models.tables import Account, AccountRegion, TrailScan
 from reports.rules.loader import RuleError
 from reports.rules.testing.builders import add_items, arns
-from reports.rules.testing.fixture import GLOBAL, HOME, MANAGEMENT, ORGANIZATION, OUTSIDE, VENDOR, Facts, account_of
+from reports.rules.testing.fixture import (
+    GLOBAL,
+    HOME,
+    MANAGEMENT,
+    ORGANIZATION,
+    OUTSIDE,
+    READ,
+    VENDOR,
+    Facts,
+    account_of,
+    account_values,
+    region_of,
+)
 from reports.rules.testing.gap_mutations import remove
 from reports.rules.testing.loader import Example, Lined
 
@@ -84,25 +96,12 @@ def _add_scopes(facts: Facts, spec: Mapping[str, Any]) -> None:
         if isinstance(row, dict)
     )
     scopes = {(facts.own, HOME), (facts.other, HOME), (facts.own, GLOBAL), (facts.other, GLOBAL)}
-    scopes |= {(account_of(facts, row), str(row.get("region", HOME))) for row in items}
+    scopes |= {(account_of(facts, row), region_of(row)) for row in items}
     outcomes = {(facts.own, HOME): str(spec["outcome"])} if spec.get("outcome") else {}
     outcomes |= {(facts.own, str(region)): str(outcome) for region, outcome in (spec.get("regions") or {}).items()}
-    for account in (facts.own, facts.other):
-        stated = (spec.get("organization") if account == facts.own else None) or {}
-        facts.add(
-            Account,
-            stated,
-            account_id=account,
-            name="Example" if account == facts.own else "Other",
-            email=f"aws+{account}@example.org",
-            arn=f"arn:aws:organizations::{MANAGEMENT}:account/{ORGANIZATION}/{account}",
-            state="ACTIVE",
-            ou_path="/Production",
-            ou_ids="r-abcd/ou-abcd-11111111",
-            joined_at="2020-05-01",
-            is_management=False,
-            selection="crawled",
-        )
+    for account, name in ((facts.own, "Example"), (facts.other, "Other")):
+        stated = spec.get("organization") if account == facts.own else None
+        facts.add(Account, stated or {}, **account_values(account, name))
     for account, region in sorted(scopes | set(outcomes)):
         if account not in {facts.own, facts.other}:
             continue
@@ -112,7 +111,7 @@ def _add_scopes(facts: Facts, spec: Mapping[str, Any]) -> None:
             selection = outcome if outcome in {"excluded", "disabled"} else "crawled"
             status = "DISABLED" if outcome == "disabled" else "ENABLED"
             facts.add(AccountRegion, {}, account_id=account, region=region, status=status, selection=selection)
-            if outcome in {"complete", "partial"}:
+            if outcome in READ:
                 facts.add(TrailScan, {}, account_id=account, region=region)
 
 
@@ -129,7 +128,7 @@ def _add_gap(facts: Facts, stated: Lined) -> None:
     remove(
         facts,
         action,
-        subject=facts.names.get(subject, facts.text(subject)),
+        subject=facts.arn(subject),
         account=account_of(facts, stated),
         region=str(region) if region else None,
         cause=str(stated.get("cause") or "denied"),

@@ -18,7 +18,8 @@ from models.tables import (
     Resource,
     Tag,
 )
-from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, root_statement
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder
 
 ACCOUNTS = {"111122223333": "Shop", "444455556666": "Data", "000123456789": "Payments"}
 REGIONS = ("eu-west-1", "us-east-1")

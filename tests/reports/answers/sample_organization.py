@@ -9,10 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from models.hashing import content_hash
-from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,
     IamGroup,
@@ -24,7 +20,8 @@ from models.tables import (
     ResourcePolicy,
     Tag,
 )
-from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import LedgerBuilder
 
 SHOP, DATA, OTHER, VENDOR = "111122223333", "444455556666", "777788889999", "754581900792"
 IRELAND = "eu-west-1"
@@ -51,20 +48,11 @@ def allow(actions: str | list[str], resource: str | list[str] = "*", **elements:
     return {"Effect": "Allow", "Action": actions, "Resource": resource, **elements}
 
 
-def store_policy(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
-    """Store a policy document, and return its hash."""
-    received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
-    canonical = canonical_policy(received)
-    digest = content_hash(canonical)
-    world.policies[digest] = (canonical, received)
-    return digest
-
-
 def identity(world: LedgerBuilder, name_arn: str, *statements: dict[str, Any], **values: Any) -> str:
     """Add a user or role with an inline policy ``own`` of these statements, and return its ARN."""
     account, resource = name_arn.split(":")[4], name_arn.rpartition(":")[2]
     kind, _, name = resource.partition("/")
-    trust = store_policy(world, {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"})
+    trust = world.document({"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"})
     hashed = {"policy_hash": trust} if kind == "role" else {}
     world.add(IamPrincipal, arn=name_arn, account_id=account, type=kind, name=name, path="/", **hashed, **values)
     if statements:
@@ -73,7 +61,7 @@ def identity(world: LedgerBuilder, name_arn: str, *statements: dict[str, Any], *
             owner_arn=name_arn,
             name="own",
             account_id=account,
-            policy_hash=store_policy(world, *statements),
+            policy_hash=world.document(*statements),
         )
     return name_arn
 
@@ -87,14 +75,14 @@ def managed(world: LedgerBuilder, account: str, name: str, *statements: dict[str
         account_id=account,
         name=name,
         default_version="v1",
-        policy_hash=store_policy(world, *statements),
+        policy_hash=world.document(*statements),
     )
     return policy_arn
 
 
 def secret_policy(world: LedgerBuilder, secret: str, *statements: dict[str, Any]) -> None:
     """Set the policy of a secret; without statements it has no policy."""
-    world.add(ResourcePolicy, resource_arn=secret, policy_hash=store_policy(world, *statements) if statements else None)
+    world.add(ResourcePolicy, resource_arn=secret, policy_hash=world.document(*statements) if statements else None)
 
 
 def organization(path: Path, *, iam: bool = True) -> LedgerBuilder:

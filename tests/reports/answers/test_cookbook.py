@@ -7,13 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from click.testing import CliRunner
 
 from models.errors import UserError
-from models.hashing import content_hash
-from models.store.policy_canonical import canonical_policy
 from models.tables import KeyMetadata, ResourcePolicy
 from reports.answers.cookbook_cli import cookbook
 from reports.answers.cookbook_loader import markdown, recipes
@@ -37,10 +34,7 @@ def mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = world.secret(SHOP, IRELAND, "shop/shared")
     world.uses(shared, f"arn:aws:kms:{IRELAND}:{DATA}:key/00000000-0000-4000-8000-000000000005", role="secret")
     reader = {**allow_all, "Sid": "Reader", "Principal": {"AWS": DATA}, "Action": "secretsmanager:GetSecretValue"}
-    received = orjson.dumps({"Version": "2012-10-17", "Statement": [reader]}).decode()
-    digest = content_hash(canonical_policy(received))
-    world.policies[digest] = (canonical_policy(received), received)
-    world.add(ResourcePolicy, resource_arn=shared, policy_hash=digest)
+    world.add(ResourcePolicy, resource_arn=shared, policy_hash=world.document(reader))
     default_key_secret = world.secret(SHOP, IRELAND, "shop/default")
     world.uses(
         default_key_secret,

@@ -20,7 +20,8 @@ from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resour
 from reports.answers.cli import history as history_command
 from reports.answers.key_history import HistoryResult, history
 from reports.mart.build import build
-from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
 

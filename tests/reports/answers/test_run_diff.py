@@ -18,7 +18,8 @@ from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, K
 from reports.answers.cli import diff as diff_command
 from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
-from tests.reports.ledger_builder import LedgerBuilder, root_statement
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import HOSTILE, sample_ledger, vendor_statement
 

@@ -12,8 +12,9 @@ from models.settings import Settings
 from models.tables import Account, Alias, CustomKeyStore, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Tag
 from reports.mart.build import build
 from reports.mart.connection import connect
+from reports.rules.testing.builders import root_statement
 from tests.reports.conftest import RunQuery
-from tests.reports.ledger_builder import LedgerBuilder, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import vendor_statement
 

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import orjson
 import pytest
 
-from models.hashing import content_hash
-from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamAttachment,
     IamGroup,
@@ -39,19 +36,11 @@ def statement(*actions: str, principal: Any = None) -> dict[str, Any]:
     return {"Effect": "Allow", **who, "Action": list(actions), "Resource": "*"}
 
 
-def document(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
-    received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
-    canonical = canonical_policy(received)
-    digest = content_hash(canonical)
-    world.policies[digest] = (canonical, received)
-    return digest
-
-
 def first_run(world: LedgerBuilder) -> None:
     """Shop was read completely and Data partially; AssumeRole failed for Locked; the configuration excludes the others."""
-    trust = document(world, statement("sts:AssumeRole", principal={"AWS": f"arn:aws:iam::{VENDOR}:root"}))
-    decrypt = document(world, statement("kms:Decrypt"))
-    everything = document(world, statement("*"))
+    trust = world.document(statement("sts:AssumeRole", principal={"AWS": f"arn:aws:iam::{VENDOR}:root"}))
+    decrypt = world.document(statement("kms:Decrypt"))
+    everything = world.document(statement("*"))
     principal = {"account_id": SHOP, "path": "/"}
     world.add(IamScan, account_id=SHOP)
     world.add(IamPrincipal, arn=USER, type="user", name="ada", **principal)
@@ -75,7 +64,7 @@ def first_run(world: LedgerBuilder) -> None:
     world.add(IamPrincipal, arn=f"arn:aws:iam::{DATA}:role/a", account_id=DATA, type="role", name="a")
     world.gap(DATA, "global", "iam:GetAccountAuthorizationDetails", cause="role_permission")
     reader = {"AWS": f"arn:aws:iam::{DATA}:role/reader"}
-    readable = document(world, statement("secretsmanager:GetSecretValue", principal=reader))
+    readable = world.document(statement("secretsmanager:GetSecretValue", principal=reader))
     world.add(ResourcePolicy, resource_arn=f"{SECRET}/db-AbCdEf", policy_hash=readable)
     hidden = world.secret(SHOP, IRELAND, "shop/hidden")
     world.gap(SHOP, IRELAND, "secretsmanager:GetResourcePolicy", hidden, cause="key_policy")
@@ -85,7 +74,7 @@ def first_run(world: LedgerBuilder) -> None:
 def second_run(world: LedgerBuilder) -> None:
     """The vendor's role trusts a second account, and the secret's policy is deleted."""
     both = [f"arn:aws:iam::{account}:root" for account in (VENDOR, "999900001111")]
-    trust = document(world, statement("sts:AssumeRole", principal={"AWS": both}))
+    trust = world.document(statement("sts:AssumeRole", principal={"AWS": both}))
     world.change(IamPrincipal, ROLE, policy_hash=trust)
     world.change(ResourcePolicy, f"{SECRET}/db-AbCdEf", policy_hash=None)
 

@@ -22,14 +22,8 @@ from reports.access.analysis.stage import analyze_access
 from reports.mart import change_log
 from reports.mart.build import build
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import (
-    FIRST_RUN,
-    LedgerBuilder,
-    one_rule_of_each_family,
-    only,
-    root_statement,
-    settings_of,
-)
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, one_rule_of_each_family, only, settings_of
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import DATA, SHOP, sample_world
 

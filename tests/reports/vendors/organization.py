@@ -10,11 +10,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from models.hashing import canonical_json, content_hash
 from models.settings import Settings
-from models.store.policy_canonical import canonical_policy
 from models.tables import (
     IamInlinePolicy,
     IamPrincipal,
@@ -28,11 +25,12 @@ from models.tables import (
     TrailSelector,
     TrailStatus,
 )
+from reports.rules.testing.builders import root_statement
 from reports.vendors.assignments import load_assignments
 from reports.vendors.evaluate import evaluate_assignment
 from reports.vendors.queries import Facts
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import LedgerBuilder, build_mart, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 OHIO, OREGON = "us-east-2", "us-west-2"
 CHECKMARX, CERBY = "754581900792", "749452252575"
@@ -123,22 +121,14 @@ def checkmarx(*more: dict[str, Any], grant: dict[str, Any] | None = None) -> lis
 
 def role(world: LedgerBuilder, trust: dict[str, Any], *policies: dict[str, Any], **tags: str) -> None:
     """Add a role to the account, whose IAM counts as read."""
-
-    def store(document: dict[str, Any]) -> bytes:
-        text = orjson.dumps(document).decode()
-        digest = content_hash(canonical_policy(text))
-        world.policies[digest] = (canonical_policy(text), text)
-        return digest
-
     world.outcomes[SHOP, "global"] = ("complete", None)
     world.add(IamScan, account_id=SHOP)
     values = {"account_id": SHOP, "type": "role", "path": "/"}
     name = "PlerionApplianceRole" if tags else "Vendor"
     arn = f"arn:aws:iam::{SHOP}:role/{name}"
-    document = {"Version": "2012-10-17", "Statement": [trust]}
-    world.add(IamPrincipal, arn=arn, name=name, policy_hash=store(document), **values)
+    world.add(IamPrincipal, arn=arn, name=name, policy_hash=world.document(trust), **values)
     for number, statement in enumerate(policies):
-        digest = store({"Version": "2012-10-17", "Statement": [statement]})
+        digest = world.document(statement)
         world.add(IamInlinePolicy, owner_arn=arn, name=f"kms{number}", account_id=SHOP, policy_hash=digest)
     for tag, value in tags.items():
         world.add(Tag, resource_arn=arn, tag_key=tag, tag_value=value)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
+from reports.rules.testing.builders import root_statement
 from reports.vendors.assignments import load_assignments
 from reports.vendors.profile import VendorProfileError, load_profiles, read_profile
 from tests.reports.conftest import IRELAND, SHOP
-from tests.reports.ledger_builder import LedgerBuilder, build_mart, root_statement, settings_of
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 OWN = """\
 id: acme-backup

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from models.hashing import content_hash
-from models.store.policy_canonical import canonical_policy
 from models.tables import IamAttachment, IamGroup, IamInlinePolicy, IamManagedPolicy, IamMembership, IamPrincipal
 from reports.mart.connection import connect
 from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
@@ -19,14 +15,6 @@ MANAGED, BOUNDARY = (f"arn:aws:iam::{ACCOUNT}:policy/{name}" for name in ("decry
 ROLE, BOUND, USER, GROUP = (
     f"arn:aws:iam::{ACCOUNT}:{name}" for name in ("role/app", "role/bound", "user/ada", "group/dev")
 )
-
-
-def _document(world: LedgerBuilder, *statements: dict[str, Any]) -> bytes:
-    received = orjson.dumps({"Version": "2012-10-17", "Statement": list(statements)}).decode()
-    canonical = canonical_policy(received)
-    digest = content_hash(canonical)
-    world.policies[digest] = (canonical, received)
-    return digest
 
 
 def _statement(action: str, effect: str = "Allow", resource: str = "*", **more: Any) -> dict[str, Any]:
@@ -45,7 +33,7 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
     world.add(IamGroup, arn=GROUP, account_id=ACCOUNT, name="dev")
     world.add(IamMembership, user_arn=USER, group_name="dev", account_id=ACCOUNT)
     version = {"account_id": ACCOUNT, "default_version": "v1"}
-    decrypt, edge = _document(world, _statement("kms:Decrypt")), _document(world, _statement("kms:Enc*"))
+    decrypt, edge = world.document(_statement("kms:Decrypt")), world.document(_statement("kms:Enc*"))
     world.add(IamManagedPolicy, policy_arn=MANAGED, name="decrypt", policy_hash=decrypt, **version)
     world.add(IamManagedPolicy, policy_arn=BOUNDARY, name="edge", policy_hash=edge, **version)
     world.add(IamAttachment, owner_arn=ROLE, policy_arn=MANAGED, account_id=ACCOUNT)
@@ -64,7 +52,7 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
     }
     for (owner, name), statements in inline.items():
         if owner != USER:
-            digest = _document(world, *statements)
+            digest = world.document(*statements)
             world.add(IamInlinePolicy, owner_arn=owner, name=name, account_id=ACCOUNT, policy_hash=digest)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
@@ -95,7 +83,7 @@ def test_roles_users_and_groups(tmp_path: Path) -> None:
             "its conditions on aws:MultiFactorAuthPresent are not evaluated",
         ),
     ]
-    denied = _document(world, *inline[USER, "never"])
+    denied = world.document(*inline[USER, "never"])
     world.add(IamInlinePolicy, owner_arn=USER, name="never", account_id=ACCOUNT, policy_hash=denied)
     world.crawl()
     build_mart(settings)

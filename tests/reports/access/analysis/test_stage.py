@@ -17,7 +17,8 @@ from reports.access.analysis import stage
 from reports.access.analysis.stage import analyze_access
 from reports.mart import as_of_connection
 from reports.mart.connection import connect
-from tests.reports.ledger_builder import LedgerBuilder, build_mart, root_statement, settings_of
+from reports.rules.testing.builders import root_statement
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 OURS, SISTER = "111122223333", "444455556666"
 PARTNER, STRANGER = "754581900792", "999900001111"
