@@ -14,6 +14,7 @@ from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON
 from models.errors import Collected
+from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.crawl import CrawlResult
@@ -35,12 +36,7 @@ SECTIONS = {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
         "schema": LazyCommand("reports.mart.cli", "schema", "Describe the mart's views and columns."),
         "cookbook": LazyCommand("reports.answers.cookbook_cli", "cookbook", "Run a prepared query."),
-        "who-can": LazyCommand("reports.answers.cli", "who_can", "Show who can use a key or read a secret, and why."),
-        "what-can": LazyCommand("reports.answers.cli", "what_can", "Show which keys a principal or account can use."),
-        "vendors": LazyCommand("reports.answers.cli", "vendors", "Show which keys external parties can use."),
-        "denials": LazyCommand("reports.answers.cli", "denials", "Show the crawler's denied calls and their fixes."),
-        "history": LazyCommand("reports.answers.cli", "history", "Show the change history of a key."),
-        "diff": LazyCommand("reports.answers.cli", "diff", "Compare two runs."),
+        **questions(),
     },
     "Comply": {
         "findings": LazyCommand("reports.rules.findings_cli", "findings", "List the findings of the rules."),

@@ -101,6 +101,11 @@ class Denials:
     other_gaps: int
     """Gaps that are not denials."""
 
+    @property
+    def known(self) -> bool:
+        """Whether no call was denied."""
+        return not self.denials
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that `kmsledger denials --help` describes."""
         return {

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import orjson
-
 from models.aws_types import asff_type
 from models.errors import UserError
 from reports.exports.common import (
+    CLOSED,
     PRODUCT,
     RunInfo,
     iso,
+    json_line,
     partition_of,
     partition_of_region,
     region_of,
@@ -39,7 +39,6 @@ _PARTITIONS = {
     "aws-iso-b": "aws-us-iso-b",
 }
 """The partition names of the format, which differ from those in ARNs; other partitions are omitted."""
-_CLOSED = frozenset({"pass", "not_applicable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +59,13 @@ def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord], hub: Hub
     for finding in findings:
         record = asff(finding, run, hub)
         if batch and (record["ProductArn"] != product or len(batch) == BATCH):
-            _line(out, batch)
+            out.write(json_line({"Findings": batch}))
             batch = []
         product = record["ProductArn"]
         batch.append(record)
         count += 1
     if batch:
-        _line(out, batch)
+        out.write(json_line({"Findings": batch}))
     return count
 
 
@@ -105,7 +104,7 @@ def asff(finding: FindingRecord, run: RunInfo, hub: Hub | None = None) -> dict[s
         "Resources": [_resource(finding, run)],
         "Compliance": _compliance(finding),
         "Workflow": {"Status": _workflow(finding)},
-        "RecordState": "ARCHIVED" if finding.status in _CLOSED and finding.resolved_at else "ACTIVE",
+        "RecordState": "ARCHIVED" if finding.status in CLOSED and finding.resolved_at else "ACTIVE",
     }
     if finding.fix and finding.fix.strip():
         record["Remediation"] = {"Recommendation": {"Text": truncated(finding.fix.strip(), 512)}}
@@ -113,13 +112,13 @@ def asff(finding: FindingRecord, run: RunInfo, hub: Hub | None = None) -> dict[s
 
 
 def _label(finding: FindingRecord) -> str:
-    return "INFORMATIONAL" if finding.status in _CLOSED else _LABELS.get(finding.severity, "MEDIUM")
+    return "INFORMATIONAL" if finding.status in CLOSED else _LABELS.get(finding.severity, "MEDIUM")
 
 
 def _workflow(finding: FindingRecord) -> str:
     if finding.status == "waived":
         return "SUPPRESSED"
-    return "RESOLVED" if finding.status in _CLOSED else "NEW"
+    return "RESOLVED" if finding.status in CLOSED else "NEW"
 
 
 def _compliance(finding: FindingRecord) -> dict[str, Any]:
@@ -164,7 +163,3 @@ def _fields(finding: FindingRecord, run: RunInfo) -> dict[str, str]:
         "WaivedUntil": finding.waived_until.isoformat() if finding.waived_until else None,
     }
     return {f"{PRODUCT}/{name}": truncated(value, 2048) for name, value in fields.items() if value and value.strip()}
-
-
-def _line(out: TextIO, batch: list[dict[str, Any]]) -> None:
-    out.write(orjson.dumps({"Findings": batch}, option=orjson.OPT_APPEND_NEWLINE).decode())

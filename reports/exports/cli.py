@@ -84,7 +84,7 @@ def findings(
     from reports.exports import asff, csv_jsonl, ocsf, sarif
     from reports.exports.common import RunInfo, load_run
     from reports.mart.errors import MartError
-    from reports.mart.mart_reader import open_mart
+    from reports.mart.mart_reader import open_stating_run
     from reports.rules.findings import FindingFilter, check_names, read_findings
 
     if hub is not None and output_format != "asff":
@@ -93,10 +93,7 @@ def findings(
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
     wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
-    connection, run_ref = open_mart(path, as_of)
-    if run_ref:
-        click.echo(f"as of {run_ref}", err=True)
-    with connection:
+    with open_stating_run(path, as_of) as connection:
         run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")

@@ -6,8 +6,10 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
+import orjson
 
 from reports.rules.findings import FindingRecord
 
@@ -27,6 +29,8 @@ _HOMES = {
     "aws-iso-b": "us-isob-east-1",
     "aws-eusc": "eusc-de-east-1",
 }
+CLOSED = frozenset({"pass", "not_applicable"})
+"""The statuses of a finding that needs no work."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -86,6 +90,11 @@ def load_run(connection: duckdb.DuckDBPyConnection) -> RunInfo | None:
 def uid_of(finding: FindingRecord) -> str:
     """The ID of a finding, 32 hexadecimal digits: the same in every run and for every status."""
     return hashlib.sha256(f"{finding.rule_id}\0{finding.resource_arn}".encode()).hexdigest()[:32]
+
+
+def json_line(record: Any) -> str:
+    """A line of JSON Lines."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def milliseconds(moment: dt.datetime) -> int:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-import orjson
-
-from reports.exports.common import PRODUCT, RunInfo, milliseconds, partition_of, remediation_text, seen_between, uid_of
+from reports.exports.common import (
+    CLOSED,
+    PRODUCT,
+    RunInfo,
+    json_line,
+    milliseconds,
+    partition_of,
+    remediation_text,
+    seen_between,
+    uid_of,
+)
 from reports.rules.findings import FindingRecord
 
 VERSION = "1.8.0"
@@ -22,14 +30,13 @@ _SEVERITIES = {
 _ACTIVITIES = {1: "Create", 2: "Update", 3: "Close"}
 _RESULTS = {"pass": (1, "Pass"), "fail": (3, "Fail"), "not_applicable": (99, "Not Applicable")}
 _UNKNOWN = (0, "Unknown")
-_CLOSED = frozenset({"pass", "not_applicable"})
 
 
 def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
     """Write one event per line; returns the number of events."""
     count = 0
     for finding in findings:
-        out.write(orjson.dumps(event(finding, run), option=orjson.OPT_APPEND_NEWLINE).decode())
+        out.write(json_line(event(finding, run)))
         count += 1
     return count
 
@@ -113,7 +120,7 @@ def event(finding: FindingRecord, run: RunInfo) -> dict[str, Any]:
 
 def _activity(finding: FindingRecord, run: RunInfo) -> int:
     """Close if it is not open, Create in the first run that found it, otherwise Update, including reopened findings."""
-    if finding.status in _CLOSED:
+    if finding.status in CLOSED:
         return 3
     new = finding.since == run.started_at and not finding.reopened
     return 1 if new and finding.first_failed in {None, run.started_at} else 2
@@ -122,7 +129,7 @@ def _activity(finding: FindingRecord, run: RunInfo) -> int:
 def _status(finding: FindingRecord) -> tuple[int, str]:
     if finding.status == "waived":
         return 3, "Suppressed"
-    return (4, "Resolved") if finding.status in _CLOSED else (1, "New")
+    return (4, "Resolved") if finding.status in CLOSED else (1, "New")
 
 
 def _compliance(finding: FindingRecord) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from models.cli_options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.mart.connection import Limits
 
 FORMAT = format_option(
     "table", "json", "csv", "jsonl", "parquet", about="table has at most --limit rows; parquet needs --output."
@@ -84,6 +83,7 @@ def run_query(
 ) -> None:
     """Run a query and write its result, with the options of :func:`sql`."""
     from reports.mart.connection import Limits
+    from reports.mart.mart_reader import open_stating_run
     from reports.mart.query import ask, write_parquet
     from reports.mart.result_writers import replacing, writer_of
 
@@ -93,9 +93,9 @@ def run_query(
             raise click.UsageError("--format parquet needs --output FILE")
         with replacing(output.absolute()) as unfinished:
             limits = Limits(memory=memory_limit, spill=temp_directory, output=unfinished)
-            write_parquet(_connected(mart_path, as_of, limits), query, unfinished, timeout, parameters)
+            write_parquet(open_stating_run(mart_path, as_of, limits), query, unfinished, timeout, parameters)
         return
-    connection = _connected(mart_path, as_of, Limits(memory=memory_limit, spill=temp_directory))
+    connection = open_stating_run(mart_path, as_of, Limits(memory=memory_limit, spill=temp_directory))
     columns, rows = ask(mart_path, query, connection, timeout, parameters)
     write = writer_of(output_format, limit)
     if output is None:
@@ -103,15 +103,6 @@ def run_query(
         return
     with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
         write(out, columns, rows)
-
-
-def _connected(mart_path: Path, as_of: str | None, limits: Limits) -> Any:
-    from reports.mart.mart_reader import open_mart
-
-    connection, moment = open_mart(mart_path, as_of, limits=limits)
-    if moment:
-        click.echo(f"as of {moment}", err=True)
-    return connection
 
 
 def _text_of(file: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from reports.mart.connection import Limits, connect
 
 if TYPE_CHECKING:
@@ -25,3 +27,11 @@ def open_mart(
     from reports.mart import as_of_connection  # it loads the ledger's tables and with them SQLAlchemy
 
     return as_of_connection.connect(path, as_of, stored=stored, limits=limits)
+
+
+def open_stating_run(path: Path, as_of: str | None, limits: Limits | None = None) -> duckdb.DuckDBPyConnection:
+    """A locked connection for a command; names the run on standard error if ``as_of`` selects one."""
+    connection, run = open_mart(path, as_of, limits=limits)
+    if run:
+        click.echo(f"as of {run}", err=True)
+    return connection

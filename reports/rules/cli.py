@@ -120,7 +120,7 @@ def run(
     The rule runs now, with its current text and parameters, on the mart's facts as of its run or an earlier one. Waivers are
     not applied: a waived finding is a failure here.
     """
-    from reports.mart.mart_reader import open_mart
+    from reports.mart.mart_reader import open_stating_run
     from reports.mart.result_writers import writer_of
     from reports.rules.findings import FindingFilter, check_names
     from reports.rules.runner import COLUMNS, population
@@ -128,10 +128,7 @@ def run(
     settings = _settings(config_path)
     rule = _in_force(settings, rule_id)
     path = mart_path or settings.report.mart
-    connection, as_of_run = open_mart(path, as_of)
-    if as_of_run:
-        click.echo(f"as of {as_of_run}", err=True)
-    with connection:
+    with open_stating_run(path, as_of) as connection:
         check_names(connection, FindingFilter(accounts=accounts))
         rows = population(connection, rule, statuses or STATUSES, accounts)
         writer_of(output_format, limit)(sys.stdout, COLUMNS, rows)

@@ -57,16 +57,13 @@ def findings(
     """
     from dataclasses import fields
 
-    from reports.mart.mart_reader import open_mart
+    from reports.mart.mart_reader import open_stating_run
     from reports.mart.result_writers import writer_of
     from reports.rules.findings import FindingFilter, FindingRecord, check_names, failing, read_findings
 
     criteria = FindingFilter(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
     path = mart_path or configured_mart(config_path)
-    connection, as_of_run = open_mart(path, as_of)
-    if as_of_run:
-        click.echo(f"as of {as_of_run}", err=True)
-    with connection:
+    with open_stating_run(path, as_of) as connection:
         check_names(connection, criteria)
         columns = _TABLE_COLUMNS if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
         rows = (_row(record, columns) for record in read_findings(connection, criteria))

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyMetadata, KeyRotationEvent, Resource
-from reports.answers.cli import history as history_command
 from reports.answers.key_history import HistoryResult, history
+from reports.answers.questions.history import history as history_command
 from reports.mart.build import build
 from reports.rules.testing.builders import root_statement
 from tests.reports.ledger_builder import LedgerBuilder

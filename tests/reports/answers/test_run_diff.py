@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, KeyRotationEvent, Resource, Tag
-from reports.answers.cli import diff as diff_command
+from reports.answers.questions.diff import diff as diff_command
 from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
 from reports.rules.testing.builders import root_statement

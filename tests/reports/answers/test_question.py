@@ -12,7 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from reports.answers.cli import denials, vendors, what_can, who_can
+from reports.answers.questions.denials import denials
+from reports.answers.questions.vendors import vendors
+from reports.answers.questions.what_can import what_can
+from reports.answers.questions.who_can import who_can
 from tests.reports.answers.sample_organization import SHOP
 
 
