@@ -23,6 +23,11 @@ from benchmarks.peers.runners import TOOLS, Tool, ToolRun
 from demo.__main__ import SUCCESS_CODES, environment, write_settings
 from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
+from models.settings import load
+from reports.mart.connection import connect
+from reports.mart.extension import STATUSES
+from reports.rules.loader import load_rules
+from reports.rules.runner import population
 
 MART, METRICS = "kmsledger.duckdb", "figures.json"
 
@@ -107,7 +112,7 @@ def report(directory: Path, tools: Sequence[Tool]) -> int:
     for tool in tools:
         accounts = sorted(place.name for place in (directory / tool.name).iterdir())
         results = [word for account in accounts for word in tool.read(directory / tool.name / account)]
-        findings = _findings(directory / MART, accounts)
+        findings = _findings(directory, accounts)
         for check in checks():
             if check.tool == tool.name:
                 counts, tool_differences = compare(check, results, findings)
@@ -136,12 +141,12 @@ def _known_accounts(mart: Path, world: World) -> tuple[str, ...]:
     return tuple(sorted({*world.accounts.values(), *parties}))
 
 
-def _findings(mart: Path, accounts: Sequence[str]) -> list[Finding]:
-    query = (
-        "SELECT rule_id, resource_arn, unwaived_status, reason FROM findings WHERE list_contains($accounts, account_id)"
-    )
-    with duckdb.connect(mart, read_only=True) as connection:
-        return [Finding(*row) for row in connection.execute(query, {"accounts": list(accounts)}).fetchall()]
+def _findings(directory: Path, accounts: Sequence[str]) -> list[Finding]:
+    """The result of every rule for every resource of the accounts, passes included."""
+    rules = load_rules(load(directory / "kmsledger.yaml"))
+    with connect(directory / MART) as mart:
+        rows = [(rule.rule_id, row) for rule in rules for row in population(mart, rule, STATUSES, accounts)]
+    return [Finding(rule_id, arn, status, reason) for rule_id, (arn, _, _, _, status, reason) in rows]
 
 
 def _calls(aws: AwsServer, mark: int) -> dict[str, int]:

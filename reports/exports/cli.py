@@ -78,14 +78,15 @@ def findings(
 
     ocsf, csv and jsonl have one finding per line; asff has one line per call of BatchImportFindings; sarif is one document.
 
-    The status resolved means: failed before, and now passes or does not apply. The statuses pass and not_applicable select all
-    such results, and are exported only on request. An unknown result is unknown in every format, never a pass or a failure.
+    The status resolved means: failed before, and now passes or does not apply. The statuses pass and not_applicable select
+    former problems only; `kmsledger rules run` lists every result of a rule. An unknown result is unknown in every format, never
+    a pass or a failure.
     """
     from reports.exports import asff, csv_jsonl, ocsf, sarif
     from reports.exports.common import RunInfo, load_run
     from reports.mart.errors import MartError
     from reports.mart.mart_reader import open_stating_run
-    from reports.rules.findings import FindingFilter, check_names, read_findings
+    from reports.rules.findings import FindingFilter, check_names, note_on_passes, read_findings
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
@@ -94,6 +95,8 @@ def findings(
     wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
     with open_stating_run(path, as_of) as connection:
+        if note := note_on_passes(wanted.statuses):
+            click.echo(note, err=True)
         run: RunInfo | None = load_run(connection)
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")

@@ -113,7 +113,7 @@ TABLES: Final[dict[str, Table]] = {
             Column("pass", "Pass", "num"),
             Column("na", "Not applicable", "num"),
         ),
-        "SELECT rule_id, status, count(*) FROM findings GROUP BY ALL ORDER BY ALL",
+        "SELECT rule_id, sum(failed), sum(unknown), sum(waived), sum(passed), sum(not_applicable) FROM rule_results GROUP BY ALL",
     ),
     "status_changes": Table(
         (

@@ -12,9 +12,6 @@ import duckdb
 from reports.mart.json_load import load_rows
 
 STATUSES: Final = ("pass", "fail", "unknown", "not_applicable")
-WAIVED: Final = "waived"
-# Numbers in the file: fifty million short texts take longer to compress than the rules take to run.
-STATUS_TYPE: Final = f"ENUM {(*STATUSES, WAIVED)}"
 
 TABLES: Final = {
     "rule": (
@@ -30,16 +27,6 @@ TABLES: Final = {
         "expires DATE, include_unknown BOOLEAN, source VARCHAR, waived_count INTEGER, unknown_count INTEGER, run_id INTEGER"
     ),
     "owner": "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR, owner VARCHAR",
-    "rule_run": "rule SMALLINT, rule_id VARCHAR, severity VARCHAR, run_id INTEGER",
-    "resource_dim": "subject INTEGER, resource_arn VARCHAR, resource_type VARCHAR, resource_name VARCHAR, owner VARCHAR",
-    "account_region_dim": "account_region INTEGER, account_id VARCHAR, region VARCHAR",
-    # A resource, key or account-region that the ledger does not list is stored in the table itself, as JSON in one column:
-    # each column of texts, even if empty, takes time to compress.
-    "verdict": (
-        f"rule SMALLINT, subject INTEGER, account_region INTEGER, key_subject INTEGER, "
-        f"status {STATUS_TYPE}, unwaived_status {STATUS_TYPE}, "
-        "waiver VARCHAR, was_problem BOOLEAN, reason VARCHAR, unlisted VARCHAR"
-    ),
     "vendor_check": (
         "run_id INTEGER, profile VARCHAR, vendor VARCHAR, subject_type VARCHAR, check_name VARCHAR, result VARCHAR, "
         "severity VARCHAR, "

@@ -97,6 +97,13 @@ _NAMES = {
 """The filters whose values must exist: what they name, and a query for the names."""
 
 
+def note_on_passes(statuses: Sequence[str]) -> str | None:
+    """A note for a list with these statuses if it is incomplete: of results that never were a problem, only counts are kept."""
+    if {"pass", "not_applicable"}.isdisjoint(statuses):
+        return None
+    return "pass and not_applicable: only former problems are listed; `kmsledger rules run RULE` lists every result of a rule"
+
+
 def check_names(connection: duckdb.DuckDBPyConnection, criteria: FindingFilter) -> None:
     """Raise UnknownNameError if a filter names something that does not exist: an empty list would look like good news."""
     for attribute, (noun, query) in _NAMES.items():

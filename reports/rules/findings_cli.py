@@ -52,18 +52,20 @@ def findings(
     """List the findings of the rules, highest severity first.
 
     The values of a repeated option are alternatives; different options must all match. With --fail-on, the exit code is 1 if
-    any finding of the run, listed or not, is a failure of at least that severity that no waiver accepts. As of an earlier run,
-    passes are incomplete: the ledger keeps every problem, but only counts of passes.
+    any finding of the run, listed or not, is a failure of at least that severity that no waiver accepts. The statuses pass and
+    not_applicable list former problems only; `kmsledger rules run` lists every result of a rule.
     """
     from dataclasses import fields
 
     from reports.mart.mart_reader import open_stating_run
     from reports.mart.result_writers import writer_of
-    from reports.rules.findings import FindingFilter, FindingRecord, check_names, failing, read_findings
+    from reports.rules.findings import FindingFilter, FindingRecord, check_names, failing, note_on_passes, read_findings
 
     criteria = FindingFilter(statuses=STATUSES if _ALL in statuses else statuses or ("fail", "unknown"), **filters)
     path = mart_path or configured_mart(config_path)
     with open_stating_run(path, as_of) as connection:
+        if note := note_on_passes(criteria.statuses):
+            click.echo(note, err=True)
         check_names(connection, criteria)
         columns = _TABLE_COLUMNS if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
         rows = (_row(record, columns) for record in read_findings(connection, criteria))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import duckdb
 
@@ -18,27 +18,29 @@ WAIVER_RULES = frozenset({"waiver-expired", "waiver-unused"})
 # A pattern without wildcards is looked up; only patterns with wildcards are compared with each problem of their rule.
 _MATCHES = r"""
 CREATE OR REPLACE TEMP TABLE waiver_match AS
-WITH problem AS (
-  SELECT v.rule, v.subject, v.unwaived_status, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id, j.rule_id,
-    coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS arn, s.resource_name AS name
-  FROM internal.verdict v
-  JOIN internal.rule_run j ON j.rule = v.rule AND j.rule_id IN (SELECT rule_id FROM internal.waiver)
-  LEFT JOIN internal.resource_dim s ON s.subject = v.subject
-  LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
-  WHERE v.unwaived_status IN ('fail', 'unknown')
+WITH named AS (
+  SELECT resource_arn, name FROM resources
+  UNION ALL SELECT key_arn, coalesce(alias, key_id) FROM keys
+  UNION ALL SELECT alias_arn, alias_name FROM aliases
+  UNION ALL SELECT account_id, coalesce(name, account_id) FROM accounts
+), problem AS (
+  SELECT f.rule_id, f.resource_arn, f.account_id, f.unwaived_status, n.name
+  FROM memory.main.current_finding f
+  LEFT JOIN named n ON n.resource_arn = f.resource_arn
+  WHERE f.unwaived_status IN ('fail', 'unknown') AND f.rule_id IN (SELECT rule_id FROM internal.waiver)
 ), literal AS (
   SELECT * FROM internal.waiver WHERE NOT regexp_matches(resource, '[*?\[]')
 ), pattern AS (
   SELECT * FROM internal.waiver WHERE regexp_matches(resource, '[*?\[]')
 ), matched AS (
-  SELECT p.*, w.waiver FROM problem p JOIN literal w ON w.rule_id = p.rule_id AND w.resource = p.arn
+  SELECT p.*, w.waiver FROM problem p JOIN literal w ON w.rule_id = p.rule_id AND w.resource = p.resource_arn
   UNION
   SELECT p.*, w.waiver FROM problem p JOIN literal w ON w.rule_id = p.rule_id AND w.resource = p.name
   UNION
   SELECT p.*, w.waiver FROM problem p JOIN pattern w ON w.rule_id = p.rule_id
-    AND (p.arn GLOB w.resource OR p.name GLOB w.resource)
+    AND (p.resource_arn GLOB w.resource OR p.name GLOB w.resource)
 )
-SELECT m.rule, m.subject, m.arn, m.unwaived_status, w.waiver, w.expires,
+SELECT m.rule_id, m.resource_arn, m.unwaived_status, w.waiver, w.expires,
   w.expires >= CAST(r.started_at AS DATE) AND (m.unwaived_status = 'fail' OR w.include_unknown) AS applies
 FROM matched m
 JOIN internal.waiver w ON w.waiver = m.waiver AND (w.account_id IS NULL OR w.account_id = m.account_id)
@@ -48,18 +50,18 @@ _COUNTS = """
 UPDATE internal.waiver SET run_id = $run,
   waived_count = (SELECT count(*) FROM waiver_match m WHERE m.waiver = internal.waiver.waiver AND m.applies),
   unknown_count = (SELECT count(*) FROM waiver_match m WHERE m.waiver = internal.waiver.waiver AND m.unwaived_status = 'unknown')
-WHERE rule_id IN (SELECT rule_id FROM internal.rule_run)
+WHERE list_contains($rules, rule_id)
 """
 # If several waivers match, the one that expires last applies.
 _APPLIED = """
-UPDATE internal.verdict v SET status = 'waived', waiver = w.waiver,
+UPDATE memory.main.current_finding f SET status = 'waived', waiver = w.waiver,
   reason = 'Waived until ' || strftime(w.expires, '%Y-%m-%d') || ' (' || concat_ws(', ', w.owner, w.ticket) || '): '
-    || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule reports: ' || v.reason
+    || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule reports: ' || f.reason
 FROM (
-  SELECT m.rule, m.subject, m.arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
-  GROUP BY m.rule, m.subject, m.arn
+  SELECT m.rule_id, m.resource_arn, max((m.expires, m.waiver))[2] AS waiver FROM waiver_match m WHERE m.applies
+  GROUP BY m.rule_id, m.resource_arn
 ) m JOIN internal.waiver w ON w.waiver = m.waiver
-WHERE v.rule = m.rule AND {join}
+WHERE f.rule_id = m.rule_id AND f.resource_arn = m.resource_arn
 """
 
 
@@ -110,10 +112,11 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
     fill(duck, "owner", owners)
 
 
-def apply(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
-    """Set the status of matching results to ``waived``, and count the matches of each waiver."""
+def apply(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[str]) -> None:
+    """Set the status of matching findings to ``waived``, and count the matches of each waiver of these rules."""
+    if duck.execute("SELECT 1 FROM internal.waiver LIMIT 1").fetchone() is None:
+        return
     duck.execute(_MATCHES, {"run": run_id})
-    duck.execute(_COUNTS, {"run": run_id})
-    for join in ("v.subject = m.subject", "m.subject IS NULL AND (v.unlisted ->> 'resource_arn') = m.arn"):
-        duck.execute(_APPLIED.format(join=join))
+    duck.execute(_COUNTS, {"run": run_id, "rules": rules})
+    duck.execute(_APPLIED)
     duck.execute("DROP TABLE waiver_match")

@@ -18,25 +18,11 @@
 --: owner | The owner of the resource, else of the key, else of the account (settings: owners).
 --: waiver | The waiver that applies (see waivers).
 --: waived_until | The last day on which the waiver is valid.
---: was_problem | Whether it is, or ever was, a problem: whether finding_lifecycle has a row for it.
-WITH evaluated AS (
-  SELECT j.rule_id, j.severity, v.status, v.unwaived_status, coalesce(s.resource_arn, v.unlisted ->> 'resource_arn') AS resource_arn,
-    s.resource_type, s.resource_name, coalesce(l.account_id, v.unlisted ->> 'account_id') AS account_id,
-    coalesce(l.region, v.unlisted ->> 'region') AS region, coalesce(k.resource_arn, v.unlisted ->> 'key_arn') AS key_arn,
-    v.reason, coalesce(s.owner, k.owner, o.owner) AS owner, v.waiver, v.was_problem OR v.unwaived_status IN ('fail', 'unknown') AS was_problem
-  FROM internal.verdict v
-  JOIN internal.rule_run j ON j.rule = v.rule AND j.run_id = as_of_run
-  LEFT JOIN internal.resource_dim s ON s.subject = v.subject
-  LEFT JOIN internal.resource_dim k ON k.subject = v.key_subject
-  LEFT JOIN internal.account_region_dim l ON l.account_region = v.account_region
-  -- Grants, and resources that the ledger does not list, have no owner of their own: the account's owner is the fallback.
-  LEFT JOIN (SELECT resource_arn AS account_id, owner FROM internal.resource_dim WHERE resource_type = 'account') o
-    ON o.account_id = CASE WHEN s.resource_type IS NULL THEN coalesce(l.account_id, v.unlisted ->> 'account_id') END
-), alias_name AS (
+WITH alias_name AS (
   SELECT target_key_arn, min(alias_name) AS alias_name FROM internal.alias a
   WHERE internal.known(a.valid_from, a.valid_to, as_of_run)
   GROUP BY target_key_arn
-), recalled AS (
+), named AS (
   SELECT f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn,
     CASE
       WHEN s.resource_type IS NOT NULL THEN s.resource_type
@@ -46,7 +32,7 @@ WITH evaluated AS (
       WHEN regexp_full_match(f.resource_arn, '[0-9]{12}/[a-z0-9-]+') THEN 'account-region'
     END AS resource_type,
     CASE WHEN s.resource_arn IS NOT NULL THEN s.name ELSE coalesce(a.alias_name, k.key_id, l.alias_name, n.name) END AS resource_name,
-    f.account_id, f.region, f.key_arn, f.reason, coalesce(o.owner, ko.owner, ao.owner) AS owner, f.waiver, true AS was_problem
+    f.account_id, f.region, f.key_arn, f.reason, coalesce(o.owner, ko.owner, ao.owner) AS owner, f.waiver
   FROM internal.finding f
   LEFT JOIN internal.resource s ON s.resource_arn = f.resource_arn AND internal.known(s.valid_from, s.valid_to, as_of_run)
   LEFT JOIN internal.key k ON k.key_arn = f.resource_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
@@ -57,16 +43,11 @@ WITH evaluated AS (
   LEFT JOIN owners_as_of(as_of_run) ko ON ko.resource_arn = f.key_arn
   LEFT JOIN owners_as_of(as_of_run) ao ON ao.resource_arn = f.account_id
   WHERE internal.known(f.valid_from, f.valid_to, as_of_run)
-    AND NOT EXISTS (SELECT 1 FROM internal.rule_run j WHERE j.run_id = as_of_run)
-), said AS (
-  SELECT * FROM evaluated j
-  UNION ALL
-  SELECT * FROM recalled r
 )
 SELECT f.rule_id, coalesce(u.title, f.rule_id) AS title, f.severity, u.family, f.status, f.unwaived_status, f.resource_arn,
   f.resource_type, coalesce(f.resource_name, f.resource_arn) AS resource_name, f.account_id, c.name AS account_name, c.ou_path,
-  f.region, f.key_arn, f.reason, f.owner, f.waiver, w.expires AS waived_until, f.was_problem
-FROM said f
+  f.region, f.key_arn, f.reason, f.owner, f.waiver, w.expires AS waived_until
+FROM named f
 LEFT JOIN internal.rule u ON u.rule_id = f.rule_id
 LEFT JOIN internal.account c ON c.account_id = f.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
 LEFT JOIN internal.waiver w ON w.waiver = f.waiver

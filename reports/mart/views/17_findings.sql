@@ -1,6 +1,5 @@
--- The status of each resource under each rule. For the run for which the mart was built, all results are here.
--- As of an earlier run, and in a mart built without rules, only results kept in the ledger are here: every failed, unknown and
--- waived result of that run; passes and not_applicable only for former problems. rule_results has the number of passes.
+-- The status of each problem under each rule: every failed, unknown and waived result of the run; pass and not_applicable only for
+-- former problems. rule_results has the number of passes, and `kmsledger rules run RULE` lists every result of a rule.
 -- Rule titles, owners and waiver dates come from the current settings.
 --: rule_id | The rule.
 --: title | What the rule requires.
@@ -32,5 +31,5 @@ SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.unwaived_status, f.
   date_diff('day', l.first_failed, coalesce(l.resolved_at, r.started_at)) AS age_days, l.since, f.waiver, f.waived_until
 FROM internal.findings_without_history_as_of(as_of_run) f
 LEFT JOIN finding_lifecycle_as_of(as_of_run) l ON l.rule_id = f.rule_id
-  AND l.resource_arn = CASE WHEN f.was_problem THEN f.resource_arn END
+  AND l.resource_arn = f.resource_arn
 LEFT JOIN internal.run r ON r.run_id = as_of_run

@@ -38,11 +38,12 @@ def test_passes_are_not_exported_by_default(run: Any, everything: list[FindingRe
     assert {one["activity_name"] for one in only} == {"Close"}
 
 
-def test_a_pass_that_never_was_a_problem_has_no_history(everything: list[FindingRecord]) -> None:
-    """It never failed, was never reopened, and has no age."""
-    passes = [record for record in everything if record.status == "pass" and record.first_failed is None]
-    assert passes
-    assert {(record.reopened, record.resolved_at, record.age_days) for record in passes} == {(0, None, None)}
+def test_passes_are_those_of_former_problems_and_a_note_says_so(run: Any) -> None:
+    """The mart only counts results that never were a problem: a list of passes says that it lacks them."""
+    done = run("jsonl", "--rule", "key-rotation", "--status", "pass")
+    assert {row["resource_arn"].rpartition("/")[2] for row in rows(done.stdout)} == {"again"}
+    assert "only former problems are listed; `kmsledger rules run RULE` lists every result" in done.stderr
+    assert "former problems" not in run("jsonl", "--status", "fail").stderr
 
 
 def test_filters(run: Any) -> None:

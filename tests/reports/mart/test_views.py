@@ -64,7 +64,7 @@ CONTRACT = {
     "finding_lifecycle": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
     "internal.findings_without_history": "rule_id title severity family status unwaived_status "
     "resource_arn resource_type resource_name "
-    "account_id account_name ou_path region key_arn reason owner waiver waived_until was_problem",
+    "account_id account_name ou_path region key_arn reason owner waiver waived_until",
     "rule_results": "rule_id title severity family account_id account_name region passed failed unknown not_applicable "
     "waived since",
     "changes": "run_id occurred_at account_id account_name region key_arn resource_arn subject event_type severity "

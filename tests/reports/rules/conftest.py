@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
+from reports.mart.extension import STATUSES
 from reports.pipeline import refresh
+from reports.rules.loader import load_rules
+from reports.rules.runner import population
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
+_NAMES = """
+SELECT resource_arn, name FROM resources UNION ALL SELECT key_arn, coalesce(alias, key_id) FROM keys
+UNION ALL SELECT alias_arn, alias_name FROM aliases UNION ALL SELECT account_id, name FROM accounts
+"""
 EvaluateRule = Callable[..., dict[str, tuple[str, str]]]
 
 
@@ -23,12 +30,13 @@ def evaluate_rule(world: LedgerBuilder, tmp_path: Path) -> EvaluateRule:
         if crawl:
             world.crawl()
         path = tmp_path / "mart.duckdb"
-        refresh(settings_of(database=world.url, report={"mart": path}, rules={**only(rule_id), **rules}))
+        settings = settings_of(database=world.url, report={"mart": path}, rules={**only(rule_id), **rules})
+        refresh(settings)
+        rule = next(rule for rule in load_rules(settings) if rule.rule_id == rule_id)
         connection = connect(path)
-        rows = connection.execute(
-            "SELECT resource_name, status, reason FROM findings WHERE rule_id = ?", [rule_id]
-        ).fetchall()
+        names = dict(connection.execute(_NAMES).fetchall())
+        rows = list(population(connection, rule, STATUSES, ()))
         connection.close()
-        return {name: (status, reason) for name, status, reason in rows}
+        return {names.get(arn, arn): (status, reason) for arn, _, _, _, status, reason in rows}
 
     return evaluate
