@@ -37,10 +37,11 @@ def permissions(*, role: str, key_policy: bool, config_path: Path | None, partit
     settings = load(config_path) if config_path else None
     role_name = settings.role.name if settings else RoleSettings().name
     crawl = settings.crawl if settings else CrawlSettings()
+    types = configured_types(crawl.resource_types)
     if key_policy:
         document = key_policy_statement(role_name, partition)
     elif role == "management":
-        document = management_policy(role_name, partition)
+        document = management_policy(role_name, partition, types, crawl)
     else:
-        document = member_policy(configured_types(crawl.resource_types), crawl)
+        document = member_policy(types, crawl)
     click.echo(json.dumps(document, indent=2))

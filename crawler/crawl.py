@@ -71,7 +71,7 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
             _close(engine, run_id, RunStatus.FAILED, error.message)
             raise
         except Exception as error:
-            # A bug must not leave a run with status "running".
+            # Any bug: it must not leave a run with status "running". The error is raised again.
             _close(engine, run_id, RunStatus.FAILED, f"{type(error).__name__}: {error}")
             raise
         except (KeyboardInterrupt, asyncio.CancelledError):

@@ -94,12 +94,18 @@ def member_policy(kinds: Iterable[ResourceType] = RESOURCE_TYPES, crawl: CrawlSe
     )
 
 
-def management_policy(role_name: str, partition: str = "aws") -> dict[str, Any]:
-    """Return the policy of the identity that runs the crawler; it also needs the member policy for its own account."""
+def management_policy(
+    role_name: str,
+    partition: str = "aws",
+    kinds: Iterable[ResourceType] = RESOURCE_TYPES,
+    crawl: CrawlSettings = ALL_ENABLED,
+) -> dict[str, Any]:
+    """Return the policy of the identity that runs the crawler; it reads its own account without assuming a role."""
     actions = sorted(
         {operation.iam_action for operation in operations() if operation.caller == "hub" and operation.service != "sts"}
     )
     return _policy(
+        *member_policy(kinds, crawl)["Statement"],
         {"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": actions, "Resource": "*"},
         {
             "Sid": "AssumeTheRoles",

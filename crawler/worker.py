@@ -68,7 +68,8 @@ class Worker:
         """Return the credentials of an account, the same for all of its scopes."""
         provider = self._providers.get(account_id)
         if provider is None:
-            provider = self._providers[account_id] = await self.roles.member(account_id)
+            # Another scope of the account may have stored its provider meanwhile: there is one session per account.
+            provider = self._providers.setdefault(account_id, await self.roles.member(account_id))
         self._providers.move_to_end(account_id)
         while len(self._providers) > MAX_PROVIDERS:
             self._providers.popitem(last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from crawler.writer import Finished, Packed
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Gap, Outcome
-from tests.crawler.scripted_aws import ACCOUNT
+from tests.crawler.scripted_aws import ACCOUNT, RecordedCall, ScriptedAws, client_for
 
 UNREACHABLE_AWS = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout=2)
 """An endpoint without a server: only a worker that really crawls reports it as unreachable."""
@@ -216,6 +217,25 @@ def test_a_scope_that_crashes_its_workers_is_given_up(worker: Worker) -> None:
     assert (gap["account_id"], gap["region"], gap["cause"]) == (ACCOUNT, "eu-west-1", Cause.WORKER_DIED)
     assert set(result.batch.rows) == {Gap}
     assert capacity == 1
+
+
+def test_an_account_has_one_session_per_process() -> None:
+    """Scopes of one account that start together share one caller identity and one session."""
+
+    def assumed(_call: RecordedCall) -> dict[str, Any]:
+        keys = {"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "SessionToken": "token"}
+        return {"Credentials": {**keys, "Expiration": dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)}}
+
+    identity = {"Arn": "arn:aws:sts::999988887777:assumed-role/crawler/i-0", "Account": "999988887777", "UserId": "x"}
+    aws = ScriptedAws({"sts:GetCallerIdentity": identity, "sts:AssumeRole": assumed})
+
+    async def scenario() -> None:
+        config = WorkerConfig(AwsSettings(), RoleSettings(), CrawlSettings(), RegionSettings())
+        worker = Worker(config, client_for(aws))
+        await asyncio.gather(*(worker.crawl(task_for(f"eu-west-{number}")) for number in range(1, 9)))
+
+    asyncio.run(scenario())
+    assert (len(aws.of("sts:GetCallerIdentity")), len(aws.of("sts:AssumeRole"))) == (1, 1)
 
 
 def test_only_crash_errors_are_retried(worker: Worker) -> None:
