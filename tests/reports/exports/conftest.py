@@ -26,20 +26,19 @@ WAIVERS = """
 
 @pytest.fixture(scope="session")
 def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs: rotation of key `again` is fixed in the second, in which `late` begins to fail."""
+    """Two runs: in the second, rotation of `again` is fixed, `stopped` is disabled, and `late` begins to fail."""
     folder = tmp_path_factory.mktemp("exports")
     (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     world = LedgerBuilder(f"sqlite:///{folder / 'store.db'}")
     world.account(SHOP, "Shop", IRELAND)
     world.account(PAY, f"Pay {HOSTILE}"[:50], IRELAND)
     for account in (SHOP, PAY):
-        for name in ("off", "accepted", "again"):
+        for name in ("off", "accepted", "again", "stopped"):
             world.key(account, IRELAND, name, rotation="disabled")
         for name in ("dark", "unseen"):
             world.key(account, IRELAND, name, rotation="unknown")
         world.key(account, IRELAND, "late", rotation="enabled")
         world.key(account, IRELAND, "fine", rotation="enabled")
-        world.key(account, IRELAND, "pair", rotation="not_applicable", key_spec="RSA_2048", key_usage="SIGN_VERIFY")
     secret = world.secret(SHOP, IRELAND, HOSTILE)
     world.uses(secret, None, "aws_managed")
     settings = settings_of(
@@ -53,6 +52,7 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for account in (SHOP, PAY):
         world.key(account, IRELAND, "again", rotation="enabled")
         world.key(account, IRELAND, "late", rotation="disabled")
+        world.key(account, IRELAND, "stopped", rotation="disabled", state="Disabled")
     world.crawl()
     refresh(settings)
     return settings.report.mart

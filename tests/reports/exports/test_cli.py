@@ -30,6 +30,7 @@ def test_passes_are_not_exported_by_default(run: Any, everything: list[FindingRe
         ("unseen", "waived"),
         ("dark", "unknown"),
         ("again", "pass"),
+        ("stopped", "not_applicable"),
     }
     assert len(rows(run("jsonl", "--status", "all").stdout)) == len(everything)
     log = orjson.loads(run("sarif", "--rule", "key-rotation").stdout)

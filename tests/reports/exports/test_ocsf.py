@@ -45,8 +45,7 @@ def test_every_finding_is_a_valid_event(everything: list[FindingRecord], run_inf
         ("dark", (2, 1, 0)),
         ("unseen", (2, 3, 0)),
         ("again", (3, 4, 1)),
-        ("fine", (3, 4, 1)),
-        ("pair", (3, 4, 99)),
+        ("stopped", (3, 4, 99)),
     ],
 )
 def test_life_and_verdict(

@@ -68,7 +68,7 @@ def test_rules_tell_what_to_do(run_info: RunInfo) -> None:
         ("dark", "open", False),
         ("unseen", "open", True),
         ("again", "pass", False),
-        ("pair", "notApplicable", False),
+        ("stopped", "notApplicable", False),
     ],
 )
 def test_kinds(rotation: dict[str, FindingRecord], key: str, kind: str, suppressed: bool) -> None:
