@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+from botocore.credentials import RefreshableCredentials
 
 from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify_assume_role
@@ -77,9 +78,13 @@ class OwnCredentials:
         self.account_id = ""
 
     async def credentials(self) -> Credentials:
-        """Return the current credentials; boto3 renews them as needed."""
+        """Return the current credentials; boto3 renews them as needed, which may take a call and therefore needs a thread."""
+        credentials = self._credentials
         try:
-            frozen = await asyncio.to_thread(self._credentials.get_frozen_credentials)
+            if isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed():
+                frozen = await asyncio.to_thread(credentials.get_frozen_credentials)
+            else:
+                frozen = credentials.get_frozen_credentials()
         except botocore.exceptions.BotoCoreError as error:
             raise AwsError(Cause.CREDENTIALS, type(error).__name__, str(error)) from error
         return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)

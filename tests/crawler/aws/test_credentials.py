@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import RefreshableCredentials
 
 from crawler.aws.credentials import (
     SESSION_POLICY_LIMIT,
@@ -192,6 +193,33 @@ def test_an_expired_session_is_renewed_once_for_concurrent_calls() -> None:
 
     assert asyncio.run(many()) == [{"KeyMetadata": {}}] * 50
     assert sts.sessions == 2
+
+
+@pytest.mark.parametrize(("minutes", "threads"), [(None, 0), (60, 0), (5, 1)])
+def test_own_credentials_use_a_thread_only_to_refresh(
+    monkeypatch: pytest.MonkeyPatch, minutes: int | None, threads: int
+) -> None:
+    """Every call in the crawler's own account reads its credentials; only an imminent refresh may block."""
+    expiry = None if minutes is None else dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes)
+    renewed = {
+        "access_key": "AKIANEW",
+        "secret_key": "new",
+        "token": "new",
+        "expiry_time": (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat(),
+    }
+    started: list[Any] = []
+
+    async def to_thread(function: Any) -> Any:
+        started.append(function)
+        return function()
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    own = OwnCredentials(AwsSettings())
+    if expiry is not None:
+        own._credentials = RefreshableCredentials("AKIAOLD", "old", "old", expiry, lambda: renewed, "test")
+    keys = [asyncio.run(own.credentials()).access_key for _ in range(3)]
+    assert keys == [{None: "AKIAOWN", 60: "AKIAOLD", 5: "AKIANEW"}[minutes]] * 3
+    assert len(started) == threads
 
 
 def test_concurrent_identity_lookups_make_one_call() -> None:
