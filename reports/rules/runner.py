@@ -81,7 +81,7 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
 
 
 def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule]) -> None:
-    """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of the first rule that fails."""
+    """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of a rule that fails."""
     pending = iter(rules)
 
     def work(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -109,7 +109,7 @@ class Facts:
         return [self.text(item) for item in value] if isinstance(value, list) else value
 
     def arn(self, named: Any) -> Any:
-        """The ARN of an item of the example, or another text with its placeholders replaced."""
+        """The ARN of the example's item with this name; any other value with its names in braces replaced by ARNs."""
         return self.names.get(str(named), self.text(named))
 
     def translation_from(self, account: str) -> Callable[[Row], Row]:
