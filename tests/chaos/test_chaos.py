@@ -150,6 +150,7 @@ def test_runs_with_faults_give_the_ledger_of_undisturbed_runs(
         print(f"\nchaos: {report}")  # noqa: T201 - the metrics of this test
 
 
+@pytest.mark.deep
 def test_a_run_with_faults_gives_the_ledger_of_an_undisturbed_run(
     fake: FakeAws, tmp_path: Path, sqlite_url: str
 ) -> None:

@@ -134,6 +134,7 @@ def _saved(engine: Engine) -> int:
         return connection.execute(select(func.count()).select_from(ScopeCoverage).where(READ)).scalar_one()
 
 
+@pytest.mark.deep
 def test_a_server_that_goes_away_and_comes_back(
     fake: FakeAws, crawled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

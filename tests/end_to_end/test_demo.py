@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 
-from demo import second_run_changes
 from tests import command
-from tests.end_to_end.conftest import Workspace
+
+pytestmark = pytest.mark.deep
 
 ROOT = Path(__file__).parents[2]
-RECIPIENT = "demo@northwind.example"
 
 
 @dataclass(frozen=True)
@@ -43,29 +42,7 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def second_run(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The steps of the demo after its first crawl: the changes, and the unattended run."""
-    workspace = crawled.copy(tmp_path_factory.mktemp("second-run") / "workspace")
-    workspace.change(mail={"recipients": [RECIPIENT]})
-    second_run_changes.change(workspace.aws, workspace.world)
-    done = workspace.run("nightly")
-    assert done.returncode == 3, done.stderr
-    (workspace.directory / "mail").mkdir()
-    for number, message in enumerate(workspace.mail.messages):
-        if message.recipients == (RECIPIENT,):
-            (workspace.directory / "mail" / f"{number}.eml").write_bytes(message.content)
-    return Demo(done.stdout, workspace.directory)
-
-
-@pytest.fixture(scope="module", params=["second_run", pytest.param("make_demo", marks=pytest.mark.deep)])
-def demo(request: pytest.FixtureRequest) -> Demo:
-    """The two runs of the demo: made by this module, and by `make demo` under `make test-deep`."""
-    result: Demo = request.getfixturevalue(request.param)
-    return result
-
-
-@pytest.fixture(scope="module")
-def make_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run in an empty directory."""
     directory = tmp_path_factory.mktemp("demo")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -156,13 +133,12 @@ def test_one_mail_is_sent_with_the_report(demo: Demo) -> None:
     assert attached.get_filename() == "kmsledger-overview-run2.html"
 
 
-@pytest.mark.deep
-def test_the_output_lists_the_results(make_demo: Demo) -> None:
+def test_the_output_lists_the_results(demo: Demo) -> None:
     """The last lines list existing files and three suggestions."""
-    named = re.findall(r"^  \S+ +(/\S+)", make_demo.output, flags=re.MULTILINE)
+    named = re.findall(r"^  \S+ +(/\S+)", demo.output, flags=re.MULTILINE)
     assert len(named) == 4
     assert all(Path(path).exists() for path in named)
-    assert "  3. " in make_demo.output
+    assert "  3. " in demo.output
 
 
 VENDOR_KEYS = {  # results by profile and key alias, without replicas that have no alias

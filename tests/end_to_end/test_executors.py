@@ -83,6 +83,7 @@ def test_a_killed_process_does_not_change_the_ledger(empty_workspace: Workspace,
     engine.dispose()
 
 
+@pytest.mark.deep
 def test_a_killed_crawl_leaves_no_process_behind(empty_workspace: Workspace) -> None:
     """When the main process is killed, its workers exit."""
     empty_workspace.change(crawl={"processes": 2})

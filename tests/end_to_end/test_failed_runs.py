@@ -26,6 +26,8 @@ from models.tables.organization import Account, AccountRegion
 from models.tables.runs import Gap
 from tests import command
 
+pytestmark = pytest.mark.deep
+
 RULES = {path.stem for path in (Path(__file__).parents[2] / "reports" / "rules" / "shipped").glob("*.sql")}
 OPT_IN = "af-south-1"
 DENIED, EXCLUDED = "eu-west-1", "eu-central-1"

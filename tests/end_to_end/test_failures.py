@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from models.store import engine
 from tests.end_to_end.conftest import Workspace, narrow
 
 
@@ -111,8 +112,9 @@ def test_a_database_of_a_newer_version(account: Workspace) -> None:
     assert_error(account.run("crawl"), 4, "newer kmsledger", "9999")
 
 
-def test_a_database_that_another_program_locks(account: Workspace) -> None:
+def test_a_database_that_another_program_locks(account: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked database fails the crawl with the cause; after that, a crawl works again."""
+    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT", 1)
     connection = sqlite3.connect(account.directory / "ledger.db", isolation_level=None)
     connection.execute("begin exclusive")
     try:

@@ -238,6 +238,7 @@ def test_a_current_ledger_is_checked_without_alembic(sqlite_url: str) -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.deep
 def test_concurrent_upgrades_are_serialized(bare_url: str) -> None:
     """Of several programs that start with a new database one creates the tables and the others wait."""
     program = (

@@ -21,7 +21,7 @@ from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.pipeline import refresh
 from tests.reports.answers.random_runs import RandomRuns
-from tests.reports.ledger_builder import settings_of
+from tests.reports.ledger_builder import one_rule_of_each_family, only, settings_of
 
 RUNS = range(1, 6)
 VIEWS = [view.qualified for view in view_loader.views()]
@@ -56,7 +56,11 @@ def crawled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Five runs, with a mart after each."""
     folder = tmp_path_factory.mktemp("crawled")
     runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
-    settings = settings_of(database=runs.world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
+    settings = settings_of(
+        database=runs.world.url,
+        report={"mart": folder / "mart.duckdb", "directory": folder},
+        rules=only(*one_rule_of_each_family()) if request.param == 1 else {},
+    )
     rows_after = {}
     for run_id in RUNS:
         if run_id > 1:
@@ -74,6 +78,7 @@ def config(crawled: CrawledLedger, tmp_path: Path) -> Path:
     file = tmp_path / "kmsledger.yaml"
     file.write_text(
         f"database: {crawled.settings.database}\nreport:\n  mart: {crawled.settings.report.mart}\n  directory: out\n"
+        f"rules: {{disable: {sorted(crawled.settings.rules.disable)}}}\n"
     )
     return file
 

@@ -17,6 +17,7 @@ from reports.mart import view_loader
 from reports.rules import runner, waivers
 from reports.rules.finding_history import record
 from reports.rules.loader import Rule, parse_rule
+from tests.hypothesis_profiles import examples
 from tests.reports.ledger_builder import settings_of
 
 START = dt.datetime(2026, 11, 20, 3, 0)  # noqa: DTZ001 - DuckDB returns times in UTC without a zone
@@ -122,7 +123,7 @@ def naive(name: str, history: Sequence[str | None]) -> tuple[Any, ...] | None:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(fast=8, deep=100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 7).flatmap(
         lambda count: st.lists(
