@@ -21,6 +21,7 @@ from demo.server import AwsServer
 from demo.smtp import MailServer
 from tests import command
 from tests.made_once import made_once
+from tests.reports.mart_schema import offer_schema
 
 USER, PASSWORD = "kmsledger", "demo-password"
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
@@ -106,6 +107,7 @@ def make_workspace(
     """A new workspace without a ledger."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = write_settings(directory, aws.url, world, mail.port)
+    offer_schema(directory / "kmsledger.duckdb")
     (directory / "tls").mkdir()
     shutil.copy(tls.authority, directory / "tls" / "ca.pem")
     return Workspace(aws, world, mail, directory, settings)

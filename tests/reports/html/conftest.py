@@ -15,6 +15,7 @@ from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.html.page import Node, read
 from tests.reports.ledger_builder import LedgerBuilder
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
 
 REVERSED = "invoice\u202egnp.exe\u200b"
@@ -32,10 +33,12 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
         base = tmp_path_factory.mktemp("report")
         parties = [{"name": "Vendor <b>Inc</b>", "accounts": [VENDOR]}]
         report = {"directory": "out", "mart": "mart.duckdb", **values.pop("report", {})}
-        return Settings.model_validate(
+        made = Settings.model_validate(
             {"database": "sqlite:///ledger.db", "known_external_parties": parties, "report": report, **values},
             context={"base": str(base)},
         )
+        offer_schema(made.report.mart)
+        return made
 
     return make
 
