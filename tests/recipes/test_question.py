@@ -52,7 +52,8 @@ def arn_lengths(mart: Path, as_of: str | None) -> Lengths:
 @pytest.fixture
 def mart_path(tmp_path: Path) -> Path:
     """The mart of a sample organization."""
-    return organization_mart(tmp_path, iam=False)
+    organization_mart(tmp_path / "answers", iam=False)
+    return tmp_path / "answers" / "answers.duckdb"
 
 
 def test_a_question_for_sql_is_one_file(scratch: Scratch) -> None:
@@ -64,6 +65,7 @@ def test_a_question_for_sql_is_one_file(scratch: Scratch) -> None:
     assert scratch.added == {"reports/answers/cookbook/keys-by-spec.sql": 5}
 
 
+@pytest.mark.deep
 def test_a_question_for_python_is_one_file(scratch: Scratch, mart_path: Path) -> None:
     """A module is a command in the help, with the common options and formats, as soon as its file exists."""
     scratch.create("reports/answers/questions/arn_lengths.py", IN_PYTHON)

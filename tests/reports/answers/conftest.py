@@ -10,31 +10,34 @@ import pytest
 from reports.answers.repository import Facts, opened
 from reports.answers.who_can import who_can
 from reports.answers.who_can_result import Answer
+from tests.made_once import made_once
 from tests.reports.answers.sample_organization import organization
 from tests.reports.ledger_builder import build_mart, settings_of
 
 WhoCan = Callable[..., Answer]
 
 
-def organization_mart(folder: Path, *, iam: bool) -> Path:
-    """The mart of the organization after one run."""
+def organization_mart(folder: Path, *, iam: bool) -> None:
+    """Make the mart of the organization after one run."""
+    folder.mkdir()
     world = organization(folder / "ledger.db", iam=iam)
     world.crawl()
     settings = settings_of(database=world.url, report={"mart": folder / "answers.duckdb"})
     build_mart(settings)
-    return settings.report.mart
 
 
 @pytest.fixture(scope="session")
-def mart_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mart_path(shared_directory: Path) -> Path:
     """The mart of an organization whose IAM was collected."""
-    return organization_mart(tmp_path_factory.mktemp("answers"), iam=True)
+    folder = made_once(shared_directory / "answers", lambda folder: organization_mart(folder, iam=True))
+    return folder / "answers.duckdb"
 
 
 @pytest.fixture(scope="session")
-def without_iam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def without_iam(shared_directory: Path) -> Path:
     """The mart of an organization whose IAM was not collected."""
-    return organization_mart(tmp_path_factory.mktemp("answers-without-iam"), iam=False)
+    folder = made_once(shared_directory / "answers-without-iam", lambda folder: organization_mart(folder, iam=False))
+    return folder / "answers.duckdb"
 
 
 @pytest.fixture

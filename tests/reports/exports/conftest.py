@@ -13,6 +13,7 @@ from reports.exports.common import RunInfo, load_run
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.findings import STATUSES, FindingFilter, FindingRecord, read_findings
+from tests.made_once import made_once
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 
 SHOP, PAY, IRELAND = "111122223333", "444455556666", "eu-west-1"
@@ -25,9 +26,13 @@ WAIVERS = """
 
 
 @pytest.fixture(scope="session")
-def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def findings_mart(shared_directory: Path) -> Path:
     """Two runs: in the second, rotation of `again` is fixed, `stopped` is disabled, and `late` begins to fail."""
-    folder = tmp_path_factory.mktemp("exports")
+    return made_once(shared_directory / "exports", _make_findings_mart) / "mart.duckdb"
+
+
+def _make_findings_mart(folder: Path) -> None:
+    folder.mkdir()
     (folder / "waivers.yaml").write_text(WAIVERS, encoding="utf-8")
     world = LedgerBuilder(f"sqlite:///{folder / 'store.db'}")
     world.account(SHOP, "Shop", IRELAND)
@@ -55,7 +60,6 @@ def findings_mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
         world.key(account, IRELAND, "stopped", rotation="disabled", state="Disabled")
     world.crawl()
     refresh(settings)
-    return settings.report.mart
 
 
 @pytest.fixture(scope="session")
