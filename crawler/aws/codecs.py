@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import botocore.parsers
 import botocore.serialize
@@ -20,7 +20,6 @@ import orjson
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 from crawler.aws.errors import AwsError
-from crawler.aws.sigv4 import canonical_query
 from crawler.spec import Operation
 from models.tables.runs import Cause
 
@@ -191,6 +190,12 @@ def _json_error(response: Response) -> tuple[str, str]:
     code = response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or str(response.status)
     code = str(code).partition(":")[0].rpartition("#")[2]
     return code, str(body.get("message") or body.get("Message") or "")
+
+
+def canonical_query(parameters: Mapping[str, str]) -> str:
+    """Return the query string in canonical form, in which it is also sent."""
+    pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def _query_text(value: Any) -> str:

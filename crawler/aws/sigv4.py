@@ -10,7 +10,6 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from urllib.parse import quote
 
 from crawler.aws.transport_boto3 import Credentials
 
@@ -22,7 +21,7 @@ _DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
 class Signer:
     """Signs requests that differ only in time, credentials and body; the rest is prepared once.
 
-    ``path`` is the canonical path, encoded as the service requires; ``query`` the canonical query (:func:`canonical_query`);
+    ``path`` is the canonical path, encoded as the service requires; ``query`` the canonical query (of :mod:`crawler.aws.codecs`);
     ``headers`` are the constant signed headers with lower-case names, ``unsigned`` further header lines to send.
     """
 
@@ -74,12 +73,6 @@ class Signer:
         if token:
             lines.append(f"{_TOKEN}: {token}")
         return lines
-
-
-def canonical_query(parameters: Mapping[str, str]) -> str:
-    """Return the query string in canonical form, in which it is also sent."""
-    pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
-    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 @lru_cache(maxsize=65_536)

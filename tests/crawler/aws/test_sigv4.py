@@ -13,7 +13,8 @@ import botocore.credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.aws.sigv4 import Signer, canonical_query
+from crawler.aws.codecs import canonical_query
+from crawler.aws.sigv4 import Signer
 from crawler.aws.transport_boto3 import Credentials
 from tests.hypothesis_profiles import examples
 
