@@ -7,6 +7,7 @@ items is closed.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,10 @@ from crawler.services import cloudtrail, iam
 from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES, TRAIL
 from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Step, Subject, search
+from crawler.writer import Coverage, Finished
 from models.store.scd2_merge import Batch
 from models.tables.iam import IamScan
-from models.tables.runs import Cause, Gap
+from models.tables.runs import Cause, Gap, Outcome
 from models.tables.trails import TrailScan
 
 CONCURRENT_ITEMS = 64
@@ -37,11 +39,29 @@ class Collected:
     empty: bool = False
     """Whether only ListKeys was called, because the region was expected to be empty and has no key."""
     counter: Counter = field(default_factory=Counter)
+    started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     def gap(self, region: str, operation: Operation, subject: str, error: AwsError) -> None:
         """Record a failed call with its cause."""
         self.gaps += 1
         self.batch.add(Gap, **gap_row(self.scope.account_id, region, operation, subject, error))
+
+    def finish(self, outcome: Outcome, reason: str | None = None) -> Finished:
+        """Return the facts with their coverage."""
+        scope, counter = self.scope, self.counter
+        now = dt.datetime.now(dt.UTC)
+        coverage = Coverage(
+            scope.account_id,
+            scope.region,
+            outcome,
+            reason,
+            self.started,
+            now,
+            counter.calls,
+            counter.retries,
+            self.gaps,
+        )
+        return Finished(coverage, self.batch)
 
 
 @dataclass(frozen=True, slots=True)

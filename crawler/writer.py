@@ -170,25 +170,27 @@ def save_scopes(connection: Connection, run_id: int, finished: Sequence[Finished
                 table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
             )
         )
-    rows = [
-        {name: getattr(coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
-        for coverage in coverages
-    ]
-    if rows:
-        connection.execute(insert(ScopeCoverage), rows)
+    if coverages:
+        connection.execute(insert(ScopeCoverage), [asdict(coverage) | {"run_id": run_id} for coverage in coverages])
     crawl_lock.heartbeat(connection, run_id)
     return merged
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """The totals of a run over its scopes."""
+class CrawlResult:
+    """The status and totals of a run."""
 
+    run_id: int
     status: RunStatus
     accounts: int
     scopes: int
     calls: int
     gaps: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a complete crawl, 3 for one with gaps."""
+        return 0 if self.status is RunStatus.COMPLETE else 3
 
 
 def finish(
@@ -197,7 +199,7 @@ def finish(
     status: RunStatus | None = None,
     message: str | None = None,
     other_calls: int = 0,
-) -> Totals:
+) -> CrawlResult:
     """Close a run and return its totals; the default status is complete, or partial if there is a gap.
 
     A key whose last use could not be read counts as a gap until it can be, whether or not this run polled it.
@@ -210,19 +212,17 @@ def finish(
     crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
     last_use_gaps = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
     gaps = sum(row.gaps for row in rows) + connection.execute(last_use_gaps).scalar_one()
-    totals = Totals(
+    result = CrawlResult(
+        run_id,
         status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
         len({row.account_id for row in crawled}),
         len(crawled),
         sum(row.calls for row in rows) + other_calls,
         gaps,
     )
-    values = {**asdict(totals), "status": str(totals.status)}
-    finished_at = dt.datetime.now(dt.UTC)
-    connection.execute(
-        update(Run).where(Run.run_id == run_id).values(finished_at=finished_at, message=message, **values)
-    )
-    return totals
+    values = {**asdict(result), "status": str(result.status), "finished_at": dt.datetime.now(dt.UTC)}
+    connection.execute(update(Run).where(Run.run_id == run_id).values(message=message, **values))
+    return result
 
 
 class ScopeWriter:
@@ -253,7 +253,7 @@ class ScopeWriter:
     def put(self, finished: Finished | Packed) -> None:
         """Enqueue a scope; blocks while the queue is full, and raises the error of the thread."""
         while True:
-            self._raise()
+            self.check()
             try:
                 self._queue.put(finished, timeout=0.5)
             except queue.Full:
@@ -265,9 +265,9 @@ class ScopeWriter:
     def drain(self) -> None:
         """Wait until all enqueued scopes are committed; raises the error of the thread."""
         while self._submitted > self.saved:
-            self._raise()
+            self.check()
             time.sleep(0.02)
-        self._raise()
+        self.check()
 
     def close(self) -> None:
         """Save the enqueued scopes and stop the thread."""
@@ -277,9 +277,6 @@ class ScopeWriter:
 
     def check(self) -> None:
         """Raise the error of the thread, if any."""
-        self._raise()
-
-    def _raise(self) -> None:
         if self.error is not None:
             raise self.error
 
