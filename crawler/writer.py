@@ -30,9 +30,6 @@ BATCH_BYTES = 4 * 1024 * 1024
 MAX_DELAY_S = 0.25
 """Seconds that a scope waits for others to share a transaction: the merge costs more than the rows of a small scope."""
 
-COMPRESS_MIN_BYTES = 64 * 1024
-"""Pickles above this size are compressed: hundreds of scopes may queue while a very large one is saved."""
-
 HEARTBEAT_S = 60.0
 """Seconds without a scope to save after which the writer renews the crawl lock."""
 
@@ -79,7 +76,6 @@ class Packed:
     data: bytes
     buffers: tuple[bytes, ...] = ()
     """Out-of-band buffers: the bulk of a large scope, passed on without a copy."""
-    compressed: bool = False
 
     @property
     def size(self) -> int:
@@ -88,26 +84,26 @@ class Packed:
 
     def unpack(self) -> Finished:
         """Return the unpacked scope."""
-        data = zlib.decompress(self.data) if self.compressed else self.data
-        finished: Finished = pickle.loads(data, buffers=self.buffers)  # noqa: S301 - sent by a worker of this crawl
+        finished: Finished = pickle.loads(zlib.decompress(self.data), buffers=self.buffers)  # noqa: S301 - sent by a worker of this crawl
         return finished
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         out_of_band = int(protocol) >= 5
         buffers = tuple(pickle.PickleBuffer(buffer) if out_of_band else buffer for buffer in self.buffers)
-        return Packed, (self.coverage, self.data, buffers, self.compressed)
+        return Packed, (self.coverage, self.data, buffers)
 
 
 def pack(finished: Finished) -> Packed:
-    """Pickle a scope for the process that saves it; the scope must have coverage."""
+    """Pickle and compress a scope for the process that saves it; the scope must have coverage.
+
+    Hundreds of scopes may queue while a very large one is saved.
+    """
     assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
     pickle_buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=pickle_buffers.append)
-    compressed = len(data) > COMPRESS_MIN_BYTES
-    if compressed:
-        data = zlib.compress(data, 1)
     buffers = (buffer.raw().obj for buffer in pickle_buffers)
-    return Packed(finished.coverage, data, tuple(buffer for buffer in buffers if isinstance(buffer, bytes)), compressed)
+    own = tuple(buffer for buffer in buffers if isinstance(buffer, bytes))
+    return Packed(finished.coverage, zlib.compress(data, 1), own)
 
 
 def start(engine: Engine, version: str) -> int:

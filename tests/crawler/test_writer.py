@@ -19,7 +19,7 @@ from crawler.writer import BATCH_SCOPES, Coverage, Finished, ScopeWriter, pack
 from models.store import crawl_lock
 from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
-from models.store.scd2_merge import CHUNK_ROWS, Batch
+from models.store.scd2_merge import LOOSE_ROWS, Batch
 from models.tables.keys import Key, Tag
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
@@ -278,7 +278,7 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, complete: bool, status: RunS
 def test_buffers_of_a_large_scope_are_not_copied() -> None:
     """Packing and unpacking a large scope does not copy its buffers and preserves its contents."""
     batch = Batch()
-    for number in range(2 * CHUNK_ROWS + 1):
+    for number in range(20 * LOOSE_ROWS + 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     chunks = batch.packed[Tag]
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
@@ -298,7 +298,7 @@ def test_buffers_of_a_large_scope_are_not_copied() -> None:
 def test_packed_scopes_are_compressed() -> None:
     """A scope from another process is compressed in the queue and unchanged after unpacking."""
     batch = Batch()
-    for number in range(CHUNK_ROWS - 1):
+    for number in range(LOOSE_ROWS - 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
