@@ -123,7 +123,7 @@ class _Crawl:
             )
             self._poll_last_use(sorted(self.saved_scopes))
             crawled = [account for account in organization.accounts if account.crawled]
-            self.progress.expect(len(crawled))
+            self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
             log_level, log_format = settings.log.level, settings.log.format
             with create_scheduler(

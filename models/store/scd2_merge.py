@@ -55,7 +55,7 @@ Row = Mapping[str, Any]
 """One fact: natural key and values by column name."""
 
 
-LOOSE_ROWS = 500
+LOOSE_ROWS = 200
 """Facts and documents of a batch that are kept uncompressed: hundreds of scopes are crawled at once, for minutes if their rates
 are limited. Compressed chunks take a twentieth of the memory."""
 CHUNK_ROWS = 5000
