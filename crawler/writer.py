@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self, SupportsIndex
+from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
@@ -74,23 +74,11 @@ class Packed:
 
     coverage: Coverage
     data: bytes
-    buffers: tuple[bytes, ...] = ()
-    """Out-of-band buffers: the bulk of a large scope, passed on without a copy."""
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return len(self.data) + sum(map(len, self.buffers))
 
     def unpack(self) -> Finished:
         """Return the unpacked scope."""
-        finished: Finished = pickle.loads(zlib.decompress(self.data), buffers=self.buffers)  # noqa: S301 - sent by a worker of this crawl
+        finished: Finished = pickle.loads(zlib.decompress(self.data))  # noqa: S301 - sent by a worker of this crawl
         return finished
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        out_of_band = int(protocol) >= 5
-        buffers = tuple(pickle.PickleBuffer(buffer) if out_of_band else buffer for buffer in self.buffers)
-        return Packed, (self.coverage, self.data, buffers)
 
 
 def pack(finished: Finished) -> Packed:
@@ -99,11 +87,7 @@ def pack(finished: Finished) -> Packed:
     Hundreds of scopes may queue while a very large one is saved.
     """
     assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
-    pickle_buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=pickle_buffers.append)
-    buffers = (buffer.raw().obj for buffer in pickle_buffers)
-    own = tuple(buffer for buffer in buffers if isinstance(buffer, bytes))
-    return Packed(finished.coverage, zlib.compress(data, 1), own)
+    return Packed(finished.coverage, zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1))
 
 
 def start(engine: Engine, version: str) -> int:
@@ -289,7 +273,7 @@ class ScopeWriter:
             deadline = time.monotonic() + MAX_DELAY_S
             while item is not None:
                 scopes.append(item)
-                size += item.size if isinstance(item, Packed) else 0
+                size += len(item.data) if isinstance(item, Packed) else 0
                 if len(scopes) >= BATCH_SCOPES or size >= BATCH_BYTES:
                     break
                 try:

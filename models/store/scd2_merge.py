@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -62,21 +62,8 @@ CHUNK_ROWS = 5000
 """Facts of one table, or documents, that are merged at a time."""
 
 
-class CompressedChunk(bytes):
-    """A compressed chunk of facts, pickled out of band (protocol 5) so that it is not copied."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return _identity, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
-
-
-def _identity(received: bytes) -> bytes:
-    return received
-
-
-def _pack(values: list[Any]) -> CompressedChunk:
-    return CompressedChunk(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
+def _pack(values: list[Any]) -> bytes:
+    return zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1)
 
 
 def _unpack(chunk: bytes) -> list[Any]:

@@ -275,32 +275,12 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, complete: bool, status: RunS
     assert row["finished_at"] is not None
 
 
-def test_buffers_of_a_large_scope_are_not_copied() -> None:
-    """Packing and unpacking a large scope does not copy its buffers and preserves its contents."""
-    batch = Batch()
-    for number in range(20 * LOOSE_ROWS + 1):
-        batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
-    chunks = batch.packed[Tag]
-    finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
-    packed = pack(finished)
-    assert [id(buffer) for buffer in packed.buffers] == [id(chunk) for chunk in chunks]
-    buffers: list[pickle.PickleBuffer] = []
-    sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
-    assert len(sent) < packed.size / 10
-    arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - pickled above
-    unpacked = arrived.unpack()
-    assert [id(chunk) for chunk in unpacked.batch.packed[Tag]] == [id(buffer) for buffer in arrived.buffers]
-    assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
-    for protocol in (4, 5):
-        assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - pickled here
-
-
 def test_packed_scopes_are_compressed() -> None:
     """A scope from another process is compressed in the queue and unchanged after unpacking."""
     batch = Batch()
-    for number in range(LOOSE_ROWS - 1):
+    for number in range(2 * LOOSE_ROWS - 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
-    assert packed.size < len(pickle.dumps(finished)) / 4
+    assert len(packed.data) < len(pickle.dumps(finished)) / 3
     assert packed.unpack() == finished
