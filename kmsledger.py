@@ -17,7 +17,7 @@ from models.errors import Collected
 from reports.answers.questions import questions
 
 if TYPE_CHECKING:
-    from crawler.crawl import CrawlResult
+    from crawler.writer import CrawlResult
     from models.settings import Settings
     from models.settings.rules import Threshold
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
-from crawler.collector import gap_row
+from crawler.aws.errors import gap_row
 from crawler.discovery import FoundAccount, FoundRegion, Organization
 from crawler.writer import ORGANIZATION
 from models.store.engine import translate_errors

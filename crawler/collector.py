@@ -7,22 +7,23 @@ items is closed.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-import jmespath
-
 from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
-from crawler.aws.errors import AwsError
+from crawler.aws.errors import AwsError, gap_row
 from crawler.resource_mapper import resource_step
 from crawler.services import cloudtrail, iam
 from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES, TRAIL
-from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Step, Subject
+from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Step, Subject, search
+from crawler.writer import Coverage, Finished
 from models.store.scd2_merge import Batch
-from models.tables.runs import Cause, Gap
+from models.tables.iam import IamScan
+from models.tables.runs import Cause, Gap, Outcome
+from models.tables.trails import TrailScan
 
 CONCURRENT_ITEMS = 64
 """Items of one listing processed concurrently; the client limits the calls of the process."""
@@ -38,11 +39,29 @@ class Collected:
     empty: bool = False
     """Whether only ListKeys was called, because the region was expected to be empty and has no key."""
     counter: Counter = field(default_factory=Counter)
+    started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     def gap(self, region: str, operation: Operation, subject: str, error: AwsError) -> None:
         """Record a failed call with its cause."""
         self.gaps += 1
         self.batch.add(Gap, **gap_row(self.scope.account_id, region, operation, subject, error))
+
+    def finish(self, outcome: Outcome, reason: str | None = None) -> Finished:
+        """Return the facts with their coverage."""
+        scope, counter = self.scope, self.counter
+        now = dt.datetime.now(dt.UTC)
+        coverage = Coverage(
+            scope.account_id,
+            scope.region,
+            outcome,
+            reason,
+            self.started,
+            now,
+            counter.calls,
+            counter.retries,
+            self.gaps,
+        )
+        return Finished(coverage, self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +92,9 @@ async def collect(
     """
     collected = Collected(scope, counter=counter or Counter())
     runner = _StepRunner(client, provider, collected)
-    if scope.region != GLOBAL and all(resource_type.name != TRAIL.name for resource_type in options.resource_types):
-        cloudtrail.disabled_by_config(scope, collected.batch)
+    if scope.region != GLOBAL and TRAIL not in options.resource_types:
+        # Close the scan: earlier facts remain as last known.
+        collected.batch.mark_complete(TrailScan, scope.account_id, scope.region)
     if scope.region == GLOBAL:
         await _run_all(_global_steps(runner, options))
     elif options.empty_reason is not None and await runner.is_empty(KEYS, Subject(scope, scope.region)):
@@ -83,21 +103,6 @@ async def collect(
         await _collect_region(runner, options)
     collected.batch.mark_complete(Gap, scope.account_id, scope.region)
     return collected
-
-
-def gap_row(account_id: str, region: str, operation: Operation, subject: str, error: AwsError) -> dict[str, str]:
-    """Return a row of :class:`models.tables.runs.Gap`; ``subject`` is an ARN or a name, empty for a whole listing."""
-    return {
-        "account_id": account_id,
-        "region": region,
-        "service": operation.service,
-        "operation": operation.name,
-        "subject": subject,
-        "action": operation.iam_action,
-        "cause": str(error.cause),
-        "code": error.code,
-        "message": error.message,
-    }
 
 
 def _global_steps(runner: _StepRunner, options: CollectOptions) -> list[Coroutine[Any, Any, None]]:
@@ -112,7 +117,8 @@ def _global_steps(runner: _StepRunner, options: CollectOptions) -> list[Coroutin
     if options.iam:
         steps.append(runner.run_step(iam.IAM, Subject(scope, options.home_region)))
     else:
-        iam.disabled_by_config(scope, batch)
+        # Close the scan: earlier facts remain as last known.
+        batch.mark_complete(IamScan, scope.account_id)
     return steps
 
 
@@ -141,7 +147,7 @@ async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
 
 
 def _step(resource_type: ResourceType) -> Step:
-    return cloudtrail.TRAILS if resource_type.name == TRAIL.name else resource_step(resource_type)
+    return cloudtrail.TRAILS if resource_type is TRAIL else resource_step(resource_type)
 
 
 def _region_denied(error: AwsError, denied: Sequence[Operation]) -> AwsError:
@@ -160,9 +166,8 @@ class _StepRunner:
         """Run a step for one subject, and its child steps for each item."""
         error = await self.execute(step, subject)
         self.record_outcome(step, subject, error)
-        fallback = step.on_denied(subject) if step.on_denied and error is not None else None
-        if fallback is not None:
-            await self._run_children(step, fallback)
+        if error is not None and step.children_survive:
+            await self._run_children(step, subject)
 
     async def execute(self, step: Step, subject: Subject) -> AwsError | None:
         """Record the items of a step and run its child steps; return the error that makes the response incomplete, if any."""
@@ -196,8 +201,8 @@ class _StepRunner:
         """Mark a step's listing as complete, or record its error as a gap."""
         if error is not None:
             self.collected.gap(self.collected.scope.region, step.operation, subject.arn, error)
-        elif step.complete:
-            step.complete(subject, self.collected.batch)
+        else:
+            step.mark_complete(subject, self.collected.batch)
 
     async def is_empty(self, step: Step, subject: Subject) -> bool:
         """Return whether a listing is complete and empty, and record that; any other result is left to the regular run."""
@@ -250,8 +255,7 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
     """Return the items of a page; raises :class:`AwsError` when the response lacks the list, which is not an empty list."""
     if not operation.items:
         return [page]
-    path = operation.items
-    items = page.get(path) if path.isidentifier() else compiled(path).search(page)
+    items = search(operation.items, page)
     if items is None:
         root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
         has_next_page = operation.paging is not None and page.get(operation.paging.receive)
@@ -261,12 +265,6 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
             )
         return []
     return items if isinstance(items, list) else [items]
-
-
-@cache
-def compiled(path: str) -> Any:
-    """Return a JMESPath expression, compiled once."""
-    return jmespath.compile(path)
 
 
 async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

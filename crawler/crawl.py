@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine
 
@@ -25,7 +23,7 @@ from crawler.scheduler import Scheduler, create_scheduler, last_calls
 from crawler.services.key_last_usage import LastUsePoller
 from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
-from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, Finished, Packed, ScopeWriter
+from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, CrawlResult, Finished, Packed, ScopeWriter
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
@@ -37,23 +35,6 @@ CONCURRENT_ACCOUNTS = 64
 """Minimum number of accounts crawled concurrently; the scheduler limits the scopes, the client the calls."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CrawlResult:
-    """The status and totals of a crawl."""
-
-    run_id: int
-    status: RunStatus
-    accounts: int
-    scopes: int
-    gaps: int
-    calls: int
-
-    @property
-    def exit_code(self) -> int:
-        """0 for a complete crawl, 3 for one with gaps."""
-        return 0 if self.status is RunStatus.COMPLETE else 3
 
 
 def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
@@ -91,8 +72,7 @@ def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) 
     with translate_errors(engine):
         resolve_references(engine, run_id)
         with engine.begin() as connection:
-            totals = writer.finish(connection, run_id, other_calls=session.other_calls)
-    return CrawlResult(run_id, **asdict(totals))
+            return writer.finish(connection, run_id, other_calls=session.other_calls)
 
 
 def _run(session: _Crawl) -> None:
@@ -143,7 +123,7 @@ class _Crawl:
             )
             self._poll_last_use(sorted(self.saved_scopes))
             crawled = [account for account in organization.accounts if account.crawled]
-            self.progress.expect(len(crawled))
+            self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
             log_level, log_format = settings.log.level, settings.log.format
             with create_scheduler(
@@ -195,25 +175,24 @@ class _Crawl:
     async def _crawl_account(
         self, worker: Worker, scheduler: Scheduler, regions: org.Regions, identity: Identity, account: org.FoundAccount
     ) -> None:
-        started = dt.datetime.now(dt.UTC)
         collected = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
         collected.batch.mark_complete(Gap, account.account_id, WHOLE_ACCOUNT)
         if self.loop.time() >= self.deadline:
             collected.gap(WHOLE_ACCOUNT, WHOLE_SCOPE, "", self._deadline_error())
-            await self._account_failed(collected, Cause.DEADLINE.text, started)
+            await self._account_failed(collected, Cause.DEADLINE.text)
             return
         provider = await worker.provider(account.account_id)
         try:
             await provider.credentials()
         except AwsError as error:
             collected.gap(WHOLE_ACCOUNT, ASSUME_ROLE, getattr(provider, "arn", ""), error)
-            await self._account_failed(collected, error.cause.text, started)
+            await self._account_failed(collected, error.cause.text)
             return
         try:
             account_regions = await regions.of(account.account_id, provider)
         except AwsError as error:
             collected.gap(WHOLE_ACCOUNT, org.DESCRIBE_REGIONS, "", error)
-            await self._account_failed(collected, "its regions could not be listed", started)
+            await self._account_failed(collected, "its regions could not be listed")
             return
         region_batch(collected.batch, account.account_id, account_regions)
         for region in account_regions:
@@ -249,15 +228,11 @@ class _Crawl:
         self.progress.scopes_done += 1
         self.progress.gaps += finished.coverage.gaps
 
-    async def _account_failed(self, collected: Collected, reason: str, started: dt.datetime) -> None:
+    async def _account_failed(self, collected: Collected, reason: str) -> None:
         self.progress.gaps += collected.gaps
         self.progress.accounts_opened += 1
         self.progress.accounts_done += 1
-        now = dt.datetime.now(dt.UTC)
-        coverage = Coverage(
-            collected.scope.account_id, WHOLE_ACCOUNT, Outcome.FAILED, reason, started, now, gaps=collected.gaps
-        )
-        await self._enqueue(coverage, collected.batch)
+        await self._enqueue_finished(collected.finish(Outcome.FAILED, reason))
 
     def _deadline_error(self) -> AwsError:
         seconds = self.settings.crawl.run_deadline

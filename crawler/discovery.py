@@ -318,63 +318,49 @@ class Regions:
     async def of(self, account_id: str, provider: CredentialProvider) -> tuple[FoundRegion, ...]:
         """Return the account's regions; raises :class:`AwsError` when neither source returns them."""
         if self._settings.source == "account":
-            return await self._of_organization(account_id) or await self._of_account(provider)
+            return await self._of_organization(account_id) or await self._list(provider, DESCRIBE_REGIONS)
         try:
-            return await self._of_account(provider)
+            return await self._list(provider, DESCRIBE_REGIONS)
         except AwsError:
             regions = await self._of_organization(account_id)
             if regions is None:
                 raise
             return regions
 
-    async def _of_account(self, provider: CredentialProvider) -> tuple[FoundRegion, ...]:
-        regions = await self._list(provider, DESCRIBE_REGIONS, {})
-        return self._selected({region["RegionName"]: region.get("OptInStatus") or "unknown" for region in regions})
-
     async def _of_organization(self, account_id: str) -> tuple[FoundRegion, ...] | None:
         """Return the regions as the organization lists them, or ``None`` if it does not."""
+        own = account_id == self._hub.account_id
         # A delegated administrator cannot list the regions of the management account.
-        if not self._from_hub or (account_id == self._management and account_id != self._hub.account_id):
+        if not self._from_hub or (account_id == self._management and not own):
             return None
         try:
-            return await self._list_from_hub(account_id)
+            return await self._list(self._hub, LIST_OWN_REGIONS if own else LIST_REGIONS, account_id)
         except AwsError as error:
             if not error.retryable:
                 # Trusted access is disabled, or the endpoint lacks the API: the next account would fail too.
                 self._from_hub = False
             return None
 
-    async def _list_from_hub(self, account_id: str) -> tuple[FoundRegion, ...]:
-        own = account_id == self._hub.account_id
-        regions = await self._list(
-            self._hub, LIST_OWN_REGIONS if own else LIST_REGIONS, {} if own else {"account_id": account_id}
-        )
-        return self._selected({region["RegionName"]: region["RegionOptStatus"] for region in regions})
-
     async def _list(
-        self, provider: CredentialProvider, operation: Operation, values: Mapping[str, str]
-    ) -> list[Mapping[str, Any]]:
-        params = parameters(operation, Subject(Scope("", self._home), self._home, values=dict(values)))
-        regions = [
-            region
-            async for page in self._client.pages(provider, operation, self._home, params)
-            for region in page.get(operation.items) or ()
-        ]
-        if not regions:
+        self, provider: CredentialProvider, operation: Operation, account_id: str = ""
+    ) -> tuple[FoundRegion, ...]:
+        reader = _Reader(self._client, provider, self._home)
+        statuses = {
+            region["RegionName"]: region.get("RegionOptStatus") or region.get("OptInStatus") or "unknown"
+            async for region in reader.items(operation, account_id=account_id)
+        }
+        if not statuses:
             raise AwsError(
                 Cause.INVALID_RESPONSE, "MissingMember", f"{operation} returned no region; every account has some"
             )
-        return regions
-
-    def _selected(self, statuses: Mapping[str, str]) -> tuple[FoundRegion, ...]:
-        def selection(region: str, status: str) -> str:
-            if excludes_region(self._settings, region):
-                return "excluded"
-            return "crawled" if status in ENABLED or status == "unknown" else "disabled"
-
         return tuple(
-            FoundRegion(region, status, selection(region, status)) for region, status in sorted(statuses.items())
+            FoundRegion(region, status, self._selection(region, status)) for region, status in sorted(statuses.items())
         )
+
+    def _selection(self, region: str, status: str) -> str:
+        if excludes_region(self._settings, region):
+            return "excluded"
+        return "crawled" if status in ENABLED or status == "unknown" else "disabled"
 
 
 def _organization_error(error: AwsError, identity: Identity) -> OrganizationError:

@@ -6,13 +6,12 @@ is never used to resolve an alias, because it could create the AWS managed key.
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, exists, func, literal, select, update
+from sqlalchemy import Connection, Engine, MappingResult, RowMapping, and_, exists, func, literal, select, update
 
 from crawler.spec import GLOBAL, DefaultKey, Scope
 from models.store import crawl_lock
@@ -90,52 +89,50 @@ def _of_scope(form: Form, raw: str | None, resource: str, scope: Scope) -> Refer
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The state of the key or alias that a reference names, from the ledger."""
+class Known:
+    """What this run knows of the account-regions that references name."""
 
-    alias_arn: str | None
-    alias_target: str | None
-    key_arn: str | None
-    key_manager: str | None
-    is_aws_alias: bool
-    scope_outcome: str | None
-    keys_gap: bool
-    aliases_gap: bool
+    outcomes: Mapping[tuple[str, str], str]
+    gaps: frozenset[tuple[str, str, str]]
+    """Account, region and operation of listings that failed."""
 
 
-def resolve(reference: Reference, target: Target) -> tuple[str | None, KeyClass, str | None]:
-    """Return key ARN, class and reason. A key is dangling only if a complete listing does not show it."""
-    if reference.declared_class is not None:
-        return None, reference.declared_class, reference.reason
-    target_arn = reference.target_arn or ""
+def resolve(reference: Mapping[str, Any] | RowMapping, known: Known) -> tuple[str | None, KeyClass, str | None]:
+    """Return key ARN, class and reason of a row of :func:`_references`.
+
+    A key is dangling only if a complete listing does not show it.
+    """
+    if reference["declared_class"] is not None:
+        return None, KeyClass(reference["declared_class"]), reference["reason"]
+    target_arn = reference["target_arn"] or ""
+    name = target_arn.rpartition(":")[2]
     through_alias = ":alias/" in target_arn
-    aws_alias = through_alias and ":alias/aws/" in target_arn
-    key_arn = target.alias_target if through_alias else target_arn
-    if target.key_arn:
-        return target.key_arn, *_class_of(target)
-    crawled = target.scope_outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
-    where = f"account {reference.target_account}, region {reference.target_region}"
-    if aws_alias:
-        reason = None if key_arn else f"the AWS managed key {target_arn.rpartition(':')[2]} is not in the inventory"
+    key_arn = reference["alias_target"] if through_alias else target_arn
+    if reference["known_key"]:
+        return reference["known_key"], *_class_of(reference)
+    scope = (reference["target_account"], reference["target_region"])
+    where = f"account {scope[0]}, region {scope[1]}"
+    if ":alias/aws/" in target_arn:
+        reason = None if key_arn else f"the AWS managed key {name} is not in the inventory"
         return key_arn, KeyClass.AWS_MANAGED, reason
-    if not crawled:
+    if known.outcomes.get(scope) not in {Outcome.COMPLETE, Outcome.PARTIAL}:
         return (key_arn or None), KeyClass.NOT_CRAWLED, f"{where} was not crawled"
-    if through_alias and target.aliases_gap:
+    if through_alias and (*scope, "ListAliases") in known.gaps:
         # A known alias may point to another key by now.
         return key_arn, KeyClass.UNKNOWN, f"the aliases of {where} could not be listed"
-    if through_alias and target.alias_arn is None:
-        return None, KeyClass.DANGLING, f"{target_arn.rpartition(':')[2]} does not exist in {where}"
+    if through_alias and reference["known_alias"] is None:
+        return None, KeyClass.DANGLING, f"{name} does not exist in {where}"
     if not key_arn:
-        return None, KeyClass.DANGLING, f"{target_arn.rpartition(':')[2]} points to no key"
-    if target.keys_gap:
+        return None, KeyClass.DANGLING, f"{name} points to no key"
+    if (*scope, "ListKeys") in known.gaps:
         return key_arn, KeyClass.UNKNOWN, f"the keys of {where} could not be listed"
     return key_arn, KeyClass.DANGLING, f"the key no longer exists in {where}"
 
 
-def _class_of(target: Target) -> tuple[KeyClass, str | None]:
-    if target.key_manager == "CUSTOMER":
+def _class_of(reference: Mapping[str, Any] | RowMapping) -> tuple[KeyClass, str | None]:
+    if reference["known_manager"] == "CUSTOMER":
         return KeyClass.CUSTOMER, None
-    if target.key_manager == "AWS" or target.is_aws_alias:
+    if reference["known_manager"] == "AWS" or reference["has_aws_alias"]:
         return KeyClass.AWS_MANAGED, None
     return KeyClass.UNKNOWN, "the key exists, but DescribeKey failed"
 
@@ -147,8 +144,14 @@ def resolve_references(engine: Engine, run_id: int) -> None:
     read on one connection and written on another, in chunks; a resumed run resolves what a killed run left out.
     """
     with engine.connect() as read_connection:
-        references = _references(read_connection, run_id)
-        while batch := _resolve_chunk(itertools.islice(references, CHUNK_SIZE)):
+        known = Known(_outcomes(read_connection, run_id), _listing_gaps(read_connection))
+        references = _references(read_connection)
+        for chunk in references.partitions(CHUNK_SIZE):
+            batch = Batch()
+            for row in chunk:
+                key_arn, key_class, reason = resolve(row, known)
+                natural_key = {name: row[name] for name in ResourceKey.natural_key}
+                batch.add(ResourceKey, **natural_key, key_arn=key_arn, key_class=str(key_class), reason=reason)
             with engine.begin() as connection:
                 merge(connection, run_id, batch)
                 crawl_lock.heartbeat(connection, run_id)
@@ -156,35 +159,8 @@ def resolve_references(engine: Engine, run_id: int) -> None:
         _close_unreferenced(connection, run_id)
 
 
-def _resolve_chunk(references: Iterable[tuple[Mapping[str, Any], Target]]) -> Batch | None:
-    """Return the resolved references as a batch; ``None`` when there are no more."""
-    batch = Batch()
-    for row, target in references:
-        key_arn, key_class, reason = resolve(
-            Reference(
-                Form(row["format"]),
-                row["raw_value"],
-                row["target_arn"],
-                row["target_account"],
-                row["target_region"],
-                KeyClass(row["declared_class"]) if row["declared_class"] else None,
-                row["reason"],
-            ),
-            target,
-        )
-        batch.add(
-            ResourceKey,
-            resource_arn=row["resource_arn"],
-            role=row["role"],
-            position=row["position"],
-            key_arn=key_arn,
-            key_class=str(key_class),
-            reason=reason,
-        )
-    return batch if batch.rows else None
-
-
-def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[str, Any], Target]]:
+def _references(connection: Connection) -> MappingResult:
+    """Return the open references, each with the alias and the key that it names as far as the ledger has them."""
     reference, alias, key, metadata = (model.table() for model in (KeyReference, Alias, Key, KeyMetadata))
     aws_alias = alias.alias("aws_alias")
     managed = exists(
@@ -208,28 +184,12 @@ def _references(connection: Connection, run_id: int) -> Iterator[tuple[Mapping[s
             alias.c.target_key_arn.label("alias_target"),
             key.c.key_arn.label("known_key"),
             metadata.c.manager.label("known_manager"),
-            managed.label("managed"),
+            managed.label("has_aws_alias"),
         )
         .select_from(reference.outerjoin(alias, to_alias).outerjoin(key, to_key).outerjoin(metadata, to_metadata))
         .where(reference.c.valid_to.is_(None))
     )
-    outcomes = _outcomes(connection, run_id)
-    gaps = _listing_gaps(connection)
-    for row in connection.execution_options(yield_per=5000).execute(query).mappings():
-        where = (row["target_account"], row["target_region"])
-        yield (
-            dict(row),
-            Target(
-                row["known_alias"],
-                row["alias_target"],
-                row["known_key"],
-                row["known_manager"],
-                bool(row["managed"]),
-                outcomes.get(where),
-                (*where, "ListKeys") in gaps,
-                (*where, "ListAliases") in gaps,
-            ),
-        )
+    return connection.execution_options(yield_per=CHUNK_SIZE).execute(query).mappings()
 
 
 def _outcomes(connection: Connection, run_id: int) -> dict[tuple[str, str], str]:
@@ -240,14 +200,14 @@ def _outcomes(connection: Connection, run_id: int) -> dict[tuple[str, str], str]
     return {(account, region): outcome for account, region, outcome in rows if region != GLOBAL}
 
 
-def _listing_gaps(connection: Connection) -> set[tuple[str, str, str]]:
+def _listing_gaps(connection: Connection) -> frozenset[tuple[str, str, str]]:
     table = Gap.table()
     rows: Iterable[Any] = connection.execute(
         select(table.c.account_id, table.c.region, table.c.operation).where(
             table.c.valid_to.is_(None), table.c.service == "kms", table.c.operation.in_(("ListKeys", "ListAliases"))
         )
     )
-    return {(account, region, operation) for account, region, operation in rows}
+    return frozenset((account, region, operation) for account, region, operation in rows)
 
 
 def _close_unreferenced(connection: Connection, run_id: int) -> None:

@@ -122,9 +122,8 @@ class _Process:
         with self._sending:
             self._numbers += 1
             self.tasks[self._numbers] = future
-            data = pickle.dumps((self._numbers, call))
             try:
-                self._connection.send_bytes(data)
+                self._connection.send((self._numbers, call))
             except OSError:
                 log.debug("worker %s stopped accepting tasks", self.pid)
 
@@ -135,7 +134,7 @@ class _Process:
             return
         with self._sending:
             try:
-                self._connection.send_bytes(b"")
+                self._connection.send(None)
             except OSError:
                 log.debug("worker %s exited before the shutdown", self.pid)
 
@@ -154,11 +153,9 @@ class _Process:
     def _read(self) -> None:
         while True:
             try:
-                data, *buffers = _receive(self._connection)
+                number, succeeded, result = self._connection.recv()
             except (EOFError, OSError):
                 break
-            number, succeeded, result = pickle.loads(data, buffers=buffers)  # noqa: S301 - sent by our own child
-            del data, buffers
             future = self.tasks.pop(number)
             if future.cancelled():
                 continue
@@ -186,39 +183,23 @@ def _serve(
             outcome = (number, True, function(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
             outcome = (number, False, error)
-        frames = _pickle(outcome)
-        del outcome
         with send_lock:
-            connection.send_bytes(len(frames).to_bytes(4))
-            for frame in frames:
-                connection.send_bytes(frame)
+            try:
+                connection.send(outcome)
+            except (pickle.PicklingError, TypeError, AttributeError) as error:
+                failure = RuntimeError(f"the result cannot be sent: {error}: {outcome[2]!r:.200}")
+                connection.send((number, False, failure))
 
     with ThreadPoolExecutor(tasks_per_process, thread_name_prefix="task") as threads:
         while True:
             try:
-                data = connection.recv_bytes()
+                task = connection.recv()
             except (EOFError, OSError):
                 # The parent exited: the results are no longer needed.
                 os._exit(1)
-            if not data:
+            if task is None:
                 break
-            number, call = pickle.loads(data)  # noqa: S301 - sent by our own parent
-            threads.submit(run, number, call)
+            threads.submit(run, *task)
     connection.close()
     # Library threads must not keep the process alive.
     os._exit(0)
-
-
-def _receive(connection: Connection) -> list[bytes]:
-    """Receive the pickle of a result and its out-of-band buffers."""
-    return [connection.recv_bytes() for _ in range(int.from_bytes(connection.recv_bytes()))]
-
-
-def _pickle(outcome: tuple[int, bool, Any]) -> list[Any]:
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        data = pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        failure = RuntimeError(f"the result cannot be sent: {error}: {outcome[2]!r:.200}")
-        return [pickle.dumps((outcome[0], False, failure))]
-    return [data, *(buffer.raw() for buffer in buffers)]

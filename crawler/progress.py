@@ -19,6 +19,7 @@ class Progress:
 
     def __init__(self, *, live: bool | None = None) -> None:
         self.accounts = 0
+        """Accounts to crawl."""
         self.accounts_opened = 0
         """Accounts whose regions are known and whose scopes are counted."""
         self.accounts_done = 0
@@ -35,10 +36,6 @@ class Progress:
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
         self._started = time.monotonic()
         self._last = (0.0, 0)
-
-    def expect(self, accounts: int) -> None:
-        """Set the number of accounts to crawl."""
-        self.accounts = accounts
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
-import jmespath
-
+from crawler.aws.errors import AwsError, gap_row
 from crawler.key_references import Reference, default_reference, parse_reference
-from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject
+from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject, search
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import ResourcePolicy
@@ -39,15 +38,15 @@ def resource_step(kind: ResourceType) -> Step:
         )
     if kind.tags_operation is not None:
         on_skip = partial(_record_skip, kind.tags_operation)
-        children.append(
-            Step(kind.tags_operation, _record_tag, _tags_complete, skip_reason=_region_excluded, on_skip=on_skip)
-        )
+        children.append(Step(kind.tags_operation, _record_tag, (Tag,), skip_reason=_region_excluded, on_skip=on_skip))
     if kind.policy_operation is not None:
         on_skip = partial(_skip_policy, kind.policy_operation)
         children.append(
             Step(kind.policy_operation, partial(_record_policy, kind), skip_reason=_policy_disabled, on_skip=on_skip)
         )
-    return Step(kind.listing, partial(record_item, kind), partial(listing_complete, kind), children=tuple(children))
+    return Step(
+        kind.listing, partial(record_item, kind), complete=partial(listing_complete, kind), children=tuple(children)
+    )
 
 
 def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
@@ -80,21 +79,19 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     if kind.detail is None:
         _record_key_references(kind, child, item, batch)
     if kind.tags:
-        for tag in _search(kind.tags, item) or ():
+        for tag in search(kind.tags, item) or ():
             batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
         batch.mark_complete(Tag, arn)
     return child
 
 
-def _record_detail(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_detail(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
     _record_key_references(kind, subject, response, batch)
-    return None
 
 
-def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
     policy = _text(kind.policy, response)
     batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(policy) if policy else None)
-    return None
 
 
 def _skip_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
@@ -107,18 +104,9 @@ def _record_skip(
     operation: Operation, subject: Subject, reason: str, batch: Batch, cause: Cause = Cause.REGION_EXCLUDED
 ) -> None:
     """Record a configured skip as a gap that does not fail the run; earlier facts stay open, unconfirmed."""
-    batch.add(
-        Gap,
-        account_id=subject.scope.account_id,
-        region=subject.scope.region,
-        service=operation.service,
-        operation=operation.name,
-        subject=subject.arn,
-        action=operation.iam_action,
-        cause=str(cause),
-        code="",
-        message=reason,
-    )
+    scope = subject.scope
+    error = AwsError(cause, "", reason)
+    batch.add(Gap, **gap_row(scope.account_id, scope.region, operation, subject.arn, error))
 
 
 def _record_key_references(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
@@ -131,7 +119,7 @@ def _record_key_references(kind: ResourceType, subject: Subject, item: Mapping[s
 def _add_resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
     """Add the resource from its listing alone: child steps have rows of their own, so a gap in them changes nothing here."""
     scope, resource_scope, item = subject.scope, subject.values["resource_scope"], subject.values["item"]
-    present = {name: value for name, path in kind.details.items() if (value := _search(path, item)) is not None}
+    present = {name: value for name, path in kind.details.items() if (value := search(path, item)) is not None}
     details = {**kind.missing_values, **present}
     details |= {
         name: _monday(value) for name in kind.truncate_to_week if isinstance(value := details.get(name), dt.datetime)
@@ -155,7 +143,7 @@ def _add_resource(kind: ResourceType, subject: Subject, batch: Batch) -> None:
 
 def references_of(path: KeyPath, item: Mapping[str, Any], scope: Scope) -> list[Reference]:
     """Return the references of one key path; several if the path selects a list."""
-    selected = _search(path.path, item)
+    selected = search(path.path, item)
     values = [value for value in (selected if isinstance(selected, list) else [selected]) if value not in {None, ""}]
     if values:
         return [parse_reference(value, scope) for value in values]
@@ -194,14 +182,9 @@ def _add_reference(  # noqa: PLR0917 - the values of one row
     )
 
 
-def _record_tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     if item:
         batch.add(Tag, resource_arn=subject.arn, tag_key=item["Key"], tag_value=item.get("Value") or "")
-    return None
-
-
-def _tags_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(Tag, subject.arn)
 
 
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:
@@ -221,18 +204,8 @@ def _policy_disabled(subject: Subject) -> str | None:
     return reason or _region_excluded(subject)
 
 
-def _search(path: str, item: Mapping[str, Any]) -> Any:
-    # Fast path: most paths are a member name.
-    return item.get(path) if path.isidentifier() else _compiled(path).search(item)
-
-
-@cache
-def _compiled(path: str) -> Any:
-    return jmespath.compile(path)
-
-
 def _text(path: str, item: Mapping[str, Any]) -> str | None:
-    value = _search(path, item)
+    value = search(path, item)
     return None if value is None else str(value)
 
 
@@ -242,5 +215,5 @@ def _monday(time: dt.datetime) -> str:
 
 
 def _time(path: str, item: Mapping[str, Any]) -> dt.datetime | None:
-    value = _search(path, item) if path else None
+    value = search(path, item) if path else None
     return value if isinstance(value, dt.datetime) else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 import os
 import pickle
@@ -18,6 +16,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from crawler.aws.errors import AwsError
+from crawler.aws.semaphore import FairSemaphore
 from crawler.process_pool import AsyncProcessPool
 from crawler.worker import ScopeTask, Worker, crawl_task, failed_scope, relax_gc
 from crawler.writer import Finished, Packed
@@ -49,18 +48,19 @@ class Scheduler:
     worker: Worker
     executor: Executor | None = None
     capacity: int = SCOPES_PER_PROCESS
-    """Free slots."""
+    """Scopes crawled concurrently."""
     calls_by_scope: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Calls of the last run by account and region: the most expensive scopes start first, so that none runs at the end."""
+    """Calls of the last run by account and region: the most expensive scopes start first, so that none runs at the end.
+
+    An unseen scope counts as the largest.
+    """
     crash_errors: tuple[type[Exception], ...] = (BrokenExecutor,)
     """Exceptions by which the executor reports that a worker process died with its task."""
     _config: bytes = b""
-    _waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
-    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    slots: FairSemaphore = field(init=False)
 
-    def expected_calls(self, account_id: str, region: str) -> int:
-        """Return the expected number of calls of a scope; an unseen scope counts as the largest."""
-        return self.calls_by_scope.get((account_id, region), sys.maxsize)
+    def __post_init__(self) -> None:
+        self.slots = FairSemaphore(self.capacity)
 
     async def crawl(
         self, task: ScopeTask, hand_over: Callable[[Finished | Packed], Awaitable[None]] | None = None
@@ -69,14 +69,14 @@ class Scheduler:
 
         The slot is released after ``hand_over`` returns, so that crawling does not outpace saving.
         """
-        await self._acquire(self.expected_calls(task.scope.account_id, task.scope.region))
+        await self.slots.acquire(-self.calls_by_scope.get((task.scope.account_id, task.scope.region), sys.maxsize))
         try:
             finished = await self._crawl(task)
             if hand_over is not None:
                 await hand_over(finished)
             return finished
         finally:
-            self._release()
+            self.slots.release()
 
     async def _crawl(self, task: ScopeTask) -> Finished | Packed:
         if self.executor is None:
@@ -98,27 +98,6 @@ class Scheduler:
                 raise
         message = f"{MAX_ATTEMPTS} worker processes died while crawling the scope"
         return failed_scope(task.scope, AwsError(Cause.WORKER_DIED, "WorkerDied", message))
-
-    async def _acquire(self, expected_calls: int) -> None:
-        if self.capacity > 0:
-            self.capacity -= 1
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-expected_calls, next(self._numbers), waiter))
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._release()
-            raise
-
-    def _release(self) -> None:
-        while self._waiting:
-            _, _, waiter = heapq.heappop(self._waiting)
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self.capacity += 1
 
 
 def last_calls(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
+
+import jmespath
 
 from models.store.scd2_merge import Batch
 from models.tables.resources import KeyClass
+from models.versioned import VersionedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,17 @@ GLOBAL = "global"
 """The region of what belongs to an account but to no region."""
 
 
+def search(path: str, item: Mapping[str, Any]) -> Any:
+    """Return the value of a JMESPath in an item, ``None`` if there is none."""
+    # Fast path: most paths are a member name.
+    return item.get(path) if path.isidentifier() else _compiled(path).search(item)
+
+
+@cache
+def _compiled(path: str) -> Any:
+    return jmespath.compile(path)
+
+
 @dataclass(slots=True)
 class Subject:
     """The object of a step: the scope itself, or one item that a parent step listed."""
@@ -90,19 +105,28 @@ class Subject:
 class Step:
     """One operation called for a subject, the facts that its response becomes, and the child steps of each item.
 
-    ``record`` adds facts to the batch for one item and returns the subject of the child steps (or ``None``). ``complete`` marks
-    listings as complete when every page arrived. ``skip_reason`` returns why the operation does not apply to a subject, or
-    ``None``; ``on_skip`` records the consequence.
+    ``record`` adds facts to the batch for one item and returns the subject of the child steps, if there are any. When every page
+    arrived, the listings of ``lists`` are complete; ``complete`` records what else follows. ``skip_reason`` returns why the
+    operation does not apply to a subject, or ``None``; ``on_skip`` records the consequence.
     """
 
     operation: Operation
     record: Callable[[Subject, Mapping[str, Any], Batch], Subject | None]
+    lists: tuple[type[VersionedTable], ...] = ()
     complete: Callable[[Subject, Batch], None] | None = None
     skip_reason: Callable[[Subject], str | None] | None = None
     on_skip: Callable[[Subject, str, Batch], None] | None = None
-    on_denied: Callable[[Subject], Subject | None] | None = None
-    """Returns the subject of the child steps when this step failed: they may still succeed."""
+    children_survive: bool = False
+    """Whether the child steps run for the same subject when this step failed: they may still succeed."""
     children: tuple[Step, ...] = ()
+
+    def mark_complete(self, subject: Subject, batch: Batch) -> None:
+        """Record that the listing is complete."""
+        scope = {"account_id": subject.scope.account_id, "region": subject.scope.region}
+        for model in self.lists:
+            batch.mark_complete(model, *(scope.get(name, subject.arn) for name in model.listing_key))
+        if self.complete is not None:
+            self.complete(subject, batch)
 
 
 DefaultKey = str | KeyClass | None

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crawler.aws.client import AwsClient, Counter, CredentialProvider
 from crawler.aws.credentials import Roles
@@ -19,7 +19,7 @@ from crawler.collector import Collected, CollectOptions, collect
 from crawler.discovery import excludes_region
 from crawler.iam_policies import configured_types, member_actions
 from crawler.spec import WHOLE_SCOPE, Scope
-from crawler.writer import Coverage, Finished, Packed, pack
+from crawler.writer import Finished, Packed, pack
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Outcome
@@ -56,6 +56,14 @@ class Worker:
         self.client = client or AwsClient(config.aws, config.crawl)
         actions = member_actions(self.resource_types, config.crawl)
         self.roles = roles or Roles(self.client, config.aws, config.role, actions)
+        self._options = CollectOptions(
+            self.resource_types,
+            config.crawl.aws_managed_key_details,
+            config.crawl.iam,
+            config.crawl.secret_policies,
+            lambda region: excludes_region(config.regions, region),
+            config.aws.region,
+        )
         self._providers: OrderedDict[str, CredentialProvider] = OrderedDict()
         self._running: dict[str, int] = {}
 
@@ -88,61 +96,31 @@ class Worker:
                 self.client.drop_account(account_id)
 
     async def _crawl(self, task: ScopeTask) -> Finished:
-        scope = task.scope
         started = dt.datetime.now(dt.UTC)
         counter = Counter()
-        options = CollectOptions(
-            self.resource_types,
-            self.config.crawl.aws_managed_key_details,
-            self.config.crawl.iam,
-            self.config.crawl.secret_policies,
-            lambda region: excludes_region(self.config.regions, region),
-            self.config.aws.region,
-            task.empty_reason,
-        )
+        options = replace(self._options, empty_reason=task.empty_reason)
         try:
             async with asyncio.timeout(task.seconds):
-                provider = await self.provider(scope.account_id)
-                collected = await collect(self.client, provider, scope, options, counter)
+                provider = await self.provider(task.scope.account_id)
+                collected = await collect(self.client, provider, task.scope, options, counter)
         except TimeoutError:
             error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {task.seconds:.0f} s")
-            return failed_scope(scope, error, started, counter)
+            return failed_scope(task.scope, error, started, counter)
         except AwsError as error:
-            return failed_scope(scope, error, started, counter)
-        coverage = Coverage(
-            scope.account_id,
-            scope.region,
-            Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE,
-            task.empty_reason if collected.empty else None,
-            started,
-            dt.datetime.now(dt.UTC),
-            counter.calls,
-            counter.retries,
-            collected.gaps,
-        )
-        return Finished(coverage, collected.batch)
+            return failed_scope(task.scope, error, started, counter)
+        collected.started = started
+        outcome = Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE
+        return collected.finish(outcome, task.empty_reason if collected.empty else None)
 
 
 def failed_scope(
     scope: Scope, error: AwsError, started: dt.datetime | None = None, counter: Counter | None = None
 ) -> Finished:
     """Return an unfinished scope, which records only a gap: a partial listing cannot prove absence."""
-    collected = Collected(scope)
+    collected = Collected(scope, counter=counter or Counter())
+    collected.started = started or collected.started
     collected.gap(scope.region, WHOLE_SCOPE, "", error)
-    now = dt.datetime.now(dt.UTC)
-    calls = counter or Counter()
-    coverage = Coverage(
-        scope.account_id,
-        scope.region,
-        Outcome.FAILED,
-        error.cause.text,
-        started or now,
-        now,
-        calls.calls,
-        calls.retries,
-        collected.gaps,
-    )
-    return Finished(coverage, collected.batch)
+    return collected.finish(Outcome.FAILED, error.cause.text)
 
 
 def relax_gc() -> None:

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self, SupportsIndex
+from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
@@ -29,9 +29,6 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 MAX_DELAY_S = 0.25
 """Seconds that a scope waits for others to share a transaction: the merge costs more than the rows of a small scope."""
-
-COMPRESS_MIN_BYTES = 64 * 1024
-"""Pickles above this size are compressed: hundreds of scopes may queue while a very large one is saved."""
 
 HEARTBEAT_S = 60.0
 """Seconds without a scope to save after which the writer renews the crawl lock."""
@@ -77,37 +74,20 @@ class Packed:
 
     coverage: Coverage
     data: bytes
-    buffers: tuple[bytes, ...] = ()
-    """Out-of-band buffers: the bulk of a large scope, passed on without a copy."""
-    compressed: bool = False
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return len(self.data) + sum(map(len, self.buffers))
 
     def unpack(self) -> Finished:
         """Return the unpacked scope."""
-        data = zlib.decompress(self.data) if self.compressed else self.data
-        finished: Finished = pickle.loads(data, buffers=self.buffers)  # noqa: S301 - sent by a worker of this crawl
+        finished: Finished = pickle.loads(zlib.decompress(self.data))  # noqa: S301 - sent by a worker of this crawl
         return finished
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        out_of_band = int(protocol) >= 5
-        buffers = tuple(pickle.PickleBuffer(buffer) if out_of_band else buffer for buffer in self.buffers)
-        return Packed, (self.coverage, self.data, buffers, self.compressed)
 
 
 def pack(finished: Finished) -> Packed:
-    """Pickle a scope for the process that saves it; the scope must have coverage."""
+    """Pickle and compress a scope for the process that saves it; the scope must have coverage.
+
+    Hundreds of scopes may queue while a very large one is saved.
+    """
     assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
-    pickle_buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(finished, pickle.HIGHEST_PROTOCOL, buffer_callback=pickle_buffers.append)
-    compressed = len(data) > COMPRESS_MIN_BYTES
-    if compressed:
-        data = zlib.compress(data, 1)
-    buffers = (buffer.raw().obj for buffer in pickle_buffers)
-    return Packed(finished.coverage, data, tuple(buffer for buffer in buffers if isinstance(buffer, bytes)), compressed)
+    return Packed(finished.coverage, zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1))
 
 
 def start(engine: Engine, version: str) -> int:
@@ -170,25 +150,27 @@ def save_scopes(connection: Connection, run_id: int, finished: Sequence[Finished
                 table.c.run_id == run_id, table.c.account_id == coverage.account_id, table.c.region == coverage.region
             )
         )
-    rows = [
-        {name: getattr(coverage, name) for name in Coverage.__dataclass_fields__} | {"run_id": run_id}
-        for coverage in coverages
-    ]
-    if rows:
-        connection.execute(insert(ScopeCoverage), rows)
+    if coverages:
+        connection.execute(insert(ScopeCoverage), [asdict(coverage) | {"run_id": run_id} for coverage in coverages])
     crawl_lock.heartbeat(connection, run_id)
     return merged
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """The totals of a run over its scopes."""
+class CrawlResult:
+    """The status and totals of a run."""
 
+    run_id: int
     status: RunStatus
     accounts: int
     scopes: int
     calls: int
     gaps: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a complete crawl, 3 for one with gaps."""
+        return 0 if self.status is RunStatus.COMPLETE else 3
 
 
 def finish(
@@ -197,7 +179,7 @@ def finish(
     status: RunStatus | None = None,
     message: str | None = None,
     other_calls: int = 0,
-) -> Totals:
+) -> CrawlResult:
     """Close a run and return its totals; the default status is complete, or partial if there is a gap.
 
     A key whose last use could not be read counts as a gap until it can be, whether or not this run polled it.
@@ -210,19 +192,17 @@ def finish(
     crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
     last_use_gaps = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
     gaps = sum(row.gaps for row in rows) + connection.execute(last_use_gaps).scalar_one()
-    totals = Totals(
+    result = CrawlResult(
+        run_id,
         status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
         len({row.account_id for row in crawled}),
         len(crawled),
         sum(row.calls for row in rows) + other_calls,
         gaps,
     )
-    values = {**asdict(totals), "status": str(totals.status)}
-    finished_at = dt.datetime.now(dt.UTC)
-    connection.execute(
-        update(Run).where(Run.run_id == run_id).values(finished_at=finished_at, message=message, **values)
-    )
-    return totals
+    values = {**asdict(result), "status": str(result.status), "finished_at": dt.datetime.now(dt.UTC)}
+    connection.execute(update(Run).where(Run.run_id == run_id).values(message=message, **values))
+    return result
 
 
 class ScopeWriter:
@@ -253,7 +233,7 @@ class ScopeWriter:
     def put(self, finished: Finished | Packed) -> None:
         """Enqueue a scope; blocks while the queue is full, and raises the error of the thread."""
         while True:
-            self._raise()
+            self.check()
             try:
                 self._queue.put(finished, timeout=0.5)
             except queue.Full:
@@ -265,9 +245,9 @@ class ScopeWriter:
     def drain(self) -> None:
         """Wait until all enqueued scopes are committed; raises the error of the thread."""
         while self._submitted > self.saved:
-            self._raise()
+            self.check()
             time.sleep(0.02)
-        self._raise()
+        self.check()
 
     def close(self) -> None:
         """Save the enqueued scopes and stop the thread."""
@@ -277,9 +257,6 @@ class ScopeWriter:
 
     def check(self) -> None:
         """Raise the error of the thread, if any."""
-        self._raise()
-
-    def _raise(self) -> None:
         if self.error is not None:
             raise self.error
 
@@ -296,7 +273,7 @@ class ScopeWriter:
             deadline = time.monotonic() + MAX_DELAY_S
             while item is not None:
                 scopes.append(item)
-                size += item.size if isinstance(item, Packed) else 0
+                size += len(item.data) if isinstance(item, Packed) else 0
                 if len(scopes) >= BATCH_SCOPES or size >= BATCH_BYTES:
                     break
                 try:

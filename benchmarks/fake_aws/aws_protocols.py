@@ -1,65 +1,30 @@
-"""Encodes responses: headers, JSON, XML, and the error codes of each service."""
+"""Parses REST requests and encodes responses as defined by botocore's service models; the error codes of each service."""
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
 import orjson
+from botocore.exceptions import UnknownServiceError, ValidationError
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, StructureShape
 
-WireProtocol = Literal["json", "rest-json", "query", "ec2", "s3"]
-PROTOCOLS: Mapping[str, WireProtocol] = {
-    "kms": "json",
-    "secretsmanager": "json",
-    "organizations": "json",
-    "cloudtrail": "json",
-    "account": "rest-json",
-    "sts": "query",
-    "iam": "query",
-    "rds": "query",
-    "elasticache": "query",
-    "ec2": "ec2",
-    "s3": "s3",
-}
-"""Protocol by signing name."""
-NAMESPACES: Mapping[str, str] = {
-    "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
-    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
-    "rds": "http://rds.amazonaws.com/doc/2014-10-31/",
-    "elasticache": "http://elasticache.amazonaws.com/doc/2015-02-02/",
-    "ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",
-    "s3": "http://s3.amazonaws.com/doc/2006-03-01/",
-}
-MEMBERS: Mapping[str, str] = {
-    # The element name of an entry, by the element name of its list.
-    "DBInstances": "DBInstance",
-    "DBClusters": "DBCluster",
-    "DBSnapshots": "DBSnapshot",
-    "DBClusterSnapshots": "DBClusterSnapshot",
-    "DBInstanceAutomatedBackups": "DBInstanceAutomatedBackup",
-    "DBClusterAutomatedBackups": "DBClusterAutomatedBackup",
-    "TagList": "Tag",
-    "VpcSecurityGroups": "VpcSecurityGroupMembership",
-    "AvailabilityZones": "AvailabilityZone",
-    "ReplicationGroups": "ReplicationGroup",
-    "CacheClusters": "CacheCluster",
-    "Snapshots": "Snapshot",
-    "NodeSnapshots": "NodeSnapshot",
-    "ServerlessCacheSnapshots": "ServerlessCacheSnapshot",
-    "SubnetIds": "SubnetId",
-    "Buckets": "Bucket",
-    "TagSet": "Tag",
-    "regionInfo": "item",
-}
-CONTENT_TYPES: Mapping[WireProtocol, str] = {
+from crawler.iam_policies import operations
+
+CONTENT_TYPES: Mapping[str, str] = {
+    # By protocol of botocore's models.
     "json": "application/x-amz-json-1.1",
     "rest-json": "application/json",
     "query": "text/xml",
     "ec2": "text/xml;charset=UTF-8",
-    "s3": "application/xml",
+    "rest-xml": "application/xml",
 }
 REASONS = {200: "OK", 301: "Moved Permanently", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}
 REASONS |= {404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented"}
@@ -76,7 +41,7 @@ CODES: Mapping[ErrorKind, Mapping[str, tuple[str, int]]] = {
         "rest-json": ("TooManyRequestsException", 429),
         "query": ("Throttling", 400),
         "ec2": ("RequestLimitExceeded", 503),
-        "s3": ("SlowDown", 503),
+        "rest-xml": ("SlowDown", 503),
     },
     "internal": {
         "kms": ("KMSInternalException", 500),
@@ -86,42 +51,42 @@ CODES: Mapping[ErrorKind, Mapping[str, tuple[str, int]]] = {
         "rest-json": ("InternalServerException", 500),
         "query": ("InternalFailure", 500),
         "ec2": ("InternalError", 500),
-        "s3": ("InternalError", 500),
+        "rest-xml": ("InternalError", 500),
     },
     "expired": {
         "json": ("ExpiredTokenException", 400),
         "rest-json": ("ExpiredTokenException", 403),
         "query": ("ExpiredToken", 403),
         "ec2": ("RequestExpired", 400),
-        "s3": ("ExpiredToken", 400),
+        "rest-xml": ("ExpiredToken", 400),
     },
     "unknown token": {
         "json": ("UnrecognizedClientException", 400),
         "rest-json": ("UnrecognizedClientException", 403),
         "query": ("InvalidClientTokenId", 403),
         "ec2": ("AuthFailure", 401),
-        "s3": ("InvalidAccessKeyId", 403),
+        "rest-xml": ("InvalidAccessKeyId", 403),
     },
     "denied": {
         "json": ("AccessDeniedException", 400),
         "rest-json": ("AccessDeniedException", 403),
         "query": ("AccessDenied", 403),
         "ec2": ("UnauthorizedOperation", 403),
-        "s3": ("AccessDenied", 403),
+        "rest-xml": ("AccessDenied", 403),
     },
     "signature": {
         "json": ("InvalidSignatureException", 400),
         "rest-json": ("InvalidSignatureException", 403),
         "query": ("SignatureDoesNotMatch", 403),
         "ec2": ("AuthFailure", 401),
-        "s3": ("SignatureDoesNotMatch", 403),
+        "rest-xml": ("SignatureDoesNotMatch", 403),
     },
     "operation": {
         "json": ("UnknownOperationException", 400),
         "rest-json": ("UnknownOperationException", 404),
         "query": ("InvalidAction", 400),
         "ec2": ("InvalidAction", 400),
-        "s3": ("NotImplemented", 501),
+        "rest-xml": ("NotImplemented", 501),
     },
     "page": {
         "kms": ("InvalidMarkerException", 400),
@@ -130,7 +95,7 @@ CODES: Mapping[ErrorKind, Mapping[str, tuple[str, int]]] = {
         "rest-json": ("ValidationException", 400),
         "query": ("InvalidParameterValue", 400),
         "ec2": ("InvalidParameterValue", 400),
-        "s3": ("InvalidArgument", 400),
+        "rest-xml": ("InvalidArgument", 400),
     },
     "value": {
         "json": ("ValidationException", 400),
@@ -140,7 +105,7 @@ CODES: Mapping[ErrorKind, Mapping[str, tuple[str, int]]] = {
         "query": ("InvalidParameterValue", 400),
         "sts": ("ValidationError", 400),
         "ec2": ("InvalidParameterValue", 400),
-        "s3": ("InvalidArgument", 400),
+        "rest-xml": ("InvalidArgument", 400),
     },
 }
 
@@ -158,8 +123,57 @@ class ApiError(Exception):
 
 def api_error(service: str, kind: ErrorKind, message: str) -> ApiError:
     """The error of this kind in the codes of a service."""
-    code, status = CODES[kind].get(service) or CODES[kind][PROTOCOLS.get(service, "json")]
+    code, status = CODES[kind].get(service) or CODES[kind][protocol(service)]
     return ApiError(code, status, message)
+
+
+@cache
+def service_model(signing_name: str) -> ServiceModel | None:
+    """The model of a service; None for a service that is neither known to botocore nor declared by the crawler."""
+    loader = Loader()
+    declared = (operation.service for operation in operations())
+    for name in (signing_name, *dict.fromkeys(declared)):
+        try:
+            model = ServiceModel(loader.load_service_model(name, "service-2"), name)
+        except (UnknownServiceError, ValidationError):
+            continue
+        if signing_name in {name, model.signing_name}:
+            return model
+    return None
+
+
+@cache
+def protocol(service: str) -> str:
+    """The protocol of a service by its signing name; JSON for unknown services."""
+    model = service_model(service)
+    return model.resolved_protocol if model else "json"
+
+
+def rest_params(
+    service: str, name: str, target: str, headers: Mapping[str, str], body: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The parameters of a REST request by member name: from path, query, headers and body."""
+    model = service_model(service)
+    shape = model.operation_model(name).input_shape if model else None
+    if model is None or not isinstance(shape, StructureShape):
+        return body
+    path, _, query = target.partition("?")
+    uri = model.operation_model(name).http["requestUri"].partition("?")[0].rstrip("/")
+    labels = re.findall(r"{([^}+]*)", uri)
+    pattern = re.sub(r"\\{[^}]*\\}", "(.+)", re.escape(uri)) + "/?"
+    segments = re.fullmatch(pattern, path)
+    sources: dict[str, Mapping[str, Any]] = {
+        "uri": dict(zip(labels, map(unquote, segments.groups() if segments else ()), strict=False)),
+        "querystring": dict(parse_qsl(query, keep_blank_values=True)),
+        "header": headers,
+    }
+    params = dict(body)
+    for title, member in shape.members.items():
+        wire_name = member.serialization.get("name", title)
+        source = sources.get(member.serialization.get("location", ""), {})
+        if (value := source.get(wire_name, source.get(wire_name.lower()))) is not None:
+            params[title] = value
+    return params
 
 
 _numbers = itertools.count(1)
@@ -170,7 +184,7 @@ def request_id() -> str:
     return f"{next(_numbers):08x}-fa4e-4000-8000-0123456789ab"
 
 
-def head(status: int, kind: WireProtocol, length: int, headers: Mapping[str, str] | None = None) -> bytes:
+def head(status: int, kind: str, length: int, headers: Mapping[str, str] | None = None) -> bytes:
     """The status line and headers of a response."""
     extra = "".join([f"{name}: {value}\r\n" for name, value in headers.items()]) if headers else ""
     return (
@@ -181,7 +195,7 @@ def head(status: int, kind: WireProtocol, length: int, headers: Mapping[str, str
 
 def error(service: str, problem: ApiError) -> bytes:
     """A complete error response."""
-    kind = PROTOCOLS.get(service, "json")
+    kind = protocol(service)
     headers = dict(problem.headers)
     if kind in {"json", "rest-json"}:
         members = {"__type": problem.code, "message": problem.message}
@@ -192,7 +206,7 @@ def error(service: str, problem: ApiError) -> bytes:
     else:
         inner = f"<Code>{escape(problem.code)}</Code><Message>{escape(problem.message)}</Message>"
         number = request_id()
-        if kind == "s3":
+        if kind == "rest-xml":
             region = headers.get("x-amz-bucket-region")
             region_element = f"<Region>{region}</Region>" if region else ""
             text = f"<Error>{inner}{region_element}<RequestId>{number}</RequestId></Error>"
@@ -212,30 +226,71 @@ def html_503() -> bytes:
     return start.encode() + body
 
 
-def query_response(service: str, operation: str, result: Mapping[str, Any]) -> bytes:
-    """The body of a response of a query service."""
-    return (
-        f'<{operation}Response xmlns="{NAMESPACES[service]}"><{operation}Result>{xml(result)}</{operation}Result>'
-        f"<ResponseMetadata><RequestId>{request_id()}</RequestId></ResponseMetadata></{operation}Response>"
-    ).encode()
+def encode(service: str, name: str, result: Mapping[str, Any]) -> bytes:
+    """The body of a response, from the members that boto3 returns."""
+    model = service_model(service)
+    kind = protocol(service)
+    if model is None or kind == "json":
+        return orjson.dumps(result, _seconds, orjson.OPT_PASSTHROUGH_DATETIME)
+    output = model.operation_model(name).output_shape
+    shape: Any = output
+    if payload := shape.serialization.get("payload"):
+        shape, result = shape.members[payload], result[payload]
+    if kind == "rest-json":
+        return orjson.dumps(_json(shape, result), _seconds, orjson.OPT_PASSTHROUGH_DATETIME)
+    namespace = model.metadata.get("xmlNamespace", "")
+    content = _xml(shape, result)
+    if kind == "query":
+        metadata = f"<ResponseMetadata><RequestId>{request_id()}</RequestId></ResponseMetadata>"
+        content = f"<{name}Result>{content}</{name}Result>{metadata}"
+    root = f"{name}Response" if kind in {"query", "ec2"} else shape.serialization.get("name", shape.name)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{namespace}">{content}</{root}>'.encode()
 
 
-def xml_response(service: str, element: str, result: Mapping[str, Any]) -> bytes:
-    """The body of a response of EC2 or S3."""
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<{element} xmlns="{NAMESPACES[service]}">{xml(result)}</{element}>'
-    ).encode()
+def _seconds(value: Any) -> float:
+    """A timestamp in JSON."""
+    if isinstance(value, dt.datetime):
+        return value.timestamp()
+    raise TypeError
 
 
-def xml(value: Any, name: str = "") -> str:
-    """Encode a value: members as elements, lists according to `MEMBERS`, times in ISO 8601 with milliseconds."""
-    if isinstance(value, Mapping):
-        return "".join([f"<{key}>{xml(each, key)}</{key}>" for key, each in value.items()])
-    if isinstance(value, list):
-        member = MEMBERS.get(name, "member")
-        return "".join([f"<{member}>{xml(each)}</{member}>" for each in value])
-    if isinstance(value, bool):
+def _json(shape: Any, value: Any) -> Any:
+    """A value with the names of the protocol; null members are left out, as in AWS."""
+    if shape.type_name == "structure":
+        members = ((shape.members[name], name, each) for name, each in value.items())
+        return {member.serialization.get("name", name): _json(member, each) for member, name, each in members}
+    if shape.type_name == "list":
+        return [_json(shape.member, each) for each in value]
+    if shape.type_name == "map":
+        return {name: _json(shape.value, each) for name, each in value.items()}
+    return value
+
+
+def _xml(shape: Any, value: Any) -> str:
+    """The content of an element; timestamps are in ISO 8601 with milliseconds."""
+    kind = shape.type_name
+    if kind == "structure":
+        return "".join([_member(name, shape.members[name], each) for name, each in value.items()])
+    if kind == "list":
+        name = shape.member.serialization.get("name", "member")
+        return "".join([f"<{name}>{_xml(shape.member, each)}</{name}>" for each in value])
+    if kind == "map":
+        key, content = shape.key.serialization.get("name", "key"), shape.value.serialization.get("name", "value")
+        pairs = [
+            f"<{key}>{escape(name)}</{key}><{content}>{_xml(shape.value, each)}</{content}>"
+            for name, each in value.items()
+        ]
+        return "".join([f"<entry>{pair}</entry>" for pair in pairs])
+    if kind == "boolean":
         return "true" if value else "false"
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
     return escape(str(value))
+
+
+def _member(name: str, shape: Any, value: Any) -> str:
+    element = shape.serialization.get("name", name)
+    if shape.type_name == "list" and shape.serialization.get("flattened"):
+        element = shape.member.serialization.get("name", element)
+        return "".join([f"<{element}>{_xml(shape.member, each)}</{element}>" for each in value])
+    return f"<{element}>{_xml(shape, value)}</{element}>"

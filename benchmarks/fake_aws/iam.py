@@ -8,7 +8,6 @@ from urllib.parse import quote
 import orjson
 
 from benchmarks.fake_aws import distributions as assumed
-from benchmarks.fake_aws.aws_protocols import query_response
 from benchmarks.fake_aws.entity_lifecycle import to_datetime
 from benchmarks.fake_aws.presets import DAY, START
 from benchmarks.fake_aws.request_context import Call, Handler
@@ -121,7 +120,7 @@ def _encoded(document: Shape) -> str:
     return quote(orjson.dumps(document), safe="")
 
 
-def _get_account_authorization_details(call: Call) -> bytes:
+def _get_account_authorization_details(call: Call) -> Shape:
     requested = {value for name, value in call.params.items() if name.startswith("Filter.member.")}
     kinds = {KINDS.get(each, "Policies") for each in requested} or set(LISTS)
     selected = [(kind, entry) for kind, entry in entries(call.session.account_id) if kind in kinds]
@@ -129,10 +128,7 @@ def _get_account_authorization_details(call: Call) -> bytes:
     response: Shape = {name: [] for name in LISTS}
     for kind, entry in selected[page.start : page.start + page.size]:
         response[kind].append(entry)
-    response["IsTruncated"] = page.token is not None
-    if page.token is not None:
-        response["Marker"] = page.token
-    return query_response("iam", call.name, response)
+    return call.paged(page, response)
 
 
 OPERATIONS: dict[str, Handler] = {"iam:GetAccountAuthorizationDetails": _get_account_authorization_details}

@@ -2,85 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from benchmarks.fake_aws.aws_protocols import ApiError
 from benchmarks.fake_aws.keys import Key
-from benchmarks.fake_aws.pagination import Page
 from benchmarks.fake_aws.request_context import Call, Handler
 from benchmarks.fake_aws.world_state import AccountRegion
 
 
-def _listing(name: str, entries: list[Any], page: Page) -> bytes:
-    response: dict[str, Any] = {name: entries, "Truncated": page.token is not None}
-    if page.token is not None:
-        response["NextMarker"] = page.token
-    return orjson.dumps(response)
-
-
-def _list_keys(call: Call) -> bytes:
+def _list_keys(call: Call) -> Mapping[str, Any]:
     account_region = call.account_region
     page = call.page("", len(account_region.key_ids))
     arn = f"arn:aws:kms:{account_region.region}:{account_region.account_id}:key/"
     entries = account_region.key_ids[page.start : page.start + page.size]
-    return _listing("Keys", [{"KeyId": key_id, "KeyArn": arn + key_id} for key_id in entries], page)
+    return call.paged(page, {"Keys": [{"KeyId": key_id, "KeyArn": arn + key_id} for key_id in entries]})
 
 
-def _list_aliases(call: Call) -> bytes:
+def _list_aliases(call: Call) -> Mapping[str, Any]:
     account_region = call.account_region
     aliases = account_region.aliases
     key_reference = call.params.get("KeyId", "")
     if key_reference:
         key_id = str(key_reference).rpartition("/")[2]
         aliases = [alias for alias in aliases if alias.get("TargetKeyId") == key_id]
-    page = call.page(f"aliases/{key_reference}", len(aliases))
-    return _listing("Aliases", aliases[page.start : page.start + page.size], page)
+    return call.listing(f"aliases/{key_reference}", "Aliases", aliases)
 
 
-def _describe_custom_key_stores(call: Call) -> bytes:
-    stores = call.account_region.stores
-    page = call.page("stores", len(stores))
-    return _listing("CustomKeyStores", stores[page.start : page.start + page.size], page)
+def _describe_custom_key_stores(call: Call) -> Mapping[str, Any]:
+    return call.listing("stores", "CustomKeyStores", call.account_region.stores)
 
 
-def _describe_key(_: Call, key: Key) -> bytes:
-    return orjson.dumps({"KeyMetadata": key.metadata})
+def _describe_key(_: Call, key: Key) -> Mapping[str, Any]:
+    return {"KeyMetadata": key.metadata}
 
 
-def _get_key_policy(call: Call, key: Key) -> bytes:
+def _get_key_policy(call: Call, key: Key) -> Mapping[str, Any]:
     if call.params.get("PolicyName", "default") != "default":
         raise ApiError("NotFoundException", 400, "No such policy exists")
-    return orjson.dumps({"Policy": key.policy, "PolicyName": "default"})
+    return {"Policy": key.policy, "PolicyName": "default"}
 
 
-def _get_key_last_usage(_: Call, key: Key) -> bytes:
-    return orjson.dumps(key.last_usage)
+def _get_key_last_usage(_: Call, key: Key) -> Mapping[str, Any]:
+    return key.last_usage
 
 
-def _get_key_rotation_status(_: Call, key: Key) -> bytes:
+def _get_key_rotation_status(_: Call, key: Key) -> Mapping[str, Any]:
     if key.rotation is None:
         raise _unsupported(key)
-    return orjson.dumps(key.rotation)
+    return key.rotation
 
 
-def _list_key_rotations(call: Call, key: Key) -> bytes:
+def _list_key_rotations(call: Call, key: Key) -> Mapping[str, Any]:
     if key.rotation is None:
         raise _unsupported(key)
-    page = call.page(f"rotations/{key.arn}", len(key.rotations))
-    return _listing("Rotations", key.rotations[page.start : page.start + page.size], page)
+    return call.listing(f"rotations/{key.arn}", "Rotations", key.rotations)
 
 
-def _list_resource_tags(call: Call, key: Key) -> bytes:
-    page = call.page(f"tags/{key.arn}", len(key.tags))
-    return _listing("Tags", key.tags[page.start : page.start + page.size], page)
+def _list_resource_tags(call: Call, key: Key) -> Mapping[str, Any]:
+    return call.listing(f"tags/{key.arn}", "Tags", key.tags)
 
 
-def _list_grants(call: Call, key: Key) -> bytes:
+def _list_grants(call: Call, key: Key) -> Mapping[str, Any]:
     page = call.page(f"grants/{key.arn}", len(key.grants))
-    return _listing("Grants", key.grants.page(page.start, page.size), page)
+    return call.paged(page, {"Grants": key.grants.page(page.start, page.size)})
 
 
 def _unsupported(key: Key) -> ApiError:
@@ -93,7 +80,7 @@ CACHED = frozenset({"DescribeKey", "GetKeyPolicy", "GetKeyLastUsage", "GetKeyRot
 """Operations whose response depends only on the key."""
 
 
-def _of_key(respond: Callable[[Call, Key], bytes]) -> Handler:
+def _of_key(respond: Callable[[Call, Key], Mapping[str, Any]]) -> Handler:
     def handle(call: Call) -> bytes:
         key = _find(call, call.account_region)
         name = call.name
@@ -101,7 +88,7 @@ def _of_key(respond: Callable[[Call, Key], bytes]) -> Handler:
             raise call.denied(reason, key.arn)
         encoded = key.encoded.get(name)
         if encoded is None or "PolicyName" in call.params:
-            encoded = respond(call, key)
+            encoded = orjson.dumps(respond(call, key))
             if name in CACHED:
                 key.encoded[name] = encoded
         return encoded

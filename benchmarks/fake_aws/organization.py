@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
 from benchmarks.fake_aws.accounts import PRODUCTION, ROOT, UNITS, Account
-from benchmarks.fake_aws.aws_protocols import ApiError, api_error, query_response, xml_response
+from benchmarks.fake_aws.aws_protocols import ApiError, api_error
 from benchmarks.fake_aws.entity_lifecycle import to_datetime
 from benchmarks.fake_aws.request_context import Call, Handler
 
@@ -19,13 +17,12 @@ MAX_CHAINED_SECONDS = 3600
 MAX_SESSION_POLICY = 2048
 
 
-def _get_caller_identity(call: Call) -> bytes:
+def _get_caller_identity(call: Call) -> dict[str, Any]:
     session = call.session
-    members = {"Arn": session.arn, "UserId": session.user_id, "Account": session.account_id}
-    return query_response("sts", "GetCallerIdentity", members)
+    return {"Arn": session.arn, "UserId": session.user_id, "Account": session.account_id}
 
 
-def _assume_role(call: Call) -> bytes:
+def _assume_role(call: Call) -> dict[str, Any]:
     state, params = call.state, call.params
     parameters = state.world.parameters
     arn = params.get("RoleArn", "")
@@ -70,7 +67,7 @@ def _assume_role(call: Call) -> bytes:
     }
     if source := params.get("SourceIdentity"):
         members["SourceIdentity"] = source
-    return query_response("sts", "AssumeRole", members)
+    return members
 
 
 def _only_management(call: Call) -> None:
@@ -78,7 +75,7 @@ def _only_management(call: Call) -> None:
         raise api_error(call.service, "denied", "You don't have permissions to access this resource.")
 
 
-def _describe_organization(call: Call) -> bytes:
+def _describe_organization(call: Call) -> dict[str, Any]:
     world = call.state.world
     management, organization = world.management, world.parameters.organization_id
     base = f"arn:aws:organizations::{management.id}"
@@ -91,63 +88,52 @@ def _describe_organization(call: Call) -> bytes:
         "MasterAccountEmail": management.entry(world.parameters)["Email"],
         "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
     }
-    return orjson.dumps({"Organization": members})
+    return {"Organization": members}
 
 
-def _listing(call: Call, name: str, subject: str, entries: list[Any]) -> bytes:
-    page = call.page(subject, len(entries))
-    members: dict[str, Any] = {name: entries[page.start : page.start + page.size]}
-    if page.token is not None:
-        members["NextToken"] = page.token
-    return orjson.dumps(members)
-
-
-def _accounts(call: Call, accounts: list[Account], subject: str) -> bytes:
+def _accounts(call: Call, accounts: list[Account], subject: str) -> dict[str, Any]:
     parameters = call.state.world.parameters
     page = call.page(subject, len(accounts))
     shown = accounts[page.start : page.start + page.size]
-    members: dict[str, Any] = {"Accounts": [account.entry(parameters) for account in shown]}
-    if page.token is not None:
-        members["NextToken"] = page.token
-    return orjson.dumps(members)
+    return call.paged(page, {"Accounts": [account.entry(parameters) for account in shown]})
 
 
-def _list_accounts(call: Call) -> bytes:
+def _list_accounts(call: Call) -> dict[str, Any]:
     _only_management(call)
     return _accounts(call, call.state.world.accounts, "")
 
 
-def _list_accounts_for_parent(call: Call) -> bytes:
+def _list_accounts_for_parent(call: Call) -> dict[str, Any]:
     _only_management(call)
     parent = _parent(call)
     accounts = [account for account in call.state.world.accounts if account.parents[-1] == parent]
     return _accounts(call, accounts, parent)
 
 
-def _list_roots(call: Call) -> bytes:
+def _list_roots(call: Call) -> dict[str, Any]:
     _only_management(call)
     arn = f"arn:aws:organizations::{call.state.world.management.id}:root/{_organization(call)}/{ROOT}"
     enabled = [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}]
-    return _listing(call, "Roots", "", [{"Id": ROOT, "Arn": arn, "Name": "Root", "PolicyTypes": enabled}])
+    return call.listing("", "Roots", [{"Id": ROOT, "Arn": arn, "Name": "Root", "PolicyTypes": enabled}])
 
 
-def _list_units(call: Call) -> bytes:
+def _list_units(call: Call) -> dict[str, Any]:
     _only_management(call)
     parent = _parent(call)
     below = {ROOT: dict(UNITS), UNITS["workload"]: {"production": PRODUCTION}}.get(parent, {})
     arn = f"arn:aws:organizations::{call.state.world.management.id}:ou/{_organization(call)}/"
     units = [{"Id": unit, "Arn": arn + unit, "Name": name} for name, unit in below.items()]
-    return _listing(call, "OrganizationalUnits", parent, units)
+    return call.listing(parent, "OrganizationalUnits", units)
 
 
-def _list_tags(call: Call) -> bytes:
+def _list_tags(call: Call) -> dict[str, Any]:
     _only_management(call)
     resource = str(call.params.get("ResourceId", ""))
     account = call.state.world.account(resource)
     if account is None and resource not in {ROOT, PRODUCTION, *UNITS.values()}:
         raise ApiError("TargetNotFoundException", 400, "You specified a target that doesn't exist.")
     tags = [{"Key": "Environment", "Value": account.kind}] if account is not None else []
-    return _listing(call, "Tags", resource, tags)
+    return call.listing(resource, "Tags", tags)
 
 
 def _organization(call: Call) -> str:
@@ -161,7 +147,7 @@ def _parent(call: Call) -> str:
     return parent
 
 
-def _list_regions(call: Call) -> bytes:
+def _list_regions(call: Call) -> dict[str, Any]:
     world = call.state.world
     requested = call.params.get("AccountId")
     if requested is not None:
@@ -177,20 +163,20 @@ def _list_regions(call: Call) -> bytes:
         for region, status in account.region_states(world.parameters).items()
         if not statuses or status in statuses
     ]
-    return _listing(call, "Regions", account.id, regions)
+    return call.listing(account.id, "Regions", regions)
 
 
-def _describe_regions(call: Call) -> bytes:
+def _describe_regions(call: Call) -> dict[str, Any]:
     words = {"ENABLED_BY_DEFAULT": "opt-in-not-required", "ENABLED": "opted-in", "DISABLED": "not-opted-in"}
     # The current state of the account: account-regions are cached together with their account.
     account = call.state.world.account(call.session.account_id) or call.account_region.account
     all_regions = call.params.get("AllRegions") == "true"
     regions = [
-        {"regionName": region, "regionEndpoint": f"ec2.{region}.amazonaws.com", "optInStatus": words[status]}
+        {"RegionName": region, "Endpoint": f"ec2.{region}.amazonaws.com", "OptInStatus": words[status]}
         for region, status in account.region_states(call.state.world.parameters).items()
         if all_regions or status != "DISABLED"
     ]
-    return xml_response("ec2", "DescribeRegionsResponse", {"regionInfo": regions})
+    return {"Regions": regions}
 
 
 OPERATIONS: dict[str, Handler] = {

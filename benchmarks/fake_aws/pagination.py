@@ -10,51 +10,49 @@ from hashlib import blake2b
 
 from benchmarks.fake_aws.aws_protocols import api_error
 from benchmarks.fake_aws.seeded_random import Draw
+from crawler.iam_policies import operations
+from crawler.spec import Paging
 
 MAC_BYTES = 9
 """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """How an operation pages: request parameters, and the minimum, default and maximum page size."""
+class PageSize:
+    """The minimum, default and maximum page size of an operation."""
 
-    token: str
-    limit: str
-    min_size: int
-    default_size: int
-    max_size: int
+    minimum: int
+    default: int
+    maximum: int
 
 
-_KMS = {
-    "ListKeys": (100, 1000),
-    "ListAliases": (50, 100),
-    "ListGrants": (50, 100),
-    "ListResourceTags": (50, 50),
-    "ListKeyRotations": (100, 1000),
-    "DescribeCustomKeyStores": (50, 1000),
-}
-_ORGANIZATIONS = ("ListAccounts", "ListRoots", "ListOrganizationalUnitsForParent", "ListAccountsForParent")
 _RDS = ("Instances", "Clusters", "Snapshots", "ClusterSnapshots", "InstanceAutomatedBackups", "ClusterAutomatedBackups")
-RULES: Mapping[str, Rule] = {
-    **{
-        f"kms:{name}": Rule("Marker", "Limit", 1, default_size, max_size)
-        for name, (default_size, max_size) in _KMS.items()
-    },
-    **{f"organizations:{name}": Rule("NextToken", "MaxResults", 1, 20, 20) for name in _ORGANIZATIONS},
-    "organizations:ListTagsForResource": Rule("NextToken", "", 1, 50, 50),
-    "account:ListRegions": Rule("NextToken", "MaxResults", 1, 50, 50),
-    "iam:GetAccountAuthorizationDetails": Rule("Marker", "MaxItems", 1, 100, 1000),
-    "secretsmanager:ListSecrets": Rule("NextToken", "MaxResults", 1, 100, 100),
-    **{f"rds:DescribeDB{name}": Rule("Marker", "MaxRecords", 20, 100, 100) for name in _RDS},
-    "elasticache:DescribeReplicationGroups": Rule("Marker", "MaxRecords", 20, 100, 100),
-    "elasticache:DescribeCacheClusters": Rule("Marker", "MaxRecords", 20, 100, 100),
-    "elasticache:DescribeSnapshots": Rule("Marker", "MaxRecords", 20, 50, 50),
-    "elasticache:DescribeServerlessCaches": Rule("NextToken", "MaxResults", 1, 50, 100),
-    "elasticache:DescribeServerlessCacheSnapshots": Rule("NextToken", "MaxResults", 1, 50, 50),
-    "s3:ListBuckets": Rule("continuation-token", "max-buckets", 1, 10_000, 10_000),
+PAGE_SIZES: Mapping[str, PageSize] = {
+    "kms:ListKeys": PageSize(1, 100, 1000),
+    "kms:ListAliases": PageSize(1, 50, 100),
+    "kms:ListGrants": PageSize(1, 50, 100),
+    "kms:ListResourceTags": PageSize(1, 50, 50),
+    "kms:ListKeyRotations": PageSize(1, 100, 1000),
+    "kms:DescribeCustomKeyStores": PageSize(1, 50, 1000),
+    "organizations:ListAccounts": PageSize(1, 20, 20),
+    "organizations:ListRoots": PageSize(1, 20, 20),
+    "organizations:ListOrganizationalUnitsForParent": PageSize(1, 20, 20),
+    "organizations:ListAccountsForParent": PageSize(1, 20, 20),
+    "organizations:ListTagsForResource": PageSize(1, 50, 50),
+    "account:ListRegions": PageSize(1, 50, 50),
+    "iam:GetAccountAuthorizationDetails": PageSize(1, 100, 1000),
+    "secretsmanager:ListSecrets": PageSize(1, 100, 100),
+    **{f"rds:DescribeDB{name}": PageSize(20, 100, 100) for name in _RDS},
+    "elasticache:DescribeReplicationGroups": PageSize(20, 100, 100),
+    "elasticache:DescribeCacheClusters": PageSize(20, 100, 100),
+    "elasticache:DescribeSnapshots": PageSize(20, 50, 50),
+    "elasticache:DescribeServerlessCaches": PageSize(1, 50, 100),
+    "elasticache:DescribeServerlessCacheSnapshots": PageSize(1, 50, 50),
+    "s3:ListBuckets": PageSize(1, 10_000, 10_000),
 }
-"""ListAliases: the documented maximum is 100, the maximum in the service model 1,000."""
+"""Documented page sizes. ListAliases: the documented maximum is 100, the maximum in the service model 1,000."""
+PAGING: Mapping[str, Paging] = {str(each): each.paging for each in operations() if each.paging is not None}
+"""The members that carry token and page size, as the crawler declares them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +74,19 @@ class Pager:
 
     def page(self, operation: str, subject: str, total: int, params: Mapping[str, object]) -> Page:
         """The requested page. `subject` identifies the listing: account, region and further parameters."""
-        rule = RULES[operation]
+        paging = PAGING[operation]
+        sizes = PAGE_SIZES.get(operation) or PageSize(1, paging.size or 100, paging.size or 100)
         service = operation.partition(":")[0]
-        size = rule.default_size
-        if rule.limit and (requested := params.get(rule.limit)) is not None:
+        size = sizes.default
+        if paging.limit and (requested := params.get(paging.limit)) is not None:
             text = str(requested)
             size = int(text) if text.lstrip("-").isdigit() else 0
-            if not rule.min_size <= size <= rule.max_size:
-                message = f"Value '{text}' at '{rule.limit}' must be between {rule.min_size} and {rule.max_size}"
+            if not sizes.minimum <= size <= sizes.maximum:
+                message = f"Value '{text}' at '{paging.limit}' must be between {sizes.minimum} and {sizes.maximum}"
                 raise api_error(service, "value", message)
         listing = f"{operation}/{subject}"
         start, empty_given = 0, False
-        if token := params.get(rule.token):
+        if token := params.get(paging.send):
             start, empty_given = self._read(str(token), listing, service)
         if not empty_given and self._empty and Draw(self._seed, "empty", listing, start).chance(self._empty):
             return Page(start, 0, self._token(listing, start, empty_given=True))

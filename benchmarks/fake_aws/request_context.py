@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.fake_aws.aws_protocols import ApiError, api_error
 from benchmarks.fake_aws.faults import DenialReason, Faults
 from benchmarks.fake_aws.identity import Identities, Session
-from benchmarks.fake_aws.pagination import Page, Pager
+from benchmarks.fake_aws.pagination import PAGING, Page, Pager
 from benchmarks.fake_aws.world_state import AccountRegion, World
 
 DENIAL_TEXTS = {
@@ -78,6 +78,20 @@ class Call:
         listing = f"{self.session.account_id}/{self.region}/{subject}"
         return self.state.pager.page(self.operation, listing, total, self.params)
 
+    def listing(self, subject: str, name: str, entries: Sequence[Any], **members: Any) -> dict[str, Any]:
+        """The requested page of a listing: entries under `name`, with token, flag of further pages and other members."""
+        page = self.page(subject, len(entries))
+        return self.paged(page, {**members, name: entries[page.start : page.start + page.size]})
+
+    def paged(self, page: Page, members: dict[str, Any]) -> dict[str, Any]:
+        """A response with the token of the next page, in the members that the crawler declares."""
+        paging = PAGING[self.operation]
+        if paging.more:
+            members[paging.more] = page.token is not None
+        if page.token is not None:
+            members[paging.receive] = page.token
+        return members
+
     def denied(self, reason: DenialReason, resource: str = "*") -> ApiError:
         """An access denial with the message of AWS."""
         action = ACTIONS.get(self.operation, self.operation)
@@ -101,5 +115,5 @@ class Call:
             raise self.denied("scp")
 
 
-Handler = Callable[[Call], bytes]
-"""Returns the body of the response; raises ApiError."""
+Handler = Callable[[Call], bytes | Mapping[str, Any]]
+"""Returns the members of the response, or its encoded body; raises ApiError."""

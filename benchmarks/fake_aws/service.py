@@ -8,36 +8,28 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import orjson
 
-from benchmarks.fake_aws import aws_protocols, iam, kms, organization, storage, trails
+from benchmarks.fake_aws import aws_protocols, iam, kms, organization, recorded, storage, trails
 from benchmarks.fake_aws.admin_api import AdminApi, Connections
-from benchmarks.fake_aws.aws_protocols import PROTOCOLS, ApiError, api_error
+from benchmarks.fake_aws.aws_protocols import ApiError, api_error
 from benchmarks.fake_aws.faults import Accident, FaultInjector, Faults
 from benchmarks.fake_aws.identity import INVALID_TOKEN, Credential, Session, signature
 from benchmarks.fake_aws.quotas import Quotas
 from benchmarks.fake_aws.request_context import Call, Handler, State
 from benchmarks.fake_aws.world_state import World
+from demo import request_parser
 
-HANDLERS: Mapping[str, Handler] = {
+GENERATED: Mapping[str, Handler] = {
     **kms.OPERATIONS,
     **organization.OPERATIONS,
     **storage.OPERATIONS,
     **iam.OPERATIONS,
     **trails.OPERATIONS,
 }
-"""Handlers by operation, with the signing name of the service."""
-TARGETS: Mapping[str, str] = {
-    "TrentService": "kms",
-    "secretsmanager": "secretsmanager",
-    "AWSOrganizationsV20161128": "organizations",
-    "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
-}
-"""Services by the prefix of the operation in X-Amz-Target."""
-PATHS: Mapping[str, str] = {"/listRegions": "account:ListRegions"}
-BUCKET_OPERATIONS: Mapping[str, str] = {"encryption": "s3:GetBucketEncryption", "tagging": "s3:GetBucketTagging"}
+"""Handlers of the generated organization by operation, with the signing name of the service."""
 GLOBAL_SERVICES = frozenset({"sts", "iam", "organizations", "account"})
 """Services that do not depend on a region."""
 
@@ -56,6 +48,10 @@ class Service:
 
     def __init__(self, world: World, faults: Faults | None = None, day: int = 0) -> None:
         self.state = State(world, faults or Faults(), day)
+        recorded_types = recorded.handlers()
+        generates = world.parameters.resources > 0
+        self.handlers = {**recorded_types, **GENERATED} if generates else {**GENERATED, **recorded_types}
+        """Handlers by operation: recorded responses serve the types of which the organization generates no resource."""
         self.quotas = Quotas()
         self.operations: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -105,8 +101,9 @@ class Service:
 
     def _handle(self, call: Call) -> Reply:
         call.check()
-        body = HANDLERS[call.operation](call)
-        return Reply(aws_protocols.head(200, PROTOCOLS[call.service], len(body)) + body)
+        result = self.handlers[call.operation](call)
+        body = result if isinstance(result, bytes) else aws_protocols.encode(call.service, call.name, result)
+        return Reply(aws_protocols.head(200, aws_protocols.protocol(call.service), len(body)) + body)
 
     def _handle_with_faults(self, call: Call) -> Reply:
         """Handle a call with the configured faults."""
@@ -164,25 +161,26 @@ class Service:
         self, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[str, Mapping[str, Any]]:
         """Operation and parameters of a request. Raises ApiError for an unknown operation."""
-        operation = ""
-        params: Mapping[str, Any] = {}
+        rest = aws_protocols.protocol(service).startswith("rest-")
         if target_header := headers.get("x-amz-target"):
             prefix, _, name = target_header.rpartition(".")
-            operation = f"{TARGETS.get(prefix, prefix)}:{name}"
             params = _json(service, body)
-        elif service == "s3":
-            operation, params = _s3(method, target, headers)
-        elif target in PATHS:
-            operation = PATHS[target]
+            model = aws_protocols.service_model(service)
+            if model is None or model.metadata.get("targetPrefix") != prefix:
+                message = f"Credential should be scoped to correct service, not '{service}'."
+                raise api_error(service, "signature", message)
+        elif rest:
+            path, _, query = target.partition("?")
+            name = request_parser.parse(method, path, query, headers, body).operation
             params = _json(service, body)
         else:
             params = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-            operation = f"{service}:{params.get('Action', '')}"
-        if operation not in HANDLERS:
+            name = params.get("Action", "")
+        operation = f"{service}:{name}"
+        if operation not in self.handlers:
             raise api_error(service, "operation", f"{operation} is not an operation of this endpoint.")
-        if not operation.startswith(f"{service}:"):
-            message = f"Credential should be scoped to correct service, not '{service}'."
-            raise api_error(service, "signature", message)
+        if rest:
+            params = aws_protocols.rest_params(service, name, target, headers, params)
         return operation, params
 
 
@@ -201,17 +199,3 @@ def _json(service: str, body: bytes) -> Mapping[str, Any]:
     if not isinstance(params, dict):
         raise api_error(service, "value", "The body is not a JSON object.")
     return params
-
-
-def _s3(method: str, target: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
-    """Operation and parameters of a path-style S3 request."""
-    path, _, query = target.partition("?")
-    params = dict(parse_qsl(query, keep_blank_values=True))
-    if method != "GET":
-        return f"s3:{method}", params
-    bucket = unquote(path[1:].rstrip("/"))
-    if not bucket:
-        return "s3:ListBuckets", params
-    operation = next((BUCKET_OPERATIONS[name] for name in params if name in BUCKET_OPERATIONS), "s3:ListObjects")
-    owner = headers.get("x-amz-expected-bucket-owner")
-    return operation, {**params, "Bucket": bucket, **({"x-amz-expected-bucket-owner": owner} if owner else {})}

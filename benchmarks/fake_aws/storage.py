@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
-from benchmarks.fake_aws.aws_protocols import ApiError, query_response, xml_response
+from benchmarks.fake_aws.aws_protocols import ApiError
 from benchmarks.fake_aws.buckets import Bucket
-from benchmarks.fake_aws.pagination import RULES
 from benchmarks.fake_aws.request_context import Call, Handler
 from benchmarks.fake_aws.secrets import resource_policy
 from benchmarks.fake_aws.world_state import AccountRegion
@@ -18,61 +15,45 @@ UNPAGED_BUCKETS = 10_000
 """Above this number, ListBuckets must be paged."""
 
 
-def _list_secrets(call: Call) -> bytes:
+def _list_secrets(call: Call) -> dict[str, Any]:
     secrets = call.account_region.secrets
     if not call.params.get("IncludePlannedDeletion"):
         secrets = [secret for secret in secrets if "DeletedDate" not in secret]
-    page = call.page("secrets", len(secrets))
-    response: dict[str, Any] = {"SecretList": secrets[page.start : page.start + page.size]}
-    if page.token is not None:
-        response["NextToken"] = page.token
-    return orjson.dumps(response)
+    return call.listing("secrets", "SecretList", secrets)
 
 
-def _get_resource_policy(call: Call) -> bytes:
+def _get_resource_policy(call: Call) -> dict[str, Any]:
     arn = str(call.params.get("SecretId", ""))
     secret = call.account_region.secrets_by_arn.get(arn)
     if secret is None:
         raise ApiError("ResourceNotFoundException", 400, "Secrets Manager can't find the specified secret.")
     response = {"ARN": arn, "Name": secret["Name"]}
     policy = resource_policy(arn)
-    return orjson.dumps(response | {"ResourcePolicy": policy} if policy else response)
+    return response | {"ResourcePolicy": policy} if policy else response
 
 
 def _listing(name: str, entries: Callable[[AccountRegion], list[dict[str, Any]]]) -> Handler:
-    def handle(call: Call) -> bytes:
-        bucket = entries(call.account_region)
-        page = call.page(name, len(bucket))
-        response: dict[str, Any] = {name: bucket[page.start : page.start + page.size]}
-        if page.token is not None:
-            response[RULES[call.operation].token] = page.token
-        return query_response(call.service, call.name, response)
-
-    return handle
+    return lambda call: call.listing(name, name, entries(call.account_region))
 
 
-def _cache_tags(call: Call) -> bytes:
+def _cache_tags(call: Call) -> dict[str, Any]:
     arn = str(call.params.get("ResourceName", ""))
     tags = call.account_region.caches.tags(arn)
     if tags is None:
         raise ApiError("CacheClusterNotFound", 404, f"{arn} is either not present or not available.")
-    return query_response("elasticache", "ListTagsForResource", {"TagList": tags})
+    return {"TagList": tags}
 
 
-def _list_buckets(call: Call) -> bytes:
+def _list_buckets(call: Call) -> dict[str, Any]:
     world = call.state.world
     all_buckets = world.buckets(call.session.account_id, call.state.day).entries
-    params = {name for name in call.params if name != "x-id"}
-    if not params and len(all_buckets) > UNPAGED_BUCKETS:
+    if not call.params and len(all_buckets) > UNPAGED_BUCKETS:
         raise ApiError("InvalidRequest", 400, "There are more than 10,000 buckets: the listing must be paged.")
-    prefix, region = call.params.get("prefix", ""), call.params.get("bucket-region")
+    prefix, region = call.params.get("Prefix", ""), call.params.get("BucketRegion")
     buckets = [bucket for bucket in all_buckets if bucket.name.startswith(prefix) and region in {None, bucket.region}]
     page = call.page(f"{prefix}/{region}", len(buckets))
-    shown = [_entry(bucket, with_region=bool(params)) for bucket in buckets[page.start : page.start + page.size]]
-    response: dict[str, Any] = {"Owner": {"ID": f"{call.session.account_id:0>64}"}, "Buckets": shown}
-    if page.token is not None:
-        response["ContinuationToken"] = page.token
-    return xml_response("s3", "ListAllMyBucketsResult", response)
+    shown = [_entry(bucket, with_region=bool(call.params)) for bucket in buckets[page.start : page.start + page.size]]
+    return call.paged(page, {"Owner": {"ID": f"{call.session.account_id:0>64}"}, "Buckets": shown})
 
 
 def _entry(bucket: Bucket, *, with_region: bool) -> dict[str, Any]:
@@ -89,13 +70,13 @@ def _bucket(call: Call) -> Bucket:
     if bucket.region != call.region:
         message = "The bucket you are attempting to access must be addressed using the specified endpoint."
         raise ApiError("PermanentRedirect", 301, message, {"x-amz-bucket-region": bucket.region})
-    owner = call.params.get("x-amz-expected-bucket-owner", call.session.account_id)
+    owner = call.params.get("ExpectedBucketOwner", call.session.account_id)
     if owner != call.session.account_id:
         raise ApiError("AccessDenied", 403, "Access Denied")
     return bucket
 
 
-def _get_bucket_encryption(call: Call) -> bytes:
+def _get_bucket_encryption(call: Call) -> dict[str, Any]:
     bucket = _bucket(call)
     if bucket.algorithm is None:
         message = "The server side encryption configuration was not found"
@@ -104,14 +85,14 @@ def _get_bucket_encryption(call: Call) -> bytes:
     if bucket.key:
         default["KMSMasterKeyID"] = bucket.key
     rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bucket.key is not None}
-    return xml_response("s3", "ServerSideEncryptionConfiguration", {"Rule": rule})
+    return {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
 
 
-def _get_bucket_tagging(call: Call) -> bytes:
+def _get_bucket_tagging(call: Call) -> dict[str, Any]:
     bucket = _bucket(call)
     if not bucket.tags:
         raise ApiError("NoSuchTagSet", 404, "The TagSet does not exist")
-    return xml_response("s3", "Tagging", {"TagSet": [{"Key": key, "Value": value} for key, value in bucket.tags]})
+    return {"TagSet": [{"Key": key, "Value": value} for key, value in bucket.tags]}
 
 
 OPERATIONS: dict[str, Handler] = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from benchmarks.fake_aws import distributions as assumed
 from benchmarks.fake_aws.aws_protocols import ApiError
 from benchmarks.fake_aws.presets import DAY, START
@@ -90,10 +88,10 @@ def _trail(account_region: AccountRegion, account_id: str, name: str) -> dict[st
     return response | {"KmsKeyId": f"arn:aws:kms:{home}:{account_id}:key/{key_id}"}
 
 
-def _describe_trails(call: Call) -> bytes:
+def _describe_trails(call: Call) -> dict[str, Any]:
     hidden = call.params.get("includeShadowTrails") is False
     trails = own_trails(call.account_region) + ([] if hidden else shadows(call.account_region))
-    return orjson.dumps({"trailList": trails})
+    return {"trailList": trails}
 
 
 def _own(call: Call, member: str) -> str:
@@ -105,6 +103,6 @@ def _own(call: Call, member: str) -> str:
 
 OPERATIONS: dict[str, Handler] = {
     "cloudtrail:DescribeTrails": _describe_trails,
-    "cloudtrail:GetEventSelectors": lambda call: orjson.dumps(selectors(_own(call, "TrailName"))),
-    "cloudtrail:GetTrailStatus": lambda call: orjson.dumps(status(_own(call, "Name"))),
+    "cloudtrail:GetEventSelectors": lambda call: selectors(_own(call, "TrailName")),
+    "cloudtrail:GetTrailStatus": lambda call: status(_own(call, "Name")),
 }

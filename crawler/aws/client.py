@@ -65,6 +65,8 @@ class AwsClient:
         self._rate_limiter = RateLimiter(crawl.quota_share_percent / 100)
         self._transport = transport or _transport(aws, crawl)
         self._transport_timeout = self._transport.max_seconds
+        self._queues: set[asyncio.Task[None]] = set()
+        """One task per bucket for which calls wait."""
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
 
@@ -181,22 +183,41 @@ class AwsClient:
         self._transport.close()
 
     async def _wait_for_slot(self, bucket: Bucket) -> None:
-        """Wait for the rate limiter and for a slot in flight; the caller releases the slot.
+        """Wait for the rate limiter and for a slot in flight; the caller releases the slot."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        bucket.waiting.append(waiter)
+        if len(bucket.waiting) == 1:
+            queue = asyncio.create_task(self._send_waiting(bucket))
+            self._queues.add(queue)
+            queue.add_done_callback(self._queues.discard)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._in_flight.release()
+            raise
+
+    async def _send_waiting(self, bucket: Bucket) -> None:
+        """Send the calls that wait for a bucket.
 
         The token is taken when the call is sent: otherwise the calls that wait for a slot would all be sent at once when slots
         become free. Only one call per bucket waits for a slot, and only once its token is available, so that neither an
         empty bucket nor a long queue keeps slots from other buckets.
         """
         now = asyncio.get_running_loop().time
-        bucket.waiting += 1
-        try:
-            async with bucket.queue:
-                while delay := bucket.delay(now()):  # noqa: ASYNC110 - waits for time to pass; the rate may drop meanwhile
-                    await asyncio.sleep(delay)
-                await self._in_flight.acquire()
-                bucket.take(now())
-        finally:
-            bucket.waiting -= 1
+        while bucket.waiting:
+            if bucket.waiting[0].done():  # cancelled
+                bucket.waiting.popleft()
+                continue
+            while delay := bucket.delay(now()):  # noqa: ASYNC110 - waits for time to pass; the rate may drop meanwhile
+                await asyncio.sleep(delay)
+            await self._in_flight.acquire()
+            waiter = bucket.waiting.popleft()
+            if waiter.done():
+                self._in_flight.release()
+                continue
+            bucket.take(now())
+            waiter.set_result(None)
 
     async def _with_deadline(self, sending: Awaitable[dict[str, Any]], seconds: float, attempts: int) -> dict[str, Any]:
         try:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 import botocore.parsers
 import botocore.serialize
@@ -29,11 +30,11 @@ ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An unsigned request: path below the endpoint's path, query parameters, body, and headers."""
+    """An unsigned request: path below the endpoint's path, canonical query, body, and headers."""
 
     method: str
     path: str
-    query: Mapping[str, str]
+    query: str
     body: bytes
     headers: Mapping[str, str]
 
@@ -69,6 +70,8 @@ class Codec:
         service = model.service_model
         self._protocol = service.resolved_protocol
         self.json = self._protocol == "json"
+        self.headers: Mapping[str, str] | None = None
+        """The headers of all requests if these differ only in their body, as in the RPC protocols."""
         if self.json:
             version = service.metadata.get("jsonVersion", "1.0")
             self.headers = {
@@ -77,30 +80,28 @@ class Codec:
             }
             self._convert = _converter(model.output_shape, nulls=False)
             self._convert_nulls = _converter(model.output_shape, nulls=True)
-        else:
-            self._serializer = botocore.serialize.create_serializer(self._protocol, include_validation=False)
-            parser: Any = botocore.parsers.PROTOCOL_PARSERS[self._protocol]
-            self._parser = parser(timestamp_parser=_time)
+            return
+        if self._protocol in {"query", "ec2"}:
+            self.headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+        self._serializer = botocore.serialize.create_serializer(self._protocol, include_validation=False)
+        parser: Any = botocore.parsers.PROTOCOL_PARSERS[self._protocol]
+        self._parser = parser(timestamp_parser=_time)
 
     def request(self, params: Mapping[str, Any]) -> Request:
         """Return the request for these parameters."""
         if self.json:
-            return Request("POST", "/", {}, orjson.dumps(dict(params)), self.headers)
+            return Request("POST", "/", "", orjson.dumps(dict(params)), self.headers or {})
         serialized: Any = self._serializer.serialize_to_request(dict(params), self._model)
-        body = serialized.get("body") or b""
-        query = serialized.get("query_string") or {}
-        if isinstance(body, dict):
+        if self.headers is not None:
             # The query protocols leave the form encoding to the sender.
-            from urllib.parse import urlencode
-
-            body = urlencode(body).encode()
+            return Request("POST", "/", "", urlencode(serialized["body"]).encode(), self.headers)
         path, _, fixed = str(serialized["url_path"]).partition("?")
-        pairs = {name: _query_text(value) for name, value in query.items()} if isinstance(query, dict) else {}
-        for pair in fixed.split("&") if fixed else ():
-            name, _, value = pair.partition("=")
-            pairs[name] = value
-        headers = {name.lower(): str(value) for name, value in serialized.get("headers", {}).items()}
-        return Request(serialized["method"], path, pairs, body if isinstance(body, bytes) else body.encode(), headers)
+        query = dict(parse_qsl(fixed, keep_blank_values=True))
+        query |= {name: _query_text(value) for name, value in serialized["query_string"].items()}
+        headers = {name.lower(): str(value) for name, value in serialized["headers"].items()}
+        body = serialized["body"] or b""
+        encoded = body if isinstance(body, bytes) else body.encode()
+        return Request(serialized["method"], path, canonical_query(query), encoded, headers)
 
     def parse(self, response: Response) -> dict[str, Any]:
         """Return the parsed response of a successful call; raises :class:`AwsError` if it cannot be parsed."""
@@ -189,6 +190,12 @@ def _json_error(response: Response) -> tuple[str, str]:
     code = response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or str(response.status)
     code = str(code).partition(":")[0].rpartition("#")[2]
     return code, str(body.get("message") or body.get("Message") or "")
+
+
+def canonical_query(parameters: Mapping[str, str]) -> str:
+    """Return the query string in canonical form, in which it is also sent."""
+    pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def _query_text(value: Any) -> str:

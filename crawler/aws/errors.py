@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from crawler.spec import Operation
 from models.tables.runs import Cause
 
 MESSAGE_LIMIT = 1000
@@ -119,6 +120,21 @@ class AwsError(Exception):
     def retryable(self) -> bool:
         """Whether the same call may succeed later in this run."""
         return self.cause in RETRYABLE
+
+
+def gap_row(account_id: str, region: str, operation: Operation, subject: str, error: AwsError) -> dict[str, str]:
+    """Return a row of :class:`models.tables.runs.Gap`; ``subject`` is an ARN or a name, empty for a whole listing."""
+    return {
+        "account_id": account_id,
+        "region": region,
+        "service": operation.service,
+        "operation": operation.name,
+        "subject": subject,
+        "action": operation.iam_action,
+        "cause": str(error.cause),
+        "code": error.code,
+        "message": error.message,
+    }
 
 
 def classify(code: str, message: str, status: int | None) -> Cause:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -43,6 +44,10 @@ REFILL_SHARE = 0.9
 MIN_FACTOR = 1 / 4
 RECOVERY_FACTOR = 1.05
 """The factor by which a successful call raises a reduced rate."""
+TICK = 0.1
+"""Seconds."""
+MIN_BURST = 2.0
+"""Buckets of this size hold the tokens that arrive before the next tick."""
 FULL_TOKEN = 1 - 1e-9
 """One token, less rounding errors."""
 
@@ -57,9 +62,8 @@ class Bucket:
     at: float
     factor: float = 1.0
     """The reduction of the rate after throttling, at least :data:`MIN_FACTOR`."""
-    waiting: int = 0
-    queue: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the call that waits for the next token, so that calls are sent in order of arrival."""
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    """The calls that wait for a token, in order of arrival."""
 
     def take(self, now: float) -> bool:
         """Take a token if one is available."""
@@ -70,9 +74,16 @@ class Bucket:
         return True
 
     def delay(self, now: float) -> float:
-        """Return the seconds until a token is available, 0 if one is."""
+        """Return the seconds after which waiting calls continue, 0 if there is a token.
+
+        Buckets continue at common ticks, each with all of its tokens: many calls in one turn of the event loop cost much less
+        than one in each. No token is lost meanwhile.
+        """
         level = self._refill(now)
-        return 0.0 if level >= FULL_TOKEN else (1.0 - level) / (self.rate * self.factor)
+        if level >= FULL_TOKEN:
+            return 0.0
+        delay = (1.0 - level) / (self.rate * self.factor)
+        return delay if self.size < MIN_BURST else max(delay, math.ceil((now + delay) / TICK - 1e-6) * TICK - now)
 
     def fills_in(self, now: float) -> float:
         """Return the seconds until the bucket is full if unused; a full bucket can be dropped without allowing more calls."""

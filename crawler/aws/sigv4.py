@@ -10,7 +10,6 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from urllib.parse import quote
 
 from crawler.aws.transport_boto3 import Credentials
 
@@ -19,39 +18,11 @@ EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _DATE, _TOKEN = "x-amz-date", "x-amz-security-token"
 
 
-def authorization(
-    *,
-    method: str,
-    path: str,
-    query: str,
-    headers: dict[str, str],
-    payload_hash: str,
-    credentials: Credentials,
-    region: str,
-    service: str,
-    timestamp: str,
-) -> str:
-    """Return the value of the Authorization header.
-
-    ``path`` is the canonical path, encoded as the service requires; ``query`` the canonical query (:func:`canonical_query`);
-    ``headers`` all signed headers with lower-case names; ``timestamp`` the value of X-Amz-Date (``20261122T030000Z``).
-    """
-    names = sorted(headers)
-    canonical_headers = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
-    signed = ";".join(names)
-    request = f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed}\n{payload_hash}"
-    scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
-    to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = _derived_key(credentials.secret_key, timestamp[:8], region, service)
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    return f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
-
-
 class Signer:
     """Signs requests that differ only in time, credentials and body; the rest is prepared once.
 
-    ``headers`` are the constant signed headers, ``unsigned`` further header lines to send. For path and query see
-    :func:`authorization`, which returns the same signature.
+    ``path`` is the canonical path, encoded as the service requires; ``query`` the canonical query (of :mod:`crawler.aws.codecs`);
+    ``headers`` are the constant signed headers with lower-case names, ``unsigned`` further header lines to send.
     """
 
     def __init__(  # noqa: PLR0917 - the parts of a request
@@ -79,7 +50,7 @@ class Signer:
         self._names_with_token = ";".join(sorted([*headers, date, token]))
 
     def sign(self, credentials: Credentials, timestamp: str, body: bytes) -> list[str]:
-        """Return the header lines to send; ``timestamp`` as for :func:`authorization`."""
+        """Return the header lines to send; ``timestamp`` is the value of X-Amz-Date (``20261122T030000Z``)."""
         payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
         token = credentials.token
         if token:
@@ -102,12 +73,6 @@ class Signer:
         if token:
             lines.append(f"{_TOKEN}: {token}")
         return lines
-
-
-def canonical_query(parameters: dict[str, str]) -> str:
-    """Return the query string in canonical form, in which it is also sent."""
-    pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parameters.items())
-    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 @lru_cache(maxsize=65_536)

@@ -24,7 +24,7 @@ from crawler.aws.curl_multi import Multi
 from crawler.aws.endpoints import Endpoint, Endpoints
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.semaphore import FairSemaphore
-from crawler.aws.sigv4 import EMPTY_HASH, Signer, authorization, canonical_query
+from crawler.aws.sigv4 import Signer
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
 from models.settings import AwsSettings
@@ -41,15 +41,21 @@ SUPPRESSED_HEADERS = ("Expect:", "Accept:")
 
 
 @dataclass(frozen=True, slots=True)
+class _Target:
+    """The URL of a request, and the signer of all requests that differ only in their body."""
+
+    url: str
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
 class _Route:
     """The prepared parts of an operation's requests in a region."""
 
     endpoint: Endpoint
     codec: Codec
-    signer: Signer | None
-    """Set if requests differ only in their body."""
-    url: str
-    """The URL of such requests."""
+    target: _Target | None
+    """Set if the requests differ only in their body."""
     connections: FairSemaphore
     """Calls wait for a connection here, not in libcurl: outside their timeout, and before they are signed."""
 
@@ -109,25 +115,17 @@ class CurlTransport:
         connections = self._semaphores.get(endpoint.url)
         if connections is None:
             connections = self._semaphores[endpoint.url] = FairSemaphore(MAX_CONNECTIONS_PER_ENDPOINT)
-        signer = None
-        path = f"{endpoint.path}/"
-        if codec.json:
-            headers = {**codec.headers, "host": endpoint.host}
-            signed_path = quote(path, safe="/-_.~")
-            signing = (endpoint.signing_region, endpoint.signing_name)
-            signer = Signer("POST", signed_path, "", headers, *signing, unsigned=SUPPRESSED_HEADERS)
-        route = self._routes[operation, region] = _Route(endpoint, codec, signer, f"{endpoint.url}{path}", connections)
+        target = _target(endpoint, Request("POST", "/", "", b"", codec.headers)) if codec.headers is not None else None
+        route = self._routes[operation, region] = _Route(endpoint, codec, target, connections)
         return route
 
     async def _exchange(self, credentials: Credentials, route: _Route, request: Request) -> Response:
         if self._multi is None:
             self._multi = Multi(self._settings, self._authorities, MAX_CONNECTIONS_PER_ENDPOINT)
         async with route.connections:
-            if route.signer is not None:
-                headers = route.signer.sign(credentials, self._now(), request.body)
-                return await self._multi.perform("POST", route.url, headers, request.body)
-            url, headers = self._signed(credentials, route.endpoint, request)
-            return await self._multi.perform(request.method, url, headers, request.body)
+            target = route.target or _target(route.endpoint, request)
+            headers = target.signer.sign(credentials, self._now(), request.body)
+            return await self._multi.perform(request.method, target.url, headers, request.body)
 
     def _now(self) -> str:
         """Return the server time in the format of the signature."""
@@ -136,35 +134,6 @@ class CurlTransport:
             self._second = second
             self._timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         return self._timestamp
-
-    def _signed(self, credentials: Credentials, endpoint: Endpoint, request: Request) -> tuple[str, list[str]]:
-        timestamp = self._now()
-        query = canonical_query(dict(request.query))
-        path = f"{endpoint.path}{request.path}" or "/"
-        payload_hash = hashlib.sha256(request.body).hexdigest() if request.body else EMPTY_HASH
-        headers = {**request.headers, "host": endpoint.host, "x-amz-date": timestamp}
-        if endpoint.signing_name == "s3":
-            headers["x-amz-content-sha256"] = payload_hash
-        if credentials.token:
-            headers["x-amz-security-token"] = credentials.token
-        signature = authorization(
-            method=request.method,
-            # S3 signs the path as sent; the other services encode it once more.
-            path=path if endpoint.signing_name == "s3" else quote(path, safe="/-_.~"),
-            query=query,
-            headers=headers,
-            payload_hash=payload_hash,
-            credentials=credentials,
-            region=endpoint.signing_region,
-            service=endpoint.signing_name,
-            timestamp=timestamp,
-        )
-        sent = [f"{name}: {value}" for name, value in headers.items()]
-        sent += [f"Authorization: {signature}", *SUPPRESSED_HEADERS]
-        if "content-type" not in headers:
-            # Otherwise libcurl would send the content type of a form.
-            sent.append("Content-Type:")
-        return f"{endpoint.url}{path}{'?' + query if query else ''}", sent
 
     def _correct_skew(self, response: Response) -> bool:
         """Adopt the server clock; return whether the difference explains the error."""
@@ -180,6 +149,22 @@ class CurlTransport:
             return False
         self._skew = skew
         return True
+
+
+def _target(endpoint: Endpoint, request: Request) -> _Target:
+    path = f"{endpoint.path}{request.path}" or "/"
+    headers = {**request.headers, "host": endpoint.host}
+    # S3 signs the path as sent and a hash of the body; the other services encode the path once more.
+    signed_path = path
+    if endpoint.signing_name == "s3":
+        headers["x-amz-content-sha256"] = hashlib.sha256(request.body).hexdigest()
+    else:
+        signed_path = quote(path, safe="/-_.~")
+    # Without a content type, libcurl would send that of a form.
+    unsigned = SUPPRESSED_HEADERS if "content-type" in headers else (*SUPPRESSED_HEADERS, "Content-Type:")
+    signing = (endpoint.signing_region, endpoint.signing_name)
+    signer = Signer(request.method, signed_path, request.query, headers, *signing, unsigned=unsigned)
+    return _Target(f"{endpoint.url}{path}{'?' + request.query if request.query else ''}", signer)
 
 
 def _session(profile: str | None) -> botocore.session.Session:

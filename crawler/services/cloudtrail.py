@@ -12,7 +12,7 @@ from typing import Any
 
 from crawler.resource_mapper import listing_complete, record_item
 from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATUS, TRAIL
-from crawler.spec import Scope, Step, Subject
+from crawler.spec import Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
@@ -51,20 +51,16 @@ def _record_trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Su
 
 
 def _complete(subject: Subject, batch: Batch) -> None:
-    scope = subject.scope
-    batch.mark_complete(Trail, scope.account_id, scope.region)
-    batch.mark_complete(ShadowTrail, scope.account_id, scope.region)
-    batch.add(TrailScan, account_id=scope.account_id, region=scope.region)
+    batch.add(TrailScan, account_id=subject.scope.account_id, region=subject.scope.region)
     listing_complete(TRAIL, subject, batch)
 
 
-def _record_selectors(subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_selectors(subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
     selectors = {name: response.get(name) or [] for name in SELECTORS}
     batch.add(TrailSelector, trail_arn=subject.arn, selectors=canonical_json(selectors))
-    return None
 
 
-def _record_status(subject: Subject, response: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _record_status(subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
     batch.add(
         TrailStatus,
         trail_arn=subject.arn,
@@ -73,17 +69,12 @@ def _record_status(subject: Subject, response: Mapping[str, Any], batch: Batch) 
         stopped_at=response.get("StopLoggingTime"),
         delivery_error=response.get("LatestDeliveryError") or None,
     )
-    return None
 
 
 TRAILS = Step(
     TRAIL.listing,
     _record_trail,
+    (Trail, ShadowTrail),
     _complete,
     children=(Step(GET_EVENT_SELECTORS, _record_selectors), Step(GET_TRAIL_STATUS, _record_status)),
 )
-
-
-def disabled_by_config(scope: Scope, batch: Batch) -> None:
-    """Close the trail scan when the configuration excludes trails: earlier facts remain as last known."""
-    batch.mark_complete(TrailScan, scope.account_id, scope.region)

@@ -169,16 +169,13 @@ def redact_external_ids(trust: str) -> str:
     return canonical_json(policy) if conditions else trust
 
 
-def _complete(subject: Subject, batch: Batch) -> None:
-    account_id = subject.scope.account_id
-    for model in (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy):
-        batch.mark_complete(model, account_id)
-    batch.add(IamScan, account_id=account_id)
+def _record_scan(subject: Subject, batch: Batch) -> None:
+    batch.add(IamScan, account_id=subject.scope.account_id)
 
 
-IAM = Step(GET_ACCOUNT_AUTHORIZATION_DETAILS, _record_page, _complete)
-
-
-def disabled_by_config(scope: Scope, batch: Batch) -> None:
-    """Close the IAM scan when the configuration disables IAM: earlier facts remain as last known."""
-    batch.mark_complete(IamScan, scope.account_id)
+IAM = Step(
+    GET_ACCOUNT_AUTHORIZATION_DETAILS,
+    _record_page,
+    (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy),
+    _record_scan,
+)

@@ -59,7 +59,7 @@ ALGORITHMS = (
 AWS_MANAGED = "an AWS managed key"
 
 
-def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     scope = subject.scope
     target = item.get("TargetKeyId")
     target_arn = f"arn:{scope.partition}:kms:{scope.region}:{scope.account_id}:key/{target}" if target else None
@@ -76,11 +76,6 @@ def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
     )
     if target_arn and item["AliasName"].startswith("alias/aws/"):
         subject.values.setdefault("aws_managed", set()).add(target_arn)
-    return None
-
-
-def _aliases_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(Alias, subject.scope.account_id, subject.scope.region)
 
 
 def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
@@ -98,10 +93,6 @@ def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
             "managed": known_as_managed or None,
         },
     )
-
-
-def _keys_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(Key, subject.scope.account_id, subject.scope.region)
 
 
 _RENAMED = {
@@ -139,11 +130,6 @@ def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
     return Subject(subject.scope, subject.region, subject.arn, values_of_key)
 
 
-def _continue_undescribed(subject: Subject) -> Subject:
-    """Continue with policy, grants and tags when DescribeKey is denied."""
-    return subject
-
-
 def _skip_aws_managed_unless_enabled(subject: Subject) -> str | None:
     return AWS_MANAGED if subject.values.get("managed") and not subject.values.get("aws_managed_key_details") else None
 
@@ -152,12 +138,11 @@ def _skip_aws_managed(subject: Subject) -> str | None:
     return AWS_MANAGED if subject.values.get("managed") else None
 
 
-def _policy(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _policy(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=batch.document(item.get("Policy") or ""))
-    return None
 
 
-def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     constraints = item.get("Constraints")
     batch.add(
         KeyGrant,
@@ -173,20 +158,10 @@ def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
         constraints=canonical_json(constraints) if constraints else None,
         created_at=item.get("CreationDate"),
     )
-    return None
 
 
-def _grants_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(KeyGrant, subject.arn)
-
-
-def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     batch.add(Tag, resource_arn=subject.arn, tag_key=item["TagKey"], tag_value=item.get("TagValue") or "")
-    return None
-
-
-def _tags_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(Tag, subject.arn)
 
 
 def _skip_rotation(subject: Subject) -> str | None:
@@ -229,7 +204,7 @@ def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
     return subject
 
 
-def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     if item.get("RotationDate") is not None:
         batch.add(
             KeyRotationEvent,
@@ -239,14 +214,9 @@ def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> 
             key_material_id=item.get("KeyMaterialId"),
             key_material_state=item.get("KeyMaterialState"),
         )
-    return None
 
 
-def _rotation_events_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(KeyRotationEvent, subject.arn)
-
-
-def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
+def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     batch.add(
         CustomKeyStore,
         account_id=subject.scope.account_id,
@@ -260,39 +230,34 @@ def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject |
         xks_connectivity=(item.get("XksProxyConfiguration") or {}).get("Connectivity"),
         created_at=item.get("CreationDate"),
     )
-    return None
 
 
-def _stores_complete(subject: Subject, batch: Batch) -> None:
-    batch.mark_complete(CustomKeyStore, subject.scope.account_id, subject.scope.region)
-
-
-ALIASES = Step(LIST_ALIASES, _alias, _aliases_complete)
+ALIASES = Step(LIST_ALIASES, _alias, (Alias,))
 """Runs before the keys: ``alias/aws/...`` identifies AWS managed keys even if DescribeKey is denied."""
 
 KEYS = Step(
     LIST_KEYS,
     _key,
-    _keys_complete,
+    (Key,),
     children=(
         Step(
             DESCRIBE_KEY,
             _metadata,
-            on_denied=_continue_undescribed,
+            children_survive=True,
             children=(
                 Step(GET_KEY_POLICY, _policy, skip_reason=_skip_aws_managed_unless_enabled),
-                Step(LIST_GRANTS, _grant, _grants_complete, skip_reason=_skip_aws_managed_unless_enabled),
-                Step(LIST_RESOURCE_TAGS, _tag, _tags_complete, skip_reason=_skip_aws_managed),
+                Step(LIST_GRANTS, _grant, (KeyGrant,), skip_reason=_skip_aws_managed_unless_enabled),
+                Step(LIST_RESOURCE_TAGS, _tag, (Tag,), skip_reason=_skip_aws_managed),
                 Step(
                     GET_KEY_ROTATION_STATUS,
                     _rotation,
                     skip_reason=_skip_rotation,
                     on_skip=_record_no_rotation,
-                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, _rotation_events_complete),),
+                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, (KeyRotationEvent,)),),
                 ),
             ),
         ),
     ),
 )
 
-KEY_STORES = Step(DESCRIBE_CUSTOM_KEY_STORES, _store, _stores_complete)
+KEY_STORES = Step(DESCRIBE_CUSTOM_KEY_STORES, _store, (CustomKeyStore,))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -55,26 +55,15 @@ Row = Mapping[str, Any]
 """One fact: natural key and values by column name."""
 
 
+LOOSE_ROWS = 200
+"""Facts and documents of a batch that are kept uncompressed: hundreds of scopes are crawled at once, for minutes if their rates
+are limited. Compressed chunks take a twentieth of the memory."""
 CHUNK_ROWS = 5000
-"""Facts of one table that are kept uncompressed; compressed chunks take a twentieth of the memory."""
-CHUNK_DOCUMENTS = 1000
+"""Facts of one table, or documents, that are merged at a time."""
 
 
-class CompressedChunk(bytes):
-    """A compressed chunk of facts, pickled out of band (protocol 5) so that it is not copied."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return _identity, (pickle.PickleBuffer(self) if int(protocol) >= 5 else bytes(self),)
-
-
-def _identity(received: bytes) -> bytes:
-    return received
-
-
-def _pack(values: list[Any]) -> CompressedChunk:
-    return CompressedChunk(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
+def _pack(values: list[Any]) -> bytes:
+    return zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1)
 
 
 def _unpack(chunk: bytes) -> list[Any]:
@@ -90,48 +79,63 @@ class Batch:
     complete_listings: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
     documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
     """Policy documents by hash, each stored once."""
-    packed: dict[type[VersionedTable], list[bytes]] = field(default_factory=dict)
-    """More facts, :data:`CHUNK_ROWS` in each chunk: a scope can hold a hundred thousand grants."""
-    packed_documents: list[bytes] = field(default_factory=list)
-    """More policy documents, :data:`CHUNK_DOCUMENTS` in each chunk."""
+    packed: dict[type[VersionedTable | PolicyDocument], list[bytes]] = field(default_factory=dict)
+    """More facts and documents, in compressed chunks: a scope can hold a hundred thousand grants."""
     last_use_polls: list[LastUsePoll] = field(default_factory=list)
     """Polls of the last use of keys."""
+    loose: int = 0
+    """Facts and documents that are not packed."""
 
     def add(self, model: type[VersionedTable], **values: Any) -> None:
         """Add one fact."""
-        rows = self.rows.setdefault(model, [])
-        rows.append(values)
-        if len(rows) >= CHUNK_ROWS:
-            self.packed.setdefault(model, []).append(_pack(rows))
-            rows.clear()
+        self.rows.setdefault(model, []).append(values)
+        self._count()
 
     def document(self, received: str) -> bytes:
         """Add a policy document; returns the hash of its canonical form, which facts refer to."""
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
         self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-        if len(self.documents) >= CHUNK_DOCUMENTS:
-            documents = [(item.policy_hash, item.canonical, item.received) for item in self.documents.values()]
-            self.packed_documents.append(_pack(documents))
-            self.documents.clear()
+        self._count()
         return digest
+
+    def _count(self) -> None:
+        self.loose += 1
+        if self.loose < LOOSE_ROWS:
+            return
+        self.loose = 0
+        for model, rows in self.rows.items():
+            if rows:
+                self.packed.setdefault(model, []).append(_pack(rows))
+                rows.clear()
+        if self.documents:
+            self.packed.setdefault(PolicyDocument, []).append(_pack(self._loose_documents()))
+            self.documents.clear()
+
+    def _loose_documents(self) -> list[tuple[bytes, str, str]]:
+        return [(item.policy_hash, item.canonical, item.received) for item in self.documents.values()]
 
     def iter_chunks(self, model: type[VersionedTable]) -> Iterator[Sequence[Row]]:
         """Yield the facts of a table in chunks."""
-        for chunk in self.packed.get(model, ()):
-            yield _unpack(chunk)
-        if self.rows.get(model):
-            yield self.rows[model]
+        return self._unpacked(model, self.rows.get(model, ()))
 
     def iter_documents(self) -> Iterator[dict[bytes, PolicyDocument]]:
         """Yield the policy documents by hash, in chunks."""
-        for chunk in self.packed_documents:
+        for chunk in self._unpacked(PolicyDocument, self._loose_documents()):
             yield {
                 digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-                for digest, canonical, received in _unpack(chunk)
+                for digest, canonical, received in chunk
             }
-        if self.documents:
-            yield self.documents
+
+    def _unpacked(self, model: type[VersionedTable | PolicyDocument], loose: Sequence[Any]) -> Iterator[list[Any]]:
+        values: list[Any] = []
+        for chunk in self.packed.get(model, ()):
+            values += _unpack(chunk)
+            if len(values) >= CHUNK_ROWS:
+                yield values
+                values = []
+        if values or loose:
+            yield [*values, *loose]
 
     def mark_complete(self, model: type[VersionedTable], *listing_key: Any) -> None:
         """Record that a listing was complete: facts that it does not contain are absent."""
@@ -146,9 +150,8 @@ class Batch:
         for model, listings in other.complete_listings.items():
             self.complete_listings.setdefault(model, set()).update(listings)
         self.documents.update(other.documents)
-        for model, chunks in other.packed.items():
-            self.packed.setdefault(model, []).extend(chunks)
-        self.packed_documents.extend(other.packed_documents)
+        for packed, chunks in other.packed.items():
+            self.packed.setdefault(packed, []).extend(chunks)
         self.last_use_polls.extend(other.last_use_polls)
 
 

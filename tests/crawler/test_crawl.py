@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from crawler.crawl import CrawlResult, crawl
+from crawler.crawl import crawl
 from crawler.progress import Progress
+from crawler.writer import CrawlResult
 from models.errors import UserError
 from models.settings import Settings
 from models.store.crawl_lock import LockedError

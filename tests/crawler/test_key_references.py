@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import SENTINELS, Reference, Target, default_reference, parse_reference, resolve
+from crawler.key_references import SENTINELS, Known, Reference, default_reference, parse_reference, resolve
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -124,11 +125,16 @@ def test_any_value_can_be_parsed(raw: Any) -> None:
     assert bool(reference.target_arn) != bool(reference.declared_class)
 
 
-def target_state(**values: Any) -> Target:
-    """Return the state of a target; by default it does not exist in a completely crawled scope."""
-    nothing: dict[str, Any] = dict.fromkeys(("alias_arn", "alias_target", "key_arn", "key_manager"))
-    flags = {"is_aws_alias": False, "scope_outcome": "complete", "keys_gap": False, "aliases_gap": False}
-    return Target(**{**nothing, **flags, **values})
+def resolved(reference: Reference, **facts: Any) -> tuple[str | None, KeyClass, str | None]:
+    """Resolve a reference; by default its target does not exist in a completely crawled scope."""
+    known: dict[str, Any] = dict.fromkeys(
+        ("known_alias", "alias_target", "known_key", "known_manager", "has_aws_alias")
+    )
+    row = dataclasses.asdict(reference) | known | {name: value for name, value in facts.items() if name in known}
+    outcome = facts.get("outcome", "complete")
+    scope = (HOME, IRELAND)
+    gaps = {(*scope, operation) for operation in facts.get("gaps", ())}
+    return resolve(row, Known({scope: outcome} if outcome else {}, frozenset(gaps)))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +147,7 @@ def target_state(**values: Any) -> Target:
 )
 def test_a_declared_class_needs_no_key(reference: Reference) -> None:
     """Sentinels, malformed values and services without encryption have a class whatever the ledger lists."""
-    assert resolve(reference, target_state(key_arn=arn(f"key/{ONE}"), key_manager="CUSTOMER")) == (
+    assert resolved(reference, known_key=arn(f"key/{ONE}"), known_manager="CUSTOMER") == (
         None,
         reference.declared_class,
         reference.reason,
@@ -149,30 +155,30 @@ def test_a_declared_class_needs_no_key(reference: Reference) -> None:
 
 
 KEY, ALIAS, AWS_ALIAS = arn(f"key/{ONE}"), arn("alias/orders"), arn("alias/aws/rds")
-FOUND = {"key_arn": KEY}
-POINTS = {"alias_arn": ALIAS, "alias_target": KEY}
+FOUND = {"known_key": KEY}
+POINTS = {"known_alias": ALIAS, "alias_target": KEY}
 RESOLVED: list[tuple[str, str, dict[str, Any], str | None, KeyClass]] = [
-    ("a customer key", KEY, {**FOUND, "key_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
-    ("an AWS managed key", KEY, {**FOUND, "key_manager": "AWS"}, KEY, KeyClass.AWS_MANAGED),
-    ("an undescribed key under an AWS alias", KEY, {**FOUND, "is_aws_alias": True}, KEY, KeyClass.AWS_MANAGED),
+    ("a customer key", KEY, {**FOUND, "known_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
+    ("an AWS managed key", KEY, {**FOUND, "known_manager": "AWS"}, KEY, KeyClass.AWS_MANAGED),
+    ("an undescribed key under an AWS alias", KEY, {**FOUND, "has_aws_alias": True}, KEY, KeyClass.AWS_MANAGED),
     ("an undescribed key", KEY, FOUND, KEY, KeyClass.UNKNOWN),
-    ("a key of an earlier run", KEY, {**FOUND, "key_manager": "CUSTOMER", "scope_outcome": None}, KEY, KeyClass.CUSTOMER),
-    ("through an alias", ALIAS, {**POINTS, **FOUND, "key_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
+    ("a key of an earlier run", KEY, {**FOUND, "known_manager": "CUSTOMER", "outcome": None}, KEY, KeyClass.CUSTOMER),
+    ("through an alias", ALIAS, {**POINTS, **FOUND, "known_manager": "CUSTOMER"}, KEY, KeyClass.CUSTOMER),
     ("missing from a complete listing", KEY, {}, KEY, KeyClass.DANGLING),
-    ("missing, with unrelated gaps", KEY, {"scope_outcome": "partial"}, KEY, KeyClass.DANGLING),
-    ("keys not listed", KEY, {"scope_outcome": "partial", "keys_gap": True}, KEY, KeyClass.UNKNOWN),
-    ("scope failed", KEY, {"scope_outcome": "failed"}, KEY, KeyClass.NOT_CRAWLED),
-    ("scope not crawled", KEY, {"scope_outcome": None}, KEY, KeyClass.NOT_CRAWLED),
-    ("scope excluded", KEY, {"scope_outcome": "excluded"}, KEY, KeyClass.NOT_CRAWLED),
+    ("missing, with unrelated gaps", KEY, {"outcome": "partial"}, KEY, KeyClass.DANGLING),
+    ("keys not listed", KEY, {"outcome": "partial", "gaps": ["ListKeys"]}, KEY, KeyClass.UNKNOWN),
+    ("scope failed", KEY, {"outcome": "failed"}, KEY, KeyClass.NOT_CRAWLED),
+    ("scope not crawled", KEY, {"outcome": None}, KEY, KeyClass.NOT_CRAWLED),
+    ("scope excluded", KEY, {"outcome": "excluded"}, KEY, KeyClass.NOT_CRAWLED),
     ("no such alias", ALIAS, {}, None, KeyClass.DANGLING),
-    ("aliases not listed", ALIAS, {"scope_outcome": "partial", "aliases_gap": True}, None, KeyClass.UNKNOWN),
-    ("alias of a scope not crawled", ALIAS, {"scope_outcome": None}, None, KeyClass.NOT_CRAWLED),
+    ("aliases not listed", ALIAS, {"outcome": "partial", "gaps": ["ListAliases"]}, None, KeyClass.UNKNOWN),
+    ("alias of a scope not crawled", ALIAS, {"outcome": None}, None, KeyClass.NOT_CRAWLED),
     ("an alias of a deleted key", ALIAS, POINTS, KEY, KeyClass.DANGLING),
-    ("an alias whose key may be there", ALIAS, {**POINTS, "keys_gap": True}, KEY, KeyClass.UNKNOWN),
-    ("an alias that may point elsewhere by now", ALIAS, {**POINTS, "aliases_gap": True}, KEY, KeyClass.UNKNOWN),
+    ("an alias whose key may be there", ALIAS, {**POINTS, "gaps": ["ListKeys"]}, KEY, KeyClass.UNKNOWN),
+    ("an alias that may point elsewhere by now", ALIAS, {**POINTS, "gaps": ["ListAliases"]}, KEY, KeyClass.UNKNOWN),
     ("an AWS alias that does not exist yet", AWS_ALIAS, {}, None, KeyClass.AWS_MANAGED),
-    ("an AWS alias in a scope not crawled", AWS_ALIAS, {"scope_outcome": None}, None, KeyClass.AWS_MANAGED),
-    ("an AWS alias, key not listed", AWS_ALIAS, {"alias_arn": AWS_ALIAS, "alias_target": KEY}, KEY, KeyClass.AWS_MANAGED),
+    ("an AWS alias in a scope not crawled", AWS_ALIAS, {"outcome": None}, None, KeyClass.AWS_MANAGED),
+    ("an AWS alias, key not listed", AWS_ALIAS, {"known_alias": AWS_ALIAS, "alias_target": KEY}, KEY, KeyClass.AWS_MANAGED),
 ]  # fmt: skip
 
 
@@ -183,8 +189,8 @@ def test_every_reference_gets_its_class(
     target: str, facts: dict[str, Any], key: str | None, expected: KeyClass
 ) -> None:
     """A key is dangling only if a complete listing does not show it; every unclear class has a reason."""
-    resolved, key_class, reason = resolve(parse_reference(target, SCOPE), target_state(**facts))
-    assert (resolved, key_class) == (key, expected)
+    key_arn, key_class, reason = resolved(parse_reference(target, SCOPE), **facts)
+    assert (key_arn, key_class) == (key, expected)
     if expected in {KeyClass.DANGLING, KeyClass.NOT_CRAWLED, KeyClass.UNKNOWN}:
         assert reason
 
@@ -197,14 +203,14 @@ def test_dangling_requires_complete_listings(
     target: str, points_to: str | None, outcome: str | None, keys_gap: bool, aliases_gap: bool
 ) -> None:
     """A dangling key requires a crawled scope and complete listings of keys and aliases."""
-    facts = target_state(
-        alias_arn=target if points_to and "alias" in target else None,
+    gaps = [name for name, failed in (("ListKeys", keys_gap), ("ListAliases", aliases_gap)) if failed]
+    _, key_class, _ = resolved(
+        parse_reference(target, SCOPE),
+        known_alias=target if points_to and "alias" in target else None,
         alias_target=points_to if "alias" in target else None,
-        scope_outcome=outcome,
-        keys_gap=keys_gap,
-        aliases_gap=aliases_gap,
+        outcome=outcome,
+        gaps=gaps,
     )
-    _, key_class, _ = resolve(parse_reference(target, SCOPE), facts)
     if key_class is KeyClass.DANGLING:
         assert outcome in {"complete", "partial"}
         assert target != AWS_ALIAS

@@ -123,8 +123,7 @@ def test_a_cancelled_waiter_loses_no_slot(worker: Worker) -> None:
         executor.done(len(executor.started) - 1)
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         assert [name for name, task in tasks.items() if task.cancelled()] == ["waiting", "assigned", "running"]
-        assert scheduler.capacity == 1
-        assert not scheduler._waiting
+        assert scheduler.slots.free == 1
         return executor.started
 
     assert asyncio.run(scenario()) == ["crawled", "running", "last"]
@@ -189,7 +188,7 @@ def crawled_by(worker: Worker, executor: Executor) -> tuple[Finished | Packed, i
 
     async def scenario() -> tuple[Finished | Packed, int]:
         scheduler = Scheduler(worker, executor, 1)
-        return await scheduler.crawl(task_for("eu-west-1")), scheduler.capacity
+        return await scheduler.crawl(task_for("eu-west-1")), scheduler.slots.free
 
     return asyncio.run(scenario())
 

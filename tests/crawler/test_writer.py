@@ -19,7 +19,7 @@ from crawler.writer import BATCH_SCOPES, Coverage, Finished, ScopeWriter, pack
 from models.store import crawl_lock
 from models.store.crawl_lock import STALE_AFTER, LockedError
 from models.store.engine import DatabaseError
-from models.store.scd2_merge import CHUNK_ROWS, Batch
+from models.store.scd2_merge import LOOSE_ROWS, Batch
 from models.tables.keys import Key, Tag
 from models.tables.runs import CrawlLock, Outcome, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
@@ -275,32 +275,12 @@ def test_a_run_ends_with_its_totals(ledger: Ledger, complete: bool, status: RunS
     assert row["finished_at"] is not None
 
 
-def test_buffers_of_a_large_scope_are_not_copied() -> None:
-    """Packing and unpacking a large scope does not copy its buffers and preserves its contents."""
-    batch = Batch()
-    for number in range(2 * CHUNK_ROWS + 1):
-        batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
-    chunks = batch.packed[Tag]
-    finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
-    packed = pack(finished)
-    assert [id(buffer) for buffer in packed.buffers] == [id(chunk) for chunk in chunks]
-    buffers: list[pickle.PickleBuffer] = []
-    sent = pickle.dumps(packed, 5, buffer_callback=buffers.append)
-    assert len(sent) < packed.size / 10
-    arrived = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])  # noqa: S301 - pickled above
-    unpacked = arrived.unpack()
-    assert [id(chunk) for chunk in unpacked.batch.packed[Tag]] == [id(buffer) for buffer in arrived.buffers]
-    assert list(unpacked.batch.iter_chunks(Tag)) == list(batch.iter_chunks(Tag))
-    for protocol in (4, 5):
-        assert pickle.loads(pickle.dumps(packed, protocol)) == packed  # noqa: S301 - pickled here
-
-
 def test_packed_scopes_are_compressed() -> None:
     """A scope from another process is compressed in the queue and unchanged after unpacking."""
     batch = Batch()
-    for number in range(CHUNK_ROWS - 1):
+    for number in range(2 * LOOSE_ROWS - 1):
         batch.add(Tag, resource_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{number}", tag_key="t", tag_value="v")
     finished = Finished(Coverage("111122223333", "eu-west-1", Outcome.COMPLETE), batch)
     packed = pack(finished)
-    assert packed.size < len(pickle.dumps(finished)) / 4
+    assert len(packed.data) < len(pickle.dumps(finished)) / 3
     assert packed.unpack() == finished

@@ -59,7 +59,7 @@ TYPES = {
 
 @pytest.mark.deep
 def test_one_declaration_is_enough(scratch: Scratch) -> None:
-    """Declared types are checked against AWS's models, crawled, shown with their keys, and permitted."""
+    """Types are checked against AWS's models, crawled over HTTP, shown with their keys, and permitted: no fake is written."""
     responses = {f"tests/end_to_end/responses/{name}.json": recorded for name, (_, _, recorded, _) in TYPES.items()}
     for constant, declaration, _, _ in TYPES.values():
         scratch.insert(DECLARATIONS, "RESOURCE_TYPES: tuple", f"{declaration}\n")
@@ -71,6 +71,7 @@ def test_one_declaration_is_enough(scratch: Scratch) -> None:
     assert scratch.added[DECLARATIONS] <= 12 * len(TYPES)
     chosen = " or ".join(TYPES)
     scratch.pytest("tests/crawler/test_declarations.py", "tests/models/test_aws_types.py")
+    scratch.pytest("tests/benchmarks/test_fake_answers.py", "-k", "declared_operation")
     assert f"{2 * len(TYPES)} passed" in scratch.pytest("tests/end_to_end/test_responses.py", "-k", chosen)
     (scratch.root / "settings.yaml").write_text("{}\n", encoding="utf-8")
     policy = json.loads(scratch.kmsledger("permissions", "--config", "settings.yaml"))

@@ -34,8 +34,8 @@ def _batch(keys: range) -> Batch:
 
 def test_chunks_are_merged_completely(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """All facts and policies of many chunks are stored, and facts in none of the chunks are closed."""
-    monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(scd2_merge, "CHUNK_DOCUMENTS", 3)
+    monkeypatch.setattr(scd2_merge, "LOOSE_ROWS", 21)
+    monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 10)
     _run(ledger, _batch(range(50)))
     second = _batch(range(10, 60))
     assert len(second.rows[Key]) < 7
@@ -52,6 +52,7 @@ def test_chunks_are_merged_completely(ledger: Engine, monkeypatch: pytest.Monkey
 
 def test_a_fact_in_two_chunks_is_one_fact(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that a listing returns twice, in different chunks, is one key."""
+    monkeypatch.setattr(scd2_merge, "LOOSE_ROWS", 15)
     monkeypatch.setattr(scd2_merge, "CHUNK_ROWS", 5)
     batch = _batch(range(12))
     batch.extend(_batch(range(3)))
