@@ -44,14 +44,14 @@ _TYPES: dict[str, Any] = {
     "MAP(VARCHAR, VARCHAR)": JSONB,
     "MAP(VARCHAR, VARCHAR[])": JSONB,
 }
-_NUL, _NUL_SIGN = b"\0", "␀".encode()
-"""PostgreSQL stores no NUL character; the sign for it (U+2400) replaces it."""
+_NUL, _REPLACEMENT = b"\0", "\N{REPLACEMENT CHARACTER}".encode()
+"""PostgreSQL stores no NUL character. As in the ledger, U+FFFD replaces it (:func:`models.hashing.storable`)."""
 _EXPRESSIONS = {
     # An array as PostgreSQL writes it. Every item is quoted, so that none is read as NULL.
     "VARCHAR[]": r"""'{{' || array_to_string(list_transform({0}, lambda item: coalesce(
         '"' || replace(replace(item, '\', '\\'), '"', '\"') || '"', 'NULL')), ',') || '}}'""",
     # In JSON, a NUL character is an escape sequence. An escaped backslash in front of u0000 must not look like one.
-    "MAP": r"replace(replace(CAST(to_json({0}) AS VARCHAR), '\\', '\u005c'), '\u0000', '␀')",
+    "MAP": r"replace(replace(CAST(to_json({0}) AS VARCHAR), '\\', '\u005c'), '\u0000', '\ufffd')",
 }
 
 
@@ -178,7 +178,7 @@ def _fill(connection: sa.Connection, duck: duckdb.DuckDBPyConnection, table: sa.
         cursor.copy(f'COPY "{table.schema}"."{table.name}" FROM STDIN (FORMAT csv, FREEZE)') as copy,
     ):
         while chunk := os.read(output, _CHUNK):
-            copy.write(chunk.replace(_NUL, _NUL_SIGN))
+            copy.write(chunk.replace(_NUL, _REPLACEMENT))
     for column in _INDEXED:
         if column in table.columns:
             # Unlike a B-tree, a hash index accepts a text of any length.
