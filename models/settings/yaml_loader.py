@@ -6,11 +6,11 @@ after parsing, so that their values are never parsed as YAML.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import yaml
 
@@ -92,12 +92,77 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
         expected = "a list at the top (- key: value)" if listed else "a mapping of settings at the top (key: value)"
         _add_problem(source, (), root, kind, expected)
         return source
-    try:
-        source.values = _NodeConverter(source, env).value(root, ())
-    except _TooManyRepeatsError as error:
-        expected = f"at most {_MAX_REPEATS} repeated values: write the lists out or repeat less"
-        _add_problem(source, (), error.node, "aliases that repeat too many values", expected)
+    source.values = _NodeConverter(source, env).value(root, ())
     return source
+
+
+class TooLargeError(yaml.MarkedYAMLError):
+    """A text with more levels or repeated values than a person writes; `problem` is what was found, `note` the limit."""
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The root node of a YAML text with at most one document; None if it has none. See :func:`compose_all`."""
+    root: yaml.Node | None = _parse(yaml.compose, text)
+    _check_size([root] if root else [])
+    return root
+
+
+def compose_all(text: str) -> list[yaml.Node]:
+    """The root nodes of the documents in a YAML text. Every scalar is a text, as written, with its position.
+
+    The nodes are safe to walk: they have at most 32 levels, and aliases repeat at most 10,000 values. Raises
+    yaml.MarkedYAMLError for invalid YAML and forbidden characters, and its subclass TooLargeError for a text beyond the limits.
+    """
+    roots: list[yaml.Node] = _parse(lambda text, loader: list(yaml.compose_all(text, loader)), text)
+    _check_size(roots)
+    return roots
+
+
+def node_value(node: yaml.Node) -> Any:
+    """The value of a node: texts, lists, mappings. Raises yaml.MarkedYAMLError for a key that is not a text."""
+    return yaml.BaseLoader("").construct_document(node)
+
+
+def _parse(parser: Callable[[str, Any], Any], text: str) -> Any:
+    # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
+    depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
+    if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
+        with suppress(yaml.YAMLError):
+            return parser(text, LOADER)
+    try:
+        return parser(text, yaml.BaseLoader)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - (before.rfind("\n") + 1), "", 0)
+        cause = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        raise yaml.MarkedYAMLError(problem=cause, problem_mark=mark) from error
+    except RecursionError as error:
+        raise yaml.MarkedYAMLError(problem="lists or mappings nested too deeply") from error
+
+
+def _check_size(roots: Iterable[yaml.Node]) -> None:
+    """Visit every value as often as aliases repeat it. Raises TooLargeError; an alias inside itself is endless depth."""
+    seen: set[int] = set()
+    repeats = 0
+    nodes = [(root, 0) for root in roots]
+    while nodes:
+        node, depth = nodes.pop()
+        repeats += id(node) in seen
+        seen.add(id(node))
+        if repeats > _MAX_REPEATS:
+            raise TooLargeError(
+                problem="aliases that repeat too many values",
+                problem_mark=node.start_mark,
+                note=f"at most {_MAX_REPEATS} repeated values: write the lists out or repeat less",
+            )
+        if isinstance(node, yaml.ScalarNode):
+            continue
+        if depth >= _MAX_DEPTH:
+            problem = "values nested too deeply, or an alias inside itself"
+            raise TooLargeError(problem=problem, problem_mark=node.start_mark, note=f"at most {_MAX_DEPTH} levels")
+        pairs = [(None, item) for item in node.value] if isinstance(node, yaml.SequenceNode) else node.value
+        nodes += [(value, depth + 1) for _, value in pairs]
+        nodes += [(key, depth + 1) for key, _ in pairs if isinstance(key, yaml.CollectionNode)]
 
 
 def key_text(path: KeyPath) -> str:
@@ -146,37 +211,23 @@ def _text(path: Path, source: Source) -> str | None:
 
 
 def _compose(text: str, source: Source) -> yaml.Node | None:
-    line, column, cause = 1, 1, ""
+    found, expected, line, column = "no settings", "a mapping of settings (key: value)", 1, 1
     try:
-        root = _root(text)
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        cause = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        root = compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
-        cause = error.problem or error.context or "the parser gives no reason"
-        cause = _explain(cause)
-    except RecursionError:
-        cause = "lists or mappings nested too deeply"
+        if isinstance(error, TooLargeError):
+            found, expected = error.problem or "", error.note or ""
+        else:
+            cause = _explain(error.problem or error.context or "the parser gives no reason")
+            found, expected = f"a YAML syntax error: {cause}", "valid YAML"
     else:
         if root is not None:
             return root
-        source.problems.append(Problem(source.file, 1, 1, "", "no settings", "a mapping of settings (key: value)"))
-        return None
-    source.problems.append(Problem(source.file, line, column, "", f"a YAML syntax error: {cause}", "valid YAML"))
+    source.problems.append(Problem(source.file, line, column, "", found, expected))
     return None
-
-
-def _root(text: str) -> yaml.Node | None:
-    # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
-    depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
-    if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
-        with suppress(yaml.YAMLError):
-            return yaml.compose(text, Loader=LOADER)
-    return yaml.compose(text, Loader=yaml.BaseLoader)
 
 
 def _explain(cause: str) -> str:
@@ -206,32 +257,19 @@ def _add_problem(source: Source, path: KeyPath, node: yaml.Node, found: str, exp
     source.problems.append(Problem(source.file, *_position(node), key_text(path), found, expected))
 
 
-class _TooManyRepeatsError(Exception):
-    def __init__(self, node: yaml.Node) -> None:
-        super().__init__()
-        self.node = node
-
-
 class _NodeConverter:
-    """Converts nodes to values. Aliases make a node reachable by several paths, so visits are counted."""
+    """Converts nodes to values, and records their positions."""
 
     def __init__(self, source: Source, env: Mapping[str, str]) -> None:
         self.source = source
         self.env = env
-        self.seen: set[int] = set()
-        self.repeats = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Value:
-        self._count(node)
         if isinstance(node, yaml.ScalarNode):
             null = _is_null(node)
             self._record_position(node, path, "nothing" if null else "text", node.value)
             self._reject_tag(node, path, "str")
             return None if null else self._substitute(node, path)
-        if len(path) >= _MAX_DEPTH:
-            expected = f"at most {_MAX_DEPTH} levels"
-            _add_problem(self.source, path[:3], node, "values nested too deeply, or an alias inside itself", expected)
-            return None
         if isinstance(node, yaml.SequenceNode):
             self._record_position(node, path, "list")
             self._reject_tag(node, path, "seq")
@@ -262,13 +300,6 @@ class _NodeConverter:
             self.source.keys[inner] = _position(key_node)
             values[key_node.value] = self.value(value_node, inner)
         return values
-
-    def _count(self, node: yaml.Node) -> None:
-        if id(node) in self.seen:
-            self.repeats += 1
-            if self.repeats > _MAX_REPEATS:
-                raise _TooManyRepeatsError(node)
-        self.seen.add(id(node))
 
     def _record_position(
         self, node: yaml.Node, path: KeyPath, kind: Literal["text", "nothing", "list", "mapping"], written: str = ""

@@ -15,7 +15,6 @@ from models.versioned import Base, VersionedTable
 class KeyAnalysis(VersionedTable):
     """The analysis of a key's policy. A version starts with a new policy or a change of another input of the analysis."""
 
-    __tablename__ = "key_analysis"
     natural_key = ("key_arn",)
     parents = OF_KEY
 
@@ -26,8 +25,6 @@ class KeyAnalysis(VersionedTable):
 class AccessPolicy(Base):
     """The further inputs that an analysis of a key policy depends on."""
 
-    __tablename__ = "access_policy"
-
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     context_inputs: Mapped[str]
     """Values of :data:`reports.access.engine.analysis_key.CONTEXT_INPUTS`, separated by spaces."""
@@ -37,8 +34,6 @@ class AccessPolicy(Base):
 
 class AccessAnalysis(Base):
     """One analysis of a policy, shared by equivalent keys, or of a grant, shared by equivalent grants."""
-
-    __tablename__ = "access_analysis"
 
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     path: Mapped[str]
@@ -52,8 +47,6 @@ class AccessAnalysis(Base):
 
 class AccessVerdict(Base):
     """One access path to the key. Placeholders (``{party}``, ``{grant}``, ``{conditions}`` ...) mark what grants do not share."""
-
-    __tablename__ = "access_verdict"
 
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -75,8 +68,6 @@ class AccessVerdict(Base):
 class PolicyLint(Base):
     """A lint message about a policy."""
 
-    __tablename__ = "policy_lint"
-
     analysis_id: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     ordinal: Mapped[int] = mapped_column(Integer, primary_key=True)
     code: Mapped[str]
@@ -90,8 +81,6 @@ class AnalysisWatermark(Base):
 
     ``identity`` detects a deleted version, whose ID can be reused.
     """
-
-    __tablename__ = "analysis_watermark"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     """A table name, or ``organization`` and ``engine`` for the other inputs, or ``rebuilt`` for the last full analysis."""

@@ -14,7 +14,6 @@ class Finding(VersionedTable):
     Each row is a listing of its own: only an evaluation that reports the resource as deleted closes it.
     """
 
-    __tablename__ = "finding"
     natural_key = ("rule_id", "resource_arn")
     listing_key = ("rule_id", "resource_arn")
 
@@ -36,7 +35,6 @@ class Finding(VersionedTable):
 class RuleResult(VersionedTable):
     """Numbers of resources by status, per rule, account and region; '' if the rule returns no account or region."""
 
-    __tablename__ = "rule_result"
     natural_key = ("rule_id", "account_id", "region")
     listing_key = ("rule_id", "account_id", "region")
 

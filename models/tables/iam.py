@@ -21,7 +21,6 @@ _OF_OWNER = (("owner_arn", "iam_principal", "arn"), ("owner_arn", "iam_group", "
 class IamScan(VersionedTable):
     """The account's IAM was read completely, and collection is still enabled. A later failure is a separate gap."""
 
-    __tablename__ = "iam_scan"
     natural_key = ("account_id",)
     listing_key = ("account_id",)
 
@@ -31,7 +30,6 @@ class IamScan(VersionedTable):
 class IamPrincipal(VersionedTable):
     """A user or role. The last use of a role is omitted, because it changes daily."""
 
-    __tablename__ = "iam_principal"
     natural_key = ("arn",)
     listing_key = ("account_id",)
 
@@ -52,7 +50,6 @@ class IamPrincipal(VersionedTable):
 class IamGroup(VersionedTable):
     """A group of users."""
 
-    __tablename__ = "iam_group"
     natural_key = ("arn",)
     listing_key = ("account_id",)
 
@@ -68,7 +65,6 @@ class IamGroup(VersionedTable):
 class IamMembership(VersionedTable):
     """A user is in a group. AWS returns the group's name, not its ARN; ``iam_group`` has it by account and name."""
 
-    __tablename__ = "iam_membership"
     natural_key = ("user_arn", "group_name")
     listing_key = ("account_id",)
     parents = (("user_arn", "iam_principal", "arn"),)
@@ -81,7 +77,6 @@ class IamMembership(VersionedTable):
 class IamAttachment(VersionedTable):
     """A managed policy is attached to a user, role or group."""
 
-    __tablename__ = "iam_attachment"
     natural_key = ("owner_arn", "policy_arn")
     listing_key = ("account_id",)
     parents = _OF_OWNER
@@ -94,7 +89,6 @@ class IamAttachment(VersionedTable):
 class IamInlinePolicy(VersionedTable):
     """A policy that is part of a user, role or group."""
 
-    __tablename__ = "iam_inline_policy"
     natural_key = ("owner_arn", "name")
     listing_key = ("account_id",)
     parents = _OF_OWNER
@@ -111,7 +105,6 @@ class IamManagedPolicy(VersionedTable):
     An AWS managed policy is one fact for all accounts, and no account's listing proves that it was deleted.
     """
 
-    __tablename__ = "iam_managed_policy"
     natural_key = ("policy_arn",)
     listing_key = ("account_id",)
 
@@ -126,7 +119,6 @@ class IamManagedPolicy(VersionedTable):
 class ResourcePolicy(VersionedTable):
     """The resource policy of a resource, for types with such an operation (secretsmanager:GetResourcePolicy)."""
 
-    __tablename__ = "resource_policy"
     natural_key = ("resource_arn",)
     parents = (("resource_arn", "resource", "resource_arn"),)
 

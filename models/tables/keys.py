@@ -15,7 +15,6 @@ OF_KEY = (("key_arn", "key", "key_arn"),)
 class Key(VersionedTable):
     """A key exists (kms:ListKeys). Its ARN identifies it."""
 
-    __tablename__ = "key"
     natural_key = ("key_arn",)
     listing_key = ("account_id", "region")
 
@@ -28,7 +27,6 @@ class Key(VersionedTable):
 class KeyMetadata(VersionedTable):
     """The metadata of a key (kms:DescribeKey)."""
 
-    __tablename__ = "key_metadata"
     natural_key = ("key_arn",)
     parents = OF_KEY
 
@@ -63,8 +61,6 @@ class KeyMetadata(VersionedTable):
 class PolicyDocument(Base):
     """A policy text, stored once for all keys, principals and resources that have it."""
 
-    __tablename__ = "policy_document"
-
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     canonical: Mapped[str]
     """Canonical JSON, or the text as received when it is not JSON."""
@@ -75,7 +71,6 @@ class PolicyDocument(Base):
 class KeyPolicy(VersionedTable):
     """The key policy of a key (kms:GetKeyPolicy, policy name ``default``)."""
 
-    __tablename__ = "key_policy"
     natural_key = ("key_arn",)
     parents = OF_KEY
 
@@ -86,7 +81,6 @@ class KeyPolicy(VersionedTable):
 class KeyGrant(VersionedTable):
     """A grant on a key (kms:ListGrants)."""
 
-    __tablename__ = "key_grant"
     natural_key = ("key_arn", "grant_id")
     listing_key = ("key_arn",)
     parents = OF_KEY
@@ -109,7 +103,6 @@ class KeyGrant(VersionedTable):
 class KeyRotation(VersionedTable):
     """Automatic rotation of a key (kms:GetKeyRotationStatus)."""
 
-    __tablename__ = "key_rotation"
     natural_key = ("key_arn",)
     parents = OF_KEY
     # If DescribeKey is denied in one run, the key still cannot rotate, and only the known reason differs.
@@ -128,7 +121,6 @@ class KeyRotation(VersionedTable):
 class KeyRotationEvent(VersionedTable):
     """A past rotation of a key (kms:ListKeyRotations)."""
 
-    __tablename__ = "key_rotation_event"
     natural_key = ("key_arn", "rotated_at")
     listing_key = ("key_arn",)
     parents = OF_KEY
@@ -144,7 +136,6 @@ class KeyRotationEvent(VersionedTable):
 class KeyLastUse(VersionedTable):
     """The last use of a key (kms:GetKeyLastUsage). Without a use, operation and time are NULL."""
 
-    __tablename__ = "key_last_use"
     natural_key = ("key_arn",)
     parents = OF_KEY
 
@@ -161,7 +152,6 @@ class KeyLastUse(VersionedTable):
 class KeyLastUseGap(VersionedTable):
     """Why the last use of a key could not be read. Open until a poll succeeds; earlier values stay."""
 
-    __tablename__ = "key_last_use_gap"
     natural_key = ("key_arn",)
     listing_key = ("key_arn",)
     parents = OF_KEY
@@ -178,7 +168,6 @@ class KeyLastUseGap(VersionedTable):
 class KeyLastUsePoll(Base):
     """The time of the last poll of a key's last use, successful or denied. It determines the polling order."""
 
-    __tablename__ = "key_last_use_poll"
     __table_args__ = (Index(None, "account_id", "region"),)
 
     key_arn: Mapped[str] = mapped_column(primary_key=True)
@@ -192,7 +181,6 @@ class KeyLastUsePoll(Base):
 class Alias(VersionedTable):
     """An alias (kms:ListAliases). An alias without a target is a predefined AWS alias that was never used."""
 
-    __tablename__ = "alias"
     natural_key = ("alias_arn",)
     listing_key = ("account_id", "region")
 
@@ -209,7 +197,6 @@ class Alias(VersionedTable):
 class CustomKeyStore(VersionedTable):
     """A CloudHSM or external key store (kms:DescribeCustomKeyStores), without its secrets."""
 
-    __tablename__ = "custom_key_store"
     natural_key = ("account_id", "region", "store_id")
     listing_key = ("account_id", "region")
 
@@ -228,7 +215,6 @@ class CustomKeyStore(VersionedTable):
 class Tag(VersionedTable):
     """A tag of a key, an account, a resource or an IAM user or role (kms:ListResourceTags and the listings that carry tags)."""
 
-    __tablename__ = "tag"
     natural_key = ("resource_arn", "tag_key")
     listing_key = ("resource_arn",)
     parents = (

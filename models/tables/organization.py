@@ -15,7 +15,6 @@ class Account(VersionedTable):
     An account that left the organization stays, with state ``LEFT``, and its facts are kept.
     """
 
-    __tablename__ = "account"
     natural_key = ("account_id",)
 
     account_id: Mapped[str]
@@ -36,7 +35,6 @@ class Account(VersionedTable):
 class AccountRegion(VersionedTable):
     """A region of an account (account:ListRegions or ec2:DescribeRegions)."""
 
-    __tablename__ = "account_region"
     natural_key = ("account_id", "region")
     listing_key = ("account_id",)
 

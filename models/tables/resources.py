@@ -43,7 +43,6 @@ class Form(StrEnum):
 class Resource(VersionedTable):
     """A resource that can be encrypted with a key."""
 
-    __tablename__ = "resource"
     natural_key = ("resource_arn",)
     listing_key = ("account_id", "listing_region", "resource_type")
 
@@ -68,7 +67,6 @@ class Resource(VersionedTable):
 class KeyReference(VersionedTable):
     """A reference of a resource to one of its keys: the raw value and its parsed target."""
 
-    __tablename__ = "key_reference"
     natural_key = ("resource_arn", "role", "position")
     listing_key = ("resource_arn",)
     parents = (("resource_arn", "resource", "resource_arn"),)
@@ -95,7 +93,6 @@ class KeyReference(VersionedTable):
 class ResourceKey(VersionedTable):
     """The key that a reference resolves to, given the known aliases and keys (crawler.key_references)."""
 
-    __tablename__ = "resource_key"
     natural_key = ("resource_arn", "role", "position")
     parents = (("resource_arn", "resource", "resource_arn"),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
+from typing import Self
 
 from sqlalchemy import ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
@@ -43,8 +44,6 @@ class Outcome(StrEnum):
 class Run(Base):
     """One crawl of the organization."""
 
-    __tablename__ = "run"
-
     run_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
@@ -68,8 +67,6 @@ class ScopeCoverage(Base):
     account that was not crawled.
     """
 
-    __tablename__ = "scope_coverage"
-
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
     account_id: Mapped[str] = mapped_column(primary_key=True)
     region: Mapped[str] = mapped_column(primary_key=True)
@@ -85,8 +82,6 @@ class ScopeCoverage(Base):
 class CrawlLock(Base):
     """The crawl that writes to this database: at most one row."""
 
-    __tablename__ = "crawl_lock"
-
     lock_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"))
     host: Mapped[str]
@@ -96,71 +91,53 @@ class CrawlLock(Base):
 
 
 class Cause(StrEnum):
-    """The cause of a gap, classified once, in crawler.aws.errors."""
+    """The cause of a gap, classified once, in crawler.aws.errors; ``text`` is the cause as a clause, for people."""
 
-    KEY_POLICY = "key_policy"
-    ROLE_PERMISSION = "role_permission"
-    SERVICE_CONTROL_POLICY = "service_control_policy"
-    RESOURCE_CONTROL_POLICY = "resource_control_policy"
-    SESSION_POLICY = "session_policy"
-    PERMISSIONS_BOUNDARY = "permissions_boundary"
-    EXPLICIT_DENY = "explicit_deny"
-    DENIED = "denied"
-    ROLE_MISSING_OR_UNTRUSTED = "role_missing_or_untrusted"
-    TRUST = "trust"
-    ASSUME_ROLE_PERMISSION = "assume_role_permission"
-    EXTERNAL_ID = "external_id"
-    ACCOUNT_SUSPENDED = "account_suspended"
-    THROTTLED = "throttled"
-    SERVICE_ERROR = "service_error"
-    UNREACHABLE = "unreachable"
-    REGION_DISABLED = "region_disabled"
-    REGION_EXCLUDED = "region_excluded"
-    DISABLED_BY_CONFIG = "disabled_by_config"
-    UNSUPPORTED = "unsupported"
-    NOT_FOUND = "not_found"
-    EXPIRED = "expired"
-    CREDENTIALS = "credentials"
-    REJECTED = "rejected"
-    INVALID_RESPONSE = "invalid_response"
-    DEADLINE = "deadline"
-    WORKER_DIED = "worker_died"
+    text: str
 
-    @property
-    def text(self) -> str:
-        """The cause as a clause, for people."""
-        return _CAUSE_TEXTS[self]
+    def __new__(cls, value: str, text: str) -> Self:
+        """A member: its value, and its text."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
 
-
-_CAUSE_TEXTS = {
-    Cause.KEY_POLICY: "the key policy neither delegates to IAM nor names the crawler's role",
-    Cause.ROLE_PERMISSION: "the crawler's role lacks the permission",
-    Cause.SERVICE_CONTROL_POLICY: "a service control policy denies the request",
-    Cause.RESOURCE_CONTROL_POLICY: "a resource control policy denies the request",
-    Cause.SESSION_POLICY: "the session policy does not allow the request",
-    Cause.PERMISSIONS_BOUNDARY: "the permissions boundary of the crawler's role does not allow the request",
-    Cause.EXPLICIT_DENY: "a policy explicitly denies the request",
-    Cause.DENIED: "access was denied without a reason",
-    Cause.ROLE_MISSING_OR_UNTRUSTED: "the role does not exist or does not trust the crawler",
-    Cause.TRUST: "the role exists, but its trust policy does not admit the crawler (principal, external ID or another condition)",
-    Cause.ASSUME_ROLE_PERMISSION: "the crawler's identity is not allowed to call sts:AssumeRole on the role",
-    Cause.EXTERNAL_ID: "the role's trust policy requires another external ID",
-    Cause.ACCOUNT_SUSPENDED: "the account is suspended or closed",
-    Cause.THROTTLED: "AWS throttled the request until the retries were exhausted",
-    Cause.SERVICE_ERROR: "the service failed until the retries were exhausted",
-    Cause.UNREACHABLE: "the endpoint could not be reached",
-    Cause.REGION_DISABLED: "the region is not enabled in the account",
-    Cause.REGION_EXCLUDED: "the configuration excludes the region",
-    Cause.DISABLED_BY_CONFIG: "the configuration disables the request",
-    Cause.UNSUPPORTED: "the endpoint does not support the operation",
-    Cause.NOT_FOUND: "the resource no longer existed",
-    Cause.EXPIRED: "the crawler's credentials expired and could not be renewed",
-    Cause.CREDENTIALS: "AWS did not accept the crawler's credentials",
-    Cause.REJECTED: "the service rejected the request",
-    Cause.INVALID_RESPONSE: "the response could not be parsed",
-    Cause.DEADLINE: "the deadline was exceeded",
-    Cause.WORKER_DIED: "the worker processes crashed",
-}
+    KEY_POLICY = "key_policy", "the key policy neither delegates to IAM nor names the crawler's role"
+    ROLE_PERMISSION = "role_permission", "the crawler's role lacks the permission"
+    SERVICE_CONTROL_POLICY = "service_control_policy", "a service control policy denies the request"
+    RESOURCE_CONTROL_POLICY = "resource_control_policy", "a resource control policy denies the request"
+    SESSION_POLICY = "session_policy", "the session policy does not allow the request"
+    PERMISSIONS_BOUNDARY = (
+        "permissions_boundary",
+        "the permissions boundary of the crawler's role does not allow the request",
+    )
+    EXPLICIT_DENY = "explicit_deny", "a policy explicitly denies the request"
+    DENIED = "denied", "access was denied without a reason"
+    ROLE_MISSING_OR_UNTRUSTED = "role_missing_or_untrusted", "the role does not exist or does not trust the crawler"
+    TRUST = (
+        "trust",
+        "the role exists, but its trust policy does not admit the crawler (principal, external ID or another condition)",
+    )
+    ASSUME_ROLE_PERMISSION = (
+        "assume_role_permission",
+        "the crawler's identity is not allowed to call sts:AssumeRole on the role",
+    )
+    EXTERNAL_ID = "external_id", "the role's trust policy requires another external ID"
+    ACCOUNT_SUSPENDED = "account_suspended", "the account is suspended or closed"
+    THROTTLED = "throttled", "AWS throttled the request until the retries were exhausted"
+    SERVICE_ERROR = "service_error", "the service failed until the retries were exhausted"
+    UNREACHABLE = "unreachable", "the endpoint could not be reached"
+    REGION_DISABLED = "region_disabled", "the region is not enabled in the account"
+    REGION_EXCLUDED = "region_excluded", "the configuration excludes the region"
+    DISABLED_BY_CONFIG = "disabled_by_config", "the configuration disables the request"
+    UNSUPPORTED = "unsupported", "the endpoint does not support the operation"
+    NOT_FOUND = "not_found", "the resource no longer existed"
+    EXPIRED = "expired", "the crawler's credentials expired and could not be renewed"
+    CREDENTIALS = "credentials", "AWS did not accept the crawler's credentials"
+    REJECTED = "rejected", "the service rejected the request"
+    INVALID_RESPONSE = "invalid_response", "the response could not be parsed"
+    DEADLINE = "deadline", "the deadline was exceeded"
+    WORKER_DIED = "worker_died", "the worker processes crashed"
 
 
 class Gap(VersionedTable):
@@ -170,7 +147,6 @@ class Gap(VersionedTable):
     :class:`models.tables.runs.Cause`.
     """
 
-    __tablename__ = "gap"
     natural_key = ("account_id", "region", "service", "operation", "subject")
     listing_key = ("account_id", "region")
     ignored_columns = frozenset({"message"})
@@ -188,8 +164,6 @@ class Gap(VersionedTable):
 
 class Delivery(Base):
     """The delivery log: a report is sent once per run and recipient."""
-
-    __tablename__ = "delivery"
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
     report: Mapped[str] = mapped_column(primary_key=True)

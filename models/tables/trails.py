@@ -31,7 +31,6 @@ class _Described:
 class TrailScan(VersionedTable):
     """The trails of an account-region were listed completely, and collection is still enabled. A failure is a separate gap."""
 
-    __tablename__ = "trail_scan"
     natural_key = ("account_id", "region")
     listing_key = ("account_id", "region")
 
@@ -42,7 +41,6 @@ class TrailScan(VersionedTable):
 class Trail(_Described, VersionedTable):
     """A trail as returned in its own account and home region."""
 
-    __tablename__ = "trail"
     natural_key = ("trail_arn",)
     listing_key = ("account_id", "region")
 
@@ -62,7 +60,6 @@ class ShadowTrail(_Described, VersionedTable):
     It proves that the trail records the account and region. Only the trail's own account can read its status and selectors.
     """
 
-    __tablename__ = "shadow_trail"
     natural_key = ("account_id", "region", "trail_arn")
     listing_key = ("account_id", "region")
 
@@ -74,7 +71,6 @@ class ShadowTrail(_Described, VersionedTable):
 class TrailStatus(VersionedTable):
     """Whether a trail logs (cloudtrail:GetTrailStatus). The time of the last delivery is omitted: it changes every minute."""
 
-    __tablename__ = "trail_status"
     natural_key = ("trail_arn",)
     parents = (("trail_arn", "trail", "trail_arn"),)
 
@@ -89,7 +85,6 @@ class TrailStatus(VersionedTable):
 class TrailSelector(VersionedTable):
     """The event selectors of a trail (cloudtrail:GetEventSelectors), as received; reports.mart.event_selectors parses them."""
 
-    __tablename__ = "trail_selector"
     natural_key = ("trail_arn",)
     parents = (("trail_arn", "trail", "trail_arn"),)
 

@@ -9,7 +9,7 @@ from models.cli_groups import LazyCommand, LazyGroup
 EXPORTS = {
     "findings": LazyCommand("reports.exports.cli", "findings", "Findings as OCSF, ASFF, SARIF, CSV or JSON Lines."),
     "parquet": LazyCommand("reports.mart.cli", "parquet", "Views as Parquet files for a data lake."),
-    "postgresql": LazyCommand("reports.mart.cli", "postgresql", "Views in the ledger's PostgreSQL, for BI tools."),
+    "postgresql": LazyCommand("reports.mart.cli", "postgresql", "Views as tables in PostgreSQL, for BI tools."),
 }
 
 

@@ -16,6 +16,7 @@ from models.cli_options import (
     MART,
     MEMORY_LIMIT,
     OUTPUT_FILE,
+    TEMP_DIRECTORY,
     configured_mart,
     format_option,
     query_limits,
@@ -213,20 +214,41 @@ def parquet(
 
 @click.command()
 @CONFIG
-@click.option("--print", "only_print", is_flag=True, help="Print the SQL, for an administrator who may create schemas.")
-def postgresql(*, config_path: Path, only_print: bool) -> None:
-    """Create views in the ledger's PostgreSQL, for BI tools that support nothing else (schema kmsledger).
+@MART
+@click.option("--database", metavar="URL", help="PostgreSQL to publish to. [default: the ledger's database]")
+@click.option("--schema", "target", default="kmsledger", show_default=True, help="Schema to replace.")
+@click.option(
+    "--reader", "readers", multiple=True, metavar="ROLE", help="Role that may read the tables; can be repeated."
+)
+@MEMORY_LIMIT
+@TEMP_DIRECTORY
+def postgresql(
+    *,
+    config_path: Path,
+    mart_path: Path | None,
+    database: str | None,
+    target: str,
+    readers: tuple[str, ...],
+    memory_limit: str,
+    temp_directory: Path | None,
+) -> None:
+    """Publish the views as tables in PostgreSQL, for BI tools that support nothing else.
 
-    The views always show the latest finished run: create them once, and again after an upgrade, which replaces them. The
-    ledger's own tables are not changed. docs/postgresql.md lists the views, and the privileges that a reader needs.
+    All views and histories are copied into a new schema, which then replaces the old one at once: until then, and after a
+    failure, the old one stays. Run it after each crawl. docs/postgresql.md describes the tables and the reader's role.
     """
     from models.settings import load
-    from reports.mart.postgres_views import create, statements
+    from reports.mart.connection import Limits
+    from reports.mart.postgresql_export import publish
 
-    if only_print:
-        click.echo("BEGIN;\n" + ";\n".join(statements()) + ";\nCOMMIT;")
-        return
-    click.echo(f"{create(load(config_path).database)} views in schema kmsledger")
+    settings = load(config_path)
+    limits = Limits(memory_limit, temp_directory)
+    published = publish(
+        mart_path or settings.report.mart, database or settings.database, target, readers, limits=limits
+    )
+    click.echo(f"schema {target}: {published.tables} tables with {published.rows} rows, as of {published.run}")
+    for schema in published.kept:
+        click.echo(f"schema {schema} is still being read: the next publication drops it", err=True)
 
 
 def to_json(value: Any) -> str:

@@ -150,9 +150,11 @@ def write_parquet(
         connection.close()
 
 
-def described(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """All views with their columns, as rows of view, about, column, type, description."""
-    columns, rows = ask(path, _TABLES)
+def described(
+    path: Path, connection: duckdb.DuckDBPyConnection | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """All views with their columns, as rows of view, about, column, type, description; a given connection is closed."""
+    columns, rows = ask(path, _TABLES, connection)
     return columns, list(rows)
 
 

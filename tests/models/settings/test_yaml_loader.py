@@ -357,3 +357,31 @@ def test_both_parsers_read_the_same(tmp_path: Path, parts: list[str]) -> None:
 def test_deep_nesting_does_not_end_the_program(read: Writer, text: str) -> None:
     """Libyaml would overflow the stack of the process."""
     assert read.problem(text).startswith("1:1: found a YAML syntax error: lists or mappings nested too deeply")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &x [*x]", "an alias inside itself"),
+        ("? " + "[" * 40 + "]" * 40 + "\n: x", "nested too deeply"),
+        ("[" * 2000 + "]" * 2000, "nested too deeply"),
+        ("a: &x [1, 2, 3]\nb: [" + ", ".join(["*x"] * 4000) + "]", "repeat too many"),
+        ("a: \x07", "the character U\\+0007"),
+    ],
+)
+def test_composed_nodes_are_safe_to_walk(text: str, problem: str) -> None:
+    """Whatever is too large, too deep or no YAML is a MarkedYAMLError, for one document and for many."""
+    for compose in (yaml_loader.compose, yaml_loader.compose_all):
+        with pytest.raises(yaml.MarkedYAMLError, match=problem):
+            compose(text)
+
+
+def test_composed_values_are_texts() -> None:
+    """Scalars are texts as written; a text without documents has no node; only compose_all accepts several."""
+    assert [yaml_loader.node_value(root) for root in yaml_loader.compose_all("{a: [no, 010]}\n---\nb\n")] == [
+        {"a": ["no", "010"]},
+        "b",
+    ]
+    assert yaml_loader.compose("# nothing\n") is None
+    with pytest.raises(yaml.MarkedYAMLError, match="another document"):
+        yaml_loader.compose("a\n---\nb\n")
