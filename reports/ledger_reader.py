@@ -56,10 +56,13 @@ def tables() -> list[Table]:
 
 @dataclass(frozen=True, slots=True)
 class TableSlice:
-    """Some columns and rows of a table; ``where`` is SQL that SQLite and PostgreSQL both accept."""
+    """Some rows and columns (by default, those that the mart copies) of a table.
+
+    ``where`` is SQL that SQLite and PostgreSQL both accept.
+    """
 
     table: Table
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     where: str = "true"
     target: str = ""
     """The DuckDB table to create; by default the one of the same name in schema ``internal``."""
@@ -73,14 +76,29 @@ class Query:
     target: str
 
 
-def copy_tables(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: list[Table]) -> None:
-    """Copy whole tables from one snapshot of the ledger; existing tables are replaced."""
-    copy_slices(duck, engine_url, [TableSlice(table, columns(table)) for table in wanted])
+def copy_all(duck: duckdb.DuckDBPyConnection, engine_url: str) -> None:
+    """Copy all tables from one snapshot of the ledger into schema ``internal``; existing tables must be empty."""
+    copy_slices(duck, engine_url, _all_slices(duck))
+
+
+def _all_slices(duck: duckdb.DuckDBPyConnection) -> Iterator[TableSlice | Query]:
+    """The tables with rows: most are empty in a small ledger, and copying nothing costs as much as copying a row."""
+    duck.execute("; ".join(create_table(table, f'internal."{table.name}"') for table in tables()))
+    filled = (f"SELECT '{table.name}' AS name WHERE EXISTS (SELECT 1 FROM \"{table.name}\")" for table in tables())
+    yield Query(" UNION ALL ".join(filled), "memory.main.filled")
+    names = {name for (name,) in duck.execute("FROM memory.main.filled").fetchall()}
+    yield from (TableSlice(table) for table in tables() if table.name in names)
 
 
 def columns(table: Table) -> tuple[str, ...]:
     """The columns that the mart copies."""
     return tuple(column.name for column in table.columns if column.name not in _BOOKKEEPING)
+
+
+def create_table(table: Table, target: str) -> str:
+    """The statement that creates an empty DuckDB table for the rows of a ledger table, if it does not exist."""
+    typed = ", ".join(f'"{name}" {_type(table.columns[name])}' for name in columns(table))
+    return f"CREATE TABLE IF NOT EXISTS {target} ({typed})"
 
 
 def copy_slices(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterable[TableSlice | Query]) -> None:
@@ -94,21 +112,17 @@ def copy_slices(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterab
             _run(source, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for item in wanted:
             if isinstance(item, Query):
-                _copy(
-                    duck,
-                    source,
-                    item.text,
-                    f"CREATE OR REPLACE TABLE {item.target} AS SELECT * FROM arriving",
-                    "the ledger",
-                )
+                create = f"CREATE OR REPLACE TABLE {item.target} AS FROM arriving"
+                _copy(duck, source, item.text, create, "the ledger")
                 continue
-            table, chosen = item.table, [item.table.columns[name] for name in item.columns]
+            table = item.table
+            chosen = [table.columns[name] for name in item.columns or columns(table)]
             query = _postgresql_query(table, chosen) if postgresql else _sqlite_query(table, chosen)
             typed = ", ".join(f'{_cast(column)} AS "{column.name}"' for column in chosen)
             where = "" if postgresql else " WHERE _first = 0"
             target = item.target or f'internal."{table.name}"'
-            statement = f"CREATE OR REPLACE TABLE {target} AS SELECT {typed} FROM arriving{where}"
-            _copy(duck, source, f"{query} WHERE {item.where}", statement, f"table {table.name} of the ledger")
+            create = f"CREATE OR REPLACE TABLE {target} AS SELECT {typed} FROM arriving{where}"
+            _copy(duck, source, f"{query} WHERE {item.where}", create, f"table {table.name} of the ledger")
 
 
 def _copy(
@@ -157,16 +171,18 @@ def _example(column: Column[object]) -> str:
     return "x'00'" if isinstance(column.type, LargeBinary) else "''"
 
 
-def _cast(column: Column[object]) -> str:
+def _type(column: Column[object]) -> str:
     if isinstance(column.type, UtcDateTime):
-        return f'CAST("{column.name}" AS TIMESTAMP)'
+        return "TIMESTAMP"
     if isinstance(column.type, Boolean):
-        return f'CAST("{column.name}" AS BOOLEAN)'
-    if isinstance(column.type, Integer):
-        return f'CAST("{column.name}" AS INTEGER)'
+        return "BOOLEAN"
+    return "INTEGER" if isinstance(column.type, Integer) else "VARCHAR"
+
+
+def _cast(column: Column[object]) -> str:
     if isinstance(column.type, LargeBinary):
         return f'lower(hex("{column.name}"))'
-    return f'CAST("{column.name}" AS VARCHAR)'
+    return f'CAST("{column.name}" AS {_type(column)})'
 
 
 @contextmanager

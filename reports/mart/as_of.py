@@ -10,9 +10,9 @@ import duckdb
 from models.store.retention import PRUNED
 from reports.mart.errors import MartError, QueryError
 
-_RUNS = """
-SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended FROM internal.run ORDER BY run_id
-"""
+_RUNS = (
+    "SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended FROM {} ORDER BY run_id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ def stamp(instant: dt.datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
-def moments(duck: duckdb.DuckDBPyConnection) -> list[RunRef]:
+def moments(duck: duckdb.DuckDBPyConnection, table: str = "internal.run") -> list[RunRef]:
     """Every run of the ledger in the connection's catalog, oldest first. Raises MartError if there is none."""
-    found = [RunRef(*row) for row in duck.execute(_RUNS).fetchall()]
+    found = [RunRef(*row) for row in duck.execute(_RUNS.format(table)).fetchall()]
     if not found:
         raise MartError("the ledger holds no run yet: run `kmsledger crawl` first")
     return found

@@ -34,9 +34,10 @@ def connect(
     try:
         moment = resolve_as_of(moments(connection), as_of)
         selects = {table: _until(table, moment.run_id) for table in _tables(connection)}
-        ledger(connection, selects, schema=built_by_this_program(connection, WHOLE))
+        schema = built_by_this_program(connection, WHOLE)
+        ledger(connection, selects, schema=schema)
         connection.execute(change_log.VIEW)
-        view_loader.create(connection, moment.run_id, stored=stored)
+        view_loader.create(connection, moment.run_id, schema=schema, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
         locked(connection, limits)

@@ -27,7 +27,7 @@ from reports.mart import (
 )
 from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
-from reports.mart.connection import CATALOG, quoted
+from reports.mart.connection import CATALOG, fetch_one, quoted
 from reports.mart.direct_io_copy import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 _SCHEMA = "internal"
 _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
+
+_COMPRESSED_ROWS = 100_000
+"""Rows from which a file is compressed: a small one has the same size without, and choosing a compression for each of 700 columns
+takes a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +131,25 @@ def mart_builder(
         try:
             try:
                 run, up_to_date = inputs.incremental(duck, manifest)
+                schema = True
             except RebuildRequired as reason:
                 log.info("full rebuild of %s: %s", mart_path.name, reason)
                 duck.close()
                 duck = _open(draft_path)
-                run, up_to_date = inputs.full(duck), {partial_refresh.ACCESS_PATHS.view}
+                run, schema = inputs.full(duck)
+                up_to_date = {partial_refresh.ACCESS_PATHS.view}
             event_selectors.create(duck)
             create_tables(duck)
             for extension in extensions:
                 extension.prepare(duck)
-            view_loader.create(duck, run, up_to_date=up_to_date)
+            view_loader.create(duck, run, schema=schema, up_to_date=up_to_date)
             for extension in extensions:
                 extension.create(duck, run)
             yield DraftMart(duck, mart_path, engine_url, run)
             runs = moments(duck)
             latest = resolve_as_of(runs).run_id == run
             build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
-            duck.execute("USE memory")
-            duck.execute(f"DETACH {CATALOG}")
+            _close(duck)
             draft_path.replace(mart_path)
         finally:
             duck.close()
@@ -171,6 +176,15 @@ def _attach(duck: duckdb.DuckDBPyConnection, draft_path: Path) -> None:
     duck.execute(f"USE {CATALOG}")
 
 
+def _close(duck: duckdb.DuckDBPyConnection) -> None:
+    """Write the draft to its file, and detach it."""
+    rows = f"SELECT coalesce(sum(estimated_size), 0) FROM duckdb_tables() WHERE database_name = '{CATALOG}'"
+    if fetch_one(duck, rows)[0] < _COMPRESSED_ROWS:
+        duck.execute("SET force_compression = 'uncompressed'")
+    duck.execute("USE memory")
+    duck.execute(f"DETACH {CATALOG}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """The inputs of one mart build."""
@@ -181,39 +195,37 @@ class _Inputs:
     as_of: int | str | None
     parties: list[tuple[str, tuple[str, ...]]]
 
-    def full(self, duck: duckdb.DuckDBPyConnection) -> int:
-        """Load the whole ledger; returns the run for which the views answer."""
+    def full(self, duck: duckdb.DuckDBPyConnection) -> tuple[int, bool]:
+        """Load the whole ledger; returns the run for which the views answer, and whether there are views already."""
         _attach(duck, self.draft_path)
-        if not build_manifest.copy_schema(duck, self.mart_path):
+        copied = build_manifest.copy_schema(duck, self.mart_path)
+        if not copied:
             create_schema(duck)
-        ledger_reader.copy_tables(duck, self.engine_url, ledger_reader.tables())
+        ledger_reader.copy_all(duck, self.engine_url)
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)
         change_log.rebuild(duck)
         partial_refresh.full_refresh(duck, run)
-        return run
+        return run, copied
 
     def incremental(self, duck: duckdb.DuckDBPyConnection, expected: Manifest) -> tuple[int, set[str]]:
         """Update a copy of the published mart; returns the run, and the stored views that are up to date.
 
         Raises RebuildRequired where only a full rebuild is certain to be correct.
         """
-        published = build_manifest.check(duck, self.mart_path, expected)
-        duck.execute("CREATE SCHEMA memory.internal")
-        run_table = [table for table in ledger_reader.tables() if table.name == "run"]
-        ledger_reader.copy_tables(duck, self.engine_url, run_table)
-        runs = moments(duck)
-        run = resolve_as_of(runs, self.as_of).run_id
-        if run != resolve_as_of(runs).run_id:
-            raise RebuildRequired("an earlier run is requested")
-        build_manifest.compare_runs(duck, "memory.main.runs_before", "memory.internal.run", published.last_run)
-        duck.execute("DROP SCHEMA memory.internal CASCADE")
+        if not self.mart_path.exists():
+            raise RebuildRequired("no previous mart")
         # Reusing the file that the last mart replaced would spare the copy, but a reader may still have it open. File
         # locks do not show this, because a process that opens a file twice and closes it once loses them.
         copy(self.mart_path, self.draft_path)
-        _attach(duck, self.draft_path)
+        try:
+            _attach(duck, self.draft_path)
+        except duckdb.Error as error:
+            raise RebuildRequired(f"the previous mart cannot be read ({type(error).__name__})") from error
+        published = build_manifest.check(duck, expected)
         duck.execute("CREATE TABLE memory.main.state_before AS FROM internal.analysis_watermark")
-        delta = incremental_load.update(duck, self.engine_url, published)
+        delta = incremental_load.update(duck, self.engine_url, published, self.as_of)
+        run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.update(duck, self.parties, delta.rows, delta.tables_with_deletes)
         change_log.update(duck, delta.since, delta.renamed())
         partial_refresh.refresh_access_paths(duck, published, delta, run)

@@ -57,27 +57,18 @@ def expected(engine_url: str, parties: Iterable[tuple[str, Iterable[str]]]) -> M
     return Manifest(_program_digest(), _digest(location.encode()), _digest(orjson.dumps(listed)))
 
 
-def check(duck: duckdb.DuckDBPyConnection, path: Path, expected: Manifest) -> Manifest:
-    """The manifest of the mart at a path, if it can be updated incrementally. Raises RebuildRequired otherwise."""
-    if not path.exists():
-        raise RebuildRequired("no previous mart")
-    try:
-        duck.execute(f"ATTACH {quoted(str(path))} AS published (READ_ONLY)")
-    except duckdb.Error as error:
-        raise RebuildRequired(f"the previous mart cannot be read ({type(error).__name__})") from error
+def check(duck: duckdb.DuckDBPyConnection, expected: Manifest) -> Manifest:
+    """The manifest of the mart in use, if it can be updated incrementally. Raises RebuildRequired otherwise."""
     try:
         manifest = Manifest(
-            *fetch_one(
-                duck, "SELECT program, ledger, parties, as_of, last_run, latest FROM published.internal.build_manifest"
-            )
+            *fetch_one(duck, "SELECT program, ledger, parties, as_of, last_run, latest FROM internal.build_manifest")
         )
-        size = "SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = 'published'"
-        free_ratio = fetch_one(duck, size)[0]
-        duck.execute("CREATE OR REPLACE TABLE memory.main.runs_before AS FROM published.internal.run")
     except (duckdb.Error, ValueError) as error:
         raise RebuildRequired("another version built the previous mart") from error
-    finally:
-        duck.execute("DETACH published")
+    size = (
+        f"SELECT free_blocks / greatest(total_blocks, 1) FROM pragma_database_size() WHERE database_name = '{CATALOG}'"
+    )
+    (free_ratio,) = fetch_one(duck, size)
     if manifest.program != expected.program:
         raise RebuildRequired("another version of the program built the previous mart")
     if manifest.ledger != expected.ledger:

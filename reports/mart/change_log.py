@@ -13,7 +13,6 @@ from importlib import resources
 
 import duckdb
 
-from models.tables import versioned_tables
 from reports.mart.connection import CATALOG, fetch_one
 from reports.mart.internal_schema import filtered_catalog
 
@@ -37,24 +36,43 @@ FROM {TABLE}
 """Creates ``internal.change``, the events with their messages, in a catalog that has the events."""
 
 
+_EVENT_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {TABLE} (
+  run_id INTEGER, occurred_at TIMESTAMP, account_id VARCHAR, account_name VARCHAR, region VARCHAR, key_arn VARCHAR,
+  resource_arn VARCHAR, subject VARCHAR, event_type VARCHAR, severity VARCHAR, head VARCHAR, located BOOLEAN, tail VARCHAR,
+  before VARCHAR, after VARCHAR
+)
+"""
+_FACTS = {
+    "10_keys.sql": ("key", "key_metadata", "key_rotation", "alias"),
+    "20_policies.sql": ("key_policy", "key_grant"),
+    "30_resources.sql": ("resource", "resource_key", "tag"),
+    "40_accounts.sql": ("account", "custom_key_store"),
+}
+"""The fact tables whose changes a file of queries finds; without new or closed versions it need not run."""
+
+
 @cache
-def _queries() -> str:
+def _queries() -> dict[str, str]:
+    """The text of each file, in the order in which they run."""
     folder = resources.files("reports.mart").joinpath("change_queries")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return ";\n".join(file.read_text(encoding="utf-8") for file in files)
+    return {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
 def create(duck: duckdb.DuckDBPyConnection) -> None:
     """Compute the change events from the history in schema ``internal`` of the catalog in use, which has none yet."""
-    duck.execute(_queries())
+    duck.execute(";\n".join(_queries().values()))
     duck.execute(f"CREATE TABLE {TABLE} AS FROM event")
     duck.execute(VIEW)
 
 
 def rebuild(duck: duckdb.DuckDBPyConnection) -> None:
     """Compute the change events of a mart from its history, in chunks of runs."""
-    for number, (start, end) in enumerate(_run_chunks(duck)):
-        _insert(duck, partial(_runs_filter, start=start, end=end), _within(start, end), new=not number)
+    duck.execute(_EVENT_TABLE)
+    (first,) = fetch_one(duck, "SELECT coalesce(min(run_id), 0) FROM internal.run")
+    for start, end, facts in _run_chunks(duck, first + 1):
+        _insert(duck, facts, partial(_runs_filter, start=start, end=end), _within(start, end))
     duck.execute(VIEW)
 
 
@@ -64,15 +82,15 @@ def update(duck: duckdb.DuckDBPyConnection, since: int, renamed: str) -> None:
     ``renamed`` is a SELECT of the resources: a change names a resource by its latest name, however old the change is.
     """
     duck.execute(f"DELETE FROM {TABLE} WHERE run_id >= {since:d}")
-    for start, end in _run_chunks(duck, since):
+    for start, end, facts in _run_chunks(duck, since):
         for name, select in _affected(start, end).items():
             duck.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {select}")
-        _insert(duck, partial(_affected_filter, start=start, end=end), _within(start, end))
+        _insert(duck, facts, partial(_affected_filter, start=start, end=end), _within(start, end))
     duck.execute(f"CREATE OR REPLACE TABLE memory.main.renamed AS {renamed}")
     if fetch_one(duck, "SELECT count(*) FROM memory.main.renamed") != (0,):
         of_renamed = "coalesce(resource_arn, '') IN (SELECT resource_arn FROM memory.main.renamed)"
         duck.execute(f"DELETE FROM {TABLE} WHERE {of_renamed}")
-        _insert(duck, _renamed_filter, of_renamed)
+        _insert(duck, {"resource"}, _renamed_filter, of_renamed)
 
 
 def _within(start: int, end: int) -> str:
@@ -80,33 +98,41 @@ def _within(start: int, end: int) -> str:
 
 
 def _insert(
-    duck: duckdb.DuckDBPyConnection, table_filter: Callable[[str], str], condition: str, *, new: bool = False
+    duck: duckdb.DuckDBPyConnection, facts: set[str], table_filter: Callable[[str], str], condition: str
 ) -> None:
-    """Compute the events that a condition on run and resource selects, from some rows of each fact table; store them."""
-    with filtered_catalog(duck, table_filter, _queries()) as cursor:
-        cursor.execute(_queries())
-        into = f"CREATE OR REPLACE TABLE {CATALOG}.{TABLE} AS" if new else f"INSERT INTO {CATALOG}.{TABLE}"
-        cursor.execute(f"{into} FROM event WHERE {condition}")
+    """Compute the events that a condition on run and resource selects, from some rows of each fact table; store them.
+
+    ``facts`` are the fact tables whose changes are to be found.
+    """
+    queries = ";\n".join(text for name, text in _queries().items() if facts.intersection(_FACTS.get(name, facts)))
+    with filtered_catalog(duck, table_filter, queries) as cursor:
+        cursor.execute(queries)
+        cursor.execute(f"INSERT INTO {CATALOG}.{TABLE} BY NAME FROM event WHERE {condition}")
 
 
-def _run_chunks(duck: duckdb.DuckDBPyConnection, since: int = 0) -> list[tuple[int, int]]:
-    """The first and last run of each chunk: consecutive runs, together all since a run; at least one chunk."""
+def _run_chunks(duck: duckdb.DuckDBPyConnection, since: int) -> list[tuple[int, int, set[str]]]:
+    """The first and last run of each chunk, and the fact tables with changes in it: all runs with changes since a run."""
     counted = " UNION ALL ".join(
-        f'SELECT {edge} AS run_id, count(*) AS n FROM internal."{name}" WHERE {edge} >= {since:d} GROUP BY {edge}'
-        for name in versioned_tables()
+        f"SELECT {edge} AS run_id, count(*) AS n, '{name}' AS fact FROM internal.\"{name}\" "
+        f"WHERE {edge} >= {since:d} GROUP BY {edge}"
+        for names in _FACTS.values()
+        for name in names
         for edge in ("valid_from", "valid_to")
     )
-    rows = duck.execute(f"SELECT run_id, sum(n) FROM ({counted}) GROUP BY run_id ORDER BY run_id").fetchall()
-    chunks: list[tuple[int, int]] = []
+    rows = duck.execute(
+        f"SELECT run_id, sum(n), list(fact) FROM ({counted}) GROUP BY run_id ORDER BY run_id"
+    ).fetchall()
+    chunks: list[tuple[int, int, set[str]]] = []
     total = 0
-    for run_id, versions in rows:
+    for run_id, versions, facts in rows:
         total += versions
         if not chunks or total > CHUNK_VERSIONS:
-            chunks.append((run_id, run_id))
+            chunks.append((run_id, run_id, set(facts)))
             total = versions
         else:
-            chunks[-1] = (chunks[-1][0], run_id)
-    return chunks or [(since, since)]
+            start, _, before = chunks[-1]
+            chunks[-1] = (start, run_id, before | set(facts))
+    return chunks
 
 
 def _runs_filter(name: str, start: int, end: int) -> str:

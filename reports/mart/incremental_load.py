@@ -17,6 +17,7 @@ from models.store.retention import PRUNED
 from models.tables import versioned_tables
 from reports import ledger_reader
 from reports.ledger_reader import Query, TableSlice
+from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired, compare_runs
 from reports.mart.connection import fetch_one
 
@@ -64,12 +65,12 @@ class Delta:
             """
 
 
-def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest) -> Delta:
+def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest, as_of: int | str | None) -> Delta:
     """Update the copy of the ledger in the mart in use. Raises RebuildRequired where the result might be wrong."""
     duck.execute(f"CREATE SCHEMA {_NEW}")
     since = manifest.since()
     first = _first_ids(duck, versioned_tables(), since)
-    ledger_reader.copy_slices(duck, engine_url, _slices(duck, engine_url, manifest, first))
+    ledger_reader.copy_slices(duck, engine_url, _slices(duck, engine_url, manifest, first, as_of))
     _check_unchanged(duck, since)
     delta = Delta(manifest.last_run + 1)
     _apply_versions(duck, first, delta)
@@ -81,7 +82,7 @@ def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, .
     """Reload the versions of some fact tables that may have been written since a run."""
     duck.execute(f"CREATE SCHEMA IF NOT EXISTS {_NEW}")
     first = _first_ids(duck, names, since)
-    ledger_reader.copy_slices(duck, engine_url, _versions(first, since))
+    ledger_reader.copy_slices(duck, engine_url, _versions(duck, first, since))
     delta = Delta(since)
     _apply_versions(duck, first, delta)
     return delta
@@ -97,31 +98,41 @@ def _first_ids(duck: duckdb.DuckDBPyConnection, names: Iterable[str], since: int
 
 
 def _slices(
-    duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest, first: dict[str, int]
+    duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest, first: dict[str, int], as_of: int | str | None
 ) -> Iterator[TableSlice | Query]:
     """The slices to copy, all in one transaction of the ledger; later ones depend on what earlier ones returned."""
     tables = {table.name: table for table in ledger_reader.tables()}
     for name in _SMALL:
-        yield _slice(tables[name], "true", f'{_NEW}."{name}"')
-    compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)  # repeated in the snapshot that is copied
+        yield TableSlice(tables[name], target=f"{_NEW}.{name}")
+    compare_runs(duck, "internal.run", f"{_NEW}.run", manifest.last_run)
+    runs = moments(duck, f"{_NEW}.run")
+    if resolve_as_of(runs, as_of) != resolve_as_of(runs):
+        raise RebuildRequired("an earlier run is requested")
     since = manifest.since()
-    yield from _versions(first, since)
+    yield from _versions(duck, first, since)
     for name in ("scope_coverage", "key_last_use_poll"):
-        yield _slice(tables[name], f"run_id >= {since:d}", f'{_NEW}."{name}"')
+        yield TableSlice(tables[name], where=f"run_id >= {since:d}", target=f"{_NEW}.{name}")
     yield Query(_count_old(duck, since), f"{_NEW}.old")
     yield Query("SELECT count(*) AS n FROM key_last_use_poll", f"{_NEW}.polls")
     documents = tables["policy_document"]
-    yield TableSlice(documents, ("policy_hash",), target=f"{_NEW}.document_ids")
+    yield TableSlice(documents, target=f"{_NEW}.document_ids", columns=("policy_hash",))
     literal = "decode('{}', 'hex')" if make_url(engine_url).get_backend_name() == "postgresql" else "x'{}'"
     yield from _by_id(duck, documents, "policy_hash", "document_ids", literal)
     for name in _BY_ANALYSIS:
         yield from _by_id(duck, tables[name], "analysis_id", "access_analysis", literal)
 
 
-def _versions(first: dict[str, int], since: int) -> Iterator[TableSlice | Query]:
-    """All versions from the first ids on, and the ends since a run of older versions."""
-    for name, number in first.items():
-        yield _slice(versioned_tables()[name].table(), f"version_id >= {number:d}", f'{_NEW}."{name} now"')
+def _versions(duck: duckdb.DuckDBPyConnection, first: dict[str, int], since: int) -> Iterator[TableSlice | Query]:
+    """All versions from the first ids on, of the tables that have any, and the ends since a run of older versions."""
+    models = versioned_tables()
+    from_first = {name: f"version_id >= {number:d}" for name, number in first.items()}
+    written = (
+        f"SELECT '{name}' AS name WHERE EXISTS (SELECT 1 FROM \"{name}\" WHERE {where})"
+        for name, where in from_first.items()
+    )
+    yield Query(" UNION ALL ".join(["SELECT '' AS name", *written]), f"{_NEW}.written")
+    for name in _names(duck, "written"):
+        yield TableSlice(models[name].table(), where=from_first[name], target=f'{_NEW}."{name} now"')
     # The plus sign keeps the database from scanning all ids, where the index on valid_to finds a few rows.
     closed = (
         f"SELECT '{name}', version_id, valid_to FROM \"{name}\" WHERE valid_to >= {since:d} AND +version_id < {number:d}"
@@ -129,6 +140,11 @@ def _versions(first: dict[str, int], since: int) -> Iterator[TableSlice | Query]
     )
     typed = "SELECT '' AS name, 0 AS version_id, 0 AS valid_to"
     yield Query(" UNION ALL ".join([typed, *closed]), f"{_NEW}.closed")
+
+
+def _names(duck: duckdb.DuckDBPyConnection, listed: str) -> set[str]:
+    """The fact tables that a query of the ledger has listed."""
+    return {name for (name,) in duck.execute(f"SELECT DISTINCT name FROM {_NEW}.{listed} WHERE name <> ''").fetchall()}
 
 
 def _count_old(duck: duckdb.DuckDBPyConnection, since: int, schema: str = "") -> str:
@@ -143,10 +159,6 @@ def _count_old(duck: duckdb.DuckDBPyConnection, since: int, schema: str = "") ->
     return " UNION ALL ".join(counts)
 
 
-def _slice(table: Table, where: str, target: str) -> TableSlice:
-    return TableSlice(table, ledger_reader.columns(table), where, target)
-
-
 def _by_id(
     duck: duckdb.DuckDBPyConnection, table: Table, column: str, listed: str, literal: str
 ) -> Iterator[TableSlice]:
@@ -157,7 +169,7 @@ def _by_id(
     duck.execute(f"CREATE TABLE {_NEW}.{table.name} AS FROM internal.{table.name} LIMIT 0")
     for start in range(0, len(new), _IDS_AT_ONCE):
         some = ", ".join(literal.format(row_id) for row_id in new[start : start + _IDS_AT_ONCE])
-        yield _slice(table, f"{column} IN ({some})", f"{_NEW}.some")
+        yield TableSlice(table, where=f"{column} IN ({some})", target=f"{_NEW}.some")
         duck.execute(f"INSERT INTO {_NEW}.{table.name} FROM {_NEW}.some")
 
 
@@ -168,7 +180,7 @@ def _check_unchanged(duck: duckdb.DuckDBPyConnection, since: int) -> None:
     missing = [
         f'SELECT name FROM {_NEW}.closed c ANTI JOIN internal."{name}" k ON k.version_id = c.version_id '
         f"WHERE c.name = '{name}'"
-        for name in _closed_tables(duck)
+        for name in _names(duck, "closed")
     ]
     other_analyses = "SELECT 'analysis_watermark' WHERE ({}) IS DISTINCT FROM ({})".format(
         *(
@@ -180,38 +192,40 @@ def _check_unchanged(duck: duckdb.DuckDBPyConnection, since: int) -> None:
         raise _rewritten(name)
 
 
-def _closed_tables(duck: duckdb.DuckDBPyConnection) -> set[str]:
-    return {name for (name,) in duck.execute(f"SELECT DISTINCT name FROM {_NEW}.closed WHERE name <> ''").fetchall()}
-
-
 def _rewritten(name: str) -> RebuildRequired:
     return RebuildRequired(f"older rows of table {name} were deleted or rewritten")
 
 
 def _apply_versions(duck: duckdb.DuckDBPyConnection, first: dict[str, int], delta: Delta) -> None:
     """Delete, insert and close versions of the fact tables; most tables are the same after most runs."""
-    changed = _closed_tables(duck)
-    content = "SELECT sum(hash({})) FROM {} WHERE version_id >= {:d}"
+    models = versioned_tables()
+    last = (f"SELECT '{name}' AS name, max(version_id) AS n FROM internal.\"{name}\"" for name in first)
+    ids = dict(duck.execute(" UNION ALL ".join(last)).fetchall())
+    candidates = {name for name, number in first.items() if (ids[name] or 0) >= number > 0}
+    candidates |= _names(duck, "written") | _names(duck, "closed")
     queries = []
-    for name, number in first.items():
-        values = ", ".join(f'"{column}"' for column in ledger_reader.columns(versioned_tables()[name].table()))
-        sources = (f'internal."{name}"', f'{_NEW}."{name} now"')
-        mart, ledger = (content.format(values, source, number) for source in sources)
-        queries.append(f"SELECT '{name}' WHERE ({mart}) IS DISTINCT FROM ({ledger})")
-    changed |= {name for (name,) in duck.execute(" UNION ALL ".join(queries)).fetchall()}
-    for name, number in first.items():
-        if name in changed:
-            _apply(duck, name, number, delta)
+    for name in sorted(candidates):
+        table, known, now = models[name].table(), f'internal."{name}"', f'{_NEW}."{name} now"'
+        duck.execute(ledger_reader.create_table(table, now))
+        values = ", ".join(f'"{column}"' for column in ledger_reader.columns(table))
+        content = f"SELECT sum(hash({values})) FROM {{}} WHERE version_id >= {first[name]:d}"
+        queries.append(
+            f"SELECT '{name}' WHERE ({content.format(known)}) IS DISTINCT FROM ({content.format(now)}) OR EXISTS ("
+            f"FROM {_NEW}.closed c JOIN {known} k USING (version_id) "
+            f"WHERE c.name = '{name}' AND c.valid_to IS DISTINCT FROM k.valid_to)"
+        )
+    if queries:
+        for (name,) in duck.execute(" UNION ALL ".join(queries)).fetchall():
+            _apply(duck, models[name].table(), first[name], delta)
 
 
-def _apply(duck: duckdb.DuckDBPyConnection, name: str, first: int, delta: Delta) -> None:
+def _apply(duck: duckdb.DuckDBPyConnection, table: Table, first: int, delta: Delta) -> None:
     """Delete, insert and close versions of one fact table."""
+    name = table.name
     known, now = f'internal."{name}"', f'{_NEW}."{name} now"'
     gone, new, ended = (f'{_NEW}."{name} {what}"' for what in ("gone", "new", "ended"))
     # Rows are compared by 64-bit hashes: after the rules' first run they are millions of texts.
-    values = ", ".join(
-        f'"{column}"' for column in ledger_reader.columns(versioned_tables()[name].table()) if column != "valid_to"
-    )
+    values = ", ".join(f'"{column}"' for column in ledger_reader.columns(table) if column != "valid_to")
     mart_rows, ledger_rows = (
         f"SELECT version_id, hash({values}) AS row_hash FROM {source} WHERE version_id >= {first:d}"
         for source in (known, now)

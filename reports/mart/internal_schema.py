@@ -37,9 +37,7 @@ MACROS = (
 
 def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
     """Create schema ``internal`` with the macros in the catalog in use."""
-    duck.execute("CREATE SCHEMA internal")
-    for macro in MACROS:
-        duck.execute(macro)
+    duck.execute("; ".join(("CREATE SCHEMA internal", *MACROS)))
 
 
 @contextmanager
@@ -58,8 +56,9 @@ def filtered_catalog(
         create_schema(cursor)
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         existing = {name for (name,) in cursor.execute(query).fetchall()}
+        versioned = versioned_tables()
         for name in existing.intersection(re.findall(r"\binternal\.(\w+)", sql)):
-            where = table_filter(name) if name in versioned_tables() else "true"
+            where = table_filter(name) if name in versioned else "true"
             cursor.execute(f"CREATE VIEW internal.{name} AS SELECT * FROM {CATALOG}.internal.{name} WHERE {where}")
         yield cursor
     finally:

@@ -99,9 +99,13 @@ def refresh(
         ended = f"SELECT version_id FROM {delta.rows(name, 'ended')}"
         affected.append(f"SELECT {listed} FROM internal.{name} WHERE version_id IN ({ended})")
     duck.execute(f"CREATE OR REPLACE TABLE {_AFFECTED} AS SELECT DISTINCT * FROM ({' UNION ALL '.join(affected)})")
-    share = f"SELECT (SELECT count(*) FROM {_AFFECTED}) / greatest((SELECT count(*) FROM internal.{view.universe}), 1)"
-    if fetch_one(duck, share)[0] > MAX_REFRESH_RATIO:
+    count, total = fetch_one(
+        duck, f"SELECT (SELECT count(*) FROM {_AFFECTED}), (SELECT count(*) FROM internal.{view.universe})"
+    )
+    if count > MAX_REFRESH_RATIO * max(total, 1):
         return False
+    if not count:
+        return True
     identity = ", ".join(view.columns)
     duck.execute(f"DELETE FROM {view.view} WHERE ({identity}) IN (SELECT ({identity}) FROM {_AFFECTED})")
     _insert(duck, view, run_id)

@@ -20,7 +20,6 @@ _OF_VIEW = re.compile(r"\b([a-z_]+)_as_of\(as_of_run\)")
 """A view refers to another view by its as-of macro; for the same run, the macro is replaced by the view itself."""
 _VIEW_RUN = "internal.view_run()"
 """The macro with the run as of which the views answer. The views keep their text, and with it their descriptions."""
-_WITH = re.compile(r"(?:WITH |\), )(?P<name>[a-z_]+) AS \(\n(?P<body>.*?)\n(?=\), [a-z_]+ AS \(|\)\n)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,39 +158,45 @@ def views() -> tuple[View, ...]:
 
 
 def create(
-    duck: duckdb.DuckDBPyConnection, as_of: int, *, stored: bool = True, up_to_date: Collection[str] = ()
+    duck: duckdb.DuckDBPyConnection,
+    as_of: int,
+    *,
+    schema: bool = False,
+    stored: bool = True,
+    up_to_date: Collection[str] = (),
 ) -> None:
-    """Make the views of the catalog in use answer as of the run ``as_of``; create views, macros and descriptions if missing.
+    """Make the views of the catalog in use answer as of the run ``as_of``; create views, macros and descriptions.
 
-    Existing ones stay: a catalog starts with the schema of a mart of the same program version, or empty. With ``stored``, stored
-    views are computed now, except those in ``up_to_date``.
+    With ``schema``, the catalog has those of a mart of this version, except for stored views, which are new for each run. With
+    ``stored``, these become tables, except those in ``up_to_date``.
     """
-    duck.execute("BEGIN")  # otherwise each of a few hundred comments is a separate commit
+    duck.execute("BEGIN")  # otherwise each statement is a separate commit
     duck.execute(f"CREATE OR REPLACE MACRO {_VIEW_RUN} AS {as_of:d}")
-    existing = _existing(duck)
+    comments: list[str] = []
     for view in views():
         kind = "TABLE" if stored and view.stored else "VIEW"
-        if f"{view.qualified}_as_of" not in existing:
-            duck.execute(f"CREATE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {inlined(view.select)}")
+        if not schema:
+            duck.execute(f"CREATE MACRO {view.qualified}_as_of(as_of_run) AS TABLE {view.select}")
+        if schema and not view.stored:
+            continue
         if kind == "VIEW":
-            if view.qualified not in existing:
-                duck.execute(f"CREATE VIEW {view.qualified} AS {fixed(view.select, _VIEW_RUN)}")
-                _comment(duck, kind, view.qualified, view.text, view.columns)
-        elif view.qualified in up_to_date:
-            _comment(duck, kind, view.qualified, view.text, view.columns)
-        else:
+            duck.execute(f"CREATE VIEW {view.qualified} AS {fixed(view.select, _VIEW_RUN)}")
+        elif view.qualified not in up_to_date:
             _store(duck, view, as_of)
-    _create_histories(duck, existing)
+        comments += _comments(kind, view.qualified, view.text, view.columns)
+    if not schema:
+        comments += _create_histories(duck)
+    duck.execute("; ".join(comments))
     duck.execute("COMMIT")
 
 
-def _create_histories(duck: duckdb.DuckDBPyConnection, existing: Collection[str]) -> None:
+def _create_histories(duck: duckdb.DuckDBPyConnection) -> list[str]:
+    """Create the views of the histories; returns the statements that describe them."""
     described: dict[str, str] = {}
     for view in views():
         described = view.columns | described
+    comments: list[str] = []
     for name, history in _HISTORIES.items():
-        if name in existing:
-            continue
         select = _HISTORY_SELECT.format(
             columns=history.columns, table=history.table, source=history.source, where=history.where
         )
@@ -199,18 +204,8 @@ def _create_histories(duck: duckdb.DuckDBPyConnection, existing: Collection[str]
         columns = [row[0] for row in duck.execute(f"DESCRIBE {name}").fetchall()]
         base = next((view.columns for view in views() if view.name == name.removesuffix("_history")), {})
         texts = {column: (_HISTORY_COLUMNS | described | base)[column] for column in columns}
-        _comment(duck, "VIEW", name, history.text, texts)
-
-
-def _existing(duck: duckdb.DuckDBPyConnection) -> set[str]:
-    """The qualified names of the views and table macros in the catalog in use."""
-    query = (
-        "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = current_database() "
-        "UNION ALL SELECT schema_name, function_name FROM duckdb_functions() "
-        "WHERE function_type = 'table_macro' AND database_name = current_database()"
-    )
-    found = duck.execute(query).fetchall()
-    return {name if schema == "main" else f"{schema}.{name}" for schema, name in found}
+        comments += _comments("VIEW", name, history.text, texts)
+    return comments
 
 
 def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str]) -> None:
@@ -218,11 +213,11 @@ def recompute(duck: duckdb.DuckDBPyConnection, as_of: int, names: Collection[str
     for view in views():
         if view.qualified in names:
             _store(duck, view, as_of)
+            duck.execute("; ".join(_comments("TABLE", view.qualified, view.text, view.columns)))
 
 
 def _store(duck: duckdb.DuckDBPyConnection, view: View, as_of: int) -> None:
     duck.execute(f"CREATE OR REPLACE TABLE {view.qualified} AS {fixed(view.select, as_of)}")
-    _comment(duck, "TABLE", view.qualified, view.text, view.columns)
 
 
 def fixed(select: str, as_of: int | str) -> str:
@@ -230,31 +225,11 @@ def fixed(select: str, as_of: int | str) -> str:
     return _PARAMETER.sub(str(as_of), _OF_VIEW.sub(r"\1", select))
 
 
-def inlined(select: str) -> str:
-    """Replace WITH clauses with subqueries: DuckDB 1.4 cannot read a macro with WITH that DuckDB 2 has written."""
-    parts = []
-    rest = select
-    while match := _WITH.match(rest):
-        parts.append((match["name"], match["body"]))
-        rest = rest[match.end() :]
-    rest = rest.removeprefix(")\n")
-    known: dict[str, str] = {}
-    for name, body in parts:
-        known[name] = _filled_in(body, known)
-    return _filled_in(rest, known)
-
-
-def _filled_in(select: str, parts: dict[str, str]) -> str:
-    if not parts:
-        return select
-    reference = re.compile(rf"\b(FROM|JOIN) ({'|'.join(parts)})\b(?! AS)( [a-z_]+\b)?")
-    return reference.sub(lambda found: f"{found[1]} ({parts[found[2]]}){found[3] or ' ' + found[2]}", select)
-
-
-def _comment(duck: duckdb.DuckDBPyConnection, kind: str, name: str, text: str, columns: dict[str, str]) -> None:
-    duck.execute(f"COMMENT ON {kind} {name} IS {quoted(text)}")
-    for column, meaning in columns.items():
-        duck.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(meaning)}')
+def _comments(kind: str, name: str, text: str, columns: Mapping[str, str]) -> list[str]:
+    return [
+        f"COMMENT ON {kind} {name} IS {quoted(text)}",
+        *(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(meaning)}' for column, meaning in columns.items()),
+    ]
 
 
 def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from reports.mart.view_loader import View, inlined, views
+from reports.mart.view_loader import views
 from tests.reports.conftest import RunQuery
 from tests.reports.sample_ledger import DATA, HOSTILE, LOCKED, PAYMENTS, SHOP, VENDOR
 
@@ -261,10 +261,3 @@ def test_history_keeps_every_version(run_query: RunQuery) -> None:
         "ORDER BY valid_from"
     )
     assert rows == [("Enabled", 1, 3, False), ("PendingDeletion", 3, None, True)]
-
-
-@pytest.mark.parametrize("view", views(), ids=lambda view: view.name)
-def test_no_macro_has_a_with(view: View) -> None:
-    """The macros are written without WITH, which DuckDB 1.4 cannot read in a macro that DuckDB 2 has written."""
-    assert "WITH " not in inlined(view.select)
-    assert " AS (\n" not in inlined(view.select)
