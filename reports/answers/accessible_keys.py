@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.access.engine.kms_actions import KEY_LEVEL
 from reports.access.engine.policy_parser import Named
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
 from reports.answers.key_access import find_identity
@@ -206,17 +206,15 @@ def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[dict[s
         query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
         named = rows(facts.duck, query, {"principal": principal.written})
         return [row | {"answer": _answer(row), "identity_policies": []} for row in named], ""
-    role = principal.written
-    if principal.type == "session":
-        head, _, rest = role.partition(":assumed-role/")
-        role = f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
         "(principal IN ($principal, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
         f"OR principal LIKE '%:root')){everyone})"
     )
     candidates = rows(
-        facts.duck, _ACCESS.format(where), {"principal": principal.written, "role": role, "account": account}
+        facts.duck,
+        _ACCESS.format(where),
+        {"principal": principal.written, "role": role_of(principal.written), "account": account},
     )
     identity = find_identity(facts, principal) if facts.known_iam(account) else None
     if identity is not None:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, Table, text
 from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
 from models.versioned import Base
-from reports.access.analysis.dedup_policies import attributes
+from reports.access.analysis.dedup_policies import attributes, key_facts
 from reports.access.analysis.runner import AnalysisRequest
-from reports.access.engine.model import Grant, KeyFacts, Organization
+from reports.access.engine.model import Grant, Organization
 from reports.access.grant_macros import MACROS
 from reports.connections import new_connection
 from reports.ledger_reader import TableSlice, copy_slices
@@ -35,10 +35,12 @@ SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coales
   CASE WHEN coalesce(p.deny_scope, '') <> '' THEN k.analysis_id END AS policy_analysis,
   CASE WHEN coalesce(p.deny_scope, '') <> '' AND contains(p.context_inputs, 'organization') THEN getvariable('organization')
     ELSE '' END AS organization,
-  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.mask_session(g.grantee_principal) END AS grantee,
-  g.grantee_service_principal AS grantee_service,
-  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.mask_session(g.retiring_principal) END AS retiring,
-  g.retiring_service_principal AS retiring_service, g.issuing_account AS issuing, g.operations,
+  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.mask_session(g.grantee_principal) END
+    AS grantee_principal,
+  g.grantee_service_principal,
+  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.mask_session(g.retiring_principal) END
+    AS retiring_principal,
+  g.retiring_service_principal, g.issuing_account, g.operations,
   CASE WHEN p.deny_scope = 'each' THEN g.constraints ELSE internal.mask_values(g.constraints) END AS constraints,
   any_value(g.key_arn) AS key_arn, any_value(x.policy_hash) AS policy_hash
 FROM internal.key_grant g
@@ -51,8 +53,9 @@ GROUP BY ALL
 """
 _NEW = """
 WITH identified AS (
-  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee,
-    grantee_service, retiring, retiring_service, issuing, operations, constraints) AS analysis_id
+  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization,
+    grantee_principal, grantee_service_principal, retiring_principal, retiring_service_principal, issuing_account, operations,
+    constraints) AS analysis_id
   FROM shape
 )
 SELECT any_value(COLUMNS(* EXCLUDE (analysis_id))), analysis_id FROM identified
@@ -138,28 +141,8 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGran
             representatives.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
         )
         analysis_id = bytes.fromhex(row["analysis_id"])
-        names = aliases.get(arn)
-        facts = KeyFacts(
-            arn,
-            row["account"],
-            None,
-            tags.get(arn),
-            None if names is None else tuple(sorted(names)),
-            row["key_spec"],
-            row["key_usage"],
-        )
-        grant = Grant(
-            "",
-            "",
-            None,
-            row["grantee"],
-            row["grantee_service"],
-            row["retiring"],
-            row["retiring_service"],
-            row["issuing"],
-            row["operations"],
-            row["constraints"],
-        )
+        facts = key_facts(arn, row, tags.get(arn), aliases.get(arn))
+        grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
         received = None
         if row["deny_scope"]:
             policy_hash = bytes.fromhex(row["policy_hash"])

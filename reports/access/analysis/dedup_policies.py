@@ -10,16 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, text
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
 
 from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
 from models.versioned import Base
 from reports.access.analysis.runner import AnalysisRequest
-from reports.access.engine.analysis_key import ENGINE, context_inputs, deny_scope, organization_key
+from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs, deny_scope, organization_key
 from reports.access.engine.model import KeyFacts, Organization
-from reports.access.engine.policy_analysis import cache_key
 from reports.access.engine.policy_parser import Policy, parse
 
 _GROUP = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
@@ -76,7 +75,7 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
     shared, single = [], []
     for row in connection.execute(text(_distinct(connection))).mappings():
         arn = f"{row['head']}:kms::{row['account_id']}:key/-"
-        facts = _facts(arn, row, None, None)
+        facts = key_facts(arn, row, None, None)
         digest = _request(pending, policies, row["policy_hash"], facts, organization)
         shared.append((*(row[name] for name in _GROUP), digest, content_hash([digest.hex()])))
     for version, policy_hash, facts in _singles(connection):
@@ -136,17 +135,13 @@ def _request(
     return analysis_id
 
 
-def _facts(arn: str, row: RowMapping, tags: Mapping[str, str] | None, aliases: Sequence[str] | None) -> KeyFacts:
-    return KeyFacts(
-        arn,
-        arn.split(":", 5)[4],
-        row["manager"] or None,
-        tags,
-        None if aliases is None else tuple(sorted(aliases)),
-        row["key_spec"] or None,
-        row["key_usage"] or None,
-        row["origin"] or None,
-    )
+def key_facts(
+    arn: str, row: Mapping[Any, Any], tags: Mapping[str, str] | None, aliases: Sequence[str] | None
+) -> KeyFacts:
+    """Return the facts about a key: from its ARN, a row with some of the columns of its metadata, its tags and aliases."""
+    metadata = {name: row.get(name) or None for name in ("manager", "key_spec", "key_usage", "origin")}
+    names = None if aliases is None else tuple(sorted(aliases))
+    return KeyFacts(arn, arn.split(":", 5)[4], tags=tags, aliases=names, **metadata)
 
 
 _METADATA_CHANGED = """
@@ -245,7 +240,7 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
     tags, aliases = attributes(connection, arns)
     for row in rows:
         arn = row["key_arn"]
-        yield row["version_id"], bytes(row["policy_hash"]), _facts(arn, row, tags.get(arn), aliases.get(arn))
+        yield row["version_id"], bytes(row["policy_hash"]), key_facts(arn, row, tags.get(arn), aliases.get(arn))
 
 
 def attributes(
