@@ -13,10 +13,10 @@ from reports.access.engine.model import Effect
 from reports.access.engine.principals import role_of
 from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.result_writers import printable
+from reports.mart.rows import rows
 
 FORMAT = "kmsledger.denials/1"
 _MAX_SUBJECTS = 10

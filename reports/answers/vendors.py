@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.answers.repository import opened
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict, value
 from reports.mart.result_writers import printable
+from reports.mart.rows import rows
 
 FORMAT = "kmsledger.vendors/1"
 _VENDORS = "SELECT * FROM vendors ORDER BY party, account_id, region, key_alias NULLS LAST, key_arn"

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from reports.html.charts import TrendPoint
 from reports.html.findings_section import STATUSES, FindingsSection
-from reports.html.query_runner import LimitedRows, Row
+from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
+from reports.mart.rows import Row
 from reports.rules.framework_loader import check_frameworks
 
 TREND_RUNS: Final = 14
@@ -72,7 +73,7 @@ class ComplianceReport(RunReport):
         Raises UnknownFrameworkError.
         """
         check_frameworks(self._settings)
-        by_name = {row["framework"]: row for row in self._source.rows("frameworks")}
+        by_name = {row["framework"]: row for row in self._source.table("frameworks")}
         selected = self._settings.report.frameworks
         return [by_name[name] for name in selected] if selected else list(by_name.values())
 
@@ -91,7 +92,8 @@ class ComplianceReport(RunReport):
                 tuple(name for name in row["rules"] if name not in rules),
                 tuple(waiver for waiver in self.active_waivers if waiver["rule_id"] in row["rules"]),
             )
-            for row in self._source.rows("controls", framework=framework)
+            for row in self._source.table("controls")
+            if row["framework"] == framework
         ]
 
     @cached_property

@@ -9,8 +9,9 @@ from typing import Final
 from reports.html.action_items import ActionItem, ActionList, action_list
 from reports.html.findings_section import FindingsSection
 from reports.html.labels import ALWAYS_LISTED, CLASSES
-from reports.html.query_runner import LimitedRows, Row
+from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
+from reports.mart.rows import Row
 
 NESTED: Final = 50
 """The maximum number of grants, resources or keys listed within a row; their total is always shown."""
@@ -44,7 +45,7 @@ class OverviewReport(RunReport):
     @cached_property
     def severities(self) -> list[Row]:
         """Findings by severity and status."""
-        return list(self._source.rows("severities"))
+        return self._source.table("severities")
 
     def keys(self) -> LimitedRows:
         """Keys with policy, grants, tags and dependents; keys at risk first."""
@@ -75,7 +76,7 @@ class OverviewReport(RunReport):
     @cached_property
     def external_counts(self) -> list[Row]:
         """The number of named principals outside the organization, by party."""
-        return list(self._source.rows("external_party_counts"))
+        return self._source.table("external_party_counts")
 
     def parties(self, *, external: bool) -> LimitedRows:
         """The principals named in policies and grants, outside or inside the organization."""
@@ -89,7 +90,7 @@ class OverviewReport(RunReport):
     @cached_property
     def vendor_profiles(self) -> list[Row]:
         """The vendor profiles in use, with their counts."""
-        return list(self._source.rows("vendor_profiles"))
+        return self._source.table("vendor_profiles")
 
     @property
     def vendor_failing(self) -> int:

@@ -64,8 +64,9 @@ def write(
     """
     written: list[Path] = []
     with open_mart(mart, as_of, stored=True)[0] as connection:
+        source = Source(connection)
         for report in reports:
-            data = report.data(Source(connection), settings)
+            data = report.data(source, settings)
             if as_of is not None:
                 path = directory / f"kmsledger-{report.name}-as-of-run{data.run['run_id']}.html"
                 render.write(report.template, {"report": report, "data": data}, path)

@@ -29,16 +29,28 @@ class OutputError(UserError):
     """The report cannot be written to the output directory."""
 
 
+_METHODS: Final = frozenset(dir(dict))
+
+
+class _Environment(Environment):
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A column of a row, without the failed lookup of an attribute that Jinja tries first."""
+        if type(obj) is dict and attribute in obj and attribute not in _METHODS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 @cache
 def environment() -> Environment:
     """The Jinja environment: everything is escaped, undefined names fail, invisible characters are made visible."""
-    jinja = Environment(
+    jinja = _Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=finalize,
+        auto_reload=False,  # rows include templates, and each inclusion would look at the file
     )
     jinja.filters |= FILTERS
     jinja.globals |= {"labels": labels, "stack": stack, "columns": columns, "tables": TABLES}

@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from models.settings import Settings
-from reports.html.query_runner import LimitedRows, Row, Source
+from reports.html.query_runner import LimitedRows, Source
 from reports.mart.errors import MartError
+from reports.mart.rows import Row
 
 
 class RunReport:
@@ -34,7 +35,7 @@ class RunReport:
     @cached_property
     def scopes(self) -> dict[str, int]:
         """The number of account-regions per outcome."""
-        return {row["outcome"]: row["scopes"] for row in self._source.rows("scopes")}
+        return {row["outcome"]: row["scopes"] for row in self._source.table("scopes")}
 
     @property
     def in_scope(self) -> int:
@@ -49,7 +50,7 @@ class RunReport:
     @cached_property
     def service_gaps(self) -> dict[str, int]:
         """The number of open gaps per service."""
-        return {row["service"]: row["gaps"] for row in self._source.rows("service_gaps")}
+        return {row["service"]: row["gaps"] for row in self._source.table("service_gaps")}
 
     @property
     def open_gaps(self) -> int:
