@@ -57,11 +57,6 @@ class ComplianceReport(RunReport):
     trend_runs: Final = TREND_RUNS
 
     @cached_property
-    def causes(self) -> LimitedRows:
-        """The unread scopes and missing answers, by cause."""
-        return self._source.limited("unread_scopes", self._limit)
-
-    @cached_property
     def findings(self) -> FindingsSection:
         """The results of the rules."""
         return FindingsSection(self._source, self._settings, self.run)
@@ -73,7 +68,7 @@ class ComplianceReport(RunReport):
         Raises UnknownFrameworkError.
         """
         check_frameworks(self._settings)
-        by_name = {row["framework"]: row for row in self._source.table("frameworks")}
+        by_name = {row["framework"]: row for row in self.rows("frameworks")}
         selected = self._settings.report.frameworks
         return [by_name[name] for name in selected] if selected else list(by_name.values())
 
@@ -92,14 +87,14 @@ class ComplianceReport(RunReport):
                 tuple(name for name in row["rules"] if name not in rules),
                 tuple(waiver for waiver in self.active_waivers if waiver["rule_id"] in row["rules"]),
             )
-            for row in self._source.table("controls")
+            for row in self.rows("controls")
             if row["framework"] == framework
         ]
 
     @cached_property
     def waivers(self) -> LimitedRows:
         """All waivers, up to the limit."""
-        return self._source.limited("waivers", self._limit).buffered()
+        return self.table("waivers").buffered()
 
     @cached_property
     def register(self) -> list[Row]:
