@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, text
@@ -64,17 +63,9 @@ GROUP BY analysis_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class PendingGrants:
-    """The grant shapes to analyze, and by analysis id the policy and policy analysis that their Deny statements require."""
-
-    requests: list[AnalysisRequest]
-    policies: dict[bytes, tuple[bytes, bytes]]
-
-
 def find_pending_grants(
     engine: Engine, engine_url: str, organization: Organization, after: int, after_analysis: int
-) -> PendingGrants:
+) -> list[AnalysisRequest]:
     """Return the grant shapes without an analysis.
 
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
@@ -123,7 +114,7 @@ def organization_digest(organization: Organization) -> str:
     return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
 
 
-def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGrants:
+def _requests(connection: Connection, rows: list[dict[str, Any]]) -> list[AnalysisRequest]:
     hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["deny_scope"]}
     texts: dict[bytes, str] = {}
     if hashes:
@@ -133,7 +124,7 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGran
         )
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
     tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["deny_scope"]})
-    pending = PendingGrants([], {})
+    requests = []
     # Keys with the same policy analysis are equivalent. Sorting by it lets the engine parse each policy once.
     representatives: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
@@ -143,10 +134,9 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGran
         analysis_id = bytes.fromhex(row["analysis_id"])
         facts = key_facts(arn, row, tags.get(arn), aliases.get(arn))
         grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
-        received = None
         if row["deny_scope"]:
-            policy_hash = bytes.fromhex(row["policy_hash"])
-            received = texts[policy_hash]
-            pending.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])
-        pending.requests.append(AnalysisRequest(analysis_id, received, facts, grant))
-    return pending
+            digest, policy_analysis = (bytes.fromhex(row[name]) for name in ("policy_hash", "policy_analysis"))
+            requests.append(AnalysisRequest(analysis_id, texts[digest], facts, grant, digest, policy_analysis))
+        else:
+            requests.append(AnalysisRequest(analysis_id, None, facts, grant))
+    return requests

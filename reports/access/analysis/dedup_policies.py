@@ -58,8 +58,6 @@ class PendingAnalyses:
     """The analyses to run, by analysis id, and how many policy versions need them."""
 
     requests: dict[bytes, AnalysisRequest] = field(default_factory=dict)
-    policy_hashes: dict[bytes, bytes] = field(default_factory=dict)
-    """Analysis id to the policy's hash."""
     versions: int = 0
 
 
@@ -130,8 +128,7 @@ def _request(
     identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
     analysis_id = content_hash(identity)
     if analysis_id not in pending.requests:
-        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts)
-        pending.policy_hashes[analysis_id] = digest
+        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts, policy_hash=digest)
     return analysis_id
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.grant_analysis import (
     INVALID_CONSTRAINT,
     UNKNOWN_CONSTRAINT,
@@ -39,6 +40,19 @@ class AnalysisRequest:
     """The key policy's text; None for a grant that no Deny can affect."""
     facts: KeyFacts
     grant: Grant | None = None
+    policy_hash: bytes | None = None
+    policy_analysis_id: bytes | None = None
+    """The analysis of the key policy whose Deny statements affect the grant."""
+
+    def row(self) -> dict[str, Any]:
+        """The row for access_analysis."""
+        return {
+            "analysis_id": self.analysis_id,
+            "path": "grant" if self.grant else "policy",
+            "policy_hash": self.policy_hash,
+            "policy_analysis_id": self.policy_analysis_id,
+            "engine": ENGINE,
+        }
 
 
 @dataclass(frozen=True, slots=True)
