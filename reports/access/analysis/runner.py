@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -104,17 +104,7 @@ def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisRe
         rows = [_row(_to_template(verdict, request.grant)) for verdict in verdicts]
         return AnalysisResult(request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
     analysis = analyse_policy(policy or Policy(readable=False), request.facts, organization)
-    lint_findings = [
-        identity
-        | {
-            "ordinal": n,
-            "code": finding.code,
-            "source_id": finding.source_id,
-            "statement_index": finding.statement_index,
-            "message": finding.message,
-        }
-        for n, finding in enumerate(analysis.lint_findings)
-    ]
+    lint_findings = [identity | {"ordinal": n} | asdict(finding) for n, finding in enumerate(analysis.lint_findings)]
     rows = [_row(verdict) for verdict in analysis.verdicts]
     return AnalysisResult(
         request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings
