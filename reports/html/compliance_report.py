@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from reports.html.charts import TrendPoint
-from reports.html.findings_section import STATUSES, FindingsSection
+from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
 from reports.mart.rows import Row
@@ -44,11 +44,6 @@ class Control:
         """fail, unknown, pass or not_applicable."""
         return str(self.row["status"])
 
-    @property
-    def counts(self) -> list[tuple[str, int]]:
-        """Resources by status, over all its rules."""
-        return [(name, self.row[name]) for name in STATUSES]
-
 
 class ComplianceReport(RunReport):
     """The data of the template."""
@@ -71,11 +66,6 @@ class ComplianceReport(RunReport):
         by_name = {row["framework"]: row for row in self.rows("frameworks")}
         selected = self._settings.report.frameworks
         return [by_name[name] for name in selected] if selected else list(by_name.values())
-
-    @staticmethod
-    def states_of(framework: Row) -> list[tuple[str, int]]:
-        """The number of controls of a framework per state."""
-        return [(name, framework[name]) for name in STATES]
 
     def controls(self, framework: str) -> list[Control]:
         """The controls of a framework."""

@@ -21,21 +21,13 @@ class Report:
     """A report; `data` creates the data of its template from the mart and the settings."""
 
     name: str
-    summary: str
     template: str
     data: Callable[[Source, Settings], Any]
 
 
 REPORTS: Final = (
-    Report(
-        "overview",
-        "Every key: its dependents, the principals it names, and its changes.",
-        "overview.html.j2",
-        OverviewReport,
-    ),
-    Report(
-        "compliance", "Controls of frameworks, with rule results as evidence.", "compliance.html.j2", ComplianceReport
-    ),
+    Report("overview", "overview.html.j2", OverviewReport),
+    Report("compliance", "compliance.html.j2", ComplianceReport),
 )
 
 
