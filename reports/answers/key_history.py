@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -36,41 +35,6 @@ _SECTIONS = {
 """Operation to the section of a key's facts that it returns."""
 
 
-@dataclass(frozen=True, slots=True)
-class AliasPeriod:
-    """The runs during which an alias had one target; ``until`` is the first run without it, None if it is current."""
-
-    name: str
-    alias_arn: str
-    key_arn: str | None
-    since: int
-    since_at: dt.datetime
-    until: int | None
-    until_at: dt.datetime | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "alias_arn": self.alias_arn,
-            "alias_name": self.name,
-            "key_arn": self.key_arn,
-            "from_run": self.since,
-            "from": value(self.since_at),
-            "until_run": self.until,
-            "until": value(self.until_at),
-        }
-
-    def text_line(self) -> str:
-        """One line for a terminal."""
-        return printable(f"{self.name}: {self.describe_target()}")
-
-    def describe_target(self) -> str:
-        """The target and the runs, without the alias."""
-        key = "no key" if self.key_arn is None else f"key {self.key_arn.rpartition('/')[2]}"
-        until = "" if self.until is None else f" until run {self.until} ({self.until_at:%Y-%m-%d})"
-        return f"{key} since run {self.since} ({self.since_at:%Y-%m-%d}){until}"
-
-
 @dataclass(slots=True)
 class KeyHistory:
     """The history of one key."""
@@ -80,31 +44,30 @@ class KeyHistory:
     account_id: str
     account_name: str | None
     region: str
-    aliases: list[AliasPeriod]
-    """All targets of the aliases that ever pointed at this key."""
+    aliases: list[Row]
+    """All targets of the aliases that ever pointed at this key: the rows of PERIODS. ``until_run`` is the first run without."""
     events: list[Event] = field(default_factory=list)
     current: dict[str, Any] | None = None
     """Its row in the view `keys`; None if the key no longer exists."""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
-        current = None if self.current is None else {name: value(raw) for name, raw in self.current.items()}
         return {
             "key_arn": self.key_arn,
             "key_id": self.key_id,
             "account_id": self.account_id,
             "account_name": self.account_name,
             "region": self.region,
-            "aliases": [period.to_dict() for period in self.aliases],
+            "aliases": value(self.aliases),
             "events": [event.to_dict() for event in self.events],
-            "current": current,
+            "current": value(self.current),
         }
 
     def text_lines(self, last_run: RunRef) -> list[str]:
         """Lines for a terminal."""
         lines = [printable(f"Key {self.key_arn}")]
         lines.append(printable(f"  in {format_account_region(self.account_id, self.account_name, self.region)}"))
-        lines += (f"  {period.text_line()}" for period in self.aliases)
+        lines += (printable(f"  {period['alias_name']}: {_describe_target(period)}") for period in self.aliases)
         for run_id, group in groupby(self.events, lambda event: event.run_id):
             events = list(group)
             lines += ["", f"Run {run_id}, {stamp(events[0].occurred_at)}"]
@@ -150,14 +113,24 @@ class HistoryResult:
         lines: list[str] = []
         if self.alias_arn is not None:
             periods = {
-                period: None for key in self.keys for period in key.aliases if period.alias_arn == self.alias_arn
+                period["from_run"]: f"  {_describe_target(period)}"
+                for key in self.keys
+                for period in key.aliases
+                if period["alias_arn"] == self.alias_arn
             }
             lines.append(printable(f"{self.alias_arn} pointed at"))
-            lines += (f"  {period.describe_target()}" for period in sorted(periods, key=lambda period: period.since))
+            lines += (text for _, text in sorted(periods.items()))
             lines.append("")
         for number, key in enumerate(self.keys):
             lines += [*([""] if number else []), *key.text_lines(self.run)]
         return "\n".join(lines)
+
+
+def _describe_target(period: Row) -> str:
+    """The target of an alias and its runs, without the alias."""
+    key = "no key" if period["key_arn"] is None else f"key {period['key_arn'].rpartition('/')[2]}"
+    until = "" if period["until_run"] is None else f" until run {period['until_run']} ({period['until']:%Y-%m-%d})"
+    return f"{key} since run {period['from_run']} ({period['from']:%Y-%m-%d}){until}"
 
 
 def history(path: Path, text: str) -> HistoryResult:
@@ -181,7 +154,9 @@ def history(path: Path, text: str) -> HistoryResult:
             key_events = [event for event in events if _concerns(event, key.key_arn)]
             key.events = sorted(key_events, key=lambda event: (event.run_id, _RANKS.get(event.event_type, len(_RANKS))))
         if match.alias_arns:
-            histories.sort(key=lambda key: min(period.since for period in key.aliases if period.key_arn == key.key_arn))
+            histories.sort(
+                key=lambda key: min(period["from_run"] for period in key.aliases if period["key_arn"] == key.key_arn)
+            )
         return HistoryResult(resolve_as_of(runs), next(iter(match.alias_arns), None), histories)
 
 
@@ -205,14 +180,14 @@ def _concerns(event: Event, key_arn: str) -> bool:
 
 def _load_histories(duck: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> list[KeyHistory]:
     values = {"keys": list(keys)}
-    periods = [AliasPeriod(**row) for row in rows(duck, key_history_sql.PERIODS, values)]
+    periods = rows(duck, key_history_sql.PERIODS, values)
     current = {
         row["key_arn"]: row for row in rows(duck, "SELECT * FROM keys WHERE key_arn IN (SELECT unnest($keys))", values)
     }
     histories = []
     for row in rows(duck, key_history_sql.KEYS, values):
-        alias_arns = {period.alias_arn for period in periods if period.key_arn == row["key_arn"]}
-        aliases = [period for period in periods if period.alias_arn in alias_arns]
+        alias_arns = {period["alias_arn"] for period in periods if period["key_arn"] == row["key_arn"]}
+        aliases = [period for period in periods if period["alias_arn"] in alias_arns]
         histories.append(KeyHistory(**row, aliases=aliases, current=current.get(row["key_arn"])))
     return histories
 
@@ -380,8 +355,10 @@ def _account_region(key: KeyHistory) -> str:
 def _label(key: KeyHistory, run_id: int) -> str:
     """The key's first alias as of a run, or else its ID."""
     names = (
-        period.name
+        period["alias_name"]
         for period in key.aliases
-        if period.key_arn == key.key_arn and period.since <= run_id and (period.until is None or period.until > run_id)
+        if period["key_arn"] == key.key_arn
+        and period["from_run"] <= run_id
+        and (period["until_run"] is None or period["until_run"] > run_id)
     )
     return min(names, default=key.key_id)
