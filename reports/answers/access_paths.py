@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from reports.access.engine.condition_text import describe_conditions
 from reports.access.engine.conditions import Element, Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions
@@ -21,7 +20,7 @@ from reports.access.engine.policy_analysis import PolicyAnalyzer
 from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
-from reports.access.engine.solver import Call, Rule, is_feasible, restricts, search
+from reports.access.engine.solver import Call, Denies, Rule, denies_of, describe_rule, search
 from reports.answers.policy_documents import Document, StatementMatch, document, rules_about
 from reports.answers.repository import Identity, Key
 
@@ -188,29 +187,20 @@ class _PathSearch:
             self._fixed_values(elements),
         )
         denies = [*self._own_rules.denies, *(self._boundary.denies if self._boundary else ())]
-        self._own_denies: list[tuple[Rule, bool | None]] = [(deny.rule, deny.certain or None) for deny in denies]
+        self._own_denies: Denies = [(deny.rule, deny.certain or None) for deny in denies]
 
     def access_paths(self) -> Iterable[AccessPath]:
-        resource_denies = [
-            (rule, applies)
-            for rule in self._resource.rules
-            if not rule.allow
-            and rule.about_key
-            and rule.operations & self._operation
-            and (applies := rule.audience.includes(self._caller)) is not False
-        ]
+        denies = [*denies_of(self._resource.rules, self._caller, self._operation), *self._own_denies]
         same_account = self._identity.account == self._resource.facts.account
         for rule in self._resource.rules:
-            if not (
-                rule.allow and rule.about_key and rule.operations & self._operation and self._includes_caller(rule)
-            ):
+            operative = rule.allow and rule.about_key and rule.operations & self._operation
+            if not operative or not rule.audience.allows(self._caller):
                 continue
             direct = same_account and rule.audience.directly(self._caller)
             iam_only = rule.statement.position < 0
             if self._resource.iam_sufficient and same_account and not direct and not iam_only:
                 continue  # the IAM rule of the own account already covers it
             path, source_id = ("iam", "") if iam_only else ("policy", rule.name)
-            denies = [*resource_denies, *self._own_denies]
             paths = list(self._through(path, source_id, rule.elements, denies, direct=direct))
             everyone = rule.audience.everyone or rule.audience.inverted
             if not paths and direct and everyone and self._boundary is not None:
@@ -249,7 +239,7 @@ class _PathSearch:
         path: str,
         source_id: str,
         elements: tuple[Element, ...],
-        denies: list[tuple[Rule, bool | None]],
+        denies: Denies,
         *,
         direct: bool,
     ) -> Iterable[AccessPath]:
@@ -277,30 +267,17 @@ class _PathSearch:
         unread = unread or self._resource.unread
         if unread and (certain or uncertain or hidden):
             policies = tuple(filter(None, (*certain, *uncertain)))
-            conditions = self._conditions(elements, denies)
+            conditions = describe_rule(elements, denies, self._call)
             yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=unread)
         elif certain:
             # If several statements allow it, the one with the fewest conditions decides.
-            conditions = min((self._conditions(each, denies) for each in certain.values()), key=len)
+            conditions = min((describe_rule(each, denies, self._call) for each in certain.values()), key=len)
             yield AccessPath(path, source_id, (), conditions, tuple(filter(None, certain)), needs_iam)
         elif uncertain:
             name, reason = next(iter(uncertain.items()))
             policies = (name,) if name else ()
-            conditions = self._conditions(elements, denies)
+            conditions = describe_rule(elements, denies, self._call)
             yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=reason)
-
-    def _conditions(self, elements: tuple[Element, ...], denies: list[tuple[Rule, bool | None]]) -> str:
-        restricting = [element for element in elements if restricts(element, self._call)]
-        exceptions = [
-            (deny.name, [element for element in deny.elements if restricts(element, self._call)])
-            for deny, _ in denies
-            if deny.elements and all(is_feasible(element, self._call) for element in deny.elements)
-        ]
-        return describe_conditions(restricting, exceptions)
-
-    def _includes_caller(self, rule: Rule) -> bool:
-        who = rule.audience
-        return not who.leaves_out(self._caller) if who.inverted else bool(who.includes(self._caller))
 
     def _fixed_values(self, elements: Iterable[Element]) -> dict[str, Value]:
         """The condition keys whose values are known for this identity and resource."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reports.access.engine.kms_actions import KEY_LEVEL
 from reports.access.engine.policy_parser import Named
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
 from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
-from reports.answers.version_diff import rows
+from reports.answers.text import and_more, describe_key
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
+from reports.mart.rows import Row, rows
 
 FORMAT = "kmsledger.what-can/1"
 _MAX_NAMES = 5
@@ -43,25 +44,6 @@ _OPERATIONS = tuple(sorted(f"kms:{name}" for name in KEY_LEVEL))
 
 
 @dataclass(slots=True)
-class AccessibleKey:
-    """One key with the principal's access paths to it."""
-
-    key_arn: str
-    key_alias: str | None
-    account_id: str
-    account_name: str | None
-    region: str
-    key_state: str | None
-    access_paths: list[dict[str, Any]] = field(default_factory=list)
-    dependent_count: int = 0
-    dependents: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(slots=True)
 class AccessibleKeys:
     """The keys that one principal or account can use."""
 
@@ -73,12 +55,13 @@ class AccessibleKeys:
     """Which IAM policies are unknown, as a sentence; empty if none."""
     public_keys: int
     """The number of keys that anyone can use; they are not listed."""
-    keys: list[AccessibleKey]
+    keys: list[Row]
+    """Each with its columns of view keys, ``access_paths``, ``dependent_count`` and the first ``dependents``."""
 
     @property
     def known(self) -> bool:
         """Whether no access path is unknown or depends on IAM policies that were not collected."""
-        return not any(path["answer"] in {UNKNOWN, CONDITIONAL} for key in self.keys for path in key.access_paths)
+        return not any(path["answer"] in {UNKNOWN, CONDITIONAL} for key in self.keys for path in key["access_paths"])
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that `kmsledger what-can --help` describes."""
@@ -89,7 +72,7 @@ class AccessibleKeys:
             "principal_type": self.principal_type,
             "unknown": self.unknown or None,
             "public_keys": self.public_keys,
-            "keys": [key.to_dict() for key in self.keys],
+            "keys": self.keys,
         }
 
     def to_text(self) -> str:
@@ -104,11 +87,9 @@ class AccessibleKeys:
         return "\n".join(map(printable, lines))
 
 
-def _key_lines(key: AccessibleKey, principal_type: str) -> Iterator[str]:
-    state = f", state {key.key_state}" if key.key_state not in {None, "Enabled"} else ""
-    alias = f" ({key.key_alias})" if key.key_alias else ""
-    yield f"{key.key_arn}{alias} in {format_account_region(key.account_id, key.account_name, key.region)}{state}"
-    for path in key.access_paths:
+def _key_lines(key: Row, principal_type: str) -> Iterator[str]:
+    yield describe_key(key)
+    for path in key["access_paths"]:
         source_type = {"policy": "statement", "grant": "grant"}.get(path["path"], "IAM policy")
         source = f"{source_type} {path['source_id']}"
         iam = f" with {' or '.join(path['identity_policies'])}" if path["identity_policies"] else ""
@@ -117,9 +98,8 @@ def _key_lines(key: AccessibleKey, principal_type: str) -> Iterator[str]:
         conditions = f", {path['conditions']}" if path["conditions"] else ""
         principal = f" for {path['principal']}" if path["principal"] and principal_type == "account" else ""
         yield f"  {source}{iam}{principal}{qualifier}{conditions}: {', '.join(path['operations'])}"
-    if key.dependent_count:
-        hidden = key.dependent_count - len(key.dependents)
-        yield f"  dependents: {', '.join(key.dependents)}{f' and {hidden} more' if hidden > 0 else ''}"
+    if key["dependent_count"]:
+        yield f"  dependents: {and_more(key['dependents'], key['dependent_count'])}"
 
 
 def accessible_keys(path: Path, principal: str, *, as_of: str | None = None) -> AccessibleKeys:
@@ -146,12 +126,11 @@ def find_accessible_keys(facts: Facts, text: str) -> AccessibleKeys:
                 "account",
                 _unknown_iam(facts, account),
                 public_keys,
-                _with_dependents(facts, _group_by_key(_paths_of_account(facts, account))),
+                _by_key(facts, _paths_of_account(facts, account)),
             )
         principal = classify(Named("AWS", arn))
     paths, unknown = _paths_of_principal(facts, principal)
-    keys = _with_dependents(facts, _group_by_key(paths))
-    return AccessibleKeys(facts.run, principal.written, "principal", unknown, public_keys, keys)
+    return AccessibleKeys(facts.run, principal.written, "principal", unknown, public_keys, _by_key(facts, paths))
 
 
 def _account(facts: Facts, text: str) -> str:
@@ -190,7 +169,7 @@ def _unknown_iam(facts: Facts, account: str) -> str:
     return f"Where access depends on IAM, the principals are unknown: {facts.why_no_iam(account)}."
 
 
-def _paths_of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
+def _paths_of_account(facts: Facts, account: str) -> Iterator[Row]:
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     # With IAM collected, an account's access is certain: its root user has it, and its identities have rows of their own.
     uncollected = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
@@ -199,24 +178,22 @@ def _paths_of_account(facts: Facts, account: str) -> Iterator[dict[str, Any]]:
         yield row | {"answer": YES if answer == CONDITIONAL and not uncollected else answer, "identity_policies": []}
 
 
-def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[dict[str, Any]], str]:
+def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], str]:
     """The access paths of one principal, and which IAM policies are unknown."""
     account = principal.account
     if principal.type not in {"role", "user", "session"} or account is None:
         query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
         named = rows(facts.duck, query, {"principal": principal.written})
         return [row | {"answer": _answer(row), "identity_policies": []} for row in named], ""
-    role = principal.written
-    if principal.type == "session":
-        head, _, rest = role.partition(":assumed-role/")
-        role = f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
         "(principal IN ($principal, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
         f"OR principal LIKE '%:root')){everyone})"
     )
     candidates = rows(
-        facts.duck, _ACCESS.format(where), {"principal": principal.written, "role": role, "account": account}
+        facts.duck,
+        _ACCESS.format(where),
+        {"principal": principal.written, "role": role_of(principal.written), "account": account},
     )
     identity = find_identity(facts, principal) if facts.known_iam(account) else None
     if identity is not None:
@@ -227,17 +204,15 @@ def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[dict[s
     return paths, _unknown_iam(facts, account)
 
 
-def _answer(row: dict[str, Any]) -> str:
+def _answer(row: Row) -> str:
     if row["access"] in {"unknown", "deleted"}:
         return UNKNOWN if row["access"] == "unknown" else UNUSED
     return CONDITIONAL if row["needs_iam"] else YES
 
 
-def _evaluated_paths(
-    facts: Facts, identity: Identity, candidates: Iterable[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def _evaluated_paths(facts: Facts, identity: Identity, candidates: Iterable[Row]) -> Iterator[Row]:
     """The candidate paths, of the account or of everyone, that the identity's own policies allow."""
-    rows_by_key: dict[str, list[dict[str, Any]]] = {}
+    rows_by_key: dict[str, list[Row]] = {}
     for row in candidates:
         rows_by_key.setdefault(row["key_arn"], []).append(row)
     for key in facts.keys(list(rows_by_key)):
@@ -253,7 +228,7 @@ def _evaluated_paths(
             yield row | _path_to_dict(path)
 
 
-def _path_to_dict(path: AccessPath) -> dict[str, Any]:
+def _path_to_dict(path: AccessPath) -> Row:
     return {
         "path": path.path,
         "source_id": path.source_id,
@@ -269,21 +244,16 @@ def _path_to_dict(path: AccessPath) -> dict[str, Any]:
 _KEY_COLUMNS = ("key_arn", "key_alias", "account_id", "account_name", "region", "key_state")
 
 
-def _group_by_key(paths: Iterable[dict[str, Any]]) -> list[AccessibleKey]:
-    keys: dict[str, AccessibleKey] = {}
+def _by_key(facts: Facts, paths: Iterable[Row]) -> list[Row]:
+    """The keys of access paths, each with its paths and dependents."""
+    keys: dict[str, Row] = {}
     for row in paths:
-        key = keys.setdefault(row["key_arn"], AccessibleKey(**{name: row[name] for name in _KEY_COLUMNS}))
+        key = {name: row.pop(name) for name in _KEY_COLUMNS}
         row["since"] = row["since"].isoformat() + "Z" if row["since"] else None
-        key.access_paths.append({name: value for name, value in row.items() if name not in _KEY_COLUMNS})
-    return list(keys.values())
-
-
-def _with_dependents(facts: Facts, keys: list[AccessibleKey]) -> list[AccessibleKey]:
-    if not keys:
-        return keys
-    values = {"keys": [key.key_arn for key in keys]}
+        keys.setdefault(key["key_arn"], key | {"access_paths": []})["access_paths"].append(row)
+    values = {"keys": list(keys)}
     dependents = {row["key_arn"]: row for row in rows(facts.duck, _DEPENDENTS.format(_MAX_NAMES), values)}
-    for key in keys:
-        if row := dependents.get(key.key_arn):
-            key.dependent_count, key.dependents = row["resources"], row["names"]
-    return keys
+    for key_arn, key in keys.items():
+        row = dependents.get(key_arn, {"resources": 0, "names": []})
+        key |= {"dependent_count": row["resources"], "dependents": row["names"]}
+    return list(keys.values())

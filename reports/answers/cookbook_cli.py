@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def cookbook(*, name: str | None, assignments: tuple[str, ...], show: bool, **op
 
     Without NAME, list the queries. Each is one query over the views; --show prints it as a starting point for your own.
     """
-    from reports.answers.cookbook_loader import find, list_recipes, markdown, recipe_to_dict, recipes, show_recipe
+    from reports.answers.cookbook_loader import find, list_recipes, markdown, recipes, show_recipe
 
     output_format: str = options["output_format"]
     output: Path | None = options["output"]
@@ -40,7 +41,7 @@ def cookbook(*, name: str | None, assignments: tuple[str, ...], show: bool, **op
                 "without NAME the formats are table, json and markdown: add the NAME of a query to run or show it"
             )
         if output_format == "json":
-            write_text(to_json([recipe_to_dict(recipe) for recipe in recipes()]), output)
+            write_text(to_json([asdict(recipe) for recipe in recipes()]), output)
         else:
             write_text(list_recipes() + "\n" if output_format == "table" else markdown(recipes()), output)
         return
@@ -48,7 +49,7 @@ def cookbook(*, name: str | None, assignments: tuple[str, ...], show: bool, **op
     if output_format == "markdown":
         write_text(markdown([recipe]), output)
     elif show:
-        write_text(to_json(recipe_to_dict(recipe)) if output_format == "json" else show_recipe(recipe) + "\n", output)
+        write_text(to_json(asdict(recipe)) if output_format == "json" else show_recipe(recipe) + "\n", output)
     else:
         run_query(recipe.query, **options, parameters=recipe.values(_parameters(assignments)))
 

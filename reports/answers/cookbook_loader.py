@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import takewhile
-from typing import Any
 
 import yaml
 
@@ -93,21 +92,6 @@ def show_recipe(recipe: Recipe) -> str:
         for each in recipe.parameters
     ]
     return "\n".join([recipe.question, "", recipe.answer, *(["", *parameters] if parameters else []), "", recipe.query])
-
-
-def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a JSON object."""
-    return {
-        "name": recipe.name,
-        "topic": recipe.topic,
-        "title": recipe.title,
-        "question": recipe.question,
-        "answer": recipe.answer,
-        "parameters": [
-            {"name": each.name, "description": each.description, "default": each.default} for each in recipe.parameters
-        ],
-        "query": recipe.query,
-    }
 
 
 def markdown(selection: Iterable[Recipe]) -> str:

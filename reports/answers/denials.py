@@ -10,12 +10,13 @@ from typing import Any
 
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
+from reports.access.engine.principals import role_of
 from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.result_writers import printable
+from reports.mart.rows import rows
 
 FORMAT = "kmsledger.denials/1"
 _MAX_SUBJECTS = 10
@@ -140,7 +141,7 @@ def denials(path: Path, *, as_of: str | None = None, role_name: str = "ROLE") ->
 
 def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
     """The rows of view access_denials grouped by fix, the largest group first."""
-    caller = _role_of(rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]["caller_arn"])
+    caller = role_of(rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]["caller_arn"] or "")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     by_subject = _group_by_subject(rows(facts.duck, _DENIED), role_name)
     for (fix_in, role, account, cause, policy, _), denied in by_subject.items():
@@ -159,8 +160,10 @@ def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
     result = []
     for (cause, fix_in, role, _, policy, _), denied in groups.items():
         actions = tuple(sorted({row["action"] for row in denied}))
-        assuming = _role_of(next((row["role"] for row in denied if row["action"] == "sts:AssumeRole"), None)) or caller
-        remedy = fix(cause, fix_in, role, actions, [row["message"] or "" for row in denied], assuming)
+        assuming = (
+            role_of(next((row["role"] or "" for row in denied if row["action"] == "sts:AssumeRole"), "")) or caller
+        )
+        remedy = fix(cause, fix_in, role, actions, [row["message"] or "" for row in denied], assuming or None)
         remedy = _fix_in_key_policy(facts, remedy, role, denied) if fix_in == "denying_policy" else remedy
         if policy:
             remedy = Fix(f"{remedy.where}, {policy}", remedy.statement, remedy.certain)
@@ -207,11 +210,3 @@ def _in_any_account(role: str) -> str:
 
 def _role_label(role: str) -> str:
     return f"Role {role.rpartition('/')[2]}" if ":role/" in role else role
-
-
-def _role_of(arn: str | None) -> str | None:
-    """The role of a session; other ARNs unchanged."""
-    if arn is None or ":assumed-role/" not in arn:
-        return arn
-    head, _, rest = arn.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"

@@ -8,8 +8,8 @@ WHERE k.key_arn IN (SELECT unnest($keys))
 GROUP BY k.key_arn ORDER BY k.key_arn
 """
 PERIODS = """
-SELECT a.alias_name AS name, a.alias_arn, a.target_key_arn AS key_arn, a.valid_from AS since, b.started_at AS since_at,
-  a.valid_to AS until, e.started_at AS until_at
+SELECT a.alias_arn, a.alias_name, a.target_key_arn AS key_arn, a.valid_from AS from_run, b.started_at AS "from",
+  a.valid_to AS until_run, e.started_at AS until
 FROM (
   -- Consecutive versions with the same target are one period.
   SELECT alias_name, alias_arn, target_key_arn, min(valid_from) AS valid_from,

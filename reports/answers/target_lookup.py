@@ -9,9 +9,10 @@ from typing import Any
 from models.aws_types import aws_type
 from reports.answers import identifier_lookup
 from reports.answers.repository import Facts
-from reports.answers.version_diff import rows
+from reports.answers.text import and_more
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
+from reports.mart.rows import rows
 
 _SHOWN = 8
 _KEYS = """
@@ -69,9 +70,8 @@ def find(facts: Facts, text: str) -> Target:
 
 
 def _ambiguous(text: str, arns: Sequence[str]) -> str:
-    more = f" and {len(arns) - _SHOWN} more" if len(arns) > _SHOWN else ""
-    listed = ", ".join(map(printable, arns[:_SHOWN]))
-    return f"{printable(text)!r} matches {len(arns)} keys and resources: specify the ARN: {listed}{more}"
+    listed = and_more([printable(arn) for arn in arns], limit=_SHOWN)
+    return f"{printable(text)!r} matches {len(arns)} keys and resources: specify the ARN: {listed}"
 
 
 def _not_found(facts: Facts, text: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from reports.answers.repository import opened
-from reports.answers.version_diff import rows
+from reports.answers.text import and_more, describe_key
 from reports.mart.as_of import RunRef
-from reports.mart.change_event import format_account_region, run_to_dict, value
+from reports.mart.change_event import run_to_dict, value
 from reports.mart.result_writers import printable
+from reports.mart.rows import rows
 
 FORMAT = "kmsledger.vendors/1"
 _VENDORS = "SELECT * FROM vendors ORDER BY party, account_id, region, key_alias NULLS LAST, key_arn"
@@ -47,10 +48,7 @@ class Vendors:
 
 
 def _key_lines(row: dict[str, Any]) -> list[str]:
-    alias = f" ({row['key_alias']})" if row["key_alias"] else ""
-    state = f", state {row['key_state']}" if row["key_state"] not in {None, "Enabled"} else ""
-    scope = format_account_region(row["account_id"], row["account_name"], row["region"])
-    lines = [f"  {row['key_arn']}{alias} in {scope}{state}"]
+    lines = [f"  {describe_key(row)}"]
     lines.append(f"    operations, if its own IAM allows: {', '.join(row['operations'] or ['unknown'])}")
     fallback_paths = row["fallback_paths"] or {}
     for path in row["paths"] or ():
@@ -59,9 +57,7 @@ def _key_lines(row: dict[str, Any]) -> list[str]:
         lines.append(f"    through {path}: without it, {effect}")
     lines += [f"    {conditions}" for conditions in row["conditions"] or ()]
     if row["dependent_count"]:
-        names = row["dependents"] or []
-        more = f" and {row['dependent_count'] - len(names)} more" if row["dependent_count"] > len(names) else ""
-        lines.append(f"    dependents: {', '.join(names)}{more}")
+        lines.append(f"    dependents: {and_more(row['dependents'] or [], row['dependent_count'])}")
     last_use = (
         f"last used {row['last_used_at']:%Y-%m-%d}"
         if row["last_used_at"]

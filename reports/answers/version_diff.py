@@ -15,6 +15,7 @@ import orjson
 from models.tables.keys import KeyGrant, KeyMetadata, KeyRotation
 from reports.answers.policy_diff import policy_details
 from reports.mart.change_event import Detail, Event
+from reports.mart.rows import Row, rows
 
 _STATE = ("state", "enabled", "deletion_date", "pending_window_days")
 _STATE_EVENTS = frozenset({"key_state", "deletion_scheduled", "deletion_cancelled"})
@@ -37,7 +38,6 @@ _LABELS = {
 }
 _JSON = frozenset({"replica_arns", "algorithms", "operations", "constraints"})
 
-Rows = list[dict[str, Any]]
 RunKey = tuple[int, str]
 """A run and the ARN of a key that changed in it."""
 
@@ -104,7 +104,7 @@ class VersionDiffs:
         )
         return {(row["run_id"], row["key_arn"]): _changed_fields(row, names) for row in rows}
 
-    def _policies(self) -> Rows:
+    def _policies(self) -> list[Row]:
         return self._rows(
             f"""
             SELECT n.valid_from AS run_id, n.key_arn, x.received AS old, y.received AS new
@@ -152,15 +152,8 @@ class VersionDiffs:
     def _key_filter(self, alias: str) -> str:
         return "" if self._keys is None else f" AND {alias}.key_arn IN (SELECT unnest($keys))"
 
-    def _rows(self, query: str) -> Rows:
+    def _rows(self, query: str) -> list[Row]:
         return rows(self._duck, query, {} if self._keys is None else {"keys": self._keys})
-
-
-def rows(duck: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | None = None) -> Rows:
-    """The rows of a query as dictionaries."""
-    cursor = duck.execute(query, values or {})
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def label(column: str) -> str:

@@ -8,7 +8,8 @@ from typing import Final
 from models.severities import SEVERITIES
 from reports.html.filters import counted, date, days
 from reports.html.labels import STATES, account, account_region, by_service, enumeration
-from reports.html.query_runner import Row, Source
+from reports.html.query_runner import Source
+from reports.mart.rows import Row
 
 RDS_KEY_GRACE_PERIOD: Final = timedelta(days=7)
 """How long RDS waits for a lost key; after that, the database can only be restored from a backup."""

@@ -1,6 +1,6 @@
 """The geometry of the charts; `templates/charts.j2` renders it as SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,9 +19,9 @@ class Segment:
     width: float
 
 
-def stack(counts: Sequence[tuple[str, int]]) -> tuple[Segment, ...]:
-    """The segments of a bar for counts by name, in their order and without zeros."""
-    present = [(name, count) for name, count in counts if count]
+def stack(counts: Mapping[str, int], names: Iterable[str]) -> tuple[Segment, ...]:
+    """The segments of a bar for counts by name, in the order of the names and without zeros."""
+    present = [(name, counts[name]) for name in names if counts.get(name)]
     total = sum(count for _, count in present)
     widths = [max(MIN_WIDTH, count * 100 / total) for _, count in present]
     scale = 100 / sum(widths) if widths else 0

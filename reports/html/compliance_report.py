@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import Any, Final
 
 from reports.html.charts import TrendPoint
-from reports.html.findings_section import STATUSES, FindingsSection
-from reports.html.query_runner import LimitedRows, Row
+from reports.html.findings_section import FindingsSection
+from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
+from reports.mart.rows import Row
 from reports.rules.framework_loader import check_frameworks
 
 TREND_RUNS: Final = 14
@@ -43,22 +44,12 @@ class Control:
         """fail, unknown, pass or not_applicable."""
         return str(self.row["status"])
 
-    @property
-    def counts(self) -> list[tuple[str, int]]:
-        """Resources by status, over all its rules."""
-        return [(name, self.row[name]) for name in STATUSES]
-
 
 class ComplianceReport(RunReport):
     """The data of the template."""
 
     states: Final = STATES
     trend_runs: Final = TREND_RUNS
-
-    @cached_property
-    def causes(self) -> LimitedRows:
-        """The unread scopes and missing answers, by cause."""
-        return self._source.limited("unread_scopes", self._limit)
 
     @cached_property
     def findings(self) -> FindingsSection:
@@ -72,14 +63,9 @@ class ComplianceReport(RunReport):
         Raises UnknownFrameworkError.
         """
         check_frameworks(self._settings)
-        by_name = {row["framework"]: row for row in self._source.rows("frameworks")}
+        by_name = {row["framework"]: row for row in self.rows("frameworks")}
         selected = self._settings.report.frameworks
         return [by_name[name] for name in selected] if selected else list(by_name.values())
-
-    @staticmethod
-    def states_of(framework: Row) -> list[tuple[str, int]]:
-        """The number of controls of a framework per state."""
-        return [(name, framework[name]) for name in STATES]
 
     def controls(self, framework: str) -> list[Control]:
         """The controls of a framework."""
@@ -91,13 +77,14 @@ class ComplianceReport(RunReport):
                 tuple(name for name in row["rules"] if name not in rules),
                 tuple(waiver for waiver in self.active_waivers if waiver["rule_id"] in row["rules"]),
             )
-            for row in self._source.rows("controls", framework=framework)
+            for row in self.rows("controls")
+            if row["framework"] == framework
         ]
 
     @cached_property
     def waivers(self) -> LimitedRows:
         """All waivers, up to the limit."""
-        return self._source.limited("waivers", self._limit).buffered()
+        return self.table("waivers").buffered()
 
     @cached_property
     def register(self) -> list[Row]:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from jinja2 import Undefined
@@ -15,11 +16,14 @@ _INVISIBLE: Final = re.compile(
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 _CODE: Final = re.compile(r"`([^`\n]+)`")
-_SEPARATOR: Final = re.compile(r"([:/]+)(?=.{3})")
+# The end of a run of colons and slashes that three characters follow.
+_BREAK: Final = re.compile(r"(?<=[:/])(?=.{3})(?![:/].{3})")
 
 
 def visible(text: str) -> str:
     """The text with every invisible character replaced by its code point, as <U+202E>."""
+    if text.isprintable() and text.isascii():  # nearly every text of a report
+        return text
     return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
 
 
@@ -28,6 +32,8 @@ def finalize(value: Any) -> Any:
 
     Raises TypeError for None and booleans: templates must put them in words.
     """
+    if type(value) is str:
+        return visible(value)
     if isinstance(value, Markup | Undefined):
         return value
     if value is None or isinstance(value, bool):
@@ -35,11 +41,12 @@ def finalize(value: Any) -> Any:
     return visible(str(value))
 
 
+@lru_cache(maxsize=65_536)
 def wrapping(value: str) -> Markup:
     """A long name or ARN with break opportunities after colons and slashes; copying it yields the original value."""
     escaped = str(escape(visible(value)))
     # Short names fit in a line; browsers already break at hyphens.
-    return Markup(escaped if len(value) < 24 else _SEPARATOR.sub(r"\1<wbr>", escaped))  # noqa: S704 - escaped above
+    return Markup(escaped if len(value) < 24 else _BREAK.sub("<wbr>", escaped))  # noqa: S704 - escaped above
 
 
 def prose(text: str) -> Markup:

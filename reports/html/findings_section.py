@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Final
 
 from models.settings import Settings
-from reports.html.query_runner import Row, Source
+from reports.html.query_runner import Source
+from reports.mart.rows import Row
 
 STATUSES: Final = ("fail", "unknown", "waived", "pass", "not_applicable")
 STATUS_CHANGES: Final = ("new", "reopened", "returned", "unknown", "resolved")
@@ -50,7 +51,7 @@ class FindingsSection:
     def rules(self) -> list[Row]:
         """The rules with their counts: failing rules first, then rules with unknown results, each by severity."""
         changes = self._status_changes_by_rule
-        return [{**row, "status_changes": changes.get(row["rule_id"], {})} for row in self._source.rows("rules")]
+        return [{**row, "status_changes": changes.get(row["rule_id"], {})} for row in self._source.table("rules")]
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
@@ -87,7 +88,7 @@ class FindingsSection:
         if not self.has_previous_results:
             return {}
         changes: dict[str, dict[str, int]] = {}
-        for row in self._source.rows("status_changes", at=self._run["started_at"]):
+        for row in self._source.table("status_changes", at=self._run["started_at"]):
             changes.setdefault(row["rule_id"], {})[row["status_change"]] = row["findings"]
         return changes
 
@@ -137,4 +138,4 @@ class FindingsSection:
     @cached_property
     def unknown_resources(self) -> list[Row]:
         """The resources with the most unknown results."""
-        return list(self._source.rows("unknown_findings", limit=SHOWN_UNKNOWN_RESOURCES))
+        return self._source.table("unknown_findings", limit=SHOWN_UNKNOWN_RESOURCES)

@@ -130,22 +130,12 @@ def vendor_result(row: dict[str, Any]) -> str:
     return _CHECK_LABELS.get(row["check_name"], spaced(str(row["check_name"])).capitalize())
 
 
-def vendor_result_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
-    """The number of keys per result, in display order."""
-    return [(name, row[name]) for name in VENDOR_RESULTS]
-
-
 def vendor_subject(row: dict[str, Any]) -> str:
     """The subject of a vendor check: a key by its alias, a role by its name, or the profile."""
     if row["key_arn"]:
         return str(row["key_alias"] or row["key_arn"])
     subject = str(row["subject"] or "")
     return subject.partition(":role/")[2] or subject or f"profile {row['profile']}"
-
-
-def status_counts(row: dict[str, Any]) -> list[tuple[str, int]]:
-    """The number of findings per status, in display order."""
-    return [(name, row[name]) for name in FINDINGS]
 
 
 def severity_order(name: str) -> int:
@@ -187,11 +177,6 @@ def controls_by_state(framework: Mapping[str, int]) -> str:
 def rule_link(rule: dict[str, Any]) -> str:
     """The anchor of a rule in the overview report."""
     return f"rule-{rule['rule_id']}" if rule["fail"] or rule["unknown"] or rule["waived"] else "passing-rules"
-
-
-def class_counts(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """The counts per key class, in display order."""
-    return [(name, counts.get(name, 0)) for name in CLASSES]
 
 
 def account(account_id: str, name: str | None) -> str:

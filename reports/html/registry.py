@@ -21,21 +21,13 @@ class Report:
     """A report; `data` creates the data of its template from the mart and the settings."""
 
     name: str
-    summary: str
     template: str
     data: Callable[[Source, Settings], Any]
 
 
 REPORTS: Final = (
-    Report(
-        "overview",
-        "Every key: its dependents, the principals it names, and its changes.",
-        "overview.html.j2",
-        OverviewReport,
-    ),
-    Report(
-        "compliance", "Controls of frameworks, with rule results as evidence.", "compliance.html.j2", ComplianceReport
-    ),
+    Report("overview", "overview.html.j2", OverviewReport),
+    Report("compliance", "compliance.html.j2", ComplianceReport),
 )
 
 
@@ -64,8 +56,9 @@ def write(
     """
     written: list[Path] = []
     with open_mart(mart, as_of, stored=True)[0] as connection:
+        source = Source(connection)
         for report in reports:
-            data = report.data(Source(connection), settings)
+            data = report.data(source, settings)
             if as_of is not None:
                 path = directory / f"kmsledger-{report.name}-as-of-run{data.run['run_id']}.html"
                 render.write(report.template, {"report": report, "data": data}, path)

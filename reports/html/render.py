@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
-from models.errors import UserError
 from reports.html import labels
 from reports.html.charts import columns, stack
 from reports.html.filters import FILTERS, finalize
-from reports.html.table_columns import TABLES
+from reports.html.table_columns import tables
+from reports.mart.result_writers import OutputError, replacing
 
 _BUFFER_SIZE: Final = 256
+_FIX: Final = "name another directory with --output"
+_METHODS: Final = frozenset(dir(dict))
 
 
-class OutputError(UserError):
-    """The report cannot be written to the output directory."""
+class _Environment(Environment):
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A column of a row, without the failed lookup of an attribute that Jinja tries first."""
+        if type(obj) is dict and attribute in obj and attribute not in _METHODS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
+class _BytecodeCache(BytecodeCache):
+    """Keeps compiled templates where Python keeps its compiled modules; if it cannot, they are compiled again."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError), _compiled(bucket).open("rb") as file:
+            bucket.load_bytecode(file)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with (
+                suppress(OutputError),
+                replacing(_compiled(bucket), parents=True) as unfinished,
+                unfinished.open("wb") as file,
+            ):
+                bucket.write_bytecode(file)
+
+
+def _compiled(bucket: Bucket) -> Path:
+    return Path(cache_from_source(__file__)).with_name(f"{bucket.key}.template")
 
 
 @cache
 def environment() -> Environment:
     """The Jinja environment: everything is escaped, undefined names fail, invisible characters are made visible."""
-    jinja = Environment(
+    jinja = _Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=finalize,
+        bytecode_cache=_BytecodeCache(),
+        auto_reload=False,  # rows include templates, and each inclusion would look at the file
     )
     jinja.filters |= FILTERS
-    jinja.globals |= {"labels": labels, "stack": stack, "columns": columns, "tables": TABLES}
+    jinja.globals |= {"labels": labels, "stack": stack, "columns": columns, "tables": tables()}
     return jinja
 
 
@@ -56,13 +87,16 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
     }
     page = environment().get_template(template).stream(context)
     page.enable_buffering(_BUFFER_SIZE)
-    with _replacing(path) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
+    with (
+        replacing(path, _FIX, parents=True) as unfinished,
+        unfinished.open("x", encoding="utf-8", newline="\n") as file,
+    ):
         file.writelines(page)
 
 
 def copy(path: Path, to: Path) -> None:
     """Replace `to` with a copy of the file at `path`, atomically."""
-    with _replacing(to) as unfinished:
+    with replacing(to, _FIX, parents=True) as unfinished:
         shutil.copyfile(path, unfinished)
 
 
@@ -73,23 +107,6 @@ def content_policy(script: str) -> str:
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}): name another directory with --output"
-        ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 @cache

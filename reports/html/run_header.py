@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from models.settings import Settings
-from reports.html.query_runner import LimitedRows, Row, Source
+from reports.html.query_runner import LimitedRows, Source
 from reports.mart.errors import MartError
+from reports.mart.rows import Row
+
+NESTED: Final = 50
+"""The maximum number of grants, resources or keys listed within a row; their total is always shown."""
 
 
 class RunReport:
@@ -21,7 +25,13 @@ class RunReport:
 
     def table(self, query: str, **parameters: Any) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
-        return self._source.limited(query, self._limit, **parameters)
+        return self._source.limited(
+            query, self._limit, **{"run_id": self.run["run_id"], "nested": NESTED, **parameters}
+        )
+
+    def rows(self, query: str) -> list[Row]:
+        """All rows of a query with few rows."""
+        return self._source.table(query, run_id=self.run["run_id"])
 
     @cached_property
     def run(self) -> Row:
@@ -34,7 +44,7 @@ class RunReport:
     @cached_property
     def scopes(self) -> dict[str, int]:
         """The number of account-regions per outcome."""
-        return {row["outcome"]: row["scopes"] for row in self._source.rows("scopes")}
+        return {row["outcome"]: row["scopes"] for row in self.rows("scopes")}
 
     @property
     def in_scope(self) -> int:
@@ -49,7 +59,7 @@ class RunReport:
     @cached_property
     def service_gaps(self) -> dict[str, int]:
         """The number of open gaps per service."""
-        return {row["service"]: row["gaps"] for row in self._source.rows("service_gaps")}
+        return {row["service"]: row["gaps"] for row in self.rows("service_gaps")}
 
     @property
     def open_gaps(self) -> int:

@@ -27,7 +27,7 @@ _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial
 def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Summary:
     """The summary of the mart's run for the mail. Read-only; raises MartError if the mart has no run."""
     report = OverviewReport(Source(mart_connection), settings)
-    run, items, changes, findings = report.run, report.action_items, report.changes(), report.findings
+    run, items, changes, findings = report.run, report.action_items, report.table("changes"), report.findings
     return Summary(
         title=settings.report.title,
         status=_STATUS.get(run["status"], "failed"),

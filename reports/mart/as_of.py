@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from models.store.retention import PRUNED
 from reports.mart.errors import MartError, QueryError
 
-_RUNS = (
-    "SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended FROM {} ORDER BY run_id"
-)
+_RUNS = """
+SELECT run_id, started_at, finished_at, status, status IN ('complete', 'partial') AS ended,
+  status = 'pruned' AS pruned
+FROM {} ORDER BY run_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class RunRef:
     status: str
     ended: bool
     """Whether the run finished, completely or with gaps."""
+    pruned: bool
+    """Whether a part of its data was deleted."""
 
     def __str__(self) -> str:
         if self.finished_at is None:
@@ -65,7 +68,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
                 f"there is no run {text} in the ledger: it holds runs {runs[0].run_id} to {runs[-1].run_id} "
                 "(a date is written 2026-12-24)"
             )
-        if found.status == PRUNED:
+        if found.pruned:
             raise QueryError(f"run {text} has been pruned, and its remaining data is incomplete{whole}")
         return found
     until = _instant(text)
@@ -76,7 +79,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
     if not ended:
         raise QueryError("no run has ended yet: let `kmsledger crawl` finish first")
     first_at, first = min(ended, key=lambda one: one[0])
-    pruned = ", or it has been pruned" if runs[0].run_id > 1 or runs[0].status == PRUNED else ""
+    pruned = ", or it has been pruned" if runs[0].run_id > 1 or runs[0].pruned else ""
     raise QueryError(
         f"no run had ended by {stamp(until)}{pruned}: the first is run {first.run_id}, which ended on {stamp(first_at)}"
     )

@@ -110,22 +110,23 @@ _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, fix: str = "", *, parents: bool = False) -> Iterator[Path]:
     """A temporary path beside a file, which replaces the file when the block ends without an error.
 
-    Readers see the old or the new content, never a part of it. Raises OutputError if the file cannot be written.
+    Readers see the old or the new content, never a part of it. Raises OutputError with a fix if the file cannot be written.
+    With ``parents``, missing directories are created.
     """
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         beside.touch()  # fails before the work instead of after it
         beside.unlink()
         yield beside
         beside.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}): create its directory, free disk space or give this user write "
-            "permission"
-        ) from error
+        fix = fix or "create its directory, free disk space or give this user write permission"
+        raise OutputError(f"{path} cannot be written ({error.strerror}): {fix}") from error
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Pure functions: a `Summary` in, a message out; no database, no network, and the 
 import hashlib
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -175,8 +176,12 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     if summary.status == "complete" and gap_count:
         tone = "partial"
         status_line = "Complete, with gaps: every account-region was read, but some data is missing (see below)."
-    attention, new = _items(summary.attention), _items(summary.new_findings)
     complete = summary.status == "complete" and not gap_count
+    could_be_read = "" if complete else " in what could be read"
+    nothing_new = f"No new findings{could_be_read}."
+    if summary.status_changes is None:
+        nothing_new = "There is nothing to compare with: rules were not evaluated for an earlier run."
+    no_gaps = "The run was not complete, but recorded no gaps: see the report and the log of the run."
     return _View(
         title=_text(summary.title),
         tone=tone,
@@ -184,60 +189,41 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
         facts=f"Run {summary.run_id}, finished {finished:%Y-%m-%d %H:%M} UTC",
         headline=tuple((_text(label), _text(value)) for label, value in summary.headline),
         sections=(
-            _Section(
+            _section(
                 "Needs attention",
-                attention,
-                _more(summary.attention_total, attention),
+                summary.attention,
+                summary.attention_total,
                 "Nothing needs attention." if complete else "Nothing in what could be read.",
             ),
-            _Section(
+            _section(
                 "New findings",
-                new,
-                _more(summary.new_findings_total, new),
-                _nothing_new(summary.status_changes, complete=complete),
+                summary.new_findings,
+                summary.new_findings_total,
+                nothing_new,
                 f"Since the previous run: {_text(summary.status_changes)}." if summary.status_changes else "",
             ),
-            _list_section(
+            _section(
                 "Gaps",
                 summary.gaps,
                 gap_count,
-                _no_gaps(summary.status),
-                "Missing data and its causes. Unknown is never counted as passed.",
+                "There are no gaps." if summary.status == "complete" else no_gaps,
+                "Missing data and its causes. Unknown is never counted as passed." if summary.gaps else "",
             ),
-            _list_section(
+            _section(
                 "Changes since the previous run",
                 summary.changes,
                 summary.changes_total,
-                "No changes." if complete else "No changes in what could be read.",
+                f"No changes{could_be_read}.",
             ),
         ),
         notes=(*(f"Attached: {clean(name)}" for name in attached), *notes),
     )
 
 
-def _items(items: tuple[AttentionItem, ...]) -> tuple[AttentionItem, ...]:
-    return tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in items)
-
-
-def _nothing_new(status_changes: str | None, *, complete: bool) -> str:
-    if status_changes is None:
-        return "There is nothing to compare with: rules were not evaluated for an earlier run."
-    return "No new findings." if complete else "No new findings in what could be read."
-
-
-def _no_gaps(status: Status) -> str:
-    if status == "complete":
-        return "There are no gaps."
-    return "The run was not complete, but recorded no gaps: see the report and the log of the run."
-
-
-def _list_section(title: str, texts: tuple[str, ...], total: int, empty: str, note: str = "") -> _Section:
-    entries = tuple(AttentionItem("", _text(text), "") for text in texts)
-    return _Section(title, entries, _more(total, entries), empty, note if entries else "")
-
-
-def _more(total: int, shown: tuple[object, ...]) -> int:
-    return max(0, total - len(shown))
+def _section(title: str, entries: Iterable[AttentionItem | str], total: int, empty: str, note: str = "") -> _Section:
+    items = (AttentionItem("", entry, "") if isinstance(entry, str) else entry for entry in entries)
+    cleaned = tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in items)
+    return _Section(title, cleaned, max(0, total - len(cleaned)), empty, note)
 
 
 def _text(text: str) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from reports.access.engine.analysis_key import cache_key
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, matching, names, supported
 from reports.access.engine.model import Access, Decision, Effect, KeyFacts
-from reports.access.engine.policy_analysis import analyse_policy, cache_key
+from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import Named, Policy, Statement, parse
 from reports.access.engine.principals import classify
 from reports.vendors.assignments import ProfileAssignment

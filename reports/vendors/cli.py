@@ -14,9 +14,22 @@ from models.severities import SEVERITIES, THRESHOLDS
 
 FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNKNOWN = 0, 1, 3
-_QUERY = """
-SELECT profile, vendor, subject_type, check_name, account_id, account_name, region, key_arn, key_alias, subject, result, severity,
-  reason, fix, statement, evidence, deadline, required, since
+_COLUMNS = (
+    *(
+        "profile",
+        "vendor",
+        "subject_type",
+        "check_name",
+        "account_id",
+        "account_name",
+        "region",
+        "key_arn",
+        "key_alias",
+    ),
+    *("subject", "result", "severity", "reason", "fix", "statement", "evidence", "deadline", "required", "since"),
+)
+_QUERY = f"""
+SELECT {", ".join(_COLUMNS)}
 FROM vendor_checks
 WHERE $profile IS NULL OR profile = $profile
 ORDER BY profile, list_position(['key', 'finding', 'profile'], subject_type),
@@ -52,32 +65,29 @@ def check(
     from models.settings import load
     from reports.mart.connection import connect
     from reports.mart.errors import MartError
+    from reports.mart.rows import rows
 
     settings = load(config_path)
     with connect(mart_path or settings.report.mart) as connection:
         tables = connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'vendor_checks'").fetchone()
         if tables is None:
             raise MartError("the mart has no vendor checks: rebuild it with `kmsledger mart`")
-        cursor = connection.execute(_QUERY, {"profile": profile})
-        names = [column[0] for column in cursor.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        known = [
-            name for (name,) in connection.execute("SELECT DISTINCT profile FROM vendor_checks ORDER BY 1").fetchall()
-        ]
-    if profile is not None and not rows:
+        checks = rows(connection, _QUERY, {"profile": profile})
+        known = [row["profile"] for row in rows(connection, "SELECT DISTINCT profile FROM vendor_checks ORDER BY 1")]
+    if profile is not None and not checks:
         raise click.UsageError(
             f"the settings use no vendor profile named {profile}: choose one of {', '.join(known) or 'none'}"
         )
     if output_format == "csv":
         from reports.mart.result_writers import write_csv
 
-        write_csv(sys.stdout, names, ([row[name] for name in names] for row in rows))
+        write_csv(sys.stdout, _COLUMNS, (list(row.values()) for row in checks))
     elif output_format == "json":
-        json.dump({"format": FORMAT, "checks": [_to_dict(row) for row in rows]}, sys.stdout, indent=2)
+        json.dump({"format": FORMAT, "checks": [_to_dict(row) for row in checks]}, sys.stdout, indent=2)
         click.echo()
     else:
-        _table(rows, everything=everything)
-    raise click.exceptions.Exit(exit_code(rows, fail_on or settings.rules.fail_on))
+        _table(checks, everything=everything)
+    raise click.exceptions.Exit(exit_code(checks, fail_on or settings.rules.fail_on))
 
 
 def exit_code(rows: list[dict[str, Any]], fail_on: str) -> int:

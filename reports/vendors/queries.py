@@ -6,16 +6,13 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from importlib import resources
 from typing import Any
 
 import duckdb
 
 from reports.access.engine.model import Organization
 from reports.access.engine.policy_parser import Policy, parse
-from reports.connections import new_cursor
-
-_BATCH = 2_000
+from reports.mart.rows import QueryFiles, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +59,21 @@ class RoleRow:
         return [policy["text"] for policy in self.policies if (policy["source"] == "boundary") is boundary]
 
 
-class Facts:
-    """Runs queries against the mart of one run. The caller owns the connection."""
+class Facts(QueryFiles):
+    """The facts of one run in the mart."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, run_id: int) -> None:
-        self._connection = connection
+        super().__init__(connection, "reports.vendors", "sql")
         self._run = run_id
-        catalog, schema = connection.execute("SELECT current_catalog(), current_schema()").fetchone() or ("", "")
-        self._use = f'USE "{catalog}"."{schema}"'
         self.policy = lru_cache(maxsize=50_000)(self._policy)
         self.roles = cache(self._roles)
 
-    def rows(self, query: str, **values: Any) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a query; `$run` is bound to the run."""
-        sql, cursor = _sql(query), new_cursor(self._connection)
-        try:
-            cursor.execute(self._use)
-            cursor.execute(sql, {"run": self._run, **values} if "$run" in sql else values)
-            names = [column[0] for column in cursor.description or ()]
-            while batch := cursor.fetchmany(_BATCH):
-                for row in batch:
-                    yield dict(zip(names, row, strict=True))
-        finally:
-            cursor.close()
+    def rows(self, query: str, **parameters: Any) -> Iterator[Row]:
+        """The rows of a query; `$run` is bound to the run."""
+        return super().rows(query, run=self._run, **parameters)
 
     @cached_property
-    def _run_row(self) -> dict[str, Any]:
+    def _run_row(self) -> Row:
         return next(self.rows("run"))
 
     @property
@@ -130,8 +116,3 @@ class Facts:
         """In how many accounts IAM was read, as a text."""
         known = [known for known, _ in self._iam_accounts.values()]
         return f"IAM was read in {sum(known)} of {len(known)} accounts"
-
-
-@cache
-def _sql(query: str) -> str:
-    return (resources.files("reports.vendors") / "sql" / f"{query}.sql").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, text
@@ -10,9 +9,9 @@ from sqlalchemy import Connection, Engine, Table, text
 from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
 from models.versioned import Base
-from reports.access.analysis.dedup_policies import attributes
+from reports.access.analysis.dedup_policies import attributes, key_facts
 from reports.access.analysis.runner import AnalysisRequest
-from reports.access.engine.model import Grant, KeyFacts, Organization
+from reports.access.engine.model import Grant, Organization
 from reports.access.grant_macros import MACROS
 from reports.connections import new_connection
 from reports.ledger_reader import TableSlice, copy_slices
@@ -35,10 +34,12 @@ SELECT split_part(g.key_arn, ':', 5) AS account, m.key_spec, m.key_usage, coales
   CASE WHEN coalesce(p.deny_scope, '') <> '' THEN k.analysis_id END AS policy_analysis,
   CASE WHEN coalesce(p.deny_scope, '') <> '' AND contains(p.context_inputs, 'organization') THEN getvariable('organization')
     ELSE '' END AS organization,
-  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.mask_session(g.grantee_principal) END AS grantee,
-  g.grantee_service_principal AS grantee_service,
-  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.mask_session(g.retiring_principal) END AS retiring,
-  g.retiring_service_principal AS retiring_service, g.issuing_account AS issuing, g.operations,
+  CASE WHEN p.deny_scope = 'each' THEN g.grantee_principal ELSE internal.mask_session(g.grantee_principal) END
+    AS grantee_principal,
+  g.grantee_service_principal,
+  CASE WHEN p.deny_scope = 'each' THEN g.retiring_principal ELSE internal.mask_session(g.retiring_principal) END
+    AS retiring_principal,
+  g.retiring_service_principal, g.issuing_account, g.operations,
   CASE WHEN p.deny_scope = 'each' THEN g.constraints ELSE internal.mask_values(g.constraints) END AS constraints,
   any_value(g.key_arn) AS key_arn, any_value(x.policy_hash) AS policy_hash
 FROM internal.key_grant g
@@ -51,8 +52,9 @@ GROUP BY ALL
 """
 _NEW = """
 WITH identified AS (
-  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization, grantee,
-    grantee_service, retiring, retiring_service, issuing, operations, constraints) AS analysis_id
+  SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization,
+    grantee_principal, grantee_service_principal, retiring_principal, retiring_service_principal, issuing_account, operations,
+    constraints) AS analysis_id
   FROM shape
 )
 SELECT any_value(COLUMNS(* EXCLUDE (analysis_id))), analysis_id FROM identified
@@ -61,17 +63,9 @@ GROUP BY analysis_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class PendingGrants:
-    """The grant shapes to analyze, and by analysis id the policy and policy analysis that their Deny statements require."""
-
-    requests: list[AnalysisRequest]
-    policies: dict[bytes, tuple[bytes, bytes]]
-
-
 def find_pending_grants(
     engine: Engine, engine_url: str, organization: Organization, after: int, after_analysis: int
-) -> PendingGrants:
+) -> list[AnalysisRequest]:
     """Return the grant shapes without an analysis.
 
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
@@ -120,7 +114,7 @@ def organization_digest(organization: Organization) -> str:
     return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
 
 
-def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGrants:
+def _requests(connection: Connection, rows: list[dict[str, Any]]) -> list[AnalysisRequest]:
     hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["deny_scope"]}
     texts: dict[bytes, str] = {}
     if hashes:
@@ -130,7 +124,7 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGran
         )
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
     tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["deny_scope"]})
-    pending = PendingGrants([], {})
+    requests = []
     # Keys with the same policy analysis are equivalent. Sorting by it lets the engine parse each policy once.
     representatives: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
@@ -138,32 +132,11 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> PendingGran
             representatives.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
         )
         analysis_id = bytes.fromhex(row["analysis_id"])
-        names = aliases.get(arn)
-        facts = KeyFacts(
-            arn,
-            row["account"],
-            None,
-            tags.get(arn),
-            None if names is None else tuple(sorted(names)),
-            row["key_spec"],
-            row["key_usage"],
-        )
-        grant = Grant(
-            "",
-            "",
-            None,
-            row["grantee"],
-            row["grantee_service"],
-            row["retiring"],
-            row["retiring_service"],
-            row["issuing"],
-            row["operations"],
-            row["constraints"],
-        )
-        received = None
+        facts = key_facts(arn, row, tags.get(arn), aliases.get(arn))
+        grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
         if row["deny_scope"]:
-            policy_hash = bytes.fromhex(row["policy_hash"])
-            received = texts[policy_hash]
-            pending.policies[analysis_id] = policy_hash, bytes.fromhex(row["policy_analysis"])
-        pending.requests.append(AnalysisRequest(analysis_id, received, facts, grant))
-    return pending
+            digest, policy_analysis = (bytes.fromhex(row[name]) for name in ("policy_hash", "policy_analysis"))
+            requests.append(AnalysisRequest(analysis_id, texts[digest], facts, grant, digest, policy_analysis))
+        else:
+            requests.append(AnalysisRequest(analysis_id, None, facts, grant))
+    return requests

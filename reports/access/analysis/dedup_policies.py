@@ -10,16 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, text
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
 
 from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
 from models.versioned import Base
 from reports.access.analysis.runner import AnalysisRequest
-from reports.access.engine.analysis_key import ENGINE, context_inputs, deny_scope, organization_key
+from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs, deny_scope, organization_key
 from reports.access.engine.model import KeyFacts, Organization
-from reports.access.engine.policy_analysis import cache_key
 from reports.access.engine.policy_parser import Policy, parse
 
 _GROUP = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
@@ -59,8 +58,6 @@ class PendingAnalyses:
     """The analyses to run, by analysis id, and how many policy versions need them."""
 
     requests: dict[bytes, AnalysisRequest] = field(default_factory=dict)
-    policy_hashes: dict[bytes, bytes] = field(default_factory=dict)
-    """Analysis id to the policy's hash."""
     versions: int = 0
 
 
@@ -76,7 +73,7 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
     shared, single = [], []
     for row in connection.execute(text(_distinct(connection))).mappings():
         arn = f"{row['head']}:kms::{row['account_id']}:key/-"
-        facts = _facts(arn, row, None, None)
+        facts = key_facts(arn, row, None, None)
         digest = _request(pending, policies, row["policy_hash"], facts, organization)
         shared.append((*(row[name] for name in _GROUP), digest, content_hash([digest.hex()])))
     for version, policy_hash, facts in _singles(connection):
@@ -131,22 +128,17 @@ def _request(
     identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
     analysis_id = content_hash(identity)
     if analysis_id not in pending.requests:
-        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts)
-        pending.policy_hashes[analysis_id] = digest
+        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts, policy_hash=digest)
     return analysis_id
 
 
-def _facts(arn: str, row: RowMapping, tags: Mapping[str, str] | None, aliases: Sequence[str] | None) -> KeyFacts:
-    return KeyFacts(
-        arn,
-        arn.split(":", 5)[4],
-        row["manager"] or None,
-        tags,
-        None if aliases is None else tuple(sorted(aliases)),
-        row["key_spec"] or None,
-        row["key_usage"] or None,
-        row["origin"] or None,
-    )
+def key_facts(
+    arn: str, row: Mapping[Any, Any], tags: Mapping[str, str] | None, aliases: Sequence[str] | None
+) -> KeyFacts:
+    """Return the facts about a key: from its ARN, a row with some of the columns of its metadata, its tags and aliases."""
+    metadata = {name: row.get(name) or None for name in ("manager", "key_spec", "key_usage", "origin")}
+    names = None if aliases is None else tuple(sorted(aliases))
+    return KeyFacts(arn, arn.split(":", 5)[4], tags=tags, aliases=names, **metadata)
 
 
 _METADATA_CHANGED = """
@@ -245,7 +237,7 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
     tags, aliases = attributes(connection, arns)
     for row in rows:
         arn = row["key_arn"]
-        yield row["version_id"], bytes(row["policy_hash"]), _facts(arn, row, tags.get(arn), aliases.get(arn))
+        yield row["version_id"], bytes(row["policy_hash"]), key_facts(arn, row, tags.get(arn), aliases.get(arn))
 
 
 def attributes(

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.grant_analysis import (
     INVALID_CONSTRAINT,
     UNKNOWN_CONSTRAINT,
@@ -39,6 +40,19 @@ class AnalysisRequest:
     """The key policy's text; None for a grant that no Deny can affect."""
     facts: KeyFacts
     grant: Grant | None = None
+    policy_hash: bytes | None = None
+    policy_analysis_id: bytes | None = None
+    """The analysis of the key policy whose Deny statements affect the grant."""
+
+    def row(self) -> dict[str, Any]:
+        """The row for access_analysis."""
+        return {
+            "analysis_id": self.analysis_id,
+            "path": "grant" if self.grant else "policy",
+            "policy_hash": self.policy_hash,
+            "policy_analysis_id": self.policy_analysis_id,
+            "engine": ENGINE,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +104,7 @@ def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisRe
         rows = [_row(_to_template(verdict, request.grant)) for verdict in verdicts]
         return AnalysisResult(request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
     analysis = analyse_policy(policy or Policy(readable=False), request.facts, organization)
-    lint_findings = [
-        identity
-        | {
-            "ordinal": n,
-            "code": finding.code,
-            "source_id": finding.source_id,
-            "statement_index": finding.statement_index,
-            "message": finding.message,
-        }
-        for n, finding in enumerate(analysis.lint_findings)
-    ]
+    lint_findings = [identity | {"ordinal": n} | asdict(finding) for n, finding in enumerate(analysis.lint_findings)]
     rows = [_row(verdict) for verdict in analysis.verdicts]
     return AnalysisResult(
         request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings

@@ -25,7 +25,7 @@ from models.tables.runs import Run
 from models.versioned import Base
 from reports.access.analysis.dedup_grants import find_pending_grants, organization_digest
 from reports.access.analysis.dedup_policies import Watermark, assign_analyses, find_pending
-from reports.access.analysis.runner import AnalysisResult, run_analyses
+from reports.access.analysis.runner import AnalysisRequest, AnalysisResult, run_analyses
 from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.model import Organization
 
@@ -88,13 +88,8 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
         unchanged = state.get("organization") == (0, organization_digest(organization))
         watermark = Watermark(_last_seen(state, "key_policy"), _last_seen(state, "key_metadata"), unchanged)
         pending = find_pending(connection, organization, watermark)
-        new_ids = missing(connection, pending.requests)
-        analyses: list[dict[str, Any]] = [
-            {"analysis_id": new_id, "path": "policy", "policy_hash": pending.policy_hashes[new_id], "engine": ENGINE}
-            for new_id in new_ids
-        ]
-        requests = [pending.requests[new_id] for new_id in new_ids]
-        insert_results(connection, analyses, run_analyses(requests, organization))
+        requests = [pending.requests[new_id] for new_id in missing(connection, pending.requests)]
+        insert_results(connection, requests, run_analyses(requests, organization))
         assign_analyses(connection, run_id)
         save_state(connection, {"organization": (0, organization_digest(organization)), "engine": (0, ENGINE)})
         save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
@@ -104,21 +99,9 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
     after = _last_seen(state, "key_grant") if unchanged else 0
     grants = find_pending_grants(engine, engine_url, organization, after, _last_seen(state, "key_analysis"))
     with engine.begin() as connection:
-        analyses = []
-        for request in grants.requests:
-            policy_hash, policy_analysis_id = grants.policies.get(request.analysis_id, (None, None))
-            analyses.append(
-                {
-                    "analysis_id": request.analysis_id,
-                    "path": "grant",
-                    "policy_hash": policy_hash,
-                    "policy_analysis_id": policy_analysis_id,
-                    "engine": ENGINE,
-                }
-            )
-        insert_results(connection, analyses, run_analyses(grants.requests, organization))
+        insert_results(connection, grants, run_analyses(grants, organization))
         save_state(connection, {name: _latest(connection, name) for name in ("key_grant", "key_analysis")})
-    return AnalysisSummary(len(requests), len(grants.requests), pending.versions, time.monotonic() - started)
+    return AnalysisSummary(len(requests), len(grants), pending.versions, time.monotonic() - started)
 
 
 def load_organization(connection: Connection) -> Organization:
@@ -198,8 +181,11 @@ def missing(connection: Connection, analysis_ids: Iterable[bytes]) -> list[bytes
     return [analysis_id for analysis_id in ids if analysis_id not in stored]
 
 
-def insert_results(connection: Connection, analyses: list[dict[str, Any]], results: Iterable[AnalysisResult]) -> None:
+def insert_results(
+    connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
+) -> None:
     """Insert analyses with their verdicts and lint findings."""
+    analyses = [request.row() for request in requests]
     verdicts: list[dict[str, Any]] = []
     lint_findings: list[dict[str, Any]] = []
     for result in results:

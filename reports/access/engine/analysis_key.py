@@ -35,6 +35,23 @@ class DenyScope(StrEnum):
     """Deny statements can distinguish sessions or encryption contexts."""
 
 
+def cache_key(policy: Policy, key_facts: KeyFacts) -> tuple[Hashable, ...]:
+    """Return the facts about a key that its policy depends on: equal policies with equal cache keys have equal analyses."""
+    partition = key_facts.arn.partition(":")[2].partition(":")[0]
+    inputs: list[Hashable] = [key_facts.account, key_facts.manager == "AWS", partition]
+    inputs += [key_facts.key_spec, key_facts.key_usage]
+    inputs_of_context = context_inputs(policy)
+    if "key" in inputs_of_context:
+        inputs.append(key_facts.arn)
+    if "tags" in inputs_of_context:
+        inputs.append(None if key_facts.tags is None else tuple(sorted(key_facts.tags.items())))
+    if "aliases" in inputs_of_context:
+        inputs.append(key_facts.aliases)
+    if "kms:keyorigin" in _conditions(policy.statements):
+        inputs.append(key_facts.origin)
+    return tuple(inputs)
+
+
 def context_inputs(policy: Policy) -> tuple[str, ...]:
     """Return the members of CONTEXT_INPUTS that a policy depends on."""
     text = _conditions(policy.statements)

@@ -4,36 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.access.engine.condition_keys import condition_key
 from reports.access.engine.conditions import Element
 
-_RESTRICTIONS = {
-    "kms:viaservice": "through {}",
-    "aws:sourceip": "from {}",
-    "aws:vpcsourceip": "from {} in a VPC",
-    "aws:sourcevpc": "from VPC {}",
-    "aws:sourcevpce": "through VPC endpoint {}",
-    "aws:sourcearn": "for {}",
-    "aws:sourceaccount": "for account {}",
-    "aws:sourceorgid": "for organization {}",
-    "aws:sourceorgpaths": "for organization path {}",
-    "aws:principalarn": "as {}",
-    "aws:principalorgid": "from organization {}",
-    "aws:principalorgpaths": "from organization path {}",
-    "aws:principalservicename": "by service {}",
-    "aws:userid": "as the identity with ID {}",
-    "aws:username": "as user {}",
-    "aws:calledvia": "through {}",
-    "kms:encryptioncontextkeys": "with the encryption context keys {}",
-    "kms:granteeprincipal": "grants to {}",
-    "kms:granteeserviceprincipal": "grants to {}",
-    "kms:retiringprincipal": "grants that {} can retire",
-    "kms:grantoperations": "grants of {}",
-    "kms:grantconstrainttype": "grants with the constraint {}",
-    "kms:requestalias": "by the alias {}",
-    "kms:resourcealiases": "while the key has the alias {}",
-    "kms:calleraccount": "from account {}",
-    "aws:principalaccount": "from account {}",
-}
 _VERBS = {
     "equals": "is",
     "lessthan": "is less than",
@@ -57,8 +30,8 @@ def describe_restriction(element: Element) -> str:
     if element.unreadable or element.family == "null" or element.all_values or element.if_exists:
         return f"only if {describe_condition(element)}"
     word = "not" if element.negated else "only"
-    if element.key in _RESTRICTIONS:
-        return f"{word} {_RESTRICTIONS[element.key].format(values)}"
+    if restriction := condition_key(element.key).restriction:
+        return f"{word} {restriction.format(values)}"
     if element.key.startswith("kms:encryptioncontext:"):
         name = element.written.split(":", 2)[2]
         return f"encryption context {name}{'≠' if element.negated else '='}{values}"

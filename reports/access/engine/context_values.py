@@ -10,53 +10,22 @@ import datetime as dt
 from collections.abc import Iterable
 from functools import lru_cache
 
-from reports.access.engine.condition_keys import MULTIPLE, Source, carried_by, source
+from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.condition_operators import parse_network, parse_number, parse_timestamp
 from reports.access.engine.conditions import UNKNOWN, Element, Value
 from reports.access.engine.kms_actions import NAMES, SYMMETRIC_MASK
 from reports.access.engine.model import KeyFacts, Organization
+from reports.access.engine.principals import role_of
 from reports.access.engine.request_principals import Caller, Kind, Origin
 from reports.access.engine.wildcards import common_match, example_match, has_wildcard, matches, unescape
 
 ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
 """Levels of the search: direct requests of anyone, plus requests through AWS services, plus requests from private networks."""
 
-_OTHER = "other-example"
 _MAX_PATTERNS = 48
 _SERVICE_ACCOUNT = "an account of AWS"
 STRANGER_ORGANIZATION = "o-stranger00"
 _STRANGER_IDS = ("AROASTRANGER00000EXAM:session", "AIDASTRANGER00000EXAM")
-_OTHER_BY_KEY = {
-    "aws:sourceip": "198.51.100.77",
-    "aws:vpcsourceip": "10.254.253.252",
-    "aws:sourcevpce": "vpce-0other",
-    "aws:sourcevpc": "vpc-0other",
-    "aws:sourceaccount": "999999999998",
-    "aws:sourcearn": "arn:aws:sns:us-east-1:999999999998:other",
-    "aws:sourceorgid": "o-other00000",
-    "kms:viaservice": "other.us-east-1.amazonaws.com",
-    "kms:requestalias": "alias/other",
-}
-_NEVER_ABSENT = frozenset(
-    {
-        "aws:currenttime",
-        "aws:epochtime",
-        "aws:viaawsservice",
-        "kms:grantisforawsresource",
-        "kms:grantoperations",
-        "kms:bypasspolicylockoutsafetycheck",
-        "kms:reencryptonsamekey",
-    }
-)
-_BOOLEAN = frozenset(
-    {
-        "aws:viaawsservice",
-        "kms:grantisforawsresource",
-        "kms:bypasspolicylockoutsafetycheck",
-        "kms:reencryptonsamekey",
-        "aws:multifactorauthpresent",
-    }
-)
 
 
 @lru_cache(maxsize=65_536)
@@ -131,7 +100,7 @@ class CandidateContext:
 
     def values(self, key: str, caller: Caller, operation: int, level: int) -> tuple[Value, ...]:
         """Return the values that the key can have when the caller requests the operation (one bit)."""
-        carried = bool(carried_by(key) & operation)
+        carried = bool(condition_key(key).operations & operation)
         if key.startswith("kms:encryptioncontext") and carried and operation & SYMMETRIC_MASK:
             carried = self._facts.key_spec in (None, "SYMMETRIC_DEFAULT")
         cache_key = (key, caller, carried, level)
@@ -145,18 +114,18 @@ class CandidateContext:
         patterns = sum(
             family in {"like", "arn"} and has_wildcard(value) for family, value in self._compared.get(key, ())
         )
-        return patterns > _MAX_PATTERNS and source(key) is not Source.CALLER
+        return patterns > _MAX_PATTERNS and condition_key(key).source is not Source.CALLER
 
     def with_resolved(self, key: str, values: Iterable[str], known: tuple[Value, ...]) -> tuple[Value, ...]:
         """Return the known values, plus the values of resolved variables for a key that the caller can choose."""
-        if source(key) in (Source.CALLER, Source.KEY, Source.UNKNOWN):
+        if condition_key(key).source in (Source.CALLER, Source.KEY, Source.UNKNOWN):
             return known
         texts = tuple(text for value in values for text in sample_values("like", value))
-        more: tuple[Value, ...] = tuple((text,) for text in texts) if key in MULTIPLE else texts
+        more: tuple[Value, ...] = tuple((text,) for text in texts) if condition_key(key).multivalued else texts
         return tuple(dict.fromkeys((*more, *known)))
 
     def _values(self, key: str, caller: Caller, level: int) -> tuple[Value, ...]:
-        match source(key):
+        match condition_key(key).source:
             case Source.KEY:
                 return (self._of_key(key),)
             case Source.CALLER:
@@ -188,10 +157,10 @@ class CandidateContext:
         for index, pattern in enumerate(patterns[:_MAX_PATTERNS]):
             others = patterns[index + 1 : _MAX_PATTERNS]
             texts += (text for other in others if (text := common_match(pattern, other)) is not None)
-        texts.append(_OTHER_BY_KEY.get(key, _OTHER))
+        texts.append(condition_key(key).other)
         if key == "kms:grantoperations":
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]
-        if key in _BOOLEAN:
+        if condition_key(key).boolean:
             texts = ["false", "true"]
         result = self._text_cache[key] = tuple(dict.fromkeys(texts))
         return result
@@ -200,7 +169,7 @@ class CandidateContext:
         return _as_values(key, self._texts(key))
 
     def _of_service(self, key: str, caller: Caller, level: int) -> tuple[Value, ...]:
-        direct: tuple[Value, ...] = ("false",) if key in _BOOLEAN else (None,)
+        direct: tuple[Value, ...] = ("false",) if condition_key(key).boolean else (None,)
         if level < THROUGH_SERVICES or caller.kind is Kind.SERVICE:
             # A service that calls on its own behalf can create grants for its resources.
             return ("false", "true") if caller.kind is Kind.SERVICE and key == "kms:grantisforawsresource" else direct
@@ -216,12 +185,14 @@ class CandidateContext:
             if _is_any_network(family, value)
             for text in sample_values(family, value)
         ]
-        return _as_values(key, (*texts, _OTHER_BY_KEY.get(key, _OTHER)))
+        return _as_values(key, (*texts, condition_key(key).other))
 
     def _of_clock(self, key: str) -> tuple[Value, ...]:
         if self._organization.now is not None:
             return (_date(self._organization.now.timestamp()),)
-        return _as_values(key, tuple(text for text in self._texts(key) if text != _OTHER) or (_date(0),))
+        return _as_values(
+            key, tuple(text for text in self._texts(key) if text != condition_key(key).other) or (_date(0),)
+        )
 
     def _of_key(self, key: str) -> Value:
         facts, organization = self._facts, self._organization
@@ -292,7 +263,7 @@ class CandidateContext:
 
     def _arns(self, caller: Caller) -> tuple[Value, ...]:
         if caller.arn is not None:
-            return (_role_arn(caller.arn),)
+            return (role_of(caller.arn),)
         account = caller.account or caller.representative_account or "*"
         own = [f"arn:{self.partition}:iam::{account}:{kind}" for kind in ("role/*", "user/*", "root")]
         arns: list[Value] = [] if account == "*" else [own[0].replace("*", "example")]
@@ -361,12 +332,6 @@ class CandidateContext:
         return tuple(dict.fromkeys(paths))
 
 
-def _role_arn(arn: str) -> str:
-    """Return the ARN of a session's role, its aws:PrincipalArn; assumes no path, because a session ARN does not contain it."""
-    head, separator, rest = arn.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}" if separator else arn
-
-
 def _is_any_network(family: str, value: str) -> bool:
     """Whether a network condition is so wide that it includes anyone."""
     if family == "ip":
@@ -376,8 +341,8 @@ def _is_any_network(family: str, value: str) -> bool:
 
 
 def _as_values(key: str, texts: tuple[str, ...]) -> tuple[Value, ...]:
-    absent: tuple[Value, ...] = () if key in _NEVER_ABSENT else (None,)
-    if key not in MULTIPLE:
+    absent: tuple[Value, ...] = () if condition_key(key).always_present else (None,)
+    if not condition_key(key).multivalued:
         return (*absent, *texts)
     every: tuple[Value, ...] = (tuple(texts), tuple(texts[:-1])) if len(texts) > 1 else ()
     return tuple(dict.fromkeys((*absent, *((text,) for text in texts), *every)))

@@ -1,19 +1,18 @@
-"""Evaluate one request against a key policy, and list the paths that give a principal an operation."""
+"""Evaluate one request against a key policy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from reports.access.engine.condition_keys import Source, source
+from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS
 from reports.access.engine.kms_actions import BY_POLICY_MASK, CROSS_ACCOUNT_MASK, bit, supported
-from reports.access.engine.model import Access, Decision, Effect, KeyFacts, Organization, Verdict
+from reports.access.engine.model import Decision, Effect, KeyFacts, Organization
 from reports.access.engine.policy_analysis import PolicyAnalyzer
-from reports.access.engine.policy_parser import Named, Policy
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.policy_parser import Policy
 from reports.access.engine.request_principals import Caller, parse_caller
-from reports.access.engine.solver import Call, Rule, SearchResult, search
+from reports.access.engine.solver import Call, Denies, Rule, SearchResult, denies_of, search
 
 _CALLER_CONTROLLED = frozenset({Source.REQUEST, Source.SERVICE, Source.NETWORK, Source.DEPUTY})
 _FALSE_BY_DEFAULT = frozenset({"aws:viaawsservice", "kms:grantisforawsresource"})
@@ -64,7 +63,7 @@ def _fixed_values(analyzer: PolicyAnalyzer, context: Mapping[str, str | tuple[st
     for rule in analyzer.rules:
         for element in rule.elements:
             for key in (element.key, *element.variables):
-                if source(key) in _CALLER_CONTROLLED:
+                if condition_key(key).source in _CALLER_CONTROLLED:
                     fixed[key] = "false" if key in _FALSE_BY_DEFAULT else None
     return fixed | {key.lower(): value for key, value in context.items()}
 
@@ -78,20 +77,16 @@ def _decide(
     operation: int,
     fixed: Mapping[str, Value] | None,
 ) -> Decision:
-    denies = [
-        (rule, applies)
-        for rule in analyzer.denies
-        if rule.operations & operation and (applies := rule.audience.includes(caller)) is not False
-    ]
+    denies = denies_of(analyzer.denies, caller, operation)
 
-    def search_rule(rule: Rule, denies: Iterable[tuple[Rule, bool | None]]) -> SearchResult:
+    def search_rule(rule: Rule, denies: Denies) -> SearchResult:
         return search(rule.elements, denies, Call(analyzer.candidates, caller, operation, INSIDE_NETWORKS, fixed))
 
     decision, denied_by = Decision(Effect.DENY, reason="no statement allows it"), None
     allows = [
         rule
         for rule in analyzer.rules
-        if rule.allow and rule.about_key and rule.operations & operation and _applies(rule, caller)
+        if rule.allow and rule.about_key and rule.operations & operation and rule.audience.allows(caller)
     ]
     for rule in sorted(allows, key=lambda rule: not rule.audience.directly(caller)):
         result = search_rule(rule, denies)
@@ -112,55 +107,3 @@ def _decide(
     if not policy.readable:
         return Decision(Effect.UNKNOWN, reason=_UNREADABLE)
     return decision
-
-
-def _applies(rule: Rule, caller: Caller) -> bool:
-    return not rule.audience.leaves_out(caller) if rule.audience.inverted else bool(rule.audience.includes(caller))
-
-
-def paths_of(
-    verdicts: Iterable[Verdict], principal: str, operation: str, organization: Organization | None = None
-) -> tuple[Verdict, ...]:
-    """Return all access paths that give a principal an operation.
-
-    ``principal`` is written as in policies; an account (root or bare id) stands for all of its principals. Public paths
-    apply to every principal, paths of the organization to its accounts, paths of an account to its principals.
-    """
-    classified = classify(Named("AWS", principal))
-    name = operation.lower() if ":" in operation else f"kms:{operation.lower()}"
-    return tuple(
-        verdict
-        for verdict in verdicts
-        if any(allowed_name.lower() == name for allowed_name in verdict.operations)
-        and _applies_to(verdict, classified, organization)
-    )
-
-
-def _applies_to(verdict: Verdict, principal: Principal, organization: Organization | None) -> bool:
-    written = principal.written
-    if verdict.principal == written and written != "*":
-        return True
-    if verdict.access is Access.DELETED:
-        return False
-    if verdict.access in (Access.PUBLIC, Access.PUBLIC_VIA_SERVICE):
-        return principal.type not in {"service", "deleted", "unknown"}
-    if written == "*":
-        return verdict.principal == "*" and verdict.account is None
-    if principal.account is None:
-        return False
-    if verdict.account == principal.account:
-        grantee = classify(Named("AWS", verdict.principal))
-        whole_account = principal.type == "account" or grantee.type in {"account", "public"}
-        return whole_account or _role_of(written) == verdict.principal
-    if verdict.principal == "*" and verdict.access is Access.EXTERNAL and verdict.account is None:
-        # restricted to a network or an organization of the external principal
-        return organization is None or principal.account not in organization.accounts
-    if verdict.access is Access.ORGANIZATION and verdict.account is None:
-        return organization is not None and principal.account in organization.accounts
-    return False
-
-
-def _role_of(session: str) -> str:
-    """Return the ARN of a session's role, assuming that the role has no path."""
-    head, separator, rest = session.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}" if separator else session

@@ -6,6 +6,7 @@ From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGran
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +14,12 @@ import orjson
 
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
-from reports.access.engine.kms_actions import GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
+from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import caller_of
-from reports.access.engine.solver import Call, Rule, groups, representative, rules_of, search
+from reports.access.engine.solver import Call, Rule, denies_of, groups, representative, rules_of, search
 
 INVALID_CONSTRAINT = "an invalid constraint"
 UNKNOWN_CONSTRAINT = "unknown constraint"
@@ -33,30 +34,14 @@ def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
     This removes the id, name and date, and masks session names and constraint values as ``-``. With a Deny in the key
     policy, which could distinguish these, session names and constraint values stay.
     """
+    shape = replace(grant, key_arn="", grant_id="", name=None, created_at=None)
     if policy is not None and _has_deny(policy):
-        return Grant(
-            "",
-            "",
-            None,
-            grant.grantee_principal,
-            grant.grantee_service_principal,
-            grant.retiring_principal,
-            grant.retiring_service_principal,
-            grant.issuing_account,
-            grant.operations,
-            grant.constraints,
-        )
-    return Grant(
-        "",
-        "",
-        None,
-        _mask_session(grant.grantee_principal),
-        grant.grantee_service_principal,
-        _mask_session(grant.retiring_principal),
-        grant.retiring_service_principal,
-        grant.issuing_account,
-        grant.operations,
-        _mask_values(grant.constraints) if grant.constraints else None,
+        return shape
+    return replace(
+        shape,
+        grantee_principal=_mask_session(grant.grantee_principal),
+        retiring_principal=_mask_session(grant.retiring_principal),
+        constraints=_mask_values(grant.constraints) if grant.constraints else None,
     )
 
 
@@ -115,7 +100,7 @@ class _GrantAnalyzer:
             self._facts,
             self._organization,
         )
-        denies = [(rule, applies) for rule in self._denies if (applies := rule.audience.includes(caller)) is not False]
+        denies = denies_of(self._denies, caller, ALL)
         certain, unsure, reason = 0, 0, ""
         for group in _groups(operations, [rule for rule, _ in denies]):
             _, operation = representative(group)
@@ -142,22 +127,11 @@ class _GrantAnalyzer:
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            witness = Witness(
-                written, account, _operation(held), _context(self._grant.constraints if constrained else None)
-            )
-        return Verdict(
-            access,
-            written or "*",
-            account,
-            party,
-            operations,
-            "grant",
-            self._grant.grant_id,
-            None,
-            self._conditions if constrained else "",
-            witness,
-            reason,
-        )
+            context = _context(self._grant.constraints if constrained else None)
+            witness = Witness(written, account, _operation(held), context)
+        conditions = self._conditions if constrained else ""
+        source = ("grant", self._grant.grant_id, None)
+        return Verdict(access, written or "*", account, party, operations, *source, conditions, witness, reason)
 
 
 def _groups(operations: int, rules: list[Rule]) -> list[int]:

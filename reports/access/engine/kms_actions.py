@@ -1,88 +1,36 @@
 """The actions of AWS KMS: which a key policy controls, which work across accounts, which a grant can contain.
 
-From the KMS API reference ("Cross-account use", "Required permissions") and the GrantOperation list of the API model. A
-set of operations is an ``int`` with one bit per operation, because an analysis mostly intersects such sets.
+Their names are in kms_actions.json, each in the smallest of the nested sets, from the KMS API reference ("Cross-account
+use", "Required permissions") and the GrantOperation list of the API model. A set of operations is an ``int`` with one bit per
+operation, because an analysis mostly intersects such sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib import resources
+
+import orjson
 
 from reports.access.engine.wildcards import matches
 
-SYMMETRIC = frozenset(
-    {
-        "Decrypt",
-        "Encrypt",
-        "GenerateDataKey",
-        "GenerateDataKeyPair",
-        "GenerateDataKeyPairWithoutPlaintext",
-        "GenerateDataKeyWithoutPlaintext",
-        "ReEncryptFrom",
-        "ReEncryptTo",
-    }
+_LISTED: dict[str, list[str]] = orjson.loads(
+    resources.files("reports.access.engine").joinpath("kms_actions.json").read_bytes()
 )
+SYMMETRIC = frozenset(_LISTED["symmetric"])
 """Operations with an encryption context, on a symmetric encryption key."""
-CRYPTO = SYMMETRIC | {
-    "Decapsulate",
-    "DeriveSharedSecret",
-    "Encapsulate",
-    "GenerateMac",
-    "Sign",
-    "Verify",
-    "VerifyMac",
-}
+CRYPTO = SYMMETRIC.union(_LISTED["crypto"])
 """Operations that use the key material."""
-GRANTABLE = CRYPTO | {"CreateGrant", "DescribeKey", "GetPublicKey", "RetireGrant"}
+GRANTABLE = CRYPTO.union(_LISTED["grantable"])
 """Operations that a grant can contain."""
-CROSS_ACCOUNT = GRANTABLE | {"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}
+CROSS_ACCOUNT = GRANTABLE.union(_LISTED["cross_account"])
 """Operations that work across accounts."""
-KEY_LEVEL = CROSS_ACCOUNT | {
-    "CancelKeyDeletion",
-    "CreateAlias",
-    "DeleteAlias",
-    "DeleteImportedKeyMaterial",
-    "DisableKey",
-    "DisableKeyRotation",
-    "EnableKey",
-    "EnableKeyRotation",
-    "GetKeyLastUsage",
-    "GetKeyPolicy",
-    "GetParametersForImport",
-    "ImportKeyMaterial",
-    "ListKeyPolicies",
-    "ListKeyRotations",
-    "ListResourceTags",
-    "PutKeyPolicy",
-    "ReplicateKey",
-    "RotateKeyOnDemand",
-    "ScheduleKeyDeletion",
-    "SynchronizeMultiRegionKey",
-    "TagResource",
-    "UntagResource",
-    "UpdateAlias",
-    "UpdateKeyDescription",
-    "UpdatePrimaryRegion",
-}
+KEY_LEVEL = CROSS_ACCOUNT.union(_LISTED["key"])
 """Operations on a key."""
 BY_POLICY = KEY_LEVEL - {"RetireGrant"}
 """Operations that a key policy controls. The grant itself controls who can retire it."""
-ACCOUNT_LEVEL = frozenset(
-    {
-        "ConnectCustomKeyStore",
-        "CreateCustomKeyStore",
-        "CreateKey",
-        "DeleteCustomKeyStore",
-        "DescribeCustomKeyStores",
-        "DisconnectCustomKeyStore",
-        "GenerateRandom",
-        "ListAliases",
-        "ListKeys",
-        "ListRetirableGrants",
-        "UpdateCustomKeyStore",
-    }
-)
+ACCOUNT_LEVEL = frozenset(_LISTED["account"])
 """Operations that do not act on a key; a key policy does not control them."""
 
 # A key's usage excludes the operations of the other usages (KMS developer guide, key type reference).

@@ -7,10 +7,9 @@ the owner's account, and every account, organization and identity that the polic
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Hashable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
-from reports.access.engine.condition_text import describe_conditions
 from reports.access.engine.context_values import (
     ANYONE,
     INSIDE_NETWORKS,
@@ -26,12 +25,13 @@ from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, caller_of
 from reports.access.engine.solver import (
     Call,
+    Denies,
     Rule,
     SearchResult,
+    denies_of,
+    describe_rule,
     groups,
-    is_feasible,
     representative,
-    restricts,
     rules_of,
     search,
 )
@@ -56,25 +56,6 @@ def analyse_policy(policy: Policy, key_facts: KeyFacts, organization: Organizati
     analyzer = PolicyAnalyzer(policy, key_facts, organization)
     verdicts = tuple(dict.fromkeys(analyzer.verdicts()))
     return Analysis(verdicts, lint_policy(policy, analyzer.rules, verdicts, key_facts))
-
-
-def cache_key(policy: Policy, key_facts: KeyFacts) -> tuple[Hashable, ...]:
-    """Return the facts about a key that its policy depends on: equal policies with equal cache keys have equal analyses."""
-    partition = key_facts.arn.partition(":")[2].partition(":")[0]
-    inputs: list[Hashable] = [key_facts.account, key_facts.manager == "AWS", partition]
-    inputs += [key_facts.key_spec, key_facts.key_usage]
-    if any(resource != "*" for statement in policy.statements for resource in statement.resources):
-        inputs.append(key_facts.arn)
-    text = str([statement.conditions for statement in policy.statements if statement.conditions]).lower()
-    if "aws:requestedregion" in text or "kms:multiregion" in text:
-        inputs.append(key_facts.arn)
-    if "aws:resourcetag/" in text:
-        inputs.append(None if key_facts.tags is None else tuple(sorted(key_facts.tags.items())))
-    if "kms:resourcealiases" in text:
-        inputs.append(key_facts.aliases)
-    if "kms:keyorigin" in text:
-        inputs.append(key_facts.origin)
-    return tuple(inputs)
 
 
 class PolicyAnalyzer:
@@ -112,17 +93,7 @@ class PolicyAnalyzer:
             operations = tuple(sorted(f"kms:{action[4:]}" for action in unknown))
             reason = f"{operations[0]} is not a known KMS action"
             written = statement.principals[0].value if len(statement.principals) == 1 else "*"
-            yield Verdict(
-                Access.UNKNOWN,
-                written,
-                None,
-                None,
-                operations,
-                "policy",
-                rule.name,
-                statement.position,
-                reason=reason,
-            )
+            yield self._unknown(rule, written, None, operations, reason)
         if not rule.operations:
             return
         if rule.audience.inverted:
@@ -144,7 +115,7 @@ class PolicyAnalyzer:
                 "canonical": "KMS does not support canonical users",
                 "federated": "the users of the identity provider are unknown",
             }.get(principal.type, "the statement names no principal")
-            yield self._unknown(rule, written, account, self._effective(rule.operations, account), reason)
+            yield self._unknown(rule, written, account, names(self._effective(rule.operations, account)), reason)
             return
         if principal.type == "account" and account == self._facts.account:
             yield from self._analyze_owner(rule, written, caller)
@@ -294,11 +265,7 @@ class PolicyAnalyzer:
             operations &= CROSS_ACCOUNT_MASK
         if not operations:
             return
-        denies: list[tuple[Rule, bool | None]] = [
-            (deny, applies)
-            for deny in self.denies
-            if deny.operations & operations and (applies := deny.audience.includes(caller)) is not False
-        ]
+        denies = denies_of(self.denies, caller, operations)
         merged: dict[tuple[bool, str, str], tuple[int, Witness]] = {}
         for group in groups(operations, (deny for deny, _ in denies), rule.elements):
             name, operation = representative(group)
@@ -316,34 +283,18 @@ class PolicyAnalyzer:
             account = caller.account if caller.kind is not Kind.SERVICE else None
             party = self._organization.parties.get(account) if account and effective_access in _EXTERNAL else None
             unknown_reason = (reason or _NO_DETAIL) if effective_access is Access.UNKNOWN else ""
-            statement = rule.statement
+            source = ("policy", rule.name, rule.statement.position)
             verdict = Verdict(
-                effective_access,
-                principal,
-                account,
-                party,
-                names(held),
-                "policy",
-                rule.name,
-                statement.position,
-                conditions,
-                witness,
-                unknown_reason,
+                effective_access, principal, account, party, names(held), *source, conditions, witness, unknown_reason
             )
             yield verdict, held
 
-    def _conditions(self, rule: Rule, denies: list[tuple[Rule, bool | None]], call: Call) -> str:
+    def _conditions(self, rule: Rule, denies: Denies, call: Call) -> str:
         excluded = self._excluded(rule, call.caller, call.operation)
         if not rule.elements and not denies and call.caller.origin is not Origin.MEMBER:
             return excluded
-        restrictions = [element for element in rule.elements if restricts(element, call)]
-        exceptions = [
-            (deny.name, [element for element in deny.elements if restricts(element, call)])
-            for deny, _ in denies
-            if deny.elements and all(is_feasible(element, call) for element in deny.elements)
-        ]
         origin = f"only from organization {call.caller.organization}" if call.caller.origin is Origin.MEMBER else ""
-        return "; ".join(filter(None, (origin, describe_conditions(restrictions, exceptions), excluded)))
+        return "; ".join(filter(None, (origin, describe_rule(rule.elements, denies, call), excluded)))
 
     def _excluded(self, rule: Rule, caller: Caller, operation: int) -> str:
         """Describe the principals that a Deny or a NotPrincipal excludes while the account as a whole has access."""
@@ -358,20 +309,10 @@ class PolicyAnalyzer:
                         parts.append(f"except {', '.join(denied[:3])} (denied by {deny.name})")
         return "; ".join(parts)
 
-    def _unknown(self, rule: Rule, principal: str, account: str | None, operations: int, reason: str) -> Verdict:
-        statement = rule.statement
-        operation_names = names(operations)
-        return Verdict(
-            Access.UNKNOWN,
-            principal,
-            account,
-            None,
-            operation_names,
-            "policy",
-            rule.name,
-            statement.position,
-            reason=reason,
-        )
+    @staticmethod
+    def _unknown(rule: Rule, principal: str, account: str | None, operations: tuple[str, ...], reason: str) -> Verdict:
+        source = ("policy", rule.name, rule.statement.position)
+        return Verdict(Access.UNKNOWN, principal, account, None, operations, *source, reason=reason)
 
 
 _EXTERNAL = frozenset({Access.VENDOR, Access.EXTERNAL})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.access.engine.condition_keys import IDENTITY, Source, source
+from reports.access.engine.condition_keys import Source, condition_key, condition_keys
 from reports.access.engine.conditions import CURRENT, Element, Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.kms_actions import CRYPTO, unknown_names
@@ -12,7 +12,7 @@ from reports.access.engine.model import Access, KeyFacts, LintFinding, Organizat
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin
-from reports.access.engine.solver import Call, Rule, representative, search
+from reports.access.engine.solver import Call, Rule, denies_of, representative, search
 from reports.access.engine.wildcards import common_match, matches
 
 _USE = frozenset(f"kms:{name}" for name in CRYPTO)
@@ -20,7 +20,9 @@ _ESCALATION = frozenset({"kms:PutKeyPolicy", "kms:CreateGrant"})
 _TAGGING = frozenset({"kms:TagResource", "kms:UntagResource", "kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"})
 _NO_ACCESS = frozenset({Access.DELETED, Access.UNKNOWN})
 _FOREIGN = "999999999998"
-_ABSENT_FOR_SOME = IDENTITY - {"kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid"}
+_ABSENT_FOR_SOME = {name for name, key in condition_keys().items() if key.identifies_caller} - {
+    *("kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid")
+}
 
 
 def lint_policy(
@@ -144,14 +146,7 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
         return False  # services set the encryption context themselves, and it names the resource
     caller = Caller(Kind.SERVICE, Origin.NAMED, service)
     _, operation = representative(rule.operations)
-    denies = [
-        (deny, applies)
-        for deny in rules
-        if not deny.allow
-        and deny.about_key
-        and deny.operations & operation
-        and (applies := deny.audience.includes(caller)) is not False
-    ]
+    denies = denies_of(rules, caller, operation)
     elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
     candidates = CandidateContext(compared_values(elements), facts, Organization())
     for arn in _foreign_arns(elements):
@@ -169,7 +164,7 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
 def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
     yield f"arn:aws:sns:us-east-1:{_FOREIGN}:topic"
     for element in elements:
-        if element.key == "aws:sourcearn" and source(element.key) is Source.DEPUTY:
+        if element.key == "aws:sourcearn" and condition_key(element.key).source is Source.DEPUTY:
             for value in element.values:
                 account = (value.split(":", 5) + [""] * 5)[4]
                 if account and not matches(account, _FOREIGN):

@@ -92,10 +92,10 @@ def _statement(position: int, item: Any) -> Statement:
     principals = _principals(item[kind]) if kind else ()
     not_actions = "Action" not in item and "NotAction" in item
     # Key policies from before August 2025 may contain statements without an action; these have no effect.
-    actions = _texts(item.get("NotAction" if not_actions else "Action", []))
+    actions = texts(item.get("NotAction" if not_actions else "Action", []))
     # In a key policy, NotResource can only exclude the key itself.
     has_resource = "Resource" in item or "NotResource" in item
-    resources = _texts(item.get("Resource", [])) if "Resource" in item else _texts(item.get("NotResource", []))
+    resources = texts(item.get("Resource", [])) if "Resource" in item else texts(item.get("NotResource", []))
     conditions = item.get("Condition", {})
     readable = (
         (sid is None or isinstance(sid, str))
@@ -124,7 +124,8 @@ def _statement(position: int, item: Any) -> Statement:
     )
 
 
-def _texts(value: Any) -> tuple[str, ...] | None:
+def texts(value: Any) -> tuple[str, ...] | None:
+    """Return the texts of a value that is one text or a list of texts; None for another value."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -140,8 +141,8 @@ def _principals(value: Any) -> tuple[Named, ...] | None:
         return None
     principals: list[Named] = []
     for kind, names in value.items():
-        texts = _texts(names)
-        if texts is None:
+        values = texts(names)
+        if values is None:
             return None
-        principals += (Named(kind, name) for name in texts)
+        principals += (Named(kind, name) for name in values)
     return tuple(principals)

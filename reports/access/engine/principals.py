@@ -71,6 +71,15 @@ def classify(named: Named) -> Principal:
     return Principal(value, "unknown", account)
 
 
+def role_of(arn: str) -> str:
+    """Return the ARN of a session's role, assuming that the role has no path: a session ARN does not contain it.
+
+    Other ARNs are returned unchanged.
+    """
+    head, separator, rest = arn.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}" if separator else arn
+
+
 def named(statement: Statement) -> tuple[Principal, ...]:
     """Return the principals that a statement names.
 

@@ -82,6 +82,10 @@ class Audience:
         """For an inverted Allow: whether the caller is listed."""
         return self.everyone or self._names(caller) or caller.account in self.accounts
 
+    def allows(self, caller: Caller) -> bool:
+        """For an Allow: whether it certainly includes the caller."""
+        return not self.leaves_out(caller) if self.inverted else bool(self.includes(caller))
+
     def directly(self, caller: Caller) -> bool:
         """Whether it includes the caller itself, and not only the caller's account."""
         return self.inverted or self.everyone or self._names(caller)

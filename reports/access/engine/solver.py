@@ -6,10 +6,11 @@ operator or key, a tag that was not crawled) are carried along: without a certai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.access.engine.condition_keys import carried_by
+from reports.access.engine.condition_keys import condition_key
+from reports.access.engine.condition_text import describe_conditions
 from reports.access.engine.conditions import (
     UNKNOWN,
     Context,
@@ -65,6 +66,22 @@ def rules_of(policy: Policy, arn: str) -> tuple[Rule, ...]:
     )
 
 
+Denies = Sequence[tuple[Rule, bool | None]]
+"""Deny rules, each with whether it applies to the caller (None for unknown)."""
+
+
+def denies_of(rules: Iterable[Rule], caller: Caller, operations: int) -> Denies:
+    """Return the Deny rules on the key that may apply to a caller and to some of the operations."""
+    return [
+        (rule, applies)
+        for rule in rules
+        if not rule.allow
+        and rule.about_key
+        and rule.operations & operations
+        and (applies := rule.audience.includes(caller)) is not False
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of a search; ``answer`` is None for unknown, with the reason."""
@@ -100,11 +117,8 @@ class Call:
         return self.candidates.values(key, self.caller, self.operation, self.level)
 
 
-def search(allow: tuple[Element, ...], denies: Iterable[tuple[Rule, bool | None]], call: Call) -> SearchResult:
-    """Search for a context of the caller in which ``allow`` holds and none of the denies.
-
-    Each deny comes with whether it applies to the caller (None for unknown).
-    """
+def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResult:
+    """Search for a context of the caller in which ``allow`` holds and none of the denies."""
     against = [(rule.elements, applies) for rule, applies in denies]
     if not allow and not against:
         return _ALLOWED
@@ -202,10 +216,12 @@ def _ready(element: Element, last: dict[str, int]) -> int:
 def groups(operations: int, denies: Iterable[Rule], elements: tuple[Element, ...]) -> list[int]:
     """Split operations into groups that the rules treat alike."""
     parts = [operations]
-    cuts = {carried_by(key) for element in elements for key in (element.key, *element.variables)}
+    cuts = {condition_key(key).operations for element in elements for key in (element.key, *element.variables)}
     for rule in denies:
         cuts.add(rule.operations)
-        cuts.update(carried_by(key) for element in rule.elements for key in (element.key, *element.variables))
+        cuts.update(
+            condition_key(key).operations for element in rule.elements for key in (element.key, *element.variables)
+        )
     for cut in cuts:
         if operations & ~cut and operations & cut:
             parts = [piece for part in parts for piece in (part & cut, part & ~cut) if piece]
@@ -226,6 +242,17 @@ def restricts(element: Element, call: Call) -> bool:
 def is_feasible(element: Element, call: Call) -> bool:
     """Whether the element holds in some context of the caller."""
     return any(evaluate(element, context) is not False for context in _contexts(element, call))
+
+
+def describe_rule(elements: Iterable[Element], denies: Denies, call: Call) -> str:
+    """Describe what restricts the caller: the conditions of an Allow, and the Deny rules that may apply."""
+    restrictions = [element for element in elements if restricts(element, call)]
+    exceptions = [
+        (deny.name, [element for element in deny.elements if restricts(element, call)])
+        for deny, _ in denies
+        if deny.elements and all(is_feasible(element, call) for element in deny.elements)
+    ]
+    return describe_conditions(restrictions, exceptions)
 
 
 def _contexts(element: Element, call: Call) -> Iterable[Context]:

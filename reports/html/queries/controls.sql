@@ -1,2 +1,2 @@
--- The controls of one framework, in the order of the framework.
-SELECT *, passed AS pass, failed AS fail FROM framework_controls WHERE framework = $framework
+-- The controls of all frameworks, each in the order of its framework.
+SELECT *, passed AS pass, failed AS fail FROM framework_controls

@@ -15,8 +15,10 @@ from tests.reports.answers.sample_organization import DATA, LOCAL, NAMED, SHARED
 def keys(path: Path, name: str) -> dict[str, set[tuple[str, str]]]:
     """Key to the answer and source of each of its access paths."""
     result = accessible_keys(path, name)
-    assert len({key.key_arn for key in result.keys}) == len(result.keys)
-    return {key.key_arn: {(each["answer"], each["source_id"]) for each in key.access_paths} for key in result.keys}
+    assert len({key["key_arn"] for key in result.keys}) == len(result.keys)
+    return {
+        key["key_arn"]: {(each["answer"], each["source_id"]) for each in key["access_paths"]} for key in result.keys
+    }
 
 
 def test_a_role_across_accounts(mart_path: Path) -> None:
@@ -32,8 +34,8 @@ def test_a_role_across_accounts(mart_path: Path) -> None:
 def test_a_role_when_iam_was_not_collected(without_iam: Path) -> None:
     """Access is conditional on IAM, and the result gives the reason."""
     result = accessible_keys(without_iam, who(SHOP, "role/batch"))
-    assert {path["answer"] for key in result.keys for path in key.access_paths} == {"conditional"}
-    assert {key.key_arn for key in result.keys} == {SHARED, LOCAL}
+    assert {path["answer"] for key in result.keys for path in key["access_paths"]} == {"conditional"}
+    assert {key["key_arn"] for key in result.keys} == {SHARED, LOCAL}
     assert "IAM was not collected" in result.unknown
     assert not result.known
 
@@ -42,11 +44,11 @@ def test_an_account(mart_path: Path) -> None:
     """An account by name or ID: its keys, those of other accounts, and their dependents."""
     result = accessible_keys(mart_path, "shop")
     assert result.to_dict() == accessible_keys(mart_path, SHOP).to_dict()
-    assert {key.key_arn for key in result.keys} >= {SHARED, LOCAL}
-    local = next(key for key in result.keys if key.key_arn == LOCAL)
-    assert (local.dependent_count, local.dependents) == (2, ["orders", "own"])
-    assert {key.key_arn for key in accessible_keys(mart_path, DATA).keys} >= {SHARED, NAMED}
-    assert UNREAD not in {key.key_arn for key in result.keys}
+    assert {key["key_arn"] for key in result.keys} >= {SHARED, LOCAL}
+    local = next(key for key in result.keys if key["key_arn"] == LOCAL)
+    assert (local["dependent_count"], local["dependents"]) == (2, ["orders", "own"])
+    assert {key["key_arn"] for key in accessible_keys(mart_path, DATA).keys} >= {SHARED, NAMED}
+    assert UNREAD not in {key["key_arn"] for key in result.keys}
     assert result.known
 
 
@@ -54,7 +56,7 @@ def test_an_account_whose_iam_was_not_collected(without_iam: Path) -> None:
     """Access of the account's principals is conditional on IAM."""
     result = accessible_keys(without_iam, SHOP)
     assert {
-        path["answer"] for key in result.keys for path in key.access_paths if path["access"] == "owner_delegated"
+        path["answer"] for key in result.keys for path in key["access_paths"] if path["access"] == "owner_delegated"
     } == {"conditional"}
     assert not result.known
 
@@ -62,7 +64,7 @@ def test_an_account_whose_iam_was_not_collected(without_iam: Path) -> None:
 def test_an_external_account(mart_path: Path) -> None:
     """A vendor's account has access by its grants; the result states that its own IAM decides."""
     result = accessible_keys(mart_path, VENDOR)
-    assert [key.key_arn for key in result.keys] == [LOCAL]
+    assert [key["key_arn"] for key in result.keys] == [LOCAL]
     assert "is outside the organization" in result.unknown
 
 

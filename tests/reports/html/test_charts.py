@@ -18,7 +18,8 @@ COUNTS = st.lists(st.integers(0, 10_000_000), max_size=8)
 @given(COUNTS)
 def test_a_bar_is_filled_and_shows_all_that_exists(counts: list[int]) -> None:
     """The parts fill the bar one after the other; nonzero parts are wide enough to be visible."""
-    parts = stack([(str(at), count) for at, count in enumerate(counts)])
+    names = [str(at) for at in range(len(counts))]
+    parts = stack(dict(zip(names, counts, strict=True)), names)
     assert [part.count for part in parts] == [count for count in counts if count]
     assert sum(part.width for part in parts) == pytest.approx(100 if parts else 0, abs=0.1)
     for before, after in pairwise(parts):

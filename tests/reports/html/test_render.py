@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from models.settings import Settings
 from reports.html import render
 from reports.html.registry import REPORTS, UnknownReportError, find, write
 from reports.mart.errors import MartError
+from reports.mart.result_writers import OutputError
 from tests.reports.html.page import Node
 
 
@@ -61,8 +63,25 @@ def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
     """The error has the path, the cause and the fix."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(render.OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
+    with pytest.raises(OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
         write(REPORTS, settings.report.mart, tmp_path / "file" / "out", settings)
+
+
+def test_compiled_templates_are_kept_beside_compiled_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read again; damaged ones are compiled again; without a place for them, nothing fails."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    names = ["charts.j2", "macros.j2"]
+    for _ in range(2):
+        for name in names:
+            render.environment.__wrapped__().get_template(name)
+        compiled = list(tmp_path.rglob("*.template"))
+        assert len(compiled) == len(names)
+        for path in compiled:
+            path.write_bytes(b"damaged")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "file"))
+    render.environment.__wrapped__().get_template("macros.j2")
 
 
 def test_without_a_mart_the_next_step_is_named(settings: Settings, tmp_path: Path) -> None:

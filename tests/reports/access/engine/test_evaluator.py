@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from reports.access.engine import kms_actions
-from reports.access.engine.evaluator import allowed, paths_of
+from reports.access.engine.analysis_key import cache_key
+from reports.access.engine.evaluator import allowed
 from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions, grant_shape
 from reports.access.engine.model import Access, Decision, Effect, KeyFacts
-from reports.access.engine.policy_analysis import analyse_policy, cache_key
+from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.wildcards import common_match, example_match, matches
 from tests.reports.access.engine.cases import (
     ADMIN,
@@ -31,6 +32,7 @@ from tests.reports.access.engine.cases import (
     root,
     service,
 )
+from tests.reports.access.engine.paths import paths_of
 
 S3 = "s3.eu-west-1.amazonaws.com"
 POLICY = policy_of(

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.access.engine.evaluator import allowed, paths_of
+from reports.access.engine.evaluator import allowed
 from reports.access.engine.grant_analysis import analyse_grant, grant_shape
 from reports.access.engine.model import Access, Analysis, Effect, Grant
 from reports.access.engine.policy_analysis import analyse_policy
@@ -27,6 +27,7 @@ from tests.reports.access.engine.cases import (
     policy_of,
     root,
 )
+from tests.reports.access.engine.paths import paths_of
 
 S3 = "s3.eu-west-1.amazonaws.com"
 BOB = f"arn:aws:iam::{OWNER}:user/bob"
