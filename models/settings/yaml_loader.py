@@ -6,16 +6,18 @@ after parsing, so that their values are never parsed as YAML.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
+
+T = TypeVar("T")
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 """Loads text, lists and mappings only; the libyaml variant is ten times as fast."""
@@ -159,8 +161,6 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
             line, column = mark.line + 1, mark.column + 1
         cause = error.problem or error.context or "the parser gives no reason"
         cause = _explain(cause)
-    except RecursionError:
-        cause = "lists or mappings nested too deeply"
     else:
         if root is not None:
             return root
@@ -171,12 +171,24 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
 
 
 def _root(text: str) -> yaml.Node | None:
+    return _parse(text, yaml.compose)
+
+
+def compose_all(text: str) -> list[yaml.Node]:
+    """The root nodes of a text's documents. Raises yaml.YAMLError, also for values that are nested too deeply."""
+    return _parse(text, lambda *parsed: list(yaml.compose_all(*parsed)))
+
+
+def _parse(text: str, parse: Callable[..., T]) -> T:
     # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
     depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
     if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
         with suppress(yaml.YAMLError):
-            return yaml.compose(text, Loader=LOADER)
-    return yaml.compose(text, Loader=yaml.BaseLoader)
+            return parse(text, LOADER)
+    try:
+        return parse(text, yaml.BaseLoader)
+    except RecursionError as error:
+        raise yaml.MarkedYAMLError(problem="lists or mappings nested too deeply") from error
 
 
 def _explain(cause: str) -> str:
