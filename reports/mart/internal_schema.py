@@ -12,6 +12,7 @@ from models.tables import versioned_tables
 from reports.access import grant_macros
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
+from reports.mart.extension import STATUSES
 
 MACROS = (
     "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
@@ -31,8 +32,22 @@ MACROS = (
     END
     """,
     *grant_macros.MACROS,
+    *(f"CREATE MACRO {status}(reason) AS {{'status': '{status}', 'reason': reason}}" for status in STATUSES),
+    """
+    CREATE MACRO verdict_of(met, reason) AS
+    {'status': CASE met WHEN true THEN 'pass' WHEN false THEN 'fail' ELSE 'unknown' END, 'reason': reason}
+    """,
+    "CREATE MACRO fail_if(certain, reason) AS {'status': CASE WHEN certain THEN 'fail' ELSE 'unknown' END, 'reason': reason}",
+    """
+    CREATE MACRO internal.first_messages(message) AS array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
+      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.' ELSE '' END
+    """,
+    """
+    CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
+      || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
+    """,
 )
-"""In order of creation: later macros use earlier ones."""
+"""In order of creation: later macros use earlier ones. Those without a schema are for rules: they return a verdict."""
 
 
 def create_schema(duck: duckdb.DuckDBPyConnection) -> None:

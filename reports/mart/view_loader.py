@@ -157,6 +157,12 @@ def views() -> tuple[View, ...]:
     return tuple(found.values())
 
 
+@cache
+def public_names() -> frozenset[str]:
+    """The names of the views and histories in schema ``main``."""
+    return frozenset(view.name for view in views() if not view.internal).union(_HISTORIES)
+
+
 def create(
     duck: duckdb.DuckDBPyConnection,
     as_of: int,

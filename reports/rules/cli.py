@@ -286,20 +286,14 @@ _RULE = """\
 -- parameters:
 --   characters: {{default: "1", about: minimum length of a description in characters}}
 
--- Branches in this order: not_applicable, unknown, fail, pass; the last branch is 'unknown'. NULL means unknown.
+-- Conditions in this order: not_applicable, unknown, fail, pass. NULL means unknown, and so does a row without a true condition.
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager = 'AWS' THEN 'not_applicable'
-    WHEN manager IS NULL OR description IS NULL THEN 'unknown'
-    WHEN length(description) < CAST($characters AS INTEGER) THEN 'fail'
-    WHEN length(description) >= CAST($characters AS INTEGER) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager = 'AWS' THEN 'AWS manages this key.'
-    WHEN manager IS NULL OR description IS NULL THEN 'The key could not be described.'
-    ELSE 'Its description has ' || length(description) || ' character(s); ' || $characters || ' are required.'
-  END AS reason
+    WHEN manager = 'AWS' THEN not_applicable('AWS manages this key.')
+    WHEN manager IS NULL OR description IS NULL THEN unknown('The key could not be described.')
+    ELSE verdict_of(length(description) >= CAST($characters AS INTEGER),
+      'Its description has ' || length(description) || ' character(s); ' || $characters || ' are required.')
+  END AS verdict
 FROM keys
 """
 _EXAMPLES = """\

@@ -9,12 +9,11 @@ from importlib import resources
 from typing import Any
 
 import duckdb
-import yaml
 
 from models.errors import UserError
 from models.settings import Settings
-from models.settings.yaml_loader import LOADER
 from reports.mart.extension import fill
+from reports.rules.yaml_files import InvalidYamlError, Lined, read_document
 
 _KEYS = ("id", "title", "version", "source", "checked", "controls")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-.][a-z0-9]+)*")
@@ -118,14 +117,12 @@ def check_frameworks(settings: Settings) -> None:
 def parse_framework(source: str, text: str) -> Framework:
     """Parse one file. Raises FrameworkError with the file, the line and the expected value."""
     try:
-        node = yaml.compose(text, Loader=LOADER)
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - the loader only creates strings, lists and mappings
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FrameworkError(f"{source}:{line}: not valid YAML: {error.problem}") from error
-    if not isinstance(node, yaml.MappingNode):
+        values = read_document(text)
+    except InvalidYamlError as error:
+        raise FrameworkError(f"{source}:{error.line}: {error}") from error
+    if not isinstance(values, Lined):
         raise FrameworkError(f"{source}:1: expected a mapping with {', '.join(_KEYS)}")
-    lines = _lines(source, node)
+    lines = values.lines
     for key, line in lines.items():
         if key not in _KEYS:
             raise FrameworkError(
@@ -143,8 +140,7 @@ def parse_framework(source: str, text: str) -> Framework:
     for key, good, expected in checks:
         if not good:
             raise FrameworkError(f"{source}:{lines.get(key, 1)}: expected {expected} for {key!r}")
-    controls_node = next(value for key, value in node.value if key.value == "controls")
-    control_lines = _lines(source, controls_node)
+    control_lines = values["controls"].lines
     controls = [_control(source, control_lines[name], name, control) for name, control in values["controls"].items()]
     return Framework(
         framework_id=values["id"],
@@ -154,16 +150,6 @@ def parse_framework(source: str, text: str) -> Framework:
         checked=values["checked"],
         controls=tuple(controls),
     )
-
-
-def _lines(source: str, node: yaml.MappingNode) -> dict[str, int]:
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise FrameworkError(f"{source}:{line}: {key.value!r} is already on line {lines[key.value]}")
-        lines[key.value] = line
-    return lines
 
 
 def _control(source: str, line: int, control_id: str, value: Any) -> Control:

@@ -1,46 +1,119 @@
-"""Static checks of a rule's query."""
+"""Static checks of a rule's query, on the syntax tree that DuckDB parses it into.
+
+A rule reads the views and nothing else. The connection on which it runs has no access to files and network; what a
+connection without them still offers (settings, secrets, the catalogs of other databases, temporary tables) is refused here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import cache
+from typing import Any
 
-from reports.rules.loader import Rule
+import duckdb
+import orjson
 
-STATUSES = ("pass", "fail", "unknown", "not_applicable")
-_TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[A-Za-z_][A-Za-z_0-9]*|\S", re.DOTALL)
-_Token = tuple[int, str]
-"""Line and token text."""
+from reports.mart.view_loader import public_names
+
+_Node = dict[str, Any]
+_Problem = tuple[int, str]
+"""Line and text."""
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
+_REFUSED_FUNCTIONS = re.compile(
+    r"current_(?!date|time|localtime)\w+|get_?env\w*|get_?variable|set\w*|nextval|currval|write_log|sleep_ms|stats|user|version|"
+    r"session_user|in_search_path|txid_current|pg_(?!typeof)\w+|has_\w+_privilege|json_serialize_plan|query|query_table"
+)
+"""Functions that return something other than facts, or have an effect."""
 
 
-def check_query(rule: Rule) -> Iterator[str]:
-    """Yield problems of the query with file and line: ELSE with pass or fail, and invalid statuses."""
-    tokens = [
-        (rule.query.count("\n", 0, match.start()) + 1, match[0])
-        for match in _TOKEN.finditer(rule.query)
-        if not match[0].startswith(("--", "/*"))
-    ]
-    for (line, word), (_, after) in pairwise(tokens):
-        if word.upper() == "ELSE" and after in {"'pass'", "'fail'"}:
-            yield (
-                f"{rule.source}:{line}: ELSE {after}: an unforeseen case must not {after[1:-1]}; test the condition and "
-                "end with ELSE 'unknown'"
+@cache
+def parsed(query: str) -> _Node:
+    """The syntax tree of one SELECT. Raises duckdb.Error for a query that has none."""
+    row = _parser().cursor().execute("SELECT json_serialize_sql($1)", [query]).fetchone()
+    tree: _Node = orjson.loads(row[0]) if row else {"error": True, "error_message": "there is no query"}
+    if tree["error"]:
+        raise duckdb.NotImplementedException(tree["error_message"])
+    node: _Node = tree["statements"][0]["node"]
+    return node
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def check_branches(query: str) -> Iterator[_Problem]:
+    """Yield each ELSE with pass or fail."""
+    for node in _nodes(parsed(query)):
+        otherwise = node.get("else_expr") or {}
+        status = otherwise.get("function_name", "").lower()
+        if status in {"pass", "fail"}:
+            text = f"ELSE {status}(...): an unforeseen case must not {status}; test the condition, or end with ELSE unknown(...)"
+            yield _line(query, otherwise), text
+
+
+def check_sources(query: str) -> Iterator[_Problem]:
+    """Yield whatever the query reads that is not a view of the mart."""
+    for node, names in _scoped(parsed(query), frozenset()):
+        kind = node.get("type")
+        if kind == "BASE_TABLE":
+            schema, table = node["schema_name"].lower(), node["table_name"].lower()
+            known = schema == "internal" or (schema in {"", "main"} and table in public_names())
+            if node["catalog_name"] or not (known or (not schema and table in names)):
+                name = ".".join(node["qualified_name"]["path"])
+                yield (
+                    _line(query, node),
+                    f"{name!r} is not a view of the mart: a rule reads only those (kmsledger schema)",
+                )
+        elif kind == "TABLE_FUNCTION":
+            name, schema = node["function"]["function_name"].lower(), node["function"]["schema"].lower()
+            of_view = name.endswith("_as_of") and (
+                schema == "internal" or name.removesuffix("_as_of") in public_names()
             )
-    for line, word in _statuses(tokens):
-        if word[1:-1] not in STATUSES:
-            yield f"{rule.source}:{line}: {word} is not a status: choose from {', '.join(STATUSES)}"
+            if name not in _TABLE_FUNCTIONS and not of_view:
+                yield (
+                    _line(query, node),
+                    f"a rule cannot call {name}: it reads only the views of the mart (kmsledger schema)",
+                )
+        elif kind == "SHOW_REF":
+            yield _line(query, node), "a rule cannot describe tables: it reads only the views of the mart"
+        elif kind == "FUNCTION" and _REFUSED_FUNCTIONS.fullmatch(node["function_name"].lower()):
+            yield (
+                _line(query, node),
+                f"a rule cannot call {node['function_name'].lower()}: its result depends on facts only",
+            )
 
 
-def _statuses(tokens: list[_Token]) -> Iterator[_Token]:
-    """Yield the string literals that a CASE ... END AS status can return."""
-    words = [word.upper() for _, word in tokens]
-    for end in range(len(tokens) - 2):
-        if words[end : end + 3] != ["END", "AS", "STATUS"]:
-            continue
-        depth, at = 1, end
-        while depth and at:
-            at -= 1
-            if depth == 1 and words[at] in {"THEN", "ELSE"} and tokens[at + 1][1].startswith("'"):
-                yield tokens[at + 1]
-            depth += {"END": 1, "CASE": -1}.get(words[at], 0)
+def columns(query: str) -> list[str]:
+    """The names of the query's columns, as far as it states them."""
+    node = parsed(query)
+    while "left" in node:
+        node = node["left"]
+    return [item["alias"] or item.get("column_names", [""])[-1] for item in node.get("select_list", ())]
+
+
+def _scoped(value: Any, names: frozenset[str]) -> Iterator[tuple[_Node, frozenset[str]]]:
+    """Yield every node with the names of the common table expressions that it can read: each reads only earlier ones."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _scoped(item, names)
+    elif isinstance(value, dict):
+        for entry in value.get("cte_map", {}).get("map", ()):
+            name, inner = entry["key"].lower(), entry["value"]["query_node"]
+            yield from _scoped(entry["value"], names | {name} if inner["type"] == "RECURSIVE_CTE_NODE" else names)
+            names |= {name}
+        yield value, names
+        for key, child in value.items():
+            if key != "cte_map":
+                yield from _scoped(child, names)
+
+
+def _nodes(value: Any) -> Iterator[_Node]:
+    return (node for node, _ in _scoped(value, frozenset()))
+
+
+def _line(query: str, node: _Node) -> int:
+    """The line of a node; DuckDB counts bytes, and has no position for some nodes."""
+    text = query.encode()
+    return text[: node["query_location"]].count(b"\n") + 1 if node["query_location"] < len(text) else 1

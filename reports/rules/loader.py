@@ -14,14 +14,14 @@ from typing import Any
 
 import duckdb
 import orjson
-import yaml
 
 from models.errors import UserError
 from models.settings import Settings
-from models.settings.yaml_loader import LOADER
 from models.severities import SEVERITIES
 from reports.mart.query import statement_kind
+from reports.rules import lint
 from reports.rules.framework_loader import controls_by_rule
+from reports.rules.yaml_files import InvalidYamlError, Lined, read_document
 
 FAMILIES = (
     "state",
@@ -49,6 +49,11 @@ _MORE_TEXTS = ("family", "console", "cli", "terraform")
 _KEYS = (*_TEXTS, *_MORE_TEXTS, "frameworks", "parameters")
 _ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+OLD_FORM = (
+    "instead of the columns status and reason a rule returns one column verdict: write CASE WHEN ... THEN unknown('reason') "
+    "WHEN ... THEN fail('reason') WHEN ... THEN pass('reason') END AS verdict (docs/rules.md)"
+)
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +175,8 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
     query = "\n" * header_end + "\n".join(lines[header_end:])
     parameters = header.get("parameters") or {}
     _check_query(source, query, header_end + 1, set(parameters))
+    if not complete:
+        _check_own_query(source, query)
     declared = {name: value if isinstance(value, dict) else {"default": value} for name, value in parameters.items()}
     return Rule(
         rule_id=header["id"],
@@ -192,21 +199,13 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
 
 
 def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
-    text = "\n".join(lines)
     try:
-        node = yaml.compose(text, Loader=LOADER)
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506 - the loader only creates strings, lists and mappings
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(f"{source}:{line}: the header is not valid YAML: {error.problem}") from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise RuleError(
-            f"{source}:{line}: the header has a control character (U+{_code_point(error.character):04X}): remove it"
-        ) from error
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
+        values = read_document("\n".join(lines))
+    except InvalidYamlError as error:
+        raise RuleError(f"{source}:{error.line}: {error}") from error
+    if not isinstance(values, Lined):
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
-    lines_by_key = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    lines_by_key = values.lines
     known = tuple(key for key in _KEYS if not (complete and key == "frameworks"))
     for key, line in lines_by_key.items():
         if key not in known:
@@ -229,30 +228,25 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
     for key, good, expected in checks:
         if not good:
             raise RuleError(f"{source}:{lines_by_key[key]}: expected {expected} for {key!r}")
-    declared = next((value for key, value in node.value if key.value == "parameters"), None)
-    _check_parameters(source, lines_by_key.get("parameters", 1), values.get("parameters"), declared, complete=complete)
+    _check_parameters(source, lines_by_key.get("parameters", 1), values.get("parameters"), complete=complete)
     return values
-
-
-def _code_point(character: int | str) -> int:
-    """The code point as a number: PyYAML's C reader reports a number, its Python reader a string."""
-    return character if isinstance(character, int) else ord(character)
 
 
 def _is_list(value: Any) -> bool:
     return not value or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
-def _check_parameters(source: str, line: int, values: Any, node: Any, *, complete: bool) -> None:
+def _check_parameters(source: str, line: int, values: Any, *, complete: bool) -> None:
     """Raise RuleError unless each is ``name: {default: text, about: text}``, or in a user's rule ``name: text``."""
     if not values:
         return
-    if not isinstance(values, dict):
-        raise RuleError(f"{source}:{line}: expected names (lower case, digits, _) for 'parameters'")
-    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
-    for name, value in values.items():
+    lines = values.lines if isinstance(values, Lined) else {}
+    for name in lines or [""]:
         if not _NAME.fullmatch(name):
-            raise RuleError(f"{source}:{lines[name]}: expected names (lower case, digits, _) for 'parameters'")
+            raise RuleError(
+                f"{source}:{lines.get(name, line)}: expected names (lower case, digits, _) for 'parameters'"
+            )
+    for name, value in values.items():
         if isinstance(value, str) and not complete:
             continue
         fits = isinstance(value, dict) and set(value) <= {"default", "about"} and "default" in value
@@ -280,6 +274,14 @@ def _check_query(source: str, query: str, line: int, parameters: set[str]) -> No
         undeclared, unused = sorted(used - parameters), sorted(parameters - used)
         problem = f"${undeclared[0]} is not declared" if undeclared else f"{unused[0]!r} is declared but not used"
         raise RuleError(f"{source}:{line}: parameter {problem}; the header's parameters are the query's $names")
+
+
+def _check_own_query(source: str, query: str) -> None:
+    """Raise RuleError unless a user's rule reads only the mart's views, and returns a verdict."""
+    if {"status", "reason"} <= set(lint.columns(query)):
+        raise RuleError(f"{source}: {OLD_FORM}")
+    for line, problem in lint.check_sources(query):
+        raise RuleError(f"{source}:{line}: {problem}")
 
 
 @cache

@@ -7,6 +7,7 @@ A million keys give some forty million results, nearly all of them passes. Only 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,9 +17,14 @@ import duckdb
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
 from reports.mart.extension import STATUSES
-from reports.rules.loader import Rule, RuleError
+from reports.rules.loader import OLD_FORM, Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
+"""The columns of a result."""
+_RETURNED = (*COLUMNS[:4], "verdict")
+"""The columns of a rule's query; ``note``, a text to append to every reason, is optional."""
+_VERDICT_TYPE = "STRUCT(status VARCHAR, reason VARCHAR)"
+_UNFORESEEN = "coalesce(verdict, unknown('No condition of the rule applies to this resource.'))"
 _THREADS = 2
 _FETCHED_ROWS = 2_000
 _UNCHECKED_ROWS = 100_000
@@ -33,33 +39,38 @@ _CREATE_COUNTS = """
 CREATE OR REPLACE TABLE memory.main.result_count (rule_id VARCHAR, account_id VARCHAR, region VARCHAR, status VARCHAR,
   resources BIGINT)
 """
-_CREATE_RESULTS = """
+_CREATE_RESULTS = f"""
 CREATE OR REPLACE TEMP TABLE result (rule_id VARCHAR, severity VARCHAR, resource_arn VARCHAR, account_id VARCHAR,
-  region VARCHAR, key_arn VARCHAR, status VARCHAR, reason VARCHAR)
+  region VARCHAR, key_arn VARCHAR, verdict {_VERDICT_TYPE}, note VARCHAR)
 """
-_INSERT_RESULTS = f"INSERT INTO result SELECT '{{rule_id}}', '{{severity}}', {', '.join(COLUMNS)} FROM ({{query}}\n)"
+_INSERT_RESULTS = (
+    f"INSERT INTO result BY NAME SELECT '{{rule_id}}' AS rule_id, '{{severity}}' AS severity, "
+    f"* REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}\n)"
+)
 _CONTRACT_CHECKS = f"""
 SELECT rule_id, count(resource_arn) - count(DISTINCT resource_arn) AS duplicates,
   count(*) FILTER (coalesce(resource_arn, '') = '') AS unnamed,
-  count(*) FILTER (status IS NULL OR status NOT IN {STATUSES}) AS invalid_status,
-  count(*) FILTER (coalesce(reason, '') = '') AS without_reason
+  count(*) FILTER (verdict.status IS NULL OR verdict.status NOT IN {STATUSES}) AS invalid_status,
+  count(*) FILTER (coalesce(verdict.reason, '') = '') AS without_reason
 FROM result GROUP BY rule_id
 HAVING duplicates + unnamed + invalid_status + without_reason > 0
 ORDER BY rule_id LIMIT 1
 """
 _OFFENDING_ROW = (
-    "SELECT resource_arn, min(status) FROM result WHERE rule_id = $rule GROUP BY 1 HAVING {} ORDER BY 1 LIMIT 1"
+    "SELECT resource_arn, min(verdict.status) FROM result WHERE rule_id = $rule GROUP BY 1 HAVING {} ORDER BY 1 LIMIT 1"
 )
 _STORE_FINDINGS = """
 INSERT INTO memory.main.current_finding
-SELECT rule_id, resource_arn, account_id, region, key_arn, severity, status, status, NULL, reason
+SELECT rule_id, resource_arn, account_id, region, key_arn, severity, verdict.status, verdict.status, NULL,
+  verdict.reason || coalesce(note, '')
 FROM result
-WHERE status IN ('fail', 'unknown')
+WHERE verdict.status IN ('fail', 'unknown')
   OR (rule_id, resource_arn) IN (SELECT (f.rule_id, f.resource_arn) FROM internal.finding f WHERE f.valid_from < $run)
 """
 _STORE_COUNTS = """
 INSERT INTO memory.main.result_count
-SELECT rule_id, account_id, region, status, count(*) FROM result WHERE status IN ('pass', 'not_applicable') GROUP BY ALL
+SELECT rule_id, account_id, region, verdict.status, count(*) FROM result WHERE verdict.status IN ('pass', 'not_applicable')
+GROUP BY ALL
 """
 
 
@@ -89,20 +100,21 @@ def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rul
         cursor.execute(_CREATE_RESULTS)
         by_id: dict[str, Rule] = {}
         rows = 0
-        for rule in pending:
-            rows += _run_rule(cursor, rule)
-            by_id[rule.rule_id] = rule
-            if rows >= _UNCHECKED_ROWS:
-                _store(cursor, run_id, by_id)
-                rows = 0
-        _store(cursor, run_id, by_id)
+        try:
+            for rule in pending:
+                rows += _run_rule(cursor, rule)
+                by_id[rule.rule_id] = rule
+                if rows >= _UNCHECKED_ROWS:
+                    _store(cursor, run_id, by_id)
+                    rows = 0
+            _store(cursor, run_id, by_id)
+        finally:
+            deque(pending, maxlen=0)  # after a failure, the other thread ends with its current rule
+            cursor.close()
 
-    cursors = [new_cursor(duck) for _ in range(_THREADS)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        for _ in threads.map(work, cursors):
+        for _ in threads.map(work, [new_cursor(duck) for _ in range(_THREADS)]):
             pass
-    for cursor in cursors:
-        cursor.close()
 
 
 def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule) -> int:
@@ -133,17 +145,22 @@ def _store(duck: duckdb.DuckDBPyConnection, run_id: int, rules: dict[str, Rule])
             resource, _ = offending("count(*) > 1")
             raise RuleError(f"{rule.source}: {resource} is returned twice; a rule returns each resource once")
         if invalid_status:
-            raise _invalid_status(rule, *offending(f"bool_or(status IS NULL OR status NOT IN {STATUSES})"))
-        resource, _ = offending("bool_or(coalesce(reason, '') = '')")
+            raise _invalid_status(
+                rule, *offending(f"bool_or(verdict.status IS NULL OR verdict.status NOT IN {STATUSES})")
+            )
+        resource, _ = offending("bool_or(coalesce(verdict.reason, '') = '')")
         raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
     duck.execute(_STORE_FINDINGS, {"run": run_id})
     duck.execute(_STORE_COUNTS)
     duck.execute("TRUNCATE result")
 
 
-_POPULATION = """
-SELECT {columns} FROM ({query}
-) q
+_POPULATION = f"""
+SELECT * FROM (
+  SELECT {", ".join(COLUMNS[:4])}, verdict.status AS status, verdict.reason || {{note}} AS reason
+  FROM (SELECT * REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}
+  ))
+)
 WHERE (list_contains($contract_, status) IS NOT TRUE) OR list_contains($statuses_, status) AND (
   len($accounts_) = 0 OR list_contains($accounts_, account_id)
   OR account_id IN (SELECT a.account_id FROM accounts a WHERE list_contains($accounts_, a.name)))
@@ -152,16 +169,16 @@ ORDER BY list_contains($contract_, status) IS TRUE, list_position($statuses_, st
 
 
 def population(
-    duck: duckdb.DuckDBPyConnection, rule: Rule, statuses: Sequence[str], accounts: Sequence[str]
+    duck: duckdb.DuckDBPyConnection, rule: Rule, statuses: Sequence[str] = STATUSES, accounts: Sequence[str] = ()
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield every resource that a rule checks, with the columns of the contract, as of the run of the connection's views.
+    """Yield every resource that a rule checks, with the columns of a result, as of the run of the connection's views.
 
     Statuses are those without waivers. ``accounts`` are IDs or names; none selects all. Raises RuleError.
     """
-    query = _POPULATION.format(columns=", ".join(COLUMNS), query=_select(rule))
     selected = {"statuses_": list(statuses), "accounts_": list(accounts), "contract_": list(STATUSES)}
     try:
-        check_columns(duck, rule)
+        note = "coalesce(note, '')" if "note" in check_columns(duck, rule) else "''"
+        query = _POPULATION.format(note=note, query=_select(rule))
         cursor = duck.execute(query, {**rule.parameters, **selected})
         while rows := cursor.fetchmany(_FETCHED_ROWS):
             if rows[0][4] not in STATUSES:  # invalid ones come first
@@ -180,11 +197,18 @@ def _invalid_status(rule: Rule, resource: str, status: str | None) -> RuleError:
     return RuleError(f"{rule.source}: {resource} has status {status!r}; expected {', '.join(sorted(STATUSES))}")
 
 
-def check_columns(duck: duckdb.DuckDBPyConnection, rule: Rule) -> None:
-    """Raise RuleError unless a rule's query returns exactly the expected columns."""
-    names = [row[0] for row in duck.execute(f"DESCRIBE {_select(rule)}", dict(rule.parameters) or None).fetchall()]
-    if sorted(names) != sorted(COLUMNS):
-        raise RuleError(f"{rule.source}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names)}")
+def check_columns(duck: duckdb.DuckDBPyConnection, rule: Rule) -> list[str]:
+    """The columns that a rule's query returns. Raises RuleError unless they are the expected ones."""
+    types = {
+        row[0]: row[1] for row in duck.execute(f"DESCRIBE {_select(rule)}", dict(rule.parameters) or None).fetchall()
+    }
+    if set(types) - {"note"} != set(_RETURNED):
+        old_form = f"; {OLD_FORM}" if {"status", "reason"} <= set(types) else ""
+        expected = f"expected the columns {', '.join(_RETURNED)} and optionally note"
+        raise RuleError(f"{rule.source}: {expected}, found {', '.join(types)}{old_form}")
+    if types["verdict"].replace('"', "") not in {_VERDICT_TYPE, "NULL"}:
+        raise RuleError(f"{rule.source}: expected a verdict such as fail('reason'), found {types['verdict']}")
+    return list(types)
 
 
 def _select(rule: Rule) -> str:

@@ -31,28 +31,18 @@ WITH failing AS (
   WHERE outcome = 'failed' AND service IS NULL
   GROUP BY account_id
 )
-SELECT
-  a.account_id AS resource_arn, a.account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT a.account_id AS resource_arn, a.account_id, 'global' AS region, NULL AS key_arn,
   CASE
-    WHEN a.coverage IN ('suspended', 'left', 'excluded')
-      OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED') THEN 'not_applicable'
-    WHEN a.coverage = 'not_crawled'
-      OR (a.coverage = 'failed' AND coalesce(f.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER))
-      THEN 'unknown'
-    WHEN a.coverage = 'failed' THEN 'fail'
-    WHEN a.coverage IN ('complete', 'partial') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN a.coverage = 'excluded' THEN 'The account is excluded in the settings.'
-    WHEN a.coverage IN ('suspended', 'left') OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED')
-      THEN 'The account is ' || lower(replace(coalesce(nullif(a.state, 'ACTIVE'), a.coverage), '_', ' ')) || '.'
-    WHEN a.coverage = 'not_crawled' THEN 'The run did not reach the account.'
-    WHEN a.coverage = 'failed' THEN 'The account could not be read'
-      || coalesce(' since ' || strftime(f.since, '%Y-%m-%d'), '') || coalesce(': ' || f.cause, '') || '.'
-    WHEN a.coverage = 'complete' THEN 'The account was read.'
-    WHEN a.coverage = 'partial' THEN 'The account was read in part.'
-    ELSE 'Unknown coverage of the account: ' || a.coverage || '.'
-  END AS reason
+    WHEN a.coverage = 'excluded' THEN not_applicable('The account is excluded in the settings.')
+    WHEN a.coverage IN ('suspended', 'left') OR a.state IN ('SUSPENDED', 'LEFT', 'PENDING_CLOSURE', 'CLOSED') THEN not_applicable(
+      'The account is ' || lower(replace(coalesce(nullif(a.state, 'ACTIVE'), a.coverage), '_', ' ')) || '.')
+    WHEN a.coverage = 'not_crawled' THEN unknown('The run did not reach the account.')
+    WHEN a.coverage = 'failed' THEN fail_if(f.consecutive_runs >= CAST($consecutive_runs AS INTEGER),
+      'The account could not be read' || coalesce(' since ' || strftime(f.since, '%Y-%m-%d'), '')
+        || coalesce(': ' || f.cause, '') || '.')
+    WHEN a.coverage = 'complete' THEN pass('The account was read.')
+    WHEN a.coverage = 'partial' THEN pass('The account was read in part.')
+    ELSE unknown('Unknown coverage of the account: ' || a.coverage || '.')
+  END AS verdict
 FROM accounts a
 LEFT JOIN failing f ON f.account_id = a.account_id

@@ -20,9 +20,7 @@
 --   the right key.
 -- parameters:
 --   days: {default: "7", about: "Number of days for which an alias fails after it was moved."}
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), customer_alias AS (
+WITH customer_alias AS (
   SELECT a.alias_arn, a.alias_name, a.account_id, a.region, a.target_key_arn, a.created_at, a.updated_at, a.since
   FROM aliases a
   WHERE NOT starts_with(a.alias_name, 'alias/aws/') AND a.target_key_arn IS NOT NULL
@@ -36,9 +34,12 @@ WITH latest_run AS (
   SELECT n.*, e.target_key_arn AS old_key_arn,
     CASE WHEN n.updated_at IS NULL AND e.until IS NULL THEN NULL
       WHEN n.updated_at > n.created_at THEN n.updated_at ELSE e.until END AS moved_at,
-    n.updated_at IS NOT NULL OR e.until IS NOT NULL AS reported, latest_run.started_at - to_days(CAST($days AS INTEGER)) AS oldest
+    n.updated_at IS NOT NULL OR e.until IS NOT NULL AS reported, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest,
+    'The alias was moved on ' || strftime(moved_at, '%Y-%m-%d')
+      || coalesce(' from key ' || split_part(old_key_arn, ':key/', 2), '')
+      || ' to key ' || split_part(n.target_key_arn, ':key/', 2) AS message
   FROM customer_alias n
-  CROSS JOIN latest_run
+  CROSS JOIN internal.latest_run r
   LEFT JOIN previous_target e ON e.alias_arn = n.alias_arn
 ), recent_move AS (
   SELECT * FROM alias_move WHERE moved_at >= oldest
@@ -65,29 +66,16 @@ WITH latest_run AS (
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   GROUP BY m.alias_arn
 )
-SELECT
-  m.alias_arn AS resource_arn, m.account_id, m.region, m.target_key_arn AS key_arn,
+SELECT m.alias_arn AS resource_arn, m.account_id, m.region, m.target_key_arn AS key_arn,
   CASE
-    WHEN NOT m.reported THEN 'unknown'
-    WHEN m.moved_at >= m.oldest AND r.resources IS NULL AND u.used IS NOT TRUE
-      AND (u.unused_keys IS NULL OR u.unused_keys < 2 OR u.has_unread_resources) THEN 'unknown'
-    WHEN m.moved_at >= m.oldest AND (r.resources IS NOT NULL OR u.used) THEN 'fail'
-    WHEN m.moved_at >= m.oldest OR m.moved_at < m.oldest OR m.moved_at IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN NOT m.reported THEN 'AWS did not report when the alias was last moved.'
-    WHEN m.moved_at IS NULL THEN 'The alias was never moved.'
-    ELSE 'The alias was moved on ' || strftime(m.moved_at, '%Y-%m-%d')
-      || coalesce(' from key ' || split_part(m.old_key_arn, ':key/', 2), '')
-      || ' to key ' || split_part(m.target_key_arn, ':key/', 2)
-      || CASE
-        WHEN m.moved_at < m.oldest THEN ''
-        WHEN r.resources IS NOT NULL THEN '; ' || r.resources || ' resource(s) refer to it'
-        WHEN u.used THEN '; one of the two keys is in use'
-        WHEN u.unused_keys = 2 AND NOT u.has_unread_resources THEN '; neither key is in use'
-        ELSE '; could not determine whether it is in use' END || '.'
-  END AS reason
+    WHEN NOT m.reported THEN unknown('AWS did not report when the alias was last moved.')
+    WHEN m.moved_at IS NULL THEN pass('The alias was never moved.')
+    WHEN m.moved_at < m.oldest THEN pass(m.message || '.')
+    WHEN r.resources IS NOT NULL THEN fail(m.message || '; ' || r.resources || ' resource(s) refer to it.')
+    WHEN u.used THEN fail(m.message || '; one of the two keys is in use.')
+    WHEN u.unused_keys = 2 AND NOT u.has_unread_resources THEN pass(m.message || '; neither key is in use.')
+    ELSE unknown(m.message || '; could not determine whether it is in use.')
+  END AS verdict
 FROM alias_move m
 LEFT JOIN alias_references r ON r.alias_arn = m.alias_arn
 LEFT JOIN key_use u ON u.alias_arn = m.alias_arn

@@ -18,20 +18,12 @@
 --   aws kms delete-alias --region REGION --alias-name alias/NAME
 -- terraform: >-
 --   Set target_key_id of aws_kms_alias to an existing key, or remove the resource.
-SELECT
-  alias_arn AS resource_arn, account_id, region, target_key_arn AS key_arn,
+SELECT alias_arn AS resource_arn, account_id, region, target_key_arn AS key_arn,
   CASE target
-    WHEN 'unknown' THEN 'unknown'
-    WHEN 'none' THEN 'fail'
-    WHEN 'gone' THEN 'fail'
-    WHEN 'exists' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE target
-    WHEN 'unknown' THEN 'Its key ' || target_key_arn
-      || ' is not in the inventory, and not all keys of its account and region could be listed.'
-    WHEN 'none' THEN 'The alias points to no key.'
-    WHEN 'gone' THEN 'Its key ' || target_key_arn || ' does not exist.'
-    ELSE 'Its key exists.'
-  END AS reason
+    WHEN 'unknown' THEN unknown('Its key ' || target_key_arn
+      || ' is not in the inventory, and not all keys of its account and region could be listed.')
+    WHEN 'none' THEN fail('The alias points to no key.')
+    WHEN 'gone' THEN fail('Its key ' || target_key_arn || ' does not exist.')
+    WHEN 'exists' THEN pass('Its key exists.')
+  END AS verdict
 FROM internal.alias_targets

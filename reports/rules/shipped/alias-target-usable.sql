@@ -17,22 +17,15 @@
 --   aws kms update-alias --alias-name alias/NAME --target-key-id NEW_KEY_ID
 -- terraform: >-
 --   Set target_key_id of aws_kms_alias to a usable key, or is_enabled = true in the key's aws_kms_key.
-SELECT
-  alias_arn AS resource_arn, account_id, region, target_key_arn AS key_arn,
+SELECT alias_arn AS resource_arn, account_id, region, target_key_arn AS key_arn,
   CASE
-    WHEN target IN ('none', 'gone') THEN 'not_applicable'
-    WHEN key_state IS NULL THEN 'unknown'
-    WHEN key_state NOT IN ('Enabled', 'Creating', 'Updating') THEN 'fail'
-    WHEN key_state IN ('Enabled', 'Creating', 'Updating') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN target IN ('none', 'gone') THEN 'Its key does not exist: see alias-target-missing.'
-    WHEN target = 'unknown' THEN 'Its key ' || target_key_arn
-      || ' is not in the inventory, and not all keys of its account and region could be listed.'
-    WHEN key_state IS NULL THEN 'Its key ' || target_key_arn || ' could not be described.'
-    WHEN key_state = 'PendingDeletion' THEN 'Its key ' || target_key_arn || coalesce(' will be deleted on '
-      || strftime(deletion_date, '%Y-%m-%d'), ' is scheduled for deletion') || '.'
-    ELSE 'Its key ' || target_key_arn || ' is in state ' || key_state || '.'
-  END AS reason
+    WHEN target IN ('none', 'gone') THEN not_applicable('Its key does not exist: see alias-target-missing.')
+    WHEN target = 'unknown' THEN unknown('Its key ' || target_key_arn
+      || ' is not in the inventory, and not all keys of its account and region could be listed.')
+    WHEN key_state IS NULL THEN unknown('Its key ' || target_key_arn || ' could not be described.')
+    WHEN key_state = 'PendingDeletion' THEN fail('Its key ' || target_key_arn
+      || coalesce(' will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'), ' is scheduled for deletion') || '.')
+    ELSE verdict_of(key_state IN ('Enabled', 'Creating', 'Updating'),
+      'Its key ' || target_key_arn || ' is in state ' || key_state || '.')
+  END AS verdict
 FROM internal.alias_targets

@@ -19,8 +19,7 @@
 -- terraform: >-
 --   Add an aws_s3_bucket_server_side_encryption_configuration with sse_algorithm = "aws:kms", kms_master_key_id and
 --   bucket_key_enabled = true.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  verdict_of(customer_managed, customer_managed_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type = 'AWS::S3::Bucket' AND role = 'default-encryption'

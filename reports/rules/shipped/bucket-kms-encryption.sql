@@ -22,27 +22,21 @@
 WITH bucket_key AS (
   -- One row per resource; the role is unknown if the resource did not report its key.
   SELECT * FROM resource_keys
-  WHERE resource_type IN ('AWS::S3::Bucket') AND role IN ('default-encryption', 'unknown')
+  WHERE resource_type = 'AWS::S3::Bucket' AND role IN ('default-encryption', 'unknown')
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn AS key_arn,
+SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
-    WHEN u.key_class IS NULL THEN 'unknown'
-    WHEN u.key_class = 'unknown' AND u.raw_value IS NULL THEN 'unknown'
-    WHEN u.key_class IN ('none', 'aws_owned') THEN 'fail'
-    WHEN u.raw_value IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN u.key_class IS NULL THEN 'Its default encryption could not be determined: the crawl returned no data for it.'
+    WHEN u.key_class IS NULL
+      THEN unknown('Its default encryption could not be determined: the crawl returned no data for it.')
     WHEN u.key_class = 'unknown' AND u.raw_value IS NULL
-      THEN 'Its default encryption could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
-    WHEN u.key_class IN ('none', 'aws_owned') THEN 'Its default encryption uses S3 managed keys, not KMS.'
+      THEN unknown('Its default encryption could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.')
+    WHEN u.key_class IN ('none', 'aws_owned') THEN fail('Its default encryption uses S3 managed keys, not KMS.')
     WHEN u.raw_value IS NOT NULL OR u.key_class IN ('aws_managed', 'customer', 'not_crawled', 'dangling')
-      THEN 'New objects are encrypted with ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'aws/s3') || '.'
-    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
-  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+      THEN pass('New objects are encrypted with ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'aws/s3') || '.')
+    ELSE unknown('Its key has class ' || u.key_class || ', which this rule does not recognize.')
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN bucket_key u ON u.resource_arn = s.resource_arn
-WHERE s.resource_type IN ('AWS::S3::Bucket')
+WHERE s.resource_type = 'AWS::S3::Bucket'

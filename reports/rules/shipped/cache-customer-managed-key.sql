@@ -20,9 +20,10 @@
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_replication_group. Terraform replaces the cache, so restore it with
 --   snapshot_name.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN customer_managed = false THEN 'fail'
-    WHEN customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(not_applicable_reason, customer_managed_reason) || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  CASE
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    ELSE verdict_of(customer_managed, customer_managed_reason)
+  END AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

@@ -20,9 +20,10 @@
 -- terraform: >-
 --   Set at_rest_encryption_enabled = true and kms_key_id in aws_elasticache_replication_group. Terraform replaces the
 --   cache, so restore it with snapshot_name.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN encrypted = false THEN 'fail'
-    WHEN encrypted = true THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(not_applicable_reason, encrypted_reason) || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  CASE
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    ELSE verdict_of(encrypted, encrypted_reason)
+  END AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::ReplicationGroup', 'AWS::ElastiCache::CacheCluster') AND role = 'storage'

@@ -16,8 +16,7 @@
 -- terraform: >-
 --   Terraform has no resource for individual snapshots. Set kms_key_id in aws_elasticache_replication_group or
 --   aws_elasticache_serverless_cache; their snapshots use the same key.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  verdict_of(customer_managed, customer_managed_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::ElastiCache::Snapshot', 'AWS::ElastiCache::ServerlessCacheSnapshot') AND role = 'storage'

@@ -16,10 +16,11 @@
 -- terraform: >-
 --   Set kms_key_id in aws_rds_cluster_activity_stream. Terraform replaces the stream, which interrupts it.
 SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
-  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = false THEN 'fail'
-    WHEN e.customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(e.customer_managed_reason, 'It has no activity stream.')
-    || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+  CASE
+    WHEN e.resource_arn IS NULL THEN not_applicable('It has no activity stream.')
+    ELSE verdict_of(e.customer_managed, e.customer_managed_reason)
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN resource_encryption e ON e.resource_arn = s.resource_arn AND e.role = 'activity-stream'
 WHERE s.resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',

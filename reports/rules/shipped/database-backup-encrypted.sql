@@ -18,9 +18,6 @@
 -- terraform: >-
 --   Set storage_encrypted = true in aws_db_instance or aws_rds_cluster; set delete_automated_backups = true if backups
 --   need not outlive the database.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note, verdict_of(encrypted, encrypted_reason) AS verdict
 FROM resource_encryption
-WHERE resource_type IN ('AWS::RDS::DBInstanceAutomatedBackup', 'AWS::RDS::DBClusterAutomatedBackup')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::RDS::DBInstanceAutomatedBackup', 'AWS::RDS::DBClusterAutomatedBackup') AND role = 'storage'

@@ -22,8 +22,7 @@
 -- terraform: >-
 --   Set kms_key_id in aws_rds_cluster. It forces a replacement, so restore with snapshot_identifier from a snapshot
 --   copy that uses the key.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  verdict_of(customer_managed, customer_managed_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

@@ -21,8 +21,6 @@
 -- terraform: >-
 --   Set storage_encrypted = true and kms_key_id in aws_rds_cluster. Terraform replaces the cluster, so restore it with
 --   snapshot_identifier from the encrypted copy.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note, verdict_of(encrypted, encrypted_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster') AND role = 'storage'

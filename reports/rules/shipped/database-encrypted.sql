@@ -21,10 +21,10 @@
 -- terraform: >-
 --   Set storage_encrypted = true and kms_key_id in aws_db_instance. Terraform replaces the database, so restore it with
 --   snapshot_identifier from the encrypted copy.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE WHEN not_applicable_reason IS NOT NULL THEN 'not_applicable' WHEN encrypted = false THEN 'fail'
-    WHEN encrypted = true THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(not_applicable_reason, encrypted_reason) || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  CASE
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    ELSE verdict_of(encrypted, encrypted_reason)
+  END AS verdict
 FROM resource_encryption
-WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance')
-  AND role = 'storage'
+WHERE resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance') AND role = 'storage'

@@ -27,11 +27,10 @@ WITH database AS (
 )
 SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN usability = 'no_key' AND NOT inaccessible THEN 'not_applicable'
-    WHEN usability = 'unknown' AND NOT inaccessible THEN 'unknown'
-    WHEN usability = 'unusable' OR inaccessible THEN 'fail'
-    WHEN usability = 'usable' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  reason || CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale_note AS reason
+    WHEN inaccessible OR usability = 'unusable' THEN fail(reason)
+    WHEN usability = 'no_key' THEN not_applicable(reason)
+    WHEN usability = 'usable' THEN pass(reason)
+    ELSE unknown(reason)
+  END AS verdict,
+  CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale_note AS note
 FROM database

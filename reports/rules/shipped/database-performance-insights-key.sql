@@ -20,10 +20,11 @@
 --   Set performance_insights_kms_key_id in aws_db_instance or aws_rds_cluster_instance, after applying
 --   performance_insights_enabled = false once.
 SELECT s.resource_arn, s.account_id, s.region, e.key_arn,
-  CASE WHEN e.resource_arn IS NULL THEN 'not_applicable' WHEN e.customer_managed = false THEN 'fail'
-    WHEN e.customer_managed = true THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(e.customer_managed_reason, 'Performance Insights is not turned on.')
-    || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+  CASE
+    WHEN e.resource_arn IS NULL THEN not_applicable('Performance Insights is not turned on.')
+    ELSE verdict_of(e.customer_managed, e.customer_managed_reason)
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN resource_encryption e ON e.resource_arn = s.resource_arn AND e.role = 'performance-insights'
 WHERE s.resource_type IN ('AWS::RDS::DBInstance', 'AWS::DocDB::DBInstance', 'AWS::Neptune::DBInstance',

@@ -18,8 +18,6 @@
 -- terraform: >-
 --   Add a resource aws_db_snapshot_copy with source_db_snapshot_identifier and kms_key_id
 --   (aws_rds_cluster_snapshot_copy for clusters).
-SELECT resource_arn, account_id, region, key_arn,
-  CASE encrypted WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  encrypted_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note, verdict_of(encrypted, encrypted_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot') AND role = 'storage'

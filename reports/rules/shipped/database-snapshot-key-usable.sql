@@ -18,10 +18,13 @@
 --     --kms-key-id OTHER_KEY_ARN
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key; copies under another key are aws_db_snapshot_copy resources.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE usability WHEN 'no_key' THEN 'not_applicable' WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass'
-    ELSE 'unknown' END AS status,
-  reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  CASE usability
+    WHEN 'no_key' THEN not_applicable(reason)
+    WHEN 'unusable' THEN fail(reason)
+    WHEN 'usable' THEN pass(reason)
+    ELSE unknown(reason)
+  END AS verdict
 FROM key_usability
 WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot', 'AWS::RDS::DBInstanceAutomatedBackup',
   'AWS::RDS::DBClusterAutomatedBackup')

@@ -23,33 +23,30 @@
 --   tag: {default: DataTier, about: Tag key that marks the key of the tier.}
 --   value: {default: database, about: Value of that tag.}
 
--- Databases are RDS, Aurora, DocumentDB and Neptune instances and clusters, and ElastiCache replication
--- groups, stand-alone clusters and serverless caches. Snapshots and backups follow their source.
--- Two kinds of rows: account/region (a usable key with the tag exists), and each database (its storage key is such a key; the
--- members of a cluster use the storage of the cluster).
 WITH tier_key AS (
-  SELECT k.*, k.tags IS NOT NULL AS tags_known, k.tags[$tag] IS NOT DISTINCT FROM $value AS tagged
-  FROM keys k
-  WHERE k.manager IS DISTINCT FROM 'AWS'
+  SELECT *, tags IS NOT NULL AS tags_known, tags[$tag] IS NOT DISTINCT FROM $value AS tagged
+  FROM keys
+  WHERE manager IS DISTINCT FROM 'AWS'
 ), database AS (
-  SELECT * FROM resources
+  SELECT *, $tag || '=' || $value AS required_tag
+  FROM resources
   WHERE resource_type IN (
     'AWS::RDS::DBInstance', 'AWS::RDS::DBCluster', 'AWS::DocDB::DBInstance', 'AWS::DocDB::DBCluster',
     'AWS::Neptune::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::ElastiCache::ReplicationGroup',
     'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache'
   )
 ), account_region AS (
-  SELECT d.account_id, d.region, d.databases,
+  SELECT d.account_id, d.region, d.databases, d.required_tag,
     count(t.key_arn) FILTER (t.tagged) AS tagged,
     count(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS usable,
-    count(t.key_arn) FILTER (t.tagged AND (t.state IS NULL OR t.manager IS NULL)) AS undescribed,
-    count(t.key_arn) FILTER (NOT t.tags_known) AS unread_tags,
+    count(t.key_arn) FILTER (t.tagged AND (t.state IS NULL OR t.manager IS NULL))
+      + count(t.key_arn) FILTER (NOT t.tags_known) AS unread,
     min(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS key_arn,
     list_sort(list(DISTINCT coalesce(t.alias, t.key_id) || ' is ' || t.state)
       FILTER (t.tagged AND t.state <> 'Enabled')) AS states
-  FROM (SELECT account_id, region, count(*) AS databases FROM database GROUP BY account_id, region) d
+  FROM (SELECT account_id, region, required_tag, count(*) AS databases FROM database GROUP BY ALL) d
   LEFT JOIN tier_key t ON t.account_id = d.account_id AND t.region = d.region
-  GROUP BY d.account_id, d.region, d.databases
+  GROUP BY d.account_id, d.region, d.databases, d.required_tag
 ), unlisted_scope AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome IN ('failed', 'excluded', 'suspended', 'left')
@@ -65,65 +62,48 @@ WITH tier_key AS (
   ) u ON u.resource_arn = d.resource_arn
   LEFT JOIN tier_key t ON t.key_arn = u.key_arn
 )
-SELECT
-  p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, p.key_arn,
+SELECT p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, p.key_arn,
   CASE
-    WHEN p.usable = 0 AND (p.unread_tags > 0 OR p.undescribed > 0 OR l.account_id IS NOT NULL) THEN 'unknown'
-    WHEN p.usable = 0 THEN 'fail'
-    WHEN p.usable > 0 THEN 'pass'
-  END AS status,
-  CASE
-    WHEN p.usable = 0 AND l.account_id IS NOT NULL
-      THEN p.databases || ' database(s), but the keys in this account and region could not be listed, so a key tagged ' || $tag
-        || '=' || $value
-        || ' may exist.'
-    WHEN p.usable = 0 AND (p.unread_tags > 0 OR p.undescribed > 0)
-      THEN p.databases || ' database(s), but no usable key was found that is tagged ' || $tag || '=' || $value || '; '
-        || (p.unread_tags + p.undescribed) || ' key(s) could not be read completely.'
-    WHEN p.usable = 0 AND p.tagged > 0 THEN p.databases || ' database(s), but no key tagged ' || $tag || '=' || $value
-      || ' can be used: ' || array_to_string(p.states, ', ') || '.'
-    WHEN p.usable = 0 THEN p.databases || ' database(s), but no customer managed key is tagged ' || $tag || '=' || $value || '.'
-    WHEN p.usable > 0 THEN p.usable || ' usable key(s) tagged ' || $tag || '=' || $value || ' for ' || p.databases
-      || ' database(s).'
-  END AS reason
+    WHEN p.usable > 0
+      THEN pass(p.usable || ' usable key(s) tagged ' || p.required_tag || ' for ' || p.databases || ' database(s).')
+    WHEN l.account_id IS NOT NULL
+      THEN unknown(p.databases || ' database(s), but the keys in this account and region could not be listed, so a key tagged '
+        || p.required_tag || ' may exist.')
+    WHEN p.unread > 0
+      THEN unknown(p.databases || ' database(s), but no usable key was found that is tagged ' || p.required_tag || '; '
+        || p.unread || ' key(s) could not be read completely.')
+    WHEN p.tagged > 0
+      THEN fail(p.databases || ' database(s), but no key tagged ' || p.required_tag || ' can be used: '
+        || array_to_string(p.states, ', ') || '.')
+    WHEN p.usable = 0 THEN fail(p.databases || ' database(s), but no customer managed key is tagged ' || p.required_tag || '.')
+  END AS verdict,
+  NULL AS note
 FROM account_region p
 LEFT JOIN unlisted_scope l ON l.account_id = p.account_id AND l.region = p.region
 UNION ALL
-SELECT
-  u.resource_arn, u.account_id, u.region, u.key_arn,
+SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN (u.details ->> 'cluster') IS NOT NULL THEN 'not_applicable'
-    WHEN NOT u.has_key_row OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
-    WHEN u.key_class = 'customer' AND (NOT u.in_inventory OR NOT u.tags_known OR u.state IS NULL) THEN 'unknown'
-    WHEN u.key_class IN ('none', 'aws_owned', 'aws_managed', 'dangling') THEN 'fail'
-    WHEN u.key_class = 'customer' AND (NOT u.tagged OR u.state <> 'Enabled') THEN 'fail'
-    WHEN u.key_class = 'customer' AND u.tagged THEN 'pass'
-    ELSE 'unknown'
+    WHEN (details ->> 'cluster') IS NOT NULL THEN not_applicable('It is a member of cluster ' || (details ->> 'cluster')
+      || ', whose storage it uses: the cluster is evaluated instead.')
+    WHEN NOT has_key_row THEN unknown('Its storage key could not be determined: the crawl returned no data for it.')
+    WHEN key_class = 'not_crawled' THEN unknown('Its key ' || coalesce(key_name, '')
+      || ' is in an account or region that was not crawled, so its tags could not be read.')
+    WHEN key_class = 'unknown'
+      THEN unknown('Its storage key could not be determined: ' || coalesce(reason, 'no reason reported') || '.')
+    WHEN key_class = 'none' THEN fail('Its storage is not encrypted with a KMS key.')
+    WHEN key_class = 'aws_owned'
+      THEN fail('An AWS owned key encrypts its storage' || coalesce(' (' || encryption || ')', '') || '.')
+    WHEN key_class = 'aws_managed'
+      THEN fail('The AWS managed key ' || coalesce(key_name, 'of the service') || ' encrypts its storage.')
+    WHEN key_class = 'dangling' THEN fail('Its key ' || coalesce(key_name, '') || ' no longer exists.')
+    WHEN key_class <> 'customer' THEN unknown('Its key has class ' || key_class || ', which this rule does not recognize.')
+    WHEN NOT in_inventory THEN unknown('Its key ' || key_name || ' is not in the inventory.')
+    WHEN NOT tags_known THEN unknown('The tags of its key ' || key_name || ' could not be read.')
+    WHEN state IS NULL THEN unknown('Its key ' || key_name || ' could not be described.')
+    WHEN NOT tagged THEN fail('Its key ' || key_name || ' is not tagged ' || required_tag || '.')
+    WHEN state <> 'Enabled'
+      THEN fail('Its key ' || key_name || ' is tagged ' || required_tag || ', but is in state ' || state || '.')
+    WHEN tagged THEN pass('Its key ' || key_name || ' is tagged ' || required_tag || ' and enabled.')
   END,
-  CASE
-    WHEN (u.details ->> 'cluster') IS NOT NULL THEN 'It is a member of cluster ' || (u.details ->> 'cluster')
-      || ', whose storage it uses: the cluster is evaluated instead.'
-    WHEN NOT u.has_key_row THEN 'Its storage key could not be determined: the crawl returned no data for it.'
-    WHEN u.key_class = 'not_crawled' THEN 'Its key ' || coalesce(u.key_name, '')
-      || ' is in an account or region that was not crawled, so its tags could not be read.'
-    WHEN u.key_class = 'unknown'
-      THEN 'Its storage key could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
-    WHEN u.key_class = 'customer' AND NOT u.in_inventory THEN 'Its key ' || u.key_name || ' is not in the inventory.'
-    WHEN u.key_class = 'customer' AND NOT u.tags_known THEN 'The tags of its key ' || u.key_name || ' could not be read.'
-    WHEN u.key_class = 'customer' AND u.state IS NULL THEN 'Its key ' || u.key_name || ' could not be described.'
-    WHEN u.key_class = 'none' THEN 'Its storage is not encrypted with a KMS key.'
-    WHEN u.key_class = 'aws_owned' THEN 'An AWS owned key encrypts its storage'
-      || coalesce(' (' || u.encryption || ')', '') || '.'
-    WHEN u.key_class = 'aws_managed' THEN 'The AWS managed key ' || coalesce(u.key_name, 'of the service')
-      || ' encrypts its storage.'
-    WHEN u.key_class = 'dangling' THEN 'Its key ' || coalesce(u.key_name, '') || ' no longer exists.'
-    WHEN u.key_class = 'customer' AND NOT u.tagged
-      THEN 'Its key ' || u.key_name || ' is not tagged ' || $tag || '=' || $value || '.'
-    WHEN u.key_class = 'customer' AND u.state <> 'Enabled' THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '='
-      || $value || ', but is in state ' || u.state || '.'
-    WHEN u.key_class = 'customer' AND u.tagged THEN 'Its key ' || u.key_name || ' is tagged ' || $tag || '=' || $value
-      || ' and enabled.'
-    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
-  END || CASE WHEN starts_with(coalesce(u.status, ''), 'inaccessible-encryption-credentials')
-    THEN ' Its status is ' || u.status || '.' ELSE '' END
-FROM database_key u
+  CASE WHEN starts_with(status, 'inaccessible-encryption-credentials') THEN ' Its status is ' || status || '.' END
+FROM database_key

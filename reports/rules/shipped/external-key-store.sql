@@ -19,9 +19,9 @@
 -- parameters:
 --   days: {default: "90", about: "A key that was called within this number of days counts as used."}
 WITH candidate AS (
-  SELECT k.*, n.denied_resource_actions AS denied_listings,
-    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  SELECT k.*, n.denied_resource_actions AS denied_listings, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
+  CROSS JOIN internal.latest_run r
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.origin IS NULL OR k.origin = 'EXTERNAL_KEY_STORE'
 ), evaluated AS (
@@ -33,28 +33,20 @@ WITH candidate AS (
     END AS recently_called
   FROM candidate
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN dependent_resources > 0 OR grants > 0 OR recently_called THEN 'fail'
-    WHEN grants IS NULL OR recently_called IS NULL OR len(denied_listings) > 0 THEN 'unknown'
-    WHEN dependent_resources = 0 AND grants = 0 AND NOT recently_called THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN dependent_resources > 0 THEN 'Its key material is outside AWS, and ' || dependent_resources || ' resource(s) use it.'
-    WHEN grants > 0 THEN 'Its key material is outside AWS, and it has ' || grants || ' grant(s).'
-    WHEN recently_called THEN 'Its key material is outside AWS, and it was used in the last ' || $days || ' days.'
-    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
-      || array_to_string(denied_listings, ', ') || '.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN dependent_resources > 0
+      THEN fail('Its key material is outside AWS, and ' || dependent_resources || ' resource(s) use it.')
+    WHEN grants > 0 THEN fail('Its key material is outside AWS, and it has ' || grants || ' grant(s).')
+    WHEN recently_called THEN fail('Its key material is outside AWS, and it was used in the last ' || $days || ' days.')
+    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read' || denied_note || '.')
+    WHEN len(denied_listings) > 0 THEN unknown('No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.')
     WHEN recently_called IS NULL
-      THEN 'No crawled resource uses it; could not determine whether it was called in the last ' || $days
-      || ' days' || coalesce(' (' || last_use_reason || ')', '') || '.'
-    ELSE 'Nothing uses the key.'
-  END || stale_note AS reason
+      THEN unknown('No crawled resource uses it; could not determine whether it was called in the last ' || $days || ' days'
+        || coalesce(' (' || last_use_reason || ')', '') || '.')
+    WHEN dependent_resources = 0 THEN pass('Nothing uses the key.')
+  END AS verdict
 FROM evaluated

@@ -17,23 +17,14 @@
 -- terraform: >-
 --   Remove CreateGrant from operations in aws_kms_grant; Terraform replaces the grant.
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
-SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
+SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN g.operations IS NULL THEN 'unknown'
-    WHEN list_contains(g.operations, 'CreateGrant') THEN 'fail'
-    WHEN NOT list_contains(g.operations, 'CreateGrant') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN g.operations IS NULL THEN 'The operations of the grant could not be determined.'
-    WHEN list_contains(g.operations, 'CreateGrant') THEN coalesce(g.grantee, 'an unnamed grantee')
-      || ' may pass the grant on (CreateGrant).'
-    ELSE coalesce(g.grantee, 'an unnamed grantee') || ' cannot pass the grant on.'
-  END AS reason
-FROM internal.customer_grants g
+    WHEN operations IS NULL THEN unknown('The operations of the grant could not be determined.')
+    WHEN list_contains(operations, 'CreateGrant')
+      THEN fail(coalesce(grantee, 'an unnamed grantee') || ' may pass the grant on (CreateGrant).')
+    WHEN NOT list_contains(operations, 'CreateGrant')
+      THEN pass(coalesce(grantee, 'an unnamed grantee') || ' cannot pass the grant on.')
+  END AS verdict
+FROM internal.customer_grants
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

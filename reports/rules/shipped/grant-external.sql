@@ -16,8 +16,6 @@
 --   Remove or change the aws_kms_grant resource. Terraform does not manage grants created by applications; revoke those
 --   with the CLI.
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
 WITH flagged_path AS (
   SELECT key_arn, source_id, bool_or(access = 'external') AS external,
     min(principal_account) FILTER (access = 'external') AS account,
@@ -42,7 +40,7 @@ WITH flagged_path AS (
   FROM external_grant s
   JOIN grants_history h ON h.grant_id = s.grant_id AND h.key_arn = s.key_arn
   JOIN keys k ON k.key_arn = h.key_arn
-  CROSS JOIN (SELECT max(run_id) AS run_id FROM runs) n
+  CROSS JOIN internal.latest_run n
   WHERE h.valid_from <= n.run_id AND (h.valid_to IS NULL OR h.valid_to > n.run_id)
 ), candidate AS (
   SELECT key_arn, account_id, region, grant_id, resource_arn, grantee, operations
@@ -54,23 +52,15 @@ WITH flagged_path AS (
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
-    WHEN u.resource_arn IS NOT NULL OR (o.key_arn IS NOT NULL AND NOT o.external) THEN 'unknown'
-    WHEN o.external THEN 'fail'
-    WHEN u.resource_arn IS NULL AND o.key_arn IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN o.external THEN coalesce(g.grantee, 'an unnamed grantee') || ' of account ' || o.account
-      || ', which is neither in the organization nor a known party, may use the key (' || array_to_string(g.operations, ', ')
-        || ').'
-    WHEN u.resource_arn IS NOT NULL OR o.key_arn IS NOT NULL THEN 'Could not determine the grantee: '
-      || coalesce(o.reason, 'the grant was not analyzed') || '.'
-    ELSE coalesce(g.grantee, 'an unnamed grantee') || ' is in the organization or a known party.'
-  END AS reason
+    WHEN o.external THEN fail(coalesce(g.grantee, 'an unnamed grantee') || ' of account ' || o.account
+      || ', which is neither in the organization nor a known party, may use the key ('
+      || array_to_string(g.operations, ', ') || ').')
+    WHEN o.key_arn IS NULL AND u.resource_arn IS NULL
+      THEN pass(coalesce(g.grantee, 'an unnamed grantee') || ' is in the organization or a known party.')
+    ELSE unknown('Could not determine the grantee: ' || coalesce(o.reason, 'the grant was not analyzed') || '.')
+  END AS verdict
 FROM candidate g
 LEFT JOIN flagged_path o ON o.key_arn = g.key_arn AND o.source_id = g.grant_id
 LEFT JOIN unanalyzed_grant u ON u.resource_arn = g.resource_arn
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

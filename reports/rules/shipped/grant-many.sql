@@ -21,15 +21,9 @@
 --   most: {default: "40000", about: "Maximum number of grants per key, including those to AWS services; AWS allows 50000."}
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN grants IS NULL THEN 'unknown'
-    WHEN grants > CAST($most AS INTEGER) THEN 'fail'
-    WHEN grants <= CAST($most AS INTEGER) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN grants IS NULL THEN 'The grants of the key could not be read.'
-    WHEN grants > CAST($most AS INTEGER) THEN 'The key has more than ' || $most || ' grants; AWS allows 50000.'
-    ELSE 'The key has at most ' || $most || ' grants.'
-  END AS reason
+    WHEN grants IS NULL THEN unknown('The grants of the key could not be read.')
+    WHEN grants > CAST($most AS INTEGER) THEN fail('The key has more than ' || $most || ' grants; AWS allows 50000.')
+    WHEN grants <= CAST($most AS INTEGER) THEN pass('The key has at most ' || $most || ' grants.')
+  END AS verdict
 FROM keys
 WHERE manager IS DISTINCT FROM 'AWS'

@@ -14,8 +14,6 @@
 --   Remove or change the aws_kms_grant resource. Terraform does not manage grants created by applications; revoke those
 --   with the CLI.
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
 WITH typed_grant AS (
   SELECT *,
     regexp_extract(grantee, '^arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):', 1) AS grantee_account,
@@ -42,30 +40,18 @@ WITH typed_grant AS (
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
-    WHEN g.grantee_type = 'account' OR (g.grantee_type <> 'deleted' AND o.account_id IS NULL AND g.account IS NOT NULL)
-      THEN 'not_applicable'
-    WHEN g.grantee_type = 'other'
-      OR (g.grantee_type <> 'deleted' AND f.principal IS NULL AND i.freshness IS DISTINCT FROM 'current') THEN 'unknown'
-    WHEN g.grantee_type = 'deleted' OR (i.freshness = 'current' AND f.principal IS NULL) THEN 'fail'
-    WHEN f.principal IS NOT NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN g.grantee_type = 'account' THEN 'The grantee is the account ' || g.account || '.'
-    WHEN g.grantee_type = 'deleted' THEN 'The grantee ' || g.grantee || ' was deleted.'
-    WHEN o.account_id IS NULL AND g.account IS NOT NULL THEN 'The grantee belongs to account ' || g.account
-      || ', which is outside the organization.'
-    WHEN f.principal IS NOT NULL THEN 'The grantee ' || g.grantee || ' exists.'
-    WHEN g.grantee_type = 'other' THEN 'Could not identify ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
-    WHEN i.freshness IS DISTINCT FROM 'current' THEN 'Could not determine whether ' || g.grantee || ' exists' || coalesce(': '
-      || i.reason, '') || '.'
-    ELSE 'The grantee ' || g.grantee || ' does not exist.'
-  END AS reason
+    WHEN g.grantee_type = 'account' THEN not_applicable('The grantee is the account ' || g.account || '.')
+    WHEN g.grantee_type = 'deleted' THEN fail('The grantee ' || g.grantee || ' was deleted.')
+    WHEN o.account_id IS NULL AND g.account IS NOT NULL
+      THEN not_applicable('The grantee belongs to account ' || g.account || ', which is outside the organization.')
+    WHEN g.grantee_type = 'other' THEN unknown('Could not identify ' || coalesce(g.grantee, 'an unnamed grantee') || '.')
+    WHEN f.principal IS NOT NULL THEN pass('The grantee ' || g.grantee || ' exists.')
+    WHEN i.freshness = 'current' THEN fail('The grantee ' || g.grantee || ' does not exist.')
+    ELSE unknown('Could not determine whether ' || g.grantee || ' exists' || coalesce(': ' || i.reason, '') || '.')
+  END AS verdict
 FROM resolved_grant g
 LEFT JOIN accounts o ON o.account_id = g.account AND o.state IS DISTINCT FROM 'LEFT'
 LEFT JOIN iam_accounts i ON i.account_id = g.account
 LEFT JOIN existing_principal f ON f.principal = g.principal
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

@@ -16,25 +16,16 @@
 -- terraform: >-
 --   Set retiring_principal in aws_kms_grant; Terraform replaces the grant.
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
-SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
+SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN g.operations IS NULL THEN 'unknown'
-    WHEN g.retiring_principal IS NULL AND NOT list_contains(g.operations, 'RetireGrant') THEN 'fail'
-    WHEN g.retiring_principal IS NOT NULL OR list_contains(g.operations, 'RetireGrant') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN g.retiring_principal IS NOT NULL THEN g.retiring_principal || ' may retire the grant to '
-      || coalesce(g.grantee, 'an unnamed grantee') || '.'
-    WHEN list_contains(g.operations, 'RetireGrant') THEN coalesce(g.grantee, 'an unnamed grantee')
-      || ' may retire the grant.'
-    WHEN g.operations IS NULL THEN 'The operations of the grant could not be determined.'
-    ELSE 'No principal may retire the grant to ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
-  END AS reason
-FROM internal.customer_grants g
+    WHEN operations IS NULL THEN unknown('The operations of the grant could not be determined.')
+    WHEN retiring_principal IS NOT NULL
+      THEN pass(retiring_principal || ' may retire the grant to ' || coalesce(grantee, 'an unnamed grantee') || '.')
+    WHEN list_contains(operations, 'RetireGrant')
+      THEN pass(coalesce(grantee, 'an unnamed grantee') || ' may retire the grant.')
+    WHEN NOT list_contains(operations, 'RetireGrant')
+      THEN fail('No principal may retire the grant to ' || coalesce(grantee, 'an unnamed grantee') || '.')
+  END AS verdict
+FROM internal.customer_grants
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

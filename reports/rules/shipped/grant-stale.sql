@@ -17,25 +17,17 @@
 -- parameters:
 --   days: {default: "365", about: "Maximum age of a grant, in days."}
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
-SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
+SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN g.created_at IS NULL THEN 'unknown'
-    WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN 'fail'
-    WHEN g.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN g.created_at IS NULL THEN 'Could not determine when the grant was created.'
-    ELSE 'The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' was created on '
-      || strftime(g.created_at, '%Y-%m-%d')
-      || CASE WHEN g.created_at < n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY THEN ', more than ' || $days
-        || ' days ago.' ELSE '.' END
-  END AS reason
-FROM internal.customer_grants g
-CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
+    WHEN is_stale THEN fail(message || ', more than ' || $days || ' days ago.')
+    WHEN NOT is_stale THEN pass(message || '.')
+    ELSE unknown('Could not determine when the grant was created.')
+  END AS verdict
+FROM (
+  SELECT g.*, g.created_at < r.started_at - to_days(CAST($days AS INTEGER)) AS is_stale,
+    'The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' was created on ' || strftime(g.created_at, '%Y-%m-%d')
+      AS message
+  FROM internal.customer_grants g, internal.latest_run r
+)
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

@@ -17,33 +17,23 @@
 -- terraform: >-
 --   Set constraints { encryption_context_subset = { KEY = "VALUE" } } in aws_kms_grant; Terraform replaces the grant.
 
--- One row per grant, identified by the ARN of its key, #grant/ and the grant ID. Grants to AWS services are excluded: services
--- create and retire them for their own resources. A key whose grants could not be read has its own row.
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE
     WHEN NOT list_has_any(g.operations, ['Decrypt', 'Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext',
       'GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext', 'ReEncryptFrom', 'ReEncryptTo'])
-      THEN 'not_applicable'
-    WHEN k.key_spec <> 'SYMMETRIC_DEFAULT' THEN 'not_applicable'
-    WHEN g.operations IS NULL OR k.key_spec IS NULL THEN 'unknown'
-    WHEN NOT coalesce(contains(g.constraints, '"EncryptionContext') OR contains(g.constraints, '"SourceArn"'), false)
-      THEN 'fail'
-    WHEN contains(g.constraints, '"EncryptionContext') OR contains(g.constraints, '"SourceArn"') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN NOT list_has_any(g.operations, ['Decrypt', 'Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext',
-      'GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext', 'ReEncryptFrom', 'ReEncryptTo'])
-      THEN 'None of its operations supports an encryption context.'
-    WHEN k.key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys with the spec ' || k.key_spec || ' do not support an encryption context.'
-    WHEN g.operations IS NULL OR k.key_spec IS NULL THEN 'Could not determine whether the key supports an encryption context.'
-    WHEN NOT coalesce(contains(g.constraints, '"EncryptionContext') OR contains(g.constraints, '"SourceArn"'), false)
-      THEN 'No encryption context constrains the grant to ' || coalesce(g.grantee, 'an unnamed grantee') || '.'
-    ELSE 'The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' is constrained.'
-  END AS reason
-FROM internal.customer_grants g
+      THEN not_applicable('None of its operations supports an encryption context.')
+    WHEN k.key_spec <> 'SYMMETRIC_DEFAULT'
+      THEN not_applicable('Keys with the spec ' || k.key_spec || ' do not support an encryption context.')
+    WHEN g.operations IS NULL OR k.key_spec IS NULL
+      THEN unknown('Could not determine whether the key supports an encryption context.')
+    WHEN g.is_constrained THEN pass('The grant to ' || coalesce(g.grantee, 'an unnamed grantee') || ' is constrained.')
+    WHEN NOT g.is_constrained
+      THEN fail('No encryption context constrains the grant to ' || coalesce(g.grantee, 'an unnamed grantee') || '.')
+  END AS verdict
+FROM (
+  SELECT *, coalesce(contains(constraints, '"EncryptionContext') OR contains(constraints, '"SourceArn"'), false) AS is_constrained
+  FROM internal.customer_grants
+) g
 LEFT JOIN keys k ON k.key_arn = g.key_arn
 UNION ALL
-SELECT k.key_arn, k.account_id, k.region, k.key_arn, 'unknown', 'The grants of the key could not be read.'
-FROM keys k
-WHERE k.manager IS DISTINCT FROM 'AWS' AND k.grants IS NULL
+FROM internal.unread_grants

@@ -20,10 +20,8 @@
 -- terraform: >-
 --   In aws_iam_role_policy, aws_iam_user_policy or aws_iam_group_policy, list key ARNs in resources of the statement
 --   with kms:Decrypt.
-SELECT
-  coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
-  CASE allows_decryption WHEN true THEN 'fail' WHEN false THEN 'pass' ELSE 'unknown' END AS status,
-  decryption_reason
-    || CASE WHEN policy_id IS NOT NULL AND freshness <> 'current' THEN ' This is the last known policy.' ELSE '' END AS reason
+SELECT coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
+  verdict_of(NOT allows_decryption, decryption_reason) AS verdict,
+  CASE WHEN policy_id IS NOT NULL AND freshness <> 'current' THEN ' This is the last known policy.' END AS note
 FROM internal.iam_all_keys
 WHERE policy_type = 'inline' OR policy_id IS NULL

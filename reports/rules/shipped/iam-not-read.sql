@@ -27,25 +27,17 @@ WITH denied_calls AS (
     AND cause NOT IN ('disabled_by_config', 'unsupported')
   GROUP BY account_id
 )
-SELECT
-  i.account_id AS resource_arn, i.account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT i.account_id AS resource_arn, i.account_id, 'global' AS region, NULL AS key_arn,
   CASE
-    WHEN a.coverage IN ('suspended', 'left', 'excluded') OR (r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)')
-      THEN 'not_applicable'
-    WHEN i.freshness <> 'current' AND coalesce(r.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER) THEN 'unknown'
-    WHEN i.freshness <> 'current' THEN 'fail'
-    WHEN i.freshness = 'current' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN a.coverage = 'excluded' THEN 'The account is excluded in the settings.'
-    WHEN a.coverage IN ('suspended', 'left') THEN 'The account is ' || a.coverage || '.'
-    WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)' THEN 'IAM is disabled in the settings (crawl.iam).'
-    WHEN i.freshness = 'current' THEN 'IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).'
-    WHEN r.account_id IS NOT NULL
-      THEN 'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.'
-    ELSE 'IAM was not read' || coalesce(': ' || i.reason, '') || '.'
-  END AS reason
+    WHEN a.coverage = 'excluded' THEN not_applicable('The account is excluded in the settings.')
+    WHEN a.coverage IN ('suspended', 'left') THEN not_applicable('The account is ' || a.coverage || '.')
+    WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)'
+      THEN not_applicable('IAM is disabled in the settings (crawl.iam).')
+    WHEN i.freshness = 'current' THEN pass('IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).')
+    WHEN r.account_id IS NOT NULL THEN fail_if(r.consecutive_runs >= CAST($consecutive_runs AS INTEGER),
+      'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.')
+    ELSE unknown('IAM was not read' || coalesce(': ' || i.reason, '') || '.')
+  END AS verdict
 FROM iam_accounts i
 LEFT JOIN accounts a ON a.account_id = i.account_id
 LEFT JOIN denied_calls r ON r.account_id = i.account_id

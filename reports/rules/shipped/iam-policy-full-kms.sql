@@ -16,10 +16,8 @@
 -- cli: aws iam create-policy-version --policy-arn POLICY_ARN --policy-document file://policy.json --set-as-default
 -- terraform: >-
 --   In aws_iam_policy, list actions and key ARNs in the statement.
-SELECT
-  coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
-  CASE allows_everything WHEN true THEN 'fail' WHEN false THEN 'pass' ELSE 'unknown' END AS status,
-  everything_reason
-    || CASE WHEN policy_id IS NOT NULL AND freshness <> 'current' THEN ' This is the last known policy.' ELSE '' END AS reason
+SELECT coalesce(policy_id, account_id) AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
+  verdict_of(NOT allows_everything, everything_reason) AS verdict,
+  CASE WHEN policy_id IS NOT NULL AND freshness <> 'current' THEN ' This is the last known policy.' END AS note
 FROM internal.iam_all_keys
 WHERE policy_type = 'managed' OR policy_id IS NULL

@@ -21,30 +21,16 @@
 --   In the aws_kms_external_key resource, remove valid_to or set it to a later time.
 -- parameters:
 --   days: {default: "30", about: "Number of days before the expiration of imported material at which the key starts to fail."}
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), candidate AS (
-  SELECT *, latest_run.started_at + to_days(CAST($days AS INTEGER)) AS threshold
-  FROM internal.customer_keys, latest_run
-  WHERE origin IS NULL OR origin = 'EXTERNAL'
-)
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingImport', 'PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL OR expiration_model IS NULL THEN 'unknown'
-    WHEN expiration_model = 'KEY_MATERIAL_EXPIRES' AND material_expires_at IS NULL THEN 'unknown'
-    WHEN expiration_model = 'KEY_MATERIAL_EXPIRES' AND material_expires_at < threshold THEN 'fail'
-    WHEN expiration_model = 'KEY_MATERIAL_EXPIRES' AND material_expires_at >= threshold THEN 'pass'
-    WHEN expiration_model = 'KEY_MATERIAL_DOES_NOT_EXPIRE' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state = 'PendingImport' THEN 'The key has no material: see imported-material-missing.'
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN expiration_model = 'KEY_MATERIAL_DOES_NOT_EXPIRE' THEN 'Its imported material does not expire.'
-    ELSE coalesce('Its imported material expires on ' || strftime(material_expires_at, '%Y-%m-%d') || '.',
-      'AWS did not report when its imported material expires.')
-  END || stale_note AS reason
-FROM candidate
+    WHEN state = 'PendingImport' THEN not_applicable('The key has no material: see imported-material-missing.')
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN expiration_model = 'KEY_MATERIAL_DOES_NOT_EXPIRE' THEN pass('Its imported material does not expire.')
+    WHEN expiration_model = 'KEY_MATERIAL_EXPIRES' AND material_expires_at IS NOT NULL
+      THEN verdict_of(material_expires_at >= r.started_at + to_days(CAST($days AS INTEGER)),
+        'Its imported material expires on ' || strftime(material_expires_at, '%Y-%m-%d') || '.')
+    ELSE unknown('AWS did not report when its imported material expires.')
+  END AS verdict
+FROM internal.customer_keys, internal.latest_run r
+WHERE origin IS NULL OR origin = 'EXTERNAL'

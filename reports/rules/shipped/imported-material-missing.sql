@@ -19,24 +19,15 @@
 -- terraform: >-
 --   In the aws_kms_external_key resource, set key_material_base64. This stores the material in the Terraform state, so
 --   prefer the CLI.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN state = 'PendingImport' THEN 'fail'
-    WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN state = 'PendingImport' THEN 'The key has no material: ' || CASE WHEN material_expires_at IS NULL
-        THEN 'it was never imported, or it was deleted or expired'
-        ELSE 'it expired on ' || strftime(material_expires_at, '%Y-%m-%d') END || '.'
-      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
-    WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN 'The key has imported material.'
-    ELSE 'The key is in state ' || state || ', which does not indicate whether it has material.'
-  END || stale_note AS reason
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN state = 'PendingImport' THEN fail('The key has no material: ' || coalesce(
+      'it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), 'it was never imported, or it was deleted or expired') || '.'
+      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END)
+    WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN pass('The key has imported material.')
+    ELSE unknown('The key is in state ' || state || ', which does not indicate whether it has material.')
+  END AS verdict
 FROM internal.customer_keys
-WHERE (origin IS NULL OR origin = 'EXTERNAL')
+WHERE origin IS NULL OR origin = 'EXTERNAL'

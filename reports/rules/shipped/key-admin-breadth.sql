@@ -21,25 +21,22 @@
 -- parameters:
 --   most: {default: "5", about: "Maximum number of principals in a key policy that may delete, disable or open the key."}
 WITH violation AS (
-  SELECT analysis_id, count(DISTINCT principal) AS principals, bool_or(principal = '*') AS everyone_unknown_reason,
+  SELECT analysis_id, count(DISTINCT principal) AS principals, bool_or(principal = '*') AS everyone,
     array_to_string(list_sort(list(DISTINCT principal))[1:3], ', ') AS names
   FROM internal.access_verdicts
   WHERE path = 'policy' AND access = 'owner_direct' AND list_has_any(operations, ['kms:PutKeyPolicy',
     'kms:ScheduleKeyDeletion', 'kms:DisableKey', 'kms:DeleteImportedKeyMaterial'])
   GROUP BY analysis_id
-  HAVING bool_or(principal = '*') OR count(DISTINCT principal) > CAST($most AS INTEGER)
+  HAVING everyone OR principals > CAST($most AS INTEGER)
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.analysis_id IS NOT NULL
-    THEN 'fail' WHEN d.own_account_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
-    WHEN v.everyone_unknown_reason THEN 'Every principal of the account can delete, disable or open the key.'
-    WHEN v.analysis_id IS NOT NULL
-      THEN v.principals || ' principals of the policy can delete, disable or open the key, more than ' || $most || ': '
-        || v.names || ' ...'
-    WHEN d.own_account_unknown_reason IS NOT NULL
-      THEN 'Could not determine who can delete, disable or open the key: ' || d.own_account_unknown_reason || '.'
-    ELSE 'At most ' || $most || ' principals of the policy can delete, disable or open the key.'
-  END || d.stale_note AS reason
+    WHEN v.everyone THEN fail('Every principal of the account can delete, disable or open the key.')
+    WHEN v.analysis_id IS NOT NULL THEN fail(v.principals
+      || ' principals of the policy can delete, disable or open the key, more than ' || $most || ': ' || v.names || ' ...')
+    WHEN d.own_account_unknown_reason IS NULL
+      THEN pass('At most ' || $most || ' principals of the policy can delete, disable or open the key.')
+    ELSE unknown('Could not determine who can delete, disable or open the key: ' || d.own_account_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.analysis_id = d.analysis_id

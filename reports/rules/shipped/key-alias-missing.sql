@@ -18,25 +18,14 @@
 WITH unlisted_scope AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
-), candidate AS (
-  SELECT k.*, u.account_id IS NOT NULL AS aliases_unlisted
-  FROM internal.customer_keys k
-  LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR aliases_unlisted THEN 'unknown'
-    WHEN len(aliases) = 0 THEN 'fail'
-    WHEN len(aliases) > 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN aliases_unlisted THEN 'The aliases of its account and region could not be listed.'
-    WHEN len(aliases) = 0 THEN 'The key has no alias.'
-    ELSE 'The key has the alias ' || alias || '.'
-  END || stale_note AS reason
-FROM candidate
+    WHEN k.state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN k.manager IS NULL OR k.state IS NULL THEN unknown('The key could not be described' || k.denied_note || '.')
+    WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
+    WHEN len(k.aliases) = 0 THEN fail('The key has no alias.')
+    WHEN len(k.aliases) > 0 THEN pass('The key has the alias ' || k.alias || '.')
+  END AS verdict
+FROM internal.customer_keys k
+LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region

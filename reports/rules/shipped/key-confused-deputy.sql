@@ -20,17 +20,18 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), add condition { test = "StringEquals", variable =
 --   "aws:SourceAccount", values = ["ACCOUNT"] } to the statement of the service.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM key_policy_problems
   WHERE code = 'service_without_source'
     OR (code = 'if_exists_scopes_nothing' AND contains(message, 'tests aws:Source'))
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.services_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine on whose behalf services use the key: ' || d.services_unknown_reason || '.',
-    'No statement allows an AWS service to act on behalf of other customers.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.services_unknown_reason IS NULL
+      THEN pass('No statement allows an AWS service to act on behalf of other customers.')
+    ELSE unknown('Could not determine on whose behalf services use the key: ' || d.services_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -29,22 +29,17 @@ WITH delegation AS (
   WHERE path = 'policy' AND access IN ('owner_delegated', 'owner_direct')
   GROUP BY analysis_id
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
-    WHEN h.administrable IS NOT TRUE AND d.own_account_unknown_reason IS NOT NULL THEN 'unknown'
-    WHEN h.administrable IS NOT TRUE THEN 'fail'
-    WHEN h.administrable THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN h.delegated THEN 'The policy delegates the decision to IAM of account ' || d.account_id || '.'
-    WHEN h.administrable THEN 'Every principal of account ' || d.account_id || ' can change the policy.'
+    WHEN h.delegated THEN pass('The policy delegates the decision to IAM of account ' || d.account_id || '.')
+    WHEN h.administrable THEN pass('Every principal of account ' || d.account_id || ' can change the policy.')
     WHEN d.own_account_unknown_reason IS NOT NULL
-      THEN 'Could not determine whether the policy delegates the decision to IAM of account ' || d.account_id || ': '
-        || d.own_account_unknown_reason || '.'
-    WHEN h.partly_delegated THEN 'The policy delegates some decisions to IAM of account ' || d.account_id
-      || ', but not changes of the policy (kms:PutKeyPolicy).'
-    ELSE 'No statement delegates the decision to IAM of account ' || d.account_id || '.'
-  END || d.stale_note AS reason
+      THEN unknown('Could not determine whether the policy delegates the decision to IAM of account ' || d.account_id || ': '
+        || d.own_account_unknown_reason || '.')
+    WHEN h.partly_delegated THEN fail('The policy delegates some decisions to IAM of account ' || d.account_id
+      || ', but not changes of the policy (kms:PutKeyPolicy).')
+    WHEN h.administrable IS NOT TRUE
+      THEN fail('No statement delegates the decision to IAM of account ' || d.account_id || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN delegation h ON h.analysis_id = d.analysis_id

@@ -19,17 +19,16 @@
 --   Apply the policy argument of aws_kms_key (or aws_kms_key_policy) again, so that the ARN of the new role replaces
 --   the ID.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM key_policy_problems
   WHERE code = 'deleted_principal'
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether the policy contains deleted principals: ' || d.statements_unknown_reason
-    || '.',
-    'The policy contains no deleted principals.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.statements_unknown_reason IS NULL THEN pass('The policy contains no deleted principals.')
+    ELSE unknown('Could not determine whether the policy contains deleted principals: ' || d.statements_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -27,7 +27,7 @@
 WITH deletion_candidate AS (
   SELECT *
   FROM internal.customer_keys
-  WHERE (state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion'))
+  WHERE state IS NULL OR state IN ('PendingDeletion', 'PendingReplicaDeletion')
 ), deletion_history AS (
   SELECT l.key_arn, min(h.valid_from_at) AS first_crawled_at,
     min(h.valid_from_at) FILTER (h.state = 'PendingDeletion' AND h.deletion_date = l.deletion_date) AS detected_at
@@ -42,24 +42,16 @@ WITH deletion_candidate AS (
   FROM deletion_candidate l
   LEFT JOIN deletion_history h ON h.key_arn = l.key_arn
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN manager IS NULL OR state IS NULL OR days IS NULL THEN 'unknown'
-    WHEN days < CAST($days AS INTEGER) AND state = 'PendingDeletion' AND NOT crawled_before THEN 'unknown'
-    WHEN days < CAST($days AS INTEGER) THEN 'fail'
-    WHEN days >= CAST($days AS INTEGER) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN days IS NULL THEN 'AWS did not report when the key will be deleted.'
-    WHEN state = 'PendingReplicaDeletion'
-      THEN 'After its replicas are deleted, the key will be deleted after a waiting period of ' || days || ' days.'
-    WHEN days < CAST($days AS INTEGER) AND NOT crawled_before THEN 'The key will be deleted on '
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN days IS NULL THEN unknown('AWS did not report when the key will be deleted.')
+    WHEN state = 'PendingReplicaDeletion' THEN verdict_of(days >= CAST($days AS INTEGER),
+      'After its replicas are deleted, the key will be deleted after a waiting period of ' || days || ' days.')
+    WHEN days < CAST($days AS INTEGER) AND NOT crawled_before THEN unknown('The key will be deleted on '
       || strftime(deletion_date, '%Y-%m-%d') || '; the deletion was scheduled before the key was first crawled, on '
-      || strftime(detected_at, '%Y-%m-%d') || ', so the waiting period could not be determined.'
-    ELSE 'The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d') || ', ' || days
-      || ' days after the scheduled deletion was first detected, on ' || strftime(detected_at, '%Y-%m-%d') || '.'
-  END || stale_note AS reason
+      || strftime(detected_at, '%Y-%m-%d') || ', so the waiting period could not be determined.')
+    ELSE verdict_of(days >= CAST($days AS INTEGER), 'The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d') || ', '
+      || days || ' days after the scheduled deletion was first detected, on ' || strftime(detected_at, '%Y-%m-%d') || '.')
+  END AS verdict
 FROM candidate

@@ -14,20 +14,12 @@
 --   aws kms update-key-description --key-id KEY_ARN --description TEXT
 -- terraform: >-
 --   In the aws_kms_key resource, set description.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR description IS NULL THEN 'unknown'
-    WHEN trim(description) = '' THEN 'fail'
-    WHEN trim(description) <> '' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN description IS NULL THEN 'AWS did not report its description.'
-    WHEN trim(description) = '' THEN 'The key has no description.'
-    ELSE 'The key has a description.'
-  END || stale_note AS reason
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN description IS NULL THEN unknown('AWS did not report its description.')
+    WHEN trim(description) = '' THEN fail('The key has no description.')
+    WHEN trim(description) <> '' THEN pass('The key has a description.')
+  END AS verdict
 FROM internal.customer_keys

@@ -16,22 +16,14 @@
 --   aws kms schedule-key-deletion --key-id KEY_ARN --pending-window-in-days 30
 -- terraform: >-
 --   In the aws_kms_key resource, set is_enabled = true, or remove the resource with deletion_window_in_days = 30.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable') THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL THEN 'unknown'
-    WHEN state = 'Disabled' THEN 'fail'
-    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable')
-      THEN 'The key is in state ' || state || ', which other rules cover.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN state = 'Disabled' THEN 'The key is disabled.'
-      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
-    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
-  END || stale_note AS reason
+      THEN not_applicable('The key is in state ' || state || ', which other rules cover.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN state = 'Disabled' THEN fail('The key is disabled.'
+      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END)
+    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN pass('The key is in state ' || state || '.')
+    ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
+  END AS verdict
 FROM internal.customer_keys

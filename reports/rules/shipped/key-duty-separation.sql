@@ -31,29 +31,19 @@ WITH combined_duties AS (
       'kms:GenerateDataKeyWithoutPlaintext', 'kms:ReEncryptFrom', 'kms:Sign', 'kms:GenerateMac',
       'kms:DeriveSharedSecret']))
 ), violation AS (
-  SELECT analysis_id, count(DISTINCT principal_name)
-    AS principals, array_to_string(list_sort(list(DISTINCT principal_name))[1:3], ', ')
-      || CASE WHEN count(DISTINCT principal_name) > 3
-        THEN ' and ' || (count(DISTINCT principal_name) - 3) || ' more' ELSE '' END AS names
+  SELECT analysis_id, count(DISTINCT principal_name) AS principals, internal.first_names(principal_name) AS names
   FROM combined_duties
   GROUP BY analysis_id
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE
-    WHEN v.analysis_id IS NOT NULL AND k.key_usage IS NULL THEN 'unknown'
-    WHEN v.analysis_id IS NOT NULL THEN 'fail'
-    WHEN d.own_account_unknown_reason IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
     WHEN v.analysis_id IS NOT NULL AND k.key_usage IS NULL
-      THEN 'Could not determine the key usage, and therefore whether the key is used by ' || v.names || '.'
-    WHEN v.principals = 1 THEN v.names || ' both administers and uses the key.'
-    WHEN v.principals > 1 THEN v.names || ' both administer and use the key.'
-    WHEN d.own_account_unknown_reason IS NOT NULL
-      THEN 'Could not determine who administers and who uses the key: ' || d.own_account_unknown_reason || '.'
-    ELSE 'No principal of the policy both administers and uses the key.'
-  END || d.stale_note AS reason
+      THEN unknown('Could not determine the key usage, and therefore whether the key is used by ' || v.names || '.')
+    WHEN v.principals = 1 THEN fail(v.names || ' both administers and uses the key.')
+    WHEN v.principals > 1 THEN fail(v.names || ' both administer and use the key.')
+    WHEN d.own_account_unknown_reason IS NULL THEN pass('No principal of the policy both administers and uses the key.')
+    ELSE unknown('Could not determine who administers and who uses the key: ' || d.own_account_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 JOIN keys k ON k.key_arn = d.key_arn
 LEFT JOIN violation v ON v.analysis_id = d.analysis_id

@@ -20,9 +20,7 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), add condition { test = "Bool", variable =
 --   "kms:GrantIsForAWSResource", values = ["true"] } to the statement with kms:CreateGrant.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM internal.key_access
   JOIN (
     SELECT key_arn, statement_index FROM key_policy_problems WHERE code = 'grant_power_without_aws_resource'
@@ -31,9 +29,11 @@ WITH violation AS (
     AND list_contains(operations, 'kms:CreateGrant')
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.external_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether external principals can create grants: ' || d.external_unknown_reason || '.',
-    'External principals cannot create grants, except through AWS services.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.external_unknown_reason IS NULL THEN pass('External principals cannot create grants, except through AWS services.')
+    ELSE unknown('Could not determine whether external principals can create grants: ' || d.external_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

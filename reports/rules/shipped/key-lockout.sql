@@ -27,14 +27,13 @@ WITH administrable AS (
 ), lockout AS (
   SELECT key_arn, min(message) AS message FROM key_policy_problems WHERE code = 'lock_out' GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN l.key_arn IS NOT NULL THEN 'fail' WHEN m.analysis_id IS NOT NULL THEN 'pass' ELSE 'unknown' END AS status,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
-    WHEN l.key_arn IS NOT NULL THEN l.message
-    WHEN m.analysis_id IS NOT NULL THEN 'A principal in account ' || d.account_id || ' can change the policy.'
-    ELSE 'Could not determine whether any principal can change the policy: '
-      || coalesce(d.own_account_unknown_reason, 'it was not read') || '.'
-  END || d.stale_note AS reason
+    WHEN l.key_arn IS NOT NULL THEN fail(l.message)
+    WHEN m.analysis_id IS NOT NULL THEN pass('A principal in account ' || d.account_id || ' can change the policy.')
+    ELSE unknown('Could not determine whether any principal can change the policy: '
+      || coalesce(d.own_account_unknown_reason, 'it was not read') || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN administrable m ON m.analysis_id = d.analysis_id
 LEFT JOIN lockout l ON l.key_arn = d.key_arn

@@ -37,25 +37,17 @@ WITH unread_iam_account AS (
   LEFT JOIN unread_iam_account u ON u.account_id = k.account_id
   WHERE lower($allowed) <> 'yes'
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN multi_region AND vendors IS NOT NULL THEN 'not_applicable'
-    WHEN manager IS NULL OR multi_region IS NULL OR unknown_reason IS NOT NULL THEN 'unknown'
-    WHEN multi_region THEN 'fail'
-    WHEN NOT multi_region THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN multi_region AND vendors IS NOT NULL THEN 'The vendor profile ' || vendors || ' requires a multi-Region key.'
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
+    WHEN multi_region AND vendors IS NOT NULL
+      THEN not_applicable('The vendor profile ' || vendors || ' requires a multi-Region key.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described' || denied_note || '.')
     WHEN unknown_reason IS NOT NULL
-      THEN 'Could not determine whether a vendor requires this multi-Region key: ' || unknown_reason || '.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica' || coalesce(' of ' || primary_arn, '') || '.'
-    WHEN multi_region THEN 'The key is a multi-Region key'
-      || CASE WHEN len(replica_arns) > 0 THEN ' with replicas in ' || array_to_string(
-        list_sort(list_transform(replica_arns, lambda arn: split_part(arn, ':', 4))), ', ')
-        ELSE ' without replicas' END || '.'
-    ELSE 'The key is a single-Region key.'
-  END || stale_note AS reason
+      THEN unknown('Could not determine whether a vendor requires this multi-Region key: ' || unknown_reason || '.')
+    WHEN NOT multi_region THEN pass('The key is a single-Region key.')
+    WHEN multi_region_type = 'REPLICA' THEN fail('The key is a replica' || coalesce(' of ' || primary_arn, '') || '.')
+    WHEN len(replica_arns) > 0 THEN fail('The key is a multi-Region key with replicas in ' || array_to_string(
+      list_sort(list_transform(replica_arns, lambda arn: split_part(arn, ':', 4))), ', ') || '.')
+    WHEN multi_region THEN fail('The key is a multi-Region key without replicas.')
+  END AS verdict
 FROM candidate

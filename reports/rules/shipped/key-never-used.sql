@@ -21,37 +21,29 @@
 -- parameters:
 --   days: {default: "30", about: "Number of days after its creation within which a key must be used."}
 WITH candidate AS (
-  SELECT k.*, n.denied_resource_actions AS denied_listings,
-    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  SELECT k.*, n.denied_resource_actions AS denied_listings, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
+  CROSS JOIN internal.latest_run r
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    WHEN last_use <> 'used' AND dependent_resources = 0 AND coalesce(grants, 0) = 0
-      AND (grants IS NULL OR len(denied_listings) > 0 OR last_use <> 'never_used'
-        OR (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE) THEN 'unknown'
-    WHEN last_use = 'never_used' AND dependent_resources = 0 AND grants = 0 THEN 'fail'
-    WHEN last_use = 'used' OR dependent_resources > 0 OR grants > 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN last_use = 'used' THEN 'The key has been used.'
-    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) use it.'
-    WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
-    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
-      || array_to_string(denied_listings, ', ') || '.'
-    WHEN last_use = 'unknown' THEN 'Could not determine whether it was ever used'
-      || coalesce(' (' || last_use_reason || ')', '') || '.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN created_at > oldest
+      THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
+      THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN last_use = 'used' THEN pass('The key has been used.')
+    WHEN dependent_resources > 0 THEN pass(dependent_resources || ' resource(s) use it.')
+    WHEN grants > 0 THEN pass('It has ' || grants || ' grant(s).')
+    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read' || denied_note || '.')
+    WHEN len(denied_listings) > 0 THEN unknown('No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.')
+    WHEN last_use = 'unknown'
+      THEN unknown('Could not determine whether it was ever used' || coalesce(' (' || last_use_reason || ')', '') || '.')
     WHEN (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE
-      THEN 'It had not been used when its last use was polled, but that was too soon after its creation.'
-    ELSE 'It has not been used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-  END || stale_note AS reason
+      THEN unknown('It had not been used when its last use was polled, but that was too soon after its creation.')
+    WHEN last_use = 'never_used' AND dependent_resources = 0
+      THEN fail('It has not been used since it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
+  END AS verdict
 FROM candidate

@@ -20,17 +20,17 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), add a condition on aws:PrincipalOrgPaths or
 --   aws:PrincipalArn next to aws:PrincipalOrgID.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM internal.key_access
   WHERE path = 'policy' AND access = 'organization' AND principal_account IS NULL
     AND NOT regexp_matches(conditions, 'only (as|from organization path|principals with the tag) ')
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.everyone_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether the whole organization can use the key: ' || d.everyone_unknown_reason || '.',
-    'The policy does not allow every account of the organization.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.everyone_unknown_reason IS NULL THEN pass('The policy does not allow every account of the organization.')
+    ELSE unknown('Could not determine whether the whole organization can use the key: ' || d.everyone_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

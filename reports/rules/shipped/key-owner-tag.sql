@@ -20,22 +20,14 @@
 --     default: "Owner, owner"
 --     about: >-
 --       Comma-separated list of owner tag keys; at least one of them must be set.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR tags IS NULL THEN 'unknown'
-    WHEN owner IS NULL THEN 'fail'
-    WHEN owner <> '' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN owner IS NULL THEN 'The key has no value for any of the tags ' || $tags || '.'
-    ELSE 'The key is tagged ' || owner || '.'
-  END || stale_note AS reason
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN owner IS NULL THEN fail('The key has no value for any of the tags ' || $tags || '.')
+    WHEN owner <> '' THEN pass('The key is tagged ' || owner || '.')
+  END AS verdict
 FROM (
   SELECT *,
     list_filter(string_split(replace($tags, ' ', ''), ','), lambda name: trim(tags[name]) <> '')[1] AS tag,

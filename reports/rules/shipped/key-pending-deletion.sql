@@ -19,25 +19,17 @@
 -- terraform: >-
 --   Terraform schedules the deletion when an aws_kms_key is destroyed and cannot cancel it. Cancel the deletion first,
 --   import the key into the state again, and set lifecycle { prevent_destroy = true }.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager IS NULL OR state IS NULL THEN 'unknown'
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'fail'
-    WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN state = 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
-      'The key is scheduled for deletion') || '.'
-    WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted after its replicas are deleted'
-      || coalesce(' and after another ' || pending_window_days || ' days', '') || '.'
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN state = 'PendingDeletion' THEN fail(
+      coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'), 'The key is scheduled for deletion') || '.')
+    WHEN state = 'PendingReplicaDeletion' THEN fail('The key will be deleted after its replicas are deleted'
+      || coalesce(' and after another ' || pending_window_days || ' days', '') || '.')
     WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable')
-      THEN 'No deletion is scheduled; the key is in state ' || state || '.'
-    ELSE 'The key is in state ' || state || ', which this rule does not recognize.'
-  END
-    || CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0
-      THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END
-    || stale_note AS reason
+      THEN pass('No deletion is scheduled; the key is in state ' || state || '.')
+    ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
+  END AS verdict,
+  CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0
+    THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END || stale_note AS note
 FROM internal.customer_keys

@@ -20,9 +20,7 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), give each statement resources = ["*"] and
 --   actions.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM key_policy_problems
   WHERE code IN ('no_effect', 'wildcard_principal') AND message NOT LIKE '%NotPrincipal lists.'
   GROUP BY key_arn
@@ -32,12 +30,13 @@ WITH violation AS (
   WHERE code = 'unknown_action'
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL AND u.key_arn IS NULL THEN 'pass'
-    ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether all statements have an effect: '
-    || least(d.statements_unknown_reason, u.reason) || '.',
-    'All statements of the policy have an effect.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.statements_unknown_reason IS NULL AND u.key_arn IS NULL THEN pass('All statements of the policy have an effect.')
+    ELSE unknown('Could not determine whether all statements have an effect: '
+      || least(d.statements_unknown_reason, u.reason) || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn
 LEFT JOIN unknown_action u ON u.key_arn = d.key_arn

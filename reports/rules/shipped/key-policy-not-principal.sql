@@ -20,21 +20,18 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), use principals and actions instead of
 --   not_principals and not_actions in aws_iam_policy_document.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
-  FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' allows '
-      || CASE WHEN principal_kind = 'NotPrincipal' THEN 'everyone except the principals in NotPrincipal'
-        ELSE 'everything except the actions in NotAction' END || '.' AS message
-    FROM key_policy_statements
-    WHERE effect = 'Allow' AND has_resource AND (principal_kind = 'NotPrincipal' OR not_actions)
-  ) AS negated
+  SELECT key_arn, internal.first_messages('Statement ' || coalesce(sid, '#' || statement_index) || ' allows '
+    || CASE WHEN principal_kind = 'NotPrincipal' THEN 'everyone except the principals in NotPrincipal'
+      ELSE 'everything except the actions in NotAction' END || '.') AS messages
+  FROM key_policy_statements
+  WHERE effect = 'Allow' AND has_resource AND (principal_kind = 'NotPrincipal' OR not_actions)
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine what the policy allows: ' || d.statements_unknown_reason || '.',
-    'No statement allows access by NotPrincipal or NotAction.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.statements_unknown_reason IS NULL THEN pass('No statement allows access by NotPrincipal or NotAction.')
+    ELSE unknown('Could not determine what the policy allows: ' || d.statements_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

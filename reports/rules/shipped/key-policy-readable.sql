@@ -26,14 +26,11 @@ WITH unevaluated AS (
   WHERE path = 'policy' AND access = 'unknown' AND analysis_id IS NOT NULL
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
-    WHEN d.policy_unknown_reason IS NOT NULL THEN 'unknown'
-    WHEN u.key_arn IS NOT NULL THEN 'fail'
-    WHEN u.key_arn IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  coalesce('Could not evaluate the policy: ' || d.policy_unknown_reason || '.', u.text || '.',
-    'The whole policy could be evaluated.') || d.stale_note AS reason
+    WHEN d.policy_unknown_reason IS NOT NULL THEN unknown('Could not evaluate the policy: ' || d.policy_unknown_reason || '.')
+    WHEN u.key_arn IS NOT NULL THEN fail(u.text || '.')
+    WHEN u.key_arn IS NULL THEN pass('The whole policy could be evaluated.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN unevaluated u ON u.key_arn = d.key_arn

@@ -19,20 +19,20 @@
 -- terraform: >-
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), use the ARN of an aws_iam_role as identifier.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT user_arn))[1:3], ', ')
-      || CASE WHEN count(DISTINCT user_arn) > 3 THEN ' and ' || (count(DISTINCT user_arn) - 3) || ' more' ELSE '' END AS names
+  SELECT key_arn, internal.first_names(user_arn) AS names
   FROM (
     SELECT key_arn, unnest(list_filter(principals, lambda user_arn: regexp_matches(user_arn,
       '^arn:[a-z-]+:iam::[0-9]{12}:user/'))) AS user_arn
     FROM key_policy_statements
     WHERE effect = 'Allow' AND principal_kind = 'Principal' AND contains(array_to_string(principals, ' '), ':user/')
-  ) AS user_statement
+  )
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce('The policy allows IAM users: ' || v.names || '.',
-    'Could not determine which principals the policy names: ' || d.statements_unknown_reason || '.',
-    'The policy allows no IAM user by name.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail('The policy allows IAM users: ' || v.names || '.')
+    WHEN d.statements_unknown_reason IS NULL THEN pass('The policy allows no IAM user by name.')
+    ELSE unknown('Could not determine which principals the policy names: ' || d.statements_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

@@ -20,16 +20,16 @@
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), use test = "StringEquals";
 --   aws_iam_policy_document sets Version 2012-10-17 automatically.
 WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
+  SELECT key_arn, internal.first_messages(message) AS messages
   FROM key_policy_problems
   WHERE code IN ('if_exists_scopes_nothing', 'variables_not_resolved')
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine whether its conditions are effective: ' || d.statements_unknown_reason || '.',
-    'All conditions of the policy are effective.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.statements_unknown_reason IS NULL THEN pass('All conditions of the policy are effective.')
+    ELSE unknown('Could not determine whether its conditions are effective: ' || d.statements_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

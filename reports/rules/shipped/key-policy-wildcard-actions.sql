@@ -18,32 +18,29 @@
 --   KEY_ARN --policy file://policy.json
 -- terraform: >-
 --   In the policy argument of aws_kms_key (or in aws_kms_key_policy), list the actions of each statement.
-WITH violation AS (
-  SELECT key_arn, array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
-      || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.'
-        ELSE '' END AS messages
-  FROM (
-    SELECT key_arn, 'Statement ' || coalesce(sid, '#' || statement_index) || ' gives '
-      || array_to_string(allowed_principals[1:3], ', ')
-      || CASE WHEN len(allowed_principals) > 3
-        THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END || ' all actions.' AS message
-    FROM (
-      SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda principal: principal <> account_id
-        AND NOT ends_with(principal, ':iam::' || account_id || ':root')
-        AND NOT regexp_full_match(principal, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS allowed_principals
-      FROM key_policy_statements
-      WHERE effect = 'Allow' AND has_resource AND principal_kind = 'Principal' AND NOT not_actions
-        AND len(list_filter(actions, lambda action: lower(action) IN ('kms:*', '*'))) > 0
-        AND NOT (len(principals) = 1 AND (principals[1] = account_id
-          OR ends_with(principals[1], ':iam::' || account_id || ':root')))
-    ) AS wildcard_statement
-    WHERE len(allowed_principals) > 0
-  ) AS statement_message
+WITH wildcard_statement AS (
+  SELECT key_arn, sid, statement_index, list_sort(list_filter(principals, lambda principal: principal <> account_id
+    AND NOT ends_with(principal, ':iam::' || account_id || ':root')
+    AND NOT regexp_full_match(principal, 'A(ID|RO|GP|IP|NP|3T)A[A-Z0-9]{12,}'))) AS allowed_principals
+  FROM key_policy_statements
+  WHERE effect = 'Allow' AND has_resource AND principal_kind = 'Principal' AND NOT not_actions
+    AND len(list_filter(actions, lambda action: lower(action) IN ('kms:*', '*'))) > 0
+    AND NOT (len(principals) = 1 AND (principals[1] = account_id
+      OR ends_with(principals[1], ':iam::' || account_id || ':root')))
+), violation AS (
+  SELECT key_arn, internal.first_messages('Statement ' || coalesce(sid, '#' || statement_index) || ' gives '
+    || array_to_string(allowed_principals[1:3], ', ')
+    || CASE WHEN len(allowed_principals) > 3 THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END
+    || ' all actions.') AS messages
+  FROM wildcard_statement
+  WHERE len(allowed_principals) > 0
   GROUP BY key_arn
 )
-SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn,
-  CASE WHEN v.key_arn IS NOT NULL THEN 'fail' WHEN d.statements_unknown_reason IS NULL THEN 'pass' ELSE 'unknown' END AS status,
-  coalesce(v.messages, 'Could not determine who has all actions: ' || d.statements_unknown_reason || '.',
-    'No principal other than the account itself has all actions.') || d.stale_note AS reason
+SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
+  CASE
+    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN d.statements_unknown_reason IS NULL THEN pass('No principal other than the account itself has all actions.')
+    ELSE unknown('Could not determine who has all actions: ' || d.statements_unknown_reason || '.')
+  END AS verdict
 FROM internal.key_policy_unknowns d
 LEFT JOIN violation v ON v.key_arn = d.key_arn

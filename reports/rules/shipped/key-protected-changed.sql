@@ -21,26 +21,23 @@
 --   tag: {default: "Protected", about: "Tag key that marks protected keys."}
 --   value: {default: "", about: "Value of that tag; empty for any value."}
 --   days: {default: "7", about: "Number of days for which a key fails after a change."}
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), recently_tagged AS (
+WITH recently_tagged AS (
   -- Keys that recently lost the tag are included, so that removing the tag hides no change.
   SELECT DISTINCT h.key_arn
-  FROM key_tags_history h, latest_run
+  FROM key_tags_history h, internal.latest_run r
   WHERE h.tag_key = $tag AND (trim($value) = '' OR h.tag_value = $value)
-    AND h.valid_to_at >= latest_run.started_at - to_days(CAST($days AS INTEGER))
+    AND h.valid_to_at >= r.started_at - to_days(CAST($days AS INTEGER))
 ), candidate AS (
   SELECT k.*,
     (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value)) IS TRUE AS tagged
   FROM internal.customer_keys k
   LEFT JOIN recently_tagged o ON o.key_arn = k.key_arn
-  WHERE k.tags IS NULL OR o.key_arn IS NOT NULL
-    OR (k.tags[$tag] IS NOT NULL AND (trim($value) = '' OR k.tags[$tag] = $value))
+  WHERE k.tags IS NULL OR o.key_arn IS NOT NULL OR tagged
 ), key_change AS (
   SELECT c.run_id, c.occurred_at, c.message, unnest(list_distinct(list_filter([c.key_arn,
     CASE WHEN c.event_type = 'alias_moved' THEN c.before END], lambda arn: arn IS NOT NULL))) AS key_arn
-  FROM changes c, latest_run
-  WHERE c.occurred_at >= latest_run.started_at - to_days(CAST($days AS INTEGER))
+  FROM changes c, internal.latest_run r
+  WHERE c.occurred_at >= r.started_at - to_days(CAST($days AS INTEGER))
     AND c.event_type IN ('policy_opened', 'policy_changed', 'grant_added', 'grant_changed', 'grant_removed', 'key_state',
       'deletion_scheduled', 'deletion_cancelled', 'alias_created', 'alias_moved', 'alias_removed')
 ), key_changes AS (
@@ -53,34 +50,21 @@ WITH latest_run AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
 )
-SELECT
-  k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
-    WHEN k.manager IS NULL OR k.tags IS NULL THEN 'unknown'
-    WHEN c.changes IS NULL AND (k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.denied_actions,
-        lambda action: action IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
-      OR u.account_id IS NOT NULL) THEN 'unknown'
-    WHEN c.changes > 0 THEN 'fail'
-    WHEN c.changes IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN k.manager IS NULL THEN 'The key could not be described' || k.denied_note || '.'
+    WHEN k.manager IS NULL THEN unknown('The key could not be described' || k.denied_note || '.')
     WHEN k.tags IS NULL
-      THEN 'Its tags could not be read' || k.denied_note || ', so it may be a protected key.'
-    WHEN c.changes > 0 THEN c.messages[1]
-      || CASE WHEN c.changes > 1 THEN ' Further changes in this period: ' || (c.changes - 1) || '.' ELSE '' END
-    WHEN u.account_id IS NOT NULL THEN 'The aliases of its account and region could not be listed.'
+      THEN unknown('Its tags could not be read' || k.denied_note || ', so it may be a protected key.')
+    WHEN c.changes > 0 THEN fail(c.messages[1]
+      || CASE WHEN c.changes > 1 THEN ' Further changes in this period: ' || (c.changes - 1) || '.' ELSE '' END)
+    WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
     WHEN k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
-      OR len(list_filter(k.denied_actions,
-        lambda action: action IN ('kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'))) > 0
-      THEN 'No change was detected, but parts of the key could not be read' || k.denied_note || '.'
-    ELSE 'No change was detected in the last ' || $days || ' days.'
-  END
-    || CASE WHEN NOT k.tagged AND k.tags IS NOT NULL
-      THEN ' The tag ' || $tag || ' was removed in this period.' ELSE '' END
-    || k.stale_note AS reason
+      OR list_has_any(k.denied_actions, ['kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'])
+      THEN unknown('No change was detected, but parts of the key could not be read' || k.denied_note || '.')
+    WHEN c.changes IS NULL THEN pass('No change was detected in the last ' || $days || ' days.')
+  END AS verdict,
+  CASE WHEN NOT k.tagged AND k.tags IS NOT NULL THEN ' The tag ' || $tag || ' was removed in this period.' ELSE '' END
+    || k.stale_note AS note
 FROM candidate k
 LEFT JOIN key_changes c ON c.key_arn = k.key_arn
 LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region

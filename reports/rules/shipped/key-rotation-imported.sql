@@ -25,37 +25,30 @@
 --   rotate with the CLI.
 -- parameters:
 --   days: {default: "365", about: "Maximum age of imported material, in days."}
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), candidate AS (
+WITH candidate AS (
   SELECT *,
     rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known,
-    greatest(created_at, last_rotated_at) AS material_at, latest_run.started_at - to_days(CAST($days AS INTEGER)) AS threshold
-  FROM internal.customer_keys, latest_run
+    greatest(created_at, last_rotated_at) AS material_at, r.started_at - to_days(CAST($days AS INTEGER)) AS threshold
+  FROM internal.customer_keys, internal.latest_run r
   WHERE origin IS NULL OR origin = 'EXTERNAL'
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR state <> 'Enabled' OR multi_region_type = 'REPLICA' THEN 'not_applicable'
-    WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    -- Unread rotations can only make the material younger.
-    WHEN material_at < threshold AND history_known IS NOT TRUE THEN 'unknown'
-    WHEN material_at < threshold THEN 'fail'
-    WHEN material_at >= threshold THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Imported material of keys with the spec ' || key_spec || ' cannot be rotated.'
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', in which it does not rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT'
+      THEN not_applicable('Imported material of keys with the spec ' || key_spec || ' cannot be rotated.')
+    WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', in which it does not rotate.')
+    WHEN multi_region_type = 'REPLICA'
+      THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
-      THEN 'The key could not be described' || denied_note || '.'
+      THEN unknown('The key could not be described' || denied_note || '.')
+    -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND rotation_status = 'not_applicable'
-      THEN 'AWS did not report the rotations of this key.'
-    WHEN material_at < threshold AND history_known IS NOT TRUE THEN 'Its rotations could not be read' || denied_note || '.'
-    WHEN last_rotated_at IS NULL THEN 'Its imported material was never rotated; the key was created on '
-      || strftime(created_at, '%Y-%m-%d') || '.'
-    ELSE 'Its imported material was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.'
-  END || stale_note AS reason
+      THEN unknown('AWS did not report the rotations of this key.')
+    WHEN material_at < threshold AND history_known IS NOT TRUE
+      THEN unknown('Its rotations could not be read' || denied_note || '.')
+    WHEN last_rotated_at IS NULL THEN verdict_of(material_at >= threshold,
+      'Its imported material was never rotated; the key was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
+    ELSE verdict_of(material_at >= threshold,
+      'Its imported material was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.')
+  END AS verdict
 FROM candidate

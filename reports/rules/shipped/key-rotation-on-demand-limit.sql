@@ -23,34 +23,25 @@
 --   left: {default: "5", about: "Minimum number of on-demand rotations that must be left."}
 WITH candidate AS (
   SELECT k.*, coalesce(d.rotations, 0) AS rotations,
-    k.rotation_status IN ('enabled', 'disabled') AND NOT list_contains(k.denied_actions, 'kms:ListKeyRotations') AS history_known
+    k.rotation_status IN ('enabled', 'disabled') AND NOT list_contains(k.denied_actions, 'kms:ListKeyRotations') AS history_known,
+    coalesce(d.rotations, 0) <= CAST($limit AS INTEGER) - CAST($left AS INTEGER) AS enough_left
   FROM internal.customer_keys k
   LEFT JOIN (
     SELECT key_arn, count(*) AS rotations FROM key_rotations WHERE rotation_type = 'ON_DEMAND' GROUP BY key_arn
   ) d ON d.key_arn = k.key_arn
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE')
-      OR multi_region_type = 'REPLICA' OR state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'fail'
-    WHEN rotation_status = 'not_applicable' THEN 'not_applicable'
-    WHEN history_known IS NOT TRUE THEN 'unknown'
-    WHEN rotations <= CAST($limit AS INTEGER) - CAST($left AS INTEGER) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'Keys with the spec ' || key_spec || ' cannot rotate.'
-    WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN 'Keys of origin ' || origin || ' cannot rotate.'
-    WHEN multi_region_type = 'REPLICA' THEN 'The key is a replica: it rotates with its primary, which is evaluated instead.'
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN not_applicable('Keys with the spec ' || key_spec || ' cannot rotate.')
+    WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN not_applicable('Keys of origin ' || origin || ' cannot rotate.')
+    WHEN multi_region_type = 'REPLICA'
+      THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || denied_note || '.'
-    WHEN rotations > CAST($limit AS INTEGER) - CAST($left AS INTEGER) OR history_known
-      THEN rotations || ' of ' || $limit || ' on-demand rotations are used.'
-    WHEN rotation_status = 'not_applicable' THEN 'AWS reports that the key cannot rotate.'
-    ELSE 'Its rotations could not be read' || denied_note || '.'
-  END || stale_note AS reason
+      THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN NOT enough_left OR history_known
+      THEN verdict_of(enough_left, rotations || ' of ' || $limit || ' on-demand rotations are used.')
+    WHEN rotation_status = 'not_applicable' THEN not_applicable('AWS reports that the key cannot rotate.')
+    ELSE unknown('Its rotations could not be read' || denied_note || '.')
+  END AS verdict
 FROM candidate

@@ -30,46 +30,33 @@
 --     default: "1095"
 --     about: >-
 --       Maximum age, in days, of key material that KMS cannot rotate, so that the key must be replaced.
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), candidate AS (
+WITH candidate AS (
   SELECT *,
     key_spec <> 'SYMMETRIC_DEFAULT' OR origin = 'AWS_CLOUDHSM' AS manual_only,
     key_spec = 'SYMMETRIC_DEFAULT' AND origin = 'EXTERNAL' AS on_demand_only,
-    rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known
-  FROM internal.customer_keys
-), dated_key AS (
-  SELECT *, CASE WHEN manual_only THEN created_at ELSE greatest(created_at, last_rotated_at) END AS material_at,
-    latest_run.started_at - to_days(CAST(CASE WHEN manual_only THEN $manual_days ELSE $days END AS INTEGER)) AS threshold
-  FROM candidate, latest_run
+    rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known,
+    CASE WHEN manual_only THEN created_at ELSE greatest(created_at, last_rotated_at) END AS material_at,
+    r.started_at - to_days(CAST(CASE WHEN manual_only THEN $manual_days ELSE $days END AS INTEGER)) AS threshold
+  FROM internal.customer_keys, internal.latest_run r
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state <> 'Enabled' OR multi_region_type = 'REPLICA' OR origin = 'EXTERNAL_KEY_STORE' OR on_demand_only
-      THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL THEN 'unknown'
-    -- Unread rotations can only make the material younger.
-    WHEN material_at < threshold AND NOT manual_only AND history_known IS NOT TRUE THEN 'unknown'
-    WHEN material_at < threshold THEN 'fail'
-    WHEN material_at >= threshold THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', so it encrypts nothing.'
+    WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it encrypts nothing.')
     WHEN multi_region_type = 'REPLICA'
-      THEN 'The key is a replica: it has the material of its primary, which is evaluated instead.'
-    WHEN origin = 'EXTERNAL_KEY_STORE' THEN 'Its material is in an external key manager, which controls its rotation.'
-    WHEN on_demand_only THEN 'Its material is imported: see key-rotation-imported.'
+      THEN not_applicable('The key is a replica: it has the material of its primary, which is evaluated instead.')
+    WHEN origin = 'EXTERNAL_KEY_STORE'
+      THEN not_applicable('Its material is in an external key manager, which controls its rotation.')
+    WHEN on_demand_only THEN not_applicable('Its material is imported: see key-rotation-imported.')
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL
-      THEN 'The key could not be described' || denied_note || '.'
+      THEN unknown('The key could not be described' || denied_note || '.')
+    -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND NOT manual_only AND history_known IS NOT TRUE
-      THEN 'The last known rotation is older than ' || $days || ' days, but its rotations could not be read'
-        || denied_note || '.'
-    WHEN manual_only THEN 'KMS cannot rotate keys with the spec ' || key_spec || ' and origin ' || origin
-      || '; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.'
-    WHEN last_rotated_at IS NULL
-      THEN 'The key was never rotated; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.'
-    ELSE 'The key was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.'
-  END || stale_note AS reason
-FROM dated_key
+      THEN unknown('The last known rotation is older than ' || $days || ' days, but its rotations could not be read'
+        || denied_note || '.')
+    WHEN manual_only THEN verdict_of(material_at >= threshold, 'KMS cannot rotate keys with the spec ' || key_spec
+      || ' and origin ' || origin || '; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.')
+    WHEN last_rotated_at IS NULL THEN verdict_of(material_at >= threshold,
+      'The key was never rotated; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.')
+    ELSE verdict_of(material_at >= threshold, 'The key was last rotated on ' || strftime(last_rotated_at, '%Y-%m-%d') || '.')
+  END AS verdict
+FROM candidate

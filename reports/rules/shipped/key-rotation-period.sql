@@ -18,26 +18,19 @@
 --   In the aws_kms_key resource, set rotation_period_in_days = 365 together with enable_key_rotation = true.
 -- parameters:
 --   days: {default: "365", about: "Maximum period of automatic rotation, in days."}
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' OR origin <> 'AWS_KMS' OR state <> 'Enabled' THEN 'not_applicable'
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL OR rotation_status IS NULL THEN 'unknown'
-    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'not_applicable'
-    WHEN rotation_period_days IS NULL THEN 'unknown'
-    WHEN rotation_status = 'enabled' AND rotation_period_days > CAST($days AS INTEGER) THEN 'fail'
-    WHEN rotation_status = 'enabled' AND rotation_period_days <= CAST($days AS INTEGER) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys with the spec ' || key_spec || ' automatically.'
-    WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', so it does not rotate.'
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT'
+      THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
+    WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
+    WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || denied_note || '.'
-    WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
-    WHEN rotation_status IN ('disabled', 'not_applicable') THEN 'Automatic rotation is disabled: see key-rotation.'
-    WHEN rotation_period_days IS NULL THEN 'AWS did not report its rotation period.'
-    ELSE 'The key rotates every ' || rotation_period_days || ' days; the maximum is ' || $days || ' days.'
-  END || stale_note AS reason
+      THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')
+    WHEN rotation_status IN ('disabled', 'not_applicable')
+      THEN not_applicable('Automatic rotation is disabled: see key-rotation.')
+    WHEN rotation_period_days IS NULL THEN unknown('AWS did not report its rotation period.')
+    WHEN rotation_status = 'enabled' THEN verdict_of(rotation_period_days <= CAST($days AS INTEGER),
+      'The key rotates every ' || rotation_period_days || ' days; the maximum is ' || $days || ' days.')
+  END AS verdict
 FROM internal.customer_keys

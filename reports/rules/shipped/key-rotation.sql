@@ -15,36 +15,24 @@
 -- cli: aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
 -- terraform: >-
 --   In the aws_kms_key resource, set enable_key_rotation = true and optionally rotation_period_in_days = 365.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager = 'AWS' THEN 'not_applicable'
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'not_applicable'
-    WHEN origin <> 'AWS_KMS' THEN 'not_applicable'
-    WHEN state <> 'Enabled' THEN 'not_applicable'
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN 'unknown'
-    WHEN rotation_status = 'not_applicable' THEN 'not_applicable'
-    WHEN rotation_status IS NULL THEN 'unknown'
-    WHEN rotation_status = 'disabled' THEN 'fail'
-    WHEN rotation_status = 'enabled' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager = 'AWS' THEN 'AWS manages this key and its rotation.'
-    WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN 'KMS cannot rotate keys with the spec ' || key_spec || ' automatically.'
-    WHEN origin <> 'AWS_KMS' THEN 'KMS cannot rotate key material of origin ' || origin || ' automatically.'
-    WHEN state <> 'Enabled' THEN 'The key is in state ' || state || ', so it does not rotate.'
+    WHEN manager = 'AWS' THEN not_applicable('AWS manages this key and its rotation.')
+    WHEN key_spec <> 'SYMMETRIC_DEFAULT'
+      THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
+    WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
+    WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN 'The key could not be described' || denied_note || '.'
+      THEN unknown('The key could not be described' || denied_note || '.')
     WHEN rotation_status = 'not_applicable'
-      THEN coalesce('Rotation does not apply: ' || rotation_reason || '.', 'Rotation does not apply.')
-    WHEN rotation_status IS NULL THEN 'Its rotation status could not be read' || denied_note || '.'
-    WHEN rotation_status = 'disabled' THEN 'Automatic rotation is disabled'
-      || coalesce('; its material dates from ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.'
-    WHEN rotation_status = 'enabled' THEN 'The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
-      || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.'
-    ELSE 'Its rotation status ' || rotation_status || ' is not recognized by this rule.'
-  END AS reason
+      THEN not_applicable('Rotation does not apply' || coalesce(': ' || rotation_reason, '') || '.')
+    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')
+    WHEN rotation_status = 'disabled' THEN fail('Automatic rotation is disabled'
+      || coalesce('; its material dates from ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.')
+    WHEN rotation_status = 'enabled' THEN pass('The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
+      || coalesce(', next on ' || strftime(next_rotation_at, '%Y-%m-%d'), '') || '.')
+    ELSE unknown('Its rotation status ' || rotation_status || ' is not recognized by this rule.')
+  END AS verdict
 FROM (
   SELECT *, CASE WHEN len(denied_actions) > 0
     THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note

@@ -24,20 +24,11 @@
 --       HMAC_256, HMAC_384, HMAC_512, ML_DSA_44, ML_DSA_65, ML_DSA_87, ML_KEM_768, ML_KEM_1024
 --     about: >-
 --       Comma-separated list of allowed key specs (KeySpec).
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN 'unknown'
-    WHEN NOT list_contains(string_split(replace($specs, ' ', ''), ','), key_spec) THEN 'fail'
-    WHEN list_contains(string_split(replace($specs, ' ', ''), ','), key_spec) THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN NOT list_contains(string_split(replace($specs, ' ', ''), ','), key_spec)
-      THEN 'The key has the spec ' || key_spec || ', which is not allowed.'
-    ELSE 'The key has the spec ' || key_spec || '.'
-  END || stale_note AS reason
-FROM internal.customer_keys
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN key_spec IN allowed THEN pass('The key has the spec ' || key_spec || '.')
+    WHEN key_spec NOT IN allowed THEN fail('The key has the spec ' || key_spec || ', which is not allowed.')
+  END AS verdict
+FROM (SELECT *, string_split(replace($specs, ' ', ''), ',') AS allowed FROM internal.customer_keys)

@@ -28,32 +28,29 @@ WITH store_keys AS (
 ), unlisted_scope AS (
   SELECT DISTINCT account_id, region FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
-), candidate AS (
+), store AS (
   SELECT coalesce(s.account_id, h.account_id) AS account_id, coalesce(s.region, h.region) AS region,
     coalesce(s.store_id, h.store_id) AS store_id, coalesce(s.name, s.store_id, h.store_id) AS name, s.connection_state,
     s.connection_error, h.keys, h.key_arn
   FROM custom_key_stores s
   FULL JOIN store_keys h ON h.account_id = s.account_id AND h.region = s.region AND h.store_id = s.store_id
-)
-SELECT
-  c.account_id || '/' || c.region || '/' || c.store_id AS resource_arn, c.account_id, c.region, c.key_arn,
-  CASE
-    WHEN c.keys IS NULL AND u.keys IS NULL AND n.account_id IS NULL AND c.connection_state <> 'CONNECTED'
-      THEN 'not_applicable'
-    WHEN c.connection_state IS NULL OR (c.keys IS NULL AND c.connection_state <> 'CONNECTED') THEN 'unknown'
-    WHEN c.connection_state <> 'CONNECTED' THEN 'fail'
-    WHEN c.connection_state = 'CONNECTED' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN c.connection_state IS NULL THEN 'The connection of key store ' || c.name || ' could not be read.'
-    ELSE 'Key store ' || c.name || ' is ' || c.connection_state || coalesce(' (' || c.connection_error || ')', '')
-      || CASE
-      WHEN c.keys IS NOT NULL THEN ' and holds ' || c.keys || ' key(s).'
+), described AS (
+  SELECT s.*, n.account_id IS NOT NULL OR u.keys IS NOT NULL AS may_hold_keys,
+    'Key store ' || s.name || ' is ' || s.connection_state || coalesce(' (' || s.connection_error || ')', '') || CASE
+      WHEN s.keys IS NOT NULL THEN ' and holds ' || s.keys || ' key(s).'
       WHEN n.account_id IS NOT NULL THEN '; the keys in this account and region could not be listed.'
       WHEN u.keys IS NOT NULL THEN '; ' || u.keys || ' key(s) in this account and region could not be described and may be in it.'
-      ELSE ' and holds no keys.' END
-  END AS reason
-FROM candidate c
-LEFT JOIN undescribed u ON u.account_id = c.account_id AND u.region = c.region
-LEFT JOIN unlisted_scope n ON n.account_id = c.account_id AND n.region = c.region
+      ELSE ' and holds no keys.' END AS message
+  FROM store s
+  LEFT JOIN undescribed u ON u.account_id = s.account_id AND u.region = s.region
+  LEFT JOIN unlisted_scope n ON n.account_id = s.account_id AND n.region = s.region
+)
+SELECT account_id || '/' || region || '/' || store_id AS resource_arn, account_id, region, key_arn,
+  CASE
+    WHEN connection_state IS NULL THEN unknown('The connection of key store ' || name || ' could not be read.')
+    WHEN connection_state = 'CONNECTED' THEN pass(message)
+    WHEN keys IS NOT NULL THEN fail(message)
+    WHEN NOT may_hold_keys THEN not_applicable(message)
+    ELSE unknown(message)
+  END AS verdict
+FROM described

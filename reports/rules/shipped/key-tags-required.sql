@@ -21,22 +21,14 @@
 --     about: >-
 --       Comma-separated list of required tags: NAME, or NAME=VALUE|VALUE to allow only these values; if empty, the rule
 --       evaluates nothing.
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR tags IS NULL THEN 'unknown'
-    WHEN len(missing) > 0 THEN 'fail'
-    WHEN len(missing) = 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN len(missing) > 0 THEN 'The key lacks the required tags: ' || array_to_string(missing, ', ') || '.'
-    ELSE 'The key has all required tags.'
-  END || stale_note AS reason
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN len(missing) > 0 THEN fail('The key lacks the required tags: ' || array_to_string(missing, ', ') || '.')
+    WHEN len(missing) = 0 THEN pass('The key has all required tags.')
+  END AS verdict
 FROM (
   SELECT *,
     -- A required tag is NAME or NAME=VALUE|VALUE.

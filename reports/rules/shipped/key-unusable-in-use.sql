@@ -79,47 +79,36 @@ WITH usable AS (
     u.resources, u.names, CAST([] AS VARCHAR[]), 'current', true, CAST([] AS VARCHAR[])
   FROM unusable_key_use u
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
+), described AS (
+  SELECT *,
+    CASE
+      WHEN deleted THEN 'The key no longer exists.'
+      WHEN state = 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
+        'The key is scheduled for deletion') || '.'
+      WHEN state = 'PendingReplicaDeletion' THEN 'The key will be deleted after its replicas are deleted.'
+      WHEN state = 'PendingImport' THEN 'The key has no material'
+        || coalesce(': it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), '') || '.'
+      WHEN state = 'Unavailable' THEN 'The key is unavailable: its custom key store is not reachable.'
+      ELSE 'The key is in state ' || state || '.'
+    END AS state_text
+  FROM candidate
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager = 'AWS' THEN 'not_applicable'
-    WHEN NOT deleted AND state IS NULL THEN 'unknown'
-    WHEN NOT deleted AND state NOT IN ('Enabled', 'Creating', 'Updating') AND resources = 0
-      AND (grants IS NULL OR (grants = 0 AND len(denied_listings) > 0)) THEN 'unknown'
-    WHEN deleted THEN 'fail'
-    WHEN state NOT IN ('Enabled', 'Creating', 'Updating') AND (resources > 0 OR grants > 0) THEN 'fail'
-    WHEN state NOT IN ('Enabled', 'Creating', 'Updating') AND resources = 0 AND grants = 0 THEN 'pass'
-    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager = 'AWS' THEN 'AWS manages this key; it cannot be disabled or deleted.'
-    WHEN NOT deleted AND state IS NULL THEN 'The state of the key could not be read'
-      || CASE WHEN len(denied_actions) > 0 THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.'
-    WHEN deleted THEN 'The key no longer exists.'
-    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN 'The key can be used.'
-    ELSE CASE state
-        WHEN 'PendingDeletion' THEN coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'),
-          'The key is scheduled for deletion') || '.'
-        WHEN 'PendingReplicaDeletion' THEN 'The key will be deleted after its replicas are deleted.'
-        WHEN 'PendingImport' THEN 'The key has no material'
-          || coalesce(': it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), '') || '.'
-        WHEN 'Unavailable' THEN 'The key is unavailable: its custom key store is not reachable.'
-        ELSE 'The key is in state ' || state || '.'
-      END
-      || CASE WHEN resources = 0 AND grants IS NULL
-        THEN ' No crawled resource uses it, but its grants could not be read.' ELSE '' END
-      || CASE WHEN resources = 0 AND grants = 0 AND len(denied_listings) > 0
-        THEN ' No crawled resource uses it, but some listings were denied: ' || array_to_string(denied_listings, ', ') || '.'
-        WHEN resources = 0 AND grants = 0 THEN ' No crawled resource uses it, and it has no grants.' ELSE '' END
-  END
-    || CASE WHEN coalesce(manager, '') <> 'AWS' AND (deleted OR state NOT IN ('Enabled', 'Creating', 'Updating')) THEN
-      CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')
+    WHEN manager = 'AWS' THEN not_applicable('AWS manages this key; it cannot be disabled or deleted.')
+    WHEN state IN ('Enabled', 'Creating', 'Updating') THEN pass('The key can be used.')
+    WHEN state IS NULL AND NOT deleted THEN unknown('The state of the key could not be read'
+      || CASE WHEN len(denied_actions) > 0 THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.')
+    WHEN deleted OR resources > 0 OR grants > 0 THEN fail(state_text
+      || CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
-      || CASE WHEN grants > 0 THEN ' It has ' || grants || ' grant(s).' ELSE '' END
-    ELSE '' END
-    || coalesce(' ' || message || '.', '')
-    || CASE WHEN freshness <> 'current' AND len(denied_actions) = 0 THEN ' This is the last known state.' ELSE '' END AS reason
-FROM candidate c
-LEFT JOIN inaccessible i USING (key_arn)
+      || CASE WHEN grants > 0 THEN ' It has ' || grants || ' grant(s).' ELSE '' END)
+    WHEN grants IS NULL THEN unknown(state_text || ' No crawled resource uses it, but its grants could not be read.')
+    WHEN len(denied_listings) > 0 THEN unknown(state_text || ' No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.')
+    WHEN grants = 0 THEN pass(state_text || ' No crawled resource uses it, and it has no grants.')
+  END AS verdict,
+  coalesce(' ' || message || '.', '')
+    || CASE WHEN freshness <> 'current' AND len(denied_actions) = 0 THEN ' This is the last known state.' ELSE '' END AS note
+FROM described
+LEFT JOIN inaccessible USING (key_arn)

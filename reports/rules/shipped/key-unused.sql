@@ -22,46 +22,34 @@
 -- parameters:
 --   days: {default: "90", about: "Number of days without use after which a key counts as unused."}
 WITH candidate AS (
-  SELECT k.*, n.denied_resource_actions AS denied_listings,
-    (SELECT arg_max(started_at, run_id) FROM runs) - to_days(CAST($days AS INTEGER)) AS oldest
+  SELECT k.*, n.denied_resource_actions AS denied_listings, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest,
+    CASE WHEN k.last_use = 'used' THEN k.last_used_at ELSE k.last_use_tracked_since END AS idle_since,
+    k.last_use_reported_at - to_days(CAST($days AS INTEGER)) AS idle_before
   FROM internal.customer_keys k
+  CROSS JOIN internal.latest_run r
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
-), evaluated AS (
-  SELECT *, CASE WHEN last_use = 'used' THEN last_used_at ELSE last_use_tracked_since END AS idle_since,
-    last_use_reported_at - to_days(CAST($days AS INTEGER)) AS idle_before
-  FROM candidate
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') OR created_at > oldest
-      OR (manager IS NOT NULL AND last_use = 'never_used' AND last_use_reported_at IS NOT NULL
-        AND dependent_resources = 0 AND grants = 0 AND len(denied_listings) = 0)
-      THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'unknown'
-    WHEN dependent_resources = 0 AND coalesce(grants, 0) = 0 AND (last_used_at < oldest) IS NOT FALSE
-      AND (grants IS NULL OR len(denied_listings) > 0 OR (idle_since <= idle_before) IS NOT TRUE) THEN 'unknown'
-    WHEN dependent_resources = 0 AND grants = 0 AND (last_used_at < oldest) IS NOT FALSE AND idle_since <= idle_before THEN 'fail'
-    WHEN dependent_resources > 0 OR grants > 0 OR last_used_at >= oldest THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The key is scheduled for deletion.'
-    WHEN created_at > oldest THEN 'The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.'
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN dependent_resources > 0 THEN dependent_resources || ' resource(s) use it.'
-    WHEN grants > 0 THEN 'It has ' || grants || ' grant(s).'
-    WHEN last_used_at >= oldest THEN 'It was used in the last ' || $days || ' days.'
-    WHEN grants IS NULL THEN 'No crawled resource uses it, but its grants could not be read' || denied_note || '.'
-    WHEN len(denied_listings) > 0 THEN 'No crawled resource uses it, but some listings were denied: '
-      || array_to_string(denied_listings, ', ') || '.'
-    WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL THEN 'It was never used: see key-never-used.'
+    WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
+    WHEN created_at > oldest
+      THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
+      THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN dependent_resources > 0 THEN pass(dependent_resources || ' resource(s) use it.')
+    WHEN grants > 0 THEN pass('It has ' || grants || ' grant(s).')
+    WHEN last_used_at >= oldest THEN pass('It was used in the last ' || $days || ' days.')
+    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read' || denied_note || '.')
+    WHEN len(denied_listings) > 0 THEN unknown('No crawled resource uses it, but some listings were denied: '
+      || array_to_string(denied_listings, ', ') || '.')
+    WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL
+      THEN not_applicable('It was never used: see key-never-used.')
     WHEN (idle_since <= idle_before) IS NOT TRUE
-      THEN 'No crawled resource uses it; could not determine whether it was called in the last '
-      || $days || ' days' || coalesce(' (' || last_use_reason || ')', '') || '.'
-    WHEN last_use = 'used' THEN 'No crawled resource uses it; it was last used on '
-      || strftime(last_used_at, '%Y-%m-%d') || coalesce(' (' || last_used_operation || ')', '') || '.'
-    ELSE 'No crawled resource uses it, and it has not been used since AWS started tracking, on '
-      || strftime(idle_since, '%Y-%m-%d') || '.'
-  END || stale_note AS reason
-FROM evaluated
+      THEN unknown('No crawled resource uses it; could not determine whether it was called in the last ' || $days || ' days'
+        || coalesce(' (' || last_use_reason || ')', '') || '.')
+    WHEN last_use = 'used' THEN fail('No crawled resource uses it; it was last used on '
+      || strftime(last_used_at, '%Y-%m-%d') || coalesce(' (' || last_used_operation || ')', '') || '.')
+    WHEN dependent_resources = 0 THEN fail('No crawled resource uses it, and it has not been used since AWS started tracking, on '
+      || strftime(idle_since, '%Y-%m-%d') || '.')
+  END AS verdict
+FROM candidate

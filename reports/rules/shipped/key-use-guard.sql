@@ -23,9 +23,7 @@
 -- parameters:
 --   days: {default: "90", about: "A key that was called within this number of days counts as used."}
 --   guard_days: {default: "7", about: "Minimum number of days after its last use for which the policy must protect a key."}
-WITH latest_run AS (
-  SELECT arg_max(started_at, run_id) AS started_at FROM runs
-), deny_statement AS (
+WITH deny_statement AS (
   SELECT s.key_arn, s.sid, s.statement_index, s.conditions,
     -- Action names are compared as in AWS: case-insensitive, with the wildcards * and ?.
     (len(list_filter(s.actions, lambda action: 'kms:DisableKey' ILIKE replace(replace(action, '*', '%'), '?', '_'))) > 0)
@@ -61,14 +59,12 @@ WITH latest_run AS (
   )
   GROUP BY key_arn
 ), candidate AS (
-  SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.dependent_resources, k.grants, k.last_use, k.last_used_at,
-    k.last_use_reported_at, k.last_use_tracked_since, k.last_use_reason, p.readable, g.insufficient_days,
+  SELECT k.*, p.readable, g.insufficient_days,
     coalesce(g.disabling AND g.deleting, false) AS guarded,
     coalesce((g.disabling OR g.possibly_disabling) AND (g.deleting OR g.possibly_deleting), false) AS possibly_guarded,
-    k.denied_note, k.stale_note, n.denied_resource_actions
-      AS denied_listings, latest_run.started_at - to_days(CAST($days AS INTEGER)) AS threshold
+    n.denied_resource_actions AS denied_listings, r.started_at - to_days(CAST($days AS INTEGER)) AS threshold
   FROM internal.customer_keys k
-  CROSS JOIN latest_run
+  CROSS JOIN internal.latest_run r
   LEFT JOIN key_policies p ON p.key_arn = k.key_arn
   LEFT JOIN key_guard g ON g.key_arn = k.key_arn
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
@@ -81,29 +77,20 @@ WITH latest_run AS (
       WHEN last_use = 'unknown' AND last_use_tracked_since < threshold THEN false END AS in_use
   FROM candidate
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable') OR (manager IS NOT NULL AND NOT in_use)
-      THEN 'not_applicable'
-    WHEN manager IS NULL OR state IS NULL OR in_use IS NULL OR readable IS NOT TRUE
-      OR (possibly_guarded AND NOT guarded) THEN 'unknown'
-    WHEN NOT guarded THEN 'fail'
-    WHEN guarded THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable') THEN 'The key is in state ' || state || '.'
-    WHEN manager IS NULL OR state IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN NOT in_use THEN 'Nothing uses the key.'
-    WHEN in_use IS NULL THEN 'Could not determine whether the key is in use' || denied_note || '.'
-    WHEN readable IS NULL THEN 'Its policy could not be read' || denied_note || '.'
-    WHEN NOT readable THEN 'Parts of its policy could not be parsed.'
-    WHEN guarded THEN 'Its policy denies disabling and deleting it while it is in use.'
-    WHEN possibly_guarded
-      THEN 'Its policy denies disabling and deleting it, but not to all principals, or under conditions that are not evaluated.'
+    WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable')
+      THEN not_applicable('The key is in state ' || state || '.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN NOT in_use THEN not_applicable('Nothing uses the key.')
+    WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use' || denied_note || '.')
+    WHEN readable IS NULL THEN unknown('Its policy could not be read' || denied_note || '.')
+    WHEN NOT readable THEN unknown('Parts of its policy could not be parsed.')
+    WHEN guarded THEN pass('Its policy denies disabling and deleting it while it is in use.')
+    WHEN possibly_guarded THEN unknown(
+      'Its policy denies disabling and deleting it, but not to all principals, or under conditions that are not evaluated.')
     WHEN insufficient_days IS NOT NULL
-      THEN 'Its policy protects it for only ' || insufficient_days || ' day(s) after its last use.'
-    ELSE 'Its policy does not deny disabling and deleting it while it is in use.'
-  END || stale_note AS reason
+      THEN fail('Its policy protects it for only ' || insufficient_days || ' day(s) after its last use.')
+    WHEN NOT guarded THEN fail('Its policy does not deny disabling and deleting it while it is in use.')
+  END AS verdict
 FROM evaluated

@@ -29,21 +29,17 @@ WITH candidate AS (
   FROM key_policies p
   WHERE p.key_arn IN (SELECT key_arn FROM candidate UNION ALL SELECT primary_arn FROM candidate)
 )
-SELECT
-  k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
-    WHEN k.manager IS NULL OR k.multi_region IS NULL OR replica_policy.text IS NULL OR primary_policy.text IS NULL THEN 'unknown'
-    WHEN replica_policy.text <> primary_policy.text THEN 'fail'
-    WHEN replica_policy.text = primary_policy.text THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.denied_note || '.'
-    WHEN replica_policy.text IS NULL THEN 'Its policy could not be read' || k.denied_note || '.'
-    WHEN primary_policy.text IS NULL THEN 'The policy of its primary ' || coalesce(k.primary_arn, '') || ' could not be read.'
-    WHEN replica_policy.text <> primary_policy.text THEN 'Its policy differs from that of its primary ' || k.primary_arn || '.'
-    ELSE 'Its policy is the same as that of its primary ' || k.primary_arn || '.'
-  END || k.stale_note AS reason
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described' || k.denied_note || '.')
+    WHEN replica_policy.text IS NULL THEN unknown('Its policy could not be read' || k.denied_note || '.')
+    WHEN primary_policy.text IS NULL
+      THEN unknown('The policy of its primary ' || coalesce(k.primary_arn, '') || ' could not be read.')
+    WHEN replica_policy.text <> primary_policy.text
+      THEN fail('Its policy differs from that of its primary ' || k.primary_arn || '.')
+    WHEN replica_policy.text = primary_policy.text
+      THEN pass('Its policy is the same as that of its primary ' || k.primary_arn || '.')
+  END AS verdict
 FROM candidate k
 LEFT JOIN policy replica_policy ON replica_policy.key_arn = k.key_arn
 LEFT JOIN policy primary_policy ON primary_policy.key_arn = k.primary_arn

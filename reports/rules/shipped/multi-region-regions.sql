@@ -25,30 +25,21 @@
 --       nothing.
 WITH candidate AS (
   SELECT *,
-    string_split(replace($regions, ' ', ''), ',') AS allowed,
     list_sort(list_distinct(CASE WHEN multi_region_type = 'PRIMARY' THEN list_append(
       list_transform(replica_arns, lambda arn: split_part(arn, ':', 4)), region)
-      ELSE [region] END)) AS regions
+      ELSE [region] END)) AS regions,
+    list_filter(regions, lambda region_name: region_name NOT IN string_split(replace($regions, ' ', ''), ',')) AS disallowed
   FROM internal.customer_keys
   WHERE trim($regions) <> '' AND ((multi_region IS NULL
     -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
     AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
     OR multi_region)
-), evaluated AS (
-  SELECT *, list_filter(regions, lambda region_name: NOT list_contains(allowed, region_name)) AS disallowed FROM candidate
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'unknown'
-    WHEN len(disallowed) > 0 THEN 'fail'
-    WHEN len(disallowed) = 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN len(disallowed) > 0 THEN 'The key is in ' || array_to_string(disallowed, ', ')
-      || ', where multi-Region keys are not allowed.'
-    ELSE 'The key is in ' || array_to_string(regions, ', ') || ', where it is allowed.'
-  END || stale_note AS reason
-FROM evaluated
+    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN len(disallowed) > 0
+      THEN fail('The key is in ' || array_to_string(disallowed, ', ') || ', where multi-Region keys are not allowed.')
+    WHEN len(disallowed) = 0 THEN pass('The key is in ' || array_to_string(regions, ', ') || ', where it is allowed.')
+  END AS verdict
+FROM candidate

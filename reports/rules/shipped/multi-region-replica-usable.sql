@@ -33,7 +33,7 @@ WITH fully_listed_scope AS (
   SELECT l.primary_arn, r.state IN ('Enabled', 'Creating', 'Updating') AS usable,
     r.key_arn IS NULL AND p.account_id IS NOT NULL AS deleted,
     'the replica in ' || split_part(l.replica_arn, ':', 4) || CASE
-      WHEN r.key_arn IS NULL AND p.account_id IS NOT NULL THEN ' does not exist'
+      WHEN deleted THEN ' does not exist'
       WHEN r.key_arn IS NULL THEN ' was not crawled'
       WHEN r.state IS NULL THEN ' could not be described'
       WHEN r.state = 'PendingDeletion' THEN coalesce(' will be deleted on ' || strftime(r.deletion_date, '%Y-%m-%d'),
@@ -46,25 +46,18 @@ WITH fully_listed_scope AS (
     AND p.region = split_part(l.replica_arn, ':', 4)
 ), replica_counts AS (
   SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR deleted) AS unusable,
-    count(*) FILTER (usable IS NULL AND NOT deleted) AS undetermined,
-    array_to_string(list_sort(list(problem) FILTER (usable IS NOT TRUE)), ', ') AS message
+    'Of ' || replicas || ' replica(s): ' || array_to_string(list_sort(list(problem) FILTER (usable IS NOT TRUE)), ', ') || '.'
+      AS message
   FROM replica
   GROUP BY primary_arn
 )
-SELECT
-  k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
+SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
-    WHEN k.multi_region AND c.replicas IS NULL THEN 'not_applicable'
-    WHEN k.manager IS NULL OR k.multi_region IS NULL OR (c.undetermined > 0 AND c.unusable = 0) THEN 'unknown'
-    WHEN c.unusable > 0 THEN 'fail'
-    WHEN c.unusable = 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN k.multi_region AND c.replicas IS NULL THEN 'The primary has no replicas.'
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN 'The key could not be described' || k.denied_note || '.'
-    WHEN c.message IS NOT NULL THEN 'Of ' || c.replicas || ' replica(s): ' || c.message || '.'
-    ELSE 'All ' || c.replicas || ' replica(s) are usable.'
-  END || k.stale_note AS reason
+    WHEN k.multi_region AND c.replicas IS NULL THEN not_applicable('The primary has no replicas.')
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described' || k.denied_note || '.')
+    WHEN c.unusable > 0 THEN fail(c.message)
+    WHEN c.message IS NOT NULL THEN unknown(c.message)
+    WHEN c.unusable = 0 THEN pass('All ' || c.replicas || ' replica(s) are usable.')
+  END AS verdict
 FROM candidate k
 LEFT JOIN replica_counts c ON c.primary_arn = k.key_arn

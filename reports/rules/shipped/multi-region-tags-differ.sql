@@ -18,32 +18,23 @@
 -- parameters:
 --   ignore: {default: "", about: "Comma-separated list of tag keys that may differ."}
 WITH candidate AS (
-  SELECT * FROM internal.customer_keys
-  -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
-  WHERE multi_region_type = 'REPLICA' OR (multi_region IS NULL
-    AND NOT regexp_full_match(key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
-), compared AS (
   SELECT k.*, p.tags AS primary_tags,
     list_sort(list_filter(list_distinct(list_concat(map_keys(k.tags), map_keys(p.tags))), lambda name:
       NOT starts_with(name, 'aws:') AND NOT list_contains(string_split(replace($ignore, ' ', ''), ','), name)
       AND k.tags[name] IS DISTINCT FROM p.tags[name])) AS different
-  FROM candidate k
+  FROM internal.customer_keys k
   LEFT JOIN keys p ON p.key_arn = k.primary_arn
+  -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
+  WHERE k.multi_region_type = 'REPLICA' OR (k.multi_region IS NULL
+    AND NOT regexp_full_match(k.key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
 )
-SELECT
-  key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL OR tags IS NULL OR primary_tags IS NULL THEN 'unknown'
-    WHEN len(different) > 0 THEN 'fail'
-    WHEN len(different) = 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN 'The key could not be described' || denied_note || '.'
-    WHEN tags IS NULL THEN 'Its tags could not be read' || denied_note || '.'
-    WHEN primary_tags IS NULL THEN 'The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.'
-    WHEN len(different) > 0 THEN 'These tags differ from those of its primary ' || primary_arn || ': '
-      || array_to_string(different, ', ') || '.'
-    ELSE 'It has the same tags as its primary ' || primary_arn || '.'
-  END || stale_note AS reason
-FROM compared
+    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN primary_tags IS NULL THEN unknown('The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.')
+    WHEN len(different) > 0 THEN fail('These tags differ from those of its primary ' || primary_arn || ': '
+      || array_to_string(different, ', ') || '.')
+    WHEN len(different) = 0 THEN pass('It has the same tags as its primary ' || primary_arn || '.')
+  END AS verdict
+FROM candidate

@@ -38,22 +38,14 @@ WITH denied_calls AS (
   FROM denied_calls
   GROUP BY account_id, region
 )
-SELECT
-  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn,
   CASE
-    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
-    WHEN p.outcome = 'failed' OR (s.all_denied <> '' AND coalesce(s.persistent, '') = '') THEN 'unknown'
-    WHEN s.persistent <> '' THEN 'fail'
-    WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
-    WHEN p.outcome = 'failed' THEN 'Nothing could be read in this account and region in this run.'
-    WHEN s.persistent <> '' THEN 'Denied in every run: ' || s.persistent || '.'
-    WHEN s.all_denied <> '' THEN 'Denied, possibly only once: ' || s.all_denied || '.'
-    WHEN p.outcome IN ('complete', 'partial') THEN 'No operation is denied.'
-    ELSE 'Unknown coverage of the region: ' || p.outcome || '.'
-  END AS reason
+    WHEN p.skip_reason IS NOT NULL THEN not_applicable(p.skip_reason)
+    WHEN p.outcome = 'failed' THEN unknown('Nothing could be read in this account and region in this run.')
+    WHEN s.persistent <> '' THEN fail('Denied in every run: ' || s.persistent || '.')
+    WHEN s.all_denied <> '' THEN unknown('Denied, possibly only once: ' || s.all_denied || '.')
+    WHEN p.outcome IN ('complete', 'partial') THEN pass('No operation is denied.')
+    ELSE unknown('Unknown coverage of the region: ' || p.outcome || '.')
+  END AS verdict
 FROM account_regions p
 LEFT JOIN denied_actions s ON s.account_id = p.account_id AND s.region = p.region

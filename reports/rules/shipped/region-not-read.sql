@@ -23,21 +23,13 @@
 --     default: "2"
 --     about: >-
 --       Number of consecutive failed runs after which the rule fails.
-SELECT
-  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT account_region AS resource_arn, account_id, region, NULL AS key_arn,
   CASE
-    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
-    WHEN p.outcome = 'failed' AND coalesce(p.consecutive_runs, 0) < CAST($consecutive_runs AS INTEGER) THEN 'unknown'
-    WHEN p.outcome = 'failed' THEN 'fail'
-    WHEN p.outcome IN ('complete', 'partial') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
-    WHEN p.outcome = 'failed' THEN 'The region could not be read'
-      || coalesce(' since ' || strftime(p.since, '%Y-%m-%d'), '') || coalesce(': ' || p.cause_text, '') || '.'
-    WHEN p.outcome = 'complete' THEN 'The region was read.'
-    WHEN p.outcome = 'partial' THEN 'The region was read in part.'
-    ELSE 'Unknown coverage of the region: ' || p.outcome || '.'
-  END AS reason
-FROM account_regions p
+    WHEN skip_reason IS NOT NULL THEN not_applicable(skip_reason)
+    WHEN outcome = 'failed' THEN fail_if(consecutive_runs >= CAST($consecutive_runs AS INTEGER), 'The region could not be read'
+      || coalesce(' since ' || strftime(since, '%Y-%m-%d'), '') || coalesce(': ' || cause_text, '') || '.')
+    WHEN outcome = 'complete' THEN pass('The region was read.')
+    WHEN outcome = 'partial' THEN pass('The region was read in part.')
+    ELSE unknown('Unknown coverage of the region: ' || outcome || '.')
+  END AS verdict
+FROM account_regions

@@ -56,24 +56,16 @@ WITH organization_account AS (
   WHERE n.is_relevant AND n.owner <> n.account_id
   GROUP BY n.resource_arn
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, coalesce(b.key_arn, u.key_arn) AS key_arn,
+SELECT s.resource_arn, s.account_id, s.region, coalesce(b.key_arn, u.key_arn) AS key_arn,
   CASE
-    WHEN u.keys = 0 THEN 'not_applicable'
-    WHEN u.resource_arn IS NULL OR (coalesce(b.foreign_keys, 0) = 0 AND u.undetermined > 0) THEN 'unknown'
-    WHEN b.foreign_keys > 0 THEN 'fail'
-    WHEN coalesce(b.foreign_keys, 0) = 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN u.keys = 0 THEN 'It uses no key with a known owner account.'
-    WHEN u.resource_arn IS NULL THEN 'Its key could not be determined: the crawl returned no data for it.'
-    WHEN b.foreign_keys > 0
-      THEN 'It uses a key of an account outside the organization: ' || b.problems || '.'
-    WHEN u.undetermined > 0 THEN 'The account of one of its keys could not be determined.'
-    WHEN b.resource_arn IS NOT NULL THEN 'Its keys belong to allowed accounts: ' || b.owners || '.'
-    ELSE 'Its keys belong to its own account.'
-  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+    WHEN u.keys = 0 THEN not_applicable('It uses no key with a known owner account.')
+    WHEN u.resource_arn IS NULL THEN unknown('Its key could not be determined: the crawl returned no data for it.')
+    WHEN b.foreign_keys > 0 THEN fail('It uses a key of an account outside the organization: ' || b.problems || '.')
+    WHEN u.undetermined > 0 THEN unknown('The account of one of its keys could not be determined.')
+    WHEN b.foreign_keys = 0 THEN pass('Its keys belong to allowed accounts: ' || b.owners || '.')
+    WHEN b.resource_arn IS NULL THEN pass('Its keys belong to its own account.')
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN key_counts u ON u.resource_arn = s.resource_arn
 LEFT JOIN cross_account_key b ON b.resource_arn = s.resource_arn

@@ -35,22 +35,15 @@ WITH key_counts AS (
   WHERE key_class IN ('dangling', 'unknown', 'not_crawled')
   GROUP BY resource_arn
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn,
+SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
-    WHEN u.missing + u.undetermined + u.existing = 0 THEN 'not_applicable'
-    WHEN u.resource_arn IS NULL OR (u.missing = 0 AND u.undetermined > 0) THEN 'unknown'
-    WHEN u.missing > 0 THEN 'fail'
-    WHEN u.existing > 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN u.missing + u.undetermined + u.existing = 0 THEN 'It refers to no KMS key.'
-    WHEN u.resource_arn IS NULL THEN 'Its key could not be determined: the crawl returned no data for it.'
-    WHEN u.missing > 0 THEN 'It refers to a missing key: ' || t.problems || '.'
-    WHEN u.undetermined > 0 THEN 'Could not determine whether its keys exist: ' || t.unknown_reasons || '.'
-    ELSE u.existing || ' key(s) that it refers to exist.'
-  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+    WHEN u.missing + u.undetermined + u.existing = 0 THEN not_applicable('It refers to no KMS key.')
+    WHEN u.resource_arn IS NULL THEN unknown('Its key could not be determined: the crawl returned no data for it.')
+    WHEN u.missing > 0 THEN fail('It refers to a missing key: ' || t.problems || '.')
+    WHEN u.undetermined > 0 THEN unknown('Could not determine whether its keys exist: ' || t.unknown_reasons || '.')
+    WHEN u.existing > 0 THEN pass(u.existing || ' key(s) that it refers to exist.')
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN key_counts u ON u.resource_arn = s.resource_arn
 LEFT JOIN key_problems t ON t.resource_arn = s.resource_arn

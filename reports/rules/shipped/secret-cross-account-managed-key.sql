@@ -26,36 +26,25 @@ WITH secret_key AS (
     possibly_public OR len(unknown) > 0 AS possibly_shared
   FROM internal.secret_readers
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn AS key_arn,
+SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN s.unevaluated_reason IS NOT NULL THEN 'unknown'
-    WHEN NOT s.shared AND NOT s.possibly_shared THEN 'not_applicable'
-    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
-    WHEN u.key_class = 'aws_managed' AND NOT s.shared THEN 'unknown'
-    WHEN u.key_class IN ('aws_managed', 'dangling') THEN 'fail'
-    WHEN u.key_class = 'customer' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
-    WHEN s.unevaluated_reason IS NOT NULL THEN s.unevaluated_reason
-    WHEN NOT s.shared AND NOT s.possibly_shared THEN 'It is not shared with another account.'
-    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
-      THEN 'It is shared, and its key could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.'
+    WHEN s.deletion_at IS NOT NULL THEN not_applicable('The secret is scheduled for deletion and cannot be read.')
+    WHEN s.unevaluated_reason IS NOT NULL THEN unknown(s.unevaluated_reason)
+    WHEN NOT s.shared AND NOT s.possibly_shared THEN not_applicable('It is not shared with another account.')
+    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN unknown(
+      'It is shared, and its key could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.')
     WHEN u.key_class = 'aws_managed' AND NOT s.shared
-      THEN 'It uses an AWS managed key; could not determine whether it is shared with another account.'
-    WHEN u.key_class = 'aws_managed' THEN 'It is shared ('
-      || array_to_string(list_concat(CASE WHEN s.is_public THEN ['everyone'] ELSE [] END, s.organization, s.parties,
-        s.external), ', ')
+      THEN unknown('It uses an AWS managed key; could not determine whether it is shared with another account.')
+    WHEN u.key_class = 'aws_managed' THEN fail('It is shared (' || array_to_string(
+        list_concat(CASE WHEN s.is_public THEN ['everyone'] ELSE [] END, s.organization, s.parties, s.external), ', ')
       || '), but the AWS managed key ' || coalesce(u.key_alias, u.raw_value, 'of the service')
-      || ' encrypts it: no other account can read it.'
+      || ' encrypts it: no other account can read it.')
     WHEN u.key_class = 'dangling'
-      THEN 'It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, '') || ' no longer exists.'
+      THEN fail('It is shared, but its key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, '') || ' no longer exists.')
     WHEN u.key_class = 'customer'
-      THEN 'It is shared, and the customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
-    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
-  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+      THEN pass('It is shared, and the customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.')
+    ELSE unknown('Its key has class ' || u.key_class || ', which this rule does not recognize.')
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM secret s
 LEFT JOIN secret_key u ON u.resource_arn = s.resource_arn

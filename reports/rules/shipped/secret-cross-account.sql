@@ -27,39 +27,27 @@ WITH secret AS (
     len(organization) > 0 AND $allow = 'none' AS disallowed_account
   FROM internal.secret_readers
 )
-SELECT
-  resource_arn, account_id, region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT resource_arn, account_id, region, NULL AS key_arn,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN unevaluated_reason IS NOT NULL THEN 'unknown'
-    WHEN (is_public OR len(external) > 0 OR disallowed_party OR disallowed_account) AND denies THEN 'unknown'
-    WHEN is_public OR len(external) > 0 OR disallowed_party OR disallowed_account THEN 'fail'
-    WHEN possibly_public OR len(unknown) > 0 THEN 'unknown'
-    WHEN has_policy IS NOT NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
-    WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
+    WHEN deletion_at IS NOT NULL THEN not_applicable('The secret is scheduled for deletion and cannot be read.')
+    WHEN unevaluated_reason IS NOT NULL THEN unknown(unevaluated_reason)
     WHEN (is_public OR len(external) > 0 OR disallowed_party OR disallowed_account) AND denies
-      THEN 'Its policy allows other accounts to read it (' || array_to_string(list_concat(CASE WHEN is_public
-        THEN ['everyone'] ELSE [] END,
-        external, parties, organization), ', ')
-      || '); its Deny statements restrict this and are not evaluated by this rule.'
-    WHEN is_public THEN 'Its policy allows everyone to read it.'
+      THEN unknown('Its policy allows other accounts to read it ('
+        || array_to_string(list_concat(CASE WHEN is_public THEN ['everyone'] ELSE [] END, external, parties, organization), ', ')
+        || '); its Deny statements restrict this and are not evaluated by this rule.')
+    WHEN is_public THEN fail('Its policy allows everyone to read it.')
     WHEN len(external) > 0
-      THEN 'Its policy allows accounts outside the organization to read it: ' || array_to_string(external, ', ') || '.'
-    WHEN disallowed_party THEN 'Its policy allows a known party to read it: ' || array_to_string(parties, ', ') || '.'
+      THEN fail('Its policy allows accounts outside the organization to read it: ' || array_to_string(external, ', ') || '.')
+    WHEN disallowed_party THEN fail('Its policy allows a known party to read it: ' || array_to_string(parties, ', ') || '.')
     WHEN disallowed_account
-      THEN 'Its policy allows other accounts of the organization to read it: ' || array_to_string(organization, ', ') || '.'
-    WHEN len(unknown) > 0
-      THEN 'Could not determine who can read it: ' || array_to_string(unknown, ', ') || '.'
+      THEN fail('Its policy allows other accounts of the organization to read it: ' || array_to_string(organization, ', ') || '.')
+    WHEN len(unknown) > 0 THEN unknown('Could not determine who can read it: ' || array_to_string(unknown, ', ') || '.')
     WHEN possibly_public
-      THEN 'Could not determine who can read it: its policy allows everyone, under conditions that are not evaluated.'
-    WHEN NOT has_policy THEN 'It has no resource policy.'
-    WHEN len(organization) > 0 OR len(parties) > 0
-      THEN 'Its policy allows only approved accounts to read it: '
-      || array_to_string(list_concat(organization, parties), ', ') || '.'
-    ELSE 'Its policy does not allow other accounts to read it.'
-  END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+      THEN unknown('Could not determine who can read it: its policy allows everyone, under conditions that are not evaluated.')
+    WHEN NOT has_policy THEN pass('It has no resource policy.')
+    WHEN len(organization) > 0 OR len(parties) > 0 THEN pass('Its policy allows only approved accounts to read it: '
+      || array_to_string(list_concat(organization, parties), ', ') || '.')
+    WHEN has_policy THEN pass('Its policy does not allow other accounts to read it.')
+  END AS verdict,
+  CASE WHEN freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM secret

@@ -17,37 +17,30 @@
 -- cli: aws secretsmanager update-secret --secret-id SECRET_ARN --kms-key-id KEY_ARN
 -- terraform: >-
 --   In the aws_secretsmanager_secret resource, set kms_key_id = aws_kms_key.NAME.arn.
-SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn,
+SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN u.resource_arn IS NULL OR u.key_class IN ('not_crawled', 'unknown') THEN 'unknown'
-    WHEN u.key_class IN ('aws_managed', 'aws_owned', 'none', 'dangling') THEN 'fail'
-    WHEN u.key_class = 'customer' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion: its key can no longer be changed.'
-    WHEN u.resource_arn IS NULL THEN 'The key of this secret could not be determined: the crawl returned no data for it.'
-    WHEN u.key_class = 'not_crawled' THEN 'The key ' || coalesce(u.key_arn, u.raw_value, 'of this secret')
-      || ' is in an account or region that was not crawled, so who manages it could not be determined.'
+    WHEN s.deletion_at IS NOT NULL
+      THEN not_applicable('The secret is scheduled for deletion: its key can no longer be changed.')
+    WHEN u.resource_arn IS NULL
+      THEN unknown('The key of this secret could not be determined: the crawl returned no data for it.')
+    WHEN u.key_class = 'not_crawled' THEN unknown('The key ' || coalesce(u.key_arn, u.raw_value, 'of this secret')
+      || ' is in an account or region that was not crawled, so who manages it could not be determined.')
     WHEN u.key_class = 'unknown'
-      THEN 'The key of this secret could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.'
-    WHEN u.key_class = 'dangling' THEN 'The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
-      || ' no longer exists: the secret cannot be read.'
+      THEN unknown('The key of this secret could not be determined: ' || coalesce(u.reason, 'no reason reported') || '.')
+    WHEN u.key_class = 'dangling' THEN fail('The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
+      || ' no longer exists: the secret cannot be read.')
     WHEN u.key_class = 'aws_managed' AND u.format = 'omitted'
-      THEN 'The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it.'
+      THEN fail('The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it.')
     WHEN u.key_class = 'aws_managed'
-      THEN 'The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service')
-      || ' encrypts it.'
-    WHEN u.key_class = 'aws_owned' THEN 'An AWS owned key encrypts it.'
-    WHEN u.key_class = 'none' THEN 'It is not encrypted with a KMS key.'
-    WHEN u.key_class = 'customer' THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
-      || coalesce(' (' || u.key_state || ')', ' (unknown state)') || ' encrypts it.'
-    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
-  END
-    || CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown'
-      THEN ' This is the last known state.' ELSE '' END AS reason
+      THEN fail('The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service') || ' encrypts it.')
+    WHEN u.key_class = 'aws_owned' THEN fail('An AWS owned key encrypts it.')
+    WHEN u.key_class = 'none' THEN fail('It is not encrypted with a KMS key.')
+    WHEN u.key_class = 'customer' THEN pass('The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
+      || coalesce(' (' || u.key_state || ')', ' (unknown state)') || ' encrypts it.')
+    ELSE unknown('Its key has class ' || u.key_class || ', which this rule does not recognize.')
+  END AS verdict,
+  CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown'
+    THEN ' This is the last known state.' END AS note
 FROM resources s
 LEFT JOIN (
   -- One row per secret, with the least protective key if there is more than one.

@@ -20,9 +20,12 @@
 -- terraform: >-
 --   Set is_enabled = true in aws_kms_key, or set kms_key_id of the aws_secretsmanager_secret to another key; Terraform
 --   cannot cancel a deletion.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE usability WHEN 'no_key' THEN 'not_applicable' WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass'
-    ELSE 'unknown' END AS status,
-  reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  CASE usability
+    WHEN 'no_key' THEN not_applicable(reason)
+    WHEN 'unusable' THEN fail(reason)
+    WHEN 'usable' THEN pass(reason)
+    ELSE unknown(reason)
+  END AS verdict
 FROM key_usability
 WHERE resource_type = 'AWS::SecretsManager::Secret'

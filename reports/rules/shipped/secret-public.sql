@@ -17,23 +17,16 @@
 --     --block-public-policy
 -- terraform: >-
 --   In aws_secretsmanager_secret_policy, specify the principals in policy and set block_public_policy = true.
-SELECT
-  resource_arn, account_id, region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT resource_arn, account_id, region, NULL AS key_arn,
   CASE
-    WHEN deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN unevaluated_reason IS NOT NULL OR (is_public AND denies) OR (NOT is_public AND possibly_public) THEN 'unknown'
-    WHEN is_public THEN 'fail'
-    WHEN NOT has_policy OR NOT is_public THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
-    WHEN unevaluated_reason IS NOT NULL THEN unevaluated_reason
-    WHEN is_public AND denies
-      THEN 'Its policy allows everyone to read it; its Deny statements restrict this and are not evaluated by this rule.'
-    WHEN is_public THEN 'Its policy allows everyone to read it.'
-    WHEN possibly_public THEN 'Its policy allows everyone to read it, under conditions that are not evaluated.'
-    WHEN NOT has_policy THEN 'It has no resource policy.'
-    ELSE 'Its policy does not allow everyone to read it.'
-  END || CASE WHEN freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+    WHEN deletion_at IS NOT NULL THEN not_applicable('The secret is scheduled for deletion and cannot be read.')
+    WHEN unevaluated_reason IS NOT NULL THEN unknown(unevaluated_reason)
+    WHEN is_public AND denies THEN unknown(
+      'Its policy allows everyone to read it; its Deny statements restrict this and are not evaluated by this rule.')
+    WHEN is_public THEN fail('Its policy allows everyone to read it.')
+    WHEN possibly_public THEN unknown('Its policy allows everyone to read it, under conditions that are not evaluated.')
+    WHEN NOT has_policy THEN pass('It has no resource policy.')
+    WHEN NOT is_public THEN pass('Its policy does not allow everyone to read it.')
+  END AS verdict,
+  CASE WHEN freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM internal.secret_readers

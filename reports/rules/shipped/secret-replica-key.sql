@@ -20,47 +20,33 @@
 -- terraform: >-
 --   In the aws_secretsmanager_secret resource, set kms_key_id in each replica { region = "REGION" } block.
 
--- A replica has the same name and random suffix as its primary; only the region in the ARN differs.
 WITH secret_key AS (
   SELECT * FROM resource_keys
   WHERE resource_type = 'AWS::SecretsManager::Secret'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 ), replica AS (
-  SELECT r.*, array_to_string([split_part(r.resource_arn, ':', 1), split_part(r.resource_arn, ':', 2), 'secretsmanager',
-    (r.details ->> 'primary_region'), r.account_id, 'secret', split_part(r.resource_arn, ':', 7)], ':') AS primary_arn
+  SELECT r.*, r.details ->> 'primary_region' AS primary_region, array_to_string([split_part(r.resource_arn, ':', 1),
+    split_part(r.resource_arn, ':', 2), 'secretsmanager', primary_region, r.account_id, 'secret',
+    split_part(r.resource_arn, ':', 7)], ':') AS primary_arn
   FROM resources r
-  WHERE r.resource_type = 'AWS::SecretsManager::Secret' AND (r.details ->> 'primary_region') <> r.region
+  WHERE r.resource_type = 'AWS::SecretsManager::Secret' AND primary_region <> r.region
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, u.key_arn AS key_arn,
+SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'not_applicable'
-    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN 'unknown'
-    WHEN u.key_class <> 'customer' AND (p.key_class IS NULL OR p.key_class IN ('unknown', 'not_crawled', 'dangling'))
-      THEN 'unknown'
-    WHEN u.key_class <> 'customer' AND p.key_class = 'customer' THEN 'fail'
-    WHEN u.key_class = 'customer' THEN 'pass'
-    WHEN p.key_class = 'aws_managed' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.deletion_at IS NOT NULL THEN 'The secret is scheduled for deletion and cannot be read.'
-    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled')
-      THEN 'The key of this replica could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.'
-    WHEN u.key_class <> 'customer' AND (p.key_class IS NULL OR p.key_class IN ('unknown', 'not_crawled', 'dangling'))
-      THEN 'The key of its primary in ' || (s.details ->> 'primary_region') || ' could not be determined: '
-      || coalesce(p.reason, 'the primary was not found there') || '.'
-    WHEN u.key_class <> 'customer' AND p.key_class = 'customer'
-      THEN 'Its primary in ' || (s.details ->> 'primary_region') || ' uses the customer managed key '
-      || coalesce(p.key_alias, p.key_arn, '') || ', but this replica does not: '
-      || CASE WHEN u.key_class = 'dangling'
-        THEN 'its key no longer exists.' ELSE coalesce(u.key_alias, u.raw_value, 'the AWS managed key') || ' encrypts it.' END
+    WHEN s.deletion_at IS NOT NULL THEN not_applicable('The secret is scheduled for deletion and cannot be read.')
+    WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN unknown(
+      'The key of this replica could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.')
     WHEN u.key_class = 'customer'
-      THEN 'The customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.'
-    WHEN p.key_class = 'aws_managed' THEN 'Its primary also uses an AWS managed key.'
-    ELSE 'Its key has class ' || u.key_class || ', which this rule does not recognize.'
-  END || CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS reason
+      THEN pass('The customer managed key ' || coalesce(u.key_alias, u.key_arn, '') || ' encrypts it.')
+    WHEN p.key_class IS NULL OR p.key_class IN ('unknown', 'not_crawled', 'dangling') THEN unknown('The key of its primary in '
+      || s.primary_region || ' could not be determined: ' || coalesce(p.reason, 'the primary was not found there') || '.')
+    WHEN p.key_class = 'customer' THEN fail('Its primary in ' || s.primary_region || ' uses the customer managed key '
+      || coalesce(p.key_alias, p.key_arn, '') || ', but this replica does not: ' || CASE WHEN u.key_class = 'dangling'
+        THEN 'its key no longer exists.' ELSE coalesce(u.key_alias, u.raw_value, 'the AWS managed key') || ' encrypts it.' END)
+    WHEN p.key_class = 'aws_managed' THEN pass('Its primary also uses an AWS managed key.')
+    ELSE unknown('Its key has class ' || u.key_class || ', which this rule does not recognize.')
+  END AS verdict,
+  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM replica s
 LEFT JOIN secret_key u ON u.resource_arn = s.resource_arn
 LEFT JOIN secret_key p ON p.resource_arn = s.primary_arn
-WHERE s.resource_type IN ('AWS::SecretsManager::Secret')

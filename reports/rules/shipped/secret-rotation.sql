@@ -18,26 +18,16 @@
 -- terraform: >-
 --   Add an aws_secretsmanager_secret_rotation with secret_id, rotation_lambda_arn and rotation_rules {
 --   automatically_after_days = 30 }.
-SELECT
-  s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
   CASE
-    WHEN s.not_applicable_reason IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
-    WHEN s.details IS NULL THEN 'unknown'
-    WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false' THEN 'fail'
-    WHEN (s.details ->> 'rotation_enabled') = 'true' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
-    WHEN s.primary_region IS NOT NULL
-      THEN 'It is a replica of the secret in ' || s.primary_region || ', where it is evaluated.'
-    WHEN s.details IS NULL THEN 'Could not determine whether it rotates: no details were reported.'
-    WHEN coalesce((s.details ->> 'rotation_enabled'), 'false') = 'false'
-      THEN CASE WHEN (s.details ->> 'rotation_enabled') IS NULL
-      THEN 'Rotation was never set up.' ELSE 'Automatic rotation is disabled.' END
-    WHEN (s.details ->> 'rotation_enabled') = 'true'
-      THEN 'It rotates' || coalesce(' every ' || (s.details ->> 'rotation_days') || ' days',
-      ' on the schedule ' || (s.details ->> 'rotation_schedule'), '') || '.'
-    ELSE 'This rule does not recognize its rotation status.'
-  END || s.stale_note AS reason
-FROM internal.secrets s
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    WHEN primary_region IS NOT NULL
+      THEN not_applicable('It is a replica of the secret in ' || primary_region || ', where it is evaluated.')
+    WHEN details IS NULL THEN unknown('Could not determine whether it rotates: no details were reported.')
+    WHEN (details ->> 'rotation_enabled') IS NULL THEN fail('Rotation was never set up.')
+    WHEN (details ->> 'rotation_enabled') = 'false' THEN fail('Automatic rotation is disabled.')
+    WHEN (details ->> 'rotation_enabled') = 'true' THEN pass('It rotates' || coalesce(
+      ' every ' || (details ->> 'rotation_days') || ' days', ' on the schedule ' || (details ->> 'rotation_schedule'), '') || '.')
+    ELSE unknown('This rule does not recognize its rotation status.')
+  END AS verdict
+FROM internal.secrets

@@ -33,22 +33,12 @@ WITH expected AS (
   CROSS JOIN expected w
   LEFT JOIN secret_tags t ON t.resource_arn = r.resource_arn
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
   CASE
-    WHEN s.not_applicable_reason IS NOT NULL THEN 'not_applicable'
-    WHEN s.required_count = 0 AND s.tags = 0 THEN 'fail'
-    WHEN s.missing <> '' THEN 'fail'
-    WHEN s.required_count = 0 AND s.tags > 0 THEN 'pass'
-    WHEN s.missing = '' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
-    WHEN s.required_count = 0 AND s.tags = 0 THEN 'It has no tags.'
-    WHEN s.missing <> '' THEN 'These tags are missing: ' || s.missing || '.'
-    WHEN s.required_count = 0 AND s.tags > 0 THEN 'It has ' || s.tags || ' tag(s).'
-    WHEN s.missing = '' THEN 'It has the tags ' || $tags || '.'
-    ELSE 'Its tags could not be determined.'
-  END || s.stale_note AS reason
-FROM secret s
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    WHEN required_count = 0 AND tags = 0 THEN fail('It has no tags.')
+    WHEN missing <> '' THEN fail('These tags are missing: ' || missing || '.')
+    WHEN required_count = 0 AND tags > 0 THEN pass('It has ' || tags || ' tag(s).')
+    WHEN missing = '' THEN pass('It has the tags ' || $tags || '.')
+  END AS verdict
+FROM secret

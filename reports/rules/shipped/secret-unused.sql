@@ -21,41 +21,28 @@
 --     default: "90"
 --     about: >-
 --       Number of days without a read after which a secret counts as unused.
-WITH latest_run AS (
-  SELECT CAST(max(started_at) AS DATE) AS today FROM runs
-), secret AS (
-  SELECT r.*, a.today - CAST($days AS INTEGER) AS limit_on, (r.details ->> 'last_accessed') AS last_accessed,
+WITH secret AS (
+  SELECT s.*, CAST(r.started_at AS DATE) - CAST($days AS INTEGER) AS limit_on, (s.details ->> 'last_accessed') AS last_accessed,
     -- Stored with weekly precision: the Monday of the week; the actual day may be any day up to Sunday.
-    try_cast((r.details ->> 'last_accessed') AS DATE) AS week, CAST(r.created_at AS DATE) AS created_on
-  FROM internal.secrets r CROSS JOIN latest_run a
+    try_cast(last_accessed AS DATE) AS week, CAST(s.created_at AS DATE) AS created_on
+  FROM internal.secrets s
+  CROSS JOIN internal.latest_run r
 )
-SELECT
-  s.resource_arn, s.account_id, s.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
   CASE
-    WHEN s.not_applicable_reason IS NOT NULL OR s.primary_region IS NOT NULL THEN 'not_applicable'
-    WHEN s.last_accessed IS NULL THEN 'unknown'
-    WHEN s.last_accessed = 'never' AND s.created_on IS NULL THEN 'unknown'
-    WHEN s.last_accessed = 'never' AND s.created_on < s.limit_on THEN 'fail'
-    WHEN s.week + 6 < s.limit_on THEN 'fail'
-    WHEN s.last_accessed = 'never' AND s.created_on IS NOT NULL THEN 'pass'
-    WHEN s.week IS NOT NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN s.not_applicable_reason IS NOT NULL THEN s.not_applicable_reason
-    WHEN s.primary_region IS NOT NULL
-      THEN 'It is a replica of the secret in ' || s.primary_region || ', which exists for failover.'
-    WHEN s.last_accessed IS NULL THEN 'Secrets Manager did not report when it was last read.'
-    WHEN s.last_accessed = 'never' AND s.created_on IS NULL
-      THEN 'It was never read, and its creation date could not be determined.'
-    WHEN s.last_accessed = 'never' AND s.created_on < s.limit_on
-      THEN 'It has not been read since it was created on ' || strftime(s.created_on, '%Y-%m-%d') || '.'
-    WHEN s.week + 6 < s.limit_on
-      THEN 'It was last read in the week of ' || strftime(s.week, '%Y-%m-%d') || ', more than ' || $days
-      || ' days ago.'
-    WHEN s.last_accessed = 'never' AND s.created_on IS NOT NULL
-      THEN 'It was created on ' || strftime(s.created_on, '%Y-%m-%d') || ' and has not been read yet.'
-    WHEN s.week IS NOT NULL THEN 'It was last read in the week of ' || strftime(s.week, '%Y-%m-%d') || '.'
-    ELSE 'This rule does not recognize the date of its last read: ' || s.last_accessed || '.'
-  END || s.stale_note AS reason
-FROM secret s
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
+    WHEN primary_region IS NOT NULL
+      THEN not_applicable('It is a replica of the secret in ' || primary_region || ', which exists for failover.')
+    WHEN last_accessed IS NULL THEN unknown('Secrets Manager did not report when it was last read.')
+    WHEN last_accessed = 'never' AND created_on IS NULL
+      THEN unknown('It was never read, and its creation date could not be determined.')
+    WHEN last_accessed = 'never' AND created_on < limit_on
+      THEN fail('It has not been read since it was created on ' || strftime(created_on, '%Y-%m-%d') || '.')
+    WHEN week + 6 < limit_on
+      THEN fail('It was last read in the week of ' || strftime(week, '%Y-%m-%d') || ', more than ' || $days || ' days ago.')
+    WHEN last_accessed = 'never'
+      THEN pass('It was created on ' || strftime(created_on, '%Y-%m-%d') || ' and has not been read yet.')
+    WHEN week IS NOT NULL THEN pass('It was last read in the week of ' || strftime(week, '%Y-%m-%d') || '.')
+    ELSE unknown('This rule does not recognize the date of its last read: ' || last_accessed || '.')
+  END AS verdict
+FROM secret

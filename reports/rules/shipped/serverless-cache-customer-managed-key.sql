@@ -19,8 +19,7 @@
 -- terraform: >-
 --   Set kms_key_id in aws_elasticache_serverless_cache. Terraform replaces the cache, so restore it with
 --   snapshot_arns_to_restore.
-SELECT resource_arn, account_id, region, key_arn,
-  CASE customer_managed WHEN false THEN 'fail' WHEN true THEN 'pass' ELSE 'unknown' END AS status,
-  customer_managed_reason || stale_note AS reason
+SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
+  verdict_of(customer_managed, customer_managed_reason) AS verdict
 FROM resource_encryption
 WHERE resource_type = 'AWS::ElastiCache::ServerlessCache' AND role = 'storage'

@@ -21,19 +21,15 @@ WITH trail_key AS (
   WHERE resource_type = 'AWS::CloudTrail::Trail'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY position) = 1
 )
-SELECT
-  t.trail_arn AS resource_arn, t.account_id, t.home_region AS region, t.kms_key_arn AS key_arn,
+SELECT t.trail_arn AS resource_arn, t.account_id, t.home_region AS region, t.kms_key_arn AS key_arn,
   CASE
-    WHEN a.account_id IS NULL THEN 'not_applicable'
-    WHEN t.kms_key IS NULL THEN 'fail'
-    WHEN t.kms_key IS NOT NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN a.account_id IS NULL THEN 'The trail belongs to account ' || t.account_id || ', which is outside the organization.'
-    WHEN t.kms_key IS NULL THEN 'Its log files are encrypted with S3 managed keys, not KMS.'
-    ELSE 'Its log files are encrypted with ' || coalesce(u.key_alias, t.kms_key_arn, t.kms_key) || '.'
-  END || CASE WHEN t.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
+    WHEN a.account_id IS NULL
+      THEN not_applicable('The trail belongs to account ' || t.account_id || ', which is outside the organization.')
+    WHEN t.kms_key IS NULL THEN fail('Its log files are encrypted with S3 managed keys, not KMS.')
+    WHEN t.kms_key IS NOT NULL
+      THEN pass('Its log files are encrypted with ' || coalesce(u.key_alias, t.kms_key_arn, t.kms_key) || '.')
+  END AS verdict,
+  CASE WHEN t.freshness = 'stale' THEN ' This is the last known state.' END AS note
 FROM trails t
 LEFT JOIN trail_key u ON u.resource_arn = t.trail_arn
 LEFT JOIN accounts a ON a.account_id = t.account_id AND a.state IS DISTINCT FROM 'LEFT'

@@ -22,45 +22,36 @@ WITH trail_key AS (
   WHERE resource_type = 'AWS::CloudTrail::Trail'
   QUALIFY row_number() OVER (PARTITION BY resource_arn ORDER BY role = 'unknown', position) = 1
 ), trail AS (
-  SELECT t.*, u.key_class, u.key_state, u.reason AS key_reason, coalesce(u.key_alias, t.kms_key_arn,
-    t.kms_key) AS key_name,
-    k.deletion_date, a.account_id IS NOT NULL AS in_organization, t.delivery_error ILIKE '%kms%' AS key_denied
+  SELECT t.*, u.key_class, u.key_state, u.reason AS key_reason, k.deletion_date, t.delivery_error ILIKE '%kms%' AS key_denied,
+    coalesce(u.key_alias, t.kms_key_arn, t.kms_key) AS key_name, a.account_id IS NOT NULL AS in_organization
   FROM trails t
   LEFT JOIN trail_key u ON u.resource_arn = t.trail_arn
   LEFT JOIN keys k ON k.key_arn = u.key_arn
   LEFT JOIN accounts a ON a.account_id = t.account_id AND a.state IS DISTINCT FROM 'LEFT'
 )
-SELECT
-  t.trail_arn AS resource_arn, t.account_id, t.home_region AS region, t.kms_key_arn AS key_arn,
+SELECT trail_arn AS resource_arn, account_id, home_region AS region, kms_key_arn AS key_arn,
   CASE
-    WHEN NOT t.in_organization OR t.kms_key IS NULL THEN 'not_applicable'
-    WHEN t.key_denied IS NOT TRUE AND (t.key_class IS NULL OR t.key_class IN ('unknown', 'not_crawled')
-      OR (t.key_class = 'customer' AND t.key_state IS NULL)) THEN 'unknown'
-    WHEN t.key_denied OR t.key_class = 'dangling' OR t.key_state NOT IN ('Enabled', 'Creating', 'Updating') THEN 'fail'
-    WHEN t.logging IS NULL THEN 'unknown'
-    WHEN t.key_class IN ('customer', 'aws_managed') THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN NOT t.in_organization THEN 'The trail belongs to account ' || t.account_id || ', which is outside the organization.'
-    WHEN t.kms_key IS NULL THEN 'It has no KMS key.'
-    WHEN t.key_class = 'dangling' THEN 'Its key ' || t.key_name || ' no longer exists.'
-    WHEN t.deletion_date IS NOT NULL
-      THEN 'Its key ' || t.key_name || ' will be deleted on ' || strftime(t.deletion_date, '%Y-%m-%d') || '.'
-    WHEN t.key_state NOT IN ('Enabled', 'Creating', 'Updating')
-      THEN 'Its key ' || t.key_name || ' is in state ' || t.key_state || '.'
-    WHEN t.key_denied THEN 'CloudTrail could not use its key ' || t.key_name || ' for the last delivery.'
-    WHEN t.key_class IS NULL
-      THEN 'Could not determine whether its key ' || t.key_name || ' is usable: the crawl returned no data for it.'
-    WHEN t.key_class = 'not_crawled'
-      THEN 'Its key ' || t.key_name || ' is in an account or region that was not crawled.'
-    WHEN t.key_class = 'unknown' THEN 'Its key could not be determined: ' || coalesce(t.key_reason, 'no reason reported') || '.'
-    WHEN t.key_state IS NULL THEN 'Its key ' || t.key_name || ' could not be described.'
-    WHEN t.logging IS NULL THEN 'Its key ' || t.key_name || ' is in state ' || coalesce(t.key_state, 'unknown')
-      || ', but whether CloudTrail can use it could not be determined.'
-    ELSE 'Its key ' || t.key_name || ' is usable.'
-  END
-    || CASE WHEN t.key_denied AND t.key_state IN ('Enabled', 'Creating', 'Updating')
-      THEN ' The error was: ' || t.delivery_error || '.' ELSE '' END
-    || CASE WHEN t.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
-FROM trail t
+    WHEN NOT in_organization
+      THEN not_applicable('The trail belongs to account ' || account_id || ', which is outside the organization.')
+    WHEN kms_key IS NULL THEN not_applicable('It has no KMS key.')
+    WHEN key_class = 'dangling' THEN fail('Its key ' || key_name || ' no longer exists.')
+    WHEN deletion_date IS NOT NULL
+      THEN fail('Its key ' || key_name || ' will be deleted on ' || strftime(deletion_date, '%Y-%m-%d') || '.')
+    WHEN key_state NOT IN ('Enabled', 'Creating', 'Updating')
+      THEN fail('Its key ' || key_name || ' is in state ' || key_state || '.')
+    WHEN key_denied THEN fail('CloudTrail could not use its key ' || key_name || ' for the last delivery.')
+    WHEN key_class IS NULL THEN unknown('Could not determine whether its key ' || key_name
+      || ' is usable: the crawl returned no data for it.')
+    WHEN key_class = 'not_crawled' THEN unknown('Its key ' || key_name || ' is in an account or region that was not crawled.')
+    WHEN key_class = 'unknown'
+      THEN unknown('Its key could not be determined: ' || coalesce(key_reason, 'no reason reported') || '.')
+    WHEN key_state IS NULL THEN unknown('Its key ' || key_name || ' could not be described.')
+    WHEN logging IS NULL
+      THEN unknown('Its key ' || key_name || ' is in state ' || key_state
+        || ', but whether CloudTrail can use it could not be determined.')
+    WHEN key_class IN ('customer', 'aws_managed') THEN pass('Its key ' || key_name || ' is usable.')
+  END AS verdict,
+  CASE WHEN key_denied AND key_state IN ('Enabled', 'Creating', 'Updating')
+      THEN ' The error was: ' || delivery_error || '.' ELSE '' END
+    || CASE WHEN freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS note
+FROM trail

@@ -20,21 +20,14 @@
 -- terraform: >-
 --   In aws_cloudtrail, set is_multi_region_trail = true, is_organization_trail = true, and event_selector {
 --   read_write_type = "All" include_management_events = true } without exclude_management_event_sources.
-SELECT
-  p.account_region AS resource_arn, p.account_id, p.region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn,
   CASE
-    WHEN p.skip_reason IS NOT NULL THEN 'not_applicable'
-    WHEN l.kms_events IS NULL THEN 'unknown'
-    WHEN l.kms_events IN ('write', 'read', 'some', 'none') THEN 'fail'
-    WHEN l.kms_events = 'all' THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN p.skip_reason IS NOT NULL THEN p.skip_reason
-    WHEN l.kms_events IS NULL
-      THEN 'Could not determine whether KMS calls are recorded' || coalesce(': ' || l.reason, '') || '.'
-    ELSE l.reason || '.'
-  END || CASE WHEN l.freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS reason
+    WHEN p.skip_reason IS NOT NULL THEN not_applicable(p.skip_reason)
+    WHEN l.kms_events IN ('write', 'read', 'some', 'none') THEN fail(l.reason || '.')
+    WHEN l.kms_events = 'all' THEN pass(l.reason || '.')
+    ELSE unknown('Could not determine whether KMS calls are recorded' || coalesce(': ' || l.reason, '') || '.')
+  END AS verdict,
+  CASE WHEN l.freshness = 'stale' THEN ' This is the last known state.' END AS note
 FROM account_regions p
 LEFT JOIN kms_logging l ON l.account_id = p.account_id AND l.region = p.region
 WHERE p.region <> 'global'

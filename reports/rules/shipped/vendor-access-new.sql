@@ -33,35 +33,27 @@ WITH external_party AS (
   FROM external_party v
   JOIN keys k ON k.key_arn = v.key_arn
   JOIN runs r ON r.run_id = v.since_run
-  CROSS JOIN (SELECT max(started_at) AS started_at FROM runs) n
-  WHERE r.started_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY
+  CROSS JOIN internal.latest_run n
+  WHERE r.started_at >= n.started_at - to_days(CAST($days AS INTEGER))
     AND (v.since_run > k.first_seen_run OR k.created_at IS NULL
-      OR k.created_at >= n.started_at - CAST($days AS INTEGER) * INTERVAL 1 DAY)
+      OR k.created_at >= n.started_at - to_days(CAST($days AS INTEGER)))
   GROUP BY v.key_arn
 ), unevaluated_key AS (
   SELECT key_arn, min(reason) AS reason
   FROM internal.access_paths
-  WHERE access = 'unknown' AND (source_id = '' OR (principal <> '*' AND coalesce(principal_account, split_part(principal,
-    ':', 5))
-    NOT IN (SELECT account_id FROM accounts)) OR (path = 'policy' AND principal = '*'))
+  WHERE access = 'unknown' AND (source_id = '' OR (path = 'policy' AND principal = '*') OR (principal <> '*'
+    AND coalesce(principal_account, split_part(principal, ':', 5)) NOT IN (SELECT account_id FROM accounts)))
   GROUP BY key_arn
 )
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
-    WHEN r.key_arn IS NULL AND (u.key_arn IS NOT NULL OR NOT k.policy_known OR k.grants IS NULL) THEN 'unknown'
-    WHEN NOT r.is_new THEN 'unknown'
-    WHEN r.is_new THEN 'fail'
-    WHEN r.key_arn IS NULL AND u.key_arn IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN NOT r.is_new THEN r.text || '; could not determine whether the key is new.'
-    WHEN r.is_new THEN r.text || '.'
+    WHEN NOT r.is_new THEN unknown(r.text || '; could not determine whether the key is new.')
+    WHEN r.is_new THEN fail(r.text || '.')
     WHEN u.key_arn IS NOT NULL OR NOT k.policy_known OR k.grants IS NULL
-      THEN 'Could not determine whether an external party gained access: ' || coalesce(u.reason,
-        'the policy or the grants were not read') || '.'
-    ELSE 'No external party gained access within the last ' || $days || ' days.'
-  END AS reason
+      THEN unknown('Could not determine whether an external party gained access: '
+        || coalesce(u.reason, 'the policy or the grants were not read') || '.')
+    WHEN r.key_arn IS NULL THEN pass('No external party gained access within the last ' || $days || ' days.')
+  END AS verdict
 FROM keys k
 LEFT JOIN recent r ON r.key_arn = k.key_arn
 LEFT JOIN unevaluated_key u ON u.key_arn = k.key_arn

@@ -17,8 +17,6 @@
 --   In assume_role_policy of aws_iam_role, add condition { test = "StringEquals", variable = "sts:ExternalId", values =
 --   ["EXTERNAL_ID"] }.
 
--- Evaluates the roles that an account outside the organization may assume; a role whose trust policy could not be
--- read may be one of them and is unknown.
 WITH role AS (
   SELECT arn, account_id, name, trust_policy, trusted_principals FROM iam_principals WHERE type = 'role'
 ), external_role AS (
@@ -50,24 +48,18 @@ WITH role AS (
 )
 SELECT r.arn AS resource_arn, r.account_id, 'global' AS region, NULL AS key_arn,
   CASE
-    WHEN r.trusted_principals IS NULL THEN 'unknown'
-    WHEN o.arn IS NOT NULL THEN 'fail'
-    WHEN s.arn IS NOT NULL AND o.arn IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN r.trusted_principals IS NULL THEN 'The trust policy of role ' || r.name || ' could not be read.'
-    WHEN o.arn IS NOT NULL THEN 'Role ' || r.name || ' trusts account ' || s.account
-      || ' outside the organization without requiring an external ID.'
-    ELSE 'Role ' || r.name || ' requires an external ID from account ' || s.account || '.'
-  END AS reason
+    WHEN r.trusted_principals IS NULL THEN unknown('The trust policy of role ' || r.name || ' could not be read.')
+    WHEN o.arn IS NOT NULL THEN fail('Role ' || r.name || ' trusts account ' || s.account
+      || ' outside the organization without requiring an external ID.')
+    WHEN o.arn IS NULL THEN pass('Role ' || r.name || ' requires an external ID from account ' || s.account || '.')
+  END AS verdict
 FROM role r
 LEFT JOIN external_role s ON s.arn = r.arn
 LEFT JOIN unprotected_role o ON o.arn = r.arn
 WHERE r.trusted_principals IS NULL OR s.arn IS NOT NULL
 UNION ALL
-SELECT i.account_id, i.account_id, 'global', NULL, 'unknown',
-  'The roles of the account could not be read' || coalesce(': ' || i.reason, '') || '.'
+SELECT i.account_id, i.account_id, 'global', NULL,
+  unknown('The roles of the account could not be read' || coalesce(': ' || i.reason, '') || '.')
 FROM iam_accounts i
 JOIN accounts a ON a.account_id = i.account_id
 WHERE i.freshness IN ('none', 'partial') AND a.coverage NOT IN ('excluded', 'suspended', 'left')

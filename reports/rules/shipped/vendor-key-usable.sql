@@ -16,12 +16,9 @@
 --   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN NOT expected THEN 'not_applicable'
-    WHEN failing IS NULL AND unknown_reason IS NOT NULL THEN 'unknown'
-    WHEN failing IS NOT NULL THEN 'fail'
-    WHEN unknown_reason IS NULL THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE WHEN NOT expected THEN reason
-    ELSE coalesce(failing, unknown_reason, 'The vendor can use the key (' || profiles || ').') END AS reason
+    WHEN NOT expected THEN not_applicable(reason)
+    WHEN failing IS NOT NULL THEN fail(failing)
+    WHEN unknown_reason IS NULL THEN pass('The vendor can use the key (' || profiles || ').')
+    ELSE unknown(unknown_reason)
+  END AS verdict
 FROM internal.vendor_keys

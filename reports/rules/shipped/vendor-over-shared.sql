@@ -19,12 +19,9 @@
 --   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN excess IS NOT NULL THEN 'fail'
-    WHEN unknown_reason IS NOT NULL THEN 'unknown'
-    WHEN NOT accessible THEN 'not_applicable'
-    WHEN accessible THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  coalesce(excess, unknown_reason, CASE WHEN NOT accessible THEN reason END,
-    'The vendor has exactly the access that its profile requires (' || profiles || ').') AS reason
+    WHEN excess IS NOT NULL THEN fail(excess)
+    WHEN unknown_reason IS NOT NULL THEN unknown(unknown_reason)
+    WHEN NOT accessible THEN not_applicable(reason)
+    WHEN accessible THEN pass('The vendor has exactly the access that its profile requires (' || profiles || ').')
+  END AS verdict
 FROM internal.vendor_keys

@@ -15,8 +15,6 @@
 -- terraform: >-
 --   Set the properties of aws_kms_key, aws_kms_replica_key or aws_iam_role that the reason names.
 
--- The vendor profiles and their requirements come from the settings (vendors.profiles). A key that several profiles
--- refer to has one row. A row is a key, a role, or the account in which something is missing.
 WITH profile_check AS (
   SELECT coalesce(key_arn, CASE WHEN starts_with(subject, 'arn:') THEN subject END, account_id || '/' || region,
     account_id, profile) AS subject_arn,
@@ -28,32 +26,24 @@ WITH profile_check AS (
   WHERE subject_type IN ('key', 'finding')
 ), evaluated AS (
   SELECT subject_arn, min(account_id) AS account_id, min(region) AS region, min(key_arn) AS key_arn,
-    bool_or(is_wrong) AS is_wrong, bool_or(is_unknown) AS is_unknown, bool_or(is_relevant OR is_wrong
-      OR is_unknown) AS is_relevant,
-      bool_or(is_key) AS is_key,
+    bool_or(is_wrong) AS is_wrong, bool_or(is_unknown) AS is_unknown, bool_or(is_key) AS is_key,
+    bool_or(is_relevant OR is_wrong OR is_unknown) AS is_relevant,
     array_to_string(list_sort(list(DISTINCT profile || ': ' || reason) FILTER (is_wrong))[1:3], ' ') AS messages,
-    min(profile || ': ' || reason) FILTER (is_unknown) AS unknown_reason, array_to_string(list_sort(list(DISTINCT profile)),
-      ', ') AS profiles
+    min(profile || ': ' || reason) FILTER (is_unknown) AS unknown_reason,
+    array_to_string(list_sort(list(DISTINCT profile)), ', ') AS profiles
   FROM profile_check
   GROUP BY subject_arn
 )
 SELECT subject_arn AS resource_arn, account_id, coalesce(region, 'global') AS region, key_arn,
   CASE
-    WHEN NOT is_relevant THEN 'not_applicable'
-    WHEN NOT is_wrong AND is_unknown THEN 'unknown'
-    WHEN is_wrong THEN 'fail'
-    WHEN NOT is_wrong AND NOT is_unknown THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN NOT is_relevant THEN 'The vendor does not use this key (' || profiles || ').'
-    WHEN is_wrong THEN messages
-    WHEN is_unknown THEN unknown_reason
-    ELSE 'Everything matches the profile (' || profiles || ').'
-  END AS reason
+    WHEN NOT is_relevant THEN not_applicable('The vendor does not use this key (' || profiles || ').')
+    WHEN is_wrong THEN fail(messages)
+    WHEN is_unknown THEN unknown(unknown_reason)
+    WHEN is_relevant THEN pass('Everything matches the profile (' || profiles || ').')
+  END AS verdict
 FROM evaluated
 WHERE is_relevant OR is_key
 UNION ALL
-SELECT key_arn, account_id, region, key_arn, 'unknown', unknown_reason
+SELECT key_arn, account_id, region, key_arn, unknown(unknown_reason)
 FROM internal.vendor_keys
 WHERE profiles IS NULL

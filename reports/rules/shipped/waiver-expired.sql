@@ -13,20 +13,13 @@
 -- cli: kmsledger sql "SELECT source, waiver, owner, expires FROM waivers WHERE expired"
 -- terraform: >-
 --   Not applicable; if the waiver file is kept with the Terraform code, change it there.
-SELECT
-  'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT 'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
   CASE
-    WHEN expired IS NULL THEN 'unknown'
-    WHEN expired THEN 'fail'
-    WHEN NOT expired THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN expired IS NULL THEN 'Could not determine when the run started, and therefore whether the waiver was still valid.'
-    WHEN expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' expired on ' || strftime(expires, '%Y-%m-%d')
-      || '; its owner is ' || owner || coalesce(', the ticket ' || ticket, '') || ' (' || source || ').'
-    WHEN NOT expired THEN 'The waiver of ' || rule_id || ' for ' || resource || ' is valid until '
-      || strftime(expires, '%Y-%m-%d') || '.'
-    ELSE 'Could not determine whether the waiver was still valid.'
-  END AS reason
+    WHEN expired IS NULL
+      THEN unknown('Could not determine when the run started, and therefore whether the waiver was still valid.')
+    WHEN expired THEN fail('The waiver of ' || rule_id || ' for ' || resource || ' expired on ' || strftime(expires, '%Y-%m-%d')
+      || '; its owner is ' || owner || coalesce(', the ticket ' || ticket, '') || ' (' || source || ').')
+    WHEN NOT expired THEN pass('The waiver of ' || rule_id || ' for ' || resource || ' is valid until '
+      || strftime(expires, '%Y-%m-%d') || '.')
+  END AS verdict
 FROM waivers

@@ -14,26 +14,17 @@
 -- cli: kmsledger sql "SELECT source, waiver, rule_id, resource, waived_count FROM waivers WHERE waived_count = 0"
 -- terraform: >-
 --   Not applicable; if the waiver file is kept with the Terraform code, change it there.
-SELECT
-  'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, CAST(NULL AS VARCHAR) AS key_arn,
+SELECT 'waiver/' || waiver AS resource_arn, account_id, 'global' AS region, NULL AS key_arn,
   CASE
-    WHEN expired THEN 'not_applicable'
-    WHEN waived_count IS NULL THEN 'not_applicable'
-    WHEN expired IS NULL THEN 'unknown'
-    WHEN waived_count = 0 AND unknown_count > 0 THEN 'unknown'
-    WHEN waived_count = 0 THEN 'fail'
-    WHEN waived_count > 0 THEN 'pass'
-    ELSE 'unknown'
-  END AS status,
-  CASE
-    WHEN expired THEN 'The waiver expired on ' || strftime(expires, '%Y-%m-%d') || ' and covers nothing anymore.'
-    WHEN waived_count IS NULL THEN 'The rule ' || rule_id || ' is disabled.'
-    WHEN expired IS NULL THEN 'Could not determine when the run started, and therefore whether the waiver was still valid.'
+    WHEN expired
+      THEN not_applicable('The waiver expired on ' || strftime(expires, '%Y-%m-%d') || ' and covers nothing anymore.')
+    WHEN waived_count IS NULL THEN not_applicable('The rule ' || rule_id || ' is disabled.')
+    WHEN expired IS NULL
+      THEN unknown('Could not determine when the run started, and therefore whether the waiver was still valid.')
     WHEN waived_count = 0 AND unknown_count > 0
-      THEN 'The rule ' || rule_id || ' could not determine whether the waived failure still exists.'
-    WHEN waived_count = 0 THEN 'No failure of ' || rule_id || ' matches the resource ' || resource
-      || coalesce(' in account ' || account_id, '') || ' (' || source || ').'
-    WHEN waived_count > 0 THEN 'It covers failures of ' || rule_id || '.'
-    ELSE 'Could not determine which failures the waiver covers.'
-  END AS reason
+      THEN unknown('The rule ' || rule_id || ' could not determine whether the waived failure still exists.')
+    WHEN waived_count = 0 THEN fail('No failure of ' || rule_id || ' matches the resource ' || resource
+      || coalesce(' in account ' || account_id, '') || ' (' || source || ').')
+    WHEN waived_count > 0 THEN pass('It covers failures of ' || rule_id || '.')
+  END AS verdict
 FROM waivers

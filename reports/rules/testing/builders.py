@@ -11,7 +11,7 @@ from models.aws_types import AWS_TYPES, TRAIL, AwsType, aws_type
 from models.hashing import canonical_json
 from reports.rules.loader import RuleError
 from reports.rules.testing.fixture import CREATED, HOME, OUTSIDE, Facts, account_of, region_of
-from reports.rules.testing.loader import Lined
+from reports.rules.yaml_files import Lined
 
 _ARNS: Mapping[str, str] = {
     "keys": "arn:aws:kms:{region}:{account}:key/{id}",

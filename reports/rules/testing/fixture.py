@@ -16,8 +16,8 @@ from models.hashing import canonical_json
 from models.tables import Gap, KeyLastUseGap, VersionedTable
 from models.types import UtcDateTime
 from reports.rules.loader import RuleError
-from reports.rules.testing.loader import Lined
 from reports.rules.testing.operation_facts import OPERATIONS
+from reports.rules.yaml_files import Lined
 
 HOME = "eu-west-1"
 GLOBAL = "global"

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from models.settings.yaml_loader import LOADER
+from reports.mart.extension import STATUSES
 from reports.rules.loader import RuleError
+from reports.rules.yaml_files import InvalidYamlError, Lined, read_documents
 
-STATUSES = ("pass", "fail", "unknown", "not_applicable")
 NO_ROW = "none"
 """In ``expect``: the rule must not return the resource."""
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,9})")
@@ -30,15 +30,6 @@ SECTIONS = (
 )
 _RUN_KEYS = (*SECTIONS, "outcome", "regions", "organization", "remove")
 _EXAMPLE_KEYS = ("name", "expect", "says", "parameters", "runs", *_RUN_KEYS[:-1])
-
-
-class Lined(dict[str, Any]):
-    """A mapping with its own line number and those of its keys."""
-
-    def __init__(self, line: int) -> None:
-        super().__init__()
-        self.line = line
-        self.lines: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +64,9 @@ class Examples:
 def read_examples(source: str, text: str, rule_id: str, parameters: Iterable[str]) -> Examples:
     """Parse one file; ``parameters`` are the rule's. Raises RuleError with file, line and the expected value."""
     try:
-        documents = [_value(source, node) for node in yaml.compose_all(text, Loader=LOADER)]
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(f"{source}:{line}: not valid YAML: {error.problem}") from error
+        documents = read_documents(text, _scalar)
+    except InvalidYamlError as error:
+        raise RuleError(f"{source}:{error.line}: {error}") from error
     items = [item for document in documents for item in (document if isinstance(document, list) else [document])]
     cannot: dict[str, str] = {}
     if items and isinstance(items[0], Lined) and set(items[0]) == {"cannot"}:
@@ -147,21 +137,10 @@ def _texts(source: str, value: Lined, name: str) -> dict[str, str]:
     return {key: "" if text is None else str(text) for key, text in texts.items()}
 
 
-def _value(source: str, node: yaml.Node) -> Any:
-    """The Python value of a node. Only true, false, null and numbers of up to 10 digits are not texts (account IDs are)."""
-    if isinstance(node, yaml.MappingNode):
-        mapping = Lined(node.start_mark.line + 1)
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or key.value in mapping:
-                raise RuleError(f"{source}:{line}: expected every key once, as a text")
-            mapping[key.value] = _value(source, value)
-            mapping.lines[key.value] = line
-        return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(source, value) for value in node.value]
+def _scalar(node: yaml.ScalarNode) -> Any:
+    """The value of a scalar. Only true, false, null and numbers of up to 10 digits are not texts (account IDs are)."""
     text: str = node.value
-    if not isinstance(node, yaml.ScalarNode) or node.style:
+    if node.style:
         return text
     if _NUMBER.fullmatch(text):
         return int(text)

@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.rules.lint import check_query
+from reports.mart.extension import STATUSES
+from reports.rules.lint import check_branches
 from reports.rules.loader import Rule, RuleError
+from reports.rules.runner import population
 from reports.rules.testing import gap_mutations as gaps
 from reports.rules.testing.fixture import VENDOR, Facts
 from reports.rules.testing.ledger_writer import write
-from reports.rules.testing.loader import NO_ROW, STATUSES, Example, Examples, read_examples
+from reports.rules.testing.loader import NO_ROW, Example, Examples, read_examples
 from reports.rules.testing.operation_facts import OF_ITEM
 from reports.rules.testing.runs import facts_of
 from reports.rules.waivers import WAIVER_RULES
 
-COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
 MartBuilder = Callable[[Settings, Sequence[Rule]], None]
 """Analyzes access in the ledger that the settings name, and builds its mart with the tables of these rules."""
 RuleResult = tuple[str, str]
 """Status and reason; the status is ``none`` if the rule returned no row."""
+_ResultRow = tuple[str, str, str]
+"""The ARN of a resource, with status and reason."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ def run_examples(rules: Iterable[Rule], build_mart: MartBuilder, *, with_gaps: b
 
 
 def _read(rule: Rule) -> Report:
-    report = Report(rule, problems=list(check_query(rule)))
+    report = Report(rule, problems=[f"{rule.source}:{line}: {text}" for line, text in check_branches(rule.query)])
     try:
         file = examples_file(rule)
         if file is None and rule.rule_id in WAIVER_RULES:
@@ -174,49 +176,37 @@ def _evaluate_rule(connection: duckdb.DuckDBPyConnection, report: Report, cases:
     for overrides in sorted(parameter_sets):
         selected = [case for case in cases if tuple(sorted(case.example.parameters.items())) == overrides]
         try:
-            rows = _query(connection, report.rule, {**report.rule.defaults, **dict(overrides)})
+            parameters = {**report.rule.defaults, **dict(overrides)}
+            rows = list(population(connection, replace(report.rule, parameters=parameters)))
         except RuleError as error:
             report.problems.append(str(error))
             continue
-        by_account: dict[str, list[Mapping[str, Any]]] = {}
-        for row in rows:
-            by_account.setdefault(str(row["account_id"]), []).append(row)
+        by_account: dict[str, list[_ResultRow]] = {}
+        for arn, account_id, _, _, status, reason in rows:
+            by_account.setdefault(account_id, []).append((arn, status, reason))
         for case in selected:
             _write(report, case, by_account)
 
 
-def _query(connection: duckdb.DuckDBPyConnection, rule: Rule, parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    try:
-        cursor = connection.execute(rule.query, dict(parameters)) if parameters else connection.execute(rule.query)
-        names = [column[0] for column in cursor.description or ()]
-        if sorted(names) != sorted(COLUMNS):
-            raise RuleError(f"{rule.source}: expected the columns {', '.join(COLUMNS)}, found {', '.join(names)}")
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    except duckdb.Error as error:
-        cause = " ".join(str(error).split("LINE ")[0].split())
-        raise RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}") from error
-
-
-def _write(report: Report, case: _Case, by_account: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _write(report: Report, case: _Case, by_account: Mapping[str, Sequence[_ResultRow]]) -> None:
     facts = case.runs[-1]
-    rows: dict[str, Mapping[str, Any]] = {}
-    for row in [*by_account.get(facts.own, ()), *by_account.get(facts.other, ())]:
-        arn = row["resource_arn"]
-        if row["status"] not in STATUSES or not arn or not row["reason"]:
+    rows: dict[str, RuleResult] = {}
+    for arn, status, reason in [*by_account.get(facts.own, ()), *by_account.get(facts.other, ())]:
+        if not arn or not reason:
             report.problems.append(
-                f"{case.example.location}: every row needs a resource_arn, a status ({', '.join(STATUSES)}) and a reason; "
-                f"found {_with_placeholders(case, arn)}, {row['status']!r}, {row['reason']!r}"
+                f"{case.example.location}: every row needs a resource_arn and a reason; "
+                f"found {_with_placeholders(case, arn)}, {status!r}, {reason!r}"
             )
         elif arn in rows:
             report.problems.append(f"{case.example.location}: {_with_placeholders(case, arn)} is returned twice")
-        rows[arn] = row
+        rows[arn] = (status, str(reason))
     for name in case.example.expect:
         target = _target(case, name)
         result = rows.get(facts.own if name == "account" else target) or _row_of_grant(rows, target)
-        case.results[name] = (result["status"], str(result["reason"])) if result else (NO_ROW, "")
+        case.results[name] = result or (NO_ROW, "")
 
 
-def _row_of_grant(rows: Mapping[str, Mapping[str, Any]], target: str) -> Mapping[str, Any] | None:
+def _row_of_grant(rows: Mapping[str, RuleResult], target: str) -> RuleResult | None:
     """The row of a grant: its resource_arn starts with the key's ARN and ends with the grant's ID.
 
     If the key's grants could not be listed, the row of the key stands for all of them.

@@ -22,7 +22,8 @@ from reports.rules.testing.fixture import (
     region_of,
 )
 from reports.rules.testing.gap_mutations import remove
-from reports.rules.testing.loader import Example, Lined
+from reports.rules.testing.loader import Example
+from reports.rules.yaml_files import Lined
 
 _GAP_KEYS = ("action", "subject", "cause", "account", "region", "code", "message")
 

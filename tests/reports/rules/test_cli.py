@@ -124,7 +124,11 @@ def test_problems_of_a_rule_are_reported(tmp_path: Path) -> None:
     """A faulty rule gives exit code 1 and messages with file, line, example, expected and actual result."""
     run("new", "own-one", "--directory", tmp_path)
     rule, examples = tmp_path / "own-one.sql", tmp_path / "own-one.examples.yaml"
-    rule.write_text(rule.read_text(encoding="utf-8").replace("ELSE 'unknown'", "ELSE 'pass'"), encoding="utf-8")
+    text = rule.read_text(encoding="utf-8").replace(
+        "ELSE verdict_of(length(description) >= CAST($characters AS INTEGER),\n      ",
+        "WHEN length(description) < CAST($characters AS INTEGER) THEN fail('It is short.')\n    ELSE pass(",
+    )
+    rule.write_text(text, encoding="utf-8")
     text = (
         examples.read_text(encoding="utf-8")
         .replace("says: 6 char", "says: 7 char")
@@ -133,7 +137,7 @@ def test_problems_of_a_rule_are_reported(tmp_path: Path) -> None:
     examples.write_text(text, encoding="utf-8")
     tested = run("test", rule)
     assert tested.exit_code == 1
-    assert f"{rule}:21: ELSE 'pass'" in tested.output
+    assert f"{rule}:20: ELSE pass(...)" in tested.output
     assert "expected the reason of k1 to contain '7 character(s)', found pass (Its description has 6" in tested.output
     assert f"{examples}:6: the key has no description: expected k1 to be pass, found fail" in tested.output
 
@@ -151,6 +155,8 @@ BAD_EXAMPLES = [
     ("- name: AWS manages the key", "- name: the key is described", "another example has this name"),
     ("not_applicable", "unknown", "no example expects not_applicable"),
     ("- name", "- [", "not valid YAML"),
+    ("- name", "- " + "[" * 100_000, "nested too deeply"),
+    ("- name", "- \0", "control character (U+0000)"),
 ]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, create_engine, select
 from models.tables.findings import Finding, RuleResult
 from models.versioned import Base
 from reports.mart import view_loader
+from reports.mart.internal_schema import create_schema
 from reports.rules import runner, waivers
 from reports.rules.finding_history import record
 from reports.rules.loader import Rule, parse_rule
@@ -27,7 +28,8 @@ WAIVED_UNTIL = 3
 Statuses = list[list[str | None]]
 
 _QUERY = """
-SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, s AS status, 'So.' AS reason FROM rule_output"""
+SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, {'status': s, 'reason': 'So.'} AS verdict
+FROM internal.rule_output"""
 _EMPTY = {
     "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR, account_id VARCHAR, region VARCHAR",
     "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR",
@@ -35,7 +37,7 @@ _EMPTY = {
     "internal.customer_grants": "resource_arn VARCHAR",
     "accounts": "account_id VARCHAR, name VARCHAR",
     "owners": "resource_arn VARCHAR, owner VARCHAR",
-    "rule_output": "r VARCHAR, s VARCHAR",
+    "internal.rule_output": "r VARCHAR, s VARCHAR",
     "internal.run": "run_id INTEGER, started_at TIMESTAMP",
     "internal.scope_coverage": "run_id INTEGER, account_id VARCHAR, region VARCHAR",
 }
@@ -48,7 +50,8 @@ def own_rule() -> Rule:
 
 def empty_mart() -> duckdb.DuckDBPyConnection:
     duck = duckdb.connect()
-    duck.execute("ATTACH ':memory:' AS mart; USE mart; CREATE SCHEMA internal")
+    duck.execute("ATTACH ':memory:' AS mart; USE mart")
+    create_schema(duck)
     for table, columns in _EMPTY.items():
         duck.execute(f"CREATE TABLE {table} ({columns})")
     waivers.prepare(duck, settings_of(), [])
@@ -74,9 +77,9 @@ def load_history(duck: duckdb.DuckDBPyConnection, connection: Connection) -> Non
 
 
 def run_rules(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int, statuses: dict[str, str]) -> None:
-    duck.execute("DELETE FROM rule_output")
+    duck.execute("DELETE FROM internal.rule_output")
     if statuses:
-        duck.executemany("INSERT INTO rule_output VALUES (?, ?)", list(statuses.items()))
+        duck.executemany("INSERT INTO internal.rule_output VALUES (?, ?)", list(statuses.items()))
     load_history(duck, connection)
     runner.evaluate_rules(duck, run_id, [own_rule()])
     record(duck, connection, run_id)

@@ -85,6 +85,7 @@ def test_control_numbers_of_pci_dss_differ_between_versions() -> None:
         ("rules: [key-rotation]", "rules: [a, a]", ":7: expected"),
         ('  "1":', '  "1": {title: a, rules: [b]}\n  "1":', ":8: '1' is already on line 7"),
         ("controls:", "controls: [", "not valid YAML"),
+        ("title: Own", "title: " + "[" * 100_000, ":1: not valid YAML: lists or mappings nested too deeply"),
     ],
 )
 def test_an_error_in_a_file_is_reported_with_its_line(old: str, new: str, expected: str) -> None:

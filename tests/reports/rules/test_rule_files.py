@@ -14,7 +14,7 @@ from reports.mart.build import DraftMart, mart_builder
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
-from reports.rules.lint import check_query
+from reports.rules.lint import check_branches, check_sources
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
 from reports.rules.runner import check_columns, evaluate_rules, population
 from tests.reports.conftest import IRELAND, SHOP
@@ -28,10 +28,9 @@ RULE = """-- id: own-rule
 -- parameters:
 --   least: '1'
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
-  CASE WHEN description IS NULL THEN 'unknown'
-    WHEN length(description) < CAST($least AS INTEGER) THEN 'fail'
-    WHEN length(description) >= CAST($least AS INTEGER) THEN 'pass' END AS status,
-  'Its description has ' || coalesce(length(description), 0) || ' characters.' AS reason
+  CASE WHEN description IS NULL THEN unknown('AWS did not report its description.')
+    WHEN length(description) < CAST($least AS INTEGER) THEN fail('Its description is short.')
+    WHEN length(description) >= CAST($least AS INTEGER) THEN pass('It is described.') END AS verdict
 FROM keys
 """
 
@@ -159,7 +158,8 @@ def test_every_shipped_rule_is_complete(rule: Rule) -> None:
     assert rule.family in FAMILIES
     assert all((rule.console, rule.cli, rule.terraform))
     assert all(rule.about[name] for name in rule.parameters)
-    assert not list(check_query(rule))
+    assert not list(check_branches(rule.query))
+    assert not list(check_sources(rule.query))
 
 
 def test_every_shipped_rule_is_mapped_or_listed_as_unmapped() -> None:
@@ -171,16 +171,41 @@ def test_every_shipped_rule_is_mapped_or_listed_as_unmapped() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("THEN 'pass' END", "THEN 'pass' ELSE 'pass' END", "own.sql:11: ELSE 'pass': an unforeseen case must not pass"),
-        ("THEN 'pass' END", "THEN 'pass'\n    else 'fail' END", "own.sql:12: ELSE 'fail'"),
-        ("THEN 'fail'", "THEN 'failed'", "own.sql:10: 'failed' is not a status"),
+        (
+            "('It is described.') END",
+            "('It is described.') ELSE pass('x') END",
+            (11, "ELSE pass(...): an unforeseen case must not pass"),
+        ),
+        ("('It is described.') END", "('It is described.')\n    else FAIL('x') END", (12, "ELSE fail(...)")),
+        (
+            "('It is described.') END",
+            "('It is described.')\n  ELSE CASE WHEN true THEN pass('ä')\nELSE fail('x') END END",
+            (13, "ELSE fail("),
+        ),
     ],
 )
-def test_a_query_is_checked_before_it_runs(old: str, new: str, expected: str) -> None:
+def test_a_query_is_checked_before_it_runs(old: str, new: str, expected: tuple[int, str]) -> None:
     """Static checks report the line, and ignore comments and reasons."""
-    assert not list(check_query(parse_rule("own.sql", RULE + "-- ELSE 'pass'\n")))
-    [problem] = check_query(parse_rule("own.sql", RULE.replace(old, new)))
-    assert problem.startswith(expected)
+    assert not list(check_branches(RULE + "-- ELSE pass('x')\n"))
+    [(line, problem)] = check_branches(RULE.replace(old, new))
+    assert (line, problem[: len(expected[1])]) == expected
+
+
+@pytest.mark.parametrize(
+    "columns", ["'fail' AS status, 'x' AS reason", "* FROM (SELECT 'fail' AS status, 'x' AS reason)"]
+)
+def test_a_rule_with_status_and_reason_shows_the_change(small_mart: DraftMart, columns: str) -> None:
+    """A rule that returns status and reason in two columns is an error, which shows the column to return instead."""
+
+    def evaluate() -> None:
+        query = f"SELECT 'x' AS resource_arn, 'a' AS account_id, 'r' AS region, NULL AS key_arn, {columns}"
+        rule = parse_rule("own.sql", RULE.partition("-- parameters")[0] + query)
+        evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
+
+    expected = r"own\.sql: .*THEN fail\('reason'\) .* AS verdict \(docs/rules\.md\)"
+    with pytest.raises(RuleError, match=expected) as caught:
+        evaluate()
+    assert caught.value.exit_code == 2
 
 
 def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
@@ -208,7 +233,11 @@ def test_own_rules_join_the_shipped_ones(tmp_path: Path) -> None:
         ("--   least: '1'", "--   least: {about: a}", ":7: expected {default: TEXT, about: TEXT}"),
         ("-- parameters:\n--   least: '1'", "-- parameters: [least]", ":6: expected names"),
         ("-- fix: Describe it.", "-- fix: Describe it.\n-- cli: ''", ":6: the header needs a text for 'cli'"),
-        ("-- fix: Describe it.", "-- fix: Describe\0it.", ":5: the header has a control character (U+0000): remove it"),
+        ("-- fix: Describe it.", "-- fix: Describe\0it.", ":5: the text has a control character (U+0000): remove it"),
+        ("-- fix: Describe it.", "-- fix: Describe it.\n-- fix: Again.", ":6: 'fix' is already on line 5"),
+        ("-- fix: Describe it.", "-- fix: " + "[" * 100_000, ":1: not valid YAML: lists or mappings nested too deeply"),
+        ("-- fix: Describe it.", "-- fix: " + "[" * 200 + "]" * 200, ":5: the values are nested too deeply"),
+        ("-- fix: Describe it.", "-- fix: &a [*a]", ":5: the values are nested too deeply"),
         ("SELECT", "UPDATE EXTENSIONS; SELECT", "expected one SELECT after the header"),
         (RULE[RULE.index("SELECT") :], "UPDATE EXTENSIONS", "expected one SELECT after the header"),
     ],
@@ -273,13 +302,14 @@ def test_duplicate_rule_ids_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("AS status", "AS result", "expected the columns"),
-        ("'pass' END", "'good' END", "has status 'good'"),
+        ("AS verdict", "AS result", "expected the columns"),
+        ("END AS verdict", "END IS NULL AS verdict", "expected a verdict such as fail"),
+        ("pass('It is described.')", "{'status': 'good', 'reason': 'x'}", "has status 'good'"),
         ("FROM keys", "FROM keys, range(2)", "is returned twice"),
-        ("' characters.' AS reason", "NULL AS reason", "has no reason"),
+        ("'It is described.'", "NULL", "has no reason"),
         ("key_arn AS resource_arn", "NULL AS resource_arn", "no resource_arn"),
         ("description IS NULL", "nothing IS NULL", "rule own-rule failed"),
-        ("CAST($least AS INTEGER) THEN 'fail'", "CAST($least || 'x' AS INTEGER) THEN 'fail'", "rule own-rule failed"),
+        ("CAST($least AS INTEGER) THEN fail", "CAST($least || 'x' AS INTEGER) THEN fail", "rule own-rule failed"),
     ],
 )
 def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expected: str, small_mart: DraftMart) -> None:
@@ -293,7 +323,8 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
 @pytest.mark.parametrize("status", ["'good'", "NULL"])
 def test_a_rule_on_demand_hides_no_invalid_status(small_mart: DraftMart, status: str) -> None:
     """A resource without a valid status is an error, whatever status and account are selected, and not a missing row."""
-    rule = parse_rule("own-rule.sql", RULE.replace("'pass' END", f"{status} END"))
+    verdict = f"{{'status': {status}, 'reason': 'x'}}"
+    rule = parse_rule("own-rule.sql", RULE.replace("pass('It is described.')", verdict))
     with pytest.raises(RuleError, match=r"own-rule\.sql: .*key/k1 has status"):
         list(population(small_mart.duck, rule, ("fail",), ("999999999999",)))
 
@@ -304,50 +335,35 @@ def test_every_shipped_rule_returns_the_expected_columns(small_mart: DraftMart) 
         check_columns(small_mart.duck, rule)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "read_text('/proc/self/environ')",
-        "read_text('/etc/passwd')",
-        "read_text('{folder}/rules/*')",
-        "read_blob('/etc/passwd')",
-        "read_csv('/etc/passwd')",
-        "read_csv_auto('/etc/passwd')",
-        "sniff_csv('/etc/passwd')",
-        "read_json('{folder}/x.json')",
-        "read_json_auto('{folder}/x.json')",
-        "read_ndjson('{folder}/x.json')",
-        "read_parquet('{folder}/x.parquet')",
-        "parquet_metadata('{folder}/x.parquet')",
-        "parquet_schema('{folder}/x.parquet')",
-        "glob('/etc/*')",
-        "'/etc/passwd'",
-        "'{folder}/ledger.db'",
-        "'https://example.org/x.csv'",
-        "read_csv('https://example.org/x.csv')",
-        "read_csv('s3://example/x.csv')",
-        "sqlite_scan('{folder}/ledger.db', 'run')",
-        "postgres_scan('host=localhost', 'public', 'run')",
-        "(SELECT getenv('HOME') AS x)",
-        "(SELECT * FROM query_table(['/etc/passwd']))",
-        "(SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')'))",
-    ],
-)
-def test_a_rule_reads_nothing_outside_the_mart(small_mart: DraftMart, tmp_path: Path, source: str) -> None:
-    """A query of a rule cannot read files, the network, other databases or the environment."""
-    (tmp_path / "x.json").write_text('{"a": 1}')
-    columns = "'x' AS resource_arn, 'a' AS account_id, 'r' AS region, NULL AS key_arn, 'fail' AS status"
-    query = f"SELECT {columns}, x::VARCHAR AS reason FROM {source.format(folder=tmp_path)} x"
-    header = RULE.partition("-- parameters")[0]
-    with pytest.raises(RuleError, match="own-rule failed"):
-        evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own-rule.sql", header + query)])
+def test_a_row_without_a_true_condition_is_unknown(small_mart: DraftMart) -> None:
+    """A CASE without a matching branch never passes."""
+    rule = parse_rule("own-rule.sql", RULE.replace("length(description)", "nullif(length(description), 1)"))
+    [row] = population(small_mart.duck, rule)
+    assert row[4:] == ("unknown", "No condition of the rule applies to this resource.")
+
+
+def test_a_note_is_appended_to_every_reason(small_mart: DraftMart) -> None:
+    """The optional column note ends the reason; NULL appends nothing."""
+    for note, expected in (("' So.'", "It is described. So."), ("NULL", "It is described.")):
+        rule = parse_rule("own-rule.sql", RULE.replace("AS verdict", f"AS verdict, {note} AS note"))
+        assert [row[5] for row in population(small_mart.duck, rule)] == [expected]
+
+
+def test_no_rule_starts_after_a_failure(small_mart: DraftMart) -> None:
+    """The thread that runs other rules ends with its current rule."""
+    texts = [RULE.replace("own-rule", f"own-{number:03}") for number in range(40)]
+    texts[0] = texts[0].replace("description IS NULL", "nothing IS NULL")
+    with pytest.raises(RuleError, match="own-000 failed"):
+        evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own.sql", text) for text in texts])
+    [(finished,)] = small_mart.duck.execute("SELECT count(DISTINCT rule_id) FROM memory.main.result_count").fetchall()
+    assert finished < 39
 
 
 def test_a_rule_that_breaks_the_contract_stops_the_refresh(world: LedgerBuilder, tmp_path: Path) -> None:
     """An error in a user's rule stops the refresh, and no mart is published."""
     world.key(SHOP, IRELAND, "k1", description="x")
     world.crawl()
-    settings = own(tmp_path, RULE.replace("'pass' END", "'good' END"), **only())
+    settings = own(tmp_path, RULE.replace("pass('It is described.')", "{'status': 'good', 'reason': 'x'}"), **only())
     mart = tmp_path / "mart.duckdb"
     with pytest.raises(RuleError, match=r"own-rule\.sql: .* has status 'good'"):
         refresh(settings.model_copy(update={"database": world.url, "report": ReportSettings(mart=mart)}))
@@ -414,11 +430,9 @@ def test_resources_unknown_to_the_ledger_keep_the_texts_of_the_rule(world: Ledge
         return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
     rows = ", ".join(f"({', '.join(map(literal, row))}, 'So.')" for row in returned)
-    columns = "resource_arn, account_id, region, key_arn, status, reason"
-    cases = "CASE s WHEN 'pass' THEN 'pass' WHEN 'fail' THEN 'fail' END AS status"
-    names = columns.replace("status", "s")
+    columns = "resource_arn, account_id, region, key_arn"
     text = RULE[: RULE.index("-- parameters")]
-    text += f"SELECT {columns.replace('status', cases)} FROM (VALUES {rows}) v ({names})\n"
+    text += f"SELECT {columns}, verdict_of(s = 'pass', r) AS verdict FROM (VALUES {rows}) v ({columns}, s, r)\n"
     settings = settings_of(
         database=world.url,
         report={"mart": str(tmp_path / "mart.duckdb")},

@@ -34,7 +34,7 @@ FAULTY_RULE = """-- id: {rule_id}
 -- why: For the test.
 -- fix: None.
 SELECT {item}_arn AS resource_arn, account_id, region, {item}_arn AS key_arn,
-  CASE WHEN {bad} THEN 'fail' ELSE 'pass' END AS status, 'It is so.' AS reason
+  CASE WHEN {bad} THEN fail('It is so.') ELSE pass('It is so.') END AS verdict
 FROM {view}
 """
 FAULTY_EXAMPLES = """- cannot: {{unknown: faulty rule, not_applicable: faulty rule}}
@@ -111,8 +111,7 @@ CORRECT_RULE = """-- id: correct
 -- why: For the test.
 -- fix: None.
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
-  CASE WHEN grants IS NULL THEN 'unknown' WHEN grants > 0 THEN 'fail' WHEN grants = 0 THEN 'pass' ELSE 'unknown' END AS status,
-  'It has ' || coalesce(grants, 0) || ' grants.' AS reason
+  verdict_of(grants = 0, 'It has ' || coalesce(grants, 0) || ' grants.') AS verdict
 FROM keys
 """
 
