@@ -156,7 +156,7 @@ BAD_EXAMPLES = [
     ("not_applicable", "unknown", "no example expects not_applicable"),
     ("- name", "- [", "not valid YAML"),
     ("- name", "- " + "[" * 100_000, "nested too deeply"),
-    ("- name", "- \0", "control character (U+0000)"),
+    ("- name", "- \0", "the character U+0000 is not allowed"),
 ]
 
 
