@@ -25,8 +25,11 @@ from models.tables.iam import IamScan
 from models.tables.runs import Cause, Gap, Outcome
 from models.tables.trails import TrailScan
 
-CONCURRENT_ITEMS = 64
-"""Items of one listing processed concurrently; the client limits the calls of the process."""
+CONCURRENT_ITEMS = 32
+"""Items of one listing processed concurrently; the client limits the calls of the process.
+
+With six calls of 50 ms for each key, 30 keys use the whole quota of ListGrants (100 a second); more only take memory.
+"""
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -17,33 +17,34 @@ from models.tables.iam import ResourcePolicy
 from models.tables.keys import Tag
 from models.tables.resources import Form, KeyClass, KeyReference, Resource
 from models.tables.runs import Cause, Gap
+from models.versioned import VersionedTable
 
 EXCLUDED_REGION = "the configuration excludes the bucket's region"
 POLICIES_DISABLED = "the configuration disables resource policies (crawl.secret_policies)"
 PENDING_DELETION = "a resource that is scheduled for deletion cannot be used"
+SKIP_CAUSES = {EXCLUDED_REGION: Cause.REGION_EXCLUDED, POLICIES_DISABLED: Cause.DISABLED_BY_CONFIG}
+"""The causes of gaps by the reason of a skip; the other reasons leave no gap."""
+
+Record = Callable[[Subject, Mapping[str, Any], Batch], Subject | None]
+Tables = tuple[type[VersionedTable], ...]
+SkipReason = Callable[[Subject], str | None]
 
 
 @cache
 def resource_step(kind: ResourceType) -> Step:
     """Return the steps of a resource type: its listing, and the calls for each item."""
     children: list[Step] = []
-    if kind.detail is not None:
-        children.append(
-            Step(
-                kind.detail,
-                partial(_record_detail, kind),
-                skip_reason=_region_excluded,
-                on_skip=partial(_record_skip, kind.detail),
-            )
-        )
-    if kind.tags_operation is not None:
-        on_skip = partial(_record_skip, kind.tags_operation)
-        children.append(Step(kind.tags_operation, _record_tag, (Tag,), skip_reason=_region_excluded, on_skip=on_skip))
-    if kind.policy_operation is not None:
-        on_skip = partial(_skip_policy, kind.policy_operation)
-        children.append(
-            Step(kind.policy_operation, partial(_record_policy, kind), skip_reason=_policy_disabled, on_skip=on_skip)
-        )
+
+    def add(
+        operation: Operation | None, record: Record, lists: Tables = (), skip: SkipReason = _region_excluded
+    ) -> None:
+        if operation is not None:
+            on_skip = partial(_record_skip, operation)
+            children.append(Step(operation, record, lists, skip_reason=skip, on_skip=on_skip))
+
+    add(kind.detail, partial(_record_key_references, kind))
+    add(kind.tags_operation, _record_tag, (Tag,))
+    add(kind.policy_operation, partial(_record_policy, kind), skip=_policy_disabled)
     return Step(
         kind.listing, partial(record_item, kind), complete=partial(listing_complete, kind), children=tuple(children)
     )
@@ -85,34 +86,37 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     return child
 
 
-def _record_detail(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
-    _record_key_references(kind, subject, response, batch)
-
-
 def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
     policy = _text(kind.policy, response)
     batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(policy) if policy else None)
 
 
-def _skip_policy(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
-    if reason != PENDING_DELETION:
-        cause = Cause.DISABLED_BY_CONFIG if reason == POLICIES_DISABLED else Cause.REGION_EXCLUDED
-        _record_skip(operation, subject, reason, batch, cause)
-
-
-def _record_skip(
-    operation: Operation, subject: Subject, reason: str, batch: Batch, cause: Cause = Cause.REGION_EXCLUDED
-) -> None:
+def _record_skip(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
     """Record a configured skip as a gap that does not fail the run; earlier facts stay open, unconfirmed."""
-    scope = subject.scope
-    error = AwsError(cause, "", reason)
-    batch.add(Gap, **gap_row(scope.account_id, scope.region, operation, subject.arn, error))
+    if reason in SKIP_CAUSES:
+        scope = subject.scope
+        error = AwsError(SKIP_CAUSES[reason], "", reason)
+        batch.add(Gap, **gap_row(scope.account_id, scope.region, operation, subject.arn, error))
 
 
 def _record_key_references(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     for path in kind.keys:
+        discriminator = _discriminator_value(path, item)
         for position, reference in enumerate(references_of(path, item, subject.values["resource_scope"])):
-            _add_reference(subject.arn, path, position, reference, batch, _discriminator_value(path, item))
+            batch.add(
+                KeyReference,
+                resource_arn=subject.arn,
+                role=path.role,
+                position=position,
+                format=str(reference.form),
+                encryption=None if discriminator == "null" else discriminator,
+                raw_value=reference.raw,
+                target_arn=reference.target_arn,
+                target_account=reference.target_account,
+                target_region=reference.target_region,
+                declared_class=str(reference.declared_class) if reference.declared_class else None,
+                reason=reference.reason,
+            )
     batch.mark_complete(KeyReference, subject.arn)
 
 
@@ -161,25 +165,6 @@ def references_of(path: KeyPath, item: Mapping[str, Any], scope: Scope) -> list[
 
 def _discriminator_value(path: KeyPath, item: Mapping[str, Any]) -> str | None:
     return (_text(path.discriminator, item) or "null") if path.discriminator else None
-
-
-def _add_reference(  # noqa: PLR0917 - the values of one row
-    arn: str, path: KeyPath, position: int, reference: Reference, batch: Batch, discriminator: str | None
-) -> None:
-    batch.add(
-        KeyReference,
-        resource_arn=arn,
-        role=path.role,
-        position=position,
-        format=str(reference.form),
-        encryption=None if discriminator == "null" else discriminator,
-        raw_value=reference.raw,
-        target_arn=reference.target_arn,
-        target_account=reference.target_account,
-        target_region=reference.target_region,
-        declared_class=str(reference.declared_class) if reference.declared_class else None,
-        reason=reference.reason,
-    )
 
 
 def _record_tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:

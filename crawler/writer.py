@@ -219,9 +219,6 @@ class ScopeWriter:
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self.error: BaseException | None = None
         self.merged = Merged()
-        self.saved = 0
-        self._submitted = 0
-        self._count_lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -238,15 +235,11 @@ class ScopeWriter:
                 self._queue.put(finished, timeout=0.5)
             except queue.Full:
                 continue
-            with self._count_lock:
-                self._submitted += 1
             return
 
     def drain(self) -> None:
         """Wait until all enqueued scopes are committed; raises the error of the thread."""
-        while self._submitted > self.saved:
-            self.check()
-            time.sleep(0.02)
+        self._queue.join()
         self.check()
 
     def close(self) -> None:
@@ -283,6 +276,8 @@ class ScopeWriter:
             stopped = item is None
             if scopes:
                 self._write(scopes)
+            for _ in range(len(scopes) + stopped):
+                self._queue.task_done()
 
     def _write(self, scopes: Sequence[Finished | Packed]) -> None:
         """Save scopes; without any, only renew the crawl lock."""
@@ -293,6 +288,5 @@ class ScopeWriter:
             with translate_errors(self._engine), self._engine.begin() as connection:
                 self.merged += save_scopes(connection, self._run_id, finished)
             self._on_saved([scope.coverage for scope in finished if scope.coverage is not None])
-            self.saved += len(scopes)
         except Exception as error:  # noqa: BLE001 - put() and check() raise it in the crawl's thread
             self.error = error

@@ -132,12 +132,8 @@ class Boto3Transport:
         return response
 
     def _client(self, service: str, region: str) -> Any:
-        key = (service, region)
-        client = self._clients.get(key)
-        if client is not None:
-            return client
         with self._lock:
-            client = self._clients.get(key)
+            client = self._clients.get((service, region))
             if client is None:
                 settings = self._settings
                 client = self._session.client(  # type: ignore[call-overload]  # the service name is not a literal
@@ -150,8 +146,8 @@ class Boto3Transport:
                 if service == "iam":
                     # Keep policies as sent, like the curl transport does: decoding and encoding them would change the text.
                     client.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
-                self._clients[key] = client
-        return client
+                self._clients[service, region] = client
+            return client
 
 
 def _convert_error(error: botocore.exceptions.ClientError) -> AwsError:

@@ -58,7 +58,7 @@ Row = Mapping[str, Any]
 LOOSE_ROWS = 200
 """Facts and documents of a batch that are kept uncompressed: hundreds of scopes are crawled at once, for minutes if their rates
 are limited. Compressed chunks take a twentieth of the memory."""
-CHUNK_ROWS = 5000
+CHUNK_ROWS = 2000
 """Facts of one table, or documents, that are merged at a time."""
 
 

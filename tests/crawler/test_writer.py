@@ -90,7 +90,7 @@ def test_scopes_are_saved_with_their_coverage(ledger: Ledger) -> None:
         for number in range(3 * BATCH_SCOPES):
             scope_writer.put(finished(f"region-{number:03}", "one", "two"))
     scope_writer.check()
-    assert (scope_writer.saved, scope_writer.merged.opened) == (3 * BATCH_SCOPES, 6 * BATCH_SCOPES)
+    assert scope_writer.merged.opened == 6 * BATCH_SCOPES
     assert len(scopes(ledger)) == 3 * BATCH_SCOPES
     assert len(ledger.current(Key)) == 6 * BATCH_SCOPES
 

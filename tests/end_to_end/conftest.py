@@ -27,7 +27,9 @@ USER, PASSWORD = "kmsledger", "demo-password"
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
 RULES = Path(__file__).parents[2] / "reports" / "rules" / "shipped"
 FEW_RULES = {"key-rotation", "secret-customer-managed-key"}
-FILES = ("ledger.db", "kmsledger.duckdb")
+CALLS = "calls.json"
+"""The calls of the crawl that made the files: pairs of service and operation."""
+FILES = ("ledger.db", "kmsledger.duckdb", CALLS)
 
 
 @dataclass
@@ -130,8 +132,11 @@ def crawled_workspace(workspace: Workspace, shared: Path) -> Workspace:
 
     def crawl(files: Path) -> None:
         apply_permanent_faults(workspace.aws, workspace.world)  # an earlier test of the module removed them
+        mark = workspace.aws.mark()
         done = workspace.run("crawl")
         assert done.returncode == 3, done.stderr
+        calls = sorted({(call.service, call.operation) for call in workspace.aws.calls_since(mark)})
+        (workspace.directory / CALLS).write_text(json.dumps(calls), encoding="utf-8")
         files.mkdir()
         for name in FILES:
             shutil.copy(workspace.directory / name, files)
