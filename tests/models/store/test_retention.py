@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
 
 from models.cli import prune as command
 from models.hashing import content_hash
@@ -186,7 +186,6 @@ def test_kept_runs_are_complete(ledger: Engine) -> None:
 def prune_and_compare(ledger: Engine, history: list[SampleRun], keep: int, coverage: int | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "VERSIONS_PER_BATCH", 2)
-        patch.setattr(retention, "RUNS_PER_BATCH", 2)
         record(ledger, history)
         before = rows_of(ledger)
         ages = {run: sum(sample.days_later for sample in history[run:]) for run in range(1, len(history) + 1)}
@@ -313,7 +312,7 @@ def test_crawls_are_rejected_during_pruning(ledger: Engine, monkeypatch: pytest.
     refused = []
     real = retention._id_ranges
 
-    def meanwhile(*arguments: Any) -> Iterator[tuple[int, int]]:
+    def meanwhile(*arguments: Any) -> Iterator[ColumnElement[bool]]:
         with pytest.raises(crawl_lock.LockedError) as caught, ledger.begin() as connection:
             crawl_lock.acquire(connection, 2)
         refused.append(str(caught.value))
