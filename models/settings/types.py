@@ -206,17 +206,13 @@ def _region(value: Any) -> Any:
 
 
 def _url(value: Any) -> Any:
-    expected = "a URL such as https://host:port, without user name and password"
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s@]+", value):
-        raise invalid(expected)
     try:
-        parts = urlsplit(value)
-        usable = parts.hostname is not None and parts.port != 0
+        parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"https?://[^\s@]+", value) else None
+        if parts and parts.hostname is not None and parts.port != 0:
+            return value
     except ValueError:
-        usable = False
-    if not usable:
-        raise invalid(expected)
-    return value
+        pass  # the port is no number
+    raise invalid("a URL such as https://host:port, without user name and password")
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:

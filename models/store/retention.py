@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 
+from models.store.crawl_lock import MaintenanceLock, exclusive
 from models.store.engine import translate_errors
-from models.store.maintenance_lock import MaintenanceLock, exclusive
 from models.store.staging import stage
 from models.tables import versioned_tables
 from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVerdict, KeyAnalysis, PolicyLint

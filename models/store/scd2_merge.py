@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -43,7 +43,6 @@ from models.store.staging import (
     prefer_index_scans,
     stage,
     stage_facts,
-    stage_listings,
     stage_table,
 )
 from models.tables import versioned_tables
@@ -73,13 +72,19 @@ def _identity(received: bytes) -> bytes:
     return received
 
 
-def _pack(values: list[Any]) -> CompressedChunk:
+def _pack(values: Any) -> CompressedChunk:
     return CompressedChunk(zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1))
 
 
-def _unpack(chunk: bytes) -> list[Any]:
-    values: list[Any] = pickle.loads(zlib.decompress(chunk))  # noqa: S301 - packed by this crawl
-    return values
+def _unpack(chunk: bytes) -> Any:
+    return pickle.loads(zlib.decompress(chunk))  # noqa: S301 - packed by this crawl
+
+
+class PolicyText(NamedTuple):
+    """A policy in canonical form and as received; see :class:`models.tables.keys.PolicyDocument`."""
+
+    canonical: str
+    received: str
 
 
 @dataclass(slots=True)
@@ -88,7 +93,7 @@ class Batch:
 
     rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
     complete_listings: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
-    documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
+    documents: dict[bytes, PolicyText] = field(default_factory=dict)
     """Policy documents by hash, each stored once."""
     packed: dict[type[VersionedTable], list[bytes]] = field(default_factory=dict)
     """More facts, :data:`CHUNK_ROWS` in each chunk: a scope can hold a hundred thousand grants."""
@@ -109,10 +114,9 @@ class Batch:
         """Add a policy document; returns the hash of its canonical form, which facts refer to."""
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
-        self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+        self.documents[digest] = PolicyText(canonical, received)
         if len(self.documents) >= CHUNK_DOCUMENTS:
-            documents = [(item.policy_hash, item.canonical, item.received) for item in self.documents.values()]
-            self.packed_documents.append(_pack(documents))
+            self.packed_documents.append(_pack(self.documents))
             self.documents.clear()
         return digest
 
@@ -123,15 +127,10 @@ class Batch:
         if self.rows.get(model):
             yield self.rows[model]
 
-    def iter_documents(self) -> Iterator[dict[bytes, PolicyDocument]]:
+    def iter_documents(self) -> Iterator[dict[bytes, PolicyText]]:
         """Yield the policy documents by hash, in chunks."""
-        for chunk in self.packed_documents:
-            yield {
-                digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-                for digest, canonical, received in _unpack(chunk)
-            }
-        if self.documents:
-            yield self.documents
+        yield from map(_unpack, self.packed_documents)
+        yield self.documents
 
     def mark_complete(self, model: type[VersionedTable], *listing_key: Any) -> None:
         """Record that a listing was complete: facts that it does not contain are absent."""
@@ -256,7 +255,7 @@ def _or_rollback(statement: _Writing) -> _Writing:
     return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
 
 
-def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
+def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyText]) -> None:
     target = PolicyDocument.table()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     hashes = sorted(documents)
@@ -264,10 +263,9 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
         chunk = hashes[start : start + 500]
         known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(chunk))))
         values = [
-            {"policy_hash": digest, "canonical": storable(document.canonical), "received": storable(document.received)}
+            {"policy_hash": digest, **{name: storable(text) for name, text in documents[digest]._asdict().items()}}
             for digest in chunk
             if digest not in known
-            for document in (documents[digest],)
         ]
         if values:
             connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
@@ -290,7 +288,8 @@ def _merge_table(
         closed += len(_close(connection, run_id, model, steps.close_changed))
     if listings:
         if model.listing_key:
-            stage(connection, listing_table(model), stage_listings(listings))
+            texts = [tuple(storable(part) if isinstance(part, str) else part for part in key) for key in listings]
+            stage(connection, listing_table(model), texts)
         absent = _close(connection, run_id, model, steps.close_absent)
         closed += len(absent) + _close_orphans(connection, run_id, model, absent)
     if rows:

@@ -19,7 +19,7 @@ from models.hashing import content_hash
 from models.store import crawl_lock, retention
 from models.store.engine import connect
 from models.store.last_use_queue import LastUsePoll
-from models.store.scd2_merge import Batch, merge, open_rows
+from models.store.scd2_merge import Batch, PolicyText, merge, open_rows
 from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
@@ -89,7 +89,7 @@ def batch_of(sample: SampleRun) -> Batch:
             arn = f"arn:aws:kms:{region}:{account}:key/{key}"
             batch.add(Key, key_arn=arn, key_id=str(key), account_id=account, region=region)
             digest = content_hash(f"policy {policy}")
-            batch.documents[digest] = PolicyDocument(policy_hash=digest, canonical=f"policy {policy}", received="{}")
+            batch.documents[digest] = PolicyText(canonical=f"policy {policy}", received="{}")
             batch.add(KeyPolicy, key_arn=arn, policy_hash=digest)
             empty = dict.fromkeys(set(KeyGrant.value_columns()) - {"key_arn", "grant_id", "operations"})
             for grant in grants:

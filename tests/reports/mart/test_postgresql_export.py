@@ -118,7 +118,11 @@ def test_keys_and_resources_are_indexed(published: psycopg.Connection) -> None:
             ["", "NULL", None, "{}", 'a"b\\', "c,d\n", "\ufffd"],
         ),
         ("MAP(VARCHAR, VARCHAR)", {}, {}),
-        ("MAP(VARCHAR, VARCHAR)", {"\\u0000": "\\\0\\\\u0000", 'k"': None}, {"\\u0000": "\\\ufffd\\\\u0000", 'k"': None}),
+        (
+            "MAP(VARCHAR, VARCHAR)",
+            {"\\u0000": "\\\0\\\\u0000", 'k"': None},
+            {"\\u0000": "\\\ufffd\\\\u0000", 'k"': None},
+        ),
         ("MAP(VARCHAR, VARCHAR[])", {"k": ["\0", '"', ""]}, {"k": ["\ufffd", '"', ""]}),
     ],
 )
