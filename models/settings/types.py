@@ -233,17 +233,14 @@ def resolved(path: str, info: ValidationInfo) -> str:
 
 def _database(value: Any, info: ValidationInfo) -> Any:
     forms = "sqlite:///FILE (relative to this file, sqlite:////FILE absolute) or postgresql://USER@HOST/DATABASE"
-    if not isinstance(value, str):
-        raise invalid(forms)
-    if value.startswith("postgresql://"):
+    if isinstance(value, str) and value.startswith("postgresql://"):
         try:
-            usable = urlsplit(value).port != 0 and not re.search(r"\s", value) and len(value) > len("postgresql://")
+            if urlsplit(value).port != 0 and re.fullmatch(r"postgresql://\S+", value):
+                return value
         except ValueError:
-            usable = False
-        if not usable:
-            raise invalid(f"{forms}: percent-encode special characters in user name and password")
-        return value
-    match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value)
+            pass  # the port is no number
+        raise invalid(f"{forms}: percent-encode special characters in user name and password")
+    match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value) if isinstance(value, str) else None
     if match is None:
         raise invalid(forms)
     if match[1] == ":memory:":

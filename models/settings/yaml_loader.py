@@ -136,8 +136,7 @@ def _parse(parser: Callable[[str, Any], Any], text: str) -> Any:
     try:
         return parser(text, yaml.BaseLoader)
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - (before.rfind("\n") + 1), "", 0)
+        mark = yaml.Mark("", error.position, *_end(text[: error.position]), "", 0)
         cause = f"the character U+{ord(text[error.position]):04X} is not allowed"
         raise yaml.MarkedYAMLError(problem=cause, problem_mark=mark) from error
     except RecursionError as error:
@@ -205,10 +204,9 @@ def _text(path: Path, source: Source) -> str | None:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             # Columns count characters; all bytes before the invalid one are valid.
-            before = raw[: error.start].decode("utf-8-sig", errors="replace")
-            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            line, column = _end(raw[: error.start].decode("utf-8-sig", errors="replace"))
             found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
-            source.problems.append(Problem(source.file, line, column, "", found, "a file saved as UTF-8"))
+            source.problems.append(Problem(source.file, line + 1, column + 1, "", found, "a file saved as UTF-8"))
             return None
     source.problems.append(Problem(source.file, 0, 0, "", cause, fix))
     return None
@@ -232,6 +230,11 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
             return root
     source.problems.append(Problem(source.file, line, column, "", found, expected))
     return None
+
+
+def _end(text: str) -> tuple[int, int]:
+    """Line and column, from 0, at which a text ends."""
+    return text.count("\n"), len(text) - (text.rfind("\n") + 1)
 
 
 def _explain(cause: str) -> str:
