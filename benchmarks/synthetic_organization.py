@@ -7,10 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
-from models.hashing import content_hash
-from models.store.policy_canonical import canonical_policy
 from models.store.scd2_merge import Batch
-from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, PolicyDocument, Tag
+from models.tables.keys import Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, Tag
 from models.versioned import VersionedTable
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -28,6 +26,19 @@ CHANGE_INTERVAL = 100
 """In each run, one in this number of facts changes."""
 KEY_LIFETIME = 2000
 """In each run, one in this number of keys is replaced by a new key."""
+_NOT_APPLICABLE = dict.fromkeys(
+    (
+        *("deletion_date", "pending_window_days", "material_expires_at", "expiration_model", "multi_region_type"),
+        *(
+            "primary_arn",
+            "replica_arns",
+            "custom_key_store_id",
+            "cloud_hsm_cluster_id",
+            "xks_key_id",
+            "key_material_id",
+        ),
+    )
+)
 
 
 @dataclass(slots=True)
@@ -60,6 +71,7 @@ class SyntheticOrganization:
         batch.add(Key, key_arn=arn, key_id=key_id, account_id=account, region=region)
         batch.add(
             KeyMetadata,
+            **_NOT_APPLICABLE,
             key_arn=arn,
             manager="CUSTOMER",
             state="Enabled",
@@ -69,23 +81,11 @@ class SyntheticOrganization:
             key_spec="SYMMETRIC_DEFAULT",
             origin="AWS_KMS",
             created_at=START - dt.timedelta(minutes=key),
-            deletion_date=None,
-            pending_window_days=None,
-            material_expires_at=None,
-            expiration_model=None,
             multi_region=False,
-            multi_region_type=None,
-            primary_arn=None,
-            replica_arns=None,
-            custom_key_store_id=None,
-            cloud_hsm_cluster_id=None,
-            xks_key_id=None,
-            key_material_id=None,
             algorithms='{"encryption":["SYMMETRIC_DEFAULT"]}',
         )
-        document = _policy(account, key // KEYS_PER_POLICY, version(37))
-        batch.documents[document.policy_hash] = document
-        batch.add(KeyPolicy, key_arn=arn, policy_hash=document.policy_hash)
+        policy = batch.document(_policy(account, key // KEYS_PER_POLICY, version(37)))
+        batch.add(KeyPolicy, key_arn=arn, policy_hash=policy)
         batch.add(
             KeyRotation,
             key_arn=arn,
@@ -119,16 +119,14 @@ class SyntheticOrganization:
 
 
 @lru_cache(maxsize=64)
-def _policy(account: str, number: int, version: int) -> PolicyDocument:
+def _policy(account: str, number: int, version: int) -> str:
     roles = [f"arn:aws:iam::{account}:role/app-{number}-{n}-{version}" for n in range(3)]
     use = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey"]
     statements = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": use},
     ]
-    received = json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
-    canonical = canonical_policy(received)
-    return PolicyDocument(policy_hash=content_hash(canonical), canonical=canonical, received=received)
+    return json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
 
 
 def _version(key: int, salt: int, every: int, run: int) -> int:

@@ -86,14 +86,10 @@ class AwsType:
         return tuple(filter(None, (self.detail, self.tags, self.policy)))
 
 
+@cache
 def aws_type(name: str) -> AwsType:
     """The registered type, or a type with defaults derived from the name. Raises ValueError for an invalid name."""
-    return AWS_TYPES.get(name) or _unregistered(name)
-
-
-@cache
-def _unregistered(name: str) -> AwsType:
-    return AwsType(name)
+    return AWS_TYPES.get(name) or AwsType(name)
 
 
 def service_label(service: str) -> str:

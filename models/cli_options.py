@@ -62,14 +62,6 @@ TEMP_DIRECTORY = click.option(
     metavar="DIR",
     help="Where a query may spill up to 20 GB that exceed its memory. [default: queries do not spill]",
 )
-_FINDING_FILTERS = (
-    click.option("--severity", type=click.Choice(SEVERITIES), help="Only this severity and higher ones."),
-    click.option("--rule", "rules", multiple=True, metavar="RULE", help="Only this rule."),
-    click.option("--family", "families", multiple=True, metavar="FAMILY", help="Only rules of this family."),
-    click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="Only this account: its ID or name."),
-    click.option("--owner", "owners", multiple=True, metavar="OWNER", help="Only findings of this owner."),
-    click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name."),
-)
 
 
 class Seconds(click.FloatRange):
@@ -101,18 +93,26 @@ def format_option(
     return click.option("--format", "output_format", type=click.Choice(formats), help=about, **default)
 
 
-def finding_filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that select findings; the values of a repeated option are alternatives."""
-    for option in reversed(_FINDING_FILTERS):
-        command = option(command)
-    return command
+def _combined(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def query_limits(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that limit a query: time, memory and disk."""
-    for option in reversed((TIMEOUT, MEMORY_LIMIT, TEMP_DIRECTORY)):
-        command = option(command)
-    return command
+finding_filters = _combined(
+    click.option("--severity", type=click.Choice(SEVERITIES), help="Only this severity and higher ones."),
+    click.option("--rule", "rules", multiple=True, metavar="RULE", help="Only this rule."),
+    click.option("--family", "families", multiple=True, metavar="FAMILY", help="Only rules of this family."),
+    click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="Only this account: its ID or name."),
+    click.option("--owner", "owners", multiple=True, metavar="OWNER", help="Only findings of this owner."),
+    click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name."),
+)
+"""The options that select findings; the values of a repeated option are alternatives."""
+query_limits = _combined(TIMEOUT, MEMORY_LIMIT, TEMP_DIRECTORY)
+"""The options that limit a query: time, memory and disk."""
 
 
 def configured_mart(config_path: Path) -> Path:

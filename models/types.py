@@ -7,6 +7,13 @@ import datetime as dt
 from sqlalchemy import DateTime, Dialect, TypeDecorator
 
 
+def utc(value: dt.datetime) -> dt.datetime:
+    """The time in UTC. Raises ValueError for a naive time, whose zone is unknown."""
+    if value.tzinfo is None:
+        raise ValueError(f"a time without a time zone cannot be stored: {value!r}")
+    return value.astimezone(dt.UTC)
+
+
 class UtcDateTime(TypeDecorator[dt.datetime]):
     """A time in UTC: timezone-aware in Python, ``timestamptz`` on PostgreSQL, ISO text on SQLite, which has no such type."""
 
@@ -14,12 +21,10 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
-        """Convert to UTC; reject naive values, whose zone is unknown."""
+        """Convert to UTC."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a time zone cannot be stored: {value!r}")
-        value = value.astimezone(dt.UTC)
+        value = utc(value)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import Index, Integer, LargeBinary, MetaData, Table, Text, text
@@ -70,35 +70,24 @@ class VersionedTable(Base):
         table = cls.__dict__.get("__table__")
         if table is None:
             return
-        open_version = text("valid_to IS NULL")
-        Index(
-            f"uq_{table.name}_open",
-            *(table.c[name] for name in cls.natural_key),
-            unique=True,
-            sqlite_where=open_version,
-            postgresql_where=open_version,
-        )
-        # Index for incremental loads (recently closed versions) and pruning (versions closed long ago).
-        Index(
-            f"ix_{table.name}_valid_to",
-            table.c.valid_to,
-            sqlite_where=text("valid_to IS NOT NULL"),
-            postgresql_where=text("valid_to IS NOT NULL"),
-        )
+        _partial_index(f"uq_{table.name}_open", table, cls.natural_key, "valid_to IS NULL", unique=True)
+        # For incremental loads (recently closed versions) and pruning (versions closed long ago).
+        _partial_index(f"ix_{table.name}_valid_to", table, ("valid_to",), "valid_to IS NOT NULL")
         for columns in {cls.listing_key, *((own,) for own, _, _ in cls.parents)}:
             if columns and cls.natural_key[: len(columns)] != columns:
-                Index(
-                    f"ix_{table.name}_{'_'.join(columns)}",
-                    *(table.c[name] for name in columns),
-                    sqlite_where=open_version,
-                    postgresql_where=open_version,
-                )
+                _partial_index(f"ix_{table.name}_{'_'.join(columns)}", table, columns, "valid_to IS NULL")
 
     @classmethod
     def value_columns(cls) -> tuple[str, ...]:
         """Names of the natural key and value columns, without the bookkeeping columns."""
         bookkeeping = {"version_id", "valid_from", "valid_to", "content_hash"}
         return tuple(column.name for column in cls.table().columns if column.name not in bookkeeping)
+
+
+def _partial_index(name: str, table: Table, columns: Iterable[str], where: str, *, unique: bool = False) -> None:
+    condition = text(where)
+    indexed = (table.c[column] for column in columns)
+    Index(name, *indexed, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def versioned_tables() -> dict[str, type[VersionedTable]]:

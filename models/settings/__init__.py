@@ -216,19 +216,16 @@ class PartySettings(Group):
 
 
 def _subject(value: Any) -> Any:
-    expected = "a text on one line whose only placeholders are {status} and {date}"
-    if not isinstance(value, str) or not value or any(character in value for character in "\n\r\0"):
-        raise invalid(expected)
     try:
-        plain = all(
-            name is None or (name in {"status", "date"} and not form and not conversion)
-            for _, name, form, conversion in string.Formatter().parse(value)
-        )
+        if isinstance(value, str) and value and not any(character in value for character in "\n\r\0"):
+            fields = string.Formatter().parse(value)
+            if all(
+                name is None or (name in {"status", "date"} and not (form or kind)) for _, name, form, kind in fields
+            ):
+                return value
     except ValueError:
-        plain = False
-    if not plain:
-        raise invalid(expected)
-    return value
+        pass  # a brace without its counterpart
+    raise invalid("a text on one line whose only placeholders are {status} and {date}")
 
 
 class MailSettings(Group):

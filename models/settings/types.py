@@ -206,17 +206,13 @@ def _region(value: Any) -> Any:
 
 
 def _url(value: Any) -> Any:
-    expected = "a URL such as https://host:port, without user name and password"
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s@]+", value):
-        raise invalid(expected)
     try:
-        parts = urlsplit(value)
-        usable = parts.hostname is not None and parts.port != 0
+        parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"https?://[^\s@]+", value) else None
+        if parts and parts.hostname is not None and parts.port != 0:
+            return value
     except ValueError:
-        usable = False
-    if not usable:
-        raise invalid(expected)
-    return value
+        pass  # the port is no number
+    raise invalid("a URL such as https://host:port, without user name and password")
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:
@@ -237,17 +233,14 @@ def resolved(path: str, info: ValidationInfo) -> str:
 
 def _database(value: Any, info: ValidationInfo) -> Any:
     forms = "sqlite:///FILE (relative to this file, sqlite:////FILE absolute) or postgresql://USER@HOST/DATABASE"
-    if not isinstance(value, str):
-        raise invalid(forms)
-    if value.startswith("postgresql://"):
+    if isinstance(value, str) and value.startswith("postgresql://"):
         try:
-            usable = urlsplit(value).port != 0 and not re.search(r"\s", value) and len(value) > len("postgresql://")
+            if urlsplit(value).port != 0 and re.fullmatch(r"postgresql://\S+", value):
+                return value
         except ValueError:
-            usable = False
-        if not usable:
-            raise invalid(f"{forms}: percent-encode special characters in user name and password")
-        return value
-    match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value)
+            pass  # the port is no number
+        raise invalid(f"{forms}: percent-encode special characters in user name and password")
+    match = re.fullmatch(r"sqlite:///([^?#\0\n]+)", value) if isinstance(value, str) else None
     if match is None:
         raise invalid(forms)
     if match[1] == ":memory:":

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import yaml
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+Kind: TypeAlias = Literal["text", "nothing", "list", "mapping"]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -24,7 +25,12 @@ _MAX_REPEATS = 10_000  # values repeated through aliases; the limit stops alias 
 _MAX_INDICATORS = 5000  # more characters than that in a line, or brackets in a file, could open too many levels
 _RARE_SPACE = re.compile(r"[\t\x85\u2028\u2029\ufeff]")
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
-_PLAIN_TAG = "tag:yaml.org,2002:"
+_KINDS: dict[type[yaml.Node], tuple[Kind, str]] = {
+    yaml.ScalarNode: ("text", "tag:yaml.org,2002:str"),
+    yaml.SequenceNode: ("list", "tag:yaml.org,2002:seq"),
+    yaml.MappingNode: ("mapping", "tag:yaml.org,2002:map"),
+}
+"""The kind of a value, and its tag unless the file states another."""
 _REFERENCE = re.compile(
     r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\{))"
 )
@@ -58,7 +64,7 @@ class Position:
 
     line: int
     column: int
-    kind: Literal["text", "nothing", "list", "mapping"]
+    kind: Kind
     written: str = ""
 
 
@@ -86,9 +92,7 @@ def read(path: Path, env: Mapping[str, str], *, listed: bool = False) -> Source:
     if root is None:
         return source
     if not isinstance(root, yaml.SequenceNode if listed else yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a text"
-        kind = "a mapping" if isinstance(root, yaml.MappingNode) else kind
-        kind = "no settings" if _is_null(root) else kind
+        kind = "no settings" if _is_null(root) else f"a {_KINDS[type(root)][0]}"
         expected = "a list at the top (- key: value)" if listed else "a mapping of settings at the top (key: value)"
         _add_problem(source, (), root, kind, expected)
         return source
@@ -132,8 +136,7 @@ def _parse(parser: Callable[[str, Any], Any], text: str) -> Any:
     try:
         return parser(text, yaml.BaseLoader)
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        mark = yaml.Mark("", error.position, before.count("\n"), len(before) - (before.rfind("\n") + 1), "", 0)
+        mark = yaml.Mark("", error.position, *_end(text[: error.position]), "", 0)
         cause = f"the character U+{ord(text[error.position]):04X} is not allowed"
         raise yaml.MarkedYAMLError(problem=cause, problem_mark=mark) from error
     except RecursionError as error:
@@ -201,10 +204,9 @@ def _text(path: Path, source: Source) -> str | None:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             # Columns count characters; all bytes before the invalid one are valid.
-            before = raw[: error.start].decode("utf-8-sig", errors="replace")
-            line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+            line, column = _end(raw[: error.start].decode("utf-8-sig", errors="replace"))
             found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
-            source.problems.append(Problem(source.file, line, column, "", found, "a file saved as UTF-8"))
+            source.problems.append(Problem(source.file, line + 1, column + 1, "", found, "a file saved as UTF-8"))
             return None
     source.problems.append(Problem(source.file, 0, 0, "", cause, fix))
     return None
@@ -228,6 +230,11 @@ def _compose(text: str, source: Source) -> yaml.Node | None:
             return root
     source.problems.append(Problem(source.file, line, column, "", found, expected))
     return None
+
+
+def _end(text: str) -> tuple[int, int]:
+    """Line and column, from 0, at which a text ends."""
+    return text.count("\n"), len(text) - (text.rfind("\n") + 1)
 
 
 def _explain(cause: str) -> str:
@@ -265,18 +272,17 @@ class _NodeConverter:
         self.env = env
 
     def value(self, node: yaml.Node, path: KeyPath) -> Value:
-        if isinstance(node, yaml.ScalarNode):
-            null = _is_null(node)
-            self._record_position(node, path, "nothing" if null else "text", node.value)
-            self._reject_tag(node, path, "str")
-            return None if null else self._substitute(node, path)
+        kind, tag = _KINDS[type(node)]
+        written = node.value if isinstance(node, yaml.ScalarNode) else ""
+        self.source.positions[path] = Position(*_position(node), "nothing" if _is_null(node) else kind, written)
+        if node.tag != tag:
+            expected = "a value without a tag; put quotes around a !"
+            _add_problem(self.source, path, node, "a value with a tag (!)", expected)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            self._record_position(node, path, "list")
-            self._reject_tag(node, path, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        self._record_position(node, path, "mapping")
-        self._reject_tag(node, path, "map")
-        return self._mapping(node, path)
+        return self._substitute(node, path) if isinstance(node, yaml.ScalarNode) and not _is_null(node) else None
 
     def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Value]:
         values: dict[str, Value] = {}
@@ -300,17 +306,6 @@ class _NodeConverter:
             self.source.keys[inner] = _position(key_node)
             values[key_node.value] = self.value(value_node, inner)
         return values
-
-    def _record_position(
-        self, node: yaml.Node, path: KeyPath, kind: Literal["text", "nothing", "list", "mapping"], written: str = ""
-    ) -> None:
-        self.source.positions[path] = Position(*_position(node), kind, written)
-
-    def _reject_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
-        if node.tag != _PLAIN_TAG + plain:
-            _add_problem(
-                self.source, path, node, "a value with a tag (!)", "a value without a tag; put quotes around a !"
-            )
 
     def _substitute(self, node: yaml.ScalarNode, path: KeyPath) -> str:
         """Replace `${NAME}` and `${NAME:-default}`; `$$`, and any other `$`, is a dollar sign."""

@@ -1,19 +1,26 @@
-"""The lock that allows one crawl of a database at a time, and the detection of stale locks."""
+"""The lock for one crawl of a database at a time, or for maintenance in the name of the last run; stale locks are detected."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from models.errors import UserError
+from models.store.engine import translate_errors
 from models.tables.runs import CrawlLock, Run, RunStatus
 
 STALE_AFTER = dt.timedelta(minutes=10)
 """The lock of another host is stale after this time without a heartbeat."""
+
+HEARTBEAT_INTERVAL = 60.0
+"""Seconds between heartbeats; another host considers the lock stale after ``STALE_AFTER``."""
 
 _CLOCK_TOLERANCE = dt.timedelta(seconds=2)
 """Tolerance for the start time of a process, which the kernel counts in clock ticks."""
@@ -73,6 +80,45 @@ def release(engine: Engine, run_id: int) -> None:
     """Release the lock of a run."""
     with engine.begin() as connection:
         connection.execute(delete(CrawlLock).where(CrawlLock.run_id == run_id))
+
+
+class MaintenanceLock:
+    """The lock while it is held."""
+
+    def __init__(self, engine: Engine, run_id: int | None) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._last_heartbeat = time.monotonic()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction that includes a heartbeat."""
+        with translate_errors(self._engine), self._engine.begin() as connection:
+            yield connection
+            if self._run_id is not None:
+                heartbeat(connection, self._run_id)
+        self._last_heartbeat = time.monotonic()
+
+    def heartbeat(self) -> None:
+        """Update the heartbeat if the last one is older than HEARTBEAT_INTERVAL."""
+        if time.monotonic() - self._last_heartbeat > HEARTBEAT_INTERVAL:
+            with self.transaction():
+                pass
+
+
+@contextmanager
+def exclusive(engine: Engine) -> Iterator[MaintenanceLock]:
+    """Hold the lock. Raises LockedError while a crawl is running. A ledger without runs needs no lock."""
+    with translate_errors(engine), engine.begin() as connection:
+        run_id: int | None = connection.execute(select(func.max(Run.run_id))).scalar()
+        if run_id is not None:
+            acquire(connection, run_id)
+    try:
+        yield MaintenanceLock(engine, run_id)
+    finally:
+        if run_id is not None:
+            with translate_errors(engine):
+                release(engine, run_id)
 
 
 def _alive(host: str, process_id: int, heartbeat: dt.datetime, now: dt.datetime) -> bool:

@@ -207,8 +207,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _explain(where: str, cause: str) -> str:
     lowered = cause.lower()
-    for sign, sentence in _EXPLANATIONS:
-        if sign in lowered:
+    for signs, sentence in _EXPLANATIONS:
+        if any(sign in lowered for sign in signs.split(" | ")):
             return sentence.format(where=where)
     return f"{where} cannot be used: {cause.strip().splitlines()[0]}"
 
@@ -241,11 +241,7 @@ _EXPLANATIONS = (
         "{where} denies this user access to some objects: let it own the database or grant it usage and create on the schema",
     ),
     (
-        "terminating connection",
-        "the server at {where} ended the connection: run the command again; saved data is safe",
-    ),
-    (
-        "closed the connection unexpectedly",
+        "terminating connection | closed the connection unexpectedly",
         "the server at {where} ended the connection: run the command again; saved data is safe",
     ),
     ("too many clients", "the server at {where} has no connection left: wait, or raise its max_connections"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
@@ -37,14 +37,12 @@ class DueKey:
 
 def record_polls(connection: Connection, run_id: int, rows: Iterable[LastUsePoll]) -> None:
     """Store the time of the last poll of each key, within the transaction of the caller."""
-    values = {row.key_arn: (row.key_arn, row.account_id, row.region, row.polled_at, run_id) for row in rows}
+    values = {row.key_arn: {**asdict(row), "run_id": run_id} for row in rows}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    names = ("key_arn", "account_id", "region", "polled_at", "run_id")
-    latest = [dict(zip(names, row, strict=True)) for _, row in sorted(values.items())]
+    latest = [row for _, row in sorted(values.items())]
     for start in range(0, len(latest), _ROWS_PER_STATEMENT):
         statement = dialect.insert(_POLLS).values(latest[start : start + _ROWS_PER_STATEMENT])
-        replaced = {name: statement.excluded[name] for name in names[1:]}
-        connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=replaced))
+        connection.execute(statement.on_conflict_do_update(index_elements=["key_arn"], set_=statement.excluded))
 
 
 def count_polled(connection: Connection, *, run_id: int, account_id: str, region: str) -> int:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, Table, Text, exc, func, insert, selec
 
 from models.errors import UserError
 from models.store import engine
+from models.store.crawl_lock import exclusive
 from models.store.engine import translate_errors
-from models.store.maintenance_lock import exclusive
 from models.tables import versioned_tables
 from models.tables.runs import CrawlLock
 from models.versioned import Base

@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 
+from models.store.crawl_lock import MaintenanceLock, exclusive
 from models.store.engine import translate_errors
-from models.store.maintenance_lock import MaintenanceLock, exclusive
 from models.store.staging import stage
 from models.tables import versioned_tables
 from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVerdict, KeyAnalysis, PolicyLint
@@ -46,21 +46,19 @@ from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeCove
 PRUNED = str(RunStatus.PRUNED)
 
 VERSIONS_PER_BATCH = 20_000
-RUNS_PER_BATCH = 30
 
 _DOCUMENTS = PolicyDocument.table()
 _COVERAGE = ScopeCoverage.table()
 _RUNS = Run.table()
 _POLLS = KeyLastUsePoll.table()
 _ANALYSES = AccessAnalysis.table()
-_SCOPE = ("account_id", "region")
 _KEPT = Table(
     "kept_coverage",
     MetaData(),
-    *(Column(name, _COVERAGE.c[name].type, primary_key=True, autoincrement=False) for name in ("run_id", *_SCOPE)),
+    *(Column(name, _COVERAGE.c[name].type, primary_key=True) for name in ("run_id", "account_id", "region")),
     prefixes=["TEMPORARY"],
-    postgresql_on_commit="DELETE ROWS",
 )
+"""Old coverage that stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,41 +140,19 @@ def _present(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _count(connection: Connection, horizon: Horizon) -> Iterator[tuple[str, int]]:
     """The rows that :func:`_delete` would delete, in the same order."""
-
-    def count(table: Table, *where: ColumnElement[bool]) -> int:
-        return connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
-
-    for table in _versioned():
-        yield table.name, count(table, table.c.valid_to < horizon.versions)
-    coverage = _kept_coverage(connection, horizon)
-    yield _COVERAGE.name, count(_COVERAGE, _COVERAGE.c.run_id < horizon.coverage) - len(coverage)
-    for table, unused in _unused_rows(horizon):
-        yield table.name, count(table, unused)
-    yield _RUNS.name, len(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
+    closed = [(table, table.c.valid_to < horizon.versions) for table in _versioned()]
+    for table, unneeded in [*closed, *_unneeded(connection, horizon)]:
+        yield table.name, connection.execute(select(func.count()).select_from(table).where(unneeded)).scalar_one()
 
 
 def _delete(lock: MaintenanceLock, horizon: Horizon) -> Iterator[tuple[str, int]]:
     for table in _versioned():
-        for first, last in _id_ranges(lock, table, horizon):
+        for closed in _id_ranges(lock, table, table.c.valid_to < horizon.versions):
             with lock.transaction() as connection:
-                closed = delete(table).where(
-                    table.c.version_id.between(first, last), table.c.valid_to < horizon.versions
-                )
-                yield table.name, connection.execute(closed).rowcount
+                yield table.name, connection.execute(delete(table).where(closed)).rowcount
     with lock.transaction() as connection:
-        coverage = _kept_coverage(connection, horizon)
-        old = select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id < horizon.coverage).distinct()
-        runs = sorted(connection.scalars(old))
-    for start in range(0, len(runs), RUNS_PER_BATCH):
-        with lock.transaction() as connection:
-            yield _COVERAGE.name, _delete_coverage(connection, runs[start : start + RUNS_PER_BATCH], coverage)
-    with lock.transaction() as connection:
-        for table, unused_rows in _unused_rows(horizon):
-            yield table.name, connection.execute(delete(table).where(unused_rows)).rowcount
-        unused = sorted(_unused_runs(connection, horizon, {run for run, *_ in coverage}))
-        for start in range(0, len(unused), 500):
-            connection.execute(delete(_RUNS).where(_RUNS.c.run_id.in_(unused[start : start + 500])))
-        yield _RUNS.name, len(unused)
+        for table, unneeded in _unneeded(connection, horizon):
+            yield table.name, connection.execute(delete(table).where(unneeded)).rowcount
 
 
 def _versioned() -> list[Table]:
@@ -187,16 +163,14 @@ def _survives(table: Table, horizon: Horizon) -> ColumnElement[bool]:
     return table.c.valid_to.is_(None) | (table.c.valid_to >= horizon.versions)
 
 
-def _id_ranges(lock: MaintenanceLock, table: Table, horizon: Horizon) -> Iterator[tuple[int, int]]:
-    """Ranges of version IDs that contain rows to delete, so that a batch reads only a part of the table."""
-    edges = select(func.min(table.c.version_id), func.max(table.c.version_id)).where(
-        table.c.valid_to < horizon.versions
-    )
+def _id_ranges(lock: MaintenanceLock, table: Table, unneeded: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
+    """The condition for ranges of version IDs, so that a transaction reads only a part of the table."""
     with lock.transaction() as connection:
+        edges = select(func.min(table.c.version_id), func.max(table.c.version_id)).where(unneeded)
         first, last = connection.execute(edges).one()
     if first is not None:
         for start in range(first, last + 1, VERSIONS_PER_BATCH):
-            yield start, start + VERSIONS_PER_BATCH - 1
+            yield and_(table.c.version_id.between(start, start + VERSIONS_PER_BATCH - 1), unneeded)
 
 
 def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
@@ -209,39 +183,39 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
     return _DOCUMENTS.c.policy_hash.not_in(union(*references))
 
 
-def _unused_rows(horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
+def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
     """Rows that no kept run needs, of tables without versions; a condition may refer to tables that follow."""
+    stage(connection, _KEPT, _kept_coverage(connection, horizon))
     delivery, access_policy, key, analysis = Delivery.table(), AccessPolicy.table(), Key.table(), KeyAnalysis.table()
     # Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy.
-    kept = select(analysis.c.analysis_id).where(_survives(analysis, horizon))
-    of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(kept))
-    of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(kept))
+    analyzed = select(analysis.c.analysis_id).where(_survives(analysis, horizon))
+    of_policy = and_(_ANALYSES.c.path == "policy", _ANALYSES.c.analysis_id.not_in(analyzed))
+    of_grant = and_(_ANALYSES.c.policy_analysis_id.is_not(None), _ANALYSES.c.policy_analysis_id.not_in(analyzed))
     analyses = select(_ANALYSES.c.analysis_id).where(of_policy | of_grant)
     documents = _unused_document(horizon)
     # Polls of keys that are valid in no kept run: open versions by their index, recently closed ones as a short list.
     exists_now = exists(select(sql("1")).where(key.c.key_arn == _POLLS.c.key_arn, key.c.valid_to.is_(None)))
     closed_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
+    kept = and_(_KEPT.c.run_id == _COVERAGE.c.run_id, _same_scope(_KEPT, _COVERAGE))
+    run_references = [
+        select(_KEPT.c.run_id),
+        select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id >= horizon.coverage),
+        *(
+            select(edge).where(_survives(table, horizon), edge.is_not(None))
+            for table in _versioned()
+            for edge in (table.c.valid_from, table.c.valid_to)
+        ),
+    ]
     return [
+        (_COVERAGE, and_(_COVERAGE.c.run_id < horizon.coverage, ~exists(select(sql("1")).where(kept)))),
         (delivery, delivery.c.run_id < horizon.versions),
         *((table, table.c.analysis_id.in_(analyses)) for table in (AccessVerdict.table(), PolicyLint.table())),
         (_ANALYSES, of_policy | of_grant),
         (access_policy, access_policy.c.policy_hash.in_(select(_DOCUMENTS.c.policy_hash).where(documents))),
         (_DOCUMENTS, documents),
         (_POLLS, and_(~exists_now, _POLLS.c.key_arn.not_in(closed_since))),
+        (_RUNS, and_(_RUNS.c.run_id < horizon.versions, _RUNS.c.run_id.not_in(union(*run_references)))),
     ]
-
-
-def _unused_runs(connection: Connection, horizon: Horizon, covered: set[int]) -> set[int]:
-    """Runs without a reference from a version, coverage or delivery after the other deletions."""
-    unused = set(connection.scalars(select(_RUNS.c.run_id).where(_RUNS.c.run_id < horizon.versions)))
-    recent = select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id >= horizon.coverage).distinct()
-    unused -= covered | set(connection.scalars(recent))
-    for table in _versioned():
-        for edge in (table.c.valid_from, table.c.valid_to):
-            if not unused:
-                return unused
-            unused -= set(connection.scalars(select(edge).where(_survives(table, horizon)).distinct()))
-    return unused
 
 
 def _kept_coverage(connection: Connection, horizon: Horizon) -> list[tuple[int, str, str]]:
@@ -249,17 +223,15 @@ def _kept_coverage(connection: Connection, horizon: Horizon) -> list[tuple[int, 
 
     A few rows for each scope, whatever the number of runs.
     """
-    rows: set[tuple[int, str, str]] = set()
-    for query in (_last_seen(horizon), _last_listed(horizon), *_unbroken(horizon)):
-        rows.update((run, account, region) for run, account, region in connection.execute(query) if run is not None)
-    return sorted(rows)
+    kept = connection.execute(union(_last_seen(horizon), _last_listed(horizon), *_unbroken(horizon)))
+    return sorted((run, account, region) for run, account, region in kept)
 
 
 def _last_seen(horizon: Horizon) -> Select[Any]:
     """The last run before the horizon that read the scope."""
-    scope = [_COVERAGE.c[name] for name in _SCOPE]
+    scope = _scope(_COVERAGE)
     return (
-        select(func.max(_COVERAGE.c.run_id), *scope)
+        select(func.max(_COVERAGE.c.run_id).label("run_id"), *scope)
         .where(_seen(), _COVERAGE.c.run_id < horizon.coverage)
         .group_by(*scope)
     )
@@ -284,7 +256,7 @@ def _last_listed(horizon: Horizon) -> Select[Any]:
 
 def _unbroken(horizon: Horizon) -> tuple[Select[Any], Select[Any]]:
     """The last run whose outcome differs from the first kept outcome of the scope, and the first run after it."""
-    scope = [_COVERAGE.c[name] for name in _SCOPE]
+    scope = _scope(_COVERAGE)
     edge = select(*scope, func.min(_COVERAGE.c.run_id).label("run_id")).where(_COVERAGE.c.run_id >= horizon.coverage)
     first = edge.group_by(*scope).cte("first_kept")
     outcome = _COVERAGE.alias("first_coverage")
@@ -294,7 +266,7 @@ def _unbroken(horizon: Horizon) -> tuple[Select[Any], Select[Any]]:
         .join(outcome, and_(_same_scope(outcome, first), outcome.c.run_id == first.c.run_id))
         .cte("current")
     )
-    own = [current.c[name] for name in _SCOPE]
+    own = _scope(current)
     before = and_(_same_scope(past, current), past.c.run_id < horizon.coverage)
     broken = (
         select(func.max(past.c.run_id).label("run_id"), *own)
@@ -319,13 +291,11 @@ def _seen() -> ColumnElement[bool]:
 
 
 def _same_scope(left: Any, right: Any) -> ColumnElement[bool]:
-    return and_(*(left.c[name] == right.c[name] for name in _SCOPE))
+    return and_(left.c.account_id == right.c.account_id, left.c.region == right.c.region)
 
 
-def _delete_coverage(connection: Connection, runs: list[int], kept: list[tuple[int, str, str]]) -> int:
-    stage(connection, _KEPT, [row for row in kept if runs[0] <= row[0] <= runs[-1]])
-    stays = exists(select(sql("1")).where(_KEPT.c.run_id == _COVERAGE.c.run_id, _same_scope(_KEPT, _COVERAGE)))
-    return connection.execute(delete(_COVERAGE).where(_COVERAGE.c.run_id.in_(runs), ~stays)).rowcount
+def _scope(table: Any) -> list[Any]:
+    return [table.c.account_id, table.c.region]
 
 
 def _shrink_file(engine: Engine) -> tuple[int | None, str]:

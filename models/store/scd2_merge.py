@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -43,7 +43,6 @@ from models.store.staging import (
     prefer_index_scans,
     stage,
     stage_facts,
-    stage_listings,
     stage_table,
 )
 from models.tables import versioned_tables
@@ -66,9 +65,15 @@ def _pack(values: list[Any]) -> bytes:
     return zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1)
 
 
-def _unpack(chunk: bytes) -> list[Any]:
-    values: list[Any] = pickle.loads(zlib.decompress(chunk))  # noqa: S301 - packed by this crawl
-    return values
+def _unpack(chunk: bytes) -> Any:
+    return pickle.loads(zlib.decompress(chunk))  # noqa: S301 - packed by this crawl
+
+
+class PolicyText(NamedTuple):
+    """A policy in canonical form and as received; see :class:`models.tables.keys.PolicyDocument`."""
+
+    canonical: str
+    received: str
 
 
 @dataclass(slots=True)
@@ -77,7 +82,7 @@ class Batch:
 
     rows: dict[type[VersionedTable], list[Row]] = field(default_factory=dict)
     complete_listings: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
-    documents: dict[bytes, PolicyDocument] = field(default_factory=dict)
+    documents: dict[bytes, PolicyText] = field(default_factory=dict)
     """Policy documents by hash, each stored once."""
     packed: dict[type[VersionedTable | PolicyDocument], list[bytes]] = field(default_factory=dict)
     """More facts and documents, in compressed chunks: a scope can hold a hundred thousand grants."""
@@ -95,7 +100,7 @@ class Batch:
         """Add a policy document; returns the hash of its canonical form, which facts refer to."""
         canonical = canonical_policy(received)
         digest = content_hash(canonical)
-        self.documents[digest] = PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
+        self.documents[digest] = PolicyText(canonical, received)
         self._count()
         return digest
 
@@ -109,23 +114,16 @@ class Batch:
                 self.packed.setdefault(model, []).append(_pack(rows))
                 rows.clear()
         if self.documents:
-            self.packed.setdefault(PolicyDocument, []).append(_pack(self._loose_documents()))
+            self.packed.setdefault(PolicyDocument, []).append(_pack(list(self.documents.items())))
             self.documents.clear()
-
-    def _loose_documents(self) -> list[tuple[bytes, str, str]]:
-        return [(item.policy_hash, item.canonical, item.received) for item in self.documents.values()]
 
     def iter_chunks(self, model: type[VersionedTable]) -> Iterator[Sequence[Row]]:
         """Yield the facts of a table in chunks."""
         return self._unpacked(model, self.rows.get(model, ()))
 
-    def iter_documents(self) -> Iterator[dict[bytes, PolicyDocument]]:
+    def iter_documents(self) -> Iterator[dict[bytes, PolicyText]]:
         """Yield the policy documents by hash, in chunks."""
-        for chunk in self._unpacked(PolicyDocument, self._loose_documents()):
-            yield {
-                digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-                for digest, canonical, received in chunk
-            }
+        return map(dict, self._unpacked(PolicyDocument, list(self.documents.items())))
 
     def _unpacked(self, model: type[VersionedTable | PolicyDocument], loose: Sequence[Any]) -> Iterator[list[Any]]:
         values: list[Any] = []
@@ -259,7 +257,7 @@ def _or_rollback(statement: _Writing) -> _Writing:
     return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
 
 
-def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDocument]) -> None:
+def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyText]) -> None:
     target = PolicyDocument.table()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     hashes = sorted(documents)
@@ -267,10 +265,9 @@ def _store_documents(connection: Connection, documents: Mapping[bytes, PolicyDoc
         chunk = hashes[start : start + 500]
         known = set(connection.scalars(select(target.c.policy_hash).where(target.c.policy_hash.in_(chunk))))
         values = [
-            {"policy_hash": digest, "canonical": storable(document.canonical), "received": storable(document.received)}
+            {"policy_hash": digest, **{name: storable(text) for name, text in documents[digest]._asdict().items()}}
             for digest in chunk
             if digest not in known
-            for document in (documents[digest],)
         ]
         if values:
             connection.execute(dialect.insert(target).on_conflict_do_nothing(), values)
@@ -293,7 +290,8 @@ def _merge_table(
         closed += len(_close(connection, run_id, model, steps.close_changed))
     if listings:
         if model.listing_key:
-            stage(connection, listing_table(model), stage_listings(listings))
+            texts = [tuple(storable(part) if isinstance(part, str) else part for part in key) for key in listings]
+            stage(connection, listing_table(model), texts)
         absent = _close(connection, run_id, model, steps.close_absent)
         closed += len(absent) + _close_orphans(connection, run_id, model, absent)
     if rows:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, exc
+from sqlalchemy import Boolean, Column, Connection, Dialect, Integer, LargeBinary, MetaData, Table, Text, exc
 from sqlalchemy.schema import CreateTable
 
 from models.hashing import content_hash, storable
-from models.types import UtcDateTime
+from models.types import UtcDateTime, utc
 from models.versioned import VersionedTable
 
 MANY = 1000
@@ -78,25 +78,23 @@ def stage_facts(
 
 def stage_more(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add rows to a temporary table; existing rows win over new ones with the same key."""
-    names = _names(staged)
     if connection.dialect.name == "postgresql":
         # COPY cannot ignore conflicts.
-        extra = _extra(staged)
+        names, extra = _names(staged), _extra(staged)
         stage(connection, extra, rows)
         connection.exec_driver_sql(
             f'INSERT INTO "{staged.name}" ({names}) SELECT {names} FROM "{extra.name}" ON CONFLICT DO NOTHING'
         )
         connection.exec_driver_sql(f'ANALYZE "{staged.name}"')
     elif rows:
-        marks = ", ".join("?" * len(staged.columns))
-        connection.exec_driver_sql(f'INSERT OR IGNORE INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
+        _insert(connection, staged, rows)
     connection.info[staged] = connection.info.get(staged, 0) + len(rows)
 
 
 def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Replace the content of a temporary table with rows."""
     postgresql = connection.dialect.name == "postgresql"
-    connection.exec_driver_sql(_creation(staged, connection))
+    connection.exec_driver_sql(_creation(staged, connection.dialect))
     # PostgreSQL does not vacuum temporary tables by itself. TRUNCATE removes dead rows but takes milliseconds, so it runs
     # only after many rows.
     used = connection.info.get(staged, 0)
@@ -108,15 +106,13 @@ def stage(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]
     connection.info[staged] = used + len(rows)
     if not rows:
         return
-    names = _names(staged)
     if postgresql:
-        _copy(connection, staged, names, rows)
+        _copy(connection, staged, rows)
         # Without statistics the planner assumes a big temporary table and reads the whole ledger to join it.
         keys = ", ".join(f'"{column.name}"' for column in staged.primary_key or staged.columns)
         connection.exec_driver_sql(f'ANALYZE "{staged.name}" ({keys})')
     else:
-        marks = ", ".join("?" * len(staged.columns))
-        connection.exec_driver_sql(f'INSERT INTO "{staged.name}" ({names}) VALUES ({marks})', list(rows))
+        _insert(connection, staged, rows)
 
 
 def prefer_index_scans(connection: Connection) -> None:
@@ -166,7 +162,7 @@ def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], d
                 values[index] = storable(value)
         for index in times:
             if values[index] is not None:
-                values[index] = _utc(values[index])
+                values[index] = utc(values[index])
         content = [values[index] for index in hashed]
         if binary:
             content = [value.hex() if isinstance(value, bytes) else value for value in content]
@@ -176,11 +172,6 @@ def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], d
                 values[index] = convert(values[index])
         unique[tuple(values[index] for index in natural_key)] = (*values, digest)
     return list(unique.values())
-
-
-def stage_listings(listings: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Keys of complete listings as rows for :func:`stage`."""
-    return [tuple(storable(part) if isinstance(part, str) else part for part in key) for key in listings]
 
 
 @cache
@@ -196,19 +187,19 @@ def _temporary(name: str, *columns: Column[Any]) -> Table:
     return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
-def _creation(staged: Table, connection: Connection) -> str:
-    key = (staged, connection.dialect.name)
-    if key not in _CREATIONS:
-        _CREATIONS[key] = str(CreateTable(staged, if_not_exists=True).compile(dialect=connection.dialect))
-    return _CREATIONS[key]
+@cache
+def _creation(staged: Table, dialect: Dialect) -> str:
+    return str(CreateTable(staged, if_not_exists=True).compile(dialect=dialect))
 
 
-_CREATIONS: dict[tuple[Table, str], str] = {}
+def _insert(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    marks = ", ".join("?" * len(staged.columns))
+    connection.exec_driver_sql(f'INSERT OR IGNORE INTO "{staged.name}" ({_names(staged)}) VALUES ({marks})', list(rows))
 
 
-def _copy(connection: Connection, staged: Table, names: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _copy(connection: Connection, staged: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     driver = connection.dialect.loaded_dbapi
-    statement = f'COPY "{staged.name}" ({names}) FROM STDIN (FORMAT BINARY)'
+    statement = f'COPY "{staged.name}" ({_names(staged)}) FROM STDIN (FORMAT BINARY)'
     try:
         cursor: Any = connection.connection.cursor()
         with cursor, cursor.copy(statement) as copy:
@@ -222,12 +213,6 @@ def _copy(connection: Connection, staged: Table, names: str, rows: Sequence[tupl
 
 def _copy_type(column: Column[Any]) -> str:
     return next(name for kind, name in _COPY_TYPES if isinstance(column.type, kind))
-
-
-def _utc(value: dt.datetime) -> dt.datetime:
-    if value.tzinfo is None:
-        raise ValueError(f"a time without a time zone cannot be stored: {value!r}")
-    return value.astimezone(dt.UTC)
 
 
 def _sqlite_time(value: dt.datetime) -> str:

@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-from models.tables.access_analysis import AccessAnalysis as AccessAnalysis
-from models.tables.access_analysis import AccessPolicy as AccessPolicy
-from models.tables.access_analysis import AccessVerdict as AccessVerdict
-from models.tables.access_analysis import AnalysisWatermark as AnalysisWatermark
-from models.tables.access_analysis import KeyAnalysis as KeyAnalysis
-from models.tables.access_analysis import PolicyLint as PolicyLint
-from models.tables.findings import Finding as Finding
-from models.tables.findings import RuleResult as RuleResult
-from models.tables.iam import IamAttachment as IamAttachment
-from models.tables.iam import IamGroup as IamGroup
-from models.tables.iam import IamInlinePolicy as IamInlinePolicy
-from models.tables.iam import IamManagedPolicy as IamManagedPolicy
-from models.tables.iam import IamMembership as IamMembership
-from models.tables.iam import IamPrincipal as IamPrincipal
-from models.tables.iam import IamScan as IamScan
-from models.tables.iam import ResourcePolicy as ResourcePolicy
-from models.tables.keys import Alias as Alias
-from models.tables.keys import CustomKeyStore as CustomKeyStore
-from models.tables.keys import Key as Key
-from models.tables.keys import KeyGrant as KeyGrant
-from models.tables.keys import KeyLastUse as KeyLastUse
-from models.tables.keys import KeyLastUseGap as KeyLastUseGap
-from models.tables.keys import KeyLastUsePoll as KeyLastUsePoll
-from models.tables.keys import KeyMetadata as KeyMetadata
-from models.tables.keys import KeyPolicy as KeyPolicy
-from models.tables.keys import KeyRotation as KeyRotation
-from models.tables.keys import KeyRotationEvent as KeyRotationEvent
-from models.tables.keys import PolicyDocument as PolicyDocument
-from models.tables.keys import Tag as Tag
-from models.tables.organization import Account as Account
-from models.tables.organization import AccountRegion as AccountRegion
-from models.tables.resources import KeyReference as KeyReference
-from models.tables.resources import Resource as Resource
-from models.tables.resources import ResourceKey as ResourceKey
-from models.tables.runs import CrawlLock as CrawlLock
-from models.tables.runs import Delivery as Delivery
-from models.tables.runs import Gap as Gap
-from models.tables.runs import Run as Run
-from models.tables.runs import ScopeCoverage as ScopeCoverage
-from models.tables.trails import ShadowTrail as ShadowTrail
-from models.tables.trails import Trail as Trail
-from models.tables.trails import TrailScan as TrailScan
-from models.tables.trails import TrailSelector as TrailSelector
-from models.tables.trails import TrailStatus as TrailStatus
+from models.tables.access_analysis import *
+from models.tables.findings import *
+from models.tables.iam import *
+from models.tables.keys import *
+from models.tables.organization import *
+from models.tables.resources import *
+from models.tables.runs import *
+from models.tables.trails import *
 from models.versioned import Base as Base
 from models.versioned import VersionedTable as VersionedTable
 from models.versioned import versioned_tables as versioned_tables

@@ -16,7 +16,7 @@ from models.hashing import content_hash
 from models.settings import Settings
 from models.store.engine import connect
 from models.store.policy_canonical import canonical_policy
-from models.store.scd2_merge import Batch, merge
+from models.store.scd2_merge import Batch, PolicyText, merge
 from models.tables import (
     Account,
     AccountRegion,
@@ -27,7 +27,6 @@ from models.tables import (
     KeyPolicy,
     KeyReference,
     KeyRotation,
-    PolicyDocument,
     Resource,
     ResourceKey,
     Tag,
@@ -239,10 +238,7 @@ class LedgerBuilder:
         facts = Facts(outcomes={scope: outcome for scope, (outcome, _) in self.outcomes.items()})
         facts.rows = {model: list(rows.values()) for model, rows in self.facts.items()}
         hide_denied(facts)
-        documents = {
-            digest: PolicyDocument(policy_hash=digest, canonical=canonical, received=received)
-            for digest, (canonical, received) in self.policies.items()
-        }
+        documents = {digest: PolicyText(canonical, received) for digest, (canonical, received) in self.policies.items()}
         batch = Batch(documents=documents)
         add_facts(batch, [facts])
         mark_complete(batch, facts)

@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
 
 from models.cli import prune as command
 from models.hashing import content_hash
 from models.store import crawl_lock, retention
 from models.store.engine import connect
 from models.store.last_use_queue import LastUsePoll
-from models.store.scd2_merge import Batch, merge, open_rows
+from models.store.scd2_merge import Batch, PolicyText, merge, open_rows
 from models.tables import versioned_tables
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Key, KeyGrant, KeyLastUsePoll, KeyPolicy, PolicyDocument, Tag
@@ -89,7 +89,7 @@ def batch_of(sample: SampleRun) -> Batch:
             arn = f"arn:aws:kms:{region}:{account}:key/{key}"
             batch.add(Key, key_arn=arn, key_id=str(key), account_id=account, region=region)
             digest = content_hash(f"policy {policy}")
-            batch.documents[digest] = PolicyDocument(policy_hash=digest, canonical=f"policy {policy}", received="{}")
+            batch.documents[digest] = PolicyText(canonical=f"policy {policy}", received="{}")
             batch.add(KeyPolicy, key_arn=arn, policy_hash=digest)
             empty = dict.fromkeys(set(KeyGrant.value_columns()) - {"key_arn", "grant_id", "operations"})
             for grant in grants:
@@ -186,7 +186,6 @@ def test_kept_runs_are_complete(ledger: Engine) -> None:
 def prune_and_compare(ledger: Engine, history: list[SampleRun], keep: int, coverage: int | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "VERSIONS_PER_BATCH", 2)
-        patch.setattr(retention, "RUNS_PER_BATCH", 2)
         record(ledger, history)
         before = rows_of(ledger)
         ages = {run: sum(sample.days_later for sample in history[run:]) for run in range(1, len(history) + 1)}
@@ -313,7 +312,7 @@ def test_crawls_are_rejected_during_pruning(ledger: Engine, monkeypatch: pytest.
     refused = []
     real = retention._id_ranges
 
-    def meanwhile(*arguments: Any) -> Iterator[tuple[int, int]]:
+    def meanwhile(*arguments: Any) -> Iterator[ColumnElement[bool]]:
         with pytest.raises(crawl_lock.LockedError) as caught, ledger.begin() as connection:
             crawl_lock.acquire(connection, 2)
         refused.append(str(caught.value))

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, exc, func, make_url, select
 
 from models.hashing import content_hash
 from models.store.engine import connect
-from models.store.scd2_merge import Batch, Merged, merge
+from models.store.scd2_merge import Batch, Merged, PolicyText, merge
 from models.tables import (
     Alias,
     Gap,
@@ -64,7 +64,7 @@ def test_a_run_without_changes_writes_nothing(ledger: Engine) -> None:
 
     @event.listens_for(ledger, "after_cursor_execute")
     def _watch(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        temporary = "stage_" in statement[:30] or "listing_" in statement[:30]
+        temporary = "stage_" in statement[:40] or "listing_" in statement[:40]
         if statement.startswith(("UPDATE", "INSERT", "DELETE")) and not temporary and cursor.rowcount > 0:
             written.append(statement)
 
@@ -198,7 +198,7 @@ def test_policy_documents_are_stored_once(ledger: Engine) -> None:
         for number in numbers:
             digest = content_hash("{}")
             result.add(KeyPolicy, key_arn=key(number)["key_arn"], policy_hash=digest)
-            result.documents[digest] = PolicyDocument(policy_hash=digest, canonical="{}", received="{ }")
+            result.documents[digest] = PolicyText(canonical="{}", received="{ }")
         return result
 
     merge_batch(ledger, 1, observed(1, 2, 3))

@@ -11,8 +11,10 @@ import duckdb
 import orjson
 import psycopg
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
+from models.errors import UserError
 from models.settings import Settings
 from reports.mart import postgresql_export
 from reports.mart.cli import postgresql
@@ -118,7 +120,11 @@ def test_keys_and_resources_are_indexed(published: psycopg.Connection) -> None:
             ["", "NULL", None, "{}", 'a"b\\', "c,d\n", "\ufffd"],
         ),
         ("MAP(VARCHAR, VARCHAR)", {}, {}),
-        ("MAP(VARCHAR, VARCHAR)", {"\\u0000": "\\\0\\\\u0000", 'k"': None}, {"\\u0000": "\\\ufffd\\\\u0000", 'k"': None}),
+        (
+            "MAP(VARCHAR, VARCHAR)",
+            {"\\u0000": "\\\0\\\\u0000", 'k"': None},
+            {"\\u0000": "\\\ufffd\\\\u0000", 'k"': None},
+        ),
         ("MAP(VARCHAR, VARCHAR[])", {"k": ["\0", '"', ""]}, {"k": ["\ufffd", '"', ""]}),
     ],
 )
@@ -201,6 +207,22 @@ def test_a_failure_leaves_the_old_tables(url: str, pg: Run, tmp_path: Path, view
         publish(tmp_path / "old.duckdb", url, readers=["nobody here"])
     assert pg("SELECT n FROM kmsledger.v") == [(1,)]
     assert schemas(pg) == {"kmsledger"}
+
+
+def test_a_lost_connection_leaves_the_old_tables(url: str, pg: Run, tmp_path: Path) -> None:
+    """If the connection ends during the publication, the server removes the unfinished schema."""
+    mart = made_mart(tmp_path / "mart.duckdb", "CREATE VIEW v AS SELECT 1 AS n")
+    publish(mart, url)
+
+    def lose(connection: sa.Connection, *_rest: object) -> int:
+        return connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())").rowcount
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql_export, "_fill", lose)
+        with pytest.raises(UserError, match=r"terminating connection|ended the connection"):
+            publish(mart, url)
+    assert schemas(pg) == {"kmsledger"}
+    assert publish(mart, url).kept == []
 
 
 def test_publications_exclude_each_other(url: str, pg: Run, tmp_path: Path) -> None:
