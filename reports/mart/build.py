@@ -28,11 +28,10 @@ from reports.mart import (
 from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
 from reports.mart.connection import CATALOG, fetch_one, quoted
-from reports.mart.direct_io_copy import copy
+from reports.mart.draft_file import copy, remove_stale_files
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
 from reports.mart.internal_schema import create_schema
-from reports.mart.stale_files import remove_stale_files
 
 log = logging.getLogger(__name__)
 
