@@ -102,14 +102,14 @@ def run_rules(mart: DraftMart, settings: Settings) -> None:
 
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:
-    """Write changed problems and counts into the ledger's history, and load them into the mart."""
+    """Write changed problems and counts into the ledger's history and into the mart."""
     engine = connect_ledger(settings.database, must_exist=True)
     try:
         with translate_errors(engine), engine.begin() as connection:
             record(mart.duck, connection, mart.as_of)
     finally:
         engine.dispose()
-    mart.reload_findings()
+    mart.apply_findings()
 
 
 def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Report]:

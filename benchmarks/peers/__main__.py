@@ -25,7 +25,7 @@ from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
 from models.settings import load
 from reports.mart.connection import connect
-from reports.mart.extension import STATUSES
+from reports.mart.internal_schema import STATUSES
 from reports.rules.loader import load_rules
 from reports.rules.runner import population
 

@@ -19,9 +19,11 @@ from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
 from reports.answers.run_gaps import RunGap, find_run_gaps
 from reports.answers.version_diff import VersionDiffs
+from reports.connections import new_cursor
 from reports.mart import as_of_connection, change_log
 from reports.mart.as_of import RunRef, before, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, format_account_region, run_to_dict
+from reports.mart.connection import CATALOG
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 from reports.mart.rows import rows
@@ -115,7 +117,6 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
         FROM {source}.scope_coverage WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
         GROUP BY account_id, region
         """
-    selects["gap"] = _former_gaps(start, end)
     for table in (
         "policy_document",
         "policy",
@@ -127,6 +128,7 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     ):
         selects[table] = f"SELECT * FROM {source}.{table}"
     as_of_connection.ledger(duck, selects, tables=True)
+    _store_former_gaps(duck, start, end)
 
 
 def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
@@ -161,37 +163,20 @@ def _collapsed(model: type[VersionedTable], start: int, end: int) -> str:
     return "\nUNION ALL ".join(parts)
 
 
-def _former_gaps(start: int, end: int) -> str:
-    """Gaps that lasted from the first crawl until a run between the two: the facts read then are not additions."""
-    source = f"{as_of_connection.WHOLE}.internal"
-    return f"""
-    WITH denied_actions AS (
-      SELECT account_id, region, service, operation, subject, min(valid_from) AS since,
-        CASE WHEN bool_and(valid_to IS NOT NULL) THEN max(valid_to) END AS until
-      FROM (
-        SELECT *, count(*) FILTER (valid_from IS DISTINCT FROM before)
-          OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS gap_number
-        FROM (
-          SELECT *, lag(valid_to)
-            OVER (PARTITION BY account_id, region, service, operation, subject ORDER BY valid_from) AS before
-          FROM {source}.gap
-        )
-      )
-      GROUP BY account_id, region, service, operation, subject, gap_number
-    ), first_seen AS (
-      SELECT key_arn AS subject, min(valid_from) AS run_id FROM {source}.key GROUP BY key_arn
-    ), first_crawl AS (
-      SELECT account_id, region, min(run_id) AS run_id FROM {source}.scope_coverage
-      WHERE outcome IN ('complete', 'partial')
-      GROUP BY account_id, region
-    )
-    SELECT r.account_id, r.region, r.service, r.operation, r.subject, {start:d} AS valid_from, {end:d} AS valid_to
-    FROM denied_actions r
-    LEFT JOIN first_seen k ON k.subject = r.subject
-    LEFT JOIN first_crawl c ON c.account_id = r.account_id AND c.region = r.region
-    WHERE r.until > {start:d} AND r.until <= {end:d}
-      AND r.since <= CASE WHEN r.subject = '' THEN c.run_id ELSE k.run_id END
-    """
+def _store_former_gaps(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
+    """Store the gaps that lasted from the first crawl until a run between the two: the facts read then are not additions."""
+    with new_cursor(duck) as cursor:
+        cursor.execute(f"USE {as_of_connection.WHOLE}")
+        change_log.find_first_reads(cursor)
+        cursor.execute(f"""
+            CREATE TABLE {CATALOG}.internal.gap AS
+            SELECT *, NULL AS service, {start:d} AS valid_from, {end:d} AS valid_to
+            FROM (
+              SELECT account_id, region, operation, '' AS subject, run_id FROM first_listed
+              UNION ALL BY NAME SELECT operation, arn AS subject, run_id FROM first_read
+            )
+            WHERE run_id > {start:d} AND run_id <= {end:d}
+            """)
 
 
 def _keys(

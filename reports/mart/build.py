@@ -28,11 +28,10 @@ from reports.mart import (
 from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
 from reports.mart.connection import CATALOG, fetch_one, quoted
-from reports.mart.direct_io_copy import copy
+from reports.mart.draft_file import copy, remove_stale_files
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
 from reports.mart.internal_schema import create_schema
-from reports.mart.stale_files import remove_stale_files
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +79,12 @@ class DraftMart:
 
     duck: duckdb.DuckDBPyConnection
     path: Path
-    engine_url: str
     as_of: int
 
-    def reload_findings(self) -> None:
-        """Load the findings from the ledger again, after the rules ran."""
-        delta = incremental_load.reload(self.duck, self.engine_url, ("finding", "rule_result"), self.as_of)
-        if not partial_refresh.refresh(self.duck, partial_refresh.FINDING_EPISODES, delta, self.as_of):
+    def apply_findings(self) -> None:
+        """Apply the changed findings, which were written to the ledger, to the mart's copies of the same tables."""
+        incremental_load.apply_results(self.duck, self.as_of)
+        if not partial_refresh.refresh_findings(self.duck, self.as_of):
             view_loader.recompute(self.duck, self.as_of, {partial_refresh.FINDING_EPISODES.view})
 
     def info(self) -> MartInfo:
@@ -145,7 +143,7 @@ def mart_builder(
             view_loader.create(duck, run, schema=schema, up_to_date=up_to_date)
             for extension in extensions:
                 extension.create(duck, run)
-            yield DraftMart(duck, mart_path, engine_url, run)
+            yield DraftMart(duck, mart_path, run)
             runs = moments(duck)
             latest = resolve_as_of(runs).run_id == run
             build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))

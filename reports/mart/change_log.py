@@ -60,6 +60,14 @@ def _queries() -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
+def find_first_reads(duck: duckdb.DuckDBPyConnection) -> None:
+    """Create the temporary tables ``first_read`` and ``first_listed`` from the history of the catalog in use.
+
+    They name the calls whose first result is not a change, because they had been denied until that run.
+    """
+    duck.execute(_queries()["00_first_reads.sql"])
+
+
 def create(duck: duckdb.DuckDBPyConnection) -> None:
     """Compute the change events from the history in schema ``internal`` of the catalog in use, which has none yet."""
     duck.execute(";\n".join(_queries().values()))

@@ -6,17 +6,15 @@ records what any one of its selectors selects; all fields of an advanced selecto
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import orjson
 
-from reports.mart.json_load import load_rows
+from reports.mart.internal_schema import load_rows
 
 KMS = "kms.amazonaws.com"
 _OTHERS = ""
@@ -73,9 +71,8 @@ def events_of(selectors: str) -> Events:
 def create(duck: duckdb.DuckDBPyConnection) -> None:
     """Fill ``internal.event_selector`` with the evaluation of each distinct selector text in the ledger."""
     known = duck.execute("SELECT DISTINCT selectors FROM internal.trail_selector").fetchall()
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        rows = ({"selectors": text, **asdict(events_of(text))} for (text,) in known)
-        load_rows(duck, Path(directory), "event_selector", _COLUMNS, rows)
+    rows = ({"selectors": text, **asdict(events_of(text))} for (text,) in known)
+    load_rows(duck, "event_selector", _COLUMNS, rows)
 
 
 def _management(basic: Sequence[Any], advanced: Sequence[Any], source: str, reading: bool) -> Share:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
-from reports.mart.json_load import load_rows
-
-STATUSES: Final = ("pass", "fail", "unknown", "not_applicable")
+from reports.mart.internal_schema import load_rows
 
 TABLES: Final = {
     "rule": (
@@ -58,5 +54,4 @@ def create_tables(duck: duckdb.DuckDBPyConnection, names: Iterable[str] = TABLES
 
 def fill(duck: duckdb.DuckDBPyConnection, name: str, rows: Iterable[dict[str, Any]]) -> None:
     """Create one of these tables from its rows."""
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as folder:
-        load_rows(duck, Path(folder), name, TABLES[name], rows)
+    load_rows(duck, name, TABLES[name], rows)

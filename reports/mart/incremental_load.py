@@ -25,7 +25,9 @@ _NEW = "memory.arriving"
 _SMALL = ("run", "delivery", "access_policy", "access_analysis", "analysis_watermark")
 """Small tables, copied completely."""
 _BY_ANALYSIS = ("access_verdict", "policy_lint")
-_REPORTED = ("finding", "rule_result", "key_analysis")
+RESULTS = ("finding", "rule_result")
+"""The fact tables with the results of the rules."""
+_REPORTED = (*RESULTS, "key_analysis")
 """Fact tables that are written after the crawl, possibly for an older run or from scratch: their rows are counted."""
 _IDS_AT_ONCE = 2000
 
@@ -35,7 +37,7 @@ class Delta:
     """What an incremental load applied."""
 
     since: int
-    """The first run in which an applied version begins or ends."""
+    """The first run in which an applied version begins or ends, results of the crawl only."""
     tables_with_deletes: set[str] = field(default_factory=set)
     changed: dict[str, int] = field(default_factory=dict)
     """The number of inserted, deleted and closed rows, by fact table."""
@@ -69,6 +71,8 @@ def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest,
     """Update the copy of the ledger in the mart in use. Raises RebuildRequired where the result might be wrong."""
     duck.execute(f"CREATE SCHEMA {_NEW}")
     since = manifest.since()
+    for name in RESULTS:
+        duck.execute(f"DELETE FROM internal.{name} WHERE version_id IS NULL")  # see apply_results
     first = _first_ids(duck, versioned_tables(), since)
     ledger_reader.copy_slices(duck, engine_url, _slices(duck, engine_url, manifest, first, as_of))
     _check_unchanged(duck, since)
@@ -78,14 +82,19 @@ def update(duck: duckdb.DuckDBPyConnection, engine_url: str, manifest: Manifest,
     return delta
 
 
-def reload(duck: duckdb.DuckDBPyConnection, engine_url: str, names: tuple[str, ...], since: int) -> Delta:
-    """Reload the versions of some fact tables that may have been written since a run."""
-    duck.execute(f"CREATE SCHEMA IF NOT EXISTS {_NEW}")
-    first = _first_ids(duck, names, since)
-    ledger_reader.copy_slices(duck, engine_url, _versions(duck, first, since))
-    delta = Delta(since)
-    _apply_versions(duck, first, delta)
-    return delta
+def apply_results(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
+    """Merge the changed results of the rules, which the ledger has merged, into the mart's copies in the same way.
+
+    The ledger's ids of the new rows are not read back: they are NULL until the next build, which loads these rows again.
+    """
+    models = versioned_tables()
+    for name in RESULTS:
+        known, keys = f"internal.{name}", ", ".join(models[name].natural_key)
+        changed, deleted = f"memory.main.changed_{name}", f"memory.main.deleted_{name}"
+        closed = f"valid_to IS NULL AND ({keys}) IN (SELECT ({keys}) FROM {changed} UNION ALL SELECT ({keys}) FROM {deleted})"
+        duck.execute(f"DELETE FROM {known} WHERE {closed} AND valid_from = {run_id:d}")
+        duck.execute(f"UPDATE {known} SET valid_to = {run_id:d} WHERE {closed}")
+        duck.execute(f"INSERT INTO {known} BY NAME SELECT *, {run_id:d} AS valid_from FROM {changed}")
 
 
 def _first_ids(duck: duckdb.DuckDBPyConnection, names: Iterable[str], since: int) -> dict[str, int]:
@@ -251,7 +260,8 @@ def _apply(duck: duckdb.DuckDBPyConnection, table: Table, first: int, delta: Del
     if not any(counts[:3]):
         return
     delta.changed[name] = sum(counts[:3])
-    delta.since = min(delta.since, counts[3])
+    if name not in _REPORTED:
+        delta.since = min(delta.since, counts[3])
     if counts[0]:
         delta.tables_with_deletes.add(name)
         duck.execute(f"DELETE FROM {known} WHERE version_id IN (SELECT version_id FROM {gone})")

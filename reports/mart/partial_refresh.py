@@ -98,7 +98,18 @@ def refresh(
         affected += [f"SELECT {listed} FROM {rows}" for rows in (delta.rows(name, "gone"), delta.rows(name))]
         ended = f"SELECT version_id FROM {delta.rows(name, 'ended')}"
         affected.append(f"SELECT {listed} FROM internal.{name} WHERE version_id IN ({ended})")
-    duck.execute(f"CREATE OR REPLACE TABLE {_AFFECTED} AS SELECT DISTINCT * FROM ({' UNION ALL '.join(affected)})")
+    return _refresh(duck, view, " UNION ALL ".join(affected), run_id)
+
+
+def refresh_findings(duck: duckdb.DuckDBPyConnection, run_id: int) -> bool:
+    """Update the finding episodes after the rules ran; False if they have to be recomputed completely."""
+    identity = ", ".join(FINDING_EPISODES.columns)
+    tables = ("memory.main.changed_finding", "memory.main.deleted_finding")
+    return _refresh(duck, FINDING_EPISODES, " UNION ALL ".join(f"SELECT {identity} FROM {t}" for t in tables), run_id)
+
+
+def _refresh(duck: duckdb.DuckDBPyConnection, view: IncrementalView, affected: str, run_id: int) -> bool:
+    duck.execute(f"CREATE OR REPLACE TABLE {_AFFECTED} AS SELECT DISTINCT * FROM ({affected})")
     count, total = fetch_one(
         duck, f"SELECT (SELECT count(*) FROM {_AFFECTED}), (SELECT count(*) FROM internal.{view.universe})"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
@@ -20,7 +21,7 @@ from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
 from reports.connections import new_cursor
-from reports.mart.json_load import load_file, load_rows
+from reports.mart.internal_schema import load_file, load_rows
 
 _FETCH = 20_000
 
@@ -43,17 +44,13 @@ _TABLES = {
         "reason VARCHAR, resources VARCHAR[], condition_keys VARCHAR[], parse_error VARCHAR"
     ),
 }
+_OF_POLICIES = ("policy", "policy_statement", "policy_principal")
 
 
 def create(duck: duckdb.DuckDBPyConnection, parties: Iterable[tuple[str, Iterable[str]]]) -> None:
     """Create the derived tables of schema ``internal``; ``parties`` are the configured names with their account IDs."""
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        folder = Path(directory)
-        _load_reference_tables(duck, folder, parties)
-        load_rows(duck, folder, "principal_dim", _TABLES["principal_dim"], _grantees(duck, "internal.key_grant"))
-        _policies(duck, folder, "internal.policy_document", append=False)
-        rows = _identity_statements(duck, _IDENTITY)
-        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows)
+    duck.execute("; ".join(f"CREATE OR REPLACE TABLE internal.{name} ({columns})" for name, columns in _TABLES.items()))
+    update(duck, parties, "internal.{}".format, frozenset())
 
 
 def update(
@@ -66,51 +63,34 @@ def update(
 
     ``inserted_table`` names the table of the rows that were inserted into a ledger table.
     """
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        folder = Path(directory)
-        _load_reference_tables(duck, folder, parties)
-        if "key_grant" in tables_with_deletes:
-            used = "SELECT grantee_principal FROM internal.key_grant WHERE grantee_principal IS NOT NULL"
-            duck.execute(f"DELETE FROM internal.principal_dim WHERE principal NOT IN ({used})")
-        grantees = _grantees(
-            duck,
-            f"{inserted_table('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM internal.principal_dim)",
-        )
-        load_rows(duck, folder, "principal_dim", _TABLES["principal_dim"], grantees, append=True)
-        for name in ("policy", "policy_statement", "policy_principal"):
-            known = "SELECT policy_hash FROM internal.policy_document"
-            duck.execute(f"DELETE FROM internal.{name} WHERE policy_hash NOT IN ({known})")
-        _policies(duck, folder, inserted_table("policy_document"), append=True)
-        # Most policies do not mention keys and have no rows, so all inserted IAM policies are parsed, some of them again.
-        if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
-            duck.execute("DELETE FROM internal.identity_statement")
-            hashes = _IDENTITY
-        else:
-            hashes = " UNION ".join(
-                f"SELECT policy_hash FROM {inserted_table(name)}"
-                for name in ("iam_managed_policy", "iam_inline_policy")
-            )
-            duck.execute(f"DELETE FROM internal.identity_statement WHERE policy_hash IN ({hashes})")
-        rows = _identity_statements(duck, hashes)
-        load_rows(duck, folder, "identity_statement", _TABLES["identity_statement"], rows, append=True)
-
-
-_IDENTITY = (
-    "SELECT policy_hash FROM internal.iam_managed_policy UNION SELECT policy_hash FROM internal.iam_inline_policy"
-)
-
-
-def _load_reference_tables(
-    duck: duckdb.DuckDBPyConnection, folder: Path, parties: Iterable[tuple[str, Iterable[str]]]
-) -> None:
-    """Create the tables whose rows come from code and settings."""
-    load_rows(
-        duck, folder, "gap_cause", _TABLES["gap_cause"], ({"cause": one.value, "text": one.text} for one in Cause)
-    )
     known = known_parties(parties).items()
-    load_rows(
-        duck, folder, "known_party", _TABLES["known_party"], ({"account_id": one, "name": name} for one, name in known)
+    _load(duck, "gap_cause", ({"cause": cause.value, "text": cause.text} for cause in Cause), append=False)
+    _load(duck, "known_party", ({"account_id": account, "name": name} for account, name in known), append=False)
+    if "key_grant" in tables_with_deletes:
+        used = "SELECT grantee_principal FROM internal.key_grant WHERE grantee_principal IS NOT NULL"
+        duck.execute(f"DELETE FROM internal.principal_dim WHERE principal NOT IN ({used})")
+    grantees = _grantees(
+        duck,
+        f"{inserted_table('key_grant')} WHERE grantee_principal NOT IN (SELECT principal FROM internal.principal_dim)",
     )
+    _load(duck, "principal_dim", grantees)
+    for name in _OF_POLICIES:
+        stored = "SELECT policy_hash FROM internal.policy_document"
+        duck.execute(f"DELETE FROM internal.{name} WHERE policy_hash NOT IN ({stored})")
+    _load_policies(duck, inserted_table("policy_document"))
+    # Most policies do not mention keys and have no rows, so all inserted IAM policies are parsed, some of them again.
+    if tables_with_deletes & {"iam_managed_policy", "iam_inline_policy", "policy_document"}:
+        inserted_table = "internal.{}".format
+        duck.execute("DELETE FROM internal.identity_statement")
+    hashes = " UNION ".join(
+        f"SELECT policy_hash FROM {inserted_table(name)}" for name in ("iam_managed_policy", "iam_inline_policy")
+    )
+    duck.execute(f"DELETE FROM internal.identity_statement WHERE policy_hash IN ({hashes})")
+    _load(duck, "identity_statement", _identity_statements(duck, hashes))
+
+
+def _load(duck: duckdb.DuckDBPyConnection, table: str, rows: Iterable[dict[str, Any]], *, append: bool = True) -> None:
+    load_rows(duck, table, _TABLES[table], rows, append=append)
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -154,23 +134,19 @@ def _pattern(resource: str) -> str:
     return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
 
 
-def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, append: bool) -> None:
-    names = ("policy", "policy_statement", "policy_principal")
-    paths = {name: folder / f"{name}.jsonl" for name in names}
-    with (
-        paths["policy"].open("wb") as policies,
-        paths["policy_statement"].open("wb") as statements,
-        paths["policy_principal"].open("wb") as principals,
-    ):
+def _load_policies(duck: duckdb.DuckDBPyConnection, source: str) -> None:
+    """Parse each policy once, into the rows of three tables."""
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(NamedTemporaryFile(prefix="kmsledger-")) for name in _OF_POLICIES}
         for digest, received in _rows(duck, f"SELECT policy_hash, received FROM {source}"):
             policy = parse(received)
             canonical = _canonical_statements(received)
             row = {"policy_hash": digest, "readable": policy.readable, "statements": len(policy.statements)}
-            policies.write(_line(row))
+            files["policy"].write(_line(row))
             for statement in policy.statements:
-                statements.write(_line(_statement_row(digest, statement, canonical[statement.position])))
+                files["policy_statement"].write(_line(_statement_row(digest, statement, canonical[statement.position])))
                 for one in named(statement):
-                    principals.write(
+                    files["policy_principal"].write(
                         _line(
                             {
                                 "policy_hash": digest,
@@ -182,8 +158,9 @@ def _policies(duck: duckdb.DuckDBPyConnection, folder: Path, source: str, *, app
                             }
                         )
                     )
-    for name in names:
-        load_file(duck, paths[name], name, _TABLES[name], append=append)
+        for name, file in files.items():
+            file.flush()
+            load_file(duck, Path(file.name), name, _TABLES[name], append=True)
 
 
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:

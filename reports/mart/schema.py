@@ -116,6 +116,8 @@ def markdown(relations: Iterable[Relation]) -> str:
         "history has every version of a fact, from the run that first saw it (`valid_from`) to the run that saw it changed or",
         "deleted (`valid_to`, exclusive; empty for the last known version).",
         "",
+        "DuckDB 1.4.0 and 1.4.1 read the views, but not the macros: use another version.",
+        "",
         "The [cookbook](cookbook.md) has prepared queries. The schema `internal` has the tables behind the views; it is not part",
         "of this interface and changes without notice.",
         "",

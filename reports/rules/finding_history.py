@@ -46,12 +46,16 @@ GROUP BY ALL
 def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int) -> Merged:
     """Merge the changes into the fact tables ``finding`` and ``rule_result``; returns the rows written.
 
-    A finding whose resource or rule no longer exists is closed. The caller must reload the mart's copies of both tables.
+    A finding whose resource or rule no longer exists is closed. The changes stay in ``memory.main.changed_TABLE`` and
+    ``deleted_TABLE`` (natural keys), from which the mart updates its copies of both tables.
     """
     duck.execute(_COUNTS)
     total = Merged()
     for model in (Finding, RuleResult):
-        total += _merge(duck, connection, run_id, model, _differences(model))
+        tables = tuple(f"memory.main.{kind}_{model.table().name}" for kind in ("changed", "deleted"))
+        for table, query in zip(tables, _differences(model), strict=True):
+            duck.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
+        total += _merge(duck, connection, run_id, model, tables)
     for table in ("current_finding", "result_count", "current_rule_result"):
         duck.execute(f"DROP TABLE memory.main.{table}")
     return total
@@ -76,10 +80,10 @@ def _merge(
     connection: Connection,
     run_id: int,
     model: type[VersionedTable],
-    queries: tuple[str, str],
+    tables: tuple[str, ...],
 ) -> Merged:
-    """Merge the rows of two SELECTs: facts, and natural keys of deleted facts."""
-    changed, deleted = queries
+    """Merge the rows of two tables: facts, and natural keys of deleted facts."""
+    changed, deleted = tables
     columns = model.value_columns()
     key_indexes = [columns.index(column) for column in model.natural_key]
     total = Merged()
@@ -100,7 +104,7 @@ def _merge(
     return total
 
 
-def _chunks(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[list[tuple[Any, ...]]]:
-    cursor = duck.execute(query)
+def _chunks(duck: duckdb.DuckDBPyConnection, table: str) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = duck.execute(f"FROM {table}")
     while rows := cursor.fetchmany(_CHUNK_ROWS):
         yield rows

@@ -16,7 +16,7 @@ import duckdb
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.mart.extension import STATUSES
+from reports.mart.internal_schema import STATUSES
 from reports.rules.lint import check_branches
 from reports.rules.loader import Rule, RuleError
 from reports.rules.runner import population

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.mart.extension import STATUSES
+from reports.mart.internal_schema import STATUSES
 from reports.pipeline import refresh
 from reports.rules.loader import load_rules
 from reports.rules.runner import population

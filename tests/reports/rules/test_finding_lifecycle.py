@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, select
 
 from models.tables.findings import Finding, RuleResult
 from models.versioned import Base
-from reports.mart import view_loader
+from reports.mart import incremental_load, view_loader
 from reports.mart.internal_schema import create_schema
 from reports.rules import runner, waivers
 from reports.rules.finding_history import record
@@ -83,7 +83,16 @@ def run_rules(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: i
     load_history(duck, connection)
     runner.evaluate_rules(duck, run_id, [own_rule()])
     record(duck, connection, run_id)
+    incremental_load.apply_results(duck, run_id)
+    applied = history(duck)
     load_history(duck, connection)
+    assert applied == history(duck)
+
+
+def history(duck: duckdb.DuckDBPyConnection) -> list[list[str]]:
+    """The rows of both fact tables in the mart."""
+    tables = (f"internal.{name}" for name in incremental_load.RESULTS)
+    return [sorted(map(str, duck.execute(f"FROM {table}").fetchall())) for table in tables]
 
 
 def lifecycle(duck: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, tuple[Any, ...]]:

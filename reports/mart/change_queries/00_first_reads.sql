@@ -1,4 +1,4 @@
--- Shared setup: the first crawl of each account-region, the first run of each key, and the table that collects the changes.
+-- What the crawl read for the first time: account-regions, keys, and facts whose request had been denied until then.
 CREATE TEMP TABLE first_crawl AS
 SELECT account_id, region, min(run_id) AS run_id FROM internal.scope_coverage
 WHERE outcome IN ('complete', 'partial')
@@ -10,17 +10,6 @@ SELECT k.key_arn, any_value(k.key_id) AS key_id, any_value(k.account_id) AS acco
 FROM internal.key k
 LEFT JOIN first_crawl f ON f.account_id = k.account_id AND f.region = k.region
 GROUP BY k.key_arn;
-
-CREATE TEMP TABLE key_begins AS
-SELECT key_arn, valid_from AS run_id FROM internal.key WHERE valid_to IS DISTINCT FROM valid_from;
-CREATE TEMP TABLE key_ends AS
-SELECT key_arn, valid_to AS run_id FROM internal.key WHERE valid_to IS NOT NULL AND valid_to <> valid_from;
-CREATE TEMP TABLE resource_begins AS
-SELECT resource_arn, min(valid_from) AS run_id FROM internal.resource GROUP BY resource_arn;
-CREATE TEMP TABLE resource_ends AS
-SELECT r.resource_arn, r.valid_to AS run_id FROM internal.resource r
-WHERE r.valid_to IS NOT NULL AND r.valid_to <> r.valid_from
-  AND NOT EXISTS (FROM internal.resource n WHERE n.resource_arn = r.resource_arn AND n.valid_from = r.valid_to);
 
 -- Calls denied since the subject was first seen: their first results are not additions.
 -- A gap whose cause changes is still the same denial.
@@ -43,11 +32,4 @@ WHERE g.valid_to IS NOT NULL AND g.valid_from <= k.first_seen_run;
 CREATE TEMP TABLE first_listed AS
 SELECT DISTINCT g.account_id, g.region, g.operation, g.valid_to AS run_id
 FROM denied g JOIN first_crawl f ON f.account_id = g.account_id AND f.region = g.region
-WHERE g.valid_to IS NOT NULL AND g.subject = '' AND g.valid_from <= f.run_id;
-
--- A message is head, subject, account and region (if located), tail. Without a subject, it is about the key.
-CREATE TEMP TABLE stage (
-  run_id INTEGER, account_id VARCHAR, region VARCHAR, key_arn VARCHAR, resource_arn VARCHAR, subject VARCHAR,
-  event_type VARCHAR, severity VARCHAR, head VARCHAR, tail VARCHAR, located BOOLEAN, before VARCHAR, after VARCHAR,
-  key_before VARCHAR, key_after VARCHAR
-);
+WHERE g.valid_to IS NOT NULL AND g.subject = '' AND g.valid_from <= f.run_id
