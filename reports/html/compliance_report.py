@@ -120,14 +120,6 @@ class ComplianceReport(RunReport):
             trends.setdefault(row["rule_id"], []).append(TrendPoint(row["started_at"], row["fail"], row["unknown"]))
         return trends
 
-    @property
-    def catalogue(self) -> list[tuple[str, list[Row]]]:
-        """The rules by family."""
-        families: dict[str, list[Row]] = {}
-        for rule in sorted(self.findings.rules, key=lambda rule: rule["rule_id"]):
-            families.setdefault(rule["family"], []).append(rule)
-        return sorted(families.items())
-
     @staticmethod
     def parameters(rule: Row) -> list[tuple[str, str]]:
         """The parameters of a rule and their values in the run."""
