@@ -25,20 +25,12 @@ from reports.answers.who_can_result import (
 _BROAD = frozenset({Access.AWS_SERVICE, Access.DELETED, Access.UNKNOWN, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE})
 _IDENTITIES = frozenset({"role", "user", "session"})
 # Alias to service name in kms:ViaService. KMS developer guide, "AWS managed keys": anyone in the account, via the service.
-_SERVICE_OF_ALIAS = {
-    "backup": "backup",
-    "dynamodb": "dynamodb",
-    "ebs": "ec2",
-    "elasticfilesystem": "elasticfilesystem",
-    "kinesis": "kinesis",
-    "lambda": "lambda",
-    "rds": "rds",
-    "redshift": "redshift",
-    "s3": "s3",
-    "secretsmanager": "secretsmanager",
-    "sns": "sns",
-    "sqs": "sqs",
-    "ssm": "ssm",
+_SERVICE_OF_ALIAS = {"ebs": "ec2"} | {
+    name: name
+    for name in (
+        *("backup", "dynamodb", "elasticfilesystem", "kinesis", "lambda", "rds", "redshift", "s3", "secretsmanager"),
+        *("sns", "sqs", "ssm"),
+    )
 }
 _AWS_MANAGED = (
     '{"Version":"2012-10-17","Statement":{"Sid":"AWS managed key","Effect":"Allow","Principal":"*","Action":['

@@ -109,14 +109,10 @@ class Facts:
         no_grants = causes.get("kms:ListGrants", "they could not be read") if grants_denied else ""
         return Key(
             KeyFacts(
-                arn=arn,
-                account=row["account_id"],
-                manager=row["manager"],
-                tags=row["tags"],
+                arn,
+                row["account_id"],
                 aliases=tuple(row["aliases"]),
-                key_spec=row["key_spec"],
-                key_usage=row["key_usage"],
-                origin=row["origin"],
+                **{name: row[name] for name in ("manager", "tags", "key_spec", "key_usage", "origin")},
             ),
             row["alias"] or row["key_id"],
             row["region"],
@@ -171,24 +167,19 @@ def opened(path: Path, as_of: str | None = None) -> Iterator[Facts]:
 
 def read(duck: duckdb.DuckDBPyConnection, run: RunRef) -> Facts:
     """The facts of an open mart."""
-    accounts = rows(duck, "SELECT account_id, name, ou_ids, state FROM accounts", {})
-    organization = rows(duck, "SELECT organization_id FROM internal.run WHERE run_id = $run", {"run": run.run_id})[0][
-        "organization_id"
-    ]
-    paths = {row["account_id"]: f"{organization}/{row['ou_ids'].strip('/')}/" for row in accounts if row["ou_ids"]}
+    accounts = rows(duck, "SELECT account_id, name, ou_ids, state FROM accounts")
+    query = "SELECT organization_id FROM internal.run WHERE run_id = $run"
+    organization_id = rows(duck, query, {"run": run.run_id})[0]["organization_id"]
+    paths = {row["account_id"]: f"{organization_id}/{row['ou_ids'].strip('/')}/" for row in accounts if row["ou_ids"]}
+    parties = rows(duck, "SELECT account_id, name FROM internal.known_party")
     organization = Organization(
-        organization_id=organization,
-        accounts=frozenset(row["account_id"] for row in accounts if row["state"] != "LEFT"),
-        parties={
-            row["account_id"]: row["name"]
-            for row in rows(duck, "SELECT account_id, name FROM internal.known_party", {})
-        },
-        organization_paths=paths if organization else {},
+        organization_id,
+        frozenset(row["account_id"] for row in accounts if row["state"] != "LEFT"),
+        {row["account_id"]: row["name"] for row in parties},
+        paths if organization_id else {},
     )
-    iam = {
-        row["account_id"]: (row["freshness"], row["reason"])
-        for row in rows(duck, "SELECT account_id, freshness, reason FROM iam_accounts", {})
-    }
+    iam_accounts = rows(duck, "SELECT account_id, freshness, reason FROM iam_accounts")
+    iam = {row["account_id"]: (row["freshness"], row["reason"]) for row in iam_accounts}
     return Facts(duck, run, organization, {row["account_id"]: row["name"] for row in accounts}, iam)
 
 

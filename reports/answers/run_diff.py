@@ -31,6 +31,7 @@ from reports.mart.rows import rows
 FORMAT = "kmsledger.diff/1"
 _WITH_UNCHANGED = frozenset({"key", "alias", "account", "resource"})
 """Fact tables whose unchanged facts are needed too, for names and account-regions."""
+_POLICY_TABLES = ("policy", "policy_statement", "policy_principal")
 _WITH_EARLIER = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
 """Fact tables from which facts that ended before the first run are needed too, because they are not new in the second run."""
 
@@ -117,15 +118,7 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
         FROM {source}.scope_coverage WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
         GROUP BY account_id, region
         """
-    for table in (
-        "policy_document",
-        "policy",
-        "policy_statement",
-        "policy_principal",
-        "principal_dim",
-        "known_party",
-        "gap_cause",
-    ):
+    for table in ("principal_dim", "known_party", "gap_cause", "policy_document", *_POLICY_TABLES):
         selects[table] = f"SELECT * FROM {source}.{table}"
     as_of_connection.ledger(duck, selects, tables=True)
     _store_former_gaps(duck, start, end)

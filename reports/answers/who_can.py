@@ -75,8 +75,8 @@ def answer_target(facts: Facts, group: OperationGroup, target: Target) -> Answer
             keys.append(
                 KeyAnswer(None, None, None, [], ["its key, because the ledger has no record of its encryption"])
             )
-        if note := _service_note(target_type, reading=reading):
-            notes.append(note)
+        if target_type != SECRET or reading:
+            notes += filter(None, [_SERVICE_NOTES.get(aws_type(target_type).service)])
     notes.append(UNEVALUATED_POLICIES)
     return Answer(
         facts.run,
@@ -110,7 +110,3 @@ def _answer_without_key(usage: dict[str, object]) -> KeyAnswer:
     else:
         phrase = f"its key{': ' if why else ''}{why}"
     return KeyAnswer(None, None, None, [], [phrase], role)
-
-
-def _service_note(target_type: str, *, reading: bool) -> str:
-    return "" if target_type == SECRET and not reading else _SERVICE_NOTES.get(aws_type(target_type).service, "")

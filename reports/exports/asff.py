@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any, TextIO
 
 from models.aws_types import asff_type
@@ -54,18 +55,12 @@ def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord], hub: Hub
 
     Raises UserError for a finding without an account if the run has no management account.
     """
-    count, product = 0, None
-    batch: list[dict[str, Any]] = []
-    for finding in findings:
-        record = asff(finding, run, hub)
-        if batch and (record["ProductArn"] != product or len(batch) == BATCH):
+    count = 0
+    records = (asff(finding, run, hub) for finding in findings)
+    for _, group in groupby(records, key=lambda record: record["ProductArn"]):
+        while batch := list(islice(group, BATCH)):
             out.write(json_line({"Findings": batch}))
-            batch = []
-        product = record["ProductArn"]
-        batch.append(record)
-        count += 1
-    if batch:
-        out.write(json_line({"Findings": batch}))
+            count += len(batch)
     return count
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from models.severities import SEVERITIES
@@ -77,7 +77,7 @@ def _lockout(row: Row) -> ActionItem:
     if row["status"].endswith("-recoverable"):
         text = (
             f"{row['name']} has lost access to its key ({row['status']}), first seen on {date(row['since'])}. "
-            f"RDS gives up seven days after the loss, on {_deadline(row['since'])} at the latest: "
+            f"RDS gives up seven days after the loss, on {date(row['since'] + RDS_KEY_GRACE_PERIOD)} at the latest: "
             f"enable the key and start the database before then.{key}"
         )
     else:
@@ -86,10 +86,6 @@ def _lockout(row: Row) -> ActionItem:
             f"Restore it from a backup with another key.{key}"
         )
     return ActionItem("critical", text, f"{account_region(row)} · {row['resource_arn']}", "usage")
-
-
-def _deadline(since: datetime) -> str:
-    return date(since + RDS_KEY_GRACE_PERIOD)
 
 
 def _rule(row: Row) -> ActionItem:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 MIN_WIDTH: Final = 1.2
 """The minimum width of a segment in percent, so that small counts stay visible."""
@@ -34,36 +33,28 @@ def stack(counts: Mapping[str, int], names: Iterable[str]) -> tuple[Segment, ...
 
 
 @dataclass(frozen=True)
-class TrendPoint:
-    """The findings of one run."""
-
-    at: datetime
-    fail: int
-    unknown: int
-
-
-@dataclass(frozen=True)
 class Column:
     """A column of a trend chart, in percent of width and height: failures at the bottom, unknowns on top."""
 
-    point: TrendPoint
     left: float
     width: float
     fail: float
     unknown: float
 
 
-def columns(points: Sequence[TrendPoint], capacity: int = 14) -> tuple[Column, ...]:
-    """The columns of a trend chart with room for `capacity` runs; the highest column fills the height."""
-    highest = max((point.fail + point.unknown for point in points), default=0)
+def columns(points: Sequence[Mapping[str, Any]], capacity: int = 14) -> tuple[Column, ...]:
+    """The columns of a trend chart with room for `capacity` runs, from the number of failures and unknowns of each run.
+
+    The highest column fills the height.
+    """
+    highest = max((point["fail"] + point["unknown"] for point in points), default=0)
     width = 100 / max(capacity, len(points))
     return tuple(
         Column(
-            point,
-            left=round(index * width, 2),
-            width=round(width, 2),
-            fail=_height(point.fail, highest),
-            unknown=_height(point.unknown, highest),
+            round(index * width, 2),
+            round(width, 2),
+            _height(point["fail"], highest),
+            _height(point["unknown"], highest),
         )
         for index, point in enumerate(points)
     )

@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final
 
-from reports.html.charts import TrendPoint
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
@@ -113,20 +112,10 @@ class ComplianceReport(RunReport):
         return {rule_id: list(group) for rule_id, group in rows}
 
     @cached_property
-    def trends(self) -> dict[str, list[TrendPoint]]:
+    def trends(self) -> dict[str, list[Row]]:
         """Failing and unknown resources by rule, for the latest runs."""
-        trends: dict[str, list[TrendPoint]] = {}
-        for row in self._source.rows("trend", runs=TREND_RUNS):
-            trends.setdefault(row["rule_id"], []).append(TrendPoint(row["started_at"], row["fail"], row["unknown"]))
-        return trends
-
-    @property
-    def catalogue(self) -> list[tuple[str, list[Row]]]:
-        """The rules by family."""
-        families: dict[str, list[Row]] = {}
-        for rule in sorted(self.findings.rules, key=lambda rule: rule["rule_id"]):
-            families.setdefault(rule["family"], []).append(rule)
-        return sorted(families.items())
+        groups = groupby(self._source.rows("trend", runs=TREND_RUNS), lambda row: row["rule_id"])
+        return {rule_id: list(rows) for rule_id, rows in groups}
 
     @staticmethod
     def parameters(rule: Row) -> list[tuple[str, str]]:

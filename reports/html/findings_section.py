@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Final
@@ -19,24 +18,6 @@ SHOWN_STATUS_CHANGES: Final = 25
 """The maximum number of findings listed per status change."""
 SHOWN_UNKNOWN_RESOURCES: Final = 10
 """The maximum number of resources listed with the most unknown results."""
-
-
-@dataclass
-class Family:
-    """The rules of one family without failed, unknown or waived findings."""
-
-    name: str
-    rules: list[Row] = field(default_factory=list)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Resources by status."""
-        return {name: sum(rule[name] for rule in self.rules) for name in STATUSES}
-
-    @property
-    def not_applicable_rules(self) -> int:
-        """The number of rules that apply to no resource."""
-        return sum(not (rule["pass"] or rule["waived"]) for rule in self.rules)
 
 
 class FindingsSection:
@@ -63,14 +44,10 @@ class FindingsSection:
         """The rules with failed, unknown or waived findings."""
         return [rule for rule in self.rules if rule["fail"] or rule["unknown"] or rule["waived"]]
 
-    @cached_property
-    def passing_families(self) -> list[Family]:
-        """All other rules, by family."""
-        families: dict[str, Family] = {}
-        for rule in self.rules:
-            if not (rule["fail"] or rule["unknown"] or rule["waived"]):
-                families.setdefault(rule["family"], Family(rule["family"])).rules.append(rule)
-        return [families[name] for name in sorted(families)]
+    @property
+    def passing_rules(self) -> list[Row]:
+        """All other rules."""
+        return [rule for rule in self.rules if not (rule["fail"] or rule["unknown"] or rule["waived"])]
 
     @cached_property
     def totals(self) -> dict[str, int]:

@@ -59,14 +59,12 @@ def write(
         source = Source(connection)
         for report in reports:
             data = report.data(source, settings)
-            if as_of is not None:
-                path = directory / f"kmsledger-{report.name}-as-of-run{data.run['run_id']}.html"
-                render.write(report.template, {"report": report, "data": data}, path)
-                written.append(path)
-                continue
-            path = directory / f"kmsledger-{report.name}-run{data.run['run_id']}.html"
-            latest = directory / f"kmsledger-{report.name}.html"
+            as_of_run = "" if as_of is None else "as-of-"
+            path = directory / f"kmsledger-{report.name}-{as_of_run}run{data.run['run_id']}.html"
             render.write(report.template, {"report": report, "data": data}, path)
-            render.copy(path, latest)
-            written += [path, latest]
+            written.append(path)
+            if as_of is None:
+                latest = directory / f"kmsledger-{report.name}.html"
+                render.copy(path, latest)
+                written.append(latest)
     return written

@@ -96,7 +96,20 @@ class CandidateContext:
         self._value_cache: dict[tuple[str, Caller, bool, int], tuple[Value, ...]] = {}
         parts = facts.arn.split(":", 5)
         self.partition = parts[1] if len(parts) == 6 and parts[1] else "aws"
-        self._region = parts[3] if len(parts) == 6 else ""
+        path = organization.organization_paths.get(facts.account)
+        spec, usage = facts.key_spec or UNKNOWN, facts.key_usage or UNKNOWN
+        self._key_values: dict[str, Value] = {
+            "aws:resourceaccount": facts.account,
+            "aws:resourceorgid": organization.organization_id or UNKNOWN,
+            "aws:resourceorgpaths": (path,) if path else UNKNOWN,
+            "aws:requestedregion": (parts[3] if len(parts) == 6 else "") or UNKNOWN,
+            "aws:securetransport": "true",
+            "kms:resourcealiases": UNKNOWN if facts.aliases is None else facts.aliases,
+            **dict.fromkeys(("kms:keyspec", "kms:customermasterkeyspec"), spec),
+            **dict.fromkeys(("kms:keyusage", "kms:customermasterkeyusage"), usage),
+            "kms:keyorigin": facts.origin or UNKNOWN,
+            "kms:multiregion": "true" if "key/mrk-" in facts.arn else "false",
+        }
 
     def values(self, key: str, caller: Caller, operation: int, level: int) -> tuple[Value, ...]:
         """Return the values that the key can have when the caller requests the operation (one bit)."""
@@ -195,33 +208,9 @@ class CandidateContext:
         )
 
     def _of_key(self, key: str) -> Value:
-        facts, organization = self._facts, self._organization
         if key.startswith("aws:resourcetag/"):
             return self._tag(key.removeprefix("aws:resourcetag/"))
-        match key:
-            case "aws:resourceaccount":
-                return facts.account
-            case "aws:resourceorgid":
-                return organization.organization_id or UNKNOWN
-            case "aws:resourceorgpaths":
-                path = organization.organization_paths.get(facts.account)
-                return (path,) if path else UNKNOWN
-            case "aws:requestedregion":
-                return self._region or UNKNOWN
-            case "aws:securetransport":
-                return "true"
-            case "kms:resourcealiases":
-                return UNKNOWN if facts.aliases is None else facts.aliases
-            case "kms:keyspec" | "kms:customermasterkeyspec":
-                return facts.key_spec or UNKNOWN
-            case "kms:keyusage" | "kms:customermasterkeyusage":
-                return facts.key_usage or UNKNOWN
-            case "kms:keyorigin":
-                return facts.origin or UNKNOWN
-            case "kms:multiregion":
-                return "true" if "key/mrk-" in facts.arn else "false"
-            case _:
-                return UNKNOWN
+        return self._key_values.get(key, UNKNOWN)
 
     def _tag(self, name: str) -> Value:
         if self._facts.tags is None:

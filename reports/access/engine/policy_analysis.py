@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from reports.access.engine.context_values import (
     ANYONE,
@@ -27,7 +28,6 @@ from reports.access.engine.solver import (
     Call,
     Denies,
     Rule,
-    SearchResult,
     denies_of,
     describe_rule,
     groups,
@@ -70,7 +70,6 @@ class PolicyAnalyzer:
         elements = (element for rule in self.rules for element in rule.elements)
         self.candidates = CandidateContext(compared_values(elements), facts, organization)
         self._supported = supported(facts.key_spec, facts.key_usage)
-        self._all_callers: list[Caller] | None = None
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield all verdicts, in the order of the statements."""
@@ -151,7 +150,7 @@ class PolicyAnalyzer:
     def _analyze_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """Yield the access through a statement about everyone: strangers first, others only beyond what strangers can do."""
         public = unsure = by_organization = in_network = 0
-        for caller in self._everyone():
+        for caller in self._everyone:
             if rule.audience.inverted and rule.audience.leaves_out(caller):
                 continue
             if caller.origin is Origin.STRANGER:
@@ -194,10 +193,9 @@ class PolicyAnalyzer:
             return Access.ORGANIZATION
         return relation(caller.account, self._facts.account, self._organization)[0]
 
+    @cached_property
     def _everyone(self) -> list[Caller]:
-        if self._all_callers is None:
-            self._all_callers = list(self._callers())
-        return self._all_callers
+        return list(self._callers())
 
     def _callers(self) -> Iterator[Caller]:
         owner, organization = self._facts.account, self._organization
@@ -276,7 +274,10 @@ class PolicyAnalyzer:
             conditions = self._conditions(rule, relevant, Call(self.candidates, caller, operation, INSIDE_NETWORKS))
             key = (bool(result.answer), conditions, result.reason)
             merged_operations, witness = merged.get(key, (0, None))
-            merged[key] = (merged_operations | group, witness or _witness(caller, name, result))
+            merged[key] = (
+                merged_operations | group,
+                witness or Witness(caller.name, caller.account, f"kms:{name}", result.context),
+            )
         for (certain, conditions, reason), (held, witness) in merged.items():
             # A deleted principal cannot meet any condition, so an unknown condition makes no difference.
             effective_access = access if certain or access is Access.DELETED else Access.UNKNOWN
@@ -317,10 +318,6 @@ class PolicyAnalyzer:
 
 _EXTERNAL = frozenset({Access.VENDOR, Access.EXTERNAL})
 _NO_DETAIL = "the policy does not show which account this is"
-
-
-def _witness(caller: Caller, operation: str, result: SearchResult) -> Witness:
-    return Witness(caller.name, caller.account, f"kms:{operation}", result.context)
 
 
 def _unknown_account(pattern: str, known: Sequence[Container[str]]) -> str | None:
