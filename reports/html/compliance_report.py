@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import Any, Final
 
 from reports.html.charts import TrendPoint
-from reports.html.findings_section import STATUSES, FindingsSection
+from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Row
 from reports.html.run_header import RunReport
+from reports.rules.findings import STATUSES
 from reports.rules.framework_loader import check_frameworks
 
 TREND_RUNS: Final = 14

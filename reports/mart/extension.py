@@ -11,8 +11,6 @@ import duckdb
 
 from reports.mart.json_load import load_rows
 
-STATUSES: Final = ("pass", "fail", "unknown", "not_applicable")
-
 TABLES: Final = {
     "rule": (
         "rule_id VARCHAR, title VARCHAR, severity VARCHAR, family VARCHAR, frameworks VARCHAR[], why VARCHAR, fix VARCHAR, "

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import duckdb
 
+from models.severities import STATUSES
 from models.tables import versioned_tables
 from reports.access import grant_macros
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
-from reports.mart.extension import STATUSES
 
 MACROS = (
     "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",

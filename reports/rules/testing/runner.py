@@ -15,8 +15,8 @@ from pathlib import Path
 import duckdb
 
 from models.settings import Settings
+from models.severities import STATUSES
 from reports.mart.connection import connect
-from reports.mart.extension import STATUSES
 from reports.rules.lint import check_branches
 from reports.rules.loader import Rule, RuleError
 from reports.rules.runner import population
