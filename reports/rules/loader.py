@@ -282,10 +282,13 @@ def _check_query(source: str, query: str, line: int, parameters: set[str]) -> No
 
 def _check_own_query(source: str, query: str) -> None:
     """Raise RuleError unless a user's rule reads only the mart's views, and returns a verdict."""
-    if {"status", "reason"} <= set(lint.columns(query)):
-        raise RuleError(f"{source}: {OLD_FORM}")
-    for line, problem in lint.check_sources(query):
-        raise RuleError(f"{source}:{line}: {problem}")
+    try:
+        if {"status", "reason"} <= set(lint.columns(query)):
+            raise RuleError(f"{source}: {OLD_FORM}")
+        for line, problem in lint.check_sources(query):
+            raise RuleError(f"{source}:{line}: {problem}")
+    except ValueError as error:
+        raise RuleError(f"{source}: the query cannot be checked: {error}: simplify it") from error
 
 
 @cache
