@@ -25,7 +25,6 @@ from demo.organization import EXTERNAL_ID, World, apply_permanent_faults, build
 from demo.server import AwsServer
 from models.settings import load
 from reports.mart.connection import connect
-from reports.mart.internal_schema import STATUSES
 from reports.rules.loader import load_rules
 from reports.rules.runner import population
 
@@ -145,7 +144,7 @@ def _findings(directory: Path, accounts: Sequence[str]) -> list[Finding]:
     """The result of every rule for every resource of the accounts, passes included."""
     rules = load_rules(load(directory / "kmsledger.yaml"))
     with connect(directory / MART) as mart:
-        rows = [(rule.rule_id, row) for rule in rules for row in population(mart, rule, STATUSES, accounts)]
+        rows = [(rule.rule_id, row) for rule in rules for row in population(mart, rule, accounts=accounts)]
     return [Finding(rule_id, arn, status, reason) for rule_id, (arn, _, _, _, status, reason) in rows]
 
 

@@ -10,8 +10,8 @@ from typing import Final
 from models.settings import Settings
 from reports.html.query_runner import Source
 from reports.mart.rows import Row
+from reports.rules.findings import STATUSES
 
-STATUSES: Final = ("fail", "unknown", "waived", "pass", "not_applicable")
 STATUS_CHANGES: Final = ("new", "reopened", "returned", "unknown", "resolved")
 """The status changes of a finding in a run; `returned`: it failed before, and was waived or unknown in between."""
 SHOWN_STATUS_CHANGES: Final = 25

@@ -7,17 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import orjson
 
+from models.severities import STATUSES
 from models.tables import versioned_tables
 from reports.access import grant_macros
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
-
-STATUSES: Final = ("pass", "fail", "unknown", "not_applicable")
 
 MACROS = (
     "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",

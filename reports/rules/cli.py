@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from models.cli_options import AS_OF, CONFIG, LIMIT, MART, SETTINGS, format_option
-from models.severities import SEVERITIES
+from models.severities import SEVERITIES, STATUSES
 
 if TYPE_CHECKING:
     from models.settings import Settings
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FORMAT = "kmsledger.rules/1"
 FAILED, USAGE = 1, 2
-STATUSES = ("fail", "unknown", "pass", "not_applicable")
 
 
 @click.group()
@@ -39,16 +38,11 @@ def list_rules(
 ) -> None:
     """List the rules in force."""
     from reports.mart.result_writers import writer_of
-    from reports.rules.framework_loader import controls_by_rule
-    from reports.rules.loader import load_rules
 
-    controls = controls_by_rule()
     rules_in_force = [
         rule
-        for rule in load_rules(_settings(config_path))
-        if family in {None, rule.family}
-        and severity in {None, rule.severity}
-        and _is_mapped([*rule.frameworks, *controls.get(rule.rule_id, ())], framework)
+        for rule in _mapped(_settings(config_path), framework)
+        if family in {None, rule.family} and severity in {None, rule.severity}
     ]
     rows = [(rule.rule_id, rule.severity, rule.family, rule.title, rule.source) for rule in rules_in_force]
     if output_format == "json":
@@ -103,7 +97,10 @@ def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
 @click.option("--account", "accounts", multiple=True, metavar="ACCOUNT", help="Only this account: its ID or name.")
 @format_option("table", "json", "csv", about="json and csv have every row.")
 @LIMIT
-@click.argument("rule_id", metavar="RULE")
+@click.option(
+    "--framework", metavar="TEXT", help="All rules mapped to a control with this text in its name, with their IDs."
+)
+@click.argument("rule_id", metavar="RULE", required=False)
 def run(
     *,
     config_path: Path,
@@ -113,12 +110,13 @@ def run(
     accounts: tuple[str, ...],
     output_format: str,
     limit: int,
-    rule_id: str,
+    framework: str | None,
+    rule_id: str | None,
 ) -> None:
     """Show the result of RULE for every resource that it checks, passes included.
 
-    The rule runs now, with its current text and parameters, on the mart's facts as of its run or an earlier one. Waivers are
-    not applied: a waived finding is a failure here.
+    With --framework instead of RULE, show the results of all rules of a control. A rule runs now, with its current text and
+    parameters, on the mart's facts as of its run or an earlier one. Waivers are not applied: a waived finding is a failure here.
     """
     from reports.mart.mart_reader import open_stating_run
     from reports.mart.result_writers import writer_of
@@ -126,12 +124,23 @@ def run(
     from reports.rules.runner import COLUMNS, population
 
     settings = _settings(config_path)
-    rule = _in_force(settings, rule_id)
+    if (rule_id is None) == (framework is None):
+        raise click.UsageError("name a rule, or select rules with --framework")
+    chosen = _mapped(settings, framework) if rule_id is None else [_in_force(settings, rule_id)]
+    if not chosen:
+        raise click.UsageError(f"no active rule is mapped to a control with {framework!r} in its name")
     path = mart_path or settings.report.mart
     with open_stating_run(path, as_of) as connection:
         check_names(connection, FindingFilter(accounts=accounts))
-        rows = population(connection, rule, statuses or STATUSES, accounts)
-        writer_of(output_format, limit)(sys.stdout, COLUMNS, rows)
+        rows = (
+            (rule.rule_id, *row)
+            for rule in chosen
+            for row in population(connection, rule, statuses or STATUSES, accounts)
+        )
+        if rule_id is None:
+            writer_of(output_format, limit)(sys.stdout, ("rule_id", *COLUMNS), rows)
+        else:
+            writer_of(output_format, limit)(sys.stdout, COLUMNS, (row[1:] for row in rows))
 
 
 @rules.command()
@@ -248,13 +257,19 @@ def _text(path: Path) -> str:
         raise RuleError(f"{path}: the rule cannot be read: {error}") from error
 
 
-def _is_mapped(controls: Iterable[str], text: str | None) -> bool:
-    return text is None or any(text.lower() in control.lower() for control in controls)
+def _mapped(settings: Settings, framework: str | None) -> list[Rule]:
+    """The rules in force that are mapped to a control with this text in its name; None selects all."""
+    from reports.rules.loader import load_rules
+
+    part = (framework or "").lower()
+    return [
+        rule
+        for rule in load_rules(settings)
+        if framework is None or any(part in control.lower() for control in rule.controls)
+    ]
 
 
 def _to_dict(rule: Rule) -> dict[str, Any]:
-    from reports.rules.framework_loader import controls_by_rule
-
     texts = {
         name: getattr(rule, name)
         for name in ("title", "severity", "family", "why", "fix", "console", "cli", "terraform")
@@ -263,8 +278,7 @@ def _to_dict(rule: Rule) -> dict[str, Any]:
         {"name": name, "value": value, "default": rule.defaults[name], "about": rule.about[name]}
         for name, value in rule.parameters.items()
     ]
-    controls = [*rule.frameworks, *controls_by_rule().get(rule.rule_id, ())]
-    return {"id": rule.rule_id, **texts, "parameters": parameters, "frameworks": controls, "source": rule.source}
+    return {"id": rule.rule_id, **texts, "parameters": parameters, "frameworks": rule.controls, "source": rule.source}
 
 
 def _json(content: dict[str, Any]) -> None:

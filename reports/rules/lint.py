@@ -21,7 +21,7 @@ _Problem = tuple[int, str]
 """Line and text."""
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
 _REFUSED_FUNCTIONS = re.compile(
-    r"current_(?!date|time|localtime)\w+|get_?env\w*|get_?variable|set\w*|nextval|currval|write_log|sleep_ms|stats|user|version|"
+    r"current_(?!date|time|localtime)\w+|get_?env\w*|get_?variable|setseed|setval|nextval|currval|write_log|sleep_ms|stats|user|version|"
     r"session_user|in_search_path|txid_current|pg_(?!typeof)\w+|has_\w+_privilege|json_serialize_plan|query|query_table"
 )
 """Functions that return something other than facts, or have an effect."""
@@ -29,11 +29,11 @@ _REFUSED_FUNCTIONS = re.compile(
 
 @cache
 def parsed(query: str) -> _Node:
-    """The syntax tree of one SELECT. Raises duckdb.Error for a query that has none."""
-    row = _parser().cursor().execute("SELECT json_serialize_sql($1)", [query]).fetchone()
-    tree: _Node = orjson.loads(row[0]) if row else {"error": True, "error_message": "there is no query"}
+    """The syntax tree of one SELECT. Raises ValueError for a query that DuckDB cannot describe as one."""
+    [(text,)] = _parser().cursor().execute("SELECT json_serialize_sql($1)", [query]).fetchall()
+    tree: _Node = orjson.loads(text)
     if tree["error"]:
-        raise duckdb.NotImplementedException(tree["error_message"])
+        raise ValueError(tree["error_message"])
     node: _Node = tree["statements"][0]["node"]
     return node
 
@@ -45,7 +45,7 @@ def _parser() -> duckdb.DuckDBPyConnection:
 
 def check_branches(query: str) -> Iterator[_Problem]:
     """Yield each ELSE with pass or fail."""
-    for node in _nodes(parsed(query)):
+    for node, _ in _scoped(parsed(query)):
         otherwise = node.get("else_expr") or {}
         status = otherwise.get("function_name", "").lower()
         if status in {"pass", "fail"}:
@@ -55,7 +55,7 @@ def check_branches(query: str) -> Iterator[_Problem]:
 
 def check_sources(query: str) -> Iterator[_Problem]:
     """Yield whatever the query reads that is not a view of the mart."""
-    for node, names in _scoped(parsed(query), frozenset()):
+    for node, names in _scoped(parsed(query)):
         kind = node.get("type")
         if kind == "BASE_TABLE":
             schema, table = node["schema_name"].lower(), node["table_name"].lower()
@@ -88,29 +88,26 @@ def check_sources(query: str) -> Iterator[_Problem]:
 def columns(query: str) -> list[str]:
     """The names of the query's columns, as far as it states them."""
     node = parsed(query)
-    while "left" in node:
-        node = node["left"]
+    while node["type"] == "SET_OPERATION_NODE":
+        node = node["left"] or node["children"][0]
     return [item["alias"] or item.get("column_names", [""])[-1] for item in node.get("select_list", ())]
 
 
-def _scoped(value: Any, names: frozenset[str]) -> Iterator[tuple[_Node, frozenset[str]]]:
+def _scoped(tree: _Node) -> Iterator[tuple[_Node, frozenset[str]]]:
     """Yield every node with the names of the common table expressions that it can read: each reads only earlier ones."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _scoped(item, names)
-    elif isinstance(value, dict):
-        for entry in value.get("cte_map", {}).get("map", ()):
-            name, inner = entry["key"].lower(), entry["value"]["query_node"]
-            yield from _scoped(entry["value"], names | {name} if inner["type"] == "RECURSIVE_CTE_NODE" else names)
-            names |= {name}
-        yield value, names
-        for key, child in value.items():
-            if key != "cte_map":
-                yield from _scoped(child, names)
-
-
-def _nodes(value: Any) -> Iterator[_Node]:
-    return (node for node, _ in _scoped(value, frozenset()))
+    pending: list[tuple[Any, frozenset[str]]] = [(tree, frozenset())]
+    while pending:
+        value, names = pending.pop()
+        if isinstance(value, list):
+            pending += ((item, names) for item in reversed(value))
+        elif isinstance(value, dict):
+            for entry in value.get("cte_map", {}).get("map", ()):
+                name, query_node = entry["key"].lower(), entry["value"]["query_node"]
+                recursive = query_node["type"] == "RECURSIVE_CTE_NODE"
+                pending.append((entry["value"], names | {name} if recursive else names))
+                names |= {name}
+            yield value, names
+            pending += ((child, names) for key, child in reversed(value.items()) if key != "cte_map")
 
 
 def _line(query: str, node: _Node) -> int:

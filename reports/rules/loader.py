@@ -93,6 +93,11 @@ class Rule:
     """The file, for messages."""
     shipped: bool = False
 
+    @property
+    def controls(self) -> list[str]:
+        """The controls that the rule maps to, from its header and from frameworks/*.yaml."""
+        return [*self.frameworks, *controls_by_rule().get(self.rule_id, ())]
+
 
 def load_rules(settings: Settings) -> list[Rule]:
     """The rules in force: shipped and from the settings' directories, except disabled ones, with the settings' parameters.
@@ -143,14 +148,13 @@ def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     """The rules as rows of the mart's table ``internal.rule``."""
-    controls = controls_by_rule()
     return [
         {
             "rule_id": rule.rule_id,
             "title": rule.title,
             "severity": rule.severity,
             "family": rule.family,
-            "frameworks": [*rule.frameworks, *controls.get(rule.rule_id, ())],
+            "frameworks": rule.controls,
             "why": rule.why,
             "fix": rule.fix,
             "console": rule.console,
@@ -278,10 +282,13 @@ def _check_query(source: str, query: str, line: int, parameters: set[str]) -> No
 
 def _check_own_query(source: str, query: str) -> None:
     """Raise RuleError unless a user's rule reads only the mart's views, and returns a verdict."""
-    if {"status", "reason"} <= set(lint.columns(query)):
-        raise RuleError(f"{source}: {OLD_FORM}")
-    for line, problem in lint.check_sources(query):
-        raise RuleError(f"{source}:{line}: {problem}")
+    try:
+        if {"status", "reason"} <= set(lint.columns(query)):
+            raise RuleError(f"{source}: {OLD_FORM}")
+        for line, problem in lint.check_sources(query):
+            raise RuleError(f"{source}:{line}: {problem}")
+    except ValueError as error:
+        raise RuleError(f"{source}: the query cannot be checked: {error}: simplify it") from error
 
 
 @cache

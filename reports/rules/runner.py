@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
+from models.severities import STATUSES
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
-from reports.mart.internal_schema import STATUSES
 from reports.rules.loader import OLD_FORM, Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from reports.mart.internal_schema import STATUSES
+from models.severities import STATUSES
 from reports.rules.loader import RuleError
 from reports.rules.yaml_files import InvalidYamlError, Lined, read_documents
 

@@ -6,6 +6,7 @@ unless mutations show that the response makes no difference (`docs/rules.md`).
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from pathlib import Path
 import duckdb
 
 from models.settings import Settings
+from models.severities import STATUSES
 from reports.mart.connection import connect
-from reports.mart.internal_schema import STATUSES
 from reports.rules.lint import check_branches
 from reports.rules.loader import Rule, RuleError
 from reports.rules.runner import population
@@ -74,10 +75,8 @@ def examples_file(rule: Rule) -> tuple[str, str] | None:
 def run_examples(rules: Iterable[Rule], build_mart: MartBuilder, *, with_gaps: bool = False) -> list[Report]:
     """Run the examples of rules with the default parameters, independent of the user's settings."""
     reports = [_read(rule) for rule in rules]
-    cases: dict[str, list[_Case]] = {}
-    numbers = iter(range(1_000_000_000))
-    for report in reports:
-        cases[report.rule.rule_id] = _cases(report, numbers)
+    numbers = itertools.count()
+    cases = {report.rule.rule_id: _cases(report, numbers) for report in reports}
     variants = {
         report.rule.rule_id: _variants(cases[report.rule.rule_id], numbers) if with_gaps else [] for report in reports
     }
@@ -172,9 +171,10 @@ def _evaluate(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping
 
 
 def _evaluate_rule(connection: duckdb.DuckDBPyConnection, report: Report, cases: Sequence[_Case]) -> None:
-    parameter_sets = {tuple(sorted(case.example.parameters.items())) for case in cases}
-    for overrides in sorted(parameter_sets):
-        selected = [case for case in cases if tuple(sorted(case.example.parameters.items())) == overrides]
+    by_parameters: dict[tuple[tuple[str, str], ...], list[_Case]] = {}
+    for case in cases:
+        by_parameters.setdefault(tuple(sorted(case.example.parameters.items())), []).append(case)
+    for overrides, selected in sorted(by_parameters.items(), key=lambda item: item[0]):
         try:
             parameters = {**report.rule.defaults, **dict(overrides)}
             rows = list(population(connection, replace(report.rule, parameters=parameters)))
@@ -259,26 +259,20 @@ def _mutate(
 
     The response makes a difference if the result changes with the response from another example.
     """
-    before = {(case.example.rule_id, case.example.name): case for of_rule in cases.values() for case in of_rule}
-    candidates = {
-        rule_id: [case for case in of_rule if _candidates(case, before[rule_id, case.example.name])]
-        for rule_id, of_rule in variants.items()
-    }
-    mutations = {
-        rule_id: [mutation for case in of_rule for mutation in _mutations(case, cases[rule_id], numbers)]
-        for rule_id, of_rule in candidates.items()
-    }
-    _evaluate(reports, build_mart, mutations)
+    checked: list[tuple[Report, _Case, _Case, list[_Case]]] = []
+    mutations: dict[str, list[_Case]] = {report.rule.rule_id: [] for report in reports}
     for report in reports:
-        rule_id = report.rule.rule_id
-        for case in candidates[rule_id]:
-            base = before[rule_id, case.example.name]
-            variants_of_case = [
-                mutation
-                for mutation in mutations[rule_id]
-                if mutation.example is case.example and mutation.action == case.action
-            ]
-            report.problems += _insensitive_results(case, base, variants_of_case)
+        of_rule = cases[report.rule.rule_id]
+        bases = {case.example.name: case for case in of_rule}
+        for case in variants[report.rule.rule_id]:
+            base = bases[case.example.name]
+            if _candidates(case, base):
+                mutated = list(_mutations(case, of_rule, numbers))
+                checked.append((report, case, base, mutated))
+                mutations[report.rule.rule_id] += mutated
+    _evaluate(reports, build_mart, mutations)
+    for report, case, base, mutated in checked:
+        report.problems += _insensitive_results(case, base, mutated)
 
 
 def _actions(case: _Case) -> list[str]:

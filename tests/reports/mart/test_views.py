@@ -43,6 +43,8 @@ CONTRACT = {
     "resources": "resource_arn resource_type service account_id account_name region name status encryption created_at "
     "deletion_at details freshness since",
     "keys": KEYS,
+    "internal.latest_run": "run_id started_at",
+    "internal.unread_grants": "resource_arn account_id region key_arn verdict",
     "internal.customer_grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
     "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations "
     "for_service constraints created_at since resource_arn",

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from reports.mart.connection import connect
-from reports.mart.internal_schema import STATUSES
 from reports.pipeline import refresh
 from reports.rules.loader import load_rules
 from reports.rules.runner import population
@@ -35,7 +34,7 @@ def evaluate_rule(world: LedgerBuilder, tmp_path: Path) -> EvaluateRule:
         rule = next(rule for rule in load_rules(settings) if rule.rule_id == rule_id)
         connection = connect(path)
         names = dict(connection.execute(_NAMES).fetchall())
-        rows = list(population(connection, rule, STATUSES, ()))
+        rows = list(population(connection, rule))
         connection.close()
         return {names.get(arn, arn): (status, reason) for arn, _, _, _, status, reason in rows}
 

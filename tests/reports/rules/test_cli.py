@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from models.settings import Settings
 from reports.mart.connection import connect
-from reports.rules.cli import STATUSES, rules
+from reports.rules.cli import rules
 from reports.rules.loader import FAMILIES, RuleError, load_rules, parse_rule
 from reports.rules.runner import population
 from tests.reports.sample_ledger import SHOP
@@ -41,7 +41,7 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     assert len(stored) > 50
     rules_by_id = {rule.rule_id: rule for rule in load_rules(Settings())}
     for rule_id, *expected in stored:
-        found = Counter(row[4] for row in population(counted, rules_by_id[rule_id], STATUSES, ()))
+        found = Counter(row[4] for row in population(counted, rules_by_id[rule_id]))
         assert [found[name] for name in ("pass", "fail", "unknown", "not_applicable")] == expected, rule_id
     counted.close()
     done = run("run", "key-rotation", "--mart", sample_mart, "--status", "pass", "--format", "csv")
@@ -49,6 +49,21 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     assert {row["status"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"pass"}
     shop = run("run", "key-rotation", "--mart", sample_mart, "--account", "Shop", "--format", "json")
     assert {row["account_id"] for row in json.loads(shop.output)} == {SHOP}
+
+
+def test_all_rules_of_a_control_run(sample_mart: Path) -> None:
+    """The rows of `--framework` name their rule; a rule and a framework exclude each other."""
+    mapped = json.loads(run("list", "--framework", "FOUNDATIONAL security", "--format", "json").output)["rules"]
+    done = run("run", "--framework", "FOUNDATIONAL security", "--mart", sample_mart, "--format", "csv")
+    assert done.exit_code == 0, done.output
+    found = {row["rule_id"] for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert len(found) > 1
+    assert found <= {rule["id"] for rule in mapped}
+    assert "name a rule, or select rules" in run("run", "--mart", sample_mart).output
+    assert (
+        "name a rule, or select rules" in run("run", "key-rotation", "--framework", "CIS", "--mart", sample_mart).output
+    )
+    assert "no active rule is mapped" in run("run", "--framework", "nosuch", "--mart", sample_mart).output
 
 
 def test_a_rule_runs_as_of_an_earlier_run(sample_mart: Path) -> None:

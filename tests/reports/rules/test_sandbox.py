@@ -155,6 +155,14 @@ def test_a_rule_calls_no_function_that_returns_other_than_facts(value: str) -> N
         parse_rule("own-rule.sql", f"{HEADER}{SELECT.format(value=value)} FROM keys")
 
 
+@pytest.mark.parametrize("terms", [300, 900, 20_000])
+def test_a_deep_query_is_checked_or_refused(terms: int) -> None:
+    """However deep its expressions are, a query is checked completely, or it is an error."""
+    query = f"{SELECT.format(value=' || '.join(['1'] * terms))} FROM result"
+    with pytest.raises(RuleError, match=r"^own-rule\.sql"):
+        parse_rule("own-rule.sql", HEADER + query)
+
+
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_rule_is_one_select(statement: str) -> None:
     """Other statements are errors, alone, before and after the SELECT."""
