@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,17 +14,14 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from models.errors import UserError
+from models.output_file import explained, replacing
 from reports.html import labels
 from reports.html.charts import columns, stack
 from reports.html.filters import FILTERS, finalize
 from reports.html.table_columns import TABLES
 
 _BUFFER_SIZE: Final = 256
-
-
-class OutputError(UserError):
-    """The report cannot be written to the output directory."""
+_FIX: Final = "name another directory with --output"
 
 
 @cache
@@ -56,13 +51,15 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
     }
     page = environment().get_template(template).stream(context)
     page.enable_buffering(_BUFFER_SIZE)
-    with _replacing(path) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
+    with explained(path, _FIX):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, fix=_FIX) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
         file.writelines(page)
 
 
 def copy(path: Path, to: Path) -> None:
     """Replace `to` with a copy of the file at `path`, atomically."""
-    with _replacing(to) as unfinished:
+    with replacing(to, fix=_FIX) as unfinished:
         shutil.copyfile(path, unfinished)
 
 
@@ -73,23 +70,6 @@ def content_policy(script: str) -> str:
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}): name another directory with --output"
-        ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 @cache

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from jinja2 import UndefinedError
 
+from models.output_file import OutputError
 from models.settings import Settings
 from reports.html import render
 from reports.html.registry import REPORTS, UnknownReportError, find, write
@@ -61,7 +62,7 @@ def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
     """The error has the path, the cause and the fix."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(render.OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
+    with pytest.raises(OutputError, match=r"cannot be written \(.*\): name another directory with --output"):
         write(REPORTS, settings.report.mart, tmp_path / "file" / "out", settings)
 
 
