@@ -85,6 +85,7 @@ def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) 
     """Permanently restrict a connection to attached files and the paths in the limits."""
     if limits:
         limits.apply(connection)
+    connection.execute("SET secret_directory = ''")  # otherwise a query can read the user's home directory from it
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

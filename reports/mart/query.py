@@ -46,7 +46,7 @@ def write(
     The form is parquet (with a path that the connection's limits name), or one of :func:`writer_of`. Raises QueryError for
     anything but a single read-only statement and for DuckDB's errors, and OverLimitError.
     """
-    with connection, _explained():
+    with connection, explained():
         if form == "parquet":
             checked(connection, sql)
             # Not COPY: the query is never embedded in our own SQL.
@@ -74,7 +74,7 @@ def run(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Raise DuckDB's errors of the block, and a lack of memory, with a message of one sentence: QueryError, OverLimitError."""
     try:
         yield
