@@ -14,10 +14,10 @@ from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
 from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
-from reports.answers.version_diff import rows
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
+from reports.mart.connection import rows
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 

@@ -12,9 +12,9 @@ from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
 from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
+from reports.mart.connection import rows
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.denials/1"

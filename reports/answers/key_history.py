@@ -12,13 +12,14 @@ from typing import Any
 
 import duckdb
 
-from models.store.retention import PRUNED
+from models.run_status import RunStatus
 from reports.answers import identifier_lookup, key_history_sql
 from reports.answers.policy_diff import statement_details
-from reports.answers.version_diff import VersionDiffs, label, read, rows
+from reports.answers.version_diff import VersionDiffs, label, read
 from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
+from reports.mart.connection import rows
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 
@@ -236,7 +237,7 @@ def _load_events(duck: duckdb.DuckDBPyConnection, runs: list[RunRef], histories:
         message = f"Key {_label(key, first_run)} in {_account_region(key)} was first seen."
         if _is_first(created.get(key_arn), first_runs):
             message = created[key_arn].message
-        pruned = next(run.status == PRUNED for run in runs if run.run_id == first_run)
+        pruned = next(run.status == RunStatus.PRUNED for run in runs if run.run_id == first_run)
         facts = [] if pruned else _facts(duck, key, first_run)
         message += " Its facts at that time were pruned." if pruned else ""
         events.append(_event(key, first_run, started_at, "first_seen", message, details=facts))

@@ -14,8 +14,8 @@ import duckdb
 from reports.access.engine.model import Grant, KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, parse
 from reports.answers.policy_documents import Document, document
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef, moments, resolve_as_of
+from reports.mart.connection import rows
 from reports.mart.mart_reader import open_mart
 
 

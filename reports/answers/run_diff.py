@@ -18,10 +18,11 @@ from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
 from reports.answers.run_gaps import RunGap, find_run_gaps
-from reports.answers.version_diff import VersionDiffs, rows
+from reports.answers.version_diff import VersionDiffs
 from reports.mart import as_of_connection, change_log
 from reports.mart.as_of import RunRef, before, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, format_account_region, run_to_dict
+from reports.mart.connection import rows
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import duckdb
 
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region
+from reports.mart.connection import rows
 from reports.mart.result_writers import printable
 
 _MAX_SUBJECTS = 3

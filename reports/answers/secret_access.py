@@ -33,7 +33,6 @@ from reports.answers.key_access import (
 )
 from reports.answers.policy_documents import document
 from reports.answers.repository import Facts, Identity, Key
-from reports.answers.version_diff import rows
 from reports.answers.who_can_result import (
     CONDITIONAL,
     UNKNOWN,
@@ -43,6 +42,7 @@ from reports.answers.who_can_result import (
     PrincipalAccess,
     merge_principals,
 )
+from reports.mart.connection import rows
 
 GET = "secretsmanager:GetSecretValue"
 DECRYPT = "kms:Decrypt"

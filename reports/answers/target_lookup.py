@@ -9,7 +9,7 @@ from typing import Any
 from models.aws_types import aws_type
 from reports.answers import identifier_lookup
 from reports.answers.repository import Facts
-from reports.answers.version_diff import rows
+from reports.mart.connection import rows
 from reports.mart.errors import QueryError
 from reports.mart.result_writers import printable
 

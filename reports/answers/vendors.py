@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from reports.answers.repository import opened
-from reports.answers.version_diff import rows
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict, value
+from reports.mart.connection import rows
 from reports.mart.result_writers import printable
 
 FORMAT = "kmsledger.vendors/1"

@@ -15,6 +15,7 @@ import orjson
 from models.tables.keys import KeyGrant, KeyMetadata, KeyRotation
 from reports.answers.policy_diff import policy_details
 from reports.mart.change_event import Detail, Event
+from reports.mart.connection import rows
 
 _STATE = ("state", "enabled", "deletion_date", "pending_window_days")
 _STATE_EVENTS = frozenset({"key_state", "deletion_scheduled", "deletion_cancelled"})
@@ -154,13 +155,6 @@ class VersionDiffs:
 
     def _rows(self, query: str) -> Rows:
         return rows(self._duck, query, {} if self._keys is None else {"keys": self._keys})
-
-
-def rows(duck: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | None = None) -> Rows:
-    """The rows of a query as dictionaries."""
-    cursor = duck.execute(query, values or {})
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def label(column: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from models.store.retention import PRUNED
+from models.run_status import RunStatus
 from reports.mart.errors import MartError, QueryError
 
 _RUNS = """
@@ -65,7 +65,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
                 f"there is no run {text} in the ledger: it holds runs {runs[0].run_id} to {runs[-1].run_id} "
                 "(a date is written 2026-12-24)"
             )
-        if found.status == PRUNED:
+        if found.status == RunStatus.PRUNED:
             raise QueryError(f"run {text} has been pruned, and its remaining data is incomplete{whole}")
         return found
     until = _instant(text)
@@ -76,7 +76,7 @@ def resolve_as_of(runs: list[RunRef], wanted: str | int | None = None) -> RunRef
     if not ended:
         raise QueryError("no run has ended yet: let `kmsledger crawl` finish first")
     first_at, first = min(ended, key=lambda one: one[0])
-    pruned = ", or it has been pruned" if runs[0].run_id > 1 or runs[0].status == PRUNED else ""
+    pruned = ", or it has been pruned" if runs[0].run_id > 1 or runs[0].status == RunStatus.PRUNED else ""
     raise QueryError(
         f"no run had ended by {stamp(until)}{pruned}: the first is run {first.run_id}, which ended on {stamp(first_at)}"
     )

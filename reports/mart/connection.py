@@ -94,3 +94,10 @@ def fetch_one(duck: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     """The only row of a query. Reads the result to its end: unread rows would keep the connection busy."""
     (row,) = duck.execute(query).fetchall()
     return tuple(row)
+
+
+def rows(duck: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rows of a query as dictionaries."""
+    cursor = duck.execute(query, values or {})
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
