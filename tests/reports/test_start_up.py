@@ -10,7 +10,7 @@ import pytest
 
 from models.settings import Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAVY = {"alembic", "mako", "sqlalchemy", "boto3", "botocore", "pycurl", "jinja2", "rich", "duckdb", "pydantic"}
 PROGRAM = """
 import os, sys
@@ -54,3 +54,14 @@ def test_a_reader_of_the_mart_loads_little(name: str, sample_settings: Settings,
     )
     assert done.returncode in {0, 3}, done.stderr
     assert set(done.stderr.splitlines()[-1].split()[1:]) == allowed
+
+
+def test_a_crawl_of_a_current_ledger_loads_no_migrations(sample_settings: Settings) -> None:
+    """A ledger with the schema of this version is opened without Alembic and its templates."""
+    program = (
+        "import sys; import crawler.crawl; from models.store.engine import connect, upgrade\n"
+        "upgrade(connect(sys.argv[1])); print(*sorted({'alembic', 'mako', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, sample_settings.database]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "sqlalchemy\n"
