@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ def _known_executor(_context: click.Context, _parameter: click.Parameter, value:
 
 
 @click.group(cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("kmsledger"), prog_name="kmsledger")
+@click.version_option(package_name="kmsledger", prog_name="kmsledger")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(context: click.Context, *, debug: bool) -> None:
@@ -167,6 +166,8 @@ def _check(settings: Settings) -> None:
 
 
 def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
+    from importlib.metadata import version
+
     from crawler.crawl import crawl as run
     from crawler.progress import Progress
 

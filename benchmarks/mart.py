@@ -22,7 +22,8 @@ from benchmarks.metrics import Figure, machine, table
 from models.settings import Settings
 from reports.access.analysis.stage import analyze_access
 from reports.answers.cookbook_loader import recipes
-from reports.mart.query import ask
+from reports.mart.connection import connect, fetch_one
+from reports.mart.query import run
 from reports.pipeline import draft_mart, run_rules, store_findings
 
 KEYS = 1_000_000
@@ -192,15 +193,13 @@ def _cookbook(settings: Settings) -> Process:
     """Run each cookbook query in its own connection, like the command, and fetch all rows."""
     process = Process()
     parameters = {"vendor": "999000000000"}
-    _, rows = ask(
-        settings.report.mart,
-        "SELECT key_arn FROM keys WHERE dependent_resources > 0 ORDER BY key_arn LIMIT 1 OFFSET 500",
-    )
-    parameters["key"] = next(iter(rows))[0]
+    used = "SELECT key_arn FROM keys WHERE dependent_resources > 0 ORDER BY key_arn LIMIT 1 OFFSET 500"
+    with connect(settings.report.mart) as connection:
+        parameters["key"] = fetch_one(connection, used)[0]
     for recipe in recipes():
         chosen = {p.name: parameters[p.name] for p in recipe.parameters if p.default is None}
-        with process.step(recipe.name):
-            _, rows = ask(settings.report.mart, recipe.query, parameters=recipe.values(chosen))
+        with process.step(recipe.name), connect(settings.report.mart) as connection:
+            _, rows = run(connection, recipe.query, recipe.values(chosen))
             for _ in rows:
                 pass
     return process

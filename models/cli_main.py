@@ -1,14 +1,20 @@
-"""Running a command as a console program: signals, failures as one sentence, exit codes."""
+"""Running a command as a console program: signals, failures as one sentence, exit codes, limits of time and memory."""
 
 from __future__ import annotations
 
+import fcntl
+import io
+import os
+import re
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -17,6 +23,7 @@ from models.errors import UserError
 DONE = 0
 FAILED = 4
 """The exit code of a command that failed or was interrupted."""
+_INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _QUERY_INTERRUPTED = "Query interrupted"
 """The message of the error into which DuckDB turns the KeyboardInterrupt that ends a query."""
 
@@ -43,7 +50,7 @@ def interruptible(message: str) -> Iterator[None]:
 def main(command: click.Command) -> None:
     """Run a command and exit; a failure is one sentence on standard error, with --debug its traceback too."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(command, debug="--debug" in sys.argv[1:]))
+    sys.exit(_exit_code(lambda: command(standalone_mode=False)))
 
 
 _ON_INTERRUPT: list[Callable[[], None]] = []
@@ -76,18 +83,129 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _run(command: click.Command, *, debug: bool) -> int:
+def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, memory: int) -> None:
+    """Run a function in a child process, which the kernel ends at the limits, whatever library function it is in.
+
+    ``prepare`` runs in the child, without limits, and returns the function. This may take ``seconds``, not counting the time
+    that the reader of standard output takes, and ``memory`` bytes besides those in use. Both print to standard output and report
+    their errors themselves. Raises Exit with their exit code, LimitExceededError, or KeyboardInterrupt; the child has ended then.
+
+    A caller that has replaced standard output (a test) reads the output in its own process: then nothing is limited.
+    """
+    if sys.__stdout__ is None or sys.stdout is not sys.__stdout__:
+        prepare()()
+        return
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _terminate)
+    sys.__stdout__.flush()
+    parent, child = os.getpid(), 0
+    reader, writer = os.pipe()
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)  # until each process has its handlers
+    try:
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            _end_with(parent, reader)
+            _run_child(prepare, seconds, memory)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        raise
+    finally:
+        os.close(reader)
+        os.close(writer)
+    if -code in _INTERRUPTIONS:
+        raise KeyboardInterrupt
+    if code < 0:
+        raise LimitExceededError(signal.Signals(-code))
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+class LimitExceededError(Exception):
+    """A child process was ended by a signal: SIGALRM at its time limit, another one most likely at its memory limit."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.timed_out = number is signal.SIGALRM
+
+
+class _PatientOutput(io.RawIOBase):
+    """A file descriptor to write to; while its reader is slow (a pager, a pipe), the time limit does not run."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any, /) -> int:
+        remaining, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            return os.write(self._descriptor, data)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, remaining)
+
+
+def _end_with(parent: int, pipe: int) -> None:
+    """Let the kernel end this process when its parent ends, in whatever way, and so closes the other end of a pipe: by SIGIO."""
+    signals = {signal.SIGALRM, signal.SIGIO} | {
+        number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC)
+    if os.getppid() != parent:  # it ended before
+        os._exit(FAILED)
+
+
+def _run_child(prepare: Callable[[], Callable[[], None]], seconds: float, memory: int) -> NoReturn:
+    code = FAILED
+
+    def work() -> None:
+        function = prepare()
+        _limit_memory(memory)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        function()
+        sys.stdout.flush()
+
+    try:
+        stdout = sys.stdout
+        output = io.BufferedWriter(_PatientOutput(stdout.fileno()))
+        sys.stdout = io.TextIOWrapper(output, encoding=stdout.encoding, errors=stdout.errors)
+        code = _exit_code(work)
+    finally:
+        os._exit(code)
+
+
+def _limit_memory(more: int) -> None:
+    """Let allocations fail beyond the memory that this process uses now and some bytes more (on Linux)."""
+    status = Path("/proc/self/status")
+    if status.exists() and (used := re.search(r"^VmData:\s*([0-9]+) kB", status.read_text(), re.MULTILINE)):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = int(used[1]) * 1024 + more
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _exit_code(run: Callable[[], Any]) -> int:
     stdout = sys.stdout
     try:
-        result: Any = command(standalone_mode=False)
+        result = run()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except UserError as error:
-        if debug:
-            raise
         return _failed(str(error), error.exit_code)
     except BrokenPipeError:
         # The reader closed the pipe.
@@ -98,16 +216,14 @@ def _run(command: click.Command, *, debug: bool) -> int:
         if sys.stdout is stdout:
             raise
         return DONE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (users read one sentence, never a traceback)
         if _is_interruption(error):
             return _interrupted()
-        if debug:
-            raise
         return _failed(
             f"unexpected {type(error).__name__}: {error}; run the command again with --debug and report its output",
             FAILED,
         )
-    return result if isinstance(result, int) else 0
+    return result if isinstance(result, int) else DONE
 
 
 def _is_interruption(error: Exception) -> bool:
@@ -119,5 +235,9 @@ def _interrupted() -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
+    if "--debug" in sys.argv[1:]:
+        import traceback
+
+        traceback.print_exc()
     click.echo(f"kmsledger: {sentence}", err=True)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,23 @@ OUTPUT_FILE = click.option(
     metavar="FILE",
     help="Write to this file, atomically. [default: standard output]",
 )
+
+
+def _memory_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    size = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(I?)B?", value.upper())
+    if size is None:
+        raise click.BadParameter(f"{value!r} is not a size of memory: write 500MB or 4GB.")
+    number, unit, binary = size.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (1 + "KMGT".index(unit)))
+
+
 MEMORY_LIMIT = click.option(
-    "--memory-limit", default="4GB", show_default=True, metavar="SIZE", help="Memory that a query may use: 500MB, 4GB."
+    "--memory-limit",
+    callback=_memory_size,
+    default="4GB",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that a query may use: 500MB, 4GB.",
 )
 TEMP_DIRECTORY = click.option(
     "--temp-directory",

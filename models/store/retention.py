@@ -43,8 +43,6 @@ from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVe
 from models.tables.keys import Key, KeyLastUsePoll, PolicyDocument
 from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
 
-PRUNED = str(RunStatus.PRUNED)
-
 VERSIONS_PER_BATCH = 20_000
 
 _DOCUMENTS = PolicyDocument.table()
@@ -107,7 +105,9 @@ def prune(
             if horizon is None:
                 return Pruned(None)
             # First, because from here on the data of older runs is incomplete.
-            connection.execute(update(_RUNS).where(_RUNS.c.run_id < horizon.versions).values(status=PRUNED))
+            connection.execute(
+                update(_RUNS).where(_RUNS.c.run_id < horizon.versions).values(status=str(RunStatus.PRUNED))
+            )
         rows = _present(_delete(lock, horizon))
         freed, note = _shrink_file(engine) if rows else (None, "")
     return Pruned(horizon, rows, freed, note)

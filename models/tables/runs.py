@@ -9,20 +9,8 @@ from typing import Self
 from sqlalchemy import ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.run_status import RunStatus as RunStatus  # noqa: PLC0414  (exported with its table)
 from models.versioned import Base, VersionedTable
-
-
-class RunStatus(StrEnum):
-    """The status of a run."""
-
-    RUNNING = "running"
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    """Finished with gaps."""
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    PRUNED = "pruned"
-    """Kept only because a validity interval references it; its data is incomplete."""
 
 
 class Outcome(StrEnum):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from models.cli_options import AS_OF, CONFIG, MART, configured_mart, finding_filters, format_option
+from models.output_file import replacing
 from reports.rules.findings import STATUSES
 
 if TYPE_CHECKING:
@@ -114,8 +115,6 @@ def findings(
 
 @contextmanager
 def _opened(output: str) -> Iterator[TextIO]:
-    from reports.mart.result_writers import replacing
-
     if output == "-":
         yield sys.stdout
         return

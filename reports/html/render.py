@@ -18,11 +18,11 @@ from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
+from models.output_file import OutputError, explained, replacing
 from reports.html import labels
 from reports.html.charts import columns, stack
 from reports.html.filters import FILTERS, finalize
 from reports.html.table_columns import tables
-from reports.mart.result_writers import OutputError, replacing
 
 _BUFFER_SIZE: Final = 256
 _FIX: Final = "name another directory with --output"
@@ -48,7 +48,7 @@ class _BytecodeCache(BytecodeCache):
         if not sys.dont_write_bytecode:
             with (
                 suppress(OutputError),
-                replacing(_compiled(bucket), parents=True) as unfinished,
+                replacing(_compiled(bucket)) as unfinished,
                 unfinished.open("wb") as file,
             ):
                 bucket.write_bytecode(file)
@@ -87,16 +87,15 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
     }
     page = environment().get_template(template).stream(context)
     page.enable_buffering(_BUFFER_SIZE)
-    with (
-        replacing(path, _FIX, parents=True) as unfinished,
-        unfinished.open("x", encoding="utf-8", newline="\n") as file,
-    ):
+    with explained(path, _FIX):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, fix=_FIX) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
         file.writelines(page)
 
 
 def copy(path: Path, to: Path) -> None:
     """Replace `to` with a copy of the file at `path`, atomically."""
-    with replacing(to, _FIX, parents=True) as unfinished:
+    with replacing(to, fix=_FIX) as unfinished:
         shutil.copyfile(path, unfinished)
 
 

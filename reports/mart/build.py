@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from models.output_file import reject_irregular
 from models.settings import Settings
 from models.store.engine import check, connect
 from reports import ledger_reader
@@ -119,6 +120,7 @@ def mart_builder(
             f"the mart cannot be named {mart_path.name}: DuckDB uses the file's name for the database, and a schema "
             f"inside has that name; set report.mart to another name"
         )
+    reject_irregular(mart_path)
     remove_stale_files(mart_path)
     draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
     parties = [(party.name, party.accounts) for party in settings.known_external_parties]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.cli_main import LimitExceededError, run_limited
 from models.cli_options import (
     AS_OF,
     CONFIG,
@@ -21,11 +25,14 @@ from models.cli_options import (
     format_option,
     query_limits,
 )
+from models.output_file import replacing
+from reports.mart.errors import OUT_OF_MEMORY, OverLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-
+_OVERHEAD = 32_000_000
+"""Bytes of a process that are not its query's. DuckDB gets nine tenths of the limit: it does not count all that it uses."""
 FORMAT = format_option(
     "table", "json", "csv", "jsonl", "parquet", about="table has at most --limit rows; parquet needs --output."
 )
@@ -78,32 +85,48 @@ def run_query(
     output: Path | None,
     limit: int,
     timeout: float,
-    memory_limit: str,
+    memory_limit: int,
     temp_directory: Path | None,
     parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a query and write its result, with the options of :func:`sql`."""
-    from reports.mart.connection import Limits
-    from reports.mart.mart_reader import open_stating_run
-    from reports.mart.query import ask, write_parquet
-    from reports.mart.result_writers import replacing, writer_of
-
+    """Run a query in a process of its own and write its result, with the options of :func:`sql`."""
     mart_path = mart_path or configured_mart(config_path)
-    if output_format == "parquet":
-        if output is None:
-            raise click.UsageError("--format parquet needs --output FILE")
-        with replacing(output.absolute()) as unfinished:
-            limits = Limits(memory=memory_limit, spill=temp_directory, output=unfinished)
-            write_parquet(open_stating_run(mart_path, as_of, limits), query, unfinished, timeout, parameters)
-        return
-    connection = open_stating_run(mart_path, as_of, Limits(memory=memory_limit, spill=temp_directory))
-    columns, rows = ask(mart_path, query, connection, timeout, parameters)
-    write = writer_of(output_format, limit)
-    if output is None:
-        write(sys.stdout, columns, rows)
-        return
-    with replacing(output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as out:
-        write(out, columns, rows)
+    if output_format == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE")
+
+    def prepare() -> Callable[[], None]:
+        # Memory that DuckDB has freed must not count as used. Its allocator reads this when DuckDB is imported, below.
+        os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false")
+        from reports.mart.connection import Limits
+        from reports.mart.mart_reader import open_stating_run
+        from reports.mart.query import write
+
+        limits = Limits(memory_limit * 9 // 10, spill, output=unfinished if output_format == "parquet" else None)
+        connection = open_stating_run(mart_path, as_of, limits)
+        return partial(
+            write, connection, query, form=output_format, limit=limit, path=unfinished, parameters=parameters
+        )
+
+    with ExitStack() as files:  # here, because this process outlives the other one
+        unfinished = files.enter_context(replacing(output.absolute())) if output else None
+        spill = files.enter_context(_folder_in(temp_directory)) if temp_directory else None
+        try:
+            run_limited(prepare, seconds=timeout, memory=memory_limit + _OVERHEAD)
+        except LimitExceededError as error:
+            raise OverLimitError(
+                f"the query was stopped after {timeout:g} seconds: select less, or allow more time with --timeout"
+                if error.timed_out
+                else OUT_OF_MEMORY
+            ) from error
+
+
+@contextmanager
+def _folder_in(directory: Path) -> Iterator[Path]:
+    """A temporary folder in a directory."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="kmsledger-", dir=directory, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _text_of(file: Path) -> str:
@@ -195,7 +218,7 @@ def parquet(
     output: Path,
     views: str,
     partition: tuple[str, ...],
-    memory_limit: str,
+    memory_limit: int,
 ) -> None:
     """Export the views as Parquet files for a data lake: DIR/VIEW/run_date=2026-12-24/part.parquet.
 
@@ -229,7 +252,7 @@ def postgresql(
     database: str | None,
     target: str,
     readers: tuple[str, ...],
-    memory_limit: str,
+    memory_limit: int,
     temp_directory: Path | None,
 ) -> None:
     """Publish the views as tables in PostgreSQL, for BI tools that support nothing else.
@@ -260,8 +283,6 @@ def to_json(value: Any) -> str:
 
 def write_text(text: str, output: Path | None) -> None:
     """Write text to a file, atomically, or to standard output."""
-    from reports.mart.result_writers import replacing
-
     if output is None:
         click.echo(text, nl=False)
         return

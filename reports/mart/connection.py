@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from reports.connections import new_connection
-from reports.mart.errors import MartError, QueryError
+from reports.mart.errors import MartError
 
 CATALOG = "mart"
 
@@ -19,8 +19,8 @@ CATALOG = "mart"
 class Limits:
     """The resources that the queries of a connection may use, besides the mart's file."""
 
-    memory: str = "4GB"
-    """A size in DuckDB's notation: 500MB, 4GB, 2GiB. A query that needs more fails, unless it may spill to disk."""
+    memory: int = 4_000_000_000
+    """In bytes. A query that needs more fails, unless it may spill to disk."""
     spill: Path | None = None
     """The directory for data that does not fit into memory, at most ``spill_size``; None: nothing is written to disk."""
     spill_size: str = "20GB"
@@ -30,11 +30,8 @@ class Limits:
     """The one directory below which files may be read and written: for our own queries, never for a user's."""
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Set the limits on a connection that is not locked yet. Raises QueryError for an invalid size."""
-        try:
-            connection.execute(f"SET memory_limit = {quoted(self.memory)}")
-        except duckdb.Error as error:
-            raise QueryError(f"{self.memory!r} is not a size of memory: write 500MB or 4GB") from error
+        """Set the limits on a connection that is not locked yet."""
+        connection.execute(f"SET memory_limit = '{self.memory:d}B'")
         # Otherwise DuckDB spills into a directory .tmp in the working directory.
         connection.execute(f"SET temp_directory = {quoted(str(self.spill.absolute()) if self.spill else '')}")
         if self.spill:
@@ -88,6 +85,7 @@ def locked(connection: duckdb.DuckDBPyConnection, limits: Limits | None = None) 
     """Permanently restrict a connection to attached files and the paths in the limits."""
     if limits:
         limits.apply(connection)
+    connection.execute("SET secret_directory = ''")  # otherwise a query can read the user's home directory from it
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -7,6 +7,16 @@ class MartError(UserError):
     """The mart cannot be built or read."""
 
 
+class OverLimitError(MartError):
+    """A query exceeded its time or memory limit (exit code 4)."""
+
+
+OUT_OF_MEMORY = (
+    "the query needs more memory than its limit: select less (fewer columns, a WHERE), allow more with --memory-limit, or let it "
+    "spill to disk with --temp-directory"
+)
+
+
 class QueryError(UserError):
     """A query or its arguments are invalid."""
 

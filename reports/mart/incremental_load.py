@@ -13,7 +13,7 @@ from typing import Literal
 import duckdb
 from sqlalchemy import Table, make_url
 
-from models.store.retention import PRUNED
+from models.run_status import RunStatus
 from models.tables import versioned_tables
 from reports import ledger_reader
 from reports.ledger_reader import Query, TableSlice
@@ -158,7 +158,7 @@ def _names(duck: duckdb.DuckDBPyConnection, listed: str) -> set[str]:
 
 def _count_old(duck: duckdb.DuckDBPyConnection, since: int, schema: str = "") -> str:
     """The SELECT that counts rows that only pruning may change, by table, in the ledger or in a schema of the mart."""
-    oldest = fetch_one(duck, f"SELECT coalesce(min(run_id), 0) FROM {_NEW}.run WHERE status <> '{PRUNED}'")[0]
+    oldest = fetch_one(duck, f"SELECT coalesce(min(run_id), 0) FROM {_NEW}.run WHERE status <> '{RunStatus.PRUNED}'")[0]
     counts = [
         f"SELECT '{name}' AS name, count(*) AS n FROM {schema}\"{name}\" "
         f"WHERE valid_to < {since if name in _REPORTED else oldest:d}"

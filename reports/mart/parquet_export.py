@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import duckdb
 
+from models.output_file import OutputError, reject_irregular
 from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, fetch_one, literal, quoted
 from reports.mart.errors import MartError, QueryError
 from reports.mart.mart_reader import open_mart
-from reports.mart.result_writers import OutputError
 from reports.mart.view_loader import views
 
 PARTITIONS = {"account": "account_id", "region": "region"}
@@ -155,6 +155,7 @@ def _encoded(value: Any) -> str:
 
 def _moved(source: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
+    reject_irregular(target)
     return source.replace(target)
 
 

@@ -22,7 +22,7 @@ from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import Limits, fetch_one, quoted
 from reports.mart.connection import connect as open_mart
 from reports.mart.errors import MartError, QueryError
-from reports.mart.query import described
+from reports.mart.query import describe
 
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PIPES = Path("/dev/fd")
@@ -94,7 +94,7 @@ def publish(
             comment = f"{_MARK}the views as of {run}"
             connection.exec_driver_sql(f'CREATE SCHEMA "{schema}_new_{suffix}"')
             connection.exec_driver_sql(f'COMMENT ON SCHEMA "{schema}_new_{suffix}" IS {quoted(comment)}')
-            _, columns = described(mart, duck.cursor())
+            _, columns = describe(duck.cursor())
             tables = _create(connection, f"{schema}_new_{suffix}", columns, readers)
             rows = sum(_fill(connection, duck, table) for table in tables)
             for name in replaced:

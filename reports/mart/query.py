@@ -1,20 +1,19 @@
-"""Runs queries on the mart: one SELECT at a time, streamed, within limits of time and memory."""
+"""Runs queries on the mart: one SELECT at a time, streamed."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from reports.mart.connection import CATALOG, connect
-from reports.mart.errors import MartError, QueryError
+from reports.mart.errors import OUT_OF_MEMORY, OverLimitError, QueryError
+from reports.mart.result_writers import writer_of
 
 _FETCH = 2_000
 _ANSWERS = frozenset({"SELECT", "EXPLAIN", "MULTI"})
@@ -33,71 +32,56 @@ ORDER BY c.schema_name = 'internal', c.table_name, c.column_index
 """
 
 
-class OverLimitError(MartError):
-    """A query exceeded its time or memory limit (exit code 4)."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """The time limit of a query; time that the consumer takes (a pager, a slow pipe) does not count."""
-
-    seconds: float | None = None
-    """None: no limit."""
-    spent: float = 0.0
-
-    @contextmanager
-    def running(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt the connection at the time limit, and raise DuckDB's errors with a message of one sentence."""
-        timer = None
-        if self.seconds is not None:
-            timer = threading.Timer(max(self.seconds - self.spent, 0.001), connection.interrupt)
-            timer.daemon = True
-            timer.start()
-        began = time.monotonic()
-        try:
-            yield
-        except duckdb.InterruptException as error:
-            raise OverLimitError(
-                f"the query was stopped after {self.seconds:g} seconds: select less, or allow more time with --timeout"
-            ) from error
-        except duckdb.OutOfMemoryException as error:
-            raise OverLimitError(
-                "the query needs more memory than its limit: select less (fewer columns, a WHERE), allow more with "
-                "--memory-limit, or let it spill to disk with --temp-directory"
-            ) from error
-        except duckdb.Error as error:
-            raise QueryError(_sentence(error)) from error
-        finally:
-            self.spent += time.monotonic() - began
-            if timer:
-                timer.cancel()
-
-
-def ask(
-    path: Path,
+def write(
+    connection: duckdb.DuckDBPyConnection,
     sql: str,
-    connection: duckdb.DuckDBPyConnection | None = None,
-    timeout: float | None = None,
-    parameters: Mapping[str, str] | None = None,
-) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Run SQL on the mart, read-only; returns the column names and a stream of rows.
+    *,
+    form: str,
+    limit: int,
+    path: Path | None,
+    parameters: Mapping[str, str] | None,
+) -> None:
+    """Write the result of a query to a file, or to standard output, and close the connection.
 
-    If ``connection`` is given (with limits, or as of an earlier run), it is used instead of a new one, and closed after the
-    last row. Parameters are the values of ``$name`` in the query.
-    Raises MartError, QueryError (not a single read-only statement, or an error from DuckDB) or OverLimitError (the query needs
-    more than ``timeout`` seconds, or more memory than the connection may use).
+    The form is parquet (with a path that the connection's limits name), or one of :func:`writer_of`. Raises QueryError for
+    anything but a single read-only statement and for DuckDB's errors, and OverLimitError.
     """
-    connection = connection or connect(path)
-    clock = Clock(timeout)
+    with connection, explained():
+        if form == "parquet":
+            checked(connection, sql)
+            # Not COPY: the query is never embedded in our own SQL.
+            result = connection.sql(_without_end(sql), params=parameters or None)
+            result.write_parquet(str(path), compression="zstd")
+            return
+        columns, rows = run(connection, sql, parameters)
+        if path is None:
+            writer_of(form, limit)(sys.stdout, columns, rows)
+            return
+        with path.open("w", encoding="utf-8", newline="") as out:
+            writer_of(form, limit)(out, columns, rows)
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, str] | None = None
+) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Run SQL on an open mart; returns the column names and a stream of rows.
+
+    Parameters are the values of ``$name`` in the query. Raises QueryError for anything but a single read-only statement.
+    """
+    checked(connection, sql)
+    connection.execute(sql, parameters or None)
+    return [column[0] for column in connection.description or ()], _rows(connection)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise DuckDB's errors of the block, and a lack of memory, with a message of one sentence: QueryError, OverLimitError."""
     try:
-        checked(connection, sql)
-        with clock.running(connection):
-            connection.execute(sql, parameters or None)
-            columns = [column[0] for column in connection.description or ()]
-    except BaseException:
-        connection.close()
-        raise
-    return columns, _rows(connection, clock)
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise OverLimitError(OUT_OF_MEMORY) from error
+    except duckdb.Error as error:
+        raise QueryError(_sentence(error)) from error
 
 
 def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -106,10 +90,7 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     The connection is read-only even without this check. The check gives a clear message, and rejects statements whose effect
     would be lost silently: the result of a second statement, or a temporary view, which lives only as long as the command.
     """
-    try:
-        statements = connection.extract_statements(sql)
-    except duckdb.Error as error:
-        raise QueryError(_sentence(error)) from error
+    statements = connection.extract_statements(sql)
     if not statements:
         raise QueryError('there is no SQL to run: give a SELECT, as in kmsledger sql "SELECT * FROM keys"')
     if len(statements) > 1:
@@ -130,44 +111,21 @@ def statement_kind(statement: duckdb.Statement) -> str:
         return "this statement"
 
 
-def write_parquet(
-    connection: duckdb.DuckDBPyConnection,
-    sql: str,
-    path: Path,
-    timeout: float | None = None,
-    parameters: Mapping[str, str] | None = None,
-) -> None:
-    """Write the result as a Parquet file: the output named in the connection's limits, which must not exist yet.
-
-    Closes the connection. Raises what :func:`ask` raises.
-    """
-    try:
-        checked(connection, sql)
-        with Clock(timeout).running(connection):
-            # Not COPY: the query is never embedded in our own SQL.
-            connection.sql(_without_end(sql), params=parameters or None).write_parquet(str(path), compression="zstd")
-    finally:
-        connection.close()
+def described(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """All views with their columns, as rows of view, about, column, type, description."""
+    with connect(path) as connection:
+        return describe(connection)
 
 
-def described(
-    path: Path, connection: duckdb.DuckDBPyConnection | None = None
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """All views with their columns, as rows of view, about, column, type, description; a given connection is closed."""
-    columns, rows = ask(path, _TABLES, connection)
+def describe(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """As :func:`described`, of an open mart."""
+    columns, rows = run(connection, _TABLES)
     return columns, list(rows)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, clock: Clock) -> Iterator[tuple[Any, ...]]:
-    try:
-        while True:
-            with clock.running(connection):
-                rows = connection.fetchmany(_FETCH)
-            if not rows:
-                return
-            yield from rows
-    finally:
-        connection.close()
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := connection.fetchmany(_FETCH):
+        yield from rows
 
 
 def _without_end(sql: str) -> str:

@@ -6,18 +6,13 @@ import csv
 import datetime as dt
 import decimal
 import json
-import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
-
-from models.errors import UserError
 
 Row = Sequence[Any]
 
@@ -25,10 +20,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MIN_COLUMN = 14  # narrower columns are hard to read as a table: rows are written as records instead
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 _LINE = _JSON | orjson.OPT_APPEND_NEWLINE
-
-
-class OutputError(UserError):
-    """An output file cannot be written."""
 
 
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
@@ -107,29 +98,6 @@ def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterabl
 
 
 _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
-
-
-@contextmanager
-def replacing(path: Path, fix: str = "", *, parents: bool = False) -> Iterator[Path]:
-    """A temporary path beside a file, which replaces the file when the block ends without an error.
-
-    Readers see the old or the new content, never a part of it. Raises OutputError with a fix if the file cannot be written.
-    With ``parents``, missing directories are created.
-    """
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
-    try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()  # fails before the work instead of after it
-        beside.unlink()
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        fix = fix or "create its directory, free disk space or give this user write permission"
-        raise OutputError(f"{path} cannot be written ({error.strerror}): {fix}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def _escaped(character: str) -> str:

@@ -13,11 +13,11 @@ import duckdb
 import pytest
 from jinja2 import UndefinedError
 
+from models.output_file import OutputError
 from models.settings import Settings
 from reports.html import render
 from reports.html.registry import REPORTS, UnknownReportError, find, write
 from reports.mart.errors import MartError
-from reports.mart.result_writers import OutputError
 from tests.reports.html.page import Node
 
 

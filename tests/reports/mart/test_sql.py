@@ -127,75 +127,6 @@ def test_errors_are_one_sentence_and_exit_code_2(query: str, expected: str, samp
     assert "\n" not in str(error)
 
 
-FORBIDDEN = {
-    "drop": "drop table keys",
-    "insert": "INSERT INTO internal.key SELECT * FROM internal.key",
-    "update": "UPDATE internal.key SET region = 'x'",
-    "delete": "DELETE FROM internal.key",
-    "merge": "MERGE INTO internal.key USING internal.key r ON true WHEN MATCHED THEN DELETE",
-    "create": "CREATE TABLE x AS SELECT 1 AS a",
-    "create temporary": "CREATE OR REPLACE TEMP VIEW keys AS SELECT 1 AS a",
-    "create secret": "CREATE SECRET s (TYPE S3)",
-    "copy a view": "COPY keys TO '{folder}/out.csv'",
-    "copy a query": "COPY (SELECT 1) TO '{folder}/out.parquet' (FORMAT parquet)",
-    "copy from": "COPY internal.key FROM '{secret}'",
-    "read_csv": "SELECT * FROM read_csv('{secret}')",
-    "read_text": "SELECT * FROM read_text('{secret}')",
-    "read_blob": "SELECT * FROM read_blob('{secret}')",
-    "read_json": "SELECT * FROM read_json('{secret}')",
-    "read_parquet": "SELECT * FROM read_parquet('{secret}')",
-    "sniff_csv": "SELECT * FROM sniff_csv('{secret}')",
-    "file as a table": "SELECT * FROM '{secret}'",
-    "file of the internet": "SELECT * FROM read_csv('https://example.org/a.csv')",
-    "glob": "SELECT * FROM glob('{folder}/*')",
-    "attach": "ATTACH '{folder}/other.duckdb'",
-    "attach memory": "ATTACH ':memory:' AS other",
-    "detach": "DETACH mart",
-    "use": "USE memory",
-    "install": "INSTALL httpfs",
-    "load": "LOAD httpfs",
-    "pragma": "PRAGMA enable_external_access = true",
-    "set": "SET enable_external_access = true",
-    "set lock": "SET lock_configuration = false",
-    "set paths": "SET allowed_directories = ['/']",
-    "reset": "RESET enable_external_access",
-    "memory": "SET memory_limit = '100GB'",
-    "call": "CALL enable_profiling()",
-    "export": "EXPORT DATABASE '{folder}/all'",
-    "import": "IMPORT DATABASE '{folder}/all'",
-    "getenv": "SELECT getenv('HOME')",
-    "checkpoint": "CHECKPOINT",
-    "begin": "BEGIN",
-    "two statements": "SELECT 1; SELECT 2",
-    "two, the second one bad": "SELECT 1; DROP VIEW keys",
-    "hidden in a comment": "/* SELECT */ DROP VIEW keys -- SELECT",
-    "hidden in query()": "SELECT * FROM query('DROP VIEW keys')",
-    "hidden in EXPLAIN": "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
-    "hidden in WITH": "WITH a AS (SELECT 1) INSERT INTO internal.key SELECT * FROM internal.key",
-}
-
-
-@pytest.mark.parametrize("form", ["table", "parquet"])
-@pytest.mark.parametrize("query", FORBIDDEN.values(), ids=FORBIDDEN)
-def test_nothing_but_questions(query: str, form: str, sample_mart: Path, tmp_path: Path) -> None:
-    """Statements that write, read files, load code or change settings, and several statements, are rejected with code 2."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    secret = folder / "secret.csv"
-    secret.write_text("password\nhunter2\n", encoding="utf-8")
-    before = sample_mart.stat()
-    output = tmp_path / "answer.parquet"
-    extra = ["--output", str(output)] if form == "parquet" else []
-    done = sql(sample_mart, "--format", form, *extra, query.format(folder=folder, secret=secret))
-    assert isinstance(done.exception, UserError)
-    assert done.exception.exit_code == 2
-    assert "\n" not in str(done.exception)
-    assert "hunter2" not in done.output + str(done.exception)
-    assert [path.name for path in folder.iterdir()] == ["secret.csv"]
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert sample_mart.stat().st_mtime_ns == before.st_mtime_ns
-
-
 @pytest.mark.parametrize(
     "query",
     [
@@ -217,15 +148,6 @@ def test_every_kind_of_question(query: str, sample_mart: Path) -> None:
     assert done.output
 
 
-def test_a_query_over_its_time_is_stopped(sample_mart: Path) -> None:
-    """After --timeout the query ends with one sentence and exit code 4."""
-    endless = "SELECT count(*) FROM range(10000000000) a, range(10000000) b"
-    error = sql(sample_mart, "--timeout", "0.3", endless).exception
-    assert isinstance(error, UserError)
-    assert error.exit_code == 4
-    assert "0.3 seconds" in str(error)
-
-
 def test_a_query_over_its_memory_is_stopped_or_spills(sample_mart: Path, tmp_path: Path) -> None:
     """Beyond --memory-limit a query ends with one sentence and exit code 4, or uses the directory that --temp-directory names."""
     large = "SELECT max(i) FROM (SELECT * FROM range(6000000) r(i) ORDER BY hash(i) LIMIT 5500000)"
@@ -235,10 +157,15 @@ def test_a_query_over_its_memory_is_stopped_or_spills(sample_mart: Path, tmp_pat
     assert error.exit_code == 4
     assert "--memory-limit" in str(error)
     assert sql(sample_mart, *few, "--temp-directory", str(tmp_path), large).exception is None
-    assert list(tmp_path.glob("**/*.tmp")) == []
-    nonsense = sql(sample_mart, "--memory-limit", "a lot", "SELECT 1").exception
-    assert isinstance(nonsense, UserError)
-    assert nonsense.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["a lot", "4", "-1", "80%", "none", "4 PB"])
+def test_a_memory_limit_is_a_size(sample_mart: Path, size: str) -> None:
+    """A --memory-limit without a unit, or one that would mean no limit, is a usage error."""
+    done = sql(sample_mart, "--memory-limit", size, "SELECT 1")
+    assert done.exit_code == 2
+    assert "is not a size of memory: write 500MB or 4GB" in done.stderr
 
 
 @pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "0", "1e12", "soon"])
@@ -260,9 +187,10 @@ def test_a_statement_without_a_name_is_rejected(sample_mart: Path) -> None:
 def test_large_answers_are_streamed(sample_mart: Path) -> None:
     """The first of a hundred million rows arrive immediately, and reading on needs no more memory."""
     program = (
-        "import resource, sys, pathlib; from reports.mart.query import ask; from itertools import islice\n"
+        "import resource, sys, pathlib; from reports.mart.query import run; from itertools import islice\n"
+        "from reports.mart.connection import connect\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-        "_, rows = ask(pathlib.Path(sys.argv[1]), \"SELECT i, repeat('x', 100) || i AS t FROM range(100000000) r(i)\")\n"
+        "_, rows = run(connect(pathlib.Path(sys.argv[1])), \"SELECT i, repeat('x', 100) || i AS t FROM range(100000000) r(i)\")\n"
         "next(rows); before = peak(); read = sum(1 for _ in islice(rows, 1000000)); print(read, peak() - before)"
     )
     command = [sys.executable, "-c", program, str(sample_mart)]
