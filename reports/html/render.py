@@ -45,12 +45,12 @@ class _BytecodeCache(BytecodeCache):
             bucket.load_bytecode(file)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        if not sys.dont_write_bytecode:
-            with (
-                suppress(OutputError),
-                replacing(_compiled(bucket)) as unfinished,
-                unfinished.open("wb") as file,
-            ):
+        if sys.dont_write_bytecode:
+            return
+        path = _compiled(bucket)
+        with suppress(OSError, OutputError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished, unfinished.open("wb") as file:
                 bucket.write_bytecode(file)
 
 
