@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import duckdb
 
-from reports.mart.internal_schema import load_rows
+from reports.mart.json_load import load_rows
 
 TABLES: Final = {
     "rule": (

@@ -1,16 +1,12 @@
-"""Schema ``internal``: its macros, tables that Python computes, and a catalog with some of its facts."""
+"""Schema ``internal``: its macros, which the views and the change queries call, and a catalog with some of its facts."""
 
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import duckdb
-import orjson
 
 from models.severities import STATUSES
 from models.tables import versioned_tables
@@ -57,38 +53,6 @@ MACROS = (
 def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
     """Create schema ``internal`` with the macros in the catalog in use."""
     duck.execute("; ".join(("CREATE SCHEMA internal", *MACROS)))
-
-
-def load_rows(
-    duck: duckdb.DuckDBPyConnection,
-    table: str,
-    columns: str,
-    rows: Iterable[dict[str, Any]],
-    *,
-    append: bool = False,
-) -> None:
-    """Create a table of schema ``internal`` from rows, or append the rows to it, through a file of JSON lines.
-
-    DuckDB's own text reader loads rows some four times faster than bound lists, and a thousand times faster than row by row.
-    """
-    with tempfile.NamedTemporaryFile(prefix="kmsledger-", suffix=".jsonl") as file:
-        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-        file.flush()
-        load_file(duck, Path(file.name), table, columns, append=append)
-
-
-def load_file(duck: duckdb.DuckDBPyConnection, path: Path, table: str, columns: str, *, append: bool) -> None:
-    """Load a file of JSON lines into a table of schema ``internal``."""
-    if not append:
-        duck.execute(f"CREATE OR REPLACE TABLE internal.{table} ({columns})")
-    if path.stat().st_size == 0:
-        return
-    types = ", ".join("{}: '{}'".format(*column.split(" ", 1)) for column in columns.split(", "))
-    duck.execute(
-        f"INSERT INTO internal.{table} SELECT * FROM read_json($path, format = 'newline_delimited', columns = {{{types}}}, "
-        "maximum_object_size = 67108864)",
-        {"path": str(path)},
-    )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
 from reports.connections import new_cursor
-from reports.mart.internal_schema import load_file, load_rows
+from reports.mart.json_load import load_file, load_rows
 
 _FETCH = 20_000
 
