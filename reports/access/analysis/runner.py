@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.grant_analysis import (
     INVALID_CONSTRAINT,
     UNKNOWN_CONSTRAINT,
@@ -45,13 +44,12 @@ class AnalysisRequest:
     """The analysis of the key policy whose Deny statements affect the grant."""
 
     def row(self) -> dict[str, Any]:
-        """The row for access_analysis."""
+        """The row for access_analysis, without the engine's version."""
         return {
             "analysis_id": self.analysis_id,
             "path": "grant" if self.grant else "policy",
             "policy_hash": self.policy_hash,
             "policy_analysis_id": self.policy_analysis_id,
-            "engine": ENGINE,
         }
 
 

@@ -185,7 +185,7 @@ def insert_results(
     connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
 ) -> None:
     """Insert analyses with their verdicts and lint findings."""
-    analyses = [request.row() for request in requests]
+    analyses = [request.row() | {"engine": ENGINE} for request in requests]
     verdicts: list[dict[str, Any]] = []
     lint_findings: list[dict[str, Any]] = []
     for result in results:
