@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from models.tables.keys import Key
 from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 from tests import command, postgres
 from tests.dump_tables import rows
+from tests.reports.sample_ledger import sample_ledger
 
 READ = ScopeCoverage.outcome.in_([Outcome.COMPLETE, Outcome.PARTIAL])
 COMMAND = str(Path(sys.executable).with_name("kmsledger"))
@@ -46,6 +46,16 @@ def crawled(fake: FakeAws, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sqlite3.connect(directory / "ledger.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return directory
+
+
+@pytest.fixture
+def sample(fake: FakeAws, tmp_path: Path) -> Path:
+    """A directory with the settings and a sample ledger."""
+    _settings(tmp_path, fake, "sqlite:///ledger.db")
+    sample_ledger(tmp_path / "ledger.db")
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return tmp_path
 
 
 def _settings(directory: Path, fake: FakeAws, database: str) -> None:
@@ -79,31 +89,28 @@ def _assert_error(code: int, errors: str, *words: str) -> None:
         assert word in sentences[0], sentences[0]
 
 
-def test_a_directory_that_cannot_be_written(fake: FakeAws, crawled: Path, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written(fake: FakeAws, sample: Path) -> None:
     """A ledger in a read-only directory gives one error message and stays unchanged."""
     for name in ("settings.yaml", "ledger.db"):
-        shutil.copy(crawled / name, tmp_path)
-        (tmp_path / name).chmod(0o444)
-    before = (tmp_path / "ledger.db").read_bytes()
-    tmp_path.chmod(0o555)
+        (sample / name).chmod(0o444)
+    before = (sample / "ledger.db").read_bytes()
+    sample.chmod(0o555)
     # Root ignores file permissions unless this capability is dropped.
     prefix_command = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    done = _run(tmp_path, fake, prefix=prefix_command)
-    tmp_path.chmod(0o755)
+    done = _run(sample, fake, prefix=prefix_command)
+    sample.chmod(0o755)
     _assert_error(done.returncode, done.stderr, "ledger.db cannot be", "write")
-    assert (tmp_path / "ledger.db").read_bytes() == before
+    assert (sample / "ledger.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(("offset", "words"), [(0, "not a SQLite database"), (20 * 4096, "damaged")])
-def test_a_damaged_file(fake: FakeAws, crawled: Path, tmp_path: Path, offset: int, words: str) -> None:
+def test_a_damaged_file(fake: FakeAws, sample: Path, offset: int, words: str) -> None:
     """A file that is overwritten at the beginning or in the middle gives one error message."""
-    for name in ("settings.yaml", "ledger.db"):
-        shutil.copy(crawled / name, tmp_path)
-    with (tmp_path / "ledger.db").open("r+b") as file:
+    with (sample / "ledger.db").open("r+b") as file:
         file.seek(offset)
-        file.write(b"\xa5" * (4096 if offset == 0 else (tmp_path / "ledger.db").stat().st_size - offset - 4096))
+        file.write(b"\xa5" * (4096 if offset == 0 else (sample / "ledger.db").stat().st_size - offset - 4096))
     for name in ("crawl", "mart"):
-        done = _run(tmp_path, fake, name)
+        done = _run(sample, fake, name)
         _assert_error(done.returncode, done.stderr, "ledger.db", words if name == "crawl" else "")
 
 

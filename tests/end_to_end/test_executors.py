@@ -150,6 +150,7 @@ def test_a_killed_dask_worker_does_not_change_the_ledger(
     engine.dispose()
 
 
+@pytest.mark.deep
 def test_an_unreachable_cluster(empty_workspace: Workspace) -> None:
     """An unreachable cluster gives one error message with the address."""
     done = empty_workspace.run("crawl", "--executor", "dask://127.0.0.1:9")

@@ -101,6 +101,7 @@ def ledger_of(fake: FakeAws, directory: Path, transport: str) -> dict[str, set[t
     return rows
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("own_credentials")
 def test_both_transports_produce_the_same_ledger(tls: FakeAws, tmp_path: Path) -> None:
     """For all operations, pages, edge cases and errors, the facts, causes, codes and messages are equal."""

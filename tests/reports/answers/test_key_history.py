@@ -8,7 +8,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from reports.answers.key_history import HistoryResult, history
 from reports.answers.questions.history import history as history_command
 from reports.mart.build import build
 from reports.rules.testing.builders import root_statement
+from tests import command
 from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import sample_ledger, vendor_statement
@@ -298,10 +298,7 @@ def test_the_command_line(world: LedgerBuilder, tmp_path: Path) -> None:
     config.write_text(f"database: {world.url}\nreport:\n  mart: {mart_of(world)}\n", encoding="utf-8")
 
     def kmsledger(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "kmsledger", *arguments, "--config", str(config)]
-        root = Path(__file__).parents[3]
-        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
+        return command.run(*arguments, "--config", str(config), env=os.environ)
 
     for arguments in (["history", "alias/one"], ["history", "k2", "--format", "json"], ["diff"]):
         result = kmsledger(*arguments)
