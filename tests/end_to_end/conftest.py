@@ -83,9 +83,13 @@ class Workspace:
 
 
 @pytest.fixture(autouse=True)
-def no_faults_left(aws_server: AwsServer, demo_world: World) -> Iterator[None]:
-    """Remove the faults of each test; the permanent faults of the organization stay."""
-    apply_permanent_faults(aws_server, demo_world)
+def no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove the faults of each test; the permanent faults of the organization stay. Only tests that use it make it."""
+    if {"demo_world", "any_size"}.isdisjoint(request.fixturenames):
+        yield
+        return
+    aws_server: AwsServer = request.getfixturevalue("aws_server")
+    apply_permanent_faults(aws_server, request.getfixturevalue("demo_world"))
     yield
     aws_server.clear_faults()
 
