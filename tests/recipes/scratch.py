@@ -42,7 +42,9 @@ class Scratch:
 
     def python(self, *arguments: str) -> str:
         """Run Python in the copy and return its output; fails with the output if the exit code is not 0."""
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        # A test run of its own, not a process of this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environment = {**inherited, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
