@@ -59,13 +59,18 @@ ORDER BY rule_id LIMIT 1
 _OFFENDING_ROW = (
     "SELECT resource_arn, min(verdict.status) FROM result WHERE rule_id = $rule GROUP BY 1 HAVING {} ORDER BY 1 LIMIT 1"
 )
-_STORE_FINDINGS = """
-INSERT INTO memory.main.current_finding
+_FINDING = """
 SELECT rule_id, resource_arn, account_id, region, key_arn, severity, verdict.status, verdict.status, NULL,
   verdict.reason || coalesce(note, '')
 FROM result
-WHERE verdict.status IN ('fail', 'unknown')
-  OR (rule_id, resource_arn) IN (SELECT (f.rule_id, f.resource_arn) FROM internal.finding f WHERE f.valid_from < $run)
+"""
+# Two queries: with OR, the two columns would be compared as one struct, for every result.
+_STORE_FINDINGS = f"""
+INSERT INTO memory.main.current_finding
+{_FINDING} WHERE verdict.status IN ('fail', 'unknown')
+UNION ALL
+{_FINDING} SEMI JOIN (SELECT rule_id, resource_arn FROM internal.finding WHERE valid_from < $run) f USING (rule_id, resource_arn)
+WHERE verdict.status NOT IN ('fail', 'unknown')
 """
 _STORE_COUNTS = """
 INSERT INTO memory.main.result_count
