@@ -18,7 +18,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 Kind: TypeAlias = Literal["text", "nothing", "list", "mapping"]
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
-LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 """Loads text, lists and mappings only; the libyaml variant is ten times as fast."""
 _MAX_DEPTH = 32  # settings have six levels; more is a mistake or a recursive anchor
 _MAX_REPEATS = 10_000  # values repeated through aliases; the limit stops alias bombs
@@ -122,17 +122,12 @@ def compose_all(text: str) -> list[yaml.Node]:
     return roots
 
 
-def node_value(node: yaml.Node) -> Any:
-    """The value of a node: texts, lists, mappings. Raises yaml.MarkedYAMLError for a key that is not a text."""
-    return yaml.BaseLoader("").construct_document(node)
-
-
 def _parse(parser: Callable[[str, Any], Any], text: str) -> Any:
     # libyaml is ten times as fast, but explains errors less well, accepts some invalid white space, and overflows the stack.
     depth = max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
     if depth < _MAX_INDICATORS and not _RARE_SPACE.search(text):
         with suppress(yaml.YAMLError):
-            return parser(text, LOADER)
+            return parser(text, _LOADER)
     try:
         return parser(text, yaml.BaseLoader)
     except yaml.reader.ReaderError as error:

@@ -197,7 +197,7 @@ def _csv(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[int]:
         done.add_done_callback(lambda _: os.close(writing))
         try:
             yield reading
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody reads the pipe any more, and the query would wait for a reader
             duck.interrupt()
             raise
         finally:

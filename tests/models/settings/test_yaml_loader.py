@@ -349,7 +349,7 @@ def test_both_parsers_read_the_same(tmp_path: Path, parts: list[str]) -> None:
     file.write_text("".join(parts) + "\n", encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
         fast = yaml_loader.read(file, {})
-        patch.setattr(yaml_loader, "LOADER", yaml.BaseLoader)
+        patch.setattr(yaml_loader, "_LOADER", yaml.BaseLoader)
         assert yaml_loader.read(file, {}) == fast
 
 
@@ -378,7 +378,9 @@ def test_composed_nodes_are_safe_to_walk(text: str, problem: str) -> None:
 
 def test_composed_values_are_texts() -> None:
     """Scalars are texts as written; a text without documents has no node; only compose_all accepts several."""
-    assert [yaml_loader.node_value(root) for root in yaml_loader.compose_all("{a: [no, 010]}\n---\nb\n")] == [
+    assert [
+        yaml.BaseLoader("").construct_document(root) for root in yaml_loader.compose_all("{a: [no, 010]}\n---\nb\n")
+    ] == [
         {"a": ["no", "010"]},
         "b",
     ]
