@@ -100,21 +100,18 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
     sys.__stdout__.flush()
     parent, child = os.getpid(), 0
     reader, writer = os.pipe()
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)  # until each process has its handlers
+    # Blocked until each process has its handlers. The parent takes them by sigwait: a signal between the last check of the
+    # interpreter and a blocking waitpid would be noticed only after the child has ended.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_INTERRUPTIONS})
     try:
         child = os.fork()
         if not child:
             os.close(writer)
             _end_with(parent, reader)
             _run_child(prepare, seconds, memory)
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    except KeyboardInterrupt:
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        raise
+        code = _wait(child)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(reader)
         os.close(writer)
     if -code in _INTERRUPTIONS:
@@ -123,6 +120,22 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
         raise LimitExceededError(signal.Signals(-code))
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _wait(child: int) -> int:
+    """Wait for a child, with SIGCHLD and interruptions blocked; returns its exit code. An interruption ends the child."""
+    expected = {signal.SIGCHLD} | _heeded_interruptions()
+    while signal.sigwait(expected) is signal.SIGCHLD:  # sent when a child is stopped, too
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise KeyboardInterrupt
+
+
+def _heeded_interruptions() -> set[signal.Signals]:
+    return {number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN}
 
 
 class LimitExceededError(Exception):
@@ -156,9 +169,7 @@ class _PatientOutput(io.RawIOBase):
 
 def _end_with(parent: int, pipe: int) -> None:
     """Let the kernel end this process when its parent ends, in whatever way, and so closes the other end of a pipe: by SIGIO."""
-    signals = {signal.SIGALRM, signal.SIGIO} | {
-        number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    signals = {signal.SIGALRM, signal.SIGIO, signal.SIGCHLD} | _heeded_interruptions()
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
