@@ -55,6 +55,9 @@ def apply() -> None:
     _wrap(KmsResponse, "list_aliases", _alias_entries)
     _wrap(KmsResponse, "enable_key_rotation", _keep_rotation_period)
     _wrap(KmsResponse, "get_key_rotation_status", _rotation_status)
+    kms_models: Any = kms
+    # Moto makes an RSA key of 4096 bits for every key, which takes most of the time; nobody signs with these keys.
+    kms_models.generate_private_key = lambda _spec: None
     kms_response: Any = KmsResponse
     kms_response.get_key_last_usage = _last_usage
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)

@@ -1,6 +1,6 @@
 """Saves and restores the state of the demo's AWS server, so that the organization is built once for all test files.
 
-Building it takes hundreds of calls and several new RSA keys of 4096 bits. Restoring it takes a second or two, in any process.
+Building it takes hundreds of calls. Restoring it takes a second or two, in any process.
 """
 
 from __future__ import annotations
@@ -10,14 +10,6 @@ import pickle
 import threading
 from typing import Any, cast
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
 
@@ -82,9 +74,7 @@ class _Pickler(pickle.Pickler):
         return self._addresses[id(obj)] if isinstance(obj, BaseBackend) else None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Serialize private keys as DER, and replace locks with new ones."""
-        if isinstance(obj, RSAPrivateKey | EllipticCurvePrivateKey):
-            return _private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),)
+        """Replace locks with new ones."""
         if type(obj) in LOCKS:
             return LOCKS[type(obj)], ()
         return NotImplemented
@@ -94,8 +84,3 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> BaseBackend:
         """Resolve an address of `persistent_id`."""
         return _backend(pid)
-
-
-def _private_key(content: bytes) -> Any:
-    # Validating an RSA key takes longer than everything else.
-    return load_der_private_key(content, password=None, unsafe_skip_rsa_key_validation=True)
