@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,13 @@ FILES = ("ledger.db", "kmsledger.duckdb", CALLS)
 
 
 @dataclass
-class Workspace:
-    """A directory with a settings file, connected to an organization and a mail server."""
+class Installation:
+    """A directory with a settings file, and the environment variables of the command."""
 
-    aws: AwsServer
-    world: World
     mail: MailServer
     directory: Path
     settings: Path
-    extra: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment variables of the command."""
-        return {**environment(self.aws, EXTERNAL_ID), **self.extra}
+    environment: dict[str, str]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `kmsledger` with the settings file in this process; the caller checks exit code and output."""
@@ -76,10 +69,19 @@ class Workspace:
             settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
         self.settings.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
+
+@dataclass
+class Workspace(Installation):
+    """An installation that is connected to the demo organization."""
+
+    aws: AwsServer
+    world: World
+
     def copy(self, directory: Path) -> Workspace:
         """A workspace with a copy of the current files."""
         shutil.copytree(self.directory, directory, dirs_exist_ok=True)
-        return Workspace(self.aws, self.world, self.mail, directory, directory / self.settings.name, dict(self.extra))
+        settings = directory / self.settings.name
+        return Workspace(self.mail, directory, settings, dict(self.environment), self.aws, self.world)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +118,7 @@ def make_workspace(
     offer_schema(directory / "kmsledger.duckdb")
     (directory / "tls").mkdir()
     shutil.copy(tls.authority, directory / "tls" / "ca.pem")
-    return Workspace(aws, world, mail, directory, settings)
+    return Workspace(mail, directory, settings, {**environment(aws, EXTERNAL_ID)}, aws, world)
 
 
 def narrow(workspace: Workspace) -> None:

@@ -39,7 +39,7 @@ def test_rejected_credentials(empty_account_workspace: Workspace) -> None:
 
 def test_missing_credentials(empty_account_workspace: Workspace, tmp_path: Path) -> None:
     """Without credentials, the message names the setting to use."""
-    empty_account_workspace.extra = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    empty_account_workspace.environment |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
     assert_error(empty_account_workspace.run("crawl"), 2, "no AWS credentials were found", "aws.profile")
 
 
