@@ -16,6 +16,8 @@ from demo.moto_patches import TRACKING_BEGAN
 from demo.organization import World
 from demo.server import AwsServer
 
+pytestmark = pytest.mark.deep  # the whole organization of the demo
+
 
 def client_of(server: AwsServer, arn: str) -> Any:
     _, _, service, region, account, _ = arn.split(":", 5)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import pytest
+
 from crawler.iam_policies import member_actions, operations
 from demo.organization import count
 from tests.end_to_end.conftest import CALLS, Workspace
+
+pytestmark = pytest.mark.deep  # the whole organization of the demo
 
 COUNTED = {
     "keys": "select account_id, count(*) n from keys group by 1",

@@ -17,6 +17,8 @@ import pytest
 from models.store import engine
 from tests.end_to_end.conftest import Workspace, narrow
 
+pytestmark = pytest.mark.deep  # the organization of the demo
+
 
 def assert_error(completed: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     """Assert one error message on standard error with these words, the exit code, and no traceback."""

@@ -14,6 +14,8 @@ from reports.access.engine.model import Effect, KeyFacts, Organization
 from reports.access.engine.policy_parser import parse
 from tests.end_to_end.conftest import Workspace
 
+pytestmark = pytest.mark.deep  # the whole organization of the demo
+
 ROOT = "Enable IAM User Permissions"
 EVERYTHING = "policy AdministratorAccess (#0)"
 

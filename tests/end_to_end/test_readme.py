@@ -17,6 +17,7 @@ COMMANDS = [line.strip() for language, text in BLOCKS if not language for line i
 MAKE = {"make demo", "make test"}
 
 
+@pytest.mark.deep  # the whole organization of the demo
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_runs_and_answers_in_the_demo(crawled: Workspace, query: str) -> None:
     """Each SQL example runs on the mart of the demo organization; all except the changes of a first run return rows."""
@@ -30,6 +31,7 @@ def test_there_are_queries_and_commands() -> None:
     assert set(COMMANDS) >= MAKE
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - MAKE))
 def test_every_command_runs(workspace: Workspace, command: str) -> None:
     """Each command of the README exits with a documented code other than failure."""

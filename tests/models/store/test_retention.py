@@ -169,6 +169,7 @@ def coverage_answers(engine: Engine, runs: list[int]) -> Iterator[tuple[Any, ...
             yield account, run, max(seen, default=None), listed, min(number for number in past if number > broken)
 
 
+@pytest.mark.deep
 @pytest.mark.hypothesis
 def test_kept_runs_are_complete(ledger: Engine) -> None:
     """For every kept run of random ledgers, facts and age of coverage are unchanged; nothing else is left."""

@@ -38,6 +38,7 @@ def everything(path: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.deep
 def test_both_databases_give_the_same_mart(sample_mart: Path, tmp_path: Path, postgresql_url: str) -> None:
     """SQLite and PostgreSQL give equal marts, times, flags, bytes and leading zeros included."""
     world = sample_world(tmp_path / "unused.db")
@@ -79,6 +80,7 @@ def test_a_copied_schema_is_the_created_one(sample_settings: Settings, tmp_path:
     assert definitions(copied) == definitions(created)
 
 
+@pytest.mark.deep
 def test_the_schema_of_another_version_is_not_copied(sample_settings: Settings, tmp_path: Path) -> None:
     """A mart of another program version, or a file that is no mart, is replaced, and nothing of it remains."""
     created = tmp_path / "created.duckdb"

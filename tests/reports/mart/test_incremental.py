@@ -213,6 +213,7 @@ def test_nothing_is_read_back(world: LedgerBuilder, settings: Settings, monkeypa
     }
 
 
+@pytest.mark.deep
 def test_one_build_loads_several_runs(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
@@ -241,6 +242,7 @@ def test_one_build_loads_several_runs(
     expect_equal(settings, tmp_path)
 
 
+@pytest.mark.deep
 def test_a_running_run_requires_a_rebuild(
     world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
 ) -> None:
@@ -252,6 +254,7 @@ def test_a_running_run_requires_a_rebuild(
     assert build_log().endswith("mart.duckdb: the last run of the previous mart had not ended")
 
 
+@pytest.mark.deep
 def test_pruning_requires_a_rebuild(world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]) -> None:
     """Versions that pruning deletes also leave the mart."""
     world.key(SHOP, "eu-west-1", "00000000-0000-4000-9000-000000000001")
@@ -265,6 +268,7 @@ def test_pruning_requires_a_rebuild(world: LedgerBuilder, settings: Settings, bu
     assert build_log().endswith("mart.duckdb: the ledger's runs were pruned or replaced")
 
 
+@pytest.mark.deep
 def test_interrupted_pruning_requires_a_rebuild(
     world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
 ) -> None:
@@ -285,6 +289,7 @@ def test_interrupted_pruning_requires_a_rebuild(
     assert "older rows of table key_metadata" in build_log()
 
 
+@pytest.mark.deep
 def test_a_complete_reanalysis_requires_a_rebuild(
     world: LedgerBuilder, settings: Settings, build_log: Callable[[], str]
 ) -> None:
@@ -295,6 +300,7 @@ def test_a_complete_reanalysis_requires_a_rebuild(
     assert "older rows of table analysis_watermark" in build_log()
 
 
+@pytest.mark.deep
 def test_a_mart_as_of_an_earlier_run_requires_a_rebuild(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
@@ -308,6 +314,7 @@ def test_a_mart_as_of_an_earlier_run_requires_a_rebuild(
     expect_equal(settings, tmp_path)
 
 
+@pytest.mark.deep
 def test_another_ledger_or_other_parties_require_a_rebuild(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
@@ -325,6 +332,7 @@ def test_another_ledger_or_other_parties_require_a_rebuild(
     assert build_log().endswith("the configured parties have changed")
 
 
+@pytest.mark.deep
 def test_a_restored_ledger_requires_a_rebuild(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, build_log: Callable[[], str]
 ) -> None:
@@ -341,6 +349,7 @@ def test_a_restored_ledger_requires_a_rebuild(
     assert build_log().endswith("the ledger's runs were pruned or replaced")
 
 
+@pytest.mark.deep
 def test_the_batch_size_does_not_affect_the_changes(
     world: LedgerBuilder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +363,7 @@ def test_the_batch_size_does_not_affect_the_changes(
     expect_equal(settings, tmp_path)
 
 
+@pytest.mark.deep
 def test_incremental_build_from_postgresql(tmp_path: Path, postgresql_url: str, build_log: Callable[[], str]) -> None:
     """An incremental build from PostgreSQL equals a full rebuild."""
     world = sample_world(tmp_path / "unused.db")

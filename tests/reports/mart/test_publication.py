@@ -58,6 +58,7 @@ def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
     return made
 
 
+@pytest.mark.deep
 def test_concurrent_readers_have_no_errors(world: LedgerBuilder, settings: Settings, tmp_path: Path) -> None:
     """A process that queries continuously and keeps the first mart open reads only complete marts."""
     stop = tmp_path / "stop"
@@ -85,6 +86,7 @@ def test_a_failure_leaves_the_old_mart(world: LedgerBuilder, settings: Settings,
     assert connect(settings.report.mart).execute("SELECT max(run_id) FROM runs").fetchall() == [(2,)]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("runs", [4, pytest.param(10, marks=pytest.mark.deep)])
 def test_incremental_builds_do_not_grow_the_file(world: LedgerBuilder, settings: Settings, runs: int) -> None:
     """Runs without changes do not make the file much larger than the first one did."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, select
@@ -135,6 +136,7 @@ def naive(name: str, history: Sequence[str | None]) -> tuple[Any, ...] | None:
     )
 
 
+@pytest.mark.deep
 @settings(max_examples=examples(fast=8, deep=25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 7).flatmap(
