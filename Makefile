@@ -16,7 +16,8 @@ PIP = $$(if [ -x $(BIN)/pip ]; then echo $(BIN)/python -m pip; else echo $(PYTHO
 QUIET := --quiet --disable-pip-version-check
 COMPILE = $(BIN)/python -m compileall -qq -j 0
 OURS := kmsledger.py crawler models migrations reports demo benchmarks tests
-PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# One process more than processors: tests also wait, for other processes and the disk.
+PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

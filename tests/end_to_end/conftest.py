@@ -87,7 +87,7 @@ class Workspace(Installation):
 @pytest.fixture(autouse=True)
 def no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Remove the faults of each test; the permanent faults of the organization stay. Only tests that use it make it."""
-    if {"demo_world", "any_size"}.isdisjoint(request.fixturenames):
+    if "demo_world" not in request.fixturenames:
         yield
         return
     aws_server: AwsServer = request.getfixturevalue("aws_server")
@@ -189,16 +189,9 @@ def workspace(crawled: Workspace, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def account(crawled_account: Workspace, tmp_path: Path) -> Workspace:
+def account_workspace(crawled_account: Workspace, tmp_path: Path) -> Workspace:
     """A copy of the crawled account for one test."""
     return crawled_account.copy(tmp_path / "account")
-
-
-@pytest.fixture(params=["account", pytest.param("workspace", marks=pytest.mark.deep)])
-def any_size(request: pytest.FixtureRequest) -> Workspace:
-    """A copy of a crawled workspace: one account, and the whole organization under `make test-deep`."""
-    result: Workspace = request.getfixturevalue(request.param)
-    return result
 
 
 @pytest.fixture

@@ -101,47 +101,47 @@ def facts(workspace: Workspace) -> dict[str, set[tuple[object, ...]]]:
     return actual
 
 
-def test_a_denied_call_for_one_key_keeps_every_fact(any_size: Workspace) -> None:
+def test_a_denied_call_for_one_key_keeps_every_fact(account_workspace: Workspace) -> None:
     """A denial for one key closes no fact; the coverage view has it with account, region, key, action and cause."""
-    before = facts(any_size)
-    key = any_size.world.granted_key_of_platform
+    before = facts(account_workspace)
+    key = account_workspace.world.granted_key_of_platform
     denied = {"kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"}
     for action in denied:
         message = f"User: r is not authorized to perform: {action} because no resource-based policy allows the {action} action"
-        any_size.aws.fault(
+        account_workspace.aws.fault(
             *action.split(":"), match=key.rpartition("/")[2], code="AccessDeniedException", message=message
         )
-    assert any_size.run("crawl").returncode == 3
-    assert facts(any_size) == before
-    rows = any_size.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
+    assert account_workspace.run("crawl").returncode == 3
+    assert facts(account_workspace) == before
+    rows = account_workspace.sql(f"select * from coverage where key_arn = '{key}' and outcome = 'gap'")
     account, region = key.split(":")[4], key.split(":")[3]
     gaps = {(row["account_id"], row["region"], row["action"], row["cause"]) for row in rows}
     assert gaps == {(account, region, action, "key_policy") for action in denied}
 
 
-def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(any_size: Workspace) -> None:
+def test_a_region_whose_keys_cannot_be_listed_keeps_its_keys(account_workspace: Workspace) -> None:
     """If ListKeys is denied in a region, no key is closed, and its keys are marked as stale."""
-    before = facts(any_size)
-    account = any_size.world.accounts["platform"]
-    any_size.aws.fault(
+    before = facts(account_workspace)
+    account = account_workspace.world.accounts["platform"]
+    account_workspace.aws.fault(
         "kms", "ListKeys", account=account, region="us-east-1", code="AccessDeniedException", message="no"
     )
-    assert any_size.run("crawl").returncode == 3
-    assert facts(any_size) == before
-    rows = any_size.sql(
+    assert account_workspace.run("crawl").returncode == 3
+    assert facts(account_workspace) == before
+    rows = account_workspace.sql(
         f"select region, action, cause from coverage where account_id = '{account}' and operation = 'ListKeys'"
     )
     assert rows == [{"region": "us-east-1", "action": "kms:ListKeys", "cause": "denied"}]
-    freshness = any_size.sql(
+    freshness = account_workspace.sql(
         f"select distinct freshness from keys where account_id = '{account}' and region = 'us-east-1'"
     )
     assert freshness == [{"freshness": "stale"}]
 
 
-def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(any_size: Workspace) -> None:
+def test_a_second_crawl_of_an_unchanged_organization_writes_no_fact(workspace: Workspace) -> None:
     """A run without changes opens and closes no version."""
-    any_size.run("crawl")
-    with sqlite3.connect(any_size.directory / "ledger.db") as connection:
+    workspace.run("crawl")
+    with sqlite3.connect(workspace.directory / "ledger.db") as connection:
         for table in (*FACTS, "account", "account_region", "gap"):
             changed = connection.execute(f"select * from {table} where valid_from = 2 or valid_to = 2").fetchall()
             assert changed == [], table

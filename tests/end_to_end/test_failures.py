@@ -107,42 +107,42 @@ def test_a_missing_settings_file(empty_account_workspace: Workspace) -> None:
     assert "Traceback" not in completed.stderr
 
 
-def test_a_database_of_a_newer_version(account: Workspace) -> None:
+def test_a_database_of_a_newer_version(account_workspace: Workspace) -> None:
     """A ledger written by a newer version is rejected and stays unchanged."""
-    with sqlite3.connect(account.directory / "ledger.db") as connection:
+    with sqlite3.connect(account_workspace.directory / "ledger.db") as connection:
         connection.execute("update alembic_version set version_num = '9999'")
-    assert_error(account.run("crawl"), 4, "newer kmsledger", "9999")
+    assert_error(account_workspace.run("crawl"), 4, "newer kmsledger", "9999")
 
 
-def test_a_database_that_another_program_locks(account: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_another_program_locks(account_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked database fails the crawl with the cause; after that, a crawl works again."""
     monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT", 1)
-    connection = sqlite3.connect(account.directory / "ledger.db", isolation_level=None)
+    connection = sqlite3.connect(account_workspace.directory / "ledger.db", isolation_level=None)
     connection.execute("begin exclusive")
     try:
-        assert_error(account.run("crawl"), 4, "locked by another program", "ledger.db")
+        assert_error(account_workspace.run("crawl"), 4, "locked by another program", "ledger.db")
     finally:
         connection.execute("rollback")
         connection.close()
-    assert account.run("crawl").returncode == 3
+    assert account_workspace.run("crawl").returncode == 3
 
 
-def test_a_concurrent_crawl(account: Workspace) -> None:
+def test_a_concurrent_crawl(account_workspace: Workspace) -> None:
     """A second crawl of the same ledger fails with the process and start time of the first."""
-    with sqlite3.connect(account.directory / "ledger.db") as connection:
+    with sqlite3.connect(account_workspace.directory / "ledger.db") as connection:
         connection.execute(
             "insert into crawl_lock (lock_id, run_id, host, process_id, acquired_at, heartbeat) "
             "values (1, 1, ?, ?, '2026-01-02 03:04:05.000000', ?)",
             (socket.gethostname(), os.getpid(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S.%f}"),
         )
-    assert_error(account.run("crawl"), 2, "2026-01-02 03:04:05", str(os.getpid()))
+    assert_error(account_workspace.run("crawl"), 2, "2026-01-02 03:04:05", str(os.getpid()))
 
 
-def test_a_full_disk_keeps_what_was_saved(account: Workspace) -> None:
+def test_a_full_disk_keeps_what_was_saved(account_workspace: Workspace) -> None:
     """On a full disk, the crawl fails and the ledger keeps the last good run."""
-    before = account.sql("select count(*) n from keys")
+    before = account_workspace.sql("select count(*) n from keys")
     # A file size limit has the same effect on SQLite as a full disk.
-    size = (account.directory / "ledger.db").stat().st_size
+    size = (account_workspace.directory / "ledger.db").stat().st_size
     completed = subprocess.run(
         [
             "bash",
@@ -152,9 +152,9 @@ def test_a_full_disk_keeps_what_was_saved(account: Workspace) -> None:
             str(Path(sys.executable).with_name("kmsledger")),
             "crawl",
             "--config",
-            str(account.settings),
+            str(account_workspace.settings),
         ],
-        env=dict(account.environment),
+        env=dict(account_workspace.environment),
         capture_output=True,
         text=True,
         check=False,
@@ -163,8 +163,8 @@ def test_a_full_disk_keeps_what_was_saved(account: Workspace) -> None:
     assert completed.returncode == 4, completed.stderr
     assert "Traceback" not in completed.stderr
     assert "kmsledger: " in completed.stderr
-    assert account.sql("select count(*) n from keys") == before
-    assert account.run("crawl").returncode == 3
+    assert account_workspace.sql("select count(*) n from keys") == before
+    assert account_workspace.run("crawl").returncode == 3
 
 
 def test_control_c_keeps_what_was_saved(empty_workspace: Workspace) -> None:

@@ -90,22 +90,22 @@ def test_the_mail_arrives_once_with_the_report(reported: Installation) -> None:
 
 
 @pytest.mark.deep
-def test_a_nightly_run_without_a_mail_server(account: Workspace) -> None:
+def test_a_nightly_run_without_a_mail_server(account_workspace: Workspace) -> None:
     """Without a mail server, the exit code is 4, crawl and report are complete, and `mail` sends the report later."""
-    port = account.mail.port
+    port = account_workspace.mail.port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         dead = taken.getsockname()[1]
-    account.change(mail={"port": dead, "recipients": ["later@northwind.example"]})
-    done = account.run("nightly")
+    account_workspace.change(mail={"port": dead, "recipients": ["later@northwind.example"]})
+    done = account_workspace.run("nightly")
     assert done.returncode == 4
     assert f"{dead}" in done.stderr
     assert done.stderr.count("refuses the connection") == 1
-    assert account.sql("select max(run_id) n from runs") == [{"n": 2}]
-    assert list((account.directory / "reports").glob("kmsledger-overview-run2.html"))
-    account.change(mail={"port": port})
-    assert account.run("mail").returncode == 0
-    assert len(mails(account, "later@northwind.example")) == 1
+    assert account_workspace.sql("select max(run_id) n from runs") == [{"n": 2}]
+    assert list((account_workspace.directory / "reports").glob("kmsledger-overview-run2.html"))
+    account_workspace.change(mail={"port": port})
+    assert account_workspace.run("mail").returncode == 0
+    assert len(mails(account_workspace, "later@northwind.example")) == 1
 
 
 def test_an_untrusted_certificate(unsent: Installation, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -56,7 +56,7 @@ def most_in_a_fixed_window(times: list[float]) -> int:
     return max(len(list(group)) for _, group in itertools.groupby(sorted(times), lambda moment: moment // WINDOW))
 
 
-@settings(max_examples=examples(fast=15, deep=300))
+@settings(max_examples=examples(fast=15, deep=100))
 @given(
     operation=st.sampled_from([LIST_GRANTS, DESCRIBE_CUSTOM_KEY_STORES, DB_INSTANCE.listing]),
     percent=st.sampled_from([1, 2, 3, 5, 7, 10, 25, 26, 100]),
