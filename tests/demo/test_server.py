@@ -20,6 +20,8 @@ from demo import request_parser
 from demo.organization import World
 from demo.server import AwsServer
 
+pytestmark = pytest.mark.deep  # moto
+
 START_TIMEOUT_S = 30.0
 
 # boto3 service, method, arguments → signing name, operation

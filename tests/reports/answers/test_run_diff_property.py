@@ -16,12 +16,14 @@ from reports.mart.connection import connect
 from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 
+pytestmark = pytest.mark.deep  # random histories, and a mart after each run
+
 RUNS = 6
 ADDED_BY_DIFF = {"rotated"}
 """Event types that view changes does not have."""
 
 
-@pytest.fixture(scope="module", params=[3, pytest.param(4, marks=pytest.mark.deep)])
+@pytest.fixture(scope="module", params=[3, 4])
 def mart(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The mart of six random runs."""
     folder = tmp_path_factory.mktemp("runs")

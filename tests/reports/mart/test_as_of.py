@@ -196,6 +196,7 @@ def reported(config: Path) -> Callable[..., list[str]]:
     return run
 
 
+@pytest.mark.deep
 def test_a_report_as_of_a_run_names_it(config: Path, reported: Callable[..., list[str]]) -> None:
     """The report names its run, counts the later ones, and does not replace the current reports."""
     assert reported("overview") == ["kmsledger-overview-run5.html", "kmsledger-overview.html"]
@@ -214,6 +215,7 @@ def test_a_report_as_of_a_run_names_it(config: Path, reported: Callable[..., lis
     assert "later run" not in (out / "kmsledger-overview-run5.html").read_text()
 
 
+@pytest.mark.deep
 def test_the_mart_command_accepts_a_date(crawled: CrawledLedger, config: Path, tmp_path: Path) -> None:
     """The mart command resolves dates as the other commands do."""
     arguments = ["--config", str(config), "--as-of", "2026-11-22", "--output", str(tmp_path / "old.duckdb")]
