@@ -69,7 +69,9 @@ _STORE_FINDINGS = f"""
 INSERT INTO memory.main.current_finding
 {_FINDING} WHERE verdict.status IN ('fail', 'unknown')
 UNION ALL
-{_FINDING} SEMI JOIN (SELECT rule_id, resource_arn FROM internal.finding WHERE valid_from < $run) f USING (rule_id, resource_arn)
+{_FINDING} SEMI JOIN (
+  SELECT rule_id, resource_arn FROM internal.finding WHERE valid_from < $run AND rule_id IN (SELECT DISTINCT rule_id FROM result)
+) f USING (rule_id, resource_arn)
 WHERE verdict.status NOT IN ('fail', 'unknown')
 """
 _STORE_COUNTS = """
@@ -111,6 +113,7 @@ def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rul
                 by_id[rule.rule_id] = rule
                 if rows >= _UNCHECKED_ROWS:
                     _store(cursor, run_id, by_id)
+                    by_id.clear()
                     rows = 0
             _store(cursor, run_id, by_id)
         finally:
