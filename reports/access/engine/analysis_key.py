@@ -10,7 +10,7 @@ from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.wildcards import has_wildcard
 
-ENGINE = "3"
+ENGINE = "4"
 """The version of the engine. Increase it with every change of its results: other versions' results are recomputed."""
 
 CONTEXT_INPUTS = ("key", "tags", "aliases", "organization")

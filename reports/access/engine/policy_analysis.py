@@ -149,7 +149,7 @@ class PolicyAnalyzer:
 
     def _analyze_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """Yield the access through a statement about everyone: strangers first, others only beyond what strangers can do."""
-        public = unsure = by_organization = in_network = 0
+        public = unsure = by_organization = in_network = by_service = 0
         for caller in self._everyone:
             if rule.audience.inverted and rule.audience.leaves_out(caller):
                 continue
@@ -165,18 +165,21 @@ class PolicyAnalyzer:
                             continue
                         yield replace(verdict, account=None, party=None)
                 continue
-            remaining = ~unsure
+            remaining = ~unsure & ~(by_service if caller.kind is Kind.SERVICE else 0)
             if caller.account != self._facts.account:
                 # External access from a certain network does not imply access of the organization.
                 implied = public & ~in_network | by_organization if caller.origin is Origin.OURS else public
                 remaining &= ~implied
             access = self._access_of(caller)
             held = 0
+            principal = caller.name if caller.kind is Kind.SERVICE else "*"
             for verdict, operations in self._evaluate(
-                rule, caller, "*", access, level=INSIDE_NETWORKS, among=remaining
+                rule, caller, principal, access, level=INSIDE_NETWORKS, among=remaining
             ):
                 if caller.origin is Origin.OURS and caller.account is None and verdict.access is not Access.UNKNOWN:
                     by_organization |= 0 if verdict.conditions else operations
+                if caller.name == "*":
+                    by_service |= 0 if verdict.conditions else operations
                 held |= operations
                 yield verdict
             if caller.account == self._facts.account and self.denies and rule.operations & remaining & ~held:
@@ -226,6 +229,11 @@ class PolicyAnalyzer:
             name = f"the identity with ID {unique_id}"
             yield Caller(Kind.IDENTITY, Origin.NAMED, name, representative_account=example, unique_id=unique_id)
         yield Caller(Kind.SERVICE, Origin.NAMED, "*")
+        # A Deny with NotPrincipal exempts the services that it lists, and no other.
+        for service in sorted(
+            {name for deny in self.denies if deny.audience.inverted for name in deny.audience.services}
+        ):
+            yield Caller(Kind.SERVICE, Origin.NAMED, service)
 
     def _mentioned(self) -> tuple[set[str], list[str], set[str], set[str]]:
         """Return the accounts, account patterns, organizations and unique ids that conditions and principals mention."""
