@@ -18,10 +18,19 @@ _VERBS = {
 
 def join_or(values: Iterable[str]) -> str:
     """Join values as ``a``, ``a or b``, ``a, b or c``; abbreviate a long list."""
+    return _join(values, "or") or "nothing"
+
+
+def join_and(values: Iterable[str]) -> str:
+    """Join values as ``a``, ``a and b``, ``a, b and c``; abbreviate a long list."""
+    return _join(values, "and")
+
+
+def _join(values: Iterable[str], word: str) -> str:
     items = list(values)
     if len(items) > 4:
         items = [*items[:3], f"{len(items) - 3} others"]
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}" if items else "nothing"
+    return f" {word} ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))
 
 
 def describe_restriction(element: Element) -> str:

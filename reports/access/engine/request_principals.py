@@ -29,7 +29,7 @@ class Origin(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller. ``arn`` is None for any principal of the account."""
+    """A caller. ``arn`` is None for any principal of the account, ``account`` for any account that is no caller of its own."""
 
     kind: Kind
     origin: Origin
@@ -38,10 +38,10 @@ class Caller:
     arn: str | None = None
     organization: str | None = None
     """The organization of a MEMBER."""
-    representative_account: str = ""
-    """The account to use when any account of some kind qualifies."""
     unique_id: str | None = None
-    """The aws:userid that the caller is assumed to have."""
+    """The unique id (or the start of one) of a user or role."""
+    may_have_mentioned_id: bool = True
+    """Whether a unique id that a policy mentions can be the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,30 @@ class Audience:
         # A session of a listed role is a principal of its own: excluded only if it is listed by name.
         return None if role and ":role/" in (caller.arn or "") and role not in self.sessions else False
 
+    def applies_to(self, caller: Caller) -> Applies:
+        """Whether the statement applies to the caller; the audience itself where that differs among the caller's identities."""
+        if not self.everyone and caller.arn is None:
+            if caller.kind is Kind.SERVICE:
+                depends = caller.name == "*" and bool(self.services)
+            elif caller.account in self.accounts:
+                depends = self.inverted
+            else:
+                depends = not self.inverted and any(f"::{caller.account}:" in arn for arn in self.arns)
+            if depends:
+                return self
+        return self.includes(caller)
+
+    def parts_of(self, caller: Caller) -> list[str]:
+        """Return the listed principals that are a part of the caller: of an account, of a role, or of all services."""
+        if self.inverted or self.everyone or caller.kind is Kind.ROOT or caller.account in self.accounts:
+            return []
+        if caller.kind is Kind.SERVICE:
+            return sorted(self.services) if caller.name == "*" else []
+        if caller.arn is None:
+            return sorted(arn for arn in self.arns if f"::{caller.account}:" in arn)
+        role = _role(caller.arn) if ":role/" in caller.arn else None
+        return sorted(arn for arn in self.arns if role and ":assumed-role/" in arn and _role(arn) == role)
+
     def leaves_out(self, caller: Caller) -> bool:
         """For an inverted Allow: whether the caller is listed."""
         return self.everyone or self._names(caller) or caller.account in self.accounts
@@ -100,6 +124,10 @@ class Audience:
         if caller.arn in self.arns:
             return True
         return ":assumed-role/" in caller.arn and _role(caller.arn) in self.roles
+
+
+Applies = bool | None | Audience
+"""Whether a statement applies to a caller (None for unknown), or the audience that decides it for each identity."""
 
 
 def _role(arn: str) -> tuple[str, str] | None:

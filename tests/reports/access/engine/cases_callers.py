@@ -1,0 +1,314 @@
+"""Cases for conditions on the caller: which identities exist, and which of them a policy leaves access."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.reports.access.engine.cases import (
+    APP,
+    ORGANIZATION_ID,
+    OUTSIDER,
+    OWNER,
+    SISTER,
+    Case,
+    allow,
+    aws,
+    deny,
+    root,
+    service,
+)
+
+GLOBAL = "IAM user guide: global condition context keys"
+NOT_PRINCIPAL = "IAM user guide: NotPrincipal with Deny"
+VALUES = "IAM user guide: policy variables, the table of principal key values"
+BOB = f"arn:aws:iam::{OWNER}:user/Bob"
+THEIRS = f"arn:aws:iam::{OUTSIDER}:user/Bob"
+FEDERATED = f"arn:aws:sts::{OWNER}:federated-user/Ann"
+SESSION = f"arn:aws:sts::{OWNER}:assumed-role/app/run-1"
+EVERYONE = ["public * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"]
+ROOT = allow(aws(root()), "kms:*", Sid="Root")
+ROOT_ALL = f"owner_delegated {root()} {OWNER}"
+
+
+def condition(name: str, rule: str, when: dict[str, Any], expect: list[str]) -> Case:
+    """Everyone, under one condition."""
+    return Case(f"caller-{name}", rule, [allow("*", when=when)], expect)
+
+
+def exception(name: str, rule: str, when: dict[str, Any], expect: list[str]) -> Case:
+    """Everyone, except under one condition."""
+    return Case(f"caller-denied-{name}", rule, [allow("*"), deny(when=when)], expect)
+
+
+CASES = [
+    # Deny with NotPrincipal exempts the principals that it lists
+    Case(
+        "not-principal-leaves-user-and-root",
+        NOT_PRINCIPAL,
+        [allow("*"), deny(None, NotPrincipal=aws(BOB, root()))],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user and {BOB}"],
+    ),
+    Case(
+        "not-principal-leaves-foreign-user-and-root",
+        NOT_PRINCIPAL,
+        [allow("*"), deny(None, NotPrincipal=aws(THEIRS, root(OUTSIDER)))],
+        [f"external * {OUTSIDER} =Decrypt | only the root user and {THEIRS}"],
+    ),
+    Case(
+        "not-principal-under-an-account",
+        NOT_PRINCIPAL,
+        [allow(aws(root(OUTSIDER))), deny(None, NotPrincipal=aws(THEIRS, root(OUTSIDER)))],
+        [f"external {root(OUTSIDER)} {OUTSIDER} =Decrypt | only the root user and {THEIRS}"],
+    ),
+    Case(
+        "not-principal-under-the-owner",
+        NOT_PRINCIPAL,
+        [ROOT, deny(None, NotPrincipal=aws(BOB, root()))],
+        [f"{ROOT_ALL} #46 | only the root user and {BOB}"],
+    ),
+    Case(
+        "not-principal-and-a-condition-on-the-root",
+        NOT_PRINCIPAL,
+        [
+            ROOT,
+            deny(None, NotPrincipal=aws(BOB, root())),
+            deny(when={"ArnEquals": {"aws:PrincipalArn": root()}}),
+        ],
+        [f"{ROOT_ALL} #46 | only {BOB}"],
+    ),
+    Case(
+        "not-principal-leaves-federated-user",
+        NOT_PRINCIPAL,
+        [allow("*"), deny(None, NotPrincipal=aws(FEDERATED, root()))],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user and {FEDERATED}"],
+    ),
+    Case(
+        "not-principal-leaves-session",
+        NOT_PRINCIPAL,
+        [allow("*"), deny(None, NotPrincipal=aws(APP, SESSION, root()))],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user, {APP} and {SESSION}"],
+    ),
+    # the account
+    condition("account-not-like", GLOBAL, {"StringNotLike": {"kms:CallerAccount": "9*"}}, EVERYONE),
+    condition("account-not-like-list", GLOBAL, {"StringNotLike": {"aws:PrincipalAccount": ["9*", "8*"]}}, EVERYONE),
+    condition(
+        "account-not-like-any-digit",
+        GLOBAL,
+        {"StringNotLike": {"kms:CallerAccount": [f"{digit}*" for digit in range(10)]}},
+        ["aws_service * - =Decrypt"],
+    ),
+    condition(
+        "account-length",
+        f"{GLOBAL}: an account has twelve digits",
+        {"StringNotLike": {"kms:CallerAccount": ["????????????", "1*"]}},
+        ["aws_service * - =Decrypt"],
+    ),
+    condition(
+        "account-one-digit-left",
+        GLOBAL,
+        {"StringNotLike": {"kms:CallerAccount": [f"*{digit}*" for digit in range(9)]}},
+        ["public * - =Decrypt"],
+    ),
+    exception("account-like", GLOBAL, {"StringLike": {"aws:PrincipalAccount": "9*"}}, EVERYONE),
+    Case(
+        "caller-account-joint",
+        f"{GLOBAL}: both keys are the same account",
+        [
+            allow(
+                "*", when={"StringLike": {"kms:CallerAccount": "98*"}, "StringNotLike": {"aws:PrincipalArn": "*::98*"}}
+            )
+        ],
+        [],
+    ),
+    # the ARN
+    condition("arn-not-like-account", GLOBAL, {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::9*:*"}}, EVERYONE),
+    condition("arn-not-role", GLOBAL, {"StringNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}}, EVERYONE),
+    exception("arn-role", GLOBAL, {"StringLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}}, EVERYONE),
+    condition(
+        "arn-not-role-or-user",
+        f"{GLOBAL}: root users",
+        {"ArnNotLike": {"aws:PrincipalArn": ["arn:aws:iam::*:role/*", "arn:aws:iam::*:user/*"]}},
+        EVERYONE,
+    ),
+    condition(
+        "arn-only-root-users",
+        f"{GLOBAL}: root users",
+        {
+            "ArnNotLike": {
+                "aws:PrincipalArn": [
+                    "arn:aws:iam::*:role/*",
+                    "arn:aws:iam::*:user/*",
+                    "arn:aws:sts::*:federated-user/*",
+                ]
+            }
+        },
+        ["public * - =Decrypt | only the root user", f"owner_direct * {OWNER} =Decrypt | only the root user"],
+    ),
+    Case(
+        "caller-account-without-roles",
+        f"{GLOBAL}: the users of the account",
+        [allow(aws(root(OUTSIDER))), deny(when={"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{OUTSIDER}:role/*"}})],
+        [f"external {root(OUTSIDER)} {OUTSIDER} =Decrypt | except if aws:PrincipalArn is"],
+    ),
+    condition(
+        "arn-federated-user",
+        f"{GLOBAL}: the ARN of a federated user",
+        {"StringEquals": {"aws:PrincipalArn": f"arn:aws:sts::{OUTSIDER}:federated-user/Ann"}},
+        [f"external * {OUTSIDER} =Decrypt"],
+    ),
+    condition(
+        "arn-path",
+        f"{GLOBAL}: a path is a part of the ARN",
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*/*"}},
+        EVERYONE,
+    ),
+    condition("arn-empty-name", GLOBAL, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/"}}, []),
+    # type, user name and user ID belong to one identity
+    exception("user-id-roles-and-users", VALUES, {"StringLike": {"aws:userid": ["AROA*", "AIDA*"]}}, EVERYONE),
+    condition(
+        "user-id-of-a-root-user",
+        f"{VALUES}: the user ID of a root user is its account",
+        {"StringEquals": {"aws:userid": OUTSIDER}},
+        [f"external * {OUTSIDER} =Decrypt | only the root user"],
+    ),
+    condition(
+        "user-id-of-a-federated-user",
+        f"{VALUES}: account and name",
+        {"StringEquals": {"aws:userid": f"{OUTSIDER}:Ann"}},
+        [f"external * {OUTSIDER} =Decrypt"],
+    ),
+    condition(
+        "type-anonymous", f"{VALUES}: KMS requests are signed", {"StringEquals": {"aws:PrincipalType": "Anonymous"}}, []
+    ),
+    condition("type-account", VALUES, {"StringEquals": {"aws:PrincipalType": "Account"}}, EVERYONE),
+    condition("type-federated-user", VALUES, {"StringEquals": {"aws:PrincipalType": "FederatedUser"}}, EVERYONE),
+    condition(
+        "type-and-user-name",
+        f"{VALUES}: sessions have no user name",
+        {"StringEquals": {"aws:PrincipalType": "AssumedRole", "aws:username": "bob"}},
+        [],
+    ),
+    condition(
+        "user-arn-and-role-id",
+        f"{VALUES}: the user ID of a user starts with AIDA",
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*"}, "StringLike": {"aws:userid": "AROA*"}},
+        [],
+    ),
+    condition(
+        "user-arn-and-other-name",
+        f"{VALUES}: the user name is the end of the ARN",
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/a*"}, "StringEquals": {"aws:username": "b"}},
+        EVERYONE,
+    ),
+    condition(
+        "user-arn-without-path-and-other-name",
+        f"{VALUES}: the user name is the end of the ARN",
+        {
+            "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/a*"},
+            "ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*/*"},
+            "StringEquals": {"aws:username": "b"},
+        },
+        [],
+    ),
+    condition(
+        "user-arn-and-user-name",
+        VALUES,
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/b*"}, "StringEquals": {"aws:username": "bob"}},
+        EVERYONE,
+    ),
+    condition(
+        "user-id-and-user-name",
+        f"{VALUES}: sessions have no user name",
+        {"StringLike": {"aws:userid": "*:*"}, "Null": {"aws:username": "false"}},
+        [],
+    ),
+    # policy variables
+    condition(
+        "tag-of-the-resource",
+        f"{GLOBAL}: anyone can tag their own role with the key's tag",
+        {"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}},
+        ["unknown * - =Decrypt"],
+    ),
+    condition(
+        "name-in-arn",
+        f"{VALUES}: a user's name is a part of its ARN",
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/${aws:username}"}},
+        EVERYONE,
+    ),
+    condition(
+        "tag-in-arn",
+        f"{GLOBAL}: anyone can choose tags and names",
+        {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/${aws:PrincipalTag/team}-app"}},
+        EVERYONE,
+    ),
+    # the organization
+    condition(
+        "organization-not-like",
+        GLOBAL,
+        {"StringLike": {"aws:PrincipalOrgID": "o-*"}, "StringNotLike": {"aws:PrincipalOrgID": "o-s*"}},
+        EVERYONE,
+    ),
+    condition(
+        "organization-and-account",
+        GLOBAL,
+        {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}, "StringNotLike": {"kms:CallerAccount": "9*"}},
+        ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
+    ),
+    Case(
+        "caller-services-denied",
+        "IAM user guide: an explicit Deny wins",
+        [
+            allow("*", when={"StringLike": {"aws:PrincipalServiceName": "s*.amazonaws.com"}}),
+            deny(service("s3.amazonaws.com")),
+        ],
+        ["aws_service * - =Decrypt | except s3.amazonaws.com (denied by #1)"],
+    ),
+    Case(
+        "caller-only-service-denied",
+        "IAM user guide: an explicit Deny wins",
+        [
+            allow("*", when={"StringEquals": {"aws:PrincipalServiceName": "s3.amazonaws.com"}}),
+            deny(service("s3.amazonaws.com")),
+        ],
+        [],
+    ),
+    Case(
+        "caller-session-denied",
+        "IAM user guide: an explicit Deny wins",
+        [allow(aws(APP)), deny(aws(SESSION), Sid="Session")],
+        [f"owner_direct {APP} {OWNER} =Decrypt | except {SESSION} (denied by Session)"],
+    ),
+    Case(
+        "caller-denied-conditionally",
+        "IAM user guide: an explicit Deny wins",
+        [ROOT, deny(aws(APP), when={"Bool": {"aws:MultiFactorAuthPresent": "false"}}, Sid="Mfa")],
+        [f"{ROOT_ALL} #46 | except {APP} if aws:MultiFactorAuthPresent is false (denied by Mfa)"],
+    ),
+    Case(
+        "caller-allowed-and-denied-by-name",
+        "IAM user guide: an explicit Deny wins",
+        [allow("*", when={"ArnEquals": {"aws:PrincipalArn": [APP, BOB]}}), deny(aws(APP))],
+        [f"owner_direct * {OWNER} =Decrypt"],
+    ),
+    Case(
+        "caller-allowed-name-denied",
+        "IAM user guide: an explicit Deny wins",
+        [allow("*", when={"ArnEquals": {"aws:PrincipalArn": APP}}), deny(aws(APP))],
+        [],
+    ),
+    Case(
+        "caller-not-principal-allowed-name",
+        "IAM user guide: NotPrincipal with Allow",
+        [allow(None, when={"ArnEquals": {"aws:PrincipalArn": APP}}, NotPrincipal=aws(APP))],
+        [],
+    ),
+    Case(
+        "caller-sister-without-users",
+        GLOBAL,
+        [
+            allow(aws(root(SISTER))),
+            deny(when={"StringEquals": {"aws:PrincipalType": ["User", "AssumedRole", "FederatedUser"]}}),
+        ],
+        [f"organization {root(SISTER)} {SISTER} =Decrypt | only the root user"],
+    ),
+]
