@@ -31,6 +31,7 @@ _ATTRIBUTES = {
     "aws:principalservicename": "service",
     "aws:principalservicenameslist": "service",
 }
+_ORGANIZATION_KEYS = frozenset({"aws:principalorgid", "aws:principalorgpaths"})
 CALLER_KEYS = _ATTRIBUTES.keys() | {"aws:principaltype", "aws:principalisawsservice"}
 _SERVICE_ACCOUNT = "an account of AWS"
 _PATTERNS = frozenset({"text", "caseless", "like", "arn"})
@@ -59,6 +60,8 @@ class Conditions:
     named: tuple[str, ...]
     """ARNs of identities, or names of services."""
     keys: frozenset[str]
+    by_name: bool
+    """Whether statements distinguish the identities of an account by name."""
     complete: bool
 
 
@@ -86,9 +89,11 @@ def conditions_on_caller(elements: Iterable[Element], audiences: Iterable[Audien
                     None
                 )
     named: set[str] = set()
+    by_name = False
     for audience in audiences:  # services that NotPrincipal lists are callers of their own
+        by_name = True
         named |= audience.arns if audience.inverted else audience.arns | audience.services
-    return Conditions(tuple(atoms), tuple(sorted(named)), frozenset(keys), complete)
+    return Conditions(tuple(atoms), tuple(sorted(named)), frozenset(keys), by_name, complete)
 
 
 class Identities:
@@ -128,6 +133,8 @@ class Identities:
                 if count > _MAX_IDENTITIES:
                     raise TooManyStatesError
                 yield Identity(each, values | organization, special)
+            if not conditions.by_name and conditions.keys <= _ORGANIZATION_KEYS:
+                break  # the other identities of the caller are alike
 
     def _principals(self, caller: Caller, conditions: Conditions) -> Iterator[tuple[Caller, Context]]:
         """Yield the principals, first the likely ones, each with its condition keys except those of its organization."""
@@ -184,6 +191,8 @@ class Identities:
         """Return the attributes of one text of the forms for each combination of the atoms' results."""
         attributes = frozenset[str]().union(*(part.attributes for part in forms[0]))
         relevant = tuple(atom for atom in atoms if atom.attribute in attributes)
+        if not relevant and all(part.literal for part in forms[0]):
+            return [_attributes(forms[0], tuple(part.literal for part in forms[0]))]
         combinations: dict[tuple[bool, ...], dict[str, str]] = {}
         for parts in forms:
             if combinations and not relevant:
@@ -208,7 +217,7 @@ class Identities:
 
     def _organizations(self, caller: Caller, conditions: Conditions) -> Iterator[Context]:
         """Yield the possible values of the keys on the caller's organization."""
-        if not conditions.keys & {"aws:principalorgid", "aws:principalorgpaths"}:
+        if not conditions.keys & _ORGANIZATION_KEYS:
             yield {}
             return
         ours = self._organization.organization_id
@@ -220,6 +229,8 @@ class Identities:
             yield unknown
         elif caller.origin is Origin.OURS and path:
             yield {"aws:principalorgid": ours, "aws:principalorgpaths": (path,)}
+        elif fixed and "aws:principalorgpaths" not in conditions.keys:
+            yield {"aws:principalorgid": fixed}
         elif caller.origin is Origin.NAMED and (ours is None or not self._organization.accounts):
             yield unknown
         else:

@@ -27,7 +27,7 @@ from reports.access.engine.context_values import CandidateContext, first_name
 from reports.access.engine.identities import CALLER_KEYS, Identity
 from reports.access.engine.kms_actions import BY_POLICY_MASK, bit, matching
 from reports.access.engine.policy_parser import Policy, Statement
-from reports.access.engine.request_principals import Applies, Audience, Caller, audience
+from reports.access.engine.request_principals import Applies, Audience, Caller, Origin, audience
 from reports.access.engine.wildcards import matches
 
 _BUDGET = 20_000
@@ -144,9 +144,6 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
 def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterator[SearchResult]:
     """Yield a result for every identity that succeeds, the special ones last; without any, the result of the search."""
     elements = [*allow, *(element for rule, _ in denies for element in rule.elements)]
-    identities, complete = call.identities(
-        elements, (applies for _, applies in denies if isinstance(applies, Audience))
-    )
     keys = {
         key
         for element in elements
@@ -154,6 +151,15 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
         for key in (element.key, *element.variables)
         if key in CALLER_KEYS
     }
+    audiences = [applies for _, applies in denies if isinstance(applies, Audience)]
+    certain = [(rule.elements, applies) for rule, applies in denies if not isinstance(applies, Audience)]
+    if (
+        not keys and not audiences and call.caller.origin is not Origin.STRANGER
+    ):  # all identities of the caller are alike
+        remaining = _remaining(allow, certain, {})
+        yield _search_context(*remaining, call, {}) if remaining else _DENIED
+        return
+    identities, complete = call.identities(elements, audiences)
     known: dict[tuple[object, ...], SearchResult] = {}
     uncertain: SearchResult | None = None
     succeeded = False
@@ -183,7 +189,7 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
 
 
 def _remaining(
-    allow: tuple[Element, ...], against: list[tuple[tuple[Element, ...], bool | None]], values: Context
+    allow: tuple[Element, ...], against: Iterable[tuple[tuple[Element, ...], bool | None]], values: Context
 ) -> tuple[tuple[Element, ...], Against] | None:
     """Return what an identity leaves to decide; None if its Allow fails or a Deny holds for any request."""
     left = _undecided(allow, values)
