@@ -16,7 +16,7 @@ from reports.access.engine.automaton import Atom, Part, Texts, TooManyStatesErro
 from reports.access.engine.conditions import UNKNOWN, Context, Element, pattern_of, resolve_constants
 from reports.access.engine.model import Organization
 from reports.access.engine.principals import role_of
-from reports.access.engine.request_principals import Audience, Caller, Kind, Origin
+from reports.access.engine.request_principals import Audience, Caller, Kind, Origin, role_name
 from reports.access.engine.wildcards import has_wildcard
 
 UNIQUE_ID = re.compile(r"A(?:RO|ID)A[A-Z0-9]{12,124}")
@@ -127,7 +127,7 @@ class Identities:
         organizations = list(self._organizations(caller, conditions))
         count = 0
         for each, values in self._principals(caller, conditions):
-            special = caller.arn is None and (each.kind is Kind.ROOT or each.arn in conditions.named)
+            special = each.arn != caller.arn and (each.kind is Kind.ROOT or each.arn in conditions.named)
             for organization in organizations:
                 count += 1
                 if count > _MAX_IDENTITIES:
@@ -141,11 +141,12 @@ class Identities:
         atoms = conditions.atoms
         if not caller.may_have_mentioned_id:
             atoms = tuple(_without_unique_ids(atom) if atom.attribute == "id" else atom for atom in atoms)
-        sessions = []
-        if caller.arn is None:
+        # The condition keys of a session contain the ARN of its role, so it cannot be found by its ARN.
+        sessions = [arn for arn in conditions.named if f"::{caller.account}:assumed-role/" in arn]
+        if caller.arn is not None:
+            sessions = [arn for arn in sessions if ":role/" in caller.arn and role_name(arn) == role_name(caller.arn)]
+        else:
             arns = [name for name in conditions.named if ":" in name]
-            # The condition keys of a session contain the ARN of its role, so it cannot be found by its ARN.
-            sessions = [arn for arn in arns if f"::{caller.account}:assumed-role/" in arn]
             atoms += tuple(Atom("arn", "text", (arn,)) for arn in arns if arn not in sessions)
         for kind in _KINDS if caller.arn is None else (_kind_of(caller.arn),):
             if caller.arn is None and caller.unique_id and _ID_PREFIX.get(kind) != caller.unique_id[:4]:

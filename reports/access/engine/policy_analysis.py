@@ -323,6 +323,6 @@ def _only_special(result: SearchResult, others: Iterable[SearchResult]) -> str:
 
 def _witness(caller: Caller, operation: str, result: SearchResult) -> Witness:
     identity = result.identity.caller if result.identity else caller
-    concrete = caller.origin is Origin.STRANGER or (caller.kind is Kind.IDENTITY and caller.account and not caller.arn)
+    concrete = caller.origin is Origin.STRANGER or (caller.kind is Kind.IDENTITY and caller.account)
     name, account = (identity.arn or identity.name, identity.account) if concrete else (caller.name, caller.account)
     return Witness(name, account, f"kms:{operation}", result.context)

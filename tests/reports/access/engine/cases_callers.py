@@ -86,7 +86,7 @@ CASES = [
         "not-principal-leaves-session",
         NOT_PRINCIPAL,
         [allow("*"), deny(None, NotPrincipal=aws(APP, SESSION, root()))],
-        [f"owner_direct * {OWNER} =Decrypt | only the root user, {APP} and {SESSION}"],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user and {SESSION}"],
     ),
     # the account
     condition("account-not-like", GLOBAL, {"StringNotLike": {"kms:CallerAccount": "9*"}}, EVERYONE),
