@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial, reduce
+from functools import lru_cache
 
 from reports.access.engine.wildcards import unescape
 
@@ -79,7 +79,7 @@ def _after(
     """Yield the states after a part, the shortest texts first."""
     if part.literal:
         for state, texts in states.items():
-            yield reduce(partial(_step, readers), part.literal, state), (*texts, part.literal)
+            yield _step(readers, state, part.literal), (*texts, part.literal)
         return
     alphabet = part.alphabet if excluded else _relevant(part.alphabet, readers)
     # A text that leads to an excluded one is a state of its own until it differs.
@@ -107,10 +107,12 @@ def _after(
         layer = following
 
 
-def _step(readers: tuple[_Matcher | None, ...], state: State, character: str) -> State:
+def _step(readers: tuple[_Matcher | None, ...], state: State, text: str) -> State:
     return tuple(
-        positions if reader is None else reader.step(positions, character)
-        for reader, positions in zip(readers, state, strict=True)
+        [
+            positions if reader is None else reader.after(positions, text)
+            for reader, positions in zip(readers, state, strict=True)
+        ]
     )
 
 
@@ -173,15 +175,15 @@ class _Matcher:
         self._saturated |= self._saturated << 1
         self.initial = self._closed(self.initial)
 
-    def step(self, positions: int, character: str) -> int:
-        """Return the positions after one more character."""
-        if not positions:
-            return 0
-        known = self._next.get((positions, character))
+    def after(self, positions: int, text: str) -> int:
+        """Return the positions after more text."""
+        known = self._next.get((positions, text))
         if known is None:
-            advance, stay = self._advance.get(character) or self._advance[""]
-            known = self._closed((positions & advance) << 1 | positions & stay)
-            self._next[positions, character] = known
+            known = positions
+            for character in text:
+                advance, stay = self._advance.get(character) or self._advance[""]
+                known = self._closed((known & advance) << 1 | known & stay)
+            self._next[positions, text] = known
         return known
 
     def _closed(self, positions: int) -> int:

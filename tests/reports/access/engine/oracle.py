@@ -155,18 +155,25 @@ def _listed_mask(listed: str) -> int:
     )
 
 
+def _exempt(listed: list[str]) -> int:
+    """Return the identities that NotPrincipal exempts: the root user of a listed account, and its listed identities."""
+    roots = {f"arn:aws:iam::{account}:root": account for account in ACCOUNTS}
+    accounts = {root: account for root, account in roots.items() if {root, account} & {*listed}}
+    exempt = reduce(or_, (_by_arn().get(arn, 0) for arn in (*listed, *accounts)), 0)
+    return exempt & of_accounts(frozenset(accounts.values()))
+
+
 @cache
-def _exempt(listed: tuple[str, ...]) -> int:
-    everyone = universe()
-    return _bits(
-        not applies({"NotPrincipal": {"AWS": list(listed)}}, arn, account, "")
-        for arn, account in zip(everyone.arns, everyone.accounts, strict=True)
-    )
+def _by_arn() -> dict[str, int]:
+    identities: dict[str, int] = {}
+    for position, arn in enumerate(universe().arns):
+        identities[arn] = identities.get(arn, 0) | 1 << position
+    return identities
 
 
 def _audience(statement: Mapping[str, Any]) -> int:
     if "NotPrincipal" in statement:
-        return _all() & ~_exempt(tuple(_listed(statement["NotPrincipal"])))
+        return _all() & ~_exempt(_listed(statement["NotPrincipal"]))
     return reduce(or_, map(_listed_mask, _listed(statement["Principal"])))
 
 
