@@ -28,7 +28,7 @@ from reports.access.engine.identities import CALLER_KEYS, Identity
 from reports.access.engine.kms_actions import BY_POLICY_MASK, bit, matching
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.request_principals import Applies, Audience, Caller, Origin, audience
-from reports.access.engine.wildcards import matches
+from reports.access.engine.wildcards import complete_arn, matches
 
 _BUDGET = 20_000
 
@@ -61,7 +61,7 @@ def rules_of(policy: Policy, arn: str) -> tuple[Rule, ...]:
             matching(statement.actions, negated=statement.not_actions) & BY_POLICY_MASK if statement.actions else 0,
             audience(statement),
             read(statement.conditions, policy.version),
-            any(resource == "*" or matches(resource, arn) for resource in statement.resources),
+            any(resource == "*" or matches(complete_arn(resource), arn) for resource in statement.resources),
         )
         for statement in policy.statements
         if statement.readable

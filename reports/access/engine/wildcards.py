@@ -57,6 +57,12 @@ def matches(pattern: str, text: str) -> bool:
     return not pattern[i:].strip("*")
 
 
+def complete_arn(resource: str) -> str:
+    """Return the Resource of a policy with ``*`` for the fields that a shortened ARN leaves out: IAM ignores those."""
+    missing = 5 - resource.count(":")
+    return resource + ":*" * missing if resource.startswith("arn:") and missing > 0 else resource
+
+
 def example_match(pattern: str, star: str = "example") -> str:
     """Return a text that matches the pattern."""
     return unescape(pattern.replace("*", star).replace("?", "x"))
