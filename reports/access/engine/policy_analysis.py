@@ -26,6 +26,7 @@ from reports.access.engine.policy_lint import lint_policy
 from reports.access.engine.policy_parser import Policy
 from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, caller_of
+from reports.access.engine.service_sources import SOURCE_KEYS, acts_for, example_accounts, mentioned_sources
 from reports.access.engine.solver import (
     Call,
     Denies,
@@ -118,8 +119,9 @@ class PolicyAnalyzer:
             }.get(principal.type, "the statement names no principal")
             yield self._unknown(rule, written, account, names(self._effective(rule.operations, account)), reason)
             return
-        for verdict, _ in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
+        for verdict, held in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
             yield verdict
+            yield from self._on_behalf_of(rule, caller, verdict, held)
 
     def _access(self, principal: Principal) -> Access:
         if principal.type == "service":
@@ -169,6 +171,53 @@ class PolicyAnalyzer:
                         by_organization |= operations if access is Access.ORGANIZATION and caller.account is None else 0
                         by_service |= operations if caller.name == "*" else 0
                     yield verdict
+                    yield from self._on_behalf_of(rule, each, verdict, operations)
+
+    def _on_behalf_of(self, rule: Rule, caller: Caller, verdict: Verdict, held: int) -> Iterator[Verdict]:
+        """Yield the access of the accounts whose resources the conditions let an AWS service call for.
+
+        A service that can call for any account is no access of an account: the lint finding service_without_source.
+        """
+        if caller.kind is not Kind.SERVICE or verdict.access is not Access.AWS_SERVICE:
+            return
+        denies = denies_of(self._denies_against(rule), caller, held)
+        elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+        if SOURCE_KEYS.isdisjoint(element.key for element in elements):
+            return
+        call = Call(self.candidates, caller, representative(held)[1], INSIDE_NETWORKS)
+
+        ours = self._organization.organization_id
+
+        def acts(account: str, organization: str = "o-foreign0000") -> bool | None:
+            member = account in self._organization.accounts and ours
+            return acts_for(rule.elements, denies, call, account, ours if member and ours else organization)
+
+        accounts, organizations = mentioned_sources(elements)
+        known = frozenset({self._facts.account, *accounts})
+        any_account, *examples = example_accounts(elements, known)
+        if acts(any_account):
+            return
+        found: list[tuple[str | None, bool | None]] = [
+            (account, acts(account)) for account in accounts if account != self._facts.account
+        ]
+        results = set(map(acts, examples))
+        results |= {acts(any_account, name) for name in organizations if name != ours}
+        if results - {False}:
+            found.append((None, True in results or None))
+        through = "through an AWS service" if verdict.principal == "*" else ""
+        conditions = "; ".join(filter(None, (through, verdict.conditions)))
+        for account, answer in found:
+            if answer is False:
+                continue
+            access = relation(account, self._facts.account, self._organization)[0] if account else Access.EXTERNAL
+            yield replace(
+                verdict,
+                access=access if answer else Access.UNKNOWN,
+                account=account,
+                party=self._organization.parties.get(account) if account and answer else None,
+                conditions=conditions,
+                reason="" if answer else _NO_DETAIL,
+            )
 
     def _access_of(self, caller: Caller) -> Access:
         if caller.kind is Kind.SERVICE:

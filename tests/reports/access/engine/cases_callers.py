@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.reports.access.engine.cases import (
     APP,
+    CHECKMARX,
     ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
@@ -253,6 +254,88 @@ CASES = [
         GLOBAL,
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}, "StringNotLike": {"kms:CallerAccount": "9*"}},
         ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
+    ),
+    # AWS services that call for resources of another account
+    *(
+        Case(
+            f"service-for-{name}",
+            "IAM user guide: the confused deputy problem",
+            [allow(service("logs.amazonaws.com"), when=when)],
+            ["aws_service logs.amazonaws.com - =Decrypt", *expect],
+            lint_findings=frozenset({"service_without_source"} if open_ended else ()),
+            silent=frozenset(() if open_ended else {"service_without_source"}),
+        )
+        for name, when, expect, open_ended in (
+            (
+                "foreign-account",
+                {"StringEquals": {"aws:SourceAccount": OUTSIDER}},
+                [f"external logs.amazonaws.com {OUTSIDER} =Decrypt | only for account {OUTSIDER}"],
+                False,
+            ),
+            (
+                "foreign-arn",
+                {"ArnLike": {"aws:SourceArn": f"arn:aws:logs:*:{OUTSIDER}:*"}},
+                [f"external logs.amazonaws.com {OUTSIDER} =Decrypt"],
+                False,
+            ),
+            (
+                "vendor",
+                {"StringEquals": {"aws:SourceAccount": [OWNER, CHECKMARX]}},
+                [f"vendor logs.amazonaws.com {CHECKMARX} =Decrypt"],
+                False,
+            ),
+            (
+                "other-account-of-the-organization",
+                {"StringEquals": {"aws:SourceAccount": SISTER}},
+                [f"organization logs.amazonaws.com {SISTER} =Decrypt"],
+                False,
+            ),
+            ("own-account", {"StringEquals": {"aws:SourceAccount": OWNER}}, [], False),
+            (
+                "account-pattern",
+                {"StringLike": {"aws:SourceAccount": "1234*"}},
+                ["external logs.amazonaws.com - =Decrypt"],
+                True,
+            ),
+            (
+                "account-pattern-at-the-end",
+                {"StringLike": {"aws:SourceAccount": "0123456789??"}},
+                ["external logs.amazonaws.com - =Decrypt"],
+                True,
+            ),
+            (
+                "arn-with-account-pattern",
+                {"ArnLike": {"aws:SourceArn": "arn:aws:logs:*:1234*:log-group:*"}},
+                ["external logs.amazonaws.com - =Decrypt"],
+                True,
+            ),
+            (
+                "contradicting-account-and-arn",
+                {
+                    "StringEquals": {"aws:SourceAccount": OWNER},
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:logs:*:{OUTSIDER}:*"},
+                },
+                [],
+                False,
+            ),
+            (
+                "foreign-organization",
+                {"StringEquals": {"aws:SourceOrgID": "o-foreign111"}},
+                ["external logs.amazonaws.com - =Decrypt | only for organization o-foreign111"],
+                False,
+            ),
+            ("any-account", {"StringLike": {"aws:SourceAccount": "*"}}, [], True),
+            ("all-but-one", {"StringNotEquals": {"aws:SourceAccount": OUTSIDER}}, [], True),
+        )
+    ),
+    Case(
+        "any-service-for-foreign-account",
+        "IAM user guide: the confused deputy problem",
+        [allow("*", when={"StringEquals": {"aws:SourceAccount": OUTSIDER}})],
+        [
+            "aws_service * - =Decrypt",
+            f"external * {OUTSIDER} =Decrypt | through an AWS service; only for account {OUTSIDER}",
+        ],
     ),
     Case(
         "caller-services-denied",
