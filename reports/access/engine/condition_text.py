@@ -71,5 +71,6 @@ def describe_conditions(elements: Iterable[Element], exceptions: Iterable[tuple[
     """Describe the conditions of an Allow, and the Deny statements (by name) that restrict it, as one text."""
     parts = [describe_restriction(element) for element in elements]
     for name, conditions in exceptions:
-        parts.append(f"except if {' and '.join(map(describe_condition, conditions))} (denied by {name})")
+        if described := " and ".join(map(describe_condition, conditions)):
+            parts.append(f"except if {described} (denied by {name})")
     return "; ".join(dict.fromkeys(parts))

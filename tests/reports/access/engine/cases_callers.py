@@ -89,6 +89,15 @@ CASES = [
         [allow("*"), deny(None, NotPrincipal=aws(APP, SESSION, root()))],
         [f"owner_direct * {OWNER} =Decrypt | only the root user and {SESSION}"],
     ),
+    Case(
+        "not-principal-under-a-condition-that-always-holds",
+        NOT_PRINCIPAL,
+        [
+            allow(aws(root(SISTER))),
+            deny(None, when={"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}}, NotPrincipal=aws(root(SISTER))),
+        ],
+        [f"organization {root(SISTER)} {SISTER} =Decrypt | only the root user"],
+    ),
     # the account
     condition("account-not-like", GLOBAL, {"StringNotLike": {"kms:CallerAccount": "9*"}}, EVERYONE),
     condition("account-not-like-list", GLOBAL, {"StringNotLike": {"aws:PrincipalAccount": ["9*", "8*"]}}, EVERYONE),

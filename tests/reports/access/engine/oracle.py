@@ -47,7 +47,8 @@ def universe() -> Universe:
                 user, role = f"arn:aws:iam::{account}:user/{name}", f"arn:aws:iam::{account}:role/{name}"
                 rows.append((user, "User", user, "AIDAXXXXXXXXXXXX", name.rpartition("/")[2]))
                 for session in SESSIONS:
-                    arn = f"arn:aws:sts::{account}:assumed-role/{name.rpartition('/')[2]}/{session}"
+                    # A session's ARN does not contain its role's path: here, statements name sessions of roles without one.
+                    arn = f"arn:aws:sts::{account}:assumed-role/{name.replace('/', '.')}/{session}"
                     rows.append((arn, "AssumedRole", role, f"AROAXXXXXXXXXXXX:{session}", None))
             for name in NAMES[3:]:
                 arn = f"arn:aws:sts::{account}:federated-user/{name}"

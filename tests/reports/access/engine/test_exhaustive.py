@@ -123,6 +123,8 @@ def is_valid(verdict: Verdict, policy: list[dict[str, Any]]) -> bool:
     assert verdict.witness is not None
     caller, account = verdict.witness.caller, verdict.witness.account or "no account"
     context = dict(verdict.witness.context)
+    if ":assumed-role/" in caller:
+        context.setdefault("aws:principalarn", f"arn:aws:iam::{account}:role/{caller.split('/')[1]}")
     if ":role/" in caller:  # any session of the role
         role = caller
         context.setdefault("aws:principalarn", role)
