@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from reports.access.engine.condition_keys import condition_key
 from reports.access.engine.conditions import Element
+from reports.access.engine.wildcards import displayed
 
 _VERBS = {
     "equals": "is",
@@ -27,7 +28,7 @@ def join_and(values: Iterable[str]) -> str:
 
 
 def _join(values: Iterable[str], word: str) -> str:
-    items = list(values)
+    items = list(map(displayed, values))
     if len(items) > 4:
         items = [*items[:3], f"{len(items) - 3} others"]
     return f" {word} ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

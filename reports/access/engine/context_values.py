@@ -159,6 +159,8 @@ class CandidateContext:
                 return self._of_service(key, caller, level)
             case Source.NETWORK:
                 return (None,) if caller.kind is Kind.SERVICE else self._of_network(key, level)
+            case Source.OTHER:
+                return (None,)
             case Source.CLOCK:
                 return self._of_clock(key)
             case Source.REQUEST:
@@ -185,6 +187,10 @@ class CandidateContext:
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]
         if condition_key(key).boolean:
             texts = ["false", "true"]
+        if key == "aws:sourceip":
+            texts = [text for text in texts if not _is_private(text)]
+        if key == "kms:requestalias" and self._facts.aliases is not None:
+            texts = list(self._facts.aliases)
         result = self._text_cache[key] = tuple(dict.fromkeys(texts))
         return result
 
@@ -207,6 +213,7 @@ class CandidateContext:
             for family, value in compared
             if _is_any_network(family, value)
             for text in sample_values(family, value)
+            if key != "aws:sourceip" or not _is_private(text)
         ]
         return _as_values(key, (*texts, condition_key(key).other))
 
@@ -223,6 +230,29 @@ class CandidateContext:
         # The tag key is part of the condition key, which is case-insensitive.
         values = {value for key, value in self._facts.tags.items() if key.lower() == name}
         return UNKNOWN if len(values) > 1 else next(iter(values), None)
+
+
+_PRIVATE = tuple(
+    network
+    for written in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+    if (network := parse_network(written)) is not None
+)
+
+
+def _is_private(text: str) -> bool:
+    """Whether an address is private; aws:SourceIp is the public address of the caller."""
+    address = parse_network(text)
+    return address is not None and any(
+        address.version == network.version and address[0] in network for network in _PRIVATE
+    )
 
 
 def _is_any_network(family: str, value: str) -> bool:

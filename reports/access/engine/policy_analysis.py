@@ -32,6 +32,7 @@ from reports.access.engine.solver import (
     Denies,
     Rule,
     SearchResult,
+    denied_to_everyone,
     denies_of,
     describe_rule,
     groups,
@@ -117,7 +118,8 @@ class PolicyAnalyzer:
                 "canonical": "KMS does not support canonical users",
                 "federated": "the users of the identity provider are unknown",
             }.get(principal.type, "the statement names no principal")
-            yield self._unknown(rule, written, account, names(self._effective(rule.operations, account)), reason)
+            if operations := self._effective(rule.operations & ~denied_to_everyone(self.denies), account):
+                yield self._unknown(rule, written, account, names(operations), reason)
             return
         for verdict, held in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
             yield verdict

@@ -84,6 +84,21 @@ def denies_of(rules: Iterable[Rule], caller: Caller, operations: int) -> Denies:
     ]
 
 
+def denied_to_everyone(rules: Iterable[Rule]) -> int:
+    """Return the operations that a Deny without conditions removes from everyone, identified or not."""
+    denied = 0
+    for rule in rules:
+        if (
+            not rule.allow
+            and rule.about_key
+            and rule.audience.everyone
+            and not rule.audience.inverted
+            and not rule.elements
+        ):
+            denied |= rule.operations
+    return denied
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of a search; ``answer`` is None for unknown, with the reason."""

@@ -29,6 +29,13 @@ def unescape(pattern: str) -> str:
     return pattern
 
 
+def displayed(pattern: str) -> str:
+    """Return the pattern as policies write it: ``${*}`` for a literal star."""
+    for code, character in _UNESCAPED.items():
+        pattern = pattern.replace(code, f"${{{character}}}")
+    return pattern
+
+
 def has_wildcard(pattern: str) -> bool:
     """Whether the pattern has a wildcard."""
     return "*" in pattern or "?" in pattern

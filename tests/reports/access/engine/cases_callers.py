@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 from tests.reports.access.engine.cases import (
     APP,
     CHECKMARX,
+    FACTS,
+    ORGANIZATION,
     ORGANIZATION_ID,
     OUTSIDER,
     OWNER,
@@ -263,6 +267,73 @@ CASES = [
         GLOBAL,
         {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION_ID}, "StringNotLike": {"kms:CallerAccount": "9*"}},
         ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"],
+    ),
+    # the network, the time, the alias, and keys that no KMS request carries
+    condition(
+        "private-addresses",
+        f"{GLOBAL}: aws:SourceIp is a public address",
+        {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "172.20.0.0/16", "192.168.1.1", "fd00::/8"]}},
+        [],
+    ),
+    exception(
+        "private-addresses",
+        f"{GLOBAL}: aws:SourceIp is a public address",
+        {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}},
+        [],
+    ),
+    Case(
+        "request-alias-that-the-key-does-not-have",
+        "KMS developer guide: kms:RequestAlias is the alias that identifies the key in the request",
+        [allow("*", when={"StringEquals": {"kms:RequestAlias": "alias/other"}})],
+        [],
+        facts=replace(FACTS, aliases=("alias/own",)),
+    ),
+    Case(
+        "request-alias-that-the-key-has",
+        "KMS developer guide: kms:RequestAlias is the alias that identifies the key in the request",
+        [allow("*", when={"StringLike": {"kms:RequestAlias": "alias/o*"}})],
+        EVERYONE,
+        facts=replace(FACTS, aliases=("alias/own",)),
+    ),
+    *(
+        Case(
+            f"time-{name}",
+            f"{GLOBAL}: aws:CurrentTime",
+            [allow("*", when={operator: {"aws:CurrentTime": "2026-01-01T00:00:00Z"}})],
+            EVERYONE if usable else [],
+            organization=replace(ORGANIZATION, now=dt.datetime(year, 6, 1, tzinfo=dt.UTC)),
+        )
+        for name, operator, year, usable in (
+            ("past", "DateLessThan", 2026, False),
+            ("not-yet", "DateGreaterThan", 2025, False),
+            ("present", "DateLessThan", 2025, True),
+        )
+    ),
+    *(
+        condition(name, f"{GLOBAL}; {service_} does not call KMS with this key", when, expect)
+        for name, service_, when, expect in (
+            ("key-of-s3", "S3", {"StringEquals": {"s3:prefix": "x"}}, []),
+            ("key-of-s3-negated", "S3", {"StringNotEquals": {"s3:prefix": "x"}}, EVERYONE),
+            ("key-of-s3-if-exists", "S3", {"StringEqualsIfExists": {"s3:prefix": "x"}}, EVERYONE),
+            ("key-of-s3-for-all-values", "S3", {"ForAllValues:StringEquals": {"s3:prefix": "x"}}, EVERYONE),
+            ("assumed-root", "AssumeRoot", {"Bool": {"aws:AssumedRoot": "true"}}, []),
+            ("assumed-root-absent", "AssumeRoot", {"Null": {"aws:AssumedRoot": "true"}}, EVERYONE),
+        )
+    ),
+    *(
+        Case(
+            f"denied-to-everyone-{kind.lower()}",
+            "IAM user guide: an explicit Deny wins",
+            [allow({kind: name}, ["kms:Decrypt", "kms:Encrypt"]), deny("*", "kms:Encrypt")],
+            [f"unknown {name} - =Decrypt"],
+        )
+        for kind, name in (("Federated", "cognito-identity.amazonaws.com"), ("AWS", "somebody"))
+    ),
+    condition(
+        "literal-star",
+        "IAM user guide: policy variables, ${*} is a star",
+        {"StringEquals": {"aws:PrincipalTag/team": "${*}"}},
+        ["public * - =Decrypt | only principals with the tag team=${*}", f"owner_direct * {OWNER} =Decrypt"],
     ),
     # AWS services that call for resources of another account
     *(
