@@ -124,10 +124,7 @@ def caller_of(identity: Identity, organization: Organization) -> Caller:
     if identity.type == "account":
         return Caller(Kind.IDENTITY, origin, identity.arn, identity.account)
     kind = Kind.ROOT if identity.type == "root" else Kind.IDENTITY
-    unique_id = identity.unique_id and (
-        f"{identity.unique_id}:session" if identity.type == "role" else identity.unique_id
-    )
-    return Caller(kind, origin, identity.arn, identity.account, identity.arn, unique_id=unique_id)
+    return Caller(kind, origin, identity.arn, identity.account, identity.arn, unique_id=identity.unique_id)
 
 
 def root_of(account: str, partition: str = "aws") -> Identity:
@@ -190,7 +187,7 @@ class _PathSearch:
         self._own_denies: Denies = [(deny.rule, deny.certain or None) for deny in denies]
 
     def access_paths(self) -> Iterable[AccessPath]:
-        denies = [*denies_of(self._resource.rules, self._caller, self._operation), *self._own_denies]
+        denies = [*self._resource_denies(), *self._own_denies]
         same_account = self._identity.account == self._resource.facts.account
         for rule in self._resource.rules:
             operative = rule.allow and rule.about_key and rule.operations & self._operation
@@ -209,6 +206,15 @@ class _PathSearch:
             yield from paths
         for grant, verdicts in self._resource.grants:
             yield from self._through_grant(grant, verdicts)
+
+    def _resource_denies(self) -> Denies:
+        """The Deny rules of the resource; with NotPrincipal, they deny every principal that has a permissions boundary."""
+        if self._boundary is None:
+            return denies_of(self._resource.rules, self._caller, self._operation)
+        rules = self._resource.rules
+        inverted = [rule for rule in rules if not rule.allow and rule.audience.inverted]
+        denies = denies_of((rule for rule in rules if rule not in inverted), self._caller, self._operation)
+        return [*denies, *((rule, True) for rule in inverted if rule.about_key and rule.operations & self._operation)]
 
     def _through_grant(self, grant: Grant, verdicts: Sequence[Verdict]) -> Iterable[AccessPath]:
         for verdict in verdicts:
@@ -288,8 +294,6 @@ class _PathSearch:
         for key in used:
             if key.startswith("aws:principaltag/") and not identity.chooses_tags:
                 fixed[key] = identity_tags.get(key.removeprefix("aws:principaltag/"))
-            elif identity.type == "user" and key == "aws:username":
-                fixed[key] = identity.arn.rpartition("/")[2]
             elif "resourcetag/" in key and resource.facts.tags is not None:
                 resource_tags = {name.lower(): value for name, value in resource.facts.tags.items()}
                 fixed[key] = resource_tags.get(key.partition("/")[2])

@@ -13,7 +13,7 @@ from reports.access.engine.conditions import CURRENT, Element, read
 from reports.access.engine.policy_parser import Policy, parse
 from reports.access.engine.request_principals import audience
 from reports.access.engine.solver import Rule
-from reports.access.engine.wildcards import matches
+from reports.access.engine.wildcards import complete_arn, matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,7 @@ def _matches_action(patterns: tuple[str, ...], action: str) -> bool:
 
 def _matches_resource(patterns: tuple[str, ...], resource: str, version: str | None) -> bool | None:
     """Whether a pattern matches the resource; None if that depends on a policy variable."""
-    if any(matches(pattern, resource) for pattern in patterns if "${" not in pattern or version != CURRENT):
+    constant = (complete_arn(pattern) for pattern in patterns if "${" not in pattern or version != CURRENT)
+    if any(matches(pattern, resource) for pattern in constant):
         return True
     return None if version == CURRENT and any("${" in pattern for pattern in patterns) else False

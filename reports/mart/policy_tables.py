@@ -20,6 +20,7 @@ from reports.access.engine.identity_policies import read_identity
 from reports.access.engine.kms_actions import names
 from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
+from reports.access.engine.wildcards import complete_arn
 from reports.connections import new_cursor
 from reports.mart.json_load import load_file, load_rows
 
@@ -131,7 +132,7 @@ def _identity_statements(duck: duckdb.DuckDBPyConnection, hashes: str) -> Iterat
 
 def _pattern(resource: str) -> str:
     """A resource of a policy as a regular expression."""
-    return re.escape(resource).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.escape(complete_arn(resource)).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def _load_policies(duck: duckdb.DuckDBPyConnection, source: str) -> None:

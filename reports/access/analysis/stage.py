@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 import uuid
 from collections.abc import Iterable
@@ -116,7 +117,8 @@ def load_organization(connection: Connection) -> Organization:
         )
     ).all()
     paths = {row.account_id: f"{organization}/{row.ou_ids.strip('/')}/" for row in rows if organization and row.ou_ids}
-    return Organization(organization, frozenset(row.account_id for row in rows), {}, paths)
+    now = dt.datetime.now(dt.UTC)
+    return Organization(organization, frozenset(row.account_id for row in rows), {}, paths, now)
 
 
 def _table(mapped: type[Base]) -> Table:

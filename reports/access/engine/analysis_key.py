@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Hashable
+from decimal import Decimal
 from enum import StrEnum
 
+from reports.access.engine.condition_operators import parse_timestamp
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.wildcards import has_wildcard
 
-ENGINE = "3"
+ENGINE = "4"
 """The version of the engine. Increase it with every change of its results: other versions' results are recomputed."""
 
-CONTEXT_INPUTS = ("key", "tags", "aliases", "organization")
-"""The inputs that a policy can depend on: the key's ARN, its tags, its aliases, the accounts of the organization."""
+CONTEXT_INPUTS = ("key", "tags", "aliases", "organization", "time")
+"""The inputs that a policy can depend on: the key's ARN, its tags, its aliases, the accounts of the organization, the
+time."""
 
 _ACCOUNT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ACCOUNT_KEYS = frozenset(
     {"kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid", "aws:vpceaccount"}
 )
+_TIME_KEYS = ("aws:currenttime", "aws:epochtime")
 _SESSION_KEYS = ("aws:userid", "aws:username", "${")
 _CONSTRAINT_KEYS = ("kms:encryptioncontext", "aws:sourcearn", "${")
 
@@ -61,10 +66,12 @@ def context_inputs(policy: Policy) -> tuple[str, ...]:
         inputs.append("key")
     if "aws:resourcetag/" in text:
         inputs.append("tags")
-    if "kms:resourcealiases" in text:
+    if "kms:resourcealiases" in text or "kms:requestalias" in text:
         inputs.append("aliases")
     if _depends_on_organization(policy, text):
         inputs.append("organization")
+    if any(key in text for key in _TIME_KEYS):
+        inputs.append("time")
     return tuple(inputs)
 
 
@@ -85,16 +92,18 @@ def deny_scope(policy: Policy) -> DenyScope:
 
 
 def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organization) -> tuple[Hashable, ...]:
-    """Return the facts about the organization that a policy's analysis depends on, without names and known parties."""
+    """Return the facts about the organization, and the time, that a policy's analysis depends on."""
     text = _conditions(policy.statements)
+    past = _past(policy, organization.now)
     if not _depends_on_organization(policy, text):
-        return ()
+        return past
     mentioned = {key_facts.account}
     for statement in policy.statements:
         for named in statement.principals:
             mentioned.update(_ACCOUNT.findall(named.value))
     mentioned.update(_ACCOUNT.findall(text))
     inputs: list[Hashable] = [
+        *past,
         organization.organization_id,
         bool(organization.accounts),
         tuple(sorted(mentioned & organization.accounts)),
@@ -104,6 +113,21 @@ def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organiza
     if "orgpaths" in text:
         inputs.append(tuple(sorted(organization.organization_paths.items())))
     return tuple(inputs)
+
+
+def _past(policy: Policy, now: dt.datetime | None) -> tuple[Hashable, ...]:
+    """Return how many of the times that conditions name are past; nothing without such conditions."""
+    times = [
+        time
+        for statement in policy.statements
+        for block in statement.conditions.values()
+        if isinstance(block, dict)
+        for key, value in block.items()
+        if str(key).strip().lower() in _TIME_KEYS
+        for item in (value if isinstance(value, list) else [value])
+        if (time := parse_timestamp(str(item))) is not None
+    ]
+    return (sum(time <= Decimal(now.timestamp()) for time in times),) if now is not None and times else ()
 
 
 def _depends_on_organization(policy: Policy, text: str) -> bool:

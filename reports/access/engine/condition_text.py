@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from reports.access.engine.condition_keys import condition_key
 from reports.access.engine.conditions import Element
+from reports.access.engine.wildcards import displayed
 
 _VERBS = {
     "equals": "is",
@@ -18,10 +19,19 @@ _VERBS = {
 
 def join_or(values: Iterable[str]) -> str:
     """Join values as ``a``, ``a or b``, ``a, b or c``; abbreviate a long list."""
-    items = list(values)
+    return _join(values, "or") or "nothing"
+
+
+def join_and(values: Iterable[str]) -> str:
+    """Join values as ``a``, ``a and b``, ``a, b and c``; abbreviate a long list."""
+    return _join(values, "and")
+
+
+def _join(values: Iterable[str], word: str) -> str:
+    items = list(map(displayed, values))
     if len(items) > 4:
         items = [*items[:3], f"{len(items) - 3} others"]
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}" if items else "nothing"
+    return f" {word} ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))
 
 
 def describe_restriction(element: Element) -> str:
@@ -62,5 +72,6 @@ def describe_conditions(elements: Iterable[Element], exceptions: Iterable[tuple[
     """Describe the conditions of an Allow, and the Deny statements (by name) that restrict it, as one text."""
     parts = [describe_restriction(element) for element in elements]
     for name, conditions in exceptions:
-        parts.append(f"except if {' and '.join(map(describe_condition, conditions))} (denied by {name})")
+        if described := " and ".join(map(describe_condition, conditions)):
+            parts.append(f"except if {described} (denied by {name})")
     return "; ".join(dict.fromkeys(parts))

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from reports.access.engine.condition_operators import OPERATORS, WITH_VARIABLES, value_test
-from reports.access.engine.wildcards import escape
+from reports.access.engine.wildcards import escape, unescape
 
 
 class Unknowable(Enum):
@@ -148,6 +148,41 @@ def resolve_variables(element: Element, context: Mapping[str, Value]) -> tuple[s
         if isinstance(value, str):
             values.append(value)
     return tuple(values)
+
+
+def pattern_of(text: str) -> str:
+    """Return the text with ``*`` in place of its variables."""
+    return _VARIABLE.sub(lambda match: _ESCAPES.get(match[1], "*"), text)
+
+
+def resolve_constants(element: Element, constants: Mapping[str, Value]) -> tuple[tuple[str, ...], bool]:
+    """Return the element's values with constants for variables, and ``*`` for other variables; whether there are no others."""
+    if not element.variables:
+        return element.values, True
+    values = resolve_variables(element, constants)
+    return (tuple(map(pattern_of, element.values)), False) if values is UNKNOWN else (values, True)
+
+
+def variable_values(element: Element, key: str, context: Mapping[str, Value]) -> tuple[str, ...]:
+    """Return values of a variable with which the element's values match the value that its key has in the context."""
+    actual = context.get(element.key)
+    found: list[str] = []
+    for text in element.values if isinstance(actual, str) else ():
+        parts: list[str] = []
+        end = 0
+        for match in _VARIABLE.finditer(text):
+            name = match[1].partition(",")[0].strip().lower()
+            parts += [_regex(text[end : match.start()]), "(.*)" if name == key else ".*"]
+            end = match.end()
+            if match[1] in _ESCAPES:
+                parts[-1] = re.escape(match[1])
+        matching = re.fullmatch("".join((*parts, _regex(text[end:]))), str(actual), re.DOTALL)
+        found += matching.groups() if matching else ()
+    return tuple(found)
+
+
+def _regex(pattern: str) -> str:
+    return "".join({"*": ".*", "?": "."}.get(character, re.escape(unescape(character))) for character in pattern)
 
 
 def _substitute(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:

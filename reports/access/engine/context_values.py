@@ -7,25 +7,22 @@ each, one other value and no value at all cover every possible result.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.condition_operators import parse_network, parse_number, parse_timestamp
-from reports.access.engine.conditions import UNKNOWN, Element, Value
+from reports.access.engine.conditions import UNKNOWN, Context, Element, Value
+from reports.access.engine.identities import Conditions, Identities, conditions_on_caller
 from reports.access.engine.kms_actions import NAMES, SYMMETRIC_MASK
 from reports.access.engine.model import KeyFacts, Organization
-from reports.access.engine.principals import role_of
-from reports.access.engine.request_principals import Caller, Kind, Origin
-from reports.access.engine.wildcards import common_match, example_match, has_wildcard, matches, unescape
+from reports.access.engine.request_principals import Audience, Caller, Kind
+from reports.access.engine.wildcards import common_match, example_match, has_wildcard, unescape
 
 ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
 """Levels of the search: direct requests of anyone, plus requests through AWS services, plus requests from private networks."""
 
 _MAX_PATTERNS = 48
-_SERVICE_ACCOUNT = "an account of AWS"
-STRANGER_ORGANIZATION = "o-stranger00"
-_STRANGER_IDS = ("AROASTRANGER00000EXAM:session", "AIDASTRANGER00000EXAM")
 
 
 @lru_cache(maxsize=65_536)
@@ -88,7 +85,13 @@ def compared_values(elements: Iterable[Element]) -> dict[str, ComparedValues]:
 class CandidateContext:
     """The candidate values of condition keys for one policy on one key, cached."""
 
-    def __init__(self, compared: dict[str, ComparedValues], facts: KeyFacts, organization: Organization) -> None:
+    def __init__(
+        self,
+        compared: dict[str, ComparedValues],
+        facts: KeyFacts,
+        organization: Organization,
+        mentioned: Container[str] = (),
+    ) -> None:
         self._compared = compared
         self._facts = facts
         self._organization = organization
@@ -98,7 +101,9 @@ class CandidateContext:
         self.partition = parts[1] if len(parts) == 6 and parts[1] else "aws"
         path = organization.organization_paths.get(facts.account)
         spec, usage = facts.key_spec or UNKNOWN, facts.key_usage or UNKNOWN
-        self._key_values: dict[str, Value] = {
+        known = ((facts.account,), organization.accounts, organization.parties, mentioned)
+        self.identities = Identities(self.partition, organization, known)
+        self.constants: Context = {
             "aws:resourceaccount": facts.account,
             "aws:resourceorgid": organization.organization_id or UNKNOWN,
             "aws:resourceorgpaths": (path,) if path else UNKNOWN,
@@ -110,6 +115,9 @@ class CandidateContext:
             "kms:keyorigin": facts.origin or UNKNOWN,
             "kms:multiregion": "true" if "key/mrk-" in facts.arn else "false",
         }
+        for key in compared:
+            if key.startswith("aws:resourcetag/"):
+                self.constants[key] = self._tag(key.removeprefix("aws:resourcetag/"))
 
     def values(self, key: str, caller: Caller, operation: int, level: int) -> tuple[Value, ...]:
         """Return the values that the key can have when the caller requests the operation (one bit)."""
@@ -121,6 +129,10 @@ class CandidateContext:
         if values is None:
             values = self._value_cache[cache_key] = self._values(key, caller, level) if carried else (None,)
         return values
+
+    def conditions_on_caller(self, elements: Iterable[Element], audiences: Iterable[Audience]) -> Conditions:
+        """Return what distinguishes callers in the elements and audiences."""
+        return conditions_on_caller(elements, audiences, self.constants)
 
     def is_incomplete(self, key: str) -> bool:
         """Whether the policy has too many patterns for the key to try values that match several of them."""
@@ -140,15 +152,15 @@ class CandidateContext:
     def _values(self, key: str, caller: Caller, level: int) -> tuple[Value, ...]:
         match condition_key(key).source:
             case Source.KEY:
-                return (self._of_key(key),)
-            case Source.CALLER:
-                return self._of_caller(key, caller)
+                return (self.constants.get(key, UNKNOWN),)
             case Source.DEPUTY:
                 return self._chosen(key) if caller.kind is Kind.SERVICE else (None,)
             case Source.SERVICE:
                 return self._of_service(key, caller, level)
             case Source.NETWORK:
                 return (None,) if caller.kind is Kind.SERVICE else self._of_network(key, level)
+            case Source.OTHER:
+                return (None,)
             case Source.CLOCK:
                 return self._of_clock(key)
             case Source.REQUEST:
@@ -175,6 +187,10 @@ class CandidateContext:
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]
         if condition_key(key).boolean:
             texts = ["false", "true"]
+        if key == "aws:sourceip":
+            texts = [text for text in texts if not _is_private(text)]
+        if key == "kms:requestalias" and self._facts.aliases is not None:
+            texts = list(self._facts.aliases)
         result = self._text_cache[key] = tuple(dict.fromkeys(texts))
         return result
 
@@ -197,6 +213,7 @@ class CandidateContext:
             for family, value in compared
             if _is_any_network(family, value)
             for text in sample_values(family, value)
+            if key != "aws:sourceip" or not _is_private(text)
         ]
         return _as_values(key, (*texts, condition_key(key).other))
 
@@ -207,11 +224,6 @@ class CandidateContext:
             key, tuple(text for text in self._texts(key) if text != condition_key(key).other) or (_date(0),)
         )
 
-    def _of_key(self, key: str) -> Value:
-        if key.startswith("aws:resourcetag/"):
-            return self._tag(key.removeprefix("aws:resourcetag/"))
-        return self._key_values.get(key, UNKNOWN)
-
     def _tag(self, name: str) -> Value:
         if self._facts.tags is None:
             return UNKNOWN
@@ -219,106 +231,28 @@ class CandidateContext:
         values = {value for key, value in self._facts.tags.items() if key.lower() == name}
         return UNKNOWN if len(values) > 1 else next(iter(values), None)
 
-    def _of_caller(self, key: str, caller: Caller) -> tuple[Value, ...]:
-        service = caller.kind is Kind.SERVICE
-        match key:
-            case "aws:principalisawsservice":
-                return ("true" if service else "false",)
-            case "aws:principalservicename" | "aws:principalservicenameslist":
-                if not service:
-                    return (None,)
-                return self._chosen(key) if caller.name == "*" else _as_values(key, (caller.name,))[1:]
-            case "kms:calleraccount":
-                if service:  # undocumented, but certainly not a customer's account
-                    return (_SERVICE_ACCOUNT if caller.name == "*" else UNKNOWN,)
-                return (caller.account or caller.representative_account or UNKNOWN,)
-        if service or caller.kind is Kind.DELETED:
-            return (None,) if service else (UNKNOWN,)
-        match key:
-            case "aws:principalaccount":
-                return (caller.account or caller.representative_account or UNKNOWN,)
-            case "aws:principalarn":
-                return self._arns(caller)
-            case "aws:userid":
-                return self._user_ids(caller)
-            case "aws:principalorgid":
-                return self._organizations(caller)
-            case "aws:principalorgpaths":
-                return self._paths(caller)
-            case "aws:username":
-                return (None,) if caller.kind is Kind.ROOT else self._chosen(key)
-            case _:
-                return tuple(dict.fromkeys(("AssumedRole", "User", *self._texts(key))))
 
-    def _arns(self, caller: Caller) -> tuple[Value, ...]:
-        if caller.arn is not None:
-            return (role_of(caller.arn),)
-        account = caller.account or caller.representative_account or "*"
-        own = [f"arn:{self.partition}:iam::{account}:{kind}" for kind in ("role/*", "user/*", "root")]
-        arns: list[Value] = [] if account == "*" else [own[0].replace("*", "example")]
-        for family, value in self._compared.get("aws:principalarn", ()):
-            if family in {"like", "arn"} and has_wildcard(value):
-                arns += (text for pattern in own if (text := common_match(value, pattern)) is not None)
-            elif not has_wildcard(unescape(value)) and any(matches(pattern, unescape(value)) for pattern in own):
-                arns.append(unescape(value))
-        if not arns:
-            arns.append(own[0].replace("role/*", "role/example"))
-        return tuple(dict.fromkeys(arns))
+_PRIVATE = tuple(
+    network
+    for written in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+    if (network := parse_network(written)) is not None
+)
 
-    def _user_ids(self, caller: Caller) -> tuple[Value, ...]:
-        if caller.unique_id is not None:
-            return (caller.unique_id,)
-        if caller.kind is Kind.ROOT:
-            return (caller.account,)
-        ids: list[Value] = list(_STRANGER_IDS)
-        for family, value in self._compared.get("aws:userid", ()):
-            if caller.account is None or caller.origin is Origin.STRANGER:
-                if has_wildcard(value) and family == "like":
-                    ids += (text for own in _STRANGER_IDS if (text := common_match(value, f"{own[:21]}*")) is not None)
-            else:
-                ids += sample_values(family, value)
-        return tuple(dict.fromkeys(ids))
 
-    def _organizations(self, caller: Caller) -> tuple[Value, ...]:
-        ours = self._organization.organization_id
-        match caller.origin:
-            case Origin.OURS:
-                return (ours or UNKNOWN,)
-            case Origin.MEMBER:
-                return (caller.organization,)
-            case Origin.NAMED if ours is None or not self._organization.accounts:
-                return (UNKNOWN,)
-            case Origin.NAMED:
-                return tuple(text for text in self._chosen("aws:principalorgid") if text != ours)
-            case _:
-                compared = self._compared.get("aws:principalorgid", ())
-                matching = (
-                    text
-                    for _, value in compared
-                    if has_wildcard(value) and (text := common_match(value, "o-??????????*"))
-                )
-                return (None, STRANGER_ORGANIZATION, *(text for text in matching if text != ours))
-
-    def _paths(self, caller: Caller) -> tuple[Value, ...]:
-        organization = self._organization
-        key = "aws:principalorgpaths"
-        if (
-            caller.origin is Origin.OURS
-            and caller.account
-            and (path := organization.organization_paths.get(caller.account))
-        ):
-            return ((path,),)
-        paths: list[Value] = []
-        for organization_id in self._organizations(caller):
-            if not isinstance(organization_id, str):
-                paths.append(None if organization_id is None else UNKNOWN)
-                continue
-            paths.append((f"{organization_id}/r-example/",))
-            for _, value in self._compared.get(key, ()):
-                text = common_match(value, f"{organization_id}/*")
-                if text is not None:
-                    paths.append((text,))
-        return tuple(dict.fromkeys(paths))
+def _is_private(text: str) -> bool:
+    """Whether an address is private; aws:SourceIp is the public address of the caller."""
+    address = parse_network(text)
+    return address is not None and any(
+        address.version == network.version and address[0] in network for network in _PRIVATE
+    )
 
 
 def _is_any_network(family: str, value: str) -> bool:

@@ -19,7 +19,16 @@ from reports.access.engine.model import Access, Grant, KeyFacts, Organization, V
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import caller_of
-from reports.access.engine.solver import Call, Rule, denies_of, groups, representative, rules_of, search
+from reports.access.engine.solver import (
+    Call,
+    Rule,
+    denied_to_everyone,
+    denies_of,
+    groups,
+    representative,
+    rules_of,
+    search,
+)
 
 INVALID_CONSTRAINT = "an invalid constraint"
 UNKNOWN_CONSTRAINT = "unknown constraint"
@@ -94,7 +103,7 @@ class _GrantAnalyzer:
         """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
         caller = caller_of(principal, self._facts.account, self._organization.accounts) if principal else None
         if caller is None:
-            return operations, 0, ""
+            return operations & ~denied_to_everyone(self._denies), 0, ""
         candidates = CandidateContext(
             compared_values(element for rule in self._denies for element in rule.elements),
             self._facts,
@@ -106,6 +115,15 @@ class _GrantAnalyzer:
             _, operation = representative(group)
             relevant = [(rule, applies) for rule, applies in denies if rule.operations & operation]
             fixed = self._fixed if operation & SYMMETRIC_MASK else {}
+            if "kms:encryptioncontextkeys" in fixed:  # EncryptionContextEquals: no other key
+                tested = {
+                    key
+                    for rule, _ in relevant
+                    for element in rule.elements
+                    for key in (element.key, *element.variables)
+                }
+                absent = {key for key in tested if key.startswith("kms:encryptioncontext:")} - fixed.keys()
+                fixed = {**fixed, **dict.fromkeys(absent)}
             result = search((), relevant, Call(candidates, caller, operation, INSIDE_NETWORKS, fixed))
             if result.answer:
                 certain |= group
@@ -253,6 +271,8 @@ def _constraints(text: str) -> tuple[str, Mapping[str, Value]]:
             only = "only " if name == "EncryptionContextEquals" else ""
             parts.append(f"{only}encryption context {', '.join(f'{key}={pairs[key]}' for key in sorted(pairs))}")
             fixed |= {f"kms:encryptioncontext:{key.lower()}": item for key, item in pairs.items()}
+            if only:
+                fixed["kms:encryptioncontextkeys"] = tuple(pairs)
         elif name == "SourceArn" and isinstance(value, str):
             parts.append(f"only for {value}")
             fixed["aws:sourcearn"] = value

@@ -153,6 +153,8 @@ class Verdict:
             if self.account:
                 return f"every principal of account {self.account}{party}"
             return "a principal of an external account"
+        if self.access in _EXTERNAL and not self.principal.startswith("arn:") and self.principal.endswith(".com"):
+            return f"the AWS service {self.principal} on behalf of {self.account or 'an external account'}{party}"
         if self.account and self.principal in {self.account, f"arn:aws:iam::{self.account}:root"}:
             return f"account {self.account}{party}"
         return f"{self.principal}{party}" if self.principal else "an unnamed principal"
@@ -170,6 +172,7 @@ _WITH_IAM = frozenset(
 )
 
 
+_EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
 _LOWER_CASE_STARTS = ("a principal", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
 
 

@@ -7,10 +7,11 @@ the owner's account, and every account, organization and identity that the polic
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from reports.access.engine.condition_text import describe_condition, join_and
 from reports.access.engine.context_values import (
     ANYONE,
     INSIDE_NETWORKS,
@@ -18,22 +19,26 @@ from reports.access.engine.context_values import (
     CandidateContext,
     compared_values,
 )
+from reports.access.engine.identities import UNIQUE_ID
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
 from reports.access.engine.model import Access, Analysis, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_lint import lint_policy
 from reports.access.engine.policy_parser import Policy
 from reports.access.engine.principals import Principal, classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, caller_of
+from reports.access.engine.service_sources import SOURCE_KEYS, acts_for, example_accounts, mentioned_sources
 from reports.access.engine.solver import (
     Call,
     Denies,
     Rule,
+    SearchResult,
+    denied_to_everyone,
     denies_of,
     describe_rule,
     groups,
     representative,
     rules_of,
-    search,
+    search_all,
 )
 from reports.access.engine.wildcards import has_wildcard, matches
 
@@ -42,7 +47,6 @@ _ACCOUNT_KEYS = frozenset(
 )
 _DIGITS = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ORGANIZATION = re.compile(r"o-[a-z0-9]{4,32}")
-_UNIQUE_ID = re.compile(r"A(?:RO|ID)A[A-Z0-9]{12,124}")
 _MAX_CALLERS = 500
 _LEVELS = (
     (ANYONE, Access.PUBLIC),
@@ -68,7 +72,7 @@ class PolicyAnalyzer:
         self.rules = rules_of(policy, facts.arn)
         self.denies = [rule for rule in self.rules if not rule.allow and rule.about_key and rule.operations]
         elements = (element for rule in self.rules for element in rule.elements)
-        self.candidates = CandidateContext(compared_values(elements), facts, organization)
+        self.candidates = CandidateContext(compared_values(elements), facts, organization, self._mentioned[0])
         self._supported = supported(facts.key_spec, facts.key_usage)
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -114,42 +118,25 @@ class PolicyAnalyzer:
                 "canonical": "KMS does not support canonical users",
                 "federated": "the users of the identity provider are unknown",
             }.get(principal.type, "the statement names no principal")
-            yield self._unknown(rule, written, account, names(self._effective(rule.operations, account)), reason)
+            if operations := self._effective(rule.operations & ~denied_to_everyone(self.denies), account):
+                yield self._unknown(rule, written, account, names(operations), reason)
             return
-        if principal.type == "account" and account == self._facts.account:
-            yield from self._analyze_owner(rule, written, caller)
-        else:
-            for verdict, _ in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
-                yield verdict
-
-    def _analyze_owner(self, rule: Rule, written: str, caller: Caller) -> Iterator[Verdict]:
-        """Yield the access of the owner's account: of its principals through IAM, else at least of its root user."""
-        held = 0
-        for verdict, operations in self._evaluate(rule, caller, written, Access.OWNER_DELEGATED, level=INSIDE_NETWORKS):
-            held |= operations
+        for verdict, held in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
             yield verdict
-        if self.denies and rule.operations & ~held:
-            yield from self._analyze_root(rule, written, Access.OWNER_DELEGATED, rule.operations & ~held)
-
-    def _analyze_root(self, rule: Rule, principal: str, access: Access, remaining: int) -> Iterator[Verdict]:
-        """Yield the access of the owner's root user, whom a Deny with NotPrincipal can exempt."""
-        account = self._facts.account
-        name = f"arn:{self.candidates.partition}:iam::{account}:root"
-        root = Caller(Kind.ROOT, Origin.OURS, name, account, name)
-        for verdict, _ in self._evaluate(rule, root, principal, access, level=INSIDE_NETWORKS, among=remaining):
-            conditions = "; ".join(filter(None, ("only the root user", verdict.conditions)))
-            yield replace(verdict, conditions=conditions)
+            yield from self._on_behalf_of(rule, caller, verdict, held)
 
     def _access(self, principal: Principal) -> Access:
         if principal.type == "service":
             return Access.AWS_SERVICE
         if principal.type == "deleted":
             return Access.DELETED
+        if principal.type == "account" and principal.account == self._facts.account:
+            return Access.OWNER_DELEGATED
         return relation(principal.account, self._facts.account, self._organization)[0]
 
     def _analyze_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """Yield the access through a statement about everyone: strangers first, others only beyond what strangers can do."""
-        public = unsure = by_organization = in_network = 0
+        public = unsure = by_organization = by_service = by_id = in_network = 0
         for caller in self._everyone:
             if rule.audience.inverted and rule.audience.leaves_out(caller):
                 continue
@@ -166,21 +153,73 @@ class PolicyAnalyzer:
                         yield replace(verdict, account=None, party=None)
                 continue
             remaining = ~unsure
+            principal = "*"
+            if caller.kind is Kind.SERVICE:
+                principal = caller.name
+                remaining &= ~by_service & CROSS_ACCOUNT_MASK
             if caller.account != self._facts.account:
                 # External access from a certain network does not imply access of the organization.
                 implied = public & ~in_network | by_organization if caller.origin is Origin.OURS else public
                 remaining &= ~implied
             access = self._access_of(caller)
-            held = 0
-            for verdict, operations in self._evaluate(
-                rule, caller, "*", access, level=INSIDE_NETWORKS, among=remaining
-            ):
-                if caller.origin is Origin.OURS and caller.account is None and verdict.access is not Access.UNKNOWN:
-                    by_organization |= 0 if verdict.conditions else operations
-                held |= operations
-                yield verdict
-            if caller.account == self._facts.account and self.denies and rule.operations & remaining & ~held:
-                yield from self._analyze_root(rule, "*", access, rule.operations & remaining & ~held)
+            without_ids = replace(caller, may_have_mentioned_id=False)
+            for each, among in ((caller, remaining & ~by_id), (without_ids, remaining & by_id)):
+                for verdict, operations in self._evaluate(
+                    rule, each, principal, access, level=INSIDE_NETWORKS, among=among
+                ):
+                    if caller.unique_id is not None:
+                        by_id |= operations
+                    elif not verdict.conditions and verdict.access is not Access.UNKNOWN:
+                        by_organization |= operations if access is Access.ORGANIZATION and caller.account is None else 0
+                        by_service |= operations if caller.name == "*" else 0
+                    yield verdict
+                    yield from self._on_behalf_of(rule, each, verdict, operations)
+
+    def _on_behalf_of(self, rule: Rule, caller: Caller, verdict: Verdict, held: int) -> Iterator[Verdict]:
+        """Yield the access of the accounts whose resources the conditions let an AWS service call for.
+
+        A service that can call for any account is no access of an account: the lint finding service_without_source.
+        """
+        if caller.kind is not Kind.SERVICE or verdict.access is not Access.AWS_SERVICE:
+            return
+        denies = denies_of(self._denies_against(rule), caller, held)
+        elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+        if SOURCE_KEYS.isdisjoint(element.key for element in elements):
+            return
+        call = Call(self.candidates, caller, representative(held)[1], INSIDE_NETWORKS)
+
+        ours = self._organization.organization_id
+
+        def acts(account: str, organization: str = "o-foreign0000") -> bool | None:
+            member = account in self._organization.accounts and ours
+            return acts_for(rule.elements, denies, call, account, ours if member and ours else organization)
+
+        accounts, organizations = mentioned_sources(elements)
+        known = frozenset({self._facts.account, *accounts})
+        any_account, *examples = example_accounts(elements, known)
+        if acts(any_account):
+            return
+        found: list[tuple[str | None, bool | None]] = [
+            (account, acts(account)) for account in accounts if account != self._facts.account
+        ]
+        results = set(map(acts, examples))
+        results |= {acts(any_account, name) for name in organizations if name != ours}
+        if results - {False}:
+            found.append((None, True in results or None))
+        through = "through an AWS service" if verdict.principal == "*" else ""
+        conditions = "; ".join(filter(None, (through, verdict.conditions)))
+        for account, answer in found:
+            if answer is False:
+                continue
+            access = relation(account, self._facts.account, self._organization)[0] if account else Access.EXTERNAL
+            yield replace(
+                verdict,
+                access=access if answer else Access.UNKNOWN,
+                account=account,
+                party=self._organization.parties.get(account) if account and answer else None,
+                conditions=conditions,
+                reason="" if answer else _NO_DETAIL,
+            )
 
     def _access_of(self, caller: Caller) -> Access:
         if caller.kind is Kind.SERVICE:
@@ -199,34 +238,33 @@ class PolicyAnalyzer:
 
     def _callers(self) -> Iterator[Caller]:
         owner, organization = self._facts.account, self._organization
-        accounts, patterns, organizations, identities = self._mentioned()
+        ours = Caller(Kind.IDENTITY, Origin.OURS, f"arn:{self.candidates.partition}:iam::{owner}:role/example", owner)
+        if self._facts.manager == "AWS":
+            yield ours
+            return
+        accounts, patterns, organizations, identities = self._mentioned
         if patterns:
-            accounts |= {
+            accounts = accounts | {
                 account for account in organization.accounts if any(matches(pattern, account) for pattern in patterns)
             }
-        known = (accounts, organization.accounts, {owner}, organization.parties)
-        example = _unknown_account("????????????", known) or ""
-        if self._facts.manager != "AWS":
-            for pattern in ("????????????", *patterns):
-                if account := _unknown_account(pattern, known):
-                    name = f"arn:{self.candidates.partition}:iam::{account}:role/stranger"
-                    yield Caller(Kind.IDENTITY, Origin.STRANGER, name, account)
-        if organization.organization_id and self._facts.manager != "AWS":
-            name = f"a member of organization {organization.organization_id}"
-            yield Caller(Kind.IDENTITY, Origin.OURS, name, representative_account=example)
-        yield Caller(Kind.IDENTITY, Origin.OURS, f"arn:{self.candidates.partition}:iam::{owner}:role/example", owner)
-        if self._facts.manager == "AWS":
-            return
+        yield Caller(Kind.IDENTITY, Origin.STRANGER, "anyone", may_have_mentioned_id=False)
+        for unique_id in sorted(identities)[:_MAX_CALLERS]:
+            yield Caller(Kind.IDENTITY, Origin.NAMED, f"the identity with ID {unique_id}", unique_id=unique_id)
+        if organization.organization_id:
+            yield Caller(Kind.IDENTITY, Origin.OURS, f"a member of organization {organization.organization_id}")
+        yield ours
         for account in sorted(accounts - {owner})[:_MAX_CALLERS]:
             origin = Origin.OURS if account in organization.accounts else Origin.NAMED
             yield Caller(Kind.IDENTITY, origin, f"arn:{self.candidates.partition}:iam::{account}:role/example", account)
         for other in sorted(organizations - {organization.organization_id or ""})[:_MAX_CALLERS]:
-            yield Caller(Kind.IDENTITY, Origin.MEMBER, f"a member of organization {other}", None, None, other, example)
-        for unique_id in sorted(identities)[:_MAX_CALLERS]:
-            name = f"the identity with ID {unique_id}"
-            yield Caller(Kind.IDENTITY, Origin.NAMED, name, representative_account=example, unique_id=unique_id)
+            yield Caller(Kind.IDENTITY, Origin.MEMBER, f"a member of organization {other}", organization=other)
         yield Caller(Kind.SERVICE, Origin.NAMED, "*")
+        # A Deny with NotPrincipal exempts the services that it lists, and no other.
+        exempt = {name for deny in self.denies if deny.audience.inverted for name in deny.audience.services}
+        for service in sorted(exempt):
+            yield Caller(Kind.SERVICE, Origin.NAMED, service)
 
+    @cached_property
     def _mentioned(self) -> tuple[set[str], list[str], set[str], set[str]]:
         """Return the accounts, account patterns, organizations and unique ids that conditions and principals mention."""
         accounts: set[str] = set()
@@ -245,8 +283,8 @@ class PolicyAnalyzer:
                             patterns.append(part)
                     if element.key in {"aws:principalorgid", "aws:principalorgpaths"}:
                         organizations.update(_ORGANIZATION.findall(value.partition("/")[0]))
-                    if element.key == "aws:userid" and not element.negated and _UNIQUE_ID.match(value):
-                        identities.add(value.replace("*", "example").replace("?", "x"))
+                    if element.key == "aws:userid" and not element.negated and (found := UNIQUE_ID.match(value)):
+                        identities.add(found[0])
         return accounts, patterns, organizations, identities
 
     def _effective(self, operations: int, account: str | None) -> int:
@@ -263,21 +301,22 @@ class PolicyAnalyzer:
             operations &= CROSS_ACCOUNT_MASK
         if not operations:
             return
-        denies = denies_of(self.denies, caller, operations)
+        denies = denies_of(self._denies_against(rule), caller, operations)
         merged: dict[tuple[bool, str, str], tuple[int, Witness]] = {}
         for group in groups(operations, (deny for deny, _ in denies), rule.elements):
             name, operation = representative(group)
             relevant = [(deny, applies) for deny, applies in denies if deny.operations & operation]
-            result = search(rule.elements, relevant, Call(self.candidates, caller, operation, level))
+            results = search_all(rule.elements, relevant, Call(self.candidates, caller, operation, level))
+            result = next(results)
             if result.answer is False:
                 continue
-            conditions = self._conditions(rule, relevant, Call(self.candidates, caller, operation, INSIDE_NETWORKS))
+            call = Call(self.candidates, caller, operation, INSIDE_NETWORKS)
+            conditions = "; ".join(
+                filter(None, (_only_special(result, results), self._conditions(rule, relevant, call)))
+            )
             key = (bool(result.answer), conditions, result.reason)
             merged_operations, witness = merged.get(key, (0, None))
-            merged[key] = (
-                merged_operations | group,
-                witness or Witness(caller.name, caller.account, f"kms:{name}", result.context),
-            )
+            merged[key] = (merged_operations | group, witness or _witness(caller, name, result))
         for (certain, conditions, reason), (held, witness) in merged.items():
             # A deleted principal cannot meet any condition, so an unknown condition makes no difference.
             effective_access = access if certain or access is Access.DELETED else Access.UNKNOWN
@@ -289,6 +328,12 @@ class PolicyAnalyzer:
                 effective_access, principal, account, party, names(held), *source, conditions, witness, unknown_reason
             )
             yield verdict, held
+
+    def _denies_against(self, rule: Rule) -> list[Rule]:
+        """Return the Deny rules, and the exceptions of an Allow with NotPrincipal as one more."""
+        if not rule.audience.inverted:
+            return self.denies
+        return [*self.denies, replace(rule, allow=False, audience=replace(rule.audience, inverted=False), elements=())]
 
     def _conditions(self, rule: Rule, denies: Denies, call: Call) -> str:
         excluded = self._excluded(rule, call.caller, call.operation)
@@ -302,12 +347,10 @@ class PolicyAnalyzer:
         parts: list[str] = []
         if rule.audience.inverted:
             parts.append(f"except {', '.join(named.value for named in rule.statement.principals[:3])}")
-        if caller.kind is Kind.IDENTITY and caller.arn is None:
-            for deny in self.denies:
-                if deny.operations & operation and not deny.elements and not deny.audience.inverted:
-                    denied = sorted(arn for arn in deny.audience.arns if f"::{caller.account}:" in arn)
-                    if denied:
-                        parts.append(f"except {', '.join(denied[:3])} (denied by {deny.name})")
+        for deny in self.denies:
+            if deny.operations & operation and (denied := deny.audience.parts_of(caller)):
+                condition = f" if {' and '.join(map(describe_condition, deny.elements))}" if deny.elements else ""
+                parts.append(f"except {join_and(denied)}{condition} (denied by {deny.name})")
         return "; ".join(parts)
 
     @staticmethod
@@ -320,13 +363,17 @@ _EXTERNAL = frozenset({Access.VENDOR, Access.EXTERNAL})
 _NO_DETAIL = "the policy does not show which account this is"
 
 
-def _unknown_account(pattern: str, known: Sequence[Container[str]]) -> str | None:
-    """Return an account id that the pattern matches and that is not known, or None."""
-    fixed, _, tail = pattern.partition("*")
-    tail = tail.replace("*", "")
-    template = fixed + "?" * max(0, 12 - len(fixed) - len(tail)) + tail
-    for digit in "98765432101234567":
-        account = template.replace("?", digit)
-        if len(account) == 12 and matches(pattern, account) and not any(account in accounts for accounts in known):
-            return account
-    return None
+def _only_special(result: SearchResult, others: Iterable[SearchResult]) -> str:
+    """Describe who has access, if it is not the account as a whole but root users or principals that a Deny exempts."""
+    if not result.answer or result.identity is None or not result.identity.special:
+        return ""
+    callers = [each.identity.caller for each in (result, *others) if each.identity is not None]
+    who = ("the root user" if caller.kind is Kind.ROOT else caller.arn or caller.name for caller in callers)
+    return f"only {join_and(dict.fromkeys(who))}"
+
+
+def _witness(caller: Caller, operation: str, result: SearchResult) -> Witness:
+    identity = result.identity.caller if result.identity else caller
+    concrete = caller.origin is Origin.STRANGER or (caller.kind is Kind.IDENTITY and caller.account)
+    name, account = (identity.arn or identity.name, identity.account) if concrete else (caller.name, caller.account)
+    return Witness(name, account, f"kms:{operation}", result.context)

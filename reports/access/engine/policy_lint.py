@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.access.engine.condition_keys import Source, condition_key, condition_keys
-from reports.access.engine.conditions import CURRENT, Element, Value
+from reports.access.engine.condition_keys import condition_keys
+from reports.access.engine.conditions import CURRENT
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.kms_actions import CRYPTO, unknown_names
 from reports.access.engine.model import Access, KeyFacts, LintFinding, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin
-from reports.access.engine.solver import Call, Rule, denies_of, representative, search
-from reports.access.engine.wildcards import common_match, matches
+from reports.access.engine.service_sources import acts_for, example_accounts, mentioned_sources
+from reports.access.engine.solver import Call, Rule, denies_of, representative
 
 _USE = frozenset(f"kms:{name}" for name in CRYPTO)
 _ESCALATION = frozenset({"kms:PutKeyPolicy", "kms:CreateGrant"})
 _TAGGING = frozenset({"kms:TagResource", "kms:UntagResource", "kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"})
 _NO_ACCESS = frozenset({Access.DELETED, Access.UNKNOWN})
-_FOREIGN = "999999999998"
 _ABSENT_FOR_SOME = {name for name, key in condition_keys().items() if key.identifies_caller} - {
     *("kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid")
 }
@@ -149,29 +148,9 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
     denies = denies_of(rules, caller, operation)
     elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
     candidates = CandidateContext(compared_values(elements), facts, Organization())
-    for arn in _foreign_arns(elements):
-        foreign: dict[str, Value] = {
-            "aws:sourceaccount": _FOREIGN,
-            "aws:sourcearn": arn,
-            "aws:sourceorgid": "o-foreign0000",
-            "aws:sourceorgpaths": ("o-foreign0000/r-example/",),
-        }
-        if search(rule.elements, denies, Call(candidates, caller, operation, INSIDE_NETWORKS, foreign)).answer:
-            return True
-    return False
-
-
-def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
-    yield f"arn:aws:sns:us-east-1:{_FOREIGN}:topic"
-    for element in elements:
-        if element.key == "aws:sourcearn" and condition_key(element.key).source is Source.DEPUTY:
-            for value in element.values:
-                account = (value.split(":", 5) + [""] * 5)[4]
-                if account and not matches(account, _FOREIGN):
-                    continue  # a wildcard in the rest of the ARN does not change the account
-                text = common_match(value, f"arn:*:*:*:{_FOREIGN}:*")
-                if text is not None:
-                    yield text
+    call = Call(candidates, caller, operation, INSIDE_NETWORKS)
+    known = frozenset({facts.account, *mentioned_sources(elements)[0]})
+    return any(acts_for(rule.elements, denies, call, account) for account in example_accounts(elements, known))
 
 
 def _lint_admins(rules: Sequence[Rule], verdicts: Sequence[Verdict]) -> Iterator[LintFinding]:

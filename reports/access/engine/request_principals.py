@@ -29,7 +29,7 @@ class Origin(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller. ``arn`` is None for any principal of the account."""
+    """A caller. ``arn`` is None for any principal of the account, ``account`` for any account that is no caller of its own."""
 
     kind: Kind
     origin: Origin
@@ -38,10 +38,10 @@ class Caller:
     arn: str | None = None
     organization: str | None = None
     """The organization of a MEMBER."""
-    representative_account: str = ""
-    """The account to use when any account of some kind qualifies."""
     unique_id: str | None = None
-    """The aws:userid that the caller is assumed to have."""
+    """The unique id (or the start of one) of a user or role."""
+    may_have_mentioned_id: bool = True
+    """Whether a unique id that a policy mentions can be the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,6 @@ class Audience:
     arns: frozenset[str]
     roles: frozenset[tuple[str, str]]
     """Account and name of the listed roles: a session ARN does not contain the path of its role."""
-    sessions: frozenset[tuple[str, str]]
-    """Account and role name of the listed sessions."""
     services: frozenset[str]
     identifiers: frozenset[str]
 
@@ -74,9 +72,38 @@ class Audience:
             return False
         if not self._names(caller):
             return True
-        role = _role(caller.arn or "")
         # A session of a listed role is a principal of its own: excluded only if it is listed by name.
-        return None if role and ":role/" in (caller.arn or "") and role not in self.sessions else False
+        return None if ":role/" in (caller.arn or "") else False
+
+    def applies_to(self, caller: Caller) -> Applies:
+        """Whether the statement applies to the caller; the audience itself where that differs among the caller's identities."""
+        if self.inverted and caller.arn and caller.account in self.accounts and self.sessions_of(caller):
+            return self
+        if not self.everyone and caller.arn is None:
+            if caller.kind is Kind.SERVICE:
+                depends = caller.name == "*" and bool(self.services)
+            elif caller.account in self.accounts:
+                depends = self.inverted
+            else:
+                depends = not self.inverted and any(f"::{caller.account}:" in arn for arn in self.arns)
+            if depends:
+                return self
+        return self.includes(caller)
+
+    def parts_of(self, caller: Caller) -> list[str]:
+        """Return the listed principals that are a part of the caller: of an account, of a role, or of all services."""
+        if self.inverted or self.everyone or caller.kind is Kind.ROOT or caller.account in self.accounts:
+            return []
+        if caller.kind is Kind.SERVICE:
+            return sorted(self.services) if caller.name == "*" else []
+        if caller.arn is None:
+            return sorted(arn for arn in self.arns if f"::{caller.account}:" in arn)
+        return self.sessions_of(caller)
+
+    def sessions_of(self, caller: Caller) -> list[str]:
+        """Return the listed sessions of a role."""
+        role = role_name(caller.arn) if caller.arn and ":role/" in caller.arn else None
+        return sorted(arn for arn in self.arns if role and ":assumed-role/" in arn and role_name(arn) == role)
 
     def leaves_out(self, caller: Caller) -> bool:
         """For an inverted Allow: whether the caller is listed."""
@@ -99,10 +126,15 @@ class Audience:
             return False
         if caller.arn in self.arns:
             return True
-        return ":assumed-role/" in caller.arn and _role(caller.arn) in self.roles
+        return ":assumed-role/" in caller.arn and role_name(caller.arn) in self.roles
 
 
-def _role(arn: str) -> tuple[str, str] | None:
+Applies = bool | None | Audience
+"""Whether a statement applies to a caller (None for unknown), or the audience that decides it for each identity."""
+
+
+def role_name(arn: str) -> tuple[str, str] | None:
+    """Return the account and name of the role that an ARN of a role or session names."""
     parts = arn.split(":", 5)
     if len(parts) < 6:
         return None
@@ -126,8 +158,7 @@ def audience(statement: Statement) -> Audience:
         everyone="public" in kinds,
         accounts=frozenset(item.account for item in kinds.get("account", ()) if item.account),
         arns=frozenset(item.written for item in identities),
-        roles=frozenset(role for item in kinds.get("role", ()) if (role := _role(item.written))),
-        sessions=frozenset(role for item in kinds.get("session", ()) if (role := _role(item.written))),
+        roles=frozenset(role for item in kinds.get("role", ()) if (role := role_name(item.written))),
         services=frozenset(item.written for item in kinds.get("service", ())),
         identifiers=frozenset(item.written for item in kinds.get("deleted", ())),
     )

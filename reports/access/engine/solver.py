@@ -6,8 +6,8 @@ operator or key, a tag that was not crawled) are carried along: without a certai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from reports.access.engine.condition_keys import condition_key
 from reports.access.engine.condition_text import describe_conditions
@@ -21,12 +21,14 @@ from reports.access.engine.conditions import (
     read,
     resolve_variables,
     unknown_reason,
+    variable_values,
 )
 from reports.access.engine.context_values import CandidateContext, first_name
+from reports.access.engine.identities import CALLER_KEYS, Identity
 from reports.access.engine.kms_actions import BY_POLICY_MASK, bit, matching
 from reports.access.engine.policy_parser import Policy, Statement
-from reports.access.engine.request_principals import Audience, Caller, audience
-from reports.access.engine.wildcards import matches
+from reports.access.engine.request_principals import Applies, Audience, Caller, Origin, audience
+from reports.access.engine.wildcards import complete_arn, matches
 
 _BUDGET = 20_000
 
@@ -59,15 +61,15 @@ def rules_of(policy: Policy, arn: str) -> tuple[Rule, ...]:
             matching(statement.actions, negated=statement.not_actions) & BY_POLICY_MASK if statement.actions else 0,
             audience(statement),
             read(statement.conditions, policy.version),
-            any(resource == "*" or matches(resource, arn) for resource in statement.resources),
+            any(resource == "*" or matches(complete_arn(resource), arn) for resource in statement.resources),
         )
         for statement in policy.statements
         if statement.readable
     )
 
 
-Denies = Sequence[tuple[Rule, bool | None]]
-"""Deny rules, each with whether it applies to the caller (None for unknown)."""
+Denies = Sequence[tuple[Rule, Applies]]
+"""Deny rules, each with whether it applies to the caller."""
 
 
 def denies_of(rules: Iterable[Rule], caller: Caller, operations: int) -> Denies:
@@ -78,8 +80,23 @@ def denies_of(rules: Iterable[Rule], caller: Caller, operations: int) -> Denies:
         if not rule.allow
         and rule.about_key
         and rule.operations & operations
-        and (applies := rule.audience.includes(caller)) is not False
+        and (applies := rule.audience.applies_to(caller)) is not False
     ]
+
+
+def denied_to_everyone(rules: Iterable[Rule]) -> int:
+    """Return the operations that a Deny without conditions removes from everyone, identified or not."""
+    denied = 0
+    for rule in rules:
+        if (
+            not rule.allow
+            and rule.about_key
+            and rule.audience.everyone
+            and not rule.audience.inverted
+            and not rule.elements
+        ):
+            denied |= rule.operations
+    return denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +106,12 @@ class SearchResult:
     answer: bool | None
     context: Mapping[str, str | tuple[str, ...]]
     reason: str = ""
+    identity: Identity | None = None
 
 
 _DENIED = SearchResult(answer=False, context={})
-_ALLOWED = SearchResult(answer=True, context={})
+_TOO_MANY = SearchResult(answer=None, context={}, reason="too many condition values to try all combinations")
+_VARIABLES = SearchResult(answer=None, context={}, reason="a condition compares the caller with a policy variable")
 
 
 def witness_context(context: Mapping[str, Value]) -> dict[str, str | tuple[str, ...]]:
@@ -111,21 +130,116 @@ class Call:
     fixed: Mapping[str, Value] | None = None
 
     def values(self, key: str) -> tuple[Value, ...]:
-        """Return the values to try for a condition key."""
+        """Return the values to try for a condition key that does not say who the caller is."""
         if self.fixed is not None and key in self.fixed:
             return (self.fixed[key],)
         return self.candidates.values(key, self.caller, self.operation, self.level)
 
+    def identities(self, elements: Iterable[Element], audiences: Iterable[Audience]) -> tuple[Sequence[Identity], bool]:
+        """Return an identity for each combination of the conditions on the caller, and whether these are all."""
+        conditions = self.candidates.conditions_on_caller(elements, audiences)
+        identities = self.candidates.identities.of(self.caller, conditions)
+        if identities is None:
+            return (), False
+        fixed = {key: value for key, value in (self.fixed or {}).items() if key in CALLER_KEYS}
+        if fixed:
+            identities = tuple(replace(identity, values=identity.values | fixed) for identity in identities)
+        return identities, conditions.complete
+
+
+Against = tuple[tuple[tuple[Element, ...], bool | None], ...]
+"""The conditions of Deny rules, each with whether it applies to the caller."""
+
 
 def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResult:
-    """Search for a context of the caller in which ``allow`` holds and none of the denies."""
-    against = [(rule.elements, applies) for rule, applies in denies]
+    """Search for a request of the caller in which ``allow`` holds and none of the denies."""
+    return next(iter(search_all(allow, denies, call)))
+
+
+def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterator[SearchResult]:
+    """Yield a result for every identity that succeeds, the special ones last; without any, the result of the search."""
+    elements = [*allow, *(element for rule, _ in denies for element in rule.elements)]
+    keys = {
+        key
+        for element in elements
+        if not element.unreadable
+        for key in (element.key, *element.variables)
+        if key in CALLER_KEYS
+    }
+    audiences = [applies for _, applies in denies if isinstance(applies, Audience)]
+    certain = [(rule.elements, applies) for rule, applies in denies if not isinstance(applies, Audience)]
+    if (
+        not keys and not audiences and call.caller.origin is not Origin.STRANGER
+    ):  # all identities of the caller are alike
+        remaining = _remaining(allow, certain, {})
+        yield _search_context(*remaining, call, {}) if remaining else _DENIED
+        return
+    identities, complete = call.identities(elements, audiences)
+    known: dict[tuple[object, ...], SearchResult] = {}
+    uncertain: SearchResult | None = None
+    succeeded = False
+    for identity in identities:
+        against = [
+            (rule.elements, applies.includes(identity.caller) if isinstance(applies, Audience) else applies)
+            for rule, applies in denies
+        ]
+        remaining = _remaining(allow, against, identity.values)
+        if remaining is None:
+            continue
+        context = {key: identity.values[key] for key in keys}
+        relevant = {key for element in _all(*remaining) for key in (element.key, *element.variables)}
+        cache_key = (remaining, tuple(context[key] for key in relevant & keys))
+        result = known.get(cache_key)
+        if result is None:
+            result = known[cache_key] = _search_context(
+                *remaining, call, {key: context[key] for key in relevant & keys}
+            )
+        if result.answer:
+            succeeded = True
+            yield replace(result, context={**witness_context(context), **result.context}, identity=identity)
+        elif result.answer is None:
+            uncertain = uncertain or replace(result, identity=identity)
+    if not succeeded:
+        yield uncertain or (_DENIED if complete else _VARIABLES if identities else _TOO_MANY)
+
+
+def _remaining(
+    allow: tuple[Element, ...], against: Iterable[tuple[tuple[Element, ...], bool | None]], values: Context
+) -> tuple[tuple[Element, ...], Against] | None:
+    """Return what an identity leaves to decide; None if its Allow fails or a Deny holds for any request."""
+    left = _undecided(allow, values)
+    if left is None:
+        return None
+    denies: dict[tuple[tuple[Element, ...], bool | None], None] = {}
+    for elements, applies in against:
+        if applies is False or (undecided := _undecided(elements, values)) is None:
+            continue
+        if applies and not undecided:
+            return None
+        denies[undecided, applies] = None
+    return left, tuple(denies)
+
+
+def _undecided(elements: tuple[Element, ...], values: Context) -> tuple[Element, ...] | None:
+    """Return the elements that the caller does not decide; None if one does not hold."""
+    undecided = []
+    for element in elements:
+        decisive = element.key in CALLER_KEYS and CALLER_KEYS.issuperset(element.variables)
+        holds = evaluate(element, values) if decisive else None
+        if holds is False:
+            return None
+        if holds is None:
+            undecided.append(element)
+    return tuple(undecided)
+
+
+def _search_context(allow: tuple[Element, ...], against: Against, call: Call, caller: Context) -> SearchResult:
+    """Search for a context of one identity, of which ``caller`` are the relevant keys."""
     if not allow and not against:
-        return _ALLOWED
-    if any(not elements and applies for elements, applies in against):
-        return _DENIED
+        return SearchResult(answer=True, context={})
     order = _order((allow, *(elements for elements, _ in against)))
     last = {key: index for index, key in enumerate(order)}
+    constants = call.candidates.constants | caller
     allow_checks: list[list[Element]] = [[] for _ in range(len(order) + 1)]
     for element in allow:
         allow_checks[_ready(element, last)].append(element)
@@ -133,6 +247,7 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
     for elements, applies in against:
         deny_checks[max((_ready(element, last) for element in elements), default=0)].append((elements, applies))
     referring = {key: [e for e in _all(allow, against) if e.key == key and e.variables] for key in order}
+    referred = {key: [e for e in _all(allow, against) if key in e.variables and e.key in constants] for key in order}
     context: Context = {}
     uncertain: list[SearchResult] = []
     budget = _BUDGET
@@ -163,11 +278,13 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
                 return None
             return result
         key = order[index]
-        values = call.values(key)
+        values = (caller[key],) if key in caller else call.values(key)
         for element in referring[key]:
             resolved = resolve_variables(element, context)
             if isinstance(resolved, tuple) and not (call.fixed and key in call.fixed) and values != (None,):
                 values = call.candidates.with_resolved(key, resolved, values)
+        for element in referred[key] if values != (None,) else ():
+            values = call.candidates.with_resolved(key, variable_values(element, key, constants), values)
         for value in values:
             if budget < 0 or (reason and uncertain):
                 break
@@ -183,11 +300,11 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
     if uncertain:
         return uncertain[0]
     if budget < 0 or any(map(call.candidates.is_incomplete, order)):
-        return SearchResult(answer=None, context={}, reason="too many condition values to try all combinations")
+        return _TOO_MANY
     return _DENIED
 
 
-def _all(allow: tuple[Element, ...], against: list[tuple[tuple[Element, ...], bool | None]]) -> Iterable[Element]:
+def _all(allow: tuple[Element, ...], against: Against) -> Iterator[Element]:
     yield from allow
     for elements, _ in against:
         yield from elements
@@ -249,8 +366,10 @@ def describe_rule(elements: Iterable[Element], denies: Denies, call: Call) -> st
     restrictions = [element for element in elements if restricts(element, call)]
     exceptions = [
         (deny.name, [element for element in deny.elements if restricts(element, call)])
-        for deny, _ in denies
-        if deny.elements and all(is_feasible(element, call) for element in deny.elements)
+        for deny, applies in denies
+        if deny.elements
+        and not (isinstance(applies, Audience) and not applies.inverted)
+        and all(is_feasible(element, call) for element in deny.elements)
     ]
     return describe_conditions(restrictions, exceptions)
 
@@ -259,6 +378,17 @@ def _contexts(element: Element, call: Call) -> Iterable[Context]:
     if element.unreadable:
         yield {}
         return
-    fixed = {key: values[0] for key in element.variables if len(values := call.values(key)) == 1}
-    for value in call.values(element.key):
-        yield {**fixed, element.key: value}
+    keys = (element.key, *element.variables)
+    if CALLER_KEYS.isdisjoint(keys):
+        callers: Sequence[Context] = ({},)
+    else:
+        identities, complete = call.identities((element,), ())
+        callers = [identity.values for identity in identities]
+        if not complete:
+            yield {}
+    for caller in callers:
+        fixed = {
+            key: values[0] for key in element.variables if key not in caller and len(values := call.values(key)) == 1
+        }
+        for value in (caller[element.key],) if element.key in caller else call.values(element.key):
+            yield {**caller, **fixed, element.key: value}

@@ -29,6 +29,13 @@ def unescape(pattern: str) -> str:
     return pattern
 
 
+def displayed(pattern: str) -> str:
+    """Return the pattern as policies write it: ``${*}`` for a literal star."""
+    for code, character in _UNESCAPED.items():
+        pattern = pattern.replace(code, f"${{{character}}}")
+    return pattern
+
+
 def has_wildcard(pattern: str) -> bool:
     """Whether the pattern has a wildcard."""
     return "*" in pattern or "?" in pattern
@@ -55,6 +62,12 @@ def matches(pattern: str, text: str) -> bool:
         else:
             return False
     return not pattern[i:].strip("*")
+
+
+def complete_arn(resource: str) -> str:
+    """Return the Resource of a policy with ``*`` for the fields that a shortened ARN leaves out: IAM ignores those."""
+    missing = 5 - resource.count(":")
+    return resource + ":*" * missing if resource.startswith("arn:") and missing > 0 else resource
 
 
 def example_match(pattern: str, star: str = "example") -> str:

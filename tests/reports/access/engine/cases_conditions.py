@@ -260,7 +260,7 @@ CASES = [
         "user-id",
         f"{GLOBAL}: a unique id does not show its account",
         {"StringLike": {"aws:userid": "AROAEXAMPLEEXAMPLE123:*"}},
-        [*OURS, "unknown * - =Decrypt"],
+        ["unknown * - =Decrypt"],
     ),
     case(
         "user-id-and-account",

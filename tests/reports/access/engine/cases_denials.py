@@ -356,6 +356,21 @@ CASES = [
         ["aws_service s3.amazonaws.com -"],
     ),
     Case(
+        "deny-not-principal-exempts-service",
+        f"{NOT_PRINCIPAL}: the listed service keeps the access that everyone has",
+        [EVERYONE, deny(None, NotPrincipal=service("logs.amazonaws.com"))],
+        ["aws_service logs.amazonaws.com -"],
+    ),
+    Case(
+        "deny-not-principal-of-one-operation-exempts-service",
+        f"{NOT_PRINCIPAL}: the listed service keeps the access that everyone has",
+        [
+            allow("*", ["kms:Decrypt", "kms:Encrypt"]),
+            deny(None, "kms:Encrypt", NotPrincipal=service("logs.amazonaws.com")),
+        ],
+        ["public * - =Decrypt", f"owner_direct * {OWNER} =Decrypt", "aws_service logs.amazonaws.com - =Encrypt"],
+    ),
+    Case(
         "deny-not-principal-star",
         NOT_PRINCIPAL,
         [allow(aws(APP)), deny(None, NotPrincipal="*")],

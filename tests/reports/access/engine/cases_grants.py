@@ -278,6 +278,31 @@ CASES = [
         [f"owner_direct {APP} {OWNER}"],
         statements=[deny(Resource=None)],
     ),
+    *(
+        GrantCase(
+            f"grant-{constraint}-and-{name}",
+            f"{GRANTS}: EncryptionContextEquals is the whole encryption context, EncryptionContextSubset a part of it",
+            {"grantee_principal": APP, "constraints": {f"EncryptionContext{constraint.capitalize()}": {"a": "1"}}},
+            [f"owner_direct {APP} {OWNER} =Decrypt"] if usable else [],
+            statements=[deny(when=when)],
+        )
+        for constraint, name, when, usable in (
+            ("equals", "absent-key", {"Null": {"kms:EncryptionContext:b": "true"}}, False),
+            ("equals", "extra-key", {"StringNotEquals": {"kms:EncryptionContext:b": "2"}}, False),
+            ("equals", "present-key", {"Null": {"kms:EncryptionContext:a": "false"}}, False),
+            ("equals", "other-key", {"Null": {"kms:EncryptionContext:b": "false"}}, True),
+            ("equals", "keys", {"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "a"}}, False),
+            ("equals", "other-keys", {"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "b"}}, True),
+            ("subset", "absent-key", {"Null": {"kms:EncryptionContext:b": "true"}}, True),
+        )
+    ),
+    GrantCase(
+        "grant-to-an-invalid-principal-denied-to-everyone",
+        "IAM user guide: an explicit Deny wins",
+        {"grantee_principal": "somebody"},
+        [],
+        statements=[deny()],
+    ),
     GrantCase(
         "grant-deny-retire",
         "KMS developer guide: RetireGrant in a key policy has no effect",

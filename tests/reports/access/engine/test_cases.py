@@ -6,11 +6,19 @@ import pytest
 
 from reports.access.engine.grant_analysis import analyse_grant
 from reports.access.engine.policy_analysis import analyse_policy
-from tests.reports.access.engine import cases_conditions, cases_denials, cases_documents, cases_grants, cases_principals
+from tests.reports.access.engine import (
+    cases_callers,
+    cases_conditions,
+    cases_denials,
+    cases_documents,
+    cases_grants,
+    cases_principals,
+)
 from tests.reports.access.engine.cases import Case, GrantCase, check, grant_of, policy_of
 
 POLICIES: list[Case] = [
     *cases_principals.CASES,
+    *cases_callers.CASES,
     *cases_conditions.CASES,
     *cases_denials.CASES,
     *cases_documents.CASES,

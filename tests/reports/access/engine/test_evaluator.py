@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from reports.access.engine import kms_actions
-from reports.access.engine.analysis_key import cache_key
+from reports.access.engine.analysis_key import cache_key, context_inputs, organization_key
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.grant_analysis import analyse_grant, constraint_conditions, grant_shape
-from reports.access.engine.model import Access, Decision, Effect, KeyFacts
+from reports.access.engine.model import Access, Decision, Effect, KeyFacts, Organization
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.wildcards import common_match, example_match, matches
 from tests.reports.access.engine.cases import (
@@ -225,6 +226,21 @@ def test_grants_of_many_volumes_have_one_shape() -> None:
     assert len({grant_shape(grant, policy_of([deny()])) for grant in grants}) == 3
     assert constraint_conditions(grants[2].constraints) == "encryption context aws:ebs:id=vol-2"
     assert constraint_conditions(None) == ""
+
+
+@pytest.mark.parametrize("key", ["aws:CurrentTime", "aws:EpochTime"])
+def test_a_time_that_passes_needs_a_new_analysis(key: str) -> None:
+    """The analysis of a policy with a condition on the time is repeated when that time is past, and not before."""
+    timed = policy_of([allow(aws(APP), when={"DateLessThan": {key: "2026-01-01T00:00:00Z"}})])
+
+    def at(year: int, month: int) -> Organization:
+        return replace(ORGANIZATION, now=dt.datetime(year, month, 1, tzinfo=dt.UTC))
+
+    assert "time" in context_inputs(timed)
+    before, later, after = (organization_key(timed, FACTS, at(*date)) for date in ((2025, 1), (2025, 6), (2026, 6)))
+    assert before == later != after
+    timeless = policy_of([allow(aws(APP))])
+    assert organization_key(timeless, FACTS, at(2025, 1)) == organization_key(timeless, FACTS, at(2026, 6))
 
 
 def test_cache_key_contains_what_the_policy_tests() -> None:

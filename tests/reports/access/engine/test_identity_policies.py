@@ -9,6 +9,9 @@ import pytest
 
 from reports.access.engine.identity_policies import IdentityStatement, read_identity
 from reports.access.engine.kms_actions import BY_POLICY_MASK, mask, matching
+from reports.access.engine.solver import rules_of
+from reports.answers.policy_documents import document, rules_about
+from tests.reports.access.engine.cases import policy_of
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/00000000-0000-4000-8000-000000000001"
 
@@ -35,6 +38,20 @@ def test_what_a_statement_allows(
 ) -> None:
     """Actions support wildcards and letter case; resources are kept as written, with NotResource marked."""
     assert read_identity(policy(statement)) == (IdentityStatement(True, mask(operations), resources, inverted),)
+
+
+@pytest.mark.parametrize("resource", ["arn:aws:kms", "arn:aws", "arn:aws:kms:*", "arn:aws:kms:eu-west-1:111122223333"])
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+def test_a_shortened_arn_matches_every_resource_in_the_missing_fields(resource: str, effect: str) -> None:
+    """An ARN without its last fields includes all of their values (IAM user guide: IAM JSON policy elements, Resource)."""
+    text = policy(statement_of("kms:Decrypt", resource, Effect=effect))
+    rules = rules_about([document("inline", text)], "kms:Decrypt", KEY)
+    assert [match.certain for match in (*rules.allows, *rules.denies)] == [True]
+    other = policy(statement_of("kms:Decrypt", resource.replace("aws", "aws-cn"), Effect=effect))
+    rules = rules_about([document("inline", other)], "kms:Decrypt", KEY)
+    assert not rules.allows
+    assert not rules.denies
+    assert [rule.about_key for rule in rules_of(policy_of({"Effect": effect, "Resource": resource}), KEY)] == [True]
 
 
 def test_every_action_and_negated_actions() -> None:
