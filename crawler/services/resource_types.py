@@ -280,6 +280,7 @@ BUCKET = ResourceType(
         action="s3:ListAllMyBuckets",
     ),
     arn="BucketArn || join('', ['arn:', '{partition}', ':s3:::', Name])",
+    arn_prefix="arn:{partition}:s3:::",
     title="Name",
     keys=(
         KeyPath(
@@ -299,6 +300,7 @@ BUCKET = ResourceType(
         "s3",
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
+        requires=("ServerSideEncryptionConfiguration.Rules",),
         action="s3:GetEncryptionConfiguration",
         empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),

@@ -141,6 +141,28 @@ class Batch:
             raise ValueError(f"{model.__name__} has the listing key {model.listing_key}, got {listing_key!r}")
         self.complete_listings.setdefault(model, set()).add(listing_key)
 
+    def drop_conflicts(self, other: Batch) -> bool:
+        """Drop the facts that have other values in another batch, and its complete listings; returns whether there are any."""
+        conflicting = False
+        for model in (*other.rows, *other.packed):
+            if not issubclass(model, VersionedTable):
+                continue
+
+            def key(row: Row, names: tuple[str, ...] = model.natural_key) -> tuple[Any, ...]:
+                return tuple(row[name] for name in names)
+
+            others = [row for chunk in other.iter_chunks(model) for row in chunk]
+            own = {key(row): row for chunk in self.iter_chunks(model) for row in chunk}
+            conflicts = {key(row) for row in others if own.get(key(row), row) != row}
+            if conflicts:
+                conflicting = True
+                self.packed.pop(model, None)
+                self.rows[model] = [row for name, row in own.items() if name not in conflicts]
+        if conflicting:
+            for model, listings in other.complete_listings.items():
+                self.complete_listings.get(model, set()).difference_update(listings)
+        return conflicting
+
     def extend(self, other: Batch) -> None:
         """Add the content of another batch, so that several scopes are merged at once."""
         for model, rows in other.rows.items():

@@ -268,7 +268,25 @@ def full(call: RecordedCall) -> dict[str, Any]:
     if name == "DescribeCacheClusters":
         for cluster in response["CacheClusters"]:
             del cluster["ReplicationGroupId"]
+    if name == "DescribeKey":
+        metadata = response["KeyMetadata"]
+        topology = metadata["MultiRegionConfiguration"]
+        for described in (metadata, topology["PrimaryKey"], *topology["ReplicaKeys"]):
+            described["Arn"] = call["KeyId"]
+    if name == "ListBuckets":
+        response["Buckets"][0] |= {"BucketRegion": REGION, "BucketArn": "arn:aws:s3:::bucket"}
+    if name == "DescribeTrails":
+        response["trailList"][0]["HomeRegion"] = REGION
+    if name == "GetAccountAuthorizationDetails":
+        for kind, listed in (("User", "UserDetailList"), ("Role", "RoleDetailList"), ("Group", "GroupDetailList")):
+            entry = response[listed][0]
+            entry["Arn"] = f"arn:aws:iam::{ACCOUNT}:{kind.lower()}/{entry[f'{kind}Name']}"
+        policy = response["Policies"][0]
+        policy["Arn"] = f"{POLICY_PREFIX}{policy['PolicyName']}"
     return response
+
+
+POLICY_PREFIX = f"arn:aws:iam::{ACCOUNT}:policy/"
 
 
 @pytest.fixture(scope="module")
