@@ -190,9 +190,9 @@ class _StepRunner:
         except AwsError as failure:
             if failure.code not in operation.empty_error_codes:
                 return failure
-            child = step.record(subject, {}, self.collected.batch)
-            if child is not None:
-                await self._run_children(step, child)
+            if not operation.items:
+                # The facts of a subject that has none; a list that does not exist is an empty list.
+                step.record(subject, {}, self.collected.batch)
         return listing.finish()
 
     async def _process(self, listing: _Listing, page: Mapping[str, Any]) -> None:

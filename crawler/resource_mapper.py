@@ -182,8 +182,7 @@ def _discriminator_value(path: KeyPath, item: Mapping[str, Any]) -> str | None:
 
 
 def _record_tag(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    if item:
-        _add_tag(kind.tags_operation or kind.listing, subject.arn, item, batch)
+    _add_tag(kind.tags_operation or kind.listing, subject.arn, item, batch)
 
 
 def add_tags(operation: Operation, arn: str, tags: Sequence[Mapping[str, Any]], batch: Batch) -> None:

@@ -187,7 +187,9 @@ _RECORDERS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
 
 
 def decode_policy(document: str) -> str:
-    """Return the text of a policy, which IAM percent-encodes (RFC 3986)."""
+    """Return the text of a policy, which IAM percent-encodes (RFC 3986); raises ValueError if it is empty."""
+    if not document:
+        raise ValueError("a policy is empty")
     return document if document.lstrip().startswith("{") else unquote(document, errors="strict")
 
 

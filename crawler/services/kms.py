@@ -157,7 +157,8 @@ def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
         raise ValueError(f"Arn is {item['Arn']!r}")
     topology = item.get("MultiRegionConfiguration") or {}
     replicas = [_multi_region_arn(subject, replica["Arn"]) for replica in topology.get("ReplicaKeys") or ()]
-    primary = (topology.get("PrimaryKey") or {}).get("Arn")
+    if item.get("MultiRegion") and not topology:
+        raise ValueError("a multi-Region key has no MultiRegionConfiguration")
     algorithms = {name: sorted(item[name]) for name in ALGORITHMS if item.get(name)}
     spec = item.get("KeySpec") or item["CustomerMasterKeySpec"]
     values = {column: item.get(member) for column, member in _METADATA_MEMBERS.items()}
@@ -165,7 +166,7 @@ def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
         "key_arn": subject.arn,
         "key_spec": spec,
         "multi_region_type": topology.get("MultiRegionKeyType"),
-        "primary_arn": _multi_region_arn(subject, primary) if primary else None,
+        "primary_arn": _multi_region_arn(subject, topology["PrimaryKey"]["Arn"]) if topology else None,
         "replica_arns": canonical_json(sorted(replicas)) if topology else None,
         "xks_key_id": (item.get("XksKeyConfiguration") or {}).get("Id"),
         "algorithms": canonical_json(algorithms) if algorithms else None,
@@ -255,16 +256,15 @@ def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
 
 
 def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    if item:
-        _check_key(subject, item)
-        batch.add(
-            KeyRotationEvent,
-            key_arn=subject.arn,
-            rotated_at=item["RotationDate"],
-            rotation_type=item.get("RotationType"),
-            key_material_id=item.get("KeyMaterialId"),
-            key_material_state=item.get("KeyMaterialState"),
-        )
+    _check_key(subject, item)
+    batch.add(
+        KeyRotationEvent,
+        key_arn=subject.arn,
+        rotated_at=item["RotationDate"],
+        rotation_type=item.get("RotationType"),
+        key_material_id=item.get("KeyMaterialId"),
+        key_material_state=item.get("KeyMaterialState"),
+    )
 
 
 def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:

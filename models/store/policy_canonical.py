@@ -33,10 +33,10 @@ def canonical_policy(received: str) -> str:
         document = orjson.loads(received)
     except orjson.JSONDecodeError:
         return received
-    if not isinstance(document, dict):
-        return received
     if received.count("{") + received.count("[") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
         raise ValueError(f"the policy is nested more than {MAX_DEPTH} levels")
+    if not isinstance(document, dict):
+        return received
     statements = document.get("Statement")
     if isinstance(statements, dict):
         statements = [statements]
