@@ -223,6 +223,18 @@ def _tag_problems(tag: Kind | None) -> Iterator[str]:
             yield f"a tag has no {name}"
 
 
+def test_required_members_exist() -> None:
+    """Each member that an operation declares as always returned is a member of its items."""
+    problems = []
+    for operation in ALL:
+        for name in operation.requires:
+            try:
+                resolve(name, items_kind(operation))
+            except UnresolvedError as error:
+                problems.append(f"{operation}: {error}")
+    fail_with(problems)
+
+
 def test_a_type_without_a_key_has_no_key_in_its_api() -> None:
     """A placeholder path is allowed only if no member of the item, at any depth, refers to KMS."""
     for kind in RESOURCE_TYPES:

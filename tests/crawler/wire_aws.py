@@ -233,7 +233,7 @@ class WireAws:
     """If set, collects the members that are read, by call."""
     called: dict[str, tuple[Operation, Mapping[str, Any]]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    parsed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parsed: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     """Unchanged responses, which are parsed once."""
     max_seconds: float = math.inf
 
@@ -246,8 +246,9 @@ class WireAws:
         self.calls.append(call)
         self.called.setdefault(call, (operation, dict(params)))
         change = self.changes.get(call)
-        if change is None and call in self.parsed:
-            return self.parsed[call]
+        key = (call, credentials.access_key, region, str(params.get("RoleArn")))
+        if change is None and key in self.parsed:
+            return self.parsed[key]
         answer = self.answer(operation, params)
         if callable(answer):
             answer = answer(RecordedCall(str(operation), region, params, credentials))
@@ -257,7 +258,7 @@ class WireAws:
         if self.reads is not None:
             return Recorded(response, (), self.reads.setdefault(call, set()))
         if change is None:
-            self.parsed[call] = response
+            self.parsed[key] = response
         return response
 
     def close(self) -> None:

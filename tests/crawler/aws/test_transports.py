@@ -127,6 +127,14 @@ def test_a_timestamp_out_of_range_is_an_error_of_its_item(kind: str) -> None:
     assert failure.value.cause is Cause.INVALID_RESPONSE
 
 
+def test_an_error_code_of_megabytes_is_cut(kind: str) -> None:
+    """A long error code, which ends like that of a missing resource, is cut before it is classified."""
+    code = "NoSuch" * 1_000_000 + "NotFound"
+    body = b'{"__type": "%b", "message": "no"}' % code.encode()
+    with serving(lambda _: (400, "application/x-amz-json-1.1", body)) as url, sending(kind, url) as cause:
+        assert cause(LIST_KEYS) is Cause.NOT_FOUND
+
+
 def test_network_errors_have_their_cause(kind: str) -> None:
     """Errors of gateways, proxies and connections are distinguished from AWS errors."""
     errors: list[tuple[Reply | None, Cause]] = [
