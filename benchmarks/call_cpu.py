@@ -31,7 +31,7 @@ from benchmarks.fake_aws.world_state import World
 from benchmarks.metrics import Figure, machine, table
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Roles
-from crawler.collector import items_of
+from crawler.aws.response_validation import items_of
 from crawler.iam_policies import member_actions
 from crawler.services import kms
 from crawler.services.resource_types import RESOURCE_TYPES

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
 from crawler.aws.errors import AwsError, gap_row
+from crawler.aws.response_validation import INVALID_ITEM, as_error, invalid_response, items_of, require
 from crawler.resource_mapper import resource_step
 from crawler.services import cloudtrail, iam
 from crawler.services.kms import ALIASES, KEY_STORES, KEYS
@@ -174,31 +175,30 @@ class _StepRunner:
 
     async def execute(self, step: Step, subject: Subject) -> AwsError | None:
         """Record the items of a step and run its child steps; return the error that makes the response incomplete, if any."""
-        error: AwsError | None = None
+        listing = _Listing(step, subject, self.collected.batch)
         operation = step.operation
         try:
             if operation.paging is None:
                 params = parameters(operation, subject)
-                response = await self.client.call(
-                    self.provider, operation, subject.region, params, self.collected.counter
+                await self._process(
+                    listing,
+                    await self.client.call(self.provider, operation, subject.region, params, self.collected.counter),
                 )
-                return await self._process(step, subject, items_of(operation, response))
-            async for items in self._pages(operation, subject):
-                error = await self._process(step, subject, items) or error
+            else:
+                async for page in self._pages(operation, subject):
+                    await self._process(listing, page)
         except AwsError as failure:
-            if failure.code not in step.operation.empty_error_codes:
+            if failure.code not in operation.empty_error_codes:
                 return failure
-            children, invalid = _record(step, subject, [{}], self.collected.batch)
-            error = error or invalid
-            for child in children:
-                await self._run_children(step, child)
-        return error
+            if not operation.items:
+                # The facts of a subject that has none; a list that does not exist is an empty list.
+                step.record(subject, {}, self.collected.batch)
+        return listing.finish()
 
-    async def _process(self, step: Step, subject: Subject, items: Sequence[Mapping[str, Any]]) -> AwsError | None:
-        children, invalid = _record(step, subject, items, self.collected.batch)
-        if step.children:
-            await _for_each(children, lambda child: self._run_children(step, child))
-        return invalid
+    async def _process(self, listing: _Listing, page: Mapping[str, Any]) -> None:
+        children = listing.record(page)
+        if listing.step.children:
+            await _for_each(children, lambda child: self._run_children(listing.step, child))
 
     def record_outcome(self, step: Step, subject: Subject, error: AwsError | None) -> None:
         """Mark a step's listing as complete, or record its error as a gap."""
@@ -210,10 +210,11 @@ class _StepRunner:
     async def is_empty(self, step: Step, subject: Subject) -> bool:
         """Return whether a listing is complete and empty, and record that; any other result is left to the regular run."""
         try:
-            async for items in self._pages(step.operation, subject):
-                if items:
+            async for page in self._pages(step.operation, subject):
+                if items_of(step.operation, page):
                     return False
         except AwsError:
+            # The regular run records the error.
             return False
         self.record_outcome(step, subject, None)
         return True
@@ -230,44 +231,63 @@ class _StepRunner:
             step.on_skip(subject, reason, self.collected.batch)
         return reason is None
 
-    async def _pages(self, operation: Operation, subject: Subject) -> Any:
+    def _pages(self, operation: Operation, subject: Subject) -> AsyncIterator[dict[str, Any]]:
         params = parameters(operation, subject)
-        async for page in self.client.pages(self.provider, operation, subject.region, params, self.collected.counter):
-            yield items_of(operation, page)
+        return self.client.pages(self.provider, operation, subject.region, params, self.collected.counter)
 
 
-def _record(
-    step: Step, subject: Subject, items: Sequence[Mapping[str, Any]], batch: Batch
-) -> tuple[list[Subject], AwsError | None]:
-    """Record the items and return the subjects of the child steps; a malformed item is skipped and returned as an error."""
-    children: list[Subject] = []
-    invalid: AwsError | None = None
-    for item in items:
+@dataclass(slots=True)
+class _Listing:
+    """Records the items of one response or listing."""
+
+    step: Step
+    subject: Subject
+    batch: Batch
+    error: AwsError | None = None
+    """The first error that makes the listing incomplete."""
+    seen: set[Any] = field(default_factory=set)
+    repeated: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def record(self, page: Mapping[str, Any]) -> list[Subject]:
+        """Record the items of a page and return the subjects of the child steps; an invalid item is skipped."""
+        step, children = self.step, []
         try:
-            child = step.record(subject, item, batch)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"an item of {step.operation} does not match the API model: {type(error).__name__}: {error}"
-            invalid = invalid or AwsError(Cause.INVALID_RESPONSE, "MalformedItem", message)
-        else:
-            if child is not None:
-                children.append(child)
-    return children, invalid
+            items = items_of(step.operation, page)
+        except AwsError as error:
+            self._fail(error)
+            return []
+        for item in items:
+            try:
+                require(step.operation, item)
+                if step.identity:
+                    identity = search(step.identity, item)
+                    if identity in self.seen:
+                        self.repeated.append(item)
+                        continue
+                    self.seen.add(identity)
+                child = step.record(self.subject, item, self.batch)
+            except INVALID_ITEM as error:
+                self._fail(error)
+            else:
+                if child is not None:
+                    children.append(child)
+        return children
 
+    def finish(self) -> AwsError | None:
+        """Return why the listing is incomplete, if it is; facts that it contains twice with different values are dropped."""
+        if self.repeated:
+            again = Batch()
+            for item in self.repeated:
+                try:
+                    self.step.record(self.subject, item, again)
+                except INVALID_ITEM as error:
+                    self._fail(error)
+            if self.batch.drop_conflicts(again):
+                self._fail(invalid_response(self.step.operation, "an item is listed twice with different values"))
+        return self.error
 
-def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the items of a page; raises :class:`AwsError` when the response lacks the list, which is not an empty list."""
-    if not operation.items:
-        return [page]
-    items = search(operation.items, page)
-    if items is None:
-        root = operation.items.split("[", maxsplit=1)[0].split(".")[0]
-        has_next_page = operation.paging is not None and page.get(operation.paging.receive)
-        if page.get(root) is None and not has_next_page:
-            raise AwsError(
-                Cause.INVALID_RESPONSE, "MissingMember", f"the response of {operation} has no {operation.items}"
-            )
-        return []
-    return items if isinstance(items, list) else [items]
+    def _fail(self, error: Exception) -> None:
+        self.error = self.error or as_error(self.step.operation, error)
 
 
 async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

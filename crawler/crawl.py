@@ -270,6 +270,8 @@ async def _identity(roles: Roles, region: str) -> Identity:
             raise CredentialsError(
                 f"AWS STS in {region} cannot be reached ({error.message}): check aws.region, aws.endpoint_url, proxy and network"
             ) from error
+        if error.cause is Cause.INVALID_RESPONSE:
+            raise CredentialsError(f"{error.message}: check aws.endpoint_url and the proxy") from error
         raise CredentialsError(
             f"AWS rejected the credentials ({error.code}: {error.message}): renew them, or correct aws.profile"
         ) from error

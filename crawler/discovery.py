@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Identity
 from crawler.aws.errors import AwsError
+from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
 from crawler.spec import Operation, Paging, Scope, Subject
 from models.errors import UserError
 from models.settings import AccountFilter, OrganizationSettings, RegionSettings
@@ -22,14 +26,21 @@ from models.tables.runs import Cause
 
 _ORGANIZATION_PAGES = Paging(receive="NextToken", send="NextToken", limit="MaxResults", size=20)
 
-DESCRIBE_ORGANIZATION = Operation("organizations", "DescribeOrganization", items="Organization", caller="hub")
-LIST_ACCOUNTS = Operation("organizations", "ListAccounts", items="Accounts", paging=_ORGANIZATION_PAGES, caller="hub")
-LIST_ROOTS = Operation("organizations", "ListRoots", items="Roots", paging=_ORGANIZATION_PAGES, caller="hub")
+DESCRIBE_ORGANIZATION = Operation(
+    "organizations", "DescribeOrganization", items="Organization", requires=("Id", "MasterAccountId"), caller="hub"
+)
+LIST_ACCOUNTS = Operation(
+    "organizations", "ListAccounts", items="Accounts", requires=("Id", "Arn"), paging=_ORGANIZATION_PAGES, caller="hub"
+)
+LIST_ROOTS = Operation(
+    "organizations", "ListRoots", items="Roots", requires=("Id", "Name"), paging=_ORGANIZATION_PAGES, caller="hub"
+)
 LIST_UNITS = Operation(
     "organizations",
     "ListOrganizationalUnitsForParent",
     {"ParentId": "@parent"},
     items="OrganizationalUnits",
+    requires=("Id", "Name"),
     paging=_ORGANIZATION_PAGES,
     caller="hub",
 )
@@ -38,6 +49,7 @@ LIST_ACCOUNTS_OF_UNIT = Operation(
     "ListAccountsForParent",
     {"ParentId": "@parent"},
     items="Accounts",
+    requires=("Id",),
     paging=_ORGANIZATION_PAGES,
     caller="hub",
 )
@@ -46,6 +58,7 @@ LIST_ACCOUNT_TAGS = Operation(
     "ListTagsForResource",
     {"ResourceId": "@account_id"},
     items="Tags",
+    requires=("Key",),
     paging=Paging(receive="NextToken", send="NextToken"),
     caller="hub",
 )
@@ -54,12 +67,13 @@ LIST_REGIONS = Operation(
     "ListRegions",
     {"AccountId": "@account_id"},
     items="Regions",
+    requires=("RegionName",),
     paging=Paging(receive="NextToken", send="NextToken", limit="MaxResults", size=50),
     caller="hub",
 )
 LIST_OWN_REGIONS = replace(LIST_REGIONS, params={})
 """The management account must not pass its own id; without an id the API uses the caller's account."""
-DESCRIBE_REGIONS = Operation("ec2", "DescribeRegions", {"AllRegions": True}, items="Regions")
+DESCRIBE_REGIONS = Operation("ec2", "DescribeRegions", {"AllRegions": True}, items="Regions", requires=("RegionName",))
 OPERATIONS = (
     DESCRIBE_ORGANIZATION,
     LIST_ACCOUNTS,
@@ -74,6 +88,9 @@ OPERATIONS = (
 ENABLED = frozenset({"ENABLED", "ENABLED_BY_DEFAULT", "ENABLING", "DISABLING", "opt-in-not-required", "opted-in"})
 """Opt-in statuses of regions to crawl; a region in transition may or may not respond."""
 ACTIVE = "ACTIVE"
+
+
+T = TypeVar("T")
 
 
 class OrganizationError(UserError):
@@ -123,27 +140,27 @@ async def discover(
 ) -> Organization:
     """Return the accounts, each with its selection: crawled, excluded or suspended."""
     if settings.source == "list":
-        accounts = tuple(
+        configured = tuple(
             FoundAccount(entry.id, entry.name, state=ACTIVE, is_management=False) for entry in settings.accounts
         )
-        return Organization(_select(accounts, settings), is_complete=False)
-    reader = _Reader(client, provider, region)
+        return Organization(_select(configured, settings), is_complete=False)
+    gaps: list[tuple[Operation, str, AwsError]] = []
+    reader = _Reader(client, provider, region, gaps)
     try:
-        organization = (await reader.call(DESCRIBE_ORGANIZATION)).get("Organization") or {}
-        listed = [account async for account in reader.items(LIST_ACCOUNTS)]
+        described = await reader.items(DESCRIBE_ORGANIZATION, _organization_ids)
+        listed = await reader.items(LIST_ACCOUNTS, _listed_account)
     except AwsError as error:
         raise _organization_error(error, identity) from error
-    if not listed:
+    organization_id, management, accounts = _members(described, listed, gaps)
+    if not accounts:
         # Every organization has a management account; an empty list would mark all known accounts as left.
-        raise OrganizationError(
-            "the organization cannot be read: AWS Organizations returned no accounts, not even the management account"
-        )
-    management = organization.get("MasterAccountId")
-    gaps: list[tuple[Operation, str, AwsError]] = []
-    tree = await _read_tree(reader, listed, gaps)
-    tags = await _read_tags(reader, listed, settings, gaps)
-    accounts = tuple(_account(account, management, tree, tags) for account in listed)
-    return Organization(_select(accounts, settings, gaps), organization.get("Id"), management, gaps=tuple(gaps))
+        reason = f": {gaps[-1][2].message}" if gaps else ", not even the management account"
+        raise OrganizationError(f"the organization cannot be read: AWS Organizations returned no accounts{reason}")
+    tree = await _read_tree(reader, accounts)
+    tags = await _read_tags(reader, accounts, settings)
+    found = tuple(_with_tree(account, management, tree, tags) for account in accounts)
+    is_complete = all(operation is not LIST_ACCOUNTS for operation, _, _ in gaps)
+    return Organization(_select(found, settings, gaps), organization_id, management, is_complete, tuple(gaps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +168,83 @@ class _Reader:
     client: AwsClient
     provider: CredentialProvider
     region: str
+    gaps: list[tuple[Operation, str, AwsError]] = field(default_factory=list)
 
-    async def call(self, operation: Operation) -> Mapping[str, Any]:
-        return await self.client.call(self.provider, operation, self.region, {})
-
-    async def items(self, operation: Operation, **values: str) -> Any:
+    async def items(
+        self, operation: Operation, convert: Callable[[Mapping[str, Any]], T], subject: str = "", **values: str
+    ) -> list[T]:
+        """Return the converted items of a listing; an invalid item is a gap. Raises :class:`AwsError` if a call fails."""
         params = parameters(operation, Subject(Scope("", self.region), self.region, values=dict(values)))
+        result: list[T] = []
+        invalid: Exception | None = None
         async for page in self.client.pages(self.provider, operation, self.region, params):
-            for item in page.get(operation.items) or ():
-                yield item
+            try:
+                items = items_of(operation, page)
+            except AwsError as error:
+                invalid = invalid or error
+                continue
+            for item in items:
+                try:
+                    require(operation, item)
+                    result.append(convert(item))
+                except INVALID_ITEM as error:
+                    invalid = invalid or error
+        if invalid is not None:
+            self.gaps.append((operation, subject, as_error(operation, invalid)))
+        return result
+
+
+def _organization_ids(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["Id"], item["MasterAccountId"]
+
+
+def _listed_account(item: Mapping[str, Any]) -> FoundAccount:
+    """Return an account as listed, with its path if the listing has it."""
+    account_id, match = item["Id"], _ACCOUNT_ARN.fullmatch(item["Arn"])
+    # State replaced Status in September 2026; older endpoints still return Status.
+    state = item.get("State") or item.get("Status")
+    if match is None or match["account"] != account_id:
+        raise ValueError(f"{item['Arn'][:100]!r} is not the ARN of account {account_id[:100]!r}")
+    return FoundAccount(
+        account_id,
+        item.get("Name"),
+        item.get("Email"),
+        item["Arn"],
+        state,
+        _ou_path(item.get("Paths") or ()),
+        joined_at=item.get("JoinedTimestamp"),
+    )
+
+
+_ACCOUNT_ARN = re.compile(
+    r"arn:[a-z-]+:organizations::(?P<management>\d{12}):account/(?P<organization>o-[a-z0-9]+)/(?P<account>\d{12})",
+    re.ASCII,
+)
+
+
+def _members(
+    described: Sequence[tuple[str, str]],
+    listed: Sequence[FoundAccount],
+    gaps: list[tuple[Operation, str, AwsError]],
+) -> tuple[str | None, str | None, list[FoundAccount]]:
+    """Return the organization's id, its management account and its accounts; what contradicts most ARNs is a gap."""
+    ids = {account: _ACCOUNT_ARN.fullmatch(account.arn or "") for account in listed}
+    counts = Counter((match["organization"], match["management"]) for match in ids.values() if match)
+    if not counts:
+        return None, None, []
+    own = counts.most_common(1)[0][0]
+    if described and described[0] != own:
+        gaps.append((DESCRIBE_ORGANIZATION, "", invalid_response(DESCRIBE_ORGANIZATION, f"it is not {own[0]}")))
+    accounts: dict[str, FoundAccount] = {}
+    invalid: set[str] = set()
+    for account, match in ids.items():
+        known = accounts.setdefault(account.account_id, account)
+        if known != account or (match and (match["organization"], match["management"]) != own):
+            invalid.add(account.account_id)
+    if invalid:
+        reason = f"{', '.join(sorted(invalid)[:10])} are not accounts of {own[0]}, or listed with different values"
+        gaps.append((LIST_ACCOUNTS, "", invalid_response(LIST_ACCOUNTS, reason)))
+    return *own, [account for account in accounts.values() if account.account_id not in invalid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,39 +255,45 @@ class _Tree:
     """Ids from the root down to the account's OU, by account id."""
 
 
-async def _read_tree(
-    reader: _Reader, listed: Iterable[Mapping[str, Any]], gaps: list[tuple[Operation, str, AwsError]]
-) -> _Tree:
+async def _read_tree(reader: _Reader, accounts: Iterable[FoundAccount]) -> _Tree:
     """Read the OUs and their accounts; the accounts are not walked if ListAccounts returns their paths."""
     names: dict[str, str] = {}
-    paths: dict[str, tuple[str, ...]] = {}
-    listed_paths = {account["Id"]: _ou_path(account) for account in listed}
-    walk_accounts = not all(listed_paths.values())
-    paths.update({account_id: path for account_id, path in listed_paths.items() if path})
+    paths = {account.account_id: account.ou_ids for account in accounts if account.ou_ids}
+    walk_accounts = any(not account.ou_ids for account in accounts)
     operation = LIST_ROOTS
     try:
-        waiting: list[tuple[tuple[str, ...], str | None]] = [
-            ((root["Id"],), root.get("Name")) async for root in reader.items(LIST_ROOTS)
+        waiting: list[tuple[tuple[str, ...], str]] = [
+            ((unit,), name) for unit, name in await reader.items(LIST_ROOTS, _unit)
         ]
         while waiting:
             path, name = waiting.pop()
-            names[path[-1]] = name or path[-1]
+            parent = path[-1]
+            if parent in names:
+                # Listed twice, or as its own descendant.
+                continue
+            names[parent] = name
             if walk_accounts:
                 operation = LIST_ACCOUNTS_OF_UNIT
-                async for account in reader.items(LIST_ACCOUNTS_OF_UNIT, parent=path[-1]):
-                    paths[account["Id"]] = path
+                for account_id in await reader.items(LIST_ACCOUNTS_OF_UNIT, itemgetter("Id"), parent, parent=parent):
+                    paths[account_id] = path
             operation = LIST_UNITS
-            waiting.extend(
-                [((*path, unit["Id"]), unit.get("Name")) async for unit in reader.items(LIST_UNITS, parent=path[-1])]
-            )
+            units = await reader.items(LIST_UNITS, _unit, parent, parent=parent)
+            waiting.extend([((*path, unit), name) for unit, name in units])
     except AwsError as error:
-        gaps.append((operation, "", error))
+        reader.gaps.append((operation, "", error))
     return _Tree(names, paths)
 
 
-def _ou_path(account: Mapping[str, Any]) -> tuple[str, ...]:
+def _unit(item: Mapping[str, Any]) -> tuple[str, str]:
+    """Return id and name of a root or organizational unit."""
+    if not item["Id"].startswith(("r-", "ou-")):
+        raise ValueError(f"{item['Id'][:100]!r} is not the id of a root or an organizational unit")
+    return item["Id"], item["Name"]
+
+
+def _ou_path(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the ids of ``o-example/r-abcd/ou-abcd-11111111/`` from the root down, without organization and account."""
-    for path in account.get("Paths") or ():
+    for path in paths:
         parts = tuple(part for part in path.split("/") if part.startswith(("r-", "ou-")))
         if parts:
             return parts
@@ -210,41 +301,34 @@ def _ou_path(account: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 async def _read_tags(
-    reader: _Reader,
-    listed: Iterable[Mapping[str, Any]],
-    settings: OrganizationSettings,
-    gaps: list[tuple[Operation, str, AwsError]],
+    reader: _Reader, accounts: Iterable[FoundAccount], settings: OrganizationSettings
 ) -> dict[str, Mapping[str, str]]:
     """Read account tags, only when a filter uses them: they cost one call per account."""
     if not settings.include.tags and not settings.exclude.tags:
         return {}
     tags: dict[str, Mapping[str, str]] = {}
-    for account in listed:
+    for account in accounts:
+        account_id, gaps = account.account_id, len(reader.gaps)
         try:
-            account_tags = [tag async for tag in reader.items(LIST_ACCOUNT_TAGS, account_id=account["Id"])]
-            tags[account["Id"]] = {tag["Key"]: tag["Value"] for tag in account_tags}
+            items = await reader.items(LIST_ACCOUNT_TAGS, itemgetter("Key", "Value"), account_id, account_id=account_id)
         except AwsError as error:
-            gaps.append((LIST_ACCOUNT_TAGS, account["Id"], error))
+            reader.gaps.append((LIST_ACCOUNT_TAGS, account_id, error))
+        else:
+            if len(reader.gaps) == gaps:
+                tags[account_id] = dict(items)
     return tags
 
 
-def _account(
-    account: Mapping[str, Any], management: str | None, tree: _Tree, tags: Mapping[str, Mapping[str, str]]
+def _with_tree(
+    account: FoundAccount, management: str | None, tree: _Tree, tags: Mapping[str, Mapping[str, str]]
 ) -> FoundAccount:
-    account_id = account["Id"]
-    path = tree.paths.get(account_id, ())
-    return FoundAccount(
-        account_id,
-        account.get("Name"),
-        account.get("Email"),
-        account.get("Arn"),
-        # State replaced Status in September 2026; older endpoints still return Status.
-        account.get("State") or account.get("Status"),
-        path,
-        tuple(tree.names.get(unit, unit) for unit in path),
-        account.get("JoinedTimestamp"),
-        account_id == management,
-        tags.get(account_id),
+    path = tree.paths.get(account.account_id, ())
+    return replace(
+        account,
+        ou_ids=path,
+        ou_names=tuple(tree.names.get(unit, unit) for unit in path),
+        is_management=account.account_id == management,
+        tags=tags.get(account.account_id),
         has_ou_path=bool(path) and all(unit in tree.names for unit in path),
     )
 
@@ -336,7 +420,7 @@ class Regions:
         try:
             return await self._list(self._hub, LIST_OWN_REGIONS if own else LIST_REGIONS, account_id)
         except AwsError as error:
-            if not error.retryable:
+            if not error.retryable and error.cause is not Cause.INVALID_RESPONSE:
                 # Trusted access is disabled, or the endpoint lacks the API: the next account would fail too.
                 self._from_hub = False
             return None
@@ -345,14 +429,11 @@ class Regions:
         self, provider: CredentialProvider, operation: Operation, account_id: str = ""
     ) -> tuple[FoundRegion, ...]:
         reader = _Reader(self._client, provider, self._home)
-        statuses = {
-            region["RegionName"]: region.get("RegionOptStatus") or region.get("OptInStatus") or "unknown"
-            async for region in reader.items(operation, account_id=account_id)
-        }
+        statuses = dict(await reader.items(operation, _region_status, account_id=account_id))
+        if reader.gaps:
+            raise reader.gaps[0][2]
         if not statuses:
-            raise AwsError(
-                Cause.INVALID_RESPONSE, "MissingMember", f"{operation} returned no region; every account has some"
-            )
+            raise invalid_response(operation, "it has no region; every account has some")
         return tuple(
             FoundRegion(region, status, self._selection(region, status)) for region, status in sorted(statuses.items())
         )
@@ -361,6 +442,12 @@ class Regions:
         if excludes_region(self._settings, region):
             return "excluded"
         return "crawled" if status in ENABLED or status == "unknown" else "disabled"
+
+
+def _region_status(item: Mapping[str, Any]) -> tuple[str, str]:
+    if not REGION.fullmatch(item["RegionName"]):
+        raise ValueError(f"{item['RegionName'][:100]!r} is not a region")
+    return item["RegionName"], item.get("RegionOptStatus") or item.get("OptInStatus") or "unknown"
 
 
 def _organization_error(error: AwsError, identity: Identity) -> OrganizationError:

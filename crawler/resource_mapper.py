@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 from crawler.aws.errors import AwsError, gap_row
+from crawler.aws.response_validation import REGION, check_arn, check_identifier
 from crawler.key_references import Reference, default_reference, parse_reference
 from crawler.spec import KeyPath, Operation, ResourceType, Scope, Step, Subject, search
 from models.hashing import canonical_json
@@ -36,17 +37,25 @@ def resource_step(kind: ResourceType) -> Step:
     children: list[Step] = []
 
     def add(
-        operation: Operation | None, record: Record, lists: Tables = (), skip: SkipReason = _region_excluded
+        operation: Operation | None,
+        record: Record,
+        lists: Tables = (),
+        skip: SkipReason = _region_excluded,
+        identity: str = "",
     ) -> None:
         if operation is not None:
             on_skip = partial(_record_skip, operation)
-            children.append(Step(operation, record, lists, skip_reason=skip, on_skip=on_skip))
+            children.append(Step(operation, record, lists, identity, skip_reason=skip, on_skip=on_skip))
 
     add(kind.detail, partial(_record_key_references, kind))
-    add(kind.tags_operation, _record_tag, (Tag,))
+    add(kind.tags_operation, partial(_record_tag, kind), (Tag,), identity="Key")
     add(kind.policy_operation, partial(_record_policy, kind), skip=_policy_disabled)
     return Step(
-        kind.listing, partial(record_item, kind), complete=partial(listing_complete, kind), children=tuple(children)
+        kind.listing,
+        partial(record_item, kind),
+        identity=kind.arn,
+        complete=partial(listing_complete, kind),
+        children=tuple(children),
     )
 
 
@@ -54,15 +63,22 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     """Record one listed item and return the subject of its child steps."""
     scope = subject.scope
     region = scope.region if kind.regional else _text(kind.region, item)
-    if region is None:
-        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} has no region")
+    if region is None or not REGION.fullmatch(region):
+        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} has the region {region!r}")
     resource_scope = Scope(scope.account_id, region, scope.partition)
-    arn = _text(kind.arn, item) or ""
-    for name, value in (("partition", scope.partition), ("region", region), ("account", scope.account_id)):
-        arn = arn.replace(f"{{{name}}}", value)
-    title = (_text(kind.title, item) or "") if kind.title else re.split("[:/]", arn)[-1]
-    if not arn.startswith("arn:"):
-        raise ValueError(f"{kind.name} {title!r} has no ARN")
+    places = {
+        "partition": scope.partition,
+        "service": kind.listing.service,
+        "region": region,
+        "account": scope.account_id,
+    }
+    arn, prefix = _text(kind.arn, item) or "", kind.arn_prefix
+    for name, value in places.items():
+        arn, prefix = arn.replace(f"{{{name}}}", value), prefix.replace(f"{{{name}}}", value)
+    check_arn(kind.listing, arn, prefix)
+    title = _text(kind.title, item) if kind.title else re.split("[:/]", arn)[-1]
+    if not title or (kind.type_by_engine and not item.get("Engine")):
+        raise ValueError(f"{arn} lacks its {'engine' if title else 'name'}")
     child = Subject(
         scope,
         region,
@@ -80,9 +96,7 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     if kind.detail is None:
         _record_key_references(kind, child, item, batch)
     if kind.tags:
-        for tag in search(kind.tags, item) or ():
-            batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
-        batch.mark_complete(Tag, arn)
+        add_tags(kind.listing, arn, search(kind.tags, item) or (), batch)
     return child
 
 
@@ -167,9 +181,22 @@ def _discriminator_value(path: KeyPath, item: Mapping[str, Any]) -> str | None:
     return (_text(path.discriminator, item) or "null") if path.discriminator else None
 
 
-def _record_tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    if item:
-        batch.add(Tag, resource_arn=subject.arn, tag_key=item["Key"], tag_value=item.get("Value") or "")
+def _record_tag(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
+    _add_tag(kind.tags_operation or kind.listing, subject.arn, item, batch)
+
+
+def add_tags(operation: Operation, arn: str, tags: Sequence[Mapping[str, Any]], batch: Batch) -> None:
+    """Add the tags of a resource, which its listing returned completely."""
+    if len({tag["Key"] for tag in tags}) < len(tags):
+        raise ValueError(f"a tag of {arn} is listed twice")
+    for tag in tags:
+        _add_tag(operation, arn, tag, batch)
+    batch.mark_complete(Tag, arn)
+
+
+def _add_tag(operation: Operation, arn: str, tag: Mapping[str, Any], batch: Batch) -> None:
+    tag_key = check_identifier(operation, tag["Key"])
+    batch.add(Tag, resource_arn=arn, tag_key=tag_key, tag_value=tag.get("Value") or "")
 
 
 def listing_complete(kind: ResourceType, subject: Subject, batch: Batch) -> None:

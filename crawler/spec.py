@@ -22,8 +22,8 @@ from models.versioned import VersionedTable
 class Paging:
     """How a listing is paged: the members that carry the token, and the page size to request.
 
-    A listing ends when the response has no token, never because a page is empty. ``more`` names the flag that makes the token
-    valid, where a service has one.
+    A listing ends when the response has no token, never because a page is empty. ``more`` names the flag that shows whether there
+    is a next page, where a service has one.
     """
 
     receive: str
@@ -38,13 +38,15 @@ class Operation:
     """A read-only API operation that the crawler may call.
 
     Parameter values starting with ``@`` are taken from the step's subject. ``items`` is the JMESPath of the items in one page
-    (empty: the response itself is the item). ``empty_error_codes`` are error codes that mean "there is none".
+    (empty: the response itself is the item). ``requires`` are the members that AWS returns, not empty, in every item.
+    ``empty_error_codes`` are error codes that mean "there is none".
     """
 
     service: str
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
     items: str = ""
+    requires: tuple[str, ...] = ()
     paging: Paging | None = None
     action: str = ""
     caller: Literal["member", "hub"] = "member"
@@ -113,6 +115,8 @@ class Step:
     operation: Operation
     record: Callable[[Subject, Mapping[str, Any], Batch], Subject | None]
     lists: tuple[type[VersionedTable], ...] = ()
+    identity: str = ""
+    """JMESPath of what identifies an item in its listing; an item listed twice is processed once."""
     complete: Callable[[Subject, Batch], None] | None = None
     skip_reason: Callable[[Subject], str | None] | None = None
     on_skip: Callable[[Subject, str, Batch], None] | None = None
@@ -155,6 +159,8 @@ class ResourceType:
     listing: Operation
     arn: str
     keys: tuple[KeyPath, ...]
+    arn_prefix: str = "arn:{partition}:{service}:{region}:{account}:"
+    """How the ARNs of the type begin; an item with another ARN does not belong to what was listed."""
     title: str = ""
     """Path of the name; without one it is the last part of the ARN."""
     detail: Operation | None = None

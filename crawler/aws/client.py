@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from crawler.aws.errors import AwsError
 from crawler.aws.rate_limit import Bucket, RateLimiter
+from crawler.aws.response_validation import invalid_response
 from crawler.aws.semaphore import FairSemaphore
 from crawler.aws.transport_boto3 import Credentials, Transport
 from crawler.spec import Operation, Subject
@@ -161,17 +162,16 @@ class AwsClient:
             page = await self.call(provider, operation, region, page_params, counter)
             yield page
             token = page.get(paging.receive)
-            if not token or (paging.more and not page.get(paging.more)):
+            more = page.get(paging.more) if paging.more else None
+            if more and not token:
+                raise invalid_response(operation, f"{paging.more} is true, but there is no {paging.receive}")
+            if not token or more is False:
                 return
             if token in seen:
                 break
             seen.add(token)
             page_params[paging.send] = token
-        raise AwsError(
-            Cause.INVALID_RESPONSE,
-            "RepeatedToken",
-            f"{operation} returned the same page token twice: the listing does not end",
-        )
+        raise invalid_response(operation, "it has the same page token as an earlier page: the listing does not end")
 
     def drop_account(self, account_id: str) -> None:
         """Drop the state of a finished account, so that memory does not grow with the organization."""

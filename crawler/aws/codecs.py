@@ -1,31 +1,31 @@
 """Serializes requests and parses responses in the services' protocols, as defined by botocore's models.
 
-Frequent responses are JSON: orjson parses them, and converters compiled once per operation apply the output shape. All
-others go through botocore's own serializers and parsers.
+Frequent responses are JSON, which orjson parses. All others go through botocore's own serializers and parsers. Then a
+validator, compiled once per operation, applies the output shape.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-import botocore.parsers
 import botocore.serialize
 import botocore.session
 import orjson
-from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+from botocore.model import OperationModel, StructureShape
 
-from crawler.aws.errors import AwsError
+from crawler.aws.errors import CODE_LIMIT, AwsError
+from crawler.aws.response_validation import (
+    PARSE_ERRORS,
+    TEXT_LIMIT,
+    response_validator,
+    tolerant_parser,
+    without_long_texts,
+)
 from crawler.spec import Operation
 from models.tables.runs import Cause
-
-Converter = Callable[[Any], Any]
-ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
-"""The usual time format in XML; botocore parses the others, a hundred times slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +68,29 @@ class Codec:
     def __init__(self, model: OperationModel) -> None:
         self._model = model
         service = model.service_model
-        self._protocol = service.resolved_protocol
-        self.json = self._protocol == "json"
+        protocol = service.resolved_protocol
+        self._json_request = protocol == "json"
+        self._json_response = protocol == "json" or (protocol == "rest-json" and _is_body(model.output_shape))
+        self._validate = response_validator(
+            f"{service.service_name}:{model.name}", model.output_shape, wire_names=self._json_response
+        )
         self.headers: Mapping[str, str] | None = None
         """The headers of all requests if these differ only in their body, as in the RPC protocols."""
-        if self.json:
+        if self._json_request:
             version = service.metadata.get("jsonVersion", "1.0")
             self.headers = {
                 "content-type": f"application/x-amz-json-{version}",
                 "x-amz-target": f"{service.metadata['targetPrefix']}.{model.name}",
             }
-            self._convert = _converter(model.output_shape, nulls=False)
-            self._convert_nulls = _converter(model.output_shape, nulls=True)
             return
-        if self._protocol in {"query", "ec2"}:
+        if protocol in {"query", "ec2"}:
             self.headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-        self._serializer = botocore.serialize.create_serializer(self._protocol, include_validation=False)
-        parser: Any = botocore.parsers.PROTOCOL_PARSERS[self._protocol]
-        self._parser = parser(timestamp_parser=_time)
+        self._serializer = botocore.serialize.create_serializer(protocol, include_validation=False)
+        self._parser: Any = tolerant_parser(protocol)()
 
     def request(self, params: Mapping[str, Any]) -> Request:
         """Return the request for these parameters."""
-        if self.json:
+        if self._json_request:
             return Request("POST", "/", "", orjson.dumps(dict(params)), self.headers or {})
         serialized: Any = self._serializer.serialize_to_request(dict(params), self._model)
         if self.headers is not None:
@@ -104,28 +105,27 @@ class Codec:
         return Request(serialized["method"], path, canonical_query(query), encoded, headers)
 
     def parse(self, response: Response) -> dict[str, Any]:
-        """Return the parsed response of a successful call; raises :class:`AwsError` if it cannot be parsed."""
+        """Return the validated response of a successful call; raises :class:`AwsError` if it cannot be parsed."""
+        body = response.body
         try:
-            if self.json:
-                body = response.body
-                convert = self._convert_nulls if b"null" in body else self._convert
-                converted: dict[str, Any] = convert(orjson.loads(body)) if body else {}
-                return converted
-            parsed = self._parse(response)
+            parsed = (orjson.loads(body) if body else {}) if self._json_response else self._parse(response)
+            if len(body) > TEXT_LIMIT:
+                parsed = without_long_texts(parsed)
         except PARSE_ERRORS as error:
             raise AwsError(Cause.SERVICE_ERROR, "UnreadableResponse", f"{type(error).__name__}: {error}") from error
-        parsed.pop("ResponseMetadata", None)
-        return parsed
+        return self._validate(parsed)
 
     def error(self, response: Response) -> tuple[str, str]:
         """Return code and message of an error response."""
-        if self.json:
-            return _json_error(response)
-        try:
-            error = self._parse(response).get("Error") or {}
-        except PARSE_ERRORS:
-            error = {}
-        return str(error.get("Code") or response.status), str(error.get("Message") or "")
+        if self._json_request:
+            code, message = _json_error(response)
+        else:
+            try:
+                error = self._parse(response).get("Error") or {}
+            except PARSE_ERRORS:
+                error = {}
+            code, message = str(error.get("Code") or response.status), str(error.get("Message") or "")
+        return code[:CODE_LIMIT], message
 
     def _parse(self, response: Response) -> dict[str, Any]:
         raw = {"status_code": response.status, "headers": _Headers(response.headers), "body": response.body}
@@ -150,17 +150,14 @@ class Codecs:
         return codec
 
 
-PARSE_ERRORS = (
-    botocore.parsers.ResponseParserError,
-    AttributeError,
-    LookupError,
-    OverflowError,
-    TypeError,
-    ValueError,
-)
-"""Parser errors for bodies that AWS did not send, such as the page of a proxy, or for timestamps out of range."""
-
 _NO_OUTPUT = StructureShape("NoOutput", {"type": "structure", "members": {}})
+
+
+def _is_body(shape: StructureShape | None) -> bool:
+    """Return whether a REST response has all its members in the body, none in headers or in a payload of its own."""
+    return shape is not None and not any(
+        "payload" in part.serialization or "location" in part.serialization for part in (shape, *shape.members.values())
+    )
 
 
 class _Headers(dict[str, str]):
@@ -202,77 +199,3 @@ def _query_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _converter(shape: Shape | None, *, nulls: bool) -> Converter:
-    if shape is None:
-        return lambda _value: {}
-    return _compile(shape, {}, nulls=nulls) or (lambda value: value)
-
-
-def _compile(shape: Shape, compiled: dict[str, Converter], *, nulls: bool) -> Converter | None:
-    """Return a function that converts JSON to the shape's types in place; ``None`` if nothing needs conversion.
-
-    Without ``nulls`` the function is for JSON without null values, for which it does not check.
-    """
-    if shape.name in compiled:
-        return compiled[shape.name]
-    if isinstance(shape, StructureShape):
-        return _structure(shape, compiled, nulls=nulls)
-    if isinstance(shape, ListShape):
-        return _list_of(_compile(shape.member, compiled, nulls=nulls))
-    if isinstance(shape, MapShape):
-        return _map_of(_compile(shape.value, compiled, nulls=nulls))
-    if shape.type_name == "timestamp":
-        return _time
-    if shape.type_name == "blob":
-        raise AwsError(Cause.REJECTED, "BinaryResponse", f"{shape.name} is binary data, which is not supported")
-    return None
-
-
-def _structure(shape: StructureShape, compiled: dict[str, Converter], *, nulls: bool) -> Converter:
-    members: dict[str, tuple[str, Converter | None]] = {}
-    converters: list[tuple[str, Converter]] = []
-
-    def convert(value: dict[str, Any]) -> dict[str, Any]:
-        if names_match and value.keys() <= names:
-            for name, inner in converters:
-                if name in value:
-                    value[name] = inner(value[name])
-            return value
-        result = {}
-        for name, raw in value.items():
-            member = members.get(name)
-            # Omit unknown members and nulls, as botocore does.
-            if member is None or raw is None:
-                continue
-            title, converter = member
-            result[title] = raw if converter is None else converter(raw)
-        return result
-
-    compiled[shape.name] = convert
-    for title, member in shape.members.items():
-        inner = _compile(member, compiled, nulls=nulls)
-        members[member.serialization.get("name", title)] = (title, inner)
-        if inner is not None:
-            converters.append((title, inner))
-    names = members.keys()
-    names_match = not nulls and all(name == title for name, (title, _) in members.items())
-    return convert
-
-
-def _list_of(inner: Converter | None) -> Converter | None:
-    return None if inner is None else lambda value: [inner(item) for item in value]
-
-
-def _map_of(inner: Converter | None) -> Converter | None:
-    return None if inner is None else lambda value: {name: inner(item) for name, item in value.items()}
-
-
-def _time(value: Any) -> dt.datetime:
-    if type(value) is float or type(value) is int:
-        return dt.datetime.fromtimestamp(value, dt.UTC)
-    if type(value) is str and ISO_TIME.fullmatch(value):
-        return dt.datetime.fromisoformat(value)
-    time: dt.datetime = botocore.parsers.DEFAULT_TIMESTAMP_PARSER(value)
-    return time

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,18 @@ from botocore.credentials import RefreshableCredentials
 
 from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify_assume_role
+from crawler.aws.response_validation import invalid_response, require
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
 from models.errors import UserError
 from models.settings import AwsSettings, RoleSettings
 from models.tables.runs import Cause
 
-CALLER_IDENTITY = Operation("sts", "GetCallerIdentity", caller="hub")
-ASSUME_ROLE = Operation("sts", "AssumeRole", caller="hub")
+CALLER_IDENTITY = Operation("sts", "GetCallerIdentity", requires=("Arn", "Account"), caller="hub")
+ASSUME_ROLE = Operation("sts", "AssumeRole", requires=("Credentials.Expiration",), caller="hub")
 OPERATIONS = (CALLER_IDENTITY, ASSUME_ROLE)
+
+_CALLER_ARN = re.compile(r"arn:[a-z-]+:(sts|iam)::\d{12}:[!-~]+", re.ASCII)
 
 RENEW_BEFORE = dt.timedelta(minutes=5)
 FAILURE_TTL = dt.timedelta(minutes=1)
@@ -160,8 +163,11 @@ class Roles:
         async with self._identity_lock:
             if self._identity is None:
                 response = await self._client.call(self._own, CALLER_IDENTITY, self._aws.region, {})
-                with _checks_response(CALLER_IDENTITY):
-                    self._identity = Identity(response["Arn"], response["Account"])
+                require(CALLER_IDENTITY, response)
+                identity = Identity(response["Arn"], response["Account"])
+                if not _CALLER_ARN.fullmatch(identity.arn) or identity.arn.split(":")[4] != identity.account_id:
+                    raise invalid_response(CALLER_IDENTITY, "Arn and Account do not name an identity of one account")
+                self._identity = identity
                 self._own.account_id = self._identity.account_id
             return self._identity
 
@@ -187,10 +193,7 @@ class Roles:
                 raise
             cause = classify_assume_role(error.code, error.message, None)
             raise AwsError(cause, error.code, error.message, error.retries) from error
-        with _checks_response(ASSUME_ROLE):
-            session = response["Credentials"]
-            credentials = Credentials(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
-            return credentials, session["Expiration"]
+        return _session(response)
 
     def _request(self, provider: RoleCredentials) -> Mapping[str, Any]:
         role = self._role
@@ -211,15 +214,17 @@ class Roles:
         return request
 
 
-@contextmanager
-def _checks_response(operation: Operation) -> Iterator[None]:
-    """Convert a missing member of a response to an :class:`AwsError`: a gap of one account, not the end of the run."""
-    try:
-        yield
-    except (KeyError, TypeError) as error:
-        raise AwsError(
-            Cause.INVALID_RESPONSE, "MissingMember", f"the response of {operation} has no {error}"
-        ) from error
+def _session(response: Mapping[str, Any]) -> tuple[Credentials, dt.datetime]:
+    """Return the credentials and expiry of a session; raises :class:`AwsError` if they cannot sign requests."""
+    require(ASSUME_ROLE, response)
+    session = response["Credentials"]
+    texts = session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
+    if not all(_HEADER_TEXT.fullmatch(text) for text in texts):
+        raise invalid_response(ASSUME_ROLE, "its credentials have characters that no request can carry")
+    return Credentials(*texts), session["Expiration"]
+
+
+_HEADER_TEXT = re.compile(r"[!-~]+")
 
 
 def session_policy(actions: Iterable[str]) -> str:

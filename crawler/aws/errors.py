@@ -12,6 +12,7 @@ from crawler.spec import Operation
 from models.tables.runs import Cause
 
 MESSAGE_LIMIT = 1000
+CODE_LIMIT = 100
 
 THROTTLE_CODES = frozenset(
     {
@@ -109,10 +110,10 @@ class AwsError(Exception):
     """A failed call: its ``cause``, and AWS's own ``code`` and ``message``."""
 
     def __init__(self, cause: Cause, code: str, message: str, retries: int = 0) -> None:
-        super().__init__(f"{code}: {message}")
         self.cause = cause
-        self.code = code
+        self.code = code[:CODE_LIMIT]
         self.message = message[:MESSAGE_LIMIT]
+        super().__init__(f"{self.code}: {self.message}")
         self.retries = retries
         """Retries before the call was given up."""
 

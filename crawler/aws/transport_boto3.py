@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,9 +18,11 @@ import botocore.config
 import botocore.credentials
 import botocore.exceptions
 import botocore.handlers
+import botocore.parsers
 import botocore.session
 
-from crawler.aws.errors import AwsError, classify
+from crawler.aws.errors import CODE_LIMIT, AwsError, classify
+from crawler.aws.response_validation import PARSE_ERRORS, response_validator, tolerant_parser, without_long_texts
 from crawler.spec import Operation
 from models.settings import AwsSettings
 from models.tables.runs import Cause
@@ -69,6 +71,14 @@ class _CallCredentials(botocore.credentials.Credentials):
         return botocore.credentials.ReadOnlyCredentials(current.access_key, current.secret_key, current.token)
 
 
+class _TolerantParsers(botocore.parsers.ResponseParserFactory):
+    """Creates the parsers of all clients."""
+
+    def create_parser(self, protocol_name: str) -> Any:
+        """Return a parser that leaves invalid values to the validator."""
+        return tolerant_parser(protocol_name)()
+
+
 class Boto3Transport:
     """Sends calls through boto3."""
 
@@ -82,8 +92,10 @@ class Boto3Transport:
         self._credentials = _CallCredentials()
         core = botocore.session.get_session()
         core._credentials = self._credentials  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no public API to set the credentials of a session
+        core.register_component("response_parser_factory", _TolerantParsers())
         self._session = boto3.Session(botocore_session=core, region_name=settings.region)
         self._clients: dict[tuple[str, str], Any] = {}
+        self._validators: dict[Operation, Callable[[Any], dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._config = botocore.config.Config(
             connect_timeout=settings.connect_timeout,
@@ -124,12 +136,18 @@ class Boto3Transport:
             raise AwsError(Cause.SERVICE_ERROR, type(error).__name__, str(error)) from error
         except botocore.exceptions.BotoCoreError as error:
             raise AwsError(Cause.REJECTED, type(error).__name__, str(error)) from error
-        except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            # botocore's parser errors for bodies that AWS did not send (a proxy's page) or for timestamps out of range.
+        except PARSE_ERRORS as error:
             message = f"the response does not come from AWS: {type(error).__name__}: {error}"
             raise AwsError(Cause.SERVICE_ERROR, "ResponseNotUnderstood", message) from error
         response.pop("ResponseMetadata", None)
-        return response
+        return self._validator(client, operation)(without_long_texts(response))
+
+    def _validator(self, client: Any, operation: Operation) -> Callable[[Any], dict[str, Any]]:
+        validator = self._validators.get(operation)
+        if validator is None:
+            shape = client.meta.service_model.operation_model(operation.name).output_shape
+            validator = self._validators[operation] = response_validator(str(operation), shape, wire_names=False)
+        return validator
 
     def _client(self, service: str, region: str) -> Any:
         with self._lock:
@@ -152,7 +170,7 @@ class Boto3Transport:
 
 def _convert_error(error: botocore.exceptions.ClientError) -> AwsError:
     details = error.response.get("Error", {})
-    code = str(details.get("Code") or "Unknown")
+    code = str(details.get("Code") or "Unknown")[:CODE_LIMIT]
     message = str(details.get("Message") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return AwsError(classify(code, message, status), code, message)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crawler.aws.response_validation import arn_prefix, check_arn
 from crawler.resource_mapper import listing_complete, record_item
 from crawler.services.resource_types import GET_EVENT_SELECTORS, GET_TRAIL_STATUS, TRAIL
-from crawler.spec import Step, Subject
+from crawler.spec import Scope, Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.trails import ShadowTrail, Trail, TrailScan, TrailSelector, TrailStatus
@@ -23,13 +24,20 @@ SELECTORS = ("EventSelectors", "AdvancedEventSelectors")
 def _record_trail(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
     scope = subject.scope
     arn = item["TrailARN"]
-    _, _, _, arn_region, owner, _ = arn.split(":", 5)
-    home = item.get("HomeRegion") or arn_region
+    _, _, _, home, owner, _ = arn.split(":", 5)
+    check_arn(TRAIL.listing, arn, arn_prefix(Scope(owner, home, scope.partition), "cloudtrail"))
+    # Another account's trail is shown if it is the organization's, another region's if it is multi-region.
+    if (
+        item.get("HomeRegion", home) != home
+        or (owner != scope.account_id and not item.get("IsOrganizationTrail"))
+        or (home != scope.region and not item.get("IsMultiRegionTrail"))
+    ):
+        raise ValueError(f"{arn} is not a trail of {scope}")
     values = {
         "trail_arn": arn,
         "account_id": scope.account_id,
         "region": scope.region,
-        "name": item.get("Name"),
+        "name": item["Name"],
         "home_region": home,
         "is_multi_region": item.get("IsMultiRegionTrail"),
         "is_organization": item.get("IsOrganizationTrail"),
@@ -75,6 +83,7 @@ TRAILS = Step(
     TRAIL.listing,
     _record_trail,
     (Trail, ShadowTrail),
-    _complete,
+    identity="TrailARN",
+    complete=_complete,
     children=(Step(GET_EVENT_SELECTORS, _record_selectors), Step(GET_TRAIL_STATUS, _record_status)),
 )

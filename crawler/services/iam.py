@@ -6,12 +6,14 @@ global service and belongs to the global scope of the account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
+from crawler.aws.response_validation import INVALID_ITEM, check_arn, check_identifier
+from crawler.resource_mapper import add_tags
 from crawler.spec import Operation, Paging, Scope, Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
@@ -25,7 +27,6 @@ from models.tables.iam import (
     IamPrincipal,
     IamScan,
 )
-from models.tables.keys import Tag
 
 Item = Mapping[str, Any]
 
@@ -41,19 +42,27 @@ GET_ACCOUNT_AUTHORIZATION_DETAILS = Operation(
 
 
 def _record_page(subject: Subject, page: Item, batch: Batch) -> None:
-    """Record a page; a malformed item is reported and does not discard the rest."""
-    if not page.keys() & _RECORDERS.keys():
-        raise ValueError(f"the page has none of {', '.join(_RECORDERS)}")
+    """Record a page; an invalid item is reported and does not discard the rest."""
+    scope, seen = subject.scope, subject.values.setdefault("iam_arns", set())
     first_error: Exception | None = None
     for member, record in _RECORDERS.items():
-        for item in page.get(member) or ():
+        try:
+            items = page[member]
+        except INVALID_ITEM as error:
+            first_error = first_error or error
+            continue
+        for item in items:
             item_batch = Batch()
             try:
-                record(subject.scope, item, item_batch)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                record(scope, item, item_batch)
+                arn = item["Arn"]
+                if arn not in seen:
+                    batch.extend(item_batch)
+                elif batch.drop_conflicts(item_batch):
+                    raise ValueError(f"{arn} is listed twice with different values")
+                seen.add(arn)
+            except INVALID_ITEM as error:
                 first_error = first_error or error
-            else:
-                batch.extend(item_batch)
     if first_error is not None:
         raise first_error
 
@@ -62,7 +71,7 @@ def _user(scope: Scope, item: Item, batch: Batch) -> None:
     _principal(scope, item, batch, "user", None)
     _policies(scope, item, batch, item.get("UserPolicyList"))
     for group in item.get("GroupList") or ():
-        batch.add(IamMembership, user_arn=item["Arn"], group_name=group, account_id=scope.account_id)
+        batch.add(IamMembership, user_arn=item["Arn"], group_name=_identifier(group), account_id=scope.account_id)
 
 
 def _role(scope: Scope, item: Item, batch: Batch) -> None:
@@ -75,7 +84,7 @@ def _role(scope: Scope, item: Item, batch: Batch) -> None:
 def _group(scope: Scope, item: Item, batch: Batch) -> None:
     batch.add(
         IamGroup,
-        arn=item["Arn"],
+        arn=_arn(scope, "group", item, "GroupName"),
         account_id=scope.account_id,
         name=item["GroupName"],
         path=item.get("Path"),
@@ -87,7 +96,8 @@ def _group(scope: Scope, item: Item, batch: Batch) -> None:
 
 def _principal(scope: Scope, item: Item, batch: Batch, kind: str, trust: bytes | None) -> None:
     prefix = kind.capitalize()
-    arn = item["Arn"]
+    arn = _arn(scope, kind, item, f"{prefix}Name")
+    boundary = (item.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn")
     batch.add(
         IamPrincipal,
         arn=arn,
@@ -97,35 +107,37 @@ def _principal(scope: Scope, item: Item, batch: Batch, kind: str, trust: bytes |
         path=item.get("Path"),
         unique_id=item.get(f"{prefix}Id"),
         created_at=item.get("CreateDate"),
-        permissions_boundary_arn=(item.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn"),
+        permissions_boundary_arn=_policy_arn(scope, boundary) if boundary else None,
         policy_hash=trust,
     )
-    for tag in item.get("Tags") or ():
-        batch.add(Tag, resource_arn=arn, tag_key=tag["Key"], tag_value=tag.get("Value") or "")
-    batch.mark_complete(Tag, arn)
+    add_tags(GET_ACCOUNT_AUTHORIZATION_DETAILS, arn, item.get("Tags") or (), batch)
 
 
 def _policies(scope: Scope, item: Item, batch: Batch, inline: Any) -> None:
-    for policy in inline or ():
+    documents = _unique((_identifier(policy["PolicyName"]), policy["PolicyDocument"]) for policy in inline or ())
+    for name, document in documents.items():
         batch.add(
             IamInlinePolicy,
             owner_arn=item["Arn"],
-            name=policy["PolicyName"],
+            name=name,
             account_id=scope.account_id,
-            policy_hash=batch.document(decode_policy(policy["PolicyDocument"])),
+            policy_hash=batch.document(decode_policy(document)),
         )
     for attached in item.get("AttachedManagedPolicies") or ():
-        batch.add(IamAttachment, owner_arn=item["Arn"], policy_arn=attached["PolicyArn"], account_id=scope.account_id)
+        policy_arn = _policy_arn(scope, attached["PolicyArn"])
+        batch.add(IamAttachment, owner_arn=item["Arn"], policy_arn=policy_arn, account_id=scope.account_id)
 
 
 def _managed_policy(scope: Scope, item: Item, batch: Batch) -> None:
-    arn = item["Arn"]
+    arn = _policy_arn(scope, item["Arn"])
+    if not arn.endswith(f"/{item['PolicyName']}"):
+        raise ValueError(f"{arn!r} is not the ARN of policy {item['PolicyName']!r}")
     is_aws_policy = arn.split(":")[4] == AWS_ACCOUNT
     if is_aws_policy and not item.get("AttachmentCount", 1) and not item.get("PermissionsBoundaryUsageCount", 1):
         # Skip the AWS managed policies that this account does not use; there are about a thousand.
         return
     version = item["DefaultVersionId"]
-    documents = {entry["VersionId"]: entry["Document"] for entry in item["PolicyVersionList"]}
+    documents = _unique((entry["VersionId"], entry["Document"]) for entry in item["PolicyVersionList"])
     batch.add(
         IamManagedPolicy,
         policy_arn=arn,
@@ -134,6 +146,35 @@ def _managed_policy(scope: Scope, item: Item, batch: Batch) -> None:
         default_version=version,
         policy_hash=batch.document(decode_policy(documents[version])),
     )
+
+
+def _arn(scope: Scope, kind: str, item: Item, name: str) -> str:
+    """Return the ARN of a user, role or group; raises an error if it belongs to another account or name."""
+    prefix = f"arn:{scope.partition}:iam::{scope.account_id}:{kind}/"
+    arn = check_arn(GET_ACCOUNT_AUTHORIZATION_DETAILS, item["Arn"], prefix)
+    if f"/{item[name]}" != arn[len(arn) - len(item[name]) - 1 :]:
+        raise ValueError(f"{arn!r} is not the ARN of {kind} {item[name]!r}")
+    return arn
+
+
+def _policy_arn(scope: Scope, arn: str) -> str:
+    """Return the ARN of a managed policy; raises an error unless it belongs to the account or to AWS."""
+    owner = AWS_ACCOUNT if arn.split(":")[4:5] == [AWS_ACCOUNT] else scope.account_id
+    return check_arn(GET_ACCOUNT_AUTHORIZATION_DETAILS, arn, f"arn:{scope.partition}:iam::{owner}:policy/")
+
+
+def _identifier(name: str) -> str:
+    return check_identifier(GET_ACCOUNT_AUTHORIZATION_DETAILS, name)
+
+
+def _unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return entries by name; raises ValueError if a name occurs twice."""
+    result: dict[str, str] = {}
+    for name, value in entries:
+        if name in result:
+            raise ValueError(f"{name!r} is listed twice")
+        result[name] = value
+    return result
 
 
 _RECORDERS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
@@ -146,7 +187,9 @@ _RECORDERS: Mapping[str, Callable[[Scope, Item, Batch], None]] = {
 
 
 def decode_policy(document: str) -> str:
-    """Return the text of a policy, which IAM percent-encodes (RFC 3986)."""
+    """Return the text of a policy, which IAM percent-encodes (RFC 3986); raises ValueError if it is empty."""
+    if not document:
+        raise ValueError("a policy is empty")
     return document if document.lstrip().startswith("{") else unquote(document, errors="strict")
 
 
@@ -177,5 +220,5 @@ IAM = Step(
     GET_ACCOUNT_AUTHORIZATION_DETAILS,
     _record_page,
     (IamPrincipal, IamGroup, IamMembership, IamAttachment, IamInlinePolicy, IamManagedPolicy),
-    _record_scan,
+    complete=_record_scan,
 )

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.errors import AwsError
+from crawler.aws.response_validation import invalid_response, require
 from crawler.spec import Operation, Scope, Subject
 from crawler.writer import Coverage
 from models.settings.crawl import LastUseSettings
@@ -31,7 +32,7 @@ from models.store.scd2_merge import Batch
 from models.tables.keys import KeyLastUse, KeyLastUseGap
 from models.tables.runs import Cause
 
-GET_KEY_LAST_USAGE = Operation("kms", "GetKeyLastUsage", {"KeyId": "@key_arn"})
+GET_KEY_LAST_USAGE = Operation("kms", "GetKeyLastUsage", {"KeyId": "@key_arn"}, requires=("TrackingStartDate",))
 
 MAX_WORKERS = 500
 """Account-regions polled concurrently; at a quarter of the quota they make about 600 calls per second."""
@@ -202,7 +203,7 @@ class LastUsePoller:
             response = await self._client.call(
                 provider, GET_KEY_LAST_USAGE, scope.region, parameters(GET_KEY_LAST_USAGE, subject)
             )
-            row = _parse(response)
+            row = _parse(key_arn, response)
         except AwsError as error:
             if error.cause is Cause.THROTTLED or error.cause in SCOPE_CAUSES:
                 return self._record_failure(key_arn, error, batch)
@@ -241,18 +242,19 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _parse(response: Mapping[str, Any]) -> dict[str, Any]:
+def _parse(key_arn: str, response: Mapping[str, Any]) -> dict[str, Any]:
     """Return a response as values of :class:`models.tables.keys.KeyLastUse`; raises :class:`AwsError` if it is invalid."""
-    usage = response.get("KeyLastUsage") or {}
-    tracking, created = response.get("TrackingStartDate"), response.get("KeyCreationDate")
-    used = usage.get("Timestamp") if isinstance(usage, Mapping) else usage
-    if any(time is not None and not isinstance(time, dt.datetime) for time in (used, tracking, created)):
-        message = f"the response of {GET_KEY_LAST_USAGE} does not match the API model"
-        raise AwsError(Cause.INVALID_RESPONSE, "MalformedItem", message)
+    require(GET_KEY_LAST_USAGE, response)
+    if response.get("KeyId", key_arn) not in {key_arn, key_arn.rpartition("/")[2]}:
+        raise invalid_response(GET_KEY_LAST_USAGE, f"KeyId is {response['KeyId']!r}")
+    if "KeyLastUsage" not in response:
+        # A key without a use has an empty one.
+        raise invalid_response(GET_KEY_LAST_USAGE, "it has no KeyLastUsage")
+    usage = response["KeyLastUsage"]
     return {
         "operation": usage.get("Operation"),
-        "used_at": used,
+        "used_at": usage.get("Timestamp"),
         "cloudtrail_event_id": usage.get("CloudTrailEventId"),
-        "tracking_started_at": tracking,
-        "key_created_at": created,
+        "tracking_started_at": response["TrackingStartDate"],
+        "key_created_at": response.get("KeyCreationDate"),
     }

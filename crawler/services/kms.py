@@ -7,9 +7,11 @@ GetKeyRotationStatus, ListKeyRotations, DescribeCustomKeyStores. DescribeKey is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from crawler.aws.response_validation import arn_prefix, check_identifier
 from crawler.spec import Operation, Paging, Step, Subject
 from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
@@ -30,24 +32,41 @@ def _paged(size: int) -> Paging:
     return Paging(receive="NextMarker", send="Marker", limit="Limit", size=size, more="Truncated")
 
 
-LIST_ALIASES = Operation("kms", "ListAliases", items="Aliases", paging=_paged(100))
-LIST_KEYS = Operation("kms", "ListKeys", items="Keys", paging=_paged(1000))
-DESCRIBE_KEY = Operation("kms", "DescribeKey", {"KeyId": "@key_arn"}, items="KeyMetadata")
-GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyName": "default"})
-LIST_GRANTS = Operation("kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", paging=_paged(100))
-LIST_RESOURCE_TAGS = Operation("kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", paging=_paged(50))
+LIST_ALIASES = Operation("kms", "ListAliases", items="Aliases", requires=("AliasArn", "AliasName"), paging=_paged(100))
+LIST_KEYS = Operation("kms", "ListKeys", items="Keys", requires=("KeyArn", "KeyId"), paging=_paged(1000))
+DESCRIBE_KEY = Operation(
+    "kms",
+    "DescribeKey",
+    {"KeyId": "@key_arn"},
+    items="KeyMetadata",
+    requires=("Arn", "KeyManager", "KeyState", "Enabled", "KeyUsage", "Origin", "CreationDate"),
+)
+GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyName": "default"}, requires=("Policy",))
+LIST_GRANTS = Operation(
+    "kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", requires=("GrantId", "Operations"), paging=_paged(100)
+)
+LIST_RESOURCE_TAGS = Operation(
+    "kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", requires=("TagKey",), paging=_paged(50)
+)
 GET_KEY_ROTATION_STATUS = Operation(
-    "kms", "GetKeyRotationStatus", {"KeyId": "@key_arn"}, empty_error_codes=frozenset({"UnsupportedOperationException"})
+    "kms",
+    "GetKeyRotationStatus",
+    {"KeyId": "@key_arn"},
+    requires=("KeyRotationEnabled",),
+    empty_error_codes=frozenset({"UnsupportedOperationException"}),
 )
 LIST_KEY_ROTATIONS = Operation(
     "kms",
     "ListKeyRotations",
     {"KeyId": "@key_arn"},
     items="Rotations",
+    requires=("RotationDate",),
     paging=_paged(1000),
     empty_error_codes=frozenset({"UnsupportedOperationException"}),
 )
-DESCRIBE_CUSTOM_KEY_STORES = Operation("kms", "DescribeCustomKeyStores", items="CustomKeyStores", paging=_paged(1000))
+DESCRIBE_CUSTOM_KEY_STORES = Operation(
+    "kms", "DescribeCustomKeyStores", items="CustomKeyStores", requires=("CustomKeyStoreId",), paging=_paged(1000)
+)
 
 ALGORITHMS = (
     "EncryptionAlgorithms",
@@ -59,14 +78,36 @@ ALGORITHMS = (
 AWS_MANAGED = "an AWS managed key"
 
 
+_KEY_ID = re.compile(r"[A-Za-z0-9-]{1,256}")
+
+
+def _check_key(subject: Subject, item: Mapping[str, Any]) -> None:
+    """Raise ValueError if an item names another key than the requested one."""
+    if item.get("KeyId", subject.arn) not in {subject.arn, subject.arn.rpartition("/")[2]}:
+        raise ValueError(f"KeyId is {item['KeyId']!r}")
+
+
+def _multi_region_arn(subject: Subject, arn: str) -> str:
+    """Return the ARN of the same multi-Region key in any region; raises ValueError if it is another key."""
+    own, other = subject.arn.split(":"), arn.split(":")
+    if len(other) != len(own) or not re.fullmatch("[a-z0-9-]+", other[3]) or other != [*own[:3], other[3], *own[4:]]:
+        raise ValueError(f"{arn!r} is not the ARN of the key in another region")
+    return arn
+
+
 def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     scope = subject.scope
-    target = item.get("TargetKeyId")
-    target_arn = f"arn:{scope.partition}:kms:{scope.region}:{scope.account_id}:key/{target}" if target else None
+    name, target = item["AliasName"], item.get("TargetKeyId")
+    prefix = arn_prefix(scope, "kms")
+    target_arn = f"{prefix}key/{target}" if target else None
+    if not name.startswith("alias/") or item["AliasArn"] != prefix + name:
+        raise ValueError(f"{item['AliasArn']!r} is not the ARN of {name!r} in {scope}")
+    if target and not _KEY_ID.fullmatch(target):
+        raise ValueError(f"{target!r} is not a key id")
     batch.add(
         Alias,
-        alias_arn=item["AliasArn"],
-        alias_name=item["AliasName"],
+        alias_arn=check_identifier(LIST_ALIASES, item["AliasArn"]),
+        alias_name=name,
         account_id=scope.account_id,
         region=scope.region,
         target_key_id=target,
@@ -74,14 +115,16 @@ def _alias(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
         created_at=item.get("CreationDate"),
         updated_at=item.get("LastUpdatedDate"),
     )
-    if target_arn and item["AliasName"].startswith("alias/aws/"):
+    if target_arn and name.startswith("alias/aws/"):
         subject.values.setdefault("aws_managed", set()).add(target_arn)
 
 
 def _key(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
     scope = subject.scope
-    arn = item["KeyArn"]
-    batch.add(Key, key_arn=arn, key_id=item["KeyId"], account_id=scope.account_id, region=scope.region)
+    arn, key_id = item["KeyArn"], item["KeyId"]
+    if arn != f"{arn_prefix(scope, 'kms')}key/{key_id}" or not _KEY_ID.fullmatch(key_id):
+        raise ValueError(f"{arn!r} is not the ARN of key {key_id!r} in {scope}")
+    batch.add(Key, key_arn=arn, key_id=key_id, account_id=scope.account_id, region=scope.region)
     known_as_managed = arn in subject.values.get("aws_managed", ())
     return Subject(
         scope,
@@ -110,16 +153,20 @@ _METADATA_MEMBERS = {
 
 
 def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject:
+    if item["Arn"] != subject.arn:
+        raise ValueError(f"Arn is {item['Arn']!r}")
     topology = item.get("MultiRegionConfiguration") or {}
-    replicas = [replica["Arn"] for replica in topology.get("ReplicaKeys") or ()]
+    replicas = [_multi_region_arn(subject, replica["Arn"]) for replica in topology.get("ReplicaKeys") or ()]
+    if item.get("MultiRegion") and not topology:
+        raise ValueError("a multi-Region key has no MultiRegionConfiguration")
     algorithms = {name: sorted(item[name]) for name in ALGORITHMS if item.get(name)}
-    spec = item.get("KeySpec") or item.get("CustomerMasterKeySpec")
+    spec = item.get("KeySpec") or item["CustomerMasterKeySpec"]
     values = {column: item.get(member) for column, member in _METADATA_MEMBERS.items()}
     values |= {
         "key_arn": subject.arn,
         "key_spec": spec,
         "multi_region_type": topology.get("MultiRegionKeyType"),
-        "primary_arn": (topology.get("PrimaryKey") or {}).get("Arn"),
+        "primary_arn": _multi_region_arn(subject, topology["PrimaryKey"]["Arn"]) if topology else None,
         "replica_arns": canonical_json(sorted(replicas)) if topology else None,
         "xks_key_id": (item.get("XksKeyConfiguration") or {}).get("Id"),
         "algorithms": canonical_json(algorithms) if algorithms else None,
@@ -139,29 +186,33 @@ def _skip_aws_managed(subject: Subject) -> str | None:
 
 
 def _policy(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=batch.document(item.get("Policy") or ""))
+    batch.add(KeyPolicy, key_arn=subject.arn, policy_hash=batch.document(item["Policy"]))
 
 
 def _grant(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
+    _check_key(subject, item)
     constraints = item.get("Constraints")
+    if not (item.get("GranteePrincipal") or item.get("GranteeServicePrincipal")):
+        raise ValueError("it has no grantee")
     batch.add(
         KeyGrant,
         key_arn=subject.arn,
-        grant_id=item["GrantId"],
+        grant_id=check_identifier(LIST_GRANTS, item["GrantId"]),
         name=item.get("Name") or None,
         grantee_principal=item.get("GranteePrincipal"),
         grantee_service_principal=item.get("GranteeServicePrincipal"),
         retiring_principal=item.get("RetiringPrincipal"),
         retiring_service_principal=item.get("RetiringServicePrincipal"),
         issuing_account=item.get("IssuingAccount"),
-        operations=canonical_json(sorted(item.get("Operations") or ())),
+        operations=canonical_json(sorted(item["Operations"])),
         constraints=canonical_json(constraints) if constraints else None,
         created_at=item.get("CreationDate"),
     )
 
 
 def _tag(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    batch.add(Tag, resource_arn=subject.arn, tag_key=item["TagKey"], tag_value=item.get("TagValue") or "")
+    tag_key = check_identifier(LIST_RESOURCE_TAGS, item["TagKey"])
+    batch.add(Tag, resource_arn=subject.arn, tag_key=tag_key, tag_value=item["TagValue"])
 
 
 def _skip_rotation(subject: Subject) -> str | None:
@@ -188,14 +239,14 @@ def _record_no_rotation(subject: Subject, reason: str, batch: Batch) -> None:
 
 
 def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subject | None:
-    enabled = item.get("KeyRotationEnabled")
-    if enabled is None:
+    if not item:
         _record_no_rotation(subject, "the key's origin or type does not support rotation", batch)
         return None
+    _check_key(subject, item)
     batch.add(
         KeyRotation,
         key_arn=subject.arn,
-        status="enabled" if enabled else "disabled",
+        status="enabled" if item["KeyRotationEnabled"] else "disabled",
         reason=None,
         period_days=item.get("RotationPeriodInDays"),
         next_rotation_at=item.get("NextRotationDate"),
@@ -205,15 +256,15 @@ def _rotation(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
 
 
 def _rotation_event(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
-    if item.get("RotationDate") is not None:
-        batch.add(
-            KeyRotationEvent,
-            key_arn=subject.arn,
-            rotated_at=item["RotationDate"],
-            rotation_type=item.get("RotationType"),
-            key_material_id=item.get("KeyMaterialId"),
-            key_material_state=item.get("KeyMaterialState"),
-        )
+    _check_key(subject, item)
+    batch.add(
+        KeyRotationEvent,
+        key_arn=subject.arn,
+        rotated_at=item["RotationDate"],
+        rotation_type=item.get("RotationType"),
+        key_material_id=item.get("KeyMaterialId"),
+        key_material_state=item.get("KeyMaterialState"),
+    )
 
 
 def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
@@ -221,7 +272,7 @@ def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
         CustomKeyStore,
         account_id=subject.scope.account_id,
         region=subject.scope.region,
-        store_id=item["CustomKeyStoreId"],
+        store_id=check_identifier(DESCRIBE_CUSTOM_KEY_STORES, item["CustomKeyStoreId"]),
         name=item.get("CustomKeyStoreName"),
         store_type=item.get("CustomKeyStoreType"),
         connection_state=item.get("ConnectionState"),
@@ -232,13 +283,14 @@ def _store(subject: Subject, item: Mapping[str, Any], batch: Batch) -> None:
     )
 
 
-ALIASES = Step(LIST_ALIASES, _alias, (Alias,))
+ALIASES = Step(LIST_ALIASES, _alias, (Alias,), identity="AliasArn")
 """Runs before the keys: ``alias/aws/...`` identifies AWS managed keys even if DescribeKey is denied."""
 
 KEYS = Step(
     LIST_KEYS,
     _key,
     (Key,),
+    identity="KeyArn",
     children=(
         Step(
             DESCRIBE_KEY,
@@ -246,18 +298,18 @@ KEYS = Step(
             children_survive=True,
             children=(
                 Step(GET_KEY_POLICY, _policy, skip_reason=_skip_aws_managed_unless_enabled),
-                Step(LIST_GRANTS, _grant, (KeyGrant,), skip_reason=_skip_aws_managed_unless_enabled),
-                Step(LIST_RESOURCE_TAGS, _tag, (Tag,), skip_reason=_skip_aws_managed),
+                Step(LIST_GRANTS, _grant, (KeyGrant,), "GrantId", skip_reason=_skip_aws_managed_unless_enabled),
+                Step(LIST_RESOURCE_TAGS, _tag, (Tag,), "TagKey", skip_reason=_skip_aws_managed),
                 Step(
                     GET_KEY_ROTATION_STATUS,
                     _rotation,
                     skip_reason=_skip_rotation,
                     on_skip=_record_no_rotation,
-                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, (KeyRotationEvent,)),),
+                    children=(Step(LIST_KEY_ROTATIONS, _rotation_event, (KeyRotationEvent,), "RotationDate"),),
                 ),
             ),
         ),
     ),
 )
 
-KEY_STORES = Step(DESCRIBE_CUSTOM_KEY_STORES, _store, (CustomKeyStore,))
+KEY_STORES = Step(DESCRIBE_CUSTOM_KEY_STORES, _store, (CustomKeyStore,), "CustomKeyStoreId")

@@ -279,7 +279,8 @@ BUCKET = ResourceType(
         paging=Paging(receive="ContinuationToken", send="ContinuationToken", limit="MaxBuckets", size=1000),
         action="s3:ListAllMyBuckets",
     ),
-    arn="BucketArn || join('', ['arn:', '{partition}', ':s3:::', Name])",
+    arn="join('', ['arn:{partition}:s3:::', Name])",
+    arn_prefix="arn:{partition}:s3:::",
     title="Name",
     keys=(
         KeyPath(
@@ -299,6 +300,8 @@ BUCKET = ResourceType(
         "s3",
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
+        # Every bucket has had default encryption since January 2023.
+        requires=("ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm",),
         action="s3:GetEncryptionConfiguration",
         empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),

@@ -16,18 +16,25 @@ import orjson
 from models.hashing import canonical_json, storable
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
+MAX_DEPTH = 32
+"""Levels of a policy; the grammar of IAM policies has six."""
 _VALUE_LISTS = ("Action", "NotAction", "Resource", "NotResource")
 _PRINCIPALS = ("Principal", "NotPrincipal")
 
 
 @lru_cache(maxsize=4096)
 def canonical_policy(received: str) -> str:
-    """Canonical JSON of a policy; the text as received if it is not a readable JSON object."""
+    """Canonical JSON of a policy; the text as received if it is not a readable JSON object.
+
+    Raises ValueError for a policy that is nested too deeply; AWS accepts no such policy.
+    """
     received = storable(received)
     try:
         document = orjson.loads(received)
     except orjson.JSONDecodeError:
         return received
+    if received.count("{") + received.count("[") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
+        raise ValueError(f"the policy is nested more than {MAX_DEPTH} levels")
     if not isinstance(document, dict):
         return received
     statements = document.get("Statement")
@@ -35,11 +42,21 @@ def canonical_policy(received: str) -> str:
         statements = [statements]
     if isinstance(statements, list):
         document = {**document, "Statement": [_statement(statement) for statement in statements]}
-    try:
-        return canonical_json(document)
-    except orjson.JSONEncodeError:
-        # Nested too deeply for the encoder; AWS accepts no such policy.
-        return received
+    return canonical_json(document)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether a document has more levels, without recursion."""
+    level = [value]
+    while level and levels >= 0:
+        levels -= 1
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+    return bool(level)
 
 
 def _statement(statement: Any) -> Any:

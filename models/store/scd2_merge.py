@@ -61,6 +61,10 @@ CHUNK_ROWS = 2000
 """Facts of one table, or documents, that are merged at a time."""
 
 
+def _values(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
+
+
 def _pack(values: list[Any]) -> bytes:
     return zlib.compress(pickle.dumps(values, pickle.HIGHEST_PROTOCOL), 1)
 
@@ -140,6 +144,34 @@ class Batch:
         if len(listing_key) != len(model.listing_key):
             raise ValueError(f"{model.__name__} has the listing key {model.listing_key}, got {listing_key!r}")
         self.complete_listings.setdefault(model, set()).add(listing_key)
+
+    def drop_conflicts(self, other: Batch) -> bool:
+        """Drop the facts that have other values in another batch, with their children; returns whether there are any."""
+        conflicting = False
+        for model in other.rows:
+            names = model.natural_key
+            others = {_values(row, names): row for chunk in other.iter_chunks(model) for row in chunk}
+            own = [row for chunk in self.iter_chunks(model) for row in chunk]
+            conflicts = [row for row in own if others.get(_values(row, names), row) != row]
+            if not conflicts:
+                continue
+            conflicting = True
+            self._drop(model, names, conflicts, names)
+            for child, column, parent_column in _children(model):
+                self._drop(child, (column,), conflicts, (parent_column,))
+                parents = {row[parent_column] for row in conflicts}
+                listings = self.complete_listings.get(child, set())
+                listings -= {listing for listing in listings if parents.intersection(listing)}
+        return conflicting
+
+    def _drop(
+        self, model: type[VersionedTable], names: Sequence[str], dropped: Sequence[Row], names_there: Sequence[str]
+    ) -> None:
+        keys = {_values(row, names_there) for row in dropped}
+        self.rows[model] = [
+            row for chunk in self.iter_chunks(model) for row in chunk if _values(row, names) not in keys
+        ]
+        self.packed.pop(model, None)
 
     def extend(self, other: Batch) -> None:
         """Add the content of another batch, so that several scopes are merged at once."""

@@ -45,6 +45,9 @@ def _described(call: RecordedCall) -> Result:
             "Arn": call["KeyId"],
             "KeyManager": "CUSTOMER",
             "KeyState": "Enabled",
+            "Enabled": True,
+            "KeyUsage": "ENCRYPT_DECRYPT",
+            "CreationDate": 1767225600.0,
             "KeySpec": "SYMMETRIC_DEFAULT",
             "Origin": "AWS_KMS",
         }
@@ -58,7 +61,11 @@ def _secrets(call: RecordedCall) -> Result:
 
 def answers() -> dict[str, Answer]:
     """Return the responses of the organization: a key and a secret encrypted with it in each of four scopes."""
-    accounts = [{"Id": account, "Name": f"account {account}", "State": "ACTIVE"} for account in ACCOUNTS]
+    prefix = f"arn:aws:organizations::{MANAGEMENT}:account/o-example"
+    accounts = [
+        {"Id": account, "Arn": f"{prefix}/{account}", "Name": f"account {account}", "State": "ACTIVE"}
+        for account in ACCOUNTS
+    ]
     regions = [{"RegionName": region, "RegionOptStatus": "ENABLED_BY_DEFAULT"} for region in REGIONS]
     return {
         "kms:GetKeyLastUsage": {"KeyLastUsage": {}, "TrackingStartDate": 1767225600.0, "KeyCreationDate": 1767225600.0},

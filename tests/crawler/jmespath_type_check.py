@@ -220,6 +220,13 @@ VALUES = {
     "AssumeRolePolicyDocument": quote(json.dumps({"Version": "2012-10-17", "Statement": []})),
     "DefaultVersionId": "v3",
     "VersionId": "v3",
+    "KeyId": "1234abcd-12ab-34cd-56ef-1234567890ab",
+    "KeyArn": "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    "TargetKeyId": "1234abcd-12ab-34cd-56ef-1234567890ab",
+    "AliasName": "alias/made-up",
+    "AliasArn": "arn:aws:kms:eu-west-1:111122223333:alias/made-up",
+    "PolicyArn": "arn:aws:iam::111122223333:policy/made-up",
+    "PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/made-up",
 }
 """Values that decide which calls follow or how the response is parsed."""
 MAP_KEYS = {"key"} | {name for kind in RESOURCE_TYPES for key in kind.keys for name in re.findall(r"\w+", key.path)}
@@ -252,7 +259,7 @@ def _value(shape: Any, name: str, operation: Operation, seen: frozenset[str]) ->
         "string": VALUES.get(name) or _text(shape, name, operation),
         "timestamp": TIMESTAMP,
         "boolean": True,
-        "number": 7,
+        "number": max(7, int(shape.metadata.get("min", 7))),
         "blob": b"seven",
     }[kind.name]
 

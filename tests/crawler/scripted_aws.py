@@ -6,10 +6,14 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+import botocore.session
 
 from crawler.aws.client import AwsClient
 from crawler.aws.errors import AwsError, classify
+from crawler.aws.response_validation import response_validator
 from crawler.aws.transport_boto3 import Credentials
 from crawler.spec import Operation
 from models.settings import AwsSettings
@@ -38,6 +42,20 @@ Result = Mapping[str, Any] | BaseException
 Answer = Result | Callable[[RecordedCall], Result]
 
 
+def validated(operation: Operation, response: dict[str, Any]) -> dict[str, Any]:
+    """Return a response as validated by each transport."""
+    return _validator(operation.service, operation.name)(response)
+
+
+@cache
+def _validator(service: str, name: str) -> Callable[[Any], dict[str, Any]]:
+    shape = _SESSION.get_service_model(service).operation_model(name).output_shape
+    return response_validator(f"{service}:{name}", shape, wire_names=False)
+
+
+_SESSION = botocore.session.Session()
+
+
 @dataclass(slots=True)
 class ScriptedAws:
     """Implements :class:`crawler.aws.transport_boto3.Transport`: returns responses by ``service:Operation`` and records calls."""
@@ -59,7 +77,7 @@ class ScriptedAws:
             raise AwsError(result.cause, result.code, result.message)
         if isinstance(result, BaseException):
             raise result
-        return dict(result)
+        return validated(operation, dict(result))
 
     def close(self) -> None:
         """Do nothing."""

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawler.collector import Collected, CollectOptions, collect, items_of
+from crawler.aws.errors import AwsError
+from crawler.aws.response_validation import items_of
+from crawler.collector import Collected, CollectOptions, collect
 from crawler.iam_policies import operations
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
@@ -26,7 +28,17 @@ from models.tables.resources import Form, KeyClass, KeyReference, Resource, Reso
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
-from tests.crawler.sample_resources import BUCKETS, KINDS, SECRETS, answers, arn_of, key_arn, only_for, sample_aws
+from tests.crawler.sample_resources import (
+    BUCKETS,
+    KINDS,
+    SECRETS,
+    answers,
+    arn_of,
+    key_arn,
+    key_id,
+    only_for,
+    sample_aws,
+)
 from tests.crawler.scripted_aws import (
     ACCOUNT,
     REGION,
@@ -119,7 +131,7 @@ def test_a_denied_call_leaves_the_others(operation: str, model: type[VersionedTa
 
 def test_a_listing_that_fails_on_its_second_page_is_incomplete() -> None:
     """The keys of the first page are recorded with their details; no key is closed."""
-    first = [{"KeyId": "x", "KeyArn": key_arn("plain")}]
+    first = [{"KeyId": key_id("plain"), "KeyArn": key_arn("plain")}]
     second = aws_error("InternalFailure", "", 500)
     broken = paged("Keys", [first, second], send="Marker", receive="NextMarker", more="Truncated")
     result = collected(sample_aws({"kms:ListKeys": broken}))
@@ -211,7 +223,7 @@ def test_a_malformed_item_is_a_gap(operation: str, answer: Any, named: str) -> N
 
 def test_a_malformed_item_does_not_discard_the_others() -> None:
     """The items before and after it, and on later pages, are recorded with their details."""
-    good = [{"KeyId": "x", "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
+    good = [{"KeyId": key_id(name), "KeyArn": key_arn(name)} for name in ("plain", "database", "signing")]
     pages = [[good[0], {"KeyId": "no ARN"}, good[1]], [good[2]]]
     broken = paged("Keys", pages, send="Marker", receive="NextMarker", more="Truncated")
     result = collected(sample_aws({"kms:ListKeys": broken}))
@@ -232,7 +244,8 @@ def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, 
     assert gaps(result) == [("ListKeys", "", Cause.INVALID_RESPONSE)]
     assert Key not in result.batch.complete_listings
     assert items_of(LIST_KEYS, {"Keys": []}) == []
-    assert items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"}) == []
+    with pytest.raises(AwsError, match="no Grants"):
+        items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"})
 
 
 def test_buckets_in_an_excluded_region_are_only_listed() -> None:

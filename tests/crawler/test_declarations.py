@@ -223,6 +223,18 @@ def _tag_problems(tag: Kind | None) -> Iterator[str]:
             yield f"a tag has no {name}"
 
 
+def test_required_members_exist() -> None:
+    """Each member that an operation declares as always returned is a member of its items."""
+    problems = []
+    for operation in ALL:
+        for name in operation.requires:
+            try:
+                resolve(name, items_kind(operation))
+            except UnresolvedError as error:
+                problems.append(f"{operation}: {error}")
+    fail_with(problems)
+
+
 def test_a_type_without_a_key_has_no_key_in_its_api() -> None:
     """A placeholder path is allowed only if no member of the item, at any depth, refers to KMS."""
     for kind in RESOURCE_TYPES:
@@ -268,7 +280,25 @@ def full(call: RecordedCall) -> dict[str, Any]:
     if name == "DescribeCacheClusters":
         for cluster in response["CacheClusters"]:
             del cluster["ReplicationGroupId"]
+    if name == "DescribeKey":
+        metadata = response["KeyMetadata"]
+        topology = metadata["MultiRegionConfiguration"]
+        for described in (metadata, topology["PrimaryKey"], *topology["ReplicaKeys"]):
+            described["Arn"] = call["KeyId"]
+    if name == "ListBuckets":
+        response["Buckets"][0] |= {"BucketRegion": REGION, "BucketArn": "arn:aws:s3:::bucket"}
+    if name == "DescribeTrails":
+        response["trailList"][0]["HomeRegion"] = REGION
+    if name == "GetAccountAuthorizationDetails":
+        for kind, listed in (("User", "UserDetailList"), ("Role", "RoleDetailList"), ("Group", "GroupDetailList")):
+            entry = response[listed][0]
+            entry["Arn"] = f"arn:aws:iam::{ACCOUNT}:{kind.lower()}/{entry[f'{kind}Name']}"
+        policy = response["Policies"][0]
+        policy["Arn"] = f"{POLICY_PREFIX}{policy['PolicyName']}"
     return response
+
+
+POLICY_PREFIX = f"arn:aws:iam::{ACCOUNT}:policy/"
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,7 @@ def test_an_expired_session_is_renewed_once_for_concurrent_calls() -> None:
     """Fifty calls in flight when the session expires cause one AssumeRole call, and all succeed."""
 
     def described(call: RecordedCall) -> Result:
-        return EXPIRED if call.credentials.access_key == "ASIA1" else {"KeyMetadata": {}}
+        return EXPIRED if call.credentials.access_key == "ASIA1" else {"KeyMetadata": {"KeyId": "x"}}
 
     sts = Sts(kms_DescribeKey=described)
 
@@ -191,7 +191,7 @@ def test_an_expired_session_is_renewed_once_for_concurrent_calls() -> None:
         provider = await roles.member(MEMBER)
         return await asyncio.gather(*(roles._client.call(provider, DESCRIBE_KEY, REGION, {}) for _ in range(50)))
 
-    assert asyncio.run(many()) == [{"KeyMetadata": {}}] * 50
+    assert asyncio.run(many()) == [{"KeyMetadata": {"KeyId": "x"}}] * 50
     assert sts.sessions == 2
 
 

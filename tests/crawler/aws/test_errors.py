@@ -113,3 +113,10 @@ def test_every_cause_has_a_text() -> None:
     """Every cause has a text for users, and long messages are truncated."""
     assert all(cause.text for cause in Cause)
     assert len(AwsError(Cause.REJECTED, "Code", "x" * 5000).message) == MESSAGE_LIMIT
+
+
+def test_a_long_error_code_is_cut() -> None:
+    """An error code of megabytes is cut, and so is what the exception prints."""
+    error = AwsError(Cause.REJECTED, "x" * 5_000_000, "y" * 5_000_000)
+    assert (len(error.code), len(error.message)) == (100, 1000)
+    assert len(str(error)) < 1200

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from crawler.aws.errors import AwsError
+from crawler.aws.response_validation import items_of
 from crawler.aws.transport_boto3 import Boto3Transport, Credentials, Transport
 from crawler.aws.transport_curl import CurlTransport
-from crawler.collector import items_of
 from crawler.discovery import DESCRIBE_REGIONS, LIST_REGIONS
 from crawler.services.kms import DESCRIBE_KEY, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE
@@ -114,11 +114,25 @@ def test_a_response_that_is_not_from_aws_is_not_an_empty_listing(kind: str) -> N
     assert failures == []
 
 
-def test_a_timestamp_out_of_range_is_an_error(kind: str) -> None:
-    """A timestamp out of range in a response is an error of that call."""
+def test_a_timestamp_out_of_range_is_an_error_of_its_item(kind: str) -> None:
+    """A timestamp out of range makes its own member unreadable and no other."""
     body = b'{"KeyMetadata": {"KeyId": "x", "CreationDate": 1e300}}'
-    with serving(lambda _: (200, "application/x-amz-json-1.1", body)) as url, sending(kind, url) as cause:
-        assert cause(DESCRIBE_KEY) is Cause.SERVICE_ERROR
+    with serving(lambda _: (200, "application/x-amz-json-1.1", body)) as url, asyncio.Runner() as runner:
+        transport = make(kind, AwsSettings.model_validate({"endpoint_url": url}))
+        metadata = runner.run(transport.send(OWN, DESCRIBE_KEY, REGION, {}))["KeyMetadata"]
+        transport.close()
+    assert metadata["KeyId"] == "x"
+    with pytest.raises(AwsError, match="CreationDate is a time out of range") as failure:
+        metadata.get("CreationDate")
+    assert failure.value.cause is Cause.INVALID_RESPONSE
+
+
+def test_an_error_code_of_megabytes_is_cut(kind: str) -> None:
+    """A long error code, which ends like that of a missing resource, is cut before it is classified."""
+    code = "NoSuch" * 1_000_000 + "NotFound"
+    body = b'{"__type": "%b", "message": "no"}' % code.encode()
+    with serving(lambda _: (400, "application/x-amz-json-1.1", body)) as url, sending(kind, url) as cause:
+        assert cause(LIST_KEYS) is Cause.NOT_FOUND
 
 
 def test_network_errors_have_their_cause(kind: str) -> None:

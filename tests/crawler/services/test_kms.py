@@ -13,7 +13,7 @@ from crawler.collector import CollectOptions, collect
 from crawler.spec import Scope
 from models.tables.keys import KeyRotation
 from tests.crawler.sample_resources import sample_aws
-from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, client_for
+from tests.crawler.scripted_aws import ACCOUNT, REGION, Caller, Result, aws_error, client_for
 
 NEXT = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
 
@@ -26,11 +26,14 @@ NEXT = dt.datetime(2027, 3, 1, tzinfo=dt.UTC)
             {"KeyRotationEnabled": True, "RotationPeriodInDays": 180, "NextRotationDate": NEXT},
             ("enabled", 180, NEXT),
         ),
-        ({}, ("not_applicable", None, None)),
+        (
+            aws_error("UnsupportedOperationException", "origin is EXTERNAL which is not valid for this operation."),
+            ("not_applicable", None, None),
+        ),
     ],
 )
-def test_the_rotation_status_is_stored(response: dict[str, Any], expected: tuple[Any, ...]) -> None:
-    """GetKeyRotationStatus distinguishes enabled, disabled and, without the flag, keys that cannot rotate."""
+def test_the_rotation_status_is_stored(response: Result, expected: tuple[Any, ...]) -> None:
+    """GetKeyRotationStatus distinguishes enabled, disabled and, by its error, keys that cannot rotate."""
     aws = sample_aws()
     aws.answers["kms:GetKeyRotationStatus"] = response
 
