@@ -24,6 +24,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
       THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
     WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
+    WHEN multi_region_type = 'REPLICA'
+      THEN not_applicable('The key is a replica: its rotation is set on its primary, which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN unknown('The key could not be described' || denied_note || '.')
     WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')

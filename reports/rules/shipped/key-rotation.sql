@@ -22,8 +22,12 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
       THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
     WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
+    WHEN primary_is_known
+      THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn || ', which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN multi_region_type = 'REPLICA' THEN unknown('The key is a replica: its rotation is set on its primary, and '
+      || coalesce(primary_arn, 'the primary') || ' is not in the inventory.')
     WHEN rotation_status = 'not_applicable'
       THEN not_applicable('Rotation does not apply' || coalesce(': ' || rotation_reason, '') || '.')
     WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')
@@ -34,7 +38,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     ELSE unknown('Its rotation status ' || rotation_status || ' is not recognized by this rule.')
   END AS verdict
 FROM (
-  SELECT *, CASE WHEN len(denied_actions) > 0
-    THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
+  SELECT *, multi_region_type = 'REPLICA' AND primary_arn IN (SELECT key_arn FROM keys) AS primary_is_known,
+    CASE WHEN len(denied_actions) > 0
+      THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
   FROM keys
 )

@@ -51,7 +51,7 @@ CONTRACT = {
     "internal.customer_keys": f"{KEYS} denied_note stale_note",
     "resource_keys": "resource_arn resource_type service resource_name account_id account_name region role position "
     "raw_value format key_arn key_alias key_account_id key_state key_class reason freshness since",
-    "internal.secrets": "resource_arn account_id region name not_applicable_reason primary_region details created_at "
+    "internal.secrets": "resource_arn account_id region name not_applicable_reason owner_fix rotation_interval primary_region details created_at "
     "deletion_at freshness stale_note",
     "internal.finding_episodes": "rule_id resource_arn first_failed_run failure_count resolved_run is_failing failed_until "
     "status_changed_run status",
