@@ -43,6 +43,10 @@ MACROS = (
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.' ELSE '' END
     """,
     """
+    CREATE MACRO internal.denied(denied_actions, actions) AS CASE WHEN list_has_any(denied_actions, actions)
+      THEN ' (denied: ' || array_to_string(list_sort(list_intersect(denied_actions, actions)), ', ') || ')' ELSE '' END
+    """,
+    """
     CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
       || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
     """,

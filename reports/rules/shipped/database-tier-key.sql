@@ -98,7 +98,8 @@ SELECT resource_arn, account_id, region, key_arn,
       THEN unknown('Its storage key could not be determined: ' || coalesce(reason, 'no reason reported') || '.')
     WHEN key_class = 'none' THEN fail('Its storage is not encrypted with a KMS key.')
     WHEN key_class = 'aws_owned'
-      THEN fail('An AWS owned key encrypts its storage' || coalesce(' (' || encryption || ')', '') || '.')
+      THEN fail('An AWS owned key encrypts its storage'
+        || CASE WHEN starts_with(encryption, 'sse-') THEN ' (' || encryption || ')' ELSE '' END || '.')
     WHEN key_class = 'aws_managed'
       THEN fail('The AWS managed key ' || coalesce(key_name, 'of the service') || ' encrypts its storage.')
     WHEN key_class = 'dangling' THEN fail('Its key ' || coalesce(key_name, '') || ' no longer exists.')

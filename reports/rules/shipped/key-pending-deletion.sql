@@ -21,7 +21,8 @@
 --   import the key into the state again, and set lifecycle { prevent_destroy = true }.
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN state = 'PendingDeletion' THEN fail(
       coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'), 'The key is scheduled for deletion') || '.')
     WHEN state = 'PendingReplicaDeletion' THEN fail('The key will be deleted after its replicas are deleted'

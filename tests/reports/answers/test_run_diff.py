@@ -96,7 +96,7 @@ R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1
 5 differences.
 
 Unknown; the last known state was used:
-  Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs: \
+  Shop (111122223333), global: s3:GetEncryptionConfiguration of arn:aws:s3:::shop-hidden: in both runs: \
 a policy explicitly denies the request
   Locked (222233334444), eu-west-1: nothing was read: in both runs: the role does not exist or does not trust the crawler
   R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1: kms:GetKeyPolicy, kms:GetKeyRotationStatus, \

@@ -92,7 +92,7 @@ def test_a_denied_call_is_unknown(page: Node) -> None:
     assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
     hidden = row_with(page.rows("usage-s3"), "shop-hidden")
     assert hidden.cells[3] == "Unknown"
-    assert hidden.cells[4] == "a policy explicitly denies the request (s3:GetBucketEncryption)"
+    assert hidden.cells[4] == "a policy explicitly denies the request (s3:GetEncryptionConfiguration)"
 
 
 def test_data_that_was_not_requested_is_unknown(page: Node) -> None:
