@@ -155,7 +155,7 @@ def references_of(path: KeyPath, item: Mapping[str, Any], scope: Scope) -> list[
     if discriminator not in path.when_missing:
         reason = (
             f"the service returned {discriminator!r} and no key"
-            if path.discriminator
+            if path.discriminator and discriminator != "null"
             else "the service returned no key"
         )
         return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=reason)]

@@ -290,7 +290,8 @@ BUCKET = ResourceType(
                 "aws:fsx": KeyClass.AWS_OWNED,
                 "aws:kms": S3_KEY,
                 "aws:kms:dsse": S3_KEY,
-                "null": KeyClass.NONE,
+                # Since January 2023, S3 encrypts each bucket without a default encryption with its own keys.
+                "null": KeyClass.AWS_OWNED,
             },
             discriminator="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
         ),

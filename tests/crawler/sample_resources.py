@@ -20,6 +20,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "hsm": {"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1"},
     "outside": {"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": "cks-2"},
     "managed": {"KeyManager": "AWS"},
+    "replica": {
+        "MultiRegion": True,
+        "MultiRegionConfiguration": {
+            "MultiRegionKeyType": "REPLICA",
+            "PrimaryKey": {"Arn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/replica", "Region": "us-east-1"},
+            "ReplicaKeys": [],
+        },
+    },
 }
 """Keys by their distinguishing metadata."""
 

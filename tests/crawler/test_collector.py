@@ -146,13 +146,16 @@ def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
 
 
 def test_rotation_is_read_only_where_it_applies() -> None:
-    """No call is made for asymmetric, HMAC and key-store keys; an unsupported rotation is not applicable, not a gap."""
+    """No call for replicas, asymmetric, HMAC and key-store keys; unsupported is not applicable (KMS: GetKeyRotationStatus)."""
     aws = sample_aws()
     result = collected(aws)
     status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in result.batch.rows[KeyRotation]}
     rotating, never = ("enabled", False), ("not_applicable", True)
     expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
     assert status == {key_arn(name): value for name, value in expected.items()}
+    assert "a multi-Region replica: its rotation is set on its primary" in {
+        row["reason"] for row in result.batch.rows[KeyRotation] if row["key_arn"] == key_arn("replica")
+    }
     subjects = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
     assert subjects == {key_arn("plain"), key_arn("database"), key_arn("imported")}
     assert keys_of(result, KeyRotationEvent) == {"plain", "database"}
@@ -282,6 +285,21 @@ def test_references_are_parsed_as_declared() -> None:
         ("cache", "storage"): (Form.OMITTED, KeyClass.AWS_OWNED),
         ("trail/audit", "logs"): (Form.KEY_ARN, key_arn("plain")),
     }
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        aws_error("ServerSideEncryptionConfigurationNotFoundError", status=404),
+        {"ServerSideEncryptionConfiguration": {"Rules": [{"BucketKeyEnabled": True}]}},
+        {"ServerSideEncryptionConfiguration": {"Rules": []}},
+    ],
+)
+def test_a_bucket_without_a_default_encryption_uses_s3_managed_keys(response: Answer) -> None:
+    """S3 encrypts every bucket at least with its own keys since January 2023 (S3 user guide, UsingServerSideEncryption)."""
+    result = collected(sample_aws({"s3:GetBucketEncryption": response}), GLOBAL)
+    assert {row["declared_class"] for row in result.batch.rows[KeyReference]} == {KeyClass.AWS_OWNED}
+    assert result.gaps == 0
 
 
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())

@@ -94,7 +94,7 @@ def test_a_gap_marks_the_facts_of_its_operation_only(runs: tuple[RunMart, RunMar
         "not-described-again": "stale",
         "unreachable": "stale",
     }
-    notes = dict(second["key_notes"])
+    notes: dict[str, str] = dict(second["key_notes"])
     assert {name for name, note in notes.items() if note} == {"not-described-again", "unreachable"}
     assert set(notes.values()) == {"", last_known}
     assert {name for name, note in second["policy_notes"] if note} == {"unreachable"}
