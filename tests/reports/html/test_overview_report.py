@@ -188,7 +188,9 @@ def test_the_matrix_and_the_gaps(page: Node) -> None:
     gap = row_with(page.rows("gaps"), "kms:ListGrants")
     assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
     assert gap.cells[5:] == ["2026-11-20", "3"]
-    assert gap.cells[4].startswith("the key policy neither delegates to IAM nor names the crawler's role")
+    assert gap.cells[4].startswith(
+        "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
+    )
 
 
 def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:

@@ -20,6 +20,8 @@ QUERIES = {
     "paths": "SELECT split_part(key_arn, '/', 2), freshness FROM internal.key_access WHERE path = 'policy'",
     "resources": "SELECT name, freshness FROM resources",
     "uses": "SELECT resource_name, freshness, key_class, reason FROM resource_keys",
+    "denials": "SELECT k.delegates_to_iam, d.cause_text FROM access_denials d JOIN keys k USING (key_arn) "
+    "WHERE d.cause = 'key_policy'",
     "encryption": "SELECT name, freshness FROM resource_encryption",
 }
 
@@ -61,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunMart, RunMart]:
             return {name: mart.execute(query).fetchall() for name, query in QUERIES.items()}
 
     first = crawl()
-    world.gap(SHOP, IRELAND, "kms:ListGrants", partly)
+    world.gap(SHOP, IRELAND, "kms:ListGrants", partly, "key_policy")
     world.gap(SHOP, IRELAND, "kms:DescribeKey", again)
     world.gap(SHOP, IRELAND, "rds:DescribeDBInstances")
     world.outcomes[SHOP, PARIS] = ("failed", "the endpoint could not be reached")
@@ -120,3 +122,10 @@ def test_a_reason_names_the_operation_of_the_missing_fact(runs: tuple[RunMart, R
         "unknown",
         "the crawler's role lacks the permission (s3:GetEncryptionConfiguration)",
     )
+
+
+def test_a_denial_by_a_policy_that_delegates_is_about_the_request(runs: tuple[RunMart, RunMart]) -> None:
+    """A key policy may delegate some requests to IAM and not others: the cause does not deny that it delegates."""
+    assert runs[1]["denials"] == [
+        (True, "the key policy neither delegates the request to IAM nor allows it to the crawler's role")
+    ]

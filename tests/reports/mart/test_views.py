@@ -241,7 +241,7 @@ def test_coverage_has_scopes_and_gaps_with_their_age(run_query: RunQuery) -> Non
     gap = run_query(
         "SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'"
     )
-    cause = "the key policy neither delegates to IAM nor names the crawler's role"
+    cause = "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     assert gap == [("key_policy", cause, HOSTILE, 3)]
     assert run_query("SELECT coverage FROM accounts ORDER BY account_id") == [
         ("complete",),

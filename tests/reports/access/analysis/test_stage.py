@@ -207,7 +207,8 @@ def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
             "1",
             "policy",
             "unknown",
-            "the policy could not be read: the key policy neither delegates to IAM nor names the crawler's role",
+            "the policy could not be read: the key policy neither delegates the request to IAM "
+            "nor allows it to the crawler's role",
         ),
         ("2", "policy", "unknown", "the policy could not be parsed"),
         ("3", "policy", "unknown", "the policies of AWS managed keys are not requested"),
