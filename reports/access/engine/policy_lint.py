@@ -169,7 +169,7 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
     denies = denies_of(rules, caller, operation)
     elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
     candidates = CandidateContext(compared_values(elements), facts, Organization())
-    for arn in _foreign_arns(elements):
+    for arn in _foreign_arns(elements, candidates.partition):
         foreign: dict[str, Value] = {
             "aws:sourceaccount": _FOREIGN,
             "aws:sourcearn": arn,
@@ -181,8 +181,8 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
     return False
 
 
-def _foreign_arns(elements: Sequence[Element]) -> Iterator[str]:
-    yield f"arn:aws:sns:us-east-1:{_FOREIGN}:topic"
+def _foreign_arns(elements: Sequence[Element], partition: str) -> Iterator[str]:
+    yield f"arn:{partition}:sns:us-east-1:{_FOREIGN}:topic"
     for element in elements:
         if element.key == "aws:sourcearn" and condition_key(element.key).source is Source.DEPUTY:
             for value in element.values:
