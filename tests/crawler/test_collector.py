@@ -22,7 +22,7 @@ from crawler.spec import GLOBAL, Operation, Scope
 from models.store.scd2_merge import Batch
 from models.tables.iam import IamScan
 from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
-from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey
+from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey, ResourceReplica
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
@@ -300,6 +300,33 @@ def test_a_bucket_without_a_default_encryption_uses_s3_managed_keys(response: An
     result = collected(sample_aws({"s3:GetBucketEncryption": response}), GLOBAL)
     assert {row["declared_class"] for row in result.batch.rows[KeyReference]} == {KeyClass.AWS_OWNED}
     assert result.gaps == 0
+
+
+def test_replicas_are_read_of_primaries_only(ledger: Ledger) -> None:
+    """DescribeSecret is called for secrets with replicas; a denial keeps them, and a secret without replicas has none."""
+    secrets: list[Any] = list(SECRETS)
+    orders, default, alias = secrets
+    listed = [orders | {"PrimaryRegion": REGION}, default | {"PrimaryRegion": "us-east-1"}, alias]
+    status = {"Region": "us-east-1", "Status": "Failed", "StatusMessage": "already exists", "KmsKeyId": "alias/x"}
+    aws = sample_aws(
+        {
+            "secretsmanager:ListSecrets": {"SecretList": listed},
+            "secretsmanager:DescribeSecret": {"ARN": orders["ARN"], "ReplicationStatus": [status]},
+        }
+    )
+    ledger.record_run(account_batch(aws), dict.fromkeys(BOTH, Outcome.PARTIAL))
+    assert [call["SecretId"] for call in aws.of("secretsmanager:DescribeSecret")] == [orders["ARN"]]
+    aws.answers["secretsmanager:DescribeSecret"] = denied("secretsmanager:DescribeSecret")
+    ledger.record_run(account_batch(aws), dict.fromkeys(BOTH, Outcome.PARTIAL))
+    (replica,) = ledger.current(ResourceReplica)
+    assert (replica["resource_arn"], replica["replica_region"], replica["status"]) == (
+        orders["ARN"],
+        "us-east-1",
+        "Failed",
+    )
+    assert (replica["status_message"], replica["raw_key"], replica["valid_from"]) == ("already exists", "alias/x", 1)
+    ledger.record_run(account_batch(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    assert ledger.current(ResourceReplica) == []
 
 
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())

@@ -44,6 +44,7 @@ CONTRACT = {
     "resources": "resource_arn resource_type service account_id account_name region name status encryption created_at "
     "deletion_at details freshness since",
     "keys": KEYS,
+    "resource_replicas": "resource_arn account_id region name replica_region status status_message raw_key since",
     "internal.latest_run": "run_id started_at",
     "internal.unread_grants": "resource_arn account_id region key_arn verdict",
     "internal.customer_grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
