@@ -47,6 +47,15 @@ MACROS = (
       THEN ' (denied: ' || array_to_string(list_sort(list_intersect(denied_actions, actions)), ', ') || ')' ELSE '' END
     """,
     """
+    CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS
+      (tag = '' OR CASE
+        WHEN key_tags IS NULL THEN NULL
+        WHEN contains(tag, '=') THEN coalesce(key_tags[split_part(tag, '=', 1)] = substr(tag, strpos(tag, '=') + 1), false)
+        ELSE list_contains(map_keys(key_tags), tag) END)
+      AND (pattern = '' OR key_description GLOB pattern)
+      AND (accounts = '' OR list_contains(string_split(replace(accounts, ' ', ''), ','), key_account))
+    """,
+    """
     CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
       || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
     """,

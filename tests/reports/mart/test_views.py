@@ -63,7 +63,7 @@ CONTRACT = {
     "resource_encryption": "resource_arn resource_type account_id region name role not_applicable_reason encrypted "
     "encrypted_reason customer_managed customer_managed_reason key_class key_arn freshness stale_note",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
-    "waivers": "waiver rule_id resource account_id reason ticket owner expires expired include_unknown source "
+    "waivers": "waiver rule_id resource account_id tag description reason ticket owner expires expired include_unknown source "
     "waived_count unknown_count",
     "finding_lifecycle": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
     "internal.findings_without_history": "rule_id title severity family status unwaived_status "
