@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from crawler.collector import Collected, CollectOptions, collect, items_of
 from crawler.iam_policies import operations
+from crawler.resource_mapper import references_of
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
 from crawler.spec import GLOBAL, Operation, Scope
@@ -423,3 +424,11 @@ def test_secret_access_and_rotation_times(attributes: dict[str, Any], details: d
     result = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
     (row,) = [row for row in result.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details
+
+
+def test_a_reason_does_not_name_a_missing_value() -> None:
+    """Without encryption and key in the response, the reason says that the service returned no key; a value is quoted."""
+    (nothing,) = references_of(DB_INSTANCE.keys[0], {}, Scope(ACCOUNT, REGION))
+    (new,) = references_of(DB_INSTANCE.keys[0], {"StorageEncryptionType": "sse-new"}, Scope(ACCOUNT, REGION))
+    assert (nothing.declared_class, nothing.reason) == (KeyClass.UNKNOWN, "the service returned no key")
+    assert (new.declared_class, new.reason) == (KeyClass.UNKNOWN, "the service returned 'sse-new' and no key")
