@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
-from crawler.aws.errors import AwsError, gap_row
+from crawler.aws.errors import DENIED_CODES, AwsError, gap_row
 from crawler.aws.response_validation import INVALID_ITEM, as_error, invalid_response, items_of, require
 from crawler.resource_mapper import resource_step
 from crawler.services import cloudtrail, iam
@@ -30,6 +30,16 @@ CONCURRENT_ITEMS = 32
 """Items of one listing processed concurrently; the client limits the calls of the process.
 
 With six calls of 50 ms for each key, 30 keys use the whole quota of ListGrants (100 a second); more only take memory.
+"""
+
+REGION_WIDE = {
+    Cause.SERVICE_CONTROL_POLICY: Cause.SERVICE_CONTROL_POLICY,
+    Cause.REGION_DISABLED: Cause.REGION_DISABLED,
+    Cause.CREDENTIALS: Cause.REGION_DISABLED,
+}
+"""The causes that concern a whole region if two services return them, and what they mean then.
+
+A region that is not enabled rejects credentials that are valid elsewhere.
 """
 
 
@@ -92,7 +102,7 @@ async def collect(
 ) -> Collected:
     """Collect everything that is declared for one scope; ``counter`` counts the calls as they are made.
 
-    Raises :class:`AwsError` when a service control policy denies the whole region.
+    Raises :class:`AwsError` when a service control policy denies the whole region, or when the region is not enabled.
     """
     collected = Collected(scope, counter=counter or Counter())
     runner = _StepRunner(client, provider, collected)
@@ -131,13 +141,18 @@ async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
     keys = Subject(scope, scope.region, values={"aws_managed_key_details": options.aws_managed_key_details})
     resources = Subject(scope, scope.region, values={"resource_policies": options.resource_policies})
     steps = [_step(resource_type) for resource_type in options.resource_types if resource_type.regional]
-    # A service control policy that closes a region denies every service: two denials are enough to stop.
+    # A service control policy that closes a region, or a region that is not enabled, denies every service: two denials are
+    # enough to stop.
     aliases_error = await runner.execute(ALIASES, keys)
     probe = next((step for step in steps if step.operation.service != ALIASES.operation.service), None)
-    if aliases_error is not None and aliases_error.cause is Cause.SERVICE_CONTROL_POLICY and probe is not None:
+    if aliases_error is not None and aliases_error.cause in REGION_WIDE and probe is not None:
         probe_error = await runner.execute(probe, resources)
-        if probe_error is not None and probe_error.cause is Cause.SERVICE_CONTROL_POLICY:
-            raise _region_denied(aliases_error, (ALIASES.operation, probe.operation))
+        if probe_error is not None and REGION_WIDE.get(probe_error.cause) is REGION_WIDE[aliases_error.cause]:
+            cause = REGION_WIDE[aliases_error.cause]
+            causes = {aliases_error.cause, probe_error.cause}
+            if causes == {Cause.CREDENTIALS} and not await runner.accepts_credentials(options.home_region):
+                cause = Cause.CREDENTIALS
+            raise _region_denied(aliases_error, cause, (ALIASES.operation, probe.operation))
         runner.record_outcome(probe, resources, probe_error)
         steps.remove(probe)
     runner.record_outcome(ALIASES, keys, aliases_error)
@@ -154,10 +169,10 @@ def _step(resource_type: ResourceType) -> Step:
     return cloudtrail.TRAILS if resource_type is TRAIL else resource_step(resource_type)
 
 
-def _region_denied(error: AwsError, denied: Sequence[Operation]) -> AwsError:
+def _region_denied(error: AwsError, cause: Cause, denied: Sequence[Operation]) -> AwsError:
     actions = " and ".join(operation.iam_action for operation in denied)
     message = f"{actions} were denied, so the region was skipped: {error.message}"
-    return AwsError(error.cause, error.code, message, error.retries)
+    return AwsError(cause, error.code, message, error.retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +232,17 @@ class _StepRunner:
             # The regular run records the error.
             return False
         self.record_outcome(step, subject, None)
+        return True
+
+    async def accepts_credentials(self, region: str) -> bool:
+        """Return whether KMS in another region accepts the credentials, with whatever permissions."""
+        if region == self.collected.scope.region:
+            return False
+        params = parameters(ALIASES.operation, Subject(self.collected.scope, region))
+        try:
+            await self.client.call(self.provider, ALIASES.operation, region, params, self.collected.counter)
+        except AwsError as error:
+            return error.code in DENIED_CODES
         return True
 
     async def _run_children(self, step: Step, subject: Subject) -> None:

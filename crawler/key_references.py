@@ -7,7 +7,7 @@ is never used to resolve an alias, because it could create the AWS managed key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,15 +148,47 @@ def resolve_references(engine: Engine, run_id: int) -> None:
         references = _references(read_connection)
         for chunk in references.partitions(CHUNK_SIZE):
             batch = Batch()
-            for row in chunk:
-                key_arn, key_class, reason = resolve(row, known)
-                natural_key = {name: row[name] for name in ResourceKey.natural_key}
-                batch.add(ResourceKey, **natural_key, key_arn=key_arn, key_class=str(key_class), reason=reason)
+            resolutions = [(row, resolve(row, known)) for row in chunk]
             with engine.begin() as connection:
+                elsewhere = _keys_by_id(
+                    connection, [row for row, (_, key_class, _) in resolutions if _is_bare(row, key_class)]
+                )
+                for row, resolution in resolutions:
+                    where = elsewhere.get(row["raw_value"]) if _is_bare(row, resolution[1]) else None
+                    key_arn, key_class, reason = _exists_elsewhere(row, *where) if where else resolution
+                    natural_key = {name: row[name] for name in ResourceKey.natural_key}
+                    batch.add(ResourceKey, **natural_key, key_arn=key_arn, key_class=str(key_class), reason=reason)
                 merge(connection, run_id, batch)
                 crawl_lock.heartbeat(connection, run_id)
     with engine.begin() as connection:
         _close_unreferenced(connection, run_id)
+
+
+def _is_bare(reference: Mapping[str, Any] | RowMapping, key_class: KeyClass) -> bool:
+    """Whether a key was not found by an ID that names neither account nor region."""
+    return reference["format"] == Form.KEY_ID and key_class is KeyClass.DANGLING
+
+
+def _keys_by_id(connection: Connection, references: Sequence[RowMapping]) -> dict[str, tuple[str, str]]:
+    """Return the account and region of the keys with the IDs of references, by ID: the first ones by ARN."""
+    if not references:
+        return {}
+    key = Key.table()
+    query = (
+        select(key.c.key_id, key.c.account_id, key.c.region)
+        .where(key.c.key_id.in_({row["raw_value"] for row in references}), key.c.valid_to.is_(None))
+        .order_by(key.c.key_arn.desc())
+    )
+    return {key_id: (account, region) for key_id, account, region in connection.execute(query)}
+
+
+def _exists_elsewhere(reference: RowMapping, account: str, region: str) -> tuple[None, KeyClass, str]:
+    where = f"account {reference['target_account']}, region {reference['target_region']}"
+    return (
+        None,
+        KeyClass.UNKNOWN,
+        f"{where} has no key with this ID; a key with this ID exists in account {account}, region {region}",
+    )
 
 
 def _references(connection: Connection) -> MappingResult:

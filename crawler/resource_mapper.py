@@ -16,13 +16,14 @@ from models.hashing import canonical_json
 from models.store.scd2_merge import Batch
 from models.tables.iam import ResourcePolicy
 from models.tables.keys import Tag
-from models.tables.resources import Form, KeyClass, KeyReference, Resource
+from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceReplica
 from models.tables.runs import Cause, Gap
 from models.versioned import VersionedTable
 
 EXCLUDED_REGION = "the configuration excludes the bucket's region"
 POLICIES_DISABLED = "the configuration disables resource policies (crawl.secret_policies)"
 PENDING_DELETION = "a resource that is scheduled for deletion cannot be used"
+NO_REPLICAS = "only a primary has replicas"
 SKIP_CAUSES = {EXCLUDED_REGION: Cause.REGION_EXCLUDED, POLICIES_DISABLED: Cause.DISABLED_BY_CONFIG}
 """The causes of gaps by the reason of a skip; the other reasons leave no gap."""
 
@@ -50,6 +51,7 @@ def resource_step(kind: ResourceType) -> Step:
     add(kind.detail, partial(_record_key_references, kind))
     add(kind.tags_operation, partial(_record_tag, kind), (Tag,), identity="Key")
     add(kind.policy_operation, partial(_record_policy, kind), skip=_policy_disabled)
+    add(kind.replicas_operation, partial(_record_replicas, kind), (ResourceReplica,), skip=partial(_no_replicas, kind))
     return Step(
         kind.listing,
         partial(record_item, kind),
@@ -105,8 +107,22 @@ def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, 
     batch.add(ResourcePolicy, resource_arn=subject.arn, policy_hash=batch.document(policy) if policy else None)
 
 
+def _record_replicas(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:
+    for replica in search(kind.replicas, response) or ():
+        batch.add(
+            ResourceReplica,
+            resource_arn=subject.arn,
+            replica_region=replica["Region"],
+            status=replica.get("Status"),
+            status_message=replica.get("StatusMessage"),
+            raw_key=replica.get("KmsKeyId"),
+        )
+
+
 def _record_skip(operation: Operation, subject: Subject, reason: str, batch: Batch) -> None:
     """Record a configured skip as a gap that does not fail the run; earlier facts stay open, unconfirmed."""
+    if reason == NO_REPLICAS:
+        batch.mark_complete(ResourceReplica, subject.arn)
     if reason in SKIP_CAUSES:
         scope = subject.scope
         error = AwsError(SKIP_CAUSES[reason], "", reason)
@@ -169,7 +185,7 @@ def references_of(path: KeyPath, item: Mapping[str, Any], scope: Scope) -> list[
     if discriminator not in path.when_missing:
         reason = (
             f"the service returned {discriminator!r} and no key"
-            if path.discriminator
+            if path.discriminator and discriminator != "null"
             else "the service returned no key"
         )
         return [Reference(Form.OMITTED, declared_class=KeyClass.UNKNOWN, reason=reason)]
@@ -214,6 +230,10 @@ def _region_excluded(subject: Subject) -> str | None:
 def _policy_disabled(subject: Subject) -> str | None:
     reason: str | None = subject.values.get("skip_policy_reason")
     return reason or _region_excluded(subject)
+
+
+def _no_replicas(kind: ResourceType, subject: Subject) -> str | None:
+    return None if _text(kind.primary_region, subject.values["item"]) == subject.region else NO_REPLICAS
 
 
 def _text(path: str, item: Mapping[str, Any]) -> str | None:

@@ -172,6 +172,12 @@ class ResourceType:
     """Returns the resource policy; called for each item that is not scheduled for deletion."""
     policy: str = ""
     """Path of the policy's text in that response; empty there: the resource has no policy."""
+    primary_region: str = ""
+    """Path of the region of the primary, in items that have replicas."""
+    replicas_operation: Operation | None = None
+    """Returns the replicas of one resource; called for each primary that has replicas."""
+    replicas: str = ""
+    """Path of the list of replicas in that response, each with Region, Status, StatusMessage and KmsKeyId."""
     extra_operations: tuple[Operation, ...] = ()
     """Called for its items by steps of their own."""
     status: str = ""
@@ -197,5 +203,6 @@ class ResourceType:
     @property
     def operations(self) -> tuple[Operation, ...]:
         """Every operation that collects the type."""
-        every = (self.listing, self.detail, self.tags_operation, self.policy_operation, *self.extra_operations)
+        of_item = (self.detail, self.tags_operation, self.policy_operation, self.replicas_operation)
+        every = (self.listing, *of_item, *self.extra_operations)
         return tuple(operation for operation in every if operation is not None)

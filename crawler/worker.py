@@ -22,7 +22,7 @@ from crawler.spec import WHOLE_SCOPE, Scope
 from crawler.writer import Finished, Packed, pack
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
-from models.tables.runs import Cause, Outcome
+from models.tables.runs import Cause, Gap, Outcome
 
 MAX_PROVIDERS = 512
 """Accounts whose sessions a process keeps."""
@@ -107,6 +107,8 @@ class Worker:
             error = AwsError(Cause.DEADLINE, "Deadline", f"not finished within {task.seconds:.0f} s")
             return failed_scope(task.scope, error, started, counter)
         except AwsError as error:
+            if error.cause is Cause.REGION_DISABLED:
+                return _disabled_region(task.scope, error, started, counter)
             return failed_scope(task.scope, error, started, counter)
         collected.started = started
         outcome = Outcome.PARTIAL if collected.gaps else Outcome.COMPLETE
@@ -121,6 +123,13 @@ def failed_scope(
     collected.started = started or collected.started
     collected.gap(scope.region, WHOLE_SCOPE, "", error)
     return collected.finish(Outcome.FAILED, error.cause.text)
+
+
+def _disabled_region(scope: Scope, error: AwsError, started: dt.datetime, counter: Counter) -> Finished:
+    """Return the scope of a region that is not enabled: nothing is missing, and what is known of it stays."""
+    collected = Collected(scope, counter=counter, started=started)
+    collected.batch.mark_complete(Gap, scope.account_id, scope.region)
+    return collected.finish(Outcome.DISABLED, f"{error.cause.text}: {error.message}")
 
 
 def relax_gc() -> None:

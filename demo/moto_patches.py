@@ -27,7 +27,7 @@ from moto.organizations.models import organizations_backends
 from moto.rds.models import RDSBackend
 from moto.s3.models import S3Backend
 from moto.s3.responses import S3Response
-from moto.secretsmanager.models import SecretsManagerBackend
+from moto.secretsmanager.models import FakeSecret, SecretsManagerBackend
 
 DEFAULT_ROTATION_DAYS = 365
 TRACKING_BEGAN = dt.datetime(2026, 3, 11, 18, 23, 45, tzinfo=dt.UTC)
@@ -72,6 +72,7 @@ def apply() -> None:
     _wrap(S3Backend, "create_bucket", _bucket_encryption)
     _wrap(S3Backend, "put_bucket_encryption", _bucket_managed_key)
     _wrap(S3Response, "all_buckets", _bucket_regions)
+    _wrap(FakeSecret, "to_dict", _primary_region)
     _wrap(SecretsManagerBackend, "create_secret", _secret_created)
     _wrap(SecretsManagerBackend, "update_secret", _secret_updated)
 
@@ -307,6 +308,12 @@ def _bucket_managed_key(original: Any, backend: Any, bucket_name: str, encryptio
         region = backend.get_bucket(bucket_name).region_name
         kms.kms_backends[backend.account_id][region].get_key_id_from_alias("alias/aws/s3")
     return original(backend, bucket_name, encryption)
+
+
+def _primary_region(original: Any, secret: Any) -> dict[str, Any]:
+    """A secret with replicas names its region as the primary one."""
+    described: dict[str, Any] = original(secret)
+    return described | {"PrimaryRegion": secret.region} if secret.replicas else described
 
 
 def _secret_created(original: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:

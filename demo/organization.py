@@ -37,6 +37,7 @@ READER_ACTIONS = [
     "rds:Describe*",
     "elasticache:Describe*",
     "s3:GetEncryption*",
+    "secretsmanager:DescribeSecret",
     "secretsmanager:GetResourcePolicy",
     "iam:GetAccountAuthorizationDetails",
     "cloudtrail:DescribeTrails",

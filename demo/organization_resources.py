@@ -57,13 +57,14 @@ def payments(scope: AccountRegion, tier: tuple[str, str]) -> dict[str, str]:
     oregon.database("sandbox", encrypted=False)
     oregon.bucket("northwind-payments-oregon", "AES256")
     oregon.secret("payments/disputes", general)
+    oregon.secret("payments/cards-legacy")
 
     dublin.key("payments-database", tags=label, rotation_days=365)
     cards = dublin.key("payments-cards", tags={"Owner": "payments"})
     dublin.database("cards", cards)
     dublin.bucket("northwind-payments-dublin", "aws:kms")
     dublin.secret("payments/cards", cards)
-    dublin.secret("payments/cards-legacy")
+    dublin.secret("payments/cards-legacy", AddReplicaRegions=[{"Region": "us-west-2"}])  # fails: the name exists there
     return {
         "tier_key": tier_key,
         "tier_database": database,

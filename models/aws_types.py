@@ -50,6 +50,8 @@ class AwsType:
     """The IAM action that returns the tags of one resource, where the listing does not."""
     policy: str = ""
     """The IAM action that returns the policy of one resource."""
+    replicas: str = ""
+    """The IAM action that returns the replicas of one resource."""
     is_global: bool = False
     """Whether one listing covers the resources of all regions; their ARNs name neither region nor account."""
     key_role: str = "storage"
@@ -83,7 +85,7 @@ class AwsType:
     @property
     def item_actions(self) -> tuple[str, ...]:
         """The IAM actions that describe one resource."""
-        return tuple(filter(None, (self.detail, self.tags, self.policy)))
+        return tuple(filter(None, (self.detail, self.tags, self.policy, self.replicas)))
 
 
 @cache
@@ -125,6 +127,7 @@ AWS_TYPES: Final[Mapping[str, AwsType]] = {
             SECRET,
             arn="secret:{name}-AbCdEf",
             policy="secretsmanager:GetResourcePolicy",
+            replicas="secretsmanager:DescribeSecret",
             key_role="secret",
             default_key_alias=SECRETS_MANAGER_KEY,
             asff="AwsSecretsManagerSecret",

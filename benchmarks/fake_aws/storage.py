@@ -32,6 +32,11 @@ def _get_resource_policy(call: Call) -> dict[str, Any]:
     return response | {"ResourcePolicy": policy} if policy else response
 
 
+def _describe_secret(call: Call) -> dict[str, Any]:
+    response = _get_resource_policy(call)
+    return {"ARN": response["ARN"], "Name": response["Name"]}
+
+
 def _listing(name: str, entries: Callable[[AccountRegion], list[dict[str, Any]]]) -> Handler:
     return lambda call: call.listing(name, name, entries(call.account_region))
 
@@ -98,6 +103,7 @@ def _get_bucket_tagging(call: Call) -> dict[str, Any]:
 OPERATIONS: dict[str, Handler] = {
     "secretsmanager:ListSecrets": _list_secrets,
     "secretsmanager:GetResourcePolicy": _get_resource_policy,
+    "secretsmanager:DescribeSecret": _describe_secret,
     "rds:DescribeDBInstances": _listing("DBInstances", lambda scope: scope.databases.instances),
     "rds:DescribeDBClusters": _listing("DBClusters", lambda scope: scope.databases.clusters),
     "rds:DescribeDBSnapshots": _listing("DBSnapshots", lambda scope: scope.databases.snapshots),

@@ -27,6 +27,8 @@ MAX_RENEWALS = 5
 """Session renewals of one call without a delay; further ones wait like any other retry."""
 FREE_RETRIES = 100
 """Retries of an account that are always allowed; further ones are a share of its calls (crawl.retry_budget_percent)."""
+PAGE_ROUNDS = 4
+"""Rounds of crawl.max_attempts for each throttled page after the first one: a long listing meets some unlucky page."""
 PAGE_LIMIT = 100_000
 """Pages after which a listing counts as endless."""
 
@@ -78,8 +80,12 @@ class AwsClient:
         region: str,
         params: Mapping[str, Any],
         counter: Counter | None = None,
+        *,
+        budgeted: bool = True,
     ) -> dict[str, Any]:
         """Return the response of one call; raises :class:`AwsError` when all attempts failed.
+
+        Without ``budgeted``, the retry budget of the account neither limits nor counts the retries.
 
         ``crawl.call_deadline`` limits the attempts and the delays between them; waiting for the rate limiter, the concurrency
         limit and credentials does not count.
@@ -135,9 +141,9 @@ class AwsClient:
             remaining -= delay
             if remaining <= 0:
                 raise failure
-            if budget.retries >= FREE_RETRIES + budget.calls * self._retry_share:
+            if budgeted and budget.retries >= FREE_RETRIES + budget.calls * self._retry_share:
                 raise _retry_budget_error(failure, account_id)
-            budget.retries += 1
+            budget.retries += budgeted
             log.debug("%s in %s/%s: %s; retrying in %.1f s", operation, account_id, region, failure.code, delay)
             await asyncio.sleep(delay)
 
@@ -158,8 +164,17 @@ class AwsClient:
         if paging.limit and paging.size:
             page_params[paging.limit] = paging.size
         seen: set[str] = set()
+        rounds = 0
         while len(seen) < PAGE_LIMIT:
-            page = await self.call(provider, operation, region, page_params, counter)
+            # A listing that makes progress is completed: its pages would be lost with the one that fails.
+            try:
+                page = await self.call(provider, operation, region, page_params, counter, budgeted=not seen)
+            except AwsError as error:
+                rounds += 1
+                if error.cause is Cause.THROTTLED and seen and rounds < PAGE_ROUNDS:
+                    continue
+                raise
+            rounds = 0
             yield page
             token = page.get(paging.receive)
             more = page.get(paging.more) if paging.more else None

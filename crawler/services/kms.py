@@ -173,7 +173,13 @@ def _metadata(subject: Subject, item: Mapping[str, Any], batch: Batch) -> Subjec
     }
     batch.add(KeyMetadata, **values)
     managed = {"AWS": True, "CUSTOMER": False}.get(item.get("KeyManager", ""), subject.values["managed"])
-    values_of_key = {**subject.values, "managed": managed, "spec": spec, "origin": item.get("Origin")}
+    values_of_key = {
+        **subject.values,
+        "managed": managed,
+        "spec": spec,
+        "origin": item.get("Origin"),
+        "multi_region_type": topology.get("MultiRegionKeyType"),
+    }
     return Subject(subject.scope, subject.region, subject.arn, values_of_key)
 
 
@@ -223,6 +229,8 @@ def _skip_rotation(subject: Subject) -> str | None:
         return f"key spec {spec} cannot rotate"
     if origin in {"AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}:
         return f"a key of origin {origin} cannot rotate"
+    if subject.values.get("multi_region_type") == "REPLICA":
+        return "a multi-Region replica: its rotation is set on its primary"
     return None
 
 

@@ -73,6 +73,9 @@ SECRET = ResourceType(
     tags="Tags",
     policy_operation=Operation("secretsmanager", "GetResourcePolicy", {"SecretId": "@arn"}),
     policy="ResourcePolicy",
+    primary_region="PrimaryRegion",
+    replicas_operation=Operation("secretsmanager", "DescribeSecret", {"SecretId": "@arn"}),
+    replicas="ReplicationStatus",
     created="CreatedDate",
     deletion="DeletedDate",
     details={
@@ -269,6 +272,8 @@ SERVERLESS_CACHE_SNAPSHOT = ResourceType(
     details={"cache": "ServerlessCacheConfiguration.ServerlessCacheName"},
 )
 
+_BUCKET_DEFAULT = "ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault"
+_BUCKET_ALGORITHM = f"{_BUCKET_DEFAULT}.SSEAlgorithm"
 BUCKET = ResourceType(
     "AWS::S3::Bucket",
     # BucketRegion is returned only if a parameter is sent.
@@ -291,17 +296,20 @@ BUCKET = ResourceType(
                 "aws:fsx": KeyClass.AWS_OWNED,
                 "aws:kms": S3_KEY,
                 "aws:kms:dsse": S3_KEY,
-                "null": KeyClass.NONE,
+                # Since January 2023, S3 encrypts each bucket without a default encryption with its own keys.
+                "null": KeyClass.AWS_OWNED,
             },
-            discriminator="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
+            discriminator=f"{_BUCKET_ALGORITHM} || 'null'",
         ),
     ),
     detail=Operation(
         "s3",
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
-        # Every bucket has had default encryption since January 2023.
-        requires=("ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm",),
+        requires=(
+            "ServerSideEncryptionConfiguration.Rules",
+            f"{_BUCKET_ALGORITHM} || (type({_BUCKET_DEFAULT}) == 'null' && 'none') || ''",
+        ),
         action="s3:GetEncryptionConfiguration",
         empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),

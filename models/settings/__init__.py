@@ -107,10 +107,12 @@ class AwsSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield endpoint variants together with a custom endpoint, a combination that the endpoint rules of AWS reject."""
+        """Yield endpoint variants that do not exist: of a custom endpoint, and FIPS in China."""
         for variant in ("use_fips", "use_dualstack"):
             if data.get("endpoint_url") and data.get(variant) in (True, "true"):
                 yield validation_error((variant,), "false, since endpoint_url is set")
+        if str(data.get("region", "")).startswith("cn-") and data.get("use_fips") in (True, "true"):
+            yield validation_error(("use_fips",), "false, since AWS has no FIPS endpoints in China")
 
 
 class AccountEntry(Group):

@@ -31,7 +31,10 @@ WaiverId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "letters
 
 
 class Waiver(Group):
-    """An accepted failure: rule, resources, reason, owner, and the day (UTC) at whose end it expires."""
+    """An accepted failure: rule, resources, reason, owner, and the day (UTC) at whose end it expires.
+
+    A tag (KEY or KEY=VALUE) and a description (a shell pattern) limit it to such keys.
+    """
 
     renamed: ClassVar[Mapping[str, str]] = {"unknown": "include_unknown"}
 
@@ -39,6 +42,8 @@ class Waiver(Group):
     rule: Text
     resource: Text
     account: Annotated[AccountId | None, Unset] = None
+    tag: Annotated[Text | None, Unset] = None
+    description: Annotated[Text | None, Unset] = None
     reason: Text
     ticket: Annotated[Text | None, Unset] = None
     owner: Text

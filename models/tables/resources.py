@@ -90,6 +90,23 @@ class KeyReference(VersionedTable):
     reason: Mapped[str | None]
 
 
+class ResourceReplica(VersionedTable):
+    """A replica of a resource in another region, as its primary reports it (secretsmanager:DescribeSecret)."""
+
+    natural_key = ("resource_arn", "replica_region")
+    listing_key = ("resource_arn",)
+    parents = (("resource_arn", "resource", "resource_arn"),)
+
+    resource_arn: Mapped[str]
+    """The primary."""
+    replica_region: Mapped[str]
+    status: Mapped[str | None]
+    """``InSync``, ``InProgress``, ``Failed`` ..."""
+    status_message: Mapped[str | None]
+    raw_key: Mapped[str | None]
+    """The key of the replica: an ARN, ID or alias in its region."""
+
+
 class ResourceKey(VersionedTable):
     """The key that a reference resolves to, given the known aliases and keys (crawler.key_references)."""
 

@@ -90,7 +90,7 @@ class Cause(StrEnum):
         member.text = text
         return member
 
-    KEY_POLICY = "key_policy", "the key policy neither delegates to IAM nor names the crawler's role"
+    KEY_POLICY = "key_policy", "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     ROLE_PERMISSION = "role_permission", "the crawler's role lacks the permission"
     SERVICE_CONTROL_POLICY = "service_control_policy", "a service control policy denies the request"
     RESOURCE_CONTROL_POLICY = "resource_control_policy", "a resource control policy denies the request"

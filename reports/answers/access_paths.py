@@ -137,9 +137,9 @@ def anonymous() -> Identity:
     return Identity("*", ANONYMOUS_ACCOUNT, "everyone", collected=False, chooses_tags=True)
 
 
-def uncollected(account: str, arn: str | None = None, kind: str = "account") -> Identity:
-    """An identity (or all principals) of an account whose IAM policies are unknown."""
-    return Identity(arn or f"arn:aws:iam::{account}:root", account, kind, collected=False, chooses_tags=True)
+def uncollected(account: str, arn: str, kind: str = "account") -> Identity:
+    """An identity of an account whose IAM policies are unknown; all of its principals, if the ARN is that of the root user."""
+    return Identity(arn, account, kind, collected=False, chooses_tags=True)
 
 
 def meets_constraints(constraints: str | None, context: Mapping[str, str]) -> bool:

@@ -25,7 +25,7 @@ _OTHER_GAPS = """
 SELECT count(*) AS n FROM coverage c
 WHERE c.outcome = 'gap' AND NOT EXISTS (FROM access_denials p WHERE p.cause = c.cause)
 """
-_CALLER = "SELECT caller_arn FROM internal.run WHERE run_id = $run"
+_CALLER = "SELECT caller_arn, partition FROM internal.run WHERE run_id = $run"
 
 
 @dataclass(slots=True)
@@ -141,9 +141,12 @@ def denials(path: Path, *, as_of: str | None = None, role_name: str = "ROLE") ->
 
 def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
     """The rows of view access_denials grouped by fix, the largest group first."""
-    caller = role_of(rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]["caller_arn"] or "")
+    run = rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]
+    caller = role_of(run["caller_arn"] or "")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    by_subject = _group_by_subject(rows(facts.duck, _DENIED), role_name)
+    by_subject = _group_by_subject(
+        rows(facts.duck, _DENIED), f"arn:{run['partition'] or 'aws'}:iam::{{}}:role/{role_name}"
+    )
     for (fix_in, role, account, cause, policy, _), denied in by_subject.items():
         actions = tuple(sorted({row["action"] for row in denied}))
         # A key policy names one role of one account; the role's own policy is the same in all accounts.
@@ -171,11 +174,13 @@ def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
     return sorted(result, key=lambda denial: (-len(denial.rows), denial.cause, denial.role))
 
 
-def _group_by_subject(denied: Iterable[dict[str, Any]], role_name: str) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+def _group_by_subject(
+    denied: Iterable[dict[str, Any]], role_pattern: str
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in denied:
         role = row["subject"] if row["action"] == "sts:AssumeRole" else row["role"]
-        role = role or f"arn:aws:iam::{row['account_id']}:role/{role_name}"
+        role = role or role_pattern.format(row["account_id"])
         local = row["fix_in"] in {"key_policy", "resource_policy"}
         group = (
             row["fix_in"],

@@ -85,9 +85,14 @@ class KeyHistory:
         used_by = counted(current["dependent_resources"], "resource")
         state = f"state {current['state'] or 'unknown'}, rotation {rotation}, {grants}, used by {used_by}"
         lines = [f"{state}, aliases: {describe(current['aliases'])}"]
-        if current["freshness"] != "current":
-            denied = f"; denied: {', '.join(current['denied_actions'])}" if current["denied_actions"] else ""
-            lines.append(f"last known state, confirmed by run {current['last_seen_run']}{denied}")
+        stale = (
+            [f"last known state, confirmed by run {current['last_seen_run']}"]
+            if current["freshness"] == "stale"
+            else []
+        )
+        denied = [f"denied: {', '.join(current['denied_actions'])}"] if current["denied_actions"] else []
+        if stale or denied:
+            lines.append("; ".join(stale + denied))
         return lines
 
 

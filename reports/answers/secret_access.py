@@ -167,7 +167,7 @@ class _SecretQuery:
             if self._facts.known_iam(account):
                 yield from identities_of(self._facts, account, self._partition)
             if self._facts.iam.get(account, ("none", None))[0] != "current":
-                yield uncollected(account)
+                yield uncollected(account, f"arn:{self._partition}:iam::{account}:root")
         for principal in dict.fromkeys(named):
             account = principal.account or ""
             if not self._facts.known_iam(account):

@@ -1,6 +1,5 @@
 """Action items: what needs attention today, as one list for the report and the mail."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -42,7 +41,7 @@ def action_list(source: Source, run: Row, limit: int) -> ActionList:
     items += map(_vendor, source.rows("vendor_notices"))
     items += map(_change, source.rows("high_severity_changes", run_id=run["run_id"]))
     items += map(_unread_scopes, source.rows("unread_regions"))
-    items += _unused(source.row("unused_pending_deletion") or {"keys": 0})
+    items += map(_unused, source.rows("unused_pending_deletion", run_id=run["run_id"]))
     ordered = sorted(items, key=lambda item: SEVERITIES.index(item.severity))
     return ActionList(tuple(ordered), tuple(row["key_arn"] for row in at_risk))
 
@@ -134,9 +133,14 @@ def _unread_scopes(row: Row) -> ActionItem:
     return ActionItem("high", f"{missing} in {where}{age}: {row['cause']}.", "Nothing there can pass", "coverage")
 
 
-def _unused(row: Row) -> Iterator[ActionItem]:
-    if row["keys"]:
-        when = f"the first on {date(row['first_date'])}" if row["first_date"] else "on unknown dates"
-        count = counted(row["keys"], "more key is", "more keys are")
-        text = f"{count} scheduled for deletion, {when}. No resource is known to use them."
-        yield ActionItem("medium", text, "Sort the keys by state to see them", "keys")
+def _unused(row: Row) -> ActionItem:
+    when = f"the first on {date(row['first_date'])}" if row["first_date"] else "on unknown dates"
+    count = counted(row["keys"], "more key is", "more keys are")
+    new = f", {row['new_keys']:,} of them since the previous run" if row["unused"] and row["new_keys"] else ""
+    use = (
+        "No resource and no grant is known to use them."
+        if row["unused"]
+        else "No resource is known to use them, but they have grants, or their grants are unknown."
+    )
+    text = f"{count} scheduled for deletion, {when}{new}. {use}"
+    return ActionItem("low" if row["unused"] else "medium", text, "Sort the keys by state to see them", "keys")

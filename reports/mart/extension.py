@@ -19,7 +19,8 @@ TABLES: Final = {
         "control VARCHAR, title VARCHAR, rule_id VARCHAR"
     ),
     "waiver": (
-        "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
+        "waiver VARCHAR, rule_id VARCHAR, resource VARCHAR, account_id VARCHAR, tag VARCHAR, description VARCHAR, "
+        "reason VARCHAR, ticket VARCHAR, owner VARCHAR, "
         "expires DATE, include_unknown BOOLEAN, source VARCHAR, waived_count INTEGER, unknown_count INTEGER, run_id INTEGER"
     ),
     "owner": "position INTEGER, tag VARCHAR, account_id VARCHAR, ou VARCHAR, owner VARCHAR",

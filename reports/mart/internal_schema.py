@@ -43,6 +43,19 @@ MACROS = (
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.' ELSE '' END
     """,
     """
+    CREATE MACRO internal.denied(denied_actions, actions) AS CASE WHEN list_has_any(denied_actions, actions)
+      THEN ' (denied: ' || array_to_string(list_sort(list_intersect(denied_actions, actions)), ', ') || ')' ELSE '' END
+    """,
+    """
+    CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS
+      (tag = '' OR CASE
+        WHEN key_tags IS NULL THEN NULL
+        WHEN contains(tag, '=') THEN coalesce(key_tags[split_part(tag, '=', 1)] = substr(tag, strpos(tag, '=') + 1), false)
+        ELSE list_contains(map_keys(key_tags), tag) END)
+      AND (pattern = '' OR key_description GLOB pattern)
+      AND (accounts = '' OR list_contains(string_split(replace(accounts, ' ', ''), ','), key_account))
+    """,
+    """
     CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
       || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
     """,

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import orjson
 
+from models.aws_types import AWS_TYPES
 from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from models.tables.runs import Cause
@@ -39,6 +40,7 @@ _TABLES = {
     "principal_dim": "principal VARCHAR, type VARCHAR, account VARCHAR",
     "known_party": "account_id VARCHAR, name VARCHAR",
     "gap_cause": "cause VARCHAR, text VARCHAR",
+    "resource_operation": "resource_type VARCHAR, listing VARCHAR, detail VARCHAR",
     "identity_statement": (
         "policy_hash VARCHAR, statement_index INTEGER, allow BOOLEAN, operations VARCHAR[], patterns VARCHAR[], "
         "not_resource BOOLEAN, "
@@ -66,6 +68,10 @@ def update(
     """
     known = known_parties(parties).items()
     _load(duck, "gap_cause", ({"cause": cause.value, "text": cause.text} for cause in Cause), append=False)
+    operations = (
+        {"resource_type": kind.name, "listing": kind.listing, "detail": kind.detail} for kind in AWS_TYPES.values()
+    )
+    _load(duck, "resource_operation", operations, append=False)
     _load(duck, "known_party", ({"account_id": account, "name": name} for account, name in known), append=False)
     if "key_grant" in tables_with_deletes:
         used = "SELECT grantee_principal FROM internal.key_grant WHERE grantee_principal IS NOT NULL"

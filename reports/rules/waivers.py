@@ -24,7 +24,7 @@ WITH named AS (
   UNION ALL SELECT alias_arn, alias_name FROM aliases
   UNION ALL SELECT account_id, coalesce(name, account_id) FROM accounts
 ), problem AS (
-  SELECT f.rule_id, f.resource_arn, f.account_id, f.unwaived_status, n.name
+  SELECT f.rule_id, f.resource_arn, f.account_id, f.key_arn, f.unwaived_status, n.name
   FROM memory.main.current_finding f
   LEFT JOIN named n ON n.resource_arn = f.resource_arn
   WHERE f.unwaived_status IN ('fail', 'unknown') AND f.rule_id IN (SELECT rule_id FROM internal.waiver)
@@ -43,7 +43,9 @@ WITH named AS (
 SELECT m.rule_id, m.resource_arn, m.unwaived_status, w.waiver, w.expires,
   w.expires >= CAST(r.started_at AS DATE) AND (m.unwaived_status = 'fail' OR w.include_unknown) AS applies
 FROM matched m
-JOIN internal.waiver w ON w.waiver = m.waiver AND (w.account_id IS NULL OR w.account_id = m.account_id)
+LEFT JOIN keys k ON k.key_arn = m.key_arn
+JOIN internal.waiver w ON w.waiver = m.waiver AND internal.selects(coalesce(w.tag, ''), coalesce(w.description, ''),
+  coalesce(w.account_id, ''), k.tags, k.description, m.account_id)
 JOIN internal.run r ON r.run_id = $run
 """
 _COUNTS = """
@@ -94,6 +96,8 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
             "rule_id": entry.waiver.rule,
             "resource": entry.waiver.resource,
             "account_id": entry.waiver.account,
+            "tag": entry.waiver.tag,
+            "description": entry.waiver.description,
             "reason": entry.waiver.reason,
             "ticket": entry.waiver.ticket,
             "owner": entry.waiver.owner,

@@ -5,6 +5,7 @@ Equal policies on equivalent keys are evaluated once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,7 +22,7 @@ from reports.vendors.profile import Need
 from reports.vendors.queries import Facts, KeyRow, RoleRow
 from reports.vendors.role_check import Roles
 
-_EVERY_KEY = frozenset({"*", "arn:*:kms:*:*:*", "arn:*:kms:*:*:key/*", "arn:aws:kms:*:*:*", "arn:aws:kms:*:*:key/*"})
+_EVERY_KEY = re.compile(r"\*|arn:(\*|[a-z-]+):kms:\*:\*:(\*|key/\*)")
 _EXTERNAL_ACCESS = frozenset({Access.EXTERNAL, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE, Access.VENDOR})
 _TAG = "aws:principaltag/"
 
@@ -291,7 +292,9 @@ def identity_policy(texts: Iterable[str | None], role_arn: str) -> Policy | None
                 position=len(statements) + offset,
                 principal_kind="Principal",
                 principals=(Named("AWS", role_arn),),
-                resources=tuple("*" if resource in _EVERY_KEY else resource for resource in statement.resources),
+                resources=tuple(
+                    "*" if _EVERY_KEY.fullmatch(resource) else resource for resource in statement.resources
+                ),
             )
             for offset, statement in enumerate(policy.statements)
         )

@@ -75,7 +75,7 @@ def of_key(
         severity = "high"  # excess access breaks no service, so it ranks below failures
     if result is not CheckResult.BROKEN:
         severity = _capped_severity(assignment, severity)
-    stale = "" if key.freshness == "current" else " This is the last known state."
+    stale = " This is the last known state." if key.freshness == "stale" else ""
     return Check(
         profile=assignment.name, vendor=assignment.profile.vendor, subject_type="key", check_name="access",
         result=result, severity=severity, reason=_capitalized(reason) + stale, fix=fix,

@@ -170,7 +170,8 @@ def test_every_operation_is_tested() -> None:
     """The tests below cover all operations of the generated organization."""
     organization = {name for name in GENERATED if name.startswith(("sts:", "organizations:", "account:", "ec2:"))}
     other = {"elasticache:ListTagsForResource", "s3:GetBucketEncryption", "s3:GetBucketTagging"}
-    other |= {"iam:GetAccountAuthorizationDetails", "secretsmanager:GetResourcePolicy"}
+    other |= {"iam:GetAccountAuthorizationDetails"}
+    other |= {"secretsmanager:GetResourcePolicy", "secretsmanager:DescribeSecret"}
     other |= {"cloudtrail:GetEventSelectors", "cloudtrail:GetTrailStatus"}
     assert {*LISTINGS, *KEY_OPERATIONS, *organization, *other} == GENERATED.keys()
     assert {name for name in {*LISTINGS, *KEY_OPERATIONS} if name.startswith("kms:")} == KMS_OPERATIONS.keys()
@@ -235,6 +236,8 @@ def test_secrets_return_their_resource_policy(edge_case_session: tuple[AccountRe
     """Some secrets have a resource policy, most have none; an unknown secret is an error."""
     account_region, session = edge_case_session
     client = session.client("secretsmanager", REGION)
+    described = client.describe_secret(SecretId=next(iter(account_region.secrets_by_arn)))
+    assert "ReplicationStatus" not in described
     response = {secret["ARN"]: client.get_resource_policy(SecretId=secret["ARN"]) for secret in account_region.secrets}
     assert {arn: result.get("ResourcePolicy") for arn, result in response.items()} == {
         arn: resource_policy(arn) for arn in response

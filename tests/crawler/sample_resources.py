@@ -20,6 +20,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "hsm": {"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1"},
     "outside": {"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": "cks-2"},
     "managed": {"KeyManager": "AWS"},
+    "replica": {
+        "MultiRegion": True,
+        "MultiRegionConfiguration": {
+            "MultiRegionKeyType": "REPLICA",
+            "PrimaryKey": {
+                "Arn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-4000-8000-000000000008",
+                "Region": "us-east-1",
+            },
+            "ReplicaKeys": [],
+        },
+    },
 }
 """Keys by their distinguishing metadata."""
 

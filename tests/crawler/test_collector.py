@@ -18,13 +18,14 @@ from crawler.aws.errors import AwsError
 from crawler.aws.response_validation import items_of
 from crawler.collector import Collected, CollectOptions, collect
 from crawler.iam_policies import operations
+from crawler.resource_mapper import references_of
 from crawler.services.kms import LIST_GRANTS, LIST_KEYS
 from crawler.services.resource_types import BUCKET, DB_INSTANCE, SECRET
 from crawler.spec import GLOBAL, Operation, Scope
 from models.store.scd2_merge import Batch
 from models.tables.iam import IamScan
 from models.tables.keys import Alias, Key, KeyGrant, KeyMetadata, KeyPolicy, KeyRotation, KeyRotationEvent, Tag
-from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey
+from models.tables.resources import Form, KeyClass, KeyReference, Resource, ResourceKey, ResourceReplica
 from models.tables.runs import Cause, Gap, Outcome
 from models.versioned import VersionedTable, versioned_tables
 from tests.crawler.empty_ledger import Ledger
@@ -158,13 +159,16 @@ def test_a_denied_bucket_keeps_its_last_known_key(ledger: Ledger) -> None:
 
 
 def test_rotation_is_read_only_where_it_applies() -> None:
-    """No call is made for asymmetric, HMAC and key-store keys; an unsupported rotation is not applicable, not a gap."""
+    """No call for replicas, asymmetric, HMAC and key-store keys; unsupported is not applicable (KMS: GetKeyRotationStatus)."""
     aws = sample_aws()
     result = collected(aws)
     status = {row["key_arn"]: (row["status"], bool(row["reason"])) for row in result.batch.rows[KeyRotation]}
     rotating, never = ("enabled", False), ("not_applicable", True)
     expected = {name: rotating if name in {"plain", "database"} else never for name in KINDS}
     assert status == {key_arn(name): value for name, value in expected.items()}
+    assert "a multi-Region replica: its rotation is set on its primary" in {
+        row["reason"] for row in result.batch.rows[KeyRotation] if row["key_arn"] == key_arn("replica")
+    }
     subjects = {call["KeyId"] for call in aws.of("kms:GetKeyRotationStatus")}
     assert subjects == {key_arn("plain"), key_arn("database"), key_arn("imported")}
     assert keys_of(result, KeyRotationEvent) == {"plain", "database"}
@@ -297,6 +301,47 @@ def test_references_are_parsed_as_declared() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        aws_error("ServerSideEncryptionConfigurationNotFoundError", status=404),
+        {"ServerSideEncryptionConfiguration": {"Rules": [{"BucketKeyEnabled": True}]}},
+    ],
+)
+def test_a_bucket_without_a_default_encryption_uses_s3_managed_keys(response: Answer) -> None:
+    """S3 encrypts every bucket at least with its own keys since January 2023 (S3 user guide, UsingServerSideEncryption)."""
+    result = collected(sample_aws({"s3:GetBucketEncryption": response}), GLOBAL)
+    assert {row["declared_class"] for row in result.batch.rows[KeyReference]} == {KeyClass.AWS_OWNED}
+    assert result.gaps == 0
+
+
+def test_replicas_are_read_of_primaries_only(ledger: Ledger) -> None:
+    """DescribeSecret is called for secrets with replicas; a denial keeps them, and a secret without replicas has none."""
+    secrets: list[Any] = list(SECRETS)
+    orders, default, alias = secrets
+    listed = [orders | {"PrimaryRegion": REGION}, default | {"PrimaryRegion": "us-east-1"}, alias]
+    status = {"Region": "us-east-1", "Status": "Failed", "StatusMessage": "already exists", "KmsKeyId": "alias/x"}
+    aws = sample_aws(
+        {
+            "secretsmanager:ListSecrets": {"SecretList": listed},
+            "secretsmanager:DescribeSecret": {"ARN": orders["ARN"], "ReplicationStatus": [status]},
+        }
+    )
+    ledger.record_run(account_batch(aws), dict.fromkeys(BOTH, Outcome.PARTIAL))
+    assert [call["SecretId"] for call in aws.of("secretsmanager:DescribeSecret")] == [orders["ARN"]]
+    aws.answers["secretsmanager:DescribeSecret"] = denied("secretsmanager:DescribeSecret")
+    ledger.record_run(account_batch(aws), dict.fromkeys(BOTH, Outcome.PARTIAL))
+    (replica,) = ledger.current(ResourceReplica)
+    assert (replica["resource_arn"], replica["replica_region"], replica["status"]) == (
+        orders["ARN"],
+        "us-east-1",
+        "Failed",
+    )
+    assert (replica["status_message"], replica["raw_key"], replica["valid_from"]) == ("already exists", "alias/x", 1)
+    ledger.record_run(account_batch(sample_aws()), dict.fromkeys(BOTH, Outcome.COMPLETE))
+    assert ledger.current(ResourceReplica) == []
+
+
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
 TABLES = [model for model in versioned_tables().values() if model not in {Gap, ResourceKey}]
 failures = st.sampled_from(
@@ -391,3 +436,11 @@ def test_secret_access_and_rotation_times(attributes: dict[str, Any], details: d
     result = collected(sample_aws({"secretsmanager:ListSecrets": {"SecretList": [secret]}})).batch
     (row,) = [row for row in result.rows[Resource] if row["resource_type"] == "AWS::SecretsManager::Secret"]
     assert json.loads(row["details"]) == details
+
+
+def test_a_reason_does_not_name_a_missing_value() -> None:
+    """Without encryption and key in the response, the reason says that the service returned no key; a value is quoted."""
+    (nothing,) = references_of(DB_INSTANCE.keys[0], {}, Scope(ACCOUNT, REGION))
+    (new,) = references_of(DB_INSTANCE.keys[0], {"StorageEncryptionType": "sse-new"}, Scope(ACCOUNT, REGION))
+    assert (nothing.declared_class, nothing.reason) == (KeyClass.UNKNOWN, "the service returned no key")
+    assert (new.declared_class, new.reason) == (KeyClass.UNKNOWN, "the service returned 'sse-new' and no key")

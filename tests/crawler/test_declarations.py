@@ -187,6 +187,7 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
         ("created", kind.created, listed, times),
         ("deletion", kind.deletion, listed, times),
         ("region", kind.region, listed, text),
+        ("primary_region", kind.primary_region, listed, text),
         *(("key", key.path, named, texts) for key in kind.keys if key.path != KEYLESS.get(kind.name)),
         *(("discriminator", key.discriminator, named, text) for key in kind.keys),
         *((f"details.{name}", path, listed, SCALARS) for name, path in kind.details.items()),
@@ -209,6 +210,13 @@ def _path_problems(kind: ResourceType) -> Iterator[str]:
         yield "a policy has both an operation and a path, or neither"
     if kind.policy_operation and str(resolved := resolve(kind.policy, items_kind(kind.policy_operation))) != "string":
         yield f"policy {kind.policy} is a {resolved}"
+    if len({bool(kind.replicas), bool(kind.primary_region), kind.replicas_operation is not None}) > 1:
+        yield "replicas have an operation, a path and the path of the primary region, or none of them"
+    if kind.replicas_operation:
+        replica = resolve(kind.replicas, items_kind(kind.replicas_operation)).member
+        for name in ("Region", "Status", "StatusMessage", "KmsKeyId"):
+            if replica is None or name not in replica.shape.members:
+                yield f"a replica has no {name}"
     if kind.tags_operation:
         yield from _tag_problems(items_kind(kind.tags_operation))
     if kind.type_by_engine and resolve("Engine", listed) is None:

@@ -1,4 +1,4 @@
-"""Regions with fewer calls: denied by a service control policy, or empty."""
+"""Regions with fewer calls: denied by a service control policy, disabled, or empty."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_policy_that_denies_kms_only_leaves_the_rest() -> None:
     assert set(names) >= {call.name for call in usual.calls if not call.name.startswith("kms:")}
 
 
-@pytest.mark.parametrize("error", [denied(), aws_error("InternalFailure", status=500), aws_error("OptInRequired")])
+@pytest.mark.parametrize("error", [denied(), aws_error("InternalFailure", status=500), aws_error("Whatever")])
 def test_other_denials_do_not_skip_a_region(error: AwsError) -> None:
     """Two failures for any other reason do not skip the remaining calls."""
     aws = sample_aws({"kms:ListAliases": error, "secretsmanager:ListSecrets": error})
@@ -126,6 +126,41 @@ def test_without_a_second_service_each_kms_denial_is_a_gap() -> None:
     """If only keys and buckets are configured, each KMS denial is a separate gap."""
     result = collected(all_denied(), options=CollectOptions((BUCKET,)))
     assert {name for name, _ in gaps(result)} == {"ListAliases", "ListKeys", "DescribeCustomKeyStores"}
+
+
+REGION_ERRORS = ["UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", "OptInRequired"]
+
+
+def only_in(region: str, error: AwsError) -> ScriptedAws:
+    """Return a scripted AWS that answers every call in a region with an error, and other calls as usual."""
+
+    def respond(usual: Answer) -> Answer:
+        return lambda call: error if call.region == region else (usual(call) if callable(usual) else usual)
+
+    return ScriptedAws({name: respond(usual) for name, usual in answers().items()})
+
+
+@pytest.mark.parametrize("code", REGION_ERRORS)
+def test_a_disabled_region_costs_two_calls(code: str) -> None:
+    """A region that is not enabled rejects credentials that other regions accept (STS and EC2: common errors, OptInRequired)."""
+    aws = only_in(REGION, aws_error(code, "The security token included in the request is invalid."))
+    with pytest.raises(AwsError) as raised:
+        collected(aws)
+    assert raised.value.cause is Cause.REGION_DISABLED
+    assert [call.name for call in aws.calls if call.region == REGION] == [
+        "kms:ListAliases",
+        "secretsmanager:ListSecrets",
+    ]
+    assert len(aws.calls) <= 3
+
+
+def test_credentials_that_no_region_accepts_disable_no_region() -> None:
+    """If the home region rejects the same credentials, the credentials are the cause."""
+    error = aws_error("UnrecognizedClientException", "The security token included in the request is invalid.")
+    for region in (REGION, "us-east-1"):
+        with pytest.raises(AwsError) as raised:
+            collected(sample_aws(dict.fromkeys(answers(), error)), region)
+        assert raised.value.cause is Cause.CREDENTIALS
 
 
 def test_an_empty_region_lists_only_its_keys() -> None:

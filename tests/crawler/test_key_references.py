@@ -339,6 +339,16 @@ def test_a_foreign_key_resolves_once_its_account_is_crawled(ledger: Ledger) -> N
     ]
 
 
+def test_a_bare_id_of_a_key_in_another_account_is_unknown(ledger: Ledger) -> None:
+    """A key ID alone names no account: if the key exists elsewhere, it is not a deleted key, and the reason says where it is."""
+    scopes = ((HOME, IRELAND), (OTHER, VIRGINIA))
+    RunBuilder(*scopes).key(ONE, OTHER, VIRGINIA).secret(ONE, TWO).save(ledger)
+    rows = {row["position"]: (row["key_arn"], row["key_class"], row["reason"]) for row in ledger.current(ResourceKey)}
+    assert rows[0][:2] == (None, "unknown")
+    assert rows[0][2].endswith(f"a key with this ID exists in account {OTHER}, region {VIRGINIA}")
+    assert rows[1][1] == "dangling"
+
+
 def test_a_failed_account_keeps_the_class_of_its_keys(ledger: Ledger) -> None:
     """The class of a known key does not change while its account cannot be read."""
     foreign = arn(f"key/{ONE}", OTHER)

@@ -21,7 +21,7 @@ from crawler.writer import Finished, Packed
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Gap, Outcome
-from tests.crawler.scripted_aws import ACCOUNT, RecordedCall, ScriptedAws, client_for
+from tests.crawler.scripted_aws import ACCOUNT, Answer, RecordedCall, ScriptedAws, aws_error, client_for
 
 UNREACHABLE_AWS = AwsSettings(endpoint_url="http://127.0.0.1:9", connect_timeout=2)
 """An endpoint without a server: only a worker that really crawls reports it as unreachable."""
@@ -235,6 +235,28 @@ def test_an_account_has_one_session_per_process() -> None:
 
     asyncio.run(scenario())
     assert (len(aws.of("sts:GetCallerIdentity")), len(aws.of("sts:AssumeRole"))) == (1, 1)
+
+
+def test_a_region_that_is_not_enabled_is_one_entry() -> None:
+    """The scope is disabled, with one reason and no gaps, and earlier gaps of the region end."""
+    keys = {"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "SessionToken": "token"}
+    session = {"Credentials": {**keys, "Expiration": dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)}}
+    identity = {"Arn": "arn:aws:sts::999988887777:assumed-role/crawler/i-0", "Account": "999988887777", "UserId": "x"}
+    rejected = aws_error("OptInRequired", "The AWS Access Key Id needs a subscription for the service")
+    services: dict[str, Answer] = dict.fromkeys(("kms:ListAliases", "secretsmanager:ListSecrets"), rejected)
+    aws = ScriptedAws({"sts:GetCallerIdentity": identity, "sts:AssumeRole": session, **services})
+
+    async def scenario() -> Finished:
+        config = WorkerConfig(AwsSettings(), RoleSettings(), CrawlSettings(), RegionSettings())
+        return await Worker(config, client_for(aws)).crawl(task_for("me-south-1"))
+
+    finished = asyncio.run(scenario())
+    coverage = finished.coverage
+    assert coverage is not None
+    assert (coverage.outcome, coverage.gaps) == (Outcome.DISABLED, 0)
+    assert str(coverage.reason).startswith("the region is not enabled in the account: kms:ListAliases and secrets")
+    assert not finished.batch.rows
+    assert finished.batch.complete_listings == {Gap: {(ACCOUNT, "me-south-1")}}
 
 
 def test_only_crash_errors_are_retried(worker: Worker) -> None:

@@ -24,6 +24,7 @@ def test_an_entry_states_what_the_crawler_calls(name: str) -> None:
     assert (entry.detail, entry.detail_operation) == detail
     assert entry.tags == _action(declaration.tags_operation)
     assert entry.policy == _action(declaration.policy_operation)
+    assert entry.replicas == _action(declaration.replicas_operation)
     assert entry.is_global == (not declaration.regional)
     main = declaration.keys[0]
     assert entry.key_role == main.role

@@ -155,6 +155,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_facts(bare: Engine) -> None:
             "key_last_use_gap",
             "key_last_use_poll",
             "resource_policy",
+            "resource_replica",
             "key_analysis",
             "rule_result",
             *of_families,

@@ -207,7 +207,7 @@ def _shop(world: LedgerBuilder) -> None:
         region=IRELAND,
         listing_region="global",
     )
-    world.gap(SHOP, "global", "s3:GetBucketEncryption", hidden, "explicit_deny", code="AccessDenied")
+    world.gap(SHOP, "global", "s3:GetEncryptionConfiguration", hidden, "explicit_deny", code="AccessDenied")
 
 
 def _data(world: LedgerBuilder) -> None:

@@ -33,7 +33,7 @@ def allowed(  # noqa: PLR0917 - the six parts of a request, in their natural ord
     ``kms:Decrypt``. With a context, the request carries these condition keys and no others that a caller controls; without
     one, any possible context counts. Grants and IAM policies are not evaluated: see ``needs_iam``.
     """
-    parsed_caller = parse_caller(caller, key_facts.account, organization.accounts)
+    parsed_caller = parse_caller(caller, key_facts.arn, organization.accounts)
     mask = bit(operation)
     if parsed_caller is None:
         return Decision(Effect.UNKNOWN, reason=f"{caller} is not a known type of principal")

@@ -101,7 +101,7 @@ class _GrantAnalyzer:
 
     def _apply_denies(self, principal: Principal | None, operations: int) -> tuple[int, int, str]:
         """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
-        caller = caller_of(principal, self._facts.account, self._organization.accounts) if principal else None
+        caller = caller_of(principal, self._facts.arn, self._organization.accounts) if principal else None
         if caller is None:
             return operations & ~denied_to_everyone(self._denies), 0, ""
         candidates = CandidateContext(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -155,7 +156,7 @@ class Verdict:
             return "a principal of an external account"
         if self.access in _EXTERNAL and not self.principal.startswith("arn:") and self.principal.endswith(".com"):
             return f"the AWS service {self.principal} on behalf of {self.account or 'an external account'}{party}"
-        if self.account and self.principal in {self.account, f"arn:aws:iam::{self.account}:root"}:
+        if self.account and _ROOT.sub(r"\1", self.principal) == self.account:
             return f"account {self.account}{party}"
         return f"{self.principal}{party}" if self.principal else "an unnamed principal"
 
@@ -173,6 +174,7 @@ _WITH_IAM = frozenset(
 
 
 _EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
+_ROOT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):root")
 _LOWER_CASE_STARTS = ("a principal", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
 
 

@@ -111,7 +111,7 @@ class PolicyAnalyzer:
 
     def _analyze_named(self, rule: Rule, principal: Principal) -> Iterator[Verdict]:
         written, account = principal.written, principal.account
-        caller = caller_of(principal, self._facts.account, self._organization.accounts)
+        caller = caller_of(principal, self._facts.arn, self._organization.accounts)
         if caller is None or (principal.type == "federated" and account is None):
             reason = {
                 "unknown": "AWS does not accept this principal",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.access.engine.condition_keys import condition_keys
+from reports.access.engine.condition_keys import Source, condition_key, condition_keys
 from reports.access.engine.conditions import CURRENT
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
-from reports.access.engine.kms_actions import CRYPTO, unknown_names
+from reports.access.engine.kms_actions import CRYPTO, mask, names, supported, unknown_names
 from reports.access.engine.model import Access, KeyFacts, LintFinding, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
@@ -22,6 +22,8 @@ _NO_ACCESS = frozenset({Access.DELETED, Access.UNKNOWN})
 _ABSENT_FOR_SOME = {name for name, key in condition_keys().items() if key.identifies_caller} - {
     *("kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid")
 }
+_FREE_TEXT = ("aws:referer", "aws:useragent", "kms:encryptioncontext:", "kms:recipientattestation:")
+"""Keys whose values may contain ``*`` or ``?`` themselves; an ARN, ID, tag or name cannot."""
 
 
 def lint_policy(
@@ -81,6 +83,17 @@ def _lint_statement(policy: Policy, rule: Rule) -> Iterator[LintFinding]:
             )
     if rule.audience.inverted and rule.allow:
         yield _finding("wildcard_principal", statement, "allows everyone except the principals that NotPrincipal lists")
+    for element in rule.elements:
+        if (
+            element.family in {"text", "caseless"}
+            and any("*" in value or "?" in value for value in element.values)
+            and condition_key(element.key).source is not Source.UNKNOWN
+            and not element.key.startswith(_FREE_TEXT)
+        ):
+            test = f"compares {element.written} with {element.operator} to a value with a wildcard"
+            yield _finding(
+                "literal_wildcard", statement, f"{test}, which this operator takes literally: no request matches it"
+            )
     if policy.version != CURRENT and any("${" in value for element in rule.elements for value in element.values):
         yield _finding(
             "variables_not_resolved", statement, f"has policy variables, which are plain text without Version {CURRENT}"
@@ -93,7 +106,14 @@ def _lint_allow(
     statement = rule.statement
     own_verdicts = [verdict for verdict in verdicts if verdict.statement_index == statement.position]
     public = rule.audience.everyone or rule.audience.inverted
+    operations = rule.operations & supported(facts.key_spec, facts.key_usage)
     for element in rule.elements:
+        absent = operations & ~condition_key(element.key).operations
+        if (element.if_exists or element.all_values) and absent and (absent == operations or absent & mask(CRYPTO)):
+            test = f"tests {element.written} with {element.operator}"
+            text = f"{test}, but requests of {names(absent)[0]} never carry this key: it restricts nothing"
+            yield _finding("if_exists_scopes_nothing", statement, text)
+            continue
         open_ended = (element.if_exists or element.all_values) and not element.negated and not element.unreadable
         if open_ended and element.key in _ABSENT_FOR_SOME and (public or rule.audience.services):
             test = f"tests {element.written} with {element.operator}"

@@ -164,12 +164,13 @@ def audience(statement: Statement) -> Audience:
     )
 
 
-def caller_of(principal: Principal, owner: str, ours: frozenset[str]) -> Caller | None:
-    """Return the caller for a named principal; None if it does not identify a caller."""
-    origin = _origin(principal.account, owner, ours)
+def caller_of(principal: Principal, key_arn: str, ours: frozenset[str]) -> Caller | None:
+    """Return the caller for a principal named in the policy of a key; None if it does not identify a caller."""
+    partition = key_arn.split(":")[1]
+    origin = _origin(principal.account, key_arn, ours)
     match principal.type:
         case "account":
-            return Caller(Kind.IDENTITY, origin, f"arn:aws:iam::{principal.account}:root", principal.account)
+            return Caller(Kind.IDENTITY, origin, f"arn:{partition}:iam::{principal.account}:root", principal.account)
         case "role" | "user" | "session" | "federated" if principal.account:
             return Caller(Kind.IDENTITY, origin, principal.written, principal.account, principal.written)
         case "service":
@@ -180,13 +181,13 @@ def caller_of(principal: Principal, owner: str, ours: frozenset[str]) -> Caller 
             return None
 
 
-def parse_caller(text: str, owner: str, ours: frozenset[str]) -> Caller | None:
+def parse_caller(text: str, key_arn: str, ours: frozenset[str]) -> Caller | None:
     """Return the caller for an ARN, an account id, a service name or a unique id."""
     principal = classify(Named("AWS", text))
     if principal.type == "account" and text.endswith(":root"):
-        return Caller(Kind.ROOT, _origin(principal.account, owner, ours), text, principal.account, text)
-    return caller_of(principal, owner, ours)
+        return Caller(Kind.ROOT, _origin(principal.account, key_arn, ours), text, principal.account, text)
+    return caller_of(principal, key_arn, ours)
 
 
-def _origin(account: str | None, owner: str, ours: frozenset[str]) -> Origin:
-    return Origin.OURS if account == owner or account in ours else Origin.NAMED
+def _origin(account: str | None, key_arn: str, ours: frozenset[str]) -> Origin:
+    return Origin.OURS if account == key_arn.split(":")[4] or account in ours else Origin.NAMED

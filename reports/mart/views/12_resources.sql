@@ -12,23 +12,16 @@
 --: created_at | When it was created.
 --: deletion_at | When its deletion was requested or is due.
 --: details | Additional fields, as JSON.
---: freshness | current, or stale: the run could not read the resource again.
+--: freshness | current, or stale: the run could not list the resource again.
 --: since | When this version of it was first seen.
-WITH confirmed AS (
-  SELECT account_id, region FROM internal.scope_coverage
-  WHERE run_id = as_of_run AND outcome IN ('complete', 'partial')
-), gapped AS (
-  SELECT DISTINCT subject FROM internal.gap g WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
-)
 SELECT s.resource_arn, s.resource_type,
   CASE WHEN starts_with(s.resource_arn, 'arn:') THEN split_part(s.resource_arn, ':', 3)
     ELSE lower(split_part(s.resource_type, '::', 2)) END AS service,
   s.account_id, c.name AS account_name, s.region, s.name, s.status, s.encryption, s.created_at, s.deletion_at, s.details,
-  CASE WHEN f.account_id IS NULL OR g.subject IS NOT NULL THEN 'stale' ELSE 'current' END AS freshness,
+  f.freshness,
   r.started_at AS since
 FROM internal.resource s
-LEFT JOIN confirmed f ON f.account_id = s.account_id AND f.region = s.listing_region
-LEFT JOIN gapped g ON g.subject = s.resource_arn
+JOIN internal.resource_reads_as_of(as_of_run) f ON f.resource_arn = s.resource_arn
 LEFT JOIN internal.account c ON c.account_id = s.account_id AND internal.known(c.valid_from, c.valid_to, as_of_run)
 LEFT JOIN internal.run r ON r.run_id = s.valid_from
 WHERE internal.known(s.valid_from, s.valid_to, as_of_run)

@@ -38,13 +38,13 @@
 --: last_use_polled_at | When the last use was last requested; NULL if never, and as of a run before the latest request.
 --: last_use_reported_at | When AWS reported the known last use; NULL if never, or if later requests were denied.
 --: last_use_tracked_since | When AWS began to track the key's use: "no use" means no use since then.
---: grants | The number of its grants; NULL if unknown.
+--: grants | The number of its grants; NULL if their listing is not complete.
 --: dependent_resources | The number of resources known to use the key.
 --: tags | Its tags; NULL if unknown.
 --: policy_known | Whether its policy could be read.
 --: delegates_to_iam | Whether the key policy lets IAM policies of the account allow access (at least for some actions); NULL if unknown.
---: freshness | current, or stale: something about the key could not be read in the run.
---: denied_actions | The actions denied for the key, except those of the last use (see last_use_reason).
+--: freshness | current; stale: its description is that of an earlier run; or unknown: it was never described.
+--: denied_actions | The actions that failed for the key, so that what they return is unknown or of an earlier run; except those of the last use (see last_use_reason).
 --: first_seen_run | The run that first saw it.
 --: current_version_since | When the current version of its metadata was first seen.
 --: last_seen_run | The latest run that listed the keys of its account and region.
@@ -52,7 +52,6 @@ WITH this_run AS (
   SELECT started_at FROM internal.run WHERE run_id = as_of_run
 ), gapped AS (
   SELECT subject AS key_arn, list_sort(list(DISTINCT action)) AS denied_actions,
-    min(valid_from) FILTER (operation = 'ListGrants') AS grants_unknown,
     min(valid_from) FILTER (operation = 'ListResourceTags') AS tags_unknown
   FROM internal.gap g
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
@@ -164,11 +163,8 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
   q.polled_at AS last_use_polled_at,
   CASE WHEN l.key_arn IS NOT NULL AND w.key_arn IS NULL THEN q.polled_at END AS last_use_reported_at,
   l.tracking_started_at AS last_use_tracked_since,
-  CASE
-    WHEN g.grants IS NOT NULL THEN g.grants
-    WHEN k.not_asked OR x.grants_unknown <= k.first_seen_run THEN NULL
-    ELSE 0
-  END AS grants,
+  CASE WHEN list_contains(x.denied_actions, 'kms:ListGrants') OR (k.not_asked AND g.grants IS NULL) THEN NULL
+    ELSE coalesce(g.grants, 0) END AS grants,
   coalesce(u.dependent_resources, 0) AS dependent_resources,
   CASE
     WHEN t.tags IS NOT NULL THEN t.tags
@@ -181,7 +177,11 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
     WHEN k.delegates THEN true
     WHEN k.readable THEN false
   END AS delegates_to_iam,
-  CASE WHEN h.run_id = as_of_run AND x.key_arn IS NULL THEN 'current' ELSE 'stale' END AS freshness,
+  CASE
+    WHEN k.manager IS NULL THEN 'unknown'
+    WHEN h.run_id = as_of_run AND list_contains(x.denied_actions, 'kms:DescribeKey') IS NOT TRUE THEN 'current'
+    ELSE 'stale'
+  END AS freshness,
   coalesce(x.denied_actions, CAST([] AS VARCHAR[])) AS denied_actions,
   k.first_seen_run, r.started_at AS current_version_since, h.run_id AS last_seen_run
 FROM read k

@@ -8,10 +8,11 @@
 --: usability | usable; unusable: at least one of its keys is disabled, has no key material, is pending deletion or does not exist; unknown; no_key.
 --: reason | The keys that decide, each with its state, in words.
 --: key_arn | The unusable key, or else its key; the first one if there are several.
---: freshness | current, or stale: the run could not read the resource again.
+--: freshness | current, or stale: the run could not read its keys, or the state of one, again.
 --: stale_note | A sentence to append to the reason if the data is stale; empty text otherwise.
 WITH evaluated AS (
   SELECT u.resource_arn, u.resource_type, u.key_arn,
+    u.freshness = 'stale' OR (u.key_class = 'customer' AND k.freshness = 'stale') AS stale,
     CASE
       WHEN u.key_class = 'none' THEN 'no_key'
       WHEN u.key_class = 'dangling' THEN 'unusable'
@@ -40,6 +41,7 @@ WITH evaluated AS (
   SELECT resource_arn, resource_type,
     CASE WHEN bool_or(usability = 'unusable') THEN 'unusable' WHEN bool_or(usability = 'unknown') THEN 'unknown'
       WHEN bool_or(usability = 'usable') THEN 'usable' ELSE 'no_key' END AS usability,
+    coalesce(bool_or(stale), false) AS stale,
     coalesce(min(key_arn) FILTER (usability = 'unusable'), min(key_arn)) AS key_arn,
     coalesce(list(message) FILTER (usability = 'unusable'), list(message) FILTER (usability = 'unknown'),
       list(message) FILTER (usability = 'usable')) AS sentences
@@ -55,7 +57,7 @@ SELECT s.resource_arn, s.resource_type, s.account_id, s.region, s.name, s.status
     WHEN t.usability = 'no_key' THEN 'It is not encrypted with a KMS key.'
     ELSE array_to_string(list_sort(t.sentences), '; ') || '.'
   END AS reason,
-  t.key_arn, s.freshness,
-  CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' ELSE '' END AS stale_note
+  t.key_arn, CASE WHEN coalesce(t.stale, s.freshness = 'stale') THEN 'stale' ELSE 'current' END AS freshness,
+  CASE WHEN coalesce(t.stale, s.freshness = 'stale') THEN ' This is the last known state.' ELSE '' END AS stale_note
 FROM resources_as_of(as_of_run) s
 LEFT JOIN reported t ON t.resource_arn = s.resource_arn AND t.resource_type = s.resource_type

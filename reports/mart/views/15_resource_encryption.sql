@@ -13,11 +13,11 @@
 --: customer_managed_reason | The same in words, with the key.
 --: key_class | As in resource_keys; NULL if the crawl has no data.
 --: key_arn | The key; the first one if the role has several.
---: freshness | current, or stale: the run could not read the resource again.
+--: freshness | current, or stale: the run could not read its keys again.
 --: stale_note | A sentence to append to a reason if the data is stale; empty text otherwise.
 WITH used AS (
   -- A resource that did not report its keys has one row with role unknown, which may be any of its roles.
-  SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason, u.position,
+  SELECT u.resource_arn, u.resource_type, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason, u.position, u.freshness,
     u.role = 'unknown' AS any_role, unnest(CASE
       WHEN u.role <> 'unknown' THEN [u.role]
       WHEN u.resource_type = 'AWS::S3::Bucket' THEN ['default-encryption']
@@ -38,16 +38,18 @@ WITH used AS (
   WHERE EXISTS (SELECT 1 FROM several n WHERE n.resource_arn = u.resource_arn)
   QUALIFY row_number() OVER (PARTITION BY u.resource_arn, u.role ORDER BY u.position) = 1
 ), resource AS (
-  SELECT *,
+  -- The flag of a member of a cluster says nothing about the storage, which is that of the cluster.
+  SELECT * REPLACE (CASE WHEN resource_type LIKE '%::DBInstance' AND (details ->> 'cluster') IS NOT NULL AND encryption = 'false'
+      THEN NULL ELSE encryption END AS encryption),
     CASE resource_type WHEN 'AWS::S3::Bucket' THEN 'default-encryption' WHEN 'AWS::SecretsManager::Secret' THEN 'secret'
       WHEN 'AWS::CloudTrail::Trail' THEN 'logs' ELSE 'storage' END AS main_role
   FROM resources_as_of(as_of_run)
 ), answer AS (
-  SELECT s.*, s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
+  SELECT s.* REPLACE (coalesce(u.freshness, s.freshness) AS freshness), s.main_role AS role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
   FROM resource s
   LEFT JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role = s.main_role
   UNION ALL
-  SELECT s.*, u.role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
+  SELECT s.* REPLACE (u.freshness AS freshness), u.role, u.key_arn, u.key_alias, u.key_class, u.raw_value, u.reason
   FROM resource s
   JOIN first_key u ON u.resource_arn = s.resource_arn AND u.role <> s.main_role
 ), named AS (
@@ -102,7 +104,8 @@ SELECT resource_arn, resource_type, account_id, region, name, role,
     WHEN key_class = 'not_crawled' THEN 'The key ' || coalesce(key_arn, raw_value, 'of ' || purpose)
       || ' is in an account or region that was not crawled, so it is not known who manages it.'
     WHEN key_class = 'none' THEN 'It is not encrypted with a KMS key.'
-    WHEN key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it' || coalesce(' (' || encryption || ')', '') || '.'
+    WHEN key_class = 'aws_owned' THEN 'A key that AWS owns encrypts it'
+      || CASE WHEN starts_with(encryption, 'sse-') THEN ' (' || encryption || ')' ELSE '' END || '.'
     WHEN key_class = 'aws_managed'
       THEN 'The AWS managed key ' || coalesce(key_alias, raw_value, key_arn, 'of the service') || ' encrypts it.'
     WHEN key_class = 'dangling'

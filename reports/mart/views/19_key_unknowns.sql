@@ -4,7 +4,7 @@
 --: account_id | Its account.
 --: region | Its region.
 --: denied_actions | The actions denied for the key, except those of the last use, as one text; NULL if there are none.
---: last_known | Whether the key itself could not be read again, so that its state is stale; otherwise only parts of it are missing.
+--: last_known | Whether the key could not be described again, so that its state is that of an earlier run.
 --: denied_resource_actions | The denied actions because of which further resources of its account and region may use it.
 WITH missing AS (
   -- Resources of other accounts count where they are known: a gap somewhere in an organization would otherwise leave every
@@ -19,7 +19,7 @@ WITH missing AS (
 )
 SELECT k.key_arn, k.account_id, k.region,
   CASE WHEN len(k.denied_actions) > 0 THEN array_to_string(k.denied_actions, ', ') END AS denied_actions,
-  k.freshness <> 'current' AND (len(k.denied_actions) = 0 OR list_contains(k.denied_actions, 'kms:DescribeKey')) AS last_known,
+  k.freshness = 'stale' AS last_known,
   list_sort(list_distinct(list_concat(coalesce(here.actions, CAST([] AS VARCHAR[])),
     coalesce(everywhere.actions, CAST([] AS VARCHAR[]))))) AS denied_resource_actions
 FROM keys_as_of(as_of_run) k

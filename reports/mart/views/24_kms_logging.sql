@@ -61,7 +61,7 @@ WITH account_regions AS (
     string_agg(name, ', ' ORDER BY name) FILTER (reading OR writing OR partly) AS names,
     string_agg(name || ' is switched off', ', ' ORDER BY name) FILTER (logging IS FALSE) AS off,
     string_agg(name || ' leaves KMS out', ', ' ORDER BY name) FILTER (kms_events = 'none') AS without,
-    string_agg(DISTINCT name || ': ' || coalesce(reason, 'unknown'), '; ') FILTER (unsure) AS unknown_reasons
+    string_agg(DISTINCT name || ': ' || coalesce(reason, 'unknown'), '; ' ORDER BY name || ': ' || coalesce(reason, 'unknown')) FILTER (unsure) AS unknown_reasons
   FROM evaluated
   GROUP BY account_id, region
 ), decided AS (

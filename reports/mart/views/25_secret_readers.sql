@@ -14,7 +14,7 @@
 --: parties | The known parties that may read it.
 --: external | The accounts outside the organization that may read it.
 --: unknown | The readers whose party is unknown.
---: freshness | current, or stale: the run could not read the secret again.
+--: freshness | current, or stale: the run could not read the secret or its policy again.
 WITH reading AS (
   SELECT resource_arn, effect, party, coalesce(party_name, principal_account, principal) AS who,
     len(condition_keys) > 0 AS narrowed
@@ -33,7 +33,8 @@ WITH reading AS (
   FROM reading
   GROUP BY resource_arn
 ), secret AS (
-  SELECT s.resource_arn, s.account_id, s.region, s.name, s.deletion_at, s.freshness, p.has_policy,
+  SELECT s.resource_arn, s.account_id, s.region, s.name, s.deletion_at,
+    CASE WHEN s.freshness = 'stale' OR p.freshness = 'stale' THEN 'stale' ELSE 'current' END AS freshness, p.has_policy,
     CASE
       WHEN p.freshness IS NULL THEN 'Its resource policy was not read.'
       WHEN p.freshness = 'none' THEN 'Its resource policy could not be read' || coalesce(': ' || p.reason, '') || '.'

@@ -22,7 +22,7 @@
 --: alternative_paths | Other paths (source_id) through which the same principal, or its whole account, has some of the same access: what remains when this path is removed. At most 8 of a kind.
 --: since_run | The run since which this principal has had access, through any policy version or grant.
 --: since | When that run began.
---: freshness | current, or stale: something about the key could not be read in the run.
+--: freshness | current, or stale: the run could not read the policy or the grants again. Unknown access is current.
 WITH path AS (
   SELECT p.*, v.operations, v.message, v.witness,
     CASE WHEN v.conditions = '{conditions}' THEN internal.grant_conditions(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
@@ -41,7 +41,10 @@ SELECT p.key_arn, k.alias AS key_alias, k.account_id, k.account_name, k.region, 
     ELSE replace(replace(replace(replace(replace(p.message, '{conditions}', p.conditions), '{grantee}', p.principal),
       '{retiring}', p.principal), ' ({party})', coalesce(' (' || p.party || ')', '')), '{grant}', p.source_id)
   END AS message,
-  p.witness, p.alternative_paths, p.since_run, r.started_at AS since, k.freshness
+  p.witness, p.alternative_paths, p.since_run, r.started_at AS since,
+  CASE WHEN p.message IS NOT NULL AND (k.last_seen_run IS DISTINCT FROM as_of_run
+      OR list_contains(k.denied_actions, CASE WHEN p.path = 'policy' THEN 'kms:GetKeyPolicy' ELSE 'kms:ListGrants' END))
+    THEN 'stale' ELSE 'current' END AS freshness
 FROM path p
 JOIN keys_as_of(as_of_run) k ON k.key_arn = p.key_arn
 LEFT JOIN internal.run r ON r.run_id = p.since_run

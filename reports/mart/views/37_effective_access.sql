@@ -21,7 +21,7 @@
 --: alternative_paths | Other paths (source_id) through which the same principal, or its whole account, has some of the same access; NULL for path iam.
 --: since_run | The run since which this principal has had access, through any policy version or grant; NULL for path iam.
 --: since | When that run began; NULL for path iam.
---: freshness | current, or stale: something about the key could not be read in the run; NULL for path iam (see iam_accounts).
+--: freshness | current, or stale: the run could not read the policy or the grants again; NULL for path iam (see iam_accounts).
 SELECT * FROM internal.key_access_as_of(as_of_run)
 UNION ALL BY NAME
 SELECT * FROM internal.key_access_iam_as_of(as_of_run)

@@ -20,17 +20,18 @@
 --   Set tags = { DataTier = "database" } in aws_kms_key, and kms_key_id in aws_db_instance, aws_rds_cluster or
 --   aws_elasticache_replication_group. A changed kms_key_id replaces the database, so restore it from the copy.
 -- parameters:
---   tag: {default: DataTier, about: Tag key that marks the key of the tier.}
---   value: {default: database, about: Value of that tag.}
+--   tag: {default: "", about: "Tag key that marks the key of the tier, for example DataTier; if empty, the rule evaluates nothing."}
+--   value: {default: "", about: "Value of that tag, for example database."}
 
 WITH tier_key AS (
   SELECT *, tags IS NOT NULL AS tags_known, tags[$tag] IS NOT DISTINCT FROM $value AS tagged
   FROM keys
   WHERE manager IS DISTINCT FROM 'AWS'
 ), database AS (
-  SELECT *, $tag || '=' || $value AS required_tag
-  FROM resources
-  WHERE resource_type IN (
+  SELECT r.*, $tag || '=' || $value AS required_tag, e.not_applicable_reason
+  FROM resources r
+  LEFT JOIN resource_encryption e ON e.resource_arn = r.resource_arn AND e.role = 'storage'
+  WHERE r.resource_type IN (
     'AWS::RDS::DBInstance', 'AWS::RDS::DBCluster', 'AWS::DocDB::DBInstance', 'AWS::DocDB::DBCluster',
     'AWS::Neptune::DBInstance', 'AWS::Neptune::DBCluster', 'AWS::ElastiCache::ReplicationGroup',
     'AWS::ElastiCache::CacheCluster', 'AWS::ElastiCache::ServerlessCache'
@@ -44,7 +45,11 @@ WITH tier_key AS (
     min(t.key_arn) FILTER (t.tagged AND t.state = 'Enabled' AND t.manager = 'CUSTOMER') AS key_arn,
     list_sort(list(DISTINCT coalesce(t.alias, t.key_id) || ' is ' || t.state)
       FILTER (t.tagged AND t.state <> 'Enabled')) AS states
-  FROM (SELECT account_id, region, required_tag, count(*) AS databases FROM database GROUP BY ALL) d
+  FROM (
+    SELECT account_id, region, required_tag, count(*) AS databases FROM database
+    WHERE not_applicable_reason IS NULL OR (details ->> 'cluster') IS NOT NULL
+    GROUP BY ALL
+  ) d
   LEFT JOIN tier_key t ON t.account_id = d.account_id AND t.region = d.region
   GROUP BY d.account_id, d.region, d.databases, d.required_tag
 ), unlisted_scope AS (
@@ -64,6 +69,7 @@ WITH tier_key AS (
 )
 SELECT p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, p.key_arn,
   CASE
+    WHEN $tag = '' THEN not_applicable('The parameter tag is not set, so no key is the key of the database tier.')
     WHEN p.usable > 0
       THEN pass(p.usable || ' usable key(s) tagged ' || p.required_tag || ' for ' || p.databases || ' database(s).')
     WHEN l.account_id IS NOT NULL
@@ -83,8 +89,8 @@ LEFT JOIN unlisted_scope l ON l.account_id = p.account_id AND l.region = p.regio
 UNION ALL
 SELECT resource_arn, account_id, region, key_arn,
   CASE
-    WHEN (details ->> 'cluster') IS NOT NULL THEN not_applicable('It is a member of cluster ' || (details ->> 'cluster')
-      || ', whose storage it uses: the cluster is evaluated instead.')
+    WHEN $tag = '' THEN not_applicable('The parameter tag is not set, so no key is the key of the database tier.')
+    WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
     WHEN NOT has_key_row THEN unknown('Its storage key could not be determined: the crawl returned no data for it.')
     WHEN key_class = 'not_crawled' THEN unknown('Its key ' || coalesce(key_name, '')
       || ' is in an account or region that was not crawled, so its tags could not be read.')
@@ -92,7 +98,8 @@ SELECT resource_arn, account_id, region, key_arn,
       THEN unknown('Its storage key could not be determined: ' || coalesce(reason, 'no reason reported') || '.')
     WHEN key_class = 'none' THEN fail('Its storage is not encrypted with a KMS key.')
     WHEN key_class = 'aws_owned'
-      THEN fail('An AWS owned key encrypts its storage' || coalesce(' (' || encryption || ')', '') || '.')
+      THEN fail('An AWS owned key encrypts its storage'
+        || CASE WHEN starts_with(encryption, 'sse-') THEN ' (' || encryption || ')' ELSE '' END || '.')
     WHEN key_class = 'aws_managed'
       THEN fail('The AWS managed key ' || coalesce(key_name, 'of the service') || ' encrypts its storage.')
     WHEN key_class = 'dangling' THEN fail('Its key ' || coalesce(key_name, '') || ' no longer exists.')

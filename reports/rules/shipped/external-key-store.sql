@@ -36,12 +36,14 @@ WITH candidate AS (
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN dependent_resources > 0
       THEN fail('Its key material is outside AWS, and ' || dependent_resources || ' resource(s) use it.')
     WHEN grants > 0 THEN fail('Its key material is outside AWS, and it has ' || grants || ' grant(s).')
     WHEN recently_called THEN fail('Its key material is outside AWS, and it was used in the last ' || $days || ' days.')
-    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read' || denied_note || '.')
+    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
+      || internal.denied(denied_actions, ['kms:ListGrants']) || '.')
     WHEN len(denied_listings) > 0 THEN unknown('No crawled resource uses it, but some listings were denied: '
       || array_to_string(denied_listings, ', ') || '.')
     WHEN recently_called IS NULL

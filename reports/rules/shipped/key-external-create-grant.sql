@@ -31,7 +31,7 @@ WITH violation AS (
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,
   CASE
-    WHEN v.key_arn IS NOT NULL THEN fail(v.messages)
+    WHEN v.key_arn IS NOT NULL THEN fail('kms:CreateGrant is not limited to the resources of AWS services. ' || v.messages)
     WHEN d.external_unknown_reason IS NULL THEN pass('External principals cannot create grants, except through AWS services.')
     ELSE unknown('Could not determine whether external principals can create grants: ' || d.external_unknown_reason || '.')
   END AS verdict

@@ -20,11 +20,13 @@
 --     default: "Owner, owner"
 --     about: >-
 --       Comma-separated list of owner tag keys; at least one of them must be set.
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
-    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read'
+      || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
     WHEN owner IS NULL THEN fail('The key has no value for any of the tags ' || $tags || '.')
     WHEN owner <> '' THEN pass('The key is tagged ' || owner || '.')
   END AS verdict

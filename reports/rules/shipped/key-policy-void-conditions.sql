@@ -3,13 +3,14 @@
 -- severity: medium
 -- family: access
 -- why: >-
---   An operator with ...IfExists or ForAllValues also matches if the request does not contain the condition key, and
---   policy variables in a policy without Version 2012-10-17 are plain text. The statement looks restricted but is open,
---   or looks open but allows nobody.
+--   An operator with ...IfExists or ForAllValues also matches if the request does not contain the condition key,
+--   StringEquals takes wildcards literally, and policy variables in a policy without Version 2012-10-17 are plain text.
+--   The statement looks restricted but is open, or looks open but allows nobody.
 -- fix: >-
 --   Use the plain operator (StringEquals instead of StringEqualsIfExists, no ForAllValues in an Allow), or add a Null
---   condition that requires the condition key. For policy variables, set "Version": "2012-10-17". Either change can
---   lock out callers that relied on the gap; check CloudTrail for them.
+--   condition that requires the condition key. For values with wildcards, use StringLike or ArnLike. For
+--   policy variables, set "Version": "2012-10-17". Each change can lock out callers that relied on the gap; check
+--   CloudTrail for them.
 -- console: >-
 --   In KMS, "Customer managed keys", open the key, tab "Key policy", choose "Switch to policy view" and "Edit"; correct
 --   the operator or the Version.
@@ -22,7 +23,7 @@
 WITH violation AS (
   SELECT key_arn, internal.first_messages(message) AS messages
   FROM key_policy_problems
-  WHERE code IN ('if_exists_scopes_nothing', 'variables_not_resolved')
+  WHERE code IN ('if_exists_scopes_nothing', 'variables_not_resolved', 'literal_wildcard')
   GROUP BY key_arn
 )
 SELECT d.key_arn AS resource_arn, d.account_id, d.region, d.key_arn, d.stale_note AS note,

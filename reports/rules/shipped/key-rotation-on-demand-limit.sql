@@ -30,7 +30,7 @@ WITH candidate AS (
     SELECT key_arn, count(*) AS rotations FROM key_rotations WHERE rotation_type = 'ON_DEMAND' GROUP BY key_arn
   ) d ON d.key_arn = k.key_arn
 )
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS note,
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT' THEN not_applicable('Keys with the spec ' || key_spec || ' cannot rotate.')
     WHEN origin IN ('AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE') THEN not_applicable('Keys of origin ' || origin || ' cannot rotate.')
@@ -38,10 +38,11 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
       THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || denied_note || '.')
+      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN NOT enough_left OR history_known
       THEN verdict_of(enough_left, rotations || ' of ' || $limit || ' on-demand rotations are used.')
     WHEN rotation_status = 'not_applicable' THEN not_applicable('AWS reports that the key cannot rotate.')
-    ELSE unknown('Its rotations could not be read' || denied_note || '.')
+    ELSE unknown('Its rotations could not be read'
+      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
   END AS verdict
 FROM candidate

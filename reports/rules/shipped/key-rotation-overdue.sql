@@ -27,19 +27,20 @@
 --     about: >-
 --       Maximum age, in days, of key material that KMS can rotate; the default is a year and some weeks to act.
 --   manual_days:
---     default: "1095"
+--     default: ""
 --     about: >-
---       Maximum age, in days, of key material that KMS cannot rotate, so that the key must be replaced.
+--       Maximum age, in days, of key material that KMS cannot rotate, so that the key must be replaced, for example
+--       1095; if empty, such keys are not evaluated.
 WITH candidate AS (
   SELECT *,
     key_spec <> 'SYMMETRIC_DEFAULT' OR origin = 'AWS_CLOUDHSM' AS manual_only,
     key_spec = 'SYMMETRIC_DEFAULT' AND origin = 'EXTERNAL' AS on_demand_only,
     rotation_status IN ('enabled', 'disabled') AND NOT list_contains(denied_actions, 'kms:ListKeyRotations') AS history_known,
     CASE WHEN manual_only THEN created_at ELSE greatest(created_at, last_rotated_at) END AS material_at,
-    r.started_at - to_days(CAST(CASE WHEN manual_only THEN $manual_days ELSE $days END AS INTEGER)) AS threshold
+    r.started_at - to_days(CAST(CASE WHEN manual_only THEN nullif($manual_days, '') ELSE $days END AS INTEGER)) AS threshold
   FROM internal.customer_keys, internal.latest_run r
 )
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS note,
   CASE
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it encrypts nothing.')
     WHEN multi_region_type = 'REPLICA'
@@ -47,12 +48,14 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN origin = 'EXTERNAL_KEY_STORE'
       THEN not_applicable('Its material is in an external key manager, which controls its rotation.')
     WHEN on_demand_only THEN not_applicable('Its material is imported: see key-rotation-imported.')
+    WHEN manual_only AND $manual_days = '' THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec
+      || ' and origin ' || origin || ', and manual_days sets no limit for their age.')
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || denied_note || '.')
+      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND NOT manual_only AND history_known IS NOT TRUE
       THEN unknown('The last known rotation is older than ' || $days || ' days, but its rotations could not be read'
-        || denied_note || '.')
+        || internal.denied(denied_actions, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
     WHEN manual_only THEN verdict_of(material_at >= threshold, 'KMS cannot rotate keys with the spec ' || key_spec
       || ' and origin ' || origin || '; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.')
     WHEN last_rotated_at IS NULL THEN verdict_of(material_at >= threshold,

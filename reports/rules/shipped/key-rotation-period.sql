@@ -18,15 +18,18 @@
 --   In the aws_kms_key resource, set rotation_period_in_days = 365 together with enable_key_rotation = true.
 -- parameters:
 --   days: {default: "365", about: "Maximum period of automatic rotation, in days."}
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS note,
   CASE
     WHEN key_spec <> 'SYMMETRIC_DEFAULT'
       THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
     WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
+    WHEN multi_region_type = 'REPLICA'
+      THEN not_applicable('The key is a replica: its rotation is set on its primary, which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || denied_note || '.')
-    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')
+      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read'
+      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus']) || '.')
     WHEN rotation_status IN ('disabled', 'not_applicable')
       THEN not_applicable('Automatic rotation is disabled: see key-rotation.')
     WHEN rotation_period_days IS NULL THEN unknown('AWS did not report its rotation period.')

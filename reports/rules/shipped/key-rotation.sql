@@ -15,18 +15,23 @@
 -- cli: aws kms enable-key-rotation --key-id KEY_ARN --rotation-period-in-days 365
 -- terraform: >-
 --   In the aws_kms_key resource, set enable_key_rotation = true and optionally rotation_period_in_days = 365.
-SELECT key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS note,
   CASE
     WHEN manager = 'AWS' THEN not_applicable('AWS manages this key and its rotation.')
     WHEN key_spec <> 'SYMMETRIC_DEFAULT'
       THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec || ' automatically.')
     WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
+    WHEN primary_is_known
+      THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn || ', which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || denied_note || '.')
+      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+    WHEN multi_region_type = 'REPLICA' THEN unknown('The key is a replica: its rotation is set on its primary, and '
+      || coalesce(primary_arn, 'the primary') || ' is not in the inventory.')
     WHEN rotation_status = 'not_applicable'
       THEN not_applicable('Rotation does not apply' || coalesce(': ' || rotation_reason, '') || '.')
-    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read' || denied_note || '.')
+    WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read'
+      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus']) || '.')
     WHEN rotation_status = 'disabled' THEN fail('Automatic rotation is disabled'
       || coalesce('; its material dates from ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.')
     WHEN rotation_status = 'enabled' THEN pass('The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')
@@ -34,7 +39,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     ELSE unknown('Its rotation status ' || rotation_status || ' is not recognized by this rule.')
   END AS verdict
 FROM (
-  SELECT *, CASE WHEN len(denied_actions) > 0
-    THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END AS denied_note
-  FROM keys
+  SELECT k.*, c.rotation_note, multi_region_type = 'REPLICA' AND primary_arn IN (SELECT key_arn FROM keys) AS primary_is_known
+  FROM keys k
+  LEFT JOIN (SELECT key_arn, rotation_note FROM internal.customer_keys) c ON c.key_arn = k.key_arn
 )

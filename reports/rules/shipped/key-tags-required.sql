@@ -21,11 +21,13 @@
 --     about: >-
 --       Comma-separated list of required tags: NAME, or NAME=VALUE|VALUE to allow only these values; if empty, the rule
 --       evaluates nothing.
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
-    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read'
+      || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
     WHEN len(missing) > 0 THEN fail('The key lacks the required tags: ' || array_to_string(missing, ', ') || '.')
     WHEN len(missing) = 0 THEN pass('The key has all required tags.')
   END AS verdict

@@ -98,7 +98,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN manager = 'AWS' THEN not_applicable('AWS manages this key; it cannot be disabled or deleted.')
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN pass('The key can be used.')
     WHEN state IS NULL AND NOT deleted THEN unknown('The state of the key could not be read'
-      || CASE WHEN len(denied_actions) > 0 THEN ' (denied: ' || array_to_string(denied_actions, ', ') || ')' ELSE '' END || '.')
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN deleted OR resources > 0 OR grants > 0 THEN fail(state_text
       || CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
@@ -109,6 +109,6 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN grants = 0 THEN pass(state_text || ' No crawled resource uses it, and it has no grants.')
   END AS verdict,
   coalesce(' ' || message || '.', '')
-    || CASE WHEN freshness <> 'current' AND len(denied_actions) = 0 THEN ' This is the last known state.' ELSE '' END AS note
+    || CASE WHEN freshness = 'stale' THEN ' This is the last known state.' ELSE '' END AS note
 FROM described
 LEFT JOIN inaccessible USING (key_arn)

@@ -35,11 +35,12 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN created_at > oldest
       THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || denied_note || '.')
+      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN dependent_resources > 0 THEN pass(dependent_resources || ' resource(s) use it.')
     WHEN grants > 0 THEN pass('It has ' || grants || ' grant(s).')
     WHEN last_used_at >= oldest THEN pass('It was used in the last ' || $days || ' days.')
-    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read' || denied_note || '.')
+    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
+      || internal.denied(denied_actions, ['kms:ListGrants']) || '.')
     WHEN len(denied_listings) > 0 THEN unknown('No crawled resource uses it, but some listings were denied: '
       || array_to_string(denied_listings, ', ') || '.')
     WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL

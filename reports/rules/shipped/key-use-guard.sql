@@ -81,10 +81,13 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable')
       THEN not_applicable('The key is in state ' || state || '.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described' || denied_note || '.')
+    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
     WHEN NOT in_use THEN not_applicable('Nothing uses the key.')
-    WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use' || denied_note || '.')
-    WHEN readable IS NULL THEN unknown('Its policy could not be read' || denied_note || '.')
+    WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use'
+      || internal.denied(denied_actions, ['kms:ListGrants']) || '.')
+    WHEN readable IS NULL THEN unknown('Its policy could not be read'
+      || internal.denied(denied_actions, ['kms:GetKeyPolicy']) || '.')
     WHEN NOT readable THEN unknown('Parts of its policy could not be parsed.')
     WHEN guarded THEN pass('Its policy denies disabling and deleting it while it is in use.')
     WHEN possibly_guarded THEN unknown(

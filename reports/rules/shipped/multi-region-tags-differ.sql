@@ -28,10 +28,12 @@ WITH candidate AS (
   WHERE k.multi_region_type = 'REPLICA' OR (k.multi_region IS NULL
     AND NOT regexp_full_match(k.key_id, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'))
 )
-SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described' || denied_note || '.')
-    WHEN tags IS NULL THEN unknown('Its tags could not be read' || denied_note || '.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
+      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+    WHEN tags IS NULL THEN unknown('Its tags could not be read'
+      || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
     WHEN primary_tags IS NULL THEN unknown('The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.')
     WHEN len(different) > 0 THEN fail('These tags differ from those of its primary ' || primary_arn || ': '
       || array_to_string(different, ', ') || '.')

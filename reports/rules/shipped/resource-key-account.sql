@@ -29,17 +29,18 @@ WITH organization_account AS (
   SELECT trim(unnest(string_split($accounts, ','))) AS account_id
 ), key_reference AS (
   -- The reference itself contains the owner, even if the key is not readable.
-  SELECT u.resource_arn, u.account_id, u.role, coalesce(u.key_arn, u.raw_value) AS name,
-    coalesce(u.key_arn, CASE WHEN u.raw_value LIKE 'arn:%:kms:%' THEN u.raw_value END) AS arn,
+  SELECT u.resource_arn, u.account_id, u.role, u.reason, coalesce(u.key_arn, u.raw_value) AS name,
+    coalesce(u.key_arn, CASE WHEN u.format IN ('key_arn', 'alias_arn') THEN u.raw_value END) AS arn,
     CASE
       WHEN u.key_arn IS NOT NULL THEN u.key_account_id
-      WHEN u.raw_value LIKE 'arn:%:kms:%' THEN split_part(u.raw_value, ':', 5)
-      WHEN u.format IN ('key_id', 'alias_name') OR u.key_class = 'aws_managed' THEN u.account_id
+      WHEN u.format IN ('key_arn', 'alias_arn') THEN split_part(u.raw_value, ':', 5)
+      WHEN u.format = 'alias_name' OR u.key_class = 'aws_managed' THEN u.account_id
     END AS owner,
     u.key_class NOT IN ('none', 'aws_owned') AS is_relevant
   FROM resource_keys u
 ), key_counts AS (
   SELECT resource_arn, count(*) FILTER (is_relevant) AS keys, count(*) FILTER (is_relevant AND owner IS NULL) AS undetermined,
+    array_to_string(list_sort(list(DISTINCT reason) FILTER (is_relevant AND owner IS NULL)), '; ') AS reasons,
     min(arn) FILTER (is_relevant AND arn LIKE '%:key/%') AS key_arn
   FROM key_reference
   GROUP BY resource_arn
@@ -61,7 +62,8 @@ SELECT s.resource_arn, s.account_id, s.region, coalesce(b.key_arn, u.key_arn) AS
     WHEN u.keys = 0 THEN not_applicable('It uses no key with a known owner account.')
     WHEN u.resource_arn IS NULL THEN unknown('Its key could not be determined: the crawl returned no data for it.')
     WHEN b.foreign_keys > 0 THEN fail('It uses a key of an account outside the organization: ' || b.problems || '.')
-    WHEN u.undetermined > 0 THEN unknown('The account of one of its keys could not be determined.')
+    WHEN u.undetermined > 0 THEN unknown('The account of one of its keys could not be determined: '
+      || coalesce(u.reasons, 'no reason reported') || '.')
     WHEN b.foreign_keys = 0 THEN pass('Its keys belong to allowed accounts: ' || b.owners || '.')
     WHEN b.resource_arn IS NULL THEN pass('Its keys belong to its own account.')
   END AS verdict,

@@ -10,7 +10,7 @@
 --   Create or choose a symmetric customer managed key in the region of the secret whose policy allows the readers of
 --   the secret to use it through Secrets Manager, and set it on the secret. Only the current, pending and previous
 --   versions are re-encrypted; versions with other labels still use the old key, so do not delete it. For replicas, set
---   the key in each region.
+--   the key in each region. A secret that another service owns gets its key from that service.
 -- console: >-
 --   In Secrets Manager, open the secret, choose "Actions", "Edit encryption key", and keep "Create new version of
 --   secret with new encryption key" selected.
@@ -30,18 +30,19 @@ SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
     WHEN u.key_class = 'dangling' THEN fail('The key ' || coalesce(u.key_alias, u.key_arn, u.raw_value, 'of this secret')
       || ' no longer exists: the secret cannot be read.')
     WHEN u.key_class = 'aws_managed' AND u.format = 'omitted'
-      THEN fail('The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it.')
+      THEN fail('The secret specifies no key, so the AWS managed key aws/secretsmanager encrypts it.' || s.owner_fix)
     WHEN u.key_class = 'aws_managed'
-      THEN fail('The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service') || ' encrypts it.')
-    WHEN u.key_class = 'aws_owned' THEN fail('An AWS owned key encrypts it.')
-    WHEN u.key_class = 'none' THEN fail('It is not encrypted with a KMS key.')
+      THEN fail('The AWS managed key ' || coalesce(u.key_alias, u.raw_value, u.key_arn, 'of the service') || ' encrypts it.'
+        || s.owner_fix)
+    WHEN u.key_class = 'aws_owned' THEN fail('An AWS owned key encrypts it.' || s.owner_fix)
+    WHEN u.key_class = 'none' THEN fail('It is not encrypted with a KMS key.' || s.owner_fix)
     WHEN u.key_class = 'customer' THEN pass('The customer managed key ' || coalesce(u.key_alias, u.key_arn, '')
       || coalesce(' (' || u.key_state || ')', ' (unknown state)') || ' encrypts it.')
     ELSE unknown('Its key has class ' || u.key_class || ', which this rule does not recognize.')
   END AS verdict,
   CASE WHEN (s.freshness <> 'current' OR u.freshness <> 'current') AND u.key_class <> 'unknown'
     THEN ' This is the last known state.' END AS note
-FROM resources s
+FROM internal.secrets s
 LEFT JOIN (
   -- One row per secret, with the least protective key if there is more than one.
   SELECT * FROM resource_keys
@@ -53,4 +54,3 @@ LEFT JOIN (
     ), role, position
   ) = 1
 ) u USING (resource_arn)
-WHERE s.resource_type = 'AWS::SecretsManager::Secret'

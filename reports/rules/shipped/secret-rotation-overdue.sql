@@ -52,8 +52,8 @@ SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
       THEN unknown('It has never rotated, and Secrets Manager did not report when it will.')
     WHEN missed THEN fail('It should have rotated by ' || strftime(due_on, '%Y-%m-%d')
       || coalesce('; it last rotated on ' || strftime(rotated_on, '%Y-%m-%d'), ', but has never rotated') || '.')
-    WHEN late THEN fail('It last rotated on ' || strftime(rotated_on, '%Y-%m-%d') || ', although its schedule is every '
-      || every_days || ' days.')
+    WHEN late THEN fail('It last rotated on ' || strftime(rotated_on, '%Y-%m-%d') || ', although its schedule is '
+      || rotation_interval || '.')
     WHEN expired THEN fail('It last rotated on ' || strftime(rotated_on, '%Y-%m-%d') || ', more than ' || $days || ' days ago.')
     WHEN rotated_on IS NOT NULL THEN pass('It last rotated on ' || strftime(rotated_on, '%Y-%m-%d')
       || coalesce(', next by ' || strftime(due_on, '%Y-%m-%d'), '') || '.')

@@ -26,8 +26,7 @@ SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
     WHEN details IS NULL THEN unknown('Could not determine whether it rotates: no details were reported.')
     WHEN (details ->> 'rotation_enabled') IS NULL THEN fail('Rotation was never set up.')
     WHEN (details ->> 'rotation_enabled') = 'false' THEN fail('Automatic rotation is disabled.')
-    WHEN (details ->> 'rotation_enabled') = 'true' THEN pass('It rotates' || coalesce(
-      ' every ' || (details ->> 'rotation_days') || ' days', ' on the schedule ' || (details ->> 'rotation_schedule'), '') || '.')
+    WHEN (details ->> 'rotation_enabled') = 'true' THEN pass('It rotates' || coalesce(' ' || rotation_interval, '') || '.')
     ELSE unknown('This rule does not recognize its rotation status.')
   END AS verdict
 FROM internal.secrets

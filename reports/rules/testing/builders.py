@@ -33,7 +33,7 @@ _ROTATION_COLUMNS = {"rotation_reason": "reason", "rotation_period_days": "perio
 _PLACE = ("id", "account", "region")
 _KEY_ONLY = (*_PLACE, "aliases", "grants", "rotations", "last_use", "tags", "policy", "rotation", *_ROTATION_COLUMNS)
 _KEY_USE = ("key", "class", "role")
-_RESOURCE_ONLY = ("id", "account", "tags", "policy", "type", *_KEY_USE, "uses")
+_RESOURCE_ONLY = ("id", "account", "tags", "policy", "replicas", "type", *_KEY_USE, "uses")
 _TRAIL_ONLY = (*_PLACE, "kms_key", "status", "selectors", "seen_in")
 _PRINCIPAL_ONLY = ("id", "name", "account", "policies", "attached", "boundary", "trust", "groups", "tags")
 
@@ -95,6 +95,8 @@ def rotation_reason(metadata: Mapping[str, Any]) -> str | None:
         return f"key spec {metadata['key_spec']} cannot rotate"
     if metadata["origin"] not in {"AWS_KMS", "EXTERNAL"}:
         return f"a key of origin {metadata['origin']} cannot rotate"
+    if metadata["multi_region_type"] == "REPLICA":
+        return "a multi-Region replica: its rotation is set on its primary"
     return "an AWS managed key: AWS rotates it every year" if metadata["manager"] == "AWS" else None
 
 
@@ -169,6 +171,8 @@ def _resource(facts: Facts, stated: Lined) -> None:
     uses = [_only(stated, _KEY_USE)] if any(name in stated for name in _KEY_USE) else []
     for position, use in enumerate([*uses, *(stated.get("uses") or ())]):
         _reference(facts, resource_type, stated, use, position)
+    for replica in stated.get("replicas") or ():
+        facts.add(tables.ResourceReplica, replica, resource_arn=arn)
     _tags(facts, arn, stated)
     if resource_type.policy or "policy" in stated:
         facts.add(tables.ResourcePolicy, {}, resource_arn=arn, policy=_document(facts, stated.get("policy")))

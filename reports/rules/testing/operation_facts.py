@@ -36,6 +36,7 @@ OF_ITEM: Mapping[str, Models] = {
             (resource_type.detail, tables.KeyReference),
             (resource_type.tags, tables.Tag),
             (resource_type.policy, tables.ResourcePolicy),
+            (resource_type.replicas, tables.ResourceReplica),
         )
         if action
     },

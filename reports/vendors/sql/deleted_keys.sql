@@ -7,7 +7,7 @@ WITH closed AS (
   WHERE valid_from <= $run AND target_key_arn IS NOT NULL
 ), deleted AS (
   SELECT c.key_arn, c.key_id, c.account_id, c.region, arg_max(a.alias_name, a.valid_from) AS key_alias,
-    list(a.alias_name) AS aliases, any_value(r.started_at) AS since
+    list(a.alias_name ORDER BY a.alias_name) AS aliases, any_value(r.started_at) AS since
   FROM closed c
   LEFT JOIN aliased a ON a.key_arn = c.key_arn
   LEFT JOIN internal.run r ON r.run_id = c.run_id

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from crawler.aws.client import FREE_RETRIES, AwsClient, Counter
 from crawler.aws.errors import AwsError
-from crawler.services.kms import DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY
+from crawler.aws.transport_boto3 import Credentials
+from crawler.services.kms import DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY, LIST_GRANTS
+from crawler.spec import Operation
 from models.settings import AwsSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause
@@ -93,6 +97,46 @@ def test_the_retry_budget_is_per_account() -> None:
         return used_up, other, await call(client)
 
     assert [error and error.retries for error in run(scenario())] == [0, 1, 1]
+
+
+class GiantListing(Timed):
+    """A key with 50,000 grants, 100 on each page."""
+
+    async def send(
+        self, credentials: Credentials, operation: Operation, region: str, params: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the page, or fail."""
+        page = int(params.get("Marker", "0"))
+        await super().send(credentials, operation, region, params)
+        return {"Grants": [page], "Truncated": page < 499, "NextMarker": str(page + 1)}
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_listing_that_makes_progress_is_completed(share: float) -> None:
+    """However many calls are throttled, neither the retry budget nor one unlucky page ends the listing."""
+    chance = random.Random(7)  # noqa: S311 - repeatable
+    timed = GiantListing(fail=lambda _: THROTTLED if timed.sent[1:] and chance.random() < share else None)
+
+    async def scenario() -> int:
+        client = client_for(timed, max_attempts=5, retry_budget_percent=0, call_deadline=86_400)
+        pages = client.pages(StaticProvider(FAILING), LIST_GRANTS, REGION, {"KeyId": "k"})
+        return len([page async for page in pages])
+
+    assert run(scenario()) == 500
+
+
+def test_a_listing_that_makes_no_progress_ends() -> None:
+    """A page that is always throttled ends the listing after its attempts."""
+    timed = GiantListing(fail=lambda _: THROTTLED if len(timed.sent) > 3 else None)
+
+    async def scenario() -> None:
+        client = client_for(timed, max_attempts=5)
+        async for _ in client.pages(StaticProvider(FAILING), LIST_GRANTS, REGION, {"KeyId": "k"}):
+            pass
+
+    with pytest.raises(AwsError):
+        run(scenario())
+    assert len(timed.sent) <= 3 + 4 * 5
 
 
 def test_expired_sessions_use_up_no_retries() -> None:

@@ -165,6 +165,7 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("aws: {endpoints: {kms: 'https://u:hunter2@h'}}", "without user name and password"),
         ("aws: {endpoints: {kms: 'http://h:99999'}}", "a URL such as"),
         ("aws: {endpoint_url: 'http://h', use_fips: true}", "false, since endpoint_url is set"),
+        ("aws: {region: cn-north-1, use_fips: true}", "false, since AWS has no FIPS endpoints in China"),
         ("organization: {include: {ous: [ou-1]}}", "an OU or root id"),
         ("organization: {include: {tags: {a: []}}}", "a list of at least one item"),
         ("organization: {source: list}", "accounts, since source is list"),

@@ -99,7 +99,7 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     ),
     "gaps-by-cause": (
         {},
-        {"action": "s3:GetBucketEncryption", "gaps": 1, "sample_accounts": ["Shop"], "consecutive_runs": 3},
+        {"action": "s3:GetEncryptionConfiguration", "gaps": 1, "sample_accounts": ["Shop"], "consecutive_runs": 3},
     ),
     "coverage-matrix": (
         {},

@@ -220,7 +220,7 @@ def test_gaps_have_a_start_and_an_end(world: LedgerBuilder) -> None:
     world.crawl()
     world.gap(SHOP, IRELAND, "kms:DescribeKey", K2, "denied")
     world.crawl()
-    denied = "the key policy neither delegates to IAM nor names the crawler's role"
+    denied = "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     assert event_lines(history(mart_of(world), K2)) == [
         (
             "1: From then until run 2 (2026-11-21 03:00 UTC) kms:GetKeyPolicy, kms:ListGrants could not be read: AWS throttled "

@@ -96,12 +96,12 @@ R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1
 5 differences.
 
 Unknown; the last known state was used:
-  Shop (111122223333), global: s3:GetBucketEncryption of arn:aws:s3:::shop-hidden: in both runs: \
+  Shop (111122223333), global: s3:GetEncryptionConfiguration of arn:aws:s3:::shop-hidden: in both runs: \
 a policy explicitly denies the request
   Locked (222233334444), eu-west-1: nothing was read: in both runs: the role does not exist or does not trust the crawler
   R&D <img src=x onerror=alert(1)> (444455556666), eu-west-1: kms:GetKeyPolicy, kms:GetKeyRotationStatus, \
 kms:ListGrants, kms:ListResourceTags of arn:aws:kms:eu-west-1:444455556666:key/00000000-0000-4000-8000-000000000011: \
-in both runs: the key policy neither delegates to IAM nor names the crawler's role
+in both runs: the key policy neither delegates the request to IAM nor allows it to the crawler's role
 """
     )
 
@@ -310,7 +310,7 @@ def test_unknown_facts_are_neither_removed_nor_added(world: LedgerBuilder) -> No
     assert [gap.text_line("") for gap in second.gaps] == [
         (
             f"Shop (111122223333), eu-west-1: kms:ListGrants of {K1}: in the second run: the key policy "
-            "neither delegates to IAM nor names the crawler's role"
+            "neither delegates the request to IAM nor allows it to the crawler's role"
         )
     ]
     third = compare(world, "1", "3")

@@ -106,7 +106,7 @@ def test_a_key_whose_policy_cannot_be_read(run_who_can: WhoCan) -> None:
     answer = run_who_can("use", UNREAD)
     assert (answer.keys[0].principals, answer.known) == ([], False)
     policy, grants = answer.keys[0].unknown
-    assert "the key policy neither delegates to IAM nor names the crawler's role" in policy
+    assert "the key policy neither delegates the request to IAM nor allows it to the crawler's role" in policy
     assert grants.startswith("grants on key")
     assert "No known principals." in answer.to_text()
 

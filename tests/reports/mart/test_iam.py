@@ -142,7 +142,7 @@ def test_completeness_of_iam(duck: duckdb.DuckDBPyConnection) -> None:
 def test_policies_of_secrets(duck: duckdb.DuckDBPyConnection) -> None:
     """A secret without a policy differs from one whose policy is unknown."""
     query = "SELECT name, freshness, reason, has_policy, principals FROM resource_policies ORDER BY name"
-    cause = "the key policy neither delegates to IAM nor names the crawler's role"
+    cause = "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     assert rows(duck, query) == [
         ("shop/db", "current", None, False, None),
         ("shop/hidden", "none", cause, None, None),

@@ -24,7 +24,7 @@ RUN_STARTS = [dt.datetime(2026, 11, 20 + day, 3, 0, tzinfo=dt.UTC) for day in ra
 TRACKED = dt.datetime(2026, 3, 11, 18, 23, 45, 560_000, tzinfo=dt.UTC)
 USED, AGAIN = (dt.datetime(2026, 11, day, 20, 15, tzinfo=dt.UTC) for day in (18, 20))
 YOUNG, OLD = dt.datetime(2026, 6, 1, tzinfo=dt.UTC), dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
-DENIED = "denied: the key policy neither delegates to IAM nor names the crawler's role"
+DENIED = "denied: the key policy neither delegates the request to IAM nor allows it to the crawler's role"
 COLUMNS = "last_use, last_use_reason, last_used_at, last_used_operation, last_use_polled_at"
 Row = tuple[Any, ...]
 

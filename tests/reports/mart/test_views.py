@@ -40,19 +40,21 @@ CONTRACT = {
     "key_rotations": "key_arn rotated_at rotation_type key_material_id key_material_state",
     "custom_key_stores": "account_id region store_id name store_type connection_state connection_error cloud_hsm_cluster_id "
     "xks_connectivity created_at",
+    "internal.resource_reads": "resource_arn freshness key_freshness key_unknown_reason key_unknown_since",
     "resources": "resource_arn resource_type service account_id account_name region name status encryption created_at "
     "deletion_at details freshness since",
     "keys": KEYS,
+    "resource_replicas": "resource_arn account_id region name replica_region status status_message raw_key since",
     "internal.latest_run": "run_id started_at",
     "internal.unread_grants": "resource_arn account_id region key_arn verdict",
     "internal.customer_grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
     "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations "
     "for_service constraints created_at since resource_arn",
-    "internal.customer_keys": f"{KEYS} denied_note stale_note",
+    "internal.customer_keys": f"{KEYS} stale_note rotation_note tags_note",
     "resource_keys": "resource_arn resource_type service resource_name account_id account_name region role position "
     "raw_value format key_arn key_alias key_account_id key_state key_class reason freshness since",
-    "internal.secrets": "resource_arn account_id region name not_applicable_reason primary_region details created_at "
-    "deletion_at freshness stale_note",
+    "internal.secrets": "resource_arn account_id region name not_applicable_reason owner_fix rotation_interval "
+    "primary_region details created_at deletion_at freshness stale_note",
     "internal.finding_episodes": "rule_id resource_arn first_failed_run failure_count resolved_run is_failing failed_until "
     "status_changed_run status",
     "key_usability": "resource_arn resource_type account_id region name status usability reason key_arn freshness "
@@ -61,7 +63,7 @@ CONTRACT = {
     "resource_encryption": "resource_arn resource_type account_id region name role not_applicable_reason encrypted "
     "encrypted_reason customer_managed customer_managed_reason key_class key_arn freshness stale_note",
     "rules": "rule_id title severity family frameworks why fix console cli terraform parameters",
-    "waivers": "waiver rule_id resource account_id reason ticket owner expires expired include_unknown source "
+    "waivers": "waiver rule_id resource account_id tag description reason ticket owner expires expired include_unknown source "
     "waived_count unknown_count",
     "finding_lifecycle": "rule_id resource_arn status first_failed last_seen resolved_at reopened since",
     "internal.findings_without_history": "rule_id title severity family status unwaived_status "
@@ -187,7 +189,7 @@ def test_unknown_is_not_empty(run_query: RunQuery) -> None:
         DATA,
     )
     denied = ["kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListGrants", "kms:ListResourceTags"]
-    assert row == [(None, None, None, False, None, "stale", denied)]
+    assert row == [(None, None, None, False, None, "current", denied)]
 
 
 def test_an_unreadable_policy_delegates_unknown(run_query: RunQuery) -> None:
@@ -222,7 +224,9 @@ def test_resource_keys_have_every_class_and_the_unknown(run_query: RunQuery) -> 
     assert classes == {"customer", "aws_owned", "none", "not_crawled", "dangling", "unknown"}
     assert run_query(
         "SELECT resource_name, role, reason, freshness FROM resource_keys WHERE key_class = 'unknown'"
-    ) == [("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetBucketEncryption)", "current")]
+    ) == [
+        ("shop-hidden", "unknown", "a policy explicitly denies the request (s3:GetEncryptionConfiguration)", "current")
+    ]
     state = run_query(
         "SELECT key_alias, key_account_id, key_state, service FROM resource_keys WHERE resource_name = 'archive'"
     )
@@ -238,7 +242,7 @@ def test_coverage_has_scopes_and_gaps_with_their_age(run_query: RunQuery) -> Non
     gap = run_query(
         "SELECT cause, cause_text, message, consecutive_runs FROM coverage WHERE action = 'kms:GetKeyPolicy'"
     )
-    cause = "the key policy neither delegates to IAM nor names the crawler's role"
+    cause = "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     assert gap == [("key_policy", cause, HOSTILE, 3)]
     assert run_query("SELECT coverage FROM accounts ORDER BY account_id") == [
         ("complete",),

@@ -104,14 +104,14 @@ def test_list_filters_rules() -> None:
 def test_show_prints_every_field_of_a_rule(tmp_path: Path) -> None:
     """`show` prints the current parameters, and fixes for console, CLI and Terraform."""
     settings = tmp_path / "kmsledger.yaml"
-    settings.write_text("rules: {parameters: {database-tier-key: {tag: Tier}}}\n", encoding="utf-8")
-    shown = run("show", "database-tier-key").output
-    assert "tag = Tier (default DataTier)" in shown
+    settings.write_text("rules: {parameters: {secret-unused: {days: 30}}}\n", encoding="utf-8")
+    shown = run("show", "secret-unused").output
+    assert "days = 30 (default 90)" in shown
     for part in ("why:", "fix:", "console:", "cli:", "terraform:"):
         assert part in shown
     assert "PCI DSS 4.0.1 - 3.7.4" in run("show", "key-rotation").output
-    rule = json.loads(run("show", "database-tier-key", "--format", "json").output)["rule"]
-    assert {"name": "tag", "value": "Tier", "default": "DataTier"}.items() <= rule["parameters"][0].items()
+    rule = json.loads(run("show", "secret-unused", "--format", "json").output)["rule"]
+    assert {"name": "days", "value": "30", "default": "90"}.items() <= rule["parameters"][0].items()
     missing = run("show", "no-rule")
     assert missing.exit_code == 2
     assert "no active rule is named no-rule" in missing.output

@@ -133,6 +133,7 @@ NO_CONTROL = frozenset(
         "secret-customer-managed-key",
         "secret-key-usable",
         "secret-replica-key",
+        "secret-replication",
         "secret-tagged",
         "serverless-cache-customer-managed-key",
         "trail-key-usable",

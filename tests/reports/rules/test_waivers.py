@@ -59,6 +59,42 @@ def organization(world: LedgerBuilder) -> None:
         world.key(SHOP, IRELAND, name, rotation="unknown")
 
 
+def test_a_waiver_can_select_keys_by_tag_and_description(world: LedgerBuilder, settings: Settings) -> None:
+    """Tag (with or without a value) and description pattern limit a waiver to such keys; unread tags select nothing."""
+    path = settings.rules.waivers[0]
+    waiver = (
+        "rule: key-rotation, resource: '*', reason: The application replaces its keys, owner: o, expires: 2026-12-31"
+    )
+    path.write_text(
+        f"- {{{waiver}, id: by-value, tag: Rotation=self}}\n- {{{waiver}, id: by-tag, tag: SelfRotated}}\n"
+        f"- {{{waiver}, id: by-text, description: 'app key *', account: '{SHOP}'}}\n",
+        encoding="utf-8",
+    )
+    for name, tags, description in (
+        ("value", {"Rotation": "self"}, ""),
+        ("other-value", {"Rotation": "aws"}, ""),
+        ("tag", {"SelfRotated": ""}, ""),
+        ("text", {}, "app key 2026-11"),
+        ("other-text", {}, "the app key"),
+        ("unread", {"Rotation": "self"}, ""),
+    ):
+        arn = world.key(SHOP, IRELAND, name, rotation="disabled", description=description)
+        world.tag(arn, **tags)
+        if name == "unread":
+            world.gap(SHOP, IRELAND, "kms:ListResourceTags", arn)
+    world.crawl()
+    refresh(settings)
+    rows = query_mart(
+        settings, "SELECT split_part(resource_arn, '/', 2), waiver FROM findings WHERE rule_id = 'key-rotation'"
+    )
+    assert dict(rows) == {
+        "value": "by-value",
+        "tag": "by-tag",
+        "text": "by-text",
+        **dict.fromkeys(("other-value", "other-text", "unread")),
+    }
+
+
 def test_waivers_apply_until_the_end_of_their_last_day(
     world: LedgerBuilder, settings: Settings, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.tables import Key, KeyGrant
+from models.tables.runs import Cause
 from reports.access.analysis import stage
 from reports.access.analysis.stage import analyze_access
 from reports.mart import as_of_connection
@@ -207,7 +208,7 @@ def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
             "1",
             "policy",
             "unknown",
-            "the policy could not be read: the key policy neither delegates to IAM nor names the crawler's role",
+            f"the policy could not be read: {Cause.KEY_POLICY.text}",
         ),
         ("2", "policy", "unknown", "the policy could not be parsed"),
         ("3", "policy", "unknown", "the policies of AWS managed keys are not requested"),
