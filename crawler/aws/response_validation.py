@@ -151,12 +151,13 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
         raise invalid_response(operation, f"it has no {root}")
     if path == root or not isinstance(listed, list):
         items = search(path, page)
-        return items if isinstance(items, list) else [items]
+        # A structure without its list has no items, as in CloudFront.
+        return items if isinstance(items, list) else [] if items is None else [items]
     selected: list[Mapping[str, Any]] = []
     for item in listed:
         # One by one: an item with an invalid member does not affect the others.
         try:
-            selected += search(path, {root: [item]})
+            selected += search(path, {root: [item]}) or ()
         except AwsError as error:
             selected.append(InvalidStructure({}, {}, error))
     return selected

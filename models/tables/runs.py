@@ -123,7 +123,7 @@ class Cause(StrEnum):
     EXPIRED = "expired", "the crawler's credentials expired and could not be renewed"
     CREDENTIALS = "credentials", "AWS did not accept the crawler's credentials"
     REJECTED = "rejected", "the service rejected the request"
-    INVALID_RESPONSE = "invalid_response", "the response could not be parsed"
+    INVALID_RESPONSE = "invalid_response", "the response contradicts the API"
     DEADLINE = "deadline", "the deadline was exceeded"
     WORKER_DIED = "worker_died", "the worker processes crashed"
 

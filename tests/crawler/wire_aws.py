@@ -72,6 +72,9 @@ def _doubled(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in response.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             value.append(other[name][0])
+    for item in response.get("SecretList", [])[1:]:
+        # The policy of a deleted secret is not read.
+        del item["DeletedDate"]
     for item in response.get("Grants", []) + response.get("Rotations", [])[:1]:
         item["KeyId"] = params["KeyId"]
     for item in response.get("Rotations", ())[1:]:
