@@ -124,7 +124,15 @@ def caller_of(identity: Identity, organization: Organization) -> Caller:
     if identity.type == "account":
         return Caller(Kind.IDENTITY, origin, identity.arn, identity.account)
     kind = Kind.ROOT if identity.type == "root" else Kind.IDENTITY
-    return Caller(kind, origin, identity.arn, identity.account, identity.arn, unique_id=identity.unique_id)
+    return Caller(
+        kind,
+        origin,
+        identity.arn,
+        identity.account,
+        identity.arn,
+        unique_id=identity.unique_id,
+        has_boundary=identity.boundary is not None,
+    )
 
 
 def root_of(account: str, partition: str = "aws") -> Identity:
@@ -187,7 +195,7 @@ class _PathSearch:
         self._own_denies: Denies = [(deny.rule, deny.certain or None) for deny in denies]
 
     def access_paths(self) -> Iterable[AccessPath]:
-        denies = [*self._resource_denies(), *self._own_denies]
+        denies = [*denies_of(self._resource.rules, self._caller, self._operation), *self._own_denies]
         same_account = self._identity.account == self._resource.facts.account
         for rule in self._resource.rules:
             operative = rule.allow and rule.about_key and rule.operations & self._operation
@@ -206,15 +214,6 @@ class _PathSearch:
             yield from paths
         for grant, verdicts in self._resource.grants:
             yield from self._through_grant(grant, verdicts)
-
-    def _resource_denies(self) -> Denies:
-        """The Deny rules of the resource; with NotPrincipal, they deny every principal that has a permissions boundary."""
-        if self._boundary is None:
-            return denies_of(self._resource.rules, self._caller, self._operation)
-        rules = self._resource.rules
-        inverted = [rule for rule in rules if not rule.allow and rule.audience.inverted]
-        denies = denies_of((rule for rule in rules if rule not in inverted), self._caller, self._operation)
-        return [*denies, *((rule, True) for rule in inverted if rule.about_key and rule.operations & self._operation)]
 
     def _through_grant(self, grant: Grant, verdicts: Sequence[Verdict]) -> Iterable[AccessPath]:
         for verdict in verdicts:

@@ -14,7 +14,7 @@ from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
 from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
-from reports.answers.text import and_more, describe_key
+from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
@@ -32,9 +32,7 @@ WHERE access NOT IN ('public', 'public_via_service', 'aws_service') AND {}
 ORDER BY account_id, region, key_alias NULLS LAST, key_arn, path DESC, source_id
 """
 _IN_ORGANIZATION = "(access = 'organization' AND principal_account IS NULL)"
-_PUBLIC = (
-    "SELECT count(DISTINCT key_arn) AS n FROM internal.key_access WHERE access IN ('public', 'public_via_service')"
-)
+_PUBLIC = "SELECT DISTINCT key_arn FROM internal.key_access WHERE access IN ('public', 'public_via_service')"
 _DEPENDENTS = """
 SELECT key_arn, count(DISTINCT resource_arn) AS resources,
   list_sort(list(DISTINCT coalesce(resource_name, resource_arn)))[:{}] AS names
@@ -54,7 +52,9 @@ class AccessibleKeys:
     unknown: str
     """Which IAM policies are unknown, as a sentence; empty if none."""
     public_keys: int
-    """The number of keys that anyone can use; they are not listed."""
+    """The number of keys that anyone can use, if evaluated only those that the principal's IAM allows; they are not listed."""
+    iam_evaluated: bool
+    """Whether the principal's own policies decide over its access."""
     keys: list[Row]
     """Each with its columns of view keys, ``access_paths``, ``dependent_count`` and the first ``dependents``."""
 
@@ -73,6 +73,7 @@ class AccessibleKeys:
             "unknown": self.unknown or None,
             "public_keys": self.public_keys,
             "keys": self.keys,
+            "notes": [UNEVALUATED_POLICIES],
         }
 
     def to_text(self) -> str:
@@ -83,7 +84,11 @@ class AccessibleKeys:
         for key in self.keys:
             lines += ["", *_key_lines(key, self.principal_type)]
         if self.public_keys:
-            lines += ["", f"Keys that anyone can use: {self.public_keys}; `kmsledger cookbook public-keys` lists them."]
+            whose = "its account's" if self.principal_type == "principal" else "its"
+            condition = "" if self.iam_evaluated else f", if {whose} IAM allows"
+            count_line = f"Keys that anyone can use{condition}: {self.public_keys}"
+            lines += ["", f"{count_line}; `kmsledger cookbook public-keys` lists the keys that are open to anyone."]
+        lines += ["", f"Note: {UNEVALUATED_POLICIES}"]
         return "\n".join(map(printable, lines))
 
 
@@ -113,7 +118,7 @@ def accessible_keys(path: Path, principal: str, *, as_of: str | None = None) -> 
 
 def find_accessible_keys(facts: Facts, text: str) -> AccessibleKeys:
     """The keys that a principal or account can use."""
-    public_keys = rows(facts.duck, _PUBLIC)[0]["n"]
+    public_keys = [row["key_arn"] for row in rows(facts.duck, _PUBLIC)]
     principal = classify(Named("AWS", text))
     if principal.type in {"account", "unknown"}:
         arn = None if principal.type == "account" else _principal_by_name(facts, text)
@@ -125,12 +130,27 @@ def find_accessible_keys(facts: Facts, text: str) -> AccessibleKeys:
                 f"Account {format_account_region(account, name, None)}",
                 "account",
                 _unknown_iam(facts, account),
-                public_keys,
+                len(public_keys),
+                False,
                 _by_key(facts, _paths_of_account(facts, account)),
             )
         principal = classify(Named("AWS", arn))
-    paths, unknown = _paths_of_principal(facts, principal)
-    return AccessibleKeys(facts.run, principal.written, "principal", unknown, public_keys, _by_key(facts, paths))
+    paths, unknown, identity = _paths_of_principal(facts, principal)
+    if identity is not None:
+        public_keys = [
+            key.facts.arn
+            for key in facts.keys(public_keys)
+            if protected_key(key, facts.organization).access_paths(identity, _OPERATIONS)
+        ]
+    return AccessibleKeys(
+        facts.run,
+        principal.written,
+        "principal",
+        unknown,
+        len(public_keys),
+        identity is not None,
+        _by_key(facts, paths),
+    )
 
 
 def _account(facts: Facts, text: str) -> str:
@@ -178,13 +198,13 @@ def _paths_of_account(facts: Facts, account: str) -> Iterator[Row]:
         yield row | {"answer": YES if answer == CONDITIONAL and not uncollected else answer, "identity_policies": []}
 
 
-def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], str]:
-    """The access paths of one principal, and which IAM policies are unknown."""
+def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], str, Identity | None]:
+    """The access paths of one principal, which IAM policies are unknown, and the identity if its policies are known."""
     account = principal.account
     if principal.type not in {"role", "user", "session"} or account is None:
         query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
         named = rows(facts.duck, query, {"principal": principal.written})
-        return [row | {"answer": _answer(row), "identity_policies": []} for row in named], ""
+        return [row | {"answer": _answer(row), "identity_policies": []} for row in named], "", None
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
         "(principal IN ($principal, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
@@ -197,11 +217,11 @@ def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], 
     )
     identity = find_identity(facts, principal) if facts.known_iam(account) else None
     if identity is not None:
-        return list(_evaluated_paths(facts, identity, candidates)), ""
+        return list(_evaluated_paths(facts, identity, candidates)), "", identity
     if facts.iam.get(account, ("none", None))[0] == "current":
-        return [], f"The IAM of account {account} has no such user or role."
+        return [], f"The IAM of account {account} has no such user or role.", None
     paths = [row | {"answer": _answer(row), "identity_policies": []} for row in candidates]
-    return paths, _unknown_iam(facts, account)
+    return paths, _unknown_iam(facts, account), None
 
 
 def _answer(row: Row) -> str:

@@ -13,6 +13,7 @@ from reports.access.engine.model import Effect
 from reports.access.engine.principals import role_of
 from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
+from reports.answers.text import UNREAD_DENIALS
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.result_writers import printable
@@ -114,6 +115,7 @@ class Denials:
             "as_of": run_to_dict(self.run),
             "denials": [denial.to_dict() for denial in self.denials],
             "other_gaps": self.other_gaps,
+            "notes": [UNREAD_DENIALS],
         }
 
     def to_text(self) -> str:
@@ -124,6 +126,8 @@ class Denials:
             lines = [f"No call was denied. As of {self.run}."]
         for denial in self.denials:
             lines += ["", *denial.text_lines()]
+        if self.denials:
+            lines += ["", f"Note: {UNREAD_DENIALS}"]
         if self.other_gaps:
             lines += ["", f"Other gaps: {self.other_gaps}; see `kmsledger sql \"FROM coverage WHERE outcome = 'gap'\"`"]
         return "\n".join(map(printable, lines))

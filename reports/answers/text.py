@@ -7,6 +7,15 @@ from typing import Any
 
 from reports.mart.change_event import format_account_region
 
+UNEVALUATED_POLICIES = (
+    "Service control policies (outside the management account), resource control policies, session policies and VPC endpoint "
+    "policies are not evaluated: they can remove access that is listed here, but cannot add any."
+)
+UNREAD_DENIALS = (
+    "Service control policies, resource control policies, session policies and VPC endpoint policies are not read: each can "
+    "deny a call again that the statement allows."
+)
+
 
 def counted(number: int, noun: str) -> str:
     """A number with a noun, such as `1 key` and `2,000 keys`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.answers.repository import opened
-from reports.answers.text import and_more, describe_key
+from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import run_to_dict, value
 from reports.mart.result_writers import printable
@@ -27,7 +27,12 @@ class Vendors:
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: the columns of view vendors."""
         vendor_rows = [{name: value(raw) for name, raw in row.items()} for row in self.rows]
-        return {"format": FORMAT, "as_of": run_to_dict(self.run), "vendors": vendor_rows}
+        return {
+            "format": FORMAT,
+            "as_of": run_to_dict(self.run),
+            "vendors": vendor_rows,
+            "notes": [UNEVALUATED_POLICIES],
+        }
 
     def to_text(self) -> str:
         """Text for a terminal: each party, its keys, and for each access path what remains without it."""
@@ -44,6 +49,7 @@ class Vendors:
                 accounts = ", ".join(row["party_accounts"] or ())
                 lines += ["", f"{party}{f' ({accounts})' if accounts and accounts != party else ''}{unknown}"]
             lines += _key_lines(row)
+        lines += ["", f"Note: {UNEVALUATED_POLICIES}"]
         return "\n".join(map(printable, lines))
 
 

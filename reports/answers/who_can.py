@@ -10,12 +10,9 @@ from reports.answers.operation_groups import OperationGroup, parse_operations
 from reports.answers.repository import Facts, opened
 from reports.answers.secret_access import secret_answer
 from reports.answers.target_lookup import Target, find
+from reports.answers.text import UNEVALUATED_POLICIES
 from reports.answers.who_can_result import Answer, KeyAnswer
 
-UNEVALUATED_POLICIES = (
-    "Service control policies (outside the management account), resource control policies and VPC endpoint policies are not "
-    "evaluated: they can remove access that is listed here, but cannot add any."
-)
 _SERVICE_NOTES = {
     "s3": (
         "S3 encrypts and decrypts with the key on behalf of the principals that read and write objects; s3:GetObject, the "

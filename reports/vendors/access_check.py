@@ -235,7 +235,8 @@ class _Request:
     def _allowed(
         self, policy: Policy, caller: Caller, operation: str, context: Mapping[str, str] | None = None
     ) -> Decision:
-        return allowed(policy, self.key, self.organization, caller.principal, operation, context)
+        bounded = caller.boundary is not None
+        return allowed(policy, self.key, self.organization, caller.principal, operation, context, has_boundary=bounded)
 
     def _operation(self, operation: str, caller: Caller, context: Mapping[str, str], *, iam: bool) -> Evaluation:
         decision = self._allowed(self.policy, caller, operation, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.conditions import Value
@@ -26,12 +27,15 @@ def allowed(  # noqa: PLR0917 - the six parts of a request, in their natural ord
     caller: str,
     operation: str,
     context: Mapping[str, str | tuple[str, ...]] | None = None,
+    *,
+    has_boundary: bool = False,
 ) -> Decision:
     """Return whether the key policy allows a caller one operation.
 
     ``caller`` is an ARN, an account id (any principal of the account), a service name or a unique id; ``operation`` is like
     ``kms:Decrypt``. With a context, the request carries these condition keys and no others that a caller controls; without
-    one, any possible context counts. Grants and IAM policies are not evaluated: see ``needs_iam``.
+    one, any possible context counts. ``has_boundary`` says that the caller has a permissions boundary, which is itself not
+    evaluated. Grants and IAM policies are not evaluated: see ``needs_iam``.
     """
     parsed_caller = parse_caller(caller, key_facts.arn, organization.accounts)
     mask = bit(operation)
@@ -41,6 +45,7 @@ def allowed(  # noqa: PLR0917 - the six parts of a request, in their natural ord
         return Decision(Effect.UNKNOWN, reason=f"{operation} is not a known KMS action")
     if operation.lower() == "kms:retiregrant":
         return Decision(Effect.UNKNOWN, reason="the grant, not the key policy, determines who can retire it")
+    parsed_caller = replace(parsed_caller, has_boundary=has_boundary)
     if reason := _unsupported(mask, operation, parsed_caller, key_facts):
         return Decision(Effect.DENY, reason=reason)
     analyzer = PolicyAnalyzer(policy, key_facts, organization)

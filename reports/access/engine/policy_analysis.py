@@ -348,6 +348,8 @@ class PolicyAnalyzer:
         if rule.audience.inverted:
             parts.append(f"except {', '.join(named.value for named in rule.statement.principals[:3])}")
         for deny in self.denies:
+            if deny.operations & operation and deny.audience.exempts_part_of(caller):
+                parts.append(f"except principals with a permissions boundary (denied by {deny.name})")
             if deny.operations & operation and (denied := deny.audience.parts_of(caller)):
                 condition = f" if {' and '.join(map(describe_condition, deny.elements))}" if deny.elements else ""
                 parts.append(f"except {join_and(denied)}{condition} (denied by {deny.name})")

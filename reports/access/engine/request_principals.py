@@ -40,6 +40,8 @@ class Caller:
     """The organization of a MEMBER."""
     unique_id: str | None = None
     """The unique id (or the start of one) of a user or role."""
+    has_boundary: bool = False
+    """Whether it has a permissions boundary, as far as known; a Deny with NotPrincipal always applies to it then."""
     may_have_mentioned_id: bool = True
     """Whether a unique id that a policy mentions can be the caller's."""
 
@@ -61,6 +63,8 @@ class Audience:
         """Whether the statement applies to the caller; None for unknown."""
         if not self.inverted:
             return self.everyone or self._names(caller) or caller.account in self.accounts
+        if caller.has_boundary:
+            return True
         if self.everyone:
             return False
         if caller.kind is Kind.SERVICE:
@@ -77,6 +81,8 @@ class Audience:
 
     def applies_to(self, caller: Caller) -> Applies:
         """Whether the statement applies to the caller; the audience itself where that differs among the caller's identities."""
+        if self.inverted and caller.has_boundary:
+            return True
         if self.inverted and caller.arn and caller.account in self.accounts and self.sessions_of(caller):
             return self
         if not self.everyone and caller.arn is None:
@@ -99,6 +105,14 @@ class Audience:
         if caller.arn is None:
             return sorted(arn for arn in self.arns if f"::{caller.account}:" in arn)
         return self.sessions_of(caller)
+
+    def exempts_part_of(self, caller: Caller) -> bool:
+        """Whether NotPrincipal lists the caller, or users, roles or sessions of its account or role."""
+        if not self.inverted or caller.kind is not Kind.IDENTITY or caller.account not in self.accounts:
+            return False
+        if caller.arn is None:
+            return any(f"::{caller.account}:" in arn for arn in self.arns)
+        return caller.arn in self.arns or bool(self.sessions_of(caller))
 
     def sessions_of(self, caller: Caller) -> list[str]:
         """Return the listed sessions of a role."""

@@ -34,8 +34,8 @@ def denials(mart: Path, as_of: str | None) -> Denials:
 
     Exit codes: 0 no call was denied, 3 calls were denied.
 
-    JSON has `format`, `as_of`, `other_gaps`, and `denials`: each with cause, cause_text, fix_in, role, actions, accounts,
-    subjects, since_run, fix (where, statement, certain) and denied (the individual calls). CSV has one row per call.
+    JSON has `format`, `as_of`, `other_gaps`, `notes`, and `denials`: each with cause, cause_text, fix_in, role, actions,
+    accounts, subjects, since_run, fix (where, statement, certain) and denied (the individual calls). CSV has one row per call.
     """
     from models.settings import RoleSettings, load
     from reports.answers.denials import denials as denied_calls

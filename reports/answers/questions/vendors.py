@@ -31,7 +31,7 @@ def vendors(mart: Path, as_of: str | None) -> Vendors:
     For each party and key: operations, access paths and conditions, the key's dependents, its last use, and for each access
     path whether access remains without it.
 
-    JSON has `format`, `as_of` and `vendors`: the columns of view vendors, as in CSV.
+    JSON has `format`, `as_of`, `notes` and `vendors`: the columns of view vendors, as in CSV.
     """
     from reports.answers.vendors import vendors as external_parties
 

@@ -32,13 +32,14 @@ def what_can(mart: Path, principal: str, as_of: str | None) -> AccessibleKeys:
     """Show which keys PRINCIPAL can use in the organization, with the access paths and the dependents of each key.
 
     PRINCIPAL is an account (ID or name), the ARN or name of a user or role, the ARN of a session, or a service. Where IAM was
-    collected, the policies of users and roles are evaluated. Keys that anyone can use are counted, not listed.
+    collected, the policies of users and roles are evaluated. Keys that anyone can use are counted, not listed; those
+    of other accounts need IAM policies that allow it, which are evaluated where they were collected.
 
     Exit codes: 0 answered; 2 unknown or ambiguous principal; 3 answered, but a part of the answer is unknown.
 
-    JSON has `format`, `as_of`, `principal`, `principal_type`, `unknown`, `public_keys`, and `keys`: each with key_arn, key_alias,
-    account_id, account_name, region, key_state, dependent_count, dependents and `access_paths` (the columns of view key_access,
-    with answer and identity_policies). CSV has one row per key and access path.
+    JSON has `format`, `as_of`, `principal`, `principal_type`, `unknown`, `public_keys`, `notes`, and `keys`: each with key_arn,
+    key_alias, account_id, account_name, region, key_state, dependent_count, dependents and `access_paths` (the columns of view
+    key_access, with answer and identity_policies). CSV has one row per key and access path.
     """
     from reports.answers.accessible_keys import accessible_keys
 

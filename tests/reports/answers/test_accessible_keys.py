@@ -6,10 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from reports.answers.accessible_keys import accessible_keys
-from reports.answers.vendors import vendors
+from reports.answers.accessible_keys import AccessibleKeys, accessible_keys
+from reports.answers.denials import Denials, denials
+from reports.answers.vendors import Vendors, vendors
 from reports.mart.errors import QueryError
-from tests.reports.answers.sample_organization import DATA, LOCAL, NAMED, SHARED, SHOP, UNREAD, VENDOR, who
+from tests.reports.answers.sample_organization import (
+    DATA,
+    LOCAL,
+    NAMED,
+    SHARED,
+    SHOP,
+    UNREAD,
+    VENDOR,
+    organization,
+    who,
+)
+from tests.reports.ledger_builder import build_mart, settings_of
 
 
 def keys(path: Path, name: str) -> dict[str, set[tuple[str, str]]]:
@@ -29,6 +41,19 @@ def test_a_role_across_accounts(mart_path: Path) -> None:
     }
     assert keys(mart_path, who(SHOP, "role/app")) == {}
     assert keys(mart_path, who(SHOP, "role/bounded")) == {}
+
+
+@pytest.mark.parametrize("answer", ["what-can", "vendors", "denials"])
+def test_the_limits_of_an_answer_are_stated(mart_path: Path, answer: str) -> None:
+    """Text and JSON state that service control, resource control and session policies are not evaluated."""
+    result: AccessibleKeys | Vendors | Denials
+    if answer == "what-can":
+        result = accessible_keys(mart_path, "batch")
+    else:
+        result = vendors(mart_path) if answer == "vendors" else denials(mart_path)
+    (note,) = result.to_dict()["notes"]
+    assert all(name in note.lower() for name in ("service control", "resource control", "session policies"))
+    assert f"Note: {note}" in result.to_text().splitlines()
 
 
 def test_a_role_when_iam_was_not_collected(without_iam: Path) -> None:
@@ -66,6 +91,21 @@ def test_an_external_account(mart_path: Path) -> None:
     result = accessible_keys(mart_path, VENDOR)
     assert [key["key_arn"] for key in result.keys] == [LOCAL]
     assert "is outside the organization" in result.unknown
+
+
+def test_a_key_that_anyone_can_use_counts_if_the_iam_of_the_account_allows_it(tmp_path: Path) -> None:
+    """A public key of another account counts for the principals whose own policies allow it; without IAM the text says so."""
+    world = organization(tmp_path / "ledger.db")
+    everyone = {"Sid": "Everyone", "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
+    world.key(DATA, "eu-west-1", "00000000-0000-4000-8000-0000000000ff", policy=[everyone])
+    world.crawl()
+    mart = tmp_path / "answers.duckdb"
+    build_mart(settings_of(database=world.url, report={"mart": mart}))
+    assert accessible_keys(mart, who(SHOP, "role/app")).public_keys == 0
+    allowed = accessible_keys(mart, who(SHOP, "role/keys-only"))
+    assert allowed.public_keys == 1
+    assert "Keys that anyone can use: 1;" in allowed.to_text()
+    assert "Keys that anyone can use, if its IAM allows: 1;" in accessible_keys(mart, SHOP).to_text()
 
 
 def test_an_unknown_principal(mart_path: Path) -> None:

@@ -79,7 +79,7 @@ CASES = [
             deny(None, NotPrincipal=aws(BOB, root())),
             deny(when={"ArnEquals": {"aws:PrincipalArn": root()}}),
         ],
-        [f"{ROOT_ALL} #46 | only {BOB}"],
+        [f"{ROOT_ALL} #46 | except principals with a permissions boundary (denied by #1)"],
     ),
     Case(
         "not-principal-leaves-federated-user",

@@ -228,6 +228,14 @@ def test_grants_of_many_volumes_have_one_shape() -> None:
     assert constraint_conditions(None) == ""
 
 
+def test_not_principal_never_exempts_a_caller_with_a_boundary() -> None:
+    """A Deny with NotPrincipal applies to every principal that has a boundary (IAM user guide: NotPrincipal)."""
+    bob = f"arn:aws:iam::{OWNER}:user/bob"
+    policy = policy_of([allow(aws(bob)), deny(None, NotPrincipal=aws(bob, root()))])
+    assert allowed(policy, FACTS, ORGANIZATION, bob, "kms:Decrypt").effect is Effect.ALLOW
+    assert allowed(policy, FACTS, ORGANIZATION, bob, "kms:Decrypt", has_boundary=True).effect is Effect.DENY
+
+
 @pytest.mark.parametrize("key", ["aws:CurrentTime", "aws:EpochTime"])
 def test_a_time_that_passes_needs_a_new_analysis(key: str) -> None:
     """The analysis of a policy with a condition on the time is repeated when that time is past, and not before."""
