@@ -175,7 +175,7 @@ def require(operation: Operation, item: Mapping[str, Any]) -> None:
     """Raise :class:`AwsError` if an item lacks a member that AWS always returns."""
     for name in operation.requires:
         if search(name, item) in (None, "", []):
-            raise invalid_response(operation, f"it has no {name.partition(' ')[0]}")
+            raise invalid_response(operation, f"it has no {name}")
 
 
 def check_arn(operation: Operation, arn: str, prefix: str) -> str:

@@ -272,8 +272,6 @@ SERVERLESS_CACHE_SNAPSHOT = ResourceType(
     details={"cache": "ServerlessCacheConfiguration.ServerlessCacheName"},
 )
 
-_BUCKET_DEFAULT = "ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault"
-_BUCKET_ALGORITHM = f"{_BUCKET_DEFAULT}.SSEAlgorithm"
 BUCKET = ResourceType(
     "AWS::S3::Bucket",
     # BucketRegion is returned only if a parameter is sent.
@@ -299,17 +297,14 @@ BUCKET = ResourceType(
                 # Since January 2023, S3 encrypts each bucket without a default encryption with its own keys.
                 "null": KeyClass.AWS_OWNED,
             },
-            discriminator=f"{_BUCKET_ALGORITHM} || 'null'",
+            discriminator="ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm || 'null'",
         ),
     ),
     detail=Operation(
         "s3",
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
-        requires=(
-            "ServerSideEncryptionConfiguration.Rules",
-            f"{_BUCKET_ALGORITHM} || (type({_BUCKET_DEFAULT}) == 'null' && 'none') || ''",
-        ),
+        requires=("ServerSideEncryptionConfiguration.Rules",),
         action="s3:GetEncryptionConfiguration",
         empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),

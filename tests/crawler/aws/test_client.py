@@ -37,6 +37,7 @@ from tests.crawler.scripted_aws import (
 
 ONE = Operation("kms", "DescribeKey")
 LISTING = Operation("rds", "DescribeDBInstances", paging=Paging("Marker", "Marker", "MaxRecords", 100))
+A, B = ({"DBInstanceIdentifier": name} for name in "ab")
 THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
 EXPIRED = aws_error("ExpiredToken", "The security token included in the request is expired")
 
@@ -79,8 +80,8 @@ def called(
 )
 def test_transient_errors_are_retried(error: AwsError) -> None:
     """A call that is throttled, fails in AWS or finds no connection succeeds if a later attempt does."""
-    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {}}))
-    assert answer == {"KeyMetadata": {}}
+    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {"KeyId": "k"}}))
+    assert answer == {"KeyMetadata": {"KeyId": "k"}}
     assert (client.total.calls, client.total.retries, len(aws.calls)) == (3, 2, 3)
 
 
@@ -107,8 +108,8 @@ def test_permanent_errors_are_not_retried(failure: AwsError) -> None:
 
 def test_expired_credentials_are_renewed_once() -> None:
     """An expired session is renewed and the call repeated; if every new session is rejected too, the call fails."""
-    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {}}), attempts=1)
-    assert answer == {"KeyMetadata": {}}
+    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {"KeyId": "k"}}), attempts=1)
+    assert answer == {"KeyMetadata": {"KeyId": "k"}}
     assert [call.credentials.access_key for call in aws.calls] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
@@ -135,10 +136,10 @@ def pages(
 
 def test_a_listing_ends_without_a_token() -> None:
     """An empty page does not end a listing; every page is requested with size, token and filters."""
-    script = paged("DBInstances", [["a"], [], ["b"]], send="Marker", receive="Marker")
+    script = paged("DBInstances", [[A], [], [B]], send="Marker", receive="Marker")
     received, error, aws = pages(LISTING, script)
     assert error is None
-    assert [page["DBInstances"] for page in received] == [["a"], [], ["b"]]
+    assert [page["DBInstances"] for page in received] == [[A], [], [B]]
     assert [call.params for call in aws.calls] == [
         {"Filter": "x", "MaxRecords": 100},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-1"},
@@ -150,13 +151,13 @@ def test_a_token_counts_only_if_the_page_is_truncated() -> None:
     """KMS may return a marker with the last page; Truncated decides."""
     received, error, _ = pages(LIST_KEYS, {"Keys": [], "Truncated": False, "NextMarker": "stale"})
     assert (len(received), error) == (1, None)
-    script = paged("Keys", [["a"], ["b"]], send="Marker", receive="NextMarker", more="Truncated")
+    script = paged("Keys", [[{"KeyId": "a"}], [{"KeyId": "b"}]], send="Marker", receive="NextMarker", more="Truncated")
     assert len(pages(LIST_KEYS, script)[0]) == 2
 
 
 def test_a_repeated_token_is_an_error() -> None:
     """A repeated token ends the listing with an error, not as complete."""
-    received, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
+    received, error, aws = pages(LISTING, {"DBInstances": [A], "Marker": "again"})
     assert error is not None
     assert error.cause is Cause.INVALID_RESPONSE
     assert len(received) == len(aws.calls) == 2
@@ -164,7 +165,7 @@ def test_a_repeated_token_is_an_error() -> None:
 
 def test_an_error_on_a_later_page_is_raised() -> None:
     """Received pages are yielded, then the error is raised: the listing is incomplete."""
-    received, error, _ = pages(LISTING, paged("DBInstances", [["a"], denied()], send="Marker", receive="Marker"))
+    received, error, _ = pages(LISTING, paged("DBInstances", [[A], denied()], send="Marker", receive="Marker"))
     assert len(received) == 1
     assert error is not None
     assert error.cause is Cause.KEY_POLICY
@@ -173,12 +174,12 @@ def test_an_error_on_a_later_page_is_raised() -> None:
 def test_a_failed_page_is_retried() -> None:
     """A throttled page is requested again with its own token; no page is lost or repeated."""
     errors = [THROTTLED]
-    listing = paged("DBInstances", [["a"], ["b"]], send="Marker", receive="Marker")
+    listing = paged("DBInstances", [[A], [B]], send="Marker", receive="Marker")
     received, error, aws = pages(
         LISTING, lambda call: errors.pop() if "Marker" in call.params and errors else listing(call), attempts=2
     )
     assert error is None
-    assert [page["DBInstances"] for page in received] == [["a"], ["b"]]
+    assert [page["DBInstances"] for page in received] == [[A], [B]]
     assert [call.params.get("Marker") for call in aws.calls] == [None, "page-1", "page-1"]
 
 
