@@ -369,9 +369,12 @@ def _only_special(result: SearchResult, others: Iterable[SearchResult]) -> str:
     """Describe who has access, if it is not the account as a whole but root users or principals that a Deny exempts."""
     if not result.answer or result.identity is None or not result.identity.special:
         return ""
-    callers = [each.identity.caller for each in (result, *others) if each.identity is not None]
+    found = [(each.answer, each.identity.caller) for each in (result, *others) if each.identity is not None]
+    callers = [caller for answer, caller in found if answer]
+    unknown = [caller.arn or caller.name for answer, caller in found if not answer]
     who = ("the root user" if caller.kind is Kind.ROOT else caller.arn or caller.name for caller in callers)
-    return f"only {join_and(dict.fromkeys(who))}"
+    only = f"only {join_and(dict.fromkeys(who))}"
+    return f"{only}; unknown for {join_and(unknown)}" if unknown else only
 
 
 def _witness(caller: Caller, operation: str, result: SearchResult) -> Witness:

@@ -157,7 +157,7 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
 
 
 def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterator[SearchResult]:
-    """Yield a result for every identity that succeeds, the special ones last; without any, the result of the search."""
+    """Yield a result for each identity that succeeds, special ones last, then one that is unknown; without any, the denial."""
     elements = [*allow, *(element for rule, _ in denies for element in rule.elements)]
     keys = {
         key
@@ -199,7 +199,7 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
             yield replace(result, context={**witness_context(context), **result.context}, identity=identity)
         elif result.answer is None:
             uncertain = uncertain or replace(result, identity=identity)
-    if not succeeded:
+    if uncertain or not succeeded:
         yield uncertain or (_DENIED if complete else _VARIABLES if identities else _TOO_MANY)
 
 

@@ -307,7 +307,7 @@ CASES = [
         "deny-not-principal",
         NOT_PRINCIPAL,
         [EVERYONE, deny(None, NotPrincipal=aws(APP, root()))],
-        [f"owner_direct * {OWNER} =Decrypt | only the root user"],
+        [f"owner_direct * {OWNER} =Decrypt | only the root user; unknown for {APP}"],
         lint_findings=LOCKED,
     ),
     Case(
