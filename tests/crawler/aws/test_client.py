@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -79,8 +79,8 @@ def called(
 )
 def test_transient_errors_are_retried(error: AwsError) -> None:
     """A call that is throttled, fails in AWS or finds no connection succeeds if a later attempt does."""
-    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {}}))
-    assert answer == {"KeyMetadata": {}}
+    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {"KeyId": "x"}}))
+    assert answer == {"KeyMetadata": {"KeyId": "x"}}
     assert (client.total.calls, client.total.retries, len(aws.calls)) == (3, 2, 3)
 
 
@@ -107,12 +107,15 @@ def test_permanent_errors_are_not_retried(failure: AwsError) -> None:
 
 def test_expired_credentials_are_renewed_once() -> None:
     """An expired session is renewed and the call repeated; if every new session is rejected too, the call fails."""
-    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {}}), attempts=1)
-    assert answer == {"KeyMetadata": {}}
+    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {"KeyId": "x"}}), attempts=1)
+    assert answer == {"KeyMetadata": {"KeyId": "x"}}
     assert [call.credentials.access_key for call in aws.calls] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
     assert (error.cause, len(aws.calls)) == (Cause.EXPIRED, 1 + MAX_RENEWALS)
+
+
+A, B = {"DBInstanceIdentifier": "a"}, {"DBInstanceIdentifier": "b"}
 
 
 def pages(
@@ -135,10 +138,10 @@ def pages(
 
 def test_a_listing_ends_without_a_token() -> None:
     """An empty page does not end a listing; every page is requested with size, token and filters."""
-    script = paged("DBInstances", [["a"], [], ["b"]], send="Marker", receive="Marker")
+    script = paged("DBInstances", [[A], [], [B]], send="Marker", receive="Marker")
     received, error, aws = pages(LISTING, script)
     assert error is None
-    assert [page["DBInstances"] for page in received] == [["a"], [], ["b"]]
+    assert [page["DBInstances"] for page in received] == [[A], [], [B]]
     assert [call.params for call in aws.calls] == [
         {"Filter": "x", "MaxRecords": 100},
         {"Filter": "x", "MaxRecords": 100, "Marker": "page-1"},
@@ -151,6 +154,12 @@ def test_a_token_counts_only_if_the_page_is_truncated() -> None:
     received, error, _ = pages(LIST_KEYS, {"Keys": [], "Truncated": False, "NextMarker": "stale"})
     assert (len(received), error) == (1, None)
     script = paged("Keys", [["a"], ["b"]], send="Marker", receive="NextMarker", more="Truncated")
+    assert len(pages(LIST_KEYS, script)[0]) == 2
+
+
+def test_a_token_without_its_flag_is_followed() -> None:
+    """A page with a token, but without the flag that shows whether there is a next page, is not the last."""
+    script = paged("Keys", [[], []], send="Marker", receive="NextMarker")
     assert len(pages(LIST_KEYS, script)[0]) == 2
 
 
@@ -173,19 +182,20 @@ def test_an_error_on_a_later_page_is_raised() -> None:
 def test_a_failed_page_is_retried() -> None:
     """A throttled page is requested again with its own token; no page is lost or repeated."""
     errors = [THROTTLED]
-    listing = paged("DBInstances", [["a"], ["b"]], send="Marker", receive="Marker")
+    listing = paged("DBInstances", [[A], [B]], send="Marker", receive="Marker")
     received, error, aws = pages(
         LISTING, lambda call: errors.pop() if "Marker" in call.params and errors else listing(call), attempts=2
     )
     assert error is None
-    assert [page["DBInstances"] for page in received] == [["a"], ["b"]]
+    assert [page["DBInstances"] for page in received] == [[A], [B]]
     assert [call.params.get("Marker") for call in aws.calls] == [None, "page-1", "page-1"]
 
 
 def test_an_operation_without_paging_is_one_call() -> None:
     """An operation without paging returns one page, even if the response has a member like a token."""
-    received, error, _ = pages(ONE, {"NextMarker": "x"})
-    assert (received, error) == ([{"NextMarker": "x"}], None)
+    page = {"Keys": [], "Truncated": True, "NextMarker": "x"}
+    received, error, _ = pages(replace(LIST_KEYS, paging=None), page)
+    assert (received, error) == ([page], None)
 
 
 @dataclass
