@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -37,7 +37,6 @@ from tests.crawler.scripted_aws import (
 
 ONE = Operation("kms", "DescribeKey")
 LISTING = Operation("rds", "DescribeDBInstances", paging=Paging("Marker", "Marker", "MaxRecords", 100))
-A, B = ({"DBInstanceIdentifier": name} for name in "ab")
 THROTTLED = aws_error("ThrottlingException", "Rate exceeded")
 EXPIRED = aws_error("ExpiredToken", "The security token included in the request is expired")
 
@@ -80,8 +79,8 @@ def called(
 )
 def test_transient_errors_are_retried(error: AwsError) -> None:
     """A call that is throttled, fails in AWS or finds no connection succeeds if a later attempt does."""
-    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {"KeyId": "k"}}))
-    assert answer == {"KeyMetadata": {"KeyId": "k"}}
+    answer, client, aws, _ = called(in_turn(error, error, {"KeyMetadata": {"KeyId": "x"}}))
+    assert answer == {"KeyMetadata": {"KeyId": "x"}}
     assert (client.total.calls, client.total.retries, len(aws.calls)) == (3, 2, 3)
 
 
@@ -108,12 +107,15 @@ def test_permanent_errors_are_not_retried(failure: AwsError) -> None:
 
 def test_expired_credentials_are_renewed_once() -> None:
     """An expired session is renewed and the call repeated; if every new session is rejected too, the call fails."""
-    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {"KeyId": "k"}}), attempts=1)
-    assert answer == {"KeyMetadata": {"KeyId": "k"}}
+    answer, _, aws, _ = called(in_turn(EXPIRED, {"KeyMetadata": {"KeyId": "x"}}), attempts=1)
+    assert answer == {"KeyMetadata": {"KeyId": "x"}}
     assert [call.credentials.access_key for call in aws.calls] == ["AKIA0", "AKIA1"]
     error, _, aws, _ = called(EXPIRED)
     assert isinstance(error, AwsError)
     assert (error.cause, len(aws.calls)) == (Cause.EXPIRED, 1 + MAX_RENEWALS)
+
+
+A, B = {"DBInstanceIdentifier": "a"}, {"DBInstanceIdentifier": "b"}
 
 
 def pages(
@@ -151,13 +153,19 @@ def test_a_token_counts_only_if_the_page_is_truncated() -> None:
     """KMS may return a marker with the last page; Truncated decides."""
     received, error, _ = pages(LIST_KEYS, {"Keys": [], "Truncated": False, "NextMarker": "stale"})
     assert (len(received), error) == (1, None)
-    script = paged("Keys", [[{"KeyId": "a"}], [{"KeyId": "b"}]], send="Marker", receive="NextMarker", more="Truncated")
+    script = paged("Keys", [["a"], ["b"]], send="Marker", receive="NextMarker", more="Truncated")
+    assert len(pages(LIST_KEYS, script)[0]) == 2
+
+
+def test_a_token_without_its_flag_is_followed() -> None:
+    """A page with a token, but without the flag that shows whether there is a next page, is not the last."""
+    script = paged("Keys", [[], []], send="Marker", receive="NextMarker")
     assert len(pages(LIST_KEYS, script)[0]) == 2
 
 
 def test_a_repeated_token_is_an_error() -> None:
     """A repeated token ends the listing with an error, not as complete."""
-    received, error, aws = pages(LISTING, {"DBInstances": [A], "Marker": "again"})
+    received, error, aws = pages(LISTING, {"DBInstances": ["a"], "Marker": "again"})
     assert error is not None
     assert error.cause is Cause.INVALID_RESPONSE
     assert len(received) == len(aws.calls) == 2
@@ -165,7 +173,7 @@ def test_a_repeated_token_is_an_error() -> None:
 
 def test_an_error_on_a_later_page_is_raised() -> None:
     """Received pages are yielded, then the error is raised: the listing is incomplete."""
-    received, error, _ = pages(LISTING, paged("DBInstances", [[A], denied()], send="Marker", receive="Marker"))
+    received, error, _ = pages(LISTING, paged("DBInstances", [["a"], denied()], send="Marker", receive="Marker"))
     assert len(received) == 1
     assert error is not None
     assert error.cause is Cause.KEY_POLICY
@@ -185,8 +193,9 @@ def test_a_failed_page_is_retried() -> None:
 
 def test_an_operation_without_paging_is_one_call() -> None:
     """An operation without paging returns one page, even if the response has a member like a token."""
-    page = {"DBInstances": [A], "Marker": "x"}
-    assert pages(Operation("rds", "DescribeDBInstances"), page)[:2] == ([page], None)
+    page = {"Keys": [], "Truncated": True, "NextMarker": "x"}
+    received, error, _ = pages(replace(LIST_KEYS, paging=None), page)
+    assert (received, error) == ([page], None)
 
 
 @dataclass
