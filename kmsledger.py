@@ -31,7 +31,7 @@ SECTIONS = {
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
         "mail": LazyCommand("reports.cli", "mail", "Mail the latest report to pending recipients."),
     },
-    "Ask": {
+    "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
         "schema": LazyCommand("reports.mart.cli", "schema", "Describe the mart's views and columns."),
         "cookbook": LazyCommand("reports.answers.cookbook_cli", "cookbook", "Run a prepared query."),
@@ -125,7 +125,7 @@ def crawl(
 def nightly(context: click.Context, *, config_path: Path, log_format: str | None, fail_on: Threshold | None) -> None:
     """Crawl, rebuild the mart, write the reports and mail them: the unattended run, with one exit code.
 
-    Findings affect the exit code from rules.fail_on in the settings, or --fail-on; gaps (3) take precedence.
+    The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence.
     """
     settings = _settings(config_path, log_format).with_fail_on(fail_on)
     _check(settings)

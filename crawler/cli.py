@@ -23,7 +23,7 @@ import click
     "config_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Settings file with the role's name and the resource types. [default: the defaults of all settings]",
+    help="Settings file with the role's name and the resource types. [default: default settings]",
 )
 @click.option("--partition", default="aws", show_default=True, help="aws, aws-cn, aws-us-gov or aws-eusc.")
 def permissions(*, role: str, key_policy: bool, config_path: Path | None, partition: str) -> None:

@@ -67,7 +67,7 @@ def current(config_path: Path) -> None:
 
     engine = database.connect(load(config_path).database, must_exist=True)
     with database.translate_errors(engine), engine.connect() as connection:
-        click.echo(f"database {database.current(connection) or 'empty'}, program {database.head()}")
+        click.echo(f"database {database.current(connection) or 'empty'}, required {database.head()}")
 
 
 @db.command("check")
@@ -118,8 +118,8 @@ def copy_ledger(source: str, target: str) -> None:
 def prune(config_path: Path, keep: int, coverage_keep: int | None, *, dry_run: bool) -> None:
     """Delete versions that ended long ago, old coverage, and policies and runs that nothing references.
 
-    The data of every run that finished within the days to keep stays complete. "Since when" cannot reach further back than the
-    data that is left. Rejected while a crawl is running.
+    All data of every run that finished within the days to keep is kept. Times such as "since" and "first seen" cannot be earlier
+    than the remaining data. Rejected while a crawl is running.
     """
     import datetime as dt
 

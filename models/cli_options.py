@@ -34,12 +34,12 @@ MART = click.option(
 AS_OF = click.option(
     "--as-of",
     metavar="RUN|DATE",
-    help="Answer as of an earlier run: its number, or a date or time (UTC; a date means its end).",
+    help="Use the data of an earlier run: its number, or a date or time (UTC; a date means its end).",
 )
 FAIL_ON = click.option(
     "--fail-on",
     type=click.Choice(THRESHOLDS),
-    help="Exit with 1 if there is a failure of at least this severity that no waiver accepts.",
+    help="Exit with 1 if there is a failure of this severity or higher that is not waived.",
 )
 LIMIT = click.option(
     "--limit",
@@ -76,7 +76,7 @@ TEMP_DIRECTORY = click.option(
     "--temp-directory",
     type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
     metavar="DIR",
-    help="Where a query may spill up to 20 GB that exceed its memory. [default: queries do not spill]",
+    help="Directory to which a query can spill up to 20 GB that exceed its memory. [default: queries do not spill]",
 )
 
 

@@ -33,7 +33,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
             info = refresh(settings)
         else:
             info = build_mart(settings, output or settings.report.mart, as_of=as_of)
-    click.echo(f"{info.path}: {info.keys} keys and {info.findings} findings as of run {info.as_of}")
+    click.echo(f"{info.path}: {info.keys} keys and {info.findings} rule results as of run {info.as_of}")
 
 
 @click.command()
@@ -57,7 +57,7 @@ def report(
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    """Write the HTML reports of the last run: all of them, or only the report NAME.
+    """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone.

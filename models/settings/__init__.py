@@ -306,7 +306,7 @@ class Settings(Group):
         if organization.source == "list":
             accounts = f"a list of {len(organization.accounts)}"
         else:
-            accounts = f"AWS Organizations, read as {organization.reader_role or 'the base credentials'}"
+            accounts = f"AWS Organizations, read with {organization.reader_role or 'the base credentials'}"
         if organization.include != AccountFilter() or organization.exclude != AccountFilter():
             accounts += " (filtered)"
         chosen = ", ".join(regions.include) or "all that are enabled"

@@ -18,7 +18,7 @@ from reports.mart.cli import run_query, to_json, write_text
 @AS_OF
 @format_option(
     *("table", "json", "csv", "jsonl", "parquet", "markdown"),
-    about="Formats of results as in `sql`; of the list and of recipes: table, json or markdown.",
+    about="For results, the formats of `sql`; for the list and --show: table, json or markdown.",
 )
 @OUTPUT_FILE
 @LIMIT

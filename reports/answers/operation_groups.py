@@ -57,7 +57,7 @@ def parse_operations(text: str) -> OperationGroup:
     if operations and operations[0].removeprefix("kms:") not in ACCOUNT_LEVEL:
         return OperationGroup(operations[0], operations)
     if operations:
-        raise QueryError(f"{operations[0]} acts on no key: name an operation on a key, such as kms:Decrypt")
+        raise QueryError(f"{operations[0]} does not act on a key: name an operation on a key, such as kms:Decrypt")
     known = {operation.lower(): operation for operation in KEY_LEVEL} | {"reencrypt": "ReEncryptFrom"}
     near = difflib.get_close_matches(name.removeprefix("kms:"), known, n=3)
     hint = (
@@ -65,4 +65,4 @@ def parse_operations(text: str) -> OperationGroup:
         if near
         else "use decrypt, sign, use, administer or another KMS operation on keys"
     )
-    raise QueryError(f"{printable(text)!r} is no KMS operation on a key: {hint}")
+    raise QueryError(f"{printable(text)!r} is not a KMS operation on a key: {hint}")

@@ -53,7 +53,7 @@ FORMAT = format_option(
     metavar="FILE",
     help="Read the query from this file.",
 )
-@click.option("--tables", is_flag=True, help="List the views, with the meaning of their columns.")
+@click.option("--tables", is_flag=True, help="List the views and describe their columns.")
 @click.argument("query", required=False)
 def sql(*, tables: bool, query: str | None, query_file: Path | None, **options: Any) -> None:
     """Query the mart with SQL (DuckDB's dialect); - reads the query from standard input.
@@ -255,7 +255,7 @@ def postgresql(
     memory_limit: int,
     temp_directory: Path | None,
 ) -> None:
-    """Publish the views as tables in PostgreSQL, for BI tools that support nothing else.
+    """Publish the views as tables in PostgreSQL, for BI tools that cannot read DuckDB or Parquet.
 
     All views and histories are copied into a new schema, which then replaces the old one at once: until then, and after a
     failure, the old one stays. Run it after each crawl. docs/postgresql.md describes the tables and the reader's role.

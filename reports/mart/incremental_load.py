@@ -44,7 +44,7 @@ class Delta:
 
     def summary(self) -> str:
         """One clause for the log."""
-        return f"{sum(self.changed.values()):,} rows of {len(self.changed)} tables inserted or closed since run {self.since}"
+        return f"{sum(self.changed.values()):,} rows of {len(self.changed)} tables inserted, deleted or closed"
 
     def rows(self, name: str, change: Literal["new", "gone", "ended"] = "new") -> str:
         """The table of the rows that were inserted into a table of the ledger, deleted from it or closed.

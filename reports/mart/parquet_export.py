@@ -73,7 +73,7 @@ def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list
     known = [name for (name,) in connection.execute(query, [CATALOG]).fetchall()]
     for name in names:
         if name not in known:
-            raise QueryError(f"there is no view {name!r}; there are {', '.join(known)}")
+            raise QueryError(f"there is no view {name!r}: `kmsledger schema` lists the views")
     return list(dict.fromkeys(names)) or shipped
 
 

@@ -68,7 +68,7 @@ def chosen(names: Iterable[str]) -> tuple[Relation, ...]:
     known = {relation.name: relation for relation in declared()}
     for name in wanted:
         if name not in known:
-            raise QueryError(f"there is no view {name!r}; there are {', '.join(known)}")
+            raise QueryError(f"there is no view {name!r}: `kmsledger schema` lists the views")
     return tuple(known[name] for name in wanted) if wanted else declared()
 
 

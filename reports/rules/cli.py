@@ -116,7 +116,8 @@ def run(
     """Show the result of RULE for every resource that it checks, passes included.
 
     With --framework instead of RULE, show the results of all rules of a control. A rule runs now, with its current text and
-    parameters, on the mart's facts as of its run or an earlier one. Waivers are not applied: a waived finding is a failure here.
+    parameters, on the facts of the last run, or of the run that --as-of names. Waivers are not applied: a waived finding is a
+    failure here.
     """
     from reports.mart.mart_reader import open_stating_run
     from reports.mart.result_writers import writer_of

@@ -87,14 +87,15 @@ class UnknownNameError(UserError):
 
 
 _NAMES = {
-    "rules": ("rule", "SELECT rule_id FROM rules UNION SELECT rule_id FROM findings_history"),
-    "families": ("family", "SELECT family FROM rules"),
+    "rules": ("rule", "SELECT rule_id FROM rules UNION SELECT rule_id FROM findings_history", "rules list"),
+    "families": ("family", "SELECT family FROM rules", "rules list"),
     "accounts": (
         "account",
         "SELECT unnest([account_id, name]) FROM accounts_history UNION SELECT account_id FROM rule_results",
+        'sql "SELECT account_id, name FROM accounts"',
     ),
 }
-"""The filters whose values must exist: what they name, and a query for the names."""
+"""The filters whose values must exist: what they name, a query for the names, and the command that lists them."""
 
 
 def note_on_passes(statuses: Sequence[str]) -> str | None:
@@ -106,11 +107,13 @@ def note_on_passes(statuses: Sequence[str]) -> str | None:
 
 def check_names(connection: duckdb.DuckDBPyConnection, criteria: FindingFilter) -> None:
     """Raise UnknownNameError if a filter names something that does not exist: an empty list would look like good news."""
-    for attribute, (noun, query) in _NAMES.items():
+    for attribute, (noun, query, listing) in _NAMES.items():
         if wanted := set(getattr(criteria, attribute)):
             missing = wanted - {row[0] for row in connection.execute(query).fetchall()}
             if missing:
-                raise UnknownNameError(f"there is no {noun} {min(missing)!r} in the mart: check the spelling")
+                raise UnknownNameError(
+                    f"there is no {noun} {min(missing)!r} in the mart: `kmsledger {listing}` lists them"
+                )
 
 
 def read_findings(

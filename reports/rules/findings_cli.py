@@ -52,7 +52,7 @@ def findings(
     """List the findings of the rules, highest severity first.
 
     The values of a repeated option are alternatives; different options must all match. With --fail-on, the exit code is 1 if
-    any finding of the run, listed or not, is a failure of at least that severity that no waiver accepts. The statuses pass and
+    any finding of the run, listed or not, is a failure of that severity or higher that is not waived. The statuses pass and
     not_applicable list former problems only; `kmsledger rules run` lists every result of a rule.
     """
     from dataclasses import fields

@@ -16,7 +16,8 @@ def analyze_access(*, config_path: Path, redo: bool) -> None:
     """Analyze who can use which key, from the data in the ledger; makes no requests to AWS.
 
     Only new policies and grants are analyzed, unless the analysis engine has changed or --all is given. Every crawl
-    includes this analysis. The results are in the views vendors and key_policy_problems after the next `kmsledger mart`.
+    includes this analysis. After the next `kmsledger mart`, the results are in the
+    views effective_access, vendors and key_policy_problems.
     """
     from models.settings import load
     from reports.access.analysis import stage

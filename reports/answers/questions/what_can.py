@@ -38,8 +38,9 @@ def what_can(mart: Path, principal: str, as_of: str | None) -> AccessibleKeys:
     Exit codes: 0 answered; 2 unknown or ambiguous principal; 3 answered, but a part of the answer is unknown.
 
     JSON has `format`, `as_of`, `principal`, `principal_type`, `unknown`, `public_keys`, `notes`, and `keys`: each with key_arn,
-    key_alias, account_id, account_name, region, key_state, dependent_count, dependents and `access_paths` (the columns of view
-    key_access, with answer and identity_policies). CSV has one row per key and access path.
+    key_alias, account_id, account_name, region, key_state, dependent_count, dependents and `access_paths` (access, principal,
+    principal_account, party, operations, path, source_id, conditions, needs_iam, reason, message, alternative_paths, since_run,
+    since, answer and identity_policies). CSV has one row per key and access path.
     """
     from reports.answers.accessible_keys import accessible_keys
 

@@ -177,7 +177,7 @@ def test_a_database_has_the_users_of_its_key_and_a_note(run_who_can: WhoCan) -> 
     ("operation", "target", "expected"),
     [
         ("decypt", LOCAL, "did you mean Decrypt"),
-        ("kms:ListKeys", LOCAL, "acts on no key"),
+        ("kms:ListKeys", LOCAL, "does not act on a key"),
         ("decrypt", "alias/lokal", "did you mean alias/local"),
         ("decrypt", "oders", "did you mean orders"),
         ("decrypt", "\x1b[2J", "there is no key"),

@@ -54,11 +54,15 @@ def test_filters(run: Any) -> None:
     assert {row["account_id"] for row in sent} == {SHOP}
     assert {row["status"] for row in sent} == {"fail"}
     assert {row["severity"] for row in sent} <= {"critical", "high", "medium"}
-    for option, noun in (("--rule", "rule"), ("--family", "family"), ("--account", "account")):
-        error = run("jsonl", option, "no-such").exception
+    for noun, listing in (
+        ("rule", "rules list"),
+        ("family", "rules list"),
+        ("account", 'sql "SELECT account_id, name FROM accounts"'),
+    ):
+        error = run("jsonl", f"--{noun}", "no-such").exception
         assert isinstance(error, UserError)
         assert error.exit_code == 2
-        assert str(error) == f"there is no {noun} 'no-such' in the mart: check the spelling"
+        assert str(error) == f"there is no {noun} 'no-such' in the mart: `kmsledger {listing}` lists them"
 
 
 @pytest.mark.parametrize("form", ["ocsf", "asff", "sarif", "csv", "jsonl"])

@@ -242,7 +242,7 @@ def test_the_mart_is_rebuilt_by_command(sample_settings: Settings, tmp_path: Pat
     config.write_text(f"database: {sample_settings.database}\nreport:\n  mart: mine.duckdb\n", encoding="utf-8")
     latest = CliRunner().invoke(mart_command, ["--config", str(config)])
     assert latest.exception is None
-    assert re.search(r"13 keys and [1-9][0-9]* findings as of run 3", latest.output)
+    assert re.search(r"13 keys and [1-9][0-9]* rule results as of run 3", latest.output)
     older = ["--config", str(config), "--as-of", "1", "--output", str(tmp_path / "old.duckdb")]
     assert "12 keys" in CliRunner().invoke(mart_command, older).output
     query = ["--config", str(config), "--format", "csv", "SELECT max(run_id) FROM runs"]
