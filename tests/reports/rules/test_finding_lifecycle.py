@@ -33,7 +33,8 @@ SELECT r AS resource_arn, '1' AS account_id, 'x' AS region, NULL AS key_arn, {'s
 FROM internal.rule_output"""
 _EMPTY = {
     "resources": "resource_arn VARCHAR, resource_type VARCHAR, name VARCHAR, account_id VARCHAR, region VARCHAR",
-    "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR",
+    "keys": "key_arn VARCHAR, alias VARCHAR, key_id VARCHAR, account_id VARCHAR, region VARCHAR, description VARCHAR, "
+    "tags MAP(VARCHAR, VARCHAR)",
     "aliases": "alias_arn VARCHAR, alias_name VARCHAR, account_id VARCHAR, region VARCHAR",
     "internal.customer_grants": "resource_arn VARCHAR",
     "accounts": "account_id VARCHAR, name VARCHAR",
