@@ -30,7 +30,7 @@ def rules() -> None:
 @rules.command(name="list")
 @CONFIG
 @click.option("--family", metavar="FAMILY", help="Only rules of this family.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="Only rules of this severity.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="Only rules of this severity and higher ones.")
 @click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name.")
 @format_option("table", "json", "csv")
 def list_rules(
@@ -39,10 +39,11 @@ def list_rules(
     """List the rules in force."""
     from reports.mart.result_writers import writer_of
 
+    selected = SEVERITIES[: SEVERITIES.index(severity) + 1] if severity else SEVERITIES
     rules_in_force = [
         rule
         for rule in _mapped(_settings(config_path), framework)
-        if family in {None, rule.family} and severity in {None, rule.severity}
+        if family in {None, rule.family} and rule.severity in selected
     ]
     rows = [(rule.rule_id, rule.severity, rule.family, rule.title, rule.source) for rule in rules_in_force]
     if output_format == "json":
