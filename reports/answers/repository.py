@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,6 +178,7 @@ def read(duck: duckdb.DuckDBPyConnection, run: RunRef) -> Facts:
         frozenset(row["account_id"] for row in accounts if row["state"] != "LEFT"),
         {row["account_id"]: row["name"] for row in parties},
         paths if organization_id else {},
+        run.started_at.replace(tzinfo=dt.UTC),
     )
     iam_accounts = rows(duck, "SELECT account_id, freshness, reason FROM iam_accounts")
     iam = {row["account_id"]: (row["freshness"], row["reason"]) for row in iam_accounts}

@@ -25,6 +25,7 @@ from tests.reports.answers.sample_organization import (
     secret,
     who,
 )
+from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 
 GRANT, VENDORS_GRANT = "ab" * 32, "cd" * 32
 ROOT = "Enable IAM policies"
@@ -211,6 +212,26 @@ def test_json_has_stable_names(run_who_can: WhoCan) -> None:
 def test_other_accounts_need_a_policy_that_names_them(run_who_can: WhoCan) -> None:
     """A visitor whose own IAM allows everything has no access to a key that does not allow its account."""
     assert not any(each.account == OTHER for each in run_who_can("use", LOCAL).keys[0].principals)
+
+
+def test_a_time_that_has_passed_allows_nobody(tmp_path: Path) -> None:
+    """The time of the run decides about conditions on aws:CurrentTime (IAM user guide, global condition keys)."""
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(SHOP, "Shop", "eu-west-1")
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{VENDOR}:root"},
+        "Action": "kms:Decrypt",
+        "Resource": "*",
+    }
+    for name, until in (("expired", "2020-01-01T00:00:00Z"), ("valid", "2999-01-01T00:00:00Z")):
+        condition = {"DateLessThan": {"aws:CurrentTime": until}}
+        world.key(SHOP, "eu-west-1", name, policy=[allowed | {"Condition": condition}])
+    world.crawl()
+    build_mart(settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"}))
+    found = {name: table(who_can(tmp_path / "mart.duckdb", "decrypt", name)) for name in ("expired", "valid")}
+    assert found["expired"] == {}
+    assert {principal for _, principal in found["valid"]} == {f"account {VENDOR}"}
 
 
 def test_as_of_an_earlier_run(mart_path: Path, run_who_can: WhoCan) -> None:
