@@ -38,8 +38,8 @@ class Operation:
     """A read-only API operation that the crawler may call.
 
     Parameter values starting with ``@`` are taken from the step's subject. ``items`` is the JMESPath of the items in one page
-    (empty: the response itself is the item). ``requires`` are the members that AWS returns, not empty, in every item.
-    ``empty_error_codes`` are error codes that mean "there is none".
+    (empty: the response itself is the item). ``requires`` are the members that AWS returns, not empty, in every item; those of
+    a member with ``?`` only if that is present. ``empty_error_codes`` are error codes that mean "there is none".
     """
 
     service: str

@@ -173,8 +173,12 @@ def as_error(operation: Operation, error: Exception) -> AwsError:
 
 def require(operation: Operation, item: Mapping[str, Any]) -> None:
     """Raise :class:`AwsError` if an item lacks a member that AWS always returns."""
-    for name in operation.requires:
-        if search(name, item) in (None, "", []):
+    for path in operation.requires:
+        optional, _, _ = path.rpartition("?")
+        name = path.replace("?", "")
+        if optional and search(optional, item) is None:
+            continue
+        if search(name, item) in (None, "", [], {}):
             raise invalid_response(operation, f"it has no {name}")
 
 

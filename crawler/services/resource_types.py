@@ -304,7 +304,10 @@ BUCKET = ResourceType(
         "s3",
         "GetBucketEncryption",
         {"Bucket": "@title", "ExpectedBucketOwner": "@account_id"},
-        requires=("ServerSideEncryptionConfiguration.Rules",),
+        requires=(
+            "ServerSideEncryptionConfiguration.Rules[0]",
+            "ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault?.SSEAlgorithm",
+        ),
         action="s3:GetEncryptionConfiguration",
         empty_error_codes=frozenset({"ServerSideEncryptionConfigurationNotFoundError"}),
     ),

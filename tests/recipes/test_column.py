@@ -41,7 +41,7 @@ from models.tables import KeyMetadata
 
 batch = Batch()
 subject = Subject(Scope("111122223333", "eu-west-1"), "eu-west-1", "arn", {"managed": None})
-_metadata(subject, {"CustomerMasterKeySpec": "RSA_2048"}, batch)
+_metadata(subject, {"Arn": "arn", "CustomerMasterKeySpec": "RSA_2048"}, batch)
 print(batch.rows[KeyMetadata][0]["customer_master_key_spec"])
 """
 
