@@ -1,0 +1,106 @@
+"""The same organization gives the same findings and reports: night after night, and through either transport."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.fake_aws.client import FakeAws
+from benchmarks.fake_aws.presets import preset
+from demo.smtp import MailServer
+from tests.end_to_end.conftest import Installation
+from tests.reports.mart_schema import offer_schema
+
+pytestmark = pytest.mark.deep
+
+REPORTS = ("overview", "compliance")
+OF_THE_RUN = re.compile(
+    r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?(Z| UTC)?\b|\b\d+(\.\d+)? (s|seconds|min|minutes)\b"
+    r"|(?<=\brun )\d+|(?<=Run <b>)\d+|\b\d+(?= runs\b)|<svg class=\"trend.*?</svg>",
+    re.DOTALL,
+)
+"""What tells one run from another: moments, durations, the number of the run, the number of runs, and trends over runs."""
+GAPS = re.compile(r'<table[^>]*data-name="gaps">.*?</table>', re.DOTALL)
+"""The table whose last column is a number of runs."""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[FakeAws]:
+    """An organization without changes, with the edge cases of every service."""
+    with FakeAws(preset("tiny", seed=11, accounts=2, keys_per_account_region=4, resources=0.2)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def install(aws: FakeAws, mail: MailServer, tmp_path: Path) -> Callable[[str], Installation]:
+    """Return an installation without a ledger, which reads the organization through a transport."""
+
+    def make(transport: str) -> Installation:
+        directory = tmp_path / transport
+        directory.mkdir()
+        offer_schema(directory / "kmsledger.duckdb")
+        values = {
+            "database": "sqlite:///ledger.db",
+            "aws": {"endpoint_url": aws.url},
+            "crawl": {"quota_share_percent": 100, "iam": True, "transport": transport},
+            "role": {"external_id": aws.world.parameters.external_id},
+            "report": {"directory": "reports", "mart": "kmsledger.duckdb"},
+        }
+        settings = directory / "kmsledger.yaml"
+        settings.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return Installation(mail, directory, settings, {**os.environ, **aws.environment()})
+
+    return make
+
+
+def night(installation: Installation) -> None:
+    done = installation.run("nightly")
+    assert done.returncode == 3, done.stderr
+
+
+def findings(installation: Installation) -> list[dict[str, Any]]:
+    rows = installation.sql(
+        "SELECT * EXCLUDE (first_failed, last_seen, since) FROM findings ORDER BY rule_id, resource_arn"
+    )
+    assert rows
+    return rows
+
+
+def page(installation: Installation, name: str, run: int) -> str:
+    """Return a report without what tells one run from another."""
+    text = (installation.directory / "reports" / f"kmsledger-{name}-run{run}.html").read_text(encoding="utf-8")
+    text = GAPS.sub(lambda table: re.sub(r"\d+(?=</td></tr>)", "", table[0]), text)
+    return OF_THE_RUN.sub("", text)
+
+
+def test_quiet_nights_change_nothing(install: Callable[[str], Installation]) -> None:
+    """Nights in which nothing changed have the same findings, no change, no difference, and the same text."""
+    installation = install("curl")
+    for _ in range(3):  # some findings need two runs with the same gap
+        night(installation)
+    before = findings(installation)
+    pages = {name: page(installation, name, 3) for name in REPORTS}
+    night(installation)
+    assert findings(installation) == before
+    assert installation.sql("FROM changes") == []
+    assert installation.sql("FROM changes_as_of(2)") == []
+    assert installation.sql("FROM findings_history WHERE valid_from > 2") == []
+    for name, text in pages.items():
+        assert page(installation, name, 4) == text, name
+
+
+def test_both_transports_give_the_same_findings_and_reports(install: Callable[[str], Installation]) -> None:
+    """Findings and reports are the same, byte by byte, whichever transport read the organization."""
+    both = [install(transport) for transport in ("curl", "boto3")]
+    for installation in both:
+        night(installation)
+    curl, boto3 = both
+    assert findings(curl) == findings(boto3)
+    for name in REPORTS:
+        assert page(curl, name, 1) == page(boto3, name, 1), name
