@@ -18,6 +18,8 @@ from benchmarks.fake_aws.presets import preset
 from benchmarks.fake_aws.service import Reply, Service
 from tests import command
 
+pytestmark = pytest.mark.deep  # a crawl and a report of each partition
+
 PARTITIONS = {"aws-cn": ("cn-north-1", "cn-northwest-1"), "aws-us-gov": ("us-gov-west-1", "us-gov-east-1")}
 OTHER_PARTITION = re.compile(r"arn:aws:(?!iam::(?:aws|ACCOUNT))[^\s\"'<]*")
 
@@ -45,7 +47,7 @@ class Organization:
                     yield from (value for value in row if isinstance(value, str))
 
 
-@pytest.fixture(scope="module", params=["aws-cn", pytest.param("aws-us-gov", marks=pytest.mark.deep)])
+@pytest.fixture(scope="module", params=["aws-cn", "aws-us-gov"])
 def organization(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organization]:
     """An organization whose endpoint has the regions and ARNs of the partition."""
     partition: str = request.param
