@@ -88,7 +88,7 @@ def measure(*, quick: bool = False, keys: int = KEYS, runs: int = RUNS, folder: 
     With ``folder``, ledger and mart are kept, and the next benchmark only adds runs.
     """
     if quick:
-        keys, runs = min(keys, 5000), min(runs, 20)
+        keys, runs = min(keys, 5000), min(runs, 5)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         return _measure(HistoryLedger(folder / "year.db", keys, runs))

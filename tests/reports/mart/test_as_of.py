@@ -21,7 +21,9 @@ from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.pipeline import refresh
 from tests.reports.answers.random_runs import RandomRuns
-from tests.reports.ledger_builder import one_rule_of_each_family, only, settings_of
+from tests.reports.ledger_builder import settings_of
+
+pytestmark = pytest.mark.deep  # five runs of all rules
 
 RUNS = range(1, 6)
 VIEWS = [view.qualified for view in view_loader.views()]
@@ -51,16 +53,12 @@ def everything(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     return {name: sorted(map(str, connection.execute(f"FROM {name}{ONLY.get(name, '')}").fetchall())) for name in names}
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.deep)])
-def crawled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CrawledLedger:
+@pytest.fixture(scope="module")
+def crawled(tmp_path_factory: pytest.TempPathFactory) -> CrawledLedger:
     """Five runs, with a mart after each."""
     folder = tmp_path_factory.mktemp("crawled")
-    runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", request.param)
-    settings = settings_of(
-        database=runs.world.url,
-        report={"mart": folder / "mart.duckdb", "directory": folder},
-        rules=only(*one_rule_of_each_family()) if request.param == 1 else {},
-    )
+    runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", seed=2)
+    settings = settings_of(database=runs.world.url, report={"mart": folder / "mart.duckdb", "directory": folder})
     rows_after = {}
     for run_id in RUNS:
         if run_id > 1:
@@ -83,16 +81,7 @@ def config(crawled: CrawledLedger, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(
-    ("run_id", "stored"),
-    [
-        (1, False),
-        (3, False),
-        (2, True),
-        *(pytest.param(run_id, False, marks=pytest.mark.deep) for run_id in RUNS if run_id not in {1, 3}),
-        *(pytest.param(run_id, True, marks=pytest.mark.deep) for run_id in RUNS if run_id != 2),
-    ],
-)
+@pytest.mark.parametrize(("run_id", "stored"), [(run_id, stored) for run_id in RUNS for stored in (False, True)])
 def test_views_as_of_a_run_equal_those_after_it(crawled: CrawledLedger, run_id: int, *, stored: bool) -> None:
     """Every row of every view, and of the histories, equals the mart built after that run."""
     connection, moment = as_of_connection.connect(crawled.settings.report.mart, str(run_id), stored=stored)
@@ -196,7 +185,6 @@ def reported(config: Path) -> Callable[..., list[str]]:
     return run
 
 
-@pytest.mark.deep
 def test_a_report_as_of_a_run_names_it(config: Path, reported: Callable[..., list[str]]) -> None:
     """The report names its run, counts the later ones, and does not replace the current reports."""
     assert reported("overview") == ["kmsledger-overview-run5.html", "kmsledger-overview.html"]
@@ -215,7 +203,6 @@ def test_a_report_as_of_a_run_names_it(config: Path, reported: Callable[..., lis
     assert "later run" not in (out / "kmsledger-overview-run5.html").read_text()
 
 
-@pytest.mark.deep
 def test_the_mart_command_accepts_a_date(crawled: CrawledLedger, config: Path, tmp_path: Path) -> None:
     """The mart command resolves dates as the other commands do."""
     arguments = ["--config", str(config), "--as-of", "2026-11-22", "--output", str(tmp_path / "old.duckdb")]
