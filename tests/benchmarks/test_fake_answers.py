@@ -24,6 +24,8 @@ from benchmarks.fake_aws.world_state import AccountRegion, World
 from crawler.iam_policies import operations
 from crawler.spec import Operation
 
+pytestmark = pytest.mark.deep  # the endpoint of tests and benchmarks, not the product
+
 ExpectedItems = Callable[[FakeAws, AccountRegion], list[Any]]
 REGION = "us-east-1"
 DECLARED = {str(operation): operation for operation in operations()}

@@ -17,6 +17,8 @@ from benchmarks.fake_aws.faults import Denial, FaultInjector, Faults
 from crawler.aws.errors import classify
 from models.tables.runs import Cause
 
+pytestmark = pytest.mark.deep  # the endpoint of tests and benchmarks, not the product
+
 METHODS = {
     "kms": "list_keys",
     "secretsmanager": "list_secrets",

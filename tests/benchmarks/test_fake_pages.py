@@ -12,6 +12,8 @@ from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.pagination import PAGE_SIZES, PAGING, Pager
 from benchmarks.fake_aws.presets import preset
 
+pytestmark = pytest.mark.deep  # the endpoint of tests and benchmarks, not the product
+
 
 @pytest.fixture(scope="module")
 def empty_pages_fake() -> Iterator[FakeAws]:

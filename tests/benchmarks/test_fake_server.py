@@ -19,6 +19,8 @@ from benchmarks.fake_aws import quotas
 from benchmarks.fake_aws.client import ROOT, FakeAws, Session
 from benchmarks.fake_aws.presets import preset
 
+pytestmark = pytest.mark.deep  # the endpoint of tests and benchmarks, not the product
+
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential={key}/20261120/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0"
 
 

@@ -13,6 +13,8 @@ from benchmarks.fake_aws.presets import PRESETS, Parameters, preset
 from benchmarks.fake_aws.seeded_random import Draw
 from benchmarks.fake_aws.world_state import AccountRegion, World
 
+pytestmark = pytest.mark.deep  # the endpoint of tests and benchmarks, not the product
+
 ATTRIBUTES = ("metadata", "policy", "tags", "rotation", "denied")
 
 

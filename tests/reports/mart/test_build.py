@@ -69,6 +69,7 @@ def definitions(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
+@pytest.mark.deep
 def test_a_copied_schema_is_the_created_one(sample_settings: Settings, tmp_path: Path) -> None:
     """A full rebuild over the mart of another ledger equals a first build: rows, views, macros and descriptions."""
     created, copied = tmp_path / "created.duckdb", tmp_path / "copied.duckdb"

@@ -37,7 +37,11 @@ def rows_of(folder: Path, view: str) -> list[tuple[Any, ...]]:
     return duckdb.connect().execute(query, {"paths": paths}).fetchall()
 
 
-@pytest.mark.parametrize("partition", [[], ["account"], ["account", "region"]], ids="-".join)
+@pytest.mark.parametrize(
+    "partition",
+    [*(pytest.param(columns, marks=pytest.mark.deep) for columns in ([], ["account"])), ["account", "region"]],
+    ids="-".join,
+)
 def test_the_files_hold_what_the_views_hold(sample_mart: Path, tmp_path: Path, partition: list[str]) -> None:
     """Every view, read back by DuckDB with all columns, has the rows of the mart, however it is partitioned."""
     folder = tmp_path / "it's a [lake] *"

@@ -146,6 +146,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     return {report.rule.rule_id: report for report in check_examples(rules, with_gaps=True)}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("action", FAULTY_RULES)
 def test_a_rule_that_ignores_missing_facts_is_reported(action: str, reports: dict[str, Report]) -> None:
     """A rule that passes or fails unread facts is reported with file, example, operation and expected result."""
@@ -156,6 +157,7 @@ def test_a_rule_that_ignores_missing_facts_is_reported(action: str, reports: dic
     assert any(": good: " in problem or ": bad: " in problem for problem in matching)
 
 
+@pytest.mark.deep
 def test_a_rule_may_ignore_facts_that_it_does_not_use(reports: dict[str, Report]) -> None:
     """Missing facts that make no difference do not change the result; mutations prove it."""
     assert reports["correct"].problems == []
