@@ -97,6 +97,7 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
         return
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, _terminate)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the kernel reports no end of a child
     sys.__stdout__.flush()
     parent, child = os.getpid(), 0
     reader, writer = os.pipe()

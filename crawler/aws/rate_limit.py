@@ -29,7 +29,7 @@ RATES = {
     "kms:GetKeyLastUsage": 5.0,
     "secretsmanager:ListSecrets": 100.0,
     "secretsmanager:GetResourcePolicy": 50.0,
-    "secretsmanager:DescribeSecret": 40_000.0,
+    "secretsmanager:DescribeSecret": 10_000.0,
     "ec2:DescribeRegions": 20.0,
     "account:ListRegions": 5.0,
 }

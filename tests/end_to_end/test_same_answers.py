@@ -25,7 +25,7 @@ OF_THE_RUN = re.compile(
     r"|(?<=\brun )\d+|(?<=Run <b>)\d+|\b\d+(?= runs\b)|<svg class=\"trend.*?</svg>",
     re.DOTALL,
 )
-"""What tells one run from another: moments, durations, the number of the run, the number of runs, and trends over runs."""
+"""What differs between any two runs: moments, durations, the number of the run, numbers of runs, and trends over runs."""
 GAPS = re.compile(r'<table[^>]*data-name="gaps">.*?</table>', re.DOTALL)
 """The table whose last column is a number of runs."""
 
@@ -73,7 +73,7 @@ def findings(installation: Installation) -> list[dict[str, Any]]:
 
 
 def page(installation: Installation, name: str, run: int) -> str:
-    """Return a report without what tells one run from another."""
+    """Return a report without what differs between any two runs."""
     text = (installation.directory / "reports" / f"kmsledger-{name}-run{run}.html").read_text(encoding="utf-8")
     text = GAPS.sub(lambda table: re.sub(r"\d+(?=</td></tr>)", "", table[0]), text)
     return OF_THE_RUN.sub("", text)

@@ -121,6 +121,26 @@ def test_a_signal_ends_the_command_and_its_query(number: signal.Signals, sample_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_parent_that_ignores_the_end_of_children(sample_mart: Path) -> None:
+    """A supervisor may start the command with SIGCHLD ignored; the command still notices the end of its query."""
+    ignoring = "trap '' CHLD; exec \"$@\""
+    command = [
+        "bash",
+        "-c",
+        ignoring,
+        "bash",
+        COMMAND,
+        "sql",
+        "--mart",
+        str(sample_mart),
+        "SELECT 1 AS n",
+        "--format",
+        "csv",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ['"n"', "1"])
+
+
 def test_a_killed_command_leaves_no_orphan(sample_mart: Path) -> None:
     """Kill -9 of the command ends the query too."""
     with start(sample_mart, ENDLESS) as process:

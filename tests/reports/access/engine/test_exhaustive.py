@@ -200,7 +200,7 @@ def check_grant(policy: list[dict[str, Any]], grantee: str, constraints: dict[st
 
 @pytest.mark.parametrize("seed", range(2))
 def test_every_identity_with_access_has_a_verdict_and_no_other(seed: int) -> None:
-    """Whoever can use the key in a tiny universe has a verdict, and every verdict has a witness that can use the key."""
+    """Each identity of a tiny universe that can use the key has a verdict, and every verdict has a witness that can use it."""
     draw = Draw(seed)
     for _ in range(100):
         check(draw.policy())
