@@ -28,7 +28,7 @@ MAX_RENEWALS = 5
 FREE_RETRIES = 100
 """Retries of an account that are always allowed; further ones are a share of its calls (crawl.retry_budget_percent)."""
 PAGE_ROUNDS = 4
-"""Rounds of crawl.max_attempts for each page after the first: some page of a long listing is throttled in all attempts of a round."""
+"""Rounds of crawl.max_attempts for each page after the first: in a long listing, some page fails in all attempts of a round."""
 PAGE_LIMIT = 100_000
 """Pages after which a listing counts as endless."""
 
