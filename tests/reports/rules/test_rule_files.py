@@ -356,7 +356,7 @@ def test_no_rule_starts_after_a_failure(small_mart: DraftMart) -> None:
     texts[0] = texts[0].replace("description IS NULL", "nothing IS NULL")
     with pytest.raises(RuleError, match="own-000 failed"):
         evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own.sql", text) for text in texts])
-    [(finished,)] = small_mart.duck.execute("SELECT count(DISTINCT rule_id) FROM memory.main.result_count").fetchall()
+    [(finished,)] = small_mart.duck.execute("SELECT count(DISTINCT rule_id) FROM memory.main.result").fetchall()
     assert finished < 39
 
 
