@@ -131,9 +131,11 @@ def violations(scope: Usual, result: Collected, aws: WireAws, changed: Iterable[
     for key, row in now.items():
         if scope.facts.get(key) != row and not _concerns(row, meant):
             yield f"changed {key}: {row}"
-    complete = result.batch.complete_listings
+    complete, kept = result.batch.complete_listings, result.batch.kept
     for key in scope.facts.keys() - now.keys():
         model, row = key[0], scope.facts[key]
+        if key[1] in kept.get(model, ()):
+            continue
         if model not in SCANS and not _concerns(row, lost | meant):
             yield f"not recorded: {key}"
         listing = tuple(row[name] for name in model.listing_key)
