@@ -51,6 +51,7 @@ from tests.crawler.scripted_aws import (
     denied,
     paged,
 )
+from tests.crawler.wire_aws import parse
 from tests.hypothesis_profiles import examples
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
@@ -273,6 +274,21 @@ def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, 
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     with pytest.raises(AwsError, match="no Grants"):
         items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "items"),
+    [({"Quantity": 0}, 0), ({"Quantity": 1, "Items": [{"Id": "E1"}]}, 1), ({"Quantity": 1}, None), ({}, None)],
+)
+def test_a_list_is_omitted_only_if_its_count_is_zero(listed: dict[str, Any], items: int | None) -> None:
+    """CloudFront omits an empty list; the required Quantity counts its items (API reference: DistributionList)."""
+    operation = Operation("cloudfront", "ListDistributions", items="DistributionList.Items[]")
+    page = parse(operation, {"DistributionList": {"Marker": "", "MaxItems": 100, "IsTruncated": False, **listed}})
+    if items is None:
+        with pytest.raises(AwsError, match="it has no (Quantity|DistributionList.Items)"):
+            items_of(operation, page)
+    else:
+        assert len(items_of(operation, page)) == items
 
 
 def test_buckets_in_an_excluded_region_are_only_listed() -> None:
