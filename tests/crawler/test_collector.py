@@ -285,7 +285,7 @@ def test_a_list_is_omitted_only_if_its_count_is_zero(listed: dict[str, Any], ite
     operation = Operation("cloudfront", "ListDistributions", items="DistributionList.Items[]")
     page = parse(operation, {"DistributionList": {"Marker": "", "MaxItems": 100, "IsTruncated": False, **listed}})
     if items is None:
-        with pytest.raises(AwsError, match="it has no (Quantity|DistributionList.Items)"):
+        with pytest.raises(AwsError, match=r"it has no (Quantity|DistributionList\.Items)"):
             items_of(operation, page)
     else:
         assert len(items_of(operation, page)) == items
