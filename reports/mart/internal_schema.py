@@ -43,8 +43,9 @@ MACROS = (
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.' ELSE '' END
     """,
     """
-    CREATE MACRO internal.denied(denied_actions, actions) AS CASE WHEN list_has_any(denied_actions, actions)
-      THEN ' (denied: ' || array_to_string(list_sort(list_intersect(denied_actions, actions)), ', ') || ')' ELSE '' END
+    CREATE MACRO internal.because(failure_causes, actions) AS CASE WHEN list_has_any(map_keys(failure_causes), actions)
+      THEN ' (' || array_to_string(list_transform(list_sort(list_intersect(map_keys(failure_causes), actions)),
+        lambda action: action || ': ' || failure_causes[action]), '; ') || ')' ELSE '' END
     """,
     """
     CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS

@@ -34,22 +34,23 @@
 WITH candidate AS (
   SELECT k.*, $tag || $description || $accounts <> ''
       AND internal.selects($tag, $description, $accounts, k.tags, k.description, k.account_id) AS replaced,
-    k.dependent_resources > 0 OR k.grants > 0 AS in_use, n.denied_resource_actions AS denied_listings
+    k.dependent_resources > 0 OR k.grants > 0 AS in_use, n.unread_resources
   FROM internal.customer_keys k
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 )
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN state LIKE 'Pending%Deletion' AND replaced AND NOT in_use AND len(denied_listings) = 0
+    WHEN state LIKE 'Pending%Deletion' AND replaced AND NOT in_use AND len(unread_resources) = 0
       THEN not_applicable('The parameters select it as a key that its application replaces, and nothing is known to use it.')
     WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN state LIKE 'Pending%Deletion' AND replaced IS NULL AND in_use IS NOT TRUE
       THEN unknown('It is scheduled for deletion; could not determine whether the parameters select it'
-        || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
+        || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
     WHEN state LIKE 'Pending%Deletion' AND replaced AND in_use IS NOT TRUE
       THEN unknown('It is scheduled for deletion; could not determine whether something uses it'
-        || internal.denied(list_concat(denied_actions, denied_listings), list_append(denied_listings, 'kms:ListGrants')) || '.')
+        || CASE WHEN grants IS NULL THEN internal.because(failure_causes, ['kms:ListGrants'])
+          ELSE ' (' || array_to_string(unread_resources, '; ') || ')' END || '.')
     WHEN state = 'PendingDeletion' THEN fail(
       coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'), 'The key is scheduled for deletion') || '.')
     WHEN state = 'PendingReplicaDeletion' THEN fail('The key will be deleted after its replicas are deleted'
