@@ -37,6 +37,10 @@ MACROS = (
     CREATE MACRO verdict_of(met, reason) AS
     {'status': CASE met WHEN true THEN 'pass' WHEN false THEN 'fail' ELSE 'unknown' END, 'reason': reason}
     """,
+    """
+    CREATE MACRO usability_verdict(usability, reason) AS {'status': CASE usability WHEN 'no_key' THEN 'not_applicable'
+      WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass' ELSE 'unknown' END, 'reason': reason}
+    """,
     "CREATE MACRO fail_if(certain, reason) AS {'status': CASE WHEN certain THEN 'fail' ELSE 'unknown' END, 'reason': reason}",
     """
     CREATE MACRO internal.first_messages(message) AS array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
