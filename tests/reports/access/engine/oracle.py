@@ -6,6 +6,7 @@ regular expressions, sets of identities are numbers with a bit for each identity
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -215,6 +216,15 @@ def _sessions_of_other_paths(role: str) -> int:
     return reduce(or_, (roles[arn] for arn in same_name if arn != role), 0)
 
 
+def about(policy: list[dict[str, Any]], operation: str) -> list[dict[str, Any]]:
+    """Return the statements whose Action or NotAction includes an operation."""
+    return [
+        statement
+        for statement in policy
+        if fnmatch.fnmatchcase(operation, statement.get("Action") or statement["NotAction"]) is ("Action" in statement)
+    ]
+
+
 def allowed(policy: list[dict[str, Any]], context: Request) -> int:
     """Return the identities that the policy allows a request with this context, besides their own keys."""
     allows = denies = 0
@@ -230,6 +240,18 @@ def allowed(policy: list[dict[str, Any]], context: Request) -> int:
         else:
             denies |= mask
     return allows & ~denies & ~_impossible(policy)
+
+
+def allows_service(policy: list[dict[str, Any]], service: str, request: Request) -> bool:
+    """Whether the policy allows a request of an AWS service."""
+    effects = set()
+    for statement in policy:
+        principal = statement.get("Principal", "*")
+        if (principal == "*" or service in principal.get("Service", ())) and all(
+            holds(operator, key, values, request) for operator, key, values in conditions(statement)
+        ):
+            effects.add(statement["Effect"])
+    return effects == {"Allow"}
 
 
 def allows_request(policy: list[dict[str, Any]], arn: str, account: str, request: Request) -> bool:
