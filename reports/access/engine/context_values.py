@@ -251,8 +251,9 @@ def _uncovered(key: str, compared: ComparedValues, texts: list[str]) -> list[str
     atoms = [Atom("value", family, (value,)) for family, value in compared if family in {"like", "arn"}]
     if not any(has_wildcard(atom.values[0]) for atom in atoms) or len(atoms) > _MAX_WALKED:
         return []
-    if exact := tuple(value for family, value in compared if family == "text"):
-        atoms.append(Atom("value", "text", exact))
+    for kind in ("text", "caseless"):
+        if exact := tuple(value for family, value in compared if family == kind):
+            atoms.append(Atom("value", kind, exact))
     covered = {each for text in texts if text for each in walk((Part(_VALUE, text),), tuple(atoms))}
     try:
         found = walk(_FORMS.get(key, (_TEXT,)), tuple(atoms))

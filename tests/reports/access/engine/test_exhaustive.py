@@ -112,7 +112,7 @@ class Draw:
         self._sources: list[tuple[list[str], list[str], list[str], int]] = [
             (LIKE, ["aws:SourceAccount"], ACCOUNT_GLOBS, 3),
             (EQUALS, ["aws:SourceAccount"], [*KNOWN], 2),
-            (ARN, ["aws:SourceArn"], [f"arn:aws:sns:*:{account}:*" for account in ACCOUNT_GLOBS], 2),
+            (ARN[:3], ["aws:SourceArn"], [f"arn:aws:sns:*:{account}:*" for account in ACCOUNT_GLOBS], 2),
             (["Null"], ["aws:SourceAccount"], ["true", "false"], 1),
             (EQUALS, ["kms:EncryptionContext:app"], ["a", "b"], 2),
         ]
