@@ -95,7 +95,9 @@ def test_an_unreachable_endpoint(empty_account_workspace: Workspace) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     empty_account_workspace.change(aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"max_attempts": 2})
-    assert_error(empty_account_workspace.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
+    assert_error(
+        empty_account_workspace.run("crawl"), 4, "could not be reached", f"127.0.0.1:{port}", "aws.endpoint_url"
+    )
 
 
 def test_a_missing_settings_file(empty_account_workspace: Workspace) -> None:

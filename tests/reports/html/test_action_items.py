@@ -18,7 +18,7 @@ DATE = dt.datetime(2026, 12, 4, tzinfo=dt.UTC)
 
 
 def test_unused_keys_that_are_scheduled_for_deletion_are_one_item(tmp_path: Path) -> None:
-    """An application that replaces its keys every day causes one item of low severity, not an item per key and day."""
+    """An application that replaces its keys every day causes one item and one change of low severity, not one per key and day."""
     world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(SHOP, "Shop", IRELAND)
     settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
@@ -28,15 +28,23 @@ def test_unused_keys_that_are_scheduled_for_deletion_are_one_item(tmp_path: Path
     world.grant(granted, "g1", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
     unread = world.key(SHOP, IRELAND, "unread", state="PendingDeletion", deletion_date=DATE)
     world.gap(SHOP, IRELAND, "kms:ListGrants", unread)
-    new = world.key(SHOP, IRELAND, "new")
+    new = [world.key(SHOP, IRELAND, name) for name in ("new", "newer")]
     world.crawl()
-    for arn in (granted, new):
+    for arn in (granted, *new):
         world.change(KeyMetadata, arn, state="PendingDeletion", deletion_date=DATE, enabled=False)
     run_id = world.crawl()
     build(settings.database, settings.report.mart, settings)
     with connect(settings.report.mart) as mart:
         run = {"run_id": run_id, "started_at": dt.datetime(2026, 11, 21, 3, tzinfo=dt.UTC)}
         items = action_list(Source(mart), run, 10).items
+        changes = [
+            (row["severity"], row["message"], row["account_name"], row["total"])
+            for row in Source(mart).rows("changes", run_id=run_id, limit=10)
+        ]
+    assert changes == [
+        ("high", f"Key granted in {PLACE} was scheduled for deletion on 2026-12-04.", "Shop", 2),
+        ("low", "2 keys that nothing is known to use were scheduled for deletion.", "Shop", 2),
+    ]
     about_deletion = [item for item in items if "scheduled for deletion" in item.text]
     assert about_deletion == [
         ActionItem(
@@ -54,7 +62,7 @@ def test_unused_keys_that_are_scheduled_for_deletion_are_one_item(tmp_path: Path
         ),
         ActionItem(
             "low",
-            "4 more keys are scheduled for deletion, the first on 2026-12-04, 1 of them since the previous run. No resource and "
+            "5 more keys are scheduled for deletion, the first on 2026-12-04, 2 of them since the previous run. No resource and "
             "no grant is known to use them.",
             "Sort the keys by state to see them",
             "keys",
