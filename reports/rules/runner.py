@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from models.severities import STATUSES
+from models.severities import SEVERITIES, STATUSES
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
 from reports.rules.loader import OLD_FORM, Rule, RuleError
@@ -22,7 +22,9 @@ from reports.rules.loader import OLD_FORM, Rule, RuleError
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
 """The columns of a result."""
 _RETURNED = (*COLUMNS[:4], "verdict")
-"""The columns of a rule's query; ``note``, a text to append to every reason, is optional."""
+"""The columns of a rule's query."""
+_OPTIONAL = ("note", "severity")
+"""A text to append to every reason, and a severity that replaces the rule's for this resource, unless it is NULL."""
 _VERDICT_TYPE = "STRUCT(status VARCHAR, reason VARCHAR)"
 _UNFORESEEN = "coalesce(verdict, unknown('No condition of the rule applies to this resource.'))"
 _THREADS = 2
@@ -40,28 +42,29 @@ CREATE OR REPLACE TABLE memory.main.result_count (rule_id VARCHAR, account_id VA
   resources BIGINT)
 """
 _CREATE_RESULTS = f"""
-CREATE OR REPLACE TEMP TABLE result (rule_id VARCHAR, severity VARCHAR, resource_arn VARCHAR, account_id VARCHAR,
-  region VARCHAR, key_arn VARCHAR, verdict {_VERDICT_TYPE}, note VARCHAR)
+CREATE OR REPLACE TEMP TABLE result (rule_id VARCHAR, rule_severity VARCHAR, resource_arn VARCHAR, account_id VARCHAR,
+  region VARCHAR, key_arn VARCHAR, verdict {_VERDICT_TYPE}, note VARCHAR, severity VARCHAR)
 """
 _INSERT_RESULTS = (
-    f"INSERT INTO result BY NAME SELECT '{{rule_id}}' AS rule_id, '{{severity}}' AS severity, "
+    f"INSERT INTO result BY NAME SELECT '{{rule_id}}' AS rule_id, '{{severity}}' AS rule_severity, "
     f"* REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}\n)"
 )
 _CONTRACT_CHECKS = f"""
 SELECT rule_id, count(resource_arn) - count(DISTINCT resource_arn) AS duplicates,
   count(*) FILTER (coalesce(resource_arn, '') = '') AS unnamed,
   count(*) FILTER (verdict.status IS NULL OR verdict.status NOT IN {STATUSES}) AS invalid_status,
+  count(*) FILTER (severity NOT IN {SEVERITIES}) AS invalid_severity,
   count(*) FILTER (coalesce(verdict.reason, '') = '') AS without_reason
 FROM result GROUP BY rule_id
-HAVING duplicates + unnamed + invalid_status + without_reason > 0
+HAVING duplicates + unnamed + invalid_status + invalid_severity + without_reason > 0
 ORDER BY rule_id LIMIT 1
 """
 _OFFENDING_ROW = (
     "SELECT resource_arn, min(verdict.status) FROM result WHERE rule_id = $rule GROUP BY 1 HAVING {} ORDER BY 1 LIMIT 1"
 )
 _FINDING = """
-SELECT rule_id, resource_arn, account_id, region, key_arn, severity, verdict.status, verdict.status, NULL,
-  verdict.reason || coalesce(note, '')
+SELECT rule_id, resource_arn, account_id, region, key_arn, coalesce(severity, rule_severity), verdict.status, verdict.status,
+  NULL, verdict.reason || coalesce(note, '')
 FROM result
 """
 # Two queries: with OR, the two columns would be compared as one struct, for every result.
@@ -141,7 +144,7 @@ def _store(duck: duckdb.DuckDBPyConnection, run_id: int, rules: dict[str, Rule])
     """Check the collected results, and store problems and counts. Raises RuleError for results that break the contract."""
     broken = duck.execute(_CONTRACT_CHECKS).fetchone()
     if broken is not None:
-        rule_id, duplicates, unnamed, invalid_status, _ = broken
+        rule_id, duplicates, unnamed, invalid_status, invalid_severity, _ = broken
         rule = rules[rule_id]
 
         def offending(having: str) -> tuple[Any, ...]:
@@ -156,6 +159,9 @@ def _store(duck: duckdb.DuckDBPyConnection, run_id: int, rules: dict[str, Rule])
             raise _invalid_status(
                 rule, *offending(f"bool_or(verdict.status IS NULL OR verdict.status NOT IN {STATUSES})")
             )
+        if invalid_severity:
+            resource, _ = offending(f"bool_or(severity NOT IN {SEVERITIES})")
+            raise RuleError(f"{rule.source}: {resource} has a severity other than {', '.join(SEVERITIES)}")
         resource, _ = offending("bool_or(coalesce(verdict.reason, '') = '')")
         raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
     duck.execute(_STORE_FINDINGS, {"run": run_id})
@@ -210,9 +216,9 @@ def check_columns(duck: duckdb.DuckDBPyConnection, rule: Rule) -> list[str]:
     types = {
         row[0]: row[1] for row in duck.execute(f"DESCRIBE {_select(rule)}", dict(rule.parameters) or None).fetchall()
     }
-    if set(types) - {"note"} != set(_RETURNED):
+    if set(types).difference(_OPTIONAL) != set(_RETURNED):
         old_form = f"; {OLD_FORM}" if {"status", "reason"} <= set(types) else ""
-        expected = f"expected the columns {', '.join(_RETURNED)} and optionally note"
+        expected = f"expected the columns {', '.join(_RETURNED)} and optionally {' and '.join(_OPTIONAL)}"
         raise RuleError(f"{rule.source}: {expected}, found {', '.join(types)}{old_form}")
     if types["verdict"].replace('"', "") not in {_VERDICT_TYPE, "NULL"}:
         raise RuleError(f"{rule.source}: expected a verdict such as fail('reason'), found {types['verdict']}")

@@ -16,6 +16,7 @@ FROM
         SELECT
             count(*) AS keys,
             count(*) FILTER (WHERE manager = 'CUSTOMER') AS customer_keys,
+            count(*) FILTER (WHERE state = 'PendingDeletion' AND days_to_deletion <= 7) AS keys_deleted_soon,
             count(*) FILTER (WHERE manager = 'AWS') AS aws_keys,
             count(*) FILTER (WHERE manager IS NULL) AS keys_without_manager,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(denied_actions) > 0) AS customer_unknown,
