@@ -51,6 +51,6 @@ FROM
     (
         SELECT
             count(*) AS changes,
-            count(*) FILTER (WHERE severity = 'high') AS changes_high
+            count(*) FILTER (WHERE severity IN ('critical', 'high')) AS changes_high
         FROM changes WHERE run_id = $run_id
     ) AS c
