@@ -1,5 +1,6 @@
 """The summary of the mart's run for the mail: the key figures and lists of the report."""
 
+from collections.abc import Set as AbstractSet
 from datetime import UTC
 from itertools import islice
 from typing import Final
@@ -42,7 +43,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         attention_total=situations.total,
         changes=tuple(row["message"] for row in islice(changes.rows, TOP)),
         changes_total=changes.total,
-        new_findings=_new(findings),
+        new_findings=_new(findings, {item.situation_id for item in situations.first}),
         new_findings_total=sum(findings.status_changes[name] for name in _FAILING),
         status_changes=status_changes(findings.status_changes) if findings.has_previous_results else None,
         gaps=tuple(map(unread_scope, report.unread_scopes.rows)),
@@ -70,11 +71,17 @@ def _subject(report: OverviewReport) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _new(section: FindingsSection) -> tuple[AttentionItem, ...]:
-    """The most severe findings that began to fail in this run, new or again, one per resource."""
-    failing = [row for name, rows in section.status_change_rows if name in _FAILING for row in rows]
+def _new(section: FindingsSection, listed: AbstractSet[str]) -> tuple[AttentionItem, ...]:
+    """The most severe findings that began to fail in this run, new or again: one per situation that is not listed yet."""
+    failing = [
+        row
+        for name, rows in section.status_change_rows
+        if name in _FAILING
+        for row in rows
+        if row["situation_id"] not in listed
+    ]
     ascending = sorted(failing, key=lambda row: -SEVERITIES.index(row["severity"]))
-    most_severe = {row["resource_arn"]: row for row in ascending}
+    most_severe = {row["situation_id"] or row["resource_arn"]: row for row in ascending}
     return tuple(
         AttentionItem(
             row["severity"],

@@ -209,7 +209,9 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 summary.new_findings,
                 summary.new_findings_total,
                 nothing_new,
-                note=f"Since the previous run: {_text(summary.status_changes)}." if summary.status_changes else "",
+                note=f"Since the previous run: {_text(summary.status_changes)}. Those of the situations above are not repeated."
+                if summary.status_changes
+                else "",
             ),
             _section(
                 "Gaps",
