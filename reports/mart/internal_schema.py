@@ -58,6 +58,10 @@ MACROS = (
     f"CREATE MACRO internal.severity_rank(severity) AS list_position({list(SEVERITIES)}, severity)",
     f"CREATE MACRO internal.highest(severity) AS {list(SEVERITIES)}[min(internal.severity_rank(severity))]",
     """
+    CREATE MACRO internal.counted(number, singular, plural) AS
+      number || ' ' || CASE number WHEN 1 THEN singular ELSE plural END
+    """,
+    """
     CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
       || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
     """,

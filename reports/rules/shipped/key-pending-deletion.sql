@@ -59,5 +59,5 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
   END AS verdict,
   CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0
-    THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END || stale_note AS note
+    THEN ' ' || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.') ELSE '' END || stale_note AS note
 FROM candidate
