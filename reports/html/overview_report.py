@@ -9,7 +9,7 @@ from reports.html.findings_section import FindingsSection
 from reports.html.labels import ALWAYS_LISTED, CLASSES
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
-from reports.html.situations import Situations, situations
+from reports.html.situations import LISTED, Situations, situations
 from reports.mart.rows import Row
 
 
@@ -24,7 +24,10 @@ class OverviewReport(RunReport):
     @cached_property
     def situations(self) -> Situations:
         """What needs attention, by root cause."""
-        return situations(self.table("situations", at=self.run["started_at"]))
+        limit = min(self._limit, LISTED)
+        return situations(
+            self._source.limited("situations", limit, at=self.run["started_at"], run_id=self.run["run_id"])
+        )
 
     @cached_property
     def figures(self) -> Row:

@@ -14,6 +14,8 @@ from reports.mart.rows import Row
 
 FIRST: Final = 10
 """How many situations the first page and the mail show."""
+LISTED: Final = 100
+"""How many situations the report lists."""
 COMMAND: Final = "kmsledger cookbook situations"
 """The command that lists all situations."""
 
@@ -133,7 +135,8 @@ def _key(row: Row) -> Words:
     if state == "Enabled":
         title = f"The key material of {name} expires {_when(row['days_left'], row['deadline'])}{stale}."
     elif state == "PendingDeletion":
-        title = f"Key {name} will be deleted {_when(row['days_to_deletion'], row['deletion_date'])}{stale}."
+        verb = "was due to" if (row["days_to_deletion"] or 0) < 0 else "will"
+        title = f"Key {name} {verb} be deleted {_when(row['days_to_deletion'], row['deletion_date'])}{stale}."
     else:
         title = f"Key {name} {_STATES.get(state, f'cannot be used: its state is {state}')}{stale}."
     link = "keys" if state == "deleted" else f"k-{row['anchor']}"

@@ -5,7 +5,7 @@ WITH chosen AS (
     ORDER BY deadline NULLS LAST, internal.severity_rank(severity), affected DESC, situation_id
     LIMIT $limit
 ),
-finding AS (
+finding AS MATERIALIZED (
     SELECT f.* FROM situation_findings AS f SEMI JOIN chosen USING (situation_id)
 ),
 evidence AS (
@@ -53,13 +53,15 @@ recoverable AS (
 event AS (
     SELECT situation_id, list_sort(list(DISTINCT message))[1:3] AS changes
     FROM finding AS f
-    JOIN changes AS c ON c.run_id = $run_id AND f.resource_arn IN (c.key_arn, c.resource_arn)
+    JOIN (
+        SELECT unnest([key_arn, resource_arn]) AS resource_arn, message FROM changes WHERE run_id = $run_id
+    ) AS c USING (resource_arn)
     GROUP BY situation_id
 ),
 checked AS (
-    SELECT f.situation_id, list_sort(list(DISTINCT v.profile)) AS profiles
+    SELECT situation_id, list_sort(list(DISTINCT profile)) AS profiles
     FROM finding AS f
-    JOIN vendor_checks AS v ON f.resource_arn IN (v.key_arn, v.subject)
+    JOIN (SELECT unnest([key_arn, subject]) AS resource_arn, profile FROM vendor_checks) AS v USING (resource_arn)
     GROUP BY f.situation_id
 )
 SELECT c.*, e.evidence, m.main, m.noun, r.fix, coalesce(s.services, []) AS services, coalesce(b.databases, []) AS databases,

@@ -35,7 +35,7 @@ WITH topic(rule_id, kind, access, operation) AS (
     ('region-not-read', 'coverage', [], NULL),
     ('operation-denied', 'coverage', [], NULL),
     ('key-policies-unread', 'coverage', [], NULL)
-), finding AS (
+), finding AS MATERIALIZED (
   SELECT f.*, t.kind, t.access, t.operation
   FROM internal.findings_without_history_as_of(as_of_run) f
   LEFT JOIN topic t ON t.rule_id = f.rule_id
@@ -48,7 +48,7 @@ WITH topic(rule_id, kind, access, operation) AS (
       || ':kms:' || region || ':' || account_id || ':' || raw_value END END) AS key_arn
   FROM resource_keys_as_of(as_of_run)
 ), failing_key AS (
-  SELECT k.key_arn, coalesce(k.state, 'unknown') AS state, k.grants,
+  SELECT k.key_arn, k.state, k.grants,
     CASE WHEN k.state = 'Enabled' THEN k.material_expires_at ELSE k.deletion_date END AS deadline
   FROM keys_as_of(as_of_run) k
   JOIN internal.run r ON r.run_id = as_of_run
@@ -73,18 +73,18 @@ WITH topic(rule_id, kind, access, operation) AS (
   -- The key of each resource that fails because of it; of several keys, the one that is lost first.
   SELECT resource_arn, arg_min({'key': cause, 'deadline': deadline}, {'deadline': coalesce(deadline, 'infinity'), 'key': cause}).key AS cause
   FROM (
-    SELECT s.resource_arn, s.status, k.deadline,
+    SELECT s.resource_arn, k.deadline,
       CASE WHEN coalesce(k.grants, 0) = 0 AND u.key_arn IS NULL THEN 'unused ' || k.state ELSE k.key_arn END AS cause
     FROM (
-      SELECT resource_arn, status, unnest([key_arn, resource_arn]) AS key_arn FROM finding
+      SELECT resource_arn, status, kind, unnest([key_arn, resource_arn]) AS key_arn FROM finding
       UNION
-      SELECT f.resource_arn, f.status, u.key_arn FROM finding f JOIN key_use u ON u.resource_arn = f.resource_arn
+      SELECT f.resource_arn, f.status, f.kind, u.key_arn FROM finding f JOIN key_use u ON u.resource_arn = f.resource_arn
     ) AS s
     JOIN failing_key k ON k.key_arn = s.key_arn
     LEFT JOIN used_key u ON u.key_arn = k.key_arn
     -- Nobody misses an unused key that is merely disabled.
     WHERE NOT starts_with(cause, 'unused ') OR k.deadline IS NOT NULL OR k.state IN ('PendingDeletion', 'PendingReplicaDeletion')
-    QUALIFY bool_or(s.status = 'fail') OVER (PARTITION BY cause)
+    QUALIFY bool_or(s.status = 'fail' AND coalesce(s.kind, '') NOT IN ('access', 'coverage')) OVER (PARTITION BY cause)
   ) AS candidate
   GROUP BY resource_arn
 ), access_party AS (

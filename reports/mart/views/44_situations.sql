@@ -20,7 +20,7 @@
 --: failed | The number of failed findings.
 --: unknown | The number of unknown findings.
 --: rules | The rules that fail or are unknown.
-WITH finding AS (
+WITH finding AS MATERIALIZED (
   SELECT * FROM situation_findings_as_of(as_of_run)
 ), affected_vendor AS (
   SELECT DISTINCT f.situation_id, v.vendor

@@ -77,6 +77,11 @@ def words(**changes: Any) -> Situations:
             "The key material of alias/orders expires in 9 days, on 2026-12-24.",
             "1 resource depends on it: db.",
         ),
+        (
+            DELETED | {"days_to_deletion": -1},
+            "Key alias/orders was due to be deleted 1 day ago, on 2026-12-24.",
+            "Nothing is known to depend on it.",
+        ),
         ({"key_state": "Exotic"}, "Key alias/orders cannot be used: its state is Exotic.", "Nothing is known to depend on it."),
         (
             GROUP | {"key_state": "PendingDeletion", "deadline": DATE, "days_left": 0},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import duckdb
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.settings import Settings
 from reports.mart.connection import connect
 from reports.pipeline import refresh
+from reports.rules.loader import load_rules
 from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 from tests.reports.situation_organization import SHOP, broken_rules
@@ -86,6 +90,20 @@ def test_missing_data_is_grouped_by_its_reason(situation_reader: duckdb.DuckDBPy
     assert found["the role does not exist or does not trust the crawler"][:2] == ("high", 3)
     [hidden] = [row for cause, row in found.items() if "key policy" in cause]
     assert hidden[0] == "medium"
+
+
+def test_the_view_names_rules_that_exist() -> None:
+    """Every severe rule about access, grants, secrets, vendors or coverage has a topic, unless its cause is the rule itself."""
+    text = (files("reports.mart") / "views" / "43_situation_findings.sql").read_text(encoding="utf-8")
+    named = set(re.findall(r"\('([a-z-]+)', '(?:access|vendor|coverage)', ", text))
+    rules = {rule.rule_id: rule for rule in load_rules(Settings())}
+    assert named <= set(rules)
+    families = {"access", "grants", "secrets", "vendors", "coverage"}
+    severe = {name for name, rule in rules.items() if rule.family in families and rule.severity in {"critical", "high"}}
+    assert severe - named == {
+        "iam-inline-policy-full-kms", "iam-policy-full-kms", "key-lockout", "secret-key-usable", "secret-replication",
+        "secret-rotation-overdue",
+    }  # fmt: skip
 
 
 @pytest.mark.deep
