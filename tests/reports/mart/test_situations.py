@@ -8,13 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.settings import Settings
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from reports.rules.loader import load_rules
+from tests.hypothesis_profiles import examples
 from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
 from tests.reports.situation_organization import SHOP, broken_rules
@@ -107,12 +108,13 @@ def test_the_view_names_rules_that_exist() -> None:
 
 
 @pytest.mark.deep
+@settings(max_examples=examples(fast=2, deep=20))
 @given(seed=st.integers(0, 2**32), runs=st.integers(1, 4))
 def test_random_organizations(tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int) -> None:
-    """The same holds for random keys, states, grants, policies, gaps and unread regions, as of each run."""
+    """The same holds for random keys, states, grants, policies, gaps and unread regions."""
     folder = tmp_path_factory.mktemp("situations")
     random_runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", seed)
-    settings = settings_of(
+    configured = settings_of(
         database=random_runs.world.url,
         report={"mart": folder / "mart.duckdb"},
         vendors={
@@ -125,6 +127,6 @@ def test_random_organizations(tmp_path_factory: pytest.TempPathFactory, seed: in
         if number:
             random_runs.apply_changes()
         random_runs.world.crawl()
-        refresh(settings)
-    with connect(settings.report.mart) as mart:
+    refresh(configured)
+    with connect(configured.report.mart) as mart:
         assert broken_rules(mart) == []
