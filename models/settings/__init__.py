@@ -222,16 +222,17 @@ def _subject(value: Any) -> Any:
         if isinstance(value, str) and value and not any(character in value for character in "\n\r\0"):
             fields = string.Formatter().parse(value)
             if all(
-                name is None or (name in {"status", "date"} and not (form or kind)) for _, name, form, kind in fields
+                name is None or (name in {"title", "summary", "status", "date"} and not (form or kind))
+                for _, name, form, kind in fields
             ):
                 return value
     except ValueError:
         pass  # a brace without its counterpart
-    raise invalid("a text on one line whose only placeholders are {status} and {date}")
+    raise invalid("a text on one line whose only placeholders are {title}, {summary}, {status} and {date}")
 
 
 class MailSettings(Group):
-    """The mail with the report. `timeout` is in seconds; `subject` can contain {status} and {date}."""
+    """The mail with the report. `timeout` is in seconds; `subject` can contain {title}, {summary}, {status} and {date}."""
 
     host: Host
     port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
@@ -242,7 +243,7 @@ class MailSettings(Group):
     timeout: Annotated[float, seconds(600)] = 30
     sender: Address
     recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
-    subject: Annotated[str, BeforeValidator(_subject)] = "KMS ledger: {status} ({date})"
+    subject: Annotated[str, BeforeValidator(_subject)] = "[kmsledger] {title}: {summary}"
     attach_report: Flag = True
 
     @classmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import groupby
 
-from reports.html.action_items import ActionItem, ActionList, action_list
 from reports.html.findings_section import FindingsSection
 from reports.html.labels import ALWAYS_LISTED, CLASSES
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
+from reports.html.situations import LISTED, Situations, situations
 from reports.mart.rows import Row
 
 
@@ -22,13 +22,12 @@ class OverviewReport(RunReport):
         return FindingsSection(self._source, self._settings, self.run)
 
     @cached_property
-    def _actions(self) -> ActionList:
-        return action_list(self._source, self.run, self._limit)
-
-    @property
-    def action_items(self) -> tuple[ActionItem, ...]:
-        """What needs attention today."""
-        return self._actions.items
+    def situations(self) -> Situations:
+        """What needs attention, by root cause."""
+        limit = min(self._limit, LISTED)
+        return situations(
+            self._source.limited("situations", limit, at=self.run["started_at"], run_id=self.run["run_id"])
+        )
 
     @cached_property
     def figures(self) -> Row:
@@ -36,8 +35,8 @@ class OverviewReport(RunReport):
         return next(iter(self.rows("kpis")), {})
 
     def keys(self) -> LimitedRows:
-        """Keys with policy, grants, tags and dependents; keys at risk first."""
-        return self.table("keys", first=list(self._actions.keys))
+        """Keys with policy, grants, tags and dependents; the keys of situations first."""
+        return self.table("keys", first=list(self.situations.keys))
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:

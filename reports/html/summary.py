@@ -1,5 +1,6 @@
 """The summary of the mart's run for the mail: the key figures and lists of the report."""
 
+from collections.abc import Set as AbstractSet
 from datetime import UTC
 from itertools import islice
 from typing import Final
@@ -8,11 +9,12 @@ import duckdb
 
 from models.settings import Settings
 from models.severities import SEVERITIES
-from reports.html.filters import share
+from reports.html.filters import counted, share
 from reports.html.findings_section import FindingsSection
 from reports.html.labels import account_region, status_changes, unread_scope
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
+from reports.html.situations import COMMAND
 from reports.notify.message import AttentionItem, Status, Summary
 
 TOP: Final = 10
@@ -27,30 +29,59 @@ _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial
 def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Summary:
     """The summary of the mart's run for the mail. Read-only; raises MartError if the mart has no run."""
     report = OverviewReport(Source(mart_connection), settings)
-    run, items, changes, findings = report.run, report.action_items, report.table("changes"), report.findings
+    run, situations, changes, findings = report.run, report.situations, report.table("changes"), report.findings
     return Summary(
         title=settings.report.title,
         status=_STATUS.get(run["status"], "failed"),
         run_id=run["run_id"],
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),
-        attention=tuple(AttentionItem(item.severity, item.text, item.where) for item in items[:TOP]),
-        attention_total=len(items),
+        attention=tuple(
+            AttentionItem(item.severity, f"{item.title} {item.text}", item.where, item.action, item.commands)
+            for item in situations.first
+        ),
+        attention_total=situations.total,
         changes=tuple(row["message"] for row in islice(changes.rows, TOP)),
         changes_total=changes.total,
-        new_findings=_new(findings),
+        new_findings=_new(findings, {item.situation_id for item in situations.first}),
         new_findings_total=sum(findings.status_changes[name] for name in _FAILING),
         status_changes=status_changes(findings.status_changes) if findings.has_previous_results else None,
         gaps=tuple(map(unread_scope, report.unread_scopes.rows)),
         gaps_total=report.unread_scopes.total,
+        subject=_subject(report),
+        all_attention=COMMAND,
     )
 
 
-def _new(section: FindingsSection) -> tuple[AttentionItem, ...]:
-    """The most severe findings that began to fail in this run, new or again, one per resource."""
-    failing = [row for name, rows in section.status_change_rows if name in _FAILING for row in rows]
+def _subject(report: OverviewReport) -> tuple[str, ...]:
+    """What matters most: the run's failure, keys that are about to be deleted, new findings, unread account-regions."""
+    going, unread = report.figures["keys_deleted_soon"], report.scopes.get("failed", 0)
+    new = sum(report.findings.status_changes[name] for name in _FAILING)
+    parts = []
+    if report.run["status"] not in _STATUS:
+        parts.append("the run failed")
+    if going:
+        parts.append(f"{counted(going, 'key')} will be deleted within 7 days")
+    if report.findings.has_previous_results:
+        parts.append(counted(new, "new finding") if new else "no new finding")
+    else:
+        parts.append(counted(report.situations.total, "situation"))
+    if unread:
+        parts.append(f"{counted(unread, 'account-region')} not read")
+    return tuple(parts)
+
+
+def _new(section: FindingsSection, listed: AbstractSet[str]) -> tuple[AttentionItem, ...]:
+    """The most severe findings that began to fail in this run, new or again: one per situation that is not listed yet."""
+    failing = [
+        row
+        for name, rows in section.status_change_rows
+        if name in _FAILING
+        for row in rows
+        if row["situation_id"] not in listed
+    ]
     ascending = sorted(failing, key=lambda row: -SEVERITIES.index(row["severity"]))
-    most_severe = {row["resource_arn"]: row for row in ascending}
+    most_severe = {row["situation_id"] or row["resource_arn"]: row for row in ascending}
     return tuple(
         AttentionItem(
             row["severity"],

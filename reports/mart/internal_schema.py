@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from models.severities import STATUSES
+from models.severities import SEVERITIES, STATUSES
 from models.tables import versioned_tables
 from reports.access import grant_macros
 from reports.connections import new_cursor
@@ -59,6 +59,12 @@ MACROS = (
         ELSE list_contains(map_keys(key_tags), tag) END)
       AND (pattern = '' OR key_description GLOB pattern)
       AND (accounts = '' OR list_contains(string_split(replace(accounts, ' ', ''), ','), key_account))
+    """,
+    f"CREATE MACRO internal.severity_rank(severity) AS list_position({list(SEVERITIES)}, severity)",
+    f"CREATE MACRO internal.highest(severity) AS {list(SEVERITIES)}[min(internal.severity_rank(severity))]",
+    """
+    CREATE MACRO internal.counted(number, singular, plural) AS
+      number || ' ' || CASE number WHEN 1 THEN singular ELSE plural END
     """,
     """
     CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')

@@ -43,11 +43,13 @@ _LINK: Final = re.compile(r"\bhttp(s?)://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class AttentionItem:
-    """One action item. `where` is an ARN, or an account and region."""
+    """One entry that needs attention. `where` is an ARN, or an account and region; `commands` are quoted for a shell."""
 
     severity: str
     text: str
     where: str
+    action: str = ""
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Summary:
     status_changes: str | None = None
     gaps: tuple[str, ...] = ()
     gaps_total: int = 0
+    subject: tuple[str, ...] = ()
+    """What matters most, for the subject."""
+    all_attention: str = ""
+    """The command that lists everything that needs attention."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,8 @@ class _Section:
     more: int
     empty: str
     note: str = ""
+    command: str = ""
+    """Lists all entries."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     tone, status_line = summary.status, _STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
         tone = "partial"
-        status_line = "Complete, with gaps: every account-region was read, but some data is missing (see below)."
+        status_line = "Almost complete: every account and region was read, but some data is missing (see Gaps)."
     complete = summary.status == "complete" and not gap_count
     could_be_read = "" if complete else " in what could be read"
     nothing_new = f"No new findings{could_be_read}."
@@ -194,20 +202,23 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 summary.attention,
                 summary.attention_total,
                 "Nothing needs attention." if complete else "Nothing in what could be read.",
+                command=summary.all_attention,
             ),
             _section(
                 "New findings",
                 summary.new_findings,
                 summary.new_findings_total,
                 nothing_new,
-                f"Since the previous run: {_text(summary.status_changes)}." if summary.status_changes else "",
+                note=f"Since the previous run: {_text(summary.status_changes)}. Those of the situations above are not repeated."
+                if summary.status_changes
+                else "",
             ),
             _section(
                 "Gaps",
                 summary.gaps,
                 gap_count,
                 "There are no gaps." if summary.status == "complete" else no_gaps,
-                "Missing data and its causes. Unknown is never counted as passed." if summary.gaps else "",
+                note="Missing data and its causes. Unknown is never counted as passed." if summary.gaps else "",
             ),
             _section(
                 "Changes since the previous run",
@@ -220,10 +231,21 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     )
 
 
-def _section(title: str, entries: Iterable[AttentionItem | str], total: int, empty: str, note: str = "") -> _Section:
+def _section(
+    title: str, entries: Iterable[AttentionItem | str], total: int, empty: str, *, note: str = "", command: str = ""
+) -> _Section:
     items = (AttentionItem("", entry, "") if isinstance(entry, str) else entry for entry in entries)
-    cleaned = tuple(AttentionItem(_text(item.severity), _text(item.text), _text(item.where)) for item in items)
-    return _Section(title, cleaned, max(0, total - len(cleaned)), empty, note)
+    cleaned = tuple(
+        AttentionItem(
+            _text(item.severity),
+            _text(item.text),
+            _text(item.where),
+            _text(item.action),
+            tuple(map(_text, item.commands)),
+        )
+        for item in items
+    )
+    return _Section(title, cleaned, max(0, total - len(cleaned)), empty, note, command)
 
 
 def _text(text: str) -> str:
@@ -244,8 +266,10 @@ def _plain_text(view: _View) -> str:
             badge = f"[{entry.severity.upper()}] " if entry.severity else ""
             lines += _wrap(f"{badge}{entry.text}", first="* ", rest="  ")
             lines += _wrap(entry.where, first="  ", rest="  ") if entry.where else []
+            lines += _wrap(entry.action, first="  > ", rest="    ") if entry.action else []
+            lines += [f"    {command}" for command in entry.commands]  # unbroken, so that they can be copied
         if section.more:
-            lines.append(f"... and {section.more:,} more in the report.")
+            lines += _wrap(_more(section))
         elif not count:
             lines += _wrap(section.empty)
     if view.notes:
@@ -254,6 +278,11 @@ def _plain_text(view: _View) -> str:
         lines += _wrap(note)
     lines += ["", "-- ", "Sent by kmsledger."]
     return "\n".join(lines) + "\n"
+
+
+def _more(section: _Section) -> str:
+    command = f", or run `{section.command}`" if section.command else ""
+    return f"... and {section.more:,} more in the report{command}."
 
 
 def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
@@ -265,7 +294,7 @@ def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _html(view: _View) -> str:
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
-    return inliner.inline(_template().render(view=view, severities=_SEVERITIES))
+    return inliner.inline(_template().render(view=view, severities=_SEVERITIES, more=_more))
 
 
 @cache
@@ -281,7 +310,12 @@ def _template() -> Template:
 
 
 def _subject(summary: Summary, pattern: str) -> str:
-    text = pattern.format(status=summary.status, date=f"{summary.finished_at.astimezone(UTC):%Y-%m-%d}")
+    text = pattern.format(
+        title=summary.title,
+        summary=" · ".join(summary.subject),
+        status=summary.status,
+        date=f"{summary.finished_at.astimezone(UTC):%Y-%m-%d}",
+    )
     return clean(text)[:200]
 
 

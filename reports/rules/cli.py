@@ -160,8 +160,8 @@ def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
     for report in check_examples(chosen, with_gaps=gaps):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
-        result = f"{len(report.problems)} problem(s)" if report.problems else "OK"
-        click.echo(f"{report.rule.rule_id}: {examples} example(s){with_gaps}: {result}")
+        result = f"{len(report.problems)} problem{'s' * (len(report.problems) != 1)}" if report.problems else "OK"
+        click.echo(f"{report.rule.rule_id}: {examples} example{'s' * (examples != 1)}{with_gaps}: {result}")
         problems += report.problems
     for problem in problems:
         click.echo(problem, err=True)
@@ -308,14 +308,15 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN manager = 'AWS' THEN not_applicable('AWS manages this key.')
     WHEN manager IS NULL OR description IS NULL THEN unknown('The key could not be described.')
     ELSE verdict_of(length(description) >= CAST($characters AS INTEGER),
-      'Its description has ' || length(description) || ' character(s); ' || $characters || ' are required.')
+      'Its description has ' || internal.counted(length(description), 'character', 'characters') || '; '
+        || $characters || ' are required.')
   END AS verdict
 FROM keys
 """
 _EXAMPLES = """\
 - name: the key is described
   expect: {k1: pass}
-  says: 6 character(s)
+  says: 6 characters
   keys:
     - {id: k1, description: orders}
 - name: the key has no description

@@ -165,7 +165,8 @@ def failing(connection: duckdb.DuckDBPyConnection, threshold: str) -> int:
     if threshold == "never":
         return 0
     row = connection.execute(
-        "SELECT coalesce(sum(failed), 0) FROM rule_results WHERE list_contains($severities_in_scope, severity)",
+        "SELECT count(*) FROM internal.finding WHERE internal.known(valid_from, valid_to, internal.view_run()) "
+        "AND status = 'fail' AND list_contains($severities_in_scope, severity)",
         {"severities_in_scope": list(SEVERITIES[: SEVERITIES.index(threshold) + 1])},
     ).fetchone()
     return int(row[0]) if row else 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from models.severities import STATUSES
+from models.severities import SEVERITIES, STATUSES
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
 from reports.rules.loader import OLD_FORM, Rule, RuleError
@@ -23,7 +23,9 @@ from reports.rules.loader import OLD_FORM, Rule, RuleError
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
 """The columns of a result."""
 _RETURNED = (*COLUMNS[:4], "verdict")
-"""The columns of a rule's query; ``note``, a text to append to every reason, is optional."""
+"""The columns of a rule's query."""
+_OPTIONAL = ("note", "severity")
+"""A text to append to every reason, and a severity that replaces the rule's for this resource, unless it is NULL."""
 _VERDICT_TYPE = "STRUCT(status VARCHAR, reason VARCHAR)"
 _UNFORESEEN = "coalesce(verdict, unknown('No condition of the rule applies to this resource.'))"
 _THREADS = 2
@@ -36,11 +38,12 @@ CREATE OR REPLACE TABLE memory.main.result (rule_id VARCHAR, resource_arn VARCHA
   resources BIGINT);
 CREATE OR REPLACE VIEW memory.main.current_finding AS SELECT * EXCLUDE (listed, resources) FROM memory.main.result WHERE listed
 """
-# The empty relation adds the optional column. Results that break the contract are listed, so that they are found afterwards.
+# The empty relation adds the optional columns. Results that break the contract are listed, so that they are found afterwards.
 _INSERT_RESULTS = f"""
 INSERT INTO memory.main.result
 SELECT '{{rule_id}}', CASE WHEN listed THEN resource_arn END, account_id, region, CASE WHEN listed THEN key_arn END,
-  '{{severity}}', status, status, NULL, CASE WHEN listed THEN reason END, listed, count(*)
+  CASE WHEN listed THEN coalesce(severity, '{{severity}}') END, status, status, NULL, CASE WHEN listed THEN reason END, listed,
+  count(*)
 FROM (
   SELECT *, verdict.status AS status, verdict.reason || coalesce(note, '') AS reason,
     status IN ('pass', 'not_applicable') IS NOT TRUE OR coalesce(reason, '') = '' OR coalesce(resource_arn, '') = ''
@@ -48,7 +51,7 @@ FROM (
   FROM (
     SELECT * REPLACE ({_UNFORESEEN} AS verdict)
     FROM (FROM ({{query}}
-    ) UNION ALL BY NAME SELECT CAST(NULL AS VARCHAR) AS note WHERE false)
+    ) UNION ALL BY NAME SELECT CAST(NULL AS VARCHAR) AS note, CAST(NULL AS VARCHAR) AS severity WHERE false)
   )
 )
 GROUP BY ALL
@@ -62,10 +65,11 @@ _DUPLICATE = (
 )
 _CONTRACT_CHECK = f"""
 SELECT rule_id, resource_arn, unwaived_status, coalesce(resource_arn, '') = '' AS unnamed,
-  coalesce(unwaived_status NOT IN {STATUSES}, true) AS invalid_status, resources > 1 AS duplicate
+  coalesce(unwaived_status NOT IN {STATUSES}, true) AS invalid_status, severity NOT IN {SEVERITIES} AS invalid_severity,
+  resources > 1 AS duplicate
 FROM memory.main.result
-WHERE listed AND (unnamed OR invalid_status OR duplicate OR coalesce(reason, '') = '')
-ORDER BY rule_id, unnamed DESC, duplicate DESC, invalid_status DESC, resource_arn LIMIT 1
+WHERE listed AND (unnamed OR invalid_status OR invalid_severity OR duplicate OR coalesce(reason, '') = '')
+ORDER BY rule_id, unnamed DESC, duplicate DESC, invalid_status DESC, invalid_severity DESC, resource_arn LIMIT 1
 """
 
 
@@ -128,7 +132,7 @@ def _check_results(duck: duckdb.DuckDBPyConnection, rules: dict[str, Rule]) -> N
     broken = duck.execute(_CONTRACT_CHECK).fetchone()
     if broken is None:
         return
-    rule_id, resource, status, unnamed, invalid_status, duplicate = broken
+    rule_id, resource, status, unnamed, invalid_status, invalid_severity, duplicate = broken
     rule = rules[rule_id]
     if unnamed:
         raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
@@ -136,6 +140,8 @@ def _check_results(duck: duckdb.DuckDBPyConnection, rules: dict[str, Rule]) -> N
         raise _duplicate(rule, resource)
     if invalid_status:
         raise _invalid_status(rule, resource, status)
+    if invalid_severity:
+        raise RuleError(f"{rule.source}: {resource} has a severity other than {', '.join(SEVERITIES)}")
     raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
 
 
@@ -190,9 +196,9 @@ def check_columns(duck: duckdb.DuckDBPyConnection, rule: Rule) -> list[str]:
     types = {
         row[0]: row[1] for row in duck.execute(f"DESCRIBE {_select(rule)}", dict(rule.parameters) or None).fetchall()
     }
-    if set(types) - {"note"} != set(_RETURNED):
+    if set(types).difference(_OPTIONAL) != set(_RETURNED):
         old_form = f"; {OLD_FORM}" if {"status", "reason"} <= set(types) else ""
-        expected = f"expected the columns {', '.join(_RETURNED)} and optionally note"
+        expected = f"expected the columns {', '.join(_RETURNED)} and optionally {' and '.join(_OPTIONAL)}"
         raise RuleError(f"{rule.source}: {expected}, found {', '.join(types)}{old_form}")
     if types["verdict"].replace('"', "") not in {_VERDICT_TYPE, "NULL"}:
         raise RuleError(f"{rule.source}: expected a verdict such as fail('reason'), found {types['verdict']}")

@@ -15,6 +15,7 @@ from reports.pipeline import refresh
 from tests.made_once import made_once
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.sample_ledger import sample_ledger
+from tests.reports.situation_organization import situation_settings, write_organization
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
 RunQuery = Callable[..., list[tuple[Any, ...]]]
@@ -54,6 +55,26 @@ def run_query(mart: duckdb.DuckDBPyConnection) -> RunQuery:
         return mart.execute(query, values).fetchall()
 
     return fetch_all
+
+
+def make_situations(folder: Path) -> None:
+    """Write the organization with every kind of situation and its mart."""
+    folder.mkdir()
+    settings = situation_settings(folder)
+    write_organization(settings.database)
+    refresh(settings)
+
+
+@pytest.fixture(scope="session")
+def situation_mart(shared_directory: Path) -> Path:
+    """The mart of the organization with every kind of situation, which all processes of the test run share."""
+    return situation_settings(made_once(shared_directory / "situations", make_situations)).report.mart
+
+
+@pytest.fixture
+def situation_reader(situation_mart: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(situation_mart) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ FROM
         SELECT
             count(*) AS keys,
             count(*) FILTER (WHERE manager = 'CUSTOMER') AS customer_keys,
+            count(*) FILTER (WHERE state = 'PendingDeletion' AND days_to_deletion <= 7) AS keys_deleted_soon,
             count(*) FILTER (WHERE manager = 'AWS') AS aws_keys,
             count(*) FILTER (WHERE manager IS NULL) AS keys_without_manager,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND len(denied_actions) > 0) AS customer_unknown,
@@ -50,6 +51,6 @@ FROM
     (
         SELECT
             count(*) AS changes,
-            count(*) FILTER (WHERE severity = 'high') AS changes_high
+            count(*) FILTER (WHERE severity IN ('critical', 'high')) AS changes_high
         FROM changes WHERE run_id = $run_id
     ) AS c

@@ -1,4 +1,5 @@
--- The findings whose status changed in this run (see status_changes.sql): the $limit most severe per status change.
+-- The findings whose status changed in this run (see status_changes.sql): the $limit most severe per status change, each with its
+-- situation, if it belongs to one.
 WITH changed AS (
     SELECT
         CASE
@@ -36,14 +37,19 @@ resolved AS (
     LEFT JOIN rules AS r ON r.rule_id = e.rule_id
     LEFT JOIN findings AS f ON f.rule_id = e.rule_id AND f.resource_arn = e.resource_arn
     LEFT JOIN accounts AS a ON a.account_id = coalesce(f.account_id, e.account_id)
+),
+page AS (
+    SELECT *
+    FROM (SELECT * FROM changed UNION ALL SELECT * FROM resolved)
+    QUALIFY row_number() OVER (
+        PARTITION BY status_change
+        ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), title, rule_id, account_name, account_id,
+            region, resource_name, resource_arn
+    ) <= $limit
 )
-SELECT *
-FROM (SELECT * FROM changed UNION ALL SELECT * FROM resolved)
-QUALIFY row_number() OVER (
-    PARTITION BY status_change
-    ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), title, rule_id, account_name, account_id,
-        region, resource_name, resource_arn
-) <= $limit
-ORDER BY list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], status_change),
-    list_position(['critical', 'high', 'medium', 'low', 'info'], severity), title, rule_id, account_name, account_id,
-    region, resource_name, resource_arn
+SELECT page.*, s.situation_id
+FROM page
+LEFT JOIN situation_findings AS s ON s.rule_id = page.rule_id AND s.resource_arn = page.resource_arn
+ORDER BY list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], page.status_change),
+    list_position(['critical', 'high', 'medium', 'low', 'info'], page.severity), page.title, page.rule_id, page.account_name,
+    page.account_id, page.region, page.resource_name, page.resource_arn

@@ -10,8 +10,8 @@ WHERE v.valid_from > k.crawled_from AND v.valid_to IS DISTINCT FROM v.valid_from
       AND l.run_id = v.valid_from
   );
 INSERT INTO stage
-SELECT e.run_id, k.account_id, k.region, e.key_arn, NULL, NULL, 'key_gone', 'high', 'Key ', ' no longer exists.', true, NULL, NULL,
-  NULL, NULL
+SELECT e.run_id, k.account_id, k.region, e.key_arn, NULL, NULL, 'key_gone', severity_of('key-unusable-in-use'), 'Key ',
+  ' no longer exists.', true, NULL, NULL, NULL, NULL
 FROM key_ends e
 JOIN known_key k ON k.key_arn = e.key_arn
 WHERE NOT EXISTS (FROM key_begins b WHERE b.key_arn = e.key_arn AND b.run_id = e.run_id);
@@ -43,10 +43,10 @@ SELECT run_id, account_id, region, key_arn, NULL, NULL,
     ELSE 'key_state'
   END,
   CASE
-    WHEN new_state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'high'
+    WHEN new_state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN severity_of('key-pending-deletion')
     WHEN old_state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'medium'
     WHEN new_state IN ('Enabled', 'Creating', 'Updating') THEN 'low'
-    ELSE 'high'
+    ELSE severity_of('key-unusable-in-use')
   END,
   CASE WHEN old_state IN ('PendingDeletion', 'PendingReplicaDeletion')
     AND new_state NOT IN ('PendingDeletion', 'PendingReplicaDeletion') THEN 'The deletion of key ' ELSE 'Key ' END,
@@ -73,7 +73,7 @@ WHERE len(fields) > 0;
 -- Rotation.
 INSERT INTO stage
 SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL, 'rotation_changed',
-  CASE WHEN n.status = 'disabled' THEN 'medium' ELSE 'info' END,
+  CASE WHEN n.status = 'disabled' THEN severity_of('key-rotation') ELSE 'info' END,
   CASE WHEN n.status <> o.status THEN 'Automatic rotation of key ' ELSE 'The rotation period of key ' END,
   CASE
     WHEN n.status <> o.status AND n.status = 'not_applicable' THEN ' no longer applies.'
@@ -93,7 +93,7 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from
 INSERT INTO stage
 SELECT n.valid_from, n.account_id, n.region, coalesce(n.target_key_arn, o.target_key_arn), NULL, n.alias_name,
   CASE WHEN o.alias_arn IS NULL THEN 'alias_created' ELSE 'alias_moved' END,
-  CASE WHEN o.alias_arn IS NULL THEN 'low' ELSE 'medium' END,
+  CASE WHEN o.alias_arn IS NULL THEN 'low' ELSE severity_of('alias-moved') END,
   'Alias ',
   CASE
     WHEN o.alias_arn IS NULL THEN ' was created' || coalesce(' for key ' || id_of(n.target_key_arn), '') || '.'
@@ -113,7 +113,8 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > f.run_id
       )
     ELSE o.target_key_arn IS DISTINCT FROM n.target_key_arn END;
 INSERT INTO stage
-SELECT o.valid_to, o.account_id, o.region, o.target_key_arn, NULL, o.alias_name, 'alias_removed', 'medium', 'Alias ',
+SELECT o.valid_to, o.account_id, o.region, o.target_key_arn, NULL, o.alias_name, 'alias_removed', severity_of('alias-target-missing'),
+  'Alias ',
   coalesce(' of key ' || id_of(o.target_key_arn), '') || ' was removed.', false, o.target_key_arn, NULL, NULL, NULL
 FROM internal.alias o
 WHERE o.valid_to IS NOT NULL AND o.valid_to <> o.valid_from

@@ -49,7 +49,14 @@ LEFT JOIN internal.known_party y ON y.account_id = n.account;
 
 INSERT INTO stage
 SELECT run_id, account_id, region, key_arn, NULL, NULL, 'policy_opened',
-  CASE WHEN party IN ('own_organization', 'aws_service') THEN 'medium' ELSE 'high' END,
+  CASE
+    WHEN party IN ('own_organization', 'aws_service') THEN 'medium'
+    WHEN party = 'known_party' THEN severity_of('vendor-access-new')
+    -- Conditions may exclude everyone else; the access analysis evaluates them.
+    WHEN party = 'public' AND NOT bool_and(contains(canonical, '"Condition"')) THEN severity_of('key-policy-public')
+    WHEN party = 'public' THEN severity_of('key-public-via-service')
+    ELSE severity_of('key-external-access')
+  END,
   'The policy of key ',
   ' was opened to ' || CASE
     WHEN organization IS NOT NULL THEN 'organization ' || organization
@@ -100,7 +107,11 @@ CREATE TEMP MACRO grant_text(operations, name) AS
 INSERT INTO stage
 SELECT n.valid_from, k.account_id, k.region, n.key_arn, NULL, NULL,
   CASE WHEN o.grant_id IS NULL THEN 'grant_added' ELSE 'grant_changed' END,
-  CASE WHEN coalesce(p.account, k.account_id) <> k.account_id AND a.account_id IS NULL THEN 'high' ELSE 'low' END,
+  CASE
+    WHEN coalesce(p.account, k.account_id) = k.account_id OR a.account_id IS NOT NULL THEN 'low'
+    WHEN y.account_id IS NOT NULL THEN severity_of('vendor-access-new')
+    ELSE severity_of('grant-external')
+  END,
   CASE WHEN o.grant_id IS NULL THEN 'A grant was added to key ' ELSE 'A grant was changed on key ' END,
   ' for ' || coalesce(n.grantee_service_principal, n.grantee_principal, 'an unnamed grantee') || ': '
     || array_to_string(CAST(CAST(n.operations AS JSON) AS VARCHAR[]), ', ') || '.',
@@ -110,6 +121,7 @@ JOIN known_key k ON k.key_arn = n.key_arn
 LEFT JOIN internal.key_grant o ON o.key_arn = n.key_arn AND o.grant_id = n.grant_id AND o.valid_to = n.valid_from
   AND o.valid_from < n.valid_from
 LEFT JOIN internal.principal_dim p ON p.principal = n.grantee_principal
+LEFT JOIN internal.known_party y ON y.account_id = p.account
 LEFT JOIN internal.account a ON a.account_id = p.account AND internal.known(a.valid_from, a.valid_to, n.valid_from)
   AND a.state IS DISTINCT FROM 'LEFT'
 WHERE n.valid_to IS DISTINCT FROM n.valid_from AND n.valid_from > k.crawled_from

@@ -30,7 +30,7 @@ JOIN known_resource k ON k.resource_arn = e.resource_arn;
 
 INSERT INTO stage
 SELECT n.valid_from, n.account_id, n.region, NULL, n.resource_arn, n.name, 'metadata_changed',
-  CASE WHEN starts_with(n.status, 'inaccessible-encryption-credentials') THEN 'high' ELSE 'medium' END,
+  CASE WHEN starts_with(n.status, 'inaccessible-encryption-credentials') THEN severity_of('database-key-usable') ELSE 'medium' END,
   capital(noun(n.resource_type)) || ' ',
   CASE
     WHEN starts_with(n.status, 'inaccessible-encryption-credentials') AND n.status IS DISTINCT FROM o.status
@@ -57,7 +57,9 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from
 -- A different key, no key, or a key that no longer exists. A key that became known or unknown is not a change.
 INSERT INTO stage
 SELECT n.valid_from, k.account_id, k.region, coalesce(n.key_arn, o.key_arn), n.resource_arn, k.name, 'rekeyed',
-  CASE WHEN n.key_class IN ('dangling', 'none') THEN 'high' ELSE 'medium' END,
+  CASE WHEN n.key_class = 'dangling' THEN severity_of('key-unusable-in-use')
+    WHEN n.key_class = 'none' AND k.resource_type LIKE 'AWS::RDS::%' THEN severity_of('database-encrypted')
+    ELSE severity_of('bucket-kms-encryption') END,
   capital(noun(k.resource_type)) || ' ', NULL, false,
   coalesce(o.key_arn, o.key_class), coalesce(n.key_arn, n.key_class), o.key_arn, n.key_arn
 FROM internal.resource_key n

@@ -18,7 +18,7 @@ WHERE n.valid_to IS DISTINCT FROM n.valid_from
   AND (o.state IS DISTINCT FROM n.state OR (n.selection = 'left' AND o.selection <> 'left'));
 INSERT INTO stage
 SELECT n.valid_from, n.account_id, n.region, NULL, NULL, coalesce(n.name, n.store_id), 'key_store_state',
-  CASE WHEN n.connection_state = 'CONNECTED' THEN 'info' ELSE 'high' END, 'Custom key store ',
+  CASE WHEN n.connection_state = 'CONNECTED' THEN 'info' ELSE severity_of('key-store-connected') END, 'Custom key store ',
   ' is now ' || coalesce(n.connection_state, 'in an unknown state') || ' (was ' || coalesce(o.connection_state, 'unknown') || ')'
     || coalesce(': ' || n.connection_error, '') || '.',
   true, o.connection_state, n.connection_state, NULL, NULL

@@ -9,7 +9,7 @@
 --: resource_arn | The affected resource.
 --: subject | The display name: an alias or name.
 --: event_type | The type of the change: key_created, deletion_scheduled, policy_opened, alias_moved, rekeyed, tag_removed ...
---: severity | high, medium, low or info.
+--: severity | critical, high, medium, low or info: that of the rule that reports the result of such a change to a key in use.
 --: message | The change in words.
 --: before | The previous value.
 --: after | The new value.

@@ -71,7 +71,8 @@ SELECT m.alias_arn AS resource_arn, m.account_id, m.region, m.target_key_arn AS 
     WHEN NOT m.reported THEN unknown('AWS did not report when the alias was last moved.')
     WHEN m.moved_at IS NULL THEN pass('The alias was never moved.')
     WHEN m.moved_at < m.oldest THEN pass(m.message || '.')
-    WHEN r.resources IS NOT NULL THEN fail(m.message || '; ' || r.resources || ' resource(s) refer to it.')
+    WHEN r.resources IS NOT NULL THEN fail(m.message || '; '
+      || internal.counted(r.resources, 'resource refers to it.', 'resources refer to it.'))
     WHEN u.used THEN fail(m.message || '; one of the two keys is in use.')
     WHEN u.unused_keys = 2 AND NOT u.has_unread_resources THEN pass(m.message || '; neither key is in use.')
     ELSE unknown(m.message || '; could not determine whether it is in use.')

@@ -71,17 +71,22 @@ SELECT p.account_id || '/' || p.region AS resource_arn, p.account_id, p.region, 
   CASE
     WHEN $tag = '' THEN not_applicable('The parameter tag is not set, so no key is the key of the database tier.')
     WHEN p.usable > 0
-      THEN pass(p.usable || ' usable key(s) tagged ' || p.required_tag || ' for ' || p.databases || ' database(s).')
+      THEN pass(internal.counted(p.usable, 'usable key', 'usable keys') || ' tagged ' || p.required_tag || ' for '
+        || internal.counted(p.databases, 'database.', 'databases.'))
     WHEN l.account_id IS NOT NULL
-      THEN unknown(p.databases || ' database(s), but the keys in this account and region could not be listed, so a key tagged '
+      THEN unknown(internal.counted(p.databases, 'database', 'databases')
+        || ', but the keys in this account and region could not be listed, so a key tagged '
         || p.required_tag || ' may exist.')
     WHEN p.unread > 0
-      THEN unknown(p.databases || ' database(s), but no usable key was found that is tagged ' || p.required_tag || '; '
-        || p.unread || ' key(s) could not be read completely.')
+      THEN unknown(internal.counted(p.databases, 'database', 'databases') || ', but no usable key was found that is tagged '
+        || p.required_tag || '; '
+        || internal.counted(p.unread, 'key', 'keys') || ' could not be read completely.')
     WHEN p.tagged > 0
-      THEN fail(p.databases || ' database(s), but no key tagged ' || p.required_tag || ' can be used: '
+      THEN fail(internal.counted(p.databases, 'database', 'databases') || ', but no key tagged ' || p.required_tag
+        || ' can be used: '
         || array_to_string(p.states, ', ') || '.')
-    WHEN p.usable = 0 THEN fail(p.databases || ' database(s), but no customer managed key is tagged ' || p.required_tag || '.')
+    WHEN p.usable = 0 THEN fail(internal.counted(p.databases, 'database', 'databases')
+      || ', but no customer managed key is tagged ' || p.required_tag || '.')
   END AS verdict,
   NULL AS note
 FROM account_region p

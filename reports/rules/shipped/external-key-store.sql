@@ -39,8 +39,9 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
       || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN dependent_resources > 0
-      THEN fail('Its key material is outside AWS, and ' || dependent_resources || ' resource(s) use it.')
-    WHEN grants > 0 THEN fail('Its key material is outside AWS, and it has ' || grants || ' grant(s).')
+      THEN fail('Its key material is outside AWS, and '
+        || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
+    WHEN grants > 0 THEN fail('Its key material is outside AWS, and it has ' || internal.counted(grants, 'grant.', 'grants.'))
     WHEN recently_called THEN fail('Its key material is outside AWS, and it was used in the last ' || $days || ' days.')
     WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
       || internal.because(failure_causes, ['kms:ListGrants']) || '.')

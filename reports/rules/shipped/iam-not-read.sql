@@ -33,7 +33,8 @@ SELECT i.account_id AS resource_arn, i.account_id, 'global' AS region, NULL AS k
     WHEN a.coverage IN ('suspended', 'left') THEN not_applicable('The account is ' || a.coverage || '.')
     WHEN r.account_id IS NULL AND i.reason LIKE '%(crawl.iam)'
       THEN not_applicable('IAM is disabled in the settings (crawl.iam).')
-    WHEN i.freshness = 'current' THEN pass('IAM was read: ' || i.users || ' user(s), ' || i.roles || ' role(s).')
+    WHEN i.freshness = 'current' THEN pass('IAM was read: ' || internal.counted(i.users, 'user', 'users') || ', '
+      || internal.counted(i.roles, 'role.', 'roles.'))
     WHEN r.account_id IS NOT NULL THEN fail_if(r.consecutive_runs >= CAST($consecutive_runs AS INTEGER),
       'IAM could not be read since ' || strftime(r.since, '%Y-%m-%d') || coalesce(': ' || r.cause, '') || '.')
     ELSE unknown('IAM was not read' || coalesce(': ' || i.reason, '') || '.')

@@ -26,7 +26,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
       || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN state = 'PendingImport' THEN fail('The key has no material: ' || coalesce(
       'it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), 'it was never imported, or it was deleted or expired') || '.'
-      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END)
+      || CASE WHEN dependent_resources > 0 THEN ' '
+        || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.') ELSE '' END)
     WHEN state IN ('Enabled', 'Disabled', 'Updating') THEN pass('The key has imported material.')
     ELSE unknown('The key is in state ' || state || ', which does not indicate whether it has material.')
   END AS verdict

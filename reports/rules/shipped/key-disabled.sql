@@ -23,7 +23,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
       || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN state = 'Disabled' THEN fail('The key is disabled.'
-      || CASE WHEN dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.' ELSE '' END)
+      || CASE WHEN dependent_resources > 0 THEN ' '
+        || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.') ELSE '' END)
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN pass('The key is in state ' || state || '.')
     ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
   END AS verdict

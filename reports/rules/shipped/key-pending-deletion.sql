@@ -58,8 +58,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
   END AS verdict,
   CASE
-    WHEN in_use AND dependent_resources > 0 THEN ' ' || dependent_resources || ' resource(s) use it.'
-    WHEN in_use AND grants > 0 THEN ' It has ' || grants || ' grant(s).'
+    WHEN in_use AND dependent_resources > 0 THEN ' ' || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.')
+    WHEN in_use AND grants > 0 THEN ' It has ' || internal.counted(grants, 'grant.', 'grants.')
     WHEN in_use THEN ' It was last used on ' || strftime(last_used_at, '%Y-%m-%d') || '.'
     ELSE ''
   END || stale_note AS note

@@ -43,16 +43,19 @@ WITH denied_calls AS (
 SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn,
   CASE
     WHEN p.skip_reason IS NOT NULL THEN not_applicable(p.skip_reason)
-    WHEN r.persistent > 0 THEN fail('The policies of ' || r.persistent || ' key(s) could not be read since '
+    WHEN r.persistent > 0 THEN fail('The policies of ' || internal.counted(r.persistent, 'key', 'keys')
+      || ' could not be read since '
       || strftime(r.persistent_since, '%Y-%m-%d') || '.')
     WHEN p.outcome = 'failed' THEN unknown('Nothing could be read in this account and region in this run.')
     WHEN l.account_id IS NOT NULL THEN unknown('The keys of this account and region could not be listed.')
     WHEN r.keys IS NULL AND h.keys IS NULL THEN not_applicable('There are no customer managed keys.')
-    WHEN r.keys > 0 THEN unknown('The policies of ' || r.keys || ' key(s) could not be read, first detected on '
+    WHEN r.keys > 0 THEN unknown('The policies of ' || internal.counted(r.keys, 'key', 'keys')
+      || ' could not be read, first detected on '
       || strftime(r.since, '%Y-%m-%d') || '.')
-    WHEN h.unread_policies > 0 THEN unknown('The policies of ' || h.unread_policies || ' key(s) were not read.')
-    WHEN h.undescribed THEN unknown('The ' || h.keys || ' key(s) could not be described.')
-    WHEN h.unread_policies = 0 THEN pass('The policies of all ' || h.keys || ' key(s) were read.')
+    WHEN h.unread_policies > 0 THEN unknown('The policies of ' || internal.counted(h.unread_policies, 'key', 'keys')
+      || ' were not read.')
+    WHEN h.undescribed THEN unknown(internal.counted(h.keys, 'key', 'keys') || ' could not be described.')
+    WHEN h.unread_policies = 0 THEN pass('The policies of ' || internal.counted(h.keys, 'key', 'keys') || ' were read.')
   END AS verdict
 FROM account_regions p
 LEFT JOIN denied_calls r ON r.account_id = p.account_id AND r.region = p.region

@@ -23,7 +23,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN origin <> 'AWS_KMS' THEN not_applicable('KMS cannot rotate key material of origin ' || origin || ' automatically.')
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
     WHEN primary_is_known
-      THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn || ', which is evaluated instead.')
+      THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn
+        || ', which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
       THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN multi_region_type = 'REPLICA' THEN unknown('The key is a replica: its rotation is set on its primary, and '

@@ -37,9 +37,10 @@ WITH store_keys AS (
 ), described AS (
   SELECT s.*, n.account_id IS NOT NULL OR u.keys IS NOT NULL AS may_hold_keys,
     'Key store ' || s.name || ' is ' || s.connection_state || coalesce(' (' || s.connection_error || ')', '') || CASE
-      WHEN s.keys IS NOT NULL THEN ' and holds ' || s.keys || ' key(s).'
+      WHEN s.keys IS NOT NULL THEN ' and holds ' || internal.counted(s.keys, 'key.', 'keys.')
       WHEN n.account_id IS NOT NULL THEN '; the keys in this account and region could not be listed.'
-      WHEN u.keys IS NOT NULL THEN '; ' || u.keys || ' key(s) in this account and region could not be described and may be in it.'
+      WHEN u.keys IS NOT NULL THEN '; ' || internal.counted(u.keys, 'key', 'keys')
+        || ' in this account and region could not be described and may be in it.'
       ELSE ' and holds no keys.' END AS message
   FROM store s
   LEFT JOIN undescribed u ON u.account_id = s.account_id AND u.region = s.region

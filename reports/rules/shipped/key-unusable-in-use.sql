@@ -100,9 +100,10 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN state IS NULL AND NOT deleted THEN unknown('The state of the key could not be read'
       || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN deleted OR resources > 0 OR grants > 0 THEN fail(state_text
-      || CASE WHEN resources > 0 THEN ' ' || resources || ' resource(s) use it: ' || array_to_string(names[1:5], ', ')
+      || CASE WHEN resources > 0 THEN ' ' || internal.counted(resources, 'resource uses it: ', 'resources use it: ')
+        || array_to_string(names[1:5], ', ')
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
-      || CASE WHEN grants > 0 THEN ' It has ' || grants || ' grant(s).' ELSE '' END)
+      || CASE WHEN grants > 0 THEN ' It has ' || internal.counted(grants, 'grant.', 'grants.') ELSE '' END)
     WHEN grants IS NULL THEN unknown(state_text || ' No crawled resource uses it, but its grants could not be read'
       || internal.because(failure_causes, ['kms:ListGrants']) || '.')
     WHEN len(unread_resources) > 0 THEN unknown(state_text || ' No crawled resource uses it, but some resources could not be read ('

@@ -36,8 +36,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
       THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
     WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
       THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
-    WHEN dependent_resources > 0 THEN pass(dependent_resources || ' resource(s) use it.')
-    WHEN grants > 0 THEN pass('It has ' || grants || ' grant(s).')
+    WHEN dependent_resources > 0 THEN pass(internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
+    WHEN grants > 0 THEN pass('It has ' || internal.counted(grants, 'grant.', 'grants.'))
     WHEN last_used_at >= oldest THEN pass('It was used in the last ' || $days || ' days.')
     WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
       || internal.because(failure_causes, ['kms:ListGrants']) || '.')

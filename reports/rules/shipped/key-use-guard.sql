@@ -95,7 +95,8 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN possibly_guarded THEN unknown(
       'Its policy denies disabling and deleting it, but not to all principals, or under conditions that are not evaluated.')
     WHEN insufficient_days IS NOT NULL
-      THEN fail('Its policy protects it for only ' || insufficient_days || ' day(s) after its last use.')
+      THEN fail('Its policy protects it for only ' || internal.counted(insufficient_days, 'day', 'days')
+        || ' after its last use.')
     WHEN NOT guarded THEN fail('Its policy does not deny disabling and deleting it while it is in use.')
   END AS verdict
 FROM evaluated

@@ -46,7 +46,8 @@ WITH fully_listed_scope AS (
     AND p.region = split_part(l.replica_arn, ':', 4)
 ), replica_counts AS (
   SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR deleted) AS unusable,
-    'Of ' || replicas || ' replica(s): ' || array_to_string(list_sort(list(problem) FILTER (usable IS NOT TRUE)), ', ') || '.'
+    'Of ' || internal.counted(replicas, 'replica: ', 'replicas: ')
+      || array_to_string(list_sort(list(problem) FILTER (usable IS NOT TRUE)), ', ') || '.'
       AS message
   FROM replica
   GROUP BY primary_arn
@@ -58,7 +59,7 @@ SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_not
       || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
     WHEN c.unusable > 0 THEN fail(c.message)
     WHEN c.message IS NOT NULL THEN unknown(c.message)
-    WHEN c.unusable = 0 THEN pass('All ' || c.replicas || ' replica(s) are usable.')
+    WHEN c.unusable = 0 THEN pass(internal.counted(c.replicas, 'replica is usable.', 'replicas are usable.'))
   END AS verdict
 FROM candidate k
 LEFT JOIN replica_counts c ON c.primary_arn = k.key_arn

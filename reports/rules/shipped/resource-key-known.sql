@@ -41,7 +41,7 @@ SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
     WHEN u.resource_arn IS NULL THEN unknown('Its key could not be determined: the crawl returned no data for it.')
     WHEN u.missing > 0 THEN fail('It refers to a missing key: ' || t.problems || '.')
     WHEN u.undetermined > 0 THEN unknown('Could not determine whether its keys exist: ' || t.unknown_reasons || '.')
-    WHEN u.existing > 0 THEN pass(u.existing || ' key(s) that it refers to exist.')
+    WHEN u.existing > 0 THEN pass(internal.counted(u.existing, 'key that it refers to exists.', 'keys that it refers to exist.'))
   END AS verdict,
   CASE WHEN s.freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM resources s

@@ -38,7 +38,7 @@ SELECT resource_arn, account_id, region, NULL AS key_arn, stale_note AS note,
     WHEN not_applicable_reason IS NOT NULL THEN not_applicable(not_applicable_reason)
     WHEN required_count = 0 AND tags = 0 THEN fail('It has no tags.')
     WHEN missing <> '' THEN fail('These tags are missing: ' || missing || '.')
-    WHEN required_count = 0 AND tags > 0 THEN pass('It has ' || tags || ' tag(s).')
+    WHEN required_count = 0 AND tags > 0 THEN pass('It has ' || internal.counted(tags, 'tag.', 'tags.'))
     WHEN missing = '' THEN pass('It has the tags ' || $tags || '.')
   END AS verdict
 FROM secret

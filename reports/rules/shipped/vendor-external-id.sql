@@ -47,6 +47,10 @@ WITH role AS (
   GROUP BY t.arn
 )
 SELECT r.arn AS resource_arn, r.account_id, 'global' AS region, NULL AS key_arn,
+  (
+    SELECT internal.highest(v.severity) FROM vendor_checks v
+    WHERE v.subject = r.arn AND v.result = 'wrong' AND starts_with(v.check_name, 'external_id_')
+  ) AS severity,
   CASE
     WHEN r.trusted_principals IS NULL THEN unknown('The trust policy of role ' || r.name || ' could not be read.')
     WHEN o.arn IS NOT NULL THEN fail('Role ' || r.name || ' trusts account ' || s.account
@@ -58,7 +62,7 @@ LEFT JOIN external_role s ON s.arn = r.arn
 LEFT JOIN unprotected_role o ON o.arn = r.arn
 WHERE r.trusted_principals IS NULL OR s.arn IS NOT NULL
 UNION ALL
-SELECT i.account_id, i.account_id, 'global', NULL,
+SELECT i.account_id, i.account_id, 'global', NULL, NULL,
   unknown('The roles of the account could not be read' || coalesce(': ' || i.reason, '') || '.')
 FROM iam_accounts i
 JOIN accounts a ON a.account_id = i.account_id

@@ -14,7 +14,7 @@
 -- cli: kmsledger vendors check; aws kms cancel-key-deletion --key-id KEY_ARN; aws kms enable-key --key-id KEY_ARN
 -- terraform: >-
 --   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
-SELECT key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, severity,
   CASE
     WHEN NOT expected THEN not_applicable(reason)
     WHEN failing IS NOT NULL THEN fail(failing)

@@ -17,7 +17,7 @@
 --   aws kms put-key-policy --key-id KEY_ARN --policy file://policy.json
 -- terraform: >-
 --   Set the policy of aws_kms_key to the statement that the profile requires (in the JSON of `kmsledger vendors check`).
-SELECT key_arn AS resource_arn, account_id, region, key_arn,
+SELECT key_arn AS resource_arn, account_id, region, key_arn, excess_severity AS severity,
   CASE
     WHEN excess IS NOT NULL THEN fail(excess)
     WHEN unknown_reason IS NOT NULL THEN unknown(unknown_reason)

@@ -18,7 +18,7 @@
 WITH profile_check AS (
   SELECT coalesce(key_arn, CASE WHEN starts_with(subject, 'arn:') THEN subject END, account_id || '/' || region,
     account_id, profile) AS subject_arn,
-    account_id, region, key_arn, profile, reason,
+    account_id, region, key_arn, profile, reason, severity,
     subject_type = 'finding' AND result = 'wrong' AND NOT starts_with(check_name, 'external_id_') AS is_wrong,
     subject_type = 'finding' AND result = 'unknown' AND check_name <> 'logging' AS is_unknown,
     subject_type = 'key' AND result NOT IN ('denied_by_tag', 'not_selected') AS is_relevant, subject_type = 'key' AS is_key
@@ -30,11 +30,13 @@ WITH profile_check AS (
     bool_or(is_relevant OR is_wrong OR is_unknown) AS is_relevant,
     array_to_string(list_sort(list(DISTINCT profile || ': ' || reason) FILTER (is_wrong))[1:3], ' ') AS messages,
     min(profile || ': ' || reason) FILTER (is_unknown) AS unknown_reason,
+    coalesce(internal.highest(CASE WHEN is_wrong THEN severity END), internal.highest(CASE WHEN is_unknown THEN severity END))
+      AS severity,
     array_to_string(list_sort(list(DISTINCT profile)), ', ') AS profiles
   FROM profile_check
   GROUP BY subject_arn
 )
-SELECT subject_arn AS resource_arn, account_id, coalesce(region, 'global') AS region, key_arn,
+SELECT subject_arn AS resource_arn, account_id, coalesce(region, 'global') AS region, key_arn, severity,
   CASE
     WHEN NOT is_relevant THEN not_applicable('The vendor does not use this key (' || profiles || ').')
     WHEN is_wrong THEN fail(messages)
@@ -44,6 +46,6 @@ SELECT subject_arn AS resource_arn, account_id, coalesce(region, 'global') AS re
 FROM evaluated
 WHERE is_relevant OR is_key
 UNION ALL
-SELECT key_arn, account_id, region, key_arn, unknown(unknown_reason)
+SELECT key_arn, account_id, region, key_arn, severity, unknown(unknown_reason)
 FROM internal.vendor_keys
 WHERE profiles IS NULL

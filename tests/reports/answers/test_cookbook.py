@@ -87,10 +87,14 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     ),
     "policy-clusters": ({}, {"keys": 9, "accounts": 3}),
     "grant-history": (INVOICES, {"name": "rds", "from": "2026-11-20T03:00:00Z", "until": None}),
-    "changed-last-run": ({}, {"event_type": "deletion_scheduled", "severity": "high", "account_name": "Shop"}),
+    "changed-last-run": ({}, {"event_type": "deletion_scheduled", "severity": "critical", "account_name": "Shop"}),
     "moved-aliases": ({}, {"alias": "alias/orders", "occurred_at": "2026-11-22T03:00:00Z"}),
     "rekeyed-resources": ({}, {"resource": "shop/db", "occurred_at": "2026-11-22T03:00:00Z"}),
     "new-keys": ({"days": "31"}, {"alias": "alias/orders", "created_at": "2026-10-22T12:00:00Z"}),
+    "situations": (
+        {},
+        {"severity": "critical", "kind": "key", "cause": "alias/archive/2019", "key_state": "Disabled", "affected": 1},
+    ),
     "findings-trend": ({}, {"rule_id": "key-unusable-in-use", "run_id": 3, "failing": 3, "opened": 3, "resolved": 0}),
     "findings-by-owner": ({}, {"owner": "shop team"}),
     "oldest-findings": (

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import sys
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
-import duckdb
 import pytest
 from jinja2 import UndefinedError
 
@@ -34,20 +32,6 @@ def test_the_same_mart_makes_the_same_page(settings: Settings, tmp_path: Path) -
     for name in ("overview", "compliance"):
         assert len({path.read_bytes() for path in first + second if name in path.name}) == 1
     assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in first}
-
-
-@pytest.mark.parametrize("order", ["ASC", "DESC"])
-def test_rules_with_as_many_findings_are_in_alphabetical_order(order: str) -> None:
-    """The rules named in one action item do not depend on the order in which the findings are stored."""
-    duck = duckdb.connect()
-    duck.execute(
-        "CREATE TABLE findings AS SELECT 'rule-' || n AS rule_id, 'Title ' || n AS title, 'high' AS severity, 'fail' AS status, "
-        "'arn' || n AS resource_arn, NULL AS resource_name, '111122223333' AS account_id, 'Shop' AS account_name "
-        f"FROM range(6) t(n) ORDER BY n {order}"
-    )
-    query = files("reports.html").joinpath("queries/failing_rules.sql").read_text()
-    ((_, _, _, failed, titles, *_),) = duck.execute(query).fetchall()
-    assert (failed, titles) == (6, ["Title 0", "Title 1", "Title 2"])
 
 
 def test_a_report_that_breaks_leaves_the_old_one(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from models.settings import Settings
 from models.tables import Account, Alias, CustomKeyStore, Gap, Key, KeyGrant, KeyMetadata, KeyRotation, Resource, Tag
 from reports.mart.build import build
 from reports.mart.connection import connect
+from reports.rules.loader import load_rules
 from reports.rules.testing.builders import root_statement
 from tests.reports.conftest import RunQuery
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
@@ -72,10 +75,22 @@ def test_the_five_changes_of_the_sample(run_query: RunQuery) -> None:
         ("Tag DataTier=database was removed from key alias/everywhere.",),
     ]
     assert run_query("SELECT event_type, subject FROM changes WHERE run_id < 3") == [("account_joined", "Payments")]
-    assert run_query("SELECT event_type FROM changes WHERE severity = 'high' ORDER BY 1") == [
-        ("deletion_scheduled",),
-        ("policy_opened",),
+    assert run_query("SELECT event_type, severity FROM changes WHERE run_id = 3 ORDER BY 1") == [
+        ("alias_moved", "medium"),
+        ("deletion_scheduled", "critical"),
+        ("policy_opened", "low"),
+        ("rekeyed", "medium"),
+        ("tag_removed", "medium"),
     ]
+
+
+def test_a_change_is_as_severe_as_the_rule_about_its_result() -> None:
+    """The severities of changes are those that the headers of the rules declare: one fact has one severity."""
+    text = (files("reports.mart") / "change_queries" / "05_noun_macros.sql").read_text(encoding="utf-8")
+    declared = dict(re.findall(r"WHEN '([a-z-]+)' THEN '([a-z]+)'$", text, re.MULTILINE))
+    severities = {rule.rule_id: rule.severity for rule in load_rules(Settings())}
+    assert len(declared) > 10
+    assert declared == {rule_id: severities[rule_id] for rule_id in declared}
 
 
 def test_an_unchanged_run_and_a_first_crawl_have_no_changes(world: LedgerBuilder) -> None:
@@ -121,9 +136,9 @@ def test_states(world: LedgerBuilder) -> None:
         world.crawl()
     key = "alias/one in Shop (111122223333, eu-west-1)"
     assert [changes(world, run) for run in (2, 3, 4, 5)] == [
-        [("key_state", "high", f"Key {key} is now in state Disabled (was Enabled).")],
+        [("key_state", "critical", f"Key {key} is now in state Disabled (was Enabled).")],
         [("key_state", "low", f"Key {key} is now in state Enabled (was Disabled).")],
-        [("deletion_scheduled", "high", f"Key {key} was scheduled for deletion on 2026-12-24.")],
+        [("deletion_scheduled", "critical", f"Key {key} was scheduled for deletion on 2026-12-24.")],
         [("deletion_cancelled", "medium", f"The deletion of key {key} was cancelled; its state is now Disabled.")],
     ]
 
@@ -146,7 +161,7 @@ def test_metadata_and_rotation(world: LedgerBuilder) -> None:
 
 OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
     "known vendor": (
-        vendor_statement("749452252575"), "high", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"
+        vendor_statement("749452252575"), "low", "account 749452252575 (Cerby): kms:Decrypt, kms:Encrypt"
     ),
     "stranger": (vendor_statement("999900001111"), "high", "account 999900001111: kms:Decrypt, kms:Encrypt"),
     "own_organization": (
@@ -157,7 +172,12 @@ OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
         "high",
         "role arn:aws:iam::999900001111:role/x: kms:Decrypt, kms:Encrypt",
     ),
-    "everyone": (vendor_statement("x") | {"Principal": "*"}, "high", "everyone: kms:Decrypt, kms:Encrypt"),
+    "everyone": (vendor_statement("x") | {"Principal": "*"}, "critical", "everyone: kms:Decrypt, kms:Encrypt"),
+    "everyone with a condition": (
+        vendor_statement("x") | {"Principal": "*", "Condition": {"StringEquals": {"kms:ViaService": "s3.amazonaws.com"}}},
+        "high",
+        "everyone: kms:Decrypt, kms:Encrypt",
+    ),
     "service": (
         vendor_statement("x") | {"Principal": {"Service": "logs.amazonaws.com"}},
         "medium",
@@ -184,9 +204,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
 def test_a_policy_is_opened(opened: list[tuple[Any, ...]], case: str) -> None:
     """A new principal outside the account in an Allow statement is the only change."""
     _, severity, who = OPENINGS[case]
-    name = f"key {case.replace(' ', '-')} "
+    name = f"key {case.replace(' ', '-')} was"
     events = [row for row in opened if name in row[2]]
-    assert events == [("policy_opened", severity, f"The policy of {name}was opened to {who}.")]
+    assert events == [("policy_opened", severity, f"The policy of {name} opened to {who}.")]
     assert len(opened) == len(OPENINGS)
 
 
@@ -261,13 +281,13 @@ def test_resources(world: LedgerBuilder) -> None:
     world.crawl()
     assert [changes(world, run) for run in (2, 3, 4)] == [
         [
-            ("rekeyed", "high", "Secret db now uses no key (was alias/one)."),
+            ("rekeyed", "medium", "Secret db now uses no key (was alias/one)."),
             ("resource_created", "info", "RDS DB instance db1 in Shop (111122223333, eu-west-1) was created."),
         ],
         [
             (
                 "metadata_changed",
-                "high",
+                "critical",
                 (
                     "RDS DB instance db1 in Shop (111122223333, eu-west-1) lost access to its key: its status is "
                     "inaccessible-encryption-credentials."
@@ -276,7 +296,7 @@ def test_resources(world: LedgerBuilder) -> None:
             ("rekeyed", "medium", "Secret db now uses key k2 (was no key)."),
         ],
         [
-            ("rekeyed", "high", "Secret db uses key k2, which no longer exists."),
+            ("rekeyed", "critical", "Secret db uses key k2, which no longer exists."),
             ("resource_gone", "low", "RDS DB instance db1 in Shop (111122223333, eu-west-1) no longer exists."),
         ],
     ]

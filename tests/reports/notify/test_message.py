@@ -21,7 +21,9 @@ SUMMARY = Summary(
     finished_at=dt.datetime(2026, 11, 20, 2, 41, tzinfo=dt.UTC),
     headline=(("Keys", "1,284"), ("Accounts read", "117 of 120")),
     attention=(
-        AttentionItem("critical", "Key that encrypts 14 resources is pending deletion", ARN),
+        AttentionItem(
+            "critical", "Key that encrypts 14 resources is pending deletion", ARN, "Cancel it.", ("aws kms x",)
+        ),
         AttentionItem("low", "Schlüssel für Prüfung has no owner", "444455556666 eu-west-1"),
     ),
     attention_total=31,
@@ -29,6 +31,8 @@ SUMMARY = Summary(
     changes_total=12,
     gaps=("Account 222233334444: role cannot be assumed",),
     gaps_total=3,
+    subject=("2 keys will be deleted within 7 days", "14 new findings"),
+    all_attention="kmsledger cookbook situations",
 )
 REPORT = Attachment("report.html", "text/html", b"<p>all of it</p>", "/srv/kmsledger/report.html")
 
@@ -79,7 +83,9 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
         "Needs attention (31)",
         ARN,
         "Schlüssel für Prüfung has no owner",
-        "and 29 more",
+        "Cancel it.",
+        "aws kms x",
+        "and 29 more in the report, or run `kmsledger cookbook situations`",
         "Changes since the previous run (12)",
         "Grant created for role/reader",
         "and 11 more",
@@ -105,7 +111,7 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     """Text from AWS adds no markup, no line, no direction change and no link to either body."""
     hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
-    item = AttentionItem("high\n<b>", hostile, hostile)
+    item = AttentionItem("high\n<b>", hostile, hostile, hostile, (hostile,))
     message = compose(
         summary(title=hostile, headline=((hostile, hostile),), attention=(item,), changes=(hostile,), gaps=(hostile,)),
         mail_settings(),
@@ -127,7 +133,12 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     ("status", "gaps", "says", "says_not"),
     [
         ("complete", (), ["Nothing needs attention.", "There are no gaps", "No changes."], ["could be read"]),
-        ("complete", ("x",), ["Complete, with gaps", "Nothing in what could be read"], ["Nothing needs attention"]),
+        (
+            "complete",
+            ("x",),
+            ["Almost complete: every account and region was read", "Nothing in what could be read"],
+            ["Nothing needs attention"],
+        ),
         ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs attention"]),
         ("failed", (), ["Failed: the run did not finish"], ["There are no gaps", "No changes."]),
     ],

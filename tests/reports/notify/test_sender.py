@@ -29,7 +29,10 @@ def test_starttls_with_login_delivers_one_mail_a_recipient(
     for recipient, content in post.delivered:
         parsed = email.message_from_bytes(content, policy=email.policy.default)
         assert parsed["To"] == recipient
-        assert parsed["Subject"] == "KMS ledger: partial (2026-11-20)"
+        assert (
+            parsed["Subject"]
+            == "[kmsledger] KMS ledger of Example Corp: 2 keys will be deleted within 7 days · 14 new findings"
+        )
 
 
 def test_implicit_tls_delivers(mail_settings: SettingsFactory, authority: Authority) -> None:

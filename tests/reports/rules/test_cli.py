@@ -123,7 +123,7 @@ def test_a_new_rule_passes_its_examples(tmp_path: Path) -> None:
     assert written.exit_code == 0, written.output
     tested = run("test", "--gaps", tmp_path / "own")
     assert tested.exit_code == 0, tested.output
-    assert "own-one: 5 example(s)" in tested.output
+    assert "own-one: 5 examples" in tested.output
     assert "OK" in tested.output
     for arguments, expected in (
         (("new", "own-one", "--directory", tmp_path / "own"), "already exists"),
@@ -153,7 +153,7 @@ def test_problems_of_a_rule_are_reported(tmp_path: Path) -> None:
     tested = run("test", rule)
     assert tested.exit_code == 1
     assert f"{rule}:20: ELSE pass(...)" in tested.output
-    assert "expected the reason of k1 to contain '7 character(s)', found pass (Its description has 6" in tested.output
+    assert "expected the reason of k1 to contain '7 characters', found pass (Its description has 6" in tested.output
     assert f"{examples}:6: the key has no description: expected k1 to be pass, found fail" in tested.output
 
 

@@ -474,3 +474,19 @@ def test_resources_unknown_to_the_ledger_keep_the_texts_of_the_rule(world: Ledge
             ).fetchall()
             assert set(history) == expected
             assert len(history) == 3
+
+
+@pytest.mark.parametrize(("severity", "expected"), [("'critical'", "critical"), ("NULL", "low")])
+def test_a_row_can_have_a_severity_of_its_own(small_mart: DraftMart, severity: str, expected: str) -> None:
+    """The optional column severity replaces the severity of the rule; NULL keeps it."""
+    text = RULE.replace("least: '1'", "least: '9'").replace("AS verdict", f"AS verdict, {severity} AS severity")
+    evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own-rule.sql", text)])
+    rows = small_mart.duck.execute("SELECT severity, status FROM memory.main.current_finding").fetchall()
+    assert rows == [(expected, "fail")]
+
+
+def test_a_severity_that_does_not_exist_is_an_error(small_mart: DraftMart) -> None:
+    """The error names the rule's file, the resource and the severities."""
+    rule = parse_rule("own-rule.sql", RULE.replace("AS verdict", "AS verdict, 'grave' AS severity"))
+    with pytest.raises(RuleError, match=r"own-rule\.sql: .*key/k1 has a severity other than critical, high"):
+        evaluate_rules(small_mart.duck, small_mart.as_of, [rule])

@@ -128,19 +128,19 @@ def test_databases_with_the_tiers_key(world: LedgerBuilder, evaluate_rule: Evalu
     assert results["stopped"][1] == "Its key k3 is tagged DataTier=database, but is in state PendingDeletion."
     assert results["owned"][1] == "An AWS owned key encrypts its storage (sse-rds)."
     assert results["closed"][1] == "The tags of its key k4 could not be read."
-    assert results[f"{SHOP}/{IRELAND}"][1] == "1 usable key(s) tagged DataTier=database for 10 database(s)."
+    assert results[f"{SHOP}/{IRELAND}"][1] == "1 usable key tagged DataTier=database for 10 databases."
 
 
 @pytest.mark.parametrize(
     ("state", "tag", "gap", "expected"),
     [
-        ("Enabled", "database", None, ("pass", "1 usable key(s) tagged DataTier=database for 1 database(s).")),
-        ("Enabled", "web", None, ("fail", "1 database(s), but no customer managed key is tagged DataTier=database.")),
+        ("Enabled", "database", None, ("pass", "1 usable key tagged DataTier=database for 1 database.")),
+        ("Enabled", "web", None, ("fail", "1 database, but no customer managed key is tagged DataTier=database.")),
         (
             "Disabled",
             "database",
             None,
-            ("fail", "1 database(s), but no key tagged DataTier=database can be used: k1 is Disabled."),
+            ("fail", "1 database, but no key tagged DataTier=database can be used: k1 is Disabled."),
         ),
         (
             "Enabled",
@@ -149,7 +149,7 @@ def test_databases_with_the_tiers_key(world: LedgerBuilder, evaluate_rule: Evalu
             (
                 "unknown",
                 (
-                    "1 database(s), but no usable key was found that is tagged DataTier=database; 1 key(s) could not be read "
+                    "1 database, but no usable key was found that is tagged DataTier=database; 1 key could not be read "
                     "completely."
                 ),
             ),
@@ -161,7 +161,7 @@ def test_databases_with_the_tiers_key(world: LedgerBuilder, evaluate_rule: Evalu
             (
                 "unknown",
                 (
-                    "1 database(s), but the keys in this account and region could not be listed, so a key tagged "
+                    "1 database, but the keys in this account and region could not be listed, so a key tagged "
                     "DataTier=database may exist."
                 ),
             ),
@@ -225,10 +225,10 @@ def test_unusable_keys(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> Non
     assert results == {
         "leaving": (
             "fail",
-            "The key will be deleted on 2026-12-24. 2 resource(s) use it: secretsmanager a, secretsmanager b.",
+            "The key will be deleted on 2026-12-24. 2 resources use it: secretsmanager a, secretsmanager b.",
         ),
-        "granted": ("fail", "The key is in state Disabled. It has 1 grant(s)."),
-        lost: ("fail", "The key no longer exists. 1 resource(s) use it: secretsmanager c."),
+        "granted": ("fail", "The key is in state Disabled. It has 1 grant."),
+        lost: ("fail", "The key no longer exists. 1 resource uses it: secretsmanager c."),
         "idle": ("pass", "The key is in state Disabled. No crawled resource uses it, and it has no grants."),
         "fine": ("pass", "The key can be used."),
         "closed": (
@@ -258,7 +258,7 @@ def test_the_recovery_period_of_a_database(world: LedgerBuilder, evaluate_rule: 
     assert evaluate_rule("key-unusable-in-use")["k1"] == (
         "fail",
         (
-            "The key is in state Disabled. 1 resource(s) use it: rds db. db is inaccessible-encryption-credentials-"
+            "The key is in state Disabled. 1 resource uses it: rds db. db is inaccessible-encryption-credentials-"
             "recoverable, first seen on 2026-11-21: recoverable for seven days, until 2026-11-28 at the latest."
         ),
     )
