@@ -47,7 +47,7 @@ SELECT '{{rule_id}}', CASE WHEN listed THEN resource_arn END, account_id, region
 FROM (
   SELECT *, verdict.status AS status, verdict.reason || coalesce(note, '') AS reason,
     status IN ('pass', 'not_applicable') IS NOT TRUE OR coalesce(reason, '') = '' OR coalesce(resource_arn, '') = ''
-      OR {{was_problem}} AS listed
+      OR coalesce(severity NOT IN {SEVERITIES}, false) OR {{was_problem}} AS listed
   FROM (
     SELECT * REPLACE ({_UNFORESEEN} AS verdict)
     FROM (FROM ({{query}}
