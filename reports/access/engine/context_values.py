@@ -251,9 +251,8 @@ def _uncovered(key: str, compared: ComparedValues, texts: list[str]) -> list[str
     atoms = [Atom("value", family, (value,)) for family, value in compared if family in {"like", "arn"}]
     if not any(has_wildcard(atom.values[0]) for atom in atoms) or len(atoms) > _MAX_WALKED:
         return []
-    for kind in ("text", "caseless"):
-        if exact := tuple(value for family, value in compared if family == kind):
-            atoms.append(Atom("value", kind, exact))
+    exact = {kind: tuple(value for family, value in compared if family == kind) for kind in ("text", "caseless")}
+    atoms += [Atom("value", kind, values) for kind, values in exact.items() if values]
     covered = {each for text in texts if text for each in walk((Part(_VALUE, text),), tuple(atoms))}
     try:
         found = walk(_FORMS.get(key, (_TEXT,)), tuple(atoms))
