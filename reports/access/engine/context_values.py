@@ -1,7 +1,7 @@
 """Candidate values of condition keys for a caller: the only values that the search for a witness tries.
 
 All values that a policy does not mention are equivalent. Therefore the values that a policy compares with, a neighbor of
-each, one other value and no value at all cover every possible result.
+each, one text of each combination of its patterns, one other value and no value at all cover every possible result.
 """
 
 from __future__ import annotations
