@@ -61,7 +61,7 @@ def test_no_permission_to_read_the_organization(empty_account_workspace: Workspa
     )
     assert_error(
         empty_account_workspace.run("crawl"),
-        4,
+        2,
         "may not read the organization",
         "kmsledger permissions --role management",
     )
@@ -75,7 +75,7 @@ def test_an_account_that_is_in_no_organization(empty_account_workspace: Workspac
         code="AWSOrganizationsNotInUseException",
         message="Your account is not a member of an organization.",
     )
-    assert_error(empty_account_workspace.run("crawl"), 4, "not part of an organization", "organization.source")
+    assert_error(empty_account_workspace.run("crawl"), 2, "not part of an organization", "organization.source")
 
 
 def test_an_unknown_region(empty_account_workspace: Workspace) -> None:

@@ -1,7 +1,7 @@
 """Candidate values of condition keys for a caller: the only values that the search for a witness tries.
 
 All values that a policy does not mention are equivalent. Therefore the values that a policy compares with, a neighbor of
-each, one other value and no value at all cover every possible result.
+each, one text of each combination of its patterns, one other value and no value at all cover every possible result.
 """
 
 from __future__ import annotations
@@ -251,10 +251,8 @@ def _uncovered(key: str, compared: ComparedValues, texts: list[str]) -> list[str
     atoms = [Atom("value", family, (value,)) for family, value in compared if family in {"like", "arn"}]
     if not any(has_wildcard(atom.values[0]) for atom in atoms) or len(atoms) > _MAX_WALKED:
         return []
-    texts_by_kind = (
-        (kind, tuple(value for family, value in compared if family == kind)) for kind in ("text", "caseless")
-    )
-    atoms += [Atom("value", kind, exact) for kind, exact in texts_by_kind if exact]
+    exact = {kind: tuple(value for family, value in compared if family == kind) for kind in ("text", "caseless")}
+    atoms += [Atom("value", kind, values) for kind, values in exact.items() if values]
     covered = {each for text in texts if text for each in walk((Part(_VALUE, text),), tuple(atoms))}
     try:
         found = walk(_FORMS.get(key, (_TEXT,)), tuple(atoms))

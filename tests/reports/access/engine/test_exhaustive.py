@@ -247,29 +247,32 @@ def check_services(policy: list[dict[str, Any]]) -> None:
     """Compare the engine with the oracle: which AWS service has access, and for resources of which other account."""
     verdicts = analyse_policy(policy_of(policy), FACTS, ORGANIZATION).verdicts
     assert not [verdict for verdict in verdicts if verdict.access is Access.UNKNOWN], policy
-    for operation, service in itertools.product((DECRYPT, DESCRIBE), SERVICES):
+    for operation in (DECRYPT, DESCRIBE):
         statements = about(policy, operation)
-        found = [each for each in verdicts if operation in each.operations and each.principal in {service, "*"}]
-        served = {
-            source["aws:sourceaccount"]
-            for source, context in itertools.product(SOURCES, list(contexts_of(statements, operation)))
-            if allows_service(statements, service, {**source, **context})
-        }
-        direct = any(verdict.access in {Access.AWS_SERVICE, Access.PUBLIC} for verdict in found)
-        assert direct or not served, (policy, operation, service, served)
-        # What a service can do for any account is no access of an account.
-        outside = served - {OWNER, None} if not served & STRANGERS else set()
-        named = {verdict.account for verdict in found if verdict.by_service}
-        assert outside <= named or None in named or any(each.access is Access.PUBLIC for each in found), (
-            policy,
-            operation,
-            service,
-            outside,
-            named,
-        )
-        # A verdict on every service may exclude one.
-        by_name = {verdict.account for verdict in found if verdict.by_service and verdict.principal == service}
-        assert by_name - {None} <= served, (policy, operation, service, served, by_name)
+        served = {service: served_by(service, statements, operation) for service in (*SERVICES, "other.amazonaws.com")}
+        for service in SERVICES:
+            found = [each for each in verdicts if operation in each.operations and each.principal in {service, "*"}]
+            direct = any(verdict.access in {Access.AWS_SERVICE, Access.PUBLIC} for verdict in found)
+            assert direct or not served[service], (policy, operation, service, served)
+            # What this service, or any service, can do for any account is no access of an account.
+            for_any = (served[service] | served["other.amazonaws.com"]) & STRANGERS
+            named = {verdict.account for verdict in found if verdict.by_service}
+            public = any(verdict.access is Access.PUBLIC for verdict in found)
+            outside = served[service] - {OWNER, None}
+            assert for_any or public or None in named or outside <= named, (policy, operation, service, served, named)
+            # A verdict on every service may exclude one.
+            by_name = {verdict.account for verdict in found if verdict.by_service and verdict.principal == service}
+            assert by_name - {None} <= served[service], (policy, operation, service, served, by_name)
+
+
+def served_by(service: str, policy: list[dict[str, Any]], operation: str) -> set[Any]:
+    """Return the accounts for whose resources the service is allowed the request; None for a request without a source."""
+    requests = itertools.product(SOURCES, list(contexts_of(policy, operation)))
+    return {
+        source["aws:sourceaccount"]
+        for source, context in requests
+        if allows_service(policy, service, {**source, **context})
+    }
 
 
 def example(found: int) -> object:
