@@ -214,8 +214,8 @@ def test_the_mail_has_the_most_severe_new_findings(overview: Node, evaluated: Se
     with connect(evaluated.report.mart) as mart:
         mail = summary(mart, evaluated)
         first = "FROM situations ORDER BY deadline NULLS LAST, internal.severity_rank(severity), affected DESC"
-        top = f"({first}, situation_id LIMIT 10)"
-        query = f"SELECT resource_arn, title FROM situation_findings SEMI JOIN {top} USING (situation_id)"
+        listed_first = f"SELECT situation_id FROM ({first}, situation_id LIMIT 10)"
+        query = f"SELECT resource_arn, title FROM situation_findings WHERE situation_id IN ({listed_first})"
         in_situations = set(mart.execute(query).fetchall())
     assert mail.status_changes
     assert (

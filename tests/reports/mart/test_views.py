@@ -119,8 +119,8 @@ CONTRACT = {
     "internal.key_policy_unknowns": "key_arn account_id region analysis_id policy_unknown_reason statements_unknown_reason "
     "everyone_unknown_reason external_unknown_reason own_account_unknown_reason services_unknown_reason "
     "stale_note",
-    "internal.vendor_keys": "key_arn account_id region profiles expected accessible failing excess unknown_reason reason "
-    "multi_region_for",
+    "internal.vendor_keys": "key_arn account_id region profiles expected accessible failing excess unknown_reason severity "
+    "excess_severity reason multi_region_for",
     "effective_access": "key_arn key_alias account_id account_name region key_state access principal principal_account party "
     "operations path source_id statement_index conditions needs_iam reason message witness "
     "alternative_paths since_run since freshness",
@@ -129,6 +129,10 @@ CONTRACT = {
     "framework_controls": "framework framework_title version control title rules rules_in_force status passed failed unknown "
     "not_applicable waived",
     "frameworks": "framework title version source checked controls passed failed unknown not_applicable",
+    "situation_findings": "situation_id kind cause parties rule_id title severity status resource_arn resource_name account_id "
+    "account_name region key_arn owner reason",
+    "situations": "situation_id kind cause severity deadline affected names key_arn key_alias key_state grants parties rule_id "
+    "account_ids account_name region owners failed unknown rules",
 }
 
 
