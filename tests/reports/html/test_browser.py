@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +104,49 @@ def browse(trap: Trap, tmp_path: Path) -> Open:
     return browse
 
 
+WIDTHS = (1920, 1280, 1100, 820, 390)
+HARNESS = """<!DOCTYPE html><html lang="en"><head><title>widths</title></head><body><pre id="result"></pre><script>
+const results = [];
+addEventListener("message", ({ data }) => {
+  results.push(data);
+  document.getElementById("result").textContent = JSON.stringify(results);
+});
+</script>%s</body></html>"""
+REACHABLE = """<script>addEventListener("load", () => setTimeout(() => {
+  const clipped = new Set();
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const table of document.querySelectorAll("table")) {
+    for (const cell of [table.rows[0].cells[0], [...table.rows[0].cells].at(-1)]) {
+      // Scrolls everything that a reader can scroll; what is still outside cannot be reached.
+      cell.scrollIntoView({ block: "center", inline: "nearest" });
+      const { left, right } = cell.getBoundingClientRect();
+      if (left === right) continue;  // not displayed at this width
+      let [from, to] = [0, innerWidth];
+      for (let parent = table.parentElement; parent; parent = parent.parentElement) {
+        const style = getComputedStyle(parent);
+        if (style.overflowX === "visible" && style.contentVisibility !== "auto") continue;
+        const box = parent.getBoundingClientRect();
+        [from, to] = [Math.max(from, box.left), Math.min(to, box.right)];
+      }
+      if (right - left < to - from && (left < from - 1 || right > to + 1)) clipped.add(table.dataset.name ?? table.className);
+    }
+  }
+  scrollTo(0, 0);
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  parent.postMessage({ width: innerWidth, clipped: [...clipped], wide, tables: document.querySelectorAll("table").length }, "*");
+}, 300))</script></body>"""
+
+
+def at_widths(browse: Open, path: Path, folder: Path, script: str) -> dict[int, dict[str, Any]]:
+    """The messages of a script in the page, in frames of all widths; the page's policy would block the script."""
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
+    (folder / "page.html").write_text(html.replace("</body>", script), encoding="utf-8")
+    frames = "".join(f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in WIDTHS)
+    (folder / "widths.html").write_text(HARNESS % frames, encoding="utf-8")
+    results = json.loads(browse(folder / "widths.html", "").one("pre", id="result").text)
+    return {result["width"]: result for result in results}
+
+
 def shown(rows: list[Row]) -> list[Row]:
     return [row for row in rows if not row.hidden]
 
@@ -124,6 +169,16 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
     controls = [int(row.cells[2]) for row in dom.rows("frameworks")]
     assert controls == sorted(controls, reverse=True)
     assert controls[0] > controls[-1]
+
+
+@pytest.mark.parametrize("name", ["overview", "compliance"])
+def test_every_column_can_be_reached(browse: Open, settings: Settings, tmp_path: Path, name: str) -> None:
+    """From 390 to 1920 pixels, each table fits or scrolls, and the page itself never scrolls sideways."""
+    found = at_widths(browse, report_of(settings, tmp_path / "out", name), tmp_path, REACHABLE)
+    assert sorted(found) == sorted(WIDTHS)
+    assert all(result["tables"] > 5 for result in found.values())
+    assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
+    assert [width for width, result in found.items() if result["wide"]] == []
 
 
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
