@@ -72,10 +72,14 @@ class DataTable:
     def __post_init__(self) -> None:
         self.sql = self.sql or self.spec["sql"]
 
-    @property
+    @cached_property
     def columns(self) -> list[list[Any]]:
-        """The columns: slug, label, CSS class and parts of a cell."""
-        return list(self.spec["columns"])
+        """The columns: slug, label, CSS class and parts of a cell; without the optional ones that have no value."""
+        return [column for column in self.spec["columns"] if column[2] != "optional" or self._has_values(column)]
+
+    def _has_values(self, column: Sequence[Any]) -> bool:
+        at = self.fields.index(column[3][0][1])
+        return any(row[at] is not None for row in self.rows)
 
     @property
     def top(self) -> list[Row]:
@@ -110,11 +114,12 @@ class DataTable:
         """What `report.js` needs to know about the table, as JSON."""
         used = {part[2]["v"] for column in self.columns for part in column[3] if len(part) > 2 and "v" in part[2]}
         vocabularies = {name: VOCABULARIES[name] for name in sorted(used)}
-        keys = ("noun", "columns", "facets", "ids", "summary", "details")
+        keys = ("noun", "facets", "ids", "summary", "details")
         known = {key: self.spec[key] for key in keys if key in self.spec}
         return orjson.dumps(
             {
                 **known,
+                "columns": self.columns,
                 "fields": self.fields,
                 "total": self.total,
                 "words": vocabularies,
@@ -164,9 +169,9 @@ class DataTable:
 def packed(rows: list[list[Any]]) -> str:
     """Rows as JSON, deflated and in base64; invisible characters are written out."""
     text = orjson.dumps(rows)
-    if needs_care(text.decode()):
+    if needs_care(text):
         text = orjson.dumps(_visible(rows))
-    return base64.b64encode(zlib.compress(text, 9)).decode()
+    return base64.b64encode(zlib.compress(text, 6)).decode()
 
 
 def _visible(value: Any) -> Any:
