@@ -29,7 +29,6 @@ SELECT severity, resource_name, resource_arn, coalesce(account_name, account_id,
     CASE
         WHEN resource_arn IN (SELECT key_arn FROM keys) THEN 'key-' || resource_arn
         WHEN resource_arn IN (SELECT resource_arn FROM resource_keys) THEN 'resource-' || resource_arn
-        WHEN resource_arn IN (SELECT principal FROM key_principals) THEN 'principal-' || resource_arn
         WHEN regexp_matches(resource_arn, '^[0-9]{12}') THEN 'account-' || left(resource_arn, 12)
     END AS place,
     count(*) OVER () AS total

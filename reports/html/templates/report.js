@@ -170,8 +170,8 @@
       let found = this.rows.filter((row) => chosen.every(([field, values]) => values.includes(String(row[this.position[field]]))));
       if (words.length) {
         const matching = [];
-        for (let start = 0; start < found.length; start += 1000) {
-          for (const row of found.slice(start, start + 1000)) if (words.every((word) => this.text_of(row).includes(word))) matching.push(row);
+        for (let start = 0; start < found.length; start += 250) {
+          for (const row of found.slice(start, start + 250)) if (words.every((word) => this.text_of(row).includes(word))) matching.push(row);
           await pause();
           if (this.turn !== turn) return;
         }
@@ -378,6 +378,7 @@
     for (const table of tables) {
       table.page = 0;
       await table.show();
+      await pause();
       if (everywhere !== words) return;
       total += table.found.length;
     }
