@@ -201,12 +201,18 @@ def statements(text: str | None) -> str | None:
 def _statement(statement: dict[str, Any]) -> str:
     sid = f"{statement['Sid']}: " if statement.get("Sid") else ""
     who = "; ".join(_principals(statement)) or "nobody"
-    actions = ", ".join(
-        _ACTIONS.get(name, name) for name in _listed(statement.get("Action", statement.get("NotAction")))
-    )
+    actions = ", ".join(map(_action, _listed(statement.get("Action", statement.get("NotAction")))))
     actions = f"all except {actions}" if "NotAction" in statement else actions
     tests = " and ".join(conditions(json.dumps(statement.get("Condition") or {})))
     return f"{sid}{statement.get('Effect', 'no effect')} {who}: {actions or 'nothing'}{f' if {tests}' if tests else ''}"
+
+
+@lru_cache(maxsize=1024)
+def _action(name: str) -> str:
+    """An action of a canonical policy, where it is in lower case, as AWS writes it."""
+    prefix = name.partition("*")[0]
+    written = next((action for lower, action in _ACTIONS.items() if lower.startswith(prefix)), name)
+    return (_ACTIONS.get(name) or written[: len(prefix)] + name[len(prefix) :]) if len(prefix) > len("kms:") else name
 
 
 def _principals(statement: dict[str, Any]) -> Iterator[str]:

@@ -29,7 +29,7 @@ TOP: Final = 25
 """The rows of a table that are readable without scripts, and the rows of a page of the table."""
 _CHUNK: Final = 500
 """The rows that are compressed together: the browser unpacks one chunk in a few milliseconds."""
-_DATA_BYTES: Final = 4_200_000
+DATA_BYTES: Final = 4_200_000
 """The maximum size of the compressed rows of a report. With the HTML around them, it stays below 5 MB."""
 
 
@@ -49,7 +49,7 @@ class PageState:
 
     def room(self, share: int) -> int:
         """The room for the next table."""
-        return self.spare + _DATA_BYTES * share // self.shares
+        return self.spare + DATA_BYTES * share // self.shares
 
     def used(self, share: int, size: int) -> None:
         """A table with this share used `size` bytes."""
