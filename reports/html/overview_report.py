@@ -148,7 +148,7 @@ class OverviewReport(RunReport):
 
     @property
     def vendor_failing(self) -> int:
-        """The number of broken, blocked and over-shared keys, plus the findings that are not about keys."""
+        """The number of broken, blocked and over-shared keys, plus the deviations from vendor requirements."""
         counted = ("broken", "blocked_by_policy", "over_shared", "wrong")
         return sum(row[name] for row in self.rows("vendor_profiles") for name in counted)
 

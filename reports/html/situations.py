@@ -20,6 +20,7 @@ COMMAND: Final = "kmsledger cookbook situations"
 """The command that lists all situations."""
 
 _EXCESS: Final = frozenset({"vendor-over-shared", "key-external-create-grant"})
+_DEVIATIONS: Final = frozenset({"vendor-profile", "vendor-external-id"})
 _UNREAD: Final = frozenset({"account-not-crawled", "region-not-read"})
 _STATES: Final = {
     "Disabled": "is disabled",
@@ -223,14 +224,12 @@ def _access(row: Row) -> Words:
 def _vendor(row: Row) -> Words:
     party = enumeration(row["parties"])
     blocked = sum(entry["failed"] for entry in row["evidence"] if entry["rule_id"] == "vendor-key-usable")
-    others = row["affected"] - blocked
-    other, do = "other " if blocked else "", "does" if others == 1 else "do"
-    deviating = counted(others, f"{other}key or role", f"{other}keys or roles")
+    found = sum(entry["failed"] for entry in row["evidence"] if entry["rule_id"] in _DEVIATIONS)
+    deviations = counted(found, "deviation from vendor requirements", "deviations from vendor requirements")
     if not blocked:
-        title = f"{deviating} of {party} {do} not meet its requirements."
+        title = f"{party}: {deviations}."
     else:
-        title = f"{party} cannot use {counted(blocked, 'key')} that it needs"
-        title += f", and {deviating} {do} not meet its requirements." if others else "."
+        title = f"{party} cannot use {counted(blocked, 'key')} that it needs{f'; its setup has {deviations}' if found else ''}."
     return title, _affected(row), "Apply the fixes that the check prints.", [_check(row)], "vendors"
 
 
@@ -250,9 +249,9 @@ def _rule(row: Row) -> Words:
 
 def _coverage(row: Row) -> Words:
     rules = {entry["rule_id"] for entry in row["evidence"] if entry["failed"]}
-    what = f"Data about {counted(row['affected'], row['noun'])} is missing"
+    what = f"Inconclusive results about {counted(row['affected'], row['noun'])}"
     if rules:
-        what = "Not everything could be read" if rules & _UNREAD else "Requests are denied"
+        what = "Incomplete coverage" if rules & _UNREAD else "Incomplete coverage, because requests are denied"
     action = "Let the crawler read the missing data; until then, nothing there can pass."
     unknown = counted(
         row["unknown"], "result of high or critical severity is", "results of high or critical severity are"

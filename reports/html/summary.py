@@ -37,7 +37,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),
         attention=tuple(
-            AttentionItem(item.severity, f"{item.title} {item.text}", item.where, item.action, item.commands)
+            AttentionItem(item.severity, item.text, item.where, item.action, item.commands, item.title)
             for item in situations.first
         ),
         attention_total=situations.total,

@@ -30,7 +30,8 @@ ATTACHMENT_LIMIT: Final = 25_000_000
 
 _STATUS_LINE: Final[dict[Status, str]] = {
     "complete": "Complete: every account and region in scope was read.",
-    "partial": "Partial: a part of the scope could not be read. Where data is missing, no finding does not mean no problem.",
+    "partial": "Incomplete coverage: a part of the scope could not be read. Where data is missing, no finding does not mean no "
+    "problem.",
     "failed": "Failed: the run did not finish. The figures below, if any, are incomplete.",
 }
 _SEVERITIES: Final = frozenset(SEVERITIES)
@@ -43,13 +44,14 @@ _LINK: Final = re.compile(r"\bhttp(s?)://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class AttentionItem:
-    """One entry that needs attention. `where` is an ARN, or an account and region; `commands` are quoted for a shell."""
+    """One entry: a title and a text, or only a text. `where` is an ARN, or an account and region; a shell can run `commands`."""
 
     severity: str
     text: str
     where: str
     action: str = ""
     commands: tuple[str, ...] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     tone, status_line = summary.status, _STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
         tone = "partial"
-        status_line = "Almost complete: every account and region was read, but some data is missing (see Gaps)."
+        status_line = "Incomplete coverage: every account and region was read, but some data is missing (see Gaps)."
     complete = summary.status == "complete" and not gap_count
     could_be_read = "" if complete else " in what could be read"
     nothing_new = f"No new findings{could_be_read}."
@@ -242,6 +244,7 @@ def _section(
             _text(item.where),
             _text(item.action),
             tuple(map(_text, item.commands)),
+            _text(item.title),
         )
         for item in items
     )
@@ -263,8 +266,8 @@ def _plain_text(view: _View) -> str:
         lines += ["", heading, "-" * len(heading)]
         lines += _wrap(section.note) if section.note else []
         for entry in section.entries:
-            badge = f"[{entry.severity.upper()}] " if entry.severity else ""
-            lines += _wrap(f"{badge}{entry.text}", first="* ", rest="  ")
+            badge = f"[{entry.severity.upper()}]" if entry.severity else ""
+            lines += _wrap(" ".join(filter(None, (badge, entry.title, entry.text))), first="* ", rest="  ")
             lines += _wrap(entry.where, first="  ", rest="  ") if entry.where else []
             lines += _wrap(entry.action, first="  > ", rest="    ") if entry.action else []
             lines += [f"    {command}" for command in entry.commands]  # unbroken, so that they can be copied

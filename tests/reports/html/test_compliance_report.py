@@ -264,7 +264,7 @@ def test_the_mail_has_the_most_severe_new_findings(overview: Node, evaluated: Se
     assert len({arn for _, arn in listed}) == len(listed)
     order = ["critical", "high", "medium", "low", "info"]
     rows = [row for row in overview.data("findings") if row["change"] == "new"]
-    others = [row for row in rows if (row["arn"], row["title"]) not in in_situations]
+    others = [row for row in rows if (row["resource_arn"], row["title"]) not in in_situations]
     assert listed[0][0] == min((row["severity"] for row in others), key=order.index)
     assert mail.new_findings_total >= len(rows)
 

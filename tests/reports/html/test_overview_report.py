@@ -139,7 +139,7 @@ def test_what_needs_attention(page: Node) -> None:
     for text in (
         "critical Key alias/archive/2019 is disabled. 1 resource (1 RDS) depends on it: archive. Data is lost in 5 days,",
         "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources (1 RDS, 1 S3) and 1 grant depend",
-        "Not everything could be read: the role does not exist or does not trust the crawler.",
+        "Incomplete coverage: the role does not exist or does not trust the crawler.",
     ):
         assert len([item for item in items if text in item]) == 1, text
     assert items[0].startswith("critical Key alias/archive/2019")

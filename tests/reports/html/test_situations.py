@@ -47,6 +47,9 @@ def evidence(*rules: str, failed: int = 1, unknown: int = 0) -> list[dict[str, A
     ]
 
 
+BLOCKED = [*evidence("vendor-key-usable", failed=2), *evidence("vendor-profile")]
+
+
 def words(**changes: Any) -> Situations:
     return situations(LimitedRows(1, 10, iter([ROW | changes])))
 
@@ -114,30 +117,30 @@ def words(**changes: Any) -> Situations:
             "Affected: a.",
         ),
         (
-            GROUP | {"kind": "vendor", "parties": ["A"], "evidence": evidence("vendor-key-usable", failed=2), "affected": 3},
-            "A cannot use 2 keys that it needs, and 1 other key or role does not meet its requirements.",
+            GROUP | {"kind": "vendor", "parties": ["A"], "evidence": BLOCKED, "affected": 3},
+            "A cannot use 2 keys that it needs; its setup has 1 deviation from vendor requirements.",
             "Affected: a and 2 more.",
         ),
         (
-            GROUP | {"kind": "vendor", "parties": ["A"], "evidence": evidence("vendor-profile"), "affected": 2},
-            "2 keys or roles of A do not meet its requirements.",
+            GROUP | {"kind": "vendor", "parties": ["A"], "evidence": evidence("vendor-profile", failed=2), "affected": 2},
+            "A: 2 deviations from vendor requirements.",
             "Affected: a and 1 more.",
         ),
         (GROUP | {"kind": "rule"}, "alias/orders fails the rule “Rule”.", "The reason."),
         (GROUP | {"kind": "rule", "affected": 2}, "2 keys fail the rule “Rule”.", "Affected: a and 1 more."),
         (
             GROUP | {"kind": "coverage", "cause": "no role", "evidence": evidence("account-not-crawled"), "unknown": 1},
-            "Not everything could be read: no role.",
+            "Incomplete coverage: no role.",
             "Affected: a. 1 result of high or critical severity is unknown.",
         ),
         (
             GROUP | {"kind": "coverage", "cause": "rule x", "evidence": evidence("x", failed=0, unknown=1), "unknown": 1},
-            "Data about 1 key is missing: the rule “Rule” could not be decided.",
+            "Inconclusive results about 1 key: the rule “Rule” could not be decided.",
             "Affected: a. 1 result of high or critical severity is unknown.",
         ),
         (
             GROUP | {"kind": "coverage", "cause": "denied", "evidence": evidence("x", failed=0, unknown=2), "unknown": 2},
-            "Data about 1 key is missing: denied.",
+            "Inconclusive results about 1 key: denied.",
             "Affected: a. 2 results of high or critical severity are unknown.",
         ),
     ],
@@ -218,7 +221,7 @@ def test_the_mail_shows_ten_and_the_command_for_all(situation_reader: duckdb.Duc
     made = summary(situation_reader, settings)
     total = made.attention_total
     assert len(made.attention) == FIRST < total
-    assert made.attention[0].text.startswith(f"Key alias/going will be deleted in 3 days, on {DELETION:%Y-%m-%d}.")
+    assert made.attention[0].title == f"Key alias/going will be deleted in 3 days, on {DELETION:%Y-%m-%d}."
     assert made.subject == ("4 keys will be deleted within 7 days", "15 situations", "1 account-region not read")
     message = compose(made, mail_settings(), recipient="b@example.org")
     assert message["Subject"] == f"[kmsledger] {settings.report.title}: " + " · ".join(made.subject)

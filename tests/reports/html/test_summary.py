@@ -20,7 +20,7 @@ def test_the_summary_agrees_with_the_report(mart: duckdb.DuckDBPyConnection, set
     notices = [
         item.one("p", class_="what").text for items in page.all("ol", class_="action-items") for item in items.own("li")
     ]
-    assert [item.text for item in made.attention] == notices[:10]
+    assert [" ".join(filter(None, (item.title, item.text))) for item in made.attention] == notices[:10]
     assert made.attention_total == len(notices)
     changes = page.rows("changes")
     assert made.changes_total == len(changes)

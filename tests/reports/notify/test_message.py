@@ -76,7 +76,7 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
     text = flat(bodies(compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(REPORT,)))[form])
     for part in (
         "KMS ledger of Example Corp",
-        "Partial: a part of the scope could not be read",
+        "Incomplete coverage: a part of the scope could not be read",
         "Run 42, finished 2026-11-20 02:41 UTC",
         "1,284",
         "Accounts read",
@@ -136,7 +136,7 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
         (
             "complete",
             ("x",),
-            ["Almost complete: every account and region was read", "Nothing in what could be read"],
+            ["Incomplete coverage: every account and region was read", "Nothing in what could be read"],
             ["Nothing needs attention"],
         ),
         ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs attention"]),
